@@ -1,0 +1,159 @@
+"""How a byte string is cut into chunks, and which of them someone has.
+
+Every chunk has the same size but the last, which may be shorter. An empty byte
+string has no chunk at all.
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from shoal.errors import UsageError
+
+__all__ = ["MAX_CHUNK_SIZE", "Bitfield", "Chunks", "check_chunk_size", "check_index"]
+
+MAX_CHUNK_SIZE = 16 * 1024 * 1024  # bytes
+
+
+class Chunks(Struct, frozen=True):
+    """Say how a byte string is cut."""
+
+    size: int
+    """Bytes in all."""
+    chunk_size: int
+    """Bytes in every chunk but the last."""
+
+    @property
+    def count(self) -> int:
+        """Return how many chunks there are."""
+        return -(-self.size // self.chunk_size)
+
+    def offset(self, index: int) -> int:
+        """Return where chunk `index` begins, in bytes."""
+        return index * self.chunk_size
+
+    def length(self, index: int) -> int:
+        """Return how many bytes chunk `index` has."""
+        return min(self.chunk_size, self.size - index * self.chunk_size)
+
+    def covering(self, first: int, end: int) -> range:
+        """Return the indexes of the chunks that hold bytes `first` to `end - 1`."""
+        first, end = max(first, 0), min(end, self.size)
+        if first >= end:
+            return range(0)
+        return range(first // self.chunk_size, -(-end // self.chunk_size))
+
+
+def check_chunk_size(chunk_size: int) -> None:
+    """Raise `UsageError` unless chunks of that many bytes are allowed."""
+    if not 1 <= chunk_size <= MAX_CHUNK_SIZE:
+        raise UsageError(
+            f"A chunk cannot have {chunk_size} bytes; choose 1 to {MAX_CHUNK_SIZE}."
+        )
+
+
+def check_index(index: int, count: int) -> None:
+    """Raise `UsageError` that names the range, unless chunk `index` exists."""
+    if not count:
+        raise UsageError("This share is empty: it has no chunk to ask for.")
+    if not 0 <= index < count:
+        raise UsageError(
+            f"There is no chunk {index}; ask for one from 0 to {count - 1}."
+        )
+
+
+class Bitfield:
+    """Remember which of `count` chunks are there; they only ever get more.
+
+    Bit 7 of the first byte is chunk 0; spare bits of the last byte are zero, as
+    in BEP 3.
+    """
+
+    __slots__ = ("_bits", "count", "size")
+
+    def __init__(self, count: int) -> None:
+        self.size = count
+        """How many chunks the bitfield speaks of."""
+        self.count = 0
+        """How many of them are there."""
+        self._bits = bytearray(-(-count // 8))
+
+    @classmethod
+    def full(cls, count: int) -> "Bitfield":
+        """Return a bitfield of `count` chunks that are all there."""
+        whole = cls(count)
+        whole._bits = bytearray(b"\xff" * (count // 8))
+        if count % 8:
+            whole._bits.append(0xFF << (8 - count % 8) & 0xFF)
+        whole.count = count
+        return whole
+
+    @classmethod
+    def from_bytes(cls, data: bytes, count: int) -> "Bitfield":
+        """Read what `bytes()` wrote.
+
+        Raises `ValueError` when the length is wrong or a spare bit is set.
+        """
+        if len(data) != -(-count // 8):
+            raise ValueError(f"{len(data)} bytes cannot be a bitfield of {count}")
+        if count % 8 and data[-1] & (0xFF >> count % 8):
+            raise ValueError("a spare bit of the bitfield is set")
+        field = cls(count)
+        field._bits[:] = data
+        field.count = int.from_bytes(data, "big").bit_count()
+        return field
+
+    def add(self, index: int) -> bool:
+        """Note that chunk `index` is there; say whether that was news."""
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        mask = 0x80 >> (index & 7)
+        if self._bits[index >> 3] & mask:
+            return False
+        self._bits[index >> 3] |= mask
+        self.count += 1
+        return True
+
+    def __contains__(self, index: int) -> bool:
+        return (
+            0 <= index < self.size
+            and self._bits[index >> 3] & (0x80 >> (index & 7)) != 0
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield the indexes that are there, ascending."""
+        return self._indexes(0)
+
+    def missing(self) -> Iterator[int]:
+        """Yield the indexes that are not there, ascending."""
+        return (index for index in self._indexes(0xFF) if index < self.size)
+
+    def _indexes(self, flip: int) -> Iterator[int]:
+        for position, byte in enumerate(self._bits):
+            byte ^= flip
+            while byte:
+                bit = 7 - (byte.bit_length() - 1)
+                yield position * 8 + bit
+                byte &= ~(0x80 >> bit)
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether every chunk is there."""
+        return self.count == self.size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._bits)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bitfield):
+            return NotImplemented
+        return self.size == other.size and self._bits == other._bits
+
+    def __hash__(self) -> int:
+        raise TypeError("a Bitfield changes, so it cannot be a key")
+
+    def __repr__(self) -> str:
+        return f"<Bitfield {self.count} of {self.size}>"

@@ -1,0 +1,138 @@
+"""Every message as one frozen struct; the tagged union of them is the protocol.
+
+A message is a msgpack map with a string `type`. Messages of other types and keys
+that are not known are ignored, as the Node programs do; whatever else does not
+fit is a `ProtocolError`.
+"""
+
+import re
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from shoal.core.framing import encode_varint
+from shoal.errors import ProtocolError
+
+__all__ = [
+    "CONTROL_LIMIT",
+    "HANDSHAKE_LIMIT",
+    "RESPONSE_OVERHEAD",
+    "Handshake",
+    "Info",
+    "Message",
+    "Request",
+    "Response",
+    "decode_message",
+    "encode_frame",
+    "index_of",
+    "response_header",
+]
+
+CONTROL_LIMIT = 128 * 1024  # bytes in a frame of any message not named below
+HANDSHAKE_LIMIT = 64 * 1024 * 1024  # bytes in a frame with a handshake
+RESPONSE_OVERHEAD = 64  # bytes in a response's frame beside its data
+
+_DIGITS = re.compile(r"[0-9]{1,10}")
+
+
+class Request(Struct, frozen=True, tag="request", tag_field="type", gc=False):
+    """Ask for one chunk."""
+
+    index: int | str
+    """A number, or its digits: Node clients send what was typed."""
+
+
+class Response(Struct, frozen=True, tag="response", tag_field="type"):
+    """Give one chunk."""
+
+    index: int | str
+    """As it stood in the request."""
+    data: memoryview
+    """The chunk; a view of the frame it came in."""
+
+
+class Handshake(Struct, frozen=True, tag="handshake", tag_field="type", rename="camel"):
+    """Open a hash channel: the server's first message."""
+
+    hashes: list[str]
+    """The SHA-256 of every chunk, 64 lower-case hex digits each."""
+    chunk_size: int | None = None
+    """Bytes; some servers leave it out."""
+    file_size: int | None = None
+    """Bytes; some servers leave it out."""
+
+
+class Info(Struct, frozen=True, tag="info", tag_field="type", rename="camel"):
+    """Ask a named channel for its sizes; with both set, the answer."""
+
+    file_size: int | None = None
+    """Bytes."""
+    chunk_size: int | None = None
+    """Bytes."""
+
+
+Message: TypeAlias = Request | Response | Handshake | Info
+
+
+class _AnyType(Struct, tag_field=None):
+    type: str
+
+
+_decoder = msgspec.msgpack.Decoder(Message)
+_type_decoder = msgspec.msgpack.Decoder(_AnyType)
+_encoder = msgspec.msgpack.Encoder()
+_KNOWN_TYPES = frozenset(("request", "response", "handshake", "info"))
+_MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, OverflowError)
+
+
+def decode_message(frame: memoryview | bytes) -> Message | None:
+    """Read the message in `frame`; None when its type is not known.
+
+    A `Response` keeps `frame` alive: its data is not copied.
+    Raises `ProtocolError` for everything else.
+    """
+    try:
+        message: Message = _decoder.decode(frame)
+        return message
+    except (*_MALFORMED, RecursionError) as error:
+        problem = error
+    try:
+        if _type_decoder.decode(frame).type not in _KNOWN_TYPES:
+            return None
+    except (*_MALFORMED, RecursionError):
+        pass
+    raise ProtocolError(f"a malformed message: {str(problem)[:120]}") from problem
+
+
+def encode_frame(message: Message) -> bytes:
+    """Return `message` in a frame of its own."""
+    body = _encoder.encode(message)
+    return encode_varint(len(body)) + body
+
+
+def response_header(index: int | str, length: int) -> bytes:
+    """Return the frame of a response up to its `length` bytes of data.
+
+    The data follows on the wire as it is, so it need not be joined to anything.
+    """
+    if length < 1 << 8:
+        size = b"\xc4" + length.to_bytes(1, "big")
+    elif length < 1 << 16:
+        size = b"\xc5" + length.to_bytes(2, "big")
+    else:
+        size = b"\xc6" + length.to_bytes(4, "big")
+    head = (
+        b"\x83\xa4type\xa8response\xa5index" + _encoder.encode(index) + b"\xa4data"
+    ) + size
+    return encode_varint(len(head) + length) + head
+
+
+def index_of(value: int | str) -> int | None:
+    """Read the index of a request or response; None when it cannot be one.
+
+    Digits are ASCII and at most ten, which is less than Python's `int` reads.
+    """
+    if isinstance(value, int):
+        return value if value >= 0 else None
+    return int(value) if value.isascii() and _DIGITS.fullmatch(value) else None

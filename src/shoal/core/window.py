@@ -1,0 +1,84 @@
+"""How many requests one peer should have outstanding, and when it is stalled.
+
+Too few and the peer idles for a round trip after each chunk; too many and what is
+queued cannot be chosen any more. The window grows while answers come back faster
+than `TARGET_DELAY` and shrinks when they take longer, so its size follows the
+peer's rate and round trip by itself.
+"""
+
+from collections.abc import Iterable
+
+__all__ = ["RequestWindow"]
+
+TARGET_DELAY = 0.1  # seconds from request to answer that the window aims at
+MAX_REQUESTS = 256  # outstanding at one peer
+MAX_BYTES = 16 * 1024 * 1024  # outstanding at one peer
+FIRST_REQUESTS = 4
+STALL_TIME = 3.0  # seconds without a byte after which others are asked
+STALL_DELAYS = 3  # the same in usual delays of this peer, if that is longer
+SMOOTHING = 0.125  # weight of a new delay in the average, as RFC 6298 section 2
+
+
+class RequestWindow:
+    """Count the requests outstanding at one peer and time its answers."""
+
+    def __init__(self, chunk_size: int) -> None:
+        self._most = max(2, min(MAX_REQUESTS, MAX_BYTES // chunk_size))
+        self._size = float(min(FIRST_REQUESTS, self._most))
+        self._sent: dict[int, float] = {}  # when each chunk was asked for
+        self._delay = 0.0
+        self._last_heard = 0.0
+        self.is_stalled = False
+        """Whether the peer has left requests unanswered for too long."""
+
+    def __len__(self) -> int:
+        """Return how many requests are outstanding."""
+        return len(self._sent)
+
+    def room(self) -> int:
+        """Return how many more requests may be sent now."""
+        return 0 if self.is_stalled else int(self._size) - len(self._sent)
+
+    def on_sent(self, indexes: Iterable[int], now: float) -> None:
+        """Note requests that were sent."""
+        if not self._sent:
+            self._last_heard = now
+        for index in indexes:
+            self._sent[index] = now
+
+    def on_heard(self, now: float) -> None:
+        """Note that bytes came, of whatever."""
+        self._last_heard = now
+        self.is_stalled = False
+
+    def on_answer(self, index: int, now: float) -> None:
+        """Note an answer; resizes the window by how long it took."""
+        sent = self._sent.pop(index, None)
+        if sent is None:
+            return
+        delay = now - sent
+        self._delay += SMOOTHING * (delay - self._delay) if self._delay else delay
+        if delay < TARGET_DELAY:
+            self._size = min(self._size + 1, self._most)
+        else:
+            # As many as would have been answered within the target.
+            self._size = max(2.0, self._size - (1 - TARGET_DELAY / delay))
+
+    def forget(self, index: int) -> None:
+        """Note that an answer is not waited for any more."""
+        self._sent.pop(index, None)
+
+    def stall_deadline(self) -> float | None:
+        """Return when the peer counts as stalled; None while nothing is due."""
+        if not self._sent or self.is_stalled:
+            return None
+        return self._last_heard + max(STALL_TIME, STALL_DELAYS * self._delay)
+
+    def check_stalled(self, now: float) -> bool:
+        """Say whether the peer has just become stalled; its requests are void."""
+        deadline = self.stall_deadline()
+        if deadline is None or now < deadline:
+            return False
+        self.is_stalled = True
+        self._sent.clear()
+        return True
