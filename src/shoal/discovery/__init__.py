@@ -1,0 +1,1 @@
+"""Ways to find the peers of a share; each is one module behind `base.Discovery`."""

@@ -1,0 +1,32 @@
+"""Addresses that the user named; nothing is looked for."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from shoal.core.address import Address
+
+__all__ = ["StaticDiscovery"]
+
+
+class StaticDiscovery:
+    """Offer a fixed list of addresses as if they had been found."""
+
+    name = "peer"
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self.problem: str | None = None
+        """Always None: a list does not fail."""
+        self._addresses = tuple(addresses)
+        self._closed = asyncio.Event()
+
+    async def join(
+        self, topic: bytes, port: int | None
+    ) -> AsyncGenerator[Address, None]:
+        """Yield every address once, then wait; `port` is announced to nobody."""
+        for address in self._addresses:
+            yield address
+        await self._closed.wait()
+
+    async def aclose(self) -> None:
+        """End all iterators; idempotent."""
+        self._closed.set()

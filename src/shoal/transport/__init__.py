@@ -1,0 +1,1 @@
+"""Connections: what turns bytes on sockets into the events of a session."""

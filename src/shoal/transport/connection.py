@@ -1,0 +1,168 @@
+"""One TCP connection: the thin shell that moves bytes for a session.
+
+A `Connection` owns its transport and nothing else. What its session makes of the
+bytes goes to its `Handler`, which decides; the connection never does. An error in
+what the peer sent ends the connection here and is told to the handler once.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from typing import Generic, Protocol, TypeVar
+
+from shoal.core.address import Address
+from shoal.core.session import Event, Session
+from shoal.errors import PeerError
+
+__all__ = ["Connection", "Handler"]
+
+S = TypeVar("S", bound=Session)
+
+WRITE_HIGH = 256 * 1024  # bytes waiting in the transport at which writing pauses
+WRITE_LOW = 64 * 1024  # bytes at which it goes on
+WRITE_SLICE = 256 * 1024  # bytes written at once of something shared and large
+
+
+class Handler(Protocol[S]):
+    """Decide what happens with a connection; called on the event loop only."""
+
+    def on_connected(self, connection: "Connection[S]") -> None:
+        """Take note of a connection that now stands."""
+
+    def on_events(self, connection: "Connection[S]", events: list[Event]) -> None:
+        """Act on what the peer said."""
+
+    def on_writable(self, connection: "Connection[S]") -> None:
+        """Write more, if there is more: what was written has drained."""
+
+    def on_lost(
+        self, connection: "Connection[S]", error: PeerError | OSError | None
+    ) -> None:
+        """Take note that a connection has ended, and of whose fault it was."""
+
+
+class Connection(asyncio.BufferedProtocol, Generic[S]):
+    """Join a session to a socket."""
+
+    def __init__(self, session: S, handler: Handler[S]) -> None:
+        self.session = session
+        self.address = Address("", 0)
+        """Of the peer, as seen on the socket."""
+        self.last_heard = 0.0
+        """When the last bytes came, on the loop's clock; when it stood, at first."""
+        self.received = 0
+        """Bytes."""
+        self.sent = 0
+        """Bytes given to the socket or its queue."""
+        self._handler = handler
+        self._transport: asyncio.Transport | None = None
+        self._queue: deque[bytes | memoryview] = deque()
+        self._is_paused = False
+        self._error: PeerError | None = None
+        self._time = asyncio.get_running_loop().time
+
+    @property
+    def is_writable(self) -> bool:
+        """Say whether more may be written without piling up."""
+        return not (self._is_paused or self._queue or self._transport is None)
+
+    @property
+    def is_closing(self) -> bool:
+        """Say whether the connection has ended or is about to."""
+        return self._transport is None or self._transport.is_closing()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send `data` after all that was written before."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self.sent += len(data)
+        if self._is_paused or self._queue or len(data) > 8 * WRITE_SLICE:
+            self._queue.append(data)
+            self._drain()
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write what the session wants said."""
+        parts = self.session.data_to_send()
+        if len(parts) == 1:
+            self.write(parts[0])
+        elif parts:
+            self.write(b"".join(parts))
+
+    def close(self, error: PeerError | None = None) -> None:
+        """End the connection at once; `error` says what the peer did wrong."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._error = error
+            self._queue.clear()
+            self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take no more from the peer until `resume_reading`."""
+        if self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take from the peer again."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the conversation."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self.address = Address(peer[0], peer[1])
+        self.last_heard = self._time()
+        raw = transport.get_extra_info("socket")
+        # Without it every small message waits for a delayed acknowledgement.
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._handler.on_connected(self)
+        self.flush()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the loop may receive into."""
+        return self.session.get_buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand what came to the session, and what it means to the handler."""
+        self.received += nbytes
+        self.last_heard = self._time()
+        try:
+            events = self.session.buffer_updated(nbytes)
+        except PeerError as error:
+            self.close(error)
+            return
+        self._handler.on_events(self, events)
+        self.flush()
+
+    def pause_writing(self) -> None:
+        """Hold back: the socket takes no more for now."""
+        self._is_paused = True
+
+    def resume_writing(self) -> None:
+        """Go on with what was held back."""
+        self._is_paused = False
+        self._drain()
+        if self.is_writable:
+            self._handler.on_writable(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell the handler, once, why it ended."""
+        self._transport = None
+        self._queue.clear()
+        fault = self._error or (error if isinstance(error, OSError) else None)
+        self._handler.on_lost(self, fault)
+
+    def _drain(self) -> None:
+        """Write from the queue while the socket takes it."""
+        while self._queue and not self._is_paused and self._transport is not None:
+            data = self._queue.popleft()
+            if len(data) > WRITE_SLICE:
+                view = memoryview(data)
+                self._queue.appendleft(view[WRITE_SLICE:])
+                data = view[:WRITE_SLICE]
+            self._transport.write(data)

@@ -1,0 +1,34 @@
+"""Connect to a peer, within a time, from the interfaces that are allowed."""
+
+import asyncio
+from typing import TypeVar
+
+from shoal.core.address import Address
+from shoal.core.session import Session
+from shoal.errors import PeerError, PeerTimeoutError
+from shoal.transport.connection import Connection
+
+__all__ = ["CONNECT_TIME", "dial"]
+
+S = TypeVar("S", bound=Session)
+
+CONNECT_TIME = 10.0  # seconds
+
+
+async def dial(
+    connection: Connection[S], address: Address, *, within: float = CONNECT_TIME
+) -> None:
+    """Connect `connection` to a peer.
+
+    Raises `PeerError` when the peer cannot be reached, `PeerTimeoutError` when it
+    takes longer than `within` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(within):
+            await loop.create_connection(lambda: connection, address.host, address.port)
+    except TimeoutError:
+        raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PeerError(f"{address} cannot be reached: {reason}") from error
