@@ -1,0 +1,125 @@
+"""The first nodes of the DHT: their names, turned into addresses.
+
+Owns the threads that wait for the resolver. They are daemons of our own, not the
+loop's executor: that one is joined when the program ends, and a resolver which does
+not answer would hold up a Ctrl-C for as long as it likes.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+from shoal.core.address import Address
+
+__all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "resolve_by_system"]
+
+DEFAULT_BOOTSTRAP = (
+    Address("router.bittorrent.com", 6881),
+    Address("router.utorrent.com", 6881),
+    Address("dht.transmissionbt.com", 6881),
+)
+
+RESOLVE_TIMEOUT = 5.0  # seconds for all names together
+RESOLVE_AGAIN = 300.0  # seconds that an answer of the resolver is good for
+MAX_ADDRESSES = 4  # taken from one name
+
+Resolver = Callable[[str], list[str]]
+"""Blocks, returns the IPv4 addresses of a name, raises OSError."""
+
+
+def resolve_by_system(host: str) -> list[str]:
+    """Return the IPv4 addresses that the system's resolver has for a name."""
+    found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_DGRAM)
+    return [str(each[4][0]) for each in found]
+
+
+class Bootstrap:
+    """Turn the bootstrap nodes into addresses, and remember them for a while.
+
+    Without `use_names`, names other than `localhost` are passed over: a node
+    confined to loopback has no use for them, and may not ask the network.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Address],
+        *,
+        use_names: bool = True,
+        resolver: Resolver = resolve_by_system,
+    ) -> None:
+        self._nodes = tuple(nodes)
+        self._use_names = use_names
+        self._resolver = resolver
+        self._cache: dict[str, tuple[float, list[str]]] = {}
+        self._lock = asyncio.Lock()
+        self.unresolved: tuple[str, ...] = ()
+        """The names that `addresses` could last do nothing with."""
+
+    async def addresses(self) -> list[Address]:
+        """Return the addresses of all nodes that have one; never raises for a name."""
+        async with self._lock:
+            names = list(dict.fromkeys(node.host for node in self._nodes))
+            found = dict(
+                zip(names, await asyncio.gather(*map(self._find, names)), strict=True)
+            )
+        self.unresolved = tuple(name for name in names if not found[name])
+        return [
+            Address(host, node.port)
+            for node in self._nodes
+            for host in found[node.host]
+        ]
+
+    async def _find(self, name: str) -> list[str]:
+        if _is_dotted(name):
+            return [name]
+        if name == "localhost":
+            return ["127.0.0.1"]
+        if not self._use_names:
+            return []
+        now = asyncio.get_running_loop().time()
+        resolved_at, hosts = self._cache.get(name, (0.0, []))
+        if not hosts or now > resolved_at + RESOLVE_AGAIN:
+            with contextlib.suppress(OSError):
+                hosts = (await _call_in_daemon(self._resolver, name))[:MAX_ADDRESSES]
+                self._cache[name] = (now, hosts)
+        return hosts
+
+
+def _is_dotted(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _call_in_daemon(resolver: Resolver, name: str) -> list[str]:
+    """Call the resolver without ever having to wait for it.
+
+    Raises OSError when it fails or takes too long.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(hosts: list[str] | None) -> None:
+        if answer.done():
+            return
+        if hosts is None:
+            answer.set_exception(OSError(f"{name} has no address"))
+        else:
+            answer.set_result(hosts)
+
+    def work() -> None:
+        try:
+            hosts = resolver(name)
+        except (OSError, ValueError):
+            hosts = None
+        # The loop may be closed by now; then nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, hosts)
+
+    threading.Thread(target=work, name=f"resolve {name}", daemon=True).start()
+    return await asyncio.wait_for(answer, RESOLVE_TIMEOUT)

@@ -1,0 +1,47 @@
+"""Fixtures that tests of every folder use."""
+
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.netns import Namespace, missing_namespaces
+from tests.helpers.peers import Peers
+from tests.helpers.programs import missing_node
+from tests.helpers.requirements import require
+
+MakeFile = Callable[[int, int], Path]
+"""Make a file of `size` bytes that are random in a way `seed` decides."""
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    """Give a network namespace of the test's own, with only `lo` up."""
+    require(_missing_namespaces())
+    with Namespace() as made:
+        yield made
+
+
+_missing_namespaces = cache(missing_namespaces)
+
+
+@pytest.fixture
+def peers(namespace: Namespace) -> Iterator[Peers]:
+    """Give a way to start peers, Node's too, in a namespace; they end with it."""
+    require(missing_node())
+    with Peers(namespace) as started:
+        yield started
+
+
+@pytest.fixture
+def make_file(tmp_path: Path) -> MakeFile:
+    """Give a function that makes files whose bytes are the same in every run."""
+
+    def make(size: int, seed: int) -> Path:
+        path = tmp_path / f"source-{size}-{seed}"
+        path.write_bytes(random.Random(seed).randbytes(size))
+        return path
+
+    return make

@@ -1,0 +1,174 @@
+"""One program that a test starts, reads line by line, and always ends.
+
+What a program says is read by threads as it comes, so waiting for a line is
+waiting for an event, and a full pipe never stops anybody.
+"""
+
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple, Self
+
+from tests.helpers.netns import Namespace
+
+__all__ = ["Finished", "Program"]
+
+_PATIENCE = 20.0
+_TRACEBACK = "Traceback (most recent call last)"
+
+
+class Finished(NamedTuple):
+    """Hold what is left of a program that ended."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+class Program:
+    """Run one program, in a namespace or outside, and end it with the test.
+
+    It must not print a Python traceback: leaving the block then fails the test.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        namespace: Namespace | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.name = " ".join(Path(word).name for word in argv[:3])
+        self._changed = threading.Condition()
+        self._lines: list[tuple[str, str]] = []
+        self._raw: dict[str, list[bytes]] = {"out": [], "err": []}
+        self._open = 2
+        self._process = subprocess.Popen(
+            namespace.command(argv) if namespace else list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+        )
+        pipes = {"out": self._process.stdout, "err": self._process.stderr}
+        self._readers = [
+            threading.Thread(target=self._read, args=(which, pipe), daemon=True)
+            for which, pipe in pipes.items()
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, which: str, pipe: IO[bytes]) -> None:
+        with pipe:
+            for line in pipe:
+                with self._changed:
+                    self._raw[which].append(line)
+                    text = line.decode(errors="replace").rstrip("\n")
+                    self._lines.append((which, text))
+                    self._changed.notify_all()
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the program itself."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Tell whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def stderr(self) -> str:
+        """Return what it has said on standard error so far."""
+        with self._changed:
+            return b"".join(self._raw["err"]).decode(errors="replace")
+
+    def find(self, pattern: str) -> list[re.Match[str]]:
+        """Return the match of every line so far that `pattern` is found in."""
+        with self._changed:
+            lines = [line for _, line in self._lines]
+        return [match for line in lines if (match := re.search(pattern, line))]
+
+    def wait_line(
+        self,
+        pattern: str,
+        timeout: float = _PATIENCE,
+        *,
+        count: int = 1,
+        stream: str = "",
+    ) -> re.Match[str]:
+        """Wait until `count` lines match, old ones included; return that match.
+
+        `stream` may be "out" or "err" to look at one of the two only. It fails at
+        once when the program ends without having said it.
+        """
+        deadline = time.monotonic() + timeout
+        seen = 0
+        with self._changed:
+            while True:
+                for which, line in self._lines[seen:]:
+                    seen += 1
+                    match = re.search(pattern, line) if stream in which else None
+                    count -= match is not None
+                    if match and count == 0:
+                        return match
+                if self._open == 0:
+                    raise AssertionError(self._story(f"ended without {pattern!r}"))
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise AssertionError(self._story(f"no {pattern!r} in {timeout} s"))
+
+    def finish(self, timeout: float = _PATIENCE) -> Finished:
+        """Wait for its end and return exit code, standard output and error."""
+        try:
+            code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            story = self._story(f"did not end in {timeout} s")
+            raise AssertionError(story) from None
+        self._join()
+        self._check()
+        return Finished(code, b"".join(self._raw["out"]), self.stderr)
+
+    def send(self, signal: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(signal)
+
+    def kill(self) -> None:
+        """End it the hard way, if it still runs, and wait until it is gone."""
+        if self.running:
+            self._process.kill()
+        self._process.wait(10)
+        self._join()
+
+    def _join(self) -> None:
+        for reader in self._readers:
+            reader.join(10)
+
+    def _check(self) -> None:
+        assert _TRACEBACK not in self.stderr, self._story("printed a traceback")
+
+    def _story(self, what: str) -> str:
+        said = [f"{which}: {line}" for which, line in self._lines[-40:]]
+        return "\n".join([f"{self.name}: {what}; it said:", *said])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+        if error is None:
+            self._check()

@@ -1,0 +1,53 @@
+"""The programs that tests start: Node's, and our own command line.
+
+with node("server.js", file, "a name", ns=namespace) as server:
+    server.wait_line(r"listening (\\d+)")
+    with shoal("chunk", "a name", 3, "--lan-only", ns=namespace) as ours:
+        code, out, err = ours.finish()
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Finished, Program
+
+__all__ = ["NODE_PROGRAMS", "Finished", "Program", "missing_node", "node", "shoal"]
+
+NODE_PROGRAMS = Path(__file__).parent.parent / "interop" / "node"
+"""The folder of the Node programs and of the packages they use."""
+
+
+def node(
+    script: str,
+    *args: object,
+    ns: Namespace | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Program:
+    """Start one of the Node programs; those that discover need a namespace."""
+    argv = ["node", str(NODE_PROGRAMS / script), *map(str, args)]
+    return Program(argv, namespace=ns, env={**os.environ, **(env or {})})
+
+
+def shoal(
+    *args: object,
+    ns: Namespace | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Program:
+    """Start the command line, untouched by the SHOAL_* variables of the caller."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
+    argv = [sys.executable, "-m", "shoal", *map(str, args)]
+    return Program(argv, namespace=ns, env={**clean, **(env or {})}, cwd=cwd)
+
+
+def missing_node() -> str | None:
+    """Say why the Node programs cannot run here; None when they can."""
+    if shutil.which("node") is None:
+        return "node is not installed"
+    if not (NODE_PROGRAMS / "node_modules" / "discovery-channel").is_dir():
+        return f"no node_modules in {NODE_PROGRAMS}: run `npm install` there"
+    return None
