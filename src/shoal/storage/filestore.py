@@ -1,0 +1,296 @@
+"""The file being fetched: chunks go in verified, and no crash takes them away.
+
+What is promised, whatever happens at whatever moment:
+- what the journal claims is in the data file;
+- the target has its name only once it is whole;
+- a killed process loses no chunk for which `put` had returned, a power loss none
+  that a commit had covered.
+
+So each put writes the chunks, then journals them; a commit syncs the data file,
+then journals a mark, then syncs the journal (many chunks at a time: one sync costs
+as much as writing megabytes). `staging` owns the folder, `journal` the records.
+
+Threads: `put`, `put_many`, `get`, `finish` and `close` come from one thread at a
+time; `commit` may run in another thread meanwhile and covers what was put before
+it began. `have` and the methods ending in `now`, and `is_commit_due`, belong to the
+event loop, which has to leave the store alone while it is being closed.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from pathlib import Path
+
+from shoal.core.chunks import Bitfield, Chunks
+from shoal.errors import StoreError, TargetExistsError, UsageError
+from shoal.storage.disk import Data, Disk
+from shoal.storage.journal import MAX_CHUNKS
+from shoal.storage.staging import Prepared, Staging, Verify
+from shoal.storage.store import check_length
+
+__all__ = ["COMMIT_BYTES", "COMMIT_SECONDS", "FileStore", "check_target"]
+
+COMMIT_BYTES = 64 * 1024 * 1024
+"""How many bytes a power loss may take, more or less."""
+COMMIT_SECONDS = 2.0
+"""How old the oldest chunk that a power loss may take can get."""
+
+
+class FileStore:
+    """Keep the chunks of one file being fetched; open it with `open`."""
+
+    def __init__(
+        self, staging: Staging, prepared: Prepared, chunks: Chunks, disk: Disk
+    ) -> None:
+        self.chunks = chunks
+        """How the file is cut."""
+        self.have = Bitfield(chunks.count)
+        """Which chunks are there."""
+        for index in prepared.indexes:
+            self.have.add(index)
+        self.overwrite = False
+        """Whether `finish` may replace a file that has the target's name."""
+        self._disk = disk
+        self._staging = staging
+        self._data, self._journal, _ = prepared
+        self._committing = threading.Lock()
+        # Each of these is written by one side only, so they need no lock.
+        self._put_bytes = self._committed_bytes = 0
+        self._waiting_since: float | None = None
+        self._is_named = self._is_closed = False
+        self._lost: str | None = None
+
+    @classmethod
+    def open(
+        cls,
+        target: Path,
+        identity: bytes,
+        chunks: Chunks,
+        *,
+        disk: Disk,
+        overwrite: bool = False,
+        verify: Verify | None = None,
+    ) -> "FileStore":
+        """Begin to fetch a share to `target`, or go on where the last run ended.
+
+        `identity` is the 32 bytes that name the share. `verify` is asked for a sample
+        of the chunks of a resume, and for all of them if the sample or the journal is
+        bad; without it the journal is believed.
+
+        Raises `TargetExistsError` when the target is there (unless it may be
+        overwritten), `DiskFullError` when it has no room, `StoreError` when another
+        process fetches to it.
+        """
+        if len(identity) != 32:
+            raise ValueError(f"an identity of {len(identity)} bytes instead of 32")
+        if chunks.count > MAX_CHUNKS:
+            raise UsageError(
+                f"{chunks.count:,} chunks are too many; ask for larger ones."
+            )
+        staging = Staging(target, identity, disk)
+        _check_target(staging, disk, overwrite)
+        staging.lock()
+        try:
+            _check_target(staging, disk, overwrite)  # finished by another meanwhile
+            store = cls(staging, staging.prepare(chunks, verify), chunks, disk)
+        except BaseException:
+            staging.release()
+            raise
+        store.overwrite = overwrite
+        return store
+
+    def get(self, index: int) -> bytes:
+        """Return a chunk, also after `finish`; raise `KeyError` when it is not there.
+
+        Raises `StoreError` when it cannot be read.
+        """
+        self._check_present(index)
+        size = self.chunks.length(index)
+        data = self._disk.pread(self._data, size, self.chunks.offset(index))
+        if len(data) != size:
+            raise StoreError(
+                f"Somebody shortened {self._staging.data} while it was being fetched; "
+                "run the command again."
+            )
+        return data
+
+    def get_now(self, index: int) -> bytes | None:
+        """Return a chunk if that needs no waiting; on None ask `get` in a thread.
+
+        Raises `KeyError` when it is not there.
+        """
+        self._check_present(index)
+        size, offset = self.chunks.length(index), self.chunks.offset(index)
+        return self._disk.pread_now(self._data, size, offset)
+
+    def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
+        """Return what `get_now` would for each."""
+        return [self.get_now(index) for index in indexes]
+
+    def put(self, index: int, data: Data) -> None:
+        """Keep a verified chunk; one that is there already stays as it is."""
+        self.put_many(((index, data),))
+
+    def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
+        """Keep several verified chunks; once this returns, no kill takes them away.
+
+        Raises `DiskFullError` or another `StoreError` when not all could be kept;
+        then none of them counts, and the same may be tried again.
+        """
+        self._check_usable()
+        for index, data in items:
+            check_length(self.chunks, index, data)
+        fresh = {index: data for index, data in items if index not in self.have}
+        if not fresh:
+            return
+        ordered = sorted(fresh.items(), key=itemgetter(0))
+        for first, buffers in _runs(ordered):
+            self._disk.pwrite(self._data, buffers, self.chunks.offset(first))
+        self._journal.append([index for index, _ in ordered])
+        for index, data in ordered:
+            self.have.add(index)
+            self._put_bytes += len(data)
+
+    def is_commit_due(self, now: float) -> bool:
+        """Say whether it is time to `commit`; `now` is monotonic, in seconds.
+
+        Time is counted from the first asking that finds something to commit.
+        """
+        waiting = self._put_bytes - self._committed_bytes
+        if not waiting:
+            self._waiting_since = None
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return waiting >= COMMIT_BYTES or now - self._waiting_since >= COMMIT_SECONDS
+
+    def commit_if_due(self, now: float) -> bool:
+        """Commit if it is time to; say whether it was."""
+        if not self.is_commit_due(now):
+            return False
+        self.commit()
+        return True
+
+    def commit(self) -> None:
+        """Make what was put so far outlive a power loss; wait for the disk.
+
+        Raises `StoreError` when the disk fails. If it failed to sync, nothing put
+        since the last commit is believed any more, by this run or the next, and
+        this store is of no more use; otherwise it may be tried again.
+        """
+        with self._committing:
+            self._check_usable()
+            put, covered = self._put_bytes, self._journal.chunks
+            if put == self._committed_bytes:
+                return
+            self._waiting_since = None
+            self._sync(self._data)
+            self._journal.mark(covered)
+            self._sync(self._journal.fd)
+            self._committed_bytes = put
+
+    def finish(self) -> None:
+        """Give the file its name, for good, and remove what helped to fetch it.
+
+        Raises `TargetExistsError` when the name was taken meanwhile, `StoreError`
+        when the disk fails; what was fetched is kept, and it may be tried again.
+        Raises `ValueError` unless all chunks are there.
+        """
+        if not self.have.is_complete:
+            raise ValueError(f"only {self.have!r} are there")
+        target = self._staging.target
+        if not self._is_named:
+            self.commit()
+            self._disk.make_public(self._data)
+            if self.overwrite:
+                self._disk.rename(self._staging.data, target)
+            else:
+                self._disk.rename_new(self._staging.data, target)
+            self._is_named = True
+        # The journal goes only when the name is safe.
+        self._disk.fsync_directory(target.parent)
+        self._staging.remove()
+
+    def close(self) -> None:
+        """Let go of the files, keeping what was put for the next run; idempotent.
+
+        Where nothing was ever put, nothing stays. Raises `StoreError` when the last
+        commit fails, but lets go all the same.
+        """
+        if self._is_closed:
+            return
+        try:
+            if self._is_named or self._lost is not None:
+                pass
+            elif self.have.count:
+                self.commit()
+            else:
+                self._staging.remove()
+        finally:
+            self._is_closed = True
+            self._disk.close(self._data)
+            self._staging.release()
+
+    def _sync(self, fd: int) -> None:
+        try:
+            self._disk.fdatasync(fd)
+        except StoreError as error:
+            # What the system may have dropped now it will call synced next time.
+            self._lost = str(error)
+            self._journal.void()
+            raise
+
+    def _check_usable(self) -> None:
+        if self._lost is not None:
+            raise StoreError(self._lost)
+        if self._is_closed or self._is_named:
+            raise ValueError("this store is closed")
+
+    def _check_present(self, index: int) -> None:
+        if index not in self.have:
+            raise KeyError(index)
+        if self._lost is not None:
+            raise StoreError(self._lost)
+        if self._is_closed:
+            raise ValueError("this store is closed")
+
+
+def _runs(
+    ordered: Sequence[tuple[int, Data]],
+) -> Iterator[tuple[int, list[Data]]]:
+    """Yield (first index, buffers) for each run of neighbours."""
+    begin = 0
+    for place in range(1, len(ordered) + 1):
+        if place == len(ordered) or ordered[place][0] != ordered[place - 1][0] + 1:
+            yield ordered[begin][0], [data for _, data in ordered[begin:place]]
+            begin = place
+
+
+def check_target(
+    target: Path, identity: bytes, *, disk: Disk, overwrite: bool = False
+) -> None:
+    """Raise what `FileStore.open` would of a target, before anything is fetched."""
+    _check_target(Staging(target, identity, disk), disk, overwrite)
+
+
+def _check_target(staging: Staging, disk: Disk, overwrite: bool) -> None:
+    target = staging.target
+    found = disk.identity_at(target)
+    if found is None:
+        parent = disk.identity_at(target.parent, follow=True)
+        if parent is None or not parent.is_directory:
+            raise StoreError(
+                f"There is no folder {target.parent} to put {target.name} in; "
+                "make it or choose another place."
+            )
+    elif not overwrite:
+        staging.clear_finished(found)
+        raise TargetExistsError(
+            f"{target} is already there; remove it, choose another name, "
+            "or ask to overwrite it (-f)."
+        )
+    elif not found.is_file:
+        raise TargetExistsError(
+            f"{target} is not a regular file and is not overwritten; "
+            "choose another name."
+        )
