@@ -1,12 +1,14 @@
 """Peers of an open channel, ours and Node's, up and announced."""
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from tests.helpers.netns import Namespace
 from tests.helpers.programs import Finished, Program, node, shoal
 
-__all__ = ["CHUNK", "HASH_ID", "Peers", "served"]
+__all__ = ["CHUNK", "HASH_ID", "Peers", "events", "served"]
 
 CHUNK = 1024
 """The chunk size of an open channel that nobody chose another for."""
@@ -61,3 +63,9 @@ def served(server: Program) -> list[int]:
     """End a Node server of a hash channel; return the indexes it had answered."""
     server.kill()
     return [int(match[1]) for match in server.find(r"^served (\d+)$")]
+
+
+def events(finished: Finished, kind: str) -> list[dict[str, Any]]:
+    """Return the events of one kind that a command with `--json` told of."""
+    told = [json.loads(line) for line in finished.stdout.splitlines()]
+    return [event for event in told if event["event"] == kind]

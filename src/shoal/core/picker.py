@@ -5,8 +5,9 @@ What a pick considers, in this order:
 1. chunks somebody marked as wanted first;
 2. chunks nobody was asked for: the rarest among the peers that have only some,
    a random one of equals, so that two downloaders rarely ask for the same;
-3. near the end, when everything missing has been asked for: what was asked of
-   others longest ago, so that one slow peer cannot hold up the last chunk.
+3. near the end, when everything missing has been asked for and if the caller wants
+   copies: what was asked of others longest ago, so that one slow peer cannot hold
+   up the last chunk.
 
 A peer is any hashable value; the picker never looks into it. A chunk goes from
 missing to asked for to arrived to verified; only failure leads back. A pick costs
@@ -72,6 +73,10 @@ class ChunkPicker(Generic[Peer]):
         """Say whether every chunk is verified."""
         return self._have.is_complete
 
+    def has(self, index: int) -> bool:
+        """Say whether a chunk is verified."""
+        return index in self._have
+
     def asked_of(self, peer: Peer) -> frozenset[int]:
         """Return what `peer` was asked for and has not given."""
         state = self._peers.get(peer)
@@ -102,12 +107,21 @@ class ChunkPicker(Generic[Peer]):
 
     # What happens to chunks.
 
-    def next_requests(self, peer: Peer, limit: int) -> list[int]:
-        """Return up to `limit` chunks to ask of `peer` now; they count as asked."""
+    def next_requests(
+        self, peer: Peer, limit: int, *, copies: bool = False
+    ) -> list[int]:
+        """Return up to `limit` chunks to ask of `peer` now; they count as asked.
+
+        With `copies`, chunks that others were asked for too, once nothing else is
+        left.
+        """
         state = self._peers[peer]
         picked: list[int] = []
         while len(picked) < limit:
-            index = self._pick(state) if self._wanted else self._pick_copy(state)
+            if self._wanted:
+                index = self._pick(state)
+            else:
+                index = self._pick_copy(state) if copies else None
             if index is None:
                 break
             if self._place[index] != _ABSENT:

@@ -1,0 +1,133 @@
+"""The command line: one file for each command, found by its name.
+
+Only this package prints or exits. A command's module is imported when that command
+runs, and what it needs of the engine inside its function, so that `shoal --help`
+loads click and nothing heavier.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from shoal import __version__
+from shoal.cli.options import EVERYWHERE
+from shoal.cli.output import SCHEMA_VERSION, printable
+from shoal.errors import ShoalError, UsageError
+
+__all__ = ["cli", "main", "run"]
+
+_COMMANDS = {
+    "share": "Share a file and print what others pass to get.",
+    "get": "Fetch a share from everyone who has it.",
+    "chunk": "Write one chunk of a share to standard output.",
+}
+
+
+class _Commands(click.Group):
+    """Know every command by name and import it when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command = importlib.import_module(f"shoal.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, options_behind_command(args))
+
+
+def options_behind_command(args: Sequence[str]) -> list[str]:
+    """Move options that stand before the command behind it.
+
+    They mean the same in both places, and commands know them.
+    """
+    takes_value = {
+        name: not option.is_flag for option in EVERYWHERE for name in option.opts
+    }
+    place = 0
+    while place < len(args):
+        name, equals, _ = args[place].partition("=")
+        if name not in takes_value:
+            break
+        place += 2 if takes_value[name] and not equals else 1
+    if place >= len(args) or args[place].startswith("-"):
+        return list(args)
+    return [args[place], *args[:place], *args[place + 1 :]]
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="shoal %(version)s")
+def cli() -> None:
+    """Move a file to any number of machines, with no server in the middle.
+
+    \b
+    shoal share model.bin            prints an id, and shares until Ctrl-C
+    shoal get ID -o model.bin        fetches it, anywhere
+    """
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line; return its exit code."""
+    try:
+        result = cli.main(args=list(args), prog_name="shoal", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except Exception as error:
+        if os.environ.get("SHOAL_DEBUG"):
+            raise
+        code, message = _explain(error)
+    except KeyboardInterrupt:
+        code, message = 130, "Interrupted."
+    click.echo(f"shoal: {printable(message)}", err=True)
+    if "--json" in args or os.environ.get("SHOAL_JSON"):
+        _tell_program(code, message)
+    return code
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the sentence for whatever went wrong."""
+    match error:
+        case click.ClickException():
+            text = error.format_message().rstrip(".") + "."
+            context = getattr(error, "ctx", None)
+            hint = f" See {context.command_path} --help." if context else ""
+            return UsageError.exit_code, text + hint
+        case ShoalError():
+            return error.exit_code, str(error)
+        case BrokenPipeError():
+            # Whoever read our output has gone; keep the interpreter from trying on.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1, "Nobody reads what is written to standard output."
+        case _:
+            return 1, (
+                f"A fault in shoal itself: {type(error).__name__}: {error}. Set "
+                "SHOAL_DEBUG=1 to see where, and please report it."
+            )
+
+
+def _tell_program(code: int, message: str) -> None:
+    """End the JSON lines with the error that ended the command."""
+    import json
+
+    line = {"v": SCHEMA_VERSION, "event": "error", "code": code, "message": message}
+    with contextlib.suppress(OSError):
+        click.echo(json.dumps(line))

@@ -1,0 +1,136 @@
+"""Options that several commands share, and how their values are read.
+
+Every option has a variable, `SHOAL_` and its name in capitals.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from shoal.errors import UsageError
+
+if TYPE_CHECKING:
+    from shoal.settings import Settings
+
+__all__ = [
+    "EVERYWHERE",
+    "SIZE",
+    "everywhere",
+    "link_argument",
+    "read_link",
+    "settings_from",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_SIZE = re.compile(r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?")
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+MAX_LINK_SIZE = 4096  # characters read from standard input
+
+
+class _Size(click.ParamType[int]):
+    """Read a number of bytes, as `64K` or `1M`."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        match = _SIZE.fullmatch(str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a size; write bytes, or 64K, 1M, 2G.")
+        return int(match[1]) * _UNITS[match[2].lower()]
+
+
+SIZE = _Size()
+
+
+def _option(*names: str, **settings: Any) -> click.Option:
+    long = next(name for name in names if name.startswith("--"))
+    variable = "SHOAL_" + long[2:].upper().replace("-", "_")
+    return click.Option(names, envvar=variable, **settings)
+
+
+_NETWORK = [
+    _option(
+        "--peer",
+        "peers",
+        multiple=True,
+        metavar="HOST:PORT",
+        help="Try this address beside what is found; may be repeated.",
+    ),
+    _option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        metavar="N",
+        help="Listen on this TCP port; a free one by default.",
+    ),
+    _option("--lan-only", is_flag=True, help="Look on the LAN only, not on the DHT."),
+    _option("--no-lan", is_flag=True, help="Send no multicast on the LAN."),
+    _option(
+        "--dht-bootstrap",
+        multiple=True,
+        metavar="HOST:PORT",
+        help="Enter the DHT here instead of at the public nodes; may be repeated.",
+    ),
+]
+_OUTPUT = [
+    _option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
+    _option("--verbose", "-v", is_flag=True, help="Say more."),
+    _option("--json", "as_json", is_flag=True, help="Print events as JSON lines."),
+    _option("--no-progress", is_flag=True, help="Show no progress."),
+    _option(
+        "--color",
+        type=click.Choice(["auto", "always", "never"]),
+        default="auto",
+        metavar="WHEN",
+        help="Use colours: auto, always or never.",
+    ),
+]
+EVERYWHERE = [*_NETWORK, *_OUTPUT]
+"""Options of every command, also accepted before the command's name."""
+
+
+def everywhere(command: F) -> F:
+    """Give a command the options that stand everywhere."""
+    assert isinstance(command, click.Command)
+    command.params.extend(EVERYWHERE)
+    return command
+
+
+def link_argument(function: F) -> F:
+    """Give a command its link or channel; `-` reads it from standard input."""
+    return click.argument("link", envvar="SHOAL_LINK")(function)
+
+
+def read_link(text: str) -> str:
+    """Return the link itself, be it an argument or on standard input."""
+    if text != "-":
+        return text
+    line = sys.stdin.readline(MAX_LINK_SIZE).strip()
+    if not line:
+        raise UsageError("There is no link on standard input; write it on one line.")
+    return line
+
+
+def settings_from(options: dict[str, Any]) -> "Settings":
+    """Return how the network is used, from a command's options."""
+    import os
+
+    from shoal.settings import Settings, parse_addresses, split_words
+
+    def addresses(values: tuple[str, ...]) -> tuple[Any, ...]:
+        return tuple(each for text in values for each in parse_addresses(text))
+
+    return Settings(
+        peers=addresses(options["peers"]),
+        port=options["port"],
+        lan_only=options["lan_only"],
+        no_lan=options["no_lan"],
+        dht_bootstrap=addresses(options["dht_bootstrap"]),
+        interfaces=tuple(split_words(os.environ.get("SHOAL_INTERFACES", ""))),
+    )

@@ -1,0 +1,81 @@
+"""Where words go: results to standard output, everything else to standard error."""
+
+import sys
+from typing import Any
+
+import click
+
+__all__ = ["SCHEMA_VERSION", "Output", "format_size", "printable"]
+
+SCHEMA_VERSION = 1  # of the JSON lines
+
+
+class Output:
+    """Write for a person or, with `--json`, for a program."""
+
+    def __init__(
+        self, *, is_quiet: bool, is_verbose: bool, as_json: bool, shows_progress: bool
+    ) -> None:
+        self.is_quiet = is_quiet
+        self.is_verbose = is_verbose
+        self.as_json = as_json
+        self.shows_progress = shows_progress and not is_quiet and not as_json
+        self._told: set[str] = set()
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> "Output":
+        """Read the options that every command has."""
+        return cls(
+            is_quiet=options["quiet"],
+            is_verbose=options["verbose"],
+            as_json=options["as_json"],
+            shows_progress=not options["no_progress"],
+        )
+
+    def result(self, text: str, *, event: str, **fields: Any) -> None:
+        """Write what the command is for: `text`, or an event, flushed."""
+        if self.as_json:
+            self.event(event, **fields)
+        else:
+            click.echo(printable(text))
+            sys.stdout.flush()
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Write one JSON line, with `--json`."""
+        if self.as_json:
+            import msgspec
+
+            line = {"v": SCHEMA_VERSION, "event": event, **fields}
+            click.echo(msgspec.json.encode(line).decode())
+            sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """Tell a person something that may as well go unread."""
+        if not self.is_quiet and not self.as_json:
+            click.echo(printable(text), err=True)
+
+    def warn(self, text: str) -> None:
+        """Tell a person something that must not go unread."""
+        click.echo(f"shoal: {printable(text)}", err=True)
+
+    def problem(self, text: str) -> None:
+        """Warn, once for each text."""
+        if text not in self._told:
+            self._told.add(text)
+            self.warn(text)
+
+
+def printable(text: str) -> str:
+    """Return `text` with whatever could drive a terminal escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def format_size(size: float) -> str:
+    """Return bytes as a person reads them, in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

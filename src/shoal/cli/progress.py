@@ -1,0 +1,194 @@
+"""How a download looks: a bar on a terminal, a line now and then, or JSON."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from shoal.cli.output import Output, format_size
+from shoal.progress import (
+    DownloadEvent,
+    Notice,
+    PeerJoined,
+    PeerLeft,
+    Progress,
+    Stalled,
+    Started,
+)
+
+if TYPE_CHECKING:
+    import rich.progress
+
+__all__ = ["Bar", "Reporter", "make_bar"]
+
+LINE_PERIOD = 10.0  # seconds between lines where there is no terminal
+JSON_PERIOD = 1.0  # seconds between JSON lines of progress
+
+
+class Bar(Protocol):
+    """Show how much of something is done."""
+
+    def update(self, done: int, size: int, note: str) -> None:
+        """Show that `done` of `size` bytes are done; `note` says how it goes."""
+
+    def close(self) -> None:
+        """Take the bar away; idempotent."""
+
+
+class NoBar:
+    """Show nothing."""
+
+    def update(self, done: int, size: int, note: str) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class LineBar:
+    """Write a plain line every `LINE_PERIOD`, for logs and pipes."""
+
+    def __init__(self, title: str, output: Output) -> None:
+        self._title = title
+        self._output = output
+        self._last = time.monotonic()
+
+    def update(self, done: int, size: int, note: str) -> None:
+        """Write a line if it is time to."""
+        if time.monotonic() - self._last >= LINE_PERIOD:
+            self._last = time.monotonic()
+            share = 100 * done // size if size else 100
+            self._output.say(f"{self._title}: {share} % of {format_size(size)}, {note}")
+
+    def close(self) -> None:
+        """Do nothing: lines stay."""
+
+
+class TerminalBar:
+    """Draw a bar with rich."""
+
+    def __init__(self, title: str, color: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+        console = Console(
+            stderr=True,
+            force_terminal=True if color == "always" else None,
+            no_color=True if color == "never" else None,
+        )
+        self._bar: rich.progress.Progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(title, total=None, note="")
+        self._bar.start()
+
+    def update(self, done: int, size: int, note: str) -> None:
+        """Redraw."""
+        self._bar.update(self._task, completed=done, total=size, note=note)
+
+    def close(self) -> None:
+        """Wipe the bar."""
+        self._bar.stop()
+
+
+def make_bar(output: Output, title: str, color: str) -> Bar:
+    """Return the bar that fits where standard error goes."""
+    if not output.shows_progress:
+        return NoBar()
+    if sys.stderr.isatty():
+        return TerminalBar(title, color)
+    return LineBar(title, output)
+
+
+class Reporter:
+    """Turn the events of a download into words, a bar or JSON lines."""
+
+    def __init__(self, output: Output, title: str, color: str) -> None:
+        self._output = output
+        self._title = title
+        self._bar = make_bar(output, title, color)
+        self._last_json = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def on_event(self, event: DownloadEvent) -> None:
+        """Show what happened."""
+        match event:
+            case Progress():
+                self._on_progress(event)
+            case Started():
+                self._on_started(event)
+            case PeerJoined(address=address, source=source):
+                self._output.event(
+                    "peer", address=str(address), source=source, state="joined"
+                )
+                if self._output.is_verbose:
+                    self._output.say(f"Connected to {address} ({source}).")
+            case PeerLeft():
+                self._on_peer_left(event)
+            case Stalled(seconds=seconds, reason=reason):
+                self._output.event("stalled", seconds=round(seconds), reason=reason)
+                self._output.say(f"No new chunk for {seconds:.0f} s: {reason}")
+            case Notice(text=text):
+                self._output.problem(text)
+
+    def _on_started(self, event: Started) -> None:
+        self._output.event(
+            "start",
+            size=event.size,
+            chunk_size=event.chunk_size,
+            chunks=event.chunks,
+            resumed=event.resumed,
+            verified=event.is_verified,
+        )
+        if not event.is_verified:
+            self._output.problem(
+                f"{self._title} comes from a named channel: "
+                "its content is not verified."
+            )
+        if event.resumed:
+            self._output.say(
+                f"Going on with {event.resumed} of {event.chunks} chunks there."
+            )
+
+    def _on_progress(self, event: Progress) -> None:
+        note = f"{format_size(event.rate)}/s from {event.peers}"
+        self._bar.update(event.done, event.size, note)
+        now = time.monotonic()
+        if now - self._last_json >= JSON_PERIOD or event.done == event.size:
+            self._last_json = now
+            fields: dict[str, Any] = {
+                "done": event.done,
+                "size": event.size,
+                "rate": round(event.rate),
+                "peers": event.peers,
+            }
+            self._output.event("progress", **fields)
+
+    def _on_peer_left(self, event: PeerLeft) -> None:
+        self._output.event(
+            "peer",
+            address=str(event.address),
+            state="banned" if event.is_banned else "left",
+            reason=event.reason,
+            chunks=event.chunks,
+        )
+        if event.is_banned:
+            self._output.problem(f"Left {event.address} alone: {event.reason}.")
+        elif self._output.is_verbose:
+            reason = event.reason or "it closed the connection"
+            self._output.say(f"Lost {event.address}: {reason}.")

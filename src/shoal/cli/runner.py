@@ -1,0 +1,78 @@
+"""Run a command's coroutine until it ends or a signal ends it.
+
+Signals count even when they were ignored by whoever started us, as a shell does
+for what it puts in the background. A signal cancels the command, which then
+closes what it holds; should that take too long, the process ends regardless:
+nothing on the disk depends on an orderly end.
+"""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+from shoal.errors import ShoalError
+
+__all__ = ["InterruptedByUser", "run_command"]
+
+GRACE = 1.7  # seconds a command has to close what it holds
+
+
+class InterruptedByUser(ShoalError):
+    """Say that a signal ended the command."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> None:
+    """Run `work`; raise `InterruptedByUser`, with `on_interrupt`, on a signal."""
+    try:
+        asyncio.run(_supervise(work, on_interrupt))
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+
+
+async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_ignore_lost_sockets)
+    task = loop.create_task(work)
+    caught: list[int] = []
+
+    def stop(signum: int) -> None:
+        if not caught:
+            caught.append(signum)
+            timer = threading.Timer(GRACE, os._exit, [128 + signum])
+            timer.daemon = True
+            timer.start()
+            task.cancel()
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop, signum)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+    if caught:
+        word = "Interrupted" if caught[0] == signal.SIGINT else "Terminated"
+        raise InterruptedByUser(f"{word}. {on_interrupt}".strip(), caught[0])
+
+
+def _ignore_lost_sockets(
+    loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """Keep asyncio from printing a traceback for what the network does."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error in a group that is not a group itself."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,65 @@
+"""Where a download goes: what may happen to a file that is there already."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from shoal.core.chunks import Chunks
+from shoal.core.handshake import Offer
+from shoal.core.link import Channel
+from shoal.errors import UnfinishedError
+from shoal.storage.disk import Data, Disk
+from shoal.storage.download import DownloadStore
+from shoal.storage.existing import ExistingStore
+from shoal.storage.filestore import FileStore, check_target
+
+__all__ = ["Target"]
+
+
+class Target:
+    """Open the store of one download once its sizes are known."""
+
+    def __init__(
+        self, path: Path, channel: Channel, disk: Disk, *, overwrite: bool, seed: bool
+    ) -> None:
+        """Look at what is at `path`; blocks.
+
+        Raises `TargetExistsError` for something that is there, unless it is to be
+        overwritten or, with `seed`, verified and served; `StoreError` when there is
+        no folder to put it in.
+        """
+        self.path = path
+        self._channel = channel
+        self._disk = disk
+        self._overwrite = overwrite
+        self._exists = seed and not overwrite and disk.identity_at(path) is not None
+        if not self._exists:
+            check_target(path, channel.identity, disk=disk, overwrite=overwrite)
+
+    def open_store(
+        self, chunks: Chunks, offer: Offer | None, stopped: Callable[[], bool]
+    ) -> DownloadStore:
+        """Open the store for these sizes; blocks, for long when it has to verify.
+
+        Raises `UnfinishedError` once `stopped` says so, or what the store raises.
+        """
+        verify = None if offer is None else self._make_verify(offer, stopped)
+        if self._exists:
+            return ExistingStore.open(self.path, chunks, verify, disk=self._disk)
+        return FileStore.open(
+            self.path,
+            self._channel.identity,
+            chunks,
+            disk=self._disk,
+            overwrite=self._overwrite,
+            verify=verify,
+        )
+
+    def _make_verify(
+        self, offer: Offer, stopped: Callable[[], bool]
+    ) -> Callable[[int, Data], bool]:
+        def verify(index: int, data: Data) -> bool:
+            if stopped():
+                raise UnfinishedError(f"{self.path} was not looked through.")
+            return offer.verifies(index, data)
+
+        return verify

@@ -1,0 +1,154 @@
+"""Verify what arrived and write it, in worker threads beside the network.
+
+`ChunkWriter` owns the store while a download runs. One batch at a time is hashed
+and written in one thread, in the order of arrival; a group commit runs in another,
+so a slow flush holds up neither. Nothing counts before its verdict.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor
+from enum import Enum, auto
+
+from msgspec import Struct
+
+from shoal.core.framing import BufferPool
+from shoal.core.handshake import Offer
+from shoal.storage.download import DownloadStore
+
+__all__ = ["Arrived", "ChunkWriter", "Verdict"]
+
+BATCH_SIZE = 4 * 1024 * 1024  # bytes verified and written in one go
+
+
+class Verdict(Enum):
+    """What became of a chunk that arrived."""
+
+    RIGHT = auto()
+    """It verified, and is written."""
+    WRONG = auto()
+    """It is not what the id names."""
+    OTHER_LENGTH = auto()
+    """It is what the id names, but the sizes that are being tried are wrong."""
+
+
+class Arrived(Struct, frozen=True):
+    """A chunk as it came from a peer."""
+
+    peer: Hashable
+    index: int
+    data: bytes | memoryview
+    buffer: bytearray | None
+    """What `data` lies in, if the pool wants it back."""
+
+
+class ChunkWriter:
+    """Take chunks that arrived to their place on the disk."""
+
+    def __init__(
+        self,
+        store: DownloadStore,
+        offer: Offer | None,
+        executor: Executor,
+        *,
+        pool: BufferPool,
+        on_verdicts: Callable[[list[tuple[Arrived, Verdict]]], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        """Write to `store` what `offer` verifies; without one, everything."""
+        self.waiting = 0
+        """Bytes that arrived and have no verdict yet."""
+        self._store = store
+        self._offer = offer
+        self._executor = executor
+        self._pool = pool
+        self._on_verdicts = on_verdicts
+        self._on_error = on_error
+        self._queue: deque[Arrived] = deque()
+        self._batch: asyncio.Future[list[Verdict]] | None = None
+        self._commit: asyncio.Future[None] | None = None
+        self._is_stopped = False
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, arrived: Arrived) -> None:
+        """Take a chunk; its verdict comes later."""
+        self.waiting += len(arrived.data)
+        self._queue.append(arrived)
+        self._next_batch()
+
+    async def stop(self) -> None:
+        """Take nothing more and wait for the threads; idempotent."""
+        self._is_stopped = True
+        self._queue.clear()
+        running = [each for each in (self._batch, self._commit) if each is not None]
+        if running:
+            await asyncio.wait(running)
+
+    def _next_batch(self) -> None:
+        """Start a thread on what is waiting, if none is at it."""
+        if self._batch is not None or not self._queue or self._is_stopped:
+            return
+        batch: list[Arrived] = []
+        size = 0
+        while self._queue and size < BATCH_SIZE:
+            batch.append(self._queue.popleft())
+            size += len(batch[-1].data)
+        self._batch = self._loop.run_in_executor(self._executor, self._write, batch)
+        self._batch.add_done_callback(lambda future: self._on_batch(batch, future))
+
+    def _write(self, batch: list[Arrived]) -> list[Verdict]:
+        """Verify and write a batch; runs in a worker thread."""
+        verdicts = [self._judge(each) for each in batch]
+        self._store.put_many(
+            [
+                (each.index, each.data)
+                for each, verdict in zip(batch, verdicts, strict=True)
+                if verdict is Verdict.RIGHT
+            ]
+        )
+        return verdicts
+
+    def _judge(self, arrived: Arrived) -> Verdict:
+        has_length = len(arrived.data) == self._store.chunks.length(arrived.index)
+        if self._offer is None:
+            return Verdict.RIGHT if has_length else Verdict.WRONG
+        if not self._offer.verifies(arrived.index, arrived.data):
+            return Verdict.WRONG
+        return Verdict.RIGHT if has_length else Verdict.OTHER_LENGTH
+
+    def _on_batch(
+        self, batch: list[Arrived], future: asyncio.Future[list[Verdict]]
+    ) -> None:
+        self._batch = None
+        self.waiting -= sum(len(each.data) for each in batch)
+        error = future.exception()
+        if error is not None:
+            self._fail(error)
+            return
+        verdicts = list(zip(batch, future.result(), strict=True))
+        for each in batch:
+            if each.buffer is not None:
+                self._pool.give(each.buffer)
+        self._next_batch()
+        self._commit_if_due()
+        if not self._is_stopped:
+            self._on_verdicts(verdicts)
+
+    def _commit_if_due(self) -> None:
+        if self._commit is None and self._store.is_commit_due(self._loop.time()):
+            self._commit = self._loop.run_in_executor(
+                self._executor, self._store.commit
+            )
+            self._commit.add_done_callback(self._on_commit)
+
+    def _on_commit(self, future: asyncio.Future[None]) -> None:
+        self._commit = None
+        error = future.exception()
+        if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._on_error(error)

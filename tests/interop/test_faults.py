@@ -1,0 +1,103 @@
+"""Peers that lie, stall or die, and a download that is killed."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeFile
+from tests.helpers.peers import CHUNK, Peers, events, served
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(150)]
+
+CHUNKS = 20 << 10
+SIZE = CHUNKS * CHUNK
+IN_FLIGHT = 1_024
+"""More chunks than `get` has asked of one peer for at any moment."""
+
+
+def test_the_file_arrives_though_three_of_four_servers_fail(
+    peers: Peers, make_file: MakeFile, tmp_path: Path
+) -> None:
+    source = make_file(SIZE, 1)
+    honest, channel = peers.node_hashed(source)
+    liar, _ = peers.node_hashed(source, "--flip")
+    silent, _ = peers.node_hashed(source, "--stop-after", CHUNKS // 8)
+    mortal, _ = peers.node_hashed(source)
+    client = peers.get(channel, tmp_path / "out")
+    mortal.wait_line(r"^served", count=CHUNKS // 10)
+    mortal.kill()
+    assert client.running, "it was over before anything failed"
+    code, _, err = client.finish(90)
+    assert code == 0, err
+    assert (tmp_path / "out").read_bytes() == source.read_bytes()
+    assert silent.running
+    assert len(served(silent)) == CHUNKS // 8, "it never came to fall silent"
+    assert 0 < len(served(liar)) <= IN_FLIGHT, "a liar is dropped at once"
+    assert len(served(honest)) > CHUNKS // 4
+
+
+def test_a_server_that_appears_later_joins_in(
+    peers: Peers, make_file: MakeFile, tmp_path: Path
+) -> None:
+    source = make_file(SIZE // 4, 2)
+    first, channel = peers.node_hashed(source, "--stop-after", 1_000)
+    client = peers.get(channel, tmp_path / "out")
+    first.wait_line(r"^served", count=1_000)
+    peers.node_hashed(source)
+    code, _, err = client.finish(60)
+    assert code == 0, err
+    assert (tmp_path / "out").read_bytes() == source.read_bytes()
+
+
+def test_only_liars_are_no_source(
+    peers: Peers, make_file: MakeFile, tmp_path: Path
+) -> None:
+    _, channel = peers.node_hashed(make_file(9_000, 3), "--flip")
+    code, out, err = peers.get(channel, tmp_path / "out", "--timeout", 3).finish()
+    assert code in (3, 5, 7), err
+    assert out == b""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_after_kill_9_only_what_is_missing_is_fetched(
+    peers: Peers, make_file: MakeFile, tmp_path: Path, attempt: int
+) -> None:
+    source = make_file(SIZE, 4)
+    server, channel = peers.node_hashed(source)
+    moment = random.randrange(CHUNKS // 4, CHUNKS * 3 // 4)
+    target = tmp_path / "out"
+    first = peers.get(channel, target)
+    server.wait_line(r"^served", count=moment)
+    first.kill()
+    assert not target.exists()
+    before = served(server)
+    assert len(before) < CHUNKS - IN_FLIGHT, f"killed too late, at {moment}"
+
+    server, _ = peers.node_hashed(source)
+    finished = peers.get(channel, target, "--json").finish(90)
+    assert finished.code == 0, finished.stderr
+    assert target.read_bytes() == source.read_bytes()
+    resumed = events(finished, "start")[0]["resumed"]
+    assert len(before) - IN_FLIGHT <= resumed <= len(before), f"killed at {moment}"
+    again = served(server)
+    assert len(again) == CHUNKS - resumed, "something was fetched twice"
+    assert set(before) | set(again) == set(range(CHUNKS))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", source.name]
+
+
+def test_killed_again_and_again_it_still_goes_on_where_it_was(
+    peers: Peers, make_file: MakeFile, tmp_path: Path
+) -> None:
+    source = make_file(SIZE, 5)
+    server, channel = peers.node_hashed(source)
+    target = tmp_path / "out"
+    for part in (1, 2, 3):
+        client = peers.get(channel, target)
+        server.wait_line(r"^served", count=part * CHUNKS // 4)
+        client.kill()
+    code, _, err = peers.get(channel, target).finish(90)
+    assert code == 0, err
+    assert target.read_bytes() == source.read_bytes()
+    assert len(served(server)) <= CHUNKS + 3 * IN_FLIGHT

@@ -1,0 +1,264 @@
+"""LAN discovery among real programs, each test in network namespaces of its own."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.netns import Namespace, join_by_veth
+from tests.helpers.process import Program
+from tests.helpers.programs import missing_node, node
+from tests.helpers.requirements import require
+
+pytestmark = pytest.mark.interop
+
+Start = Callable[..., Program]
+ROOT = Path(__file__).parent.parent.parent
+LATE = 8.0  # seconds: an interface is noticed within 5; the fourth question comes at 13
+FLOOD = 10_000  # packets
+FLOOD_MEMORY = 8 << 20  # bytes that a flood may leave behind
+ID = "myid"
+
+
+@pytest.fixture
+def programs() -> Iterator[ExitStack]:
+    with ExitStack() as programs:
+        yield programs
+
+
+@pytest.fixture
+def far(namespace: Namespace) -> Iterator[Namespace]:
+    """Give a second namespace, not joined to the first yet."""
+    with Namespace() as made:
+        yield made
+
+
+@pytest.fixture
+def tool(programs: ExitStack) -> Start:
+    """Give a way to start LAN discovery in a namespace."""
+
+    def start(namespace: Namespace, *args: object) -> Program:
+        argv = [sys.executable, "-m", "tests.helpers.lan_tool", *map(str, args)]
+        program = Program(argv, namespace=namespace, cwd=ROOT)
+        return programs.enter_context(program)
+
+    return start
+
+
+@pytest.fixture
+def discover(programs: ExitStack) -> Start:
+    """Give a way to start Node's discovery-channel in a namespace."""
+    require(missing_node())
+
+    def start(namespace: Namespace, *args: object) -> Program:
+        program = programs.enter_context(node("discover.js", *args, ns=namespace))
+        program.wait_line("^ready$")
+        return program
+
+    return start
+
+
+def resident(program: Program) -> int:
+    """Return the bytes of memory that a program has in use."""
+    status = Path(f"/proc/{program.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+# With Node
+
+
+def test_we_find_a_node_program_that_is_up(
+    namespace: Namespace, tool: Start, discover: Start
+) -> None:
+    other = discover(namespace, ID)
+    discover(namespace, ID, 4001)
+    other.wait_line(r"^127\.0\.0\.1:4001 dns$")
+    tool(namespace, "join", ID).wait_line(r"^found 127\.0\.0\.1:4001$")
+
+
+def test_we_hear_a_node_program_that_comes_later(
+    namespace: Namespace, tool: Start, discover: Start
+) -> None:
+    ours = tool(namespace, "join", ID)
+    tool(namespace, "join", ID, 4002)
+    ours.wait_line(r"^found 127\.0\.0\.1:4002$")
+    discover(namespace, ID, 4001)
+    ours.wait_line(r"^found 127\.0\.0\.1:4001$", timeout=2)
+
+
+def test_a_node_program_finds_us_when_we_are_up(
+    namespace: Namespace, tool: Start, discover: Start
+) -> None:
+    tool(namespace, "join", ID, 4002)
+    tool(namespace, "join", ID).wait_line(r"^found 127\.0\.0\.1:4002$")
+    discover(namespace, ID).wait_line(r"^127\.0\.0\.1:4002 dns$")
+
+
+def test_a_node_program_hears_us_when_we_come_later(
+    namespace: Namespace, tool: Start, discover: Start
+) -> None:
+    theirs = discover(namespace, ID)
+    discover(namespace, ID, 4001)
+    theirs.wait_line(r"^127\.0\.0\.1:4001 dns$")
+    tool(namespace, "join", ID, 4002)
+    theirs.wait_line(r"^127\.0\.0\.1:4002 dns$", timeout=2)
+
+
+def test_a_node_program_on_another_machine_finds_and_is_found(
+    namespace: Namespace, far: Namespace, tool: Start, discover: Start
+) -> None:
+    here, there = join_by_veth(namespace, far)
+    ours = tool(namespace, "join", ID, 4002)
+    theirs = discover(far, ID, 4001)
+    ours.wait_line(rf"^found {there}:4001$")
+    theirs.wait_line(rf"^{here}:4002 dns$")
+
+
+# Among ourselves
+
+
+def test_two_processes_of_one_machine_find_each_other(
+    namespace: Namespace, tool: Start
+) -> None:
+    first = tool(namespace, "join", ID, 4001)
+    second = tool(namespace, "join", ID, 4002)
+    first.wait_line(r"^found 127\.0\.0\.1:4002$")
+    second.wait_line(r"^found 127\.0\.0\.1:4001$")
+    assert not first.find(r"^found .*:4001$"), "it found itself"
+
+
+def test_it_works_where_lo_does_not_call_itself_multicast(
+    namespace: Namespace, tool: Start
+) -> None:
+    namespace.run("ip", "link", "set", "lo", "multicast", "off")
+    namespace.run("ip", "route", "flush", "default")
+    first = tool(namespace, "join", ID, 4001)
+    tool(namespace, "join", ID, 4002).wait_line(r"^found 127\.0\.0\.1:4001$")
+    first.wait_line(r"^found 127\.0\.0\.1:4002$")
+
+
+def test_two_machines_find_each_other(
+    namespace: Namespace, far: Namespace, tool: Start
+) -> None:
+    here, there = join_by_veth(namespace, far)
+    ours = tool(namespace, "join", ID, 4001)
+    theirs = tool(far, "join", ID, 4002)
+    ours.wait_line(rf"^found {there}:4002$")
+    theirs.wait_line(rf"^found {here}:4001$")
+
+
+def test_an_interface_that_comes_up_later_is_used(
+    namespace: Namespace, far: Namespace, tool: Start
+) -> None:
+    ours = tool(namespace, "join", ID, 4001)
+    theirs = tool(far, "join", ID, 4002)
+    ours.wait_line("^ready$")
+    theirs.wait_line("^ready$")
+    here, there = join_by_veth(namespace, far)
+    ours.wait_line(rf"^found {there}:4002$", timeout=LATE)
+    theirs.wait_line(rf"^found {here}:4001$", timeout=LATE)
+
+
+def test_a_confined_one_stays_on_its_interface(
+    namespace: Namespace, far: Namespace, tool: Start
+) -> None:
+    here, there = join_by_veth(namespace, far)
+    confined = tool(namespace, "join", ID, 4001, "lo")
+    free = tool(namespace, "join", ID, 4003)
+    theirs = tool(far, "join", ID, 4002)
+    theirs.wait_line(rf"^found {here}:4003$")
+    free.wait_line(rf"^found {there}:4002$")
+    confined.wait_line(r"^found 127\.0\.0\.1:4003$")
+    assert not theirs.find(":4001$"), "it was announced beyond its interface"
+    assert not confined.find(r"^found (?!127\.0\.0\.1:)"), "it listened beyond it"
+
+
+# Where the network is unfriendly
+
+
+def test_an_answer_from_off_the_subnet_is_not_believed(
+    namespace: Namespace, far: Namespace, tool: Start
+) -> None:
+    _, there = join_by_veth(namespace, far)
+    far.run("ip", "addr", "add", "10.99.0.1/24", "dev", "v1")
+    ours = tool(namespace, "join", ID)
+    tool(namespace, "join", ID, 4001)
+    ours.wait_line("^found .*:4001$")
+    tool(far, "speak", "10.99.0.1", ID, 666).finish()
+    tool(far, "speak", there, ID, 4002).finish()
+    ours.wait_line(rf"^found {there}:4002$")
+    assert not ours.find(":666$")
+
+
+def test_the_same_machine_finds_itself_while_another_program_holds_5353(
+    namespace: Namespace, tool: Start
+) -> None:
+    tool(namespace, "hold").wait_line("^held$")
+    first = tool(namespace, "join", ID, 4001)
+    second = tool(namespace, "join", ID, 4002)
+    first.wait_line(r"^found 127\.0\.0\.1:4002$")
+    second.wait_line(r"^found 127\.0\.0\.1:4001$")
+    assert "5353" in first.wait_line("^problem (.*)")[1]
+
+
+def test_a_machine_without_5353_finds_node_programs_and_is_heard_by_them(
+    namespace: Namespace, far: Namespace, tool: Start, discover: Start
+) -> None:
+    here, there = join_by_veth(namespace, far)
+    tool(namespace, "hold").wait_line("^held$")
+    theirs = discover(far, ID, 4001)
+    ours = tool(namespace, "join", ID, 4002)
+    ours.wait_line(rf"^found {there}:4001$")
+    theirs.wait_line(rf"^{here}:4002 dns$")
+
+
+def test_a_machine_without_either_port_still_finds(
+    namespace: Namespace, far: Namespace, tool: Start
+) -> None:
+    _, there = join_by_veth(namespace, far)
+    tool(namespace, "hold", 5353).wait_line("^held$")
+    tool(namespace, "hold", 15353).wait_line("^held$")
+    theirs = tool(far, "join", ID, 4001)
+    theirs.wait_line("^ready$")
+    tool(namespace, "join", ID).wait_line(rf"^found {there}:4001$")
+
+
+@pytest.mark.parametrize("has_address", [False, True])
+def test_without_a_network_it_says_so_and_goes_on_once_there_is_one(
+    namespace: Namespace, tool: Start, has_address: bool
+) -> None:
+    namespace.run("ip", "link", "set", "lo", "down")
+    if not has_address:
+        namespace.run("ip", "addr", "flush", "dev", "lo")
+    first = tool(namespace, "join", ID, 4001)
+    second = tool(namespace, "join", ID, 4002)
+    for each in (first, second):
+        said = each.wait_line("^problem (.*)")[1]
+        assert said.startswith("LAN discovery does not work: ")
+        assert said.endswith("A peer can still be named with --peer HOST:PORT.")
+    if has_address:
+        # Its sockets are open and would be used by the next question anyhow. So let
+        # the third one pass, of which nothing can be seen.
+        namespace.run("sleep", "4.5")
+    namespace.run("ip", "link", "set", "lo", "up")
+    first.wait_line(r"^found 127\.0\.0\.1:4002$", timeout=LATE)
+    second.wait_line(r"^found 127\.0\.0\.1:4001$", timeout=LATE)
+    second.wait_line("^problem None$")
+
+
+def test_a_flood_leaves_it_up_and_small(namespace: Namespace, tool: Start) -> None:
+    ours = tool(namespace, "join", ID, 4001)
+    tool(namespace, "join", ID, 4002)
+    ours.wait_line(r"^found 127\.0\.0\.1:4002$")
+    tool(namespace, "flood", ID, 500).finish()
+    before = resident(ours)
+    tool(namespace, "flood", ID, FLOOD).finish()
+    later = tool(namespace, "join", ID, 4003)
+    ours.wait_line(r"^found 127\.0\.0\.1:4003$")
+    later.wait_line(r"^found 127\.0\.0\.1:4001$")
+    assert resident(ours) - before < FLOOD_MEMORY
+    assert len(ours.find("^found")) > FLOOD / 10, "the flood did not arrive"
+    assert not ours.find(r"^found (?!127\.0\.0\.1:)"), "it believed a third party"
