@@ -19,7 +19,7 @@ from shoal.transport.servers import Found, Server, ServerPool
 
 __all__ = ["ChunkQuery"]
 
-PATIENCE = 3.0  # seconds until another server is asked as well
+PATIENCE = 3.0  # seconds until a second server is asked as well; doubled for each
 TICK = 0.25  # seconds between looks at the clock
 
 
@@ -35,7 +35,8 @@ class ChunkQuery:
         self._servers = ServerPool(channel, self, rng=rng, pool=BufferPool())
         self._patience = Patience(timeout, self._clock())
         self._unasked: deque[Server] = deque()
-        self._asked: dict[Server, float] = {}
+        self._asked: set[Server] = set()
+        self._ask_another_at = 0.0
         self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def run(self, found: Iterable[Found]) -> bytes:
@@ -67,9 +68,7 @@ class ChunkQuery:
         self._check_range(info.chunks.count)
 
     def on_heard(self, server: Server) -> None:
-        """Wait on for a server that is sending."""
-        if server in self._asked:
-            self._asked[server] = self._clock()
+        """Do nothing: bytes that drip are no reason to wait longer."""
 
     def on_read_done(self, server: Server) -> None:
         """Do nothing: one chunk is all that is asked for."""
@@ -87,13 +86,17 @@ class ChunkQuery:
         """Ask another instead."""
         if server in self._unasked:
             self._unasked.remove(server)
-        if self._asked.pop(server, None) is not None and not self._asked:
-            self._ask_next()
+        if server in self._asked:
+            self._asked.remove(server)
+            if not self._asked:
+                self._ask_next()
 
     def _ask_next(self) -> None:
         if self._unasked:
             server = self._unasked.popleft()
-            self._asked[server] = self._clock()
+            self._asked.add(server)
+            wait = PATIENCE * 2 ** (len(self._asked) - 1)
+            self._ask_another_at = self._clock() + wait
             if not self._channel.is_hash:
                 # Answered first by a shoal, ignored by a Node server.
                 server.ask_info()
@@ -113,7 +116,7 @@ class ChunkQuery:
         while True:
             await asyncio.sleep(TICK)
             now = self._clock()
-            if all(now - since > PATIENCE for since in self._asked.values()):
+            if now >= self._ask_another_at:
                 self._ask_next()
             error = self._patience.reason_to_end(now, self._outlook())
             if error is not None and not self._answer.done():

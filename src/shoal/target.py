@@ -1,6 +1,7 @@
 """Where a download goes: what may happen to a file that is there already."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from shoal.core.chunks import Chunks
@@ -47,12 +48,21 @@ class Target:
             return ExistingStore.open(self.path, chunks, verify, disk=self._disk)
         return FileStore.open(
             self.path,
-            self._channel.identity,
+            self._identity(chunks),
             chunks,
             disk=self._disk,
             overwrite=self._overwrite,
             verify=verify,
         )
+
+    def _identity(self, chunks: Chunks) -> bytes:
+        """Return 32 bytes that tell this download from all others to the target.
+
+        They cover the sizes, which are a server's claim: a wrong claim must not
+        make what an earlier run fetched look like something else's.
+        """
+        sizes = f"{chunks.size} {chunks.chunk_size}"
+        return sha256(self._channel.identity + sizes.encode()).digest()
 
     def _make_verify(
         self, offer: Offer, stopped: Callable[[], bool]

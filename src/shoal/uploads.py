@@ -108,9 +108,10 @@ class Uploads:
         if client is None:
             return
         client.wanted.extend(each for each in events if isinstance(each, ChunkWanted))
-        if len(client.wanted) > MAX_WANTED:
-            connection.pause_reading()
         self._serve(client)
+        # Whoever does not read what it asked for is not asked what else it wants.
+        if len(client.wanted) > MAX_WANTED or not connection.is_writable:
+            connection.pause_reading()
 
     def on_writable(self, connection: Connection[OpenServerSession]) -> None:
         """Go on serving a client that takes more."""

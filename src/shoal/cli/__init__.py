@@ -106,6 +106,8 @@ def main() -> None:
 def _explain(error: Exception) -> tuple[int, str]:
     """Return the exit code and the sentence for whatever went wrong."""
     match error:
+        case click.exceptions.NoArgsIsHelpError():
+            return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
         case click.ClickException():
             text = error.format_message().rstrip(".") + "."
             context = getattr(error, "ctx", None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from shoal.cli.options import everywhere, read_link, settings_from
+from shoal.cli.options import SECONDS, everywhere, read_link, settings_from
 from shoal.errors import UsageError
 
 __all__ = ["command"]
@@ -18,7 +18,7 @@ __all__ = ["command"]
 @click.argument("words", nargs=-1, metavar="CHANNEL INDEX")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     envvar="SHOAL_TIMEOUT",
     metavar="S",
     help="Give up after this many seconds; for ever by default.",

@@ -12,7 +12,13 @@ from typing import Any
 
 import click
 
-from shoal.cli.options import everywhere, link_argument, read_link, settings_from
+from shoal.cli.options import (
+    SECONDS,
+    everywhere,
+    link_argument,
+    read_link,
+    settings_from,
+)
 from shoal.errors import UnfinishedError, UsageError
 
 __all__ = ["command"]
@@ -34,7 +40,7 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     envvar="SHOAL_TIMEOUT",
     metavar="S",
     help="Longest wait for a new chunk, in seconds; for ever by default.",

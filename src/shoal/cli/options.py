@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYWHERE",
+    "SECONDS",
     "SIZE",
     "everywhere",
     "link_argument",
@@ -31,6 +32,23 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 MAX_LINK_SIZE = 4096  # characters read from standard input
 
 
+class _Seconds(click.ParamType[float]):
+    """Read a length of time in seconds."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not a number of seconds above 0.", param, ctx)
+        return seconds
+
+
 class _Size(click.ParamType[int]):
     """Read a number of bytes, as `64K` or `1M`."""
 
@@ -41,10 +59,13 @@ class _Size(click.ParamType[int]):
     ) -> int:
         match = _SIZE.fullmatch(str(value))
         if match is None:
-            self.fail(f"{value!r} is not a size; write bytes, or 64K, 1M, 2G.")
+            self.fail(
+                f"{value!r} is not a size; write bytes, or 64K, 1M, 2G.", param, ctx
+            )
         return int(match[1]) * _UNITS[match[2].lower()]
 
 
+SECONDS = _Seconds()
 SIZE = _Size()
 
 

@@ -45,6 +45,10 @@ class Output:
         if self.as_json:
             import msgspec
 
+            for name, value in fields.items():
+                if isinstance(value, str):
+                    # A file's name may not be text; a JSON line has to be.
+                    fields[name] = value.encode(errors="replace").decode()
             line = {"v": SCHEMA_VERSION, "event": event, **fields}
             click.echo(msgspec.json.encode(line).decode())
             sys.stdout.flush()

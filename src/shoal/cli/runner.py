@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Coroutine
+from types import FrameType
 from typing import Any
 
 from shoal.errors import ShoalError
@@ -42,16 +43,18 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
     task = loop.create_task(work)
     caught: list[int] = []
 
-    def stop(signum: int) -> None:
+    def stop(signum: int, frame: FrameType | None) -> None:
         if not caught:
             caught.append(signum)
             timer = threading.Timer(GRACE, os._exit, [128 + signum])
             timer.daemon = True
             timer.start()
-            task.cancel()
+            loop.call_soon_threadsafe(task.cancel)
 
+    # Not the loop's own handlers: they wait for a loop that may be stuck writing to
+    # a pipe nobody reads.
     for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stop, signum)
+        signal.signal(signum, stop)
     try:
         await task
     except asyncio.CancelledError:

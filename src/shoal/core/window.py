@@ -16,6 +16,7 @@ MAX_BYTES = 16 * 1024 * 1024  # outstanding at one peer
 FIRST_REQUESTS = 4
 STALL_TIME = 3.0  # seconds without a byte after which others are asked
 STALL_DELAYS = 3  # the same in usual delays of this peer, if that is longer
+MIN_RATE = 16 * 1024  # bytes per second; a chunk that comes slower is asked elsewhere
 SMOOTHING = 0.125  # weight of a new delay in the average, as RFC 6298 section 2
 
 
@@ -27,7 +28,9 @@ class RequestWindow:
         self._size = float(min(FIRST_REQUESTS, self._most))
         self._sent: dict[int, float] = {}  # when each chunk was asked for
         self._delay = 0.0
+        self._chunk_time = chunk_size / MIN_RATE
         self._last_heard = 0.0
+        self._last_answer = 0.0
         self.is_stalled = False
         """Whether the peer has left requests unanswered for too long."""
 
@@ -42,17 +45,18 @@ class RequestWindow:
     def on_sent(self, indexes: Iterable[int], now: float) -> None:
         """Note requests that were sent."""
         if not self._sent:
-            self._last_heard = now
+            self._last_heard = self._last_answer = now
         for index in indexes:
             self._sent[index] = now
 
     def on_heard(self, now: float) -> None:
         """Note that bytes came, of whatever."""
         self._last_heard = now
-        self.is_stalled = False
 
     def on_answer(self, index: int, now: float) -> None:
-        """Note an answer; resizes the window by how long it took."""
+        """Note an answer, late or not; resizes the window by how long it took."""
+        self._last_answer = now
+        self.is_stalled = False
         sent = self._sent.pop(index, None)
         if sent is None:
             return
@@ -72,7 +76,12 @@ class RequestWindow:
         """Return when the peer counts as stalled; None while nothing is due."""
         if not self._sent or self.is_stalled:
             return None
-        return self._last_heard + max(STALL_TIME, STALL_DELAYS * self._delay)
+        usual = max(STALL_TIME, STALL_DELAYS * self._delay)
+        # Bytes that drip put the deadline off, but not for ever.
+        return min(
+            self._last_heard + usual,
+            self._last_answer + max(usual, self._chunk_time),
+        )
 
     def check_stalled(self, now: float) -> bool:
         """Say whether the peer has just become stalled; its requests are void."""

@@ -29,6 +29,6 @@ async def dial(
             await loop.create_connection(lambda: connection, address.host, address.port)
     except TimeoutError:
         raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:  # a host name may not fit DNS at all
+        reason = getattr(error, "strerror", None) or str(error)
         raise PeerError(f"{address} cannot be reached: {reason}") from error

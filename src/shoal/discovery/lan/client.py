@@ -71,8 +71,7 @@ class LanDiscovery:
         join = self._state.join(topic, port, time.monotonic())
         self._inboxes[join] = inbox
         try:
-            self._ask_when_due()
-            self._woken.set()
+            self._woken.set()  # its first question is due
             while (address := await inbox.get()) is not None:
                 yield address
         finally:
