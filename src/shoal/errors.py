@@ -10,6 +10,7 @@ The tree (the number is the exit code of the command line):
     │   ├── TargetExistsError   6
     │   └── DiskFullError       9
     ├── VerificationError       5   only wrong bytes are to be had
+    ├── ManifestError           5   whoever made the link made it of bad parts
     ├── UnfinishedError         7   stopped half-way; run again to go on
     ├── NetworkError            1   this machine's network
     └── PeerError               1   a peer's fault: ends that peer, never the download
@@ -25,6 +26,7 @@ __all__ = [
     "DiskFullError",
     "ForbiddenError",
     "LyingPeerError",
+    "ManifestError",
     "NetworkError",
     "NotFoundError",
     "PeerError",
@@ -82,6 +84,16 @@ class DiskFullError(StoreError):
 
 class VerificationError(ShoalError):
     """Say that the bytes to be had do not match the id."""
+
+    exit_code = 5
+
+
+class ManifestError(ShoalError):
+    """Say that the link itself names something that must not be fetched.
+
+    The id commits to every byte of the manifest, so no peer is to blame and none
+    has a better one: it ends the whole download, before anything is written.
+    """
 
     exit_code = 5
 

@@ -79,8 +79,7 @@ class ChunkQuery:
             if not self._answer.done():
                 self._answer.set_result(bytes(chunk.data))
             return
-        what = f"{server.address}: chunk {self._index} did not verify"
-        self._servers.ban(server, LyingPeerError(what))
+        self._servers.ban(server, LyingPeerError(f"chunk {self._index} did not verify"))
 
     def on_server_lost(self, server: Server, error: Exception | None) -> None:
         """Ask another instead."""

@@ -277,7 +277,7 @@ class Swarm:
         self._end(error)
 
     def _ban(self, server: Server, what: str) -> None:
-        self._pool_of_servers.ban(server, LyingPeerError(f"{server.address}: {what}"))
+        self._pool_of_servers.ban(server, LyingPeerError(what))
 
     def _end(self, error: BaseException | None) -> None:
         if not self._ended.is_set():

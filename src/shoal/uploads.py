@@ -1,18 +1,15 @@
 """Serve one open channel to everyone who connects.
 
-`Uploads` owns the connections that came in and what each of them still wants.
-Chunks in the page cache are read on the event loop, batch by batch, as fast as a
-client takes them; what has to come from the disk is read in a worker thread, so a
-slow disk holds up nobody else. Each client is served in the order it asked, and
-the kernel shares the uplink between them.
+`Uploads` owns the connections that came in; what they are given when is up to its
+`Uploader`. Each client is served in the order it asked.
 """
 
-import asyncio
 import ipaddress
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 
+from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Chunks
 from shoal.core.framing import BufferPool
 from shoal.core.messages import response_header
@@ -20,25 +17,48 @@ from shoal.core.session import ChunkWanted, Event, OpenServerSession
 from shoal.errors import PeerError, ShoalError, StoreError
 from shoal.storage.store import ChunkReader
 from shoal.transport.connection import Connection
+from shoal.uploader import Uploader
 
-__all__ = ["Uploads"]
+__all__ = ["Uploads", "write_chunks"]
 
 MAX_CLIENTS = 512  # connections at once
 MAX_PER_ADDRESS = 8  # connections of one global address; local ones are shared
 MAX_WANTED = 1024  # requests of one client that are kept; then reading pauses
-BATCH_SIZE = 256 * 1024  # bytes read before the next look at the socket
 JOIN_BELOW = 64 * 1024  # bytes; larger chunks are not copied behind their header
 
 
 class _Client:
-    """Remember one connection and what it wants, in its order."""
+    """Take chunks for one connection, in the order they were asked for."""
 
-    __slots__ = ("connection", "is_reading", "wanted")
-
-    def __init__(self, connection: Connection[OpenServerSession]) -> None:
+    def __init__(
+        self,
+        connection: Connection[OpenServerSession],
+        on_refused: Callable[[StoreError], None],
+    ) -> None:
         self.connection = connection
         self.wanted: deque[ChunkWanted] = deque()
-        self.is_reading = False  # a worker thread is at it
+        self._on_refused = on_refused
+
+    @property
+    def is_writable(self) -> bool:
+        return self.connection.is_writable
+
+    def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
+        wanted = self.wanted
+        batch = [wanted.popleft() for _ in range(min(limit, len(wanted)))]
+        if len(wanted) <= MAX_WANTED // 2:
+            self.connection.resume_reading()
+        return [(want.index, want.echo) for want in batch]
+
+    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
+        write_chunks(self.connection, chunks)
+
+    def refuse(self, error: StoreError) -> None:
+        # An open channel has no word for no: closing sends the client elsewhere at
+        # once, silence would leave it waiting.
+        self.wanted.clear()
+        self.connection.close()
+        self._on_refused(error)
 
 
 class Uploads:
@@ -52,23 +72,26 @@ class Uploads:
         *,
         pool: BufferPool,
         on_problem: Callable[[ShoalError], None],
+        bucket: TokenBucket | None = None,
     ) -> None:
         """Serve `store`; `on_problem` hears, once each, why chunks are not sent."""
-        self.served = 0
-        """Chunks sent so far."""
         self._store = store
         self._handshake = handshake
-        self._executor = executor
+        self._uploader = Uploader(store, executor, bucket or TokenBucket())
         self._pool = pool
         self._on_problem = on_problem
         self._told: set[str] = set()
         self._clients: dict[Connection[OpenServerSession], _Client] = {}
-        self._reads: set[asyncio.Future[list[bytes]]] = set()
 
     @property
     def chunks(self) -> Chunks:
         """Return how what is served is cut."""
         return self._store.chunks
+
+    @property
+    def served(self) -> int:
+        """Return how many chunks were sent so far."""
+        return self._uploader.served
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -82,8 +105,7 @@ class Uploads:
         """End every connection; idempotent."""
         for connection in list(self._clients):
             connection.close()
-        if self._reads:
-            await asyncio.wait(self._reads)
+        await self._uploader.aclose()
 
     # What a connection tells its handler.
 
@@ -98,7 +120,8 @@ class Uploads:
         if len(self._clients) >= MAX_CLIENTS:
             idle = min(self._clients, key=lambda each: each.last_heard)
             idle.close()
-        self._clients[connection] = _Client(connection)
+        self._clients[connection] = _Client(connection, self._tell)
+        connection.acknowledge_now()
 
     def on_events(
         self, connection: Connection[OpenServerSession], events: list[Event]
@@ -108,7 +131,8 @@ class Uploads:
         if client is None:
             return
         client.wanted.extend(each for each in events if isinstance(each, ChunkWanted))
-        self._serve(client)
+        self._uploader.wake(client)
+        connection.acknowledge_now()
         # Whoever does not read what it asked for is not asked what else it wants.
         if len(client.wanted) > MAX_WANTED or not connection.is_writable:
             connection.pause_reading()
@@ -117,7 +141,8 @@ class Uploads:
         """Go on serving a client that takes more."""
         client = self._clients.get(connection)
         if client is not None:
-            self._serve(client)
+            connection.resume_reading()
+            self._uploader.wake(client)
 
     def on_lost(
         self,
@@ -125,86 +150,32 @@ class Uploads:
         error: PeerError | OSError | None,
     ) -> None:
         """Forget a client."""
-        self._clients.pop(connection, None)
+        client = self._clients.pop(connection, None)
+        if client is not None:
+            self._uploader.remove(client)
 
-    # Serving.
-
-    def _serve(self, client: _Client) -> None:
-        """Send what the client wants for as long as its socket takes it."""
-        connection = client.connection
-        while client.wanted and connection.is_writable and not client.is_reading:
-            batch = self._next_batch(client)
-            try:
-                chunks = self._store.get_many_now([want.index for want in batch])
-            except StoreError as error:
-                self._refuse(client, error)
-                return
-            there = next((i for i, c in enumerate(chunks) if c is None), len(batch))
-            self._send(
-                client, batch[:there], [c for c in chunks[:there] if c is not None]
-            )
-            if there < len(batch):
-                self._read(client, batch[there:])
-        if connection.is_writable and len(client.wanted) <= MAX_WANTED // 2:
-            connection.resume_reading()
-
-    def _next_batch(self, client: _Client) -> list[ChunkWanted]:
-        size = max(1, BATCH_SIZE // self._store.chunks.chunk_size)
-        wanted = client.wanted
-        return [wanted.popleft() for _ in range(min(size, len(wanted)))]
-
-    def _send(
-        self, client: _Client, batch: list[ChunkWanted], chunks: list[bytes]
-    ) -> None:
-        """Write one response for each of the chunks."""
-        parts: list[bytes] = []
-        for want, data in zip(batch, chunks, strict=True):
-            parts.append(response_header(want.echo, len(data)))
-            if len(data) < JOIN_BELOW:
-                parts.append(data)
-            else:
-                client.connection.write(b"".join(parts))
-                client.connection.write(data)
-                parts.clear()
-        if parts:
-            client.connection.write(b"".join(parts))
-        self.served += len(batch)
-
-    def _read(self, client: _Client, batch: list[ChunkWanted]) -> None:
-        """Have a worker thread read what is not in the page cache."""
-        client.is_reading = True
-
-        def read() -> list[bytes]:
-            return [self._store.get(want.index) for want in batch]
-
-        def done(future: asyncio.Future[list[bytes]]) -> None:
-            self._reads.discard(future)
-            client.is_reading = False
-            error = future.exception()
-            if isinstance(error, StoreError):
-                self._refuse(client, error)
-            elif error is not None:
-                raise error
-            else:
-                self._send(client, batch, future.result())
-                self._serve(client)
-
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._executor, read)
-        self._reads.add(future)
-        future.add_done_callback(done)
-
-    def _refuse(self, client: _Client, error: StoreError) -> None:
-        """Send nothing rather than something wrong.
-
-        An open channel has no word for no: closing sends the client elsewhere at
-        once, silence would leave it waiting.
-        """
-        client.wanted.clear()
-        client.connection.close()
+    def _tell(self, error: StoreError) -> None:
         if str(error) not in self._told:
             self._told.add(str(error))
             self._on_problem(error)
+
+
+def write_chunks(
+    connection: Connection[OpenServerSession], chunks: list[tuple[Hashable, bytes]]
+) -> None:
+    """Write one response for each index and chunk, copying only small ones."""
+    parts: list[bytes] = []
+    for index, data in chunks:
+        assert isinstance(index, int | str)
+        parts.append(response_header(index, len(data)))
+        if len(data) < JOIN_BELOW:
+            parts.append(data)
+        else:
+            connection.write(b"".join(parts))
+            connection.write(data)
+            parts.clear()
+    if parts:
+        connection.write(b"".join(parts))
 
 
 def _is_global(host: str) -> bool:

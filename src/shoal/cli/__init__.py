@@ -132,4 +132,4 @@ def _tell_program(code: int, message: str) -> None:
 
     line = {"v": SCHEMA_VERSION, "event": "error", "code": code, "message": message}
     with contextlib.suppress(OSError):
-        click.echo(json.dumps(line))
+        click.echo(json.dumps(line, separators=(",", ":")))

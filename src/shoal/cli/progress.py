@@ -190,5 +190,5 @@ class Reporter:
         if event.is_banned:
             self._output.problem(f"Left {event.address} alone: {event.reason}.")
         elif self._output.is_verbose:
-            reason = event.reason or "it closed the connection"
-            self._output.say(f"Lost {event.address}: {reason}.")
+            reason = f": {event.reason}" if event.reason else ""
+            self._output.say(f"Done with {event.address}{reason}.")

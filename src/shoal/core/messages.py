@@ -6,7 +6,8 @@ fit is a `ProtocolError`.
 """
 
 import re
-from typing import TypeAlias
+from collections.abc import Collection
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,6 +22,7 @@ __all__ = [
     "Handshake",
     "Info",
     "Message",
+    "MessageDecoder",
     "Request",
     "Response",
     "decode_message",
@@ -32,6 +34,8 @@ __all__ = [
 CONTROL_LIMIT = 128 * 1024  # bytes in a frame of any message not named below
 HANDSHAKE_LIMIT = 64 * 1024 * 1024  # bytes in a frame with a handshake
 RESPONSE_OVERHEAD = 64  # bytes in a response's frame beside its data
+
+M = TypeVar("M")
 
 _DIGITS = re.compile(r"[0-9]{1,10}")
 
@@ -79,33 +83,52 @@ class _AnyType(Struct, tag_field=None):
     type: str
 
 
-_decoder = msgspec.msgpack.Decoder(Message)
-_type_decoder = msgspec.msgpack.Decoder(_AnyType)
 _encoder = msgspec.msgpack.Encoder()
-_KNOWN_TYPES = frozenset(("request", "response", "handshake", "info"))
+_type_decoder = msgspec.msgpack.Decoder(_AnyType)
 _MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, OverflowError)
 
 
-def decode_message(frame: memoryview | bytes) -> Message | None:
-    """Read the message in `frame`; None when its type is not known.
+class MessageDecoder(Generic[M]):
+    """Read the messages of one protocol, a tagged union of structs."""
 
-    A `Response` keeps `frame` alive: its data is not copied.
+    def __init__(self, union: Any, types: Collection[str]) -> None:
+        """Read the structs of `union`, whose tags are `types`."""
+        self._decoder = msgspec.msgpack.Decoder(union)
+        self._types = frozenset(types)
+
+    def decode(self, frame: memoryview | bytes) -> M | None:
+        """Read the message in `frame`; None when its type is not known.
+
+        Data in a message is not copied: it keeps `frame` alive.
+        Raises `ProtocolError` for everything else.
+        """
+        try:
+            message: M = self._decoder.decode(frame)
+            return message
+        except (*_MALFORMED, RecursionError) as error:
+            problem = error
+        try:
+            if _type_decoder.decode(frame).type not in self._types:
+                return None
+        except (*_MALFORMED, RecursionError):
+            pass
+        raise ProtocolError(f"a malformed message: {str(problem)[:120]}") from problem
+
+
+_decoder: MessageDecoder[Message] = MessageDecoder(
+    Message, ("request", "response", "handshake", "info")
+)
+
+
+def decode_message(frame: memoryview | bytes) -> Message | None:
+    """Read a message of an open channel; None when its type is not known.
+
     Raises `ProtocolError` for everything else.
     """
-    try:
-        message: Message = _decoder.decode(frame)
-        return message
-    except (*_MALFORMED, RecursionError) as error:
-        problem = error
-    try:
-        if _type_decoder.decode(frame).type not in _KNOWN_TYPES:
-            return None
-    except (*_MALFORMED, RecursionError):
-        pass
-    raise ProtocolError(f"a malformed message: {str(problem)[:120]}") from problem
+    return _decoder.decode(frame)
 
 
-def encode_frame(message: Message) -> bytes:
+def encode_frame(message: Struct) -> bytes:
     """Return `message` in a frame of its own."""
     body = _encoder.encode(message)
     return encode_varint(len(body)) + body

@@ -100,4 +100,4 @@ def explain(outlook: Outlook) -> str:
         ).strip()
     if not outlook.ready:
         return f"none of the {outlook.found} found can be talked to."
-    return f"none of the {outlook.ready} connected of {outlook.found} found answers."
+    return f"no answer from the {outlook.ready} connected, of {outlook.found} found."

@@ -1,0 +1,152 @@
+"""Serve chunks to many at once, fairly and within a rate.
+
+`Uploader` owns what every taker still wants and the order they are served in: one
+batch each, round and round. Chunks in the page cache are read on the event loop;
+what has to come from the disk is read in a worker thread, so a slow disk holds up
+nobody else. What may be sent in bytes per second comes from a `TokenBucket` that all
+shares of a node have in common.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable
+from concurrent.futures import Executor
+from typing import Protocol
+
+from shoal.core.bucket import TokenBucket
+from shoal.errors import StoreError
+from shoal.storage.store import ChunkReader
+
+__all__ = ["Taker", "Uploader"]
+
+BATCH_SIZE = 256 * 1024  # bytes read before the next taker has its turn
+
+
+class Taker(Protocol):
+    """Take chunks for one peer; called on the event loop only."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Say whether more may be sent without piling up."""
+
+    def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
+        """Return up to `limit` chunks to send now, with what `send` wants to know."""
+
+    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
+        """Send chunks that were wanted."""
+
+    def refuse(self, error: StoreError) -> None:
+        """Do without what was wanted: it cannot be given."""
+
+
+class Uploader:
+    """Give the chunks of one store to everyone who wants some."""
+
+    def __init__(
+        self, store: ChunkReader, executor: Executor, bucket: TokenBucket
+    ) -> None:
+        self.served = 0
+        """Chunks sent so far."""
+        self.sent = 0
+        """Bytes of them."""
+        self._store = store
+        self._executor = executor
+        self._bucket = bucket
+        self._turns: deque[Taker] = deque()
+        self._waiting: set[Taker] = set()  # those in _turns
+        self._reading: dict[Taker, asyncio.Future[list[bytes]]] = {}
+        self._pause: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def aclose(self) -> None:
+        """Serve nobody any more; idempotent."""
+        self._turns.clear()
+        self._waiting.clear()
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._reading:
+            await asyncio.wait(self._reading.values())
+
+    def wake(self, taker: Taker) -> None:
+        """Note that a taker wants something or can take more."""
+        if taker not in self._waiting and taker not in self._reading:
+            self._waiting.add(taker)
+            self._turns.append(taker)
+        self._serve()
+
+    def remove(self, taker: Taker) -> None:
+        """Forget a taker."""
+        if taker in self._waiting:
+            self._waiting.discard(taker)
+            self._turns.remove(taker)
+
+    def _serve(self) -> None:
+        """Give everyone in turn a batch until nobody takes or the rate is used up."""
+        while self._turns and self._pause is None:
+            wait = self._bucket.wait(self._loop.time())
+            if wait > 0:
+                self._pause = self._loop.call_later(wait, self._resume)
+                return
+            taker = self._turns.popleft()
+            self._waiting.discard(taker)
+            if taker.is_writable and self._serve_one(taker):
+                self._waiting.add(taker)
+                self._turns.append(taker)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._serve()
+
+    def _serve_one(self, taker: Taker) -> bool:
+        """Send one batch; say whether the taker should have another turn."""
+        # With a rate to keep, turns are short, so that all have the same share.
+        size = self._store.chunks.chunk_size
+        limit = 1 if self._bucket.is_limited else max(1, BATCH_SIZE // size)
+        wants = taker.next_wants(limit)
+        if not wants:
+            return False
+        try:
+            chunks = self._store.get_many_now([index for index, _ in wants])
+        except StoreError as error:
+            taker.refuse(error)
+            return True
+        ready = next((i for i, c in enumerate(chunks) if c is None), len(wants))
+        self._send(taker, wants[:ready], [c for c in chunks if c is not None][:ready])
+        if ready < len(wants):
+            self._read(taker, wants[ready:])
+            return False
+        return True
+
+    def _send(
+        self, taker: Taker, wants: list[tuple[int, Hashable]], chunks: list[bytes]
+    ) -> None:
+        if not wants:
+            return
+        size = sum(map(len, chunks))
+        self._bucket.take(size, self._loop.time())
+        self.served += len(wants)
+        self.sent += size
+        taker.send(
+            [(note, data) for (_, note), data in zip(wants, chunks, strict=True)]
+        )
+
+    def _read(self, taker: Taker, wants: list[tuple[int, Hashable]]) -> None:
+        """Have a worker thread read what is not in the page cache."""
+
+        def read() -> list[bytes]:
+            return [self._store.get(index) for index, _ in wants]
+
+        def done(future: asyncio.Future[list[bytes]]) -> None:
+            del self._reading[taker]
+            error = future.exception()
+            if isinstance(error, StoreError):
+                taker.refuse(error)
+            elif error is not None:
+                raise error
+            else:
+                self._send(taker, wants, future.result())
+            self.wake(taker)
+
+        future = self._loop.run_in_executor(self._executor, read)
+        self._reading[taker] = future
+        future.add_done_callback(done)
