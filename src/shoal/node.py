@@ -237,7 +237,13 @@ class Node:
         Raises `UsageError` when there is no such chunk and a server says so,
         `NotFoundError` or `VerificationError` when nobody gives it in time.
         """
-        query = ChunkQuery(channel, index, rng=self._rng, timeout=timeout)
+        query = ChunkQuery(
+            channel,
+            index,
+            rng=self._rng,
+            timeout=timeout,
+            problems=self._networks.problems,
+        )
         return await query.run(self._networks.find(channel.topic))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

@@ -6,7 +6,7 @@ and the first chunk that verifies wins. Of a named channel nothing can be verifi
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from shoal.core.chunks import check_index
@@ -27,10 +27,17 @@ class ChunkQuery:
     """Ask for one chunk until somebody gives it."""
 
     def __init__(
-        self, channel: Channel, index: int, *, rng: Random, timeout: float | None
+        self,
+        channel: Channel,
+        index: int,
+        *,
+        rng: Random,
+        timeout: float | None,
+        problems: Callable[[], tuple[str, ...]] = lambda: (),
     ) -> None:
         self._channel = channel
         self._index = index
+        self._problems = problems
         self._clock = asyncio.get_running_loop().time
         self._servers = ServerPool(channel, self, rng=rng, pool=BufferPool())
         self._patience = Patience(timeout, self._clock())
@@ -128,4 +135,5 @@ class ChunkQuery:
             has_only_liars=self._servers.has_only_liars,
             lacks_sizes=False,
             is_begun=False,
+            problems=self._problems(),
         )

@@ -153,13 +153,17 @@ def test_two_machines_find_each_other(
 def test_an_interface_that_comes_up_later_is_used(
     namespace: Namespace, far: Namespace, tool: Start
 ) -> None:
+    confined = tool(namespace, "join", ID, 4003, "lo")
     ours = tool(namespace, "join", ID, 4001)
     theirs = tool(far, "join", ID, 4002)
+    confined.wait_line(r"^found 127\.0\.0\.1:4001$")
     ours.wait_line("^ready$")
     theirs.wait_line("^ready$")
     here, there = join_by_veth(namespace, far)
     ours.wait_line(rf"^found {there}:4002$", timeout=LATE)
     theirs.wait_line(rf"^found {here}:4001$", timeout=LATE)
+    assert not theirs.find(":4003$")
+    assert not confined.find(r"^found (?!127\.0\.0\.1:)"), "it spread to the new one"
 
 
 def test_a_confined_one_stays_on_its_interface(

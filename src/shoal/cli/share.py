@@ -16,7 +16,7 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 
 @everywhere
 @click.command("share")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--open",
     "name",
