@@ -24,6 +24,9 @@ from shoal.writer import Arrived, ChunkWriter, Verdict
 __all__ = ["Transfer", "Watcher"]
 
 IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdict
+# What waits for its verdict should still be in the processor's cache by then, or
+# hashing and writing it cost half as much again.
+BACKLOG_LIMIT = 4 * 1024 * 1024  # bytes waiting for their verdict
 
 
 class Watcher(Protocol):
@@ -165,6 +168,8 @@ class Transfer:
         window = self._windows[server]
         chunk_size = self.chunks.chunk_size
         in_flight = self._writer.waiting
+        if in_flight > max(BACKLOG_LIMIT, 2 * chunk_size):
+            return
         in_flight += sum(map(len, self._windows.values())) * chunk_size
         budget = max(0, IN_FLIGHT_LIMIT - in_flight) // chunk_size
         # One chunk may always be on its way, or nothing would ever move.

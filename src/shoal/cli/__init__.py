@@ -18,7 +18,7 @@ from shoal.cli.options import EVERYWHERE
 from shoal.cli.output import SCHEMA_VERSION, printable
 from shoal.errors import ShoalError, UsageError
 
-__all__ = ["cli", "main", "run"]
+__all__ = ["cli", "run"]
 
 _COMMANDS = {
     "share": "Share a file and print what others pass to get.",
@@ -98,11 +98,6 @@ def run(args: Sequence[str]) -> int:
     return code
 
 
-def main() -> None:
-    """Run the command line of this process and exit."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def _explain(error: Exception) -> tuple[int, str]:
     """Return the exit code and the sentence for whatever went wrong."""
     match error:
@@ -115,10 +110,6 @@ def _explain(error: Exception) -> tuple[int, str]:
             return UsageError.exit_code, text + hint
         case ShoalError():
             return error.exit_code, str(error)
-        case BrokenPipeError():
-            # Whoever read our output has gone; keep the interpreter from trying on.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1, "Nobody reads what is written to standard output."
         case _:
             return 1, (
                 f"A fault in shoal itself: {type(error).__name__}: {error}. Set "

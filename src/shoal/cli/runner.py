@@ -9,6 +9,7 @@ nothing on the disk depends on an orderly end.
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Coroutine
 from types import FrameType
@@ -35,6 +36,10 @@ def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> N
         asyncio.run(_supervise(work, on_interrupt))
     except BaseExceptionGroup as group:
         raise _first(group) from None
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep the interpreter from trying on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ShoalError("Nobody reads what is written to standard output.") from None
 
 
 async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None:

@@ -2,7 +2,7 @@
 
 What a pick considers, in this order:
 
-1. chunks somebody marked as wanted first;
+1. chunks somebody waits for, in the order they were named;
 2. chunks nobody was asked for: the rarest among the peers that have only some,
    a random one of equals, so that two downloaders rarely ask for the same;
 3. near the end, when everything missing has been asked for and if the caller wants
@@ -10,16 +10,15 @@ What a pick considers, in this order:
    up the last chunk.
 
 A peer is any hashable value; the picker never looks into it. A chunk goes from
-missing to asked for to arrived to verified; only failure leads back. A pick costs
-the same however many chunks there are: they lie in buckets by availability, and
-taking one out of a bucket moves one other.
+missing to asked for to arrived to verified; only failure leads back.
 """
 
-from array import array
+from collections import deque
 from collections.abc import Hashable, Iterable
 from random import Random
 from typing import Generic, TypeVar
 
+from shoal.core.buckets import Buckets
 from shoal.core.chunks import Bitfield
 
 __all__ = ["MAX_COPIES", "ChunkPicker"]
@@ -27,9 +26,6 @@ __all__ = ["MAX_COPIES", "ChunkPicker"]
 Peer = TypeVar("Peer", bound=Hashable)
 
 MAX_COPIES = 2  # peers that are asked for one chunk near the end
-PROBES = 8  # tries in a bucket before looking at all that a peer has
-MAX_CANDIDATES = 256  # chunks remembered from such a look
-_ABSENT = -1
 
 
 class _PeerState:
@@ -51,27 +47,43 @@ class ChunkPicker(Generic[Peer]):
     """Hand out the chunks of one share to the peers that have them."""
 
     def __init__(
-        self, have: Bitfield, rng: Random, *, first: Iterable[int] = ()
+        self,
+        have: Bitfield,
+        rng: Random,
+        *,
+        first: Iterable[int] = (),
+        wanted: Iterable[int] | None = None,
     ) -> None:
-        """Start with the chunks in `have` verified; ask for `first` before others."""
+        """Start with the chunks in `have` verified; ask for `first` before others.
+
+        With `wanted`, only those are fetched, and what `want` adds.
+        """
         self._have = have
         self._rng = rng
         self._peers: dict[Peer, _PeerState] = {}
         self._in_flight: dict[int, list[Peer]] = {}  # the longest asked for first
         self._arrived: set[int] = set()
-        self._availability = array("l", bytes(8 * have.size))
-        self._place = array("l", [_ABSENT]) * have.size
-        self._buckets: list[list[int]] = [[]]
-        self._wanted_bits = bytearray(-(-have.size // 8))  # what the buckets hold
-        self._wanted = 0
-        for index in have.missing():
-            self._want(index)
-        self._first = [index for index in first if index not in have][::-1]
+        self._buckets = Buckets(have.size)  # what nobody was asked for, by rarity
+        self._first: deque[int] = deque()
+        self._left = 0  # wanted and not verified
+        self._wanted: set[int] | None = None if wanted is None else set()
+        if wanted is None:
+            for index in have.missing():
+                self._buckets.add(index)
+            self._left = have.size - len(have)
+            self._first.extend(index for index in first if index not in have)
+        else:
+            self.want(wanted)
 
     @property
     def is_complete(self) -> bool:
-        """Say whether every chunk is verified."""
-        return self._have.is_complete
+        """Say whether every chunk that is wanted is verified."""
+        return not self._left
+
+    @property
+    def unseen(self) -> int:
+        """Return how many chunks nobody was asked for and no partial peer has."""
+        return self._buckets.size_of(0)
 
     def has(self, index: int) -> bool:
         """Say whether a chunk is verified."""
@@ -82,19 +94,30 @@ class ChunkPicker(Generic[Peer]):
         state = self._peers.get(peer)
         return frozenset(state.asked) if state else frozenset()
 
+    def want(self, indexes: Iterable[int]) -> None:
+        """Fetch these as well, in this order; for one who reads them so."""
+        assert self._wanted is not None
+        for index in indexes:
+            if index not in self._wanted:
+                self._wanted.add(index)
+                if index not in self._have:
+                    self._left += 1
+                    self._first.append(index)
+                    self._want_again(index)
+
     # What happens to peers.
 
     def on_peer_joined(self, peer: Peer, have: Bitfield | None) -> None:
         """Note a peer and what it has; None for everything."""
         self._peers[peer] = _PeerState(have)
         for index in have or ():
-            self._set_availability(index, 1)
+            self._buckets.shift(index, 1)
 
     def on_have(self, peer: Peer, index: int) -> None:
         """Note that a peer which has only some chunks has one more."""
         state = self._peers[peer]
         if state.have is not None and state.have.add(index):
-            self._set_availability(index, 1)
+            self._buckets.shift(index, 1)
             state.is_exhausted = False
 
     def on_peer_left(self, peer: Peer) -> None:
@@ -103,7 +126,7 @@ class ChunkPicker(Generic[Peer]):
             self.on_request_expired(index, peer)
         state = self._peers.pop(peer, None)
         for index in (state.have if state else None) or ():
-            self._set_availability(index, -1)
+            self._buckets.shift(index, -1)
 
     # What happens to chunks.
 
@@ -118,14 +141,13 @@ class ChunkPicker(Generic[Peer]):
         state = self._peers[peer]
         picked: list[int] = []
         while len(picked) < limit:
-            if self._wanted:
-                index = self._pick(state)
+            if self._buckets:
+                index: int | None = self._pick(state)
             else:
                 index = self._pick_copy(state) if copies else None
             if index is None:
                 break
-            if self._place[index] != _ABSENT:
-                self._unwant(index)
+            self._buckets.discard(index)
             self._in_flight.setdefault(index, []).append(peer)
             state.asked.add(index)
             picked.append(index)
@@ -140,16 +162,15 @@ class ChunkPicker(Generic[Peer]):
         if index in self._have or index in self._arrived:
             return False
         self._arrived.add(index)
-        if self._place[index] != _ABSENT:
-            self._unwant(index)
+        self._buckets.discard(index)
         return True
 
     def on_chunk_verified(self, index: int) -> list[Peer]:
         """Note that a chunk is there; return the peers still asked for it."""
-        self._have.add(index)
+        if self._have.add(index) and self._is_wanted(index):
+            self._left -= 1
         self._arrived.discard(index)
-        if self._place[index] != _ABSENT:
-            self._unwant(index)
+        self._buckets.discard(index)
         others = self._in_flight.pop(index, [])
         for peer in others:
             self._peers[peer].asked.discard(index)
@@ -169,39 +190,23 @@ class ChunkPicker(Generic[Peer]):
 
     def _pick(self, state: _PeerState) -> int | None:
         """Return a chunk nobody was asked for and the peer has; rarest first."""
-        for position in range(len(self._first) - 1, -1, -1):
-            index = self._first[position]
-            if self._place[index] == _ABSENT:
-                del self._first[position]
-            elif state.has(index):
+        while self._first and self._first[0] not in self._buckets:
+            self._first.popleft()
+        for index in self._first:
+            if index in self._buckets and state.has(index):
                 return index
         if state.is_exhausted:
             return None
-        for bucket in self._buckets:
-            for _ in range(min(PROBES, len(bucket))):
-                index = bucket[int(self._rng.random() * len(bucket))]
-                if state.has(index):
-                    return index
-        return self._pick_candidate(state)
-
-    def _pick_candidate(self, state: _PeerState) -> int | None:
-        """Return a chunk of a peer that has few of those still wanted."""
-        if state.have is None:
-            return None
+        probed = self._buckets.probe(self._rng, state.has)
+        if probed is not None or state.have is None:
+            return probed
         for _ in range(2):
             while state.candidates:
                 index = state.candidates.pop()
-                if self._place[index] != _ABSENT:
+                if index in self._buckets:
                     return index
-            useful = int.from_bytes(bytes(state.have), "big")
-            useful &= int.from_bytes(self._wanted_bits, "big")
-            spare = 8 * len(self._wanted_bits) - 1
-            while useful and len(state.candidates) < MAX_CANDIDATES:
-                bit = useful.bit_length() - 1
-                state.candidates.append(spare - bit)
-                useful ^= 1 << bit
-            self._rng.shuffle(state.candidates)
-            state.candidates.sort(key=self._availability.__getitem__, reverse=True)
+            among = bytes(state.have)
+            state.candidates = self._buckets.candidates(self._rng, among)
         state.is_exhausted = True
         return None
 
@@ -217,35 +222,19 @@ class ChunkPicker(Generic[Peer]):
                 return index
         return None
 
-    # The buckets.
-
-    def _want(self, index: int) -> None:
-        bucket = self._buckets[self._availability[index]]
-        self._place[index] = len(bucket)
-        bucket.append(index)
-        self._wanted_bits[index >> 3] |= 0x80 >> (index & 7)
-        self._wanted += 1
-
-    def _unwant(self, index: int) -> None:
-        bucket = self._buckets[self._availability[index]]
-        place, last = self._place[index], bucket.pop()
-        if last != index:
-            bucket[place] = last
-            self._place[last] = place
-        self._place[index] = _ABSENT
-        self._wanted_bits[index >> 3] &= ~(0x80 >> (index & 7))
-        self._wanted -= 1
+    def _is_wanted(self, index: int) -> bool:
+        return self._wanted is None or index in self._wanted
 
     def _want_again(self, index: int) -> None:
-        """Put a chunk back where anybody may be asked for it, if nobody is."""
+        """Put a chunk where anybody may be asked for it, if nobody is."""
         if (
             index in self._in_flight
             or index in self._arrived
             or index in self._have
-            or self._place[index] != _ABSENT
+            or not self._is_wanted(index)
         ):
             return
-        self._want(index)
+        self._buckets.add(index)
         for state in self._peers.values():
             state.is_exhausted = False
 
@@ -258,13 +247,3 @@ class ChunkPicker(Generic[Peer]):
             peers.remove(peer)
             if not peers:
                 del self._in_flight[index]
-
-    def _set_availability(self, index: int, change: int) -> None:
-        is_wanted = self._place[index] != _ABSENT
-        if is_wanted:
-            self._unwant(index)
-        self._availability[index] += change
-        while len(self._buckets) <= self._availability[index]:
-            self._buckets.append([])
-        if is_wanted:
-            self._want(index)

@@ -12,7 +12,7 @@ __all__ = ["RequestWindow"]
 
 TARGET_DELAY = 0.1  # seconds from request to answer that the window aims at
 MAX_REQUESTS = 256  # outstanding at one peer
-MAX_BYTES = 16 * 1024 * 1024  # outstanding at one peer
+MAX_BYTES = 8 * 1024 * 1024  # outstanding at one peer
 FIRST_REQUESTS = 4
 STALL_TIME = 3.0  # seconds without a byte after which others are asked
 STALL_DELAYS = 3  # the same in usual delays of this peer, if that is longer

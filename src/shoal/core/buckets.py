@@ -1,0 +1,109 @@
+"""Chunks ordered by a small number each, so that one of the lowest is found at once.
+
+Both who asks for chunks and who gives them away wants the rarest first. Every chunk
+in the set lies in the bucket of its level; moving one to another level, taking one
+out and picking a random one of the lowest each cost the same however many there are.
+"""
+
+from array import array
+from collections.abc import Callable
+from random import Random
+
+__all__ = ["Buckets"]
+
+PROBES = 8  # tries in a bucket before looking at all that would do
+MAX_CANDIDATES = 256  # chunks returned by such a look
+_ABSENT = -1
+
+
+class Buckets:
+    """Hold some of `count` chunks, each with a level from 0 up.
+
+    Levels are kept for chunks outside of the set, too.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._level = array("l", bytes(array("l").itemsize * count))
+        self._place = array("l", [_ABSENT]) * count
+        self._buckets: list[list[int]] = [[]]
+        self._bits = bytearray(-(-count // 8))  # the set, as in a Bitfield
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __contains__(self, index: int) -> bool:
+        return self._place[index] != _ABSENT
+
+    def level(self, index: int) -> int:
+        """Return the level of a chunk, in the set or not."""
+        return self._level[index]
+
+    def size_of(self, level: int) -> int:
+        """Return how many chunks of the set have a level."""
+        return len(self._buckets[level]) if level < len(self._buckets) else 0
+
+    def add(self, index: int) -> None:
+        """Put a chunk into the set, unless it is there."""
+        if self._place[index] != _ABSENT:
+            return
+        bucket = self._buckets[self._level[index]]
+        self._place[index] = len(bucket)
+        bucket.append(index)
+        self._bits[index >> 3] |= 0x80 >> (index & 7)
+        self._size += 1
+
+    def discard(self, index: int) -> None:
+        """Take a chunk out of the set, if it is there."""
+        place = self._place[index]
+        if place == _ABSENT:
+            return
+        bucket = self._buckets[self._level[index]]
+        last = bucket.pop()
+        if last != index:
+            bucket[place] = last
+            self._place[last] = place
+        self._place[index] = _ABSENT
+        self._bits[index >> 3] &= ~(0x80 >> (index & 7))
+        self._size -= 1
+
+    def shift(self, index: int, change: int) -> None:
+        """Change the level of a chunk by `change`."""
+        is_member = self._place[index] != _ABSENT
+        if is_member:
+            self.discard(index)
+        level = self._level[index] = self._level[index] + change
+        while len(self._buckets) <= level:
+            self._buckets.append([])
+        if is_member:
+            self.add(index)
+
+    def probe(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
+        """Return a chunk of about the lowest level that `accepts` one, or None.
+
+        A few random ones of each level are tried, so None does not mean that there
+        is none: `candidates` finds it then.
+        """
+        for bucket in self._buckets:
+            size = len(bucket)
+            for _ in range(min(PROBES, size)):
+                index = bucket[int(rng.random() * size)]
+                if accepts(index):
+                    return index
+        return None
+
+    def candidates(self, rng: Random, among: bytes) -> list[int]:
+        """Return chunks of the set that are in the bitfield `among`.
+
+        They are at most `MAX_CANDIDATES`, the best one last.
+        """
+        useful = int.from_bytes(among, "big") & int.from_bytes(self._bits, "big")
+        top = 8 * len(self._bits) - 1
+        found: list[int] = []
+        while useful and len(found) < MAX_CANDIDATES:
+            bit = useful.bit_length() - 1
+            found.append(top - bit)
+            useful ^= 1 << bit
+        rng.shuffle(found)
+        found.sort(key=self._level.__getitem__, reverse=True)
+        return found
