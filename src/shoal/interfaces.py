@@ -6,6 +6,7 @@ transport and discovery both ask it.
 """
 
 import socket
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -49,15 +50,7 @@ def list_interfaces(allowed: Sequence[str] = ()) -> list[Interface]:
     With `allowed`, only those whose name or address is in it.
     Raises `UsageError` when an allowed one is not there.
     """
-    # Loads ctypes and ipaddress, 10 ms: not for commands that use no network.
-    import ifaddr
-
-    found = [
-        Interface(adapter.nice_name, ip.ip, ip.network_prefix)
-        for adapter in ifaddr.get_adapters()
-        for ip in adapter.ips
-        if isinstance(ip.ip, str)
-    ]
+    found = _list_all()
     if not allowed:
         return found
     for word in allowed:
@@ -72,3 +65,21 @@ def list_interfaces(allowed: Sequence[str] = ()) -> list[Interface]:
 
 def _to_integer(address: str) -> int:
     return int.from_bytes(socket.inet_pton(socket.AF_INET, address))
+
+
+def _list_all() -> list[Interface]:
+    if sys.platform == "linux":
+        from shoal.netlink import list_addresses
+
+        try:
+            return [Interface(*each) for each in list_addresses()]
+        except OSError:
+            pass  # a kernel or sandbox without rtnetlink
+    import ifaddr
+
+    return [
+        Interface(adapter.nice_name, ip.ip, ip.network_prefix)
+        for adapter in ifaddr.get_adapters()
+        for ip in adapter.ips
+        if isinstance(ip.ip, str)
+    ]

@@ -89,7 +89,8 @@ class Swarm:
         self._layout: Chunks | None = None  # the sizes that are being tried
         self._tried: set[Chunks | None] = set()
         self._tried_since = 0.0
-        self._transfer: Transfer | None = None
+        self._offer: Offer | None = None  # of the sizes that are being tried
+        self._transfer: Transfer[Server] | None = None
         self._changing: asyncio.Task[None] | None = None
         self._patience = Patience(timeout, self._loop.time())
         self._rate = RateMeter(self._loop.time())
@@ -117,7 +118,7 @@ class Swarm:
             assert self._transfer is not None
             await self._transfer.stop()
             await self._in_thread(self._transfer.store.finish)
-            return Fetched(self._transfer.chunks, self._transfer.offer)
+            return Fetched(self._transfer.chunks, self._offer)
         finally:
             self._is_over.set()
             if self._changing is not None:
@@ -225,6 +226,7 @@ class Swarm:
             self._executor, self._open_store, layout, offers[0], self._is_over.is_set
         )
         self._tried_since = self._loop.time()
+        self._offer = offers[0]
         self._begin(store, offers[0])
 
     def _begin(self, store: DownloadStore, offer: Offer | None) -> None:
@@ -247,7 +249,7 @@ class Swarm:
 
     # What the transfer reports.
 
-    def on_verified(self, server: Server) -> None:
+    def on_verified(self, server: Server, index: int) -> None:
         """Count a chunk for its server."""
         self._patience.on_news(self._loop.time())
         if server in self._verified:

@@ -1,80 +1,119 @@
 """One attempt at a download: chunks asked for, verified, written.
 
-`Transfer` is the single owner of the picker and of what each server was asked
-for. It begins when the sizes are settled and the store is open. It never chooses
-whom to talk to: servers are given to it and taken from it, and a liar is reported
-to its `Watcher`.
+`Transfer` is the single owner of the picker and of what each giver was asked for. It
+begins when the sizes are settled and the store is open. It never chooses whom to
+talk to: givers are given to it and taken from it, and a liar is reported to its
+`Watcher`.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from random import Random
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
-from shoal.core.handshake import Offer
 from shoal.core.picker import ChunkPicker
 from shoal.core.session import ChunkReceived
 from shoal.core.window import RequestWindow
 from shoal.storage.download import DownloadStore
-from shoal.transport.servers import Server
-from shoal.writer import Arrived, ChunkWriter, Verdict
+from shoal.writer import Arrived, ChunkWriter, Verdict, Verifier
 
-__all__ = ["Transfer", "Watcher"]
+__all__ = ["Giver", "Transfer", "Watcher"]
 
 IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdict
 # What waits for its verdict should still be in the processor's cache by then, or
 # hashing and writing it cost half as much again.
 BACKLOG_LIMIT = 4 * 1024 * 1024  # bytes waiting for their verdict
+ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 
 
-class Watcher(Protocol):
+class Giver(Protocol):
+    """Give chunks to us; what it is called by is its identity."""
+
+    def __hash__(self) -> int: ...
+
+    def ask(self, indexes: Iterable[int]) -> None:
+        """Send requests for chunks."""
+
+    def ask_any(self, number: int) -> None:
+        """Send requests for as many chunks, which ones is up to the giver."""
+
+    def cancel(self, indexes: Iterable[int]) -> None:
+        """Take requests back, where the protocol has a word for that."""
+
+
+G = TypeVar("G", bound=Giver)
+G_contra = TypeVar("G_contra", bound=Giver, contravariant=True)
+
+
+class Watcher(Protocol[G_contra]):
     """Hear how a transfer goes; called on the event loop only."""
 
-    def on_verified(self, server: Server) -> None:
+    def on_verified(self, giver: G_contra, index: int) -> None:
         """Take note of a chunk that is verified and written."""
 
-    def on_lie(self, server: Server, index: int) -> None:
-        """Get rid of a server whose chunk did not verify."""
+    def on_lie(self, giver: G_contra, index: int) -> None:
+        """Get rid of a giver whose chunk did not verify."""
 
     def on_wrong_sizes(self) -> None:
         """Give up this attempt: a chunk with the right hash has another length."""
 
     def on_complete(self) -> None:
-        """Finish: every chunk is verified and written."""
+        """Finish: every chunk that is wanted is verified and written."""
 
     def on_error(self, error: BaseException) -> None:
         """Give up: the store failed."""
 
 
-class Transfer:
+class _Flow:
+    """Remember what one giver was asked for."""
+
+    def __init__(self, chunk_size: int, *, is_full: bool, gives_any: bool) -> None:
+        self.window = RequestWindow(chunk_size)
+        self.is_full = is_full
+        self.gives_any = gives_any
+        self.any_keys: deque[int] = deque()  # stand in the window for any chunk
+        self.any_from = 0.0  # when it may be asked for any chunk again
+
+
+class Transfer(Generic[G]):
     """Fetch the chunks that a store is missing."""
 
     def __init__(
         self,
         store: DownloadStore,
-        offer: Offer | None,
-        watcher: Watcher,
+        verifier: Verifier | None,
+        watcher: Watcher[G],
         executor: Executor,
         *,
         rng: Random,
         pool: BufferPool,
+        wanted: Iterable[int] | None = None,
     ) -> None:
-        """Begin with what `store` has; without an `offer` nothing is verified."""
+        """Begin with what `store` has; without a `verifier` nothing is verified.
+
+        With `wanted` only those chunks are fetched, in this order, and what `want`
+        adds.
+        """
         self.store = store
         self.chunks = store.chunks
-        self.offer = offer
-        self.done = sum(map(self.chunks.length, store.have))
-        """Bytes verified and written."""
+        self.verifier = verifier
         # The writer adds to the store's own bitfield, in its thread.
-        have = type(store.have).from_bytes(bytes(store.have), store.have.size)
+        self.have = Bitfield.from_bytes(bytes(store.have), store.have.size)
+        """Which chunks are verified and written."""
+        self.done = sum(map(self.chunks.length, self.have))
+        """Bytes of them."""
+        self._verified = len(self.have)
         last = range(self.chunks.count)[-1:]
-        self._verified = len(have)
-        self._picker: ChunkPicker[Server] = ChunkPicker(have, rng, first=last)
-        self._writer = ChunkWriter(
+        self._picker: ChunkPicker[G] = ChunkPicker(
+            self.have, rng, first=last, wanted=wanted
+        )
+        self._writer: ChunkWriter[G] = ChunkWriter(
             store,
-            offer,
+            verifier,
             executor,
             pool=pool,
             on_verdicts=self._on_verdicts,
@@ -82,7 +121,8 @@ class Transfer:
         )
         self._watcher = watcher
         self._pool = pool
-        self._windows: dict[Server, RequestWindow] = {}
+        self._flows: dict[G, _Flow] = {}
+        self._next_key = -1
         self._clock = asyncio.get_running_loop().time
 
     @property
@@ -92,115 +132,177 @@ class Transfer:
         Any chunk but the last proves the chunk size, the last one the file's.
         """
         last = self.chunks.count - 1
-        return self.offer is not None and (
+        return self.verifier is not None and (
             last < 0 or (self._picker.has(last) and (last == 0 or self._verified > 1))
         )
 
     @property
     def is_complete(self) -> bool:
-        """Say whether every chunk is verified and written."""
+        """Say whether every chunk that is wanted is verified and written."""
         return self._picker.is_complete
+
+    def want(self, indexes: Iterable[int]) -> None:
+        """Fetch these as well, before others and in this order."""
+        self._picker.want(indexes)
+        self._ask_all()
 
     async def stop(self) -> None:
         """Take nothing more and wait for the threads; idempotent."""
         await self._writer.stop()
 
-    # Servers come and go.
+    # Givers come and go.
 
-    def add(self, server: Server) -> None:
-        """Ask a server that has everything for its share of the chunks."""
-        self._windows[server] = RequestWindow(self.chunks.chunk_size)
-        self._picker.on_peer_joined(server, None)
-        self._ask(server)
+    def add(
+        self, giver: G, have: Bitfield | None = None, *, gives_any: bool = False
+    ) -> None:
+        """Ask a giver for its share of the chunks; without `have` it has all."""
+        is_full = have is None or have.is_complete
+        self._flows[giver] = _Flow(
+            self.chunks.chunk_size, is_full=is_full, gives_any=gives_any
+        )
+        self._picker.on_peer_joined(giver, None if is_full else have)
+        self._ask(giver)
 
-    def remove(self, server: Server) -> None:
-        """Ask others for what a server was asked for."""
-        if self._windows.pop(server, None) is not None:
-            self._picker.on_peer_left(server)
+    def remove(self, giver: G) -> None:
+        """Ask others for what a giver was asked for."""
+        if self._flows.pop(giver, None) is not None:
+            self._picker.on_peer_left(giver)
             self._ask_all()
 
-    def on_heard(self, server: Server) -> None:
-        """Note that a server is alive."""
-        window = self._windows.get(server)
-        if window is not None:
-            window.on_heard(self._clock())
+    def on_have(self, giver: G, indexes: Iterable[int]) -> None:
+        """Note what a giver that has only some chunks has since."""
+        flow = self._flows.get(giver)
+        if flow is not None and not flow.is_full:
+            for index in indexes:
+                self._picker.on_have(giver, index)
+            self._ask(giver)
 
-    def on_chunk(self, server: Server, chunk: ChunkReceived) -> None:
+    def on_heard(self, giver: G) -> None:
+        """Note that a giver is alive."""
+        flow = self._flows.get(giver)
+        if flow is not None:
+            flow.window.on_heard(self._clock())
+
+    def on_chunk(self, giver: G, chunk: ChunkReceived) -> None:
         """Have a chunk verified and written, unless it is there already."""
-        window = self._windows.get(server)
-        if window is None:
+        flow = self._flows.get(giver)
+        if flow is None:
             return
-        window.on_answer(chunk.index, self._clock())
-        if self._picker.on_chunk_arrived(chunk.index, server):
-            self._writer.put(Arrived(server, chunk.index, chunk.data, chunk.buffer))
+        key = chunk.index
+        if chunk.was_any and flow.any_keys:
+            key = flow.any_keys.popleft()
+        flow.window.on_answer(key, self._clock())
+        if chunk.index >= self.chunks.count:
+            self._watcher.on_lie(giver, chunk.index)
+        elif self._picker.on_chunk_arrived(chunk.index, giver):
+            self._writer.put(Arrived(giver, chunk.index, chunk.data, chunk.buffer))
         elif chunk.buffer is not None:
             self._pool.give(chunk.buffer)
 
-    def on_answers_done(self, server: Server) -> None:
+    def on_refused(self, giver: G, index: int | None) -> None:
+        """Ask others for what a giver will not give."""
+        flow = self._flows.get(giver)
+        if flow is None:
+            return
+        if index is not None:
+            flow.window.forget(index)
+            self._picker.on_request_expired(index, giver)
+        elif flow.any_keys:
+            flow.window.forget(flow.any_keys.popleft())
+            flow.any_from = self._clock() + ANY_PAUSE
+
+    def on_answers_done(self, giver: G) -> None:
         """Ask for more, once per read however many chunks were in it."""
-        if server in self._windows:
-            self._ask(server)
+        if giver in self._flows:
+            self._ask(giver)
 
-    def on_tick(self, now: float) -> list[Server]:
-        """Ask others for what stalled servers owe; return those that stall now.
+    def on_tick(self, now: float) -> list[G]:
+        """Ask others for what stalled givers owe; return those that stall now.
 
-        Near the end, chunks that take long are asked of a second server as well;
+        Near the end, chunks that take long are asked of a second giver as well;
         only here, so that those about to come are not sent twice.
         """
         stalled = []
-        for server, window in self._windows.items():
-            if window.check_stalled(now):
-                stalled.append(server)
-                for index in self._picker.asked_of(server):
-                    self._picker.on_request_expired(index, server)
-        for server in self._windows:
-            self._ask(server, copies=True)
+        for giver, flow in self._flows.items():
+            if flow.window.check_stalled(now):
+                stalled.append(giver)
+                flow.any_keys.clear()
+                for index in self._picker.asked_of(giver):
+                    self._picker.on_request_expired(index, giver)
+        for giver in list(self._flows):
+            self._ask(giver, copies=True)
         return stalled
 
     # Asking.
 
     def _ask_all(self) -> None:
-        for server in list(self._windows):
-            self._ask(server)
+        for giver in list(self._flows):
+            self._ask(giver)
 
-    def _ask(self, server: Server, *, copies: bool = False) -> None:
-        """Send as many requests as the server's window has room for."""
-        window = self._windows[server]
+    def _ask(self, giver: G, *, copies: bool = False) -> None:
+        """Send as many requests as the giver's window has room for."""
+        flow = self._flows[giver]
         chunk_size = self.chunks.chunk_size
         in_flight = self._writer.waiting
         if in_flight > max(BACKLOG_LIMIT, 2 * chunk_size):
             return
-        in_flight += sum(map(len, self._windows.values())) * chunk_size
+        in_flight += sum(len(f.window) for f in self._flows.values()) * chunk_size
         budget = max(0, IN_FLIGHT_LIMIT - in_flight) // chunk_size
         # One chunk may always be on its way, or nothing would ever move.
-        limit = min(window.room(), max(budget, 0 if in_flight else 1))
+        limit = min(flow.window.room(), max(budget, 0 if in_flight else 1))
+        if limit > 0 and self._may_ask_any(flow):
+            limit -= self._ask_any(giver, flow, limit)
         if limit > 0:
-            indexes = self._picker.next_requests(server, limit, copies=copies)
-            window.on_sent(indexes, self._clock())
-            server.ask(indexes)
+            indexes = self._picker.next_requests(giver, limit, copies=copies)
+            if indexes:
+                flow.window.on_sent(indexes, self._clock())
+                giver.ask(indexes)
+
+    def _may_ask_any(self, flow: _Flow) -> bool:
+        """Say whether a giver should choose: the only one that has everything.
+
+        Two of them would choose the same, since neither sees what the other gives.
+        """
+        return (
+            flow.gives_any
+            and flow.is_full
+            and self._clock() >= flow.any_from
+            and sum(f.is_full for f in self._flows.values()) == 1
+        )
+
+    def _ask_any(self, giver: G, flow: _Flow, limit: int) -> int:
+        """Ask for any chunk as long as there are some that only this giver has."""
+        number = min(limit, self._picker.unseen - len(flow.any_keys))
+        if number <= 0:
+            return 0
+        keys = range(self._next_key, self._next_key - number, -1)
+        self._next_key -= number
+        flow.any_keys.extend(keys)
+        flow.window.on_sent(keys, self._clock())
+        giver.ask_any(number)
+        return number
 
     # What the writer reports.
 
-    def _on_verdicts(self, verdicts: Iterable[tuple[Arrived, Verdict]]) -> None:
+    def _on_verdicts(self, verdicts: Iterable[tuple[Arrived[G], Verdict]]) -> None:
         for arrived, verdict in verdicts:
-            server = arrived.peer
-            assert isinstance(server, Server)
             if verdict is Verdict.OTHER_LENGTH:
                 self._watcher.on_wrong_sizes()
                 return
             if verdict is Verdict.WRONG:
                 self._picker.on_chunk_failed(arrived.index)
-                self._watcher.on_lie(server, arrived.index)
+                self._watcher.on_lie(arrived.peer, arrived.index)
             else:
-                self._on_right(arrived.index, server)
+                self._on_right(arrived.index, arrived.peer)
         if self.is_complete:
             self._watcher.on_complete()
         else:
             self._ask_all()
 
-    def _on_right(self, index: int, server: Server) -> None:
+    def _on_right(self, index: int, giver: G) -> None:
         for other in self._picker.on_chunk_verified(index):
-            self._windows[other].forget(index)
+            self._flows[other].window.forget(index)
+            other.cancel((index,))
         self.done += self.chunks.length(index)
         self._verified += 1
-        self._watcher.on_verified(server)
+        self._watcher.on_verified(giver, index)

@@ -4,22 +4,25 @@
 `Uploader`. Each client is served in the order it asked.
 """
 
-import ipaddress
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
+from typing import TypeVar
 
+from shoal.core.belief import Scope, scope_of
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Chunks
 from shoal.core.framing import BufferPool
 from shoal.core.messages import response_header
-from shoal.core.session import ChunkWanted, Event, OpenServerSession
+from shoal.core.session import ChunkWanted, Event, OpenServerSession, Session
 from shoal.errors import PeerError, ShoalError, StoreError
 from shoal.storage.store import ChunkReader
 from shoal.transport.connection import Connection
 from shoal.uploader import Uploader
 
 __all__ = ["Uploads", "write_chunks"]
+
+S = TypeVar("S", bound=Session)
 
 MAX_CLIENTS = 512  # connections at once
 MAX_PER_ADDRESS = 8  # connections of one global address; local ones are shared
@@ -112,7 +115,7 @@ class Uploads:
     def on_connected(self, connection: Connection[OpenServerSession]) -> None:
         """Take a client in, unless there are too many."""
         host = connection.address.host
-        if _is_global(host):
+        if scope_of(host) is Scope.GLOBAL:
             same = sum(each.address.host == host for each in self._clients)
             if same >= MAX_PER_ADDRESS:
                 connection.close()
@@ -161,7 +164,7 @@ class Uploads:
 
 
 def write_chunks(
-    connection: Connection[OpenServerSession], chunks: list[tuple[Hashable, bytes]]
+    connection: Connection[S], chunks: list[tuple[Hashable, bytes]]
 ) -> None:
     """Write one response for each index and chunk, copying only small ones."""
     parts: list[bytes] = []
@@ -176,10 +179,3 @@ def write_chunks(
             parts.clear()
     if parts:
         connection.write(b"".join(parts))
-
-
-def _is_global(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False

@@ -7,17 +7,19 @@ so a slow flush holds up neither. Nothing counts before its verdict.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from enum import Enum, auto
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from shoal.core.framing import BufferPool
-from shoal.core.handshake import Offer
 from shoal.storage.download import DownloadStore
 
-__all__ = ["Arrived", "ChunkWriter", "Verdict"]
+__all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
+
+P = TypeVar("P")
 
 BATCH_SIZE = 4 * 1024 * 1024  # bytes verified and written in one go
 
@@ -33,45 +35,52 @@ class Verdict(Enum):
     """It is what the id names, but the sizes that are being tried are wrong."""
 
 
-class Arrived(Struct, frozen=True):
+class Verifier(Protocol):
+    """Know the hash of every chunk."""
+
+    def verifies(self, index: int, data: bytes | memoryview) -> bool:
+        """Say whether `data` is chunk `index`."""
+
+
+class Arrived(Struct, Generic[P], frozen=True):
     """A chunk as it came from a peer."""
 
-    peer: Hashable
+    peer: P
     index: int
     data: bytes | memoryview
     buffer: bytearray | None
     """What `data` lies in, if the pool wants it back."""
 
 
-class ChunkWriter:
+class ChunkWriter(Generic[P]):
     """Take chunks that arrived to their place on the disk."""
 
     def __init__(
         self,
         store: DownloadStore,
-        offer: Offer | None,
+        verifier: Verifier | None,
         executor: Executor,
         *,
         pool: BufferPool,
-        on_verdicts: Callable[[list[tuple[Arrived, Verdict]]], None],
+        on_verdicts: Callable[[list[tuple[Arrived[P], Verdict]]], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Write to `store` what `offer` verifies; without one, everything."""
+        """Write to `store` what `verifier` verifies; without one, everything."""
         self.waiting = 0
         """Bytes that arrived and have no verdict yet."""
         self._store = store
-        self._offer = offer
+        self._verifier = verifier
         self._executor = executor
         self._pool = pool
         self._on_verdicts = on_verdicts
         self._on_error = on_error
-        self._queue: deque[Arrived] = deque()
+        self._queue: deque[Arrived[P]] = deque()
         self._batch: asyncio.Future[list[Verdict]] | None = None
         self._commit: asyncio.Future[None] | None = None
         self._is_stopped = False
         self._loop = asyncio.get_running_loop()
 
-    def put(self, arrived: Arrived) -> None:
+    def put(self, arrived: Arrived[P]) -> None:
         """Take a chunk; its verdict comes later."""
         self.waiting += len(arrived.data)
         self._queue.append(arrived)
@@ -89,7 +98,7 @@ class ChunkWriter:
         """Start a thread on what is waiting, if none is at it."""
         if self._batch is not None or not self._queue or self._is_stopped:
             return
-        batch: list[Arrived] = []
+        batch: list[Arrived[P]] = []
         size = 0
         while self._queue and size < BATCH_SIZE:
             batch.append(self._queue.popleft())
@@ -97,7 +106,7 @@ class ChunkWriter:
         self._batch = self._loop.run_in_executor(self._executor, self._write, batch)
         self._batch.add_done_callback(lambda future: self._on_batch(batch, future))
 
-    def _write(self, batch: list[Arrived]) -> list[Verdict]:
+    def _write(self, batch: list[Arrived[P]]) -> list[Verdict]:
         """Verify and write a batch; runs in a worker thread."""
         verdicts = [self._judge(each) for each in batch]
         self._store.put_many(
@@ -109,16 +118,16 @@ class ChunkWriter:
         )
         return verdicts
 
-    def _judge(self, arrived: Arrived) -> Verdict:
+    def _judge(self, arrived: Arrived[P]) -> Verdict:
         has_length = len(arrived.data) == self._store.chunks.length(arrived.index)
-        if self._offer is None:
+        if self._verifier is None:
             return Verdict.RIGHT if has_length else Verdict.WRONG
-        if not self._offer.verifies(arrived.index, arrived.data):
+        if not self._verifier.verifies(arrived.index, arrived.data):
             return Verdict.WRONG
         return Verdict.RIGHT if has_length else Verdict.OTHER_LENGTH
 
     def _on_batch(
-        self, batch: list[Arrived], future: asyncio.Future[list[Verdict]]
+        self, batch: list[Arrived[P]], future: asyncio.Future[list[Verdict]]
     ) -> None:
         self._batch = None
         self.waiting -= sum(len(each.data) for each in batch)

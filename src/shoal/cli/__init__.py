@@ -86,12 +86,12 @@ def run(args: Sequence[str]) -> int:
         result = cli.main(args=list(args), prog_name="shoal", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, click.Abort):
+        code, message = 130, "Interrupted."
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
         code, message = _explain(error)
-    except KeyboardInterrupt:
-        code, message = 130, "Interrupted."
     click.echo(f"shoal: {printable(message)}", err=True)
     if "--json" in args or os.environ.get("SHOAL_JSON"):
         _tell_program(code, message)

@@ -112,6 +112,8 @@ def check_fits(chunks: Chunks) -> None:
     chunk_size = chunks.chunk_size
     while Chunks(chunks.size, chunk_size).count > most:
         chunk_size *= 2
+        if chunk_size > MAX_CHUNK_SIZE:
+            raise UsageError("This file is too large for an open channel.")
     raise UsageError(
         f"At {chunks.chunk_size} bytes a chunk this file has {chunks.count} chunks, "
         f"too many for an open channel; use --chunk-size {chunk_size}."

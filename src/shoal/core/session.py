@@ -12,8 +12,9 @@ The shell around it calls `get_buffer()`, fills it, calls `buffer_updated(n)` an
 acts on the events; then it writes what `data_to_send()` returns.
 """
 
+from collections.abc import Mapping
 from enum import Enum, auto
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec import Struct
 
@@ -34,6 +35,7 @@ from shoal.core.messages import (
     encode_frame,
     index_of,
 )
+from shoal.core.sealed_messages import SealedMessage
 from shoal.errors import ProtocolError
 
 __all__ = [
@@ -61,6 +63,10 @@ class State(Enum):
     """A client: chunks may be asked for."""
     SERVING = auto()
     """A server: chunks may be asked of us."""
+    AWAITING_HELLO = auto()
+    """A sealed share: nothing was said since the proofs."""
+    SWARMING = auto()
+    """A sealed share: both sides ask and give."""
 
 
 class OfferReceived(Struct, frozen=True):
@@ -83,6 +89,8 @@ class ChunkReceived(Struct, frozen=True):
     """Stays as it is for as long as it is wanted."""
     buffer: bytearray | None
     """What `data` lies in, to be given to the pool when nobody reads it."""
+    was_any: bool = False
+    """Whether the peer chose which chunk to give."""
 
 
 class ChunkWanted(Struct, frozen=True):
@@ -93,13 +101,15 @@ class ChunkWanted(Struct, frozen=True):
     """The index as it stood in the request, for the response."""
 
 
-Event: TypeAlias = OfferReceived | InfoReceived | ChunkReceived | ChunkWanted
+Event: TypeAlias = (
+    OfferReceived | InfoReceived | ChunkReceived | ChunkWanted | SealedMessage
+)
 
 
 class Session:
     """Hold what both ends of a conversation share."""
 
-    TRANSITIONS: ClassVar[dict[State, dict[type[Message], State]]]
+    TRANSITIONS: ClassVar[Mapping[State, Mapping[type[Struct], State]]]
 
     def __init__(self, state: State, limit: int, pool: BufferPool | None) -> None:
         self.state = state
@@ -119,7 +129,7 @@ class Session:
         """
         self._reader.buffer_updated(received)
         for frame in self._reader.frames():
-            message = decode_message(frame)
+            message = self._decode(frame)
             if message is None:
                 continue
             table = self.TRANSITIONS[self.state]
@@ -136,7 +146,10 @@ class Session:
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
-    def _handle(self, message: Message, frame: memoryview) -> None:
+    def _decode(self, frame: memoryview) -> Struct | None:
+        return decode_message(frame)
+
+    def _handle(self, message: Any, frame: memoryview) -> None:
         raise NotImplementedError
 
 

@@ -56,6 +56,12 @@ class Server:
                 self.connection.session.request(index)
             self.connection.flush()
 
+    def ask_any(self, number: int) -> None:
+        """Do nothing: an open channel has no word for it."""
+
+    def cancel(self, indexes: Iterable[int]) -> None:
+        """Do nothing: an open channel has no word for it."""
+
     def ask_info(self) -> None:
         """Send a request for a named channel's sizes."""
         if self.connection is not None:

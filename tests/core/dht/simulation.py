@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from shoal.core.address import Address
-from shoal.discovery.dht.belief import subnet_of
+from shoal.core.belief import subnet_of
 from shoal.discovery.dht.bencode import Encodable, Value, decode, encode
 from shoal.discovery.dht.candidates import distance
 from shoal.discovery.dht.krpc import Node, parse_message

@@ -3,7 +3,7 @@
 import pytest
 
 from shoal.core.address import Address
-from shoal.discovery.dht.belief import Scope, is_believable, scope_of, subnet_of
+from shoal.core.belief import Scope, is_believable, scope_of, subnet_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from shoal.core.address import Address
-from shoal.discovery.dht.belief import subnet_of
+from shoal.core.belief import subnet_of
 from shoal.discovery.dht.krpc import Node
 
 __all__ = ["MAX_CANDIDATES", "Candidate", "Candidates", "State", "distance"]

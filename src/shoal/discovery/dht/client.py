@@ -14,7 +14,7 @@ from typing import Self, TypeAlias
 
 from shoal.core.address import Address
 from shoal.discovery.base import TOPIC_SIZE
-from shoal.discovery.dht.belief import Scope, scope_of
+from shoal.core.belief import Scope, scope_of
 from shoal.discovery.dht.bootstrap import (
     DEFAULT_BOOTSTRAP,
     Bootstrap,

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from shoal.core.address import Address
-from shoal.discovery.dht.belief import subnet_of
+from shoal.core.belief import subnet_of
 from shoal.discovery.dht.candidates import distance
 from shoal.discovery.dht.krpc import Node
 

@@ -16,7 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 from shoal.core.address import Address
-from shoal.discovery.dht.belief import is_believable
+from shoal.core.belief import is_believable
 from shoal.discovery.dht.candidates import Candidate, Candidates, State, distance
 from shoal.discovery.dht.krpc import (
     TRANSACTION_SIZE,

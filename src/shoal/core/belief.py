@@ -1,4 +1,4 @@
-"""Which of the addresses that a DHT node names are believed; pure.
+"""Which of the addresses that others name are believed; pure.
 
 Whoever answers a lookup chooses whom everybody else sends packets to. So an
 address counts only where the node that named it could have met it: nobody on the

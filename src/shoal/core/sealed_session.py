@@ -1,0 +1,153 @@
+"""One conversation of a sealed share, once both sides have proved the id.
+
+The same on both sides: whoever has chunks gives them, whoever lacks some asks. The
+rules of `session` hold; the first message is `hello`, and whatever else needs the
+share's sizes (`have`, chunks) comes only after a hello with the root record.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from shoal.core.chunks import MAX_CHUNK_SIZE
+from shoal.core.framing import LARGE_FRAME, BufferPool
+from shoal.core.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
+from shoal.core.sealed_messages import (
+    MAX_RANGES,
+    Ask,
+    Cancel,
+    Give,
+    Goodbye,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Refuse,
+    SealedMessage,
+    decode_sealed,
+)
+from shoal.core.session import ChunkReceived, Session, State
+from shoal.errors import ProtocolError
+
+__all__ = ["SealedSession", "ranges_of"]
+
+_OPEN: Mapping[type[Struct], State] = {
+    Hello: State.SWARMING,
+    Have: State.SWARMING,
+    Ask: State.SWARMING,
+    Give: State.SWARMING,
+    Page: State.SWARMING,
+    Cancel: State.SWARMING,
+    Refuse: State.SWARMING,
+    Peers: State.SWARMING,
+    Goodbye: State.SWARMING,
+}
+
+
+class SealedSession(Session):
+    """Exchange chunks with one peer of a sealed share."""
+
+    TRANSITIONS = {
+        State.AWAITING_HELLO: {Hello: State.SWARMING},
+        State.SWARMING: _OPEN,
+    }
+
+    def __init__(self, pool: BufferPool | None = None) -> None:
+        """Begin where the proofs ended."""
+        super().__init__(State.AWAITING_HELLO, CONTROL_LIMIT, pool)
+        self._owed: dict[int, int] = {}  # answers not come yet, by index
+        self._owed_any = 0
+        self._owed_pages: set[int] = set()
+
+    def expect_chunks(self, chunk_size: int) -> None:
+        """Take frames as large as a chunk of the share from now on."""
+        assert chunk_size <= MAX_CHUNK_SIZE
+        response = chunk_size + RESPONSE_OVERHEAD
+        self._reader.limit = max(response, CONTROL_LIMIT)
+        self._reader.trusted = max(response, LARGE_FRAME)
+
+    # What may be said; each goes out with the next `data_to_send`.
+
+    def send(self, message: SealedMessage) -> None:
+        """Say something that expects no answer."""
+        self._outgoing.append(encode_frame(message))
+
+    def send_have(self, indexes: Iterable[int]) -> None:
+        """Announce chunks that are there since."""
+        ranges = ranges_of(indexes)
+        for start in range(0, len(ranges), MAX_RANGES):
+            self.send(Have(ranges[start : start + MAX_RANGES]))
+
+    def request(self, index: int) -> None:
+        """Ask for a chunk."""
+        self._owed[index] = self._owed.get(index, 0) + 1
+        self._outgoing.append(encode_frame(Ask(index)))
+
+    def request_any(self) -> None:
+        """Ask for any chunk that was not announced."""
+        self._owed_any += 1
+        self._outgoing.append(encode_frame(Ask()))
+
+    def cancel(self, index: int) -> None:
+        """Take a request back; an answer on its way is still accepted."""
+        self._outgoing.append(encode_frame(Cancel(index)))
+
+    def request_page(self, number: int) -> None:
+        """Ask for a manifest page."""
+        self._owed_pages.add(number)
+        self._outgoing.append(encode_frame(Page(number)))
+
+    # What was said.
+
+    def _decode(self, frame: memoryview) -> SealedMessage | None:
+        return decode_sealed(frame)
+
+    def _handle(self, message: SealedMessage, frame: memoryview) -> None:
+        match message:
+            case Give():
+                self._handle_chunk(message, frame)
+                return
+            case Refuse(index=None):
+                self._owed_any = max(0, self._owed_any - 1)
+            case Refuse(index=int() as index):
+                self._settle(index)
+            case Page(index=number, data=bytes()):
+                if number not in self._owed_pages:
+                    raise ProtocolError("a page that was not asked for")
+                self._owed_pages.discard(number)
+        self._events.append(message)
+
+    def _handle_chunk(self, message: Give, frame: memoryview) -> None:
+        was_any = not self._settle(message.index)
+        if was_any:
+            if not self._owed_any:
+                raise ProtocolError("a chunk that was not asked for")
+            self._owed_any -= 1
+        if len(frame) < LARGE_FRAME:
+            # The frame's buffer is about to be received into again.
+            event = ChunkReceived(message.index, bytes(message.data), None, was_any)
+        else:
+            buffer = frame.obj
+            assert isinstance(buffer, bytearray)
+            event = ChunkReceived(message.index, message.data, buffer, was_any)
+        self._events.append(event)
+
+    def _settle(self, index: int) -> bool:
+        """Note an answer; say whether that chunk was asked for by its index."""
+        owed = self._owed.get(index, 0)
+        if owed > 1:
+            self._owed[index] = owed - 1
+        elif owed:
+            del self._owed[index]
+        return owed > 0
+
+
+def ranges_of(indexes: Iterable[int]) -> list[tuple[int, int]]:
+    """Return ascending runs of `indexes` as (first, number)."""
+    ranges: list[tuple[int, int]] = []
+    for index in sorted(indexes):
+        if ranges and sum(ranges[-1]) == index:
+            ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
+        else:
+            ranges.append((index, 1))
+    return ranges

@@ -1,0 +1,88 @@
+"""What the shares of one node have in common: networks, threads, disk, limits.
+
+`Services` owns all of it; closing it ends what was put under its care, the latest
+first. It knows nothing of shares.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import cached_property
+from random import Random
+from typing import TYPE_CHECKING, TypeVar
+
+from shoal.core.bucket import TokenBucket
+from shoal.core.framing import BufferPool
+from shoal.networks import Networks
+from shoal.progress import Notice
+from shoal.settings import Settings
+
+if TYPE_CHECKING:
+    from shoal.storage.disk import Disk
+
+__all__ = ["Services"]
+
+T = TypeVar("T")
+
+THREADS = 4  # for hashing, writing, flushing and reading what is not cached
+
+
+class Services:
+    """Hold what every share of a node uses."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        disk: "Disk | None" = None,
+        rng: Random | None = None,
+        on_notice: Callable[[Notice], None] = lambda notice: None,
+    ) -> None:
+        self.settings = settings
+        self.rng = rng or Random()
+        self.on_notice = on_notice
+        self.buffers = BufferPool()
+        self.bucket = TokenBucket(settings.limit_up)
+        self.threads = ThreadPoolExecutor(THREADS, "shoal")
+        self.networks = Networks(settings)
+        self.owned = AsyncExitStack()
+        """What ends with the node; whatever is opened is put here."""
+        self._given_disk = disk
+        self._is_stopped = threading.Event()
+        self.owned.callback(self.threads.shutdown)
+        self.owned.push_async_callback(self.networks.aclose)
+
+    @cached_property
+    def disk(self) -> "Disk":
+        """Return the disk; only those who touch one pay for importing it."""
+        from shoal.storage.osdisk import OsDisk
+
+        return self._given_disk or OsDisk()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Say whether long work in a thread should end."""
+        return self._is_stopped.is_set()
+
+    async def aclose(self) -> None:
+        """End everything; idempotent."""
+        self._is_stopped.set()
+        await self.owned.aclose()
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run what blocks in a worker thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, work)
+
+    def own_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run something until it ends or the node does."""
+        task = asyncio.get_running_loop().create_task(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        self.owned.push_async_callback(end)
+        return task
