@@ -16,6 +16,8 @@ The tree (the number is the exit code of the command line):
     └── PeerError               1   a peer's fault: ends that peer, never the download
         ├── ProtocolError           it sent what the protocol does not allow
         ├── LyingPeerError          it sent bytes that do not verify
+        ├── NotAHolderError         it does not know the id of a sealed share
+        ├── SelfConnectionError     it is this very node
         └── PeerTimeoutError        it did not answer in time
 
 Messages are whole sentences for the person at the keyboard and say what to do
@@ -28,10 +30,12 @@ __all__ = [
     "LyingPeerError",
     "ManifestError",
     "NetworkError",
+    "NotAHolderError",
     "NotFoundError",
     "PeerError",
     "PeerTimeoutError",
     "ProtocolError",
+    "SelfConnectionError",
     "ShoalError",
     "StoreError",
     "TargetExistsError",
@@ -118,6 +122,14 @@ class ProtocolError(PeerError):
 
 class LyingPeerError(PeerError):
     """Blame a peer for data that does not match its hash."""
+
+
+class NotAHolderError(PeerError):
+    """Blame a peer for not knowing the id: whoever it is, it is no holder."""
+
+
+class SelfConnectionError(PeerError):
+    """Say that the peer is this node itself: forget its address."""
 
 
 class PeerTimeoutError(PeerError):

@@ -1,9 +1,10 @@
-"""What people pass on to name a share: the ids of open channels and links.
+"""What people pass on to name an open channel, and what can only be a link.
 
 A *hash channel* is named by 64 hex digits that commit to every chunk; nothing is
 believed of it that does not verify. A *named channel* is named by anything else,
 and nothing of it can be verified. The two cannot be mistaken for one another, so
-nobody can be talked down from verified to unverified.
+nobody can be talked down from verified to unverified. For the same reason what
+looks like a link is never a channel; links are read in `sealed_link`.
 """
 
 import hashlib
@@ -13,11 +14,19 @@ from typing import NamedTuple
 
 from shoal.errors import UsageError
 
-__all__ = ["MAX_NAME_SIZE", "Channel", "check_name", "hash_channel", "parse_channel"]
+__all__ = [
+    "MAX_NAME_SIZE",
+    "Channel",
+    "check_name",
+    "hash_channel",
+    "looks_like_link",
+    "parse_channel",
+]
 
 MAX_NAME_SIZE = 1024  # bytes of UTF-8
 _HEX_ID = re.compile(r"[0-9a-fA-F]{64}")
-_LINK = re.compile(r"(?:[Ss][Hh][Oo][Aa][Ll]:.*|[a-zA-Z2-7]{56})", re.DOTALL)
+# Without its `shoal:` a link may still have its hints.
+_LINK = re.compile(r"(?:[Ss][Hh][Oo][Aa][Ll]:.*|[a-zA-Z2-7]{56}(?:\?.*)?)", re.DOTALL)
 
 
 class Channel(NamedTuple):
@@ -47,6 +56,11 @@ def hash_channel(digests: Iterable[bytes]) -> Channel:
     return Channel(hashlib.sha256(text.encode()).hexdigest(), is_hash=True)
 
 
+def looks_like_link(text: str) -> bool:
+    """Say whether `text` is a link or nothing: it is never read as a channel."""
+    return _LINK.fullmatch(text) is not None
+
+
 def parse_channel(text: str) -> Channel:
     """Read the id of an open channel as a person passes it on.
 
@@ -55,7 +69,7 @@ def parse_channel(text: str) -> Channel:
     text = text.strip()
     if _HEX_ID.fullmatch(text):
         return Channel(text.lower(), is_hash=True)
-    if _LINK.fullmatch(text):
+    if looks_like_link(text):
         # Never a channel: see the module's docstring.
         raise UsageError(
             f"{text[:16]}… looks like the link of a sealed share, which this version "
@@ -73,7 +87,7 @@ def check_name(name: str) -> Channel:
         raise UsageError(
             "A NAME of 64 hex digits would be taken for a hash channel; choose another."
         )
-    if _LINK.fullmatch(name.strip()):
+    if looks_like_link(name.strip()):
         raise UsageError("That NAME would be taken for a link; choose another.")
     if name != name.strip():
         raise UsageError("A NAME cannot begin or end with white space; choose another.")

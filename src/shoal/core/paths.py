@@ -1,0 +1,172 @@
+"""Which paths a share may hold: the rules that keep a download in its folder.
+
+Whoever makes a link chooses its paths. A path that could be written anywhere but
+below the download's own folder, that means something else on another system, or
+that falls on another path of the same share there, is refused, and the whole
+manifest with it: nothing is repaired, because a repaired name is a second chance
+for the attacker. The same rules hold for what is shared, so that whatever one
+machine shares every other can write. wire.md, "Link, root record and manifest";
+threats.md C1 to C4.
+
+Where the rules go further than to what is dangerous on Linux:
+
+- A colon, a backslash and Windows' reserved names (`aux.c`) are refused everywhere.
+- Characters that turn the direction of text round (U+202A to U+202E, U+2066 to
+  U+2069) are refused: they make `gpj.exe` look like `exe.jpg`. Other invisible
+  ones, which real names in Persian or with emoji need, are allowed, but names that
+  differ in nothing else collide, as they do on HFS+.
+
+The functions return what is wrong as the end of a sentence, or None: only the
+caller knows whether a person or a link is to blame.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from unicodedata import normalize
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_NAME_SIZE",
+    "MAX_PATH_SIZE",
+    "collision",
+    "name_problem",
+    "path_problem",
+    "paths_problem",
+    "shown",
+]
+
+MAX_NAME_SIZE = 255  # bytes of UTF-8 in one component: NAME_MAX of every file system
+MAX_PATH_SIZE = 4000  # bytes of UTF-8; PATH_MAX less some room for the folder above
+MAX_DEPTH = 128  # components of one path
+MAX_KNOWN = 65_536  # names remembered while the paths of one share are checked
+MAX_SHOWN = 120  # characters of a path in a message
+
+_BAD_CHARACTER = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1: terminals obey them
+    "\u2028\u2029"  # line and paragraph separator
+    "\u202a-\u202e\u2066-\u2069"  # direction
+    "\ud800-\udfff"  # lone surrogates: not UTF-8
+    "/\\\\:]"
+)
+# What HFS+ does not see when it compares names (Apple's TN1150), and U+00AD, the
+# tags and the variation selectors, which nobody sees either.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u2060-\u2064\u206a-\u206f"
+    "\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+_NUMBERED = "123456789\u00b9\u00b2\u00b3"
+_RESERVED = frozenset(
+    ("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$")
+    + tuple(device + number for device in ("COM", "LPT") for number in _NUMBERED)
+)
+_BELOW_ALL = "\x01"  # in keys instead of the slash: sorts before what a name may hold
+
+
+def name_problem(name: str) -> str | None:
+    """Say what is wrong with `name` as one component of a path; None if nothing."""
+    if not name:
+        return "has an empty name in it"
+    if name in (".", ".."):
+        return f"has {name!r} in it"
+    bad = _BAD_CHARACTER.search(name)
+    if bad is not None:
+        return f"has the character U+{ord(bad[0]):04X} in it"
+    if name[-1] in ". ":
+        return "has a name in it that ends with a dot or a space"
+    if name.partition(".")[0].rstrip(" ").upper() in _RESERVED:
+        return "has a name in it that is a device on Windows"
+    size = len(name) if name.isascii() else len(name.encode())
+    if size > MAX_NAME_SIZE:
+        return f"has a name of {size} bytes in it, more than {MAX_NAME_SIZE}"
+    if size == len(name):
+        return None
+    seen = _INVISIBLE.sub("", name)
+    # Nothing may become `..` or nothing where the invisible is not compared.
+    return None if seen == name else name_problem(seen)
+
+
+def path_problem(path: str) -> str | None:
+    """Say what is wrong with `path` by itself; None if nothing."""
+    return _path_problem(path, set())
+
+
+def paths_problem(paths: Sequence[str]) -> str | None:
+    """Say what is wrong with the paths of one share, naming one; None if nothing."""
+    known: set[str] = set()
+    for path in paths:
+        problem = _path_problem(path, known)
+        if problem is not None:
+            return f"the path {shown(path)} {problem}"
+    pair = collision(paths)
+    if pair is not None:
+        one, other = map(shown, pair)
+        return f"the paths {one} and {other} cannot stand together on every system"
+    return None
+
+
+def shown(path: str) -> str:
+    """Return `path` as it may be printed: quoted, escaped and not too long."""
+    return repr(path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…")
+
+
+def collision(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Return two of `paths` that cannot stand in one folder everywhere, or None.
+
+    Two paths collide when they, or folders on their way, differ only by case, by
+    Unicode form or invisibly, or when one is a folder on the way of the other.
+
+    Sorted by what a file system compares, all paths through one folder stand
+    together, that folder itself as a file first. So neighbours tell everything, and
+    memory grows with the bytes of the paths, not with the number of their folders.
+    """
+    compared = sorted((_compared(path), path) for path in paths)
+    for (key, path), (next_key, next_path) in pairwise(compared):
+        if next_key == key or next_key.startswith(key + _BELOW_ALL):
+            return path, next_path
+        if path.rpartition("/")[0] != next_path.rpartition("/")[0]:
+            if _is_spelled_twice(key, path, next_key, next_path):
+                return path, next_path
+    return None
+
+
+def _path_problem(path: str, known: set[str]) -> str | None:
+    """Do what `path_problem` says; `known` names are fine, and get more."""
+    size = len(path) if path.isascii() else len(path.encode(errors="replace"))
+    if size > MAX_PATH_SIZE:
+        return f"has {size} bytes, more than {MAX_PATH_SIZE}"
+    if path.startswith("/"):
+        return "is absolute"
+    names = path.split("/")
+    if len(names) > MAX_DEPTH:
+        return f"is more than {MAX_DEPTH} folders deep"
+    for name in names:
+        if name not in known:
+            problem = name_problem(name)
+            if problem is not None:
+                return problem
+            if len(known) >= MAX_KNOWN:
+                known.clear()
+            known.add(name)
+    return None
+
+
+def _compared(path: str) -> str:
+    """Return what any file system that folds names might compare of `path`."""
+    if path.isascii():
+        return path.lower().replace("/", _BELOW_ALL)
+    # Unicode 15, D145: a canonical caseless match.
+    folded = normalize("NFD", normalize("NFD", path).casefold())
+    return _INVISIBLE.sub("", folded).replace("/", _BELOW_ALL)
+
+
+def _is_spelled_twice(key: str, path: str, other_key: str, other: str) -> bool:
+    """Say whether the two paths spell a folder on their common way differently."""
+    keys = zip(key.split(_BELOW_ALL), other_key.split(_BELOW_ALL), strict=False)
+    names = zip(path.split("/"), other.split("/"), strict=False)
+    for (one, another), (name, other_name) in zip(keys, names, strict=True):
+        if one != another:
+            return False
+        if name != other_name:
+            return True
+    return False

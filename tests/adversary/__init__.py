@@ -1,0 +1,1 @@
+"""What hostile people publish or send, and what has to become of it."""

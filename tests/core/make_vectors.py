@@ -1,0 +1,184 @@
+"""Make docs/vectors.json, from which another implementation can be written.
+
+Run as `python -m tests.core.make_vectors` after a change that is meant to change
+them, which is one that breaks every link there is. `test_vectors.py` compares the
+file with what is made here, and checks it with an implementation of its own.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shoal.core.address import Address
+from shoal.core.file_table import Entry
+from shoal.core.hashes import chunk_digest, link_check
+from shoal.core.keys import derive_keys
+from shoal.core.manifest import Manifest, build_manifest
+from shoal.core.root import encode_root
+from shoal.core.sealed_link import Link
+from tests.adversary.names import COLLISIONS, SAFE_PATHS, UNSAFE_PATHS
+
+PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
+KIB = 1024
+SECRET = bytes(range(32))
+
+ABOUT = {
+    "ids": "everything derived from an id; bytes are in hex",
+    "links": "the text of links with hints, and what is no link",
+    "shares": "the byte of a share at offset i is i mod 251; a single file's chunk "
+    "hashes follow from that. Where chunk hashes are `made up`, the hash of chunk i "
+    "is i as 4 bytes, big-endian, eight times over. Pages are whole, or given by "
+    "length and hash",
+    "salt": "the first 16 bytes of HMAC-SHA256(secret, root without salt)",
+    "paths": "what refuses a manifest, what does not, and which two cannot be in one",
+}
+
+
+def pattern(size: int) -> bytes:
+    """Return the content of a share of the vectors."""
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+def made_up_hashes(count: int) -> bytes:
+    """Return the hashes of chunks that nobody has."""
+    return b"".join(i.to_bytes(4, "big") * 8 for i in range(count))
+
+
+def true_hashes(size: int, chunk_size: int) -> bytes:
+    """Return the chunk hashes of `pattern(size)`."""
+    data = pattern(size)
+    chunks = (data[i : i + chunk_size] for i in range(0, size, chunk_size))
+    return b"".join(map(chunk_digest, chunks))
+
+
+FILES: tuple[Entry, ...] = (
+    ("README", 5, False),
+    ("bin/run.sh", 16 * KIB, True),
+    ("data/empty", 0, False),
+    ("data/große Liste.txt", 16 * KIB, False),
+    ("日本/語.bin", 1, False),
+)
+MANY_FILES = tuple((f"file-{i:05}", i % 3, i % 2 == 1) for i in range(5000))
+
+
+def vectors() -> dict[str, Any]:
+    """Return all that stands in the file."""
+    salted = _build("salted.bin", 5, 64 * KIB, salt=bytes(range(16)))
+    public = _build("vector.bin", 49 * KIB + 5, 16 * KIB)
+    derived = _build("vector.bin", 49 * KIB + 5, 16 * KIB, secret=SECRET)
+    return {
+        "about": ABOUT,
+        "ids": [_of_id(bytes(32)), _of_id(bytes(range(32))), _of_id(public.id)],
+        "links": _links(public.id),
+        "salt": {
+            "secret": SECRET.hex(),
+            "root_without_salt": encode_root(public.root).hex(),
+            "salt": (derived.root.salt or b"").hex(),
+        },
+        "shares": [
+            _of_share(_build("empty", 0, 64 * KIB)),
+            _of_share(_build("one.bin", 1, 64 * KIB)),
+            _of_share(salted),
+            _of_share(public),
+            _of_share(derived),
+            _of_share(_build("folder", 32 * KIB + 6, 16 * KIB, FILES)),
+            _of_share(_build("empty folder", 0, 64 * KIB, ())),
+            _of_share(_build("many files", 4999, 64 * KIB, MANY_FILES)),
+            _of_share(_made_up("two pages", 2049 * 16 * KIB - 1, 16 * KIB), True),
+        ],
+        "paths": {
+            "allowed": list(SAFE_PATHS),
+            "refused": list(UNSAFE_PATHS),
+            "colliding": [list(pair) for pair in COLLISIONS],
+        },
+    }
+
+
+def _build(
+    name: str,
+    size: int,
+    chunk_size: int,
+    files: Sequence[Entry] | None = None,
+    **salt: bytes,
+) -> Manifest:
+    digests = true_hashes(size, chunk_size)
+    return build_manifest(name, size, chunk_size, digests, files, **salt)
+
+
+def _made_up(name: str, size: int, chunk_size: int) -> Manifest:
+    digests = made_up_hashes(-(-size // chunk_size))
+    return build_manifest(name, size, chunk_size, digests)
+
+
+def _of_id(share_id: bytes) -> dict[str, Any]:
+    keys = derive_keys(share_id)
+    return {
+        "id": share_id.hex(),
+        "check": link_check(share_id).hex(),
+        "link": str(Link(share_id)),
+        "knock": keys.knock.hex(),
+        "client": keys.client.hex(),
+        "server": keys.server.hex(),
+        "log": keys.log.hex(),
+        "log_name": keys.log_name,
+        "lan_topic": keys.lan_topic.hex(),
+        "dht_topic": keys.dht_topic.hex(),
+    }
+
+
+def _links(share_id: bytes) -> dict[str, Any]:
+    hints = (Address("192.0.2.7", 4001), Address("host.example", 65535))
+    plain, hinted = str(Link(share_id)), str(Link(share_id, hints))
+    typo = plain[:-1] + ("a" if plain[-1] != "a" else "b")
+    return {
+        "read": [
+            {"text": text, "id": share_id.hex(), "hints": list(map(str, found))}
+            for text, found in (
+                (plain, ()),
+                (plain.upper(), ()),
+                (plain.removeprefix("shoal:"), ()),
+                (hinted, hints),
+            )
+        ],
+        "refused": [
+            {"text": typo, "why": "mistyped"},
+            {"text": plain[:-1], "why": "too short"},
+            {"text": plain + "a", "why": "too long"},
+            {"text": plain[:-1] + "1", "why": "not base32"},
+            {"text": plain + "?", "why": "no hint"},
+            {"text": plain + "?peer=192.0.2.7", "why": "no port"},
+            {"text": plain + "?" + "&".join(["peer=a:1"] * 9), "why": "too many hints"},
+        ],
+    }
+
+
+def _of_share(manifest: Manifest, is_made_up: bool = False) -> dict[str, Any]:
+    root, pages = manifest.root, map(manifest.page, range(manifest.page_count))
+    return {
+        "name": root.name,
+        "size": root.size,
+        "chunk_size": root.chunk_size,
+        "chunk_hashes": "made up" if is_made_up else "true",
+        "salt": None if root.salt is None else root.salt.hex(),
+        "files": None if manifest.file_table is None else len(manifest.files),
+        "hash_page_hashes": root.hashes.hex(),
+        "file_page_hashes": None if root.files is None else root.files.hex(),
+        "pages": [_of_page(page or b"") for page in pages],
+        "root": manifest.root_record.hex(),
+        "id": manifest.id.hex(),
+        "link": str(Link(manifest.id)),
+    }
+
+
+def _of_page(page: bytes) -> str | int:
+    return page.hex() if len(page) <= KIB else len(page)
+
+
+def as_text() -> str:
+    """Return the file as it should be."""
+    return json.dumps(vectors(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(as_text())

@@ -1,0 +1,152 @@
+"""A second implementation of what test vectors pin down, for tests only.
+
+Written from the BLAKE3 paper, RFC 5869, RFC 4648 and the msgpack specification,
+with nothing of shoal or of the libraries that shoal uses, so that both cannot be
+wrong in the same way.
+"""
+
+import hashlib
+import struct
+
+_IV = (
+    0x6A09E667,
+    0xBB67AE85,
+    0x3C6EF372,
+    0xA54FF53A,
+    0x510E527F,
+    0x9B05688C,
+    0x1F83D9AB,
+    0x5BE0CD19,
+)
+_PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+_COLUMNS = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15))
+_DIAGONALS = ((0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
+_START, _END, _PARENT, _ROOT, _CONTEXT, _MATERIAL = 1, 2, 4, 8, 32, 64
+_MASK = 0xFFFFFFFF
+Words = tuple[int, ...]
+
+
+def _rotate(value: int, bits: int) -> int:
+    return (value >> bits | value << (32 - bits)) & _MASK
+
+
+def _mix(v: list[int], at: tuple[int, int, int, int], x: int, y: int) -> None:
+    a, b, c, d = at
+    for word, right, further in ((x, 16, 12), (y, 8, 7)):
+        v[a] = (v[a] + v[b] + word) & _MASK
+        v[d] = _rotate(v[d] ^ v[a], right)
+        v[c] = (v[c] + v[d]) & _MASK
+        v[b] = _rotate(v[b] ^ v[c], further)
+
+
+def _compress(key: Words, block: bytes, counter: int, flags: int) -> Words:
+    """Return the first eight words of BLAKE3's compression function."""
+    m = list(struct.unpack("<16I", block.ljust(64, b"\0")))
+    v = [*key, *_IV[:4], counter & _MASK, counter >> 32, len(block), flags]
+    for _ in range(7):
+        for i, at in enumerate(_COLUMNS + _DIAGONALS):
+            _mix(v, at, m[2 * i], m[2 * i + 1])
+        m = [m[i] for i in _PERMUTATION]
+    return tuple(v[i] ^ v[i + 8] for i in range(8))
+
+
+def _bytes(words: Words) -> bytes:
+    return struct.pack("<8I", *words)
+
+
+def _tree(key: Words, data: bytes, counter: int, flags: int, root: int) -> Words:
+    """Return the chaining value of `data`, whose first chunk is `counter`."""
+    if len(data) > 1024:
+        left = 1 << ((len(data) - 1).bit_length() - 1)  # the largest below the length
+        one = _tree(key, data[:left], counter, flags, 0)
+        other = _tree(key, data[left:], counter + left // 1024, flags, 0)
+        return _compress(key, _bytes(one) + _bytes(other), 0, flags | _PARENT | root)
+    blocks = [data[i : i + 64] for i in range(0, len(data), 64)] or [b""]
+    value = key
+    for i, block in enumerate(blocks):
+        extra = _START if i == 0 else 0
+        if i == len(blocks) - 1:
+            extra |= _END | root
+        value = _compress(value, block, counter, flags | extra)
+    return value
+
+
+def blake3_derive(context: str, data: bytes) -> bytes:
+    """Return BLAKE3's derive_key with this context, 32 bytes."""
+    key = _tree(_IV, context.encode(), 0, _CONTEXT, _ROOT)
+    return _bytes(_tree(key, data, 0, _MATERIAL, _ROOT))
+
+
+def hmac_sha256(key: bytes, data: bytes) -> bytes:
+    """Return HMAC-SHA256 as RFC 2104 writes it; for keys of at most 64 bytes."""
+    padded = key.ljust(64, b"\0")
+    inner = hashlib.sha256(bytes(b ^ 0x36 for b in padded) + data).digest()
+    return hashlib.sha256(bytes(b ^ 0x5C for b in padded) + inner).digest()
+
+
+def hkdf(salt: bytes, secret: bytes, label: bytes, size: int) -> bytes:
+    """Return `size` bytes of HKDF-SHA256, RFC 5869 section 2."""
+    key = hmac_sha256(salt, secret)
+    out, block, counter = b"", b"", 0
+    while len(out) < size:
+        counter += 1
+        block = hmac_sha256(key, block + label + bytes((counter,)))
+        out += block
+    return out[:size]
+
+
+def base32(data: bytes) -> str:
+    """Return RFC 4648's base32 in lower case, for multiples of five bytes."""
+    number = int.from_bytes(data, "big")
+    digits = (number >> shift & 31 for shift in range(8 * len(data) - 5, -1, -5))
+    return "".join("abcdefghijklmnopqrstuvwxyz234567"[digit] for digit in digits)
+
+
+def msgpack(value: object) -> bytes:
+    """Return `value` in its shortest encoding, keys of maps in byte order."""
+    match value:
+        case None:
+            return b"\xc0"
+        case bool():
+            return b"\xc3" if value else b"\xc2"
+        case int() if value >= 0:
+            return _integer(value)
+        case str():
+            data = value.encode()
+            if len(data) < 32:
+                return bytes((0xA0 | len(data),)) + data
+            return _head(len(data), (0xD9, 0xDA, 0xDB)) + data
+        case bytes():
+            return _head(len(value), (0xC4, 0xC5, 0xC6)) + value
+        case list() | tuple():
+            head = _short_head(len(value), 0x90, 0xDC)
+            return head + b"".join(map(msgpack, value))
+        case dict():
+            head = _short_head(len(value), 0x80, 0xDE)
+            pairs = sorted((key.encode(), key) for key in value)
+            return head + b"".join(msgpack(k) + msgpack(value[k]) for _, k in pairs)
+    raise TypeError(type(value))
+
+
+def _integer(value: int) -> bytes:
+    if value < 128:
+        return bytes((value,))
+    for kind, width in ((0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8)):
+        if value < 1 << 8 * width:
+            return bytes((kind,)) + value.to_bytes(width, "big")
+    raise OverflowError(value)
+
+
+def _head(length: int, kinds: tuple[int, int, int]) -> bytes:
+    for kind, width in zip(kinds, (1, 2, 4), strict=True):
+        if length < 1 << 8 * width:
+            return bytes((kind,)) + length.to_bytes(width, "big")
+    raise OverflowError(length)
+
+
+def _short_head(length: int, short: int, kind: int) -> bytes:
+    if length < 16:
+        return bytes((short | length,))
+    if length < 1 << 16:
+        return bytes((kind,)) + length.to_bytes(2, "big")
+    return bytes((kind + 1,)) + length.to_bytes(4, "big")

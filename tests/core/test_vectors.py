@@ -1,0 +1,133 @@
+"""docs/vectors.json is what shoal does, and what its documents say.
+
+Everything in it is computed a second time by `tests.core.reference`, which shares
+no code with shoal.
+"""
+
+import json
+from typing import Any
+
+import pytest
+
+from shoal.core.file_table import Entry
+from shoal.core.paths import collision, path_problem
+from shoal.core.sealed_link import parse_share
+from shoal.errors import UsageError
+from tests.core.make_vectors import (
+    FILES,
+    MANY_FILES,
+    PATH,
+    as_text,
+    made_up_hashes,
+    pattern,
+)
+from tests.core.reference import base32, blake3_derive, hkdf, hmac_sha256, msgpack
+
+VECTORS = json.loads(PATH.read_text())
+FILES_OF: dict[str, tuple[Entry, ...]] = {
+    "folder": FILES,
+    "empty folder": (),
+    "many files": MANY_FILES,
+}
+
+
+def test_the_file_is_what_is_made_today() -> None:
+    assert PATH.read_text() == as_text(), "every link there is would break"
+
+
+def test_the_reference_agrees_with_blake3s_own_vectors() -> None:
+    context = "BLAKE3 2019-12-27 16:29:52 test vectors context"
+    start = "2cc39783c223154fea8dfb7c1b1660f2ac2dcbd1c1de8277b0b0dd39b7e50d7d"
+    assert blake3_derive(context, b"").hex() == start
+
+
+def test_the_reference_agrees_with_rfc_5869_test_case_1() -> None:
+    found = hkdf(bytes(range(13)), b"\x0b" * 22, bytes(range(0xF0, 0xFA)), 42)
+    assert found.hex() == (
+        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
+        "34007208d5b887185865"
+    )
+
+
+@pytest.mark.parametrize("vector", VECTORS["ids"], ids=lambda v: v["id"][:8])
+def test_everything_derived_from_an_id(vector: dict[str, str]) -> None:
+    share_id = bytes.fromhex(vector["id"])
+    check = blake3_derive("shoal v1 link check", share_id)[:3]
+    assert vector["check"] == check.hex()
+    assert vector["link"] == "shoal:" + base32(share_id + check)
+    for key in ("knock", "client", "server", "log"):
+        assert vector[key] == hkdf(b"shoal/v1", share_id, key.encode(), 32).hex()
+    assert vector["log_name"] == vector["log"][:8]
+    for topic, label in (("lan_topic", b"lan-topic"), ("dht_topic", b"dht-topic")):
+        assert vector[topic] == hkdf(b"shoal/v1", share_id, label, 20).hex()
+
+
+@pytest.mark.parametrize("vector", VECTORS["shares"], ids=lambda v: v["name"])
+def test_everything_in_a_share(vector: dict[str, Any]) -> None:
+    chunks = chunk_hashes(vector)
+    assert vector["hash_page_hashes"] == page_hashes(chunks).hex()
+    files = FILES_OF.get(vector["name"])
+    pages = pages_of(chunks)
+    fields: dict[str, object] = {
+        "v": 1,
+        "name": vector["name"],
+        "size": vector["size"],
+        "chunk": vector["chunk_size"],
+        "hashes": page_hashes(chunks),
+    }
+    if files is not None:
+        table = msgpack(list(files))
+        pages += pages_of(table)
+        fields["files"] = page_hashes(table)
+        assert vector["file_page_hashes"] == page_hashes(table).hex()
+        assert vector["files"] == len(files)
+    if vector["salt"] is not None:
+        fields["salt"] = bytes.fromhex(vector["salt"])
+    assert vector["root"] == msgpack(fields).hex()
+    share_id = blake3_derive("shoal v1 root", bytes.fromhex(vector["root"]))
+    assert vector["id"] == share_id.hex()
+    for page, given in zip(pages, vector["pages"], strict=True):
+        assert given in (len(page), page.hex())
+
+
+def chunk_hashes(vector: dict[str, Any]) -> bytes:
+    size, chunk_size = vector["size"], vector["chunk_size"]
+    if vector["chunk_hashes"] == "made up":
+        return made_up_hashes(-(-size // chunk_size))
+    data = pattern(size)
+    chunks = [data[i : i + chunk_size] for i in range(0, size, chunk_size)]
+    return b"".join(blake3_derive("shoal v1 chunk", chunk) for chunk in chunks)
+
+
+def pages_of(table: bytes) -> list[bytes]:
+    return [table[i : i + 65_536] for i in range(0, len(table), 65_536)]
+
+
+def page_hashes(table: bytes) -> bytes:
+    hashes = (blake3_derive("shoal v1 page", page) for page in pages_of(table))
+    return b"".join(hashes)
+
+
+def test_the_salt() -> None:
+    vector = VECTORS["salt"]
+    secret = bytes.fromhex(vector["secret"])
+    root = bytes.fromhex(vector["root_without_salt"])
+    assert vector["salt"] == hmac_sha256(secret, root)[:16].hex()
+
+
+def test_the_links() -> None:
+    for vector in VECTORS["links"]["read"]:
+        link = parse_share(vector["text"])
+        assert not isinstance(link.id, str)
+        assert link.id.hex() == vector["id"]
+        assert list(map(str, link.hints)) == vector["hints"]
+    for vector in VECTORS["links"]["refused"]:
+        with pytest.raises(UsageError):
+            parse_share(vector["text"])
+
+
+def test_the_paths() -> None:
+    paths = VECTORS["paths"]
+    assert all(path_problem(path) is None for path in paths["allowed"])
+    assert all(map(path_problem, paths["refused"]))
+    assert all(map(collision, paths["colliding"]))
