@@ -13,19 +13,21 @@ it still can be read (as Linux does).
 import random
 import stat
 from collections.abc import Callable, Sequence
-from errno import EEXIST, ENOENT, ENOSPC
+from errno import EEXIST, ENOENT, ENOSPC, ENOTDIR
 from os import strerror
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from shoal.errors import TargetExistsError, UsageError
-from shoal.storage.disk import Data, Identity
-from shoal.storage.osdisk import translate
+from shoal.storage.disk import Data, Identity, Name
+from shoal.storage.oserrors import translate
 
 __all__ = ["SECTOR", "FaultyDisk"]
 
 SECTOR = 64
 """How many bytes are written whole or not at all, if the power goes."""
+
+_Key: TypeAlias = tuple[int, str]  # the number of a folder, and a name in it
 
 
 class _Write(NamedTuple):
@@ -40,15 +42,20 @@ class _Inode:
         self.number = number
         self.mode = mode
         self.mtime = 0
+        self.ctime = 0
         self.links = 1
         self.seen = bytearray()  # what reading gives
         self.safe = bytearray()  # what a power loss leaves, whatever happens
         self.pending: list[_Write] = []
 
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
     def do(self, write: _Write, now: int) -> None:
         _apply(self.seen, write)
         self.pending.append(write)
-        self.mtime = now
+        self.mtime = self.ctime = now
 
     def sync(self) -> None:
         for write in self.pending:
@@ -59,18 +66,18 @@ class _Inode:
 class _Naming(NamedTuple):
     """Remove the name `old` and give `new` to an inode, in one step."""
 
-    old: Path | None
-    new: Path | None
+    old: _Key | None
+    new: _Key | None
     inode: _Inode | None
 
-    def apply(self, names: dict[Path, _Inode]) -> None:
+    def apply(self, names: dict[_Key, _Inode]) -> None:
         if self.old is not None:
             names.pop(self.old, None)
         if self.new is not None and self.inode is not None:
             names[self.new] = self.inode
 
-    def touches(self, directory: Path) -> bool:
-        return any(path and path.parent == directory for path in self[:2])
+    def touches(self, directory: _Inode) -> bool:
+        return any(key is not None and key[0] == directory.number for key in self[:2])
 
 
 class FaultyDisk:
@@ -83,14 +90,17 @@ class FaultyDisk:
         """How many calls there were."""
         self.capacity = capacity
         """How many bytes all files together may have."""
-        self._root = root
+        self.can_sync_all = True
+        """Whether it can flush everything in one call."""
+        self._path = root
         self._boot = 1
         self._clock = 0
         self._numbers = 0
-        self._names = {root: self._inode(stat.S_IFDIR | 0o755)}
-        self._safe_names = dict(self._names)
+        self._root = self._inode(stat.S_IFDIR | 0o755)
+        self._names: dict[_Key, _Inode] = {}
+        self._safe_names: dict[_Key, _Inode] = {}
         self._unsafe: list[_Naming] = []
-        self._open: dict[int, tuple[_Inode, Path]] = {}
+        self._open: dict[int, tuple[_Inode, PurePath]] = {}
         self._locks: dict[int, int] = {}  # inode -> fd
 
     # What happens to it.
@@ -108,46 +118,115 @@ class FaultyDisk:
             if rng.random() < 0.5:
                 naming.apply(self._safe_names)
         self._unsafe.clear()
-        self._names = {self._root: self._names[self._root]}
-        for path in sorted(self._safe_names):  # a folder before what is in it
-            if path.parent in self._names:
-                self._names[path] = self._safe_names[path]
+        # A folder that was lost has taken with it what is in it.
+        reached = {self._root.number}
+        self._names = {}
+        while True:
+            found = {
+                key: inode
+                for key, inode in self._safe_names.items()
+                if key[0] in reached and key not in self._names
+            }
+            if not found:
+                break
+            self._names |= found
+            reached |= {each.number for each in found.values() if each.is_directory}
         self._safe_names = dict(self._names)
         for inode in set(self._names.values()):
             for write in inode.pending:
                 _apply_some(inode.safe, write, rng)
             inode.pending.clear()
             inode.seen[:] = inode.safe
+            inode.links = 1
 
     def contents(self, path: Path) -> bytes | None:
         """Return what is in a file; None when there is none."""
-        inode = self._names.get(path)
+        inode = self._look_up(path)
         return None if inode is None else bytes(inode.seen)
+
+    def mode(self, path: Path) -> int:
+        """Return the permissions of what has this name."""
+        inode = self._look_up(path)
+        assert inode is not None
+        return stat.S_IMODE(inode.mode)
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
         """Change a file behind everybody's back."""
         self._clock += 10**10
-        self._names[path].do(_Write(offset, data), self._clock)
+        inode = self._look_up(path)
+        assert inode is not None
+        inode.do(_Write(offset, data), self._clock)
 
     def paths(self) -> set[Path]:
         """Return the names of all there is but the root."""
-        return set(list(self._names)[1:])
+        return {path for path, _ in self._walk(self._root, self._path)}
+
+    def files(self, path: Path) -> dict[str, bytes] | None:
+        """Return what is in the files of a folder; None when there is none."""
+        inode = self._look_up(path)
+        if inode is None:
+            return None
+        return {
+            str(each.relative_to(path)): bytes(found.seen)
+            for each, found in self._walk(inode, path)
+            if not found.is_directory
+        }
+
+    def _walk(self, inode: _Inode, path: Path) -> list[tuple[Path, _Inode]]:
+        found: list[tuple[Path, _Inode]] = []
+        for (number, name), each in list(self._names.items()):
+            if number == inode.number:
+                found.append((path / name, each))
+                if each.is_directory:
+                    found += self._walk(each, path / name)
+        return found
 
     # What `Disk` says.
 
-    def open_read(self, path: Path, *, follow: bool = False) -> int:
+    def open_read(
+        self, path: Name, *, at: int | None = None, follow: bool = False
+    ) -> int:
         self._enter("open_read", path)
-        if path not in self._names:
-            raise translate(OSError(ENOENT, strerror(ENOENT)), path, "open")
-        return self._opened(path)
+        if self._look_up(path, at) is None:
+            raise _error(ENOENT, path, "open")
+        return self._opened(path, at)
 
-    def open_write(self, path: Path) -> int:
+    def open_write(self, path: Name, *, at: int | None = None) -> int:
         self._enter("open_write", path)
-        if path.parent not in self._names:
-            raise translate(OSError(ENOENT, strerror(ENOENT)), path, "open")
-        if path not in self._names:
-            self._name(_Naming(None, path, self._inode(stat.S_IFREG | 0o600)))
-        return self._opened(path)
+        key = self._key(path, at)
+        if key is None:
+            raise _error(ENOENT, path, "open")
+        if key not in self._names:
+            self._name(_Naming(None, key, self._inode(stat.S_IFREG | 0o600)))
+        return self._opened(path, at)
+
+    def create(self, path: Name, *, at: int | None = None) -> int | None:
+        self._enter("create", path)
+        key = self._key(path, at)
+        if key is None:
+            raise _error(ENOENT, path, "make")
+        if key in self._names:
+            return None
+        self._name(_Naming(None, key, self._inode(stat.S_IFREG | 0o600)))
+        return self._opened(path, at)
+
+    def open_directory(
+        self, path: Name, *, at: int | None = None, follow: bool = False
+    ) -> int | None:
+        self._enter("open_directory", path)
+        inode = self._look_up(path, at)
+        if inode is None:
+            return None
+        if not inode.is_directory:
+            raise _error(ENOTDIR, path, "open")
+        self._numbers += 1
+        self._open[self._numbers] = inode, PurePath(path)
+        return self._numbers
+
+    def list_directory(self, fd: int) -> list[str]:
+        inode, path = self._open[fd]
+        self._enter("list_directory", path)
+        return [name for number, name in self._names if number == inode.number]
 
     def close(self, fd: int) -> None:
         inode, _ = self._open.pop(fd)
@@ -189,12 +268,33 @@ class FaultyDisk:
             raise
         inode.sync()
 
-    def fsync_directory(self, path: Path) -> None:
-        self._enter("fsync_directory", path)
+    def sync_file_system(self, fd: int) -> bool:
+        _, path = self._open[fd]
+        inodes = {*self._names.values(), *(inode for inode, _ in self._open.values())}
+        try:
+            self._enter("sync_file_system", path)
+        except Exception:
+            for inode in inodes:
+                inode.pending.clear()
+            raise
+        if not self.can_sync_all:
+            return False
+        for inode in inodes:
+            inode.sync()
         for naming in self._unsafe:
-            if naming.touches(path):
+            naming.apply(self._safe_names)
+        self._unsafe.clear()
+        return True
+
+    def fsync_directory(self, path: Name, *, at: int | None = None) -> None:
+        self._enter("fsync_directory", path)
+        inode = self._look_up(path, at)
+        if inode is None:
+            raise _error(ENOENT, path, "flush")
+        for naming in self._unsafe:
+            if naming.touches(inode):
                 naming.apply(self._safe_names)
-        self._unsafe = [each for each in self._unsafe if not each.touches(path)]
+        self._unsafe = [each for each in self._unsafe if not each.touches(inode)]
 
     def allocate(self, fd: int, size: int) -> None:
         inode, path = self._open[fd]
@@ -207,10 +307,13 @@ class FaultyDisk:
         self._enter("truncate", path)
         inode.do(_Write(size, None), self._clock)
 
-    def make_public(self, fd: int) -> None:
+    def set_mode(self, fd: int, mode: int) -> None:
         inode, path = self._open[fd]
-        self._enter("make_public", path)
-        inode.mode = stat.S_IFREG | 0o644
+        self._enter("set_mode", path)
+        inode.mode = stat.S_IFMT(inode.mode) | mode
+
+    def umask(self) -> int:
+        return 0o022
 
     def free_space(self, path: Path) -> int:
         self._enter("free_space", path)
@@ -221,39 +324,64 @@ class FaultyDisk:
         self._enter("identity", path)
         return _identity(inode)
 
-    def identity_at(self, path: Path, *, follow: bool = False) -> Identity | None:
+    def identity_at(
+        self, path: Name, *, at: int | None = None, follow: bool = False
+    ) -> Identity | None:
         self._enter("identity_at", path)
-        inode = self._names.get(path)
+        inode = self._look_up(path, at)
         return None if inode is None else _identity(inode)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(
+        self,
+        source: Name,
+        target: Name,
+        *,
+        at: int | None = None,
+        to: int | None = None,
+    ) -> None:
         self._enter("rename", target)
-        if target in self._names:
-            self._names[target].links = 0
-        self._name(_Naming(source, target, self._names[source]))
+        replaced = self._look_up(target, to)
+        self._move(self._key(source, at), self._key(target, to), target)
+        if replaced is not None:
+            replaced.links = 0
 
-    def rename_new(self, source: Path, target: Path) -> None:
+    def rename_new(
+        self,
+        source: Name,
+        target: Name,
+        *,
+        at: int | None = None,
+        to: int | None = None,
+    ) -> None:
         self._enter("rename_new", target)
-        if target in self._names:
+        if self._look_up(target, to) is not None:
             raise TargetExistsError(f"{target} is already there.")
-        self._name(_Naming(source, target, self._names[source]))
+        self._move(self._key(source, at), self._key(target, to), target)
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: Name, *, at: int | None = None) -> None:
         self._enter("make_directory", path)
-        if path not in self._names:
-            self._name(_Naming(None, path, self._inode(stat.S_IFDIR | 0o700)))
+        key = self._key(path, at)
+        if key is None:
+            raise _error(ENOENT, path, "make")
+        if key not in self._names:
+            self._name(_Naming(None, key, self._inode(stat.S_IFDIR | 0o700)))
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Name, *, at: int | None = None) -> None:
         self._enter("unlink", path)
-        if path in self._names:
-            self._names[path].links = 0
-            self._name(_Naming(path, None, None))
+        inode = self._look_up(path, at)
+        if inode is not None:
+            assert not inode.is_directory
+            self._name(_Naming(self._key(path, at), None, None))
+            inode.links = 0
 
-    def remove_directory(self, path: Path) -> bool:
+    def remove_directory(self, path: Name, *, at: int | None = None) -> bool:
         self._enter("remove_directory", path)
-        if any(other.parent == path for other in self._names):
-            return False
-        self._name(_Naming(path, None, None))
+        inode = self._look_up(path, at)
+        if inode is not None:
+            if any(number == inode.number for number, _ in self._names):
+                return False
+            self._name(_Naming(self._key(path, at), None, None))
+            inode.links = 0
         return True
 
     def lock(self, fd: int) -> bool:
@@ -265,26 +393,57 @@ class FaultyDisk:
         self._enter("boot_id", "the boot id")
         return self._boot.to_bytes(16, "big")
 
-    def _enter(self, method: str, path: PurePath | str) -> None:
+    def _enter(self, method: str, path: object) -> None:
         self.calls += 1
         self._clock += 1000
         number = self.fault(self.calls, method)
         if number == EEXIST:
             raise TargetExistsError(f"{path} is already there.")
         if number:
-            raise translate(OSError(number, strerror(number)), path, method)
+            raise _error(number, path, method)
 
     def _inode(self, mode: int) -> _Inode:
         self._numbers += 1
         return _Inode(self._numbers, mode)
 
-    def _opened(self, path: Path) -> int:
-        inode = self._names[path]
-        if stat.S_ISDIR(inode.mode):
+    def _key(self, path: Name, at: int | None = None) -> _Key | None:
+        """Return the folder and name of a path; None when the folder is missing."""
+        path = Path(path)
+        if at is not None:
+            inode: _Inode | None = self._open[at][0]
+            parts = path.parts
+        else:
+            if not path.is_relative_to(self._path):
+                return None
+            inode, parts = self._root, path.relative_to(self._path).parts
+        for name in parts[:-1]:
+            inode = None if inode is None else self._names.get((inode.number, name))
+        if inode is None or not inode.links:
+            return None
+        return inode.number, parts[-1] if parts else "."
+
+    def _look_up(self, path: Name, at: int | None = None) -> _Inode | None:
+        key = self._key(path, at)
+        if key is None:
+            return None
+        if key[1] == ".":
+            return self._root if at is None else self._open[at][0]
+        return self._names.get(key)
+
+    def _opened(self, path: Name, at: int | None) -> int:
+        inode = self._look_up(path, at)
+        assert inode is not None
+        if inode.is_directory:
             raise UsageError(f"{path} is not a regular file")
         self._numbers += 1
-        self._open[self._numbers] = inode, path
+        self._open[self._numbers] = inode, PurePath(path)
         return self._numbers
+
+    def _move(self, old: _Key | None, new: _Key | None, target: Name) -> None:
+        if old not in self._names or new is None:
+            raise _error(ENOENT, target, "write")
+        assert old is not None
+        self._name(_Naming(old, new, self._names[old]))
 
     def _name(self, naming: _Naming) -> None:
         naming.apply(self._names)
@@ -293,14 +452,25 @@ class FaultyDisk:
     def _used(self) -> int:
         return sum(len(inode.seen) for inode in set(self._names.values()))
 
-    def _make_room(self, inode: _Inode, path: Path, size: int) -> None:
+    def _make_room(self, inode: _Inode, path: object, size: int) -> None:
         if size - len(inode.seen) > self.capacity - self._used():
-            raise translate(OSError(ENOSPC, strerror(ENOSPC)), path, "write")
+            raise _error(ENOSPC, path, "write")
+
+
+def _error(number: int, path: object, verb: str) -> Exception:
+    return translate(OSError(number, strerror(number)), path, verb)
 
 
 def _identity(inode: _Inode) -> Identity:
     return Identity(
-        1, inode.number, len(inode.seen), inode.mtime, inode.links, inode.mode, 0
+        1,
+        inode.number,
+        len(inode.seen),
+        inode.mtime,
+        inode.links,
+        inode.mode,
+        0,
+        inode.ctime,
     )
 
 

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "Identity"]
+__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "Identity", "Name"]
 
 Data: TypeAlias = bytes | bytearray | memoryview
 """What bytes are written from: one byte per item."""
+
+Name: TypeAlias = Path | str
+"""A path; where an open folder is given with it, the name of something in there."""
 
 UNKNOWN_BOOT = bytes(16)
 """The boot id of a machine that does not tell; equal to no other, not even itself."""
@@ -32,6 +35,8 @@ class Identity(NamedTuple):
     """How many names it has; 0 when it was deleted or replaced."""
     mode: int
     owner: int
+    ctime_ns: int
+    """When anything about it last changed, its mode and names included."""
 
     @property
     def is_file(self) -> bool:
@@ -42,6 +47,11 @@ class Identity(NamedTuple):
     def is_directory(self) -> bool:
         """Say whether it is a folder."""
         return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        """Say whether it is a symbolic link."""
+        return stat.S_ISLNK(self.mode)
 
     def is_same_file(self, other: "Identity") -> bool:
         """Say whether both are the same file, changed or not."""
@@ -56,20 +66,37 @@ class Disk(Protocol):
     """Read, write and name files; every method raises `StoreError` and its kin.
 
     File descriptors are integers that only their own disk understands. All methods
-    may be called from several threads.
+    may be called from several threads. `at` is an open folder: what a name given
+    with it leads to is in that very folder, whatever has become of its path.
     """
 
-    def open_read(self, path: Path, *, follow: bool = False) -> int:
+    def open_read(
+        self, path: Name, *, at: int | None = None, follow: bool = False
+    ) -> int:
         """Open a regular file to read; `follow` a link or refuse it.
 
         Raises `UsageError` for what is no regular file.
         """
 
-    def open_write(self, path: Path) -> int:
+    def open_write(self, path: Name, *, at: int | None = None) -> int:
         """Open a regular file to read and write; make it, for us alone, if missing."""
 
+    def create(self, path: Name, *, at: int | None = None) -> int | None:
+        """Make a file for us alone and open it; None when the name is taken."""
+
+    def open_directory(
+        self, path: Name, *, at: int | None = None, follow: bool = False
+    ) -> int | None:
+        """Open a folder for use as `at`, None when it is missing.
+
+        Raises `StoreError` for anything else, a link too unless it is to `follow`.
+        """
+
+    def list_directory(self, fd: int) -> list[str]:
+        """Return the names in an open folder, in no order."""
+
     def close(self, fd: int) -> None:
-        """Close a file; this never fails."""
+        """Close a file or folder; this never fails."""
 
     def pread_into(self, fd: int, buffer: bytearray | memoryview, offset: int) -> int:
         """Fill `buffer` from `offset` on; return how many bytes there were."""
@@ -90,7 +117,15 @@ class Disk(Protocol):
         asking again does not help.
         """
 
-    def fsync_directory(self, path: Path) -> None:
+    def sync_file_system(self, fd: int) -> bool:
+        """Wait until all bytes and names on the file system of `fd` are safe.
+
+        That is one wait for any number of files. Errors are told of what was
+        written since `fd` was opened, and as final as those of `fdatasync`. Says
+        False, having done nothing, where the system cannot.
+        """
+
+    def fsync_directory(self, path: Name, *, at: int | None = None) -> None:
         """Wait until the names in a folder would survive a power loss."""
 
     def allocate(self, fd: int, size: int) -> None:
@@ -99,37 +134,59 @@ class Disk(Protocol):
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file to `size` bytes, or lengthen it by zeroes."""
 
-    def make_public(self, fd: int) -> None:
-        """Give a file the permissions that this user's new files have."""
+    def set_mode(self, fd: int, mode: int) -> None:
+        """Give a file or folder these permissions, where there are such things."""
+
+    def umask(self) -> int:
+        """Return which permissions this user's new files do not get."""
 
     def free_space(self, path: Path) -> int:
         """Return how many bytes may still be written where `path` is."""
 
     def identity(self, fd: int) -> Identity:
-        """Return the identity of an open file."""
+        """Return the identity of an open file or folder."""
 
-    def identity_at(self, path: Path, *, follow: bool = False) -> Identity | None:
+    def identity_at(
+        self, path: Name, *, at: int | None = None, follow: bool = False
+    ) -> Identity | None:
         """Return the identity of what has this name, None when nothing has."""
 
-    def rename(self, source: Path, target: Path) -> None:
-        """Rename a file, replacing the file that `target` may be, in one step."""
+    def rename(
+        self,
+        source: Name,
+        target: Name,
+        *,
+        at: int | None = None,
+        to: int | None = None,
+    ) -> None:
+        """Rename a file, replacing the file that `target` may be, in one step.
 
-    def rename_new(self, source: Path, target: Path) -> None:
+        `at` is the folder that `source` is in, `to` the one for `target`.
+        """
+
+    def rename_new(
+        self,
+        source: Name,
+        target: Name,
+        *,
+        at: int | None = None,
+        to: int | None = None,
+    ) -> None:
         """Rename a file or folder in one step.
 
         Raises `TargetExistsError` when `target` is there, and leaves it alone.
         """
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: Name, *, at: int | None = None) -> None:
         """Make a folder for us alone, or accept one that is ours already.
 
         Raises `ForbiddenError` when the name is a link or somebody else's.
         """
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Name, *, at: int | None = None) -> None:
         """Remove a file, if it is there."""
 
-    def remove_directory(self, path: Path) -> bool:
+    def remove_directory(self, path: Name, *, at: int | None = None) -> bool:
         """Remove a folder; say False, and leave it, when something is in it."""
 
     def lock(self, fd: int) -> bool:

@@ -1,11 +1,14 @@
 """A target that is already there, to be served once it has been verified."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from shoal.core.chunks import Bitfield, Chunks
-from shoal.errors import TargetExistsError
+from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk import Data, Disk
+from shoal.storage.extents import FileEntry
+from shoal.storage.hashing import run_in_threads
+from shoal.storage.scan import Tree, scan_tree
 from shoal.storage.source import SourceStore
 
 __all__ = ["ExistingStore"]
@@ -16,9 +19,11 @@ class ExistingStore:
 
     def __init__(self, chunks: Chunks, source: SourceStore) -> None:
         self.chunks = chunks
-        """How the file is cut."""
+        """How the share is cut."""
         self.have = Bitfield.full(chunks.count)
         """Which chunks are there: all."""
+        self.wanted = self.have
+        """Which chunks are needed: all."""
         self._source = source
 
     @classmethod
@@ -29,23 +34,21 @@ class ExistingStore:
         verify: Callable[[int, Data], bool] | None,
         *,
         disk: Disk,
+        files: Sequence[FileEntry] | None = None,
     ) -> "ExistingStore":
-        """Verify every chunk of a file that is there.
+        """Verify every chunk of a file that is there, or of a folder of `files`.
 
-        Raises `TargetExistsError` when it is not what was to be fetched.
+        A folder may have more files than these. Raises `TargetExistsError` when it
+        is not what was to be fetched.
         """
-        source = SourceStore.open([target], chunks.chunk_size, disk=disk)
+        if files is None:
+            source = SourceStore.open([target], chunks.chunk_size, disk=disk)
+        else:
+            tree = _find(target, files, disk)
+            source = SourceStore.open_tree(tree, chunks.chunk_size, disk=disk)
         try:
-            is_same = verify is not None and source.chunks == chunks
-            for index in range(chunks.count if is_same else 0):
-                if verify is None or not verify(index, source.get(index)):
-                    is_same = False
-                    break
-            if not is_same:
-                raise TargetExistsError(
-                    f"{target} is already there and is not what this channel names; "
-                    "it was left alone. Choose another name, or overwrite it with -f."
-                )
+            if source.chunks != chunks or not _verifies(source, verify):
+                raise _not_the_same(target)
         except BaseException:
             source.close()
             raise
@@ -82,3 +85,40 @@ class ExistingStore:
     def close(self) -> None:
         """Let go of the file; idempotent."""
         self._source.close()
+
+
+def _verifies(source: SourceStore, verify: Callable[[int, Data], bool] | None) -> bool:
+    """Say whether every chunk verifies; read in threads."""
+    if verify is None:
+        return False
+    bad: list[int] = []
+
+    def check(indexes: Iterable[int]) -> None:
+        for index in indexes:
+            if bad:
+                return
+            if not verify(index, source.get(index)):
+                bad.append(index)
+
+    run_in_threads(check, range(source.chunks.count))
+    return not bad
+
+
+def _find(target: Path, files: Sequence[FileEntry], disk: Disk) -> Tree:
+    """Return the files of a folder that a share has; all must be there."""
+    try:
+        tree = scan_tree(target, disk=disk)
+    except UsageError as error:
+        raise _not_the_same(target) from error
+    there = {file.path: file for file in tree.files}
+    found = tuple(there[file.path] for file in files if file.path in there)
+    if [(each.path, each.size) for each in found] != [file[:2] for file in files]:
+        raise _not_the_same(target)
+    return Tree(tree.name, found)
+
+
+def _not_the_same(target: Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"{target} is already there and is not what was asked for; it was left alone. "
+        "Choose another name, or overwrite a file with -f."
+    )

@@ -1,14 +1,17 @@
-"""The file being fetched: chunks go in verified, and no crash takes them away.
+"""The file or folder being fetched: chunks go in, and no crash takes them away.
 
 What is promised, whatever happens at whatever moment:
-- what the journal claims is in the data file;
+- what the journal claims is in the data;
 - the target has its name only once it is whole;
 - a killed process loses no chunk for which `put` had returned, a power loss none
   that a commit had covered.
 
-So each put writes the chunks, then journals them; a commit syncs the data file,
+So each put writes the chunks, then journals them; a commit syncs the data,
 then journals a mark, then syncs the journal (many chunks at a time: one sync costs
-as much as writing megabytes). `staging` owns the folder, `journal` the records.
+as much as writing megabytes). `staging` owns the folder, `journal` the records,
+`content` the files, `layout` says what goes where. A folder gets its name in one
+step as well, and never that of anything that is there: neither is it merged into a
+folder nor does it replace a file.
 
 Threads: `put`, `put_many`, `get`, `finish` and `close` come from one thread at a
 time; `commit` may run in another thread meanwhile and covers what was put before
@@ -17,14 +20,16 @@ event loop, which has to leave the store alone while it is being closed.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from operator import itemgetter
 from pathlib import Path
 
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk import Data, Disk
+from shoal.storage.extents import FileEntry
 from shoal.storage.journal import MAX_CHUNKS
+from shoal.storage.layout import Layout
 from shoal.storage.staging import Prepared, Staging, Verify
 from shoal.storage.store import check_length
 
@@ -37,22 +42,26 @@ COMMIT_SECONDS = 2.0
 
 
 class FileStore:
-    """Keep the chunks of one file being fetched; open it with `open`."""
+    """Keep the chunks of what is being fetched; open it with `open`."""
 
-    def __init__(
-        self, staging: Staging, prepared: Prepared, chunks: Chunks, disk: Disk
-    ) -> None:
-        self.chunks = chunks
-        """How the file is cut."""
-        self.have = Bitfield(chunks.count)
+    def __init__(self, staging: Staging, prepared: Prepared, disk: Disk) -> None:
+        layout = prepared.content.layout
+        self.chunks = layout.chunks
+        """How the share is cut."""
+        self.wanted = layout.wanted
+        """Which chunks are needed; others are not kept."""
+        self.have = Bitfield(self.chunks.count)
         """Which chunks are there."""
         for index in prepared.indexes:
             self.have.add(index)
         self.overwrite = False
         """Whether `finish` may replace a file that has the target's name."""
+        self.keep_exec = False
+        """Whether `finish` makes files executable that were so at their origin."""
         self._disk = disk
         self._staging = staging
-        self._data, self._journal, _ = prepared
+        self._is_tree = layout.is_tree
+        self._content, self._journal, _ = prepared
         self._committing = threading.Lock()
         # Each of these is written by one side only, so they need no lock.
         self._put_bytes = self._committed_bytes = 0
@@ -68,18 +77,25 @@ class FileStore:
         chunks: Chunks,
         *,
         disk: Disk,
+        files: Sequence[FileEntry] | None = None,
+        selected: Collection[int] | None = None,
+        keep_exec: bool = False,
         overwrite: bool = False,
         verify: Verify | None = None,
     ) -> "FileStore":
         """Begin to fetch a share to `target`, or go on where the last run ended.
 
+        With `files`, in the order of their bytes, the share is a folder; then only
+        those whose numbers are `selected` are fetched. After another selection than
+        that of the last run all that is there is verified, or fetched anew.
+
         `identity` is the 32 bytes that name the share. `verify` is asked for a sample
         of the chunks of a resume, and for all of them if the sample or the journal is
         bad; without it the journal is believed.
 
-        Raises `TargetExistsError` when the target is there (unless it may be
-        overwritten), `DiskFullError` when it has no room, `StoreError` when another
-        process fetches to it.
+        Raises `TargetExistsError` when the target is there (unless both it and the
+        share are a file and it may be overwritten), `DiskFullError` when it has no
+        room, `StoreError` when another process fetches to it.
         """
         if len(identity) != 32:
             raise ValueError(f"an identity of {len(identity)} bytes instead of 32")
@@ -87,16 +103,20 @@ class FileStore:
             raise UsageError(
                 f"{chunks.count:,} chunks are too many; ask for larger ones."
             )
+        layout = Layout(chunks, files, selected)
+        overwrite = overwrite and not layout.is_tree
         staging = Staging(target, identity, disk)
-        _check_target(staging, disk, overwrite)
+        _check_target(staging, disk, overwrite, layout.is_tree)
         staging.lock()
         try:
-            _check_target(staging, disk, overwrite)  # finished by another meanwhile
-            store = cls(staging, staging.prepare(chunks, verify), chunks, disk)
+            # Another may have finished it meanwhile.
+            _check_target(staging, disk, overwrite, layout.is_tree)
+            store = cls(staging, staging.prepare(layout, verify), disk)
         except BaseException:
             staging.release()
             raise
         store.overwrite = overwrite
+        store.keep_exec = keep_exec
         return store
 
     def get(self, index: int) -> bytes:
@@ -105,14 +125,7 @@ class FileStore:
         Raises `StoreError` when it cannot be read.
         """
         self._check_present(index)
-        size = self.chunks.length(index)
-        data = self._disk.pread(self._data, size, self.chunks.offset(index))
-        if len(data) != size:
-            raise StoreError(
-                f"Somebody shortened {self._staging.data} while it was being fetched; "
-                "run the command again."
-            )
-        return data
+        return self._content.read(index)
 
     def get_now(self, index: int) -> bytes | None:
         """Return a chunk if that needs no waiting; on None ask `get` in a thread.
@@ -120,8 +133,7 @@ class FileStore:
         Raises `KeyError` when it is not there.
         """
         self._check_present(index)
-        size, offset = self.chunks.length(index), self.chunks.offset(index)
-        return self._disk.pread_now(self._data, size, offset)
+        return self._content.read_now(index)
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
         """Return what `get_now` would for each."""
@@ -134,22 +146,31 @@ class FileStore:
     def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
         """Keep several verified chunks; once this returns, no kill takes them away.
 
-        Raises `DiskFullError` or another `StoreError` when not all could be kept;
-        then none of them counts, and the same may be tried again.
+        Those that are not wanted are dropped. Raises `DiskFullError` or another
+        `StoreError` when not all could be kept; then none of them counts, and the
+        same may be tried again.
         """
         self._check_usable()
         for index, data in items:
             check_length(self.chunks, index, data)
-        fresh = {index: data for index, data in items if index not in self.have}
+        fresh = {
+            index: data
+            for index, data in items
+            if index not in self.have and index in self.wanted
+        }
         if not fresh:
             return
         ordered = sorted(fresh.items(), key=itemgetter(0))
-        for first, buffers in _runs(ordered):
-            self._disk.pwrite(self._data, buffers, self.chunks.offset(first))
+        self._content.write(ordered)
         self._journal.append([index for index, _ in ordered])
         for index, data in ordered:
             self.have.add(index)
             self._put_bytes += len(data)
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether all chunks that are wanted are there."""
+        return self.have.count == self.wanted.count
 
     def is_commit_due(self, now: float) -> bool:
         """Say whether it is time to `commit`; `now` is monotonic, in seconds.
@@ -180,35 +201,37 @@ class FileStore:
         """
         with self._committing:
             self._check_usable()
-            put, covered = self._put_bytes, self._journal.chunks
-            if put == self._committed_bytes:
-                return
-            self._waiting_since = None
-            self._sync(self._data)
-            self._journal.mark(covered)
-            self._sync(self._journal.fd)
-            self._committed_bytes = put
+            if self._put_bytes != self._committed_bytes:
+                self._commit()
+
+    def _commit(self) -> None:
+        put, covered = self._put_bytes, self._journal.chunks
+        self._waiting_since = None
+        self._sync(self._content.sync)
+        self._journal.mark(covered)
+        self._sync(lambda: self._disk.fdatasync(self._journal.fd))
+        self._committed_bytes = put
 
     def finish(self) -> None:
-        """Give the file its name, for good, and remove what helped to fetch it.
+        """Give what was fetched its name, for good, and remove what helped.
 
         Raises `TargetExistsError` when the name was taken meanwhile, `StoreError`
         when the disk fails; what was fetched is kept, and it may be tried again.
-        Raises `ValueError` unless all chunks are there.
+        Raises `ValueError` unless all wanted chunks are there.
         """
-        if not self.have.is_complete:
+        if not self.is_complete:
             raise ValueError(f"only {self.have!r} are there")
-        target = self._staging.target
         if not self._is_named:
-            self.commit()
-            self._disk.make_public(self._data)
-            if self.overwrite:
-                self._disk.rename(self._staging.data, target)
-            else:
-                self._disk.rename_new(self._staging.data, target)
+            self._check_usable()
+            self._content.seal(keep_exec=self.keep_exec)
+            with self._committing:
+                # Sealing a folder makes names that have to be safe as well.
+                if self._put_bytes != self._committed_bytes or self._is_tree:
+                    self._commit()
+            self._staging.name_target(replace=self.overwrite)
             self._is_named = True
         # The journal goes only when the name is safe.
-        self._disk.fsync_directory(target.parent)
+        self._staging.sync_target()
         self._staging.remove()
 
     def close(self) -> None:
@@ -228,12 +251,12 @@ class FileStore:
                 self._staging.remove()
         finally:
             self._is_closed = True
-            self._disk.close(self._data)
+            self._content.close()
             self._staging.release()
 
-    def _sync(self, fd: int) -> None:
+    def _sync(self, sync: Callable[[], None]) -> None:
         try:
-            self._disk.fdatasync(fd)
+            sync()
         except StoreError as error:
             # What the system may have dropped now it will call synced next time.
             self._lost = str(error)
@@ -255,25 +278,23 @@ class FileStore:
             raise ValueError("this store is closed")
 
 
-def _runs(
-    ordered: Sequence[tuple[int, Data]],
-) -> Iterator[tuple[int, list[Data]]]:
-    """Yield (first index, buffers) for each run of neighbours."""
-    begin = 0
-    for place in range(1, len(ordered) + 1):
-        if place == len(ordered) or ordered[place][0] != ordered[place - 1][0] + 1:
-            yield ordered[begin][0], [data for _, data in ordered[begin:place]]
-            begin = place
-
-
 def check_target(
-    target: Path, identity: bytes, *, disk: Disk, overwrite: bool = False
+    target: Path,
+    identity: bytes,
+    *,
+    disk: Disk,
+    overwrite: bool = False,
+    folder: bool = False,
 ) -> None:
-    """Raise what `FileStore.open` would of a target, before anything is fetched."""
-    _check_target(Staging(target, identity, disk), disk, overwrite)
+    """Raise what `FileStore.open` would of a target, before anything is fetched.
+
+    `folder` says whether the share is one.
+    """
+    staging = Staging(target, identity, disk)
+    _check_target(staging, disk, overwrite and not folder, folder)
 
 
-def _check_target(staging: Staging, disk: Disk, overwrite: bool) -> None:
+def _check_target(staging: Staging, disk: Disk, overwrite: bool, is_tree: bool) -> None:
     target = staging.target
     found = disk.identity_at(target)
     if found is None:
@@ -285,10 +306,12 @@ def _check_target(staging: Staging, disk: Disk, overwrite: bool) -> None:
             )
     elif not overwrite:
         staging.clear_finished(found)
-        raise TargetExistsError(
-            f"{target} is already there; remove it, choose another name, "
-            "or ask to overwrite it (-f)."
+        hint = (
+            "a folder replaces nothing. Remove it or choose another name."
+            if is_tree
+            else "remove it, choose another name, or ask to overwrite it (-f)."
         )
+        raise TargetExistsError(f"{target} is already there; {hint}")
     elif not found.is_file:
         raise TargetExistsError(
             f"{target} is not a regular file and is not overwritten; "

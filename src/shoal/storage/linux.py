@@ -1,8 +1,8 @@
-"""Two system calls that Python does not offer: fallocate and renameat2.
+"""Three system calls that Python does not offer: fallocate, renameat2 and syncfs.
 
 `os.posix_fallocate` will not do: where a file system cannot preallocate, the C
 library writes a byte into every page instead, which takes minutes for a large
-file. Where a call is missing (another system, an old C library) both functions
+file. Where a call is missing (another system, an old C library) the functions
 raise `OSError` with `ENOSYS`, and the caller does without.
 
 It is imported only when one of them is needed, since ctypes costs milliseconds.
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from errno import ENOSYS
 
-__all__ = ["fallocate", "rename_without_replacing"]
+__all__ = ["fallocate", "rename_without_replacing", "syncfs"]
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -31,16 +31,26 @@ def fallocate(fd: int, size: int) -> None:
     )
 
 
-def rename_without_replacing(source: str, target: str) -> None:
-    """Rename a file or folder; fail with `EEXIST` when `target` is there."""
+def rename_without_replacing(
+    source: str, target: str, at: int | None = None, to: int | None = None
+) -> None:
+    """Rename a file or folder; fail with `EEXIST` when `target` is there.
+
+    `at` and `to` are the open folders that the two names are in.
+    """
     _call(
         ("renameat2",),
-        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_int(_AT_FDCWD if at is None else at),
         ctypes.c_char_p(os.fsencode(source)),
-        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_int(_AT_FDCWD if to is None else to),
         ctypes.c_char_p(os.fsencode(target)),
         ctypes.c_uint(_RENAME_NOREPLACE),
     )
+
+
+def syncfs(fd: int) -> None:
+    """Wait until everything on the file system of an open file is on the disk."""
+    _call(("syncfs",), ctypes.c_int(fd))
 
 
 def _call(names: tuple[str, ...], *arguments: object) -> None:

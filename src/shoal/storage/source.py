@@ -1,25 +1,27 @@
 """The files that are shared, read as one byte string and never changed.
 
-Their chunks may span several files, as in fs-chunk-store. The files stay open, so
-that a share survives their being deleted or replaced. What must not happen is that
-bytes are sent that were not there when the share was hashed: after each read the
-state of the file is compared with that at the beginning, and once it differs, a
-chunk leaves this store only if it still verifies.
+Their chunks may span several files, as in fs-chunk-store. A bounded number of files
+is open at a time; a share of no more than that survives their being deleted or
+replaced. What must not happen is that bytes are sent that were not there when the
+share was hashed: a file is compared, each time it is opened and after each read,
+with the state it was in at the beginning. Once it differs, a chunk of it leaves
+this store only if it still verifies.
 
 There is no mmap: reading a file that somebody truncates would end the process.
 Not noticed are changes that leave size and time of change as they were (some done
 through mmap); the receiver's own verification is there for those.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk import Data, Disk, Identity
+from shoal.storage.extents import Extents, Span
+from shoal.storage.openfiles import MAX_OPEN, OpenFiles
+from shoal.storage.scan import Tree
 
 __all__ = ["SourceChangedError", "SourceStore"]
 
@@ -29,23 +31,27 @@ class SourceChangedError(StoreError):
 
 
 class _File(NamedTuple):
-    path: Path
-    fd: int
-    state: Identity  # when it was opened
-
-
-_Span: TypeAlias = tuple[int, int, int]  # place of a file, bytes, offset in it
+    path: Path | str
+    state: Identity  # at the beginning
+    name: str  # within a folder that is shared
+    follow: bool  # what was a link from the beginning
 
 
 class SourceStore:
-    """Read the chunks of one or several files; open it with `open`.
+    """Read the chunks of one or several files; open it with `open` or `open_tree`.
 
     `get` may be called from several threads.
     """
 
-    def __init__(self, files: Sequence[_File], chunk_size: int, disk: Disk) -> None:
-        ends = list(accumulate(file.state.size for file in files))
-        self.chunks = Chunks(ends[-1] if ends else 0, chunk_size)
+    def __init__(
+        self,
+        files: Sequence[_File],
+        chunk_size: int,
+        disk: Disk,
+        max_open: int = MAX_OPEN,
+    ) -> None:
+        self._extents = Extents(file.state.size for file in files)
+        self.chunks = Chunks(self._extents.total, chunk_size)
         """How the files, taken together, are cut."""
         self.have = Bitfield.full(self.chunks.count)
         """Which chunks there are: all, always."""
@@ -53,10 +59,16 @@ class SourceStore:
         """Says whether a chunk is what was shared; None while nobody can tell."""
         self.changed: str | None = None
         """What happened to a file meanwhile, as a sentence for the user."""
+        self.trusted = True
+        """Whether the hashes are those of bytes read by this very process.
+
+        If not, no chunk leaves this store before it has verified once.
+        """
+        self._proven = Bitfield(self.chunks.count)  # of use while not trusted
         self._disk = disk
         self._files = files
-        self._ends = ends
-        self._altered: set[int] = set()  # places in _files
+        self._opened = OpenFiles(self._open, disk.close, max_open)
+        self._altered: set[int] = set()  # numbers of files
 
     @classmethod
     def open(
@@ -67,15 +79,43 @@ class SourceStore:
         Raises `UsageError` for a folder or special file, `ForbiddenError` for one
         that may not be read, `ShoalError` for one that is not there.
         """
-        files: list[_File] = []
+        files = [_look_at(path, disk, follow) for path in paths]
+        store = cls(files, chunk_size, disk)
         try:
-            for path in paths:
-                files.append(_open(path, disk, follow))
+            for number in range(len(files)):  # tells of what may not be read
+                store._opened.borrow(number)
+                store._opened.give_back(number)
         except ShoalError:
-            for file in files:
-                disk.close(file.fd)
+            store.close()
             raise
-        return cls(files, chunk_size, disk)
+        return store
+
+    @classmethod
+    def open_tree(
+        cls,
+        tree: Tree,
+        chunk_size: int,
+        *,
+        disk: Disk,
+        trusted: bool = True,
+        max_open: int = MAX_OPEN,
+    ) -> "SourceStore":
+        """Share the files of a folder, opening each when it is needed."""
+        files = [
+            _File(file.location, file.state, file.path, follow=False)
+            for file in tree.files
+        ]
+        store = cls(files, chunk_size, disk, max_open)
+        store.trusted = trusted
+        return store
+
+    @property
+    def states(self) -> Iterable[tuple[str, Identity]]:
+        """Return the names and states of the files when the share began.
+
+        A file that is not shared as part of a folder has the empty name.
+        """
+        return ((file.name, file.state) for file in self._files)
 
     def get(self, index: int) -> bytes:
         """Return a chunk as it was when it was shared.
@@ -83,19 +123,30 @@ class SourceStore:
         Raises `SourceChangedError` when it is so no more, `StoreError` when it
         cannot be read, `KeyError` when there is no such chunk.
         """
-        spans = list(self._spans(index))
-        data = b"".join(
-            self._disk.pread(self._files[place].fd, size, offset)
-            for place, size, offset in spans
-        )
-        if not self._is_altered([place for place, _, _ in spans]):
+        spans = self._spans(index)
+        parts = [self._read(*span) for span in spans]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        is_altered = any(number in self._altered for number, _, _ in spans)
+        if not is_altered and (self.trusted or index in self._proven):
             return data
         if self.verify is not None and len(data) == self.chunks.length(index):
             if self.verify(index, data):
+                if not is_altered:
+                    self._proven.add(index)
                 return data
-        raise SourceChangedError(
-            f"Chunk {index} is not sent: {self.changed} Share it again."
+        what = self.changed or (
+            "it is not what it was when it was hashed, though nothing shows it."
         )
+        raise SourceChangedError(f"Chunk {index} is not sent: {what} Share it again.")
+
+    def _read(self, number: int, size: int, offset: int) -> bytes:
+        fd = self._opened.borrow(number)
+        try:
+            data = self._disk.pread(fd, size, offset)
+            self._compare(number, self._disk.identity(fd))
+        finally:
+            self._opened.give_back(number)
+        return data
 
     def get_now(self, index: int) -> bytes | None:
         """Return a chunk if that needs no waiting; on None ask `get` in a thread.
@@ -105,37 +156,66 @@ class SourceStore:
         return self.get_many_now((index,))[0]
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
-        """Return what `get_now` would for each, looking at each file only once."""
-        read, files = self._disk.pread_now, self._files
-        found: list[bytes | None] = []
-        places: set[int] = set()
-        for index in indexes:
-            data: bytes | None = b""
-            for place, size, offset in self._spans(index):
-                part = read(files[place].fd, size, offset)
-                data = None if data is None or part is None else data + part
-                places.add(place)
-            found.append(data)
-        if self._is_altered(places):
+        """Return what `get_now` would for each, looking at each file only once.
+
+        It is of use for files that are open: opening one may take time.
+        """
+        borrowed: dict[int, int] = {}
+        try:
+            found = [self._get_now(index, borrowed) for index in indexes]
+            for number, fd in borrowed.items():
+                self._compare(number, self._disk.identity(fd))
+        finally:
+            for number in borrowed:
+                self._opened.give_back(number)
+        if not self._altered.isdisjoint(borrowed):
             return [None] * len(found)  # verifying takes time: that is for `get`
         return found
+
+    def _get_now(self, index: int, borrowed: dict[int, int]) -> bytes | None:
+        spans = self._spans(index)
+        if not self.trusted and index not in self._proven:
+            return None
+        parts: list[bytes] = []
+        for number, size, offset in spans:
+            fd = borrowed.get(number)
+            if fd is None:
+                fd = self._opened.borrow_now(number)
+                if fd is None:
+                    return None
+                borrowed[number] = fd
+            part = self._disk.pread_now(fd, size, offset)
+            if part is None:
+                return None
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill `buffer` from `offset` on; raise `StoreError` when bytes are missing."""
         done = 0
-        for place, size, start in self._cover(offset, offset + len(buffer)):
-            into = buffer[done : done + size]
-            if self._disk.pread_into(self._files[place].fd, into, start) != size:
+        for number, size, start in self._extents.cover(offset, offset + len(buffer)):
+            fd = self._opened.borrow(number)
+            try:
+                into = buffer[done : done + size]
+                count = self._disk.pread_into(fd, into, start)
+            finally:
+                self._opened.give_back(number)
+            if count != size or number in self._altered:
                 self.check_unchanged()
-                raise StoreError(
-                    f"{self._files[place].path} cannot be read to its end."
-                )
+                path = self._files[number].path
+                raise StoreError(f"{path} cannot be read to its end.")
             done += size
 
     def check_unchanged(self) -> None:
-        """Raise `StoreError` if a file has changed since it was opened."""
-        for file in self._files:
-            if not self._disk.identity(file.fd).is_same_state(file.state):
+        """Raise `StoreError` if a file has changed since it was looked at first."""
+        for number, file in enumerate(self._files):
+            fd = self._opened.borrow_now(number)
+            if fd is None:
+                now = self._disk.identity_at(file.path, follow=file.follow)
+            else:
+                now = self._disk.identity(fd)
+                self._opened.give_back(number)
+            if now is None or not now.is_same_state(file.state):
                 raise StoreError(
                     f"{file.path} changed while it was read; share it again when it "
                     "is complete."
@@ -143,11 +223,54 @@ class SourceStore:
 
     def close(self) -> None:
         """Close the files; idempotent."""
-        files, self._files = self._files, ()
-        for file in files:
-            self._disk.close(file.fd)
+        self._opened.close()
 
-    def _spans(self, index: int) -> Iterable[_Span]:
+    def _open(self, number: int) -> int:
+        file = self._files[number]
+        try:
+            fd = self._disk.open_read(file.path, follow=file.follow)
+        except UsageError as error:
+            raise self._gone(number) from error
+        except StoreError as error:
+            now = self._disk.identity_at(file.path, follow=file.follow)
+            if now is not None and now.is_same_state(file.state):
+                raise
+            raise self._gone(number) from error
+        self._compare(number, self._disk.identity(fd))
+        return fd
+
+    def _gone(self, number: int) -> SourceChangedError:
+        path = self._files[number].path
+        self._altered.add(number)
+        if self.changed is None:
+            self.changed = (
+                f"{path} was deleted or replaced since it was shared; "
+                "chunks that no longer match are not sent."
+            )
+        return SourceChangedError(
+            f"{path} was deleted or replaced since it was shared. Share it again."
+        )
+
+    def _compare(self, number: int, now: Identity) -> None:
+        """Note what became of a file: whether its bytes may have changed."""
+        if number in self._altered:
+            return
+        file = self._files[number]
+        if not now.is_same_state(file.state):
+            if not self._altered:
+                what = "truncated" if now.size < file.state.size else "changed"
+                self.changed = (
+                    f"{file.path} was {what} since it was shared; "
+                    "chunks that no longer match are not sent."
+                )
+            self._altered.add(number)
+        elif not now.links and self.changed is None:
+            self.changed = (
+                f"{file.path} was deleted or replaced since it was shared; "
+                "what it was is still being sent."
+            )
+
+    def _spans(self, index: int) -> Sequence[Span]:
         """Return what chunk `index` is made of."""
         size, chunk_size = self.chunks.size, self.chunks.chunk_size
         first = index * chunk_size
@@ -155,43 +278,10 @@ class SourceStore:
             raise KeyError(index)
         if len(self._files) == 1:  # quick, since that is the usual case
             return ((0, min(chunk_size, size - first), first),)
-        return self._cover(first, min(first + chunk_size, size))
-
-    def _cover(self, first: int, end: int) -> Iterator[_Span]:
-        """Yield what bytes `first` to `end - 1` are made of."""
-        place = bisect_right(self._ends, first)
-        while first < end:
-            size = min(end, self._ends[place]) - first
-            if size:
-                begin = self._ends[place] - self._files[place].state.size
-                yield place, size, first - begin
-            first += size
-            place += 1
-
-    def _is_altered(self, places: Sequence[int] | set[int]) -> bool:
-        """Look at files again; say whether the bytes of one may have changed."""
-        for place in places:
-            if place in self._altered:
-                continue
-            file = self._files[place]
-            now = self._disk.identity(file.fd)
-            if not now.is_same_state(file.state):
-                if not self._altered:
-                    what = "truncated" if now.size < file.state.size else "changed"
-                    self.changed = (
-                        f"{file.path} was {what} since it was shared; "
-                        "chunks that no longer match are not sent."
-                    )
-                self._altered.add(place)
-            elif not now.links and self.changed is None:
-                self.changed = (
-                    f"{file.path} was deleted or replaced since it was shared; "
-                    "what it was is still being sent."
-                )
-        return not self._altered.isdisjoint(places)
+        return tuple(self._extents.cover(first, min(first + chunk_size, size)))
 
 
-def _open(path: Path, disk: Disk, follow: bool) -> _File:
+def _look_at(path: Path, disk: Disk, follow: bool) -> _File:
     found = disk.identity_at(path, follow=follow)
     if found is None:
         raise ShoalError(f"There is no file {path}; check its name.")
@@ -199,9 +289,4 @@ def _open(path: Path, disk: Disk, follow: bool) -> _File:
         raise UsageError(f"{path} is a folder; name a single file.")
     if not found.is_file:
         raise UsageError(f"{path} is not a regular file; name one that is.")
-    fd = disk.open_read(path, follow=follow)
-    try:
-        return _File(path, fd, disk.identity(fd))
-    except ShoalError:
-        disk.close(fd)
-        raise
+    return _File(path, found, "", follow)

@@ -2,12 +2,13 @@
 
 `.NAME.shoal-XXXXXXXX` stands where NAME will be, so that the last step is a rename
 within one file system; XXXXXXXX is the beginning of the share's identity, so that
-the next run finds it. It holds `data` and `journal`. The lock on `journal` says
-whose the folder is: nothing in it is touched without it.
+the next run finds it. It holds `data`, a file or a folder, and `journal`. The lock
+on `journal` says whose the folder is: nothing in it is touched without it. From the
+lock on everything is named from the folder that was locked, not by its path.
 
-A resume is told apart from lies by the journal's own checksums, by a sample of the
-chunks, and by the times of change: data written after the last record was not
-written by shoal.
+A resume is told apart from lies by the journal's own checksums, by the sizes of the
+files, by a sample of the chunks, and by the times of change: data written after the
+last record was not written by shoal.
 """
 
 import os
@@ -16,10 +17,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from shoal.core.chunks import Chunks
 from shoal.errors import DiskFullError, StoreError, UsageError
+from shoal.storage.content import Content
 from shoal.storage.disk import Data, Disk, Identity
 from shoal.storage.journal import Contents, Header, Journal, decode
+from shoal.storage.layout import SIDE, Layout
+from shoal.storage.removal import remove_all
 
 __all__ = ["SAMPLE", "Prepared", "Staging", "Verify"]
 
@@ -32,13 +35,14 @@ SAMPLE = 32
 _EDITED_AFTER = 500_000_000  # ns between writing chunks and journalling them
 _LOCK_ATTEMPTS = 100
 _MAX_NAME = 200  # bytes of NAME in the name of the folder; the limit is 255
+_DATA, _JOURNAL, _NEW_JOURNAL = "data", "journal", "journal.new"
 
 
 class Prepared(NamedTuple):
     """Hold what a download goes on with."""
 
-    data: int
-    """The data file, open to read and write."""
+    content: Content
+    """The files, open to read and write."""
     journal: Journal
     indexes: Sequence[int]
     """The chunks that are there."""
@@ -55,61 +59,60 @@ class Staging:
         """Where the share will be."""
         self.directory = target.with_name(f".{name}.shoal-{identity[:4].hex()}")
         """The folder."""
-        self.data = self.directory / "data"
-        """The file that becomes the target."""
         self._identity = identity
-        self._journal = self.directory / "journal"
-        self._new_journal = self.directory / "journal.new"
         self._disk = disk
+        self._at: int | None = None  # the folder, open, while it is ours
         self._lock: int | None = None
+
+    # Whose it is.
 
     def lock(self) -> None:
         """Make the folder if need be and lock it; raise `StoreError` if it is taken."""
         for _ in range(_LOCK_ATTEMPTS):
             self._disk.make_directory(self.directory)
+            at = self._disk.open_directory(self.directory)
+            if at is None:
+                continue  # the one who had it has just finished
             try:
-                fd = self._disk.open_write(self._journal)
-            except StoreError:
-                if self._disk.identity_at(self.directory) is None:
-                    continue  # the one who had it has just finished
-                raise
-            try:
-                if not self._disk.lock(fd):
-                    break
-                if self._is_journal(fd):
-                    self._lock = fd
-                    return
+                self._lock = self._lock_journal(at)
             finally:
                 if self._lock is None:
-                    self._disk.close(fd)
-        raise StoreError(
+                    self._disk.close(at)
+            if self._lock is not None:
+                self._at = at
+                return
+        raise self._taken()
+
+    def _lock_journal(self, at: int) -> int | None:
+        """Return the locked journal; None when the folder has gone meanwhile."""
+        try:
+            fd = self._disk.open_write(_JOURNAL, at=at)
+        except StoreError:
+            if not self._is_still(at, self.directory):
+                return None
+            raise
+        is_ours = False
+        try:
+            if not self._disk.lock(fd):
+                raise self._taken()
+            is_ours = self._is_still(fd, _JOURNAL, at) and self._is_still(
+                at, self.directory
+            )
+        finally:
+            if not is_ours:
+                self._disk.close(fd)
+        return fd if is_ours else None
+
+    def _is_still(self, fd: int, name: Path | str, at: int | None = None) -> bool:
+        """Say whether a name still leads to what is open: not removed or replaced."""
+        found = self._disk.identity_at(name, at=at)
+        return found is not None and found.is_same_file(self._disk.identity(fd))
+
+    def _taken(self) -> StoreError:
+        return StoreError(
             f"Another shoal is already fetching to {self.target}; "
             "wait for it or choose another target."
         )
-
-    def prepare(self, chunks: Chunks, verify: Verify | None) -> Prepared:
-        """Find out what is there and begin a journal of it; or start from nothing.
-
-        Raises `DiskFullError` when a start lacks room. A start that fails leaves
-        nothing behind.
-        """
-        boot_id = self._disk.boot_id()
-        size, salt = chunks.size, os.urandom(8)
-        header = Header(self._identity, size, chunks.chunk_size, boot_id, salt)
-        data = self._disk.open_write(self.data)
-        try:
-            indexes = self._resume(data, chunks, boot_id, verify)
-            if indexes is None:
-                journal = self._start(data, header)
-                indexes = ()
-            else:
-                self._sync(data)
-                journal = self._begin_journal(header, indexes)
-            self._disk.fsync_directory(self.directory.parent)
-        except BaseException:
-            self._disk.close(data)
-            raise
-        return Prepared(data, journal, indexes)
 
     def clear_finished(self, target: Identity) -> None:
         """Remove what is left by a run that ended just after naming its target."""
@@ -120,18 +123,32 @@ class Staging:
                 self.lock()
             except StoreError:
                 return  # somebody else's business, or not ours to touch
-        found = self._disk.identity_at(self.data)
+        found = self._disk.identity_at(_DATA, at=self._at)
         if found is None or found.is_same_file(target):
             self.remove()
         else:
             self.release()
 
+    def name_target(self, *, replace: bool) -> None:
+        """Give the data the name of the target; with `replace` a file may have it.
+
+        Raises `TargetExistsError` otherwise. The name is not safe until
+        `sync_target`.
+        """
+        rename = self._disk.rename if replace else self._disk.rename_new
+        rename(_DATA, self.target, at=self._at)
+
+    def sync_target(self) -> None:
+        """Make the name of the target outlive a power loss."""
+        self._disk.fsync_directory(self.target.parent)
+
     def remove(self) -> None:
         """Remove the folder and all that shoal put into it; idempotent."""
-        if self._lock is None:
+        if self._at is None:
             return
-        for path in (self.data, self._new_journal, self._journal):
-            self._disk.unlink(path)
+        # The journal goes last: while there is data it has to be claimed or not.
+        for name in (_DATA, SIDE, _NEW_JOURNAL, _JOURNAL):
+            remove_all(self._disk, name, self._at)
         self._disk.remove_directory(self.directory)
         self._disk.fsync_directory(self.directory.parent)
         self.release()
@@ -141,24 +158,67 @@ class Staging:
         if self._lock is not None:
             self._disk.close(self._lock)
             self._lock = None
+        if self._at is not None:
+            self._disk.close(self._at)
+            self._at = None
 
-    def _is_journal(self, fd: int) -> bool:
-        """Say whether a file is the journal still: neither finished nor replaced."""
-        found = self._disk.identity_at(self._journal)
-        return found is not None and found.is_same_file(self._disk.identity(fd))
+    # What is in it.
 
-    def _start(self, data: int, header: Header) -> Journal:
+    def prepare(self, layout: Layout, verify: Verify | None) -> Prepared:
+        """Find out what is there and begin a journal of it; or start from nothing.
+
+        Raises `DiskFullError` when a start lacks room. A start that fails leaves
+        nothing behind.
+        """
+        boot_id = self._disk.boot_id()
+        header = Header(
+            layout.identity(self._identity),
+            layout.chunks.size,
+            layout.chunks.chunk_size,
+            boot_id,
+            os.urandom(8),
+        )
+        content = self._open_content(layout)
+        try:
+            indexes = self._resume(content, header, verify)
+            if indexes is None:
+                journal = self._start(content, header)
+                indexes = ()
+            else:
+                self._sync(content)
+                journal = self._begin_journal(header, indexes)
+            self._disk.fsync_directory(self.directory.parent)
+        except BaseException:
+            content.close()
+            raise
+        return Prepared(content, journal, indexes)
+
+    def _open_content(self, layout: Layout) -> Content:
+        assert self._at is not None
+        if not layout.is_tree:
+            return Content(self._disk, layout, self._at, self._at)
+        found = self._disk.identity_at(_DATA, at=self._at)
+        if found is not None and not found.is_directory:
+            remove_all(self._disk, _DATA, self._at)
+        self._disk.make_directory(_DATA, at=self._at)
+        root = self._disk.open_directory(_DATA, at=self._at)
+        if root is None:
+            raise StoreError(f"Somebody removed {self.directory}; run it again.")
+        return Content(self._disk, layout, self._at, root)
+
+    def _start(self, content: Content, header: Header) -> Journal:
+        layout = content.layout
         try:
             # First of all no journal may speak of the bytes that were here before.
             journal = self._begin_journal(header, ())
-            self._disk.truncate(data, 0)
+            content.clear()
             free = self._disk.free_space(self.directory)
-            if free < header.size:
+            if free < layout.room:
                 raise DiskFullError(
-                    f"The disk is too full: {self.target} needs {header.size:,} bytes "
+                    f"The disk is too full: {self.target} needs {layout.room:,} bytes "
                     f"and {free:,} are free. Free some space or choose another place."
                 )
-            self._disk.allocate(data, header.size)
+            content.reserve()
             return journal
         except StoreError:
             self.remove()  # there is nothing in it
@@ -166,61 +226,73 @@ class Staging:
 
     def _begin_journal(self, header: Header, indexes: Sequence[int]) -> Journal:
         """Put a new journal in the place of the old one, in one step, lock and all."""
-        self._disk.unlink(self._new_journal)
-        fd = self._disk.open_write(self._new_journal)
+        self._disk.unlink(_NEW_JOURNAL, at=self._at)
+        fd = self._disk.open_write(_NEW_JOURNAL, at=self._at)
         try:
             self._disk.lock(fd)
             journal = Journal.begin(self._disk, fd, header, indexes)
-            self._disk.rename(self._new_journal, self._journal)
-            self._disk.fsync_directory(self.directory)
+            self._disk.rename(_NEW_JOURNAL, _JOURNAL, at=self._at, to=self._at)
+            self._disk.fsync_directory(".", at=self._at)
         except BaseException:
             self._disk.close(fd)
             raise
-        self.release()
+        if self._lock is not None:
+            self._disk.close(self._lock)
         self._lock = fd
         return journal
 
-    def _sync(self, data: int) -> None:
+    def _sync(self, content: Content) -> None:
         """Sync the data; on failure see to it that no later run believes it synced.
 
         Hashing it would prove nothing: what is read may be in memory only.
         """
         assert self._lock is not None
         try:
-            self._disk.fdatasync(data)
+            content.sync_all()
         except StoreError:
             contents, _ = self._read_journal()
             if contents is None:
-                self._disk.truncate(data, 0)
+                content.clear()
             else:
                 Journal.reopen(self._disk, self._lock, contents).void()
             raise
 
+    # What to believe.
+
     def _resume(
-        self, data: int, chunks: Chunks, boot_id: bytes, verify: Verify | None
+        self, content: Content, header: Header, verify: Verify | None
     ) -> Sequence[int] | None:
         """Return the chunks to believe in; None when there is nothing to go on."""
-        state = self._disk.identity(data)
-        if state.size != chunks.size:
-            return None
         contents, written_ns = self._read_journal()
-        if contents is None:
+        survey = content.survey()
+        is_known = contents is not None and contents.header[:3] == header[:3]
+        if contents is not None and contents.header[1:3] != header[1:3]:
+            return None
+        wanted = content.layout.wanted
+        claimed: Iterable[int] = wanted
+        if contents is not None and is_known:
+            claimed = dict.fromkeys(contents.trusted(header.boot_id))
+        claims = [index for index in claimed if index in wanted]
+        held = [index for index in claims if survey.holds(index)]
+        is_doubtful = (
+            not is_known
+            or survey.is_damaged
+            or len(held) < len(claims)
+            or survey.newest_ns > written_ns + _EDITED_AFTER
+        )
+        if not held or (verify is None and (not is_known or len(held) < len(claims))):
+            return None
+        if survey.is_damaged:
             if verify is None:
                 return None
-            return self._check(data, chunks, range(chunks.count), verify)
-        if contents.header[:3] != (self._identity, chunks.size, chunks.chunk_size):
-            return None
-        indexes = list(dict.fromkeys(contents.trusted(boot_id)))
+            content.repair(survey)
         if verify is None:
-            return indexes
-        sample = {
-            *indexes[-SAMPLE:],
-            *random.sample(indexes, min(SAMPLE, len(indexes))),
-        }
-        if state.mtime_ns <= written_ns + _EDITED_AFTER:
-            if len(self._check(data, chunks, sample, verify)) == len(sample):
-                return indexes
-        return self._check(data, chunks, indexes, verify)
+            return held
+        sample = {*held[-SAMPLE:], *random.sample(held, min(SAMPLE, len(held)))}
+        if not is_doubtful:
+            if len(self._check(content, sample, verify)) == len(sample):
+                return held
+        return self._check(content, held, verify)
 
     def _read_journal(self) -> tuple[Contents | None, int]:
         """Return what the journal says and when it was last written."""
@@ -229,7 +301,7 @@ class Staging:
         return decode(self._disk.pread(self._lock, state.size, 0)), state.mtime_ns
 
     def _check(
-        self, data: int, chunks: Chunks, indexes: Iterable[int], verify: Verify
+        self, content: Content, indexes: Iterable[int], verify: Verify
     ) -> list[int]:
         """Return those of some chunks that verify, ascending; read in threads."""
         from shoal.storage.hashing import run_in_threads
@@ -239,10 +311,7 @@ class Staging:
 
         def check(places: Iterable[int]) -> None:
             for index in (wanted[place] for place in places):
-                chunk = self._disk.pread(
-                    data, chunks.length(index), chunks.offset(index)
-                )
-                if len(chunk) == chunks.length(index) and verify(index, chunk):
+                if verify(index, content.read(index)):
                     good.append(index)
 
         run_in_threads(check, range(len(wanted)))

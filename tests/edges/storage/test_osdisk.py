@@ -26,7 +26,8 @@ from shoal.storage import linux
 from shoal.storage.disk import UNKNOWN_BOOT, Disk
 from shoal.storage.filestore import FileStore
 from shoal.storage.journal import decode
-from shoal.storage.osdisk import OsDisk, translate
+from shoal.storage.osdisk import OsDisk
+from shoal.storage.oserrors import translate
 from tests.helpers.faulty_disk import FaultyDisk
 from tests.helpers.requirements import require
 

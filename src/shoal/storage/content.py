@@ -1,0 +1,247 @@
+"""The bytes of a share while it is being fetched, in one file or in many.
+
+`Content` owns the open files and folders of a download. It writes what it is given
+where `Layout` says, makes it outlive a power loss, and in the end gives each file
+the permissions it is to have. Which chunks are there, and whether they may be
+believed, is the business of others.
+
+A file of a folder comes to exist with the first chunk that reaches into it; a large
+one, whose room is reserved, at the start. Everything is opened from the folder that
+`root` is, name by name, and no link is followed.
+
+Threads: `sync` may run beside everything else, `read` beside `write`; of the rest
+one at a time.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from shoal.errors import StoreError
+from shoal.storage.disk import Data, Disk
+from shoal.storage.folders import Folders
+from shoal.storage.layout import SIDE, Layout
+from shoal.storage.openfiles import OpenFiles
+from shoal.storage.removal import remove_all
+from shoal.storage.sealing import FILE_MODE, seal_tree
+from shoal.storage.survey import Survey, is_ours
+
+__all__ = ["Content"]
+
+_FEW = 4  # files are flushed one by one, more of them with their file system
+
+
+class Content:
+    """Read and write the bytes of one download."""
+
+    def __init__(self, disk: Disk, layout: Layout, staging: int, root: int) -> None:
+        """Work in the open folder `root`, which is closed with this, not `staging`.
+
+        For a single file both are the same folder.
+        """
+        self.layout = layout
+        """Where each byte goes."""
+        self._disk = disk
+        self._staging = staging
+        self._root: int | None = root
+        self._folders = Folders(disk, root)
+        self._files = OpenFiles(self._open, disk.close)
+        self._opening = threading.Lock()
+        self._marking = threading.Lock()
+        self._exists = bytearray(layout.side + 1)
+        self._written: set[int] = set()  # since the last sync
+        self._has_new_names = False  # since the last sync
+
+    # Chunks.
+
+    def read(self, index: int) -> bytes:
+        """Return a chunk; raise `StoreError` when it cannot be read."""
+        return b"".join(self._read(*span) for span in self.layout.spans(index))
+
+    def _read(self, number: int, size: int, offset: int) -> bytes:
+        with self._borrowed(number) as fd:
+            data = self._disk.pread(fd, size, offset)
+        if len(data) != size:
+            raise StoreError(
+                f"Somebody shortened {self.layout.place(number)[1]} while it was being "
+                "fetched; run the command again."
+            )
+        return data
+
+    def read_now(self, index: int) -> bytes | None:
+        """Return a chunk if that needs no waiting, else None."""
+        parts: list[bytes] = []
+        for number, size, offset in self.layout.spans(index):
+            fd = self._files.borrow_now(number)
+            if fd is None:
+                return None
+            try:
+                part = self._disk.pread_now(fd, size, offset)
+            finally:
+                self._files.give_back(number)
+            if part is None:
+                return None
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, ordered: Iterable[tuple[int, Data]]) -> None:
+        """Write chunks, given in ascending order; raise `StoreError` if that fails."""
+        numbers: set[int] = set()
+        for number, offset, buffers in self.layout.gather(ordered):
+            is_whole = offset == 0 and not self._exists[number]
+            if is_whole and sum(map(len, buffers)) == self.layout.size(number):
+                self._write_whole(number, buffers)
+            else:
+                with self._borrowed(number) as fd:
+                    self._disk.pwrite(fd, buffers, offset)
+            numbers.add(number)
+        # Not before: what a sync finds here it takes for written.
+        with self._marking:
+            self._written |= numbers
+
+    def _write_whole(self, number: int, buffers: list[Data]) -> None:
+        """Write a small file, which nobody else can be using yet, in one go."""
+        fd = self._open(number)
+        try:
+            self._disk.pwrite(fd, buffers, 0)
+        finally:
+            self._disk.close(fd)
+
+    def sync(self) -> None:
+        """Make what was written so far outlive a power loss; wait for the disk.
+
+        After `StoreError` nothing written since the last success may be believed.
+        """
+        with self._marking:
+            numbers, self._written = self._written, set()
+            has_new_names, self._has_new_names = self._has_new_names, False
+        if self.layout.is_tree and (has_new_names or len(numbers) > _FEW):
+            self._sync_all(numbers)
+            return
+        self._sync_each(numbers)
+        if has_new_names:
+            self._disk.fsync_directory(".", at=self._staging)
+
+    def sync_all(self) -> None:
+        """Make everything there outlive a power loss, whoever wrote it."""
+        numbers = {number for number, there in enumerate(self._exists) if there}
+        if self.layout.is_tree:
+            self._sync_all(numbers)
+        else:
+            self._sync_each(numbers)
+
+    def _sync_all(self, numbers: set[int]) -> None:
+        """Flush the file system; where that cannot be, each file and folder."""
+        assert self._root is not None
+        if self._disk.sync_file_system(self._root):
+            return
+        self._sync_each(numbers)
+        for folder in self.layout.folders():
+            with self._opening:
+                fd = self._folders.find(folder)
+                if fd is not None:
+                    self._disk.fsync_directory(".", at=fd)
+        self._disk.fsync_directory(".", at=self._staging)
+
+    def _sync_each(self, numbers: Iterable[int]) -> None:
+        for number in sorted(numbers):
+            with self._borrowed(number) as fd:
+                self._disk.fdatasync(fd)
+
+    # Beginning.
+
+    def survey(self) -> Survey:
+        """Find out what an earlier run has left."""
+        with self._opening:
+            found = Survey.take(self._disk, self.layout, self._folders, self._staging)
+        self._exists = found.exists
+        return found
+
+    def reserve(self) -> None:
+        """Make every large file its full size, and reserve the room for it."""
+        for number in self.layout.selected:
+            size = self.layout.size(number)
+            if size and self.layout.is_reserved(number):
+                with self._borrowed(number) as fd:
+                    self._disk.allocate(fd, size)
+
+    def repair(self, survey: Survey) -> None:
+        """Give every file a size it can have; what is in it is another matter."""
+        self.reserve()
+        for number, size in enumerate(survey.sizes):
+            if size > self.layout.size(number):
+                with self._borrowed(number) as fd:
+                    self._disk.truncate(fd, self.layout.size(number))
+
+    def clear(self) -> None:
+        """Remove all that is there; the file of a single one becomes empty."""
+        if not self.layout.is_tree:
+            with self._borrowed(0) as fd:
+                self._disk.truncate(fd, 0)
+            return
+        assert self._root is not None
+        self._files.close()
+        self._folders.close()
+        for name in self._disk.list_directory(self._root):
+            remove_all(self._disk, name, self._root)
+        self._disk.unlink(SIDE, at=self._staging)
+        self._exists = bytearray(self.layout.side + 1)
+
+    # Ending.
+
+    def seal(self, *, keep_exec: bool) -> None:
+        """Make it what it is to be when it has its name, which `sync` makes safe.
+
+        Raises `StoreError` when a file is not what was written.
+        """
+        disk, umask = self._disk, self._disk.umask()
+        if not self.layout.is_tree:
+            with self._borrowed(0) as fd:
+                disk.set_mode(fd, FILE_MODE & ~umask)
+            return
+        with self._opening:
+            seal_tree(
+                disk, self.layout, self._folders, keep_exec=keep_exec, umask=umask
+            )
+        self._mark_new_names()
+
+    def close(self) -> None:
+        """Close everything; idempotent. Nobody may be using it."""
+        self._files.close()
+        self._folders.close()
+        if self._root is not None and self._root != self._staging:
+            self._disk.close(self._root)
+        self._root = None
+
+    @contextmanager
+    def _borrowed(self, number: int) -> Iterator[int]:
+        fd = self._files.borrow(number)
+        try:
+            yield fd
+        finally:
+            self._files.give_back(number)
+
+    def _open(self, number: int) -> int:
+        """Open a file to read and write, and make it if it is not there yet."""
+        folder, name = self.layout.place(number)
+        with self._opening:
+            is_side = number == self.layout.side
+            at = self._staging if is_side else self._folders.make(folder)
+            if not self._exists[number]:
+                fd = self._disk.create(name, at=at)
+                self._exists[number] = 1
+                if fd is not None:
+                    self._mark_new_names()
+                    return fd
+            fd = self._disk.open_write(name, at=at)
+        if not is_ours(self._disk.identity(fd)):
+            self._disk.close(fd)
+            raise StoreError(
+                f"Somebody gave {name} another name while it was being fetched; "
+                "remove that and run the command again."
+            )
+        return fd
+
+    def _mark_new_names(self) -> None:
+        with self._marking:
+            self._has_new_names = True
