@@ -83,6 +83,7 @@ async def fetch_open(
         services.threads,
         rng=services.rng,
         pool=services.buffers,
+        bucket=services.bucket_down,
         timeout=timeout,
         on_event=on_event,
         problems=services.networks.problems,

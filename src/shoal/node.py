@@ -5,7 +5,7 @@ that started it. What only one way of using a node needs is imported there: a `s
 chunk` fetches one chunk and ends, and would spend half its time on the rest.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shoal.channels import OpenShare
+    from shoal.core.manifest import Manifest
+    from shoal.core.sealed_link import Link
+    from shoal.options import FetchOptions, ShareOptions
+    from shoal.shares import SealedShare
     from shoal.storage.disk import Disk
 
 __all__ = ["Node"]
@@ -60,6 +64,84 @@ class Node:
     def problems(self) -> tuple[str, ...]:
         """Return what does not work at the moment, in sentences for the user."""
         return self._services.networks.problems()
+
+    # Sealed shares.
+
+    async def share(
+        self,
+        path: "Path",
+        options: "ShareOptions | None" = None,
+        *,
+        on_hashed: Callable[[int, int], None] = lambda done, size: None,
+        on_event: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> "SealedShare":
+        """Share a file or folder with everyone who is given its link.
+
+        `on_hashed` hears, from a thread, how many bytes of how many are hashed.
+        Raises `UsageError`, `StoreError` or `NetworkError` when it cannot be.
+        """
+        from shoal.options import ShareOptions
+        from shoal.shares import share_sealed
+
+        options = options or ShareOptions()
+        return await share_sealed(self._services, path, options, on_hashed, on_event)
+
+    async def fetch(
+        self,
+        link: "Link",
+        options: "FetchOptions | None" = None,
+        *,
+        timeout: float | None = None,
+        on_event: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> "tuple[Path, SealedShare | None]":
+        """Fetch a share; return where it is and, if it is seeded on, the share.
+
+        `timeout` is the longest wait for a new chunk, in seconds. Raises
+        `TargetExistsError`, `NotFoundError`, `UnfinishedError`,
+        `VerificationError`, `ManifestError` or another `ShoalError`.
+        """
+        from shoal.options import FetchOptions
+        from shoal.shares import fetch_sealed
+
+        options = options or FetchOptions()
+        return await fetch_sealed(self._services, link, options, timeout, on_event)
+
+    async def manifest(
+        self, link: "Link", *, timeout: float | None = None, with_files: bool = True
+    ) -> "Manifest":
+        """Return what a share says of itself, with its list of files or without."""
+        from shoal.shares import load_manifest
+
+        return await load_manifest(self._services, link, timeout, with_files=with_files)
+
+    async def verify(
+        self, link: "Link", path: "Path", *, timeout: float | None = None
+    ) -> "Manifest":
+        """Return the manifest of a share if what is at `path` is that share.
+
+        Raises `VerificationError` when it is not.
+        """
+        from shoal.shares import verify_sealed
+
+        return await verify_sealed(self._services, link, path, timeout)
+
+    def read(
+        self,
+        link: "Link",
+        where: "Callable[[Manifest], tuple[int, int]]",
+        *,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield bytes of a share in order, each as soon as it is verified.
+
+        `where` returns the first byte and the end of what is wanted, given the
+        manifest. Only what holds it is fetched.
+        """
+        from shoal.shares import read_sealed
+
+        return read_sealed(self._services, link, where, timeout)
+
+    # Open channels.
 
     async def share_open(
         self,

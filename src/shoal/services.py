@@ -20,6 +20,9 @@ from shoal.progress import Notice
 from shoal.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shoal.sealed_port import SealedPort
     from shoal.storage.disk import Disk
 
 __all__ = ["Services"]
@@ -45,8 +48,11 @@ class Services:
         self.on_notice = on_notice
         self.buffers = BufferPool()
         self.bucket = TokenBucket(settings.limit_up)
+        self.bucket_down = TokenBucket(settings.limit_down)
         self.threads = ThreadPoolExecutor(THREADS, "shoal")
         self.networks = Networks(settings)
+        self.sealed_port: SealedPort | None = None
+        """Where sealed shares are reached; None while there is none."""
         self.owned = AsyncExitStack()
         """What ends with the node; whatever is opened is put here."""
         self._given_disk = disk
@@ -60,6 +66,13 @@ class Services:
         from shoal.storage.osdisk import OsDisk
 
         return self._given_disk or OsDisk()
+
+    @cached_property
+    def home(self) -> "Path | None":
+        """Return the folder for what this user keeps from run to run."""
+        from platformdirs import user_data_path
+
+        return user_data_path("shoal")
 
     @property
     def is_stopped(self) -> bool:

@@ -33,6 +33,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Nodes of the DHT to begin with; none means the public ones."""
     limit_up: float | None = None
     """Bytes per second sent of all shares together; None is no limit."""
+    limit_down: float | None = None
+    """Bytes per second fetched of all shares together; None is no limit."""
     interfaces: tuple[str, ...] = ()
     """Names or addresses that listening and discovery keep to; none means all."""
 

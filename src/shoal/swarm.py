@@ -19,6 +19,7 @@ from random import Random
 
 from msgspec import Struct
 
+from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Chunks
 from shoal.core.framing import BufferPool
 from shoal.core.handshake import Offer
@@ -69,6 +70,7 @@ class Swarm:
         *,
         rng: Random,
         pool: BufferPool,
+        bucket: TokenBucket | None = None,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         problems: Callable[[], tuple[str, ...]] = lambda: (),
@@ -79,6 +81,7 @@ class Swarm:
         self._executor = executor
         self._rng = rng
         self._pool = pool
+        self._bucket = bucket
         self._on_event = on_event
         self._problems = problems
         self._loop = asyncio.get_running_loop()
@@ -169,13 +172,13 @@ class Swarm:
         """Ask others for what a lost server was asked for."""
         self._claims.pop(server, None)
         verified = self._verified.pop(server, None)
-        if verified is None:
+        is_banned = server.address in self._pool_of_servers.liars
+        if verified is None and not is_banned:
             return
         if self._transfer is not None:
             self._transfer.remove(server)
         reason = str(error) if error is not None else None
-        is_banned = server.address in self._pool_of_servers.liars
-        self._on_event(PeerLeft(server.address, reason, is_banned, verified))
+        self._on_event(PeerLeft(server.address, reason, is_banned, verified or 0))
         self._reconsider()
 
     # Which sizes to believe.
@@ -232,7 +235,13 @@ class Swarm:
     def _begin(self, store: DownloadStore, offer: Offer | None) -> None:
         """Ask all servers that claim the sizes of the open store."""
         self._transfer = Transfer(
-            store, offer, self, self._executor, rng=self._rng, pool=self._pool
+            store,
+            offer,
+            self,
+            self._executor,
+            rng=self._rng,
+            pool=self._pool,
+            bucket=self._bucket,
         )
         chunks, resumed = store.chunks, len(store.have)
         self._on_event(
@@ -324,7 +333,7 @@ class Swarm:
             found=servers.found,
             ready=len(servers.ready),
             has_only_liars=servers.has_only_liars,
-            lacks_sizes=bool(servers.ready) and not self._claims,
+            lacks_sizes=bool(servers.ready) and self._layout is None,
             is_begun=self._transfer is not None and self._transfer.done > 0,
             problems=self._problems(),
         )

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
+from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.picker import ChunkPicker
@@ -91,9 +92,12 @@ class Transfer(Generic[G]):
         *,
         rng: Random,
         pool: BufferPool,
+        bucket: TokenBucket | None = None,
         wanted: Iterable[int] | None = None,
     ) -> None:
         """Begin with what `store` has; without a `verifier` nothing is verified.
+
+        What is asked for in bytes per second stays within the rate of `bucket`.
 
         With `wanted` only those chunks are fetched, in this order, and what `want`
         adds.
@@ -123,6 +127,8 @@ class Transfer(Generic[G]):
         self._pool = pool
         self._flows: dict[G, _Flow] = {}
         self._next_key = -1
+        self._bucket = bucket or TokenBucket()
+        self._resume: asyncio.TimerHandle | None = None
         self._clock = asyncio.get_running_loop().time
 
     @property
@@ -148,6 +154,8 @@ class Transfer(Generic[G]):
 
     async def stop(self) -> None:
         """Take nothing more and wait for the threads; idempotent."""
+        if self._resume is not None:
+            self._resume.cancel()
         await self._writer.stop()
 
     # Givers come and go.
@@ -250,13 +258,34 @@ class Transfer(Generic[G]):
         budget = max(0, IN_FLIGHT_LIMIT - in_flight) // chunk_size
         # One chunk may always be on its way, or nothing would ever move.
         limit = min(flow.window.room(), max(budget, 0 if in_flight else 1))
+        limit = min(limit, self._allowance(limit))
         if limit > 0 and self._may_ask_any(flow):
-            limit -= self._ask_any(giver, flow, limit)
+            self._ask_any(giver, flow, limit)
+            if flow.any_keys:
+                # What it chose is on its way; asked for by index it would come twice.
+                return
         if limit > 0:
             indexes = self._picker.next_requests(giver, limit, copies=copies)
             if indexes:
                 flow.window.on_sent(indexes, self._clock())
+                self._bucket.take(len(indexes) * chunk_size, self._clock())
                 giver.ask(indexes)
+
+    def _allowance(self, limit: int) -> int:
+        """Return how many chunks the rate allows now; wakes when it allows more."""
+        if not self._bucket.is_limited or limit <= 0:
+            return limit
+        now = self._clock()
+        wait = self._bucket.wait(now)
+        if wait <= 0:
+            return 1
+        if self._resume is None:
+            self._resume = asyncio.get_running_loop().call_later(wait, self._go_on)
+        return 0
+
+    def _go_on(self) -> None:
+        self._resume = None
+        self._ask_all()
 
     def _may_ask_any(self, flow: _Flow) -> bool:
         """Say whether a giver should choose: the only one that has everything.
@@ -270,17 +299,17 @@ class Transfer(Generic[G]):
             and sum(f.is_full for f in self._flows.values()) == 1
         )
 
-    def _ask_any(self, giver: G, flow: _Flow, limit: int) -> int:
+    def _ask_any(self, giver: G, flow: _Flow, limit: int) -> None:
         """Ask for any chunk as long as there are some that only this giver has."""
         number = min(limit, self._picker.unseen - len(flow.any_keys))
         if number <= 0:
-            return 0
+            return
         keys = range(self._next_key, self._next_key - number, -1)
         self._next_key -= number
         flow.any_keys.extend(keys)
         flow.window.on_sent(keys, self._clock())
+        self._bucket.take(number * self.chunks.chunk_size, self._clock())
         giver.ask_any(number)
-        return number
 
     # What the writer reports.
 

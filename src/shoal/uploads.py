@@ -135,7 +135,8 @@ class Uploads:
             return
         client.wanted.extend(each for each in events if isinstance(each, ChunkWanted))
         self._uploader.wake(client)
-        connection.acknowledge_now()
+        if connection.session.is_mid_frame:
+            connection.acknowledge_now()
         # Whoever does not read what it asked for is not asked what else it wants.
         if len(client.wanted) > MAX_WANTED or not connection.is_writable:
             connection.pause_reading()

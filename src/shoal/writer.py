@@ -1,16 +1,16 @@
 """Verify what arrived and write it, in worker threads beside the network.
 
-`ChunkWriter` owns the store while a download runs. One batch at a time is hashed
-and written in one thread, in the order of arrival; a group commit runs in another,
+`ChunkWriter` owns the store while a download runs, and the one thread that hashes
+and writes batch after batch, in the order of arrival; a group commit runs in another,
 so a slow flush holds up neither. Nothing counts before its verdict.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from enum import Enum, auto
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -21,7 +21,8 @@ __all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
 
 P = TypeVar("P")
 
-BATCH_SIZE = 4 * 1024 * 1024  # bytes verified and written in one go
+BATCH_SIZE = 2 * 1024 * 1024  # bytes verified and written in one go
+BATCHES = 2  # one that the thread is at, and the next, so that it never waits for us
 
 
 class Verdict(Enum):
@@ -75,7 +76,8 @@ class ChunkWriter(Generic[P]):
         self._on_verdicts = on_verdicts
         self._on_error = on_error
         self._queue: deque[Arrived[P]] = deque()
-        self._batch: asyncio.Future[list[Verdict]] | None = None
+        self._thread = ThreadPoolExecutor(1, "shoal-writer")
+        self._batches: set[asyncio.Future[list[Verdict]]] = set()
         self._commit: asyncio.Future[None] | None = None
         self._is_stopped = False
         self._loop = asyncio.get_running_loop()
@@ -90,21 +92,25 @@ class ChunkWriter(Generic[P]):
         """Take nothing more and wait for the threads; idempotent."""
         self._is_stopped = True
         self._queue.clear()
-        running = [each for each in (self._batch, self._commit) if each is not None]
+        running: set[asyncio.Future[Any]] = set(self._batches)
+        if self._commit is not None:
+            running.add(self._commit)
         if running:
             await asyncio.wait(running)
+        self._thread.shutdown()
 
     def _next_batch(self) -> None:
-        """Start a thread on what is waiting, if none is at it."""
-        if self._batch is not None or not self._queue or self._is_stopped:
+        """Hand the thread what is waiting, unless it has enough to do."""
+        if len(self._batches) >= BATCHES or not self._queue or self._is_stopped:
             return
         batch: list[Arrived[P]] = []
         size = 0
         while self._queue and size < BATCH_SIZE:
             batch.append(self._queue.popleft())
             size += len(batch[-1].data)
-        self._batch = self._loop.run_in_executor(self._executor, self._write, batch)
-        self._batch.add_done_callback(lambda future: self._on_batch(batch, future))
+        future = self._loop.run_in_executor(self._thread, self._write, batch)
+        self._batches.add(future)
+        future.add_done_callback(lambda done: self._on_batch(batch, done))
 
     def _write(self, batch: list[Arrived[P]]) -> list[Verdict]:
         """Verify and write a batch; runs in a worker thread."""
@@ -129,7 +135,7 @@ class ChunkWriter(Generic[P]):
     def _on_batch(
         self, batch: list[Arrived[P]], future: asyncio.Future[list[Verdict]]
     ) -> None:
-        self._batch = None
+        self._batches.discard(future)
         self.waiting -= sum(len(each.data) for each in batch)
         error = future.exception()
         if error is not None:

@@ -4,7 +4,7 @@ Each has a true id, a root record that gives it and pages that the root names: n
 peer can be blamed for any of it, and none may write anything anywhere. They are
 written with an encoder of the tests' own, so that shoal's checks on what is shared
 do not stand in the way. `hostile_manifests()` is the corpus for whoever gets them,
-in memory here and through the command line elsewhere. threats.md C1 to C4 and C7.
+in memory here and through the command line elsewhere.
 """
 
 from collections.abc import Iterator, Sequence

@@ -127,7 +127,7 @@ def test_collisions_are_those_that_a_set_of_all_folders_finds(paths: list[str]) 
 
 
 def _collides(paths: list[str]) -> bool:
-    """Find collisions as wire.md tells it: every proper prefix, in a table."""
+    """Find collisions as one would first think of it: by every prefix."""
     spelled: dict[str, str] = {}
     files: set[str] = set()
     for path in paths:

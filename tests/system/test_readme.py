@@ -1,7 +1,7 @@
 """Every command of the README is run as a reader would, top to bottom.
 
-ID stands for what the last `share` printed, 192.0.2.7 for the machine it runs on.
-Nothing leaves the test's namespace: the DHT is off there.
+LINK and CHANNEL stand for what the last `share` printed, 192.0.2.7 for the machine it
+runs on. Nothing leaves the test's namespace: the DHT is off there.
 """
 
 import os
@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.helpers.netns import Namespace
@@ -19,16 +18,7 @@ from tests.helpers.requirements import require
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BY_HAND = {"scripts/test", "scripts/check"}  # run by CI, beside these tests
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-
-
-def commands() -> Iterator[str]:
-    for block in blocks("sh"):
-        for line in block.splitlines():
-            yield re.sub(r"\s+#.*", "", line)
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 class Reader:
@@ -37,38 +27,71 @@ class Reader:
     def __init__(self, namespace: Namespace, folder: Path) -> None:
         self.folder = folder
         self.namespace = namespace
-        self.id = ""
+        self.link = ""
         self.sharing: list[Program] = []
         shutil.copy(ROOT / "README.md", folder)
+        shutil.copytree(ROOT / "src", folder / "src")
+        (folder / "tmp-").mkdir()
 
     def start(self, line: str) -> Program:
-        line = re.sub(r"\bID\b", self.id, line)
-        line = line.replace("192.0.2.7", "127.0.0.1").replace(
-            "scripts/", f"{ROOT}/scripts/"
-        )
+        line = re.sub(r"\b(LINK|CHANNEL)\b", self.link, line)
+        line = line.replace("192.0.2.7", "127.0.0.1")
+        line = line.replace("scripts/", f"{ROOT}/scripts/")
         line = line.replace("/tmp/", f"{self.folder}/tmp-")
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        env = {**os.environ, "PATH": path, "SHOAL_LAN_ONLY": "1"}
+        env = {
+            **os.environ,
+            "PATH": path,
+            "SHOAL_LAN_ONLY": "1",
+            "XDG_DATA_HOME": f"{self.folder}/tmp-home",
+        }
         argv = ["sh", "-c", f"exec {line}" if "|" not in line else line]
         return Program(argv, namespace=self.namespace, cwd=self.folder, env=env)
+
+    def type(self, line: str) -> None:
+        if line in BY_HAND:
+            assert os.access(ROOT / line, os.X_OK)
+        elif " share " in line:
+            self.share(line)
+        else:
+            self.run(line)
 
     def share(self, line: str) -> None:
         # Two shares of one example would want the same port.
         self.stop()
         program = self.start(line)
         self.sharing.append(program)
-        self.id = program.wait_line(r"^\S+$", 60, stream="out")[0]
+        self.link = program.wait_line(r"^\S+$", 60, stream="out")[0]
 
     def run(self, line: str) -> None:
-        program = self.start(line)
-        with program:
+        with self.start(line) as program:
             if "--seed" in line:
                 program.wait_line("copy.md", stream="out")
                 program.send(signal.SIGINT)
             code, out, err = program.finish()
         assert code == (130 if "--seed" in line else 0), (line, err)
-        if " chunk " in line:
-            assert out == README.encode()[:1024]
+        if " get " in line or "python" in line:
+            self.check_copy()
+        elif " cat " in line or " chunk " in line:
+            assert len(out) >= 100
+            assert README.encode().startswith(out)
+        else:
+            assert out
+
+    def check_copy(self) -> None:
+        """Check what was fetched, and clear it away for the next command."""
+        fetched = self.folder / "tmp-" / "src"
+        if fetched.exists():
+            ours, theirs = (
+                {
+                    path.relative_to(top): path.read_bytes()
+                    for path in top.rglob("*")
+                    if path.is_file() and path.suffix != ".pyc"
+                }
+                for top in (self.folder / "src", fetched)
+            )
+            assert ours == theirs
+            shutil.rmtree(fetched)
             return
         (copy,) = set(self.folder.glob("*.md")) - {self.folder / "README.md"}
         assert copy.read_text() == README
@@ -88,17 +111,14 @@ def test_every_command_of_the_readme_does_what_it_says(
     require(None if is_set_up else "scripts/setup dev has not run")
     reader = Reader(namespace, tmp_path)
     try:
-        for line in commands():
-            if line in BY_HAND:
-                assert os.access(ROOT / line, os.X_OK)
-            elif " share " in line:
-                reader.share(line)
+        for language, block in BLOCK.findall(README):
+            if language == "sh":
+                for line in block.splitlines():
+                    reader.type(re.sub(r"\s+#.*", "", line))
             else:
-                reader.run(line)
-        for block in blocks("python"):
-            example = block.replace('"ID"', f'"{reader.id}"')
-            (tmp_path / "example.py").write_text(example)
-            reader.run(f"{sys.executable} example.py")
+                example = block.replace('"LINK"', f'"{reader.link}"')
+                (tmp_path / "example.py").write_text(example)
+                reader.run(f"{sys.executable} example.py")
     finally:
         for program in reader.sharing:
             program.kill()

@@ -21,8 +21,12 @@ from shoal.errors import ShoalError, UsageError
 __all__ = ["cli", "run"]
 
 _COMMANDS = {
-    "share": "Share a file and print what others pass to get.",
+    "share": "Share a file or folder and print what others pass to get.",
     "get": "Fetch a share from everyone who has it.",
+    "cat": "Write a file of a share to standard output.",
+    "ls": "List the files of a share.",
+    "info": "Say what a share is.",
+    "verify": "Compare what is here with what a link names.",
     "chunk": "Write one chunk of a share to standard output.",
 }
 
@@ -72,11 +76,11 @@ def options_behind_command(args: Sequence[str]) -> list[str]:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="shoal %(version)s")
 def cli() -> None:
-    """Move a file to any number of machines, with no server in the middle.
+    """Move a file or folder to any number of machines, no server in the middle.
 
     \b
-    shoal share model.bin            prints an id, and shares until Ctrl-C
-    shoal get ID -o model.bin        fetches it, anywhere
+    shoal share photos/              prints a link, and shares until Ctrl-C
+    shoal get LINK                   fetches it, anywhere
     """
 
 

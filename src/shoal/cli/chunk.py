@@ -2,12 +2,17 @@
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from shoal.cli.options import SECONDS, everywhere, read_link, settings_from
 from shoal.errors import UsageError
+
+if TYPE_CHECKING:
+    from shoal.core.link import Channel
+    from shoal.core.manifest import Manifest
+    from shoal.core.sealed_link import Link
 
 __all__ = ["command"]
 
@@ -15,7 +20,7 @@ __all__ = ["command"]
 @everywhere
 # A negative INDEX is to be called that, not an unknown option.
 @click.command("chunk", context_settings={"ignore_unknown_options": True})
-@click.argument("words", nargs=-1, metavar="CHANNEL INDEX")
+@click.argument("words", nargs=-1, metavar="LINK INDEX")
 @click.option(
     "--timeout",
     type=SECONDS,
@@ -24,9 +29,10 @@ __all__ = ["command"]
     help="Give up after this many seconds; for ever by default.",
 )
 def command(words: tuple[str, ...], **options: Any) -> None:
-    """Write chunk INDEX of CHANNEL to standard output, raw.
+    """Write chunk INDEX of the share LINK to standard output, raw.
 
-    CHANNEL may be - for standard input, or be left out when SHOAL_LINK is set.
+    LINK is a link or the id of an open channel; it may be - for standard input, or
+    be left out when SHOAL_LINK is set.
 
     \b
     shoal chunk team-notes 0
@@ -36,25 +42,56 @@ def command(words: tuple[str, ...], **options: Any) -> None:
     if len(words) == 1 and os.environ.get("SHOAL_LINK"):
         words = (os.environ["SHOAL_LINK"], *words)
     if len(words) != 2:
-        raise UsageError("Give a channel and an index: shoal chunk CHANNEL INDEX.")
+        raise UsageError("Give a link or channel and an index: shoal chunk LINK INDEX.")
     if options["as_json"]:
         raise UsageError("chunk writes the chunk itself; leave out --json.")
-    run_command(_chunk(read_link(words[0]), _parse_index(words[1]), options))
+    run_command(_chunk(words[0], _parse_index(words[1]), options))
 
 
 async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
-    from shoal.core.link import parse_channel
+    from shoal.core.link import Channel
     from shoal.node import Node
 
     output = Output.from_options(options)
-    channel = parse_channel(text)
-    if not channel.is_hash:
-        output.warn(f"{channel.id} is a named channel: its content is not verified.")
-    async with Node(settings_from(options)) as node:
-        data = await node.fetch_chunk(channel, index, timeout=options["timeout"])
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+    share = _parse_share(read_link(text))
+    settings = settings_from(options)
+    if isinstance(share, Channel) and not share.is_hash:
+        output.warn(f"{share.id} is a named channel: its content is not verified.")
+    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+        if isinstance(share, Channel):
+            data = await node.fetch_chunk(share, index, timeout=options["timeout"])
+            _write(data)
+            return
+        async for data in node.read(
+            share, lambda m: _range_of(m, index), timeout=options["timeout"]
+        ):
+            _write(data)
+
+
+def _parse_share(text: str) -> "Channel | Link":
+    """Read a link or channel; the former's modules only if it may be one."""
+    from shoal.core.link import looks_like_link, parse_channel
+
+    if not looks_like_link(text.strip()):
+        return parse_channel(text)
+    from shoal.core.sealed_link import parse_link
+
+    return parse_link(text)
+
+
+def _range_of(manifest: "Manifest", index: int) -> tuple[int, int]:
+    from shoal.core.chunks import check_index
+
+    chunks = manifest.chunks
+    check_index(index, chunks.count)
+    start = chunks.offset(index)
+    return start, start + chunks.length(index)
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def _parse_index(text: str) -> int:

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from shoal.cli.options import (
+    RATE,
     SECONDS,
     everywhere,
     link_argument,
@@ -20,6 +21,12 @@ from shoal.cli.options import (
     settings_from,
 )
 from shoal.errors import UnfinishedError, UsageError
+
+if TYPE_CHECKING:
+    from shoal.cli.output import Output
+    from shoal.core.link import Channel
+    from shoal.core.sealed_link import Link
+    from shoal.node import Node
 
 __all__ = ["command"]
 
@@ -31,12 +38,37 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 @link_argument
 @click.option("-o", "out", metavar="OUT", help="Write to OUT; - is standard output.")
 @click.option("-C", "folder", metavar="DIR", help="Write into DIR.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite what is there.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Of a folder, fetch only what fits; may be repeated.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Of a folder, leave out what fits; may be repeated.",
+)
+@click.option(
+    "--keep-exec",
+    is_flag=True,
+    envvar="SHOAL_KEEP_EXEC",
+    help="Make executable what was executable.",
+)
 @click.option(
     "--seed",
     is_flag=True,
     envvar="SHOAL_SEED",
     help="Go on sharing when complete; a target that exists is verified and shared.",
+)
+@click.option(
+    "--seed-for",
+    type=SECONDS,
+    envvar="SHOAL_SEED_FOR",
+    metavar="TIME",
+    help="Go on sharing for so long, as 90, 10m or 2h.",
 )
 @click.option(
     "--timeout",
@@ -45,77 +77,171 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
     metavar="S",
     help="Longest wait for a new chunk, in seconds; for ever by default.",
 )
+@click.option(
+    "--limit-down",
+    type=RATE,
+    envvar="SHOAL_LIMIT_DOWN",
+    metavar="N",
+    help="Fetch at most so many bytes per second, as 10M.",
+)
+@click.option(
+    "--limit-up",
+    type=RATE,
+    envvar="SHOAL_LIMIT_UP",
+    metavar="N",
+    help="Send at most so many bytes per second.",
+)
 def command(link: str, **options: Any) -> None:
-    """Fetch the open channel LINK and write it to OUT.
+    """Fetch the share LINK, from everyone who has it, and check all of it.
 
-    LINK may be - for standard input, or be left out when SHOAL_LINK is set. Run the
-    same command again to go on with a download that was interrupted.
+    LINK is a link or the id of an open channel; it may be - for standard input, or
+    be left out when SHOAL_LINK is set. Run the same command again to go on with a
+    download that was interrupted.
 
     \b
-    shoal get 3b5d5c37… -o model.bin
+    shoal get shoal:mfrggzdf… -C downloads
     shoal get team-notes -o notes.txt --peer 192.168.1.7:4001
     """
     from shoal.cli.runner import run_command
 
     again = "Run this again to go on: " + shlex.join(["shoal", *sys.argv[1:]])
     try:
-        run_command(_get(read_link(link), options), on_interrupt=again)
+        run_command(_get(link, options), on_interrupt=again)
     except UnfinishedError as error:
         raise UnfinishedError(f"{error}\n{again}") from None
 
 
 async def _get(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
-    from shoal.cli.progress import Reporter
-    from shoal.core.link import parse_channel
+    from shoal.core.link import Channel
+    from shoal.core.sealed_link import parse_share
     from shoal.node import Node
 
-    channel = parse_channel(text)
+    _check_options(options)
+    share = parse_share(read_link(text))
     output = Output.from_options(options)
-    with _target(channel.id, options) as (target, is_stdout):
-        settings = settings_from(options)
-        async with Node(
-            settings, on_notice=lambda note: output.problem(note.text)
-        ) as node:
-            with Reporter(output, target.name, options["color"]) as reporter:
-                share = await node.fetch_open(
-                    channel,
-                    target,
-                    overwrite=options["force"],
-                    seed=options["seed"],
-                    timeout=options["timeout"],
-                    on_event=reporter.on_event,
-                )
-            if is_stdout:
-                with target.open("rb") as file:
-                    shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
-                sys.stdout.buffer.flush()
+    settings = settings_from(options)
+    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+        with _scratch(options) as folder:
+            if isinstance(share, Channel):
+                target, port = await _get_open(node, share, folder, output, options)
+            else:
+                target, port = await _get_sealed(node, share, folder, output, options)
+            if folder is not None:
+                _write_out(target)
                 return
-            size = target.stat().st_size
-            output.result(str(target), event="complete", path=str(target), size=size)
-            if share is not None:
-                output.say(f"Sharing {target} on port {share.port}; Ctrl-C ends it.")
-                while True:
-                    await asyncio.sleep(PROBLEM_PERIOD)
-                    for problem in node.problems():
-                        output.problem(problem)
+        _tell(output, target)
+        if port is not None:
+            output.say(f"Sharing {target} on port {port}; Ctrl-C ends it.")
+            await _seed(node, output, options["seed_for"])
+
+
+async def _get_sealed(
+    node: "Node",
+    link: "Link",
+    scratch: Path | None,
+    output: "Output",
+    options: dict[str, Any],
+) -> tuple[Path, int | None]:
+    from shoal.cli.progress import Reporter
+    from shoal.options import FetchOptions
+
+    out = options["out"]
+    fetch = FetchOptions(
+        out=scratch / "data" if scratch is not None else Path(out) if out else None,
+        folder=Path(options["folder"] or "."),
+        overwrite=options["force"],
+        include=options["include"],
+        exclude=options["exclude"],
+        keep_exec=options["keep_exec"],
+        seed=options["seed"] or options["seed_for"] is not None,
+    )
+    with Reporter(output, link.keys.log_name, options["color"]) as reporter:
+        target, share = await node.fetch(
+            link, fetch, timeout=options["timeout"], on_event=reporter.on_event
+        )
+    return target, share.port if share is not None else None
+
+
+async def _get_open(
+    node: "Node",
+    channel: "Channel",
+    scratch: Path | None,
+    output: "Output",
+    options: dict[str, Any],
+) -> tuple[Path, int | None]:
+    from shoal.cli.progress import Reporter
+
+    if options["include"] or options["exclude"] or options["keep_exec"]:
+        raise UsageError("An open channel is one file; fetch it without patterns.")
+    if scratch is not None:
+        target = scratch / "data"
+    elif options["out"]:
+        target = Path(options["out"])
+    elif options["folder"] is not None:
+        safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
+        target = Path(options["folder"]) / safe
+    else:
+        raise UsageError("A channel has no name; say where to write with -o OUT.")
+    with Reporter(output, target.name, options["color"]) as reporter:
+        share = await node.fetch_open(
+            channel,
+            target,
+            overwrite=options["force"],
+            seed=options["seed"] or options["seed_for"] is not None,
+            timeout=options["timeout"],
+            on_event=reporter.on_event,
+        )
+    return target, share.port if share is not None else None
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    if options["out"] is not None and options["folder"] is not None:
+        raise UsageError("-o names the target and -C its folder; give one of them.")
+    if options["out"] == "":
+        raise UsageError("The target after -o is empty; say where to write.")
+    seeds = options["seed"] or options["seed_for"] is not None
+    if options["out"] == "-" and (options["as_json"] or seeds):
+        raise UsageError("-o - writes the bytes themselves; no --json, no --seed.")
 
 
 @contextmanager
-def _target(name: str, options: dict[str, Any]) -> Iterator[tuple[Path, bool]]:
-    """Yield where to write, and whether that goes to standard output then."""
-    out, folder = options["out"], options["folder"]
-    if out is not None and folder is not None:
-        raise UsageError("-o names the target and -C its folder; give one of them.")
-    if out == "-":
-        if options["as_json"] or options["seed"]:
-            raise UsageError("-o - writes the bytes themselves; no --json, no --seed.")
-        with tempfile.TemporaryDirectory(prefix="shoal-") as scratch:
-            yield Path(scratch) / "data", True
-    elif out:
-        yield Path(out), False
-    elif folder is not None:
-        safe = "".join(c if c.isalnum() else "_" for c in name[:8])
-        yield Path(folder) / safe, False
-    else:
-        raise UsageError("A channel has no name; say where to write with -o OUT.")
+def _scratch(options: dict[str, Any]) -> Iterator[Path | None]:
+    """Yield a folder for what goes to standard output afterwards, or None."""
+    if options["out"] != "-":
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="shoal-") as scratch:
+        yield Path(scratch)
+
+
+def _write_out(target: Path) -> None:
+    if target.is_dir():
+        raise UsageError("A folder cannot go to standard output; give -o OUT.")
+    with target.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+    sys.stdout.buffer.flush()
+
+
+def _tell(output: "Output", target: Path) -> None:
+    files = [target] if target.is_file() else [p for p in target.rglob("*")]
+    sizes = [path.stat().st_size for path in files if path.is_file()]
+    output.result(
+        str(target),
+        event="complete",
+        path=str(target),
+        size=sum(sizes),
+        files=len(sizes),
+    )
+
+
+async def _seed(node: "Node", output: "Output", seconds: float | None) -> None:
+    """Go on sharing, for so long or until cancelled."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                await asyncio.sleep(PROBLEM_PERIOD)
+                for problem in node.problems():
+                    output.problem(problem)
+    except TimeoutError:
+        output.say("Shared for as long as was asked.")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYWHERE",
+    "RATE",
     "SECONDS",
     "SIZE",
     "everywhere",
@@ -29,19 +30,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _SIZE = re.compile(r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MAX_LINK_SIZE = 4096  # characters read from standard input
 
 
 class _Seconds(click.ParamType[float]):
-    """Read a length of time in seconds."""
+    """Read a length of time in seconds, or as `10m`."""
 
     name = "seconds"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
+        text = str(value)
+        unit = _TIMES.get(text[-1:].lower())
         try:
-            seconds = float(value)
+            seconds = float(text[:-1]) * unit if unit else float(text)
         except ValueError:
             seconds = 0.0
         if not 0 < seconds < float("inf"):
@@ -65,7 +69,22 @@ class _Size(click.ParamType[int]):
         return int(match[1]) * _UNITS[match[2].lower()]
 
 
+class _Rate(_Size):
+    """Read bytes per second, more than none."""
+
+    name = "rate"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        rate = super().convert(value, param, ctx)
+        if not rate:
+            self.fail("A rate of 0 would never end; leave it out.", param, ctx)
+        return rate
+
+
 SECONDS = _Seconds()
+RATE = _Rate()
 SIZE = _Size()
 
 
@@ -153,5 +172,7 @@ def settings_from(options: dict[str, Any]) -> "Settings":
         lan_only=options["lan_only"],
         no_lan=options["no_lan"],
         dht_bootstrap=addresses(options["dht_bootstrap"]),
+        limit_up=options.get("limit_up"),
+        limit_down=options.get("limit_down"),
         interfaces=tuple(split_words(os.environ.get("SHOAL_INTERFACES", ""))),
     )

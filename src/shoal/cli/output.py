@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from shoal.errors import UsageError
+
 __all__ = ["SCHEMA_VERSION", "Output", "format_size", "printable"]
 
 SCHEMA_VERSION = 1  # of the JSON lines
@@ -57,6 +59,17 @@ class Output:
         """Tell a person something that may as well go unread."""
         if not self.is_quiet and not self.as_json:
             click.echo(printable(text), err=True)
+
+    def draw_qr(self, text: str) -> None:
+        """Draw `text` as a QR code for a phone to read."""
+        try:
+            import segno
+        except ImportError:
+            raise UsageError(
+                "--qr needs the package segno: pip install 'shoal[qr]'."
+            ) from None
+        if not self.as_json:
+            segno.make(text, error="m").terminal(out=sys.stderr, compact=True)
 
     def warn(self, text: str) -> None:
         """Tell a person something that must not go unread."""

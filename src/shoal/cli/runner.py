@@ -7,6 +7,7 @@ nothing on the disk depends on an orderly end.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -51,7 +52,7 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
     def stop(signum: int, frame: FrameType | None) -> None:
         if not caught:
             caught.append(signum)
-            timer = threading.Timer(GRACE, os._exit, [128 + signum])
+            timer = threading.Timer(GRACE, _give_up, [128 + signum, on_interrupt])
             timer.daemon = True
             timer.start()
             loop.call_soon_threadsafe(task.cancel)
@@ -68,6 +69,13 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
     if caught:
         word = "Interrupted" if caught[0] == signal.SIGINT else "Terminated"
         raise InterruptedByUser(f"{word}. {on_interrupt}".strip(), caught[0])
+
+
+def _give_up(code: int, message: str) -> None:
+    """End the process where closing takes too long; the disk does not mind."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"shoal: Interrupted. {message}\n".encode(errors="replace"))
+    os._exit(code)
 
 
 def _ignore_lost_sockets(

@@ -1,17 +1,23 @@
-"""`shoal share`: offer a file until interrupted."""
+"""`shoal share`: offer a file or folder until interrupted."""
 
 import asyncio
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.options import SIZE, everywhere, settings_from
+from shoal.cli.options import RATE, SIZE, everywhere, settings_from
+from shoal.errors import UsageError
+
+if TYPE_CHECKING:
+    from shoal.cli.output import Output
+    from shoal.node import Node
 
 __all__ = ["command"]
 
 PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
+_SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr")
 
 
 @everywhere
@@ -19,34 +25,127 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 @click.argument("path", type=click.Path(path_type=Path, readable=False))
 @click.option(
     "--open",
-    "name",
+    "channel",
     is_flag=False,
     flag_value="",
     metavar="[NAME]",
     envvar="SHOAL_OPEN",
-    help="Use an open channel that Node programs understand: called NAME, or by "
-    "the hash of its chunks. PATH comes first.",
+    help="Use an open channel that Node programs understand, not encrypted: called "
+    "NAME, or by the hash of its chunks. PATH comes first.",
 )
 @click.option(
     "--chunk-size",
     type=SIZE,
     envvar="SHOAL_CHUNK_SIZE",
     metavar="N",
-    help="Bytes in a chunk, to 16M; 1024 by default.",
+    help="Bytes in a chunk; chosen by the size, or 1024 in an open channel.",
 )
-def command(path: Path, name: str | None, **options: Any) -> None:
-    """Share the file PATH and print the id that others pass to get.
+@click.option("--name", envvar="SHOAL_NAME", help="Call it so; its own name if not.")
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="GLOB",
+    help="Of a folder, share only what fits; may be repeated.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Of a folder, leave out what fits; may be repeated.",
+)
+@click.option(
+    "--public",
+    is_flag=True,
+    envvar="SHOAL_PUBLIC",
+    help="Give the link that everyone with the same bytes gets; it can be guessed.",
+)
+@click.option(
+    "--new-link",
+    is_flag=True,
+    envvar="SHOAL_NEW_LINK",
+    help="Give a link that nobody has yet, as when the old one leaked.",
+)
+@click.option(
+    "--once", is_flag=True, envvar="SHOAL_ONCE", help="End when one peer has it all."
+)
+@click.option(
+    "--qr", is_flag=True, envvar="SHOAL_QR", help="Show the link as a QR code."
+)
+@click.option(
+    "--limit-up",
+    type=RATE,
+    envvar="SHOAL_LIMIT_UP",
+    metavar="N",
+    help="Send at most so many bytes per second, as 10M.",
+)
+def command(path: Path, **options: Any) -> None:
+    """Share the file or folder PATH and print the link that others pass to get.
 
     \b
-    shoal share model.bin
+    shoal share photos/
     shoal share notes.txt --open team-notes
     """
     from shoal.cli.runner import run_command
 
-    run_command(_share(path, name or None, options))
+    if options["channel"] is None:
+        run_command(_share(path, options))
+        return
+    for name in _SEALED_ONLY:
+        if options[name]:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} is not for open channels; leave out one of them.")
+    run_command(_share_open(path, options["channel"] or None, options))
 
 
-async def _share(path: Path, name: str | None, options: dict[str, Any]) -> None:
+async def _share(path: Path, options: dict[str, Any]) -> None:
+    from shoal.cli.output import Output
+    from shoal.cli.progress import make_bar
+    from shoal.node import Node
+    from shoal.options import ShareOptions
+
+    output = Output.from_options(options)
+    settings = settings_from(options)
+    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+        with closing(make_bar(output, path.name, options["color"])) as bar:
+            share = await node.share(
+                path,
+                ShareOptions(
+                    name=options["name"],
+                    chunk_size=options["chunk_size"],
+                    include=options["include"],
+                    exclude=options["exclude"],
+                    is_public=options["public"],
+                    new_link=options["new_link"],
+                ),
+                on_hashed=lambda done, size: bar.update(done, size, "hashed"),
+            )
+        root = share.manifest.root
+        output.result(
+            str(share.link),
+            event="start",
+            link=str(share.link),
+            port=share.port,
+            name=root.name,
+            size=root.size,
+            chunk_size=root.chunk_size,
+            files=len(share.manifest.files),
+            verified=True,
+        )
+        if options["qr"]:
+            output.draw_qr(str(share.link).upper())
+        output.say(f"Sharing {root.name} ({root.size:,} bytes) on port {share.port}.")
+        if options["once"]:
+            watching = asyncio.create_task(_watch(node, output))
+            await share.shared()
+            watching.cancel()
+            await share.leave()
+            output.say(f"Somebody has all of {root.name}.")
+        else:
+            output.say("Ctrl-C ends it.")
+            await _watch(node, output)
+
+
+async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.cli.progress import make_bar
     from shoal.core.chunks import check_chunk_size
@@ -82,7 +181,12 @@ async def _share(path: Path, name: str | None, options: dict[str, Any]) -> None:
             output.warn("A named channel is not verified: anyone may answer for it.")
         output.say(f"Sharing {path.name} ({size:,} bytes) on port {share.port}.")
         output.say("Ctrl-C ends it.")
-        while True:
-            await asyncio.sleep(PROBLEM_PERIOD)
-            for problem in node.problems():
-                output.problem(problem)
+        await _watch(node, output)
+
+
+async def _watch(node: "Node", output: "Output") -> None:
+    """Say what does not work, until cancelled."""
+    while True:
+        await asyncio.sleep(PROBLEM_PERIOD)
+        for problem in node.problems():
+            output.problem(problem)

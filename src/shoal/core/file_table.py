@@ -3,7 +3,7 @@
 The pages are verified one by one as they come. What they say together is believed
 only once all of it is there and all of it is right: one hostile path refuses the
 whole share, before anything is written and before anything is found by its path.
-wire.md, "Link, root record and manifest"; threats.md C1 to C3, C7.
+docs/protocol.md, "Link, root record and manifest".
 """
 
 from bisect import bisect_left, bisect_right

@@ -86,6 +86,11 @@ class FrameReader:
         self._want = 0  # bytes of the frame at _start with its length; 0: unknown
         self._usual = MIN_BUFFER  # what the next buffer should hold
 
+    @property
+    def is_mid_frame(self) -> bool:
+        """Say whether the peer has sent a part of a frame and not its end."""
+        return self._end > self._start
+
     def get_buffer(self) -> memoryview:
         """Return where to receive the next bytes; never empty."""
         pending = self._end - self._start

@@ -1,8 +1,8 @@
 """The hashes of all chunks, page by page, each page verified by the root.
 
 A random read needs the one page that holds its chunk's hash, and a peer that lies
-costs the one page it lied about. wire.md, "Link, root record and manifest";
-threats.md B16.
+costs the one page it lied about. docs/protocol.md, "Link, root record and
+manifest".
 """
 
 from shoal.core.hashes import DIGEST_SIZE, Bytes, chunk_digest, page_digest

@@ -1,8 +1,8 @@
 """The hashes of sealed shares: BLAKE3, keyed apart by what is hashed.
 
 Each use has a context of its own (BLAKE3's derive_key mode), so that the bytes of
-a chunk can never be passed off as a page, nor a page as a root record. wire.md,
-"Link, root record and manifest".
+a chunk can never be passed off as a page, nor a page as a root record; see "Link, root
+record and manifest" in docs/protocol.md.
 """
 
 from typing import TypeAlias

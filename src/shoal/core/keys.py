@@ -3,7 +3,7 @@
 The id does three jobs (it names, it admits, it proves the bytes), so it is never
 sent, announced or logged. What must be shown to others is derived from it one way,
 and from none of these can another, or the id, be computed. HKDF-SHA256 as RFC 5869
-has it; wire.md, "Sealed transport". Test vectors are in docs/vectors.json.
+has it; docs/protocol.md, "Sealed transport". Test vectors are in docs/vectors.json.
 """
 
 import hmac

@@ -2,8 +2,8 @@
 
 A manifest starts as a verified root and grows page by page. Pages are numbered as
 they are asked for: first those of the chunk hashes, then those of the file table.
-Nothing in it is believed that the id does not prove. wire.md, "Link, root record
-and manifest".
+Nothing in it is believed that the id does not prove. docs/protocol.md, "Link, root
+record and manifest".
 """
 
 from collections.abc import Sequence

@@ -5,8 +5,8 @@ below the download's own folder, that means something else on another system, or
 that falls on another path of the same share there, is refused, and the whole
 manifest with it: nothing is repaired, because a repaired name is a second chance
 for the attacker. The same rules hold for what is shared, so that whatever one
-machine shares every other can write. wire.md, "Link, root record and manifest";
-threats.md C1 to C4.
+machine shares every other can write. docs/protocol.md, "Link, root record and
+manifest".
 
 Where the rules go further than to what is dangerous on Linux:
 

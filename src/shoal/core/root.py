@@ -3,7 +3,7 @@
 It says what the share is called and how large it is, and holds the hash of every
 page of the manifest, so that each page is verified by itself as it comes. It is a
 canonical msgpack map: there is one way to write a root down, and any other bytes
-are refused even if an id was made of them. wire.md, "Link, root record and
+are refused even if an id was made of them. docs/protocol.md, "Link, root record and
 manifest".
 
 Whoever sends bytes that do not give the id is to blame for them. Bytes that do are

@@ -2,7 +2,7 @@
 
 A link is `shoal:`, then 56 base32 characters: the id and a check, so that a typing
 error is told from a share that nobody has. After it may stand up to eight
-`peer=HOST:PORT` that are worth trying first. wire.md, "Link, root record and
+`peer=HOST:PORT` that are worth trying first. docs/protocol.md, "Link, root record and
 manifest".
 
 Whoever knows the id has the share. So the text of a link is made by `str()` only:

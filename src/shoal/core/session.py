@@ -117,6 +117,11 @@ class Session:
         self._outgoing: list[bytes] = []
         self._events: list[Event] = []
 
+    @property
+    def is_mid_frame(self) -> bool:
+        """Say whether the peer has sent a part of a frame and not its end."""
+        return self._reader.is_mid_frame
+
     def get_buffer(self) -> memoryview:
         """Return where to receive the next bytes."""
         return self._reader.get_buffer()

@@ -51,6 +51,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """Of the peer, as seen on the socket."""
         self.last_heard = 0.0
         """When the last bytes came, on the loop's clock; when it stood, at first."""
+        self.since = 0.0
+        """When the connection stood, on the loop's clock."""
         self.received = 0
         """Bytes."""
         self.sent = 0
@@ -78,7 +80,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         if self._transport is None or self._transport.is_closing():
             return
         self.sent += len(data)
-        if self._is_paused or self._queue or len(data) > 8 * WRITE_SLICE:
+        if self._is_paused or self._queue or len(data) > WRITE_SLICE:
             self._queue.append(data)
             self._drain()
         else:
@@ -127,7 +129,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername") or ("", 0)
         self.address = Address(peer[0], peer[1])
-        self.last_heard = self._time()
+        self.since = self.last_heard = self._time()
         self._socket = transport.get_extra_info("socket")
         assert self._socket is not None
         # Without it every small message waits for a delayed acknowledgement.

@@ -10,7 +10,7 @@ from shoal.core.session import Session
 from shoal.errors import ForbiddenError, NetworkError
 from shoal.transport.connection import Connection
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "bind_all"]
 
 S = TypeVar("S", bound=Session)
 
@@ -37,7 +37,7 @@ class Listener:
 
         Raises `NetworkError` when the port is taken or the host is not ours.
         """
-        sockets, port = _bind(hosts, port)
+        sockets, port = bind_all(hosts, port)
         loop = asyncio.get_running_loop()
         servers = [
             await loop.create_server(factory, sock=each, backlog=BACKLOG)
@@ -57,8 +57,11 @@ class Listener:
         await self.aclose()
 
 
-def _bind(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], int]:
-    """Return one bound socket a host, all with one port."""
+def bind_all(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], int]:
+    """Return one listening socket a host, all with one port, and that port.
+
+    Raises `NetworkError` when the port is taken or the host is not ours.
+    """
     for _ in range(TRIES):
         sockets: list[socket.socket] = []
         chosen = port

@@ -31,7 +31,8 @@ __all__ = ["Client", "Found", "Server", "ServerPool"]
 
 MAX_SERVERS = 64  # connections at once
 MAX_DIALS = 8  # connections being made at once
-SILENCE = 10.0  # seconds without a byte that end a handshake
+HANDSHAKE_TIME = 10.0  # seconds for a handshake, and one more for so many bytes:
+HANDSHAKE_RATE = 64 * 1024
 
 Found = AsyncIterator[tuple[Address, str]]
 """Addresses with the name of the network that reported them."""
@@ -179,12 +180,13 @@ class ServerPool:
             self._wake.set()
 
     def _end_silent(self, now: float) -> None:
-        """End connections whose handshake does not come on."""
+        """End connections whose handshake does not come, or only drips."""
         for connection, server in list(self._servers.items()):
             if (
                 server.connection is not None
                 and server.address not in self.ready
-                and now - connection.last_heard > SILENCE
+                and now - connection.since
+                > HANDSHAKE_TIME + connection.received / HANDSHAKE_RATE
             ):
                 server.close(PeerTimeoutError(f"{server.address} sent no handshake"))
 

@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from shoal.core.address import Address
-from shoal.discovery.base import TOPIC_SIZE
 from shoal.core.belief import Scope, scope_of
+from shoal.discovery.base import TOPIC_SIZE
 from shoal.discovery.dht.bootstrap import (
     DEFAULT_BOOTSTRAP,
     Bootstrap,

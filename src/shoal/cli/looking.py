@@ -1,0 +1,79 @@
+"""What the commands that only look at a share have in common."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from shoal.cli.options import SECONDS
+from shoal.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from shoal.cli.output import Output
+    from shoal.core.file_table import File
+    from shoal.core.manifest import Manifest
+    from shoal.core.sealed_link import Link
+    from shoal.node import Node
+
+__all__ = ["find_file", "looking", "only_link", "timeout_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def timeout_option(function: F) -> F:
+    """Give a command `--timeout`."""
+    return click.option(
+        "--timeout",
+        type=SECONDS,
+        envvar="SHOAL_TIMEOUT",
+        metavar="S",
+        help="Give up after so many seconds without an answer; for ever by default.",
+    )(function)
+
+
+def only_link(text: str) -> "Link":
+    """Read a link; raises `UsageError` for an open channel."""
+    from shoal.core.sealed_link import Link, parse_share
+
+    share = parse_share(text)
+    if not isinstance(share, Link):
+        raise UsageError(
+            "This command needs a link; an open channel does not say what is in it. "
+            "Fetch it with shoal get."
+        )
+    return share
+
+
+@asynccontextmanager
+async def looking(
+    options: dict[str, Any],
+) -> "AsyncIterator[tuple[Node, Output]]":
+    """Give a node and where its words go."""
+    from shoal.cli.options import settings_from
+    from shoal.cli.output import Output
+    from shoal.node import Node
+
+    output = Output.from_options(options)
+    settings = settings_from(options)
+    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+        yield node, output
+
+
+def find_file(manifest: "Manifest", path: str | None) -> "File":
+    """Return the file of a share that `path` names, or its only one.
+
+    Raises `UsageError` or `NotFoundError` that says how to see the files.
+    """
+    if manifest.file_table is None:
+        if path in (None, manifest.root.name):
+            return manifest.files[0]
+        raise NotFoundError(
+            f"The share is one file, {manifest.root.name}; leave PATH out."
+        )
+    if path is None:
+        raise UsageError("The share is a folder; name one of its files as PATH.")
+    found = manifest.file_table.find(path)
+    if found is None:
+        raise NotFoundError(f"There is no {path} in the share; see shoal ls.")
+    return found

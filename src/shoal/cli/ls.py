@@ -1,0 +1,41 @@
+"""`shoal ls`: the files of a share."""
+
+from typing import Any
+
+import click
+
+from shoal.cli.looking import looking, only_link, timeout_option
+from shoal.cli.options import everywhere, link_argument, read_link
+
+__all__ = ["command"]
+
+
+@everywhere
+@click.command("ls")
+@link_argument
+@timeout_option
+def command(link: str, **options: Any) -> None:
+    """List the files of the share LINK: size in bytes, x if executable, path.
+
+    \b
+    shoal ls shoal:mfrggzdf…
+    """
+    from shoal.cli.runner import run_command
+
+    run_command(_ls(link, options))
+
+
+async def _ls(text: str, options: dict[str, Any]) -> None:
+    link = only_link(read_link(text))
+    async with looking(options) as (node, output):
+        manifest = await node.manifest(link, timeout=options["timeout"])
+        for file in manifest.files:
+            mark = "x" if file.executable else "-"
+            output.result(
+                f"{file.size:>15} {mark} {file.path}",
+                event="file",
+                path=file.path,
+                size=file.size,
+                executable=file.executable,
+            )
+        output.event("complete", files=len(manifest.files), size=manifest.root.size)

@@ -1,0 +1,122 @@
+"""What this node has of one sealed share, and gives to its peers.
+
+`Giving` owns the bitfield that peers are told, the order in which they are served
+and the choice of what "any chunk" is.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from random import Random
+
+from shoal.core.bucket import TokenBucket
+from shoal.core.chunks import Bitfield
+from shoal.core.spread import Spread
+from shoal.sealed_peer import SealedPeer
+from shoal.storage.store import ChunkReader
+from shoal.uploader import Uploader
+
+__all__ = ["Giving"]
+
+ANNOUNCE_DELAY = 0.05  # seconds in which verified chunks are announced together
+
+
+class Giving:
+    """Give the chunks of one share that are here."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        bucket: TokenBucket,
+        rng: Random,
+        peers: Callable[[], Iterable[SealedPeer]],
+    ) -> None:
+        """Have nothing yet; `peers` says who hears of what there is."""
+        self.have: Bitfield | None = None
+        """Which chunks are here; None before it is known how many there are."""
+        self._executor = executor
+        self._bucket = bucket
+        self._rng = rng
+        self._peers = peers
+        self._uploader: Uploader | None = None
+        self._spread: Spread[SealedPeer] | None = None
+        self._fresh: list[int] = []
+        self._announcing: asyncio.TimerHandle | None = None
+
+    @property
+    def sent(self) -> int:
+        """Return how many bytes of chunks were given."""
+        return self._uploader.sent if self._uploader is not None else 0
+
+    def begin(self, store: ChunkReader) -> None:
+        """Give what `store` has from now on."""
+        self.have = Bitfield.from_bytes(bytes(store.have), store.have.size)
+        self._spread = Spread(self.have, self._rng)
+        self._uploader = Uploader(store, self._executor, self._bucket)
+        for peer in self._peers():
+            self.on_bitfield(peer)
+
+    async def aclose(self) -> None:
+        """Give nothing more; idempotent."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+        if self._uploader is not None:
+            await self._uploader.aclose()
+
+    # What peers have.
+
+    def on_bitfield(self, peer: SealedPeer) -> None:
+        """Note what a peer announced first."""
+        if self._spread is not None and peer.have is not None:
+            self._spread.on_peer_joined(peer, peer.have)
+
+    def on_have(self, peer: SealedPeer, indexes: Iterable[int]) -> None:
+        """Note what a peer announced since."""
+        if self._spread is not None:
+            for index in indexes:
+                self._spread.on_have(peer, index)
+
+    def on_peer_left(self, peer: SealedPeer) -> None:
+        """Forget a peer."""
+        if self._spread is not None:
+            self._spread.on_peer_left(peer)
+        if self._uploader is not None:
+            self._uploader.remove(peer)
+
+    # What peers are given.
+
+    def has(self, index: int) -> bool:
+        """Say whether a chunk can be given."""
+        return self.have is not None and index in self.have
+
+    def choose(self, peer: SealedPeer) -> int | None:
+        """Return the chunk that a peer should be given when any will do."""
+        return self._spread.next_for(peer) if self._spread is not None else None
+
+    def wake(self, peer: SealedPeer) -> None:
+        """Serve a peer that wants something and takes it."""
+        if peer.has_wants and self._uploader is not None:
+            self._uploader.wake(peer)
+
+    # What is new here.
+
+    def on_verified(self, index: int) -> None:
+        """Give a chunk from now on, and announce it soon."""
+        assert self.have is not None
+        assert self._spread is not None
+        if self.have.add(index):
+            self._spread.on_chunk(index)
+            self._fresh.append(index)
+        if self._announcing is None:
+            loop = asyncio.get_running_loop()
+            self._announcing = loop.call_later(ANNOUNCE_DELAY, self.announce)
+
+    def announce(self) -> None:
+        """Tell every peer what is new, now."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+            self._announcing = None
+        fresh, self._fresh = self._fresh, []
+        if fresh:
+            for peer in self._peers():
+                peer.announce(fresh)

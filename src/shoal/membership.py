@@ -1,0 +1,103 @@
+"""This node's part in the swarm of one sealed share, from joining to leaving.
+
+Whether it seeds, leeches or only looks at the manifest is up to whoever uses its
+`swarm`. It is announced on each network under that network's own topic.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from shoal.acquaintances import Found
+from shoal.core.address import Address
+from shoal.core.sealed_link import Link
+from shoal.discovery.base import Discovery
+from shoal.errors import ShoalError
+from shoal.progress import DownloadEvent, Notice
+from shoal.sealed_port import SealedPort
+from shoal.sealed_swarm import SealedSwarm
+from shoal.services import Services
+
+__all__ = ["Membership"]
+
+LAN = "lan"
+
+
+class Membership:
+    """Be in the swarm of one share; an async context manager."""
+
+    def __init__(
+        self,
+        services: Services,
+        link: Link,
+        port: SealedPort,
+        *,
+        timeout: float | None = None,
+        on_event: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> None:
+        self.link = link
+        self.port = port.port
+        """TCP port that this node is reached at."""
+        self._services = services
+        self._keys = link.keys
+        self._sealed_port = port
+        self.swarm = SealedSwarm(
+            link.id,
+            port.dialler(self._keys),
+            services.threads,
+            node_id=port.node_id,
+            port=port.port,
+            rng=services.rng,
+            pool=services.buffers,
+            bucket=services.bucket,
+            bucket_down=services.bucket_down,
+            timeout=timeout,
+            on_event=on_event,
+            problems=services.networks.problems,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._sealed_port.let_in(self._keys, self.swarm.accept)
+        self._task = asyncio.create_task(self.swarm.run(self._find()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Leave the swarm; idempotent."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._sealed_port.keep_out(self._keys)
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _find(self) -> Iterable[Found]:
+        yield _hinted(self.link)
+        for network in self._services.networks.discovery():
+            is_lan = network.name == LAN
+            topic = self._keys.lan_topic if is_lan else self._keys.dht_topic
+            yield self._join(network, topic)
+
+    async def _join(
+        self, network: Discovery, topic: bytes
+    ) -> AsyncGenerator[tuple[Address, str], None]:
+        try:
+            async with aclosing(network.join(topic, self.port)) as addresses:
+                async for address in addresses:
+                    yield address, network.name
+        except ShoalError as error:
+            self._services.on_notice(Notice(str(error)))
+
+
+async def _hinted(link: Link) -> AsyncGenerator[tuple[Address, str], None]:
+    for address in link.hints:
+        yield address, "hint"

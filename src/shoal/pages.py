@@ -1,0 +1,107 @@
+"""Fetch the manifest of a sealed share: the root record, then pages as needed.
+
+`PageFetcher` owns the manifest while it grows and which peer was asked for which
+page. A page is verified as it comes, so a liar wastes one page and is reported to
+the `on_lie` it was given.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+from shoal.core.manifest import Manifest
+
+__all__ = ["PageFetcher", "PageGiver"]
+
+MAX_PAGES_ASKED = 4  # of one peer at once
+PAGE_TIME = 5.0  # seconds a peer has for a page before another is asked
+
+
+class PageGiver(Protocol):
+    """Give manifest pages to us; what it is called by is its identity."""
+
+    def __hash__(self) -> int: ...
+
+    def ask_page(self, number: int) -> None:
+        """Send a request for a page."""
+
+
+G = TypeVar("G", bound=PageGiver)
+
+
+class PageFetcher(Generic[G]):
+    """Fetch the pages that somebody wants of one manifest."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        on_lie: Callable[[G, int], None],
+        on_page: Callable[[], None],
+    ) -> None:
+        """Begin with a verified root; `on_page` hears of each page that came."""
+        self.manifest = manifest
+        self._on_lie = on_lie
+        self._on_page = on_page
+        self._missing: deque[int] = deque()
+        self._asked: dict[int, tuple[G, float]] = {}
+        self._givers: list[G] = []
+
+    def want(self, numbers: Iterable[int], now: float) -> None:
+        """Fetch these pages, unless they are there or on their way."""
+        for number in numbers:
+            known = number in self._asked or number in self._missing
+            if not known and self.manifest.page(number) is None:
+                self._missing.append(number)
+        self._ask(now)
+
+    def add(self, giver: G, now: float) -> None:
+        """Ask a peer that knows the root, too."""
+        if giver not in self._givers:
+            self._givers.append(giver)
+            self._ask(now)
+
+    def remove(self, giver: G, now: float) -> None:
+        """Ask others for what a peer was asked for."""
+        if giver in self._givers:
+            self._givers.remove(giver)
+            self._take_back([n for n, (g, _) in self._asked.items() if g is giver])
+            self._ask(now)
+
+    def on_page(self, giver: G, number: int, data: bytes, now: float) -> None:
+        """Take a page that was asked for."""
+        self._asked.pop(number, None)
+        if self.manifest.page(number) is not None:
+            return
+        if self.manifest.add_page(number, data):
+            self._on_page()
+        else:
+            self._missing.append(number)
+            self._on_lie(giver, number)
+        self._ask(now)
+
+    def on_tick(self, now: float) -> None:
+        """Ask others for pages that do not come."""
+        late = [n for n, (_, since) in self._asked.items() if now - since > PAGE_TIME]
+        for number in late:
+            giver = self._asked[number][0]
+            # The others first, the next time.
+            self._givers.remove(giver)
+            self._givers.append(giver)
+            self._take_back([number])
+        self._ask(now)
+
+    def _take_back(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            del self._asked[number]
+            self._missing.append(number)
+
+    def _ask(self, now: float) -> None:
+        for giver in list(self._givers):
+            load = sum(g is giver for g, _ in self._asked.values())
+            while self._missing and load < MAX_PAGES_ASKED:
+                number = self._missing.popleft()
+                if self.manifest.page(number) is None:
+                    self._asked[number] = (giver, now)
+                    giver.ask_page(number)
+                    load += 1

@@ -1,0 +1,164 @@
+"""One peer of a sealed share: what it has, and what it wants of us.
+
+The same peer gives (`Giver`, `PageGiver`) and takes (`Taker`). It decides nothing
+that concerns others: which chunk "any" is, is the swarm's to say.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+
+from shoal.core.address import Address
+from shoal.core.chunks import Bitfield
+from shoal.core.sealed_messages import Ask, Hello, Peers, Reason, Refuse
+from shoal.core.sealed_session import SealedSession
+from shoal.errors import PeerError, StoreError
+from shoal.transport.connection import Connection
+from shoal.uploads import write_chunks
+
+__all__ = ["SealedPeer"]
+
+MAX_WANTED = 64  # requests of one peer that are kept; more are refused
+
+
+class SealedPeer:
+    """Hold one conversation of a sealed share."""
+
+    def __init__(
+        self,
+        connection: Connection[SealedSession],
+        node_id: bytes,
+        *,
+        dialled: Address | None,
+        source: str,
+        choose: Callable[["SealedPeer"], int | None],
+        has: Callable[[int], bool],
+    ) -> None:
+        """Begin; `choose` picks what "any" is, `has` says what can be given."""
+        self.connection = connection
+        self.node_id = node_id
+        """A claim that any holder can copy."""
+        self.dialled = dialled
+        """The address that we dialled; None when the peer did."""
+        self.source = source
+        """The network that reported it."""
+        self.port = 0
+        """TCP port that others may dial, as it says."""
+        self.have: Bitfield | None = None
+        """What it announced; None before it knows the root record."""
+        self.verified = 0
+        """Chunks that it gave and that verified."""
+        self.uploaded = 0
+        """Chunks that it was given."""
+        self._choose = choose
+        self._has = has
+        self._wanted: deque[int | None] = deque()
+
+    @property
+    def address(self) -> Address:
+        """Return where it can be dialled, or else where it came from."""
+        if self.dialled is not None:
+            return self.dialled
+        host = self.connection.address.host
+        return Address(host, self.port or self.connection.address.port)
+
+    def close(self, error: PeerError | None = None) -> None:
+        """End the conversation."""
+        self.connection.close(error)
+
+    # What we say.
+
+    def say_hello(self, port: int, root: bytes | None, have: Bitfield | None) -> None:
+        """Say where we are and, once known, what we have."""
+        known = None if have is None else bytes(have)
+        self.connection.session.send(Hello(port, root, known))
+        self.connection.flush()
+
+    def announce(self, indexes: Iterable[int]) -> None:
+        """Say which chunks are here since."""
+        self.connection.session.send_have(indexes)
+        self.connection.flush()
+
+    def introduce(self, addresses: Iterable[Address]) -> None:
+        """Pass on addresses of other peers."""
+        listed = [(address.host, address.port) for address in addresses]
+        if listed:
+            self.connection.session.send(Peers(listed))
+            self.connection.flush()
+
+    # What it gives.
+
+    def ask(self, indexes: Iterable[int]) -> None:
+        """Send requests for chunks."""
+        for index in indexes:
+            self.connection.session.request(index)
+        self.connection.flush()
+
+    def ask_any(self, number: int) -> None:
+        """Send requests for as many chunks, which ones is up to it."""
+        for _ in range(number):
+            self.connection.session.request_any()
+        self.connection.flush()
+
+    def cancel(self, indexes: Iterable[int]) -> None:
+        """Take requests back."""
+        for index in indexes:
+            self.connection.session.cancel(index)
+        self.connection.flush()
+
+    def ask_page(self, number: int) -> None:
+        """Send a request for a manifest page."""
+        self.connection.session.request_page(number)
+        self.connection.flush()
+
+    # What it takes.
+
+    def on_wanted(self, ask: Ask) -> None:
+        """Queue what it asks for, or refuse."""
+        if len(self._wanted) >= MAX_WANTED:
+            self._refuse(ask.index, Reason.BUSY)
+        elif ask.index is not None and not self._has(ask.index):
+            self._refuse(ask.index, Reason.MISSING)
+        else:
+            self._wanted.append(ask.index)
+
+    def on_cancelled(self, index: int) -> None:
+        """Forget what it wants no more."""
+        if index in self._wanted:
+            self._wanted.remove(index)
+
+    @property
+    def has_wants(self) -> bool:
+        """Say whether it still waits for something."""
+        return bool(self._wanted)
+
+    @property
+    def is_writable(self) -> bool:
+        """Say whether more may be sent without piling up."""
+        return self.connection.is_writable
+
+    def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
+        """Return what to send it now; "any" is decided here, as late as can be."""
+        wants: list[tuple[int, Hashable]] = []
+        while self._wanted and len(wants) < limit:
+            index = self._wanted.popleft()
+            if index is None:
+                index = self._choose(self)
+                if index is None:
+                    self._refuse(None, Reason.NOTHING)
+                    continue
+            wants.append((index, index))
+        return wants
+
+    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
+        """Send chunks."""
+        self.uploaded += len(chunks)
+        write_chunks(self.connection, chunks)
+
+    def refuse(self, error: StoreError) -> None:
+        """Say that what was wanted cannot be given."""
+        while self._wanted:
+            self._refuse(self._wanted.popleft(), Reason.MISSING)
+
+    def _refuse(self, index: int | None, reason: str) -> None:
+        self.connection.session.send(Refuse(index, reason))
+        self.connection.flush()

@@ -1,0 +1,70 @@
+"""The one port of a node that all its sealed shares are reached at.
+
+`SealedPort` owns the listener, this process's node id and its throw-away
+certificates, and dials with them, so that a node which finds itself notices.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from shoal.acquaintances import Dial
+from shoal.core.address import Address
+from shoal.core.keys import Keys
+from shoal.core.proof import NODE_ID_SIZE
+from shoal.transport.certificate import Certificates
+from shoal.transport.proven import Factory
+from shoal.transport.sealed_dial import dial_sealed
+from shoal.transport.sealed_listen import SealedListener
+
+__all__ = ["SealedPort"]
+
+
+class SealedPort:
+    """Let holders of our shares in, and reach others; open it with `open`."""
+
+    def __init__(
+        self, listener: SealedListener, node_id: bytes, certificates: Certificates
+    ) -> None:
+        self.port = listener.port
+        """TCP port that others may dial."""
+        self._listener = listener
+        self.node_id = node_id
+        """16 random bytes, new in every process."""
+        self._certificates = certificates
+
+    @classmethod
+    async def open(cls, hosts: Sequence[str], port: int) -> "SealedPort":
+        """Listen at `port` of all `hosts`; raises `NetworkError`."""
+        node_id = os.urandom(NODE_ID_SIZE)
+        certificates = Certificates(asyncio.get_running_loop().time)
+        listener = await SealedListener.open(
+            node_id, certificates, hosts=hosts, port=port
+        )
+        return cls(listener, node_id, certificates)
+
+    def let_in(self, keys: Keys, factory: Factory) -> None:
+        """Accept holders of a share from now on; raises `UsageError`."""
+        self._listener.register(keys.knock, keys, factory)
+
+    def keep_out(self, keys: Keys) -> None:
+        """Accept no more holders of a share."""
+        self._listener.unregister(keys.knock)
+
+    def dialler(self, keys: Keys) -> Dial:
+        """Return what connects to other holders of a share."""
+
+        async def dial(address: Address, factory: Factory) -> None:
+            await dial_sealed(
+                address,
+                keys,
+                self.node_id,
+                factory,
+                own_certificates=self._certificates,
+            )
+
+        return dial
+
+    async def aclose(self) -> None:
+        """Let nobody in any more; idempotent."""
+        await self._listener.aclose()

@@ -1,0 +1,510 @@
+"""The swarm of one sealed share: the same object leeches and seeds.
+
+`SealedSwarm` owns the peers of the share, what is known of its manifest and, through
+them, the transfer and the uploads. It decides on the event loop, synchronously:
+
+    peer proven -> hellos -> the root record -> pages -> the store -> the transfer
+    chunk verified -> announced to all, given to whoever asks
+
+Whoever has everything from the start begins with `serve`, everybody else with
+`load` and `fetch`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from random import Random
+
+from shoal.acquaintances import Acquaintances, Dial, Found
+from shoal.core.address import Address
+from shoal.core.belief import is_believable
+from shoal.core.bucket import TokenBucket
+from shoal.core.chunks import Bitfield
+from shoal.core.framing import BufferPool
+from shoal.core.manifest import Manifest
+from shoal.core.patience import Outlook, Patience
+from shoal.core.rate import RateMeter
+from shoal.core.sealed_messages import (
+    MAX_PEERS,
+    Ask,
+    Cancel,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Refuse,
+)
+from shoal.core.sealed_session import SealedSession
+from shoal.core.session import ChunkReceived, Event
+from shoal.errors import (
+    LyingPeerError,
+    ManifestError,
+    PeerError,
+    PeerTimeoutError,
+    ProtocolError,
+)
+from shoal.giving import Giving
+from shoal.goal import Goal
+from shoal.pages import PageFetcher
+from shoal.progress import (
+    DownloadEvent,
+    PeerJoined,
+    PeerLeft,
+    Progress,
+    Stalled,
+    Started,
+)
+from shoal.sealed_peer import SealedPeer
+from shoal.storage.download import DownloadStore
+from shoal.storage.store import ChunkReader
+from shoal.transfer import Transfer
+from shoal.transport.connection import Connection
+from shoal.transport.proven import Factory, ProvenPeer
+
+__all__ = ["SealedSwarm"]
+
+TICK = 0.25  # seconds between looks at stalled peers and at the clock
+STALL_LIMIT = 30.0  # seconds after which a stalled peer is dropped
+
+
+class SealedSwarm:
+    """Exchange the chunks of one share with everyone who has its link."""
+
+    def __init__(
+        self,
+        share_id: bytes,
+        dial: Dial,
+        executor: Executor,
+        *,
+        node_id: bytes,
+        port: int,
+        rng: Random,
+        pool: BufferPool,
+        bucket: TokenBucket,
+        bucket_down: TokenBucket,
+        timeout: float | None = None,
+        on_event: Callable[[DownloadEvent], None] = lambda event: None,
+        problems: Callable[[], tuple[str, ...]] = lambda: (),
+    ) -> None:
+        """Prepare; `node_id` and `port` are what others know us by."""
+        self.manifest: Manifest | None = None
+        """What is known of the share; None before the root record came."""
+        self.shared = asyncio.Event()
+        """Set once a peer has, or had, everything."""
+        self._id = share_id
+        self._executor = executor
+        self._node_id = node_id
+        self._port = port
+        self._rng = rng
+        self._pool = pool
+        self._bucket_down = bucket_down
+        self._on_event = on_event
+        self._problems = problems
+        self._loop = asyncio.get_running_loop()
+        self._peers: dict[Connection[SealedSession], SealedPeer] = {}
+        self._known = Acquaintances(dial, self._factory, rng)
+        self._giving = Giving(executor, bucket, rng, self._peers.values)
+        self._pages: PageFetcher[SealedPeer] | None = None
+        self._transfer: Transfer[SealedPeer] | None = None
+        self._goal = Goal()
+        self._patience = Patience(timeout, self._loop.time())
+        self._rate = RateMeter(self._loop.time())
+
+    # What others do with a swarm.
+
+    def serve(self, manifest: Manifest, store: ChunkReader) -> None:
+        """Give the chunks that `store` has from now on."""
+        self.manifest = manifest
+        self._giving.begin(store)
+        for peer in self._peers.values():
+            peer.connection.session.expect_chunks(manifest.chunks.chunk_size)
+            self._say_hello(peer)
+
+    async def run(self, found: Iterable[Found]) -> None:
+        """Talk to peers until cancelled; then close every connection."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._known.run(found))
+                while True:
+                    await asyncio.sleep(TICK)
+                    self._on_tick(self._loop.time())
+        finally:
+            for peer in list(self._peers.values()):
+                peer.close()
+            await self._giving.aclose()
+
+    async def load(self, numbers: Callable[[Manifest], Iterable[int]]) -> Manifest:
+        """Fetch the root record and the pages that `numbers` names of a manifest.
+
+        Raises `ManifestError` for a hostile one, `NotFoundError` when nobody has it.
+        """
+        await self._goal.reach(lambda: self.manifest is not None)
+        assert self.manifest is not None
+        assert self._pages is not None
+        wanted = list(numbers(self.manifest))
+        self._pages.want(wanted, self._loop.time())
+        manifest = self.manifest
+        await self._goal.reach(
+            lambda: all(manifest.page(n) is not None for n in wanted)
+        )
+        return manifest
+
+    async def fetch(
+        self, store: DownloadStore, wanted: Iterable[int] | None = None
+    ) -> None:
+        """Fetch what `store` is missing, or of that what is `wanted`, and serve it.
+
+        Raises `UnfinishedError`, `VerificationError` or what the store raises.
+        """
+        self.begin(store, wanted)
+        try:
+            await self._goal.reach(lambda: self._is_fetched)
+        finally:
+            await self.stop()
+
+    async def until_verified(self, index: int) -> None:
+        """Wait for a chunk that is being fetched; raises as `fetch` does."""
+        transfer = self._transfer
+        assert transfer is not None
+        await self._goal.reach(lambda: index in transfer.have)
+
+    async def stop(self) -> None:
+        """Fetch nothing more, and wait for what is being written."""
+        if self._transfer is not None:
+            await self._transfer.stop()
+            self._tell_progress()
+
+    def begin(self, store: DownloadStore, wanted: Iterable[int] | None = None) -> None:
+        """Start to fetch what `store` is missing, or of that what is `wanted`."""
+        assert self.manifest is not None
+        self._transfer = Transfer(
+            store,
+            self.manifest.hash_table,
+            self,
+            self._executor,
+            rng=self._rng,
+            pool=self._pool,
+            bucket=self._bucket_down,
+            wanted=wanted,
+        )
+        chunks = store.chunks
+        resumed = len(store.have)
+        self._on_event(
+            Started(chunks.size, chunks.chunk_size, chunks.count, resumed, True)
+        )
+        self._rate = RateMeter(self._loop.time(), self._transfer.done)
+        self.serve(self.manifest, store)
+        for peer in self._peers.values():
+            self._add_giver(peer)
+
+    def want(self, indexes: Iterable[int]) -> None:
+        """Fetch these chunks as well, before others and in this order."""
+        assert self._transfer is not None
+        self._transfer.want(indexes)
+
+    async def drain(self, within: float) -> None:
+        """Wait until nobody waits for a chunk of ours, for some seconds at most."""
+        deadline = self._loop.time() + within
+        while self._loop.time() < deadline:
+            if not any(peer.has_wants for peer in self._peers.values()):
+                return
+            await asyncio.sleep(TICK / 5)
+
+    @property
+    def peers(self) -> list[SealedPeer]:
+        """Return who we are connected with."""
+        return list(self._peers.values())
+
+    @property
+    def uploaded(self) -> int:
+        """Return how many bytes of chunks were sent."""
+        return self._giving.sent
+
+    def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
+        """Return the connection for a peer that dialled us and proved the id."""
+        return self._make(proven, None, "incoming")
+
+    @property
+    def _is_fetched(self) -> bool:
+        return self._transfer is not None and self._transfer.is_complete
+
+    # Peers come and go.
+
+    def _factory(self, address: Address, source: str) -> Factory:
+        return lambda proven: self._make(proven, address, source)
+
+    def _make(
+        self, proven: ProvenPeer, dialled: Address | None, source: str
+    ) -> Connection[SealedSession]:
+        for other in list(self._peers.values()):
+            if other.node_id == proven.node_id:
+                self._keep_one(other, proven.address, dialled)
+        connection = Connection(SealedSession(self._pool), self)
+        self._peers[connection] = SealedPeer(
+            connection,
+            proven.node_id,
+            dialled=dialled,
+            source=source,
+            choose=self._giving.choose,
+            has=self._giving.has,
+        )
+        return connection
+
+    def _keep_one(
+        self, other: SealedPeer, address: Address, dialled: Address | None
+    ) -> None:
+        """Close one of two connections with one node, if that is ours to do.
+
+        Only who dialled a connection closes it; of two that crossed, the larger node
+        id. A node id is a claim, so they must also agree on the host. Raises
+        `PeerError` when it is the new one.
+        """
+        if dialled is not None and other.dialled is not None:
+            raise PeerError(f"{dialled} is connected as {other.dialled}")
+        if self._node_id < other.node_id:
+            return
+        if dialled is not None and other.connection.address.host == address.host:
+            raise PeerError(f"{dialled} has dialled us")
+        if other.dialled is not None and other.dialled.host == address.host:
+            other.close()
+
+    def on_connected(self, connection: Connection[SealedSession]) -> None:
+        """Greet a peer."""
+        peer = self._peers[connection]
+        if self.manifest is not None:
+            connection.session.expect_chunks(self.manifest.chunks.chunk_size)
+        self._say_hello(peer)
+
+    def on_lost(
+        self,
+        connection: Connection[SealedSession],
+        error: PeerError | OSError | None,
+    ) -> None:
+        """Forget a peer; ask others for what it was asked for."""
+        peer = self._peers.pop(connection, None)
+        if peer is None:
+            return
+        if isinstance(error, LyingPeerError):
+            self._known.ban(peer.address, error)
+        if peer.dialled is not None:
+            self._known.on_lost(peer.dialled)
+        if self._pages is not None:
+            self._pages.remove(peer, self._loop.time())
+        if self._transfer is not None:
+            self._transfer.remove(peer)
+        self._giving.on_peer_left(peer)
+        is_banned = peer.address in self._known.liars
+        reason = str(error) if error is not None else None
+        self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
+
+    def _say_hello(self, peer: SealedPeer) -> None:
+        if self.manifest is None or self._giving.have is None:
+            peer.say_hello(self._port, None, None)
+        else:
+            peer.say_hello(self._port, self.manifest.root_record, self._giving.have)
+
+    # What peers say.
+
+    def on_events(
+        self, connection: Connection[SealedSession], events: list[Event]
+    ) -> None:
+        """Act on what a peer said; what it may not say ends it."""
+        peer = self._peers.get(connection)
+        if peer is None:
+            return
+        if self._transfer is not None:
+            self._transfer.on_heard(peer)
+        try:
+            for event in events:
+                self._on_event_of(peer, event)
+        except PeerError as error:
+            peer.close(error)
+            return
+        except ManifestError as error:
+            self._goal.fail(error)
+            return
+        if self._transfer is not None:
+            self._transfer.on_answers_done(peer)
+        self._giving.wake(peer)
+
+    def _on_event_of(self, peer: SealedPeer, event: Event) -> None:
+        match event:
+            case ChunkReceived():
+                if self._transfer is not None:
+                    self._transfer.on_chunk(peer, event)
+            case Ask():
+                peer.on_wanted(event)
+            case Have():
+                self._on_have(peer, event)
+            case Hello():
+                self._on_hello(peer, event)
+            case Page(index=number, data=None):
+                self._give_page(peer, number)
+            case Page(index=number, data=bytes() as data):
+                if self._pages is not None:
+                    self._pages.on_page(peer, number, data, self._loop.time())
+            case Cancel(index=index):
+                peer.on_cancelled(index)
+            case Refuse(index=index):
+                if self._transfer is not None:
+                    self._transfer.on_refused(peer, index)
+            case Peers(addresses=addresses):
+                self._on_peers(peer, addresses)
+
+    def _on_hello(self, peer: SealedPeer, hello: Hello) -> None:
+        is_first = peer.port == 0
+        peer.port = hello.port
+        if self._known.is_banned(peer.address):
+            raise PeerError("it sent what does not verify a while ago")
+        if is_first:
+            self._on_event(PeerJoined(peer.address, peer.source))
+            self._introduce(peer)
+        if hello.root is None or hello.bitfield is None:
+            return
+        if self.manifest is None:
+            self.manifest = Manifest(self._id, hello.root)
+            self._pages = PageFetcher(
+                self.manifest,
+                on_lie=self._on_page_lie,
+                on_page=self._goal.check,
+            )
+            for each in self._peers.values():
+                each.connection.session.expect_chunks(self.manifest.chunks.chunk_size)
+        elif hello.root != self.manifest.root_record:
+            raise LyingPeerError("a root record that does not give the id")
+        self._on_bitfield(peer, hello.bitfield)
+        self._goal.check()
+
+    def _on_bitfield(self, peer: SealedPeer, bits: bytes) -> None:
+        assert self.manifest is not None
+        try:
+            have = Bitfield.from_bytes(bits, self.manifest.chunks.count)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+        if peer.have is not None:
+            raise ProtocolError("a second bitfield")
+        peer.have = have
+        if self._pages is not None:
+            self._pages.add(peer, self._loop.time())
+        self._giving.on_bitfield(peer)
+        if have.is_complete:
+            self.shared.set()
+        self._add_giver(peer)
+
+    def _add_giver(self, peer: SealedPeer) -> None:
+        if self._transfer is not None and peer.have is not None:
+            have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
+            self._transfer.add(peer, have, gives_any=True)
+
+    def _on_have(self, peer: SealedPeer, message: Have) -> None:
+        if peer.have is None:
+            raise ProtocolError("chunks announced before a bitfield")
+        fresh: list[int] = []
+        for first, number in message.ranges:
+            if first + number > peer.have.size:
+                raise ProtocolError("chunks announced that do not exist")
+            fresh.extend(i for i in range(first, first + number) if peer.have.add(i))
+        self._giving.on_have(peer, fresh)
+        if peer.have.is_complete:
+            self.shared.set()
+        if self._transfer is not None:
+            self._transfer.on_have(peer, fresh)
+
+    def _give_page(self, peer: SealedPeer, number: int) -> None:
+        page = self.manifest.page(number) if self.manifest is not None else None
+        if page is not None and peer.is_writable:
+            peer.connection.session.send(Page(number, page))
+
+    def _on_page_lie(self, peer: SealedPeer, number: int) -> None:
+        error = LyingPeerError(f"manifest page {number} did not verify")
+        self._known.ban(peer.address, error)
+        peer.close(error)
+
+    def _on_peers(self, peer: SealedPeer, addresses: list[tuple[str, int]]) -> None:
+        host = peer.connection.address.host
+        for each in addresses:
+            address = Address(*each)
+            if is_believable(address, host):
+                self._known.add(address, "peer")
+
+    def _introduce(self, newcomer: SealedPeer) -> None:
+        """Tell a newcomer of the others, and them of it."""
+        others = [p for p in self._peers.values() if p is not newcomer and p.port]
+        newcomer.introduce([each.address for each in others[-MAX_PEERS:]])
+        if newcomer.port:
+            for each in others[-MAX_PEERS:]:
+                each.introduce([newcomer.address])
+
+    def on_writable(self, connection: Connection[SealedSession]) -> None:
+        """Go on giving to a peer that takes more."""
+        peer = self._peers.get(connection)
+        if peer is not None:
+            self._giving.wake(peer)
+
+    # What the transfer reports.
+
+    def on_verified(self, giver: SealedPeer, index: int) -> None:
+        """Give a chunk on, and announce it soon."""
+        self._patience.on_news(self._loop.time())
+        giver.verified += 1
+        self._giving.on_verified(index)
+        self._goal.check()
+
+    def on_lie(self, giver: SealedPeer, index: int) -> None:
+        """Drop a peer whose chunk did not verify."""
+        error = LyingPeerError(f"chunk {index} did not verify")
+        self._known.ban(giver.address, error)
+        giver.close(error)
+
+    def on_wrong_sizes(self) -> None:
+        """Do nothing: the id proves the sizes, so this cannot be."""
+
+    def on_complete(self) -> None:
+        """Tell whoever waits for it."""
+        self._giving.announce()
+        self._goal.check()
+
+    def on_error(self, error: BaseException) -> None:
+        """Tell whoever waits that the store failed."""
+        self._goal.fail(error)
+
+    # The clock.
+
+    def _on_tick(self, now: float) -> None:
+        if self._pages is not None:
+            self._pages.on_tick(now)
+        if self._transfer is not None and not self._transfer.is_complete:
+            self._tell_progress()
+            for peer in self._transfer.on_tick(now):
+                self._loop.call_later(STALL_LIMIT, self._drop_if_silent, peer)
+        if not self._goal.is_set:
+            return
+        outlook = self._outlook()
+        error = self._patience.reason_to_end(now, outlook)
+        if error is not None:
+            self._goal.fail(error)
+        reason = self._patience.stall_to_tell(now, outlook)
+        if reason is not None:
+            self._on_event(Stalled(self._patience.waited(now), reason))
+
+    def _drop_if_silent(self, peer: SealedPeer) -> None:
+        connection = peer.connection
+        if not connection.is_closing:
+            if self._loop.time() - connection.last_heard >= STALL_LIMIT:
+                peer.close(PeerTimeoutError(f"{peer.address} stopped answering"))
+
+    def _tell_progress(self) -> None:
+        assert self._transfer is not None
+        done, size = self._transfer.done, self._transfer.chunks.size
+        rate = self._rate.rate(self._loop.time(), done)
+        self._on_event(Progress(done, size, rate, len(self._peers)))
+
+    def _outlook(self) -> Outlook:
+        return Outlook(
+            found=max(self._known.found, len(self._peers)),
+            ready=len(self._peers),
+            has_only_liars=self._known.has_only_liars and not self._peers,
+            lacks_sizes=False,
+            is_begun=self._transfer is not None and self._transfer.done > 0,
+            problems=self._problems(),
+        )

@@ -1,0 +1,146 @@
+"""Where a sealed share is fetched to, and which of its files; all of it blocks.
+
+The target has the share's own name unless the user gave another. A folder that is
+there is never written into, a file only when asked for; with `seed`, what is there
+is verified instead, and served.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from shoal.core.manifest import Manifest
+from shoal.core.sealed_link import Link
+from shoal.errors import (
+    TargetExistsError,
+    UnfinishedError,
+    UsageError,
+    VerificationError,
+)
+from shoal.options import FetchOptions
+from shoal.storage.disk import Data, Disk
+from shoal.storage.download import DownloadStore
+from shoal.storage.existing import ExistingStore
+from shoal.storage.extents import FileEntry
+from shoal.storage.filestore import FileStore, check_target
+from shoal.storage.globs import Selection
+
+__all__ = ["SealedTarget", "verify_target"]
+
+
+def verify_target(
+    path: Path, manifest: Manifest, disk: Disk, stopped: Callable[[], bool]
+) -> ExistingStore:
+    """Verify what is at `path` against a manifest with all its pages; blocks.
+
+    Raises `VerificationError` when it is something else.
+    """
+    files = _entries(manifest) if manifest.root.is_folder else None
+    verify = _make_verify(path, manifest, stopped)
+    try:
+        return ExistingStore.open(path, manifest.chunks, verify, disk=disk, files=files)
+    except TargetExistsError as error:
+        raise VerificationError(f"{path} is not what the link names.") from error
+
+
+def _entries(manifest: Manifest) -> list[FileEntry]:
+    return [FileEntry(f.path, f.size, f.executable) for f in manifest.files]
+
+
+def _make_verify(
+    path: Path, manifest: Manifest, stopped: Callable[[], bool]
+) -> Callable[[int, Data], bool]:
+    def verify(index: int, data: Data) -> bool:
+        if stopped():
+            raise UnfinishedError(f"{path} was not looked through.")
+        return manifest.hash_table.verifies(index, data)
+
+    return verify
+
+
+class SealedTarget:
+    """Open the store of one download once the manifest is known."""
+
+    def __init__(self, link: Link, options: FetchOptions, disk: Disk) -> None:
+        self.wanted: Iterable[int] | None = None
+        """The chunks to fetch, once it is open; None for all."""
+        self._link = link
+        self._options = options
+        self._disk = disk
+        self._selection = Selection(options.include, options.exclude)
+        self._path = options.out
+
+    @property
+    def path(self) -> Path:
+        """Return where the share is fetched to."""
+        assert self._path is not None
+        return self._path
+
+    def check_early(self) -> None:
+        """Refuse what can be refused before anybody is asked.
+
+        Raises `TargetExistsError` or `StoreError`.
+        """
+        options = self._options
+        if self._path is None:
+            # Any name will do to see that there is such a folder.
+            probe = options.folder / f".shoal-{self._link.keys.log_name}"
+            check_target(probe, self._link.identity, disk=self._disk)
+        elif not self._is_to_be_served(self._path):
+            check_target(
+                self._path,
+                self._link.identity,
+                disk=self._disk,
+                overwrite=options.overwrite,
+            )
+
+    def open(self, manifest: Manifest, stopped: Callable[[], bool]) -> DownloadStore:
+        """Open the store for a share that is fully described.
+
+        Raises what the store raises, and `UnfinishedError` once `stopped` says so.
+        """
+        if self._path is None:
+            self._path = self._options.folder / manifest.root.name
+
+        verify = _make_verify(self._path, manifest, stopped)
+        files = selected = None
+        if manifest.root.is_folder:
+            files = _entries(manifest)
+            selected = self._select(manifest)
+        if self._is_to_be_served(self._path):
+            return ExistingStore.open(
+                self._path, manifest.chunks, verify, disk=self._disk, files=files
+            )
+        store = FileStore.open(
+            self._path,
+            self._link.identity,
+            manifest.chunks,
+            disk=self._disk,
+            files=files,
+            selected=selected,
+            keep_exec=self._options.keep_exec,
+            overwrite=self._options.overwrite,
+            verify=verify,
+        )
+        if selected is not None:
+            self.wanted = list(store.wanted)
+        return store
+
+    def _is_to_be_served(self, path: Path) -> bool:
+        return (
+            self._options.seed
+            and not self._options.overwrite
+            and self._disk.identity_at(path) is not None
+        )
+
+    def _select(self, manifest: Manifest) -> list[int] | None:
+        """Return the numbers of the files to fetch; None for all."""
+        if not self._options.include and not self._options.exclude:
+            return None
+        selected = [
+            number
+            for number, file in enumerate(manifest.files)
+            if self._selection.takes(file.path)
+        ]
+        if not selected:
+            raise UsageError("No file of this share fits; see them with shoal ls.")
+        return selected
