@@ -8,7 +8,8 @@ import hashlib
 import random
 import socket
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -68,7 +69,8 @@ def _receive(sock: socket.socket, size: int) -> bytes:
     return data
 
 
-class Content(NamedTuple):
+@dataclass(frozen=True)
+class Content:
     """Some bytes, and how an open channel cuts and names them."""
 
     data: bytes

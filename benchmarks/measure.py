@@ -1,0 +1,155 @@
+"""Run a program once and take its measure: time, processor, memory.
+
+CPU seconds of a client come from `os.wait4`, those of a server that runs on from
+/proc. Memory always comes from /proc, sampled: what `wait4` calls the maximum
+begins with the memory of whoever started the program.
+"""
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Self
+
+from tests.helpers.netns import Namespace
+
+__all__ = ["MemoryWatch", "Outcome", "clean_environment", "cpu_seconds", "run_client"]
+
+PERIOD = 0.02  # seconds between two looks at the memory
+TIME_LIMIT = 300.0  # seconds after which a client is killed
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class MemoryWatch:
+    """Sample the resident memory of a running process; a context manager."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak = 0
+        """Bytes, the most since the process began."""
+        self._resident: list[int] = []
+        self._path = f"/proc/{pid}/status"
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    @property
+    def drift(self) -> int:
+        """Return how far samples lie apart after the first quarter, in bytes."""
+        late = self._resident[len(self._resident) // 4 :]
+        return max(late) - min(late) if late else 0
+
+    def _sample(self) -> None:
+        while not self._ended.is_set():
+            found = _memory(self._path)
+            if found is None:
+                return
+            self._resident.append(found[0])
+            self.peak = max(self.peak, found[1])
+            self._ended.wait(PERIOD)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+def _memory(path: str) -> tuple[int, int] | None:
+    """Return bytes now and at most; None when the process is gone."""
+    fields: dict[str, int] = {}
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith(("VmRSS:", "VmHWM:")):
+                    fields[line[:5]] = int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return (fields["VmRSS"], fields["VmHWM"]) if len(fields) == 2 else None
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what would change how programs run.
+
+    That is every SHOAL_* variable, and those of Python: with one of them it does
+    not keep byte code and compiles shoal anew at each start.
+    """
+    changing = ("SHOAL_", "PYTHON", "NODE_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(changing)}
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return what a running process has used so far, all threads, in seconds."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of a client gave; times in seconds from its start."""
+
+    wall: float
+    first_byte: float
+    """Of standard output; the end if there was none."""
+    cpu: float
+    memory: MemoryWatch
+    stdout: bytes
+
+
+def run_client(
+    argv: Sequence[str],
+    *,
+    namespace: Namespace,
+) -> Outcome:
+    """Run a program to its end; raise `AssertionError` when it fails."""
+    with tempfile.TemporaryFile() as errors:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            namespace.command(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=clean_environment(),
+        )
+        limit = threading.Timer(TIME_LIMIT, process.kill)
+        limit.start()
+        try:
+            with MemoryWatch(process.pid) as memory:
+                assert process.stdout is not None
+                stdout, first_byte = _read(process.stdout)
+                _, status, used = os.wait4(process.pid, 0)
+                end = time.perf_counter()
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            limit.cancel()
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")[-2000:]
+        assert process.returncode == 0, f"{argv}: {process.returncode}\n{said}"
+    return Outcome(
+        wall=end - begin,
+        first_byte=(first_byte or end) - begin,
+        cpu=used.ru_utime + used.ru_stime,
+        memory=memory,
+        stdout=stdout,
+    )
+
+
+def _read(pipe: IO[bytes]) -> tuple[bytes, float]:
+    """Return all that comes, and when the first of it came."""
+    with pipe:
+        first = pipe.read(1)
+        at = time.perf_counter() if first else 0.0
+        return first + pipe.read(), at

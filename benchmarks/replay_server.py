@@ -1,0 +1,39 @@
+"""A server that reads nothing: it counts bytes and sends as many that are ready.
+
+python -m benchmarks.replay_server
+
+It says how fast the client of the small chunks could be, were there no server to
+wait for: for as many requests as came it sends as many answers in one system call,
+and looks at none of them. Prints `listening PORT`.
+"""
+
+import socket
+
+from benchmarks.chunk_client import CHUNK, FIRST, response_of
+from shoal.core.messages import Request, encode_frame
+
+__all__: list[str] = []
+
+_REQUEST = len(encode_frame(Request(FIRST)))
+_ANSWERS = response_of(FIRST, bytes(CHUNK)) * 1024
+_ANSWER = len(_ANSWERS) // 1024
+
+
+def serve(listener: socket.socket) -> None:
+    """Serve one client after the other, until killed."""
+    answers = memoryview(_ANSWERS)
+    buffer = bytearray(1024 * _REQUEST)
+    while True:
+        client, _ = listener.accept()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with client:
+            pending = 0
+            while came := client.recv_into(buffer):
+                count, pending = divmod(pending + came, _REQUEST)
+                client.sendall(answers[: count * _ANSWER])
+
+
+if __name__ == "__main__":
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(f"listening {listening.getsockname()[1]}", flush=True)
+        serve(listening)

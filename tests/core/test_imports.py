@@ -1,0 +1,46 @@
+"""What is loaded when: whoever wants little pays little."""
+
+import subprocess
+import sys
+
+import pytest
+
+_SHOW = "; import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+
+
+def _loaded(code: str) -> set[str]:
+    """Run some Python without `site`'s extras; return the packages it loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", code + _SHOW],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+BARE = _loaded("pass")
+THIRD_PARTY = {"click", "rich", "msgspec", "dnslib", "ifaddr"}
+
+
+def test_import_shoal_loads_neither_asyncio_nor_anything_of_others() -> None:
+    news = _loaded("import shoal") - BARE
+    assert not news & {"asyncio", *THIRD_PARTY}
+    assert "shoal" in news
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["nosuch"]])
+def test_the_bare_command_line_loads_click_and_nothing_heavier(
+    words: list[str],
+) -> None:
+    news = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
+    assert "click" in news
+    assert not news & {"asyncio", "socket", "ssl", "json", *THIRD_PARTY - {"click"}}
+
+
+def test_a_chunk_does_not_pay_for_a_progress_bar_or_the_dht() -> None:
+    words = ["chunk", "0" * 64, "0", "--timeout", "0.1", "--lan-only", "--no-lan"]
+    news = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
+    assert "asyncio" in news
+    assert not news & {"rich", "dnslib", "cryptography", "json"}

@@ -1,0 +1,107 @@
+"""When a download says that it is stalled, and when it gives up."""
+
+from typing import Any
+
+import pytest
+
+from shoal.core.patience import (
+    LIARS_TIME,
+    SIZES_TIME,
+    TELL_AFTER,
+    Outlook,
+    Patience,
+)
+from shoal.errors import (
+    NotFoundError,
+    ShoalError,
+    UnfinishedError,
+    VerificationError,
+)
+
+
+def outlook(**changes: Any) -> Outlook:
+    """Return how things stand when nobody was found, but for `changes`."""
+    facts: dict[str, Any] = {
+        "found": 0,
+        "ready": 0,
+        "has_only_liars": False,
+        "lacks_sizes": False,
+        "is_begun": False,
+        **changes,
+    }
+    return Outlook(**facts)
+
+
+def test_without_a_timeout_it_waits_for_ever() -> None:
+    patience = Patience(None, 0.0)
+    assert patience.reason_to_end(1e9, outlook()) is None
+    assert patience.reason_to_end(1e9, outlook(found=3, ready=2)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({}, NotFoundError), ({"found": 3, "is_begun": True}, UnfinishedError)],
+)
+def test_it_gives_up_after_so_long_without_a_chunk(
+    changes: dict[str, Any], error: type[ShoalError]
+) -> None:
+    patience = Patience(5.0, 100.0)
+    assert patience.reason_to_end(104.9, outlook(**changes)) is None
+    assert type(patience.reason_to_end(105.0, outlook(**changes))) is error
+    patience.on_news(105.0)
+    assert patience.waited(106.5) == 1.5
+    assert patience.reason_to_end(109.9, outlook(**changes)) is None
+
+
+def test_only_liars_are_waited_out_a_while_for_an_honest_one() -> None:
+    patience = Patience(None, 0.0)
+    liars = outlook(found=2, has_only_liars=True)
+    assert patience.reason_to_end(1.0, outlook(found=1)) is None
+    assert patience.reason_to_end(1.0 + LIARS_TIME, liars) is None
+    # Another was found meanwhile, and lied as well.
+    assert patience.reason_to_end(10.0, outlook(found=3)) is None
+    assert patience.reason_to_end(10.0 + LIARS_TIME, liars) is None
+    ended = patience.reason_to_end(10.1 + LIARS_TIME, liars)
+    assert type(ended) is VerificationError
+    assert "All of the 2" in str(ended)
+
+
+def test_only_liars_at_the_timeout_are_a_failure_to_verify() -> None:
+    patience = Patience(2.0, 0.0)
+    liars = outlook(found=1, has_only_liars=True, is_begun=True)
+    assert type(patience.reason_to_end(2.0, liars)) is VerificationError
+
+
+def test_servers_without_sizes_are_given_a_moment_to_say_them() -> None:
+    patience = Patience(None, 0.0)
+    silent = outlook(found=1, ready=1, lacks_sizes=True)
+    assert patience.reason_to_end(50.0, outlook(found=1)) is None
+    assert patience.reason_to_end(50.0 + SIZES_TIME, silent) is None
+    ended = patience.reason_to_end(50.1 + SIZES_TIME, silent)
+    assert ended is not None
+    assert (ended.exit_code, "shoal chunk" in str(ended)) == (1, True)
+
+
+def test_a_stall_is_told_now_and_again_but_not_all_the_time() -> None:
+    patience = Patience(None, 0.0)
+    assert patience.stall_to_tell(TELL_AFTER - 0.1, outlook()) is None
+    assert patience.stall_to_tell(TELL_AFTER, outlook()) is not None
+    assert patience.stall_to_tell(TELL_AFTER + 0.1, outlook()) is None
+    assert patience.stall_to_tell(2 * TELL_AFTER, outlook()) is not None
+    patience.on_news(2.5 * TELL_AFTER)
+    assert patience.stall_to_tell(3 * TELL_AFTER, outlook()) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "nobody who has it was found yet"),
+        ({"problems": ("No multicast.",)}, "--peer HOST:PORT. No multicast."),
+        ({"found": 2}, "none of the 2 found can be talked to"),
+        ({"found": 3, "ready": 2}, "2 connected, of 3 found"),
+    ],
+)
+def test_the_reason_says_how_far_it_got(changes: dict[str, Any], words: str) -> None:
+    told = Patience(None, 0.0).stall_to_tell(TELL_AFTER, outlook(**changes))
+    assert told is not None
+    assert words in told

@@ -1,0 +1,99 @@
+"""Servers that claim sizes which the id does not commit to, and are wrong."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import ShoalError, UnfinishedError
+from tests.helpers.badpeers import (
+    AgreesWithCountOnly,
+    ClosesAfterHandshake,
+    Drips,
+    FlipsABit,
+    NeverAnswers,
+    StopsHalfway,
+)
+from tests.helpers.fakeserver import FakeServer, GreetsLate
+from tests.helpers.fetching import banned, fetch
+from tests.helpers.wire import Content
+
+CONTENT = Content.make(100_100)
+WRONG_SIZES = {
+    "longer last chunk": {"fileSize": 98 * 1024},
+    "shorter last chunk": {"fileSize": 98 * 1024 - 1023},
+    "larger chunks": {"chunkSize": 1025, "fileSize": 98 * 1025},
+    "chunks of 16 MiB": {"chunkSize": 1 << 24, "fileSize": 98 << 24},
+}
+ANSWERS = [FakeServer, FlipsABit, NeverAnswers, ClosesAfterHandshake, Drips]
+
+
+async def test_sizes_that_only_fit_the_number_of_hashes_are_found_out(
+    tmp_path: Path,
+) -> None:
+    """Whatever the one who claims them does next; all at once, as each takes long."""
+    async with asyncio.TaskGroup() as tasks:
+        cases = {
+            (name, answers.__name__): tasks.create_task(
+                _fetch_despite(changes, answers, tmp_path / f"{name}{i}")
+            )
+            for name, changes in WRONG_SIZES.items()
+            for i, answers in enumerate(ANSWERS)
+        }
+    assert {key: task.result() for key, task in cases.items()} == dict.fromkeys(
+        cases, "arrived"
+    )
+
+
+def _liar(changes: dict[str, int], answers: type[FakeServer]) -> FakeServer:
+    """Return a server that claims `changes` and then answers as another would."""
+
+    class Liar(AgreesWithCountOnly):
+        async def answer(self, index: int, writer: asyncio.StreamWriter) -> None:
+            if answers is ClosesAfterHandshake:
+                writer.close()
+            elif answers is not NeverAnswers:
+                await answers.answer(self, index, writer)
+
+    return Liar(CONTENT, changes)
+
+
+async def _fetch_despite(
+    changes: dict[str, int], answers: type[FakeServer], target: Path
+) -> str:
+    """Say how a download goes that meets a wrong claim before the right one."""
+    async with GreetsLate(CONTENT) as honest, _liar(changes, answers) as liar:
+        peers = [liar.address, honest.address]
+        download = asyncio.create_task(fetch(CONTENT.id, target, peers, timeout=None))
+        await liar.wait_until(lambda: bool(liar.requests))
+        honest.released.set()
+        try:
+            async with asyncio.timeout(30):
+                events = await download
+        except (TimeoutError, ShoalError) as error:
+            return repr(error)
+    if answers is FakeServer and banned(events) != {liar.address}:
+        return "not banned"
+    return "arrived" if _has_arrived(target) else "wrong"
+
+
+def _has_arrived(target: Path) -> bool:
+    return target.read_bytes() == CONTENT.data
+
+
+async def test_a_liar_about_sizes_does_not_cost_what_an_earlier_run_fetched(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "out"
+    async with StopsHalfway(CONTENT, 40) as server:
+        with pytest.raises(UnfinishedError):
+            await fetch(CONTENT.id, target, [server.address], timeout=1)
+        answered = set(server.requests[:40])
+    changes = {"fileSize": 98 * 1024}
+    async with AgreesWithCountOnly(CONTENT, changes) as liar:
+        with pytest.raises(ShoalError):
+            await fetch(CONTENT.id, target, [liar.address], timeout=1)
+        assert liar.requests
+    async with FakeServer(CONTENT) as honest:
+        await fetch(CONTENT.id, target, [honest.address])
+    assert answered.isdisjoint(honest.requests)

@@ -1,0 +1,143 @@
+"""Those in the middle: what sits between two holders and knows no id.
+
+`PlainRelay` passes bytes on and keeps a copy. `TlsRelay` passes the knock on, ends
+TLS with a certificate of its own on one side and begins it anew on the other,
+which is all that somebody without the id can do to read along.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Self
+
+from shoal.core.address import Address
+from shoal.core.proof import KNOCK_SIZE
+from shoal.transport.certificate import client_context, make_certificate
+
+__all__ = ["Knocked", "PlainRelay", "TlsRelay"]
+
+PATIENCE = 10.0  # seconds after which a connection that hangs is given up
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Knocked:
+    """Accept connections and read exactly a knock; subclasses say what follows."""
+
+    def __init__(self) -> None:
+        self.address = Address("127.0.0.1", 0)
+        """Where to dial."""
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.setblocking(False)
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self.address = Address("127.0.0.1", self._listening.getsockname()[1])
+        self._run(self._accept())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for writer in self._writers:
+            writer.transport.abort()
+        self._listening.close()
+
+    async def meet(self, knock: bytes, accepted: socket.socket) -> None:
+        """Go on with a connection; what comes behind the knock is still in it."""
+        raise NotImplementedError
+
+    async def streams(
+        self, sock: socket.socket, tls: ssl.SSLContext | None = None
+    ) -> Streams:
+        """Return the streams of a socket that was accepted."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol, sock, ssl=tls
+        )
+        assert isinstance(transport, asyncio.Transport)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        self._writers.append(writer)
+        return reader, writer
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            accepted, _ = await loop.sock_accept(self._listening)
+            self._run(self._begin(accepted))
+
+    async def _begin(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            with suppress(OSError, EOFError, TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    knock = b""
+                    while len(knock) < KNOCK_SIZE:
+                        size = KNOCK_SIZE - len(knock)
+                        more = await loop.sock_recv(accepted, size)
+                        if not more:
+                            return
+                        knock += more
+                    await self.meet(knock, accepted)
+        finally:
+            accepted.close()
+
+
+class PlainRelay(Knocked):
+    """Pass every connection on to `target`, and keep what was said."""
+
+    def __init__(self, target: Address) -> None:
+        super().__init__()
+        self.target = target
+        self.to_server = bytearray()
+        """Everything that clients sent."""
+        self.to_client = bytearray()
+        """Everything that the server sent."""
+
+    async def meet(self, knock: bytes, accepted: socket.socket) -> None:
+        ours = await asyncio.open_connection(*self.target)
+        self._writers.append(ours[1])
+        ours[1].write(knock)
+        self.to_server += knock
+        await self._between(await self.streams(accepted), ours)
+
+    async def _between(self, client: Streams, server: Streams) -> None:
+        await asyncio.gather(
+            self._pass(client[0], server[1], self.to_server),
+            self._pass(server[0], client[1], self.to_client),
+        )
+
+    async def _pass(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        copy: bytearray,
+    ) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                copy += data
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+class TlsRelay(PlainRelay):
+    """Read along in TLS; `to_server` and `to_client` are what was in it."""
+
+    async def meet(self, knock: bytes, accepted: socket.socket) -> None:
+        ours = await asyncio.open_connection(*self.target)
+        self._writers.append(ours[1])
+        ours[1].write(knock)
+        await ours[1].start_tls(client_context(), server_hostname="")
+        tls = make_certificate().context
+        await self._between(await self.streams(accepted, tls), ours)

@@ -1,0 +1,144 @@
+"""Both ends of sealed connections on loopback, and strangers that try one."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shoal.core.address import Address
+from shoal.core.keys import Keys, derive_keys
+from shoal.transport.certificate import Certificates
+from shoal.transport.proven import ProvenPeer
+from shoal.transport.sealed_dial import dial_sealed
+from shoal.transport.sealed_listen import SealedListener
+
+__all__ = [
+    "CLIENT_ID",
+    "KEYS",
+    "OTHER_KEYS",
+    "PATIENCE",
+    "SERVER_ID",
+    "Plain",
+    "Sealed",
+    "answer_to",
+    "open_sealed",
+]
+
+KEYS = derive_keys(bytes(range(32)))
+OTHER_KEYS = derive_keys(bytes(32))
+CLIENT_ID, SERVER_ID = b"c" * 16, b"s" * 16
+PATIENCE = 15.0  # seconds; longer than any deadline, so that it tells a hang
+
+
+class Plain(asyncio.BufferedProtocol):
+    """Have the plain bytes of a connection; with `echo`, send them back."""
+
+    def __init__(self, peer: ProvenPeer, greeting: bytes = b"", *, echo: bool = False):
+        self.peer = peer
+        self.received = bytearray()
+        self.transport: asyncio.Transport
+        self.is_lost = False
+        self._greeting = greeting
+        self._echo = echo
+        self._buffer = memoryview(bytearray(64 * 1024))
+        self._changed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self._greeting)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
+        self.received += data
+        if self._echo:
+            self.transport.write(data)
+        self._changed.set()
+
+    def pause_writing(self) -> None:
+        if self._echo:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._echo:
+            self.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
+        self._changed.set()
+
+    async def until(self, size: int) -> bytes:
+        """Wait until `size` bytes have come in all; return them."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.received) < size:
+                assert not self.is_lost, f"lost after {len(self.received)} bytes"
+                self._changed.clear()
+                await self._changed.wait()
+        return bytes(self.received)
+
+    async def until_lost(self) -> None:
+        """Wait until the connection has ended."""
+        async with asyncio.timeout(PATIENCE):
+            while not self.is_lost:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Sealed:
+    """A listener with one share, and the connections that it let in."""
+
+    def __init__(self, listener: SealedListener, certificates: Certificates) -> None:
+        self.listener = listener
+        self.certificates = certificates
+        self.address = Address("127.0.0.1", listener.port)
+        self.served: list[Plain] = []
+        self.greeting = b""
+        self.echo = False
+
+    def serve(self, peer: ProvenPeer) -> Plain:
+        """Be the factory of a share."""
+        self.served.append(Plain(peer, self.greeting, echo=self.echo))
+        return self.served[-1]
+
+    async def dial(self, keys: Keys = KEYS, **arguments: Any) -> Plain:
+        """Dial it as a holder; `address` is another one to dial."""
+        address = arguments.pop("address", self.address)
+        node_id = arguments.pop("node_id", CLIENT_ID)
+        return await dial_sealed(address, keys, node_id, Plain, **arguments)
+
+
+@asynccontextmanager
+async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
+    """Open a listener on loopback that serves the share of `KEYS`."""
+    certificates = Certificates(time.monotonic)
+    node_id = limits.pop("node_id", SERVER_ID)
+    async with await SealedListener.open(
+        node_id, certificates, hosts=["127.0.0.1"], **limits
+    ) as listener:
+        sealed = Sealed(listener, certificates)
+        listener.register("share", KEYS, sealed.serve)
+        try:
+            yield sealed
+        finally:
+            for each in sealed.served:
+                each.transport.abort()
+
+
+async def answer_to(address: Address, data: bytes, *, end: bool = False) -> bytes:
+    """Send `data` to a port; return all that it says until it closes."""
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            try:
+                writer.write(data)
+                if end:
+                    writer.write_eof()
+                return await reader.read()
+            except ConnectionError:
+                return b""
+    finally:
+        writer.transport.abort()

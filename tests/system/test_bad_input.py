@@ -1,0 +1,238 @@
+"""What cannot be: one clear sentence on standard error, and its exit code."""
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.helpers.badpeers import SizesDisagree, WrongHashes
+from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.fakeserver import Background, FakeServer, NodeServer
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Finished, Program
+from tests.helpers.programs import shoal
+from tests.helpers.requirements import require
+from tests.helpers.wire import Content
+
+HEX = "3b" * 32
+CONTENT = Content.make(5000)
+
+
+class Case(NamedTuple):
+    """One command line, and how it fails."""
+
+    args: str
+    code: int
+    says: str
+    env: dict[str, str] | None = None
+
+
+CASES = {
+    "no such file": Case("share nofile", 1, "There is no file nofile"),
+    "a folder": Case("share folder", 2, "folder is a folder"),
+    "a FIFO": Case("share fifo", 2, "fifo is not a regular file"),
+    "a device": Case("share /dev/zero", 2, "/dev/zero is not a regular file"),
+    "an empty path": Case("share ''", 2, "folder"),
+    "no path": Case("share", 2, "Missing argument 'PATH'"),
+    "a name of 64 hex digits": Case(f"share f --open {HEX}", 2, "64 hex digits"),
+    "a name like a link": Case(f"share f --open {'a' * 56}", 2, "taken for a link"),
+    "a name with spaces around": Case("share f --open ' x'", 2, "white space"),
+    "a name with a newline": Case("share f --open 'a\nb'", 2, "control characters"),
+    "a name of a MiB/8": Case(f"share f --open {'n' * 100_000}", 2, "at most 1024"),
+    "chunk size 0": Case("share f --chunk-size 0", 2, "choose 1 to 16777216"),
+    "chunk size no number": Case("share f --chunk-size x", 2, "'x' is not a size"),
+    "chunk size negative": Case("share f --chunk-size -1", 2, "'-1' is not a size"),
+    "chunk size over 16 MiB": Case(
+        "share f --chunk-size 16777217", 2, "choose 1 to 16777216"
+    ),
+    "chunk size enormous": Case(
+        "share f --chunk-size 999999999999999G", 2, "choose 1 to 16777216"
+    ),
+    "no such interface": Case(
+        "share f", 2, "no interface 'nosuch0'", {"SHOAL_INTERFACES": "nosuch0"}
+    ),
+    "port too large": Case("share f --port 70000", 2, "70000"),
+    "port variable": Case("share f", 2, "'abc'", {"SHOAL_PORT": "abc"}),
+    "flag variable": Case("share f", 2, "'perhaps'", {"SHOAL_LAN_ONLY": "perhaps"}),
+    "an empty id": Case("get '' -o out", 2, "id is empty"),
+    "an id of white space": Case("get '  ' -o out", 2, "id is empty"),
+    "an enormous id": Case(f"get {'n' * 100_000} -o out", 2, "at most 1024 bytes"),
+    "a sealed link": Case(f"get {'a' * 56} -o out", 2, "sealed share"),
+    "a sealed link with scheme": Case("get shoal:abc -o out", 2, "sealed share"),
+    "an id that is no text": Case("get 'n\udcff' -o out", 2, "not valid text"),
+    "a channel without target": Case("get team", 2, "-o OUT"),
+    "two targets": Case("get team -o out -C folder", 2, "give one of them"),
+    "bytes and events": Case("get team -o - --json", 2, "no --json"),
+    "nothing on stdin": Case("get - -o out", 2, "no link on standard input"),
+    "target exists": Case("get team -o f", 6, "f is already there"),
+    "target folder exists": Case("get team -o folder", 6, "folder is already there"),
+    "target a dangling link": Case("get team -o dangling", 6, "already there"),
+    "no folder for the target": Case(
+        "get team -o nodir/out --timeout 30", 1, "There is no folder nodir"
+    ),
+    "no folder to put it in": Case(
+        "get team -C nodir --timeout 30", 1, "There is no folder nodir"
+    ),
+    "no address": Case("get team -o out --peer foo", 2, "write it as HOST:PORT"),
+    "no port": Case("get team -o out --peer foo:0", 2, "number from 1 to 65535"),
+    "peer variable": Case("get team -o out", 2, "HOST:PORT", {"SHOAL_PEER": "foo"}),
+    "timeout 0": Case("get team -o out --timeout 0", 2, "--timeout"),
+    "timeout nan": Case("get team -o out --timeout nan", 2, "--timeout"),
+    "timeout no number": Case("get team -o out --timeout soon", 2, "--timeout"),
+    "nobody": Case("get team -o out --timeout 0.2", 3, "Nobody gave a chunk"),
+    "a host without address": Case(
+        "get team -o out --timeout 1 --peer nosuch.invalid:1", 3, "Nobody gave"
+    ),
+    "a host that cannot be": Case(
+        "get team -o out --timeout 1 --peer a..b:1", 3, "Nobody gave"
+    ),
+    "no index": Case("chunk team", 2, "CHANNEL INDEX"),
+    "index negative": Case("chunk team -1", 2, "'-1' is not a number"),
+    "index no number": Case("chunk team x", 2, "'x' is not a number"),
+    "index of eleven digits": Case("chunk team 99999999999", 2, "not a number"),
+    "index of other digits": Case("chunk team ٣", 2, "not a number"),
+    "a chunk as JSON": Case("chunk team 0 --json", 2, "leave out --json"),
+    "a chunk of nobody": Case(f"chunk {HEX} 0 --timeout 0.2", 3, "Nobody gave a chunk"),
+    "no such command": Case("fetch team", 2, "No such command 'fetch'"),
+    "no such option": Case("get team -o out --nosuch", 2, "--nosuch"),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with one thing of every kind in it."""
+    root = tmp_path_factory.mktemp("place")
+    (root / "f").write_bytes(b"something")
+    (root / "folder").mkdir()
+    os.mkfifo(root / "fifo")
+    (root / "dangling").symlink_to("nowhere")
+    return root
+
+
+def _says_one_thing(ended: Finished, code: int, says: str) -> None:
+    assert ended.code == code, ended.stderr
+    # With --json there is the error's own line, and never anything else.
+    assert re.fullmatch(rb'({"v": ?1, ?"event": ?"error".*\n)?', ended.stdout)
+    lines = [
+        line
+        for line in ended.stderr.splitlines()
+        if line and "is a named channel: its content" not in line
+    ]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("shoal: ")
+    assert says in lines[0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_says_what_is_wrong_and_exits_with_its_code(name: str, place: Path) -> None:
+    case = CASES[name]
+    with run(*shlex.split(case.args), env=case.env, cwd=place) as program:
+        _says_one_thing(program.finish(), case.code, case.says)
+    assert {path.name for path in place.iterdir()} == {
+        *("f", "folder", "fifo", "dangling")
+    }
+
+
+def test_an_unreadable_file_is_forbidden(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    with _unprivileged("share", path) as program:
+        _says_one_thing(program.finish(), 4, "secret")
+
+
+def test_a_folder_one_may_not_write_to_is_forbidden(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with Background(lambda: FakeServer(CONTENT)) as server:
+        args = ("get", CONTENT.id, "-o", tmp_path / "out", "--peer", server.address)
+        with _unprivileged(*args) as program:
+            _says_one_thing(program.finish(), 4, str(tmp_path))
+    tmp_path.chmod(0o700)
+
+
+def _unprivileged(*args: object) -> Program:
+    """Start a command that the file system's permissions hold for, root or not."""
+    words = [sys.executable, "-m", "shoal", *map(str, args)]
+    if os.geteuid() == 0:
+        missing = None if shutil.which("setpriv") else "setpriv is not installed"
+        require(missing)
+        words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *words]
+    return Program(words, env={**os.environ, **LOOPBACK})
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[list[object]]:
+    """Give the words that name a real share, for `chunk` and `get`."""
+    path = tmp_path / "shared"
+    path.write_bytes(CONTENT.data)
+    with share(path) as program:
+        yield [CONTENT.id, "--peer", peer_of(program)]
+
+
+@pytest.mark.parametrize("index", [5, 999])
+def test_an_index_out_of_range_names_the_range(
+    index: int, shared: list[object]
+) -> None:
+    with run("chunk", shared[0], index, *shared[1:]) as program:
+        _says_one_thing(program.finish(), 2, "ask for one from 0 to 4")
+
+
+def test_a_name_that_is_taken_on_both_sides_of_a_get(
+    shared: list[object], tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    target.write_bytes(b"mine")
+    with run("get", *shared, "-o", target) as program:
+        _says_one_thing(program.finish(), 6, "-f")
+    assert target.read_bytes() == b"mine"
+    with run("get", *shared, "-o", target, "-f") as program:
+        assert program.finish().code == 0
+    assert target.read_bytes() == CONTENT.data
+
+
+@pytest.mark.parametrize("kind", [WrongHashes, SizesDisagree])
+@pytest.mark.parametrize("command", ["get", "chunk"])
+def test_a_handshake_that_does_not_match_is_a_failure_to_verify(
+    kind: type[FakeServer], command: str, tmp_path: Path
+) -> None:
+    end = ["-o", tmp_path / "out"] if command == "get" else ["1"]
+    with Background(lambda: kind(CONTENT)) as server:
+        args = [CONTENT.id, *end, "--peer", server.address, "--timeout", 1]
+        with run(command, *args) as program:
+            _says_one_thing(program.finish(), 5, "what the id does not name")
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with run("share", path, "--port", port) as program:
+            _says_one_thing(program.finish(), 1, f"Port {port} is in use")
+
+
+def test_no_server_that_says_the_size_points_to_shoal_chunk(tmp_path: Path) -> None:
+    with Background(lambda: NodeServer(CONTENT)) as server:
+        args = ["team", "-o", tmp_path / "out", "--peer", server.address]
+        with run("get", *args) as program:
+            _says_one_thing(program.finish(), 1, "shoal chunk")
+
+
+def test_a_machine_without_multicast_and_dht_says_so(namespace: Namespace) -> None:
+    namespace.run("ip", "link", "set", "lo", "multicast", "off")
+    namespace.run("ip", "route", "del", "default")
+    env = {"SHOAL_DHT_BOOTSTRAP": "127.0.0.1:9"}
+    args = ["chunk", HEX, "0", "--timeout", "6"]
+    with shoal(*args, ns=namespace, env=env) as program:
+        ended = program.finish()
+    assert ended.code == 3
+    assert "DHT" in ended.stderr

@@ -1,0 +1,206 @@
+"""The commands as a person or a script uses them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.wire import Content
+
+CONTENT = Content.make(50_000)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.write_bytes(CONTENT.data)
+    return path
+
+
+def test_share_prints_the_id_alone_and_at_once(source: Path) -> None:
+    with run("share", source) as program:
+        program.wait_line(rf"^{CONTENT.id}$", stream="out")
+        program.wait_line("Ctrl-C", stream="err")
+        program.send(2)
+        ended = program.finish()
+    assert ended.stdout.decode() == f"{CONTENT.id}\n"
+
+
+def test_share_of_a_named_channel_prints_its_name_and_warns(source: Path) -> None:
+    with run("share", source, "--open", "a name") as program:
+        program.wait_line(r"^a name$", stream="out")
+        program.wait_line("not verified", stream="err")
+
+
+def test_get_prints_the_path_alone(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with share(source) as server:
+        args = (CONTENT.id, "-o", target, "--peer", peer_of(server))
+        with run("get", *args) as program:
+            ended = program.finish()
+    assert (ended.code, ended.stdout.decode()) == (0, f"{target}\n")
+    assert target.read_bytes() == CONTENT.data
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
+
+
+def test_a_named_channel_is_fetched_and_said_to_be_unverified(
+    source: Path, tmp_path: Path
+) -> None:
+    with share(source, "--open", "team") as server:
+        args = ("team", "-o", tmp_path / "out", "--peer", peer_of(server))
+        with run("get", *args, "-q") as program:
+            ended = program.finish()
+    assert ended.code == 0
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+    assert "not verified" in ended.stderr
+
+
+def test_options_may_stand_before_and_after_the_command(
+    source: Path, tmp_path: Path
+) -> None:
+    with share(source) as server:
+        peer = peer_of(server)
+        for words in (
+            ["--peer", peer, "-q", "get", CONTENT.id, "-o", tmp_path / "1"],
+            ["-q", f"--peer={peer}", "get", "-o", tmp_path / "2", CONTENT.id],
+            ["get", "-o", tmp_path / "3", CONTENT.id, "-q", "--peer", peer],
+        ):
+            with run(*words) as program:
+                assert program.finish().code == 0
+    assert {"1", "2", "3"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_link_may_come_from_a_variable(source: Path, tmp_path: Path) -> None:
+    with share(source) as server:
+        env = {"SHOAL_LINK": CONTENT.id, "SHOAL_PEER": peer_of(server)}
+        with run("get", "-o", tmp_path / "out", env=env) as program:
+            assert program.finish().code == 0
+        with run("chunk", 3, env=env) as program:
+            assert program.finish().stdout == CONTENT.chunk(3)
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+
+
+def test_a_link_may_come_from_standard_input(source: Path) -> None:
+    with share(source) as server:
+        words = ["chunk", "-", "2", "--peer", peer_of(server)]
+        ended = subprocess.run(
+            [sys.executable, "-m", "shoal", *words],
+            input=f"{CONTENT.id}\n".encode(),
+            capture_output=True,
+            env={**os.environ, **LOOPBACK},
+            timeout=30,
+        )
+    assert ended.stdout == CONTENT.chunk(2)
+
+
+def test_quiet_says_nothing_when_all_goes_well(source: Path, tmp_path: Path) -> None:
+    with run("share", source, "-q", "--json") as server:
+        line = server.wait_line(r"^\{.*\}$", stream="out")[0]
+        peer = f"127.0.0.1:{json.loads(line)['port']}"
+        args = (CONTENT.id, "-o", tmp_path / "out", "--peer", peer, "-q")
+        with run("get", *args) as program:
+            ended = program.finish()
+        assert (ended.code, ended.stderr, server.stderr) == (0, "", "")
+
+
+def test_bytes_go_to_standard_output(source: Path, tmp_path: Path) -> None:
+    with share(source) as server:
+        args = (CONTENT.id, "-o", "-", "--peer", peer_of(server))
+        with run("get", *args, cwd=tmp_path) as program:
+            assert program.finish().stdout == CONTENT.data
+        with run("chunk", CONTENT.id, "48", "--peer", peer_of(server)) as program:
+            assert program.finish().stdout == CONTENT.chunk(48)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_folder_alone_takes_the_ids_first_characters(
+    source: Path, tmp_path: Path
+) -> None:
+    with share(source) as server:
+        args = (CONTENT.id, "-C", tmp_path, "--peer", peer_of(server))
+        with run("get", *args) as program:
+            assert program.finish().code == 0
+    assert (tmp_path / CONTENT.id[:8]).read_bytes() == CONTENT.data
+
+
+@pytest.mark.parametrize("existing", [None, CONTENT.data])
+def test_seeding_goes_on_when_the_file_is_there(
+    existing: bytes | None, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    if existing is not None:
+        target.write_bytes(existing)
+    with share(source) as server:
+        args = (CONTENT.id, "-o", target, "--peer", peer_of(server), "--seed")
+        with run("get", *args) as seed:
+            seed.wait_line(r"Sharing .* on port", stream="err")
+            server.kill()
+            second = (CONTENT.id, "-o", tmp_path / "2", "--peer", peer_of(seed))
+            with run("get", *second) as program:
+                assert program.finish().code == 0
+            seed.send(15)
+            assert seed.finish().code == 143
+    assert (tmp_path / "2").read_bytes() == CONTENT.data
+
+
+@pytest.mark.parametrize("size", [0, 50_000, 60_000])
+def test_a_target_that_is_something_else_is_not_seeded(
+    size: int, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    target.write_bytes(bytes(size))
+    with share(source) as server:
+        args = (CONTENT.id, "-o", target, "--peer", peer_of(server), "--seed")
+        with run("get", *args) as program:
+            ended = program.finish()
+    assert ended.code == 6
+    assert "not what this channel names" in ended.stderr
+    assert target.read_bytes() == bytes(size)
+
+
+@pytest.mark.parametrize("name", [[], ["--open", "team"]], ids=["hash", "named"])
+def test_an_empty_file_is_shared_and_fetched(name: list[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with share(tmp_path / "empty", *name) as server:
+        channel = server.wait_line(r"^\S+$", stream="out")[0]
+        args = (channel, "-o", tmp_path / "out", "--peer", peer_of(server))
+        with run("get", *args) as program:
+            assert program.finish().code == 0
+        with run("chunk", channel, 0, "--peer", peer_of(server)) as program:
+            ended = program.finish()
+            assert (ended.code, "empty" in ended.stderr) == (2, True)
+    assert (tmp_path / "out").read_bytes() == b""
+
+
+def test_the_version_and_the_help_are_there() -> None:
+    with run("--version") as program:
+        assert program.finish().stdout.startswith(b"shoal 0.")
+    for words in (["--help"], ["get", "-h"], ["share", "--help"], ["chunk", "-h"]):
+        with run(*words) as program:
+            ended = program.finish()
+        assert (ended.code, b"Usage: shoal" in ended.stdout) == (0, True)
+    with run() as program:
+        ended = program.finish()
+    assert (ended.code, "Usage: shoal" in ended.stderr) == (2, True)
+
+
+def test_who_stops_reading_is_a_plain_failure(source: Path) -> None:
+    with share(source) as server:
+        words = ["get", CONTENT.id, "-o", "-", "--peer", peer_of(server)]
+        line = [sys.executable, "-m", "shoal", *words]
+        process = subprocess.Popen(
+            line,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **LOOPBACK},
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.startswith(b"shoal: Nobody reads")

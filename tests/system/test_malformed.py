@@ -1,0 +1,158 @@
+"""Whatever is thrown at a real `shoal share`: it stays up, silent and small."""
+
+import random
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import peer_of, rss, share
+from tests.helpers.process import Program
+from tests.helpers.wire import Content, frame, pack, receive_frame, varint
+
+CONTENT = Content.make(300_000, 4096)
+FRAMES = 10_000
+SLACK = 24 * 1024  # KiB a server may take for good: buffers, pages, the allocator
+
+REQUEST = pack({"type": "request", "index": 1})
+BOMBS = [
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\x82\xa4type\xa9handshake\xa6hashes\xdd\xff\xff\xff\xff",
+    b"\x82\xa4type\xa7request\xa5index\xdb\xff\xff\xff\xff",
+    b"\x82\xa4type\xa7request\xa5index\xc6\xff\xff\xff\xff",
+    b"\x83\xa4type\xa7request\xa5index\x01\xa1x" + b"\x91" * 100_000 + b"\xc0",
+    b"\x90" * 65_000,
+    b"\x81" * 65_000,
+    b"\xc1",
+    b"\x82\x90\x01\xa4type\xa3foo",
+    b"\x81\xa4type\xa2\xff\xff",
+    b"\x82\xa4type\xa7request\xa5index\xcb\x7f\xf8\0\0\0\0\0\0",
+    b"\x82\xa4type\xa7request\xa5index\xd6\xff\0\0\0\0",
+    REQUEST + b"\0",
+]
+LENGTHS = [0, (1 << 7) - 1, 1 << 17, (1 << 17) + 1, 1 << 28, (1 << 31), (1 << 32) - 1]
+
+
+def _frames(rng: random.Random) -> Iterator[bytes]:
+    """Yield things that are no frames of the protocol, and some that nearly are."""
+    for bomb in BOMBS:
+        yield varint(len(bomb)) + bomb
+    for length in LENGTHS:
+        yield varint(length) + b"x" * 100
+    while True:
+        match rng.randrange(4):
+            case 0:
+                yield rng.randbytes(rng.randrange(1, 300))
+            case 1:
+                noise = rng.randbytes(rng.randrange(1, 300))
+                yield varint(len(noise)) + noise
+            case 2:
+                body = bytearray(REQUEST)
+                body[rng.randrange(len(body))] = rng.randrange(256)
+                yield varint(len(body)) + bytes(body)
+            case _:
+                index = rng.choice([-1, 1 << 63, True, 1.5, None, "x", "9" * 11, [1]])
+                yield frame({"type": "request", "index": index})
+
+
+@pytest.fixture(params=["hash", "named"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
+    """Give a real server, of a channel of either kind."""
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT.data)
+    name = ["--open", "team"] if request.param == "named" else []
+    with share(path, "--chunk-size", CONTENT.chunk_size, *name) as program:
+        yield program
+
+
+def _connect(server: Program) -> socket.socket:
+    host, port = peer_of(server).split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def _still_serves(server: Program) -> None:
+    with _connect(server) as sock:
+        sock.sendall(frame({"type": "request", "index": "7"}))
+        while (answer := receive_frame(sock))["type"] != "response":
+            pass
+        assert answer == {"type": "response", "index": "7", "data": CONTENT.chunk(7)}
+
+
+def _throw(server: Program, data: bytes) -> None:
+    """Send something on a connection of its own and wait until it was dealt with."""
+    with _connect(server) as sock, suppress(ConnectionError):
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(1 << 16):
+            pass
+
+
+def test_ten_thousand_malformed_frames_leave_it_up_and_small(server: Program) -> None:
+    source = _frames(random.Random(7))
+    for _ in range(FRAMES // 10):
+        _throw(server, next(source))
+    _still_serves(server)
+    before = rss(server)
+    for _ in range(FRAMES - FRAMES // 10):
+        _throw(server, next(source))
+    _still_serves(server)
+    assert rss(server) - before < SLACK
+    assert "Traceback" not in server.stderr
+    assert len(server.stderr.splitlines()) <= 4, server.stderr
+
+
+@pytest.mark.parametrize("message", [{"type": "request", "index": 7}, {"type": "info"}])
+def test_one_that_asks_and_never_reads_costs_little(
+    message: dict[str, object], server: Program
+) -> None:
+    _still_serves(server)
+    before = rss(server)
+    flood = frame(message) * 10_000
+    with _connect(server) as sock:
+        sock.settimeout(1)
+        # Until the server stops taking: only then has it seen all it will see.
+        with pytest.raises(TimeoutError):
+            sock.sendall(flood * 400)
+        _still_serves(server)
+        assert rss(server) - before < SLACK
+
+
+def test_a_hundred_thousand_requests_are_all_answered(server: Program) -> None:
+    count = 100_000
+    requests = memoryview(frame({"type": "request", "index": 73}) * count)
+    last = len(CONTENT.chunk(73))
+    with _connect(server) as sock:
+        sock.setblocking(False)
+        _exchange(sock, requests, count * (last + 20))
+
+
+def _exchange(sock: socket.socket, requests: memoryview, at_least: int) -> None:
+    """Send and receive at the same time until that many bytes came."""
+    received = 0
+    while received < at_least:
+        want = [sock] if requests else []
+        readable, writable, _ = select.select([sock], want, [], 10)
+        assert readable or writable, f"stopped after {received} of {at_least}"
+        if readable:
+            more = len(sock.recv(1 << 20))
+            assert more
+            received += more
+        if writable:
+            requests = requests[sock.send(requests[: 1 << 16]) :]
+
+
+def test_many_connections_at_once_are_outlived(server: Program) -> None:
+    socks = []
+    with suppress(OSError):
+        for _ in range(600):
+            socks.append(_connect(server))
+    try:
+        _still_serves(server)
+    finally:
+        for sock in socks:
+            sock.close()
+    _still_serves(server)
