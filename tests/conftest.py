@@ -16,6 +16,14 @@ MakeFile = Callable[[int, int], Path]
 """Make a file of `size` bytes that are random in a way `seed` decides."""
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the secret and the cached hashes of whoever runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
     """Give a network namespace of the test's own, with only `lo` up."""

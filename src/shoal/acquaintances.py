@@ -10,17 +10,14 @@ from random import Random
 
 from shoal.core.address import Address
 from shoal.core.belief import Scope, scope_of
-from shoal.core.peerbook import PeerBook
+from shoal.core.peerbook import BAN_TIME, PeerBook
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.transport.proven import Factory
 
 __all__ = ["Acquaintances", "Dial", "Found"]
 
 MAX_PEERS = 64  # connections of one share at once
-MAX_ACCEPTED = 128  # connections of one share, those accepted included
 MAX_DIALS = 8  # connections being made at once
-MAX_PER_ADDRESS = 4  # connections with one global address
-TICK = 0.25  # seconds between two looks at the clock
 
 Found = AsyncIterator[tuple[Address, str]]
 """Addresses with the name of the network that reported them."""
@@ -34,8 +31,7 @@ class Acquaintances:
     """Dial what is found, later and later when it fails."""
 
     def __init__(self, dial: Dial, make: Make, rng: Random) -> None:
-        self.liars: dict[Address, Exception] = {}
-        """Peers that sent what does not verify, and what it was."""
+        self._banned: dict[Address, float] = {}  # until when
         self._book = PeerBook(rng)
         self._dial = dial
         self._make = make
@@ -52,7 +48,7 @@ class Acquaintances:
     @property
     def has_only_liars(self) -> bool:
         """Say whether all that was found turned out to lie."""
-        return bool(self.liars) and len(self.liars) >= len(self._book)
+        return bool(self._banned) and all(map(self.is_banned, self._book))
 
     def add(self, address: Address, source: str) -> None:
         """Note an address that somebody reported."""
@@ -108,17 +104,23 @@ class Acquaintances:
         self._book.on_lost(address, self._clock())
         self._wake.set()
 
-    def ban(self, address: Address, error: PeerError) -> None:
+    def ban(self, address: Address) -> None:
         """Leave alone, for a while, who sent what does not verify.
 
         On the internet a whole host is left alone, elsewhere one port of it: many
         peers on one host are normal there.
         """
-        self.liars[address] = error
-        self._book.ban(address, self._clock())
+        now = self._clock()
+        self._banned = {a: until for a, until in self._banned.items() if until > now}
+        self._banned[address] = now + BAN_TIME
+        self._book.ban(address, now)
 
     def is_banned(self, address: Address) -> bool:
         """Say whether a connection from there is refused."""
-        if scope_of(address.host) is Scope.GLOBAL:
-            return any(liar.host == address.host for liar in self.liars)
-        return address in self.liars
+        now = self._clock()
+        if scope_of(address.host) is not Scope.GLOBAL:
+            return self._banned.get(address, 0.0) > now
+        return any(
+            liar.host == address.host and until > now
+            for liar, until in self._banned.items()
+        )

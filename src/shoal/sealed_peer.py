@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 from shoal.core.address import Address
 from shoal.core.chunks import Bitfield
-from shoal.core.sealed_messages import Ask, Hello, Peers, Reason, Refuse
+from shoal.core.sealed_messages import Ask, Hello, Page, Peers, Reason, Refuse
 from shoal.core.sealed_session import SealedSession
 from shoal.errors import PeerError, StoreError
 from shoal.transport.connection import Connection
@@ -18,6 +18,7 @@ from shoal.uploads import write_chunks
 __all__ = ["SealedPeer"]
 
 MAX_WANTED = 64  # requests of one peer that are kept; more are refused
+MAX_PAGES_WANTED = 64  # requests for pages that are kept; more are not answered
 
 
 class SealedPeer:
@@ -52,6 +53,7 @@ class SealedPeer:
         self._choose = choose
         self._has = has
         self._wanted: deque[int | None] = deque()
+        self._pages_wanted: deque[int] = deque()
 
     @property
     def address(self) -> Address:
@@ -111,6 +113,20 @@ class SealedPeer:
         self.connection.flush()
 
     # What it takes.
+
+    def on_page_wanted(self, number: int) -> None:
+        """Queue a request for a manifest page."""
+        if len(self._pages_wanted) < MAX_PAGES_WANTED:
+            self._pages_wanted.append(number)
+
+    def give_pages(self, page: Callable[[int], bytes | None]) -> None:
+        """Send the pages it asked for, for as long as its socket takes them."""
+        while self._pages_wanted and self.connection.is_writable:
+            number = self._pages_wanted.popleft()
+            data = page(number)
+            if data is not None:
+                self.connection.session.send(Page(number, data))
+                self.connection.flush()
 
     def on_wanted(self, ask: Ask) -> None:
         """Queue what it asks for, or refuse."""

@@ -17,7 +17,7 @@ from random import Random
 
 from shoal.acquaintances import Acquaintances, Dial, Found
 from shoal.core.address import Address
-from shoal.core.belief import is_believable
+from shoal.core.belief import Scope, is_believable, scope_of
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
@@ -32,6 +32,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
+    Reason,
     Refuse,
 )
 from shoal.core.sealed_session import SealedSession
@@ -64,6 +65,8 @@ from shoal.transport.proven import Factory, ProvenPeer
 __all__ = ["SealedSwarm"]
 
 TICK = 0.25  # seconds between looks at stalled peers and at the clock
+MAX_CONNECTIONS = 192  # with the peers of one share
+MAX_PER_ADDRESS = 4  # connections from one global address
 STALL_LIMIT = 30.0  # seconds after which a stalled peer is dropped
 
 
@@ -221,7 +224,16 @@ class SealedSwarm:
         return self._giving.sent
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
-        """Return the connection for a peer that dialled us and proved the id."""
+        """Return the connection for a peer that dialled us and proved the id.
+
+        Raises `PeerError` when there are too many, of all or of its address.
+        """
+        host = proven.address.host
+        same = sum(p.connection.address.host == host for p in self._peers.values())
+        if same >= MAX_PER_ADDRESS and scope_of(host) is Scope.GLOBAL:
+            raise PeerError("too many connections from one address")
+        if len(self._peers) >= MAX_CONNECTIONS:
+            raise PeerError("too many connections")
         return self._make(proven, None, "incoming")
 
     @property
@@ -259,9 +271,7 @@ class SealedSwarm:
         id. A node id is a claim, so they must also agree on the host. Raises
         `PeerError` when it is the new one.
         """
-        if dialled is not None and other.dialled is not None:
-            raise PeerError(f"{dialled} is connected as {other.dialled}")
-        if self._node_id < other.node_id:
+        if self._node_id < other.node_id or (dialled and other.dialled):
             return
         if dialled is not None and other.connection.address.host == address.host:
             raise PeerError(f"{dialled} has dialled us")
@@ -285,7 +295,7 @@ class SealedSwarm:
         if peer is None:
             return
         if isinstance(error, LyingPeerError):
-            self._known.ban(peer.address, error)
+            self._known.ban(peer.address)
         if peer.dialled is not None:
             self._known.on_lost(peer.dialled)
         if self._pages is not None:
@@ -293,7 +303,7 @@ class SealedSwarm:
         if self._transfer is not None:
             self._transfer.remove(peer)
         self._giving.on_peer_left(peer)
-        is_banned = peer.address in self._known.liars
+        is_banned = self._known.is_banned(peer.address)
         reason = str(error) if error is not None else None
         self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
 
@@ -326,6 +336,11 @@ class SealedSwarm:
         if self._transfer is not None:
             self._transfer.on_answers_done(peer)
         self._giving.wake(peer)
+        self._give_pages(peer)
+        # Whoever does not read what it asked for is not asked what else it wants.
+        connection.flush()
+        if not connection.is_writable:
+            connection.pause_reading()
 
     def _on_event_of(self, peer: SealedPeer, event: Event) -> None:
         match event:
@@ -339,15 +354,16 @@ class SealedSwarm:
             case Hello():
                 self._on_hello(peer, event)
             case Page(index=number, data=None):
-                self._give_page(peer, number)
+                peer.on_page_wanted(number)
             case Page(index=number, data=bytes() as data):
                 if self._pages is not None:
                     self._pages.on_page(peer, number, data, self._loop.time())
             case Cancel(index=index):
                 peer.on_cancelled(index)
-            case Refuse(index=index):
+            case Refuse(index=index, reason=reason):
                 if self._transfer is not None:
-                    self._transfer.on_refused(peer, index)
+                    is_busy = reason == Reason.BUSY
+                    self._transfer.on_refused(peer, index, is_busy=is_busy)
             case Peers(addresses=addresses):
                 self._on_peers(peer, addresses)
 
@@ -400,9 +416,12 @@ class SealedSwarm:
         if peer.have is None:
             raise ProtocolError("chunks announced before a bitfield")
         fresh: list[int] = []
+        end = 0
         for first, number in message.ranges:
-            if first + number > peer.have.size:
-                raise ProtocolError("chunks announced that do not exist")
+            # Checked before looping: ranges could name the same chunks for ever.
+            if first < end or not number or first + number > peer.have.size:
+                raise ProtocolError("chunks announced twice, or that do not exist")
+            end = first + number
             fresh.extend(i for i in range(first, first + number) if peer.have.add(i))
         self._giving.on_have(peer, fresh)
         if peer.have.is_complete:
@@ -410,14 +429,13 @@ class SealedSwarm:
         if self._transfer is not None:
             self._transfer.on_have(peer, fresh)
 
-    def _give_page(self, peer: SealedPeer, number: int) -> None:
-        page = self.manifest.page(number) if self.manifest is not None else None
-        if page is not None and peer.is_writable:
-            peer.connection.session.send(Page(number, page))
+    def _give_pages(self, peer: SealedPeer) -> None:
+        if self.manifest is not None:
+            peer.give_pages(self.manifest.page)
 
     def _on_page_lie(self, peer: SealedPeer, number: int) -> None:
         error = LyingPeerError(f"manifest page {number} did not verify")
-        self._known.ban(peer.address, error)
+        self._known.ban(peer.address)
         peer.close(error)
 
     def _on_peers(self, peer: SealedPeer, addresses: list[tuple[str, int]]) -> None:
@@ -439,6 +457,8 @@ class SealedSwarm:
         """Go on giving to a peer that takes more."""
         peer = self._peers.get(connection)
         if peer is not None:
+            connection.resume_reading()
+            self._give_pages(peer)
             self._giving.wake(peer)
 
     # What the transfer reports.
@@ -453,8 +473,12 @@ class SealedSwarm:
     def on_lie(self, giver: SealedPeer, index: int) -> None:
         """Drop a peer whose chunk did not verify."""
         error = LyingPeerError(f"chunk {index} did not verify")
-        self._known.ban(giver.address, error)
+        self._known.ban(giver.address)
         giver.close(error)
+
+    def on_useless(self, giver: SealedPeer) -> None:
+        """Drop a peer that refuses what it announced."""
+        giver.close(PeerError("it refuses chunks that it announced"))
 
     def on_wrong_sizes(self) -> None:
         """Do nothing: the id proves the sizes, so this cannot be."""
@@ -477,6 +501,7 @@ class SealedSwarm:
             self._tell_progress()
             for peer in self._transfer.on_tick(now):
                 self._loop.call_later(STALL_LIMIT, self._drop_if_silent, peer)
+            self._drop_slower()
         if not self._goal.is_set:
             return
         outlook = self._outlook()
@@ -486,6 +511,19 @@ class SealedSwarm:
         reason = self._patience.stall_to_tell(now, outlook)
         if reason is not None:
             self._on_event(Stalled(self._patience.waited(now), reason))
+
+    def _drop_slower(self) -> None:
+        """Of two connections that we dialled to one node, close the slower.
+
+        Both have to have given something first: a node id can be copied, and what
+        nobody has given may be the honest one.
+        """
+        best: dict[bytes, SealedPeer] = {}
+        for peer in sorted(self.peers, key=lambda p: p.verified, reverse=True):
+            if peer.dialled is None or not peer.verified:
+                continue
+            if best.setdefault(peer.node_id, peer) is not peer:
+                peer.close()
 
     def _drop_if_silent(self, peer: SealedPeer) -> None:
         connection = peer.connection

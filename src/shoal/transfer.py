@@ -28,6 +28,8 @@ IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdi
 # What waits for its verdict should still be in the processor's cache by then, or
 # hashing and writing it cost half as much again.
 BACKLOG_LIMIT = 4 * 1024 * 1024  # bytes waiting for their verdict
+MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
+MAX_REFUSALS = 3  # of chunks it announced, until a giver is of no use
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 
 
@@ -59,6 +61,9 @@ class Watcher(Protocol[G_contra]):
     def on_lie(self, giver: G_contra, index: int) -> None:
         """Get rid of a giver whose chunk did not verify."""
 
+    def on_useless(self, giver: G_contra) -> None:
+        """Get rid of a giver that refuses what it announced."""
+
     def on_wrong_sizes(self) -> None:
         """Give up this attempt: a chunk with the right hash has another length."""
 
@@ -78,6 +83,8 @@ class _Flow:
         self.gives_any = gives_any
         self.any_keys: deque[int] = deque()  # stand in the window for any chunk
         self.any_from = 0.0  # when it may be asked for any chunk again
+        self.wasted = 0  # chunks of its choice that were there already
+        self.refusals = 0  # of chunks that it announced
 
 
 class Transfer(Generic[G]):
@@ -204,17 +211,29 @@ class Transfer(Generic[G]):
             self._watcher.on_lie(giver, chunk.index)
         elif self._picker.on_chunk_arrived(chunk.index, giver):
             self._writer.put(Arrived(giver, chunk.index, chunk.data, chunk.buffer))
-        elif chunk.buffer is not None:
-            self._pool.give(chunk.buffer)
+        else:
+            if chunk.buffer is not None:
+                self._pool.give(chunk.buffer)
+            if chunk.was_any:
+                flow.wasted += 1
+                flow.gives_any = flow.wasted < MAX_WASTED
 
-    def on_refused(self, giver: G, index: int | None) -> None:
-        """Ask others for what a giver will not give."""
+    def on_refused(self, giver: G, index: int | None, *, is_busy: bool) -> None:
+        """Ask others for what a giver will not give; one that is busy, later."""
         flow = self._flows.get(giver)
         if flow is None:
             return
         if index is not None:
             flow.window.forget(index)
-            self._picker.on_request_expired(index, giver)
+            if index not in self._picker.asked_of(giver):
+                return
+            if is_busy:
+                self._picker.on_request_expired(index, giver)
+                return
+            self._picker.on_request_refused(index, giver)
+            flow.refusals += 1
+            if flow.refusals >= MAX_REFUSALS:
+                self._watcher.on_useless(giver)
         elif flow.any_keys:
             flow.window.forget(flow.any_keys.popleft())
             flow.any_from = self._clock() + ANY_PAUSE
@@ -231,10 +250,13 @@ class Transfer(Generic[G]):
         only here, so that those about to come are not sent twice.
         """
         stalled = []
+        delays = sorted(f.window.delay for f in self._flows.values() if f.window.delay)
+        usual = delays[len(delays) // 2] if delays else 0.0
         for giver, flow in self._flows.items():
-            if flow.window.check_stalled(now):
+            if flow.window.check_stalled(now, usual):
                 stalled.append(giver)
                 flow.any_keys.clear()
+                flow.gives_any = False
                 for index in self._picker.asked_of(giver):
                     self._picker.on_request_expired(index, giver)
         for giver in list(self._flows):

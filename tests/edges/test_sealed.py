@@ -14,11 +14,12 @@ import pytest
 
 from shoal.core.address import Address
 from shoal.core.keys import derive_keys
-from shoal.core.proof import make_knock
+from shoal.core.proof import ClientProof, make_knock
 from shoal.errors import (
     NotAHolderError,
     PeerError,
     PeerTimeoutError,
+    ProtocolError,
     SelfConnectionError,
     UsageError,
 )
@@ -29,6 +30,7 @@ from shoal.transport.certificate import (
     peer_certificate,
 )
 from shoal.transport.halfopen import HalfOpen, slot_of
+from shoal.transport.records import Records
 from shoal.transport.sealed_listen import MAX_SHARES
 from shoal.transport.tls import STRANGER_LIMIT
 from tests.helpers.relay import PlainRelay, TlsRelay
@@ -102,9 +104,22 @@ async def test_a_reader_that_pauses_loses_nothing_and_holds_the_writer_up() -> N
         data = os.urandom(32 * MEGABYTE)
         plain.transport.write(data)
         assert plain.transport.get_write_buffer_size() > 0
+        assert plain.told == ["pause"]
         served.transport.resume_reading()
         assert await served.until(len(data)) == data
         assert plain.transport.get_write_buffer_size() == 0
+        assert plain.told == ["pause", "resume"]
+        plain.transport.abort()
+
+
+async def test_a_reader_that_pauses_in_the_middle_of_what_came_loses_nothing() -> None:
+    async with open_sealed() as sealed:
+        plain = await sealed.dial()
+        served = sealed.served[0]
+        served.holds_back = True
+        data = os.urandom(8 * MEGABYTE + 1)
+        plain.transport.write(data)
+        assert await served.until(len(data)) == data
         plain.transport.abort()
 
 
@@ -251,12 +266,31 @@ async def test_tls_1_2_is_refused() -> None:
         writer.transport.abort()
 
 
+def test_a_handshake_of_tls_1_2_is_not_taken_for_one() -> None:
+    contexts = client_context.__wrapped__(), make_certificate().context
+    for each in contexts:
+        each.minimum_version = ssl.TLSVersion.TLSv1_2
+        each.maximum_version = ssl.TLSVersion.TLSv1_2
+    client = Records(contexts[0], is_server=False)
+    server = Records(contexts[1], is_server=True)
+
+    def talk() -> None:
+        for _ in range(3):
+            server.receive(memoryview(client.shake_hands()))
+            client.receive(memoryview(server.shake_hands()))
+
+    with pytest.raises(ProtocolError, match=r"not 1\.3"):
+        talk()
+
+
 async def test_a_stranger_may_not_talk_without_end_inside_tls() -> None:
-    async with open_sealed() as sealed:
+    async with open_sealed(within=60.0) as sealed:
         reader, writer = await asyncio.open_connection(*sealed.address)
         writer.write(make_knock(KEYS.knock, os.urandom(16)))
-        # A handshake record that announces a message of 64 KiB and goes on.
-        writer.write(b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff".ljust(STRANGER_LIMIT + 9))
+        # The first half of a ClientHello of 64 KiB, which OpenSSL would wait for.
+        record = b"\x16\x03\x01\x3f\xff".ljust(5 + 0x3FFF)
+        first = b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff\x03\x03".ljust(5 + 0x3FFF)
+        writer.write(first + record[: STRANGER_LIMIT + 1 - len(first)])
         async with asyncio.timeout(PATIENCE):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
@@ -412,6 +446,23 @@ async def test_each_of_many_shares_is_reached_at_one_port() -> None:
             await sealed.dial(all_keys[30])
         with pytest.raises(UsageError, match="already"):
             sealed.listener.register("again", KEYS, sealed.serve)
+
+
+async def test_a_share_withdrawn_during_the_proofs_is_not_served() -> None:
+    async with open_sealed() as sealed:
+        reader, writer = await asyncio.open_connection(*sealed.address)
+        writer.write(make_knock(KEYS.knock, os.urandom(16)))
+        await writer.start_tls(client_context(), server_hostname="")
+        certificate = sealed.certificates.current().digest
+        proof = ClientProof(KEYS, CLIENT_ID, certificate, os.urandom(32))
+        proof.receive(await reader.readexactly(proof.needed))
+        sealed.listener.unregister("share")
+        writer.write(proof.data_to_send())
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.transport.abort()
+        assert not sealed.served
 
 
 async def test_a_factory_may_refuse_a_holder() -> None:

@@ -36,8 +36,9 @@ CONTENT = Content.make(100_100)
 LIARS = [FlipsABit, SendsAnother, SendsShort, SendsZeroes]
 BROKEN = [
     *(ClosesAfterHandshake, ClosesAtOnce, EndlessLength, NeverAnswers, NeverGreets),
-    *(SendsUnsolicited, SizesDisagree, WrongHashes, Drips),
+    *(SendsUnsolicited, Drips),
 ]
+LIES_AT_ONCE = [SizesDisagree, WrongHashes]
 
 
 @pytest.mark.parametrize("kind", LIARS)
@@ -53,6 +54,21 @@ async def test_a_liar_is_banned_and_its_chunks_are_asked_elsewhere(
     assert liar.connections == 1
     given = [each.chunks for each in events if isinstance(each, PeerLeft)]
     assert 0 in given
+
+
+@pytest.mark.parametrize("kind", LIES_AT_ONCE)
+async def test_a_handshake_that_lies_is_told_as_a_ban(
+    kind: type[FakeServer], tmp_path: Path
+) -> None:
+    async with kind(CONTENT) as liar, GreetsLate(CONTENT) as honest:
+        events = await fetch(
+            CONTENT.id,
+            tmp_path / "out",
+            [liar.address, honest.address],
+            on_event=lambda each: honest.released.set() if banned([each]) else None,
+        )
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+    assert banned(events) == {liar.address}
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -1,6 +1,6 @@
 """Fetch in this process, from addresses of this machine and nowhere else."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
@@ -27,12 +27,18 @@ async def fetch(
     *,
     timeout: float | None = 20,
     seed: int = 1,
+    on_event: Callable[[DownloadEvent], None] = lambda event: None,
 ) -> list[DownloadEvent]:
     """Fetch a channel from these servers; return all that was reported."""
     events: list[DownloadEvent] = []
+
+    def note(event: DownloadEvent) -> None:
+        events.append(event)
+        on_event(event)
+
     async with Node(here(peers), rng=Random(seed)) as node:
         await node.fetch_open(
-            parse_channel(channel), target, timeout=timeout, on_event=events.append
+            parse_channel(channel), target, timeout=timeout, on_event=note
         )
     return events
 

@@ -42,6 +42,7 @@ class Program:
         namespace: Namespace | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        has_input: bool = False,
     ) -> None:
         self.name = " ".join(Path(word).name for word in argv[:3])
         self._changed = threading.Condition()
@@ -50,7 +51,7 @@ class Program:
         self._open = 2
         self._process = subprocess.Popen(
             namespace.command(argv) if namespace else list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=None if env is None else dict(env),
@@ -138,6 +139,11 @@ class Program:
         self._check()
         return Finished(code, b"".join(self._raw["out"]), self.stderr)
 
+    def end_input(self) -> None:
+        """Close its standard input, if it was given one."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def send(self, signal: int) -> None:
         """Send it a signal."""
         self._process.send_signal(signal)
@@ -147,6 +153,7 @@ class Program:
         if self.running:
             self._process.kill()
         self._process.wait(10)
+        self.end_input()
         self._join()
 
     def _join(self) -> None:

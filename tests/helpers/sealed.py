@@ -1,9 +1,10 @@
 """Both ends of sealed connections on loopback, and strangers that try one."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from shoal.core.address import Address
@@ -39,6 +40,10 @@ class Plain(asyncio.BufferedProtocol):
         self.received = bytearray()
         self.transport: asyncio.Transport
         self.is_lost = False
+        self.holds_back = False
+        """Whether it pauses at every read, to go on in the next turn."""
+        self.told: list[str] = []
+        """What it was told of writing."""
         self._greeting = greeting
         self._echo = echo
         self._buffer = memoryview(bytearray(64 * 1024))
@@ -57,13 +62,19 @@ class Plain(asyncio.BufferedProtocol):
         self.received += data
         if self._echo:
             self.transport.write(data)
+        if self.holds_back:
+            self.transport.pause_reading()
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self.transport.resume_reading)
         self._changed.set()
 
     def pause_writing(self) -> None:
+        self.told.append("pause")
         if self._echo:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self.told.append("resume")
         if self._echo:
             self.transport.resume_reading()
 
@@ -130,15 +141,18 @@ async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
 
 async def answer_to(address: Address, data: bytes, *, end: bool = False) -> bytes:
     """Send `data` to a port; return all that it says until it closes."""
-    reader, writer = await asyncio.open_connection(*address)
-    try:
+    loop = asyncio.get_running_loop()
+    said = bytearray()
+    # A bare socket: a StreamReader forgets what came before an error.
+    with socket.socket() as sock:
+        sock.setblocking(False)
         async with asyncio.timeout(PATIENCE):
-            try:
-                writer.write(data)
+            await loop.sock_connect(sock, tuple(address))
+            with suppress(ConnectionError):
+                await loop.sock_sendall(sock, data)
                 if end:
-                    writer.write_eof()
-                return await reader.read()
-            except ConnectionError:
-                return b""
-    finally:
-        writer.transport.abort()
+                    sock.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionError):
+                while piece := await loop.sock_recv(sock, 65_536):
+                    said += piece
+    return bytes(said)

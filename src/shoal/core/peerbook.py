@@ -9,7 +9,7 @@ from random import Random
 
 from shoal.core.address import Address
 
-__all__ = ["PeerBook"]
+__all__ = ["BAN_TIME", "PeerBook"]
 
 MAX_ADDRESSES = 3000  # remembered; what is beyond is forgotten
 FIRST_BACKOFF = 1.0  # seconds until a failed address is dialled again
@@ -35,6 +35,10 @@ class PeerBook:
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._entries: dict[Address, _Entry] = {}
+
+    def __iter__(self) -> Iterator[Address]:
+        """Yield every address that is known."""
+        return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -31,16 +31,18 @@ MAX_COPIES = 2  # peers that are asked for one chunk near the end
 class _PeerState:
     """Remember what one peer has and what it was asked for."""
 
-    __slots__ = ("asked", "candidates", "have", "is_exhausted")
+    __slots__ = ("asked", "candidates", "have", "is_exhausted", "refused")
 
     def __init__(self, have: Bitfield | None) -> None:
         self.have = have  # None: everything
         self.asked: set[int] = set()
+        self.refused: set[int] = set()
         self.candidates: list[int] = []  # had by the peer, wanted when last looked
         self.is_exhausted = False  # nothing to ask for until something changes
 
     def has(self, index: int) -> bool:
-        return self.have is None or index in self.have
+        has = self.have is None or index in self.have
+        return has and index not in self.refused
 
 
 class ChunkPicker(Generic[Peer]):
@@ -186,6 +188,13 @@ class ChunkPicker(Generic[Peer]):
         self._take_back(index, peer)
         self._want_again(index)
 
+    def on_request_refused(self, index: int, peer: Peer) -> None:
+        """Note that `peer` does not have a chunk after all: others are asked."""
+        state = self._peers.get(peer)
+        if state is not None:
+            state.refused.add(index)
+        self.on_request_expired(index, peer)
+
     # Picking.
 
     def _pick(self, state: _PeerState) -> int | None:
@@ -198,14 +207,15 @@ class ChunkPicker(Generic[Peer]):
         if state.is_exhausted:
             return None
         probed = self._buckets.probe(self._rng, state.has)
-        if probed is not None or state.have is None:
+        if probed is not None or (state.have is None and not state.refused):
             return probed
         for _ in range(2):
             while state.candidates:
                 index = state.candidates.pop()
-                if index in self._buckets:
+                if index in self._buckets and state.has(index):
                     return index
-            among = bytes(state.have)
+            have = state.have or Bitfield.full(self._have.size)
+            among = bytes(have)
             state.candidates = self._buckets.candidates(self._rng, among)
         state.is_exhausted = True
         return None

@@ -72,20 +72,27 @@ class RequestWindow:
         """Note that an answer is not waited for any more."""
         self._sent.pop(index, None)
 
-    def stall_deadline(self) -> float | None:
-        """Return when the peer counts as stalled; None while nothing is due."""
+    @property
+    def delay(self) -> float:
+        """Return the usual seconds from a request to its answer; 0 before any."""
+        return self._delay
+
+    def stall_deadline(self, others_delay: float = 0.0) -> float | None:
+        """Return when the peer counts as stalled; None while nothing is due.
+
+        `others_delay` is how long answers of other peers usually take.
+        """
         if not self._sent or self.is_stalled:
             return None
         usual = max(STALL_TIME, STALL_DELAYS * self._delay)
-        # Bytes that drip put the deadline off, but not for ever.
-        return min(
-            self._last_heard + usual,
-            self._last_answer + max(usual, self._chunk_time),
-        )
+        # Bytes that drip put the deadline off, but not for ever: as long as others
+        # take for a chunk or, where nobody knows, as it takes at the least rate.
+        slowest = STALL_DELAYS * others_delay if others_delay else self._chunk_time
+        return min(self._last_heard + usual, self._last_answer + max(usual, slowest))
 
-    def check_stalled(self, now: float) -> bool:
+    def check_stalled(self, now: float, others_delay: float = 0.0) -> bool:
         """Say whether the peer has just become stalled; its requests are void."""
-        deadline = self.stall_deadline()
+        deadline = self.stall_deadline(others_delay)
         if deadline is None or now < deadline:
             return False
         self.is_stalled = True

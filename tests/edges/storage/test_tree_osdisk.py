@@ -285,6 +285,19 @@ def test_a_link_that_stands_in_a_place_is_never_written_through(
     assert (outside / "f").stat().st_nlink == (2 if what == "hard link" else 1)
 
 
+def test_a_folder_moved_away_before_the_end_is_missed(tmp_path: Path) -> None:
+    target = tmp_path / "tree"
+    files = [FileEntry("d/f", 8), FileEntry("e", 8)]
+    store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=OsDisk(), files=files)
+    store.put_many([(0, bytes(8)), (1, bytes(8))])
+    (staging,) = tmp_path.glob(".tree*")
+    (staging / "data/d").rename(tmp_path / "aside")
+    with pytest.raises(StoreError):
+        store.finish()
+    store.close()
+    assert not target.exists()
+
+
 def test_a_staging_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

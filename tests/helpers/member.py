@@ -1,0 +1,74 @@
+"""One member of a swarm in a process of its own, which says how much it gave.
+
+Run as `python -m tests.helpers.member share PATH`, or `fetch LINK OUT PEER…`, with
+`--limit-up N` and `--chunk-size N` before. It writes JSON lines: `ready` (with link and
+port) once it shares, `done` once it has everything, and, when its standard input
+ends, `gave` (with the bytes of chunks it gave). Beyond the command line, only that
+last one is new.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shoal.core.address import parse_address
+from shoal.core.sealed_link import parse_link
+from shoal.node import Node
+from shoal.options import FetchOptions, ShareOptions
+from shoal.settings import Settings
+from shoal.shares import SealedShare
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--limit-up", type=float)
+    parser.add_argument("--chunk-size", type=int)
+    parser.add_argument("what", choices=["share", "fetch"])
+    parser.add_argument("words", nargs="+")
+    return parser.parse_args()
+
+
+def say(event: str, **fields: Any) -> None:
+    """Write one line."""
+    sys.stdout.write(msgspec.json.encode({"event": event, **fields}).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def join(node: Node, args: argparse.Namespace) -> SealedShare:
+    """Share, or fetch and go on sharing."""
+    if args.what == "share":
+        options = ShareOptions(chunk_size=args.chunk_size)
+        share = await node.share(Path(args.words[0]), options)
+        say("ready", link=str(share.link), port=share.port)
+        return share
+    link, out, *_ = args.words
+    fetch = FetchOptions(out=Path(out), seed=True)
+    _, seeded = await node.fetch(parse_link(link), fetch, timeout=60)
+    assert seeded is not None
+    say("done", port=seeded.port)
+    return seeded
+
+
+async def main() -> None:
+    """Do what the module says."""
+    args = parse()
+    settings = Settings(
+        peers=tuple(map(parse_address, args.words[2:])),
+        lan_only=True,
+        no_lan=True,
+        interfaces=("lo",),
+        limit_up=args.limit_up,
+    )
+    async with Node(settings) as node:
+        share = await join(node, args)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        say("gave", bytes=share.uploaded)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,76 @@
+"""One source and eight who start at once: everybody gives, the source hardly more.
+
+Every member is a process of its own with a limit of what it sends, so that the
+source could not serve everybody even if it wanted to.
+"""
+
+import json
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeFile
+from tests.helpers.process import Program
+
+CROWD = 8
+MAX_COPIES = 1.25  # of the whole, sent by the source
+
+
+@contextmanager
+def member(limit: int, what: str, *args: object) -> Iterator[Program]:
+    """Start a member of the swarm; see `tests.helpers.member`."""
+    module = [sys.executable, "-m", "tests.helpers.member", "--limit-up", str(limit)]
+    argv = [*module, what, *map(str, args)]
+    with Program(argv, has_input=True) as program:
+        yield program
+
+
+def gave(program: Program) -> int:
+    """End a member; return how many bytes it gave."""
+    program.end_input()
+    number = int(program.wait_line(r'"gave","bytes":(\d+)')[1])
+    assert program.finish().code == 0
+    return number
+
+
+def crowd_fetches(source: Path, folder: Path, limit: int, within: float) -> None:
+    """Have eight fetch `source` at once and check everything that is promised."""
+    size = source.stat().st_size
+    outs = [folder / f"out-{number}" for number in range(CROWD)]
+    with ExitStack() as stack:
+        sharing = stack.enter_context(member(limit, "share", source))
+        ready = json.loads(sharing.wait_line('"ready"').string)
+        peer = f"127.0.0.1:{ready['port']}"
+        crowd = [
+            stack.enter_context(member(limit, "fetch", ready["link"], out, peer))
+            for out in outs
+        ]
+        for each in crowd:
+            each.wait_line('"done"', within)
+        assert gave(sharing) <= MAX_COPIES * size
+        given = [gave(each) for each in crowd]
+    assert all(given), given
+    content = source.read_bytes()
+    for out in outs:
+        assert out.read_bytes() == content
+        out.unlink()
+
+
+def test_all_of_a_crowd_give(make_file: MakeFile, tmp_path: Path) -> None:
+    crowd_fetches(make_file(16 << 20, 1), tmp_path, limit=5 << 19, within=30)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_all_of_a_crowd_give_256_mib(make_file: MakeFile, tmp_path: Path) -> None:
+    # Its parts differ by their first bytes only; that is enough to tell them apart.
+    part = random.Random(2).randbytes(1 << 20)
+    source = tmp_path / "source"
+    with source.open("wb") as file:
+        for number in range(256):
+            file.write(number.to_bytes(8, "big") + part[8:])
+    crowd_fetches(source, tmp_path, limit=20 << 20, within=200)
