@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from random import Random
 
-from shoal.acquaintances import Acquaintances, Dial, Found
-from shoal.core.address import Address
-from shoal.core.belief import Scope, is_believable, scope_of
+from shoal.acquaintances import Dial, Found
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
@@ -25,7 +23,6 @@ from shoal.core.manifest import Manifest
 from shoal.core.patience import Outlook, Patience
 from shoal.core.rate import RateMeter
 from shoal.core.sealed_messages import (
-    MAX_PEERS,
     Ask,
     Cancel,
     Have,
@@ -41,7 +38,6 @@ from shoal.errors import (
     LyingPeerError,
     ManifestError,
     PeerError,
-    PeerTimeoutError,
     ProtocolError,
 )
 from shoal.giving import Giving
@@ -55,19 +51,17 @@ from shoal.progress import (
     Stalled,
     Started,
 )
+from shoal.roster import Roster
 from shoal.sealed_peer import SealedPeer
 from shoal.storage.download import DownloadStore
 from shoal.storage.store import ChunkReader
 from shoal.transfer import Transfer
 from shoal.transport.connection import Connection
-from shoal.transport.proven import Factory, ProvenPeer
+from shoal.transport.proven import ProvenPeer
 
 __all__ = ["SealedSwarm"]
 
 TICK = 0.25  # seconds between looks at stalled peers and at the clock
-MAX_CONNECTIONS = 192  # with the peers of one share
-MAX_PER_ADDRESS = 4  # connections from one global address
-STALL_LIMIT = 30.0  # seconds after which a stalled peer is dropped
 
 
 class SealedSwarm:
@@ -96,7 +90,6 @@ class SealedSwarm:
         """Set once a peer has, or had, everything."""
         self._id = share_id
         self._executor = executor
-        self._node_id = node_id
         self._port = port
         self._rng = rng
         self._pool = pool
@@ -104,9 +97,16 @@ class SealedSwarm:
         self._on_event = on_event
         self._problems = problems
         self._loop = asyncio.get_running_loop()
-        self._peers: dict[Connection[SealedSession], SealedPeer] = {}
-        self._known = Acquaintances(dial, self._factory, rng)
-        self._giving = Giving(executor, bucket, rng, self._peers.values)
+        self._giving = Giving(executor, bucket, rng, lambda: self.peers)
+        self._roster = Roster(
+            self,
+            dial,
+            node_id,
+            rng=rng,
+            pool=pool,
+            choose=self._giving.choose,
+            has=self._giving.has,
+        )
         self._pages: PageFetcher[SealedPeer] | None = None
         self._transfer: Transfer[SealedPeer] | None = None
         self._goal = Goal()
@@ -119,7 +119,7 @@ class SealedSwarm:
         """Give the chunks that `store` has from now on."""
         self.manifest = manifest
         self._giving.begin(store)
-        for peer in self._peers.values():
+        for peer in self.peers:
             peer.connection.session.expect_chunks(manifest.chunks.chunk_size)
             self._say_hello(peer)
 
@@ -127,13 +127,11 @@ class SealedSwarm:
         """Talk to peers until cancelled; then close every connection."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._known.run(found))
+                tasks.create_task(self._roster.run(found))
                 while True:
                     await asyncio.sleep(TICK)
                     self._on_tick(self._loop.time())
         finally:
-            for peer in list(self._peers.values()):
-                peer.close()
             await self._giving.aclose()
 
     async def load(self, numbers: Callable[[Manifest], Iterable[int]]) -> Manifest:
@@ -197,7 +195,7 @@ class SealedSwarm:
         )
         self._rate = RateMeter(self._loop.time(), self._transfer.done)
         self.serve(self.manifest, store)
-        for peer in self._peers.values():
+        for peer in self.peers:
             self._add_giver(peer)
 
     def want(self, indexes: Iterable[int]) -> None:
@@ -209,14 +207,14 @@ class SealedSwarm:
         """Wait until nobody waits for a chunk of ours, for some seconds at most."""
         deadline = self._loop.time() + within
         while self._loop.time() < deadline:
-            if not any(peer.has_wants for peer in self._peers.values()):
+            if not any(peer.has_wants for peer in self.peers):
                 return
             await asyncio.sleep(TICK / 5)
 
     @property
     def peers(self) -> list[SealedPeer]:
         """Return who we are connected with."""
-        return list(self._peers.values())
+        return list(self._roster.peers.values())
 
     @property
     def uploaded(self) -> int:
@@ -226,15 +224,9 @@ class SealedSwarm:
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and proved the id.
 
-        Raises `PeerError` when there are too many, of all or of its address.
+        Raises `PeerError` when there are too many.
         """
-        host = proven.address.host
-        same = sum(p.connection.address.host == host for p in self._peers.values())
-        if same >= MAX_PER_ADDRESS and scope_of(host) is Scope.GLOBAL:
-            raise PeerError("too many connections from one address")
-        if len(self._peers) >= MAX_CONNECTIONS:
-            raise PeerError("too many connections")
-        return self._make(proven, None, "incoming")
+        return self._roster.accept(proven)
 
     @property
     def _is_fetched(self) -> bool:
@@ -242,45 +234,9 @@ class SealedSwarm:
 
     # Peers come and go.
 
-    def _factory(self, address: Address, source: str) -> Factory:
-        return lambda proven: self._make(proven, address, source)
-
-    def _make(
-        self, proven: ProvenPeer, dialled: Address | None, source: str
-    ) -> Connection[SealedSession]:
-        for other in list(self._peers.values()):
-            if other.node_id == proven.node_id:
-                self._keep_one(other, proven.address, dialled)
-        connection = Connection(SealedSession(self._pool), self)
-        self._peers[connection] = SealedPeer(
-            connection,
-            proven.node_id,
-            dialled=dialled,
-            source=source,
-            choose=self._giving.choose,
-            has=self._giving.has,
-        )
-        return connection
-
-    def _keep_one(
-        self, other: SealedPeer, address: Address, dialled: Address | None
-    ) -> None:
-        """Close one of two connections with one node, if that is ours to do.
-
-        Only who dialled a connection closes it; of two that crossed, the larger node
-        id. A node id is a claim, so they must also agree on the host. Raises
-        `PeerError` when it is the new one.
-        """
-        if self._node_id < other.node_id or (dialled and other.dialled):
-            return
-        if dialled is not None and other.connection.address.host == address.host:
-            raise PeerError(f"{dialled} has dialled us")
-        if other.dialled is not None and other.dialled.host == address.host:
-            other.close()
-
     def on_connected(self, connection: Connection[SealedSession]) -> None:
         """Greet a peer."""
-        peer = self._peers[connection]
+        peer = self._roster.peers[connection]
         if self.manifest is not None:
             connection.session.expect_chunks(self.manifest.chunks.chunk_size)
         self._say_hello(peer)
@@ -291,19 +247,15 @@ class SealedSwarm:
         error: PeerError | OSError | None,
     ) -> None:
         """Forget a peer; ask others for what it was asked for."""
-        peer = self._peers.pop(connection, None)
+        peer = self._roster.remove(connection, error)
         if peer is None:
             return
-        if isinstance(error, LyingPeerError):
-            self._known.ban(peer.address)
-        if peer.dialled is not None:
-            self._known.on_lost(peer.dialled)
         if self._pages is not None:
             self._pages.remove(peer, self._loop.time())
         if self._transfer is not None:
             self._transfer.remove(peer)
         self._giving.on_peer_left(peer)
-        is_banned = self._known.is_banned(peer.address)
+        is_banned = self._roster.is_banned(peer.address)
         reason = str(error) if error is not None else None
         self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
 
@@ -319,7 +271,7 @@ class SealedSwarm:
         self, connection: Connection[SealedSession], events: list[Event]
     ) -> None:
         """Act on what a peer said; what it may not say ends it."""
-        peer = self._peers.get(connection)
+        peer = self._roster.peers.get(connection)
         if peer is None:
             return
         if self._transfer is not None:
@@ -365,16 +317,16 @@ class SealedSwarm:
                     is_busy = reason == Reason.BUSY
                     self._transfer.on_refused(peer, index, is_busy=is_busy)
             case Peers(addresses=addresses):
-                self._on_peers(peer, addresses)
+                self._roster.on_addresses(peer, addresses)
 
     def _on_hello(self, peer: SealedPeer, hello: Hello) -> None:
         is_first = peer.port == 0
         peer.port = hello.port
-        if self._known.is_banned(peer.address):
+        if self._roster.is_banned(peer.address):
             raise PeerError("it sent what does not verify a while ago")
         if is_first:
             self._on_event(PeerJoined(peer.address, peer.source))
-            self._introduce(peer)
+            self._roster.introduce(peer)
         if hello.root is None or hello.bitfield is None:
             return
         if self.manifest is None:
@@ -384,7 +336,7 @@ class SealedSwarm:
                 on_lie=self._on_page_lie,
                 on_page=self._goal.check,
             )
-            for each in self._peers.values():
+            for each in self.peers:
                 each.connection.session.expect_chunks(self.manifest.chunks.chunk_size)
         elif hello.root != self.manifest.root_record:
             raise LyingPeerError("a root record that does not give the id")
@@ -434,28 +386,12 @@ class SealedSwarm:
             peer.give_pages(self.manifest.page)
 
     def _on_page_lie(self, peer: SealedPeer, number: int) -> None:
-        error = LyingPeerError(f"manifest page {number} did not verify")
-        self._known.ban(peer.address)
-        peer.close(error)
-
-    def _on_peers(self, peer: SealedPeer, addresses: list[tuple[str, int]]) -> None:
-        host = peer.connection.address.host
-        for each in addresses:
-            address = Address(*each)
-            if is_believable(address, host):
-                self._known.add(address, "peer")
-
-    def _introduce(self, newcomer: SealedPeer) -> None:
-        """Tell a newcomer of the others, and them of it."""
-        others = [p for p in self._peers.values() if p is not newcomer and p.port]
-        newcomer.introduce([each.address for each in others[-MAX_PEERS:]])
-        if newcomer.port:
-            for each in others[-MAX_PEERS:]:
-                each.introduce([newcomer.address])
+        what = f"manifest page {number} did not verify"
+        self._roster.ban(peer, LyingPeerError(what))
 
     def on_writable(self, connection: Connection[SealedSession]) -> None:
         """Go on giving to a peer that takes more."""
-        peer = self._peers.get(connection)
+        peer = self._roster.peers.get(connection)
         if peer is not None:
             connection.resume_reading()
             self._give_pages(peer)
@@ -472,9 +408,8 @@ class SealedSwarm:
 
     def on_lie(self, giver: SealedPeer, index: int) -> None:
         """Drop a peer whose chunk did not verify."""
-        error = LyingPeerError(f"chunk {index} did not verify")
-        self._known.ban(giver.address)
-        giver.close(error)
+        what = f"chunk {index} did not verify"
+        self._roster.ban(giver, LyingPeerError(what))
 
     def on_useless(self, giver: SealedPeer) -> None:
         """Drop a peer that refuses what it announced."""
@@ -500,8 +435,8 @@ class SealedSwarm:
         if self._transfer is not None and not self._transfer.is_complete:
             self._tell_progress()
             for peer in self._transfer.on_tick(now):
-                self._loop.call_later(STALL_LIMIT, self._drop_if_silent, peer)
-            self._drop_slower()
+                self._roster.watch_silence(peer)
+            self._roster.drop_slower()
         if not self._goal.is_set:
             return
         outlook = self._outlook()
@@ -512,36 +447,17 @@ class SealedSwarm:
         if reason is not None:
             self._on_event(Stalled(self._patience.waited(now), reason))
 
-    def _drop_slower(self) -> None:
-        """Of two connections that we dialled to one node, close the slower.
-
-        Both have to have given something first: a node id can be copied, and what
-        nobody has given may be the honest one.
-        """
-        best: dict[bytes, SealedPeer] = {}
-        for peer in sorted(self.peers, key=lambda p: p.verified, reverse=True):
-            if peer.dialled is None or not peer.verified:
-                continue
-            if best.setdefault(peer.node_id, peer) is not peer:
-                peer.close()
-
-    def _drop_if_silent(self, peer: SealedPeer) -> None:
-        connection = peer.connection
-        if not connection.is_closing:
-            if self._loop.time() - connection.last_heard >= STALL_LIMIT:
-                peer.close(PeerTimeoutError(f"{peer.address} stopped answering"))
-
     def _tell_progress(self) -> None:
         assert self._transfer is not None
         done, size = self._transfer.done, self._transfer.chunks.size
         rate = self._rate.rate(self._loop.time(), done)
-        self._on_event(Progress(done, size, rate, len(self._peers)))
+        self._on_event(Progress(done, size, rate, len(self._roster)))
 
     def _outlook(self) -> Outlook:
         return Outlook(
-            found=max(self._known.found, len(self._peers)),
-            ready=len(self._peers),
-            has_only_liars=self._known.has_only_liars and not self._peers,
+            found=self._roster.found,
+            ready=len(self._roster),
+            has_only_liars=self._roster.has_only_liars,
             lacks_sizes=False,
             is_begun=self._transfer is not None and self._transfer.done > 0,
             problems=self._problems(),

@@ -18,7 +18,7 @@ LEVELS = [
     {"acquaintances", "making", "networks", "target", "uploader", "writer"},
     {"sealed_port", "sealed_target", "transfer", "uploads"},
     {"sealed_peer", "services"},
-    {"giving", "query", "swarm"},
+    {"giving", "query", "roster", "swarm"},
     {"sealed_swarm"},
     {"membership"},
     {"channels", "shares"},

@@ -1,0 +1,191 @@
+"""Who is in the swarm of one sealed share with us, and by which connection.
+
+`Roster` owns the connections of one share: it makes them, for who dials us as for
+whom we dial, keeps one of two with the same node, passes addresses on and remembers
+who lied. What is said on them is its handler's business.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from random import Random
+
+from shoal.acquaintances import Acquaintances, Dial, Found
+from shoal.core.address import Address
+from shoal.core.belief import Scope, is_believable, scope_of
+from shoal.core.framing import BufferPool
+from shoal.core.sealed_messages import MAX_PEERS
+from shoal.core.sealed_session import SealedSession
+from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
+from shoal.sealed_peer import SealedPeer
+from shoal.transport.connection import Connection, Handler
+from shoal.transport.proven import Factory, ProvenPeer
+
+__all__ = ["Roster"]
+
+MAX_CONNECTIONS = 192  # with the peers of one share
+MAX_PER_ADDRESS = 4  # connections from one global address
+STALL_LIMIT = 30.0  # seconds of silence after which a stalled peer is dropped
+
+
+class Roster:
+    """Keep the connections with the peers of one share."""
+
+    def __init__(
+        self,
+        handler: Handler[SealedSession],
+        dial: Dial,
+        node_id: bytes,
+        *,
+        rng: Random,
+        pool: BufferPool,
+        choose: Callable[[SealedPeer], int | None],
+        has: Callable[[int], bool],
+    ) -> None:
+        """Begin with nobody; `choose` and `has` are what `SealedPeer` asks."""
+        self.peers: dict[Connection[SealedSession], SealedPeer] = {}
+        """Everybody who has proved the id and is connected."""
+        self._handler = handler
+        self._node_id = node_id
+        self._pool = pool
+        self._choose = choose
+        self._has = has
+        self._known = Acquaintances(dial, self._factory, rng)
+        self._loop = asyncio.get_running_loop()
+
+    def __len__(self) -> int:
+        return len(self.peers)
+
+    @property
+    def found(self) -> int:
+        """Return how many peers are known, connected or not."""
+        return max(self._known.found, len(self.peers))
+
+    @property
+    def has_only_liars(self) -> bool:
+        """Say whether all that was found turned out to lie."""
+        return self._known.has_only_liars and not self.peers
+
+    async def run(self, found: Iterable[Found]) -> None:
+        """Dial what is found until cancelled; then close every connection."""
+        try:
+            await self._known.run(found)
+        finally:
+            for peer in list(self.peers.values()):
+                peer.close()
+
+    # Connections begin.
+
+    def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
+        """Return the connection for a peer that dialled us and proved the id.
+
+        Raises `PeerError` when there are too many, of all or of its address.
+        """
+        host = proven.address.host
+        same = sum(p.connection.address.host == host for p in self.peers.values())
+        if same >= MAX_PER_ADDRESS and scope_of(host) is Scope.GLOBAL:
+            raise PeerError("too many connections from one address")
+        if len(self.peers) >= MAX_CONNECTIONS:
+            raise PeerError("too many connections")
+        return self._make(proven, None, "incoming")
+
+    def _factory(self, address: Address, source: str) -> Factory:
+        return lambda proven: self._make(proven, address, source)
+
+    def _make(
+        self, proven: ProvenPeer, dialled: Address | None, source: str
+    ) -> Connection[SealedSession]:
+        for other in list(self.peers.values()):
+            if other.node_id == proven.node_id:
+                self._keep_one(other, proven.address, dialled)
+        connection = Connection(SealedSession(self._pool), self._handler)
+        self.peers[connection] = SealedPeer(
+            connection,
+            proven.node_id,
+            dialled=dialled,
+            source=source,
+            choose=self._choose,
+            has=self._has,
+        )
+        return connection
+
+    def _keep_one(
+        self, other: SealedPeer, address: Address, dialled: Address | None
+    ) -> None:
+        """Close one of two connections that crossed, if that is ours to do.
+
+        Only who dialled a connection closes it, and of the two nodes the one with
+        the larger id. A node id is a claim, so they must also agree on the host.
+        Raises `PeerError` when it is the new one.
+        """
+        if self._node_id < other.node_id or (dialled and other.dialled):
+            return
+        if dialled is not None and other.connection.address.host == address.host:
+            raise PeerError(f"{dialled} has dialled us")
+        if other.dialled is not None and other.dialled.host == address.host:
+            other.close()
+
+    # Connections end.
+
+    def remove(
+        self, connection: Connection[SealedSession], error: Exception | None
+    ) -> SealedPeer | None:
+        """Forget a connection that has ended; return whose it was."""
+        peer = self.peers.pop(connection, None)
+        if peer is not None:
+            if isinstance(error, LyingPeerError):
+                self._known.ban(peer.address)
+            if peer.dialled is not None:
+                self._known.on_lost(peer.dialled)
+        return peer
+
+    def ban(self, peer: SealedPeer, error: LyingPeerError) -> None:
+        """Leave a peer alone that sent what does not verify."""
+        self._known.ban(peer.address)
+        peer.close(error)
+
+    def is_banned(self, address: Address) -> bool:
+        """Say whether a peer is left alone."""
+        return self._known.is_banned(address)
+
+    def drop_slower(self) -> None:
+        """Of two connections that we dialled to one node, close the slower.
+
+        Both have to have given something first: a node id can be copied, and what
+        nobody has given may be the honest one.
+        """
+        best: dict[bytes, SealedPeer] = {}
+        for peer in sorted(self.peers.values(), key=lambda p: -p.verified):
+            if peer.dialled is None or not peer.verified:
+                continue
+            if best.setdefault(peer.node_id, peer) is not peer:
+                peer.close()
+
+    def watch_silence(self, peer: SealedPeer) -> None:
+        """Drop a stalled peer if it stays silent."""
+        self._loop.call_later(STALL_LIMIT, self._drop_if_silent, peer)
+
+    def _drop_if_silent(self, peer: SealedPeer) -> None:
+        connection = peer.connection
+        if not connection.is_closing:
+            if self._loop.time() - connection.last_heard >= STALL_LIMIT:
+                peer.close(PeerTimeoutError(f"{peer.address} stopped answering"))
+
+    # Addresses are passed on.
+
+    def introduce(self, newcomer: SealedPeer) -> None:
+        """Tell a newcomer of the others, and them of it."""
+        others = [p for p in self.peers.values() if p is not newcomer and p.port]
+        newcomer.introduce([each.address for each in others[-MAX_PEERS:]])
+        if newcomer.port:
+            for each in others[-MAX_PEERS:]:
+                each.introduce([newcomer.address])
+
+    def on_addresses(
+        self, peer: SealedPeer, addresses: Iterable[tuple[str, int]]
+    ) -> None:
+        """Note the addresses that a peer passed on, as far as it is believed."""
+        host = peer.connection.address.host
+        for each in addresses:
+            address = Address(*each)
+            if is_believable(address, host):
+                self._known.add(address, "peer")
