@@ -15,6 +15,7 @@ from shoal.core.address import Address
 from shoal.core.sealed_link import Link
 from shoal.discovery.base import Discovery
 from shoal.errors import ShoalError
+from shoal.hints import usable_hints
 from shoal.progress import DownloadEvent, Notice
 from shoal.sealed_port import SealedPort
 from shoal.sealed_swarm import SealedSwarm
@@ -81,7 +82,7 @@ class Membership:
             await asyncio.wait([task])
 
     def _find(self) -> Iterable[Found]:
-        yield _hinted(self.link)
+        yield usable_hints(self.link.hints, self._services.settings)
         for network in self._services.networks.discovery():
             is_lan = network.name == LAN
             topic = self._keys.lan_topic if is_lan else self._keys.dht_topic
@@ -96,8 +97,3 @@ class Membership:
                     yield address, network.name
         except ShoalError as error:
             self._services.on_notice(Notice(str(error)))
-
-
-async def _hinted(link: Link) -> AsyncGenerator[tuple[Address, str], None]:
-    for address in link.hints:
-        yield address, "hint"

@@ -15,7 +15,7 @@ LEVELS = [
     {"core"},
     {"goal", "interfaces", "options", "pages", "progress", "settings"},
     {"storage", "transport", "discovery"},
-    {"acquaintances", "making", "networks", "target", "uploader", "writer"},
+    {"acquaintances", "hints", "making", "networks", "target", "uploader", "writer"},
     {"sealed_port", "sealed_target", "transfer", "uploads"},
     {"sealed_peer", "services"},
     {"giving", "query", "roster", "swarm"},
