@@ -30,13 +30,16 @@ Make = Callable[[Address, str], Factory]
 class Acquaintances:
     """Dial what is found, later and later when it fails."""
 
-    def __init__(self, dial: Dial, make: Make, rng: Random) -> None:
+    def __init__(
+        self, dial: Dial, make: Make, connected: Callable[[], int], rng: Random
+    ) -> None:
+        """Know nobody; `connected` says how many connections there are."""
         self._banned: dict[Address, float] = {}  # until when
         self._book = PeerBook(rng)
         self._dial = dial
         self._make = make
         self._dialling: set[Address] = set()
-        self._connected: dict[Address, int] = {}
+        self._connected = connected
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
 
@@ -63,7 +66,7 @@ class Acquaintances:
             while True:
                 slots = min(
                     MAX_DIALS - len(self._dialling),
-                    MAX_PEERS - len(self._connected) - len(self._dialling),
+                    MAX_PEERS - self._connected() - len(self._dialling),
                 )
                 now = self._clock()
                 for address in self._book.next_dials(now, max(0, slots)):
@@ -90,16 +93,16 @@ class Acquaintances:
             self._book.forget(address)
         except PeerError:
             self._book.on_lost(address, self._clock())
-        else:
-            self._book.on_ready(address)
-            self._connected[address] = self._connected.get(address, 0) + 1
         finally:
             self._dialling.discard(address)
             self._wake.set()
 
+    def on_ready(self, address: Address) -> None:
+        """Note that a peer that was dialled speaks as it should."""
+        self._book.on_ready(address)
+
     def on_lost(self, address: Address) -> None:
         """Dial an address again later: its connection has ended."""
-        self._connected.pop(address, None)
         self._book.add(address, "peer")
         self._book.on_lost(address, self._clock())
         self._wake.set()

@@ -12,6 +12,7 @@ from random import Random
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.spread import Spread
+from shoal.errors import StoreError
 from shoal.sealed_peer import SealedPeer
 from shoal.storage.store import ChunkReader
 from shoal.uploader import Uploader
@@ -30,8 +31,13 @@ class Giving:
         bucket: TokenBucket,
         rng: Random,
         peers: Callable[[], Iterable[SealedPeer]],
+        on_problem: Callable[[StoreError], None],
     ) -> None:
-        """Have nothing yet; `peers` says who hears of what there is."""
+        """Have nothing yet; `peers` says who hears of what there is.
+
+        `on_problem` hears why chunks cannot be given.
+        """
+        self.on_problem = on_problem
         self.have: Bitfield | None = None
         """Which chunks are here; None before it is known how many there are."""
         self._executor = executor
@@ -93,6 +99,16 @@ class Giving:
         """Return the chunk that a peer should be given when any will do."""
         return self._spread.next_for(peer) if self._spread is not None else None
 
+    def on_given(self, peer: SealedPeer, index: int) -> None:
+        """Note a chunk on its way that the peer chose."""
+        if self._spread is not None:
+            self._spread.on_given(peer, index)
+
+    @property
+    def is_idle(self) -> bool:
+        """Say whether nothing is being read for anybody."""
+        return self._uploader is None or self._uploader.is_idle
+
     def wake(self, peer: SealedPeer) -> None:
         """Serve a peer that wants something and takes it."""
         if peer.has_wants and self._uploader is not None:
@@ -102,8 +118,8 @@ class Giving:
 
     def on_verified(self, index: int) -> None:
         """Give a chunk from now on, and announce it soon."""
-        assert self.have is not None
-        assert self._spread is not None
+        if self.have is None or self._spread is None:
+            return
         if self.have.add(index):
             self._spread.on_chunk(index)
             self._fresh.append(index)

@@ -11,6 +11,7 @@ class Goal:
 
     def __init__(self) -> None:
         self._waiter: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
         self._is_reached: Callable[[], bool] = lambda: False
 
     @property
@@ -19,7 +20,9 @@ class Goal:
         return self._waiter is not None
 
     async def reach(self, is_reached: Callable[[], bool]) -> None:
-        """Wait until `is_reached` holds; raise what `fail` is given meanwhile."""
+        """Wait until `is_reached` holds; raise what `fail` is given, or was."""
+        if self._error is not None:
+            raise self._error
         self._waiter = asyncio.get_running_loop().create_future()
         self._is_reached = is_reached
         self.check()
@@ -35,6 +38,7 @@ class Goal:
             waiter.set_result(None)
 
     def fail(self, error: BaseException) -> None:
-        """End the wait with an error."""
+        """End the wait with an error, and every one after it."""
+        self._error = error
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)

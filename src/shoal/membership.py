@@ -56,6 +56,7 @@ class Membership:
             bucket_down=services.bucket_down,
             timeout=timeout,
             on_event=on_event,
+            on_notice=services.on_notice,
             problems=services.networks.problems,
         )
         self._task: asyncio.Task[None] | None = None

@@ -6,7 +6,7 @@ who lied. What is said on them is its handler's business.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from random import Random
 
 from shoal.acquaintances import Acquaintances, Dial, Found
@@ -16,7 +16,7 @@ from shoal.core.framing import BufferPool
 from shoal.core.sealed_messages import MAX_PEERS
 from shoal.core.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
-from shoal.sealed_peer import SealedPeer
+from shoal.sealed_peer import Offers, SealedPeer
 from shoal.transport.connection import Connection, Handler
 from shoal.transport.proven import Factory, ProvenPeer
 
@@ -38,18 +38,16 @@ class Roster:
         *,
         rng: Random,
         pool: BufferPool,
-        choose: Callable[[SealedPeer], int | None],
-        has: Callable[[int], bool],
+        giving: Offers,
     ) -> None:
-        """Begin with nobody; `choose` and `has` are what `SealedPeer` asks."""
+        """Begin with nobody; `giving` knows what we have."""
         self.peers: dict[Connection[SealedSession], SealedPeer] = {}
         """Everybody who has proved the id and is connected."""
         self._handler = handler
         self._node_id = node_id
         self._pool = pool
-        self._choose = choose
-        self._has = has
-        self._known = Acquaintances(dial, self._factory, rng)
+        self._giving = giving
+        self._known = Acquaintances(dial, self._factory, lambda: len(self.peers), rng)
         self._loop = asyncio.get_running_loop()
 
     def __len__(self) -> int:
@@ -103,8 +101,7 @@ class Roster:
             proven.node_id,
             dialled=dialled,
             source=source,
-            choose=self._choose,
-            has=self._has,
+            giving=self._giving,
         )
         return connection
 
@@ -137,6 +134,11 @@ class Roster:
             if peer.dialled is not None:
                 self._known.on_lost(peer.dialled)
         return peer
+
+    def on_greeted(self, peer: SealedPeer) -> None:
+        """Forgive the failures of an address: it speaks as it should."""
+        if peer.dialled is not None:
+            self._known.on_ready(peer.dialled)
 
     def ban(self, peer: SealedPeer, error: LyingPeerError) -> None:
         """Leave a peer alone that sent what does not verify."""

@@ -6,6 +6,7 @@ that concerns others: which chunk "any" is, is the swarm's to say.
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from typing import Protocol
 
 from shoal.core.address import Address
 from shoal.core.chunks import Bitfield
@@ -15,10 +16,26 @@ from shoal.errors import PeerError, StoreError
 from shoal.transport.connection import Connection
 from shoal.uploads import write_chunks
 
-__all__ = ["SealedPeer"]
+__all__ = ["MAX_WANTED", "Offers", "SealedPeer"]
 
 MAX_WANTED = 64  # requests of one peer that are kept; more are refused
 MAX_PAGES_WANTED = 64  # requests for pages that are kept; more are not answered
+
+
+class Offers(Protocol):
+    """Know what we have, for those who want some of it."""
+
+    def has(self, index: int) -> bool:
+        """Say whether a chunk can be given."""
+
+    def choose(self, peer: "SealedPeer") -> int | None:
+        """Return the chunk that a peer should be given when any will do."""
+
+    def on_given(self, peer: "SealedPeer", index: int) -> None:
+        """Note a chunk on its way that the peer chose."""
+
+    def on_problem(self, error: StoreError) -> None:
+        """Note why a chunk cannot be given."""
 
 
 class SealedPeer:
@@ -31,10 +48,9 @@ class SealedPeer:
         *,
         dialled: Address | None,
         source: str,
-        choose: Callable[["SealedPeer"], int | None],
-        has: Callable[[int], bool],
+        giving: "Offers",
     ) -> None:
-        """Begin; `choose` picks what "any" is, `has` says what can be given."""
+        """Begin; `giving` knows what we have."""
         self.connection = connection
         self.node_id = node_id
         """A claim that any holder can copy."""
@@ -50,8 +66,9 @@ class SealedPeer:
         """Chunks that it gave and that verified."""
         self.uploaded = 0
         """Chunks that it was given."""
-        self._choose = choose
-        self._has = has
+        self.is_greeted = False
+        """Whether it has said hello."""
+        self._giving = giving
         self._wanted: deque[int | None] = deque()
         self._pages_wanted: deque[int] = deque()
 
@@ -132,7 +149,7 @@ class SealedPeer:
         """Queue what it asks for, or refuse."""
         if len(self._wanted) >= MAX_WANTED:
             self._refuse(ask.index, Reason.BUSY)
-        elif ask.index is not None and not self._has(ask.index):
+        elif ask.index is not None and not self._giving.has(ask.index):
             self._refuse(ask.index, Reason.MISSING)
         else:
             self._wanted.append(ask.index)
@@ -158,10 +175,12 @@ class SealedPeer:
         while self._wanted and len(wants) < limit:
             index = self._wanted.popleft()
             if index is None:
-                index = self._choose(self)
+                index = self._giving.choose(self)
                 if index is None:
                     self._refuse(None, Reason.NOTHING)
                     continue
+            else:
+                self._giving.on_given(self, index)
             wants.append((index, index))
         return wants
 
@@ -170,10 +189,13 @@ class SealedPeer:
         self.uploaded += len(chunks)
         write_chunks(self.connection, chunks)
 
-    def refuse(self, error: StoreError) -> None:
-        """Say that what was wanted cannot be given."""
-        while self._wanted:
-            self._refuse(self._wanted.popleft(), Reason.MISSING)
+    def refuse(self, notes: list[Hashable], error: Exception) -> None:
+        """Say that chunks which were wanted cannot be given."""
+        for index in notes:
+            assert isinstance(index, int)
+            self._refuse(index, Reason.MISSING)
+        if isinstance(error, StoreError):
+            self._giving.on_problem(error)
 
     def _refuse(self, index: int | None, reason: str) -> None:
         self.connection.session.send(Refuse(index, reason))

@@ -39,12 +39,14 @@ from shoal.errors import (
     ManifestError,
     PeerError,
     ProtocolError,
+    StoreError,
 )
 from shoal.giving import Giving
 from shoal.goal import Goal
 from shoal.pages import PageFetcher
 from shoal.progress import (
     DownloadEvent,
+    Notice,
     PeerJoined,
     PeerLeft,
     Progress,
@@ -52,7 +54,7 @@ from shoal.progress import (
     Started,
 )
 from shoal.roster import Roster
-from shoal.sealed_peer import SealedPeer
+from shoal.sealed_peer import MAX_WANTED, SealedPeer
 from shoal.storage.download import DownloadStore
 from shoal.storage.store import ChunkReader
 from shoal.transfer import Transfer
@@ -81,6 +83,7 @@ class SealedSwarm:
         bucket_down: TokenBucket,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
+        on_notice: Callable[[Notice], None] = lambda notice: None,
         problems: Callable[[], tuple[str, ...]] = lambda: (),
     ) -> None:
         """Prepare; `node_id` and `port` are what others know us by."""
@@ -95,21 +98,24 @@ class SealedSwarm:
         self._pool = pool
         self._bucket_down = bucket_down
         self._on_event = on_event
+        self._on_notice = on_notice
         self._problems = problems
         self._loop = asyncio.get_running_loop()
-        self._giving = Giving(executor, bucket, rng, lambda: self.peers)
+        self._giving = Giving(
+            executor, bucket, rng, lambda: self.peers, self._on_problem
+        )
         self._roster = Roster(
             self,
             dial,
             node_id,
             rng=rng,
             pool=pool,
-            choose=self._giving.choose,
-            has=self._giving.has,
+            giving=self._giving,
         )
         self._pages: PageFetcher[SealedPeer] | None = None
         self._transfer: Transfer[SealedPeer] | None = None
         self._goal = Goal()
+        self._told: set[str] = set()
         self._patience = Patience(timeout, self._loop.time())
         self._rate = RateMeter(self._loop.time())
 
@@ -175,8 +181,17 @@ class SealedSwarm:
             await self._transfer.stop()
             self._tell_progress()
 
-    def begin(self, store: DownloadStore, wanted: Iterable[int] | None = None) -> None:
-        """Start to fetch what `store` is missing, or of that what is `wanted`."""
+    def begin(
+        self,
+        store: DownloadStore,
+        wanted: Iterable[int] | None = None,
+        *,
+        gives: bool = True,
+    ) -> None:
+        """Start to fetch what `store` is missing, or of that what is `wanted`.
+
+        With `gives`, what it has is given on.
+        """
         assert self.manifest is not None
         self._transfer = Transfer(
             store,
@@ -194,7 +209,8 @@ class SealedSwarm:
             Started(chunks.size, chunks.chunk_size, chunks.count, resumed, True)
         )
         self._rate = RateMeter(self._loop.time(), self._transfer.done)
-        self.serve(self.manifest, store)
+        if gives:
+            self.serve(self.manifest, store)
         for peer in self.peers:
             self._add_giver(peer)
 
@@ -207,7 +223,10 @@ class SealedSwarm:
         """Wait until nobody waits for a chunk of ours, for some seconds at most."""
         deadline = self._loop.time() + within
         while self._loop.time() < deadline:
-            if not any(peer.has_wants for peer in self.peers):
+            is_idle = self._giving.is_idle and not any(
+                peer.has_wants or not peer.connection.is_drained for peer in self.peers
+            )
+            if is_idle:
                 return
             await asyncio.sleep(TICK / 5)
 
@@ -320,12 +339,13 @@ class SealedSwarm:
                 self._roster.on_addresses(peer, addresses)
 
     def _on_hello(self, peer: SealedPeer, hello: Hello) -> None:
-        is_first = peer.port == 0
+        is_first, peer.is_greeted = not peer.is_greeted, True
         peer.port = hello.port
         if self._roster.is_banned(peer.address):
             raise PeerError("it sent what does not verify a while ago")
         if is_first:
             self._on_event(PeerJoined(peer.address, peer.source))
+            self._roster.on_greeted(peer)
             self._roster.introduce(peer)
         if hello.root is None or hello.bitfield is None:
             return
@@ -362,7 +382,7 @@ class SealedSwarm:
     def _add_giver(self, peer: SealedPeer) -> None:
         if self._transfer is not None and peer.have is not None:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
-            self._transfer.add(peer, have, gives_any=True)
+            self._transfer.add(peer, have, gives_any=True, most=MAX_WANTED)
 
     def _on_have(self, peer: SealedPeer, message: Have) -> None:
         if peer.have is None:
@@ -426,6 +446,12 @@ class SealedSwarm:
     def on_error(self, error: BaseException) -> None:
         """Tell whoever waits that the store failed."""
         self._goal.fail(error)
+
+    def _on_problem(self, error: StoreError) -> None:
+        """Tell the user, once, why chunks are not given."""
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            self._on_notice(Notice(str(error)))
 
     # The clock.
 

@@ -180,7 +180,7 @@ async def read_sealed(
         store = TransientStore(chunks)
         ahead = max(2, READ_AHEAD // chunks.chunk_size)
         try:
-            member.swarm.begin(store, indexes[:ahead])
+            member.swarm.begin(store, indexes[:ahead], gives=False)
             for place, index in enumerate(indexes):
                 await member.swarm.until_verified(index)
                 data = store.take(index)

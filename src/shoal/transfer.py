@@ -18,7 +18,7 @@ from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.picker import ChunkPicker
 from shoal.core.session import ChunkReceived
-from shoal.core.window import RequestWindow
+from shoal.core.window import MAX_REQUESTS, RequestWindow
 from shoal.storage.download import DownloadStore
 from shoal.writer import Arrived, ChunkWriter, Verdict, Verifier
 
@@ -77,8 +77,10 @@ class Watcher(Protocol[G_contra]):
 class _Flow:
     """Remember what one giver was asked for."""
 
-    def __init__(self, chunk_size: int, *, is_full: bool, gives_any: bool) -> None:
-        self.window = RequestWindow(chunk_size)
+    def __init__(
+        self, chunk_size: int, most: int, *, is_full: bool, gives_any: bool
+    ) -> None:
+        self.window = RequestWindow(chunk_size, most)
         self.is_full = is_full
         self.gives_any = gives_any
         self.any_keys: deque[int] = deque()  # stand in the window for any chunk
@@ -168,12 +170,20 @@ class Transfer(Generic[G]):
     # Givers come and go.
 
     def add(
-        self, giver: G, have: Bitfield | None = None, *, gives_any: bool = False
+        self,
+        giver: G,
+        have: Bitfield | None = None,
+        *,
+        gives_any: bool = False,
+        most: int = MAX_REQUESTS,
     ) -> None:
-        """Ask a giver for its share of the chunks; without `have` it has all."""
+        """Ask a giver for its share of the chunks; without `have` it has all.
+
+        It keeps at most `most` requests waiting; with `gives_any` it may choose.
+        """
         is_full = have is None or have.is_complete
         self._flows[giver] = _Flow(
-            self.chunks.chunk_size, is_full=is_full, gives_any=gives_any
+            self.chunks.chunk_size, most, is_full=is_full, gives_any=gives_any
         )
         self._picker.on_peer_joined(giver, None if is_full else have)
         self._ask(giver)
@@ -224,7 +234,7 @@ class Transfer(Generic[G]):
         if flow is None:
             return
         if index is not None:
-            flow.window.forget(index)
+            flow.window.on_refused(index)
             if index not in self._picker.asked_of(giver):
                 return
             if is_busy:
@@ -235,7 +245,7 @@ class Transfer(Generic[G]):
             if flow.refusals >= MAX_REFUSALS:
                 self._watcher.on_useless(giver)
         elif flow.any_keys:
-            flow.window.forget(flow.any_keys.popleft())
+            flow.window.on_refused(flow.any_keys.popleft())
             flow.any_from = self._clock() + ANY_PAUSE
 
     def on_answers_done(self, giver: G) -> None:
@@ -316,6 +326,7 @@ class Transfer(Generic[G]):
         """
         return (
             flow.gives_any
+            and self._picker.wants_all
             and flow.is_full
             and self._clock() >= flow.any_from
             and sum(f.is_full for f in self._flows.values()) == 1

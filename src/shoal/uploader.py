@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Hashable
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from shoal.core.bucket import TokenBucket
 from shoal.errors import StoreError
@@ -20,6 +20,9 @@ from shoal.storage.store import ChunkReader
 __all__ = ["Taker", "Uploader"]
 
 BATCH_SIZE = 256 * 1024  # bytes read before the next taker has its turn
+
+
+_Read: TypeAlias = bytes | StoreError | KeyError
 
 
 class Taker(Protocol):
@@ -35,8 +38,8 @@ class Taker(Protocol):
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks that were wanted."""
 
-    def refuse(self, error: StoreError) -> None:
-        """Do without what was wanted: it cannot be given."""
+    def refuse(self, notes: list[Hashable], error: Exception) -> None:
+        """Do without chunks that were wanted: they cannot be given."""
 
 
 class Uploader:
@@ -54,12 +57,14 @@ class Uploader:
         self._bucket = bucket
         self._turns: deque[Taker] = deque()
         self._waiting: set[Taker] = set()  # those in _turns
-        self._reading: dict[Taker, asyncio.Future[list[bytes]]] = {}
+        self._reading: dict[Taker, asyncio.Future[list[_Read]]] = {}
+        self._is_closed = False
         self._pause: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
     async def aclose(self) -> None:
         """Serve nobody any more; idempotent."""
+        self._is_closed = True
         self._turns.clear()
         self._waiting.clear()
         if self._pause is not None:
@@ -67,15 +72,23 @@ class Uploader:
         if self._reading:
             await asyncio.wait(self._reading.values())
 
+    @property
+    def is_idle(self) -> bool:
+        """Say whether nothing is being read for anybody."""
+        return not self._reading
+
     def wake(self, taker: Taker) -> None:
         """Note that a taker wants something or can take more."""
+        if self._is_closed:
+            return
         if taker not in self._waiting and taker not in self._reading:
             self._waiting.add(taker)
             self._turns.append(taker)
         self._serve()
 
     def remove(self, taker: Taker) -> None:
-        """Forget a taker."""
+        """Forget a taker; what is being read for it is dropped."""
+        self._reading.pop(taker, None)
         if taker in self._waiting:
             self._waiting.discard(taker)
             self._turns.remove(taker)
@@ -107,8 +120,8 @@ class Uploader:
             return False
         try:
             chunks = self._store.get_many_now([index for index, _ in wants])
-        except StoreError as error:
-            taker.refuse(error)
+        except (StoreError, KeyError) as error:
+            taker.refuse([note for _, note in wants], error)
             return True
         ready = next((i for i, c in enumerate(chunks) if c is None), len(wants))
         self._send(taker, wants[:ready], [c for c in chunks if c is not None][:ready])
@@ -133,20 +146,28 @@ class Uploader:
     def _read(self, taker: Taker, wants: list[tuple[int, Hashable]]) -> None:
         """Have a worker thread read what is not in the page cache."""
 
-        def read() -> list[bytes]:
-            return [self._store.get(index) for index, _ in wants]
+        def read() -> list[_Read]:
+            return [self._read_one(index) for index, _ in wants]
 
-        def done(future: asyncio.Future[list[bytes]]) -> None:
+        def done(future: asyncio.Future[list[_Read]]) -> None:
+            if self._reading.get(taker) is not future:
+                return
             del self._reading[taker]
-            error = future.exception()
-            if isinstance(error, StoreError):
-                taker.refuse(error)
-            elif error is not None:
-                raise error
-            else:
-                self._send(taker, wants, future.result())
+            found = list(zip(wants, future.result(), strict=True))
+            good = [(want, data) for want, data in found if isinstance(data, bytes)]
+            self._send(taker, [want for want, _ in good], [data for _, data in good])
+            for (_, note), error in found:
+                if not isinstance(error, bytes):
+                    taker.refuse([note], error)
             self.wake(taker)
 
         future = self._loop.run_in_executor(self._executor, read)
         self._reading[taker] = future
         future.add_done_callback(done)
+
+    def _read_one(self, index: int) -> _Read:
+        """Return a chunk or why there is none; runs in a worker thread."""
+        try:
+            return self._store.get(index)
+        except (StoreError, KeyError) as error:
+            return error

@@ -36,7 +36,7 @@ class _Client:
     def __init__(
         self,
         connection: Connection[OpenServerSession],
-        on_refused: Callable[[StoreError], None],
+        on_refused: Callable[[Exception], None],
     ) -> None:
         self.connection = connection
         self.wanted: deque[ChunkWanted] = deque()
@@ -56,7 +56,7 @@ class _Client:
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         write_chunks(self.connection, chunks)
 
-    def refuse(self, error: StoreError) -> None:
+    def refuse(self, notes: list[Hashable], error: Exception) -> None:
         # An open channel has no word for no: closing sends the client elsewhere at
         # once, silence would leave it waiting.
         self.wanted.clear()
@@ -158,8 +158,8 @@ class Uploads:
         if client is not None:
             self._uploader.remove(client)
 
-    def _tell(self, error: StoreError) -> None:
-        if str(error) not in self._told:
+    def _tell(self, error: Exception) -> None:
+        if isinstance(error, StoreError) and str(error) not in self._told:
             self._told.add(str(error))
             self._on_problem(error)
 

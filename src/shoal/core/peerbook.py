@@ -35,6 +35,7 @@ class PeerBook:
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._entries: dict[Address, _Entry] = {}
+        self._own: set[Address] = set()
 
     def __iter__(self) -> Iterator[Address]:
         """Yield every address that is known."""
@@ -45,7 +46,8 @@ class PeerBook:
 
     def add(self, address: Address, source: str) -> bool:
         """Note an address that discovery reported; say whether it is news."""
-        if address in self._entries or len(self._entries) >= MAX_ADDRESSES:
+        is_full = len(self._entries) >= MAX_ADDRESSES
+        if address in self._entries or address in self._own or is_full:
             return False
         self._entries[address] = _Entry(source)
         return True
@@ -70,11 +72,15 @@ class PeerBook:
 
     def on_ready(self, address: Address) -> None:
         """Note that a peer answered as it should: its failures are forgiven."""
-        self._entries[address].failures = 0
+        entry = self._entries.get(address)
+        if entry is not None:
+            entry.failures = 0
 
     def on_lost(self, address: Address, now: float) -> None:
         """Note that dialling failed or the connection ended; try again later."""
-        entry = self._entries[address]
+        entry = self._entries.get(address)
+        if entry is None:
+            return
         entry.is_connected = False
         wait = min(FIRST_BACKOFF * 2**entry.failures, MAX_BACKOFF)
         # Half of it random, so that a crowd does not come back all at once.
@@ -89,7 +95,8 @@ class PeerBook:
 
     def forget(self, address: Address) -> None:
         """Never dial an address again: it is our own."""
-        self._entries[address].not_before = float("inf")
+        self._entries.pop(address, None)
+        self._own.add(address)
 
     def _idle(self) -> Iterator[tuple[Address, _Entry]]:
         return (

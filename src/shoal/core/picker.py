@@ -83,6 +83,11 @@ class ChunkPicker(Generic[Peer]):
         return not self._left
 
     @property
+    def wants_all(self) -> bool:
+        """Say whether any chunk is of use."""
+        return self._wanted is None
+
+    @property
     def unseen(self) -> int:
         """Return how many chunks nobody was asked for and no partial peer has."""
         return self._buckets.size_of(0)

@@ -8,7 +8,7 @@ peer's rate and round trip by itself.
 
 from collections.abc import Iterable
 
-__all__ = ["RequestWindow"]
+__all__ = ["MAX_REQUESTS", "RequestWindow"]
 
 TARGET_DELAY = 0.1  # seconds from request to answer that the window aims at
 MAX_REQUESTS = 256  # outstanding at one peer
@@ -23,8 +23,9 @@ SMOOTHING = 0.125  # weight of a new delay in the average, as RFC 6298 section 2
 class RequestWindow:
     """Count the requests outstanding at one peer and time its answers."""
 
-    def __init__(self, chunk_size: int) -> None:
-        self._most = max(2, min(MAX_REQUESTS, MAX_BYTES // chunk_size))
+    def __init__(self, chunk_size: int, most: int = MAX_REQUESTS) -> None:
+        """Begin small; never have more than `most` requests outstanding."""
+        self._most = max(2, min(most, MAX_BYTES // chunk_size))
         self._size = float(min(FIRST_REQUESTS, self._most))
         self._sent: dict[int, float] = {}  # when each chunk was asked for
         self._delay = 0.0
@@ -67,6 +68,12 @@ class RequestWindow:
         else:
             # As many as would have been answered within the target.
             self._size = max(2.0, self._size - (1 - TARGET_DELAY / delay))
+
+    def on_refused(self, index: int) -> None:
+        """Note that a request was refused: the peer is alive and has enough to do."""
+        self._sent.pop(index, None)
+        self._size = max(2.0, self._size / 2)
+        self.is_stalled = False
 
     def forget(self, index: int) -> None:
         """Note that an answer is not waited for any more."""

@@ -71,6 +71,13 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         return not (self._is_paused or self._queue or self._transport is None)
 
     @property
+    def is_drained(self) -> bool:
+        """Say whether the system has taken all that was written."""
+        if self._transport is None:
+            return True
+        return not self._queue and not self._transport.get_write_buffer_size()
+
+    @property
     def is_closing(self) -> bool:
         """Say whether the connection has ended or is about to."""
         return self._transport is None or self._transport.is_closing()
