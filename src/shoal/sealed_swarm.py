@@ -20,8 +20,7 @@ from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
-from shoal.core.patience import Outlook, Patience
-from shoal.core.rate import RateMeter
+from shoal.core.patience import Outlook
 from shoal.core.sealed_messages import (
     Ask,
     Cancel,
@@ -49,8 +48,6 @@ from shoal.progress import (
     Notice,
     PeerJoined,
     PeerLeft,
-    Progress,
-    Stalled,
     Started,
 )
 from shoal.roster import Roster
@@ -60,6 +57,7 @@ from shoal.storage.store import ChunkReader
 from shoal.transfer import Transfer
 from shoal.transport.connection import Connection
 from shoal.transport.proven import ProvenPeer
+from shoal.vigil import Vigil
 
 __all__ = ["SealedSwarm"]
 
@@ -116,8 +114,7 @@ class SealedSwarm:
         self._transfer: Transfer[SealedPeer] | None = None
         self._goal = Goal()
         self._told: set[str] = set()
-        self._patience = Patience(timeout, self._loop.time())
-        self._rate = RateMeter(self._loop.time())
+        self._vigil = Vigil(timeout, self._loop.time(), on_event)
 
     # What others do with a swarm.
 
@@ -208,7 +205,7 @@ class SealedSwarm:
         self._on_event(
             Started(chunks.size, chunks.chunk_size, chunks.count, resumed, True)
         )
-        self._rate = RateMeter(self._loop.time(), self._transfer.done)
+        self._vigil.begin(self._transfer.done, self._loop.time())
         if gives:
             self.serve(self.manifest, store)
         for peer in self.peers:
@@ -421,7 +418,7 @@ class SealedSwarm:
 
     def on_verified(self, giver: SealedPeer, index: int) -> None:
         """Give a chunk on, and announce it soon."""
-        self._patience.on_news(self._loop.time())
+        self._vigil.on_news(self._loop.time())
         giver.verified += 1
         self._giving.on_verified(index)
         self._goal.check()
@@ -465,19 +462,14 @@ class SealedSwarm:
             self._roster.drop_slower()
         if not self._goal.is_set:
             return
-        outlook = self._outlook()
-        error = self._patience.reason_to_end(now, outlook)
+        error = self._vigil.look(self._outlook(), now)
         if error is not None:
             self._goal.fail(error)
-        reason = self._patience.stall_to_tell(now, outlook)
-        if reason is not None:
-            self._on_event(Stalled(self._patience.waited(now), reason))
 
     def _tell_progress(self) -> None:
         assert self._transfer is not None
         done, size = self._transfer.done, self._transfer.chunks.size
-        rate = self._rate.rate(self._loop.time(), done)
-        self._on_event(Progress(done, size, rate, len(self._roster)))
+        self._vigil.tell_progress(done, size, len(self._roster), self._loop.time())
 
     def _outlook(self) -> Outlook:
         return Outlook(

@@ -24,21 +24,19 @@ from shoal.core.chunks import Chunks
 from shoal.core.framing import BufferPool
 from shoal.core.handshake import Offer
 from shoal.core.link import Channel
-from shoal.core.patience import Outlook, Patience
-from shoal.core.rate import RateMeter
+from shoal.core.patience import Outlook
 from shoal.core.session import ChunkReceived, InfoReceived
 from shoal.errors import LyingPeerError, PeerTimeoutError
 from shoal.progress import (
     DownloadEvent,
     PeerJoined,
     PeerLeft,
-    Progress,
-    Stalled,
     Started,
 )
 from shoal.storage.download import DownloadStore
 from shoal.transfer import Transfer
 from shoal.transport.servers import Found, Server, ServerPool
+from shoal.vigil import Vigil
 
 __all__ = ["Fetched", "OpenStore", "Swarm"]
 
@@ -95,8 +93,7 @@ class Swarm:
         self._offer: Offer | None = None  # of the sizes that are being tried
         self._transfer: Transfer[Server] | None = None
         self._changing: asyncio.Task[None] | None = None
-        self._patience = Patience(timeout, self._loop.time())
-        self._rate = RateMeter(self._loop.time())
+        self._vigil = Vigil(timeout, self._loop.time(), on_event)
         self._ended = asyncio.Event()
         self._is_over = threading.Event()
         self._error: BaseException | None = None
@@ -249,7 +246,7 @@ class Swarm:
                 chunks.size, chunks.chunk_size, chunks.count, resumed, offer is not None
             )
         )
-        self._rate = RateMeter(self._loop.time(), self._transfer.done)
+        self._vigil.begin(self._transfer.done, self._loop.time())
         if self._transfer.is_complete:
             self.on_complete()
         for server, claim in list(self._claims.items()):
@@ -260,7 +257,7 @@ class Swarm:
 
     def on_verified(self, server: Server, index: int) -> None:
         """Count a chunk for its server."""
-        self._patience.on_news(self._loop.time())
+        self._vigil.on_news(self._loop.time())
         if server in self._verified:
             self._verified[server] += 1
 
@@ -309,13 +306,9 @@ class Swarm:
                 for server in self._transfer.on_tick(now):
                     self._loop.call_later(STALL_LIMIT, self._drop_if_silent, server)
             self._reconsider()
-            outlook = self._outlook()
-            error = self._patience.reason_to_end(now, outlook)
+            error = self._vigil.look(self._outlook(), now)
             if error is not None:
                 self._end(error)
-            reason = self._patience.stall_to_tell(now, outlook)
-            if reason is not None:
-                self._on_event(Stalled(self._patience.waited(now), reason))
 
     def _drop_if_silent(self, server: Server) -> None:
         connection = server.connection
@@ -327,8 +320,7 @@ class Swarm:
         if self._transfer is None:
             return
         done, size = self._transfer.done, self._transfer.chunks.size
-        rate = self._rate.rate(self._loop.time(), done)
-        self._on_event(Progress(done, size, rate, len(self._verified)))
+        self._vigil.tell_progress(done, size, len(self._verified), self._loop.time())
 
     def _outlook(self) -> Outlook:
         servers = self._pool_of_servers

@@ -72,12 +72,9 @@ async def dial_sealed(
         if not outcome.done():
             outcome.set_exception(_explain(address, error))
 
-    tls = TlsConnection(
-        client_context(),
-        ProvenProtocol(begin, on_proven, on_failed),
-        is_server=False,
-        preamble=make_knock(keys.knock, random_bytes(KNOCK_NONCE_SIZE)),
-    )
+    knock = make_knock(keys.knock, random_bytes(KNOCK_NONCE_SIZE))
+    proven = ProvenProtocol(begin, on_proven, on_failed)
+    tls = TlsConnection(client_context(), proven, is_server=False, preamble=knock)
     try:
         async with asyncio.timeout(within):
             await loop.create_connection(lambda: tls, address.host, address.port)

@@ -1,0 +1,45 @@
+"""Watch a download for whoever waits for it: progress, stalls, and when to give up."""
+
+from collections.abc import Callable
+
+from shoal.core.patience import Outlook, Patience
+from shoal.core.rate import RateMeter
+from shoal.errors import ShoalError
+from shoal.progress import DownloadEvent, Progress, Stalled
+
+__all__ = ["Vigil"]
+
+
+class Vigil:
+    """Turn what happens to a download into events."""
+
+    def __init__(
+        self,
+        timeout: float | None,
+        now: float,
+        on_event: Callable[[DownloadEvent], None],
+    ) -> None:
+        """Begin to watch; `timeout` is the longest wait for a new chunk, in seconds."""
+        self._patience = Patience(timeout, now)
+        self._rate = RateMeter(now)
+        self._on_event = on_event
+
+    def begin(self, done: int, now: float) -> None:
+        """Note how many bytes are there before anything is fetched."""
+        self._rate = RateMeter(now, done)
+
+    def on_news(self, now: float) -> None:
+        """Note a chunk that is verified and written."""
+        self._patience.on_news(now)
+
+    def tell_progress(self, done: int, size: int, peers: int, now: float) -> None:
+        """Tell how much of how many bytes is there."""
+        rate = self._rate.rate(now, done)
+        self._on_event(Progress(done, size, rate, peers))
+
+    def look(self, outlook: Outlook, now: float) -> ShoalError | None:
+        """Tell a stall when it is time to; return the error to end with, if any."""
+        reason = self._patience.stall_to_tell(now, outlook)
+        if reason is not None:
+            self._on_event(Stalled(self._patience.waited(now), reason))
+        return self._patience.reason_to_end(now, outlook)
