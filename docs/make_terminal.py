@@ -6,6 +6,7 @@ Two shoals talk over loopback and nothing leaves the machine.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,9 @@ def main() -> None:
         sharer.terminate()
         sharer.wait(10)
     target = Path(__file__).with_name("terminal.svg")
-    target.write_text(console.export_svg(title="shoal"))
+    picture = console.export_svg(title="shoal")
+    # A picture in a README has no business loading fonts from somewhere.
+    target.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
 
 
 def show(console: Console, command: str) -> None:
