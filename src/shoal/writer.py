@@ -1,14 +1,15 @@
 """Verify what arrived and write it, in worker threads beside the network.
 
-`ChunkWriter` owns the store while a download runs, and the one thread that hashes
-and writes batch after batch, in the order of arrival; a group commit runs in another,
-so a slow flush holds up neither. Nothing counts before its verdict.
+`ChunkWriter` owns the store while a download runs, and two threads: one judges batch
+after batch in the order of arrival and hands each to the other, which writes it. A
+group commit runs in a third, so a slow flush holds up neither. Nothing counts before
+its verdict.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from enum import Enum, auto
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,8 +22,8 @@ __all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
 
 P = TypeVar("P")
 
-BATCH_SIZE = 2 * 1024 * 1024  # bytes verified and written in one go
-BATCHES = 2  # one that the thread is at, and the next, so that it never waits for us
+BATCH_SIZE = 1024 * 1024  # bytes judged and written in one go
+BATCHES = 4  # one and the next for each thread, so that neither waits for us
 
 
 class Verdict(Enum):
@@ -76,7 +77,8 @@ class ChunkWriter(Generic[P]):
         self._on_verdicts = on_verdicts
         self._on_error = on_error
         self._queue: deque[Arrived[P]] = deque()
-        self._thread = ThreadPoolExecutor(1, "shoal-writer")
+        self._judging = ThreadPoolExecutor(1, "shoal-judge")
+        self._writing = ThreadPoolExecutor(1, "shoal-write")
         self._batches: set[asyncio.Future[list[Verdict]]] = set()
         self._commit: asyncio.Future[None] | None = None
         self._is_stopped = False
@@ -97,10 +99,11 @@ class ChunkWriter(Generic[P]):
             running.add(self._commit)
         if running:
             await asyncio.wait(running)
-        self._thread.shutdown()
+        self._judging.shutdown()
+        self._writing.shutdown()
 
     def _next_batch(self) -> None:
-        """Hand the thread what is waiting, unless it has enough to do."""
+        """Hand the threads what is waiting, unless they have enough to do."""
         if len(self._batches) >= BATCHES or not self._queue or self._is_stopped:
             return
         batch: list[Arrived[P]] = []
@@ -108,21 +111,40 @@ class ChunkWriter(Generic[P]):
         while self._queue and size < BATCH_SIZE:
             batch.append(self._queue.popleft())
             size += len(batch[-1].data)
-        future = self._loop.run_in_executor(self._thread, self._write, batch)
+        outcome: Future[list[Verdict]] = Future()
+        self._judging.submit(self._judge_batch, batch, outcome)
+        future = asyncio.wrap_future(outcome)
         self._batches.add(future)
         future.add_done_callback(lambda done: self._on_batch(batch, done))
 
-    def _write(self, batch: list[Arrived[P]]) -> list[Verdict]:
-        """Verify and write a batch; runs in a worker thread."""
-        verdicts = [self._judge(each) for each in batch]
-        self._store.put_many(
-            [
-                (each.index, each.data)
-                for each, verdict in zip(batch, verdicts, strict=True)
-                if verdict is Verdict.RIGHT
-            ]
-        )
-        return verdicts
+    def _judge_batch(
+        self, batch: list[Arrived[P]], outcome: "Future[list[Verdict]]"
+    ) -> None:
+        """Verify a batch and hand it on; runs in the judging thread."""
+        try:
+            verdicts = [self._judge(each) for each in batch]
+            self._writing.submit(self._write_batch, batch, verdicts, outcome)
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    def _write_batch(
+        self,
+        batch: list[Arrived[P]],
+        verdicts: list[Verdict],
+        outcome: "Future[list[Verdict]]",
+    ) -> None:
+        """Write what is right of a batch; runs in the writing thread."""
+        try:
+            self._store.put_many(
+                [
+                    (each.index, each.data)
+                    for each, verdict in zip(batch, verdicts, strict=True)
+                    if verdict is Verdict.RIGHT
+                ]
+            )
+            outcome.set_result(verdicts)
+        except BaseException as error:
+            outcome.set_exception(error)
 
     def _judge(self, arrived: Arrived[P]) -> Verdict:
         has_length = len(arrived.data) == self._store.chunks.length(arrived.index)
