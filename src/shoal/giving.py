@@ -37,7 +37,7 @@ class Giving:
 
         `on_problem` hears why chunks cannot be given.
         """
-        self.on_problem = on_problem
+        self._on_problem = on_problem
         self.have: Bitfield | None = None
         """Which chunks are here; None before it is known how many there are."""
         self._executor = executor
@@ -103,6 +103,16 @@ class Giving:
         """Note a chunk on its way that the peer chose."""
         if self._spread is not None:
             self._spread.on_given(peer, index)
+
+    def on_gone(self, index: int, error: Exception) -> None:
+        """Choose a chunk no more: it cannot be read, or is not what it was.
+
+        Asked for by its index it is looked at again: a file may be mended.
+        """
+        if self._spread is not None:
+            self._spread.on_gone(index)
+        if isinstance(error, StoreError):
+            self._on_problem(error)
 
     @property
     def is_idle(self) -> bool:

@@ -12,7 +12,7 @@ from shoal.core.address import Address
 from shoal.core.chunks import Bitfield
 from shoal.core.sealed_messages import Ask, Hello, Page, Peers, Reason, Refuse
 from shoal.core.sealed_session import SealedSession
-from shoal.errors import PeerError, StoreError
+from shoal.errors import PeerError
 from shoal.transport.connection import Connection
 from shoal.uploads import write_chunks
 
@@ -34,8 +34,8 @@ class Offers(Protocol):
     def on_given(self, peer: "SealedPeer", index: int) -> None:
         """Note a chunk on its way that the peer chose."""
 
-    def on_problem(self, error: StoreError) -> None:
-        """Note why a chunk cannot be given."""
+    def on_gone(self, index: int, error: Exception) -> None:
+        """Note that a chunk cannot be given any more, and why."""
 
 
 class SealedPeer:
@@ -71,6 +71,7 @@ class SealedPeer:
         self._giving = giving
         self._wanted: deque[int | None] = deque()
         self._pages_wanted: deque[int] = deque()
+        self._chosen: set[Hashable] = set()  # by us, not sent yet
 
     @property
     def address(self) -> Address:
@@ -179,6 +180,7 @@ class SealedPeer:
                 if index is None:
                     self._refuse(None, Reason.NOTHING)
                     continue
+                self._chosen.add(index)
             else:
                 self._giving.on_given(self, index)
             wants.append((index, index))
@@ -187,15 +189,19 @@ class SealedPeer:
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks."""
         self.uploaded += len(chunks)
+        self._chosen.difference_update(index for index, _ in chunks)
         write_chunks(self.connection, chunks)
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         """Say that chunks which were wanted cannot be given."""
         for index in notes:
             assert isinstance(index, int)
-            self._refuse(index, Reason.MISSING)
-        if isinstance(error, StoreError):
-            self._giving.on_problem(error)
+            self._giving.on_gone(index, error)
+            if index in self._chosen:
+                self._chosen.discard(index)
+                self._refuse(None, Reason.NOTHING)
+            else:
+                self._refuse(index, Reason.MISSING)
 
     def _refuse(self, index: int | None, reason: str) -> None:
         self.connection.session.send(Refuse(index, reason))

@@ -428,10 +428,6 @@ class SealedSwarm:
         what = f"chunk {index} did not verify"
         self._roster.ban(giver, LyingPeerError(what))
 
-    def on_useless(self, giver: SealedPeer) -> None:
-        """Drop a peer that refuses what it announced."""
-        giver.close(PeerError("it refuses chunks that it announced"))
-
     def on_wrong_sizes(self) -> None:
         """Do nothing: the id proves the sizes, so this cannot be."""
 

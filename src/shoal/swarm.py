@@ -265,9 +265,6 @@ class Swarm:
         """Drop a server whose chunk did not verify."""
         self._ban(server, f"chunk {index} did not verify")
 
-    def on_useless(self, server: Server) -> None:
-        """Do nothing: an open channel has no word for refusing."""
-
     def on_wrong_sizes(self) -> None:
         """Drop all who claimed the sizes that were tried, and try others."""
         assert self._layout is not None

@@ -29,7 +29,6 @@ IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdi
 # hashing and writing it cost half as much again.
 BACKLOG_LIMIT = 4 * 1024 * 1024  # bytes waiting for their verdict
 MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
-MAX_REFUSALS = 3  # of chunks it announced, until a giver is of no use
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 
 
@@ -61,9 +60,6 @@ class Watcher(Protocol[G_contra]):
     def on_lie(self, giver: G_contra, index: int) -> None:
         """Get rid of a giver whose chunk did not verify."""
 
-    def on_useless(self, giver: G_contra) -> None:
-        """Get rid of a giver that refuses what it announced."""
-
     def on_wrong_sizes(self) -> None:
         """Give up this attempt: a chunk with the right hash has another length."""
 
@@ -86,7 +82,6 @@ class _Flow:
         self.any_keys: deque[int] = deque()  # stand in the window for any chunk
         self.any_from = 0.0  # when it may be asked for any chunk again
         self.wasted = 0  # chunks of its choice that were there already
-        self.refusals = 0  # of chunks that it announced
 
 
 class Transfer(Generic[G]):
@@ -239,11 +234,9 @@ class Transfer(Generic[G]):
                 return
             if is_busy:
                 self._picker.on_request_expired(index, giver)
-                return
-            self._picker.on_request_refused(index, giver)
-            flow.refusals += 1
-            if flow.refusals >= MAX_REFUSALS:
-                self._watcher.on_useless(giver)
+            else:
+                # Never asked of it again, so refusing all costs it one request each.
+                self._picker.on_request_refused(index, giver)
         elif flow.any_keys:
             flow.window.on_refused(flow.any_keys.popleft())
             flow.any_from = self._clock() + ANY_PAUSE

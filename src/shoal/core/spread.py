@@ -35,6 +35,10 @@ class Spread(Generic[Peer]):
         """Note a chunk that may be given from now on."""
         self._copies.add(index)
 
+    def on_gone(self, index: int) -> None:
+        """Note a chunk that cannot be given any more."""
+        self._copies.discard(index)
+
     def on_peer_joined(self, peer: Peer, have: Bitfield) -> None:
         """Note a peer and what it announced."""
         self.on_peer_left(peer)
