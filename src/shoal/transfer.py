@@ -27,7 +27,7 @@ __all__ = ["Giver", "Transfer", "Watcher"]
 IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdict
 # What waits for its verdict should still be in the processor's cache by then, or
 # hashing and writing it cost half as much again.
-BACKLOG_LIMIT = 4 * 1024 * 1024  # bytes waiting for their verdict
+BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for their verdict
 MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 

@@ -58,6 +58,7 @@ class Uploader:
         self._turns: deque[Taker] = deque()
         self._waiting: set[Taker] = set()  # those in _turns
         self._reading: dict[Taker, asyncio.Future[list[_Read]]] = {}
+        self._reads: set[asyncio.Future[list[_Read]]] = set()  # of who is gone, too
         self._is_closed = False
         self._pause: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -69,8 +70,8 @@ class Uploader:
         self._waiting.clear()
         if self._pause is not None:
             self._pause.cancel()
-        if self._reading:
-            await asyncio.wait(self._reading.values())
+        if self._reads:
+            await asyncio.wait(self._reads)
 
     @property
     def is_idle(self) -> bool:
@@ -150,6 +151,7 @@ class Uploader:
             return [self._read_one(index) for index, _ in wants]
 
         def done(future: asyncio.Future[list[_Read]]) -> None:
+            self._reads.discard(future)
             if self._reading.get(taker) is not future:
                 return
             del self._reading[taker]
@@ -163,6 +165,7 @@ class Uploader:
 
         future = self._loop.run_in_executor(self._executor, read)
         self._reading[taker] = future
+        self._reads.add(future)
         future.add_done_callback(done)
 
     def _read_one(self, index: int) -> _Read:

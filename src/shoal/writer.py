@@ -9,7 +9,7 @@ its verdict.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from enum import Enum, auto
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,9 +21,10 @@ from shoal.storage.download import DownloadStore
 __all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
 
 P = TypeVar("P")
+T = TypeVar("T")
 
 BATCH_SIZE = 1024 * 1024  # bytes judged and written in one go
-BATCHES = 4  # one and the next for each thread, so that neither waits for us
+BATCHES = 6  # on their way; enough that neither thread waits for us
 
 
 class Verdict(Enum):
@@ -67,20 +68,24 @@ class ChunkWriter(Generic[P]):
         on_verdicts: Callable[[list[tuple[Arrived[P], Verdict]]], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Write to `store` what `verifier` verifies; without one, everything."""
+        """Write to `store` what `verifier` verifies; without one, everything.
+
+        Group commits run in `executor`.
+        """
         self.waiting = 0
         """Bytes that arrived and have no verdict yet."""
         self._store = store
         self._verifier = verifier
-        self._executor = executor
         self._pool = pool
         self._on_verdicts = on_verdicts
         self._on_error = on_error
         self._queue: deque[Arrived[P]] = deque()
         self._judging = ThreadPoolExecutor(1, "shoal-judge")
         self._writing = ThreadPoolExecutor(1, "shoal-write")
-        self._batches: set[asyncio.Future[list[Verdict]]] = set()
-        self._commit: asyncio.Future[None] | None = None
+        self._flushing = executor
+        self._running: set[asyncio.Future[Any]] = set()
+        self._batches = 0
+        self._is_committing = False
         self._is_stopped = False
         self._loop = asyncio.get_running_loop()
 
@@ -94,57 +99,59 @@ class ChunkWriter(Generic[P]):
         """Take nothing more and wait for the threads; idempotent."""
         self._is_stopped = True
         self._queue.clear()
-        running: set[asyncio.Future[Any]] = set(self._batches)
-        if self._commit is not None:
-            running.add(self._commit)
-        if running:
-            await asyncio.wait(running)
+        while self._running:
+            await asyncio.wait(self._running)
         self._judging.shutdown()
         self._writing.shutdown()
 
     def _next_batch(self) -> None:
         """Hand the threads what is waiting, unless they have enough to do."""
-        if len(self._batches) >= BATCHES or not self._queue or self._is_stopped:
+        if self._batches >= BATCHES or not self._queue or self._is_stopped:
             return
         batch: list[Arrived[P]] = []
         size = 0
         while self._queue and size < BATCH_SIZE:
             batch.append(self._queue.popleft())
             size += len(batch[-1].data)
-        outcome: Future[list[Verdict]] = Future()
-        self._judging.submit(self._judge_batch, batch, outcome)
-        future = asyncio.wrap_future(outcome)
-        self._batches.add(future)
-        future.add_done_callback(lambda done: self._on_batch(batch, done))
+        self._batches += 1
+        self._run(
+            self._judging,
+            lambda: [self._judge(each) for each in batch],
+            lambda verdicts: self._on_judged(batch, verdicts),
+        )
 
-    def _judge_batch(
-        self, batch: list[Arrived[P]], outcome: "Future[list[Verdict]]"
-    ) -> None:
-        """Verify a batch and hand it on; runs in the judging thread."""
-        try:
-            verdicts = [self._judge(each) for each in batch]
-            self._writing.submit(self._write_batch, batch, verdicts, outcome)
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    def _write_batch(
+    def _run(
         self,
-        batch: list[Arrived[P]],
-        verdicts: list[Verdict],
-        outcome: "Future[list[Verdict]]",
+        thread: Executor,
+        work: Callable[[], T],
+        then: Callable[[T], None],
     ) -> None:
-        """Write what is right of a batch; runs in the writing thread."""
-        try:
-            self._store.put_many(
-                [
-                    (each.index, each.data)
-                    for each, verdict in zip(batch, verdicts, strict=True)
-                    if verdict is Verdict.RIGHT
-                ]
-            )
-            outcome.set_result(verdicts)
-        except BaseException as error:
-            outcome.set_exception(error)
+        """Do something in one of the threads, then go on with its result."""
+        future = self._loop.run_in_executor(thread, work)
+        self._running.add(future)
+
+        def done(future: asyncio.Future[T]) -> None:
+            self._running.discard(future)
+            error = future.exception()
+            if error is not None:
+                self._fail(error)
+            else:
+                then(future.result())
+
+        future.add_done_callback(done)
+
+    def _on_judged(self, batch: list[Arrived[P]], verdicts: list[Verdict]) -> None:
+        judged = list(zip(batch, verdicts, strict=True))
+        right = [
+            (each.index, each.data)
+            for each, verdict in judged
+            if verdict is Verdict.RIGHT
+        ]
+        self._run(
+            self._writing,
+            lambda: self._store.put_many(right),
+            lambda _: self._on_written(judged),
+        )
 
     def _judge(self, arrived: Arrived[P]) -> Verdict:
         has_length = len(arrived.data) == self._store.chunks.length(arrived.index)
@@ -154,36 +161,24 @@ class ChunkWriter(Generic[P]):
             return Verdict.WRONG
         return Verdict.RIGHT if has_length else Verdict.OTHER_LENGTH
 
-    def _on_batch(
-        self, batch: list[Arrived[P]], future: asyncio.Future[list[Verdict]]
-    ) -> None:
-        self._batches.discard(future)
-        self.waiting -= sum(len(each.data) for each in batch)
-        error = future.exception()
-        if error is not None:
-            self._fail(error)
-            return
-        verdicts = list(zip(batch, future.result(), strict=True))
-        for each in batch:
-            if each.buffer is not None:
-                self._pool.give(each.buffer)
+    def _on_written(self, judged: list[tuple[Arrived[P], Verdict]]) -> None:
+        self._batches -= 1
+        for arrived, _ in judged:
+            self.waiting -= len(arrived.data)
+            if arrived.buffer is not None:
+                self._pool.give(arrived.buffer)
         self._next_batch()
         self._commit_if_due()
         if not self._is_stopped:
-            self._on_verdicts(verdicts)
+            self._on_verdicts(judged)
 
     def _commit_if_due(self) -> None:
-        if self._commit is None and self._store.is_commit_due(self._loop.time()):
-            self._commit = self._loop.run_in_executor(
-                self._executor, self._store.commit
-            )
-            self._commit.add_done_callback(self._on_commit)
+        if not self._is_committing and self._store.is_commit_due(self._loop.time()):
+            self._is_committing = True
+            self._run(self._flushing, self._store.commit, self._on_committed)
 
-    def _on_commit(self, future: asyncio.Future[None]) -> None:
-        self._commit = None
-        error = future.exception()
-        if error is not None:
-            self._fail(error)
+    def _on_committed(self, _: None) -> None:
+        self._is_committing = False
 
     def _fail(self, error: BaseException) -> None:
         if not self._is_stopped:

@@ -4,15 +4,34 @@ threats.md B: each of them is met beside an honest holder, by a node that fetche
 by one that shares.
 """
 
+import asyncio
+import os
+import time
+from contextlib import AsyncExitStack
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from tests.helpers.badholders import IDLE, LIARS, MANIFEST_LIARS, RUDE
-from tests.helpers.holder import Holder, Talk, make_holding
+from shoal.core.sealed_messages import Peers
+from shoal.node import Node
+from shoal.options import FetchOptions
+from shoal.progress import PeerJoined
+from tests.helpers.badholders import (
+    IDLE,
+    LIARS,
+    MANIFEST_LIARS,
+    RUDE,
+    Poisons,
+    Silent,
+)
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, SlowHolder, Talk, make_holding
+from tests.helpers.requirements import require
 from tests.helpers.sealed_fetching import fetch_sealed, left_of
 
 CHUNK = 16_384
+SLOW = 60.0  # chunks that a slow but honest one gives in a second
 HOLDING = make_holding(60 * CHUNK + 777)
 DATA = b"".join(HOLDING.chunk(i) for i in range(HOLDING.chunks.count))
 
@@ -53,13 +72,74 @@ async def test_nine_liars_of_ten(tmp_path: Path) -> None:
 async def test_who_does_not_give_holds_nobody_up(
     kind: type[Holder], tmp_path: Path
 ) -> None:
+    honest_time = HOLDING.chunks.count / SLOW
     out = tmp_path / "out"
-    async with kind(HOLDING) as idle, Holder(HOLDING) as honest:
+    began = time.monotonic()
+    async with kind(HOLDING) as idle, SlowHolder(HOLDING, SLOW) as honest:
         peers = [idle.address, honest.address]
         events = await fetch_sealed(HOLDING.link, out, peers, timeout=8)
         # It was asked for something, but not for ever and again.
-        assert 0 < len(idle.asked) < 4 * HOLDING.chunks.count
+        assert 0 < len(idle.asked) < 2 * HOLDING.chunks.count
         assert not any(left.is_banned for left in left_of(events, honest.address))
+    # What it was asked for is asked of the other after three seconds at the latest.
+    assert time.monotonic() - began < 1.5 * honest_time + 4
+    assert out.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("kind", [IDLE[0], IDLE[-1]])
+async def test_nine_who_do_not_give_hold_nobody_up(
+    kind: type[Holder], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    began = time.monotonic()
+    async with AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(kind(HOLDING)) for _ in range(9)]
+        honest = await stack.enter_async_context(SlowHolder(HOLDING, SLOW))
+        peers = [each.address for each in (*idle, honest)]
+        await fetch_sealed(HOLDING.link, out, peers, timeout=30)
+    assert time.monotonic() - began < 1.5 * HOLDING.chunks.count / SLOW + 12
+    assert out.read_bytes() == DATA
+
+
+async def test_who_copies_a_node_id_does_not_keep_the_honest_out(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    same = bytes(range(16))
+    async with Silent(HOLDING, same) as copy, Holder(HOLDING, same) as honest:
+        link = HOLDING.link
+        async with Node(here([copy.address]), rng=Random(1)) as node:
+            fetching = asyncio.create_task(
+                node.fetch(link, FetchOptions(out=out), timeout=20)
+            )
+            await copy.until(lambda: bool(copy.asked))
+            for talk in copy.talks:
+                listed = [(honest.address.host, honest.address.port)]
+                talk.send(Peers(listed))
+            await fetching
+    assert out.read_bytes() == DATA
+
+
+async def test_addresses_of_services_are_not_dialled(tmp_path: Path) -> None:
+    require(None if os.geteuid() == 0 else "only root may listen at port 22")
+    out = tmp_path / "out"
+    dialled: list[object] = []
+
+    def on_dialled(reader: object, writer: asyncio.StreamWriter) -> None:
+        dialled.append(writer.get_extra_info("sockname"))
+        writer.close()
+
+    service = await asyncio.start_server(on_dialled, "127.9.9.9", 22)
+    strange = [("127.9.9.9", 0), ("0.0.0.0", 5000), ("169.254.169.254", 8080)]
+    stranger = [("224.0.0.1", 5000), ("", 5000), ("\0", 5000), ("localhost", 5000)]
+    victims = [("127.9.9.9", 22), *strange, *stranger]
+    async with Poisons(HOLDING, victims) as liar, SlowHolder(HOLDING, SLOW) as honest:
+        peers = [liar.address, honest.address]
+        events = await fetch_sealed(HOLDING.link, out, peers)
+        joined = [e for e in events if isinstance(e, PeerJoined)]
+        assert len(joined) == 2, "it talked to itself"
+    service.close()
+    assert not dialled
     assert out.read_bytes() == DATA
 
 

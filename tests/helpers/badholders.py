@@ -3,11 +3,29 @@
 async with FlipsABit(holding) as liar, Holder(holding) as honest: ...
 """
 
-from shoal.core.messages import encode_frame
-from shoal.core.sealed_messages import Give, Have, Hello, Page, Refuse
-from tests.helpers.holder import Holder, Talk, make_holding
+from collections.abc import Sequence
 
-__all__ = ["IDLE", "LIARS", "MANIFEST_LIARS", "RUDE"]
+from shoal.core.messages import encode_frame
+from shoal.core.sealed_messages import (
+    Give,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Refuse,
+    SealedMessage,
+)
+from tests.helpers.holder import Holder, Holding, Talk, make_holding
+
+__all__ = [
+    "IDLE",
+    "LIARS",
+    "MANIFEST_LIARS",
+    "RUDE",
+    "ChunkTooFar",
+    "Poisons",
+    "Silent",
+]
 
 # Those who lie about chunks.
 
@@ -72,7 +90,7 @@ class RefusesAll(Holder):
 class GivesTheSame(Holder):
     """Answer "any" with the first chunk, again and again."""
 
-    def on_message(self, talk: Talk, message: object) -> None:
+    def on_message(self, talk: Talk, message: SealedMessage) -> None:
         if getattr(message, "index", 0) is None:
             talk.give(0)
 
@@ -168,23 +186,6 @@ class Garbage(Holder):
         talk.send_raw(b"GET / HTTP/1.1\r\n\r\n" * 100)
 
 
-RUDE = [
-    HaveOutOfRange,
-    HaveBeyond,
-    HaveBeforeHello,
-    SecondBitfield,
-    ShortBitfield,
-    LongBitfield,
-    SpareBits,
-    Unsolicited,
-    UnsolicitedPage,
-    ChunkTooFar,
-    HugeFrame,
-    Bomb,
-    Garbage,
-]
-
-
 # Those who lie about the manifest.
 
 
@@ -218,5 +219,46 @@ class ShortPages(Holder):
         talk.send(Page(number, self.holding.pages[number][:-1]))
 
 
+class Poisons(Silent):
+    """Name 10,000 addresses: of services, of nobody, of the peer itself."""
+
+    def __init__(self, holding: Holding, victims: Sequence[tuple[str, int]]) -> None:
+        super().__init__(holding)
+        self._victims = victims
+
+    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+        super().on_message(talk, message)
+        if isinstance(message, Hello):
+            own = ("127.0.0.1", message.port)
+            talk.send(Peers([*self._victims, own] * 3))
+            for start in range(20_000, 30_000, 50):
+                nobody = [("127.9.9.9", start + i) for i in range(50)]
+                talk.send(Peers(nobody))
+
+
+class NamesTooMany(Holder):
+    """Name more addresses in a message than are allowed."""
+
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Peers([("127.9.9.9", 20_000 + i) for i in range(51)]))
+
+
 IDLE = [Silent, StallsAtTheLast, RefusesAll, GivesTheSame, Drips]
 MANIFEST_LIARS = [WrongRoot, FlippedRoot, GarbagePages, FlippedPages, ShortPages]
+RUDE = [
+    NamesTooMany,
+    HaveOutOfRange,
+    HaveBeyond,
+    HaveBeforeHello,
+    SecondBitfield,
+    ShortBitfield,
+    LongBitfield,
+    SpareBits,
+    Unsolicited,
+    UnsolicitedPage,
+    ChunkTooFar,
+    HugeFrame,
+    Bomb,
+    Garbage,
+]

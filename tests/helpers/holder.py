@@ -44,7 +44,15 @@ from shoal.transport.proven import ProvenPeer
 from shoal.transport.sealed_dial import dial_sealed
 from shoal.transport.sealed_listen import SealedListener
 
-__all__ = ["Holder", "Holding", "Talk", "make_holding"]
+__all__ = [
+    "Holder",
+    "Holding",
+    "SlowHolder",
+    "Talk",
+    "holding_of",
+    "make_holding",
+    "refused",
+]
 
 MAX_FRAME = 17 << 20  # bytes; a holder is not afraid of its peers
 PATIENCE = 30.0  # seconds
@@ -110,10 +118,12 @@ class Talk(asyncio.BufferedProtocol):
         """What the peer asked for, in order."""
         self.given = 0
         """Chunks that the peer gave."""
+        self.has: set[int] = set()
+        """Chunks that the peer announced."""
         self.is_lost = False
         self.transport: asyncio.Transport
         self._reader = FrameReader(MAX_FRAME)
-        self._next = 0
+        self._sent: set[int] = set()
 
     # What the holder says.
 
@@ -130,13 +140,17 @@ class Talk(asyncio.BufferedProtocol):
         """Give a chunk, or say that `data` is one."""
         true = self.holder.holding.chunk(index) if data is None else data
         self.holder.given.append(index)
+        self._sent.add(index)
         self.send(Give(index, memoryview(true)))
 
     def next_any(self) -> int | None:
-        """Return a chunk for who does not say which."""
-        chunk = self._next
-        self._next += 1
-        return chunk if chunk < self.holder.holding.chunks.count else None
+        """Choose a chunk for who does not say which."""
+        count = self.holder.holding.chunks.count
+        left = set(range(count)) - self.has - self._sent
+        chosen = min(left, default=None)
+        if chosen is not None:
+            self._sent.add(chosen)
+        return chosen
 
     def close(self) -> None:
         """End it at once."""
@@ -162,15 +176,25 @@ class Talk(asyncio.BufferedProtocol):
                 self.given += 1
             elif message is not None:
                 self.said.append(message)
-            if isinstance(message, Ask):
-                self.asked.append(message.index)
             if message is not None:
+                self._note(message)
                 self.holder.on_message(self, message)
         self.holder.tell()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
         self.holder.tell()
+
+    def _note(self, message: SealedMessage) -> None:
+        match message:
+            case Ask(index=index):
+                self.asked.append(index)
+            case Hello(bitfield=bytes() as bits):
+                count = self.holder.holding.chunks.count
+                self.has.update(Bitfield.from_bytes(bits, count))
+            case Have(ranges=ranges):
+                for first, number in ranges:
+                    self.has.update(range(first, first + number))
 
 
 class Holder:
@@ -263,13 +287,6 @@ class Holder:
         said = [message for talk in self.talks for message in talk.said]
         return [m.index for m in said if isinstance(m, Page) and m.data is None]
 
-    @property
-    def announced(self) -> set[int]:
-        """Return the chunks that peers announced by `have`."""
-        said = [message for talk in self.talks for message in talk.said]
-        ranges = [r for m in said if isinstance(m, Have) for r in m.ranges]
-        return {i for first, number in ranges for i in range(first, first + number)}
-
     def _accept(self, proven: ProvenPeer) -> Talk:
         return Talk(self)
 
@@ -288,6 +305,20 @@ class Holder:
             timer.cancel()
         for talk in self.talks:
             talk.close()
+
+
+class SlowHolder(Holder):
+    """Give one chunk after the other, so many a second."""
+
+    def __init__(self, holding: Holding, chunks_per_second: float) -> None:
+        super().__init__(holding)
+        self._pause = 1 / chunks_per_second
+        self._free = 0.0  # when the next may be given
+
+    def on_ask(self, talk: Talk, index: int) -> None:
+        now = asyncio.get_running_loop().time()
+        self._free = max(now, self._free) + self._pause
+        self.later(self._free - now, lambda: talk.give(index))
 
 
 async def refused(holder: Holder, address: Address) -> bool:

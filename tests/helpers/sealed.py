@@ -148,7 +148,8 @@ async def answer_to(address: Address, data: bytes, *, end: bool = False) -> byte
         sock.setblocking(False)
         async with asyncio.timeout(PATIENCE):
             await loop.sock_connect(sock, tuple(address))
-            with suppress(ConnectionError):
+            # Ended already is ENOTCONN, which has no class of its own.
+            with suppress(OSError):
                 await loop.sock_sendall(sock, data)
                 if end:
                     sock.shutdown(socket.SHUT_WR)

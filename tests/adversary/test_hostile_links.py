@@ -1,0 +1,128 @@
+"""Links whose maker is hostile, fetched for real: nothing is written anywhere.
+
+The corpus of `tests.adversary.paths` is served by somebody who has each link. All of
+it is fetched in this process, some of it by the command as well. threats.md C.
+"""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from shoal.core.chunks import Chunks
+from shoal.core.root import MALFORMED
+from shoal.core.sealed_link import Link
+from shoal.errors import ManifestError
+from shoal.node import Node
+from shoal.options import FetchOptions
+from tests.adversary.paths import Hostile, folder, hostile_manifests, share
+from tests.helpers.commands import run
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, Holding
+
+# Some differ by their labels only.
+CORPUS = list({hostile.id: hostile for hostile in hostile_manifests()}.values())
+BATCH = 40  # links of one listener at a time; a node tries 64 at most
+SAMPLE = 20
+
+
+def holding_of(hostile: Hostile) -> Holding:
+    """Return what somebody has who serves a hostile manifest."""
+    chunks = sizes_of(hostile.root)
+    link = Link(hostile.id)
+    return Holding(link, hostile.root, hostile.pages, chunks, lambda index: b"")
+
+
+def sizes_of(root: bytes) -> Chunks:
+    """Return how a share is cut, or nothing where its root says nonsense."""
+    try:
+        values = msgspec.msgpack.decode(root)
+        chunks = Chunks(int(values["size"]), int(values["chunk"]))
+        if 0 <= chunks.count <= 1 << 20:
+            return chunks
+    except (*MALFORMED, LookupError, ArithmeticError):
+        pass
+    return Chunks(0, 1)
+
+
+def snapshot(top: Path) -> list[tuple[str, int, int]]:
+    """Return every name below `top`, with what would tell that it was touched."""
+    found = []
+    for path in sorted([top, *top.rglob("*")]):
+        status = path.lstat()
+        found.append((str(path), status.st_size, status.st_mtime_ns))
+    return found
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Give a folder to fetch to, in one in which a write outside would show."""
+    for name in ("above/target", "above/beside", "etc"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "above" / "victim").write_bytes(b"keep")
+    return tmp_path / "above" / "target"
+
+
+async def refuses(hostile: Hostile, target: Path, node: Node) -> str:
+    """Fetch a hostile link in this process; return why it is refused."""
+    async with Holder(holding_of(hostile)) as holder:
+        link = Link(hostile.id, (holder.address,))
+        options = FetchOptions(folder=target)
+        with pytest.raises(ManifestError) as caught:
+            await node.fetch(link, options, timeout=10)
+    return str(caught.value)
+
+
+@pytest.mark.timeout(120)
+async def test_nothing_of_a_hostile_link_is_written(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(target)
+    before = snapshot(target.parent.parent)
+    began = time.monotonic()
+    for start in range(0, len(CORPUS), BATCH):
+        async with Node(here(), rng=Random(1)) as node:
+            batch = CORPUS[start : start + BATCH]
+            works = [refuses(hostile, target, node) for hostile in batch]
+            reasons = await asyncio.gather(*works)
+        assert all(reason.isprintable() for reason in reasons)
+        assert snapshot(target.parent.parent) == before
+    assert time.monotonic() - began < 100
+
+
+async def test_a_fine_link_of_the_same_making_is_fetched(target: Path) -> None:
+    """So what is refused above is refused for what is wrong with it."""
+    fine = folder("fine", [("a", 0, False), ("b/c", 0, True)])
+    async with Holder(holding_of(fine)) as holder:
+        async with Node(here(), rng=Random(1)) as node:
+            link = Link(fine.id, (holder.address,))
+            await node.fetch(link, FetchOptions(folder=target), timeout=10)
+    assert (target / "share" / "b" / "c").exists()
+    empty = share("empty", name="x")
+    async with Holder(holding_of(empty)) as holder:
+        async with Node(here(), rng=Random(1)) as node:
+            link = Link(empty.id, (holder.address,))
+            await node.fetch(link, FetchOptions(folder=target), timeout=10)
+    assert (target / "x").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "hostile", Random(5).sample(CORPUS, SAMPLE), ids=lambda hostile: hostile.label
+)
+async def test_the_command_refuses_a_hostile_link(
+    hostile: Hostile, target: Path
+) -> None:
+    before = snapshot(target.parent.parent)
+    async with Holder(holding_of(hostile)) as holder:
+        args = (Link(hostile.id), "--peer", holder.address, "--timeout", 10)
+        with run("get", *args, cwd=target) as program:
+            ended = await asyncio.to_thread(program.finish)
+    assert ended.code == 5, ended.stderr
+    assert "nothing was written" in ended.stderr or "newer shoal" in ended.stderr
+    assert ended.stdout == b""
+    assert not any(ord(letter) < 32 and letter != os.linesep for letter in ended.stderr)
+    assert snapshot(target.parent.parent) == before

@@ -1,0 +1,249 @@
+"""Somebody without the link, at the port and in the middle: he gets nothing.
+
+threats.md A and D5. The sharer is the real command, and so is whoever fetches.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shoal.core.address import Address, parse_address
+from shoal.core.keys import derive_keys
+from shoal.core.proof import (
+    CLIENT_PROOF_SIZE,
+    GREETING_SIZE,
+    KNOCK_SIZE,
+    make_knock,
+)
+from shoal.core.sealed_link import Link, parse_link
+from tests.conftest import MakeFile
+from tests.helpers.commands import peer_of, run, share
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Program
+from tests.helpers.programs import shoal
+from tests.helpers.relay import PlainRelay, TlsRelay
+from tests.helpers.sealed import answer_to
+
+SIZE = 300_000
+
+
+class Sharer:
+    def __init__(self, program: Program, source: Path) -> None:
+        self.program = program
+        self.source = source
+        self.address: Address = parse_address(peer_of(program))
+        text = program.wait_line("^shoal:", stream="out").string
+        self.link: Link = parse_link(text)
+
+
+@pytest.fixture
+def sharer(make_file: MakeFile) -> Iterator[Sharer]:
+    source = make_file(SIZE, 7)
+    with share(source) as program:
+        yield Sharer(program, source)
+
+
+def client_hello() -> bytes:
+    """Return what a TLS client says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="example.org")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+def old_hello() -> bytes:
+    """Return a client hello of TLS 1.2 alone."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls = context.wrap_bio(incoming, outgoing)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+SAID = {
+    "47 bytes": os.urandom(47),
+    "48 bytes": os.urandom(48),
+    "49 bytes": os.urandom(49),
+    "300 bytes": os.urandom(300),
+    "100 KB": os.urandom(100_000),
+    "zeroes": bytes(48),
+    "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "long HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100 + b"\r\n\r\n",
+    "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "TLS": client_hello(),
+    "TLS 1.2": old_hello(),
+    "BitTorrent": b"\x13BitTorrent protocol" + bytes(8) + os.urandom(40),
+    "a frame": b"\x15\x82\xa4type\xa7request\xa5index\x00" + bytes(40),
+    "a knock of another share": make_knock(derive_keys(b"x" * 32).knock, bytes(16)),
+}
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
+async def test_a_stranger_gets_no_byte(said: bytes, sharer: Sharer) -> None:
+    assert await answer_to(sharer.address, said, end=True) == b""
+
+
+async def test_who_is_slow_gets_no_byte_and_is_closed_in_time(sharer: Sharer) -> None:
+    async with asyncio.timeout(14):
+        silent, dripped = await asyncio.gather(
+            answer_to(sharer.address, b""), drip(sharer)
+        )
+    assert silent == dripped == b""
+
+
+async def drip(sharer: Sharer) -> bytes:
+    """Send a true knock, a byte a second; return what comes before the end."""
+    reader, writer = await asyncio.open_connection(*sharer.address)
+    knock = make_knock(sharer.link.keys.knock, os.urandom(16))
+    answer = asyncio.create_task(reader.read())
+    try:
+        for place in range(KNOCK_SIZE):
+            writer.write(knock[place : place + 1])
+            await asyncio.wait([answer], timeout=1)
+            if answer.done():
+                break
+        return answer.result()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.transport.abort()
+
+
+async def fetch_through(sharer: Sharer, relay: Address, out: Path) -> None:
+    """Fetch with the real command, from `relay` alone."""
+    with run("get", sharer.link, "-o", out, "--peer", relay) as program:
+        ended = await asyncio.to_thread(program.finish)
+    assert ended.code == 0, ended.stderr
+    assert same_bytes(out, sharer.source)
+
+
+async def test_a_replayed_knock_opens_nothing(sharer: Sharer, tmp_path: Path) -> None:
+    async with PlainRelay(sharer.address) as relay:
+        await fetch_through(sharer, relay.address, tmp_path / "out")
+    said = bytes(relay.to_server)
+    assert len(said) > KNOCK_SIZE
+    hello_end = KNOCK_SIZE + 5 + int.from_bytes(said[KNOCK_SIZE + 3 : KNOCK_SIZE + 5])
+    for replayed in (said, said[:KNOCK_SIZE], said[:hello_end]):
+        assert await answer_to(sharer.address, replayed, end=True) == b""
+
+
+async def test_a_knock_spent_at_another_node_tells_nothing(
+    sharer: Sharer, tmp_path: Path
+) -> None:
+    """It opens TLS there, once, and no more: nobody proves anything."""
+    async with PlainRelay(sharer.address) as relay:
+        await fetch_through(sharer, relay.address, tmp_path / "out")
+    args = ("-o", tmp_path / "out", "--seed", "--peer", sharer.address)
+    with run("get", sharer.link, *args) as other:
+        address = parse_address(peer_of(other))
+        first = await answer_to(address, bytes(relay.to_server))
+        assert len(first) < 3000
+        assert_secret(first, sharer.link, sharer.source.name)
+        assert await answer_to(address, bytes(relay.to_server)) == b""
+
+
+async def test_a_relay_with_a_certificate_of_its_own_is_refused(
+    sharer: Sharer, tmp_path: Path
+) -> None:
+    """Neither the server nor the client tells it anything."""
+    out = tmp_path / "out"
+    async with TlsRelay(sharer.address) as relay:
+        args = ("-o", out, "--peer", relay.address, "--timeout", 2)
+        with run("get", sharer.link, *args) as program:
+            ended = await asyncio.to_thread(program.finish)
+    assert ended.code == 3
+    assert not out.exists()
+    # The greeting and the client's proof passed it, and nothing after them.
+    assert relay.to_client, "the relay never got as far as TLS"
+    assert len(relay.to_client) % GREETING_SIZE == 0
+    assert len(relay.to_server) % CLIENT_PROOF_SIZE == 0
+
+
+def assert_secret(seen: bytes, link: Link, *names: str) -> None:
+    """Check that nothing of the link is in what somebody saw."""
+    keys = link.keys
+    secrets = [link.id, keys.knock, keys.client, keys.server, keys.log, keys.dht_topic]
+    lowered = seen.lower()
+    for secret in secrets:
+        assert secret not in seen
+        assert secret.hex().encode() not in lowered
+    text = str(link).partition("?")[0].encode()
+    assert text.removeprefix(b"shoal:")[:20] not in lowered
+    for name in names:
+        assert name.encode() not in seen
+
+
+def test_a_capture_of_a_whole_transfer_has_no_secrets(
+    namespace: Namespace, make_file: MakeFile, tmp_path: Path
+) -> None:
+    """Two who find each other on the LAN, and one who records every packet."""
+    source, out, packets = make_file(SIZE, 7), tmp_path / "out", tmp_path / "packets"
+    lan = {"SHOAL_LAN_ONLY": "1"}
+    argv = [sys.executable, "-m", "tests.helpers.capture", str(packets)]
+    with Program(argv, namespace=namespace, has_input=True) as capture:
+        capture.wait_line("ready")
+        with shoal("share", source, ns=namespace, env=lan) as sharer:
+            link = parse_link(sharer.wait_line("^shoal:", stream="out").string)
+            with shoal("get", link, "-o", out, ns=namespace, env=lan) as getting:
+                assert getting.finish().code == 0
+        capture.end_input()
+        capture.wait_line("done")
+    content, seen = source.read_bytes(), packets.read_bytes()
+    assert out.read_bytes() == content
+    # It has seen everything: both the announcement and all that was sent.
+    assert link.keys.lan_topic.hex().encode() in seen
+    assert len(seen) > SIZE
+    assert_secret(seen, link, source.name)
+    assert not any(content[i : i + 16] in seen for i in range(0, SIZE - 16, 9973))
+
+
+async def test_two_servers_of_a_share_show_nothing_in_common(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    """Not to one who replays a knock, the most that a stranger can do."""
+    source = make_file(SIZE, 7)
+    shown: list[bytes] = []
+    for _ in range(2):
+        with share(source) as program:
+            link = parse_link(program.wait_line("^shoal:", stream="out").string)
+            address = parse_address(peer_of(program))
+            knock = make_knock(link.keys.knock, os.urandom(16))
+            shown.append(await certificate_of(address, knock))
+    assert len(shown[0]) > 100
+    common = {shown[0][i : i + 16] for i in range(len(shown[0]) - 15)}
+    names = [shown[1][i : i + 16] for i in range(len(shown[1]) - 15)]
+    same = [part for part in names if part in common]
+    # What every Ed25519 certificate has in common is its frame, not its content.
+    assert len(same) < 60
+
+
+async def certificate_of(address: Address, knock: bytes) -> bytes:
+    """Return the certificate that a server shows after a knock."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+    def get() -> bytes:
+        with socket.create_connection(address, timeout=10) as sock:
+            sock.sendall(knock)
+            with context.wrap_socket(sock) as tls:
+                shown = tls.getpeercert(binary_form=True)
+        assert shown is not None
+        return shown
+
+    return await asyncio.to_thread(get)
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()

@@ -1,0 +1,80 @@
+"""A share of 1 TiB that nobody had to hash, and a node that offers it.
+
+Its manifest is made of made-up hashes around a few true chunks. Run as
+`python -m tests.helpers.huge FILE`, it makes FILE, sparse, of the true chunks, says
+`ready LINK PORT`, serves until its standard input ends and then says `peak KIB`, the
+most memory that it had in use.
+"""
+
+import asyncio
+import random
+import resource
+import sys
+from pathlib import Path
+
+from shoal.core.chunks import Chunks
+from shoal.core.hashes import DIGEST_SIZE, chunk_digest
+from shoal.core.manifest import Manifest, build_manifest
+from shoal.core.sealed_link import Link
+from shoal.membership import Membership
+from shoal.sealed_port import SealedPort
+from shoal.services import Services
+from shoal.storage.source import SourceStore
+from tests.helpers.fetching import here
+
+__all__ = ["CHUNKS", "TRUE", "make_manifest", "true_chunk"]
+
+CHUNKS = Chunks(1 << 40, 4 << 20)
+TRUE = (0, 100_000, CHUNKS.count - 1)
+"""The chunks that are what their hashes say."""
+
+
+def true_chunk(index: int) -> bytes:
+    """Return the bytes of one of the true chunks."""
+    return random.Random(index).randbytes(CHUNKS.length(index))
+
+
+def make_manifest() -> Manifest:
+    """Return the manifest of 1 TiB."""
+    digests = bytearray(random.Random(9).randbytes(DIGEST_SIZE * CHUNKS.count))
+    for index in TRUE:
+        place = DIGEST_SIZE * index
+        digests[place : place + DIGEST_SIZE] = chunk_digest(true_chunk(index))
+    size, chunk_size = CHUNKS.size, CHUNKS.chunk_size
+    return build_manifest("huge", size, chunk_size, bytes(digests), salt=bytes(16))
+
+
+def make_file(path: Path) -> None:
+    """Make a sparse file of 1 TiB with the true chunks in it."""
+    with path.open("wb") as file:
+        file.truncate(CHUNKS.size)
+        for index in TRUE:
+            file.seek(CHUNKS.offset(index))
+            file.write(true_chunk(index))
+
+
+async def main(path: Path) -> None:
+    """Do what the module says."""
+    make_file(path)
+    services = Services(here())
+    manifest = make_manifest()
+    source = SourceStore.open([path], CHUNKS.chunk_size, disk=services.disk)
+    source.verify = manifest.hash_table.verifies
+    port = await SealedPort.open(services.networks.hosts(), 0)
+    async with Membership(services, Link(manifest.id), port) as member:
+        member.swarm.serve(manifest, source)
+        say(f"ready {member.link} {port.port}")
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await port.aclose()
+    await services.aclose()
+    say(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}")
+
+
+def say(text: str) -> None:
+    """Write a line."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,59 @@
+"""A share of 1 TiB, of which one chunk is read: nothing grows with its size."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import LOOPBACK, run
+from tests.helpers.holder import Holder, holding_of
+from tests.helpers.huge import CHUNKS, TRUE, make_manifest, true_chunk
+from tests.helpers.process import Program
+
+MAX_MEMORY = 200 << 10  # KiB
+# Runs a command and then says the most memory that it had in use.
+_MEASURE = (
+    "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode;"
+    "used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss;"
+    "sys.stderr.write(f'peak {used}\\n'); sys.exit(code)"
+)
+
+
+def span_of(index: int) -> str:
+    """Return the range of a chunk's bytes."""
+    start = CHUNKS.offset(index)
+    return f"{start}-{start + CHUNKS.length(index) - 1}"
+
+
+@pytest.mark.parametrize("index", TRUE)
+async def test_one_chunk_costs_the_root_and_one_page(index: int) -> None:
+    async with Holder(holding_of(make_manifest(), true_chunk)) as holder:
+        args = (holder.holding.link, "-r", span_of(index), "--peer", holder.address)
+        with run("cat", *args) as program:
+            ended = await asyncio.to_thread(program.finish)
+        assert ended.code == 0, ended.stderr
+        assert ended.stdout == true_chunk(index)
+        assert holder.pages_asked == [index // 2048]
+        assert holder.given == [index]
+
+
+def test_memory_does_not_grow_with_the_share(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    serving = [sys.executable, "-m", "tests.helpers.huge", str(path)]
+    with Program(serving, has_input=True) as server:
+        _, link, port = server.wait_line("^ready").string.split()
+        words = ["cat", link, "-r", span_of(TRUE[1]), "--peer", f"127.0.0.1:{port}"]
+        shoal = [sys.executable, "-m", "shoal", *words]
+        measuring = [sys.executable, "-c", _MEASURE, *shoal]
+        with Program(measuring, env={**os.environ, **LOOPBACK}) as reader:
+            reading = int(reader.wait_line(r"^peak (\d+)", stream="err")[1])
+            ended = reader.finish()
+        server.end_input()
+        sharing = int(server.wait_line(r"^peak (\d+)")[1])
+    path.unlink()
+    assert ended.code == 0
+    assert ended.stdout == true_chunk(TRUE[1])
+    assert reading < MAX_MEMORY
+    assert sharing < MAX_MEMORY

@@ -1,0 +1,217 @@
+"""Whoever takes part may be killed at any moment: it goes on where it was.
+
+A source and two who fetch a folder from it and from each other, all with limits, and
+`kill -9` of any of them again and again, each time started anew with the same
+command.
+"""
+
+import asyncio
+import json
+import random
+import shutil
+import signal
+import socket
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.commands import peer_of, run, share
+from tests.helpers.folders import list_folder, make_folder
+from tests.helpers.holder import Holder, SlowHolder, make_holding
+
+CHUNK = 65_536
+PATIENCE = 60.0  # seconds
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at, for now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Participant:
+    """One who takes part in the swarm and is started again when it was killed."""
+
+    def __init__(self, *args: object) -> None:
+        self.args = (*args, "--json")
+        self.program = run(*self.args)
+        self._said = 0  # bytes that it said were verified, in any run
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Return what it said of this kind, in this run."""
+        lines = self.program.find(rf'"event": ?"{kind}"')
+        return [json.loads(match.string) for match in lines]
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether it has everything."""
+        return bool(self.events("complete"))
+
+    def kill(self) -> None:
+        """End it the hard way and start it again."""
+        self.program.kill()
+        self.check()
+        self.program = run(*self.args)
+
+    def check(self) -> None:
+        """Check that what was verified by an earlier run was not fetched again."""
+        assert "Traceback" not in self.program.stderr
+        for start in self.events("start"):
+            if "resumed" in start:
+                assert start["resumed"] * CHUNK >= self._said, "chunks were lost"
+        for progress in self.events("progress"):
+            self._said = max(self._said, progress["done"])
+
+
+class Swarm:
+    """A source and two who fetch."""
+
+    def __init__(self, source: Path, outs: list[Path], limit: str) -> None:
+        ports = [free_port() for _ in range(1 + len(outs))]
+        options = ("--limit-up", limit)
+        sharing = ("--chunk-size", CHUNK, "--port", ports[0])
+        self.source = Participant("share", source, *sharing, *options)
+        link = json.loads(self.source.program.wait_line('"link"').string)["link"]
+        peers = [word for port in ports for word in ("--peer", f"127.0.0.1:{port}")]
+        self.fetching = [
+            Participant(
+                "get", link, "-o", out, "--seed", "--port", port, *peers, *options
+            )
+            for out, port in zip(outs, ports[1:], strict=True)
+        ]
+
+    @property
+    def all(self) -> list[Participant]:
+        return [self.source, *self.fetching]
+
+    @property
+    def is_complete(self) -> bool:
+        return all(each.is_complete for each in self.fetching)
+
+    def __enter__(self) -> "Swarm":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in self.all:
+            each.program.kill()
+
+
+def fetch_while_killing(folder: Path, kills: int, seed: int) -> int:
+    """Fetch once with up to so many kills; return how many there were."""
+    rng = random.Random(seed)
+    source = folder / "source"
+    outs = [folder / f"out-{number}" for number in range(2)]
+    killed = 0
+    with Swarm(source, outs, "1200K") as swarm:
+        while killed < kills and not swarm.is_complete:
+            # Any moment will do, the first ones of a run included.
+            time.sleep(rng.uniform(0.1, 1.2))
+            rng.choice(swarm.all).kill()
+            killed += 1
+        for each in swarm.fetching:
+            each.program.wait_line('"complete"', PATIENCE)
+            each.check()
+    content = list_folder(source)
+    for out in outs:
+        assert list_folder(out) == content
+        shutil.rmtree(out)
+    assert [path.name for path in folder.iterdir()] == ["source"]
+    return killed
+
+
+def kill_often(folder: Path, kills: int) -> None:
+    make_folder(folder / "source", 200, sizes=(0, 160_000))
+    left, seed = kills, 1
+    while left > 0:
+        left -= fetch_while_killing(folder, left, seed)
+        seed += 1
+
+
+@pytest.mark.timeout(150)
+def test_twenty_kills(tmp_path: Path) -> None:
+    kill_often(tmp_path, 20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+def test_two_hundred_kills(tmp_path: Path) -> None:
+    kill_often(tmp_path, 200)
+
+
+async def test_no_verified_chunk_is_asked_for_again(tmp_path: Path) -> None:
+    holding = make_holding(400 * 16_384 + 5)
+    out = tmp_path / "out"
+    rng = random.Random(3)
+    known: set[int] = set()
+    async with SlowHolder(holding, 200) as holder:
+        args = ("get", holding.link, "-o", out, "--peer", holder.address)
+        for _ in range(6):
+            holder.talks.clear()
+            with run(*args):
+                enough = len(known) + rng.randint(1, 50)
+                await holder.until(partial(has_chunks, holder, enough))
+            (talk,) = holder.talks
+            assert known <= talk.has, "it forgot what it had"
+            assert len(talk.has) <= 380, "it was not killed in time"
+            assert known.isdisjoint(talk.asked), "it asked for what it had"
+            known |= talk.has
+        holder.talks.clear()
+        with run(*args) as program:
+            ended = await asyncio.to_thread(program.finish)
+        assert known.isdisjoint(holder.asked)
+    assert ended.code == 0
+    assert out.read_bytes() == b"".join(map(holding.chunk, range(401)))
+
+
+def has_chunks(holder: Holder, number: int) -> bool:
+    """Say whether a peer announced that many chunks."""
+    return any(len(talk.has) >= number for talk in holder.talks)
+
+
+def test_all_gone_half_way_can_be_resumed(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "source", 40, sizes=(50_000, 100_000))
+    port = free_port()
+    sharing = (source, "--chunk-size", CHUNK, "--port", port, "--limit-up", "800K")
+    out = tmp_path / "my out"
+    with share(*sharing) as sharer:
+        link = sharer.wait_line("^shoal:", stream="out").string
+        args = ("get", link, "-o", out, "--peer", peer_of(sharer), "--timeout", 2)
+        with run(*args, "--json") as program:
+            program.wait_line('"progress"', count=2)
+            sharer.kill()
+            ended = program.finish()
+    assert ended.code == 7
+    assert f"shoal get {link} -o '{out}' --peer" in ended.stderr
+    assert not out.exists()
+    resumes(args, out, sharing)
+
+
+def test_terminated_half_way_can_be_resumed(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "source", 40, sizes=(50_000, 100_000))
+    sharing = (source, "--chunk-size", CHUNK, "--port", free_port())
+    out = tmp_path / "out"
+    with share(*sharing, "--limit-up", "800K") as sharer:
+        link = sharer.wait_line("^shoal:", stream="out").string
+        args = ("get", link, "-o", out, "--peer", peer_of(sharer))
+        with run(*args, "--json") as program:
+            program.wait_line('"progress"', count=2)
+            program.send(signal.SIGTERM)
+            ended = program.finish(10)
+    assert ended.code == 143
+    assert f"shoal get {link} -o {out}" in ended.stderr
+    resumes(args, out, sharing)
+
+
+def resumes(args: tuple[object, ...], out: Path, sharing: tuple[object, ...]) -> None:
+    """Check that the same command goes on once somebody shares again."""
+    with share(*sharing), run(*args, "--json") as program:
+        start = json.loads(program.wait_line('"resumed"').string)
+        assert start["resumed"] > 0
+        assert program.finish().code == 0
+    source = sharing[0]
+    assert isinstance(source, Path)
+    assert list_folder(out) == list_folder(source)
