@@ -10,7 +10,8 @@ while is checked by `test_greedy_holders.py`, which runs every case.
 import argparse
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 
@@ -88,6 +89,9 @@ async def haves_over_and_over(talk: Talk) -> None:
     talk.send(Hello(talk.holder.address.port, holding.root, holding.some(())))
     everything = Have([(0, holding.chunks.count)] * 4096)
     await send_much(talk, frames(everything, times=1), 200)
+    # One of these may cost minutes where a share is large, so the first is the last.
+    talk.transport.resume_reading()
+    await talk.holder.until(lambda: talk.is_lost)
 
 
 async def addresses_of_others(talk: Talk) -> None:
@@ -117,22 +121,31 @@ GREEDY: list[Attack] = [
 ]
 
 
+@contextmanager
+def dialling(holder: Holder) -> Iterator[Holder]:
+    """Have a holder that listens nowhere, so that nobody dials it in turn."""
+    try:
+        yield holder
+    finally:
+        holder.end()
+
+
 async def take_too_much(holding: Holding, address: Address, how: Attack) -> None:
     """Dial and do one of the above."""
-    async with Greedy(holding) as greedy:
+    with dialling(Greedy(holding)) as greedy:
         await how(await greedy.dial(address))
 
 
 async def be_rude(holding: Holding, address: Address, kind: type[Holder]) -> None:
     """Dial, say what may not be said, and wait until that ends it."""
-    async with kind(holding) as rude:
+    with dialling(kind(holding)) as rude:
         talk = await rude.dial(address)
         await rude.until(lambda: talk.is_lost)
 
 
 async def take_all_slots(holding: Holding, address: Address) -> None:
     """Open connections, all of them proven, as long as they are accepted."""
-    async with Holder(holding) as holder:
+    with dialling(Holder(holding)) as holder:
         for _ in range(SLOTS):
             try:
                 await holder.dial(address)

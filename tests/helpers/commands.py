@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
 
-__all__ = ["LOOPBACK", "peer_of", "rss", "run", "share"]
+__all__ = ["LOOPBACK", "peer_of", "rss", "run", "share", "share_open"]
 
 LOOPBACK = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
 """The variables that keep a command to this machine."""
@@ -24,6 +24,14 @@ def share(*args: object) -> Program:
     program = run("share", *args)
     program.wait_line(r"Ctrl-C", stream="err")
     return program
+
+
+def share_open(path: Path, *args: object) -> Program:
+    """Start `shoal share --open` and wait until it serves.
+
+    What follows may begin with the channel's name.
+    """
+    return share(path, "--open", *args)
 
 
 def peer_of(program: Program) -> str:

@@ -301,6 +301,10 @@ class Holder:
 
     async def __aexit__(self, *_: object) -> None:
         await self._listener.aclose()
+        self.end()
+
+    def end(self) -> None:
+        """End every connection; all there is to do for one who only dialled."""
         for timer in self._timers:
             timer.cancel()
         for talk in self.talks:

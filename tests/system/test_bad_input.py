@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.helpers.badpeers import SizesDisagree, WrongHashes
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.commands import LOOPBACK, peer_of, run, share_open
 from tests.helpers.fakeserver import Background, FakeServer, NodeServer
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Finished, Program
@@ -172,7 +172,7 @@ def shared(tmp_path: Path) -> Iterator[list[object]]:
     """Give the words that name a real share, for `chunk` and `get`."""
     path = tmp_path / "shared"
     path.write_bytes(CONTENT.data)
-    with share(path) as program:
+    with share_open(path) as program:
         yield [CONTENT.id, "--peer", peer_of(program)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.commands import LOOPBACK, peer_of, run, share_open
 from tests.helpers.wire import Content
 
 CONTENT = Content.make(50_000)
@@ -22,7 +22,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_share_prints_the_id_alone_and_at_once(source: Path) -> None:
-    with run("share", source) as program:
+    with run("share", source, "--open") as program:
         program.wait_line(rf"^{CONTENT.id}$", stream="out")
         program.wait_line("Ctrl-C", stream="err")
         program.send(2)
@@ -38,7 +38,7 @@ def test_share_of_a_named_channel_prints_its_name_and_warns(source: Path) -> Non
 
 def test_get_prints_the_path_alone(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
-    with share(source) as server:
+    with share_open(source) as server:
         args = (CONTENT.id, "-o", target, "--peer", peer_of(server))
         with run("get", *args) as program:
             ended = program.finish()
@@ -50,7 +50,7 @@ def test_get_prints_the_path_alone(source: Path, tmp_path: Path) -> None:
 def test_a_named_channel_is_fetched_and_said_to_be_unverified(
     source: Path, tmp_path: Path
 ) -> None:
-    with share(source, "--open", "team") as server:
+    with share_open(source, "team") as server:
         args = ("team", "-o", tmp_path / "out", "--peer", peer_of(server))
         with run("get", *args, "-q") as program:
             ended = program.finish()
@@ -62,7 +62,7 @@ def test_a_named_channel_is_fetched_and_said_to_be_unverified(
 def test_options_may_stand_before_and_after_the_command(
     source: Path, tmp_path: Path
 ) -> None:
-    with share(source) as server:
+    with share_open(source) as server:
         peer = peer_of(server)
         for words in (
             ["--peer", peer, "-q", "get", CONTENT.id, "-o", tmp_path / "1"],
@@ -75,7 +75,7 @@ def test_options_may_stand_before_and_after_the_command(
 
 
 def test_a_link_may_come_from_a_variable(source: Path, tmp_path: Path) -> None:
-    with share(source) as server:
+    with share_open(source) as server:
         env = {"SHOAL_LINK": CONTENT.id, "SHOAL_PEER": peer_of(server)}
         with run("get", "-o", tmp_path / "out", env=env) as program:
             assert program.finish().code == 0
@@ -85,7 +85,7 @@ def test_a_link_may_come_from_a_variable(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_link_may_come_from_standard_input(source: Path) -> None:
-    with share(source) as server:
+    with share_open(source) as server:
         words = ["chunk", "-", "2", "--peer", peer_of(server)]
         ended = subprocess.run(
             [sys.executable, "-m", "shoal", *words],
@@ -98,7 +98,7 @@ def test_a_link_may_come_from_standard_input(source: Path) -> None:
 
 
 def test_quiet_says_nothing_when_all_goes_well(source: Path, tmp_path: Path) -> None:
-    with run("share", source, "-q", "--json") as server:
+    with run("share", source, "--open", "-q", "--json") as server:
         line = server.wait_line(r"^\{.*\}$", stream="out")[0]
         peer = f"127.0.0.1:{json.loads(line)['port']}"
         args = (CONTENT.id, "-o", tmp_path / "out", "--peer", peer, "-q")
@@ -108,7 +108,7 @@ def test_quiet_says_nothing_when_all_goes_well(source: Path, tmp_path: Path) -> 
 
 
 def test_bytes_go_to_standard_output(source: Path, tmp_path: Path) -> None:
-    with share(source) as server:
+    with share_open(source) as server:
         args = (CONTENT.id, "-o", "-", "--peer", peer_of(server))
         with run("get", *args, cwd=tmp_path) as program:
             assert program.finish().stdout == CONTENT.data
@@ -120,7 +120,7 @@ def test_bytes_go_to_standard_output(source: Path, tmp_path: Path) -> None:
 def test_a_folder_alone_takes_the_ids_first_characters(
     source: Path, tmp_path: Path
 ) -> None:
-    with share(source) as server:
+    with share_open(source) as server:
         args = (CONTENT.id, "-C", tmp_path, "--peer", peer_of(server))
         with run("get", *args) as program:
             assert program.finish().code == 0
@@ -134,7 +134,7 @@ def test_seeding_goes_on_when_the_file_is_there(
     target = tmp_path / "out"
     if existing is not None:
         target.write_bytes(existing)
-    with share(source) as server:
+    with share_open(source) as server:
         args = (CONTENT.id, "-o", target, "--peer", peer_of(server), "--seed")
         with run("get", *args) as seed:
             seed.wait_line(r"Sharing .* on port", stream="err")
@@ -153,7 +153,7 @@ def test_a_target_that_is_something_else_is_not_seeded(
 ) -> None:
     target = tmp_path / "out"
     target.write_bytes(bytes(size))
-    with share(source) as server:
+    with share_open(source) as server:
         args = (CONTENT.id, "-o", target, "--peer", peer_of(server), "--seed")
         with run("get", *args) as program:
             ended = program.finish()
@@ -162,10 +162,10 @@ def test_a_target_that_is_something_else_is_not_seeded(
     assert target.read_bytes() == bytes(size)
 
 
-@pytest.mark.parametrize("name", [[], ["--open", "team"]], ids=["hash", "named"])
+@pytest.mark.parametrize("name", [[], ["team"]], ids=["hash", "named"])
 def test_an_empty_file_is_shared_and_fetched(name: list[str], tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    with share(tmp_path / "empty", *name) as server:
+    with share_open(tmp_path / "empty", *name) as server:
         channel = server.wait_line(r"^\S+$", stream="out")[0]
         args = (channel, "-o", tmp_path / "out", "--peer", peer_of(server))
         with run("get", *args) as program:
@@ -189,7 +189,7 @@ def test_the_version_and_the_help_are_there() -> None:
 
 
 def test_who_stops_reading_is_a_plain_failure(source: Path) -> None:
-    with share(source) as server:
+    with share_open(source) as server:
         words = ["get", CONTENT.id, "-o", "-", "--peer", peer_of(server)]
         line = [sys.executable, "-m", "shoal", *words]
         process = subprocess.Popen(

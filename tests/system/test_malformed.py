@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import peer_of, rss, share
+from tests.helpers.commands import peer_of, rss, share_open
 from tests.helpers.process import Program
 from tests.helpers.wire import Content, frame, pack, receive_frame, varint
 
@@ -64,8 +64,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
     """Give a real server, of a channel of either kind."""
     path = tmp_path / "file"
     path.write_bytes(CONTENT.data)
-    name = ["--open", "team"] if request.param == "named" else []
-    with share(path, "--chunk-size", CONTENT.chunk_size, *name) as program:
+    name = ["team"] if request.param == "named" else []
+    with share_open(path, *name, "--chunk-size", CONTENT.chunk_size) as program:
         yield program
 
 

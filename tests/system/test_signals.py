@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.badpeers import NeverAnswers, StopsHalfway
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.commands import LOOPBACK, peer_of, run, share_open
 from tests.helpers.fakeserver import Background, FakeServer
 from tests.helpers.process import Program
 from tests.helpers.wire import Content
@@ -40,7 +40,7 @@ def _ends(program: Program, signum: int) -> str:
 
 @BOTH
 def test_share_ends(signum: int, source: Path) -> None:
-    with share(source) as program:
+    with share_open(source) as program:
         _ends(program, signum)
 
 
@@ -48,7 +48,7 @@ def test_share_ends(signum: int, source: Path) -> None:
 def test_share_ends_while_clients_are_connected(
     signum: int, source: Path, tmp_path: Path
 ) -> None:
-    with share(source) as server:
+    with share_open(source) as server:
         args = (CONTENT.id, "-o", tmp_path / "out", "--peer", peer_of(server))
         with run("get", *args, "--seed") as client:
             client.wait_line("Sharing", stream="err")
@@ -61,7 +61,7 @@ def test_share_ends_while_it_hashes(signum: int, tmp_path: Path) -> None:
     path = tmp_path / "huge"
     with path.open("wb") as file:
         file.truncate(4 << 30)  # a hole: no disk is used
-    with run("share", path, "--chunk-size", "1M") as program:
+    with run("share", path, "--open", "--chunk-size", "1M") as program:
         _wait_for_open(program, path)
         _ends(program, signum)
 
@@ -152,7 +152,7 @@ def large(tmp_path: Path) -> Iterator[list[str]]:
     """Share something larger than any pipe; give the words that name it."""
     path = tmp_path / "large"
     path.write_bytes(LARGE.data)
-    with share(path, "--chunk-size", LARGE.chunk_size) as server:
+    with share_open(path, "--chunk-size", LARGE.chunk_size) as server:
         yield [LARGE.id, "--peer", peer_of(server)]
 
 

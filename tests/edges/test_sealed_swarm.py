@@ -1,0 +1,370 @@
+"""A sealed share's swarm from hello to goodbye, with nodes joined in memory."""
+
+import asyncio
+
+import pytest
+
+from shoal.core.address import Address
+from shoal.core.hashes import chunk_digest
+from shoal.core.manifest import Manifest, build_manifest
+from shoal.core.messages import encode_frame
+from shoal.core.sealed_messages import (
+    Ask,
+    Give,
+    Have,
+    Hello,
+    Page,
+    SealedMessage,
+    decode_sealed,
+)
+from shoal.errors import LyingPeerError
+from shoal.progress import PeerJoined, PeerLeft
+from shoal.storage.store import MemoryStore
+from shoal.storage.transient import TransientStore
+from shoal.transport.proven import ProvenPeer
+from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
+from tests.helpers.virtual_time import virtual_time
+from tests.helpers.wire import Content
+
+SIZE = 16_384
+CONTENT = Content.make(40 * SIZE - 3, SIZE)
+PAGES = 9
+LARGE = build_manifest(
+    "large",
+    PAGES * 2048 * SIZE,
+    SIZE,
+    chunk_digest(b"") * (PAGES * 2048),
+    salt=b"s" * 16,
+)
+
+
+def manifest_of(content: Content, salt: bytes = bytes(16)) -> Manifest:
+    digests = b"".join(chunk_digest(content.chunk(i)) for i in range(content.count))
+    size, chunk_size = len(content.data), content.chunk_size
+    return build_manifest("x", size, chunk_size, digests, salt=salt)
+
+
+MANIFEST = manifest_of(CONTENT)
+
+
+def source(net: MemoryNet, content: Content = CONTENT) -> Member:
+    """Return a member that has everything."""
+    manifest = manifest_of(content)
+    member = net.join(manifest.id)
+    store = MemoryStore(manifest.chunks)
+    for index in range(content.count):
+        store.put(index, content.chunk(index))
+    member.swarm.serve(manifest, store)
+    return member
+
+
+async def fetch(member: Member) -> TransientStore:
+    """Fetch everything, as `get` does."""
+    manifest = await member.swarm.load(lambda m: range(m.page_count))
+    store = TransientStore(manifest.chunks)
+    await member.swarm.fetch(store)
+    return store
+
+
+class Raw(asyncio.BufferedProtocol):
+    """A peer that says what the test says, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[SealedMessage] = []
+        self.is_lost = False
+        self.transport: MemoryTransport
+        self._buffer = bytearray(1 << 20)
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, MemoryTransport)
+        self.transport = transport
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(self._buffer)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._rest += self._buffer[:nbytes]
+        while (size := _frame_size(self._rest)) is not None:
+            head, length = size
+            if len(self._rest) < head + length:
+                return
+            message = decode_sealed(self._rest[head : head + length])
+            self._rest = self._rest[head + length :]
+            if message is not None:
+                self.heard.append(message)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
+
+    def say(self, *messages: SealedMessage) -> None:
+        self.transport.write(b"".join(map(encode_frame, messages)))
+
+
+def _frame_size(data: bytes) -> tuple[int, int] | None:
+    length = 0
+    for place, byte in enumerate(data[:4]):
+        length |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return place + 1, length
+    return None
+
+
+def raw(net: MemoryNet, member: Member, host: str = "10.0.9.9") -> Raw:
+    """Connect a peer of the test's own with a member."""
+    peer = Raw()
+    net.connect(host, b"r" * 16, member.address, lambda proven: peer)
+    return peer
+
+
+def joined(member: Member) -> list[Address]:
+    return [e.address for e in member.events if isinstance(e, PeerJoined)]
+
+
+def left(member: Member) -> list[PeerLeft]:
+    return [event for event in member.events if isinstance(event, PeerLeft)]
+
+
+@virtual_time
+async def test_one_that_leeches_gets_everything_and_gives_it_on() -> None:
+    async with memory_net() as net:
+        first, second, third = source(net), net.join(MANIFEST.id), net.join(MANIFEST.id)
+        first.begin()
+        second.begin(first)
+        stores = [await fetch(second)]
+        await first.swarm.shared.wait()
+        await first.leave()
+        third.begin(second)
+        stores.append(await fetch(third))
+        for store in stores:
+            chunks = [store.get(index) for index in range(CONTENT.count)]
+            assert b"".join(chunks) == CONTENT.data
+        assert first.swarm.uploaded == second.swarm.uploaded == len(CONTENT.data)
+        assert joined(second)[0] == first.address
+        assert joined(third) == [second.address]
+
+
+@virtual_time
+async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> None:
+    async with memory_net() as net:
+        first, second = source(net), net.join(MANIFEST.id)
+        first.begin()
+        second.begin(first)
+        manifest = await second.swarm.load(lambda m: range(m.page_count))
+        second.swarm.begin(TransientStore(manifest.chunks), [3, 4, 9])
+        peer = raw(net, second)
+        peer.say(Hello(5000))
+        await second.swarm.until_verified(9)
+        await net.until(lambda: any(isinstance(m, Have) for m in peer.heard))
+        hellos = [m for m in peer.heard if isinstance(m, Hello)]
+        assert hellos[-1].root == MANIFEST.root_record
+        await second.swarm.stop()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@virtual_time
+async def test_two_connections_that_cross_end_up_as_one(order: int) -> None:
+    async with memory_net() as net:
+        one, two = source(net), source(net)
+        for member, other in [(one, two), (two, one)][::order]:
+            member.begin(other)
+        await asyncio.sleep(1)
+        # One that is closed is dialled again, later and later: it stays at one.
+        for _ in range(300):
+            await asyncio.sleep(1)
+            assert (len(one.swarm.peers), len(two.swarm.peers)) == (1, 1)
+        assert one.peers == [two.address]
+        assert two.peers == [one.address]
+
+
+@virtual_time
+async def test_a_node_id_that_is_copied_costs_nobody_a_connection() -> None:
+    async with memory_net() as net:
+        member, other = source(net), net.join(MANIFEST.id)
+        member.begin(other)
+        other.begin()
+        await net.until(lambda: len(member.swarm.peers) == 1)
+        # Somebody from elsewhere claims to be it.
+        thief = Raw()
+        net.connect("10.0.66.6", other.node_id, member.address, lambda proven: thief)
+        thief.say(Hello(5000))
+        await asyncio.sleep(10)
+        assert other.address in member.peers
+
+
+@virtual_time
+async def test_who_knows_only_one_hears_of_the_others() -> None:
+    async with memory_net() as net:
+        first = source(net)
+        second, third = net.join(MANIFEST.id), net.join(MANIFEST.id)
+        first.begin()
+        second.begin(first)
+        await net.until(lambda: second.address in first.peers)
+        third.begin(first)
+        everybody = {first.address, second.address, third.address}
+        await net.until(
+            lambda: all(
+                set(m.peers) == everybody - {m.address} for m in (first, second, third)
+            )
+        )
+
+
+@virtual_time
+async def test_hello_said_twice_is_one_peer() -> None:
+    async with memory_net() as net:
+        member = source(net)
+        member.begin()
+        peer = raw(net, member)
+        full = bytes([255] * 5)
+        peer.say(Hello(0), Hello(0), Hello(0, MANIFEST.root_record, full))
+        await asyncio.sleep(1)
+        assert len(joined(member)) == 1
+        assert member.swarm.shared.is_set()
+        assert not left(member)
+        peer.say(Hello(0, MANIFEST.root_record, full))
+        await net.until(lambda: peer.is_lost)
+        assert [event.is_banned for event in left(member)] == [False]
+
+
+@pytest.mark.parametrize("knows", [False, True])
+@virtual_time
+async def test_a_root_record_that_does_not_give_the_id_is_a_lie(knows: bool) -> None:
+    other = manifest_of(CONTENT, b"x" * 16)
+    async with memory_net() as net:
+        member = source(net) if knows else net.join(MANIFEST.id)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(5000, other.root_record, bytes(5)))
+        await asyncio.sleep(1)
+        assert peer.is_lost
+        (event,) = left(member)
+        assert event.is_banned
+        assert event.address == Address("10.0.9.9", 5000)
+        # It is not let in again under that address.
+        again = raw(net, member)
+        again.say(Hello(5000))
+        await asyncio.sleep(1)
+        assert again.is_lost
+        if not knows:
+            assert member.swarm.manifest is None
+
+
+class HalfOfThePages(Raw):
+    """Give some pages of a large manifest, and leave."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        before = len(self.heard)
+        super().buffer_updated(nbytes)
+        for message in self.heard[before:]:
+            if isinstance(message, Page) and message.index < PAGES // 2:
+                self.say(Page(message.index, LARGE.page(message.index)))
+
+
+def large_hello() -> Hello:
+    chunks = LARGE.chunks.count
+    return Hello(5000, LARGE.root_record, bytes(chunks // 8))
+
+
+@virtual_time
+async def test_a_manifest_goes_on_when_the_first_to_give_it_leaves() -> None:
+    async with memory_net() as net:
+        member = net.join(LARGE.id)
+        member.begin()
+        first = HalfOfThePages()
+        net.connect("10.0.9.1", b"1" * 16, member.address, lambda proven: first)
+        first.say(large_hello())
+        loading = asyncio.create_task(member.swarm.load(lambda m: range(m.page_count)))
+        await net.until(
+            lambda: (
+                (m := member.swarm.manifest) is not None
+                and all(m.page(n) is not None for n in range(PAGES // 2))
+            )
+        )
+        assert not loading.done()
+        first.transport.abort()
+        other = net.join(LARGE.id)
+        other.swarm.serve(LARGE, MemoryStore(LARGE.chunks))
+        other.begin(member)
+        manifest = await loading
+        assert manifest.is_complete
+        # What it gave is not asked for twice.
+        assert other.swarm.peers
+
+
+@virtual_time
+async def test_what_is_asked_for_is_given_before_leaving() -> None:
+    content = Content.make(8 << 20, 1 << 20)
+    async with memory_net() as net:
+        member = source(net, content)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(5000))
+        peer.transport.pause_reading()
+        peer.say(*[Ask(index) for index in range(content.count)])
+        await asyncio.sleep(1)
+        draining = asyncio.create_task(member.swarm.drain(60))
+        await asyncio.sleep(5)
+        assert not draining.done()
+        peer.transport.resume_reading()
+        await draining
+        await member.leave()
+        given = [m.index for m in peer.heard if isinstance(m, Give)]
+        assert given == list(range(content.count))
+
+
+@virtual_time
+async def test_one_that_never_reads_does_not_hold_up_leaving_for_ever() -> None:
+    content = Content.make(8 << 20, 1 << 20)
+    async with memory_net() as net:
+        member = source(net, content)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(5000))
+        peer.transport.pause_reading()
+        peer.say(*[Ask(index) for index in range(content.count)])
+        await asyncio.sleep(1)
+        begun = asyncio.get_running_loop().time()
+        await member.swarm.drain(10)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(10, abs=1)
+
+
+@virtual_time
+async def test_who_asks_without_end_and_never_reads_is_not_read_from() -> None:
+    async with memory_net() as net:
+        member = source(net)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(5000))
+        peer.transport.pause_reading()
+        for _ in range(200):
+            peer.say(*[Ask(index % 40) for index in range(500)])
+            await asyncio.sleep(0.01)
+        (connection,) = (p.connection for p in member.swarm.peers)
+        # What waits for it is bounded, however much it asks for.
+        assert connection.sent < 4 << 20
+        assert peer.transport.get_write_buffer_size() > 0
+
+
+@virtual_time
+async def test_a_liar_of_a_dialled_address_is_dialled_no_more() -> None:
+    async with memory_net() as net:
+        member, dials = net.join(MANIFEST.id), 0
+        address = Address("10.0.7.7", 4000)
+        liar = manifest_of(CONTENT, b"y" * 16)
+
+        def accept(proven: ProvenPeer) -> Raw:
+            nonlocal dials
+            dials += 1
+            peer = Raw()
+            hello = Hello(4000, liar.root_record, bytes(5))
+            asyncio.get_running_loop().call_later(0.1, peer.say, hello)
+            return peer
+
+        net.accepts[address] = accept
+        member.swarm._roster._known.add(address, "test")
+        member.begin()
+        await asyncio.sleep(500)
+        assert dials == 1
+        assert [event.is_banned for event in left(member)] == [True]
+        with pytest.raises(LyingPeerError):
+            Manifest(MANIFEST.id, liar.root_record)
