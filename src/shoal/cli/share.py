@@ -22,7 +22,7 @@ _SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr"
 
 @everywhere
 @click.command("share")
-@click.argument("path", type=click.Path(path_type=Path, readable=False))
+@click.argument("place", metavar="PATH")
 @click.option(
     "--open",
     "channel",
@@ -78,7 +78,7 @@ _SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr"
     metavar="N",
     help="Send at most so many bytes per second, as 10M.",
 )
-def command(path: Path, **options: Any) -> None:
+def command(place: str, **options: Any) -> None:
     """Share the file or folder PATH and print the link that others pass to get.
 
     \b
@@ -87,6 +87,9 @@ def command(path: Path, **options: Any) -> None:
     """
     from shoal.cli.runner import run_command
 
+    if not place:
+        raise UsageError("PATH is empty; name a file or folder.")
+    path = Path(place)
     if options["channel"] is None:
         run_command(_share(path, options))
         return
