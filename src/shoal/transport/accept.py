@@ -33,10 +33,11 @@ async def accept_forever(
     many there were, and for a while takes in no more than are left. Runs until
     cancelled; `listening` stays open.
     """
-    loop = asyncio.get_running_loop()
     while True:
         try:
-            accepted, address = await loop.sock_accept(listening)
+            accepted, address = await _accept(listening)
+        except BlockingIOError:
+            continue
         except OSError as error:
             if error.errno not in _PASSING:
                 make_room(EMERGENCY)
@@ -49,6 +50,26 @@ async def accept_forever(
             on_accepted(accepted, address)
         # Those who wait already are accepted without waiting; let others run.
         await asyncio.sleep(0)
+
+
+async def _accept(listening: socket.socket) -> tuple[socket.socket, Any]:
+    """Accept one connection; raises `OSError`.
+
+    Waiting and accepting are two steps, so that whoever is cancelled meanwhile has
+    no connection in hand that nobody would close.
+    """
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":
+        return await loop.sock_accept(listening)
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(listening, lambda: ready.done() or ready.set_result(None))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(listening)
+    accepted, address = listening.accept()
+    accepted.setblocking(False)
+    return accepted, address
 
 
 def file_limit() -> int:
