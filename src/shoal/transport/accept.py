@@ -61,10 +61,10 @@ async def _accept(listening: socket.socket) -> tuple[socket.socket, Any]:
     loop = asyncio.get_running_loop()
     if sys.platform == "win32":
         return await loop.sock_accept(listening)
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(listening, lambda: ready.done() or ready.set_result(None))
+    ready = asyncio.Event()
+    loop.add_reader(listening, ready.set)
     try:
-        await ready
+        await ready.wait()
     finally:
         loop.remove_reader(listening)
     accepted, address = listening.accept()
