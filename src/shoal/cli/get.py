@@ -224,15 +224,13 @@ def _write_out(target: Path) -> None:
 
 
 def _tell(output: "Output", target: Path) -> None:
-    files = [target] if target.is_file() else [p for p in target.rglob("*")]
-    sizes = [path.stat().st_size for path in files if path.is_file()]
-    output.result(
-        str(target),
-        event="complete",
-        path=str(target),
-        size=sum(sizes),
-        files=len(sizes),
-    )
+    fields = {}
+    if output.as_json:
+        # Looked up only for those who asked: a large folder takes a while.
+        files = [target] if target.is_file() else target.rglob("*")
+        sizes = [path.stat().st_size for path in files if path.is_file()]
+        fields = {"size": sum(sizes), "files": len(sizes)}
+    output.result(str(target), event="complete", path=str(target), **fields)
 
 
 async def _seed(node: "Node", output: "Output", seconds: float | None) -> None:

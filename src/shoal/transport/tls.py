@@ -24,7 +24,7 @@ from shoal.transport.records import Data, Records
 
 __all__ = ["STRANGER_LIMIT", "TlsConnection"]
 
-RECEIVE_SIZE = 256 * 1024  # bytes taken from the socket at once; one buffer a thread
+RECEIVE_SIZE = 1024 * 1024  # bytes taken from the socket at once; one buffer a thread
 HIGH_WATER = 256 * 1024  # bytes waiting at which the protocol above is paused
 STRANGER_LIMIT = 16 * 1024  # bytes of TLS from a peer of whom nothing is known
 
