@@ -133,6 +133,8 @@ class Uploads:
         client = self._clients.get(connection)
         if client is None:
             return
+        if self._give_at_once(client, events):
+            return
         client.wanted.extend(each for each in events if isinstance(each, ChunkWanted))
         self._uploader.wake(client)
         if connection.session.is_mid_frame:
@@ -140,6 +142,18 @@ class Uploads:
         # Whoever does not read what it asked for is not asked what else it wants.
         if len(client.wanted) > MAX_WANTED or not connection.is_writable:
             connection.pause_reading()
+
+    def _give_at_once(self, client: _Client, events: list[Event]) -> bool:
+        """Answer a lone request of a client that waits for nothing else."""
+        if len(events) != 1 or client.wanted or not client.is_writable:
+            return False
+        match events[0]:
+            case ChunkWanted(index=index, echo=echo):
+                data = self._uploader.give_now(index)
+                if data is not None:
+                    write_chunks(client.connection, [(echo, data)])
+                    return True
+        return False
 
     def on_writable(self, connection: Connection[OpenServerSession]) -> None:
         """Go on serving a client that takes more."""
