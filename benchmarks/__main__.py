@@ -61,7 +61,7 @@ def _parse() -> argparse.Namespace:
         "--scratch",
         type=Path,
         default=Path(gettempdir()),
-        help="folder for temporary files of up to 3 GiB",
+        help="folder for temporary files of up to 11 GiB",
     )
     options = parser.parse_args()
     if unknown := [each for each in options.workloads if each not in WORKLOADS]:

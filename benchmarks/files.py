@@ -2,10 +2,20 @@
 
 import hashlib
 import os
+import subprocess
+import time
 from pathlib import Path
 from random import Random
 
-__all__ = ["digest_of", "make_file"]
+__all__ = [
+    "digest_of",
+    "digest_of_tree",
+    "flush",
+    "flush_all",
+    "forget_cached",
+    "make_file",
+    "make_tree",
+]
 
 _STEP = 1 << 24
 
@@ -31,3 +41,56 @@ def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_tree(root: Path, count: int, largest: int, seed: int = 1) -> str:
+    """Fill a folder with small files three levels deep; return what names it.
+
+    Their sizes are even from 0 to `largest` bytes; each tenth is executable.
+    """
+    rng = Random(seed)
+    for number in range(count):
+        folder = root / f"{number // 1000:02}" / f"{number // 50 % 20:02}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{number:05}.bin"
+        path.write_bytes(rng.randbytes(rng.randint(0, largest)))
+        path.chmod(0o755 if number % 10 == 0 else 0o644)
+    flush_all(root)
+    return digest_of_tree(root)
+
+
+def digest_of_tree(root: Path) -> str:
+    """Return a hash over all files of a folder: paths, bytes, executable bits."""
+    digest = hashlib.sha256()
+    for path in sorted(each for each in root.rglob("*") if not each.is_dir()):
+        is_executable = bool(path.stat().st_mode & 0o100)
+        name = path.relative_to(root).as_posix()
+        digest.update(f"{name}\0{is_executable}\0{digest_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def flush(path: Path) -> float:
+    """Flush a file to the disk; return how many seconds that took."""
+    begin = time.perf_counter()
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    return time.perf_counter() - begin
+
+
+def flush_all(path: Path) -> float:
+    """Flush all of the file system of `path`; return how many seconds that took."""
+    begin = time.perf_counter()
+    subprocess.run(["sync", "-f", str(path)], check=True)
+    return time.perf_counter() - begin
+
+
+def forget_cached(path: Path) -> None:
+    """Have the system drop what its page cache holds of a file that was flushed."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)

@@ -17,7 +17,14 @@ from typing import IO, Self
 
 from tests.helpers.netns import Namespace
 
-__all__ = ["MemoryWatch", "Outcome", "clean_environment", "cpu_seconds", "run_client"]
+__all__ = [
+    "MemoryWatch",
+    "Outcome",
+    "clean_environment",
+    "cpu_seconds",
+    "peak_memory",
+    "run_client",
+]
 
 PERIOD = 0.02  # seconds between two looks at the memory
 TIME_LIMIT = 300.0  # seconds after which a client is killed
@@ -88,10 +95,19 @@ def clean_environment() -> dict[str, str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return what a running process has used so far, all threads, in seconds."""
+    """Return what a running process has used so far, in seconds.
+
+    That is all threads, and those of its children that have ended.
+    """
     with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
         fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    return sum(map(int, fields[11:15])) / _TICK
+
+
+def peak_memory(pid: int) -> int:
+    """Return the most memory a running process has had so far, in bytes."""
+    found = _memory(f"/proc/{pid}/status")
+    return found[1] if found is not None else 0
 
 
 @dataclass(frozen=True)

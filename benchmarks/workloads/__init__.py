@@ -1,11 +1,28 @@
 """The workloads by name; each is one file and a `WORKLOAD` in it."""
 
 from benchmarks.model import Workload
-from benchmarks.workloads import find, first_byte, one_to_one_open, pipelined
+from benchmarks.workloads import (
+    crowd,
+    find,
+    first_byte,
+    hashing,
+    one_to_one,
+    one_to_one_open,
+    pipelined,
+    small_files,
+)
 
 __all__ = ["WORKLOADS"]
 
-WORKLOADS: dict[str, Workload] = {
-    module.WORKLOAD.name: module.WORKLOAD
-    for module in (pipelined, one_to_one_open, first_byte, find)
-}
+_ALL = (
+    one_to_one.WORKLOAD,
+    one_to_one_open.WORKLOAD,
+    crowd.WORKLOAD,
+    crowd.LARGE_WORKLOAD,
+    small_files.WORKLOAD,
+    hashing.WORKLOAD,
+    pipelined.WORKLOAD,
+    first_byte.WORKLOAD,
+    find.WORKLOAD,
+)
+WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in _ALL}

@@ -1,14 +1,13 @@
 """One large file from one source to one client, over an open channel."""
 
-import os
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from tests.helpers.netns import Namespace
 
-from benchmarks.files import digest_of, make_file
+from benchmarks.files import digest_of, flush, make_file
+from benchmarks.machine import warm_memory
 from benchmarks.measure import MemoryWatch, cpu_seconds, run_client
 from benchmarks.model import Column, Ratio, Sample, Setup, Side, Workload
 from benchmarks.peers import Share, has_programs, shoal_argv, start_nginx
@@ -51,11 +50,12 @@ def _run(
     server: int,
     argv: Callable[[Path], list[str]],
 ) -> Sample:
+    warm_memory(2 * SIZE)
     before = cpu_seconds(server)
     with MemoryWatch(server) as memory:
         outcome = run_client(argv(target), namespace=namespace)
     server_cpu = cpu_seconds(server) - before
-    synced = outcome.wall + _sync(target)
+    synced = outcome.wall + flush(target)
     assert digest_of(target) == digest, "what arrived is not what was sent"
     target.unlink()
     return {
@@ -69,17 +69,6 @@ def _run(
         "client_drift": outcome.memory.drift,
         "server_drift": memory.drift,
     }
-
-
-def _sync(path: Path) -> float:
-    """Flush a file to the disk; return how long that took."""
-    begin = time.perf_counter()
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fdatasync(fd)
-    finally:
-        os.close(fd)
-    return time.perf_counter() - begin
 
 
 WORKLOAD = Workload(

@@ -1,0 +1,26 @@
+"""Give everyone who connects what a command prints: the plainest of transfers.
+
+python -m benchmarks.output_server COMMAND…
+
+The command writes into the socket itself. Prints `listening PORT`.
+"""
+
+import socket
+import subprocess
+import sys
+
+__all__: list[str] = []
+
+
+def serve(listener: socket.socket, command: list[str]) -> None:
+    """Serve one client after the other, until killed."""
+    while True:
+        client, _ = listener.accept()
+        with client:
+            subprocess.run(command, stdout=client.fileno(), check=False)
+
+
+if __name__ == "__main__":
+    with socket.create_server(("", 0)) as listening:
+        print(f"listening {listening.getsockname()[1]}", flush=True)
+        serve(listening, sys.argv[1:])

@@ -1,0 +1,140 @@
+"""Sharing a large file: when is there a link, the first time and the second?"""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from time import perf_counter
+
+from tests.helpers.netns import Namespace
+
+from benchmarks.files import forget_cached, make_file
+from benchmarks.measure import cpu_seconds, peak_memory, run_client
+from benchmarks.model import Column, Ratio, Sample, Setup, Side, Workload
+from benchmarks.peers import SealedShare
+
+__all__ = ["WORKLOAD"]
+
+SIZE = 10 << 30  # bytes
+
+
+@dataclass
+class Job:
+    """What is hashed, and what came of it so far."""
+
+    namespace: Namespace
+    file: Path
+    home: Path
+    """What shoal keeps from run to run."""
+    results: dict[str, str] = field(default_factory=dict)
+
+    def check(self, kind: str, result: str) -> None:
+        """Raise `AssertionError` unless a result is the same as before."""
+        known = self.results.setdefault(kind, result)
+        assert result == known, f"the same file gave {known}, and then {result}"
+
+
+def prepare(setup: Setup) -> Sequence[Side]:
+    """Write the file; all of it is in the page cache if there is room."""
+    namespace = setup.stack.enter_context(Namespace())
+    file = setup.scratch / "source"
+    make_file(file, SIZE)
+    job = Job(namespace, file, setup.scratch / "home")
+    program = partial(_run_program, job)
+    return [
+        Side("shoal share, first time", partial(_share, job, is_first=True)),
+        Side("shoal share, second time", partial(_share, job, is_first=False)),
+        Side("BLAKE3, one thread", partial(program, "one")),
+        Side("BLAKE3, all threads", partial(program, "all")),
+        Side("read", partial(program, "read")),
+        Side("shoal share, from disk", _cold(job, partial(_share, job, is_first=True))),
+        Side("read, from disk", _cold(job, partial(program, "read"))),
+    ]
+
+
+def _cold(job: Job, run: Callable[[], Sample]) -> Callable[[], Sample]:
+    """Do something with the file not in the page cache, but leave it there."""
+
+    def run_cold() -> Sample:
+        forget_cached(job.file)
+        return run()
+
+    return run_cold
+
+
+def _share(job: Job, *, is_first: bool) -> Sample:
+    """Share it until there is a link; the same one each time, as it is public."""
+    if is_first and job.home.exists():
+        rmtree(job.home)
+    with ExitStack() as stack:
+        begin = perf_counter()
+        share = SealedShare.start(stack, job.namespace, job.file, job.home, "--public")
+        wall = perf_counter() - begin
+        cpu, peak = cpu_seconds(share.pid), peak_memory(share.pid)
+    job.check("link", share.link)
+    return _figures(wall, cpu, peak)
+
+
+def _run_program(job: Job, way: str) -> Sample:
+    argv = [sys.executable, "-m", "benchmarks.hash_file", way, str(job.file)]
+    outcome = run_client(argv, namespace=job.namespace)
+    result = outcome.stdout.decode().strip()
+    job.check("size" if way == "read" else "hash", result)
+    return _figures(outcome.wall, outcome.cpu, outcome.memory.peak)
+
+
+def _figures(wall: float, cpu: float, peak: int) -> Sample:
+    return {"wall": wall, "rate": SIZE / wall, "cpu": cpu, "peak": peak}
+
+
+WORKLOAD = Workload(
+    name="hashing",
+    title=f"The link of a file of {SIZE >> 30} GiB",
+    how=(
+        "From the start of `shoal share` to the line with the link: first with "
+        "nothing known, then with the hashes of the first time in the cache of this "
+        "user. Beside it BLAKE3 of the whole file, as b3sum has it with one thread "
+        "and with all, and reading alone. The file is real, of random bytes, and in "
+        "the page cache, but for the lines `from disk`, before which it was dropped "
+        "from there. All links and all hashes have to be the same."
+    ),
+    columns=(
+        Column("wall", "wall s"),
+        Column("rate", "MB/s", 0, 1e-6),
+        Column("cpu", "CPU s"),
+        Column("peak", "peak MiB", 1, 2**-20),
+    ),
+    ratios=(
+        Ratio(
+            "speed, shoal : BLAKE3, one thread",
+            "wall",
+            "BLAKE3, one thread",
+            "shoal share, first time",
+        ),
+        Ratio(
+            "speed, shoal : BLAKE3, all threads",
+            "wall",
+            "BLAKE3, all threads",
+            "shoal share, first time",
+            "about 1",
+        ),
+        Ratio(
+            "speed, shoal : read, both from disk",
+            "wall",
+            "read, from disk",
+            "shoal share, from disk",
+            "about 1",
+        ),
+        Ratio(
+            "time, second : first",
+            "wall",
+            "shoal share, second time",
+            "shoal share, first time",
+            "near 0",
+        ),
+    ),
+    prepare=prepare,
+)
