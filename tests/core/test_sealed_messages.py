@@ -98,6 +98,11 @@ def test_a_frame_with_a_full_page_has_65_564_bytes() -> None:
     assert len(unframed(encode_frame(Page((1 << 32) - 1, bytes(PAGE_SIZE))))) == 65_568
 
 
+def test_the_limits_are_those_that_others_go_by() -> None:
+    assert (PAGE_SIZE, MAX_ROOT) == (65_536, 8192)
+    assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 98_304)
+
+
 def test_everything_but_a_chunk_fits_into_a_control_frame() -> None:
     most = (1 << 32) - 1
     largest = [

@@ -233,6 +233,24 @@ async def test_what_one_that_stalls_owes_goes_to_others() -> None:
 
 
 @virtual_time
+async def test_two_that_stall_at_the_same_chunks_do_not_keep_a_third_from_them() -> (
+    None
+):
+    content = Content.make(3 * SIZE, SIZE)
+    async with fetching(content) as made:
+        one, two, late = Silent(made), Silent(made), FakeGiver(made)
+        made.transfer.add(one)
+        made.transfer.add(two)
+        await asyncio.sleep(1)
+        # Each was asked for everything; no more copies are asked for.
+        assert set(one.asked) == set(two.asked) == {0, 1, 2}
+        await asyncio.sleep(2 * STALL_TIME)
+        made.transfer.add(late)
+        assert set(late.asked) == {0, 1, 2}
+        await made.complete()
+
+
+@virtual_time
 async def test_one_that_stalls_at_choosing_does_not_hold_up_the_rest() -> None:
     async with fetching(CONTENT) as made:
         silent, part = Silent(made), FakeGiver(made)
