@@ -101,7 +101,6 @@ class Fetching:
         self.store = TransientStore(self.chunks)
         self.verified: list[tuple[FakeGiver, int]] = []
         self.lies: list[tuple[FakeGiver, int]] = []
-        self.useless: list[FakeGiver] = []
         self.errors: list[BaseException] = []
         self.is_complete = False
         self.stalled: list[FakeGiver] = []
@@ -120,11 +119,6 @@ class Fetching:
 
     def on_lie(self, giver: FakeGiver, index: int) -> None:
         self.lies.append((giver, index))
-        asyncio.get_running_loop().call_soon(self.transfer.remove, giver)
-        self._changed.set()
-
-    def on_useless(self, giver: FakeGiver) -> None:
-        self.useless.append(giver)
         asyncio.get_running_loop().call_soon(self.transfer.remove, giver)
         self._changed.set()
 
