@@ -36,8 +36,10 @@ class Reader:
     def start(self, line: str) -> Program:
         line = re.sub(r"\b(LINK|CHANNEL)\b", self.link, line)
         line = line.replace("192.0.2.7", "127.0.0.1")
+        # First, since the checkout and the folder may lie in /tmp themselves.
+        line = line.replace("/tmp/", "@/tmp-")
         line = line.replace("scripts/", f"{ROOT}/scripts/")
-        line = line.replace("/tmp/", f"{self.folder}/tmp-")
+        line = line.replace("@", str(self.folder))
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = {
             **os.environ,
