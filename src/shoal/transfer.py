@@ -28,6 +28,7 @@ IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdi
 # What waits for its verdict should still be in the processor's cache by then, or
 # hashing and writing it cost half as much again.
 BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for their verdict
+BACKLOG_CHUNKS = 512  # of them at most, since a kill loses what waits
 MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 
@@ -277,7 +278,8 @@ class Transfer(Generic[G]):
         flow = self._flows[giver]
         chunk_size = self.chunks.chunk_size
         in_flight = self._writer.waiting
-        if in_flight > max(BACKLOG_LIMIT, 2 * chunk_size):
+        backlog = min(BACKLOG_LIMIT, BACKLOG_CHUNKS * chunk_size)
+        if in_flight > max(backlog, 2 * chunk_size):
             return
         in_flight += sum(len(f.window) for f in self._flows.values()) * chunk_size
         budget = max(0, IN_FLIGHT_LIMIT - in_flight) // chunk_size
