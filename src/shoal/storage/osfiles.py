@@ -28,8 +28,8 @@ FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | SAFE_FLAGS
 """What every folder is opened with."""
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _MAX_BUFFERS = 1024  # how many buffers Linux takes in one pwritev
-# Bytes written by one call. From 1 MiB on Linux looks for huge pages to cache them
-# in, which are hard to find: 1 GiB takes 0.6 to 2 s in place of 0.2.
+# Bytes written by one call. Larger calls were up to four times slower where it was
+# measured; docs/design.md says what may be behind it.
 _SLICE = 256 * 1024
 _SMALL = 16 * 1024  # bytes; what is read at once into memory of its own
 
