@@ -13,7 +13,8 @@ from shoal.errors import PeerError, ProtocolError
 __all__ = ["Data", "Records"]
 
 RECORD_SIZE = 5 + 16 * 1024 + 256  # bytes of the longest record, RFC 8446 section 5.2
-ENCRYPT_SLICE = 16 * 1024  # bytes encrypted at once: what a record can hold
+FEED_SIZE = 256 * 1024  # bytes given to OpenSSL at once
+ENCRYPT_SLICE = 256 * 1024  # bytes encrypted at once
 
 Data = bytes | bytearray | memoryview
 
@@ -70,14 +71,16 @@ class Records:
         has ended the stream. Raises `ssl.SSLError` for what cannot be decrypted.
         """
         size, filled = len(buffer), 0
+        read, incoming = self.ssl.read, self._incoming
         while filled < size:
-            # Asking OpenSSL in vain is dear: an exception with its text.
-            if self._received and (room := RECORD_SIZE - self._incoming.pending) > 0:
-                self._incoming.write(self._received[:room])
-                self._received = self._received[room:]
+            # Asking OpenSSL in vain is dear: an exception with its text. Giving it
+            # more while it has much moves all of that.
+            if self._received and incoming.pending < RECORD_SIZE:
+                incoming.write(self._received[:FEED_SIZE])
+                self._received = self._received[FEED_SIZE:]
             try:
                 # With a buffer it returns a number, whatever its type says.
-                count: int = self.ssl.read(size - filled, buffer[filled:])  # type: ignore
+                count: int = read(size - filled, buffer[filled:])  # type: ignore
             except ssl.SSLWantReadError:
                 if self._received:
                     continue  # what was there was of TLS itself
