@@ -71,6 +71,11 @@ class Roster:
             for peer in list(self.peers.values()):
                 peer.close()
 
+    def expect_chunks(self, chunk_size: int) -> None:
+        """Take frames as large as a chunk of the share from everybody who is here."""
+        for connection in self.peers:
+            connection.session.expect_chunks(chunk_size)
+
     # Connections begin.
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:

@@ -1,0 +1,207 @@
+"""What is said between this node and the peers of one sealed share.
+
+`Conversations` owns no state of its own: it checks each message against what the peer
+may say at this point and hands it to whoever keeps that: the roster, what is learnt,
+what is given, what is fetched.
+"""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+
+from shoal.acquaintances import Dial
+from shoal.core.chunks import Bitfield
+from shoal.core.framing import BufferPool
+from shoal.core.sealed_messages import (
+    Ask,
+    Cancel,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Reason,
+    Refuse,
+)
+from shoal.core.sealed_session import SealedSession
+from shoal.core.session import ChunkReceived, Event
+from shoal.errors import ManifestError, PeerError, ProtocolError
+from shoal.fetching import Fetching
+from shoal.giving import Giving
+from shoal.learning import Learning
+from shoal.progress import DownloadEvent, PeerJoined, PeerLeft
+from shoal.roster import Roster
+from shoal.sealed_peer import SealedPeer
+from shoal.transport.connection import Connection
+
+__all__ = ["Conversations"]
+
+
+class Conversations:
+    """Talk to every peer of one share; the handler of its connections."""
+
+    def __init__(
+        self,
+        dial: Dial,
+        learning: Learning,
+        giving: Giving,
+        fetching: Fetching,
+        *,
+        node_id: bytes,
+        port: int,
+        rng: Random,
+        pool: BufferPool,
+        shared: asyncio.Event,
+        on_event: Callable[[DownloadEvent], None],
+        on_hostile: Callable[[ManifestError], None],
+    ) -> None:
+        """Begin with nobody; `node_id` and `port` are what others know us by.
+
+        `shared` is set once a peer has everything; `on_hostile` hears what is wrong
+        with a root record that the id proves.
+        """
+        self.roster = Roster(self, dial, node_id, rng=rng, pool=pool, giving=giving)
+        """Who is here."""
+        self._learning = learning
+        self._giving = giving
+        self._fetching = fetching
+        self._port = port
+        self._shared = shared
+        self._on_event = on_event
+        self._on_hostile = on_hostile
+
+    def say_hello(self, peer: SealedPeer) -> None:
+        """Say where we are and, once known, what we have."""
+        manifest = self._learning.manifest
+        if manifest is None or self._giving.have is None:
+            peer.say_hello(self._port, None, None)
+        else:
+            peer.say_hello(self._port, manifest.root_record, self._giving.have)
+
+    # What a connection tells its handler.
+
+    def on_connected(self, connection: Connection[SealedSession]) -> None:
+        """Greet a peer."""
+        manifest = self._learning.manifest
+        if manifest is not None:
+            connection.session.expect_chunks(manifest.chunks.chunk_size)
+        self.say_hello(self.roster.peers[connection])
+
+    def on_events(
+        self, connection: Connection[SealedSession], events: list[Event]
+    ) -> None:
+        """Act on what a peer said; what it may not say ends it."""
+        peer = self.roster.peers.get(connection)
+        if peer is None:
+            return
+        self._fetching.on_heard(peer)
+        try:
+            for event in events:
+                self._on_message(peer, event)
+        except PeerError as error:
+            peer.close(error)
+            return
+        except ManifestError as error:
+            self._on_hostile(error)
+            return
+        self._fetching.on_answers_done(peer)
+        self._giving.wake(peer)
+        self._learning.tell(peer)
+        # Whoever does not read what it asked for is not asked what else it wants.
+        connection.flush()
+        if not connection.is_writable:
+            connection.pause_reading()
+
+    def on_writable(self, connection: Connection[SealedSession]) -> None:
+        """Go on giving to a peer that takes more."""
+        peer = self.roster.peers.get(connection)
+        if peer is not None:
+            connection.resume_reading()
+            self._learning.tell(peer)
+            self._giving.wake(peer)
+
+    def on_lost(
+        self,
+        connection: Connection[SealedSession],
+        error: PeerError | OSError | None,
+    ) -> None:
+        """Forget a peer; ask others for what it was asked for."""
+        peer = self.roster.remove(connection, error)
+        if peer is None:
+            return
+        self._learning.remove(peer)
+        self._fetching.remove(peer)
+        self._giving.on_peer_left(peer)
+        is_banned = self.roster.is_banned(peer.address)
+        reason = str(error) if error is not None else None
+        self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
+
+    # What peers say.
+
+    def _on_message(self, peer: SealedPeer, event: Event) -> None:
+        match event:
+            case ChunkReceived():
+                self._fetching.on_chunk(peer, event)
+            case Ask():
+                peer.on_wanted(event)
+            case Have():
+                self._on_have(peer, event)
+            case Hello():
+                self._on_hello(peer, event)
+            case Page(index=number, data=None):
+                peer.on_page_wanted(number)
+            case Page(index=number, data=bytes() as data):
+                self._learning.on_page(peer, number, data)
+            case Cancel(index=index):
+                peer.on_cancelled(index)
+            case Refuse(index=index, reason=reason):
+                is_busy = reason == Reason.BUSY
+                self._fetching.on_refused(peer, index, is_busy=is_busy)
+            case Peers(addresses=addresses):
+                self.roster.on_addresses(peer, addresses)
+
+    def _on_hello(self, peer: SealedPeer, hello: Hello) -> None:
+        is_first, peer.is_greeted = not peer.is_greeted, True
+        peer.port = hello.port
+        if self.roster.is_banned(peer.address):
+            raise PeerError("it sent what does not verify a while ago")
+        if is_first:
+            self._on_event(PeerJoined(peer.address, peer.source))
+            self.roster.on_greeted(peer)
+            self.roster.introduce(peer)
+        if hello.root is None or hello.bitfield is None:
+            return
+        is_news = self._learning.manifest is None
+        manifest = self._learning.on_root(hello.root)
+        if is_news:
+            self.roster.expect_chunks(manifest.chunks.chunk_size)
+        self._on_bitfield(peer, hello.bitfield, manifest.chunks.count)
+
+    def _on_bitfield(self, peer: SealedPeer, bits: bytes, count: int) -> None:
+        try:
+            have = Bitfield.from_bytes(bits, count)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+        if peer.have is not None:
+            raise ProtocolError("a second bitfield")
+        peer.have = have
+        self._learning.add(peer)
+        self._giving.on_bitfield(peer)
+        if have.is_complete:
+            self._shared.set()
+        self._fetching.add(peer)
+
+    def _on_have(self, peer: SealedPeer, message: Have) -> None:
+        if peer.have is None:
+            raise ProtocolError("chunks announced before a bitfield")
+        fresh: list[int] = []
+        end = 0
+        for first, number in message.ranges:
+            # Checked before looping: ranges could name the same chunks for ever.
+            if first < end or not number or first + number > peer.have.size:
+                raise ProtocolError("chunks announced twice, or that do not exist")
+            end = first + number
+            fresh.extend(i for i in range(first, first + number) if peer.have.add(i))
+        self._giving.on_have(peer, fresh)
+        if peer.have.is_complete:
+            self._shared.set()
+        self._fetching.on_have(peer, fresh)

@@ -1,0 +1,164 @@
+"""What this node fetches of one sealed share, from the first request to the last.
+
+`Fetching` owns the transfer, which there is none of before it is known what to fetch,
+and the watch over it. Who is asked, and what becomes of liars, is the swarm's to say.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from random import Random
+
+from shoal.core.bucket import TokenBucket
+from shoal.core.chunks import Bitfield
+from shoal.core.framing import BufferPool
+from shoal.core.patience import Outlook
+from shoal.core.session import ChunkReceived
+from shoal.errors import ShoalError
+from shoal.progress import DownloadEvent, Started
+from shoal.sealed_peer import MAX_WANTED, SealedPeer
+from shoal.storage.download import DownloadStore
+from shoal.transfer import Transfer, Watcher
+from shoal.vigil import Vigil
+from shoal.writer import Verifier
+
+__all__ = ["Fetching"]
+
+
+class Fetching:
+    """Fetch chunks of one share; until `begin`, nothing."""
+
+    def __init__(
+        self,
+        watcher: Watcher[SealedPeer],
+        executor: Executor,
+        bucket: TokenBucket,
+        *,
+        rng: Random,
+        pool: BufferPool,
+        timeout: float | None,
+        on_event: Callable[[DownloadEvent], None],
+    ) -> None:
+        """Prepare; `timeout` is the longest wait for a new chunk, in seconds."""
+        self._watcher = watcher
+        self._executor = executor
+        self._bucket = bucket
+        self._rng = rng
+        self._pool = pool
+        self._on_event = on_event
+        self._clock = asyncio.get_running_loop().time
+        self._vigil = Vigil(timeout, self._clock(), on_event)
+        self._transfer: Transfer[SealedPeer] | None = None
+
+    def begin(
+        self, store: DownloadStore, verifier: Verifier, wanted: Iterable[int] | None
+    ) -> None:
+        """Fetch what `store` is missing, or of that what is `wanted`, from now on."""
+        self._transfer = Transfer(
+            store,
+            verifier,
+            self._watcher,
+            self._executor,
+            rng=self._rng,
+            pool=self._pool,
+            bucket=self._bucket,
+            wanted=wanted,
+        )
+        chunks = store.chunks
+        resumed = len(store.have)
+        self._on_event(
+            Started(chunks.size, chunks.chunk_size, chunks.count, resumed, True)
+        )
+        self._vigil.begin(self._transfer.done, self._clock())
+
+    async def stop(self, peers: int) -> None:
+        """Fetch nothing more, and wait for what is being written."""
+        if self._transfer is not None:
+            await self._transfer.stop()
+            self._tell_progress(peers)
+
+    @property
+    def is_active(self) -> bool:
+        """Say whether something that is wanted is not here yet."""
+        return self._transfer is not None and not self._transfer.is_complete
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether all that is wanted is here."""
+        return self._transfer is not None and self._transfer.is_complete
+
+    @property
+    def is_under_way(self) -> bool:
+        """Say whether something is here, of what was fetched or before."""
+        return self._transfer is not None and self._transfer.done > 0
+
+    def has(self, index: int) -> bool:
+        """Say whether a chunk is verified and written."""
+        return self._transfer is not None and index in self._transfer.have
+
+    def want(self, indexes: Iterable[int]) -> None:
+        """Fetch these chunks as well, before others and in this order."""
+        assert self._transfer is not None
+        self._transfer.want(indexes)
+
+    # What peers have and give.
+
+    def add(self, peer: SealedPeer) -> None:
+        """Ask a peer, too, once it has said what it has."""
+        if self._transfer is not None and peer.have is not None:
+            have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
+            self._transfer.add(peer, have, gives_any=True, most=MAX_WANTED)
+
+    def remove(self, peer: SealedPeer) -> None:
+        """Ask others for what a peer was asked for."""
+        if self._transfer is not None:
+            self._transfer.remove(peer)
+
+    def on_have(self, peer: SealedPeer, indexes: Iterable[int]) -> None:
+        """Note what a peer has since."""
+        if self._transfer is not None:
+            self._transfer.on_have(peer, indexes)
+
+    def on_heard(self, peer: SealedPeer) -> None:
+        """Note that a peer is alive."""
+        if self._transfer is not None:
+            self._transfer.on_heard(peer)
+
+    def on_chunk(self, peer: SealedPeer, chunk: ChunkReceived) -> None:
+        """Have a chunk verified and written."""
+        if self._transfer is not None:
+            self._transfer.on_chunk(peer, chunk)
+
+    def on_refused(self, peer: SealedPeer, index: int | None, *, is_busy: bool) -> None:
+        """Ask others for what a peer will not give; one that is busy, later."""
+        if self._transfer is not None:
+            self._transfer.on_refused(peer, index, is_busy=is_busy)
+
+    def on_answers_done(self, peer: SealedPeer) -> None:
+        """Ask for more after all that came in one read."""
+        if self._transfer is not None:
+            self._transfer.on_answers_done(peer)
+
+    def on_verified(self) -> None:
+        """Note that there is a new chunk: nobody has waited in vain."""
+        self._vigil.on_news(self._clock())
+
+    # The clock.
+
+    def on_tick(self, peers: int) -> list[SealedPeer]:
+        """Ask others for what stalled peers owe; return those that stall now.
+
+        `peers` is how many there are, for the progress that is told.
+        """
+        assert self._transfer is not None
+        self._tell_progress(peers)
+        return self._transfer.on_tick(self._clock())
+
+    def look(self, outlook: Outlook) -> ShoalError | None:
+        """Tell a stall when it is time to; return the error to end with, if any."""
+        return self._vigil.look(outlook, self._clock())
+
+    def _tell_progress(self, peers: int) -> None:
+        assert self._transfer is not None
+        done, size = self._transfer.done, self._transfer.chunks.size
+        self._vigil.tell_progress(done, size, peers, self._clock())
