@@ -10,7 +10,6 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from shoal.acquaintances import Found
 from shoal.core.address import Address
 from shoal.core.sealed_link import Link
 from shoal.discovery.base import Discovery
@@ -20,6 +19,7 @@ from shoal.progress import DownloadEvent, Notice
 from shoal.sealed_port import SealedPort
 from shoal.sealed_swarm import SealedSwarm
 from shoal.services import Services
+from shoal.transport.dialler import Found
 
 __all__ = ["Membership"]
 

@@ -15,7 +15,8 @@ from shoal.core.link import Channel
 from shoal.core.patience import Outlook, Patience
 from shoal.core.session import ChunkReceived, InfoReceived
 from shoal.errors import LyingPeerError, UsageError
-from shoal.transport.servers import Found, Server, ServerPool
+from shoal.transport.dialler import Found
+from shoal.transport.servers import Server, ServerPool
 
 __all__ = ["ChunkQuery"]
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from random import Random
 
-from shoal.acquaintances import Acquaintances, Dial, Found
+from shoal.acquaintances import Acquaintances, Dial
 from shoal.core.address import Address
 from shoal.core.belief import Scope, is_believable, scope_of
 from shoal.core.framing import BufferPool
@@ -18,6 +18,7 @@ from shoal.core.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
 from shoal.sealed_peer import Offers, SealedPeer
 from shoal.transport.connection import Connection, Handler
+from shoal.transport.dialler import Found
 from shoal.transport.proven import Factory, ProvenPeer
 
 __all__ = ["Roster"]

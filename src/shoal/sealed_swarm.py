@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from random import Random
 
-from shoal.acquaintances import Dial, Found
+from shoal.acquaintances import Dial
 from shoal.conversations import Conversations
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
@@ -34,6 +34,7 @@ from shoal.sealed_peer import SealedPeer
 from shoal.storage.download import DownloadStore
 from shoal.storage.store import ChunkReader
 from shoal.transport.connection import Connection
+from shoal.transport.dialler import Found
 from shoal.transport.proven import ProvenPeer
 
 __all__ = ["SealedSwarm"]

@@ -35,7 +35,8 @@ from shoal.progress import (
 )
 from shoal.storage.download import DownloadStore
 from shoal.transfer import Transfer
-from shoal.transport.servers import Found, Server, ServerPool
+from shoal.transport.dialler import Found
+from shoal.transport.servers import Server, ServerPool
 from shoal.vigil import Vigil
 
 __all__ = ["Fetched", "OpenStore", "Swarm"]

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-from shoal.acquaintances import MAX_DIALS, MAX_PEERS, Acquaintances
+from shoal.acquaintances import Acquaintances
 from shoal.core.address import Address
 from shoal.core.peerbook import BAN_TIME, MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
+from shoal.transport.dialler import MAX_DIALS, MAX_PEERS
 from shoal.transport.proven import Factory, ProvenPeer
 from tests.helpers.virtual_time import virtual_time
 

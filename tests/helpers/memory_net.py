@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from shoal.acquaintances import Found
 from shoal.core.address import Address
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.progress import DownloadEvent
 from shoal.sealed_swarm import SealedSwarm
+from shoal.transport.dialler import Found
 from shoal.transport.proven import Factory, ProvenPeer
 
 __all__ = ["Member", "MemoryNet", "MemoryTransport", "memory_net"]

@@ -1,13 +1,12 @@
 """Find the servers of an open channel and keep a connection to each.
 
-`ServerPool` owns the peer book, the dialling and the connections; what to ask of
-a server that is ready, and what to make of its answers, is its `Client`'s
-business. Of the many addresses that discovery reports, each is dialled once at a
-time, later and later when it fails, and not at all for a while when it lied.
+`ServerPool` owns the connections, who lied and, through a `Dialler`, whom to dial;
+what to ask of a server that is ready, and what to make of its answers, is its
+`Client`'s business. A server that lied is not dialled for a while.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 from random import Random
 from typing import Protocol
 
@@ -15,7 +14,6 @@ from shoal.core.address import Address
 from shoal.core.framing import BufferPool
 from shoal.core.handshake import Offer
 from shoal.core.link import Channel
-from shoal.core.peerbook import PeerBook
 from shoal.core.session import (
     ChunkReceived,
     Event,
@@ -26,16 +24,13 @@ from shoal.core.session import (
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
 from shoal.transport.connection import Connection
 from shoal.transport.dial import dial
+from shoal.transport.dialler import Dialler, Found
 
-__all__ = ["Client", "Found", "Server", "ServerPool"]
+__all__ = ["Client", "Server", "ServerPool"]
 
-MAX_SERVERS = 64  # connections at once
-MAX_DIALS = 8  # connections being made at once
+TICK = 1.0  # seconds between looks at handshakes that do not come
 HANDSHAKE_TIME = 10.0  # seconds for a handshake, and one more for so many bytes:
 HANDSHAKE_RATE = 64 * 1024
-
-Found = AsyncIterator[tuple[Address, str]]
-"""Addresses with the name of the network that reported them."""
 
 
 class Server:
@@ -110,29 +105,28 @@ class ServerPool:
         self._channel = channel
         self._client = client
         self._pool = pool
-        self._book = PeerBook(rng)
         self._servers: dict[Connection[OpenClientSession], Server] = {}
-        self._dialling = 0
-        self._wake = asyncio.Event()
+        self._dialler = Dialler(self._dial, self._count_connected, rng)
         self._clock = asyncio.get_running_loop().time
 
     @property
     def found(self) -> int:
         """Return how many addresses were reported so far."""
-        return len(self._book)
+        return len(self._dialler)
 
     @property
     def has_only_liars(self) -> bool:
         """Say whether all that was found turned out to lie."""
-        return bool(self.liars) and len(self.liars) == len(self._book)
+        return bool(self.liars) and len(self.liars) == len(self._dialler)
 
     async def run(self, found: Iterable[Found]) -> None:
         """Dial what is found until cancelled; then close every connection."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for each in found:
-                    tasks.create_task(self._listen(each))
-                await self._dial_forever(tasks.create_task)
+                tasks.create_task(self._dialler.run(found))
+                while True:
+                    await asyncio.sleep(TICK)
+                    self._end_silent(self._clock())
         finally:
             for server in list(self._servers.values()):
                 server.close()
@@ -140,44 +134,23 @@ class ServerPool:
     def ban(self, server: Server, error: PeerError) -> None:
         """Leave a server alone that sent what does not verify."""
         self.liars[server.address] = error
-        self._book.ban(server.address, self._clock())
+        self._dialler.ban(server.address)
         server.close(error)
 
     # Dialling.
 
-    async def _listen(self, found: Found) -> None:
-        async for address, source in found:
-            if self._book.add(address, source):
-                self._wake.set()
+    def _count_connected(self) -> int:
+        """Count all but those being dialled, which are among the servers as well."""
+        return len(self._servers) - self._dialler.dialling
 
-    async def _dial_forever(self, start: Callable[..., object]) -> None:
-        while True:
-            now = self._clock()
-            slots = min(MAX_DIALS - self._dialling, MAX_SERVERS - len(self._servers))
-            for address in self._book.next_dials(now, max(slots, 0)):
-                self._dialling += 1
-                start(self._dial(Server(address, self._book.source_of(address))))
-            self._end_silent(now)
-            due = self._book.next_due() if slots > 0 else None
-            wait = 1.0 if due is None else min(max(due - now, 0.0), 1.0)
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(wait):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-
-    async def _dial(self, server: Server) -> None:
+    async def _dial(self, address: Address, source: str) -> None:
         session = OpenClientSession(self._channel, self._pool)
         connection = Connection(session, self)
-        self._servers[connection] = server
+        self._servers[connection] = Server(address, source)
         try:
-            await dial(connection, server.address)
+            await dial(connection, address)
         except PeerError as error:
             self.on_lost(connection, error)
-        finally:
-            self._dialling -= 1
-            self._wake.set()
 
     def _end_silent(self, now: float) -> None:
         """End connections whose handshake does not come, or only drips."""
@@ -230,13 +203,12 @@ class ServerPool:
             return
         if isinstance(error, LyingPeerError):
             self.liars[server.address] = error
-            self._book.ban(server.address, self._clock())
-        self._book.on_lost(server.address, self._clock())
-        self._wake.set()
+            self._dialler.ban(server.address)
+        self._dialler.on_lost(server.address)
         self.ready.pop(server.address, None)
         self._client.on_server_lost(server, error)
 
     def _on_ready(self, server: Server) -> None:
-        self._book.on_ready(server.address)
+        self._dialler.on_ready(server.address)
         self.ready[server.address] = server
         self._client.on_server_ready(server)
