@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.cli.options import (
-    RATE,
     SECONDS,
     everywhere,
     link_argument,
+    pattern_options,
+    rate_option,
     read_link,
     settings_from,
 )
@@ -39,18 +40,7 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 @click.option("-o", "out", metavar="OUT", help="Write to OUT; - is standard output.")
 @click.option("-C", "folder", metavar="DIR", help="Write into DIR.")
 @click.option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="GLOB",
-    help="Of a folder, fetch only what fits; may be repeated.",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="GLOB",
-    help="Of a folder, leave out what fits; may be repeated.",
-)
+@pattern_options("fetch")
 @click.option(
     "--keep-exec",
     is_flag=True,
@@ -77,20 +67,8 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
     metavar="S",
     help="Longest wait for a new chunk, in seconds; for ever by default.",
 )
-@click.option(
-    "--limit-down",
-    type=RATE,
-    envvar="SHOAL_LIMIT_DOWN",
-    metavar="N",
-    help="Fetch at most so many bytes per second, as 10M.",
-)
-@click.option(
-    "--limit-up",
-    type=RATE,
-    envvar="SHOAL_LIMIT_UP",
-    metavar="N",
-    help="Send at most so many bytes per second.",
-)
+@rate_option("down", "Fetch")
+@rate_option("up", "Send")
 def command(link: str, **options: Any) -> None:
     """Fetch the share LINK, from everyone who has it, and check all of it.
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYWHERE",
-    "RATE",
     "SECONDS",
     "SIZE",
     "everywhere",
     "link_argument",
+    "pattern_options",
+    "rate_option",
     "read_link",
     "settings_from",
 ]
@@ -140,6 +141,37 @@ def everywhere(command: F) -> F:
     assert isinstance(command, click.Command)
     command.params.extend(EVERYWHERE)
     return command
+
+
+def pattern_options(verb: str) -> Callable[[F], F]:
+    """Give a command `--include` and `--exclude`; `verb` is what it does to files."""
+
+    def give(function: F) -> F:
+        function = click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="Of a folder, leave out what fits; may be repeated.",
+        )(function)
+        return click.option(
+            "--include",
+            multiple=True,
+            metavar="GLOB",
+            help=f"Of a folder, {verb} only what fits; may be repeated.",
+        )(function)
+
+    return give
+
+
+def rate_option(direction: str, verb: str) -> Callable[[F], F]:
+    """Give a command `--limit-up` or `--limit-down`."""
+    return click.option(
+        f"--limit-{direction}",
+        type=RATE,
+        envvar=f"SHOAL_LIMIT_{direction.upper()}",
+        metavar="N",
+        help=f"{verb} at most so many bytes per second, as 10M.",
+    )
 
 
 def link_argument(function: F) -> F:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.options import RATE, SIZE, everywhere, settings_from
+from shoal.cli.options import (
+    SIZE,
+    everywhere,
+    pattern_options,
+    rate_option,
+    settings_from,
+)
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,18 +47,7 @@ _SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr"
     help="Bytes in a chunk; chosen by the size, or 1024 in an open channel.",
 )
 @click.option("--name", envvar="SHOAL_NAME", help="Call it so; its own name if not.")
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="GLOB",
-    help="Of a folder, share only what fits; may be repeated.",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="GLOB",
-    help="Of a folder, leave out what fits; may be repeated.",
-)
+@pattern_options("share")
 @click.option(
     "--public",
     is_flag=True,
@@ -71,13 +66,7 @@ _SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr"
 @click.option(
     "--qr", is_flag=True, envvar="SHOAL_QR", help="Show the link as a QR code."
 )
-@click.option(
-    "--limit-up",
-    type=RATE,
-    envvar="SHOAL_LIMIT_UP",
-    metavar="N",
-    help="Send at most so many bytes per second, as 10M.",
-)
+@rate_option("up", "Send")
 def command(place: str, **options: Any) -> None:
     """Share the file or folder PATH and print the link that others pass to get.
 
