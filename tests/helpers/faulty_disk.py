@@ -16,68 +16,14 @@ from collections.abc import Callable, Sequence
 from errno import EEXIST, ENOENT, ENOSPC, ENOTDIR
 from os import strerror
 from pathlib import Path, PurePath
-from typing import NamedTuple, TypeAlias
 
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk import Data, Identity, Name
 from shoal.storage.oserrors import translate
+from tests.helpers.inodes import SECTOR, Inode, Write
+from tests.helpers.names import Key, Names
 
 __all__ = ["SECTOR", "FaultyDisk"]
-
-SECTOR = 64
-"""How many bytes are written whole or not at all, if the power goes."""
-
-_Key: TypeAlias = tuple[int, str]  # the number of a folder, and a name in it
-
-
-class _Write(NamedTuple):
-    """Put data somewhere, or, without data, set the size to `offset`."""
-
-    offset: int
-    data: bytes | None
-
-
-class _Inode:
-    def __init__(self, number: int, mode: int) -> None:
-        self.number = number
-        self.mode = mode
-        self.mtime = 0
-        self.ctime = 0
-        self.links = 1
-        self.seen = bytearray()  # what reading gives
-        self.safe = bytearray()  # what a power loss leaves, whatever happens
-        self.pending: list[_Write] = []
-
-    @property
-    def is_directory(self) -> bool:
-        return stat.S_ISDIR(self.mode)
-
-    def do(self, write: _Write, now: int) -> None:
-        _apply(self.seen, write)
-        self.pending.append(write)
-        self.mtime = self.ctime = now
-
-    def sync(self) -> None:
-        for write in self.pending:
-            _apply(self.safe, write)
-        self.pending.clear()
-
-
-class _Naming(NamedTuple):
-    """Remove the name `old` and give `new` to an inode, in one step."""
-
-    old: _Key | None
-    new: _Key | None
-    inode: _Inode | None
-
-    def apply(self, names: dict[_Key, _Inode]) -> None:
-        if self.old is not None:
-            names.pop(self.old, None)
-        if self.new is not None and self.inode is not None:
-            names[self.new] = self.inode
-
-    def touches(self, directory: _Inode) -> bool:
-        return any(key is not None and key[0] == directory.number for key in self[:2])
 
 
 class FaultyDisk:
@@ -95,12 +41,9 @@ class FaultyDisk:
         self._path = root
         self._boot = 1
         self._clock = 0
-        self._numbers = 0
-        self._root = self._inode(stat.S_IFDIR | 0o755)
-        self._names: dict[_Key, _Inode] = {}
-        self._safe_names: dict[_Key, _Inode] = {}
-        self._unsafe: list[_Naming] = []
-        self._open: dict[int, tuple[_Inode, PurePath]] = {}
+        self._opens = 0
+        self._names = Names()
+        self._open: dict[int, tuple[Inode, PurePath]] = {}
         self._locks: dict[int, int] = {}  # inode -> fd
 
     # What happens to it.
@@ -114,30 +57,7 @@ class FaultyDisk:
         """Go off and on again, with what was not synced partly lost."""
         self.lose_process()
         self._boot += 1
-        for naming in self._unsafe:
-            if rng.random() < 0.5:
-                naming.apply(self._safe_names)
-        self._unsafe.clear()
-        # A folder that was lost has taken with it what is in it.
-        reached = {self._root.number}
-        self._names = {}
-        while True:
-            found = {
-                key: inode
-                for key, inode in self._safe_names.items()
-                if key[0] in reached and key not in self._names
-            }
-            if not found:
-                break
-            self._names |= found
-            reached |= {each.number for each in found.values() if each.is_directory}
-        self._safe_names = dict(self._names)
-        for inode in set(self._names.values()):
-            for write in inode.pending:
-                _apply_some(inode.safe, write, rng)
-            inode.pending.clear()
-            inode.seen[:] = inode.safe
-            inode.links = 1
+        self._names.lose_power(rng)
 
     def contents(self, path: Path) -> bytes | None:
         """Return what is in a file; None when there is none."""
@@ -155,11 +75,11 @@ class FaultyDisk:
         self._clock += 10**10
         inode = self._look_up(path)
         assert inode is not None
-        inode.do(_Write(offset, data), self._clock)
+        inode.do(Write(offset, data), self._clock)
 
     def paths(self) -> set[Path]:
         """Return the names of all there is but the root."""
-        return {path for path, _ in self._walk(self._root, self._path)}
+        return {path for path, _ in self._names.walk(self._names.root, self._path)}
 
     def files(self, path: Path) -> dict[str, bytes] | None:
         """Return what is in the files of a folder; None when there is none."""
@@ -168,18 +88,9 @@ class FaultyDisk:
             return None
         return {
             str(each.relative_to(path)): bytes(found.seen)
-            for each, found in self._walk(inode, path)
+            for each, found in self._names.walk(inode, path)
             if not found.is_directory
         }
-
-    def _walk(self, inode: _Inode, path: Path) -> list[tuple[Path, _Inode]]:
-        found: list[tuple[Path, _Inode]] = []
-        for (number, name), each in list(self._names.items()):
-            if number == inode.number:
-                found.append((path / name, each))
-                if each.is_directory:
-                    found += self._walk(each, path / name)
-        return found
 
     # What `Disk` says.
 
@@ -197,7 +108,7 @@ class FaultyDisk:
         if key is None:
             raise _error(ENOENT, path, "open")
         if key not in self._names:
-            self._name(_Naming(None, key, self._inode(stat.S_IFREG | 0o600)))
+            self._names.make(key, stat.S_IFREG | 0o600)
         return self._opened(path, at)
 
     def create(self, path: Name, *, at: int | None = None) -> int | None:
@@ -207,7 +118,7 @@ class FaultyDisk:
             raise _error(ENOENT, path, "make")
         if key in self._names:
             return None
-        self._name(_Naming(None, key, self._inode(stat.S_IFREG | 0o600)))
+        self._names.make(key, stat.S_IFREG | 0o600)
         return self._opened(path, at)
 
     def open_directory(
@@ -219,14 +130,14 @@ class FaultyDisk:
             return None
         if not inode.is_directory:
             raise _error(ENOTDIR, path, "open")
-        self._numbers += 1
-        self._open[self._numbers] = inode, PurePath(path)
-        return self._numbers
+        self._opens += 1
+        self._open[self._opens] = inode, PurePath(path)
+        return self._opens
 
     def list_directory(self, fd: int) -> list[str]:
         inode, path = self._open[fd]
         self._enter("list_directory", path)
-        return [name for number, name in self._names if number == inode.number]
+        return self._names.list(inode)
 
     def close(self, fd: int) -> None:
         inode, _ = self._open.pop(fd)
@@ -254,10 +165,10 @@ class FaultyDisk:
         try:
             self._enter("pwrite", path)
         except Exception:
-            inode.do(_Write(offset, data[: len(data) // 2]), self._clock)
+            inode.do(Write(offset, data[: len(data) // 2]), self._clock)
             raise
         self._make_room(inode, path, offset + len(data))
-        inode.do(_Write(offset, data), self._clock)
+        inode.do(Write(offset, data), self._clock)
 
     def fdatasync(self, fd: int) -> None:
         inode, path = self._open[fd]
@@ -270,7 +181,7 @@ class FaultyDisk:
 
     def sync_file_system(self, fd: int) -> bool:
         _, path = self._open[fd]
-        inodes = {*self._names.values(), *(inode for inode, _ in self._open.values())}
+        inodes = {*self._names.inodes(), *(inode for inode, _ in self._open.values())}
         try:
             self._enter("sync_file_system", path)
         except Exception:
@@ -281,9 +192,7 @@ class FaultyDisk:
             return False
         for inode in inodes:
             inode.sync()
-        for naming in self._unsafe:
-            naming.apply(self._safe_names)
-        self._unsafe.clear()
+        self._names.sync()
         return True
 
     def fsync_directory(self, path: Name, *, at: int | None = None) -> None:
@@ -291,21 +200,18 @@ class FaultyDisk:
         inode = self._look_up(path, at)
         if inode is None:
             raise _error(ENOENT, path, "flush")
-        for naming in self._unsafe:
-            if naming.touches(inode):
-                naming.apply(self._safe_names)
-        self._unsafe = [each for each in self._unsafe if not each.touches(inode)]
+        self._names.sync(inode)
 
     def allocate(self, fd: int, size: int) -> None:
         inode, path = self._open[fd]
         self._enter("allocate", path)
         self._make_room(inode, path, size)
-        inode.do(_Write(size, None), self._clock)
+        inode.do(Write(size, None), self._clock)
 
     def truncate(self, fd: int, size: int) -> None:
         inode, path = self._open[fd]
         self._enter("truncate", path)
-        inode.do(_Write(size, None), self._clock)
+        inode.do(Write(size, None), self._clock)
 
     def set_mode(self, fd: int, mode: int) -> None:
         inode, path = self._open[fd]
@@ -322,14 +228,14 @@ class FaultyDisk:
     def identity(self, fd: int) -> Identity:
         inode, path = self._open[fd]
         self._enter("identity", path)
-        return _identity(inode)
+        return inode.identity
 
     def identity_at(
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> Identity | None:
         self._enter("identity_at", path)
         inode = self._look_up(path, at)
-        return None if inode is None else _identity(inode)
+        return None if inode is None else inode.identity
 
     def rename(
         self,
@@ -364,24 +270,22 @@ class FaultyDisk:
         if key is None:
             raise _error(ENOENT, path, "make")
         if key not in self._names:
-            self._name(_Naming(None, key, self._inode(stat.S_IFDIR | 0o700)))
+            self._names.make(key, stat.S_IFDIR | 0o700)
 
     def unlink(self, path: Name, *, at: int | None = None) -> None:
         self._enter("unlink", path)
         inode = self._look_up(path, at)
         if inode is not None:
             assert not inode.is_directory
-            self._name(_Naming(self._key(path, at), None, None))
-            inode.links = 0
+            self._remove(path, at, inode)
 
     def remove_directory(self, path: Name, *, at: int | None = None) -> bool:
         self._enter("remove_directory", path)
         inode = self._look_up(path, at)
         if inode is not None:
-            if any(number == inode.number for number, _ in self._names):
+            if self._names.list(inode):
                 return False
-            self._name(_Naming(self._key(path, at), None, None))
-            inode.links = 0
+            self._remove(path, at, inode)
         return True
 
     def lock(self, fd: int) -> bool:
@@ -402,32 +306,24 @@ class FaultyDisk:
         if number:
             raise _error(number, path, method)
 
-    def _inode(self, mode: int) -> _Inode:
-        self._numbers += 1
-        return _Inode(self._numbers, mode)
-
-    def _key(self, path: Name, at: int | None = None) -> _Key | None:
+    def _key(self, path: Name, at: int | None = None) -> Key | None:
         """Return the folder and name of a path; None when the folder is missing."""
         path = Path(path)
         if at is not None:
-            inode: _Inode | None = self._open[at][0]
+            inode: Inode | None = self._open[at][0]
             parts = path.parts
         else:
             if not path.is_relative_to(self._path):
                 return None
-            inode, parts = self._root, path.relative_to(self._path).parts
-        for name in parts[:-1]:
-            inode = None if inode is None else self._names.get((inode.number, name))
-        if inode is None or not inode.links:
-            return None
-        return inode.number, parts[-1] if parts else "."
+            inode, parts = self._names.root, path.relative_to(self._path).parts
+        return self._names.key(inode, parts)
 
-    def _look_up(self, path: Name, at: int | None = None) -> _Inode | None:
+    def _look_up(self, path: Name, at: int | None = None) -> Inode | None:
         key = self._key(path, at)
         if key is None:
             return None
         if key[1] == ".":
-            return self._root if at is None else self._open[at][0]
+            return self._names.root if at is None else self._open[at][0]
         return self._names.get(key)
 
     def _opened(self, path: Name, at: int | None) -> int:
@@ -435,67 +331,28 @@ class FaultyDisk:
         assert inode is not None
         if inode.is_directory:
             raise UsageError(f"{path} is not a regular file")
-        self._numbers += 1
-        self._open[self._numbers] = inode, PurePath(path)
-        return self._numbers
+        self._opens += 1
+        self._open[self._opens] = inode, PurePath(path)
+        return self._opens
 
-    def _move(self, old: _Key | None, new: _Key | None, target: Name) -> None:
-        if old not in self._names or new is None:
+    def _move(self, old: Key | None, new: Key | None, target: Name) -> None:
+        if old is None or old not in self._names or new is None:
             raise _error(ENOENT, target, "write")
-        assert old is not None
-        self._name(_Naming(old, new, self._names[old]))
+        self._names.move(old, new)
 
-    def _name(self, naming: _Naming) -> None:
-        naming.apply(self._names)
-        self._unsafe.append(naming)
+    def _remove(self, path: Name, at: int | None, inode: Inode) -> None:
+        key = self._key(path, at)
+        assert key is not None
+        self._names.remove(key)
+        inode.links = 0
 
     def _used(self) -> int:
-        return sum(len(inode.seen) for inode in set(self._names.values()))
+        return sum(len(inode.seen) for inode in self._names.inodes())
 
-    def _make_room(self, inode: _Inode, path: object, size: int) -> None:
+    def _make_room(self, inode: Inode, path: object, size: int) -> None:
         if size - len(inode.seen) > self.capacity - self._used():
             raise _error(ENOSPC, path, "write")
 
 
 def _error(number: int, path: object, verb: str) -> Exception:
     return translate(OSError(number, strerror(number)), path, verb)
-
-
-def _identity(inode: _Inode) -> Identity:
-    return Identity(
-        1,
-        inode.number,
-        len(inode.seen),
-        inode.mtime,
-        inode.links,
-        inode.mode,
-        0,
-        inode.ctime,
-    )
-
-
-def _apply(data: bytearray, write: _Write) -> None:
-    end = write.offset + len(write.data or b"")
-    if len(data) < end:
-        data.extend(bytes(end - len(data)))
-    if write.data is None:
-        del data[end:]
-    else:
-        data[write.offset : end] = write.data
-
-
-def _apply_some(data: bytearray, write: _Write, rng: random.Random) -> None:
-    """Apply a write whole, not at all, or torn."""
-    kind = rng.randrange(3)
-    if kind == 0:
-        return
-    if kind == 1 or write.data is None:
-        _apply(data, write)
-        return
-    start, end = write.offset, write.offset + len(write.data)
-    while start < end:
-        stop = min(end, (start // SECTOR + 1) * SECTOR)
-        if rng.random() < 0.5:
-            torn = write.data[start - write.offset : stop - write.offset]
-            _apply(data, _Write(start, torn))
-        start = stop

@@ -1,4 +1,4 @@
-"""A listener in a process with few file descriptors; `test_sealed` floods it.
+"""A listener in a process with few file descriptors; `test_sealed_guests` floods it.
 
 Run by itself. It says its port, waits for a line, takes every descriptor that is
 left, says how many that were and how much CPU it used in a second without any,

@@ -12,6 +12,7 @@ from shoal.errors import TargetExistsError
 from shoal.storage.disk import Data
 from shoal.storage.extents import FileEntry
 from shoal.storage.filestore import FileStore
+from tests.helpers.crashes import PowerLoss, lose_power_at, no_fault
 from tests.helpers.faulty_disk import FaultyDisk
 
 ROOT = Path("/disk")
@@ -20,8 +21,15 @@ IDENTITY = sha256(b"tree").digest()
 STAGING = ROOT / f".tree.shoal-{IDENTITY[:4].hex()}"
 
 
-class PowerLoss(BaseException):
-    """Ends a run as nothing else does: no handler may help it."""
+FILES = [
+    FileEntry("a/deep/er/one", 130),
+    FileEntry("a/empty", 0),
+    FileEntry("a/two", 1, executable=True),
+    FileEntry("b", 69),
+    FileEntry("large", 2_000),
+    FileEntry("ünïcode/名前", 250),
+    FileEntry("ünïcode/空", 0),
+]
 
 
 class Case:
@@ -133,21 +141,6 @@ def random_case(rng: random.Random) -> Case:
         count = rng.randrange(1, len(files) + 1)
         selected = rng.sample(range(len(files)), count)
     return Case(files, rng.choice([64, 100, 256]), selected, rng.randrange(1000))
-
-
-def no_fault(number: int, method: str) -> int:
-    return 0
-
-
-def lose_power_at(disk: FaultyDisk, call: int) -> None:
-    """End the run at a call; nothing after it is done."""
-
-    def fault(number: int, method: str) -> int:
-        if number >= call:
-            raise PowerLoss
-        return 0
-
-    disk.fault = fault
 
 
 def run_power_losses(seeds: range) -> None:

@@ -1,0 +1,140 @@
+"""Who has not proved the id yet has few places, and a crowd of them keeps none out."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shoal.core.address import Address
+from shoal.transport.halfopen import HalfOpen, slot_of
+from tests.helpers.sealed import answer_to, open_sealed
+
+
+async def test_a_flood_of_silence_keeps_no_holder_out() -> None:
+    async with open_sealed(max_half_open=64) as sealed:
+        strangers = await flood(sealed.address, 2000)
+        plain = await sealed.dial()
+        assert sealed.listener.half_open <= 64
+        plain.transport.abort()
+        for each in strangers:
+            each.close()
+
+
+async def flood(address: Address, count: int) -> list[socket.socket]:
+    """Connect `count` times and say nothing."""
+    strangers = []
+    for _ in range(count):
+        strangers.append(socket.socket())
+        strangers[-1].setblocking(False)
+        strangers[-1].connect_ex(tuple(address))
+        await asyncio.sleep(0)
+    return strangers
+
+
+async def test_the_oldest_guest_of_an_address_has_to_go() -> None:
+    half_open: HalfOpen[int] = HalfOpen(max_guests=5, max_per_address=2)
+    assert half_open.admit(1, "8.8.8.8", 1.0) is None
+    assert half_open.admit(2, "10.0.0.1", 2.0) is None
+    assert half_open.admit(3, "8.8.8.8", 3.0) is None
+    assert half_open.admit(4, "8.8.8.8", 4.0) == 1
+    assert half_open.admit(5, "10.0.0.1", 5.0) is None
+    assert half_open.admit(6, "10.0.0.1", 6.0) is None
+    assert half_open.admit(7, "10.0.0.1", 7.0) == 2
+    assert half_open.next_deadline() == 3.0
+    assert half_open.remove_overdue(4.0) == [3, 4]
+    assert half_open.admit(8, "8.8.8.8", 8.0) is None
+    assert half_open.remove(8)
+    assert not half_open.remove(8)
+    assert half_open.remove_oldest() == 5
+    assert len(half_open) == 2
+
+
+async def test_a_system_without_room_has_fewer_guests_until_half_are_gone() -> None:
+    half_open: HalfOpen[int] = HalfOpen(max_guests=8)
+    for guest in range(6):
+        assert half_open.admit(guest, "127.0.0.1", 0.0) is None
+    assert half_open.tighten() == 0
+    assert half_open.admit(6, "127.0.0.1", 0.0) == 1
+    assert half_open.admit(7, "127.0.0.1", 0.0) == 2
+    assert len(half_open) == 5
+    for guest in (3, 4, 5):
+        half_open.remove(guest)
+    for guest in range(10, 16):
+        assert half_open.admit(guest, "127.0.0.1", 0.0) is None
+    assert half_open.admit(16, "127.0.0.1", 0.0) == 6
+    while half_open.tighten() is not None:
+        pass
+    assert half_open.admit(17, "127.0.0.1", 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "is_same"),
+    [
+        ("8.8.8.8", "8.8.8.8", True),
+        ("8.8.8.8", "8.8.4.4", False),
+        ("8.8.8.8", "::ffff:8.8.8.8", False),
+        ("2600:1:2:3::1", "2600:1:2:3:ffff::2", True),
+        ("2600:1:2:3::1", "2600:1:2:4::1", False),
+    ],
+)
+def test_slots_are_of_global_addresses(host: str, other: str, is_same: bool) -> None:
+    assert (slot_of(host) == slot_of(other)) is is_same
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "::1", "fe80::1%lo"]
+)
+def test_other_addresses_have_no_slots(host: str) -> None:
+    assert slot_of(host) is None
+
+
+async def test_strangers_do_not_flood_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "shoal")
+    async with open_sealed() as sealed:
+        for _ in range(50):
+            await answer_to(sealed.address, bytes(48))
+    assert len([each for each in caplog.records if "holders" in each.message]) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of file descriptors")
+async def test_it_survives_having_no_file_descriptor_left() -> None:
+    # In a process of its own: the limit is the process's.
+    root = Path(__file__).parents[2]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.helpers.few_files"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=root,
+    )
+    assert process.stdin
+    assert process.stdout
+    strangers: list[socket.socket] = []
+    try:
+        async with asyncio.timeout(40), open_sealed() as here:
+            address = Address("127.0.0.1", int(await process.stdout.readline()))
+            strangers = await flood(address, 300)
+            # It has accepted all of the flood before this one.
+            (await here.dial(address=address)).transport.abort()
+            process.stdin.write(b"now take all there is\n")
+            strangers += await flood(address, 100)
+            spare, used = (await process.stdout.readline()).split()
+            assert int(spare) >= 20, "strangers took what files need"
+            assert float(used) < 0.5, "it spins"
+            plain = await here.dial(address=address)
+            plain.transport.write(b"hello")
+            assert await plain.until(5) == b"hello"
+            plain.transport.abort()
+            _, said = await process.communicate(b"\n")
+            assert said == b""
+    finally:
+        for each in strangers:
+            each.close()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,99 @@
+"""The files and folders of a faulty disk: what reads give, and what was synced.
+
+What was written since the last sync is kept apart, write by write, so that a power
+loss can keep a random part of it.
+"""
+
+import random
+import stat
+from typing import NamedTuple
+
+from shoal.storage.disk import Identity
+
+__all__ = ["SECTOR", "Inode", "Write"]
+
+SECTOR = 64
+"""How many bytes are written whole or not at all, if the power goes."""
+
+
+class Write(NamedTuple):
+    """Put data somewhere, or, without data, set the size to `offset`."""
+
+    offset: int
+    data: bytes | None
+
+
+class Inode:
+    """One file or folder, whatever its name."""
+
+    def __init__(self, number: int, mode: int) -> None:
+        self.number = number
+        self.mode = mode
+        self.mtime = 0
+        self.ctime = 0
+        self.links = 1
+        self.seen = bytearray()  # what reading gives
+        self.safe = bytearray()  # what a power loss leaves, whatever happens
+        self.pending: list[Write] = []
+
+    @property
+    def is_directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(
+            1,
+            self.number,
+            len(self.seen),
+            self.mtime,
+            self.links,
+            self.mode,
+            0,
+            self.ctime,
+        )
+
+    def do(self, write: Write, now: int) -> None:
+        _apply(self.seen, write)
+        self.pending.append(write)
+        self.mtime = self.ctime = now
+
+    def sync(self) -> None:
+        for write in self.pending:
+            _apply(self.safe, write)
+        self.pending.clear()
+
+    def lose_power(self, rng: random.Random) -> None:
+        """Keep, of what was not synced, a random part only."""
+        for write in self.pending:
+            _apply_some(self.safe, write, rng)
+        self.pending.clear()
+        self.seen[:] = self.safe
+        self.links = 1
+
+
+def _apply(data: bytearray, write: Write) -> None:
+    end = write.offset + len(write.data or b"")
+    if len(data) < end:
+        data.extend(bytes(end - len(data)))
+    if write.data is None:
+        del data[end:]
+    else:
+        data[write.offset : end] = write.data
+
+
+def _apply_some(data: bytearray, write: Write, rng: random.Random) -> None:
+    """Apply a write whole, not at all, or torn."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        return
+    if kind == 1 or write.data is None:
+        _apply(data, write)
+        return
+    start, end = write.offset, write.offset + len(write.data)
+    while start < end:
+        stop = min(end, (start // SECTOR + 1) * SECTOR)
+        if rng.random() < 0.5:
+            torn = write.data[start - write.offset : stop - write.offset]
+            _apply(data, Write(start, torn))
+        start = stop
