@@ -13,7 +13,6 @@ from pathlib import Path
 from shoal.core.handshake import DIGEST_SIZE, Offer, check_fits, encode_handshake
 from shoal.core.link import Channel, hash_channel
 from shoal.discovery.base import Discovery
-from shoal.errors import ShoalError
 from shoal.progress import DownloadEvent, Notice
 from shoal.services import Services
 from shoal.storage.hashing import hash_chunks
@@ -96,12 +95,9 @@ async def announce(
     services: Services, network: Discovery, topic: bytes, port: int
 ) -> None:
     """Be found on one network; what it reports is of no interest."""
-    try:
-        async with aclosing(network.join(topic, port)) as addresses:
-            async for _ in addresses:
-                pass
-    except ShoalError as error:
-        services.on_notice(Notice(str(error)))
+    async with aclosing(services.join(network, topic, port)) as found:
+        async for _ in found:
+            pass
 
 
 async def _seed(

@@ -15,7 +15,7 @@ from shoal.core.framing import BufferPool
 from shoal.core.patience import Outlook
 from shoal.core.session import ChunkReceived
 from shoal.errors import ShoalError
-from shoal.progress import DownloadEvent, Started
+from shoal.progress import DownloadEvent
 from shoal.sealed_peer import MAX_WANTED, SealedPeer
 from shoal.storage.download import DownloadStore
 from shoal.transfer import Transfer, Watcher
@@ -45,7 +45,6 @@ class Fetching:
         self._bucket = bucket
         self._rng = rng
         self._pool = pool
-        self._on_event = on_event
         self._clock = asyncio.get_running_loop().time
         self._vigil = Vigil(timeout, self._clock(), on_event)
         self._transfer: Transfer[SealedPeer] | None = None
@@ -64,12 +63,8 @@ class Fetching:
             bucket=self._bucket,
             wanted=wanted,
         )
-        chunks = store.chunks
-        resumed = len(store.have)
-        self._on_event(
-            Started(chunks.size, chunks.chunk_size, chunks.count, resumed, True)
-        )
-        self._vigil.begin(self._transfer.done, self._clock())
+        done, resumed = self._transfer.done, len(store.have)
+        self._vigil.begin(store.chunks, resumed, done, self._clock(), verified=True)
 
     async def stop(self, peers: int) -> None:
         """Fetch nothing more, and wait for what is being written."""

@@ -5,17 +5,13 @@ Whether it seeds, leeches or only looks at the manifest is up to whoever uses it
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from shoal.core.address import Address
 from shoal.core.sealed_link import Link
-from shoal.discovery.base import Discovery
-from shoal.errors import ShoalError
 from shoal.hints import usable_hints
-from shoal.progress import DownloadEvent, Notice
+from shoal.progress import DownloadEvent
 from shoal.sealed_port import SealedPort
 from shoal.sealed_swarm import SealedSwarm
 from shoal.services import Services
@@ -87,14 +83,4 @@ class Membership:
         for network in self._services.networks.discovery():
             is_lan = network.name == LAN
             topic = self._keys.lan_topic if is_lan else self._keys.dht_topic
-            yield self._join(network, topic)
-
-    async def _join(
-        self, network: Discovery, topic: bytes
-    ) -> AsyncGenerator[tuple[Address, str], None]:
-        try:
-            async with aclosing(network.join(topic, self.port)) as addresses:
-                async for address in addresses:
-                    yield address, network.name
-        except ShoalError as error:
-            self._services.on_notice(Notice(str(error)))
+            yield self._services.join(network, topic, self.port)

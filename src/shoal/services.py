@@ -6,15 +6,18 @@ first. It knows nothing of shares.
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
+from shoal.core.address import Address
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
+from shoal.discovery.base import Discovery
+from shoal.errors import ShoalError
 from shoal.networks import Networks
 from shoal.progress import Notice
 from shoal.settings import Settings
@@ -88,6 +91,20 @@ class Services:
         """Run what blocks in a worker thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, work)
+
+    async def join(
+        self, network: Discovery, topic: bytes, port: int
+    ) -> AsyncGenerator[tuple[Address, str], None]:
+        """Be found on one network at `port`; yield whom it finds, and its name.
+
+        When the network fails the user is told, and there is nobody more.
+        """
+        try:
+            async with aclosing(network.join(topic, port)) as addresses:
+                async for address in addresses:
+                    yield address, network.name
+        except ShoalError as error:
+            self.on_notice(Notice(str(error)))
 
     def own_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run something until it ends or the node does."""

@@ -31,7 +31,6 @@ from shoal.progress import (
     DownloadEvent,
     PeerJoined,
     PeerLeft,
-    Started,
 )
 from shoal.storage.download import DownloadStore
 from shoal.transfer import Transfer
@@ -241,13 +240,10 @@ class Swarm:
             pool=self._pool,
             bucket=self._bucket,
         )
-        chunks, resumed = store.chunks, len(store.have)
-        self._on_event(
-            Started(
-                chunks.size, chunks.chunk_size, chunks.count, resumed, offer is not None
-            )
+        chunks, done = store.chunks, self._transfer.done
+        self._vigil.begin(
+            chunks, len(store.have), done, self._loop.time(), verified=offer is not None
         )
-        self._vigil.begin(self._transfer.done, self._loop.time())
         if self._transfer.is_complete:
             self.on_complete()
         for server, claim in list(self._claims.items()):

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+from shoal.core.chunks import Chunks
 from shoal.core.patience import Outlook, Patience
 from shoal.core.rate import RateMeter
 from shoal.errors import ShoalError
-from shoal.progress import DownloadEvent, Progress, Stalled
+from shoal.progress import DownloadEvent, Progress, Stalled, Started
 
 __all__ = ["Vigil"]
 
@@ -24,9 +25,17 @@ class Vigil:
         self._rate = RateMeter(now)
         self._on_event = on_event
 
-    def begin(self, done: int, now: float) -> None:
-        """Note how many bytes are there before anything is fetched."""
+    def begin(
+        self, chunks: Chunks, resumed: int, done: int, now: float, *, verified: bool
+    ) -> None:
+        """Tell what is about to be fetched.
+
+        `resumed` chunks of it are there already, `done` bytes; `verified` says
+        whether there is something to verify them against.
+        """
         self._rate = RateMeter(now, done)
+        size, chunk_size, count = chunks.size, chunks.chunk_size, chunks.count
+        self._on_event(Started(size, chunk_size, count, resumed, verified))
 
     def on_news(self, now: float) -> None:
         """Note a chunk that is verified and written."""
