@@ -64,6 +64,10 @@ class Acquaintances:
         """Dial an address again later: its connection has ended."""
         self._dialler.on_lost(address)
 
+    def on_left(self, address: Address) -> None:
+        """Leave an address alone for a little: its peer has said goodbye."""
+        self._dialler.on_left(address)
+
     def ban(self, address: Address) -> None:
         """Leave alone, for a while, who sent what does not verify.
 

@@ -15,6 +15,7 @@ from shoal.core.framing import BufferPool
 from shoal.core.sealed_messages import (
     Ask,
     Cancel,
+    Goodbye,
     Have,
     Hello,
     Page,
@@ -103,6 +104,9 @@ class Conversations:
         except ManifestError as error:
             self._on_hostile(error)
             return
+        if peer.has_left:
+            peer.close()
+            return
         self._fetching.on_answers_done(peer)
         self._giving.wake(peer)
         self._learning.tell(peer)
@@ -158,6 +162,8 @@ class Conversations:
                 self._fetching.on_refused(peer, index, is_busy=is_busy)
             case Peers(addresses=addresses):
                 self.roster.on_addresses(peer, addresses)
+            case Goodbye():
+                peer.has_left = True
 
     def _on_hello(self, peer: SealedPeer, hello: Hello) -> None:
         is_first, peer.is_greeted = not peer.is_greeted, True

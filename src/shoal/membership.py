@@ -75,8 +75,11 @@ class Membership:
         task, self._task = self._task, None
         if task is not None:
             self._sealed_port.keep_out(self._keys)
-            task.cancel()
-            await asyncio.wait([task])
+            try:
+                await self.swarm.leave()
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
 
     def _find(self) -> Iterable[Found]:
         yield usable_hints(self.link.hints, self._services.settings)

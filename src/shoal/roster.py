@@ -6,6 +6,7 @@ who lied. What is said on them is its handler's business.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from random import Random
 
@@ -25,6 +26,7 @@ __all__ = ["Roster"]
 
 MAX_CONNECTIONS = 192  # with the peers of one share
 MAX_PER_ADDRESS = 4  # connections from one global address
+GOODBYE_TIME = 0.25  # seconds that peers have to hang up once we said goodbye
 STALL_LIMIT = 30.0  # seconds of silence after which a stalled peer is dropped
 
 
@@ -50,6 +52,8 @@ class Roster:
         self._giving = giving
         self._known = Acquaintances(dial, self._factory, lambda: len(self.peers), rng)
         self._loop = asyncio.get_running_loop()
+        self._is_leaving = False
+        self._gone = asyncio.Event()  # everybody, once we are leaving
 
     def __len__(self) -> int:
         return len(self.peers)
@@ -77,6 +81,24 @@ class Roster:
         for connection in self.peers:
             connection.session.expect_chunks(chunk_size)
 
+    async def leave(self) -> None:
+        """Say goodbye to everybody, and wait until they hang up; not for long.
+
+        Whoever would join from now on is turned away.
+        """
+        self._is_leaving = True
+        self._gone.clear()
+        for peer in list(self.peers.values()):
+            # To who has said nothing we may not have said hello, which comes first.
+            if peer.is_greeted:
+                peer.say_goodbye()
+            else:
+                peer.close()
+        if self.peers:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_TIME):
+                    await self._gone.wait()
+
     # Connections begin.
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
@@ -98,6 +120,8 @@ class Roster:
     def _make(
         self, proven: ProvenPeer, dialled: Address | None, source: str
     ) -> Connection[SealedSession]:
+        if self._is_leaving:
+            raise PeerError("we are about to leave")
         for other in list(self.peers.values()):
             if other.node_id == proven.node_id:
                 self._keep_one(other, proven.address, dialled)
@@ -138,7 +162,12 @@ class Roster:
             if isinstance(error, LyingPeerError):
                 self._known.ban(peer.address)
             if peer.dialled is not None:
-                self._known.on_lost(peer.dialled)
+                if peer.has_left:
+                    self._known.on_left(peer.dialled)
+                else:
+                    self._known.on_lost(peer.dialled)
+            if not self.peers:
+                self._gone.set()
         return peer
 
     def on_greeted(self, peer: SealedPeer) -> None:

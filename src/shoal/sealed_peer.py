@@ -10,7 +10,15 @@ from typing import Protocol
 
 from shoal.core.address import Address
 from shoal.core.chunks import Bitfield
-from shoal.core.sealed_messages import Ask, Hello, Page, Peers, Reason, Refuse
+from shoal.core.sealed_messages import (
+    Ask,
+    Goodbye,
+    Hello,
+    Page,
+    Peers,
+    Reason,
+    Refuse,
+)
 from shoal.core.sealed_session import SealedSession
 from shoal.errors import PeerError
 from shoal.transport.connection import Connection
@@ -68,6 +76,8 @@ class SealedPeer:
         """Chunks that it was given."""
         self.is_greeted = False
         """Whether it has said hello."""
+        self.has_left = False
+        """Whether it has said goodbye."""
         self._giving = giving
         self._wanted: deque[int | None] = deque()
         self._pages_wanted: deque[int] = deque()
@@ -104,6 +114,11 @@ class SealedPeer:
         if listed:
             self.connection.session.send(Peers(listed))
             self.connection.flush()
+
+    def say_goodbye(self) -> None:
+        """Say that we are about to leave."""
+        self.connection.session.send(Goodbye())
+        self.connection.flush()
 
     # What it gives.
 

@@ -188,6 +188,10 @@ class SealedSwarm:
                 return
             await asyncio.sleep(TICK / 5)
 
+    async def leave(self) -> None:
+        """Say goodbye to everybody, and wait until they hang up; not for long."""
+        await self._roster.leave()
+
     @property
     def manifest(self) -> Manifest | None:
         """Return what is known of the share; None before the root record came."""

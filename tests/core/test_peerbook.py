@@ -10,6 +10,7 @@ from shoal.core.address import Address
 from shoal.core.peerbook import (
     BAN_TIME,
     FIRST_BACKOFF,
+    LEFT_TIME,
     MAX_ADDRESSES,
     MAX_BACKOFF,
     PeerBook,
@@ -83,6 +84,28 @@ def test_one_that_failed_less_is_dialled_first(book: PeerBook) -> None:
     book.on_lost(HERE, 0.0)
     book.on_lost(THERE, 0.0)
     assert book.next_dials(1e6, 1) == [THERE]
+
+
+def test_one_that_said_goodbye_is_left_alone_for_a_little(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.next_dials(0.0, 1)
+    book.on_ready(HERE)
+    book.on_left(HERE, 100.0)
+    assert book.next_due() == 100.0 + LEFT_TIME
+    assert book.next_dials(100.0 + LEFT_TIME, 1) == [HERE]
+    # It is hardly there, so that it is not tried every second from then on.
+    book.on_lost(HERE, 200.0)
+    due = book.next_due()
+    assert due is not None
+    assert due >= 205.0
+
+
+def test_a_goodbye_is_no_way_out_of_a_ban(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.next_dials(0.0, 1)
+    book.ban(HERE, 5.0)
+    book.on_left(HERE, 5.0)
+    assert book.next_due() == 5.0 + BAN_TIME
 
 
 @pytest.mark.parametrize("is_known", [True, False])

@@ -31,6 +31,7 @@ from shoal.core.sealed_link import Link
 from shoal.core.sealed_messages import (
     Ask,
     Give,
+    Goodbye,
     Have,
     Hello,
     Page,
@@ -245,6 +246,8 @@ class Holder:
                 self.on_ask(talk, index)
             case Page(index=number, data=None):
                 self.on_page(talk, number)
+            case Goodbye():
+                talk.close()
 
     # What a test does with it.
 

@@ -124,7 +124,12 @@ class Member:
         self._task = asyncio.create_task(self.swarm.run([found]))
 
     async def leave(self) -> None:
-        """End every connection."""
+        """Say goodbye, then end every connection."""
+        await self.swarm.leave()
+        await self.vanish()
+
+    async def vanish(self) -> None:
+        """End every connection without a word."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

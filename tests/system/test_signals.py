@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.address import Address
+from shoal.core.sealed_link import parse_link
+from shoal.core.sealed_messages import Goodbye, Hello, Page
 from tests.helpers.badpeers import NeverAnswers, StopsHalfway
-from tests.helpers.commands import LOOPBACK, peer_of, run, share_open
+from tests.helpers.commands import LOOPBACK, peer_of, run, share, share_open
 from tests.helpers.fakeserver import Background, FakeServer
+from tests.helpers.holder import Holder, make_holding
 from tests.helpers.process import Program
 from tests.helpers.wire import Content
 
@@ -54,6 +58,24 @@ def test_share_ends_while_clients_are_connected(
             client.wait_line("Sharing", stream="err")
             _ends(server, signum)
             _ends(client, signum)
+
+
+@BOTH
+async def test_share_says_goodbye_and_waits_for_nobody_who_does_not_hear_it(
+    signum: int, source: Path
+) -> None:
+    with share(source) as program:
+        link = parse_link(program.wait_line(r"shoal:\w+")[0])
+        port = int(peer_of(program).split(":")[1])
+        holder = Holder(make_holding(1)._replace(link=link))
+        holder.greet = lambda talk: talk.send(Hello(0))  # type: ignore[method-assign]
+        talk = await holder.dial(Address("127.0.0.1", port))
+        # It gives a page only to who has said hello.
+        talk.send(Page(0))
+        await holder.until(lambda: any(isinstance(m, Page) for m in talk.said))
+        _ends(program, signum)  # meanwhile nobody reads or hangs up
+        await holder.until(lambda: talk.is_lost)
+        assert talk.said[-1] == Goodbye()
 
 
 @BOTH

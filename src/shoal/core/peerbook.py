@@ -14,6 +14,8 @@ __all__ = ["BAN_TIME", "PeerBook"]
 MAX_ADDRESSES = 3000  # remembered; what is beyond is forgotten
 FIRST_BACKOFF = 1.0  # seconds until a failed address is dialled again
 MAX_BACKOFF = 60.0  # seconds
+LEFT_TIME = 10.0  # seconds until an address that said goodbye is dialled again
+LEFT_FAILURES = 4  # that a goodbye counts as, since it will hardly be back so soon
 BAN_TIME = 600.0  # seconds
 
 
@@ -87,6 +89,15 @@ class PeerBook:
         wait *= 0.5 + 0.5 * self._rng.random()
         entry.failures = min(entry.failures + 1, 16)
         entry.not_before = max(entry.not_before, now + wait)
+
+    def on_left(self, address: Address, now: float) -> None:
+        """Note that a peer said goodbye: it is hardly there, but may come back."""
+        entry = self._entries.get(address)
+        if entry is None:
+            return
+        entry.is_connected = False
+        entry.failures = max(entry.failures, LEFT_FAILURES)
+        entry.not_before = max(entry.not_before, now + LEFT_TIME)
 
     def ban(self, address: Address, now: float) -> None:
         """Leave an address alone for `BAN_TIME`: what it sent did not verify."""

@@ -88,6 +88,11 @@ class Dialler:
         self._book.on_lost(address, self._clock())
         self._wake.set()
 
+    def on_left(self, address: Address) -> None:
+        """Leave an address alone for a little: its peer has said goodbye."""
+        self._book.on_left(address, self._clock())
+        self._wake.set()
+
     def ban(self, address: Address) -> None:
         """Leave an address alone for a while: what it sent did not verify."""
         self._book.ban(address, self._clock())
