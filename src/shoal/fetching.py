@@ -1,7 +1,7 @@
 """What this node fetches of one sealed share, from the first request to the last.
 
-`Fetching` owns the transfer, which there is none of before it is known what to fetch,
-and the watch over it. Who is asked, and what becomes of liars, is the swarm's to say.
+`Fetching` owns the transfer and the watch over it. There is no transfer before it is
+known what to fetch. Who is asked, and what becomes of liars, is the swarm's to say.
 """
 
 import asyncio
