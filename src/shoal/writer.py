@@ -9,8 +9,9 @@ its verdict.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
@@ -21,7 +22,6 @@ from shoal.storage.download import DownloadStore
 __all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
 
 P = TypeVar("P")
-T = TypeVar("T")
 
 BATCH_SIZE = 1024 * 1024  # bytes judged and written in one go
 BATCHES = 6  # on their way; enough that neither thread waits for us
@@ -55,6 +55,40 @@ class Arrived(Struct, Generic[P], frozen=True):
     """What `data` lies in, if the pool wants it back."""
 
 
+class _Relay(Executor):
+    """Two threads, one behind the other: what the first returns, the second calls.
+
+    The event loop hears of the end only: it would be woken twice for each batch.
+    """
+
+    def __init__(self) -> None:
+        self._first = ThreadPoolExecutor(1, "shoal-judge")
+        self._second = ThreadPoolExecutor(1, "shoal-write")
+
+    def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        self._first.submit(self._begin, done, partial(work, *args, **kwargs))
+        return done
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._first.shutdown(wait, cancel_futures=cancel_futures)
+        self._second.shutdown(wait, cancel_futures=cancel_futures)
+
+    def _begin(self, done: Future[Any], work: Callable[[], Callable[[], Any]]) -> None:
+        try:
+            then = work()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            self._second.submit(self._end, done, then)
+
+    def _end(self, done: Future[Any], then: Callable[[], Any]) -> None:
+        try:
+            done.set_result(then())
+        except BaseException as error:
+            done.set_exception(error)
+
+
 class ChunkWriter(Generic[P]):
     """Take chunks that arrived to their place on the disk."""
 
@@ -80,8 +114,7 @@ class ChunkWriter(Generic[P]):
         self._on_verdicts = on_verdicts
         self._on_error = on_error
         self._queue: deque[Arrived[P]] = deque()
-        self._judging = ThreadPoolExecutor(1, "shoal-judge")
-        self._writing = ThreadPoolExecutor(1, "shoal-write")
+        self._relay = _Relay()
         self._flushing = executor
         self._running: set[asyncio.Future[Any]] = set()
         self._batches = 0
@@ -101,8 +134,7 @@ class ChunkWriter(Generic[P]):
         self._queue.clear()
         while self._running:
             await asyncio.wait(self._running)
-        self._judging.shutdown()
-        self._writing.shutdown()
+        self._relay.shutdown()
 
     def _next_batch(self) -> None:
         """Hand the threads what is waiting, unless they have enough to do."""
@@ -114,23 +146,19 @@ class ChunkWriter(Generic[P]):
             batch.append(self._queue.popleft())
             size += len(batch[-1].data)
         self._batches += 1
-        self._run(
-            self._judging,
-            lambda: [self._judge(each) for each in batch],
-            lambda verdicts: self._on_judged(batch, verdicts),
-        )
+        self._run(self._relay, partial(self._judge_batch, batch), self._on_written)
 
     def _run(
         self,
         thread: Executor,
-        work: Callable[[], T],
-        then: Callable[[T], None],
+        work: Callable[[], Any],
+        then: Callable[[Any], None],
     ) -> None:
         """Do something in one of the threads, then go on with its result."""
         future = self._loop.run_in_executor(thread, work)
         self._running.add(future)
 
-        def done(future: asyncio.Future[T]) -> None:
+        def done(future: asyncio.Future[Any]) -> None:
             self._running.discard(future)
             error = future.exception()
             if error is not None:
@@ -140,18 +168,19 @@ class ChunkWriter(Generic[P]):
 
         future.add_done_callback(done)
 
-    def _on_judged(self, batch: list[Arrived[P]], verdicts: list[Verdict]) -> None:
-        judged = list(zip(batch, verdicts, strict=True))
-        right = [
-            (each.index, each.data)
-            for each, verdict in judged
-            if verdict is Verdict.RIGHT
-        ]
-        self._run(
-            self._writing,
-            lambda: self._store.put_many(right),
-            lambda _: self._on_written(judged),
-        )
+    def _judge_batch(
+        self, batch: list[Arrived[P]]
+    ) -> Callable[[], list[tuple[Arrived[P], Verdict]]]:
+        """Judge chunks; return what writes them, for the other thread."""
+        judged = [(each, self._judge(each)) for each in batch]
+
+        def write() -> list[tuple[Arrived[P], Verdict]]:
+            self._store.put_many(
+                [(a.index, a.data) for a, v in judged if v is Verdict.RIGHT]
+            )
+            return judged
+
+        return write
 
     def _judge(self, arrived: Arrived[P]) -> Verdict:
         has_length = len(arrived.data) == self._store.chunks.length(arrived.index)

@@ -91,6 +91,11 @@ class FrameReader:
         """Say whether the peer has sent a part of a frame and not its end."""
         return self._end > self._start
 
+    @property
+    def missing(self) -> int:
+        """Return how many bytes of a frame that has begun are still to come."""
+        return max(0, self._want - (self._end - self._start))
+
     def get_buffer(self) -> memoryview:
         """Return where to receive the next bytes; never empty."""
         pending = self._end - self._start

@@ -118,6 +118,11 @@ class Session:
         self._events: list[Event] = []
 
     @property
+    def missing(self) -> int:
+        """Return how many bytes of a frame that has begun are still to come."""
+        return self._reader.missing
+
+    @property
     def is_mid_frame(self) -> bool:
         """Say whether the peer has sent a part of a frame and not its end."""
         return self._reader.is_mid_frame

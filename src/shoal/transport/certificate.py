@@ -17,10 +17,14 @@ import ssl
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from shoal.transport.der import encode_certificate, encode_key
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 __all__ = [
     "Certificate",
@@ -32,9 +36,6 @@ __all__ = [
 
 LIFETIME = 3600.0  # seconds until a new one is made
 MAX_REMEMBERED = 64  # digests of our own certificates, the present one included
-# Nobody looks at these, and they must not tell what this machine's clock says.
-_NOT_BEFORE = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_AFTER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 class Certificate(NamedTuple):
@@ -78,36 +79,18 @@ class Certificates:
 
 def make_certificate() -> Certificate:
     """Return a new certificate, ready to be shown by a server."""
-    # Costs 40 ms, which a command without sealed shares does not pay.
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
+    # Imported here: a command without sealed shares does not pay for it.
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
-    nobody = x509.Name([])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(nobody)
-        .issuer_name(nobody)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(_NOT_BEFORE)
-        .not_valid_after(_NOT_AFTER)
-        .sign(key, None)
+    der = encode_certificate(
+        key.public_key().public_bytes_raw(), secrets.token_bytes(16), key.sign
     )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-
-    def add_key(encryption: serialization.KeySerializationEncryption) -> bytes:
-        return pem + key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-        )
-
+    pem = ssl.DER_cert_to_PEM_cert(der).encode()
     context = _server_context()
-    if not _load_from_memory(context, add_key(serialization.NoEncryption())):
+    if not _load_from_memory(context, pem + encode_key(key.private_bytes_raw())):
         password = secrets.token_hex(32)
-        encryption = serialization.BestAvailableEncryption(password.encode())
-        _load_from_disk(context, add_key(encryption), password)
-    der = certificate.public_bytes(serialization.Encoding.DER)
+        _load_from_disk(context, pem + _encrypt_key(key, password), password)
     return Certificate(context, sha256(der).digest())
 
 
@@ -154,6 +137,14 @@ def _load_from_memory(context: ssl.SSLContext, pem: bytes) -> bool:
     finally:
         os.close(file)
     return True
+
+
+def _encrypt_key(key: "Ed25519PrivateKey", password: str) -> bytes:
+    """Return the PEM of a key that nobody can use without the password."""
+    from cryptography.hazmat.primitives import serialization as forms
+
+    encryption = forms.BestAvailableEncryption(password.encode())
+    return key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, encryption)
 
 
 def _load_from_disk(context: ssl.SSLContext, pem: bytes, password: str) -> None:

@@ -8,6 +8,7 @@ what the peer sent ends the connection here and is told to the handler once.
 import asyncio
 import asyncio.trsock
 import socket
+import sys
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
@@ -22,6 +23,10 @@ S = TypeVar("S", bound=Session)
 WRITE_HIGH = 256 * 1024  # bytes waiting in the transport at which writing pauses
 WRITE_LOW = 64 * 1024  # bytes at which it goes on
 WRITE_SLICE = 256 * 1024  # bytes written at once of something shared and large
+WAKE_SIZE = 256 * 1024  # bytes of a frame to wait for at most before looking at them
+WAKE_TIME = 0.1  # seconds to wait for them at the most recent rate
+WAKE_LEAST = 4 * 1024  # bytes; for fewer it is not worth asking
+_CAN_WAIT = sys.platform == "linux"  # elsewhere polling takes no notice
 
 
 class Handler(Protocol[S]):
@@ -64,6 +69,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._is_paused = False
         self._error: PeerError | None = None
         self._time = asyncio.get_running_loop().time
+        self._wake_size = 1
+        self._held_back = 0
 
     @property
     def is_writable(self) -> bool:
@@ -139,6 +146,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self.since = self.last_heard = self._time()
         self._socket = transport.get_extra_info("socket")
         assert self._socket is not None
+        self._held_back = transport.get_extra_info("held_back", 0)
         # Without it every small message waits for a delayed acknowledgement.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._handler.on_connected(self)
@@ -151,12 +159,15 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand what came to the session, and what it means to the handler."""
         self.received += nbytes
-        self.last_heard = self._time()
+        now = self._time()
+        since, self.last_heard = now - self.last_heard, now
         try:
             events = self.session.buffer_updated(nbytes)
         except PeerError as error:
             self.close(error)
             return
+        if _CAN_WAIT:
+            self._wait_for_frame(nbytes, since)
         self._handler.on_events(self, events)
         self.flush()
 
@@ -177,6 +188,22 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._queue.clear()
         fault = self._error or (error if isinstance(error, OSError) else None)
         self._handler.on_lost(self, fault)
+
+    def _wait_for_frame(self, nbytes: int, since: float) -> None:
+        """Sleep until as much of a frame has come as is needed anyway.
+
+        A chunk that comes slowly would else wake us for every packet. What came
+        lately, `nbytes` in `since` seconds, says how long the sleep may be: bytes
+        that nobody looks at are taken for silence.
+        """
+        size = self.session.missing - self._held_back
+        if size < WAKE_LEAST:
+            size = 1
+        elif since > 0:
+            size = min(size, WAKE_SIZE, max(1, int(nbytes / since * WAKE_TIME)))
+        if size != self._wake_size and self._socket is not None:
+            self._wake_size = size
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def _drain(self) -> None:
         """Write from the queue while the socket takes it."""

@@ -1,7 +1,7 @@
 """TLS records through memory: OpenSSL with bytes on both sides and no socket.
 
 `Records` is the one place that calls OpenSSL. It decrypts straight into the memory
-of whoever wants the bytes. OpenSSL gets them record by record, because it
+of whoever wants the bytes. OpenSSL gets them in bounded pieces, because it
 keeps as much memory for a connection as it ever held for it at once.
 """
 
@@ -10,9 +10,10 @@ from collections import deque
 
 from shoal.errors import PeerError, ProtocolError
 
-__all__ = ["Data", "Records"]
+__all__ = ["RECORD_SIZE", "Data", "Records"]
 
-RECORD_SIZE = 5 + 16 * 1024 + 256  # bytes of the longest record, RFC 8446 section 5.2
+RECORD_SIZE = 5 + 16 * 1024 + 256
+"""Bytes of the longest record, RFC 8446 section 5.2."""
 FEED_SIZE = 256 * 1024  # bytes given to OpenSSL at once
 ENCRYPT_SLICE = 256 * 1024  # bytes encrypted at once
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from shoal.errors import PeerError, ProtocolError
-from shoal.transport.records import Data, Records
+from shoal.transport.records import RECORD_SIZE, Data, Records
 
 __all__ = ["STRANGER_LIMIT", "TlsConnection"]
 
@@ -134,9 +134,15 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
     # What the protocol above calls.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection; `ssl_object` is its TLS."""
+        """Return what is known of the connection.
+
+        `ssl_object` is its TLS, `held_back` how many bytes that were received may
+        not have been handed on yet.
+        """
         if name == "ssl_object":
             return self._records.ssl
+        if name == "held_back":
+            return RECORD_SIZE
         if self._transport is None:
             return default
         return self._transport.get_extra_info(name, default)
