@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
+from shoal.core.asking import ANY_PAUSE
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.window import STALL_TIME
 from shoal.errors import StoreError
-from shoal.transfer import ANY_PAUSE
 from tests.helpers.givers import FakeGiver, Fetching, fetching
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content

@@ -1,0 +1,265 @@
+"""What to ask of which giver; the decisions of a download, without any I/O.
+
+`Asking` is the single owner of the picker and of what each giver was asked for. It
+says how much more a giver may be asked for and which chunks, and hears what became
+of them. Who sends the requests, verifies and writes is somebody else's business, so
+that a simulated crowd runs the same code as a download.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from random import Random
+from typing import Generic, TypeVar
+
+from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.picker import ChunkPicker
+from shoal.core.window import MAX_REQUESTS, RequestWindow
+
+__all__ = ["Asking"]
+
+IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdict
+# What waits for its verdict should still be in the processor's cache by then, or
+# hashing and writing it cost half as much again.
+BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for their verdict
+BACKLOG_CHUNKS = 512  # of them at most, since a kill loses what waits
+MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
+ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
+
+G = TypeVar("G", bound=Hashable)
+
+
+class _Flow:
+    """Remember what one giver was asked for."""
+
+    __slots__ = ("any_from", "any_keys", "gives_any", "is_full", "wasted", "window")
+
+    def __init__(
+        self, chunk_size: int, most: int, *, is_full: bool, gives_any: bool
+    ) -> None:
+        self.window = RequestWindow(chunk_size, most)
+        self.is_full = is_full
+        self.gives_any = gives_any
+        self.any_keys: deque[int] = deque()  # stand in the window for any chunk
+        self.any_from = 0.0  # when it may be asked for any chunk again
+        self.wasted = 0  # chunks of its choice that were there already
+
+
+class Asking(Generic[G]):
+    """Share the chunks that are missing out among the givers."""
+
+    def __init__(
+        self,
+        chunks: Chunks,
+        have: Bitfield,
+        rng: Random,
+        *,
+        wanted: Iterable[int] | None = None,
+    ) -> None:
+        """Begin with the chunks in `have` verified; it grows with what is.
+
+        With `wanted` only those chunks are asked for, in this order, and what `want`
+        adds.
+        """
+        self._chunks = chunks
+        self._picker: ChunkPicker[G] = ChunkPicker(
+            have, rng, first=range(chunks.count)[-1:], wanted=wanted
+        )
+        self._flows: dict[G, _Flow] = {}
+        self._full = 0  # givers that have everything
+        self._outstanding = 0  # requests, of all givers
+        self._next_key = -1
+        size = chunks.chunk_size
+        self._backlog = max(min(BACKLOG_LIMIT, BACKLOG_CHUNKS * size), 2 * size)
+
+    def __contains__(self, giver: G) -> bool:
+        return giver in self._flows
+
+    @property
+    def givers(self) -> list[G]:
+        """Return who may be asked."""
+        return list(self._flows)
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether every chunk that is wanted is verified."""
+        return self._picker.is_complete
+
+    def has(self, index: int) -> bool:
+        """Say whether a chunk is verified."""
+        return self._picker.has(index)
+
+    def want(self, indexes: Iterable[int]) -> None:
+        """Ask for these as well, before others and in this order."""
+        self._picker.want(indexes)
+
+    # Givers come and go.
+
+    def add(
+        self,
+        giver: G,
+        have: Bitfield | None = None,
+        *,
+        gives_any: bool = False,
+        most: int = MAX_REQUESTS,
+    ) -> None:
+        """Ask a giver for its share of the chunks; without `have` it has all.
+
+        It keeps at most `most` requests waiting; with `gives_any` it may choose.
+        """
+        self.remove(giver)
+        is_full = have is None or have.is_complete
+        self._flows[giver] = _Flow(
+            self._chunks.chunk_size, most, is_full=is_full, gives_any=gives_any
+        )
+        self._full += is_full
+        self._picker.on_peer_joined(giver, None if is_full else have)
+
+    def remove(self, giver: G) -> bool:
+        """Forget a giver and what it was asked for; say whether it was known."""
+        flow = self._flows.pop(giver, None)
+        if flow is None:
+            return False
+        self._full -= flow.is_full
+        self._outstanding -= len(flow.window)
+        self._picker.on_peer_left(giver)
+        return True
+
+    def on_have(self, giver: G, indexes: Iterable[int]) -> bool:
+        """Note what a giver has since; say whether it had only some until now."""
+        flow = self._flows.get(giver)
+        if flow is None or flow.is_full:
+            return False
+        for index in indexes:
+            self._picker.on_have(giver, index)
+        return True
+
+    def on_heard(self, giver: G, now: float) -> None:
+        """Note that a giver is alive."""
+        flow = self._flows.get(giver)
+        if flow is not None:
+            flow.window.on_heard(now)
+
+    # What becomes of requests.
+
+    def on_answer(self, giver: G, index: int, now: float, *, was_any: bool) -> bool:
+        """Note a chunk that came; say whether it is needed and should be verified."""
+        flow = self._flows[giver]
+        key = flow.any_keys.popleft() if was_any and flow.any_keys else index
+        self._outstanding -= len(flow.window)
+        flow.window.on_answer(key, now)
+        self._outstanding += len(flow.window)
+        if self._picker.on_chunk_arrived(index, giver):
+            return True
+        if was_any:
+            flow.wasted += 1
+            flow.gives_any = flow.wasted < MAX_WASTED
+        return False
+
+    def on_refused(
+        self, giver: G, index: int | None, now: float, *, is_busy: bool
+    ) -> None:
+        """Ask others for what a giver will not give; one that is busy, later."""
+        flow = self._flows.get(giver)
+        if flow is None:
+            return
+        self._outstanding -= len(flow.window)
+        if index is not None:
+            flow.window.on_refused(index)
+            if index in self._picker.asked_of(giver):
+                if is_busy:
+                    self._picker.on_request_expired(index, giver)
+                else:
+                    # Never asked of it again, so refusing all costs it one each.
+                    self._picker.on_request_refused(index, giver)
+        elif flow.any_keys:
+            flow.window.on_refused(flow.any_keys.popleft())
+            flow.any_from = now + ANY_PAUSE
+        self._outstanding += len(flow.window)
+
+    def on_verified(self, index: int) -> list[G]:
+        """Note that a chunk is right; return who need not give it any more."""
+        others = self._picker.on_chunk_verified(index)
+        for other in others:
+            window = self._flows[other].window
+            self._outstanding -= len(window)
+            window.forget(index)
+            self._outstanding += len(window)
+        return others
+
+    def on_failed(self, index: int) -> None:
+        """Note that a chunk is wrong: others are asked for it."""
+        self._picker.on_chunk_failed(index)
+
+    def on_tick(self, now: float) -> list[G]:
+        """Take back what stalled givers owe; return those that stall now."""
+        stalled = []
+        delays = sorted(f.window.delay for f in self._flows.values() if f.window.delay)
+        usual = delays[len(delays) // 2] if delays else 0.0
+        for giver, flow in self._flows.items():
+            owed = len(flow.window)
+            if flow.window.check_stalled(now, usual):
+                self._outstanding -= owed
+                stalled.append(giver)
+                flow.any_keys.clear()
+                flow.gives_any = False
+                for index in self._picker.asked_of(giver):
+                    self._picker.on_request_expired(index, giver)
+        return stalled
+
+    # What to ask for.
+
+    def room(self, giver: G, waiting: int) -> int:
+        """Return how many chunks a giver may be asked for now, at most.
+
+        `waiting` is how many bytes have come and have no verdict.
+        """
+        if waiting > self._backlog:
+            return 0
+        size = self._chunks.chunk_size
+        in_flight = waiting + self._outstanding * size
+        budget = max(0, IN_FLIGHT_LIMIT - in_flight) // size
+        # One chunk may always be on its way, or nothing would ever move.
+        budget = max(budget, 0 if in_flight else 1)
+        return min(self._flows[giver].window.room(), budget)
+
+    def next_requests(
+        self, giver: G, limit: int, now: float, *, copies: bool = False
+    ) -> tuple[int, list[int]]:
+        """Return what to ask of a giver now; all of it counts as asked for.
+
+        That is a number of chunks of its choice, or up to `limit` chunks of ours.
+        With `copies`, chunks that take long at another giver may be among them.
+        """
+        flow = self._flows[giver]
+        if self._may_ask_any(flow, now):
+            number = self._ask_any(flow, limit, now)
+            if flow.any_keys:
+                # What it chose is on its way; asked for by index it would come twice.
+                return number, []
+        indexes = self._picker.next_requests(giver, limit, copies=copies)
+        flow.window.on_sent(indexes, now)
+        self._outstanding += len(indexes)
+        return 0, indexes
+
+    def _may_ask_any(self, flow: _Flow, now: float) -> bool:
+        """Say whether a giver should choose: the only one that has everything.
+
+        Two of them would choose the same, since neither sees what the other gives.
+        """
+        return (
+            flow.gives_any
+            and flow.is_full
+            and self._full == 1
+            and self._picker.wants_all
+            and now >= flow.any_from
+        )
+
+    def _ask_any(self, flow: _Flow, limit: int, now: float) -> int:
+        """Ask for any chunk as long as there are some that only this giver has."""
+        number = max(0, min(limit, self._picker.unseen - len(flow.any_keys)))
+        keys = range(self._next_key, self._next_key - number, -1)
+        self._next_key -= number
+        flow.any_keys.extend(keys)
+        flow.window.on_sent(keys, now)
+        self._outstanding += number
+        return number
