@@ -14,9 +14,10 @@ from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.patience import Outlook
 from shoal.core.session import ChunkReceived
+from shoal.core.wants import MAX_WANTED
 from shoal.errors import ShoalError
 from shoal.progress import DownloadEvent
-from shoal.sealed_peer import MAX_WANTED, SealedPeer
+from shoal.sealed_peer import SealedPeer
 from shoal.storage.download import DownloadStore
 from shoal.transfer import Transfer, Watcher
 from shoal.vigil import Vigil

@@ -20,13 +20,13 @@ from shoal.core.sealed_messages import (
     Refuse,
 )
 from shoal.core.sealed_session import SealedSession
+from shoal.core.wants import Wants
 from shoal.errors import PeerError
 from shoal.transport.connection import Connection
 from shoal.uploads import write_chunks
 
-__all__ = ["MAX_WANTED", "Offers", "SealedPeer"]
+__all__ = ["Offers", "SealedPeer"]
 
-MAX_WANTED = 64  # requests of one peer that are kept; more are refused
 MAX_PAGES_WANTED = 64  # requests for pages that are kept; more are not answered
 
 
@@ -79,7 +79,7 @@ class SealedPeer:
         self.has_left = False
         """Whether it has said goodbye."""
         self._giving = giving
-        self._wanted: deque[int | None] = deque()
+        self._wants = Wants()
         self._pages_wanted: deque[int] = deque()
         self._chosen: set[Hashable] = set()  # by us, not sent yet
 
@@ -163,22 +163,18 @@ class SealedPeer:
 
     def on_wanted(self, ask: Ask) -> None:
         """Queue what it asks for, or refuse."""
-        if len(self._wanted) >= MAX_WANTED:
-            self._refuse(ask.index, Reason.BUSY)
-        elif ask.index is not None and not self._giving.has(ask.index):
-            self._refuse(ask.index, Reason.MISSING)
-        else:
-            self._wanted.append(ask.index)
+        reason = self._wants.add(ask.index, self._giving.has)
+        if reason is not None:
+            self._refuse(ask.index, reason)
 
     def on_cancelled(self, index: int) -> None:
         """Forget what it wants no more."""
-        if index in self._wanted:
-            self._wanted.remove(index)
+        self._wants.cancel(index)
 
     @property
     def has_wants(self) -> bool:
         """Say whether it still waits for something."""
-        return bool(self._wanted)
+        return bool(self._wants)
 
     @property
     def is_writable(self) -> bool:
@@ -188,13 +184,12 @@ class SealedPeer:
     def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
         """Return what to send it now; "any" is decided here, as late as can be."""
         wants: list[tuple[int, Hashable]] = []
-        while self._wanted and len(wants) < limit:
-            index = self._wanted.popleft()
+        while self._wants and len(wants) < limit:
+            index, was_any = self._wants.take(lambda: self._giving.choose(self))
             if index is None:
-                index = self._giving.choose(self)
-                if index is None:
-                    self._refuse(None, Reason.NOTHING)
-                    continue
+                self._refuse(None, Reason.NOTHING)
+                continue
+            if was_any:
                 self._chosen.add(index)
             else:
                 self._giving.on_given(self, index)
