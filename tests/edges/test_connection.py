@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from shoal.core.address import Address
 from shoal.core.chunks import Chunks
+from shoal.core.framing import encode_varint
 from shoal.core.messages import Request, encode_frame
 from shoal.core.session import ChunkWanted, Event, OpenServerSession
 from shoal.errors import NetworkError, PeerError, PeerTimeoutError, ProtocolError
@@ -26,6 +29,7 @@ class Recorder:
     def __init__(self) -> None:
         self.connections: list[Served] = []
         self.events: list[Event] = []
+        self.updates = 0
         self.writable = 0
         self.lost: list[PeerError | OSError | None] = []
         self._changed = asyncio.Event()
@@ -36,6 +40,7 @@ class Recorder:
 
     def on_events(self, connection: Served, events: list[Event]) -> None:
         self.events += events
+        self.updates += 1
         self._changed.set()
 
     def on_writable(self, connection: Served) -> None:
@@ -191,3 +196,22 @@ async def test_whom_nobody_can_reach_is_a_peers_error(host: str) -> None:
     connection = Connection(OpenServerSession(CHUNKS, None), Recorder())
     with pytest.raises(PeerError, match="cannot be reached"):
         await dial(connection, Address(host, 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="polling elsewhere does not wait")
+async def test_the_packets_of_a_long_frame_are_looked_at_together() -> None:
+    body = msgspec.msgpack.encode({"type": "request", "index": 7, "pad": bytes(60_000)})
+    frame = encode_varint(len(body)) + body
+    async with connected() as pair:
+        pair.writer.write(frame[:10_000])
+        await pair.seen.until("updates")
+        for start in range(10_000, len(frame), 1000):
+            pair.writer.write(frame[start : start + 1000])
+            await asyncio.sleep(0)
+        await pair.seen.until("events")
+        assert pair.seen.events.pop() == ChunkWanted(7, 7)
+        assert pair.seen.updates <= 4
+        # And what comes after it is looked at when it comes.
+        pair.writer.write(encode_frame(Request(8)))
+        await pair.seen.until("events")
+        assert pair.seen.events == [ChunkWanted(8, 8)]
