@@ -1,5 +1,6 @@
 """Fixtures that tests of every folder use."""
 
+import logging
 import random
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -22,6 +23,19 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_error_that_nobody_sees(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test whose event loop ran into an error that only the log tells."""
+    yield
+    records = [each for when in ("setup", "call") for each in caplog.get_records(when)]
+    said = [
+        each.getMessage()
+        for each in records
+        if each.name == "asyncio" and each.levelno >= logging.ERROR
+    ]
+    assert not said, said
 
 
 @pytest.fixture

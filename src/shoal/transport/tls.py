@@ -301,4 +301,5 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._fail(error)
         if self._is_closing and not self._backlog and self._transport is not None:
             self._send(self._records.say_end())
-            self._transport.close()
+            # Not from within `resume_writing`: asyncio would end it twice.
+            asyncio.get_running_loop().call_soon(self._transport.close)
