@@ -20,9 +20,8 @@ from shoal.core.messages import encode_frame
 from shoal.core.sealed_link import Link, parse_link
 from shoal.core.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
 from shoal.errors import PeerError
-from shoal.node import Node
+from tests.adversary.holders import learn
 from tests.helpers.badholders import RUDE, ChunkTooFar
-from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, Talk
 
 __all__ = ["CASES", "attack"]
@@ -170,15 +169,18 @@ CASES = _cases()
 
 async def attack(case: str, link: Link, address: Address) -> None:
     """Run one case against who shares at `address`."""
-    async with Node(here([address])) as node:
-        manifest = await node.manifest(link, timeout=10, with_files=False)
-    chunks = manifest.chunks
+    await CASES[case](await learn(link, address), address)
 
-    def zeroes(index: int) -> bytes:
-        return bytes(chunks.length(index))
 
-    holding = Holding(link, manifest.root_record, (), chunks, zeroes)
-    await CASES[case](holding, address)
+async def attack_on(case: str, link: Link, address: Address) -> None:
+    """Run one case again and again until standard input ends."""
+    holding = await learn(link, address)
+    loop = asyncio.get_running_loop()
+    ended = loop.run_in_executor(None, sys.stdin.read)
+    sys.stdout.write("attacking\n")
+    sys.stdout.flush()
+    while not ended.done():
+        await CASES[case](holding, address)
 
 
 def main() -> None:
@@ -187,12 +189,14 @@ def main() -> None:
     parser.add_argument("case", nargs="?", choices=sorted(CASES))
     parser.add_argument("--link")
     parser.add_argument("--peer")
+    parser.add_argument("--repeat", action="store_true")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     if args.list or not (args.case and args.link and args.peer):
         sys.stdout.write("\n".join(sorted(CASES)) + "\n")
         return
-    asyncio.run(attack(args.case, parse_link(args.link), parse_address(args.peer)))
+    run = attack_on if args.repeat else attack
+    asyncio.run(run(args.case, parse_link(args.link), parse_address(args.peer)))
 
 
 if __name__ == "__main__":

@@ -87,6 +87,18 @@ class RefusesAll(Holder):
         talk.send(Refuse(index, "missing"))
 
 
+class AnnouncesInVain(Silent):
+    """Announce chunk after chunk, and have none of them."""
+
+    @property
+    def bitfield(self) -> bytes:
+        return self.holding.some(())
+
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(*(Have([(i, 1)]) for i in range(self.holding.chunks.count)))
+
+
 class GivesTheSame(Holder):
     """Answer "any" with the first chunk, again and again."""
 
@@ -244,7 +256,7 @@ class NamesTooMany(Holder):
         talk.send(Peers([("127.9.9.9", 20_000 + i) for i in range(51)]))
 
 
-IDLE = [Silent, StallsAtTheLast, RefusesAll, GivesTheSame, Drips]
+IDLE = [Silent, AnnouncesInVain, StallsAtTheLast, RefusesAll, GivesTheSame, Drips]
 MANIFEST_LIARS = [WrongRoot, FlippedRoot, GarbagePages, FlippedPages, ShortPages]
 RUDE = [
     NamesTooMany,

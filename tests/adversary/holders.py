@@ -1,0 +1,99 @@
+"""Serve a share as bad holders do, each at a port of its own.
+
+python -m tests.adversary.holders --link LINK --peer HOST:PORT [--file PATH] KIND…
+python -m tests.adversary.holders --list
+
+Whoever fetches has to be told of them, with `--peer`. They know the share from the one
+at `--peer`, and its bytes, as far as they give true ones, from `--file`; without that
+they have zeroes. It says a line `KIND HOST:PORT` for each, then `ready`, and ends when
+its standard input does.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from shoal.core.address import Address, parse_address
+from shoal.core.hashes import chunk_digest
+from shoal.core.manifest import Manifest, build_manifest
+from shoal.core.sealed_link import Link, parse_link
+from shoal.node import Node
+from tests.helpers.badholders import IDLE, LIARS, MANIFEST_LIARS, RUDE
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, Holding, holding_of
+
+__all__ = ["KINDS", "learn"]
+
+KINDS: dict[str, type[Holder]] = {
+    kind.__name__: kind for kind in (*LIARS, *IDLE, *MANIFEST_LIARS, *RUDE)
+}
+"""Every way to be a bad holder, by its name."""
+
+
+async def learn(link: Link, address: Address, path: Path | None = None) -> Holding:
+    """Return what somebody has who has the link and, with `path`, the file."""
+    async with Node(here([address])) as node:
+        manifest = await node.manifest(link, timeout=10, with_files=False)
+    if path is None:
+        length = manifest.chunks.length
+        # The pages have no true hashes either, but there are as many.
+        pages = [bytes(65_536)] * manifest.page_count
+        return Holding(
+            link,
+            manifest.root_record,
+            pages,
+            manifest.chunks,
+            lambda i: bytes(length(i)),
+        )
+    return holding_of(*_read(manifest, path))
+
+
+def _read(manifest: Manifest, path: Path) -> tuple[Manifest, Callable[[int], bytes]]:
+    """Return the whole manifest of a file, and how to read its chunks."""
+    chunks, root = manifest.chunks, manifest.root
+    file = path.open("rb")
+
+    def chunk(index: int) -> bytes:
+        file.seek(chunks.offset(index))
+        return file.read(chunks.length(index))
+
+    digests = b"".join(chunk_digest(chunk(i)) for i in range(chunks.count))
+    whole = build_manifest(
+        root.name, root.size, root.chunk_size, digests, salt=root.salt
+    )
+    assert whole.id == manifest.id, f"{path} is not what the link names"
+    return whole, chunk
+
+
+async def serve(holding: Holding, kinds: list[str]) -> None:
+    """Serve until standard input ends."""
+    async with AsyncExitStack() as stack:
+        for kind in kinds:
+            holder = await stack.enter_async_context(KINDS[kind](holding))
+            sys.stdout.write(f"{kind} {holder.address}\n")
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+async def main() -> None:
+    """Do what the module says."""
+    parser = argparse.ArgumentParser(prog="holders")
+    parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], metavar="KIND")
+    parser.add_argument("--link")
+    parser.add_argument("--peer")
+    parser.add_argument("--file", type=Path)
+    parser.add_argument("--list", action="store_true")
+    args = parser.parse_args()
+    if args.list or not (args.kinds and args.link and args.peer):
+        sys.stdout.write("\n".join(sorted(KINDS)) + "\n")
+        return
+    link, address = parse_link(args.link), parse_address(args.peer)
+    await serve(await learn(link, address, args.file), args.kinds)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
