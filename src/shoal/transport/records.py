@@ -8,6 +8,7 @@ keeps as much memory for a connection as it ever held for it at once.
 import ssl
 from collections import deque
 
+from shoal.core.overhead import Overhead
 from shoal.errors import PeerError, ProtocolError
 
 __all__ = ["RECORD_SIZE", "Data", "Records"]
@@ -29,12 +30,15 @@ class Records:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._received = _NOTHING  # not given to OpenSSL yet
+        self._taken = 0  # bytes given to OpenSSL that are not accounted for
         self.ssl = context.wrap_bio(self._incoming, self._outgoing, is_server)
         """OpenSSL's side of it, to be asked for certificates and the like."""
         self.is_open = False
         """Whether the handshake is done."""
         self.has_ended = False
         """Whether the peer has said that nothing follows."""
+        self.overhead = Overhead()
+        """What the peer sent since the handshake that carried nothing."""
 
     def receive(self, received: memoryview) -> None:
         """Take what came; it may not change until `keep` or all of it is used."""
@@ -42,9 +46,13 @@ class Records:
 
     def keep(self) -> None:
         """Copy what is left of what was received."""
-        if self._received:
-            self._incoming.write(self._received)
+        self._give(self._received)
         self._received = _NOTHING
+
+    def _give(self, received: memoryview) -> None:
+        if received:
+            self._incoming.write(received)
+            self._taken += len(received)
 
     def shake_hands(self) -> bytes:
         """Go on with the handshake; return what to send, look at `is_open`.
@@ -63,13 +71,15 @@ class Records:
         if self.ssl.version() != "TLSv1.3" or self.ssl.session_reused:
             raise ProtocolError("a TLS connection that is not 1.3, or not a new one")
         self.is_open = True
+        self._taken = 0
         return self._outgoing.read()
 
     def fill(self, buffer: memoryview) -> int:
         """Decrypt into `buffer`; return how many bytes of it are full.
 
         Not all of it is full when what was received has been used up, or the peer
-        has ended the stream. Raises `ssl.SSLError` for what cannot be decrypted.
+        has ended the stream. Raises `ssl.SSLError` for what cannot be decrypted, and
+        `ProtocolError` for too much that has nothing in it.
         """
         size, filled = len(buffer), 0
         read, incoming = self.ssl.read, self._incoming
@@ -77,19 +87,24 @@ class Records:
             # Asking OpenSSL in vain is dear: an exception with its text. Giving it
             # more while it has much moves all of that.
             if self._received and incoming.pending < RECORD_SIZE:
-                incoming.write(self._received[:FEED_SIZE])
+                self._give(self._received[:FEED_SIZE])
                 self._received = self._received[FEED_SIZE:]
             try:
                 # With a buffer it returns a number, whatever its type says.
                 count: int = read(size - filled, buffer[filled:])  # type: ignore
             except ssl.SSLWantReadError:
+                # What OpenSSL took and gave nothing for.
+                taken, self._taken = self._taken, 0
+                self.overhead.add(taken)
                 if self._received:
                     continue  # what was there was of TLS itself
                 break
             if not count:
                 self.has_ended = True
                 break
+            self._taken -= count
             filled += count
+        self.overhead.on_payload(filled)
         return filled
 
     def encrypt(self, backlog: deque[memoryview]) -> tuple[bytes, int]:

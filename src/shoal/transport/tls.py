@@ -97,6 +97,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
                 self._fail(ProtocolError("too much TLS before it was known who it is"))
         if self._is_closing:
             return
+        self._records.overhead.on_time(asyncio.get_running_loop().time())
         self._records.receive(_scratch.view[:nbytes])
         if not self._records.is_open:
             self._shake_hands()
@@ -209,6 +210,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             if data:
                 self._backlog.append(memoryview(data))
                 self._waiting += len(data)
+                self._records.overhead.on_payload(len(data))
         self._encrypt()
         if self._waiting > self._limits[1] and not self._is_paused:
             self._is_paused = True
@@ -276,7 +278,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
                     self.close()
                 if filled < len(buffer):
                     break
-        except ssl.SSLError as error:
+        except (ssl.SSLError, PeerError) as error:
             self._fail(error)
         finally:
             self._is_decrypting = False
