@@ -1,47 +1,70 @@
 """The one port of a node that all its sealed shares are reached at.
 
 `SealedPort` owns the listener, this process's node id and its throw-away
-certificates, and dials with them, so that a node which finds itself notices.
+certificates, and dials with them, so that a node which finds itself notices. When
+the machine's addresses change it shows a new certificate: nobody who saw the old one
+can tell that the node at the new address is the same.
 """
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shoal.acquaintances import Dial
 from shoal.core.address import Address
 from shoal.core.keys import Keys
 from shoal.core.proof import NODE_ID_SIZE
+from shoal.interfaces import list_interfaces
 from shoal.transport.certificate import Certificates
 from shoal.transport.proven import Factory
 from shoal.transport.sealed_dial import dial_sealed
 from shoal.transport.sealed_listen import SealedListener
 
-__all__ = ["SealedPort"]
+__all__ = ["SealedPort", "own_addresses"]
+
+ADDRESS_PERIOD = 5.0  # seconds between two looks at the machine's addresses
 
 
 class SealedPort:
     """Let holders of our shares in, and reach others; open it with `open`."""
 
     def __init__(
-        self, listener: SealedListener, node_id: bytes, certificates: Certificates
+        self,
+        listener: SealedListener,
+        node_id: bytes,
+        certificates: Certificates,
+        addresses: Callable[[], frozenset[str]],
+        period: float,
     ) -> None:
+        """Take over `listener`; use `open`."""
         self.port = listener.port
         """TCP port that others may dial."""
         self._listener = listener
         self.node_id = node_id
         """16 random bytes, new in every process."""
         self._certificates = certificates
+        loop = asyncio.get_running_loop()
+        self._watching = loop.create_task(self._watch(addresses, period))
 
     @classmethod
-    async def open(cls, hosts: Sequence[str], port: int) -> "SealedPort":
-        """Listen at `port` of all `hosts`; raises `NetworkError`."""
+    async def open(
+        cls,
+        hosts: Sequence[str],
+        port: int,
+        *,
+        addresses: Callable[[], frozenset[str]] | None = None,
+        period: float = ADDRESS_PERIOD,
+    ) -> "SealedPort":
+        """Listen at `port` of all `hosts`; raises `NetworkError`.
+
+        `addresses` returns those of this machine; it is asked every `period` seconds.
+        """
         node_id = os.urandom(NODE_ID_SIZE)
         certificates = Certificates(asyncio.get_running_loop().time)
         listener = await SealedListener.open(
             node_id, certificates, hosts=hosts, port=port
         )
-        return cls(listener, node_id, certificates)
+        return cls(listener, node_id, certificates, addresses or own_addresses, period)
 
     def let_in(self, keys: Keys, factory: Factory) -> None:
         """Accept holders of a share from now on; raises `UsageError`."""
@@ -67,4 +90,26 @@ class SealedPort:
 
     async def aclose(self) -> None:
         """Let nobody in any more; idempotent."""
+        self._watching.cancel()
+        await asyncio.wait([self._watching])
         await self._listener.aclose()
+
+    async def _watch(
+        self, addresses: Callable[[], frozenset[str]], period: float
+    ) -> None:
+        """Show a new certificate whenever the addresses have changed."""
+        known = addresses()
+        while True:
+            await asyncio.sleep(period)
+            present = addresses()
+            if present != known:
+                known = present
+                self._certificates.renew()
+
+
+def own_addresses() -> frozenset[str]:
+    """Return every address of this machine; none where the system does not tell."""
+    try:
+        return frozenset(each.address for each in list_interfaces())
+    except OSError:
+        return frozenset()
