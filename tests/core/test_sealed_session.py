@@ -1,6 +1,6 @@
 """Two ends of a sealed share joined without a network, and what neither may say."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -252,16 +252,53 @@ def test_a_page_is_owed_once_and_only_if_asked_for() -> None:
 def test_no_frame_is_longer_than_a_chunk_or_a_control_message(
     chunk_size: int | None,
 ) -> None:
-    longest = max(CONTROL_LIMIT, (chunk_size or 0) + RESPONSE_OVERHEAD)
-    for length in (longest, longest + 1):
+    def begun() -> SealedSession:
         session = SealedSession()
         if chunk_size is not None:
             session.expect_chunks(chunk_size)
-        if length == longest:
-            receive(session, varint(length), iter(lambda: 99, None))
-        else:
-            with pytest.raises(ProtocolError, match="are allowed"):
-                receive(session, varint(length), iter(lambda: 99, None))
+            session.request(1)
+        return session
+
+    longest = max(CONTROL_LIMIT, (chunk_size or 0) + RESPONSE_OVERHEAD)
+    assert longest_frame(begun) == longest
+
+
+def longest_frame(begun: Callable[[], SealedSession]) -> int:
+    """Return how long the longest frame is that a session takes then."""
+    with pytest.raises(ProtocolError, match="are allowed") as refused:
+        receive(begun(), varint((1 << 28) - 1), iter(lambda: 99, None))
+    longest = int(str(refused.value).split()[-3])
+    receive(begun(), varint(longest), iter(lambda: 99, None))
+    return longest
+
+
+def test_only_who_owes_a_chunk_may_send_a_frame_as_long_as_one() -> None:
+    whole = CHUNK + RESPONSE_OVERHEAD
+    refusal = {"type": "refuse"}
+    steps: list[tuple[Callable[[SealedSession], object], int]] = [
+        (lambda s: None, CONTROL_LIMIT),
+        (lambda s: s.request(1), whole),
+        (lambda s: s.request(1), whole),
+        (lambda s: s.request(2), whole),
+        (lambda s: tell(s, ANSWER, ANSWER | {"index": 2}), whole),
+        (lambda s: tell(s, refusal | {"index": 1}), CONTROL_LIMIT),
+        (lambda s: s.request_any(), whole),
+        (lambda s: s.request_any(), whole),
+        (lambda s: tell(s, ANSWER), whole),
+        (lambda s: tell(s, refusal), CONTROL_LIMIT),
+        # What was taken back may still be on its way.
+        (lambda s: s.request(1), whole),
+        (lambda s: s.cancel(1), whole),
+    ]
+    for number, (_, longest) in enumerate(steps, start=1):
+
+        def begun(number: int = number) -> SealedSession:
+            session = greeted()
+            for step, _ in steps[:number]:
+                step(session)
+            return session
+
+        assert longest_frame(begun) == longest
 
 
 def test_a_large_chunk_keeps_its_buffer_and_a_small_one_is_copied() -> None:

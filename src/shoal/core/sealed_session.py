@@ -58,13 +58,19 @@ class SealedSession(Session):
         self._owed: dict[int, int] = {}  # answers not come yet, by index
         self._owed_any = 0
         self._owed_pages: set[int] = set()
+        self._longest_answer = 0  # bytes in the frame of a chunk; 0: not known
 
     def expect_chunks(self, chunk_size: int) -> None:
-        """Take frames as large as a chunk of the share from now on."""
+        """Take frames as large as a chunk of the share, while one is owed."""
         assert chunk_size <= MAX_CHUNK_SIZE
-        response = chunk_size + RESPONSE_OVERHEAD
-        self._reader.limit = max(response, CONTROL_LIMIT)
-        self._reader.trusted = max(response, LARGE_FRAME)
+        self._longest_answer = chunk_size + RESPONSE_OVERHEAD
+        self._set_limit()
+
+    def _set_limit(self) -> None:
+        """Have no memory for a chunk from a peer that owes none."""
+        longest = self._longest_answer if self._owed or self._owed_any else 0
+        self._reader.limit = max(longest, CONTROL_LIMIT)
+        self._reader.trusted = max(longest, LARGE_FRAME)
 
     # What may be said; each goes out with the next `data_to_send`.
 
@@ -81,11 +87,13 @@ class SealedSession(Session):
     def request(self, index: int) -> None:
         """Ask for a chunk."""
         self._owed[index] = self._owed.get(index, 0) + 1
+        self._set_limit()
         self._outgoing.append(encode_frame(Ask(index)))
 
     def request_any(self) -> None:
         """Ask for any chunk that was not announced."""
         self._owed_any += 1
+        self._set_limit()
         self._outgoing.append(encode_frame(Ask()))
 
     def cancel(self, index: int) -> None:
@@ -109,6 +117,7 @@ class SealedSession(Session):
                 return
             case Refuse(index=None):
                 self._owed_any = max(0, self._owed_any - 1)
+                self._set_limit()
             case Refuse(index=int() as index):
                 self._settle(index)
             case Page(index=number, data=bytes()):
@@ -123,6 +132,7 @@ class SealedSession(Session):
             if not self._owed_any:
                 raise ProtocolError("a chunk that was not asked for")
             self._owed_any -= 1
+            self._set_limit()
         if len(frame) < LARGE_FRAME:
             # The frame's buffer is about to be received into again.
             event = ChunkReceived(message.index, bytes(message.data), None, was_any)
@@ -139,6 +149,7 @@ class SealedSession(Session):
             self._owed[index] = owed - 1
         elif owed:
             del self._owed[index]
+            self._set_limit()
         return owed > 0
 
 
