@@ -1,7 +1,8 @@
 """Holders that attack who shares: its memory stays flat and honest ones are served.
 
 The sharer is the real command in a process of its own, so that what it uses can be
-measured. The cases are those of `tests.adversary.adv`; threats.md B1 to B9, B14, B15.
+measured. The cases are those of `tests.adversary.greedy`; threats.md B1 to B9, B14,
+B15.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ import pytest
 
 from shoal.core.address import parse_address
 from shoal.core.sealed_link import parse_link
-from tests.adversary.adv import CASES, attack
+from tests.adversary.adv import attack
+from tests.adversary.greedy import GREEDY
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, rss, share
 from tests.helpers.process import Program
@@ -53,7 +55,7 @@ def sharer(make_file: MakeFile) -> Iterator[Sharer]:
         yield Sharer(program, source)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", GREEDY)
 async def test_who_shares_stands_it(case: str, sharer: Sharer, tmp_path: Path) -> None:
     memory, files = rss(sharer.program), sharer.files
     attacking = asyncio.create_task(attack(case, sharer.link, sharer.address))

@@ -1,0 +1,185 @@
+"""What a holder can do who dials: ask for too much, say too much, come too often.
+
+Each attack is a coroutine that is given what to attack with and whom. It checks what
+can be seen from there; `test_greedy_holders.py` and `run.py` check the rest.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from shoal.core.address import Address
+from shoal.core.messages import encode_frame
+from shoal.core.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
+from shoal.errors import PeerError
+from tests.helpers.badholders import RUDE, ChunkTooFar
+from tests.helpers.holder import Holder, Holding, Talk
+
+__all__ = ["GREEDY", "Attack", "dialling"]
+
+ATTACK_TIME = 2.0  # seconds an attack may take to be sent
+SLOTS = 300  # connections opened at once
+HALVES = 100  # connections on which a frame is begun and not ended
+
+Attack = Callable[[Holding, Address], Coroutine[None, None, None]]
+Speech = Callable[[Talk], Coroutine[None, None, None]]
+
+
+class Greedy(Holder):
+    """Say hello with nothing, and read nothing."""
+
+    def greet(self, talk: Talk) -> None:
+        talk.send(Hello(self.address.port))
+        talk.transport.pause_reading()
+
+
+async def send_much(talk: Talk, data: bytes, times: int) -> None:
+    """Write as much as is taken within a while."""
+    try:
+        async with asyncio.timeout(ATTACK_TIME):
+            for _ in range(times):
+                talk.send_raw(data)
+                while talk.transport.get_write_buffer_size() > 1 << 20:
+                    await asyncio.sleep(0.01)
+                    if talk.is_lost:
+                        return
+    except TimeoutError:
+        pass
+
+
+def frames(*messages: Struct, times: int) -> bytes:
+    return b"".join(map(encode_frame, messages)) * times
+
+
+async def a_million_chunks(talk: Talk) -> None:
+    asks = [Ask(i % 64) for i in range(1000)]
+    await send_much(talk, frames(*asks, times=1), 1000)
+
+
+async def one_chunk_again_and_again(talk: Talk) -> None:
+    await send_much(talk, frames(Ask(7), times=1000), 10)
+
+
+async def a_million_any(talk: Talk) -> None:
+    await send_much(talk, frames(Ask(), times=1000), 1000)
+
+
+async def a_million_missing(talk: Talk) -> None:
+    await send_much(talk, frames(Ask((1 << 32) - 1), times=1000), 1000)
+
+
+async def pages_again_and_again(talk: Talk) -> None:
+    await send_much(talk, frames(Page(0), times=1000), 1000)
+
+
+async def a_million_hellos(talk: Talk) -> None:
+    await send_much(talk, frames(Hello(0), times=1000), 1000)
+
+
+async def cancels(talk: Talk) -> None:
+    await send_much(talk, frames(Ask(1), Cancel(1), times=1000), 500)
+
+
+async def haves_over_and_over(talk: Talk) -> None:
+    holding = talk.holder.holding
+    talk.send(Hello(talk.holder.address.port, holding.root, holding.some(())))
+    everything = Have([(0, holding.chunks.count)] * 4096)
+    await send_much(talk, frames(everything, times=1), 200)
+    # One of these may cost minutes where a share is large, so the first is the last.
+    talk.transport.resume_reading()
+    await talk.holder.until(lambda: talk.is_lost)
+
+
+async def addresses_of_others(talk: Talk) -> None:
+    for start in range(0, 10_000, 50):
+        ports = range(start, start + 50)
+        await send_much(
+            talk,
+            frames(Peers([("198.51.100.7", 1024 + p) for p in ports]), times=1),
+            1,
+        )
+
+
+async def unknown_messages(talk: Talk) -> None:
+    await send_much(talk, b"\x0b\x82\xa4type\xa1x\xa1y\xc0" * 1000, 1000)
+
+
+async def indexes_out_of_range(talk: Talk) -> None:
+    count = talk.holder.holding.chunks.count
+    talk.transport.resume_reading()
+    talk.send(Ask(count), Ask(count + 1), Ask((1 << 32) - 1))
+    await talk.holder.until(lambda: talk.is_lost)
+
+
+SPEECHES: list[Speech] = [
+    a_million_chunks,
+    one_chunk_again_and_again,
+    a_million_any,
+    a_million_missing,
+    pages_again_and_again,
+    a_million_hellos,
+    cancels,
+    haves_over_and_over,
+    addresses_of_others,
+    unknown_messages,
+    indexes_out_of_range,
+]
+
+
+@contextmanager
+def dialling(holder: Holder) -> Iterator[Holder]:
+    """Have a holder that listens nowhere, so that nobody dials it in turn."""
+    try:
+        yield holder
+    finally:
+        holder.end()
+
+
+def _taking_too_much(speech: Speech) -> Attack:
+    async def attack(holding: Holding, address: Address) -> None:
+        with dialling(Greedy(holding)) as greedy:
+            await speech(await greedy.dial(address))
+
+    return attack
+
+
+def _being_rude(kind: type[Holder]) -> Attack:
+    async def attack(holding: Holding, address: Address) -> None:
+        """Say what may not be said, and wait until that ends it."""
+        with dialling(kind(holding)) as rude:
+            talk = await rude.dial(address)
+            await rude.until(lambda: talk.is_lost)
+
+    return attack
+
+
+async def take_all_slots(holding: Holding, address: Address) -> None:
+    """Open connections, all of them proven, and hold them for a while."""
+    with dialling(Holder(holding)) as holder:
+        for _ in range(SLOTS):
+            try:
+                await holder.dial(address)
+            except PeerError:
+                break
+        await asyncio.sleep(ATTACK_TIME)
+
+
+async def frames_without_an_end(holding: Holding, address: Address) -> None:
+    """Begin a long frame on many connections, and send half of it."""
+    with dialling(Greedy(holding)) as holder:
+        for _ in range(HALVES):
+            talk = await holder.dial(address)
+            talk.send_raw(b"\x80\x80\x08" + bytes(64 * 1024))
+        await asyncio.sleep(ATTACK_TIME)
+
+
+GREEDY: dict[str, Attack] = {
+    **{speech.__name__: _taking_too_much(speech) for speech in SPEECHES},
+    # ChunkTooFar waits until it is asked.
+    **{k.__name__: _being_rude(k) for k in RUDE if k is not ChunkTooFar},
+    "take_all_slots": take_all_slots,
+    "frames_without_an_end": frames_without_an_end,
+}
+"""Every attack of one who dials and has the link, by its name."""

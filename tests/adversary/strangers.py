@@ -1,0 +1,221 @@
+"""What somebody can do at the port who has no link, or shows it badly.
+
+Some cases need a true knock or id, as one has who listens in or is a holder; none
+gets through the proofs. Each checks that nothing is answered that should not be.
+"""
+
+import asyncio
+import os
+import resource
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+
+from shoal.core.address import Address
+from shoal.core.keys import derive_keys
+from shoal.core.proof import GREETING_SIZE, make_knock
+from shoal.errors import PeerError
+from shoal.transport.certificate import client_context
+from shoal.transport.sealed_dial import dial_sealed
+from tests.adversary.greedy import Attack
+from tests.helpers.crafted import CraftedTls, crafted
+from tests.helpers.holder import Holding
+from tests.helpers.relay import PlainRelay
+from tests.helpers.sealed import Plain, answer_to
+
+__all__ = ["STRANGERS", "client_hello"]
+
+HALF_OPEN = 10_000  # connections, or as many as this process may have files
+HOLD_TIME = 3.0  # seconds for which they stay
+SPARE_FILES = 64  # descriptors that this process needs for other things
+DEADLINE = 12.0  # seconds after which nobody may still be half-open
+RECORDS = 20_000  # TLS records of an abuse
+
+
+async def silence(holding: Holding, address: Address) -> None:
+    async with asyncio.timeout(DEADLINE):
+        assert await answer_to(address, b"") == b""
+
+
+async def half_open(holding: Holding, address: Address) -> None:
+    """Open connections without end and say nothing on them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(most, HALF_OPEN + SPARE_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    strangers: list[socket.socket] = []
+    try:
+        for _ in range(wanted - SPARE_FILES):
+            strangers.append(socket.socket())
+            strangers[-1].setblocking(False)
+            strangers[-1].connect_ex(tuple(address))
+            if len(strangers) % 100 == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(HOLD_TIME)
+    finally:
+        for each in strangers:
+            each.close()
+
+
+async def garbage(holding: Holding, address: Address) -> None:
+    said = [os.urandom(300) for _ in range(1000)]
+    said += [b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-x\r\n", client_hello(), bytes(48)]
+    await _all_unanswered(address, said)
+
+
+async def another_id(holding: Holding, address: Address) -> None:
+    """Knock with the key of another share."""
+    key = derive_keys(os.urandom(32)).knock
+    knocks = [make_knock(key, os.urandom(16)) for _ in range(1000)]
+    await _all_unanswered(address, [knock + client_hello() for knock in knocks])
+
+
+async def knock_and_leave(holding: Holding, address: Address) -> None:
+    """Make true knocks, as who has the link can, and go."""
+    for _ in range(1000):
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, tuple(address))
+            knock = make_knock(holding.link.keys.knock, os.urandom(16))
+            with suppress(OSError):
+                await loop.sock_sendall(sock, knock)
+
+
+async def replay(holding: Holding, address: Address) -> None:
+    """Say again what a holder said."""
+    async with PlainRelay(address) as relay:
+        keys = holding.link.keys
+        plain = await dial_sealed(relay.address, keys, os.urandom(16), Plain)
+        plain.transport.abort()
+        said = bytes(relay.to_server)
+    await _all_unanswered(address, [said, said[:48], said[:300]] * 10)
+
+
+async def wrong_proof(holding: Holding, address: Address) -> None:
+    """Knock and shake hands as a holder, and prove nothing."""
+    for _ in range(100):
+        async with _greeted(holding, address) as (reader, writer):
+            writer.write(b"\x01" + os.urandom(80))
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+
+
+async def drip_knock(holding: Holding, address: Address) -> None:
+    knock = make_knock(holding.link.keys.knock, os.urandom(16))
+    await _drip(*await asyncio.open_connection(*address), knock)
+
+
+async def drip_tls(holding: Holding, address: Address) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(make_knock(holding.link.keys.knock, os.urandom(16)))
+    await _drip(reader, writer, client_hello())
+
+
+async def drip_proof(holding: Holding, address: Address) -> None:
+    async with _greeted(holding, address) as (reader, writer):
+        await _drip(reader, writer, b"\x01" * 81)
+
+
+async def old_tls(holding: Holding, address: Address) -> None:
+    knock = make_knock(holding.link.keys.knock, os.urandom(16))
+    assert await answer_to(address, knock + client_hello(old=True)) == b""
+
+
+async def huge_hello(holding: Holding, address: Address) -> None:
+    """Send a ClientHello without an end."""
+    knock = make_knock(holding.link.keys.knock, os.urandom(16))
+    first = b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff\x03\x03".ljust(5 + 0x3FFF)
+    more = b"\x16\x03\x01\x3f\xff".ljust(5 + 0x3FFF)
+    assert await answer_to(address, knock + first + more * 100) == b""
+
+
+async def key_updates(holding: Holding, address: Address) -> None:
+    async with crafted(address, holding.link.keys) as tls:
+        await _abuse(tls, [tls.key_update(asks_for_one=True) for _ in range(RECORDS)])
+
+
+async def tiny_records(holding: Holding, address: Address) -> None:
+    """Say a hello, a byte a record, and then that nothing is known, without end."""
+    async with crafted(address, holding.link.keys) as tls:
+        said = b"\x12\x82\xa4type\xa5hello\xa4port\x00"
+        said += b"\x0b\x82\xa4type\xa1x\xa1y\xc0" * (RECORDS // 12)
+        await _abuse(tls, [tls.record(bytes((byte,))) for byte in said])
+
+
+STRANGERS: dict[str, Attack] = {
+    attack.__name__: attack
+    for attack in (
+        silence,
+        half_open,
+        garbage,
+        another_id,
+        knock_and_leave,
+        replay,
+        wrong_proof,
+        drip_knock,
+        drip_tls,
+        drip_proof,
+        old_tls,
+        huge_hello,
+        key_updates,
+        tiny_records,
+    )
+}
+"""Every attack before the proofs or below them, by its name."""
+
+
+def client_hello(*, old: bool = False) -> bytes:
+    """Return what a TLS client says first; with `old`, one of TLS 1.2 alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    if old:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
+
+
+async def _all_unanswered(address: Address, said: Iterable[bytes]) -> None:
+    for each in said:
+        assert await answer_to(address, each, end=True) == b""
+
+
+async def _drip(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes
+) -> None:
+    """Send a byte now and then, all of it later than anybody may take."""
+    ended = asyncio.create_task(reader.read())
+    try:
+        async with asyncio.timeout(DEADLINE):
+            for place in range(len(data)):
+                writer.write(data[place : place + 1])
+                if (await asyncio.wait({ended}, timeout=0.5))[0]:
+                    break
+            with suppress(ConnectionError):
+                assert await ended == b""
+    finally:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def _greeted(
+    holding: Holding, address: Address
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Knock, shake hands and hear the greeting."""
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        writer.write(make_knock(holding.link.keys.knock, os.urandom(16)))
+        await writer.start_tls(client_context(), server_hostname="")
+        await reader.readexactly(GREETING_SIZE)
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def _abuse(tls: CraftedTls, records: list[bytes]) -> None:
+    """Send records; that must end the connection."""
+    with suppress(PeerError):
+        await tls.send(b"".join(records))
+    await tls.until_lost()
