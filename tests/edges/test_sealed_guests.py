@@ -1,16 +1,22 @@
 """Who has not proved the id yet has few places, and a crowd of them keeps none out."""
 
 import asyncio
+import gc
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from shoal.core.address import Address
+from shoal.core.proof import make_knock
 from shoal.transport.halfopen import HalfOpen, slot_of
-from tests.helpers.sealed import answer_to, open_sealed
+from shoal.transport.records import Records
+from tests.helpers.sealed import KEYS, answer_to, open_sealed
 
 
 async def test_a_flood_of_silence_keeps_no_holder_out() -> None:
@@ -138,3 +144,35 @@ async def test_it_survives_having_no_file_descriptor_left() -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@contextmanager
+def no_garbage_collected() -> Iterator[None]:
+    """Free only what nothing refers to any more, as it happens in a flood."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def count_tls() -> int:
+    """Return how many connections OpenSSL has memory for."""
+    return sum(isinstance(each, Records) for each in gc.get_objects())
+
+
+async def test_a_connection_that_has_ended_holds_no_memory_of_tls() -> None:
+    async with open_sealed() as sealed:
+        (await sealed.dial()).transport.abort()
+        with no_garbage_collected():
+            for _ in range(10):
+                # One that knocks and leaves, and one that stays for the proofs.
+                knock = make_knock(KEYS.knock, os.urandom(16))
+                await answer_to(sealed.address, knock, end=True)
+                plain = await sealed.dial()
+                plain.transport.abort()
+                await plain.until_lost()
+                await sealed.served.pop().until_lost()
+            del plain
+            assert count_tls() <= 2

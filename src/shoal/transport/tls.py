@@ -37,6 +37,7 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+_NOBODY = asyncio.BufferedProtocol()  # has the plain bytes of what has ended
 
 
 class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
@@ -83,7 +84,10 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             return
         # What the socket does not take waits here, as plain text and not copied.
         transport.set_write_buffer_limits(high=0)
-        self._shake_hands()
+        # A server has nothing to say yet, and OpenSSL takes 33 KiB when it begins:
+        # who knocks and says no more shall not have those.
+        if not self._is_server:
+            self._shake_hands()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the thread's buffer, which `buffer_updated` empties."""
@@ -130,7 +134,10 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._transport = None
         self._backlog.clear()
         self._waiting = 0
-        self._protocol.connection_lost(self._fault or error)
+        # Nothing may hold itself in a circle: of a flood, all that OpenSSL has would
+        # wait for the garbage collector.
+        protocol, self._protocol = self._protocol, _NOBODY
+        protocol.connection_lost(self._fault or error)
 
     # What the protocol above calls.
 
