@@ -36,6 +36,8 @@ from shoal.transport.connection import Connection
 
 __all__ = ["Conversations"]
 
+NAMED_AGAIN = 100  # chunks announced again that cost as much as a message
+
 
 class Conversations:
     """Talk to every peer of one share; the handler of its connections."""
@@ -84,7 +86,7 @@ class Conversations:
         """Greet a peer."""
         manifest = self._learning.manifest
         if manifest is not None:
-            connection.session.expect_chunks(manifest.chunks.chunk_size)
+            connection.session.know_share(manifest.chunks, manifest.page_count)
         self.say_hello(self.roster.peers[connection])
 
     def on_events(
@@ -179,7 +181,7 @@ class Conversations:
         is_news = self._learning.manifest is None
         manifest = self._learning.on_root(hello.root)
         if is_news:
-            self.roster.expect_chunks(manifest.chunks.chunk_size)
+            self.roster.know_share(manifest)
         self._on_bitfield(peer, hello.bitfield, manifest.chunks.count)
 
     def _on_bitfield(self, peer: SealedPeer, bits: bytes, count: int) -> None:
@@ -200,13 +202,16 @@ class Conversations:
         if peer.have is None:
             raise ProtocolError("chunks announced before a bitfield")
         fresh: list[int] = []
-        end = 0
+        end = named = 0
         for first, number in message.ranges:
             # Checked before looping: ranges could name the same chunks for ever.
             if first < end or not number or first + number > peer.have.size:
                 raise ProtocolError("chunks announced twice, or that do not exist")
             end = first + number
-            fresh.extend(i for i in range(first, first + number) if peer.have.add(i))
+            named += number
+            fresh.extend(i for i in range(first, end) if peer.have.add(i))
+        # What is announced again costs as well, and could be the whole share.
+        peer.connection.chatter.add((named - len(fresh)) / NAMED_AGAIN)
         self._giving.on_have(peer, fresh)
         if peer.have.is_complete:
             self._shared.set()

@@ -14,6 +14,7 @@ from shoal.acquaintances import Acquaintances, Dial
 from shoal.core.address import Address
 from shoal.core.belief import Scope, is_believable, scope_of
 from shoal.core.framing import BufferPool
+from shoal.core.manifest import Manifest
 from shoal.core.sealed_messages import MAX_PEERS
 from shoal.core.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
@@ -76,10 +77,10 @@ class Roster:
             for peer in list(self.peers.values()):
                 peer.close()
 
-    def expect_chunks(self, chunk_size: int) -> None:
-        """Take frames as large as a chunk of the share from everybody who is here."""
+    def know_share(self, manifest: Manifest) -> None:
+        """Know in every conversation what there is to ask for."""
         for connection in self.peers:
-            connection.session.expect_chunks(chunk_size)
+            connection.session.know_share(manifest.chunks, manifest.page_count)
 
     async def leave(self) -> None:
         """Say goodbye to everybody, and wait until they hang up; not for long.

@@ -106,7 +106,7 @@ class SealedSwarm:
         """Give the chunks that `store` has from now on."""
         self._learning.begin(manifest)
         self._giving.begin(store)
-        self._roster.expect_chunks(manifest.chunks.chunk_size)
+        self._roster.know_share(manifest)
         for peer in self.peers:
             self._conversations.say_hello(peer)
 

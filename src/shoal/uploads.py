@@ -182,6 +182,7 @@ def write_chunks(
     connection: Connection[S], chunks: list[tuple[Hashable, bytes]]
 ) -> None:
     """Write one response for each index and chunk, copying only small ones."""
+    connection.answered += len(chunks)
     parts: list[bytes] = []
     for index, data in chunks:
         assert isinstance(index, int | str)

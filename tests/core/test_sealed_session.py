@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal.core.chunks import Chunks
 from shoal.core.framing import LARGE_FRAME
 from shoal.core.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.sealed_messages import (
@@ -31,6 +32,8 @@ from tests.helpers.wire import Content, frame, varint
 
 CHUNK = 200_000  # bytes; longer than what shares a buffer
 CONTENT = Content.make(7 * CHUNK + 5, CHUNK)
+CHUNKS = Chunks(len(CONTENT.data), CHUNK)
+PAGES = 9
 ANSWER = {"type": "response", "index": 1, "data": b"x"}
 
 
@@ -61,7 +64,7 @@ def tell(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:
 def greeted() -> SealedSession:
     """Return a session whose peer has said hello."""
     session = SealedSession()
-    session.expect_chunks(CHUNK)
+    session.know_share(CHUNKS, PAGES)
     tell(session, {"type": "hello", "port": 1})
     return session
 
@@ -75,7 +78,7 @@ class End:
 
     def __init__(self, seed: int) -> None:
         self.session = SealedSession()
-        self.session.expect_chunks(CHUNK)
+        self.session.know_share(CHUNKS, PAGES)
         self.events: list[Event] = []
         self._pieces = pieces(seed, 300_000)
         self._any = list(range(CONTENT.count))
@@ -248,6 +251,39 @@ def test_a_page_is_owed_once_and_only_if_asked_for() -> None:
         tell(session, page)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"type": "request", "index": CONTENT.count},
+        {"type": "request", "index": (1 << 32) - 1},
+        {"type": "page", "index": PAGES},
+    ],
+)
+def test_the_third_request_for_what_does_not_exist_ends_it(
+    asked: dict[str, Any],
+) -> None:
+    session = greeted()
+    last = {"type": "request", "index": CONTENT.count - 1}
+    page = {"type": "page", "index": PAGES - 1}
+    assert tell(session, asked, last, page, asked) == [
+        Ask(CONTENT.count - 1),
+        Page(PAGES - 1),
+    ]
+    refused = [asked | {"type": "refuse", "reason": "missing"}] * 2
+    assert said(session) == b"".join(
+        map(frame, refused if asked["type"] == "request" else [])
+    )
+    with pytest.raises(ProtocolError, match="does not have"):
+        tell(session, asked)
+
+
+def test_before_it_is_known_what_there_is_anything_may_be_asked_for() -> None:
+    session = SealedSession()
+    tell(session, {"type": "hello", "port": 1})
+    asked = [{"type": "request", "index": index} for index in range(100)]
+    assert tell(session, *asked) == [Ask(index) for index in range(100)]
+
+
 @pytest.mark.parametrize("chunk_size", [None, 16_384, 1 << 20])
 def test_no_frame_is_longer_than_a_chunk_or_a_control_message(
     chunk_size: int | None,
@@ -255,7 +291,7 @@ def test_no_frame_is_longer_than_a_chunk_or_a_control_message(
     def begun() -> SealedSession:
         session = SealedSession()
         if chunk_size is not None:
-            session.expect_chunks(chunk_size)
+            session.know_share(Chunks(9 * chunk_size, chunk_size), 1)
             session.request(1)
         return session
 

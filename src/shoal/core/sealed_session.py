@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from shoal.core.chunks import MAX_CHUNK_SIZE
+from shoal.core.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.framing import LARGE_FRAME, BufferPool
 from shoal.core.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.sealed_messages import (
@@ -22,6 +22,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
+    Reason,
     Refuse,
     SealedMessage,
     decode_sealed,
@@ -30,6 +31,8 @@ from shoal.core.session import ChunkReceived, Session, State
 from shoal.errors import ProtocolError
 
 __all__ = ["SealedSession", "ranges_of"]
+
+MAX_ASTRAY = 3  # requests for what does not exist, until that ends the conversation
 
 _OPEN: Mapping[type[Struct], State] = {
     Hello: State.SWARMING,
@@ -59,11 +62,14 @@ class SealedSession(Session):
         self._owed_any = 0
         self._owed_pages: set[int] = set()
         self._longest_answer = 0  # bytes in the frame of a chunk; 0: not known
+        self._chunk_count = self._page_count = 1 << 32  # as long as it is not known
+        self._astray = 0  # requests for what does not exist
 
-    def expect_chunks(self, chunk_size: int) -> None:
-        """Take frames as large as a chunk of the share, while one is owed."""
-        assert chunk_size <= MAX_CHUNK_SIZE
-        self._longest_answer = chunk_size + RESPONSE_OVERHEAD
+    def know_share(self, chunks: Chunks, page_count: int) -> None:
+        """Know what there is to ask for, and how long the answers are."""
+        assert chunks.chunk_size <= MAX_CHUNK_SIZE
+        self._chunk_count, self._page_count = chunks.count, page_count
+        self._longest_answer = chunks.chunk_size + RESPONSE_OVERHEAD
         self._set_limit()
 
     def _set_limit(self) -> None:
@@ -120,11 +126,24 @@ class SealedSession(Session):
                 self._set_limit()
             case Refuse(index=int() as index):
                 self._settle(index)
+            case Ask(index=int() as index) if index >= self._chunk_count:
+                self._on_astray()
+                self.send(Refuse(index, Reason.MISSING))
+                return
+            case Page(index=number, data=None) if number >= self._page_count:
+                self._on_astray()
+                return
             case Page(index=number, data=bytes()):
                 if number not in self._owed_pages:
                     raise ProtocolError("a page that was not asked for")
                 self._owed_pages.discard(number)
         self._events.append(message)
+
+    def _on_astray(self) -> None:
+        """Count a request for what does not exist; a mistake is not made for ever."""
+        self._astray += 1
+        if self._astray >= MAX_ASTRAY:
+            raise ProtocolError("requests for what the share does not have")
 
     def _handle_chunk(self, message: Give, frame: memoryview) -> None:
         was_any = not self._settle(message.index)
@@ -133,6 +152,7 @@ class SealedSession(Session):
                 raise ProtocolError("a chunk that was not asked for")
             self._owed_any -= 1
             self._set_limit()
+        self.beside -= 1
         if len(frame) < LARGE_FRAME:
             # The frame's buffer is about to be received into again.
             event = ChunkReceived(message.index, bytes(message.data), None, was_any)

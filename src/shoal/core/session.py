@@ -113,6 +113,8 @@ class Session:
 
     def __init__(self, state: State, limit: int, pool: BufferPool | None) -> None:
         self.state = state
+        self.beside = 0
+        """Messages of the peer so far, of whatever type, that gave no chunk."""
         self._reader = FrameReader(limit, pool)
         self._outgoing: list[bytes] = []
         self._events: list[Event] = []
@@ -139,6 +141,7 @@ class Session:
         """
         self._reader.buffer_updated(received)
         for frame in self._reader.frames():
+            self.beside += 1
             message = self._decode(frame)
             if message is None:
                 continue
@@ -244,6 +247,7 @@ class OpenClientSession(Session):
         index = index_of(message.index)
         if index is None or index not in self._owed:
             raise ProtocolError("a chunk that was not asked for")
+        self.beside -= 1
         self._owed[index] -= 1
         if not self._owed[index]:
             del self._owed[index]

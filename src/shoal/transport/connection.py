@@ -13,6 +13,7 @@ from collections import deque
 from typing import Generic, Protocol, TypeVar
 
 from shoal.core.address import Address
+from shoal.core.chatter import Chatter
 from shoal.core.session import Event, Session
 from shoal.errors import PeerError
 
@@ -62,6 +63,10 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """Bytes."""
         self.sent = 0
         """Bytes given to the socket or its queue."""
+        self.answered = 0
+        """Chunks that were given to the peer; each pays for a message of its."""
+        self.chatter = Chatter()
+        """What the peer says beside chunks."""
         self._handler = handler
         self._transport: asyncio.Transport | None = None
         self._socket: asyncio.trsock.TransportSocket | None = None
@@ -71,6 +76,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._time = asyncio.get_running_loop().time
         self._wake_size = 1
         self._held_back = 0
+        self._pause: asyncio.TimerHandle | None = None
+        self._is_wanted = True
 
     @property
     def is_writable(self) -> bool:
@@ -126,13 +133,13 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
     def pause_reading(self) -> None:
         """Take no more from the peer until `resume_reading`."""
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        self._is_wanted = False
+        self._read_or_not()
 
     def resume_reading(self) -> None:
-        """Take from the peer again."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Take from the peer again, once it has not said too much."""
+        self._is_wanted = True
+        self._read_or_not()
 
     # What asyncio calls.
 
@@ -170,6 +177,11 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._wait_for_frame(nbytes, since)
         self._handler.on_events(self, events)
         self.flush()
+        pause = self.chatter.pause(self.session.beside - self.answered, now)
+        if pause > 0 and self._pause is None:
+            loop = asyncio.get_running_loop()
+            self._pause = loop.call_later(pause, self._listen_again)
+            self._read_or_not()
 
     def pause_writing(self) -> None:
         """Hold back: the socket takes no more for now."""
@@ -186,8 +198,25 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """Tell the handler, once, why it ended."""
         self._transport = self._socket = None
         self._queue.clear()
+        if self._pause is not None:
+            self._pause.cancel()
         fault = self._error or (error if isinstance(error, OSError) else None)
         self._handler.on_lost(self, fault)
+
+    def _listen_again(self) -> None:
+        self._pause = None
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        """Read from the socket if what comes is wanted and not too much."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if not self._is_wanted or self._pause is not None:
+            if transport.is_reading():
+                transport.pause_reading()
+        else:
+            transport.resume_reading()
 
     def _wait_for_frame(self, nbytes: int, since: float) -> None:
         """Sleep until as much of a frame has come as is needed anyway.

@@ -1,0 +1,40 @@
+"""How much a peer may say beside chunks, and how long not to listen to more; pure.
+
+A message costs something to act on, whatever it asks for; a million that ask for
+nothing hold up everybody else who is served by the same thread. Nobody honest says
+more than a few for each chunk that is exchanged. Who says more is not cut off, since
+it would only come back: it is listened to no faster than this.
+"""
+
+__all__ = ["Chatter"]
+
+RATE = 1000.0  # messages per second beside those that chunks pay for
+BURST = 4000.0  # messages at once
+
+
+class Chatter:
+    """Count the messages of one peer that nothing came of."""
+
+    __slots__ = ("_at", "_beside", "_debt")
+
+    def __init__(self) -> None:
+        self._debt = 0.0
+        self._beside = 0
+        self._at: float | None = None
+
+    def add(self, messages: float) -> None:
+        """Count what costs as much as so many messages."""
+        self._debt += messages
+
+    def pause(self, beside: int, now: float) -> float:
+        """Return for how many seconds not to listen; 0 is to go on.
+
+        `beside` is how many messages have come so far beside chunks, less the chunks
+        that were given for them.
+        """
+        if self._at is not None:
+            self._debt -= (now - self._at) * RATE
+        self._at = now
+        self._debt = max(0.0, max(0.0, self._debt) + beside - self._beside)
+        self._beside = beside
+        return max(0.0, (self._debt - BURST) / RATE)

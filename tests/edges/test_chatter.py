@@ -1,0 +1,54 @@
+"""Who says much and nothing to the point is listened to slowly; others are not."""
+
+import asyncio
+
+import pytest
+from msgspec import Struct
+
+from shoal.core.chatter import BURST, RATE
+from shoal.core.messages import encode_frame
+from shoal.core.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
+from tests.helpers.memory_net import memory_net
+from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, raw, source
+from tests.helpers.virtual_time import virtual_time
+
+UNKNOWN = b"\x0b\x82\xa4type\xa1x\xa1y\xc0"
+TIME = 20  # seconds
+MANY = 100_000  # messages
+ONE_READ = 30_000  # messages
+
+
+def frames(*messages: Struct) -> bytes:
+    return b"".join(map(encode_frame, messages))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        UNKNOWN,
+        frames(Hello(0)),
+        frames(Ask(3), Cancel(3)),
+        frames(Ask(CONTENT.count - 1), Cancel(CONTENT.count - 1), Page(0)),
+        frames(Peers([])),
+        frames(Have([(0, CONTENT.count)])),
+    ],
+    ids=["unknown", "hello", "cancel", "page", "peers", "have"],
+)
+@virtual_time
+async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
+    async with memory_net() as net:
+        member, other = source(net), net.join(MANIFEST.id)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(0, MANIFEST.root_record, bytes(5)))
+        peer.transport.write(said * MANY)
+        other.begin(member)
+        await fetch(other)
+        await asyncio.sleep(TIME)
+        talkers = [
+            p for p in member.swarm.peers if p.source == "incoming" and not p.port
+        ]
+        (connection,) = (each.connection for each in talkers)
+        # What one read holds may be beyond what is allowed, and is waited for.
+        assert BURST < connection.session.beside < BURST + RATE * TIME + ONE_READ
+        assert not peer.is_lost
