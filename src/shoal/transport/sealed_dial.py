@@ -88,6 +88,10 @@ async def dial_sealed(
     except asyncio.CancelledError:
         tls.abort()
         raise
+    finally:
+        # Whoever gave up before hears nothing of what becomes of it.
+        if not outcome.cancel() and not outcome.cancelled():
+            outcome.exception()
 
 
 def _explain(address: Address, error: Exception | None) -> PeerError:
