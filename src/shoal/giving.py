@@ -64,6 +64,11 @@ class Giving:
         for peer in self._peers():
             self.on_bitfield(peer)
 
+    async def read_from(self, store: ChunkReader) -> None:
+        """Give the same chunks out of another store; then the old one may be closed."""
+        if self._uploader is not None:
+            await self._uploader.read_from(store)
+
     async def aclose(self) -> None:
         """Give nothing more; idempotent."""
         if self._announcing is not None:

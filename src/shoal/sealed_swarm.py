@@ -173,6 +173,10 @@ class SealedSwarm:
         for peer in self.peers:
             self._fetching.add(peer)
 
+    async def read_from(self, store: ChunkReader) -> None:
+        """Give what was fetched out of another store; the first may be closed then."""
+        await self._giving.read_from(store)
+
     def want(self, indexes: Iterable[int]) -> None:
         """Fetch these chunks as well, before others and in this order."""
         self._fetching.want(indexes)

@@ -23,6 +23,8 @@ from shoal.storage.existing import ExistingStore
 from shoal.storage.extents import FileEntry
 from shoal.storage.filestore import FileStore, check_target
 from shoal.storage.globs import Selection
+from shoal.storage.seeded import open_seeded
+from shoal.storage.source import SourceStore
 
 __all__ = ["SealedTarget", "verify_target"]
 
@@ -124,6 +126,19 @@ class SealedTarget:
         if selected is not None:
             self.wanted = list(store.wanted)
         return store
+
+    def open_finished(self, manifest: Manifest) -> SourceStore:
+        """Return what gives on what was fetched: files that are the user's own now."""
+        is_folder = manifest.root.is_folder
+        source = open_seeded(
+            self.path,
+            manifest.chunks,
+            disk=self._disk,
+            files=_entries(manifest) if is_folder else None,
+            selected=self._select(manifest) if is_folder else None,
+        )
+        source.verify = manifest.hash_table.verifies
+        return source
 
     def _is_to_be_served(self, path: Path) -> bool:
         return (

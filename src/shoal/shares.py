@@ -118,6 +118,10 @@ async def fetch_sealed(
         if not options.seed:
             await share.leave()
             return target.path, None
+        source = await services.in_thread(partial(target.open_finished, manifest))
+        services.owned.callback(source.close)
+        await member.swarm.read_from(source)
+        await services.in_thread(store.close)
         services.owned.push_async_exit(stack.pop_all())
         return target.path, share
 

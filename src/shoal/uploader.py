@@ -73,6 +73,12 @@ class Uploader:
         if self._reads:
             await asyncio.wait(self._reads)
 
+    async def read_from(self, store: ChunkReader) -> None:
+        """Give the chunks of another store; wait until nobody reads the old one."""
+        self._store = store
+        if self._reads:
+            await asyncio.wait(self._reads)
+
     @property
     def is_idle(self) -> bool:
         """Say whether nothing is being read for anybody."""
@@ -132,11 +138,11 @@ class Uploader:
         wants = taker.next_wants(limit)
         if not wants:
             return False
+        chunks: list[bytes | None]
         try:
             chunks = self._store.get_many_now([index for index, _ in wants])
-        except (StoreError, KeyError) as error:
-            taker.refuse([note for _, note in wants], error)
-            return True
+        except (StoreError, KeyError):
+            chunks = [None]  # read one by one, to refuse only what is not there
         ready = next((i for i, c in enumerate(chunks) if c is None), len(wants))
         self._send(taker, wants[:ready], [c for c in chunks if c is not None][:ready])
         if ready < len(wants):

@@ -54,7 +54,7 @@ class SourceStore:
         self.chunks = Chunks(self._extents.total, chunk_size)
         """How the files, taken together, are cut."""
         self.have = Bitfield.full(self.chunks.count)
-        """Which chunks there are: all, always."""
+        """Which chunks there are: all, unless files were missing from the start."""
         self.verify: Callable[[int, Data], bool] | None = None
         """Says whether a chunk is what was shared; None while nobody can tell."""
         self.changed: str | None = None
@@ -278,6 +278,8 @@ class SourceStore:
             raise KeyError(index)
         if len(self._files) == 1:  # quick, since that is the usual case
             return ((0, min(chunk_size, size - first), first),)
+        if index not in self.have:
+            raise KeyError(index)
         return tuple(self._extents.cover(first, min(first + chunk_size, size)))
 
 
