@@ -22,19 +22,12 @@ from shoal.transport.sealed_listen import SealedListener
 
 __all__ = ["SealedPort", "own_addresses"]
 
-ADDRESS_PERIOD = 5.0  # seconds between two looks at the machine's addresses
-
 
 class SealedPort:
     """Let holders of our shares in, and reach others; open it with `open`."""
 
     def __init__(
-        self,
-        listener: SealedListener,
-        node_id: bytes,
-        certificates: Certificates,
-        addresses: Callable[[], frozenset[str]],
-        period: float,
+        self, listener: SealedListener, node_id: bytes, certificates: Certificates
     ) -> None:
         """Take over `listener`; use `open`."""
         self.port = listener.port
@@ -43,8 +36,6 @@ class SealedPort:
         self.node_id = node_id
         """16 random bytes, new in every process."""
         self._certificates = certificates
-        loop = asyncio.get_running_loop()
-        self._watching = loop.create_task(self._watch(addresses, period))
 
     @classmethod
     async def open(
@@ -53,18 +44,19 @@ class SealedPort:
         port: int,
         *,
         addresses: Callable[[], frozenset[str]] | None = None,
-        period: float = ADDRESS_PERIOD,
     ) -> "SealedPort":
         """Listen at `port` of all `hosts`; raises `NetworkError`.
 
-        `addresses` returns those of this machine; it is asked every `period` seconds.
+        `addresses` returns those of this machine.
         """
         node_id = os.urandom(NODE_ID_SIZE)
-        certificates = Certificates(asyncio.get_running_loop().time)
+        certificates = Certificates(
+            asyncio.get_running_loop().time, addresses or own_addresses
+        )
         listener = await SealedListener.open(
             node_id, certificates, hosts=hosts, port=port
         )
-        return cls(listener, node_id, certificates, addresses or own_addresses, period)
+        return cls(listener, node_id, certificates)
 
     def let_in(self, keys: Keys, factory: Factory) -> None:
         """Accept holders of a share from now on; raises `UsageError`."""
@@ -90,21 +82,7 @@ class SealedPort:
 
     async def aclose(self) -> None:
         """Let nobody in any more; idempotent."""
-        self._watching.cancel()
-        await asyncio.wait([self._watching])
         await self._listener.aclose()
-
-    async def _watch(
-        self, addresses: Callable[[], frozenset[str]], period: float
-    ) -> None:
-        """Show a new certificate whenever the addresses have changed."""
-        known = addresses()
-        while True:
-            await asyncio.sleep(period)
-            present = addresses()
-            if present != known:
-                known = present
-                self._certificates.renew()
 
 
 def own_addresses() -> frozenset[str]:

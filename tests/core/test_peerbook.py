@@ -10,6 +10,8 @@ from shoal.core.address import Address
 from shoal.core.peerbook import (
     BAN_TIME,
     FIRST_BACKOFF,
+    KNOWN_BACKOFF,
+    KNOWN_TIME,
     LEFT_TIME,
     MAX_ADDRESSES,
     MAX_BACKOFF,
@@ -74,6 +76,22 @@ def test_one_that_answered_is_forgiven(book: PeerBook) -> None:
     due = book.next_due()
     assert due is not None
     assert due <= 1000.0 + FIRST_BACKOFF
+
+
+def test_one_that_was_a_peer_is_dialled_soon_again_for_a_while(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.on_ready(HERE)
+    now = 50.0
+    waits = []
+    while now < 50.0 + KNOWN_TIME + 2 * MAX_BACKOFF:
+        book.on_lost(HERE, now)
+        due = book.next_due()
+        assert due is not None
+        if now < 50.0 + KNOWN_TIME:
+            assert due - now <= KNOWN_BACKOFF
+        waits.append(due - now)
+        now = due
+    assert waits[-1] > KNOWN_BACKOFF
 
 
 def test_one_that_failed_less_is_dialled_first(book: PeerBook) -> None:

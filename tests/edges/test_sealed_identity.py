@@ -76,15 +76,16 @@ async def test_a_server_that_knows_only_the_knock_is_refused() -> None:
 
 
 async def test_certificates_differ_between_nodes_hours_and_addresses() -> None:
-    now = 0.0
-    certificates = Certificates(lambda: now)
+    now, here = 0.0, ["10.0.0.1"]
+    certificates = Certificates(lambda: now, lambda: here)
     first = certificates.current()
     now = 3599.0
     assert certificates.current() is first
     now = 3600.0
     second = certificates.current()
-    certificates.renew()
+    here = ["10.0.0.2"]
     third = certificates.current()
+    assert certificates.current() is third
     other = Certificates(lambda: now).current()
     assert len({each.digest for each in (first, second, third, other)}) == 4
     assert all(each.digest in certificates for each in (first, second, third))

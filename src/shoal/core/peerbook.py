@@ -16,19 +16,30 @@ FIRST_BACKOFF = 1.0  # seconds until a failed address is dialled again
 MAX_BACKOFF = 60.0  # seconds
 LEFT_TIME = 10.0  # seconds until an address that said goodbye is dialled again
 LEFT_FAILURES = 4  # that a goodbye counts as, since it will hardly be back so soon
+KNOWN_BACKOFF = 5.0  # seconds at most, for one that was a peer a while ago
+KNOWN_TIME = 600.0  # seconds after it was lost until it is one like any other
 BAN_TIME = 600.0  # seconds
 
 
 class _Entry:
     """Remember one address."""
 
-    __slots__ = ("failures", "is_connected", "not_before", "source")
+    __slots__ = (
+        "failures",
+        "is_connected",
+        "is_ready",
+        "known_until",
+        "not_before",
+        "source",
+    )
 
     def __init__(self, source: str) -> None:
         self.source = source
         self.is_connected = False
         self.failures = 0
         self.not_before = 0.0
+        self.is_ready = False
+        self.known_until = 0.0
 
 
 class PeerBook:
@@ -77,6 +88,7 @@ class PeerBook:
         entry = self._entries.get(address)
         if entry is not None:
             entry.failures = 0
+            entry.is_ready = True
 
     def on_lost(self, address: Address, now: float) -> None:
         """Note that dialling failed or the connection ended; try again later."""
@@ -84,7 +96,12 @@ class PeerBook:
         if entry is None:
             return
         entry.is_connected = False
-        wait = min(FIRST_BACKOFF * 2**entry.failures, MAX_BACKOFF)
+        if entry.is_ready:
+            entry.is_ready = False
+            entry.known_until = now + KNOWN_TIME
+        # The network may be what has gone: then all go on soon after it is back.
+        most = KNOWN_BACKOFF if now < entry.known_until else MAX_BACKOFF
+        wait = min(FIRST_BACKOFF * 2**entry.failures, most)
         # Half of it random, so that a crowd does not come back all at once.
         wait *= 0.5 + 0.5 * self._rng.random()
         entry.failures = min(entry.failures + 1, 16)
@@ -95,7 +112,7 @@ class PeerBook:
         entry = self._entries.get(address)
         if entry is None:
             return
-        entry.is_connected = False
+        entry.is_connected = entry.is_ready = False
         entry.failures = max(entry.failures, LEFT_FAILURES)
         entry.not_before = max(entry.not_before, now + LEFT_TIME)
 

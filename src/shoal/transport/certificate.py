@@ -50,27 +50,35 @@ class Certificate(NamedTuple):
 class Certificates:
     """Own the certificates of one node: the present one, and what to recognise."""
 
-    def __init__(self, now: Callable[[], float], lifetime: float = LIFETIME) -> None:
-        """Begin without any; `now` gives seconds that never go back."""
+    def __init__(
+        self,
+        now: Callable[[], float],
+        addresses: Callable[[], object] = lambda: None,
+        lifetime: float = LIFETIME,
+    ) -> None:
+        """Begin without any; `now` gives seconds that never go back.
+
+        What `addresses` returns differs once this node's addresses do.
+        """
         self._now = now
+        self._addresses = addresses
         self._lifetime = lifetime
+        self._made_at: object = None  # these addresses
         self._current: Certificate | None = None
         self._made = 0.0
         self._digests: OrderedDict[bytes, None] = OrderedDict()
 
     def current(self) -> Certificate:
         """Return the one to show now; makes a new one when that is due, in 1 ms."""
-        if self._current is None or self._now() - self._made >= self._lifetime:
+        now, addresses = self._now(), self._addresses()
+        is_old = now - self._made >= self._lifetime or addresses != self._made_at
+        if self._current is None or is_old:
             self._current = make_certificate()
-            self._made = self._now()
+            self._made, self._made_at = now, addresses
             self._digests[self._current.digest] = None
             if len(self._digests) > MAX_REMEMBERED:
                 self._digests.popitem(last=False)
         return self._current
-
-    def renew(self) -> None:
-        """Show a new one from now on: this node's addresses have changed."""
-        self._current = None
 
     def __contains__(self, digest: object) -> bool:
         """Say whether a certificate of this digest was our own lately."""

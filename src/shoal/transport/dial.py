@@ -7,6 +7,7 @@ from shoal.core.address import Address
 from shoal.core.session import Session
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.transport.connection import Connection
+from shoal.transport.liveness import watch_silence
 
 __all__ = ["CONNECT_TIME", "dial"]
 
@@ -26,7 +27,10 @@ async def dial(
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(within):
-            await loop.create_connection(lambda: connection, address.host, address.port)
+            transport, _ = await loop.create_connection(
+                lambda: connection, address.host, address.port
+            )
+            watch_silence(transport)
     except TimeoutError:
         raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
     except (OSError, UnicodeError) as error:  # a host name may not fit DNS at all

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeAlias
 from shoal.core.address import Address
 from shoal.core.proof import CLIENT_PROOF_SIZE, Proof
 from shoal.errors import PeerError
+from shoal.transport.liveness import watch_silence
 
 __all__ = ["Factory", "ProvenPeer", "ProvenProtocol"]
 
@@ -102,6 +103,7 @@ class ProvenProtocol(asyncio.BufferedProtocol):
         peer = ProvenPeer(Address(host, port), proof.peer_node_id, proof.version)
         protocol = self._on_proven(peer)
         transport.write(proof.data_to_send())
+        watch_silence(transport)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
