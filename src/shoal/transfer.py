@@ -194,6 +194,7 @@ class Transfer(Generic[G]):
         Near the end, chunks that take long are asked of a second giver as well;
         only here, so that those about to come are not sent twice.
         """
+        self._writer.commit_if_due()  # nothing may come for a while
         stalled = self._asking.on_tick(now)
         for giver in self._asking.givers:
             self._ask(giver, copies=True)

@@ -2,8 +2,8 @@
 
 `ChunkWriter` owns the store while a download runs, and two threads: one judges batch
 after batch in the order of arrival and hands each to the other, which writes it. A
-group commit runs in a third, so a slow flush holds up neither. Nothing counts before
-its verdict.
+group commit runs in a third, so a slow flush holds up neither, until the store is too
+far ahead of the disk. Nothing counts before its verdict.
 """
 
 import asyncio
@@ -140,6 +140,8 @@ class ChunkWriter(Generic[P]):
         """Hand the threads what is waiting, unless they have enough to do."""
         if self._batches >= BATCHES or not self._queue or self._is_stopped:
             return
+        if self._store.is_behind:
+            return  # to go on when a commit has ended
         batch: list[Arrived[P]] = []
         size = 0
         while self._queue and size < BATCH_SIZE:
@@ -197,17 +199,22 @@ class ChunkWriter(Generic[P]):
             if arrived.buffer is not None:
                 self._pool.give(arrived.buffer)
         self._next_batch()
-        self._commit_if_due()
+        self.commit_if_due()
         if not self._is_stopped:
             self._on_verdicts(judged)
 
-    def _commit_if_due(self) -> None:
+    def commit_if_due(self) -> None:
+        """Begin a group commit if it is time to and none is under way."""
+        if self._is_stopped:
+            return
         if not self._is_committing and self._store.is_commit_due(self._loop.time()):
             self._is_committing = True
             self._run(self._flushing, self._store.commit, self._on_committed)
 
     def _on_committed(self, _: None) -> None:
         self._is_committing = False
+        self.commit_if_due()
+        self._next_batch()
 
     def _fail(self, error: BaseException) -> None:
         if not self._is_stopped:

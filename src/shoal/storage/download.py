@@ -10,6 +10,10 @@ __all__ = ["DownloadStore"]
 class DownloadStore(ChunkStore, Protocol):
     """Keep the chunks of one download until it is whole."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Say whether no more should be put until a commit has ended; never waits."""
+
     def is_commit_due(self, now: float) -> bool:
         """Say whether it is time to `commit`; never waits."""
 

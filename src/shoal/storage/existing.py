@@ -24,6 +24,8 @@ class ExistingStore:
         """Which chunks are there: all."""
         self.wanted = self.have
         """Which chunks are needed: all."""
+        self.is_behind = False
+        """Whether the disk has to catch up: never, nothing is written."""
         self._source = source
 
     @classmethod

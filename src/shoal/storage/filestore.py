@@ -33,12 +33,21 @@ from shoal.storage.layout import Layout
 from shoal.storage.staging import Prepared, Staging, Verify
 from shoal.storage.store import check_length
 
-__all__ = ["COMMIT_BYTES", "COMMIT_SECONDS", "FileStore", "check_target"]
+__all__ = [
+    "COMMIT_BYTES",
+    "COMMIT_SECONDS",
+    "WRITE_BEHIND",
+    "FileStore",
+    "check_target",
+]
 
 COMMIT_BYTES = 64 * 1024 * 1024
-"""How many bytes a power loss may take, more or less."""
+"""How many bytes are committed together."""
 COMMIT_SECONDS = 2.0
-"""How old the oldest chunk that a power loss may take can get."""
+"""How old the oldest chunk that is not committed gets before it is time to."""
+WRITE_BEHIND = 2 * COMMIT_BYTES
+"""How many bytes a power loss may take, more or less: one group that is on its way to
+the disk, and one that comes meanwhile."""
 
 
 class FileStore:
@@ -171,6 +180,11 @@ class FileStore:
     def is_complete(self) -> bool:
         """Say whether all chunks that are wanted are there."""
         return self.have.count == self.wanted.count
+
+    @property
+    def is_behind(self) -> bool:
+        """Say whether no more should be put until a commit has ended."""
+        return self._put_bytes - self._committed_bytes >= WRITE_BEHIND
 
     def is_commit_due(self, now: float) -> bool:
         """Say whether it is time to `commit`; `now` is monotonic, in seconds.

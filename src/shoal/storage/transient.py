@@ -13,6 +13,8 @@ class TransientStore(MemoryStore):
 
     def __init__(self, chunks: Chunks) -> None:
         super().__init__(chunks)
+        self.is_behind = False
+        """Whether a disk has to catch up: never, there is none."""
 
     def take(self, index: int) -> bytes:
         """Return a chunk and forget its bytes; raise `KeyError` if it is not there."""

@@ -7,7 +7,12 @@ import pytest
 
 from shoal.core.chunks import Chunks
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.filestore import COMMIT_BYTES, COMMIT_SECONDS, FileStore
+from shoal.storage.filestore import (
+    COMMIT_BYTES,
+    COMMIT_SECONDS,
+    WRITE_BEHIND,
+    FileStore,
+)
 from tests.edges.storage.one_file import (
     CHUNKS,
     CONTENT,
@@ -117,6 +122,16 @@ def test_commits_are_due_by_bytes_and_by_time(disk: FaultyDisk) -> None:
     assert not store.is_commit_due(1000)
     store.put(0, bytes(COMMIT_BYTES))
     assert store.is_commit_due(2000)
+
+
+def test_no_more_is_wanted_until_the_disk_has_caught_up(disk: FaultyDisk) -> None:
+    store = open_store(disk, chunks=Chunks(2 * WRITE_BEHIND, WRITE_BEHIND))
+    assert not store.is_behind
+    store.put(0, bytes(WRITE_BEHIND))
+    assert store.is_behind
+    assert store.is_commit_due(0)
+    store.commit()
+    assert not store.is_behind
 
 
 def test_a_commit_covers_only_what_was_put_before_it_began(disk: FaultyDisk) -> None:
