@@ -114,6 +114,8 @@ def _explain(error: Exception) -> tuple[int, str]:
             return UsageError.exit_code, text + hint
         case ShoalError():
             return error.exit_code, str(error)
+        case MemoryError():
+            return 1, "There is too little memory; end other programs or allow more."
         case _:
             return 1, (
                 f"A fault in shoal itself: {type(error).__name__}: {error}. Set "

@@ -16,6 +16,7 @@ from collections.abc import Coroutine
 from types import FrameType
 from typing import Any
 
+from shoal.cli.memory import heed_memory_limit
 from shoal.errors import ShoalError
 
 __all__ = ["InterruptedByUser", "run_command"]
@@ -33,6 +34,7 @@ class InterruptedByUser(ShoalError):
 
 def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> None:
     """Run `work`; raise `InterruptedByUser`, with `on_interrupt`, on a signal."""
+    heed_memory_limit()
     try:
         asyncio.run(_supervise(work, on_interrupt))
     except BaseExceptionGroup as group:
@@ -45,14 +47,25 @@ def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> N
 
 async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_ignore_lost_sockets)
     task = loop.create_task(work)
     caught: list[int] = []
+    out_of_memory: list[object] = []
+
+    def on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Print no traceback for what the network does, or a lack of memory."""
+        error = context.get("exception")
+        if isinstance(error, MemoryError):
+            out_of_memory.append(error)
+            task.cancel()
+        elif not isinstance(error, OSError):
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(on_exception)
 
     def stop(signum: int, frame: FrameType | None) -> None:
         if not caught:
             caught.append(signum)
-            timer = threading.Timer(GRACE, _give_up, [128 + signum, on_interrupt])
+            timer = threading.Timer(GRACE, _give_up, [signum, on_interrupt])
             timer.daemon = True
             timer.start()
             loop.call_soon_threadsafe(task.cancel)
@@ -64,26 +77,25 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
     try:
         await task
     except asyncio.CancelledError:
+        if out_of_memory:
+            raise MemoryError from None
         if not caught:
             raise
     if caught:
-        word = "Interrupted" if caught[0] == signal.SIGINT else "Terminated"
-        raise InterruptedByUser(f"{word}. {on_interrupt}".strip(), caught[0])
+        raise InterruptedByUser(_explain(caught[0], on_interrupt), caught[0])
 
 
-def _give_up(code: int, message: str) -> None:
+def _explain(signum: int, message: str) -> str:
+    word = "Interrupted" if signum == signal.SIGINT else "Terminated"
+    return f"{word}. {message}".strip()
+
+
+def _give_up(signum: int, message: str) -> None:
     """End the process where closing takes too long; the disk does not mind."""
+    said = f"shoal: {_explain(signum, message)}\n"
     with contextlib.suppress(OSError):
-        os.write(2, f"shoal: Interrupted. {message}\n".encode(errors="replace"))
-    os._exit(code)
-
-
-def _ignore_lost_sockets(
-    loop: asyncio.AbstractEventLoop, context: dict[str, Any]
-) -> None:
-    """Keep asyncio from printing a traceback for what the network does."""
-    if not isinstance(context.get("exception"), OSError):
-        loop.default_exception_handler(context)
+        os.write(2, said.encode(errors="replace"))
+    os._exit(128 + signum)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -126,12 +126,13 @@ def test_commits_are_due_by_bytes_and_by_time(disk: FaultyDisk) -> None:
 
 def test_no_more_is_wanted_until_the_disk_has_caught_up(disk: FaultyDisk) -> None:
     store = open_store(disk, chunks=Chunks(2 * WRITE_BEHIND, WRITE_BEHIND))
-    assert not store.is_behind
+    states = [store.is_behind]
     store.put(0, bytes(WRITE_BEHIND))
-    assert store.is_behind
+    states.append(store.is_behind)
     assert store.is_commit_due(0)
     store.commit()
-    assert not store.is_behind
+    states.append(store.is_behind)
+    assert states == [False, True, False]
 
 
 def test_a_commit_covers_only_what_was_put_before_it_began(disk: FaultyDisk) -> None:
