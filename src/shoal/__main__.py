@@ -3,13 +3,16 @@
 It imports the command line where a Ctrl-C is already expected.
 """
 
+import contextlib
 import gc
+import os
 import sys
+from typing import NoReturn
 
 __all__ = ["main"]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line of this process and exit."""
     # Importing makes many objects and no garbage: looking for some at every 700th
     # costs a tenth of the time to the first byte.
@@ -21,7 +24,12 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("shoal: Interrupted.\n")
         code = 130
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    # All that has to be closed is closed. Taking the rest apart, object by object,
+    # takes a fifth of the time of a short command.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ there is never written into, a file only when asked for; with `seed`, what is th
 is verified instead, and served.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from shoal.core.manifest import Manifest
@@ -20,7 +20,7 @@ from shoal.options import FetchOptions
 from shoal.storage.disk import Data, Disk
 from shoal.storage.download import DownloadStore
 from shoal.storage.existing import ExistingStore
-from shoal.storage.extents import FileEntry
+from shoal.storage.extents import Described
 from shoal.storage.filestore import FileStore, check_target
 from shoal.storage.globs import Selection
 from shoal.storage.seeded import open_seeded
@@ -36,16 +36,12 @@ def verify_target(
 
     Raises `VerificationError` when it is something else.
     """
-    files = _entries(manifest) if manifest.root.is_folder else None
+    files = manifest.files if manifest.root.is_folder else None
     verify = _make_verify(path, manifest, stopped)
     try:
         return ExistingStore.open(path, manifest.chunks, verify, disk=disk, files=files)
     except TargetExistsError as error:
         raise VerificationError(f"{path} is not what the link names.") from error
-
-
-def _entries(manifest: Manifest) -> list[FileEntry]:
-    return [FileEntry(f.path, f.size, f.executable) for f in manifest.files]
 
 
 def _make_verify(
@@ -104,10 +100,10 @@ class SealedTarget:
             self._path = self._options.folder / manifest.root.name
 
         verify = _make_verify(self._path, manifest, stopped)
-        files = selected = None
+        files: Sequence[Described] | None = None
+        selected = None
         if manifest.root.is_folder:
-            files = _entries(manifest)
-            selected = self._select(manifest)
+            files, selected = manifest.files, self._select(manifest)
         if self._is_to_be_served(self._path):
             return ExistingStore.open(
                 self._path, manifest.chunks, verify, disk=self._disk, files=files
@@ -134,7 +130,7 @@ class SealedTarget:
             self.path,
             manifest.chunks,
             disk=self._disk,
-            files=_entries(manifest) if is_folder else None,
+            files=manifest.files if is_folder else None,
             selected=self._select(manifest) if is_folder else None,
         )
         source.verify = manifest.hash_table.verifies

@@ -18,7 +18,7 @@ from os import strerror
 from pathlib import Path, PurePath
 
 from shoal.errors import TargetExistsError, UsageError
-from shoal.storage.disk import Data, Identity, Name
+from shoal.storage.disk import Data, Identity, Name, NewFile
 from shoal.storage.oserrors import translate
 from tests.helpers.inodes import SECTOR, Inode, Write
 from tests.helpers.names import Key, Names
@@ -111,15 +111,28 @@ class FaultyDisk:
             self._names.make(key, stat.S_IFREG | 0o600)
         return self._opened(path, at)
 
-    def create(self, path: Name, *, at: int | None = None) -> int | None:
+    def create(
+        self, path: Name, *, at: int | None = None, mode: int = 0o600
+    ) -> int | None:
         self._enter("create", path)
         key = self._key(path, at)
         if key is None:
             raise _error(ENOENT, path, "make")
         if key in self._names:
             return None
-        self._names.make(key, stat.S_IFREG | 0o600)
+        self._names.make(key, stat.S_IFREG | mode & ~self.umask())
         return self._opened(path, at)
+
+    def write_new(self, files: Sequence[NewFile], *, at: int) -> int:
+        for number, (name, data, mode) in enumerate(files):
+            fd = self.create(name, at=at, mode=mode)
+            if fd is None:
+                return number
+            try:
+                self.pwrite(fd, [data], 0)
+            finally:
+                self.close(fd)
+        return len(files)
 
     def open_directory(
         self, path: Name, *, at: int | None = None, follow: bool = False
@@ -158,6 +171,12 @@ class FaultyDisk:
         inode, _ = self._open[fd]
         data = bytes(inode.seen[offset : offset + size])
         return data if len(data) == size else None
+
+    def read_unchanged(self, path: Name, state: Identity) -> bytes | None:
+        inode = self._look_up(path)
+        if inode is None or not inode.identity.is_same_state(state):
+            return None
+        return bytes(inode.seen)
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
         inode, path = self._open[fd]

@@ -2,9 +2,7 @@
 
 import asyncio
 import shlex
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,6 +187,8 @@ def _scratch(options: dict[str, Any]) -> Iterator[Path | None]:
     if options["out"] != "-":
         yield None
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="shoal-") as scratch:
         yield Path(scratch)
 
@@ -196,6 +196,8 @@ def _scratch(options: dict[str, Any]) -> Iterator[Path | None]:
 def _write_out(target: Path) -> None:
     if target.is_dir():
         raise UsageError("A folder cannot go to standard output; give -o OUT.")
+    import shutil
+
     with target.open("rb") as file:
         shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
     sys.stdout.buffer.flush()

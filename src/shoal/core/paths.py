@@ -21,7 +21,7 @@ caller knows whether a person or a link is to blame.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from unicodedata import normalize
 
@@ -60,6 +60,18 @@ _RESERVED = frozenset(
     ("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$")
     + tuple(device + number for device in ("COM", "LPT") for number in _NUMBERED)
 )
+# Find whatever may be wrong with a plain path that stands between two line ends.
+_SUSPECT = tuple(
+    re.compile(pattern)
+    for pattern in (
+        "[\x00-\x09\x0b-\x1f\x7f\\\\:]",
+        "[. ][/\n]",
+        "[/\n](?:[/\n]"  # the empty name that a lone slash stands beside
+        "|(?:con|prn|aux|nul|conin\\$|conout\\$|com[1-9]|lpt[1-9]) *[./\n])",
+    )
+)
+# So short a path has neither too long a name nor too many folders.
+_MAX_PLAIN_SIZE = min(MAX_NAME_SIZE, 2 * MAX_DEPTH - 1)
 _BELOW_ALL = "\x01"  # in keys instead of the slash: sorts before what a name may hold
 
 
@@ -93,11 +105,12 @@ def path_problem(path: str) -> str | None:
 
 def paths_problem(paths: Sequence[str]) -> str | None:
     """Say what is wrong with the paths of one share, naming one; None if nothing."""
-    known: set[str] = set()
-    for path in paths:
-        problem = _path_problem(path, known)
-        if problem is not None:
-            return f"the path {shown(path)} {problem}"
+    if not _are_plain(paths):
+        known: set[str] = set()
+        for path in paths:
+            problem = _path_problem(path, known)
+            if problem is not None:
+                return f"the path {shown(path)} {problem}"
     pair = collision(paths)
     if pair is not None:
         one, other = map(shown, pair)
@@ -110,7 +123,7 @@ def shown(path: str) -> str:
     return repr(path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…")
 
 
-def collision(paths: Iterable[str]) -> tuple[str, str] | None:
+def collision(paths: Sequence[str]) -> tuple[str, str] | None:
     """Return two of `paths` that cannot stand in one folder everywhere, or None.
 
     Two paths collide when they, or folders on their way, differ only by case, by
@@ -120,14 +133,34 @@ def collision(paths: Iterable[str]) -> tuple[str, str] | None:
     together, that folder itself as a file first. So neighbours tell everything, and
     memory grows with the bytes of the paths, not with the number of their folders.
     """
-    compared = sorted((_compared(path), path) for path in paths)
+    keys, is_folded = _compared_all(paths)
+    compared = sorted(zip(keys, paths, strict=True))
     for (key, path), (next_key, next_path) in pairwise(compared):
-        if next_key == key or next_key.startswith(key + _BELOW_ALL):
+        if next_key.startswith(key) and next_key[len(key) :][:1] in ("", _BELOW_ALL):
             return path, next_path
-        if path.rpartition("/")[0] != next_path.rpartition("/")[0]:
+        if is_folded and path.rpartition("/")[0] != next_path.rpartition("/")[0]:
             if _is_spelled_twice(key, path, next_key, next_path):
                 return path, next_path
     return None
+
+
+def _are_plain(paths: Sequence[str]) -> bool:
+    """Say whether surely nothing is wrong with any path by itself.
+
+    Looking at all of them at once takes a fifth of the time. False says nothing.
+    """
+    text = _in_lines(paths)
+    if text is None or max(map(len, paths), default=0) > _MAX_PLAIN_SIZE:
+        return False
+    text = text.lower()
+    return not any(suspect.search(text) for suspect in _SUSPECT)
+
+
+def _in_lines(paths: Sequence[str]) -> str | None:
+    """Return ASCII paths with a line end before, between and after; None if others."""
+    text = "\n".join(("", *paths, ""))
+    is_plain = text.isascii() and text.count("\n") == len(paths) + 1
+    return text if is_plain else None
 
 
 def _path_problem(path: str, known: set[str]) -> str | None:
@@ -149,6 +182,16 @@ def _path_problem(path: str, known: set[str]) -> str | None:
                 known.clear()
             known.add(name)
     return None
+
+
+def _compared_all(paths: Sequence[str]) -> tuple[list[str], bool]:
+    """Return what `_compared` does of each, and whether folding changed any."""
+    text = _in_lines(paths)
+    if text is None:
+        return [_compared(path) for path in paths], True
+    folded = text.lower()
+    keys = folded.replace("/", _BELOW_ALL).split("\n")[1:-1]
+    return keys, folded != text
 
 
 def _compared(path: str) -> str:

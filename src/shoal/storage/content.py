@@ -1,29 +1,30 @@
 """The bytes of a share while it is being fetched, in one file or in many.
 
 `Content` owns the open files and folders of a download. It writes what it is given
-where `Layout` says, makes it outlive a power loss, and in the end gives each file
+where `Layout` says, makes it outlive a power loss, and in the end gives each folder
 the permissions it is to have. Which chunks are there, and whether they may be
 believed, is the business of others.
 
 A file of a folder comes to exist with the first chunk that reaches into it; a large
-one, whose room is reserved, at the start. Everything is opened from the folder that
-`root` is, name by name, and no link is followed.
+one, whose room is reserved, at the start. It has its permissions at once, since
+nobody else gets into the folder. Everything is opened from the folder that `root`
+is, name by name, and no link is followed.
 
 Threads: `sync` may run beside everything else, `read` beside `write`; of the rest
 one at a time.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from shoal.errors import StoreError
-from shoal.storage.disk import Data, Disk
+from shoal.storage.disk import Data, Disk, NewFile
 from shoal.storage.folders import Folders
-from shoal.storage.layout import SIDE, Layout
+from shoal.storage.layout import FILE_MODE, SIDE, Layout
 from shoal.storage.openfiles import OpenFiles
 from shoal.storage.removal import remove_all
-from shoal.storage.sealing import FILE_MODE, seal_tree
+from shoal.storage.sealing import inspect_tree, seal_tree
 from shoal.storage.survey import Survey, is_ours
 
 __all__ = ["Content"]
@@ -49,6 +50,7 @@ class Content:
         self._opening = threading.Lock()
         self._marking = threading.Lock()
         self._exists = bytearray(layout.side + 1)
+        self._found: set[int] = set()  # that this run found and did not make
         self._written: set[int] = set()  # since the last sync
         self._has_new_names = False  # since the last sync
 
@@ -86,26 +88,43 @@ class Content:
 
     def write(self, ordered: Iterable[tuple[int, Data]]) -> None:
         """Write chunks, given in ascending order; raise `StoreError` if that fails."""
+        layout = self.layout
         numbers: set[int] = set()
-        for number, offset, buffers in self.layout.gather(ordered):
-            is_whole = offset == 0 and not self._exists[number]
-            if is_whole and sum(map(len, buffers)) == self.layout.size(number):
-                self._write_whole(number, buffers)
-            else:
-                with self._borrowed(number) as fd:
-                    self._disk.pwrite(fd, buffers, offset)
+        whole: dict[str, list[tuple[int, NewFile]]] = {}  # new files by their folder
+        for number, offset, buffers in layout.gather(ordered):
             numbers.add(number)
+            if offset or self._exists[number] or not layout.is_all(number, buffers):
+                self._write(number, buffers, offset)
+            else:
+                data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+                folder, name = layout.place(number)
+                new = number, (name, data, layout.mode(number))
+                whole.setdefault(folder, []).append(new)
+        for folder, files in whole.items():
+            self._make(folder, files)
         # Not before: what a sync finds here it takes for written.
         with self._marking:
             self._written |= numbers
 
-    def _write_whole(self, number: int, buffers: list[Data]) -> None:
-        """Write a small file, which nobody else can be using yet, in one go."""
-        fd = self._open(number)
-        try:
-            self._disk.pwrite(fd, buffers, 0)
-        finally:
-            self._disk.close(fd)
+    def _write(self, number: int, buffers: Sequence[Data], offset: int) -> None:
+        with self._borrowed(number) as fd:
+            self._disk.pwrite(fd, buffers, offset)
+
+    def _make(self, folder: str, files: Sequence[tuple[int, NewFile]]) -> None:
+        """Make small files, with all their bytes, in one folder."""
+        while files:
+            made = 0
+            try:
+                with self._opening:
+                    at = self._folders.make(folder)
+                    made = self._disk.write_new([new for _, new in files], at=at)
+                    for number, _ in files[:made]:
+                        self._exists[number] = 1
+            finally:
+                self._mark_new_names()  # after an error, too: some may be there
+            for number, (_, data, _) in files[made : made + 1]:
+                self._write(number, (data,), 0)  # what made it first has failed
+            files = files[made + 1 :]
 
     def sync(self) -> None:
         """Make what was written so far outlive a power loss; wait for the disk.
@@ -155,15 +174,14 @@ class Content:
         with self._opening:
             found = Survey.take(self._disk, self.layout, self._folders, self._staging)
         self._exists = found.exists
+        self._found = {number for number, there in enumerate(found.exists) if there}
         return found
 
     def reserve(self) -> None:
         """Make every large file its full size, and reserve the room for it."""
-        for number in self.layout.selected:
-            size = self.layout.size(number)
-            if size and self.layout.is_reserved(number):
-                with self._borrowed(number) as fd:
-                    self._disk.allocate(fd, size)
+        for number in self.layout.reserved:
+            with self._borrowed(number) as fd:
+                self._disk.allocate(fd, self.layout.size(number))
 
     def repair(self, survey: Survey) -> None:
         """Give every file a size it can have; what is in it is another matter."""
@@ -186,24 +204,37 @@ class Content:
             remove_all(self._disk, name, self._root)
         self._disk.unlink(SIDE, at=self._staging)
         self._exists = bytearray(self.layout.side + 1)
+        self._found = set()
 
     # Ending.
 
-    def seal(self, *, keep_exec: bool) -> None:
+    def seal(self) -> None:
         """Make it what it is to be when it has its name, which `sync` makes safe.
 
-        Raises `StoreError` when a file is not what was written.
+        Raises `StoreError` when that cannot be done; `inspect` looks whether it was.
         """
-        disk, umask = self._disk, self._disk.umask()
+        umask = self._disk.umask()
         if not self.layout.is_tree:
             with self._borrowed(0) as fd:
-                disk.set_mode(fd, FILE_MODE & ~umask)
+                self._disk.set_mode(fd, FILE_MODE & ~umask)
             return
-        with self._opening:
-            seal_tree(
-                disk, self.layout, self._folders, keep_exec=keep_exec, umask=umask
-            )
+        assert self._root is not None
+        seal_tree(self._disk, self.layout, self._root, self._found, umask)
         self._mark_new_names()
+
+    def inspect(self) -> bool:
+        """Remove what is strange in a folder; say whether `sync` is due again.
+
+        It may run beside `sync`. Raises `StoreError` unless each file is as it was
+        written.
+        """
+        assert self._root is not None
+        if not self.layout.is_tree:
+            return False
+        has_removed = inspect_tree(self._disk, self.layout, self._root)
+        if has_removed:
+            self._mark_new_names()
+        return has_removed
 
     def close(self) -> None:
         """Close everything; idempotent. Nobody may be using it."""
@@ -228,11 +259,12 @@ class Content:
             is_side = number == self.layout.side
             at = self._staging if is_side else self._folders.make(folder)
             if not self._exists[number]:
-                fd = self._disk.create(name, at=at)
+                fd = self._disk.create(name, at=at, mode=self.layout.mode(number))
                 self._exists[number] = 1
                 if fd is not None:
                     self._mark_new_names()
                     return fd
+                self._found.add(number)
             fd = self._disk.open_write(name, at=at)
         if not is_ours(self._disk.identity(fd)):
             self._disk.close(fd)

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "Identity", "Name"]
+__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "Identity", "Name", "NewFile"]
 
 Data: TypeAlias = bytes | bytearray | memoryview
 """What bytes are written from: one byte per item."""
 
 Name: TypeAlias = Path | str
 """A path; where an open folder is given with it, the name of something in there."""
+
+NewFile: TypeAlias = tuple[str, Data, int]
+"""A file that is to be made: its name, its bytes, its permissions less the umask."""
 
 UNKNOWN_BOOT = bytes(16)
 """The boot id of a machine that does not tell; equal to no other, not even itself."""
@@ -81,8 +84,21 @@ class Disk(Protocol):
     def open_write(self, path: Name, *, at: int | None = None) -> int:
         """Open a regular file to read and write; make it, for us alone, if missing."""
 
-    def create(self, path: Name, *, at: int | None = None) -> int | None:
-        """Make a file for us alone and open it; None when the name is taken."""
+    def create(
+        self, path: Name, *, at: int | None = None, mode: int = 0o600
+    ) -> int | None:
+        """Make a file and open it; None when the name is taken.
+
+        It gets the permissions `mode`, less the umask.
+        """
+
+    def write_new(self, files: Sequence[NewFile], *, at: int) -> int:
+        """Make files in the open folder `at`, in order; return how many.
+
+        Those are all, or those before the first whose name is taken. It does what
+        `create`, `pwrite` and `close` do, in less time. After an error any of them may
+        be there, the last with some of its bytes.
+        """
 
     def open_directory(
         self, path: Name, *, at: int | None = None, follow: bool = False
@@ -106,6 +122,13 @@ class Disk(Protocol):
 
     def pread_now(self, fd: int, size: int, offset: int) -> bytes | None:
         """Return `size` bytes if memory holds them all, else None; never wait."""
+
+    def read_unchanged(self, path: Name, state: Identity) -> bytes | None:
+        """Return all bytes of a file that is in `state`, also after the reading.
+
+        None says that it is not, or cannot be read; whoever wants to know which opens
+        it. No link is followed.
+        """
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
         """Write all of the buffers, one after the other, from `offset` on."""

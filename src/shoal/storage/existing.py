@@ -6,7 +6,7 @@ from pathlib import Path
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk import Data, Disk
-from shoal.storage.extents import FileEntry
+from shoal.storage.extents import Described
 from shoal.storage.hashing import run_in_threads
 from shoal.storage.scan import Tree, scan_tree
 from shoal.storage.source import SourceStore
@@ -36,7 +36,7 @@ class ExistingStore:
         verify: Callable[[int, Data], bool] | None,
         *,
         disk: Disk,
-        files: Sequence[FileEntry] | None = None,
+        files: Sequence[Described] | None = None,
     ) -> "ExistingStore":
         """Verify every chunk of a file that is there, or of a folder of `files`.
 
@@ -106,7 +106,7 @@ def _verifies(source: SourceStore, verify: Callable[[int, Data], bool] | None) -
     return not bad
 
 
-def _find(target: Path, files: Sequence[FileEntry], disk: Disk) -> Tree:
+def _find(target: Path, files: Sequence[Described], disk: Disk) -> Tree:
     """Return the files of a folder that a share has; all must be there."""
     try:
         tree = scan_tree(target, disk=disk)
@@ -114,7 +114,8 @@ def _find(target: Path, files: Sequence[FileEntry], disk: Disk) -> Tree:
         raise _not_the_same(target) from error
     there = {file.path: file for file in tree.files}
     found = tuple(there[file.path] for file in files if file.path in there)
-    if [(each.path, each.size) for each in found] != [file[:2] for file in files]:
+    wanted = [(file.path, file.size) for file in files]
+    if [(each.path, each.size) for each in found] != wanted:
         raise _not_the_same(target)
     return Tree(tree.name, found)
 

@@ -6,18 +6,34 @@ download puts the bytes, `source` reads them from what is shared.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import accumulate
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["Extents", "FileEntry", "Span"]
+__all__ = ["Described", "Extents", "FileEntry", "Span"]
 
 Span: TypeAlias = tuple[int, int, int]
 """The number of a file, how many bytes, and where in that file they begin."""
 
 
+class Described(Protocol):
+    """Be known before any of its bytes are there: a file of a folder."""
+
+    @property
+    def path(self) -> str:
+        """Return its path relative to the folder, with `/` between the names."""
+
+    @property
+    def size(self) -> int:
+        """Return its size in bytes."""
+
+    @property
+    def executable(self) -> bool:
+        """Say whether it is executable at its origin."""
+
+
 class FileEntry(NamedTuple):
-    """Say what is known of one file of a folder before any of it is there."""
+    """Describe a file; `Described` says what that means."""
 
     path: str
     """Relative to the folder, with `/` between the names."""
@@ -43,12 +59,17 @@ class Extents:
         """Return where file `number` begins in the byte string."""
         return self._ends[number] - self.sizes[number]
 
-    def cover(self, first: int, end: int) -> Iterator[Span]:
-        """Yield what bytes `first` to `end - 1` are made of; empty files never are."""
-        number = bisect_right(self._ends, first)
+    def cover(self, first: int, end: int) -> list[Span]:
+        """Return what bytes `first` to `end - 1` are made of; empty files never are."""
+        ends = self._ends
+        number = bisect_right(ends, first)
+        spans: list[Span] = []
+        start = ends[number] - self.sizes[number] if first < end else 0
         while first < end:
-            size = min(end, self._ends[number]) - first
-            if size:
-                yield number, size, first - self.start(number)
-            first += size
+            stop = ends[number]
+            after = stop if stop < end else end
+            if first < after:
+                spans.append((number, after - first, first - start))
+            first = start = stop
             number += 1
+        return spans

@@ -21,13 +21,14 @@ event loop, which has to leave the store alone while it is being closed.
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from pathlib import Path
 
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk import Data, Disk
-from shoal.storage.extents import FileEntry
+from shoal.storage.extents import Described
 from shoal.storage.journal import MAX_CHUNKS
 from shoal.storage.layout import Layout
 from shoal.storage.staging import Prepared, Staging, Verify
@@ -50,6 +51,9 @@ WRITE_BEHIND = 2 * COMMIT_BYTES
 the disk, and one that comes meanwhile."""
 
 
+_MANY = 1000  # files; to look at fewer takes less time than to start a thread
+
+
 class FileStore:
     """Keep the chunks of what is being fetched; open it with `open`."""
 
@@ -65,8 +69,6 @@ class FileStore:
             self.have.add(index)
         self.overwrite = False
         """Whether `finish` may replace a file that has the target's name."""
-        self.keep_exec = False
-        """Whether `finish` makes files executable that were so at their origin."""
         self._disk = disk
         self._staging = staging
         self._is_tree = layout.is_tree
@@ -86,7 +88,7 @@ class FileStore:
         chunks: Chunks,
         *,
         disk: Disk,
-        files: Sequence[FileEntry] | None = None,
+        files: Sequence[Described] | None = None,
         selected: Collection[int] | None = None,
         keep_exec: bool = False,
         overwrite: bool = False,
@@ -112,7 +114,7 @@ class FileStore:
             raise UsageError(
                 f"{chunks.count:,} chunks are too many; ask for larger ones."
             )
-        layout = Layout(chunks, files, selected)
+        layout = Layout(chunks, files, selected, keep_exec=keep_exec)
         overwrite = overwrite and not layout.is_tree
         staging = Staging(target, identity, disk)
         _check_target(staging, disk, overwrite, layout.is_tree)
@@ -125,7 +127,6 @@ class FileStore:
             staging.release()
             raise
         store.overwrite = overwrite
-        store.keep_exec = keep_exec
         return store
 
     def get(self, index: int) -> bytes:
@@ -237,16 +238,29 @@ class FileStore:
             raise ValueError(f"only {self.have!r} are there")
         if not self._is_named:
             self._check_usable()
-            self._content.seal(keep_exec=self.keep_exec)
-            with self._committing:
-                # Sealing a folder makes names that have to be safe as well.
-                if self._put_bytes != self._committed_bytes or self._is_tree:
-                    self._commit()
+            self._content.seal()
+            self._inspect_and_commit()
             self._staging.name_target(replace=self.overwrite)
             self._is_named = True
         # The journal goes only when the name is safe.
         self._staging.sync_target()
         self._staging.remove()
+
+    def _inspect_and_commit(self) -> None:
+        """Look at all files and make them safe; of very many, both at once."""
+        # Sealing a folder makes names that have to be safe as well.
+        is_due = self._put_bytes != self._committed_bytes or self._is_tree
+        with self._committing:
+            if len(self._content.layout.selected) < _MANY:
+                self._content.inspect()
+                if is_due:
+                    self._commit()
+                return
+            with ThreadPoolExecutor(1, "shoal-inspect") as pool:
+                inspecting = pool.submit(self._content.inspect)
+                self._commit()
+            if inspecting.result():
+                self._commit()
 
     def close(self) -> None:
         """Let go of the files, keeping what was put for the next run; idempotent.

@@ -11,18 +11,24 @@ It says so by arithmetic alone; `content` does the reading and writing.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
+from itertools import pairwise
 
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.errors import UsageError
 from shoal.storage.disk import Data
-from shoal.storage.extents import Extents, FileEntry, Span
+from shoal.storage.extents import Described, Extents, FileEntry, Span
 
-__all__ = ["LARGE", "SIDE", "Layout"]
+__all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
 
 SIDE = "side"
 """The name of the side file in the staging folder."""
 LARGE = 4 * 1024 * 1024
 """From how many bytes on a file of a folder has its room reserved at the start."""
+
+FILE_MODE = 0o644
+"""The permissions of a file that is not executable, less the umask."""
+_EXECUTABLE_MODE = 0o755
+_PRIVATE_MODE = 0o600
 
 _UNIT = 4096  # bytes; a file takes up a multiple of that
 
@@ -33,10 +39,14 @@ class Layout:
     def __init__(
         self,
         chunks: Chunks,
-        files: Sequence[FileEntry] | None = None,
+        files: Sequence[Described] | None = None,
         selected: Collection[int] | None = None,
+        *,
+        keep_exec: bool = False,
     ) -> None:
         """Lay out a folder of `files`, or a single file; `selected` are numbers.
+
+        With `keep_exec` files are executable that were so at their origin.
 
         Raises `UsageError` when none is selected, `ValueError` when the files are
         not what the chunks are cut from or no path may be below a folder.
@@ -45,7 +55,8 @@ class Layout:
         """How the share is cut."""
         self.is_tree = files is not None
         """Whether it is a folder."""
-        self.files = [FileEntry("data", chunks.size)] if files is None else files
+        single = FileEntry("data", chunks.size)
+        self.files: Sequence[Described] = [single] if files is None else files
         """The files, by number; the path of a single one is that in the staging."""
         self.extents = Extents(file.size for file in self.files)
         self.side = len(self.files)
@@ -56,6 +67,8 @@ class Layout:
         """Which chunks are needed."""
         self.selected: Sequence[int] = range(len(self.files))
         """The numbers of the files to be had, ascending."""
+        self._keep_exec = keep_exec
+        self._folders: dict[str, list[int]] | None = None
         self._selected = b"\1" * len(self.files)  # by number
         self._side_starts: dict[int, int] = {}  # of chunks that are there in part
         if files is not None:
@@ -91,7 +104,7 @@ class Layout:
         if self.side_size > start:
             self._side_starts[index] = start
 
-    def _cover(self, index: int) -> Iterator[Span]:
+    def _cover(self, index: int) -> list[Span]:
         first = self.chunks.offset(index)
         return self.extents.cover(first, first + self.chunks.length(index))
 
@@ -119,6 +132,12 @@ class Layout:
             return self.side_size
         return self.extents.sizes[number]
 
+    def is_all(self, number: int, buffers: Sequence[Data]) -> bool:
+        """Say whether these are all bytes of a file, which is not the side file."""
+        size = sum(map(len, buffers))
+        is_file = self.is_tree and number != self.side
+        return is_file and size == self.extents.sizes[number]
+
     def place(self, number: int) -> tuple[str, str]:
         """Return the folder and the name of a file, or of the side file."""
         if number == self.side:
@@ -126,18 +145,35 @@ class Layout:
         folder, _, name = self.files[number].path.rpartition("/")
         return folder, name
 
+    def mode(self, number: int) -> int:
+        """Return the permissions of a file, less the umask, from the start.
+
+        A single file gets them in the end: until then it lies beside its journal.
+        """
+        if number == self.side or not self.is_tree:
+            return _PRIVATE_MODE
+        is_executable = self._keep_exec and self.files[number].executable
+        return _EXECUTABLE_MODE if is_executable else FILE_MODE
+
+    @property
+    def reserved(self) -> Sequence[int]:
+        """Return the numbers of the files that have their full size from the start."""
+        sizes = self.extents.sizes
+        least = LARGE if self.is_tree else 1
+        return [number for number in self.selected if sizes[number] >= least]
+
     def is_reserved(self, number: int) -> bool:
         """Say whether a file has its full size from the start."""
         if number == self.side:
             return False
         return not self.is_tree or self.extents.sizes[number] >= LARGE
 
-    def spans(self, index: int) -> Iterable[Span]:
+    def spans(self, index: int) -> Sequence[Span]:
         """Return where the bytes of chunk `index` go, in order."""
         if not self.is_tree:  # quick, since that is the usual case
             return ((0, self.chunks.length(index), self.chunks.offset(index)),)
         if index in self._side_starts:
-            return self._spans_aside(index)
+            return tuple(self._spans_aside(index))
         return self._cover(index)
 
     def _spans_aside(self, index: int) -> Iterator[Span]:
@@ -157,27 +193,30 @@ class Layout:
         What lies side by side in one file comes in one.
         """
         buffers: list[Data] = []
-        begin: tuple[int, int] | None = None
-        expected = (-1, -1)
+        last = begin = expected = -1
         for index, data in ordered:
+            view = memoryview(data)
             done = 0
             for number, size, offset in self.spans(index):
-                if (number, offset) != expected:
-                    if begin is not None:
-                        yield *begin, buffers
-                    begin, buffers = (number, offset), []
-                whole = size == len(data)
-                buffers.append(data if whole else memoryview(data)[done : done + size])
+                part = view[done : done + size]
+                if number == last and offset == expected:
+                    buffers.append(part)
+                else:
+                    if buffers:
+                        yield last, begin, buffers
+                    last, begin, buffers = number, offset, [part]
                 done += size
-                expected = number, offset + size
-        if begin is not None:
-            yield *begin, buffers
+                expected = offset + size
+        if buffers:
+            yield last, begin, buffers
 
     def folders(self) -> dict[str, list[int]]:
         """Return the selected files by folder, a folder before those in it.
 
         A folder is named by its path, the uppermost by the empty one.
         """
+        if self._folders is not None:
+            return self._folders
         found: dict[str, list[int]] = {"": []}
         for number in self.selected:
             folder = self.files[number].path.rpartition("/")[0]
@@ -185,17 +224,18 @@ class Layout:
                 for end in (i for i, sign in enumerate(folder) if sign == "/"):
                     found.setdefault(folder[:end], [])
             found.setdefault(folder, []).append(number)
+        self._folders = found
         return found
 
 
-def _check(files: Sequence[FileEntry], extents: Extents, chunks: Chunks) -> None:
+def _check(files: Sequence[Described], extents: Extents, chunks: Chunks) -> None:
     """Refuse what a manifest never lets through; this is the last line of defence."""
     if extents.total != chunks.size or any(file.size < 0 for file in files):
         raise ValueError("the sizes of the files do not add up")
-    last = b""
-    for file in files:
-        path = file.path.encode()
-        names = file.path.split("/")
-        if path <= last or "\0" in file.path or {"", ".", ".."} & set(names):
-            raise ValueError(f"no path of a file: {file.path!r}")
-        last = path
+    paths = [file.path for file in files]
+    together = "/" + "/\n/".join(paths) + "/"
+    together.encode()  # as it has to be to make them
+    # Compared by code points, which is the order of their UTF-8 bytes.
+    is_sorted = all(one < other for one, other in pairwise(paths))
+    if not is_sorted or any(bad in together for bad in ("\0", "//", "/./", "/../")):
+        raise ValueError("no path of a file, or not in the order of their bytes")

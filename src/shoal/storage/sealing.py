@@ -1,71 +1,89 @@
-"""The last look at a folder before it gets its name.
+"""What is done to a folder before it gets its name, and the last look at it.
 
-Until here it is for us alone. Each file is opened once more, by its names and
-without following a link: it has to be a file of the right size, whatever was done
-to the folder meanwhile. Then it gets its permissions. What the share does not have
-is removed, since the folder is renamed as a whole.
+Until then it is for us alone. First everything gets the permissions that it does not
+have from its beginning. Then, beside the flush, each file is looked at, by its names
+and without following a link: it has to be a file of the right size with one name,
+whatever was done to the folder meanwhile. What the share does not have is removed,
+since the folder is renamed as a whole.
 """
 
-from collections.abc import Container
+from collections.abc import Iterable
 
 from shoal.errors import StoreError
-from shoal.storage.disk import Disk
+from shoal.storage.disk import Disk, Identity
 from shoal.storage.folders import Folders
 from shoal.storage.layout import Layout
 from shoal.storage.removal import remove_all
 from shoal.storage.survey import is_ours
 
-__all__ = ["FILE_MODE", "seal_tree"]
+__all__ = ["inspect_tree", "seal_tree"]
 
-FILE_MODE = 0o644
-"""The permissions of a file, less the umask."""
-_EXECUTABLE_MODE = 0o755
 _FOLDER_MODE = 0o755
 
 
 def seal_tree(
-    disk: Disk, layout: Layout, folders: Folders, *, keep_exec: bool, umask: int
+    disk: Disk, layout: Layout, root: int, found: Iterable[int], umask: int
 ) -> None:
-    """Give all that is wanted its permissions, and remove what is not.
+    """Make the empty files and give all in the open folder `root` its permissions.
 
-    Raises `StoreError` when a file is not what was written.
+    Files have theirs unless their number is in `found`. Raises `StoreError` when one
+    of those is not what was written.
     """
-    folders.close()  # to find what is there now, not what was
-    by_folder = layout.folders()
-    for folder, numbers in by_folder.items():
-        at = folders.make(folder)
-        files = {layout.place(number)[1] for number in numbers}
-        _remove_strangers(disk, at, folder, files, by_folder)
-        for number in numbers:
-            is_executable = keep_exec and layout.files[number].executable
-            mode = _EXECUTABLE_MODE if is_executable else FILE_MODE
-            _seal_file(disk, layout, number, at, mode & ~umask)
-        disk.set_mode(at, _FOLDER_MODE & ~umask)
-
-
-def _remove_strangers(
-    disk: Disk, at: int, folder: str, files: Container[str], folders: Container[str]
-) -> None:
-    for name in disk.list_directory(at):
-        path = f"{folder}/{name}" if folder else name
-        if name not in files and path not in folders:
-            remove_all(disk, name, at)
-
-
-def _seal_file(disk: Disk, layout: Layout, number: int, at: int, mode: int) -> None:
-    _, name = layout.place(number)
-    size = layout.size(number)
-    # Of all files only the empty ones may not have been made yet.
-    fd = disk.create(name, at=at) if size == 0 else None
-    if fd is None:
-        fd = disk.open_read(name, at=at)
+    folders = Folders(disk, root)
     try:
-        state = disk.identity(fd)
-        if not is_ours(state) or state.size != size:
-            raise StoreError(
-                f"Somebody changed {layout.files[number].path} while it was being "
-                "fetched; run the command again."
-            )
-        disk.set_mode(fd, mode)
+        for number in layout.selected:
+            if not layout.size(number):
+                folder, name = layout.place(number)
+                new = name, b"", layout.mode(number)
+                disk.write_new([new], at=folders.make(folder))
+        for number in sorted(found):
+            if number != layout.side:
+                _set_mode(disk, layout, number, folders, umask)
+        for folder in layout.folders():
+            disk.set_mode(folders.make(folder), _FOLDER_MODE & ~umask)
+    finally:
+        folders.close()
+
+
+def inspect_tree(disk: Disk, layout: Layout, root: int) -> bool:
+    """Remove what is strange below the open folder `root`; say whether any was.
+
+    Raises `StoreError` unless every file is as it was written.
+    """
+    folders = Folders(disk, root)
+    by_folder = layout.folders()
+    has_removed = False
+    try:
+        for folder, numbers in by_folder.items():
+            at = folders.make(folder)
+            names = {layout.place(number)[1]: number for number in numbers}
+            for name in disk.list_directory(at):
+                path = f"{folder}/{name}" if folder else name
+                if name not in names and path not in by_folder:
+                    remove_all(disk, name, at)
+                    has_removed = True
+            for name, number in names.items():
+                _check(layout, number, disk.identity_at(name, at=at))
+    finally:
+        folders.close()
+    return has_removed
+
+
+def _set_mode(
+    disk: Disk, layout: Layout, number: int, folders: Folders, umask: int
+) -> None:
+    folder, name = layout.place(number)
+    fd = disk.open_read(name, at=folders.make(folder))
+    try:
+        _check(layout, number, disk.identity(fd))
+        disk.set_mode(fd, layout.mode(number) & ~umask)
     finally:
         disk.close(fd)
+
+
+def _check(layout: Layout, number: int, state: Identity | None) -> None:
+    if state is None or not is_ours(state) or state.size != layout.size(number):
+        raise StoreError(
+            f"Somebody changed {layout.files[number].path} while it was being "
+            "fetched; run the command again."
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.storage.disk import Disk, Identity
-from shoal.storage.extents import Extents, FileEntry
+from shoal.storage.extents import Described, Extents
 from shoal.storage.scan import Tree, TreeFile
 from shoal.storage.source import SourceStore
 
@@ -21,7 +21,7 @@ def open_seeded(
     chunks: Chunks,
     *,
     disk: Disk,
-    files: Sequence[FileEntry] | None = None,
+    files: Sequence[Described] | None = None,
     selected: Collection[int] | None = None,
 ) -> SourceStore:
     """Read what was fetched to `target`; of a folder of `files` only the `selected`.

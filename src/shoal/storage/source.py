@@ -68,6 +68,7 @@ class SourceStore:
         self._disk = disk
         self._files = files
         self._opened = OpenFiles(self._open, disk.close, max_open)
+        self._is_many = len(files) > max_open
         self._altered: set[int] = set()  # numbers of files
 
     @classmethod
@@ -140,6 +141,13 @@ class SourceStore:
         raise SourceChangedError(f"Chunk {index} is not sent: {what} Share it again.")
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
+        if self._is_many:
+            file = self._files[number]
+            if size == file.state.size and not file.follow:
+                # A small file is not worth being kept open.
+                whole = self._disk.read_unchanged(file.path, file.state)
+                if whole is not None:
+                    return whole
         fd = self._opened.borrow(number)
         try:
             data = self._disk.pread(fd, size, offset)
@@ -280,7 +288,7 @@ class SourceStore:
             return ((0, min(chunk_size, size - first), first),)
         if index not in self.have:
             raise KeyError(index)
-        return tuple(self._extents.cover(first, min(first + chunk_size, size)))
+        return self._extents.cover(first, min(first + chunk_size, size))
 
 
 def _look_at(path: Path, disk: Disk, follow: bool) -> _File:

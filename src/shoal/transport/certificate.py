@@ -14,7 +14,6 @@ against 1,970, both ends in one thread) with a certificate two thirds the size.
 import os
 import secrets
 import ssl
-import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
@@ -156,6 +155,8 @@ def _encrypt_key(key: "Ed25519PrivateKey", password: str) -> bytes:
 
 
 def _load_from_disk(context: ssl.SSLContext, pem: bytes, password: str) -> None:
+    import tempfile  # which brings along much that is not needed elsewhere
+
     file, path = tempfile.mkstemp(prefix="shoal-")
     try:
         with os.fdopen(file, "wb") as opened:

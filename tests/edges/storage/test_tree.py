@@ -48,17 +48,31 @@ def test_a_file_exists_once_a_chunk_of_it_is_there_a_large_one_at_once(
     }
 
 
-def test_permissions_come_with_the_name(disk: FaultyDisk, case: Case) -> None:
-    store = case.open(disk)
-    store.keep_exec = True
+def test_folders_let_nobody_in_until_they_have_the_name(
+    disk: FaultyDisk, case: Case
+) -> None:
+    store = case.open(disk, keep_exec=True)
     store.put_many(case.items(*range(case.chunks.count)))
     assert disk.mode(STAGING) == disk.mode(STAGING / "data") == 0o700
     assert disk.mode(STAGING / "data/a/deep") == 0o700
-    assert disk.mode(STAGING / "data/a/two") == 0o600
+    assert disk.mode(STAGING / "data/a/two") == 0o755
     store.finish()
     assert disk.mode(TARGET) == disk.mode(TARGET / "a/deep") == 0o755
     assert disk.mode(TARGET / "b") == disk.mode(TARGET / "a/empty") == 0o644
     assert disk.mode(TARGET / "a/two") == 0o755
+
+
+@pytest.mark.parametrize("keep_exec", [False, True])
+def test_what_an_earlier_run_made_gets_the_permissions_that_this_one_wants(
+    disk: FaultyDisk, case: Case, keep_exec: bool
+) -> None:
+    store = case.open(disk, keep_exec=not keep_exec)
+    store.put_many(case.items(0, 1))  # a/two is in 1
+    store.close()
+    store = case.open(disk, keep_exec=keep_exec)
+    store.put_many(case.items(*case.missing(store)))
+    store.finish()
+    assert disk.mode(TARGET / "a/two") == (0o755 if keep_exec else 0o644)
 
 
 def test_nothing_is_executable_unless_asked(disk: FaultyDisk, case: Case) -> None:

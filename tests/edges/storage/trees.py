@@ -72,6 +72,7 @@ class Case:
         *,
         verify: Callable[[int, Data], bool] | None = None,
         overwrite: bool = False,
+        keep_exec: bool = False,
     ) -> FileStore:
         return FileStore.open(
             TARGET,
@@ -80,6 +81,7 @@ class Case:
             disk=disk,
             files=self.files,
             selected=self.selected,
+            keep_exec=keep_exec,
             overwrite=overwrite,
             verify=verify,
         )
