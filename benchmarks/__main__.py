@@ -3,21 +3,26 @@
 import argparse
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import gettempdir
 
 from tests.helpers.netns import missing_namespaces
 
-from benchmarks import report, runner, table
+from benchmarks import machine, report, runner, table
+from benchmarks.record import Record
 from benchmarks.workloads import WORKLOADS
 
-REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+DOCS = Path(__file__).parent.parent / "docs"
 ROUNDS = 5
 
 
 def main() -> int:
     """Run the workloads that were named, or all of them."""
     options = _parse()
+    if options.draw:
+        report.draw(DOCS, WORKLOADS)
+        return 0
     # So that what was started is ended and what was written is removed.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
     problem = missing_namespaces()
@@ -25,14 +30,25 @@ def main() -> int:
         print(f"The benchmarks need network namespaces: {problem}", file=sys.stderr)
         return 1
     for name in options.workloads or WORKLOADS:
-        workload = WORKLOADS[name]
-        print(f"{name}: {workload.title}", flush=True)
-        result = runner.run(workload, options.rounds, options.scratch, print_progress)
-        print(f"\n{table.render(result)}\n", flush=True)
-        if options.write:
-            command = f"scripts/bench -n {options.rounds} {name}"
-            report.update(REPORT, result, command)
+        _run(name, options)
     return 0
+
+
+def _run(name: str, options: argparse.Namespace) -> None:
+    workload = WORKLOADS[name]
+    print(f"{name}: {workload.title}", flush=True)
+    result = runner.run(
+        workload, options.rounds, options.scratch, print_progress, options.peers
+    )
+    print(f"\n{table.render(workload, result)}\n", flush=True)
+    if options.write:
+        measured = Record(
+            command=f"scripts/bench -n {options.rounds} {name}",
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
+            machine=machine.describe(),
+            result=result,
+        )
+        report.update(DOCS, WORKLOADS, name, measured)
 
 
 def print_progress(text: str) -> None:
@@ -52,10 +68,26 @@ def _parse() -> argparse.Namespace:
         "workloads", nargs="*", metavar="WORKLOAD", help="which to run; all by default"
     )
     parser.add_argument(
-        "-n", dest="rounds", type=int, default=ROUNDS, help="runs of each side [5]"
+        "-n",
+        dest="rounds",
+        type=int,
+        default=ROUNDS,
+        help=f"runs of each side [{ROUNDS}]",
     )
     parser.add_argument(
-        "--write", action="store_true", help="put the tables into docs/benchmarks.md"
+        "--peers",
+        type=lambda text: text.split(","),
+        default=(),
+        metavar="NAME,…",
+        help="only sides whose name begins so, as in shoal,curl",
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="record it in docs/benchmarks.json and draw the tables and the picture",
+    )
+    parser.add_argument(
+        "--draw", action="store_true", help="only draw, from what was recorded"
     )
     parser.add_argument(
         "--scratch",
@@ -68,6 +100,8 @@ def _parse() -> argparse.Namespace:
         parser.error(f"there is no workload {unknown[0]!r}; see --help")
     if options.rounds < 1:
         parser.error("-n wants at least 1")
+    if options.write and options.peers:
+        parser.error("--write wants all peers; leave out --peers")
     return options
 
 

@@ -31,10 +31,12 @@ class Ratio:
     key: str
     over: str
     """Side whose figure is divided …"""
-    under: str
-    """… by that of this one."""
+    under: str = ""
+    """… by that of this one; by nothing if empty."""
     aim: str = ""
-    """What the project aims at, in words."""
+    """What the project aims at: `at least N` or `at most N`, then any words."""
+    scale: float = 1.0
+    """What it is multiplied with to have the unit of the heading."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,25 @@ class Setup:
 
     stack: ExitStack
     scratch: Path
+    wanted: Sequence[str] = ()
+    """Only sides whose name begins with one of these run; all if there is none."""
     missing: list[str] = field(default_factory=list)
     """Sentences on what is not measured because it is not there."""
     notes: list[str] = field(default_factory=list)
     """Sentences that belong under the table."""
+
+    def wants(self, name: str) -> bool:
+        """Say whether a side of this name was asked for."""
+        return not self.wanted or name.startswith(tuple(self.wanted))
+
+    def admits(self, name: str, missing: Callable[[], str | None]) -> bool:
+        """Say whether a side is to run; note it when it is wanted and cannot."""
+        if not self.wants(name):
+            return False
+        reason = missing()
+        if reason is not None:
+            self.missing.append(f"{name} ({reason}).")
+        return reason is None
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,6 @@ class Workload:
 class Result:
     """What was measured: for each side its samples, round by round."""
 
-    workload: Workload
     samples: Mapping[str, Sequence[Sample]]
-    missing: Sequence[str]
-    notes: Sequence[str]
+    missing: Sequence[str] = ()
+    notes: Sequence[str] = ()

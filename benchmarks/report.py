@@ -1,13 +1,18 @@
-"""docs/benchmarks.md: one section for each workload, replaced when it runs again."""
+"""docs/benchmarks.*: the record of what was measured, its tables and its picture.
+
+docs/benchmarks.md has one section for each workload, replaced when it runs again;
+what else is in there stays as it is.
+"""
 
 import re
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import machine, table
-from benchmarks.model import Result
+from benchmarks import plot, record, table
+from benchmarks.model import Workload
+from benchmarks.record import Record
 
-__all__ = ["update"]
+__all__ = ["draw", "update"]
 
 _INTRO = """\
 # Benchmarks
@@ -16,27 +21,50 @@ Made by `scripts/bench --write`: each section by the command it names, on the ma
 and at the time it names. The sides run in turn, five times or more; figures are
 median (min-max), ratios are taken round by round. Every result is checked by hash,
 which is not counted. Compare the ratios, not the figures: these differ from
-machine to machine and from hour to hour.
+machine to machine and from hour to hour. An aim counts as reached within 5 %.
 """
 
 
-def update(path: Path, result: Result, command: str) -> None:
-    """Write the section of one workload; the others stay as they are."""
+def update(
+    folder: Path, workloads: Mapping[str, Workload], name: str, measured: Record
+) -> None:
+    """Record what one workload gave, and draw everything anew."""
+    path = folder / "benchmarks.json"
+    records = {**record.load(path), name: measured}
+    folder.mkdir(exist_ok=True)
+    record.save(path, records)
+    draw(folder, workloads)
+
+
+def draw(folder: Path, workloads: Mapping[str, Workload]) -> None:
+    """Make the tables and the picture from the records."""
+    records = record.load(folder / "benchmarks.json")
+    path = folder / "benchmarks.md"
     text = path.read_text(encoding="utf-8") if path.exists() else _INTRO
-    workload = result.workload
-    heading = f"## {workload.name}"
-    section = "\n\n".join(
+    for name, workload in workloads.items():
+        if name in records:
+            text = _put(text, _section(workload, records[name]))
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+    picture = plot.draw(records)
+    if picture is not None:
+        (folder / "benchmarks.svg").write_text(picture, encoding="utf-8")
+
+
+def _section(workload: Workload, measured: Record) -> str:
+    return "\n\n".join(
         [
-            heading,
+            f"## {workload.name}",
             f"{workload.title}. {workload.how}",
-            f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, {machine.describe()}.",
-            table.render(result),
+            f"`{measured.command}`, {measured.date}, {measured.machine}.",
+            table.render(workload, measured.result),
         ]
     )
+
+
+def _put(text: str, section: str) -> str:
+    """Put a section where the old one of its heading is, or at the end."""
+    heading = section.partition("\n")[0]
     old = re.compile(rf"^{re.escape(heading)}\n.*?(?=^## |\Z)", re.M | re.S)
     if old.search(text):
-        text = old.sub(lambda match: section + "\n\n", text)
-    else:
-        text = f"{text.rstrip()}\n\n{section}\n"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+        return old.sub(lambda match: section + "\n\n", text)
+    return f"{text.rstrip()}\n\n{section}\n"

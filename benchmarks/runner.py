@@ -5,7 +5,7 @@ them, and a ratio is taken within a round. One round before the first is not
 counted: it fills the page cache and lets just-in-time compilers warm up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,18 +16,23 @@ __all__ = ["run"]
 
 
 def run(
-    workload: Workload, rounds: int, scratch: Path, tell: Callable[[str], None]
+    workload: Workload,
+    rounds: int,
+    scratch: Path,
+    tell: Callable[[str], None],
+    wanted: Sequence[str] = (),
 ) -> Result:
     """Prepare, run `rounds` times, and clean up whatever happens.
 
-    Raises `AssertionError` when a side gives a wrong result.
+    With `wanted`, only sides whose name begins with one of these words run. Raises
+    `AssertionError` when a side gives a wrong result.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(
             TemporaryDirectory(prefix="shoal-bench-", dir=scratch)
         )
-        setup = Setup(stack, Path(folder))
-        sides = workload.prepare(setup)
+        setup = Setup(stack, Path(folder), wanted)
+        sides = [side for side in workload.prepare(setup) if setup.wants(side.name)]
         samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
         for number in range(rounds + 1):
             tell(f"round {number} of {rounds}" if number else "warming up")
@@ -35,4 +40,4 @@ def run(
                 sample = side.run()
                 if number:
                     samples[side.name].append(sample)
-    return Result(workload, samples, setup.missing, setup.notes)
+    return Result(samples, setup.missing, setup.notes)

@@ -1,23 +1,28 @@
 """Tables in Markdown, which read as well on a terminal."""
 
+import re
 from collections.abc import Sequence
 from statistics import median
 
-from benchmarks.model import Column, Ratio, Result, Sample
+from benchmarks.model import Column, Ratio, Result, Sample, Workload
 
 __all__ = ["render"]
 
+TOLERANCE = 0.05
+"""How far a figure may be from its aim because the machine was not quiet."""
+_AIM = re.compile(r"at (least|most) ([\d.]+)")
 
-def render(result: Result) -> str:
+
+def render(workload: Workload, result: Result) -> str:
     """Return the figures of each side, the ratios, and what is missing."""
-    parts = [_figures(result), _ratios(result)]
+    parts = [_figures(workload, result), _ratios(workload, result)]
     parts += [f"Missing: {each}" for each in result.missing]
     parts += result.notes
     return "\n\n".join(part for part in parts if part)
 
 
-def _figures(result: Result) -> str:
-    columns = result.workload.columns
+def _figures(workload: Workload, result: Result) -> str:
+    columns = workload.columns
     rows = [["", *(column.heading for column in columns)]]
     for name, samples in result.samples.items():
         rows.append([name, *(_cell(column, samples) for column in columns)])
@@ -29,19 +34,35 @@ def _cell(column: Column, samples: Sequence[Sample]) -> str:
     return _spread(values, column.digits)
 
 
-def _ratios(result: Result) -> str:
-    rows = [["ratio, pair by pair", "median (min-max)", "aim"]]
-    for ratio in result.workload.ratios:
+def _ratios(workload: Workload, result: Result) -> str:
+    rows = [["compared, round by round", "median (min-max)", "aim", "reached"]]
+    for ratio in workload.ratios:
         if values := _quotients(ratio, result):
-            rows.append([ratio.heading, _spread(values, 2), ratio.aim])
+            verdict = judge(ratio.aim, median(values))
+            rows.append([ratio.heading, _spread(values, 2), ratio.aim, verdict])
     return _lay_out(rows) if len(rows) > 1 else ""
 
 
 def _quotients(ratio: Ratio, result: Result) -> list[float]:
-    over = result.samples.get(ratio.over, ())
-    under = result.samples.get(ratio.under, ())
+    key, scale = ratio.key, ratio.scale
+    over = [each for each in result.samples.get(ratio.over, ()) if key in each]
+    if not ratio.under:
+        return [each[key] * scale for each in over]
+    under = [each for each in result.samples.get(ratio.under, ()) if key in each]
     pairs = zip(over, under, strict=False)
-    return [a[ratio.key] / b[ratio.key] for a, b in pairs if b[ratio.key]]
+    return [a[key] / b[key] * scale for a, b in pairs if b[key]]
+
+
+def judge(aim: str, value: float) -> str:
+    """Say whether a figure is as it should be; nothing when the aim is no number."""
+    found = _AIM.match(aim)
+    if found is None:
+        return ""
+    wanted = float(found[2])
+    short = (wanted - value) / wanted * (1 if found[1] == "least" else -1)
+    if short <= 0:
+        return "yes"
+    return f"within {TOLERANCE * 100:.0f} %" if short <= TOLERANCE else "no"
 
 
 def _spread(values: Sequence[float], digits: int) -> str:

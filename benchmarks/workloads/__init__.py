@@ -5,12 +5,16 @@ from benchmarks.workloads import (
     crowd,
     find,
     first_byte,
+    four_to_one,
     hashing,
     liars,
+    memory,
     one_to_one,
     one_to_one_open,
     pipelined,
+    random_reads,
     small_files,
+    start_up,
 )
 
 __all__ = ["WORKLOADS"]
@@ -18,14 +22,18 @@ __all__ = ["WORKLOADS"]
 _ALL = (
     one_to_one.WORKLOAD,
     one_to_one_open.WORKLOAD,
+    four_to_one.WORKLOAD,
     crowd.WORKLOAD,
     crowd.LARGE_WORKLOAD,
     small_files.WORKLOAD,
-    hashing.WORKLOAD,
-    liars.WORKLOAD,
-    liars.FAST_WORKLOAD,
+    random_reads.WORKLOAD,
     pipelined.WORKLOAD,
     first_byte.WORKLOAD,
+    start_up.WORKLOAD,
     find.WORKLOAD,
+    hashing.WORKLOAD,
+    memory.WORKLOAD,
+    liars.WORKLOAD,
+    liars.FAST_WORKLOAD,
 )
 WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in _ALL}

@@ -17,6 +17,7 @@ __all__ = ["WORKLOAD"]
 
 PORT = 4001
 PATIENCE = 20.0  # seconds
+NODE = "seeker comes, one host, node"
 
 _names = (f"channel {number}" for number in count())  # none is looked for twice
 
@@ -32,11 +33,8 @@ def prepare(setup: Setup) -> Sequence[Side]:
             Side(f"seeker comes, {place}", partial(_seeker_comes, here, there)),
             Side(f"sharer comes, {place}", partial(_sharer_comes, here, there)),
         ]
-    reason = missing_node()
-    if reason is None:
-        sides.append(Side("seeker comes, one host, node", partial(_node_comes, host)))
-    else:
-        setup.missing.append(f"{reason}.")
+    if setup.admits(NODE, missing_node):
+        sides.append(Side(NODE, partial(_node_comes, host)))
     return sides
 
 
@@ -107,7 +105,7 @@ WORKLOAD = Workload(
             "seeker comes, one host, shoal : node",
             "found",
             "seeker comes, one host",
-            "seeker comes, one host, node",
+            NODE,
         ),
     ),
     prepare=prepare,

@@ -1,6 +1,5 @@
 """Sharing a large file: when is there a link, the first time and the second?"""
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +13,8 @@ from tests.helpers.netns import Namespace
 from benchmarks.files import forget_cached, make_file
 from benchmarks.measure import cpu_seconds, peak_memory, run_client
 from benchmarks.model import Column, Ratio, Sample, Setup, Side, Workload
-from benchmarks.peers import SealedShare
+from benchmarks.peers.launch import own_argv
+from benchmarks.peers.shoal import SealedShare
 
 __all__ = ["WORKLOAD"]
 
@@ -79,7 +79,7 @@ def _share(job: Job, *, is_first: bool) -> Sample:
 
 
 def _run_program(job: Job, way: str) -> Sample:
-    argv = [sys.executable, "-m", "benchmarks.hash_file", way, str(job.file)]
+    argv = own_argv("hash_file", way, job.file)
     outcome = run_client(argv, namespace=job.namespace)
     result = outcome.stdout.decode().strip()
     job.check("size" if way == "read" else "hash", result)
@@ -119,14 +119,14 @@ WORKLOAD = Workload(
             "wall",
             "BLAKE3, all threads",
             "shoal share, first time",
-            "about 1",
+            "at least 1",
         ),
         Ratio(
             "speed, shoal : read, both from disk",
             "wall",
             "read, from disk",
             "shoal share, from disk",
-            "about 1",
+            "at least 1",
         ),
         Ratio(
             "time, second : first",

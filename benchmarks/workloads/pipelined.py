@@ -1,55 +1,57 @@
 """Many small chunks over one connection: what a message costs."""
 
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from tests.helpers.netns import Namespace
-from tests.helpers.process import Program
 
-from benchmarks.chunk_client import CHUNK, DEPTH, PIPELINED
 from benchmarks.files import make_file
 from benchmarks.measure import MemoryWatch, cpu_seconds, run_client
 from benchmarks.model import Column, Ratio, Sample, Setup, Side, Workload
-from benchmarks.peers import NodeServer, Share, has_node
+from benchmarks.peers.launch import missing_programs, own_argv, start
+from benchmarks.peers.nginx import Nginx
+from benchmarks.peers.shoal import Share
+from benchmarks.peers.workshop import NodeServer, missing_node
+from benchmarks.programs.chunk_client import CHUNK, DEPTH, PIPELINED
 
 __all__ = ["WORKLOAD"]
 
 SIZE = 16 * 1024 * 1024  # bytes in the file that is served
+PORT = 8080  # of nginx: in a namespace of our own every port is free
+NGINX = "nginx, ranges"
+NOBODY = "no server at all"
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
     """Start every server once; a run is one client."""
     namespace = setup.stack.enter_context(Namespace())
-    source = setup.scratch / "source"
+    folder = setup.scratch / "served"
+    folder.mkdir()
+    source = folder / "source"
     make_file(source, SIZE)
-    sides = []
+    run = partial(_run, namespace, source)
     share = Share.start(setup, namespace, source, "--open", "bench")
-    sides.append(_side("shoal", namespace, source, share.pid, share.port))
-    if has_node(setup):
+    sides = [Side("shoal", partial(run, share.pid, share.port))]
+    if setup.admits("node", missing_node):
         server = NodeServer.start(setup, namespace, source, "node-bench")
-        sides.append(_side("node", namespace, source, server.pid, server.port))
-    argv = [sys.executable, "-m", "benchmarks.replay_server"]
-    replay = setup.stack.enter_context(Program(argv, namespace=namespace))
+        sides.append(Side("node", partial(run, server.pid, server.port)))
+    if setup.admits(NGINX, lambda: missing_programs("nginx")):
+        place = (setup.stack, namespace, folder, setup.scratch)
+        nginx = Nginx.start(*place, PORT)
+        sides.append(Side(NGINX, partial(run, nginx.pid, PORT, "--http")))
+    replay = start(setup.stack, namespace, own_argv("replay_server"))
     port = int(replay.wait_line(r"^listening (\d+)$")[1])
-    sides.append(_side("no server at all", namespace, source, replay.pid, port))
-    return sides
-
-
-def _side(name: str, ns: Namespace, source: Path, pid: int, port: int) -> Side:
-    return Side(name, partial(_run, ns, source, pid, port, name != "no server at all"))
+    return [*sides, Side(NOBODY, partial(run, replay.pid, port, "--unchecked"))]
 
 
 def _run(
-    namespace: Namespace, source: Path, pid: int, port: int, is_checked: bool
+    namespace: Namespace, source: Path, pid: int, port: int, *flags: str
 ) -> Sample:
-    argv = [sys.executable, "-m", "benchmarks.chunk_client", str(port), str(source)]
-    if not is_checked:
-        argv.append("--unchecked")
     before = cpu_seconds(pid)
     with MemoryWatch(pid) as memory:
+        argv = own_argv("chunk_client", port, source, *flags)
         outcome = run_client(argv, namespace=namespace)
     figures: dict[str, float] = json.loads(outcome.stdout)
     return {
@@ -66,8 +68,9 @@ WORKLOAD = Workload(
         f"{PIPELINED:,} chunks of a named channel are asked for in random order, "
         f"{DEPTH} requests outstanding, then 4,096 one at a time. All servers are "
         "driven by one and the same client, which sends requests encoded before and "
-        "counts the bytes that come. That it is not the bottleneck is shown by the "
-        "last line, where a server that reads nothing sends answers made before. "
+        "counts the bytes that come. nginx serves the same file over HTTP, each chunk "
+        "a range, pipelined as well. That the client is not the bottleneck is shown by "
+        "the last line, where a server that reads nothing sends answers made before. "
         "CPU seconds of the server are those of both parts."
     ),
     columns=(
@@ -79,11 +82,10 @@ WORKLOAD = Workload(
         Column("server_peak", "server peak MiB", 1, 2**-20),
     ),
     ratios=(
-        Ratio("chunks/s, shoal : node", "rate", "shoal", "node", "at least 3"),
-        Ratio("p50 alone, shoal : node", "p50", "shoal", "node", "below 1"),
-        Ratio(
-            "chunks/s, no server at all : shoal", "rate", "no server at all", "shoal"
-        ),
+        Ratio("chunks/s, shoal : node", "rate", "shoal", "node", "at least 5"),
+        Ratio("p50 alone, shoal : node", "p50", "shoal", "node", "at most 1"),
+        Ratio("chunks/s, shoal : nginx", "rate", "shoal", NGINX),
+        Ratio("chunks/s, no server at all : shoal", "rate", NOBODY, "shoal"),
     ),
     prepare=prepare,
 )

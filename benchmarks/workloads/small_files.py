@@ -1,79 +1,134 @@
 """A folder of very many small files: what a file costs, not what a byte does."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 from tests.helpers.netns import Namespace
 
-from benchmarks.files import digest_of_tree, flush_all, make_tree
+from benchmarks.files import digest_of_tree, flush_all, make_tree, spread_folders
 from benchmarks.measure import MemoryWatch, cpu_seconds, run_client
 from benchmarks.model import Column, Ratio, Sample, Setup, Side, Workload
-from benchmarks.peers import OutputServer, SealedShare, has_programs, start_rsync
+from benchmarks.peers.launch import missing_programs
+from benchmarks.peers.plain import OutputServer
+from benchmarks.peers.rsync import missing_rsync, start_rsync
+from benchmarks.peers.shoal import SealedShare
+from benchmarks.peers.wormhole import Wormhole, missing_wormhole
 
 __all__ = ["WORKLOAD"]
 
 FILES = 20_000
 LARGEST = 4096  # bytes
 MIB = 2**-20
+# In a namespace of our own every port is free.
+RSYNC_PORT = 8730
+WORMHOLE_PORTS = (4000, 4001)
+TAR = "tar over TCP"
+RSYNC = "rsync daemon"
+WORMHOLE = "magic-wormhole"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the folder is, and what a source started there may keep files in."""
+
+    stack: ExitStack
+    """Ends with the run."""
+    namespace: Namespace
+    source: Path
+    folder: Path
+    """New for each run, as if nothing had ever been shared before."""
+
+
+Start = Callable[[Place, Path], tuple[list[str], int]]
+"""Start a source; return the command that fetches to a target, and its process id."""
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Start the servers, with everything hashed and in the page cache."""
+    """Make the folder; sources start with each run."""
     namespace = setup.stack.enter_context(Namespace())
-    source = setup.scratch / "source"
+    spread_folders(setup.scratch)
+    # Where on the disk each of these is depends on its name, so it has to be a new one.
+    name = setup.scratch.name
+    source = setup.scratch / f"{name}-source"
     source.mkdir()
-    # A folder for each run, all removed at the end: ext4 without a journal, which is
-    # what many virtual machines have, does not use an inode again for minutes, and
-    # looks at all of those that were freed for each file that it makes.
-    targets = (setup.scratch / f"target-{number}" for number in count())
-    run = partial(_run, namespace, targets, make_tree(source, FILES, LARGEST))
-    share = SealedShare.start(setup.stack, namespace, source, setup.scratch / "home")
+    digest = make_tree(source, FILES, LARGEST)
+    # A folder for each run, all removed at the end: nobody should pay for inodes that
+    # another has freed.
+    folders = (setup.scratch / f"{name}-{number}" for number in count())
+    run = partial(_run, namespace, source, folders, digest)
+    ways: dict[str, tuple[Callable[[], str | None], Start]] = {
+        "shoal": (lambda: None, _start_shoal),
+        TAR: (partial(missing_programs, "bash", "tar"), _start_tar),
+        RSYNC: (missing_rsync, _start_rsync),
+        WORMHOLE: (missing_wormhole, _start_wormhole),
+    }
+    return [
+        Side(name, partial(run, begin))
+        for name, (missing, begin) in ways.items()
+        if setup.admits(name, missing)
+    ]
 
-    def get(target: Path) -> list[str]:
-        return share.get_argv("127.0.0.1", target, "--keep-exec")
 
-    sides = [Side("shoal", partial(run, get, share.pid))]
-    if has_programs(setup, "bash", "tar"):
-        command = ["tar", "-C", source, "-cf", "-", "."]
-        server = OutputServer.start(setup, namespace, *command)
+def _start_shoal(place: Place, target: Path) -> tuple[list[str], int]:
+    share = SealedShare.start(
+        place.stack, place.namespace, place.source, place.folder / "home"
+    )
+    return share.get_argv("127.0.0.1", target, "--keep-exec"), share.pid
 
-        def unpack(target: Path) -> list[str]:
-            # Made by the command that is timed, as by the others.
-            script = f"mkdir '{target}' && exec tar -C '{target}' -xf -"
-            return server.take_argv("127.0.0.1", f'sh -c "{script}"')
 
-        sides.append(Side("tar over TCP", partial(run, unpack, server.pid)))
-    if has_programs(setup, "rsync"):
-        pid, address = start_rsync(setup, namespace, source)
+def _start_tar(place: Place, target: Path) -> tuple[list[str], int]:
+    command = ("tar", "-C", place.source, "-cf", "-", ".")
+    server = OutputServer.start(place.stack, place.namespace, *command)
+    # Made by the command that is timed, as by the others.
+    script = f"mkdir '{target}' && exec tar -C '{target}' -xf -"
+    return server.take_argv("127.0.0.1", f'sh -c "{script}"'), server.pid
 
-        def sync(target: Path) -> list[str]:
-            return ["rsync", "-a", address, f"{target}/"]
 
-        sides.append(Side("rsync daemon", partial(run, sync, pid)))
-    return sides
+def _start_rsync(place: Place, target: Path) -> tuple[list[str], int]:
+    pid, address = start_rsync(
+        place.stack, place.namespace, place.source, place.folder, RSYNC_PORT
+    )
+    return ["rsync", "-a", address, f"{target}/"], pid
+
+
+def _start_wormhole(place: Place, target: Path) -> tuple[list[str], int]:
+    wormhole = Wormhole(place.stack, place.namespace, place.folder, WORMHOLE_PORTS)
+    sender, code = wormhole.send(place.stack, place.source)
+    return wormhole.receive_argv(code, target), sender.pid
 
 
 def _run(
     namespace: Namespace,
-    targets: Iterator[Path],
+    source: Path,
+    folders: Iterator[Path],
     digest: str,
-    argv: Callable[[Path], list[str]],
-    server: int,
+    start: Start,
 ) -> Sample:
-    target = next(targets)
-    # Nobody has to wait for what another wrote.
-    flush_all(target.parent)
-    before = cpu_seconds(server)
-    with MemoryWatch(server) as memory:
-        outcome = run_client(argv(target), namespace=namespace)
-    server_cpu = cpu_seconds(server) - before
+    folder = next(folders)
+    folder.mkdir()
+    target = folder / "target"
+    with ExitStack() as stack:
+        begin = time.perf_counter()
+        argv, server = start(Place(stack, namespace, source, folder), target)
+        ready = time.perf_counter() - begin
+        # Nobody has to wait for what another wrote.
+        flush_all(folder)
+        before = cpu_seconds(server)
+        with MemoryWatch(server) as memory:
+            outcome = run_client(argv, namespace=namespace)
+        server_cpu = cpu_seconds(server) - before
     flushed = outcome.wall + flush_all(target)
     assert digest_of_tree(target) == digest, "what arrived is not what was sent"
     return {
+        "ready": ready,
         "wall": outcome.wall,
         "flushed": flushed,
+        "total": ready + outcome.wall,
         "client_cpu": outcome.cpu,
         "server_cpu": server_cpu,
         "client_peak": outcome.memory.peak,
@@ -85,16 +140,21 @@ WORKLOAD = Workload(
     name="small-files",
     title=f"A folder of {FILES:,} files of 0 to {LARGEST:,} bytes",
     how=(
-        "From a source that runs, with everything hashed and in the page cache, into "
-        "a folder that is not there; three levels deep, each tenth file executable. "
+        "From a source that is ready, with everything hashed and in the page cache, "
+        "into a folder that is not there; three levels deep, each tenth file "
+        "executable. How long a source takes from its start until it is ready, with "
+        "nothing known of the folder, is a column of its own. "
         "shoal: a sealed share, every chunk verified, everything flushed to the disk "
         "before the folder has its name. tar: piped through a TCP connection and "
         "unpacked, in the clear, nothing verified or flushed. rsync: `-a` from a "
-        "daemon, in the clear, nothing flushed. The time is given twice: to the end "
+        "daemon, in the clear, nothing flushed. magic-wormhole: a zip that is packed "
+        "and unpacked on the way, encrypted, nothing flushed; the sender has walked "
+        "the folder before. The time is given twice: to the end "
         "of the program, and until the file system has been flushed as well. Paths, "
         "bytes and executable bits are compared."
     ),
     columns=(
+        Column("ready", "source ready s"),
         Column("wall", "wall s"),
         Column("flushed", "wall s, flushed"),
         Column("client_cpu", "client CPU s"),
@@ -103,10 +163,12 @@ WORKLOAD = Workload(
         Column("server_peak", "server peak MiB", 1, MIB),
     ),
     ratios=(
-        Ratio("time, shoal : tar", "wall", "shoal", "tar over TCP", "at most 2"),
-        Ratio("time, shoal : tar, both flushed", "flushed", "shoal", "tar over TCP"),
-        Ratio("time, shoal : rsync", "wall", "shoal", "rsync daemon"),
-        Ratio("time, shoal : rsync, both flushed", "flushed", "shoal", "rsync daemon"),
+        Ratio("time, shoal : tar", "wall", "shoal", TAR, "at most 2"),
+        Ratio("time, shoal : tar, both flushed", "flushed", "shoal", TAR),
+        Ratio("time, shoal : rsync", "wall", "shoal", RSYNC, "at most 1"),
+        Ratio("time, shoal : rsync, both flushed", "flushed", "shoal", RSYNC),
+        Ratio("time, magic-wormhole : shoal", "wall", WORMHOLE, "shoal", "at least 10"),
+        Ratio("the same from the start of the source", "total", WORMHOLE, "shoal"),
     ),
     prepare=prepare,
 )

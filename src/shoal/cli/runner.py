@@ -57,7 +57,7 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
         if isinstance(error, MemoryError):
             out_of_memory.append(error)
             task.cancel()
-        elif not isinstance(error, OSError):
+        elif not (isinstance(error, OSError) or _is_told_twice(context)):
             loop.default_exception_handler(context)
 
     loop.set_exception_handler(on_exception)
@@ -83,6 +83,14 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
             raise
     if caught:
         raise InterruptedByUser(_explain(caught[0], on_interrupt), caught[0])
+
+
+def _is_told_twice(context: dict[str, Any]) -> bool:
+    """Say whether asyncio had nobody left to tell that a transport is lost.
+
+    It tells so twice when a socket fails just as its protocol may write on.
+    """
+    return "_call_connection_lost" in context.get("message", "")
 
 
 def _explain(signum: int, message: str) -> str:

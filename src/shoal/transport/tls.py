@@ -29,6 +29,10 @@ HIGH_WATER = 256 * 1024  # bytes waiting at which the protocol above is paused
 STRANGER_LIMIT = 16 * 1024  # bytes of TLS from a peer of whom nothing is known
 
 
+def _has_ended(transport: asyncio.Transport | None) -> bool:
+    return transport is None or transport.is_closing()
+
+
 class _Scratch(threading.local):
     """Give each thread, and so each event loop, one buffer to receive into."""
 
@@ -301,8 +305,10 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Encrypt what waits, as far as the socket takes it."""
         if not self._records.is_open:
             return
+        below = self._transport
         try:
-            while self._backlog and not self._is_blocked:
+            # A transport that failed says so, but not yet that it is lost.
+            while self._backlog and not self._is_blocked and not _has_ended(below):
                 records, size = self._records.encrypt(self._backlog)
                 self._waiting -= size
                 self._send(records)

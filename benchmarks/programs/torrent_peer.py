@@ -1,12 +1,13 @@
 """libtorrent as a source and as a downloader, without trackers or discovery.
 
-python -m benchmarks.torrent_peer make FILE TORRENT [PIECE_SIZE]
-python -m benchmarks.torrent_peer seed TORRENT FOLDER PORT [--tuned]
-python -m benchmarks.torrent_peer get TORRENT FOLDER PORT [--tuned] [--stay] HOST:PORT…
+python -m benchmarks.programs.torrent_peer COMMAND, which is one of
+    make FILE TORRENT [PIECE_SIZE] [--v2]
+    seed TORRENT FOLDER PORT [--tuned]
+    get TORRENT FOLDER PORT [--tuned] [--stay] HOST:PORT…
 
 `seed` prints `seeding` when all is checked. `get` prints `complete` when every piece
 has verified and is written, and ends or, with `--stay`, goes on seeding. Torrents are
-of version 1.
+of version 1, unless `--v2` says otherwise.
 """
 
 import os
@@ -27,6 +28,8 @@ _ALONE = {
     "enable_lsd": False,
     "enable_upnp": False,
     "enable_natpmp": False,
+    # All are on one machine.
+    "allow_multiple_connections_per_ip": True,
     "alert_mask": lt.alert.category_t.status_notification
     | lt.alert.category_t.storage_notification,
 }
@@ -49,11 +52,12 @@ _TUNED = {
 }
 
 
-def make(path: Path, torrent: Path, piece_size: int) -> None:
+def make(path: Path, torrent: Path, piece_size: int, *, is_v2: bool) -> None:
     """Write the torrent of a file; a piece size of 0 is libtorrent's own choice."""
     files = lt.file_storage()
     lt.add_files(files, str(path))
-    made = lt.create_torrent(files, piece_size, lt.create_torrent.v1_only)
+    flags = lt.create_torrent.v2_only if is_v2 else lt.create_torrent.v1_only
+    made = lt.create_torrent(files, piece_size, flags)
     lt.set_piece_hashes(made, str(path.parent))
     torrent.write_bytes(lt.bencode(made.generate()))
 
@@ -88,7 +92,8 @@ def main(argv: list[str]) -> None:
     flags = {word for word in argv if word.startswith("--")}
     command, *words = [word for word in argv if word not in flags]
     if command == "make":
-        make(Path(words[0]), Path(words[1]), int(words[2]) if words[2:] else PIECE)
+        piece_size = int(words[2]) if words[2:] else PIECE
+        make(Path(words[0]), Path(words[1]), piece_size, is_v2="--v2" in flags)
         return
     torrent, folder, port, *peers = words
     is_source = command == "seed"

@@ -1,6 +1,6 @@
 """A server that reads nothing: it counts bytes and sends as many that are ready.
 
-python -m benchmarks.replay_server
+python -m benchmarks.programs.replay_server
 
 It says how fast the client of the small chunks could be, were there no server to
 wait for: for as many requests as came it sends as many answers in one system call,
@@ -9,7 +9,7 @@ and looks at none of them. Prints `listening PORT`.
 
 import socket
 
-from benchmarks.chunk_client import CHUNK, FIRST, response_of
+from benchmarks.programs.chunk_client import CHUNK, FIRST, response_of
 from shoal.core.messages import Request, encode_frame
 
 __all__: list[str] = []

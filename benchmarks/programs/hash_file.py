@@ -1,6 +1,6 @@
 """Read a file, and hash it by BLAKE3 or not, as fast as it goes.
 
-python -m benchmarks.hash_file read|one|all FILE
+python -m benchmarks.programs.hash_file read|one|all FILE
 
 `read` only reads, into one buffer; `one` hashes it in one thread, as b3sum does with
 `--num-threads 1`; `all` maps it and hashes it in all threads, as b3sum does by

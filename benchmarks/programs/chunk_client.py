@@ -1,12 +1,12 @@
 """Ask a server of an open channel for small chunks, by doing next to nothing.
 
-python -m benchmarks.chunk_client PORT FILE [--unchecked]
+python -m benchmarks.programs.chunk_client PORT FILE [--http] [--unchecked]
 
 To compare servers the client must not be what limits them. So every request is
 encoded before the clock starts, answers are counted by their length alone (all
 indexes used have the same encoded length, so all answers do), and one system call
 sends or receives as much as there is. What came is compared by hash afterwards.
-Prints its figures as JSON.
+With `--http` the server is one of files, asked for ranges. Prints its figures as JSON.
 """
 
 import hashlib
@@ -14,9 +14,12 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
+from benchmarks.programs.latencies import summarize
 from shoal.core.messages import Request, encode_frame, response_header
 
 __all__ = ["CHUNK", "FIRST", "response_of"]
@@ -26,6 +29,7 @@ FIRST = 256  # the first index asked for: from here to 65,535 all are encoded al
 DEPTH = 64  # requests outstanding
 PIPELINED = 32_768  # chunks in the pipelined part
 ALONE = 4_096  # chunks in the part of one at a time
+_RANGES = range(977, 9_765)  # chunks of which both offsets have seven digits
 
 
 def response_of(index: int, data: bytes) -> bytes:
@@ -33,32 +37,92 @@ def response_of(index: int, data: bytes) -> bytes:
     return response_header(index, len(data)) + data
 
 
+class Dialect(Protocol):
+    """How a server is asked, and what it answers; all in the same lengths."""
+
+    chunks: range
+    """Indexes that may be asked for."""
+    skip: int
+    """Bytes at the beginning of an answer that are not compared."""
+
+    def request(self, index: int) -> bytes:
+        """Return what asks for a chunk."""
+        ...
+
+    def response(self, index: int, data: bytes) -> bytes:
+        """Return what comes, with anything in the bytes to be skipped."""
+        ...
+
+
+class Frames:
+    """The protocol of open channels."""
+
+    skip = 0
+
+    def __init__(self, source: bytes) -> None:
+        self.chunks = range(FIRST, len(source) // CHUNK)
+
+    def request(self, index: int) -> bytes:
+        """Return what asks for a chunk."""
+        return encode_frame(Request(index))
+
+    def response(self, index: int, data: bytes) -> bytes:
+        """Return what comes."""
+        return response_of(index, data)
+
+
+class Ranges:
+    """HTTP, with a range for each chunk."""
+
+    chunks = _RANGES
+
+    def __init__(self, port: int, name: str) -> None:
+        self._name = name
+        with _connect(port) as sock:
+            sock.sendall(self.request(self.chunks[0]))
+            came = b""
+            while b"\r\n\r\n" not in came:
+                came += sock.recv(CHUNK)
+        self.skip = came.index(b"\r\n\r\n") + 4
+
+    def request(self, index: int) -> bytes:
+        """Return what asks for a chunk."""
+        start = index * CHUNK
+        asked = f"bytes={start}-{start + CHUNK - 1}"
+        head = f"GET /{self._name} HTTP/1.1\r\nHost: bench\r\nRange: {asked}\r\n\r\n"
+        return head.encode()
+
+    def response(self, index: int, data: bytes) -> bytes:
+        """Return what comes; its header, which has the time in it, is skipped."""
+        return bytes(self.skip) + data
+
+
 class Exchange:
     """Some requests, the answers that are right, and room for those that come."""
 
-    def __init__(self, source: bytes, count: int) -> None:
-        rng = Random(7)
-        chunks = range(FIRST, len(source) // CHUNK)
-        indexes = rng.choices(chunks, k=count)
+    def __init__(self, source: bytes, dialect: Dialect, count: int) -> None:
+        indexes = Random(7).choices(dialect.chunks, k=count)
         self.count = count
-        self.requests = b"".join(encode_frame(Request(each)) for each in indexes)
+        self.requests = b"".join(map(dialect.request, indexes))
         self.request_size = len(self.requests) // count
         answers = [
-            response_of(at, source[at * CHUNK : (at + 1) * CHUNK]) for at in indexes
+            dialect.response(at, source[at * CHUNK : (at + 1) * CHUNK])
+            for at in indexes
         ]
         self.response_size = len(answers[0])
         self.received = bytearray(sum(map(len, answers)))
-        self._digest = _digest(answers)
+        self._skip = dialect.skip
+        self._digest = _digest(answer[self._skip :] for answer in answers)
 
     def check(self) -> None:
         """Raise AssertionError when one of the answers was wrong."""
         size = self.response_size
         starts = range(0, len(self.received), size)
-        came = [bytes(self.received[start : start + size]) for start in starts]
+        came = (bytes(self.received[at + self._skip : at + size]) for at in starts)
         assert _digest(came) == self._digest, "those are not the chunks asked for"
 
 
-def _digest(answers: list[bytes]) -> bytes:
+def _digest(answers: Iterable[bytes]) -> bytes:
     """Hash answers in whatever order: Node's come as its threads have read them."""
     digest = hashlib.sha256()
     for answer in sorted(answers):
@@ -81,19 +145,19 @@ def run_pipelined(sock: socket.socket, exchange: Exchange) -> None:
             asked = due
 
 
-def run_alone(sock: socket.socket, exchange: Exchange) -> list[int]:
-    """Ask again only when answered; return each time in nanoseconds, sorted."""
+def run_alone(sock: socket.socket, exchange: Exchange) -> list[float]:
+    """Ask again only when answered; return how long each took, in seconds."""
     requests, received = memoryview(exchange.requests), memoryview(exchange.received)
     step, size = exchange.request_size, exchange.response_size
     times = []
     for number in range(exchange.count):
         came, end = number * size, (number + 1) * size
-        begin = time.perf_counter_ns()
+        begin = time.perf_counter()
         sock.sendall(requests[number * step : (number + 1) * step])
         while came < end:
             came += _receive(sock, received[came:end])
-        times.append(time.perf_counter_ns() - begin)
-    return sorted(times)
+        times.append(time.perf_counter() - begin)
+    return times
 
 
 def _receive(sock: socket.socket, into: memoryview) -> int:
@@ -102,9 +166,11 @@ def _receive(sock: socket.socket, into: memoryview) -> int:
     return count
 
 
-def measure(port: int, source: bytes, *, is_checked: bool) -> dict[str, float]:
+def measure(
+    port: int, source: bytes, dialect: Dialect, *, is_checked: bool
+) -> dict[str, float]:
     """Do both parts over one connection each; return the figures, in seconds."""
-    many, few = Exchange(source, PIPELINED), Exchange(source, ALONE)
+    many, few = (Exchange(source, dialect, count) for count in (PIPELINED, ALONE))
     with _connect(port) as sock:
         wall, cpu = time.perf_counter(), time.process_time()
         run_pipelined(sock, many)
@@ -118,8 +184,7 @@ def measure(port: int, source: bytes, *, is_checked: bool) -> dict[str, float]:
         "wall": wall,
         "rate": PIPELINED / wall,
         "client_share": cpu / wall,
-        "p50": times[len(times) // 2] / 1e9,
-        "p99": times[len(times) * 99 // 100] / 1e9,
+        **summarize(times),
     }
 
 
@@ -129,8 +194,16 @@ def _connect(port: int) -> socket.socket:
     return sock
 
 
+def main(argv: list[str]) -> None:
+    """Do what the command line says."""
+    port, path, *flags = argv
+    source = Path(path).read_bytes()
+    dialect: Dialect = Frames(source)
+    if "--http" in flags:
+        dialect = Ranges(int(port), Path(path).name)
+    is_checked = "--unchecked" not in flags
+    print(json.dumps(measure(int(port), source, dialect, is_checked=is_checked)))
+
+
 if __name__ == "__main__":
-    port_of_server, path, *flags = sys.argv[1:]
-    content = Path(path).read_bytes()
-    is_honest = "--unchecked" not in flags
-    print(json.dumps(measure(int(port_of_server), content, is_checked=is_honest)))
+    main(sys.argv[1:])

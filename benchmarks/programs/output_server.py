@@ -1,6 +1,6 @@
 """Give everyone who connects what a command prints: the plainest of transfers.
 
-python -m benchmarks.output_server COMMAND…
+python -m benchmarks.programs.output_server COMMAND…
 
 The command writes into the socket itself. Prints `listening PORT`.
 """

@@ -1,0 +1,1 @@
+"""Small programs that the benchmarks start as `python -m benchmarks.programs.NAME`."""

@@ -1,0 +1,69 @@
+"""Read a share here and there, as somebody who seeks does, and say how long it takes.
+
+python -m benchmarks.programs.read_client LINK HOST:PORT SIZE COUNT FILE
+
+Everything that is read is compared with FILE, which is what the share is of. Prints
+its figures as JSON, in seconds.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+from benchmarks.programs.latencies import summarize
+from shoal.core.address import parse_address
+from shoal.core.sealed_link import parse_link
+from shoal.node import Node
+from shoal.settings import Settings
+
+__all__: list[str] = []
+
+WARM_UP = 5  # reads that are not counted
+Read = Callable[[int, int], Awaitable[bytes]]
+"""Given an offset and a size in bytes, return what is there."""
+
+
+@asynccontextmanager
+async def reader(link_text: str, peer: str) -> AsyncIterator[Read]:
+    """Open a share; the one place that knows how shoal is asked."""
+    link = parse_link(link_text)
+    settings = Settings(peers=(parse_address(peer),), lan_only=True, no_lan=True)
+    async with Node(settings) as node:
+
+        async def read(offset: int, size: int) -> bytes:
+            # As long as nothing keeps a share open, each read joins its swarm anew.
+            span = (offset, offset + size)
+            return b"".join([part async for part in node.read(link, lambda _: span)])
+
+        yield read
+
+
+async def measure(link: str, peer: str, size: int, count: int, path: str) -> None:
+    """Read `count` times `size` bytes, at offsets that are multiples of it."""
+    rng = Random(11)
+    times = []
+    fd = os.open(path, os.O_RDONLY)
+    slots = range(os.fstat(fd).st_size // size)
+    offsets = [slot * size for slot in rng.sample(slots, WARM_UP + count)]
+    async with reader(link, peer) as read:
+        for offset in offsets:
+            begin = time.perf_counter()
+            data = await read(offset, size)
+            times.append(time.perf_counter() - begin)
+            assert data == os.pread(fd, size, offset), f"wrong bytes at {offset}"
+    os.close(fd)
+    print(json.dumps(summarize(times[WARM_UP:])))
+
+
+def main(link: str, peer: str, size: str, count: str, path: str) -> None:
+    """Do what the command line says."""
+    asyncio.run(measure(link, peer, int(size), int(count), path))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,147 @@
+"""One file from its sources to one client, by whatever program: what that takes.
+
+Servers run on from run to run; a client is a fresh process each time, and its start
+is counted. Programs whose server serves but once start it before the clock does.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from tests.helpers.netns import Namespace
+
+from benchmarks.files import digest_of, flush, make_file
+from benchmarks.machine import warm_memory
+from benchmarks.measure import MemoryWatch, cpu_seconds, run_client
+from benchmarks.model import Column, Sample, Setup, Side
+
+__all__ = ["COLUMNS", "HOW", "Fetch", "Job", "Peer", "Way", "describe", "make_job"]
+
+MIB = 2**-20
+FIRST_PORT = 20_000  # in a namespace of our own every port is free
+
+HOW = (
+    "Everything is hashed and in the page cache before; whatever arrives is compared "
+    "by SHA-256. Clients are fresh processes, their start is counted. The time is "
+    "given twice: to the end of the program, and until the file has been flushed to "
+    "the disk as well, which shoal does by itself. Before each run as much "
+    "memory is touched and freed as the file needs, since a host may have taken it "
+    "back."
+)
+COLUMNS = (
+    Column("wall", "wall s"),
+    Column("rate", "MB/s", 0, 1e-6),
+    Column("flushed", "wall s, flushed"),
+    Column("client_cpu", "client CPU s"),
+    Column("server_cpu", "sources CPU s"),
+    Column("cpu", "CPU s per GiB"),
+    Column("client_peak", "client peak MiB", 1, MIB),
+    Column("server_peak", "sources peak MiB", 1, MIB),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be fetched, and where its sources and clients run."""
+
+    setup: Setup
+    namespace: Namespace
+    source: Path
+    """The file, alone in its folder."""
+    digest: str
+    sources: int = 1
+    """How many serve it."""
+    ports: Iterator[int] = field(default_factory=partial(count, FIRST_PORT))
+    """TCP ports that nobody has yet."""
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes are to be fetched."""
+        return self.source.stat().st_size
+
+    def folder(self, name: str) -> Path:
+        """Return a new folder for one of the programs."""
+        folder = self.setup.scratch / f"{name}-{self.sources}"
+        folder.mkdir()
+        return folder
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """One run of a client: its command line, what it writes, who serves it."""
+
+    argv: Sequence[str]
+    target: Path
+    servers: Sequence[int]
+    """Process ids."""
+
+
+Way = Callable[[ExitStack], Fetch]
+"""Called before each run; what it puts on the stack ends after the run."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program that is compared."""
+
+    name: str
+    how: str
+    """A sentence for the reader: how it is run, and what it verifies."""
+    missing: Callable[[], str | None]
+    """Say why it cannot run here; None when it can."""
+    start: Callable[[Job], Way]
+    """Start its servers; return how to fetch from them."""
+
+    def side(self, job: Job, suffix: str = "") -> list[Side]:
+        """Return this as a side, or nothing if it is not wanted or cannot run."""
+        name = self.name + suffix
+        if not job.setup.admits(name, self.missing):
+            return []
+        return [Side(name, partial(_run, job, self.start(job)))]
+
+
+def describe(peers: Sequence[Peer]) -> str:
+    """Return how each of them is run, as sentences."""
+    return " ".join(f"{peer.name}: {peer.how}" for peer in peers)
+
+
+def make_job(setup: Setup, size: int) -> Job:
+    """Make a file, and a namespace to fetch it in."""
+    namespace = setup.stack.enter_context(Namespace())
+    folder = setup.scratch / "served"
+    folder.mkdir()
+    source = folder / "source"
+    return Job(setup, namespace, source, make_file(source, size))
+
+
+def _run(job: Job, way: Way) -> Sample:
+    warm_memory(2 * job.size)
+    with ExitStack() as stack:
+        fetch = way(stack)
+        before = _cpu(fetch)
+        with ExitStack() as watching:
+            memory = [watching.enter_context(MemoryWatch(pid)) for pid in fetch.servers]
+            outcome = run_client(fetch.argv, namespace=job.namespace)
+        server_cpu = _cpu(fetch) - before
+    flushed = outcome.wall + flush(fetch.target)
+    assert digest_of(fetch.target) == job.digest, "what arrived is not what was sent"
+    fetch.target.unlink()
+    return {
+        "wall": outcome.wall,
+        "rate": job.size / outcome.wall,
+        "flushed": flushed,
+        "client_cpu": outcome.cpu,
+        "server_cpu": server_cpu,
+        "cpu": (outcome.cpu + server_cpu) * 2**30 / job.size,
+        "client_peak": outcome.memory.peak,
+        "server_peak": sum(each.peak for each in memory),
+        "client_drift": outcome.memory.drift,
+        "server_drift": sum(each.drift for each in memory),
+    }
+
+
+def _cpu(fetch: Fetch) -> float:
+    return sum(cpu_seconds(pid) for pid in fetch.servers)

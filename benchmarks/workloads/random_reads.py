@@ -1,0 +1,87 @@
+"""Here and there in a large share: what a seek costs when the peer is known."""
+
+import json
+from collections.abc import Sequence
+from functools import partial
+
+from tests.helpers.netns import Namespace
+
+from benchmarks.files import make_file
+from benchmarks.measure import MemoryWatch, cpu_seconds, run_client
+from benchmarks.model import Column, Ratio, Sample, Setup, Side, Workload
+from benchmarks.peers.launch import own_argv, start
+from benchmarks.peers.shoal import SealedShare
+
+__all__ = ["WORKLOAD"]
+
+SIZE = 10 << 30  # bytes
+READ = 64 * 1024  # bytes
+COUNT = 200  # reads in one run
+ECHOES = 2_000  # exchanges in one run
+ECHO = "raw TCP echo"
+CHUNK_SIZES = {"shoal": ("--chunk-size", "64K"), "shoal, chunks of 4 MiB": ()}
+"""Options of a share, by the name of its side; none is the default."""
+
+
+def prepare(setup: Setup) -> Sequence[Side]:
+    """Write the file and start the servers; all of it is in the page cache."""
+    namespace = setup.stack.enter_context(Namespace())
+    file = setup.scratch / "source"
+    make_file(file, SIZE)
+    home = setup.scratch / "home"
+    sides = []
+    for name, options in CHUNK_SIZES.items():
+        if setup.wants(name):
+            place = (setup.stack, namespace, file, home)
+            share = SealedShare.start(*place, *options)
+            peer = f"127.0.0.1:{share.port}"
+            argv = own_argv("read_client", share.link, peer, READ, COUNT, file)
+            sides.append(Side(name, partial(_run, namespace, argv, share.pid)))
+    echo = start(setup.stack, namespace, own_argv("echo", "serve"))
+    port = int(echo.wait_line(r"^listening (\d+)$", stream="out")[1])
+    argv = own_argv("echo", "ask", port, READ, ECHOES)
+    return [*sides, Side(ECHO, partial(_run, namespace, argv, echo.pid))]
+
+
+def _run(namespace: Namespace, argv: list[str], server: int) -> Sample:
+    before = cpu_seconds(server)
+    with MemoryWatch(server) as memory:
+        outcome = run_client(argv, namespace=namespace)
+    figures: dict[str, float] = json.loads(outcome.stdout)
+    return {
+        **figures,
+        "client_cpu": outcome.cpu,
+        "server_cpu": cpu_seconds(server) - before,
+        "client_peak": outcome.memory.peak,
+        "server_peak": memory.peak,
+    }
+
+
+WORKLOAD = Workload(
+    name="random-reads",
+    title=f"Random reads of {READ >> 10} KiB in a share of {SIZE >> 30} GiB",
+    how=(
+        f"One process opens the share and reads {COUNT} times, each time somewhere "
+        "else, at multiples of the size, one after the other; the first few are not "
+        "counted. Every byte is verified by shoal and compared afterwards. With "
+        "chunks of 64 KiB a read is one chunk; with those that a share of this size "
+        "has by default, all of a chunk has to come before any of it is verified. "
+        f"Beside it a plain TCP echo in Python: {READ >> 10} KiB there and back over "
+        "one connection, nothing encrypted or verified."
+    ),
+    columns=(
+        Column("p50", "p50 us", 0, 1e6),
+        Column("p99", "p99 us", 0, 1e6),
+        Column("client_cpu", "client CPU s"),
+        Column("server_cpu", "server CPU s"),
+        Column("client_peak", "client peak MiB", 1, 2**-20),
+        Column("server_peak", "server peak MiB", 1, 2**-20),
+    ),
+    ratios=(
+        Ratio("p50, shoal : echo", "p50", "shoal", ECHO, "at most 3"),
+        Ratio(
+            "p50, shoal with chunks of 4 MiB : echo", "p50", list(CHUNK_SIZES)[1], ECHO
+        ),
+    ),
+    prepare=prepare,
+)
