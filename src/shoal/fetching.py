@@ -21,7 +21,7 @@ from shoal.sealed_peer import SealedPeer
 from shoal.storage.download import DownloadStore
 from shoal.transfer import Transfer, Watcher
 from shoal.vigil import Vigil
-from shoal.writer import Verifier
+from shoal.writer import ChunkWriter, Verifier
 
 __all__ = ["Fetching"]
 
@@ -51,7 +51,11 @@ class Fetching:
         self._transfer: Transfer[SealedPeer] | None = None
 
     def begin(
-        self, store: DownloadStore, verifier: Verifier, wanted: Iterable[int] | None
+        self,
+        store: DownloadStore,
+        verifier: Verifier,
+        wanted: Iterable[int] | None,
+        make_writer: type[ChunkWriter[SealedPeer]] = ChunkWriter,
     ) -> None:
         """Fetch what `store` is missing, or of that what is `wanted`, from now on."""
         self._transfer = Transfer(
@@ -63,6 +67,7 @@ class Fetching:
             pool=self._pool,
             bucket=self._bucket,
             wanted=wanted,
+            make_writer=make_writer,
         )
         done, resumed = self._transfer.done, len(store.have)
         self._vigil.begin(store.chunks, resumed, done, self._clock(), verified=True)
@@ -92,10 +97,20 @@ class Fetching:
         """Say whether a chunk is verified and written."""
         return self._transfer is not None and index in self._transfer.have
 
-    def want(self, indexes: Iterable[int]) -> None:
-        """Fetch these chunks as well, before others and in this order."""
+    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
+        """Fetch these chunks as well, in this order; or before all others."""
         assert self._transfer is not None
-        self._transfer.want(indexes)
+        self._transfer.want(indexes, before=before)
+
+    def unwant(self, indexes: Iterable[int]) -> None:
+        """Fetch these no more, as far as they have not come."""
+        assert self._transfer is not None
+        self._transfer.unwant(indexes)
+
+    def forget(self, index: int) -> None:
+        """Note that the store has let go of a chunk."""
+        assert self._transfer is not None
+        self._transfer.forget(index)
 
     # What peers have and give.
 

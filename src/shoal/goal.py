@@ -1,4 +1,4 @@
-"""What somebody waits for while a swarm goes about its business."""
+"""What callers wait for while a swarm goes about its business."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,38 +7,46 @@ __all__ = ["Goal"]
 
 
 class Goal:
-    """Wait for one thing at a time; whoever changes something calls `check`."""
+    """Let any number wait, each for something of its own.
+
+    Whoever changes something calls `check`.
+    """
 
     def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
+        self._waits: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._error: BaseException | None = None
-        self._is_reached: Callable[[], bool] = lambda: False
 
     @property
     def is_set(self) -> bool:
         """Say whether somebody waits."""
-        return self._waiter is not None
+        return bool(self._waits)
 
     async def reach(self, is_reached: Callable[[], bool]) -> None:
-        """Wait until `is_reached` holds; raise what `fail` is given, or was."""
+        """Wait until `is_reached` holds; raise what `end` is given, or `fail` was."""
         if self._error is not None:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._is_reached = is_reached
-        self.check()
+        if is_reached():
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waits[waiter] = is_reached
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            del self._waits[waiter]
 
     def check(self) -> None:
-        """End the wait if it is over."""
-        waiter = self._waiter
-        if waiter is not None and not waiter.done() and self._is_reached():
-            waiter.set_result(None)
+        """End every wait that is over."""
+        for waiter, is_reached in self._waits.items():
+            if not waiter.done() and is_reached():
+                waiter.set_result(None)
+
+    def end(self, error: BaseException) -> None:
+        """End every wait with an error; later ones may do better."""
+        for waiter in self._waits:
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def fail(self, error: BaseException) -> None:
-        """End the wait with an error, and every one after it."""
+        """End every wait with an error, and every later one."""
         self._error = error
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+        self.end(error)

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from random import Random
 
+from msgspec.structs import replace
+
 from shoal.acquaintances import Dial
 from shoal.conversations import Conversations
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
-from shoal.core.patience import Outlook
+from shoal.core.patience import Outlook, Patience
 from shoal.core.sealed_session import SealedSession
-from shoal.errors import LyingPeerError, StoreError
+from shoal.errors import LyingPeerError, ShoalError, StoreError
 from shoal.fetching import Fetching
 from shoal.giving import Giving
 from shoal.goal import Goal
@@ -36,6 +38,7 @@ from shoal.storage.store import ChunkReader
 from shoal.transport.connection import Connection
 from shoal.transport.dialler import Found
 from shoal.transport.proven import ProvenPeer
+from shoal.writer import ChunkWriter
 
 __all__ = ["SealedSwarm"]
 
@@ -161,13 +164,15 @@ class SealedSwarm:
         wanted: Iterable[int] | None = None,
         *,
         gives: bool = True,
+        make_writer: type[ChunkWriter[SealedPeer]] = ChunkWriter,
     ) -> None:
         """Start to fetch what `store` is missing, or of that what is `wanted`.
 
         With `gives`, what it has is given on.
         """
         assert self.manifest is not None
-        self._fetching.begin(store, self.manifest.hash_table, wanted)
+        verifier = self.manifest.hash_table
+        self._fetching.begin(store, verifier, wanted, make_writer)
         if gives:
             self.serve(self.manifest, store)
         for peer in self.peers:
@@ -177,9 +182,28 @@ class SealedSwarm:
         """Give what was fetched out of another store; the first may be closed then."""
         await self._giving.read_from(store)
 
-    def want(self, indexes: Iterable[int]) -> None:
-        """Fetch these chunks as well, before others and in this order."""
-        self._fetching.want(indexes)
+    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
+        """Fetch these chunks as well, in this order; or before all others."""
+        self._fetching.want(indexes, before=before)
+
+    def unwant(self, indexes: Iterable[int]) -> None:
+        """Fetch these no more, as far as they have not come."""
+        self._fetching.unwant(indexes)
+
+    def forget(self, index: int) -> None:
+        """Note that the store has let go of a chunk."""
+        self._fetching.forget(index)
+
+    def learn(self, numbers: Iterable[int]) -> None:
+        """Fetch these pages of the manifest; nobody waits for them."""
+        self._learning.want(numbers)
+
+    def why_nothing_came(self, seconds: float) -> ShoalError:
+        """Return the error for somebody who has waited so long, and no longer."""
+        outlook = replace(self._outlook(), is_begun=False)
+        error = Patience(seconds, 0.0).reason_to_end(seconds, outlook)
+        assert error is not None
+        return error
 
     async def drain(self, within: float) -> None:
         """Wait until nobody waits for a chunk of ours, for some seconds at most."""
@@ -266,7 +290,8 @@ class SealedSwarm:
             return
         error = self._fetching.look(self._outlook())
         if error is not None:
-            self._goal.fail(error)
+            # Not for ever: who reads here and there may have more luck later.
+            self._goal.end(error)
 
     def _outlook(self) -> Outlook:
         return Outlook(

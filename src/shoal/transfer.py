@@ -76,6 +76,7 @@ class Transfer(Generic[G]):
         pool: BufferPool,
         bucket: TokenBucket | None = None,
         wanted: Iterable[int] | None = None,
+        make_writer: type[ChunkWriter[G]] = ChunkWriter,
     ) -> None:
         """Begin with what `store` has; without a `verifier` nothing is verified.
 
@@ -94,7 +95,7 @@ class Transfer(Generic[G]):
         """Bytes of them."""
         self._verified = len(self.have)
         self._asking: Asking[G] = Asking(self.chunks, self.have, rng, wanted=wanted)
-        self._writer: ChunkWriter[G] = ChunkWriter(
+        self._writer = make_writer(
             store,
             verifier,
             executor,
@@ -124,10 +125,22 @@ class Transfer(Generic[G]):
         """Say whether every chunk that is wanted is verified and written."""
         return self._asking.is_complete
 
-    def want(self, indexes: Iterable[int]) -> None:
-        """Fetch these as well, before others and in this order."""
-        self._asking.want(indexes)
+    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
+        """Fetch these as well, in this order; with `before`, before all others."""
+        for giver in self._asking.want(indexes, before=before):
+            self._ask(giver)
+
+    def unwant(self, indexes: Iterable[int]) -> None:
+        """Fetch these no more, as far as they have not come."""
+        for giver, index in self._asking.unwant(indexes):
+            giver.cancel((index,))
         self._ask_all()
+
+    def forget(self, index: int) -> None:
+        """Note that the store has let go of a chunk."""
+        if index in self.have:
+            self._asking.forget(index)
+            self.done -= self.chunks.length(index)
 
     async def stop(self) -> None:
         """Take nothing more and wait for the threads; idempotent."""
@@ -208,6 +221,8 @@ class Transfer(Generic[G]):
 
     def _ask(self, giver: G, *, copies: bool = False) -> None:
         """Send as many requests as the giver's window and the rate have room for."""
+        if self._asking.is_all_asked and not copies:
+            return
         room = self._asking.room(giver, self._writer.waiting)
         limit = min(room, self._allowance(room))
         if limit <= 0:

@@ -25,7 +25,7 @@ LEVELS = [
         "vigil",
         "writer",
     },
-    {"sealed_port", "sealed_target", "transfer", "uploads"},
+    {"prompt", "sealed_port", "sealed_target", "transfer", "uploads"},
     {"sealed_peer", "services"},
     {"fetching", "giving", "learning", "query", "roster", "swarm"},
     {"conversations"},

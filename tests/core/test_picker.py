@@ -271,3 +271,61 @@ def test_a_peer_that_had_nothing_of_use_is_asked_for_what_it_gets() -> None:
     assert picker.next_requests("poor", 1) == []
     picker.on_have("poor", 4)
     assert picker.next_requests("poor", 1) == [4]
+
+
+def reading(count: int = 10) -> ChunkPicker[int]:
+    """Return the picker of somebody who reads, and one peer that has all."""
+    picker: ChunkPicker[int] = ChunkPicker(Bitfield(count), Random(3), wanted=())
+    picker.on_peer_joined(1, None)
+    return picker
+
+
+def test_what_is_wanted_before_all_else_is_asked_for_first() -> None:
+    picker = reading()
+    picker.want([1, 2])
+    picker.want([7, 8], before=True)
+    picker.want([2], before=True)
+    assert picker.next_requests(1, 9) == [2, 7, 8, 1]
+    assert picker.is_all_asked
+
+
+def test_what_is_wanted_no_more_is_not_asked_for() -> None:
+    picker = reading()
+    picker.want([1, 2, 3])
+    assert picker.next_requests(1, 1) == [1]
+    assert picker.unwant([1, 2, 9]) == {1: [1], 2: []}
+    assert picker.next_requests(1, 9) == [3]
+    assert picker.asked_of(1) == {3}
+
+
+def test_what_comes_after_it_was_dropped_is_taken_all_the_same() -> None:
+    picker = reading()
+    picker.want([1])
+    picker.next_requests(1, 1)
+    picker.unwant([1])
+    assert picker.on_chunk_arrived(1, 1)
+    picker.on_chunk_verified(1)
+    assert picker.has(1)
+    assert picker.is_complete
+
+
+def test_what_has_arrived_cannot_be_dropped() -> None:
+    picker = reading()
+    picker.want([1])
+    picker.next_requests(1, 1)
+    picker.on_chunk_arrived(1, 1)
+    assert picker.unwant([1]) == {}
+    assert not picker.is_complete
+
+
+def test_what_was_forgotten_may_be_wanted_again() -> None:
+    picker = reading()
+    for _ in range(2):
+        picker.want([4])
+        assert picker.next_requests(1, 9) == [4]
+        assert picker.on_chunk_arrived(4, 1)
+        picker.on_chunk_verified(4)
+        assert picker.is_complete
+        picker.forget(4)
+        assert not picker.has(4)
+        assert picker.next_requests(1, 9) == []

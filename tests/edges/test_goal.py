@@ -64,3 +64,35 @@ async def test_a_wait_that_is_cancelled_leaves_nothing() -> None:
     goal.check()
     async with asyncio.timeout(5):
         await goal.reach(lambda: True)
+
+
+async def test_each_waits_for_its_own() -> None:
+    goal, values = Goal(), [1]
+    early = asyncio.create_task(goal.reach(lambda: len(values) >= 2))
+    late = asyncio.create_task(goal.reach(lambda: len(values) >= 3))
+    await asyncio.sleep(0)
+    values.append(2)
+    goal.check()
+    async with asyncio.timeout(5):
+        await early
+    assert not late.done()
+    assert goal.is_set
+    values.append(3)
+    goal.check()
+    async with asyncio.timeout(5):
+        await late
+    assert not goal.is_set
+
+
+async def test_an_end_is_for_those_who_wait_and_no_later_ones() -> None:
+    goal, values = Goal(), [1]
+    tasks = [await waiting(goal, values) for _ in range(2)]
+    goal.end(NotFoundError("nobody"))
+    for task in tasks:
+        with pytest.raises(NotFoundError, match="nobody"):
+            await task
+    task = await waiting(goal, values)
+    values.append(2)
+    goal.check()
+    async with asyncio.timeout(5):
+        await task

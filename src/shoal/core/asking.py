@@ -88,9 +88,33 @@ class Asking(Generic[G]):
         """Say whether a chunk is verified."""
         return self._picker.has(index)
 
-    def want(self, indexes: Iterable[int]) -> None:
-        """Ask for these as well, before others and in this order."""
-        self._picker.want(indexes)
+    @property
+    def is_all_asked(self) -> bool:
+        """Say whether all that is missing was asked for: only copies are left."""
+        return self._picker.is_all_asked
+
+    def want(self, indexes: Iterable[int], *, before: bool = False) -> list[G]:
+        """Ask for these as well, in this order; with `before`, before all others.
+
+        Returns the givers, first who usually answers soonest: somebody waits.
+        """
+        self._picker.want(indexes, before=before)
+        return sorted(self._flows, key=lambda giver: self._flows[giver].window.delay)
+
+    def unwant(self, indexes: Iterable[int]) -> list[tuple[G, int]]:
+        """Ask for these no more; return who was asked for which of them."""
+        asked = [
+            (giver, index)
+            for index, givers in self._picker.unwant(indexes).items()
+            for giver in givers
+        ]
+        for giver, index in asked:
+            self._forget(giver, index)
+        return asked
+
+    def forget(self, index: int) -> None:
+        """Note that a chunk which was verified is not kept any longer."""
+        self._picker.forget(index)
 
     # Givers come and go.
 
@@ -180,11 +204,15 @@ class Asking(Generic[G]):
         """Note that a chunk is right; return who need not give it any more."""
         others = self._picker.on_chunk_verified(index)
         for other in others:
-            window = self._flows[other].window
-            self._outstanding -= len(window)
-            window.forget(index)
-            self._outstanding += len(window)
+            self._forget(other, index)
         return others
+
+    def _forget(self, giver: G, index: int) -> None:
+        """Note that an answer is not waited for any more."""
+        window = self._flows[giver].window
+        self._outstanding -= len(window)
+        window.forget(index)
+        self._outstanding += len(window)
 
     def on_failed(self, index: int) -> None:
         """Note that a chunk is wrong: others are asked for it."""

@@ -63,7 +63,7 @@ def check_index(index: int, count: int) -> None:
 
 
 class Bitfield:
-    """Remember which of `count` chunks are there; they only ever get more.
+    """Remember which of `count` chunks are there.
 
     Bit 7 of the first byte is chunk 0; spare bits of the last byte are zero, as
     in BEP 3.
@@ -112,6 +112,14 @@ class Bitfield:
             return False
         self._bits[index >> 3] |= mask
         self.count += 1
+        return True
+
+    def discard(self, index: int) -> bool:
+        """Note that chunk `index` is there no more; say whether that was news."""
+        if index not in self:
+            return False
+        self._bits[index >> 3] &= ~(0x80 >> (index & 7))
+        self.count -= 1
         return True
 
     def __contains__(self, index: int) -> bool:

@@ -10,7 +10,8 @@ What a pick considers, in this order:
    up the last chunk.
 
 A peer is any hashable value; the picker never looks into it. A chunk goes from
-missing to asked for to arrived to verified; only failure leads back.
+missing to asked for to arrived to verified; only failure leads back, and `forget`, by a
+reader who does not keep what he has read.
 """
 
 from collections import deque
@@ -83,6 +84,11 @@ class ChunkPicker(Generic[Peer]):
         return not self._left
 
     @property
+    def is_all_asked(self) -> bool:
+        """Say whether all that is missing was asked for: only copies are left."""
+        return not self._buckets
+
+    @property
     def wants_all(self) -> bool:
         """Say whether any chunk is of use."""
         return self._wanted is None
@@ -101,16 +107,50 @@ class ChunkPicker(Generic[Peer]):
         state = self._peers.get(peer)
         return frozenset(state.asked) if state else frozenset()
 
-    def want(self, indexes: Iterable[int]) -> None:
-        """Fetch these as well, in this order; for one who reads them so."""
+    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
+        """Fetch these as well, in this order; for one who reads them so.
+
+        With `before` they come before all that was wanted until now.
+        """
         assert self._wanted is not None
+        missing = [index for index in indexes if index not in self._have]
+        fresh = [index for index in missing if index not in self._wanted]
+        for index in fresh:
+            self._wanted.add(index)
+            self._left += 1
+            self._want_again(index)
+        if before:
+            self._first.extendleft(reversed(missing))
+        else:
+            self._first.extend(fresh)
+
+    def unwant(self, indexes: Iterable[int]) -> dict[int, list[Peer]]:
+        """Fetch these no more; return who was asked for which of them.
+
+        What has arrived stays wanted: it costs nothing more.
+        """
+        assert self._wanted is not None
+        asked: dict[int, list[Peer]] = {}
         for index in indexes:
-            if index not in self._wanted:
-                self._wanted.add(index)
-                if index not in self._have:
-                    self._left += 1
-                    self._first.append(index)
-                    self._want_again(index)
+            if (
+                index in self._have
+                or index in self._arrived
+                or index not in self._wanted
+            ):
+                continue
+            self._wanted.discard(index)
+            self._left -= 1
+            self._buckets.discard(index)
+            asked[index] = self._in_flight.pop(index, [])
+            for peer in asked[index]:
+                self._peers[peer].asked.discard(index)
+        return asked
+
+    def forget(self, index: int) -> None:
+        """Note that a chunk which was verified is not kept any longer."""
+        assert self._wanted is not None
+        self._have.discard(index)
+        self._wanted.discard(index)
 
     # What happens to peers.
 
