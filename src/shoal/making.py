@@ -78,9 +78,9 @@ def make_share(
             stopped=stopped,
         )
         secret = None
-        if home is not None and not options.is_public and not options.new_link:
+        if home is not None and not options.public and not options.new_link:
             secret = user_secret(disk, home / "secret")
-        is_random = secret is None and not options.is_public
+        is_random = secret is None and not options.public
         manifest = build_manifest(
             name,
             source.chunks.size,

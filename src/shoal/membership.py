@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
+from shoal.core.manifest import Manifest
 from shoal.core.sealed_link import Link
 from shoal.hints import usable_hints
 from shoal.progress import DownloadEvent
 from shoal.sealed_port import SealedPort
 from shoal.sealed_swarm import SealedSwarm
 from shoal.services import Services
+from shoal.storage.store import ChunkReader, Holding
 from shoal.transport.dialler import Found
 
-__all__ = ["Membership"]
+__all__ = ["Membership", "open_port"]
 
 LAN = "lan"
 
@@ -33,13 +35,16 @@ class Membership:
         *,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
+        yields: bool = False,
     ) -> None:
+        """Prepare; who `yields` makes room for a membership that gives something."""
         self.link = link
         self.port = port.port
         """TCP port that this node is reached at."""
         self._services = services
         self._keys = link.keys
         self._sealed_port = port
+        self._yields = yields
         self.swarm = SealedSwarm(
             link.id,
             port.dialler(self._keys),
@@ -58,7 +63,7 @@ class Membership:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._sealed_port.let_in(self._keys, self.swarm.accept)
+        self._sealed_port.let_in(self._keys, self.swarm.accept, yields=self._yields)
         self._task = asyncio.create_task(self.swarm.run(self._find()))
         return self
 
@@ -74,12 +79,18 @@ class Membership:
         """Leave the swarm; idempotent."""
         task, self._task = self._task, None
         if task is not None:
-            self._sealed_port.keep_out(self._keys)
+            self._sealed_port.keep_out(self._keys, self.swarm.accept)
+            if not self._yields:
+                self._services.holdings.pop(self.link.id, None)
             try:
                 await self.swarm.leave()
             finally:
                 task.cancel()
                 await asyncio.wait([task])
+
+    def hold(self, manifest: Manifest, store: ChunkReader) -> None:
+        """Let readers on this node have what `store` has, until we leave."""
+        self._services.holdings[self.link.id] = Holding(manifest, store)
 
     def _find(self) -> Iterable[Found]:
         yield usable_hints(self.link.hints, self._services.settings)
@@ -87,3 +98,12 @@ class Membership:
             is_lan = network.name == LAN
             topic = self._keys.lan_topic if is_lan else self._keys.dht_topic
             yield self._services.join(network, topic, self.port)
+
+
+async def open_port(services: Services) -> SealedPort:
+    """Return the node's one port for sealed shares; opens it at first."""
+    if services.sealed_port is None:
+        port = await SealedPort.open(services.networks.hosts(), services.settings.port)
+        services.sealed_port = port
+        services.owned.push_async_callback(port.aclose)
+    return services.sealed_port

@@ -1,211 +1,270 @@
-"""A running shoal: everything it shares and fetches, as one object.
+"""A running shoal: everything it shares, fetches and reads, as one object.
 
-Closing a `Node` ends what it serves and looks for. A download ends with the call
-that started it. What only one way of using a node needs is imported there: a `shoal
-chunk` fetches one chunk and ends, and would spend half its time on the rest.
+Closing a `Node` ends what it serves, reads and looks for. A download ends with the
+call that started it. What only one way of using a node needs is imported there: a
+`shoal chunk` fetches one chunk and ends, and would spend half its time on the rest.
 """
 
-from collections.abc import AsyncGenerator, Callable
-from random import Random
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
 
-from shoal.core.handshake import DEFAULT_CHUNK_SIZE
+from shoal.channel_node import ChannelNode
 from shoal.core.link import Channel
-from shoal.progress import DownloadEvent, Notice
-from shoal.services import Services
-from shoal.settings import Settings
+from shoal.progress import DownloadEvent, ShareEvent
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from shoal.channels import OpenShare
+    from shoal.contents import Stat
+    from shoal.core.file_table import File
     from shoal.core.manifest import Manifest
     from shoal.core.sealed_link import Link
-    from shoal.options import FetchOptions, ShareOptions
-    from shoal.shares import SealedShare
-    from shoal.storage.disk import Disk
+    from shoal.options import AnyPath, FetchFields, ShareFields
+    from shoal.reader import Opening
+    from shoal.reading import Readings
+    from shoal.shares import FetchResult, SealedShare
 
 __all__ = ["Node"]
 
 
-class Node:
-    """Share and fetch; an async context manager."""
+class Node(ChannelNode):
+    """Share, fetch and read; an async context manager.
 
-    def __init__(
-        self,
-        settings: Settings | None = None,
-        *,
-        disk: "Disk | None" = None,
-        rng: Random | None = None,
-        on_notice: Callable[[Notice], None] = lambda notice: None,
-    ) -> None:
-        """Prepare a node; without `settings` the `SHOAL_…` variables count."""
-        self.settings = settings or Settings.from_environ()
-        self._services = Services(
-            self.settings, disk=disk, rng=rng, on_notice=on_notice
-        )
+    ```python
+    async with shoal.Node(limit_up="10M") as node:
+        share = await node.share("model/")
+        print(share.link)
+        await share.shared()
+    ```
 
-    async def __aenter__(self) -> Self:
-        return self
+    Whatever is not given is what the variables `SHOAL_…` say, or the default. Where a
+    link is wanted its text will do.
+    """
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """End everything that serves and looks for peers; idempotent."""
-        await self._services.aclose()
-
-    def problems(self) -> tuple[str, ...]:
-        """Return what does not work at the moment, in sentences for the user."""
-        return self._services.networks.problems()
-
-    # Sealed shares.
+    _readings: "Readings | None" = None
 
     async def share(
         self,
-        path: "Path",
-        options: "ShareOptions | None" = None,
+        path: "AnyPath",
         *,
-        on_hashed: Callable[[int, int], None] = lambda done, size: None,
-        on_event: Callable[[DownloadEvent], None] = lambda event: None,
+        on_progress: Callable[[ShareEvent], None] = lambda event: None,
+        **options: "Unpack[ShareFields]",
     ) -> "SealedShare":
-        """Share a file or folder with everyone who is given its link.
+        """Share a file or folder: `link = (await node.share("photos/")).link`.
 
-        `on_hashed` hears, from a thread, how many bytes of how many are hashed.
-        Raises `UsageError`, `StoreError` or `NetworkError` when it cannot be.
+        It is served until the node is closed. `options` are the fields of
+        `ShareOptions`, as in `exclude="*.tmp"`. `on_progress` hears of `Hashing`
+        first, then of peers that come and go. Raises `UsageError`, `StoreError` or
+        `NetworkError` when it cannot be.
         """
+        from pathlib import Path
+
         from shoal.options import ShareOptions
         from shoal.shares import share_sealed
 
-        options = options or ShareOptions()
-        return await share_sealed(self._services, path, options, on_hashed, on_event)
+        made = ShareOptions.of(**options)
+        return await share_sealed(self._services, Path(path), made, on_progress)
 
     async def fetch(
         self,
-        link: "Link",
-        options: "FetchOptions | None" = None,
+        link: "str | Link",
+        out: "AnyPath | None" = None,
         *,
         timeout: float | None = None,
-        on_event: Callable[[DownloadEvent], None] = lambda event: None,
-    ) -> "tuple[Path, SealedShare | None]":
-        """Fetch a share; return where it is and, if it is seeded on, the share.
+        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
+        **options: "Unpack[FetchFields]",
+    ) -> "FetchResult":
+        """Fetch a share: `result = await node.fetch(link, "out/", on_progress=print)`.
+
+        Without `out` it gets its own name, in `folder` or here; a single file goes
+        into `out` if that ends in a slash. `options` are the fields of
+        `FetchOptions`, as in `include="*.json"`. Nothing that exists is overwritten
+        unasked. Whatever ends it, cancellation too, the same call goes on later with
+        what was verified.
 
         `timeout` is the longest wait for a new chunk, in seconds. Raises
-        `TargetExistsError`, `NotFoundError`, `UnfinishedError`,
-        `VerificationError`, `ManifestError` or another `ShoalError`.
+        `TargetExistsError`, `NotFoundError`, `UnfinishedError`, `VerificationError`,
+        `ManifestError` or another `ShoalError`, and what `on_progress` raises.
+        """
+        from shoal.shares import FetchResult
+
+        events = self.fetching(link, out, timeout=timeout, **options)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, FetchResult):
+                    return event
+                on_progress(event)
+        raise AssertionError("the last event is the result")
+
+    def fetching(
+        self,
+        link: "str | Link",
+        out: "AnyPath | None" = None,
+        *,
+        timeout: float | None = None,
+        **options: "Unpack[FetchFields]",
+    ) -> "AsyncGenerator[DownloadEvent | FetchResult, None]":
+        """Fetch as `fetch` does, and yield all that happens, last the result.
+
+        ```python
+        async with aclosing(node.fetching(link, "out/")) as events:
+            async for event in events:
+                if isinstance(event, shoal.Progress):
+                    print(event.done, "of", event.size)
+        ```
+
+        Closing it before its end, as leaving this block does, cancels the fetch.
         """
         from shoal.options import FetchOptions
         from shoal.shares import fetch_sealed
+        from shoal.watching import watched
 
-        options = options or FetchOptions()
-        return await fetch_sealed(self._services, link, options, timeout, on_event)
+        fetch = partial(
+            fetch_sealed,
+            self._services,
+            _link(link),
+            FetchOptions.of(out, **options),
+            self._patience(timeout),
+        )
+        return watched(fetch)
+
+    def open(
+        self,
+        link: "str | Link",
+        path: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> "Opening":
+        """Open a file of a share: `async with node.open(link, "a.txt") as file:`.
+
+        `path` is left out where the share is one file. What is read is fetched, and
+        for who reads on and on some more; what was read lately is kept in memory.
+        `file = await node.open(link)` works, too, and wants `await file.aclose()`.
+
+        `timeout` is the longest wait for a chunk, in seconds. Raises
+        `NotFoundError`, `UsageError` or what `manifest` raises.
+        """
+        from shoal.reader import AsyncFile, Opening, open_reader
+
+        link, seconds = _link(link), self._patience(timeout)
+
+        async def start() -> AsyncFile:
+            readings = self._open_readings()
+            return AsyncFile(await open_reader(readings, link, path, seconds))
+
+        return Opening(start)
+
+    async def stat(
+        self,
+        link: "str | Link",
+        path: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> "Stat":
+        """Describe a share, or a file or folder in it: `(await node.stat(link)).size`.
+
+        Raises `NotFoundError` or what `manifest` raises.
+        """
+        from shoal.contents import stat
+
+        return stat(await self.manifest(link, timeout=timeout), path)
+
+    async def list(
+        self,
+        link: "str | Link",
+        folder: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> "Sequence[File]":
+        """Return the files of a share, or of a folder in it and below.
+
+        `for file in await node.list(link): print(file.size, file.path)`. Raises
+        `NotFoundError` or what `manifest` raises.
+        """
+        from shoal.contents import list_files
+
+        return list_files(await self.manifest(link, timeout=timeout), folder)
 
     async def manifest(
-        self, link: "Link", *, timeout: float | None = None, with_files: bool = True
+        self,
+        link: "str | Link",
+        *,
+        timeout: float | None = None,
+        with_files: bool = True,
     ) -> "Manifest":
-        """Return what a share says of itself, with its list of files or without."""
-        from shoal.shares import load_manifest
+        """Return what a share says of itself, with its list of files or without.
 
-        return await load_manifest(self._services, link, timeout, with_files=with_files)
+        `print((await node.manifest(link)).root.name)`. Raises `NotFoundError` when
+        nobody has it, `ManifestError` when it is hostile.
+        """
+        readings = self._open_readings()
+        reading = readings.enter(_link(link))
+        try:
+            return await reading.load(
+                lambda m: m.file_pages if with_files else (), self._patience(timeout)
+            )
+        finally:
+            readings.leave(reading)
 
     async def verify(
-        self, link: "Link", path: "Path", *, timeout: float | None = None
+        self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None
     ) -> "Manifest":
         """Return the manifest of a share if what is at `path` is that share.
 
-        Raises `VerificationError` when it is not.
+        `await node.verify(link, "photos/")` fetches the hashes only. Raises
+        `VerificationError` when it is not.
         """
+        from pathlib import Path
+
         from shoal.shares import verify_sealed
 
-        return await verify_sealed(self._services, link, path, timeout)
-
-    def read(
-        self,
-        link: "Link",
-        where: "Callable[[Manifest], tuple[int, int]]",
-        *,
-        timeout: float | None = None,
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield bytes of a share in order, each as soon as it is verified.
-
-        `where` returns the first byte and the end of what is wanted, given the
-        manifest. Only what holds it is fetched.
-        """
-        from shoal.shares import read_sealed
-
-        return read_sealed(self._services, link, where, timeout)
-
-    # Open channels.
-
-    async def share_open(
-        self,
-        path: "Path",
-        channel: Channel | None = None,
-        *,
-        chunk_size: int = DEFAULT_CHUNK_SIZE,
-        on_hashed: Callable[[int, int], None] = lambda done, size: None,
-    ) -> "OpenShare":
-        """Serve a file over an open channel: the one named, or a hash channel.
-
-        `on_hashed` hears, from a thread, how many bytes of how many are hashed.
-        Raises `UsageError`, `StoreError` or `NetworkError` when it cannot be.
-        """
-        from shoal.channels import share_open
-
-        return await share_open(self._services, path, channel, chunk_size, on_hashed)
-
-    async def fetch_open(
-        self,
-        channel: Channel,
-        target: "Path",
-        *,
-        overwrite: bool = False,
-        seed: bool = False,
-        timeout: float | None = None,
-        on_event: Callable[[DownloadEvent], None] = lambda event: None,
-    ) -> "OpenShare | None":
-        """Fetch an open channel to `target`, from all who serve it.
-
-        `timeout` is the longest wait for a new chunk, in seconds. With `seed` the
-        share is served afterwards and returned, and a target that exists is
-        verified instead of refused.
-        Raises `TargetExistsError`, `NotFoundError`, `UnfinishedError`,
-        `VerificationError` or another `ShoalError`.
-        """
-        from shoal.channels import fetch_open
-
-        return await fetch_open(
-            self._services,
-            channel,
-            target,
-            overwrite=overwrite,
-            seed=seed,
-            timeout=timeout,
-            on_event=on_event,
-        )
+        seconds = self._patience(timeout)
+        return await verify_sealed(self._services, _link(link), Path(path), seconds)
 
     async def fetch_chunk(
-        self, channel: Channel, index: int, *, timeout: float | None = None
+        self,
+        share: "str | Link | Channel",
+        index: int,
+        *,
+        timeout: float | None = None,
     ) -> bytes:
-        """Fetch one chunk of an open channel; a hash channel's is verified.
+        """Fetch one chunk of a share or open channel.
 
-        Raises `UsageError` when there is no such chunk and a server says so,
-        `NotFoundError` or `VerificationError` when nobody gives it in time.
+        `data = await node.fetch_chunk(link, 0)`; that of a named channel is not
+        verified. Raises `UsageError` when there is no such chunk and somebody says
+        so, `NotFoundError` or `VerificationError` when nobody gives it in time.
         """
+        if isinstance(share, str):
+            from shoal.core.sealed_link import parse_share
+
+            share = parse_share(share)
+        if not isinstance(share, Channel):
+            from shoal.reader import read_chunk
+
+            seconds = self._patience(timeout)
+            return await read_chunk(self._open_readings(), share, index, seconds)
         from shoal.query import ChunkQuery
 
         networks = self._services.networks
         query = ChunkQuery(
-            channel,
+            share,
             index,
             rng=self._services.rng,
-            timeout=timeout,
+            timeout=self._patience(timeout),
             problems=networks.problems,
         )
-        return await query.run(networks.find(channel.topic))
+        return await query.run(networks.find(share.topic))
+
+    def _open_readings(self) -> "Readings":
+        from shoal.reading import Readings
+
+        if self._readings is None:
+            self._readings = Readings(self._services)
+            self._services.owned.push_async_callback(self._readings.aclose)
+        return self._readings
+
+
+def _link(link: "str | Link") -> "Link":
+    from shoal.core.sealed_link import parse_link
+
+    return parse_link(link) if isinstance(link, str) else link

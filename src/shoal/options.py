@@ -1,10 +1,41 @@
-"""What one may ask for when sharing and fetching."""
+"""What one may ask for when sharing and fetching.
 
+The structs are what the rest of shoal works with, the `…Fields` are the same as
+keywords of a call, where text stands in for a path and one pattern for several.
+"""
+
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from msgspec import Struct
 
-__all__ = ["FetchOptions", "ShareOptions"]
+__all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+
+class ShareFields(TypedDict, total=False):
+    """Name what may be asked for in a call that shares."""
+
+    name: str | None
+    chunk_size: int | None
+    include: str | Iterable[str]
+    exclude: str | Iterable[str]
+    public: bool
+    new_link: bool
+
+
+class FetchFields(TypedDict, total=False):
+    """Name what may be asked for in a call that fetches."""
+
+    folder: AnyPath
+    overwrite: bool
+    include: str | Iterable[str]
+    exclude: str | Iterable[str]
+    keep_exec: bool
+    seed: bool
 
 
 class ShareOptions(Struct, frozen=True, kw_only=True):
@@ -18,10 +49,15 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
     """Patterns of the files of a folder that are shared; all by default."""
     exclude: tuple[str, ...] = ()
     """Patterns of files and folders that are left out."""
-    is_public: bool = False
+    public: bool = False
     """Whether everyone who shares the same bytes gets the same link."""
     new_link: bool = False
     """Whether the link should be one that nobody has yet."""
+
+    @classmethod
+    def of(cls, **fields: Unpack[ShareFields]) -> "ShareOptions":
+        """Read the keywords of a call; raises `TypeError` for unknown ones."""
+        return cls(**_patterns(dict(fields)))
 
 
 class FetchOptions(Struct, frozen=True, kw_only=True):
@@ -29,6 +65,8 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
 
     out: Path | None = None
     """What to write to; the share's own name in `folder` by default."""
+    is_inside: bool = False
+    """Whether a single file goes into the folder `out`, under its own name."""
     folder: Path = Path(".")
     """Where to put it under its own name."""
     overwrite: bool = False
@@ -41,3 +79,26 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
     """Whether files that were executable are so again."""
     seed: bool = False
     """Whether to go on sharing afterwards."""
+
+    @classmethod
+    def of(
+        cls, out: AnyPath | None = None, **fields: Unpack[FetchFields]
+    ) -> "FetchOptions":
+        """Read the arguments of a call; raises `TypeError` for unknown ones.
+
+        Where `out` ends in a slash, a single file goes in there.
+        """
+        values = _patterns(dict(fields))
+        if "folder" in values:
+            values["folder"] = Path(values["folder"])
+        if out is not None:
+            values["out"] = Path(out)
+            values["is_inside"] = str(out).endswith(("/", os.sep))
+        return cls(**values)
+
+
+def _patterns(fields: dict[str, Any]) -> dict[str, Any]:
+    for name in ("include", "exclude"):
+        value = fields.get(name, ())
+        fields[name] = (value,) if isinstance(value, str) else tuple(value)
+    return fields

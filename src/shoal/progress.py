@@ -8,10 +8,12 @@ from shoal.core.address import Address
 
 __all__ = [
     "DownloadEvent",
+    "Hashing",
     "Notice",
     "PeerJoined",
     "PeerLeft",
     "Progress",
+    "ShareEvent",
     "Stalled",
     "Started",
 ]
@@ -81,4 +83,17 @@ class Notice(Struct, frozen=True):
     """A sentence."""
 
 
+class Hashing(Struct, frozen=True):
+    """Fired while what is to be shared is hashed, a few times a second at most."""
+
+    done: int
+    """Bytes hashed."""
+    size: int
+    """Bytes of the whole."""
+
+
 DownloadEvent: TypeAlias = Started | PeerJoined | PeerLeft | Progress | Stalled | Notice
+"""What happens while something is fetched."""
+
+ShareEvent: TypeAlias = Hashing | DownloadEvent
+"""What happens while something is shared."""

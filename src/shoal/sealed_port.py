@@ -9,11 +9,13 @@ can tell that the node at the new address is the same.
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from shoal.acquaintances import Dial
 from shoal.core.address import Address
 from shoal.core.keys import Keys
 from shoal.core.proof import NODE_ID_SIZE
+from shoal.errors import UsageError
 from shoal.interfaces import list_interfaces
 from shoal.transport.certificate import Certificates
 from shoal.transport.proven import Factory
@@ -21,6 +23,13 @@ from shoal.transport.sealed_dial import dial_sealed
 from shoal.transport.sealed_listen import SealedListener
 
 __all__ = ["SealedPort", "own_addresses"]
+
+
+class _Owner(NamedTuple):
+    """Say for whom holders of a share are let in."""
+
+    factory: Factory
+    yields: bool
 
 
 class SealedPort:
@@ -36,6 +45,7 @@ class SealedPort:
         self.node_id = node_id
         """16 random bytes, new in every process."""
         self._certificates = certificates
+        self._owners: dict[bytes, _Owner] = {}  # by knock
 
     @classmethod
     async def open(
@@ -58,13 +68,29 @@ class SealedPort:
         )
         return cls(listener, node_id, certificates)
 
-    def let_in(self, keys: Keys, factory: Factory) -> None:
-        """Accept holders of a share from now on; raises `UsageError`."""
-        self._listener.register(keys.knock, keys, factory)
+    def let_in(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
+        """Accept holders of a share from now on; raises `UsageError`.
 
-    def keep_out(self, keys: Keys) -> None:
-        """Accept no more holders of a share."""
-        self._listener.unregister(keys.knock)
+        Who `yields` does so only while nobody else of this node does: it can do
+        without, since it dials others itself.
+        """
+        owner = self._owners.get(keys.knock)
+        if owner is not None and owner.yields and not yields:
+            self._listener.unregister(keys.knock)
+        try:
+            self._listener.register(keys.knock, keys, factory)
+        except UsageError:
+            if not yields:
+                raise
+        else:
+            self._owners[keys.knock] = _Owner(factory, yields)
+
+    def keep_out(self, keys: Keys, factory: Factory) -> None:
+        """Accept no more holders of a share for whom `factory` made connections."""
+        owner = self._owners.get(keys.knock)
+        if owner is not None and owner.factory == factory:
+            del self._owners[keys.knock]
+            self._listener.unregister(keys.knock)
 
     def dialler(self, keys: Keys) -> Dial:
         """Return what connects to other holders of a share."""

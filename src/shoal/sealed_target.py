@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from shoal.core.manifest import Manifest
+from shoal.core.root import Root
 from shoal.core.sealed_link import Link
 from shoal.errors import (
     TargetExistsError,
@@ -65,7 +66,7 @@ class SealedTarget:
         self._options = options
         self._disk = disk
         self._selection = Selection(options.include, options.exclude)
-        self._path = options.out
+        self._path = None if options.is_inside else options.out
 
     @property
     def path(self) -> Path:
@@ -79,7 +80,11 @@ class SealedTarget:
         Raises `TargetExistsError` or `StoreError`.
         """
         options = self._options
-        if self._path is None:
+        if options.is_inside and options.out is not None:
+            # Whether it is a file that goes in there only the root record tells.
+            if self._disk.identity_at(options.out, follow=True) is None:
+                check_target(options.out, self._link.identity, disk=self._disk)
+        elif self._path is None:
             # Any name will do to see that there is such a folder.
             probe = options.folder / f".shoal-{self._link.keys.log_name}"
             check_target(probe, self._link.identity, disk=self._disk)
@@ -97,8 +102,7 @@ class SealedTarget:
         Raises what the store raises, and `UnfinishedError` once `stopped` says so.
         """
         if self._path is None:
-            self._path = self._options.folder / manifest.root.name
-
+            self._path = self._place(manifest.root)
         verify = _make_verify(self._path, manifest, stopped)
         files: Sequence[Described] | None = None
         selected = None
@@ -135,6 +139,12 @@ class SealedTarget:
         )
         source.verify = manifest.hash_table.verifies
         return source
+
+    def _place(self, root: Root) -> Path:
+        options = self._options
+        if options.out is None:
+            return options.folder / root.name
+        return options.out if root.is_folder else options.out / root.name
 
     def _is_to_be_served(self, path: Path) -> bool:
         return (

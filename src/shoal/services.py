@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from shoal.sealed_port import SealedPort
     from shoal.storage.disk import Disk
+    from shoal.storage.store import Holding
 
 __all__ = ["Services"]
 
@@ -56,6 +57,8 @@ class Services:
         self.networks = Networks(settings)
         self.sealed_port: SealedPort | None = None
         """Where sealed shares are reached; None while there is none."""
+        self.holdings: dict[bytes, Holding] = {}
+        """What is shared or being fetched, by the id of its share."""
         self.owned = AsyncExitStack()
         """What ends with the node; whatever is opened is put here."""
         self._given_disk = disk
@@ -105,6 +108,29 @@ class Services:
                     yield address, network.name
         except ShoalError as error:
             self.on_notice(Notice(str(error)))
+
+    async def in_stoppable_thread(
+        self,
+        work: Callable[[Callable[[], bool]], T],
+        undo: Callable[[T], None] = lambda result: None,
+    ) -> T:
+        """Run what takes long in a worker thread.
+
+        `work` is given what says whether to stop. Whoever is cancelled waits until it
+        has; should it have come to an end all the same, `undo` gets the result.
+        """
+        is_left = threading.Event()
+        future = asyncio.get_running_loop().run_in_executor(
+            self.threads, work, lambda: self.is_stopped or is_left.is_set()
+        )
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            is_left.set()
+            await asyncio.wait([future])
+            if not future.cancelled() and future.exception() is None:
+                undo(future.result())
+            raise
 
     def own_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run something until it ends or the node does."""

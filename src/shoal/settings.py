@@ -5,17 +5,46 @@ argument in Python comes first, then the variable, then the default.
 """
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict, Unpack
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shoal.core.address import Address, parse_address
 from shoal.errors import UsageError
 
-__all__ = ["Settings", "parse_addresses", "parse_flag", "split_words"]
+__all__ = [
+    "Settings",
+    "SettingsFields",
+    "parse_addresses",
+    "parse_flag",
+    "parse_rate",
+    "parse_seconds",
+    "parse_size",
+    "split_words",
+]
 
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("", "0", "false", "no", "off"))
+_SIZE = re.compile(r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?")
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class SettingsFields(TypedDict, total=False):
+    """Name what may be set by a keyword; as text, as its variable would be."""
+
+    peers: str | Iterable[str | Address]
+    port: int
+    lan_only: bool
+    no_lan: bool
+    dht_bootstrap: str | Iterable[str | Address]
+    limit_up: float | str | None
+    limit_down: float | str | None
+    interfaces: str | Iterable[str]
+    timeout: float | str | None
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -37,6 +66,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Bytes per second fetched of all shares together; None is no limit."""
     interfaces: tuple[str, ...] = ()
     """Names or addresses that listening and discovery keep to; none means all."""
+    timeout: float | None = None
+    """Longest wait for a new chunk, in seconds; None is for ever."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -50,8 +81,24 @@ class Settings(Struct, frozen=True, kw_only=True):
             lan_only=parse_flag("SHOAL_LAN_ONLY", environ),
             no_lan=parse_flag("SHOAL_NO_LAN", environ),
             dht_bootstrap=parse_addresses(environ.get("SHOAL_DHT_BOOTSTRAP", "")),
+            limit_up=_parse("SHOAL_LIMIT_UP", environ, parse_rate),
+            limit_down=_parse("SHOAL_LIMIT_DOWN", environ, parse_rate),
             interfaces=tuple(split_words(environ.get("SHOAL_INTERFACES", ""))),
+            timeout=_parse("SHOAL_TIMEOUT", environ, parse_seconds),
         )
+
+    @classmethod
+    def of(cls, **fields: Unpack[SettingsFields]) -> "Settings":
+        """Return the variables' settings with some fields set otherwise.
+
+        `Settings.of(peers="192.0.2.7:4001", limit_up="10M")`; raises `UsageError`.
+        """
+        values: dict[str, Any] = dict(fields)
+        for name, value in values.items():
+            read = _READERS.get(name)
+            if read is not None and value is not None:
+                values[name] = read(value)
+        return replace(cls.from_environ(), **values)
 
 
 def parse_addresses(text: str) -> tuple[Address, ...]:
@@ -65,6 +112,77 @@ def parse_flag(name: str, environ: Mapping[str, str]) -> bool:
     if value in _TRUE or value in _FALSE:
         return value in _TRUE
     raise UsageError(f"{name} is {value[:40]!r}; set it to 1 or 0.")
+
+
+def parse_size(text: str) -> int:
+    """Read bytes, as `512`, `64K` or `2G`; raises `ValueError`."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1M, 2G.")
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def parse_rate(text: str) -> int:
+    """Read bytes per second, more than none; raises `ValueError`."""
+    rate = parse_size(text)
+    if not rate:
+        raise ValueError("A rate of 0 would never end; leave it out.")
+    return rate
+
+
+def parse_seconds(text: str) -> float:
+    """Read a length of time above 0, as `90`, `10m` or `2h`; raises `ValueError`."""
+    unit = _TIMES.get(text[-1:].lower())
+    try:
+        seconds = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{text[:40]!r} is not a number of seconds above 0.")
+    return seconds
+
+
+def _parse(
+    name: str, environ: Mapping[str, str], read: Callable[[str], float]
+) -> float | None:
+    text = environ.get(name, "").strip()
+    try:
+        return read(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _addresses(value: str | Iterable[str | Address]) -> tuple[Address, ...]:
+    if isinstance(value, str):
+        return parse_addresses(value)
+    return tuple(parse_address(v) if isinstance(v, str) else v for v in value)
+
+
+def _words(value: str | Iterable[str]) -> tuple[str, ...]:
+    return tuple(split_words(value)) if isinstance(value, str) else tuple(value)
+
+
+def _number(read: Callable[[str], float]) -> Callable[[str | float], float]:
+    def convert(value: str | float) -> float:
+        try:
+            number = read(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        if not number > 0:
+            raise UsageError(f"{value} is not above 0; leave it out for no limit.")
+        return number
+
+    return convert
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "peers": _addresses,
+    "dht_bootstrap": _addresses,
+    "interfaces": _words,
+    "limit_up": _number(parse_rate),
+    "limit_down": _number(parse_rate),
+    "timeout": _number(parse_seconds),
+}
 
 
 def _parse_port(text: str) -> int:

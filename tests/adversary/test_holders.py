@@ -15,7 +15,6 @@ import pytest
 
 from shoal.core.sealed_messages import Peers
 from shoal.node import Node
-from shoal.options import FetchOptions
 from shoal.progress import PeerJoined
 from tests.helpers.badholders import (
     IDLE,
@@ -109,9 +108,7 @@ async def test_who_copies_a_node_id_does_not_keep_the_honest_out(
     async with Silent(HOLDING, same) as copy, Holder(HOLDING, same) as honest:
         link = HOLDING.link
         async with Node(here([copy.address]), rng=Random(1)) as node:
-            fetching = asyncio.create_task(
-                node.fetch(link, FetchOptions(out=out), timeout=20)
-            )
+            fetching = asyncio.create_task(node.fetch(link, out, timeout=20))
             await copy.until(lambda: bool(copy.asked))
             for talk in copy.talks:
                 listed = [(honest.address.host, honest.address.port)]

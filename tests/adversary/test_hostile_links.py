@@ -18,7 +18,6 @@ from shoal.core.root import MALFORMED
 from shoal.core.sealed_link import Link
 from shoal.errors import ManifestError
 from shoal.node import Node
-from shoal.options import FetchOptions
 from tests.adversary.paths import Hostile, folder, hostile_manifests, share
 from tests.helpers.commands import run
 from tests.helpers.fetching import here
@@ -71,9 +70,8 @@ async def refuses(hostile: Hostile, target: Path, node: Node) -> str:
     """Fetch a hostile link in this process; return why it is refused."""
     async with Holder(holding_of(hostile)) as holder:
         link = Link(hostile.id, (holder.address,))
-        options = FetchOptions(folder=target)
         with pytest.raises(ManifestError) as caught:
-            await node.fetch(link, options, timeout=10)
+            await node.fetch(link, folder=target, timeout=10)
     return str(caught.value)
 
 
@@ -100,13 +98,13 @@ async def test_a_fine_link_of_the_same_making_is_fetched(target: Path) -> None:
     async with Holder(holding_of(fine)) as holder:
         async with Node(here(), rng=Random(1)) as node:
             link = Link(fine.id, (holder.address,))
-            await node.fetch(link, FetchOptions(folder=target), timeout=10)
+            await node.fetch(link, folder=target, timeout=10)
     assert (target / "share" / "b" / "c").exists()
     empty = share("empty", name="x")
     async with Holder(holding_of(empty)) as holder:
         async with Node(here(), rng=Random(1)) as node:
             link = Link(empty.id, (holder.address,))
-            await node.fetch(link, FetchOptions(folder=target), timeout=10)
+            await node.fetch(link, folder=target, timeout=10)
     assert (target / "x").read_bytes() == b""
 
 

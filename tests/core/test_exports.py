@@ -63,5 +63,30 @@ def _is_overload(node: Definition) -> bool:
     return any("overload" in ast.unparse(each) for each in node.decorator_list)
 
 
+def test_all_names_of_shoal_itself_are_there_and_where_it_says() -> None:
+    assert shoal.__all__ == sorted(shoal.__all__, key=_sort_key)
+    assert set(shoal._WHERE) == set(shoal.__all__) - {"__version__"}
+    for name, module in shoal._WHERE.items():
+        there = importlib.import_module(f"shoal.{module}")
+        assert getattr(shoal, name) is getattr(there, name)
+        assert name in there.__all__
+    assert dir(shoal) == sorted(shoal.__all__)
+
+
+def test_types_see_the_names_that_are_loaded_when_used() -> None:
+    seen = {
+        alias.name: (node.module or "").removeprefix("shoal.")
+        for node in ast.walk(_tree(""))
+        if isinstance(node, ast.ImportFrom) and node.module != "importlib"
+        for alias in node.names
+    }
+    assert seen == shoal._WHERE
+
+
+def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = shoal.nonsense
+
+
 def test_the_version_is_there() -> None:
     assert shoal.__version__.count(".") == 2

@@ -11,6 +11,7 @@ from shoal.core.sealed_messages import Goodbye, Hello, Page
 from shoal.errors import PeerError
 from shoal.node import Node
 from shoal.pages import PAGE_TIME
+from shoal.progress import PeerJoined, ShareEvent
 from shoal.roster import GOODBYE_TIME
 from shoal.transport.proven import ProvenPeer
 from tests.helpers.fetching import here
@@ -151,7 +152,12 @@ async def test_a_share_that_ends_says_goodbye(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100_000)
     async with Node(here()) as node:
         heard = asyncio.Event()
-        share = await node.share(path, on_event=lambda event: heard.set())
+
+        def on_progress(event: ShareEvent) -> None:
+            if isinstance(event, PeerJoined):
+                heard.set()
+
+        share = await node.share(path, on_progress=on_progress)
         holder = Holder(HOLDING._replace(link=share.link, root=b""))
         holder.greet = lambda talk: talk.send(Hello(0))  # type: ignore[method-assign]
         talk = await holder.dial(Address("127.0.0.1", share.port))

@@ -18,7 +18,6 @@ from shoal.core.sealed_messages import (
 from shoal.errors import LyingPeerError
 from shoal.pages import PAGE_TIME
 from shoal.storage.store import MemoryStore
-from shoal.storage.transient import TransientStore
 from shoal.transport.proven import ProvenPeer
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import (
@@ -33,6 +32,7 @@ from tests.helpers.memory_peers import (
     raw,
     source,
 )
+from tests.helpers.transient import TransientStore
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 

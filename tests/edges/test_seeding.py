@@ -17,7 +17,6 @@ from shoal.core.address import Address
 from shoal.core.sealed_link import Link
 from shoal.errors import NotFoundError, UnfinishedError
 from shoal.node import Node
-from shoal.options import FetchOptions
 from shoal.progress import DownloadEvent, PeerLeft
 from tests.helpers.fetching import here
 from tests.helpers.folders import list_folder
@@ -78,8 +77,8 @@ async def test_a_target_that_changed_is_given_as_far_as_it_is_what_it_was(
     ) as node:
         async with Holder(HOLDING) as holder:
             link = Link(HOLDING.link.id, (holder.address,))
-            fetch = FetchOptions(out=target, seed=True)
-            _, share = await node.fetch(link, fetch, timeout=10)
+            fetched = await node.fetch(link, target, seed=True, timeout=10)
+        share = fetched.share
         assert share is not None
         change(target)
         there = names_in(tmp_path)
@@ -106,12 +105,11 @@ async def fetch_from(
     """Fetch from one peer; return what was reported."""
     events: list[DownloadEvent] = []
     async with Node(here([peer]), rng=Random(1)) as node:
-        options = FetchOptions(out=out)
         fetching = node.fetch(
             HOLDING.link,
-            options,
+            out,
             timeout=2 if may_fail else 10,
-            on_event=events.append,
+            on_progress=events.append,
         )
         try:
             await fetching
@@ -143,8 +141,8 @@ async def test_a_folder_of_which_a_file_was_deleted_stays_so(
     async with Node(here(), rng=Random(2)) as node:
         async with sharing(folder) as (shared, address):
             link = Link(shared.link.id, (address,))
-            fetch = FetchOptions(out=target, seed=True)
-            _, share = await node.fetch(link, fetch, timeout=10)
+            fetched = await node.fetch(link, target, seed=True, timeout=10)
+        share = fetched.share
         assert share is not None
         peer = Address("127.0.0.1", share.port)
         await fetch_sealed(shared.link, tmp_path / "out", [peer])
@@ -166,15 +164,14 @@ async def test_of_what_was_chosen_all_is_given_and_the_rest_refused(
     ) as node:
         async with sharing(folder) as (shared, address):
             link = Link(shared.link.id, (address,))
-            fetch = FetchOptions(out=target, include=("1",), seed=True)
-            _, share = await node.fetch(link, fetch, timeout=10)
+            fetched = await node.fetch(link, target, include="1", seed=True, timeout=10)
+        share = fetched.share
         assert share is not None
         peer = Address("127.0.0.1", share.port)
         async with Node(here([peer]), rng=Random(1)) as other:
-            options = FetchOptions(out=out, include=("1",))
             with pytest.raises(UnfinishedError):
                 # Chunks that reach beyond it were thrown away with the rest.
-                await other.fetch(shared.link, options, timeout=2)
+                await other.fetch(shared.link, out, include="1", timeout=2)
     assert names_in(target) == ["1"]
     assert said == []
 
@@ -188,7 +185,6 @@ async def test_what_is_seeded_can_be_executed(folder: Path, tmp_path: Path) -> N
     async with Node(here(), rng=Random(2)) as node:
         async with sharing(folder) as (shared, address):
             link = Link(shared.link.id, (address,))
-            fetch = FetchOptions(out=target, keep_exec=True, seed=True)
-            await node.fetch(link, fetch, timeout=10)
+            await node.fetch(link, target, keep_exec=True, seed=True, timeout=10)
         process = await asyncio.create_subprocess_exec(target / "run")
         assert await process.wait() == 7

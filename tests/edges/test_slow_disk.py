@@ -13,7 +13,6 @@ from shoal.core.chunks import Chunks
 from shoal.core.hashes import chunk_digest
 from shoal.core.manifest import build_manifest
 from shoal.node import Node
-from shoal.options import FetchOptions
 from shoal.progress import DownloadEvent, Progress, Started
 from shoal.storage.filestore import WRITE_BEHIND
 from shoal.storage.osdisk import OsDisk
@@ -85,9 +84,9 @@ async def test_a_slow_flush_holds_up_the_network_only_when_much_waits(
             fetching = asyncio.create_task(
                 node.fetch(
                     holder.holding.link,
-                    FetchOptions(out=out),
+                    out,
                     timeout=30,
-                    on_event=watch.on_event,
+                    on_progress=watch.on_event,
                 )
             )
             try:

@@ -38,7 +38,7 @@ async def fetch(
 
     async with Node(here(peers), rng=Random(seed)) as node:
         await node.fetch_open(
-            parse_channel(channel), target, timeout=timeout, on_event=note
+            parse_channel(channel), target, timeout=timeout, on_progress=note
         )
     return events
 

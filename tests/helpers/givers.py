@@ -10,8 +10,8 @@ from typing import Any
 from shoal.core.chunks import Chunks
 from shoal.core.framing import BufferPool
 from shoal.core.session import ChunkReceived
-from shoal.storage.transient import TransientStore
 from shoal.transfer import Transfer
+from tests.helpers.transient import TransientStore
 from tests.helpers.wire import Content
 
 __all__ = ["FakeGiver", "Fetching", "fetching"]

@@ -10,15 +10,12 @@ last one is new.
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from shoal.core.address import parse_address
-from shoal.core.sealed_link import parse_link
 from shoal.node import Node
-from shoal.options import FetchOptions, ShareOptions
 from shoal.settings import Settings
 from shoal.shares import SealedShare
 
@@ -42,16 +39,14 @@ def say(event: str, **fields: Any) -> None:
 async def join(node: Node, args: argparse.Namespace) -> SealedShare:
     """Share, or fetch and go on sharing."""
     if args.what == "share":
-        options = ShareOptions(chunk_size=args.chunk_size)
-        share = await node.share(Path(args.words[0]), options)
+        share = await node.share(args.words[0], chunk_size=args.chunk_size)
         say("ready", link=str(share.link), port=share.port)
         return share
     link, out, *_ = args.words
-    fetch = FetchOptions(out=Path(out), seed=True)
-    _, seeded = await node.fetch(parse_link(link), fetch, timeout=60)
-    assert seeded is not None
-    say("done", port=seeded.port)
-    return seeded
+    fetched = await node.fetch(link, out, seed=True, timeout=60)
+    assert fetched.share is not None
+    say("done", port=fetched.share.port)
+    return fetched.share
 
 
 async def main() -> None:

@@ -12,8 +12,8 @@ from shoal.core.sealed_messages import (
 )
 from shoal.progress import PeerJoined, PeerLeft
 from shoal.storage.store import MemoryStore
-from shoal.storage.transient import TransientStore
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport
+from tests.helpers.transient import TransientStore
 from tests.helpers.wire import Content
 
 __all__ = [

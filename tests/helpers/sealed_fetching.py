@@ -8,7 +8,6 @@ from random import Random
 from shoal.core.address import Address
 from shoal.core.sealed_link import Link
 from shoal.node import Node
-from shoal.options import FetchOptions, ShareOptions
 from shoal.progress import DownloadEvent, PeerLeft
 from shoal.shares import SealedShare
 from tests.helpers.fetching import here
@@ -29,8 +28,7 @@ async def fetch_sealed(
     """Fetch a share from these peers; return all that was reported."""
     events: list[DownloadEvent] = []
     async with Node(here(peers), rng=Random(seed)) as node:
-        options = FetchOptions(out=out)
-        await node.fetch(link, options, timeout=timeout, on_event=events.append)
+        await node.fetch(link, out, timeout=timeout, on_progress=events.append)
     return events
 
 
@@ -45,7 +43,7 @@ async def sharing(
 
         settings = replace(settings, limit_up=limit_up)
     async with Node(settings, rng=Random(2)) as node:
-        share = await node.share(path, ShareOptions(chunk_size=chunk_size))
+        share = await node.share(path, chunk_size=chunk_size)
         yield share, Address("127.0.0.1", share.port)
 
 

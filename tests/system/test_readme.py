@@ -120,7 +120,7 @@ def test_every_command_of_the_readme_does_what_it_says(
             else:
                 example = block.replace('"LINK"', f'"{reader.link}"')
                 (tmp_path / "example.py").write_text(example)
-                reader.run(f"{sys.executable} example.py")
+                reader.run("python example.py")
     finally:
         for program in reader.sharing:
             program.kill()

@@ -2,16 +2,13 @@
 
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from shoal.cli.looking import find_file, looking, only_link, timeout_option
+from shoal.cli.looking import looking, only_link, timeout_option
 from shoal.cli.options import everywhere, link_argument, read_link
 from shoal.errors import UsageError
-
-if TYPE_CHECKING:
-    from shoal.core.manifest import Manifest
 
 __all__ = ["command"]
 
@@ -52,16 +49,13 @@ async def _cat(
     text: str, path: str | None, span: str | None, options: dict[str, Any]
 ) -> None:
     link = only_link(read_link(text))
-
-    def where(manifest: "Manifest") -> tuple[int, int]:
-        file = find_file(manifest, path)
-        first, end = parse_span(span, file.size)
-        return file.offset + first, file.offset + end
-
     async with looking(options) as (node, _):
-        async for data in node.read(link, where, timeout=options["timeout"]):
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+        async with node.open(link, path, timeout=options["timeout"]) as file:
+            first, end = parse_span(span, file.size)
+            file.seek(first)
+            async for block in file.blocks(end - first):
+                sys.stdout.buffer.write(block)
+                sys.stdout.buffer.flush()
 
 
 def parse_span(span: str | None, size: int) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from shoal.core.link import Channel
-    from shoal.core.manifest import Manifest
     from shoal.core.sealed_link import Link
 
 __all__ = ["command"]
@@ -59,14 +58,9 @@ async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     if isinstance(share, Channel) and not share.is_hash:
         output.warn(f"{share.id} is a named channel: its content is not verified.")
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
-        if isinstance(share, Channel):
-            data = await node.fetch_chunk(share, index, timeout=options["timeout"])
-            _write(data)
-            return
-        async for data in node.read(
-            share, lambda m: _range_of(m, index), timeout=options["timeout"]
-        ):
-            _write(data)
+        data = await node.fetch_chunk(share, index, timeout=options["timeout"])
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def _parse_share(text: str) -> "Channel | Link":
@@ -78,20 +72,6 @@ def _parse_share(text: str) -> "Channel | Link":
     from shoal.core.sealed_link import parse_link
 
     return parse_link(text)
-
-
-def _range_of(manifest: "Manifest", index: int) -> tuple[int, int]:
-    from shoal.core.chunks import check_index
-
-    chunks = manifest.chunks
-    check_index(index, chunks.count)
-    start = chunks.offset(index)
-    return start, start + chunks.length(index)
-
-
-def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
 
 
 def _parse_index(text: str) -> int:

@@ -120,23 +120,21 @@ async def _get_sealed(
     options: dict[str, Any],
 ) -> tuple[Path, int | None]:
     from shoal.cli.progress import Reporter
-    from shoal.options import FetchOptions
 
-    out = options["out"]
-    fetch = FetchOptions(
-        out=scratch / "data" if scratch is not None else Path(out) if out else None,
-        folder=Path(options["folder"] or "."),
-        overwrite=options["force"],
-        include=options["include"],
-        exclude=options["exclude"],
-        keep_exec=options["keep_exec"],
-        seed=options["seed"] or options["seed_for"] is not None,
-    )
     with Reporter(output, link.keys.log_name, options["color"]) as reporter:
-        target, share = await node.fetch(
-            link, fetch, timeout=options["timeout"], on_event=reporter.on_event
+        result = await node.fetch(
+            link,
+            scratch / "data" if scratch is not None else options["out"],
+            folder=options["folder"] or ".",
+            overwrite=options["force"],
+            include=options["include"],
+            exclude=options["exclude"],
+            keep_exec=options["keep_exec"],
+            seed=options["seed"] or options["seed_for"] is not None,
+            timeout=options["timeout"],
+            on_progress=reporter.on_event,
         )
-    return target, share.port if share is not None else None
+    return result.path, result.share.port if result.share is not None else None
 
 
 async def _get_open(
@@ -166,7 +164,7 @@ async def _get_open(
             overwrite=options["force"],
             seed=options["seed"] or options["seed_for"] is not None,
             timeout=options["timeout"],
-            on_event=reporter.on_event,
+            on_progress=reporter.on_event,
         )
     return target, share.port if share is not None else None
 

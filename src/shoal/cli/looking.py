@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from shoal.cli.options import SECONDS
-from shoal.errors import NotFoundError, UsageError
+from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from shoal.cli.output import Output
-    from shoal.core.file_table import File
-    from shoal.core.manifest import Manifest
     from shoal.core.sealed_link import Link
     from shoal.node import Node
 
-__all__ = ["find_file", "looking", "only_link", "timeout_option"]
+__all__ = ["looking", "only_link", "timeout_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,22 +56,3 @@ async def looking(
     settings = settings_from(options)
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
         yield node, output
-
-
-def find_file(manifest: "Manifest", path: str | None) -> "File":
-    """Return the file of a share that `path` names, or its only one.
-
-    Raises `UsageError` or `NotFoundError` that says how to see the files.
-    """
-    if manifest.file_table is None:
-        if path in (None, manifest.root.name):
-            return manifest.files[0]
-        raise NotFoundError(
-            f"The share is one file, {manifest.root.name}; leave PATH out."
-        )
-    if path is None:
-        raise UsageError("The share is a folder; name one of its files as PATH.")
-    found = manifest.file_table.find(path)
-    if found is None:
-        raise NotFoundError(f"There is no {path} in the share; see shoal ls.")
-    return found

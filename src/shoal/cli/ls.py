@@ -28,8 +28,8 @@ def command(link: str, **options: Any) -> None:
 async def _ls(text: str, options: dict[str, Any]) -> None:
     link = only_link(read_link(text))
     async with looking(options) as (node, output):
-        manifest = await node.manifest(link, timeout=options["timeout"])
-        for file in manifest.files:
+        files = await node.list(link, timeout=options["timeout"])
+        for file in files:
             mark = "x" if file.executable else "-"
             output.result(
                 f"{file.size:>15} {mark} {file.path}",
@@ -38,4 +38,5 @@ async def _ls(text: str, options: dict[str, Any]) -> None:
                 size=file.size,
                 executable=file.executable,
             )
-        output.event("complete", files=len(manifest.files), size=manifest.root.size)
+        size = sum(file.size for file in files)
+        output.event("complete", files=len(files), size=size)

@@ -3,7 +3,6 @@
 Every option has a variable, `SHOAL_` and its name in capitals.
 """
 
-import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,9 +28,6 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SIZE = re.compile(r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?")
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MAX_LINK_SIZE = 4096  # characters read from standard input
 
 
@@ -43,15 +39,12 @@ class _Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        text = str(value)
-        unit = _TIMES.get(text[-1:].lower())
+        from shoal.settings import parse_seconds
+
         try:
-            seconds = float(text[:-1]) * unit if unit else float(text)
-        except ValueError:
-            seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value!r} is not a number of seconds above 0.", param, ctx)
-        return seconds
+            return parse_seconds(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class _Size(click.ParamType[int]):
@@ -62,15 +55,15 @@ class _Size(click.ParamType[int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        match = _SIZE.fullmatch(str(value))
-        if match is None:
-            self.fail(
-                f"{value!r} is not a size; write bytes, or 64K, 1M, 2G.", param, ctx
-            )
-        return int(match[1]) * _UNITS[match[2].lower()]
+        from shoal.settings import parse_size
+
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-class _Rate(_Size):
+class _Rate(click.ParamType[int]):
     """Read bytes per second, more than none."""
 
     name = "rate"
@@ -78,10 +71,12 @@ class _Rate(_Size):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        rate = super().convert(value, param, ctx)
-        if not rate:
-            self.fail("A rate of 0 would never end; leave it out.", param, ctx)
-        return rate
+        from shoal.settings import parse_rate
+
+        try:
+            return parse_rate(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 SECONDS = _Seconds()

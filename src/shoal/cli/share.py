@@ -93,23 +93,26 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.cli.progress import make_bar
     from shoal.node import Node
-    from shoal.options import ShareOptions
+    from shoal.progress import Hashing, ShareEvent
 
     output = Output.from_options(options)
     settings = settings_from(options)
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
         with closing(make_bar(output, path.name, options["color"])) as bar:
+
+            def on_progress(event: ShareEvent) -> None:
+                if isinstance(event, Hashing):
+                    bar.update(event.done, event.size, "hashed")
+
             share = await node.share(
                 path,
-                ShareOptions(
-                    name=options["name"],
-                    chunk_size=options["chunk_size"],
-                    include=options["include"],
-                    exclude=options["exclude"],
-                    is_public=options["public"],
-                    new_link=options["new_link"],
-                ),
-                on_hashed=lambda done, size: bar.update(done, size, "hashed"),
+                name=options["name"],
+                chunk_size=options["chunk_size"],
+                include=options["include"],
+                exclude=options["exclude"],
+                public=options["public"],
+                new_link=options["new_link"],
+                on_progress=on_progress,
             )
         root = share.manifest.root
         output.result(

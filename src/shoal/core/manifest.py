@@ -25,7 +25,7 @@ from shoal.core.hashes import DIGEST_SIZE, Bytes, page_digest, root_digest
 from shoal.core.keys import log_name
 from shoal.core.paths import name_problem, shown
 from shoal.core.root import VERSION, Root, decode_root, derive_salt, encode_root
-from shoal.errors import UsageError
+from shoal.errors import NotFoundError, UsageError
 
 __all__ = ["Manifest", "build_manifest"]
 
@@ -91,6 +91,25 @@ class Manifest:
         if self.file_table is not None:
             return self.file_table.files
         return (File(self.root.name, self.root.size, False, 0),)
+
+    def find(self, path: str | None = None) -> File:
+        """Return the file of that path; without one, the only file of the share.
+
+        Raises `NotFoundError` when there is none, `UsageError` when one has to be
+        named, and what `files` raises.
+        """
+        if self.file_table is None:
+            if path in (None, "", self.root.name):
+                return self.files[0]
+            raise NotFoundError(
+                f"The share is one file, {self.root.name}; leave the path out."
+            )
+        if not path:
+            raise UsageError("The share is a folder; name one of its files.")
+        found = self.file_table.find(path)
+        if found is None:
+            raise NotFoundError(f"There is no {shown(path)} in the share.")
+        return found
 
     def spans(self, first: int, end: int) -> Sequence[Span]:
         """Return where bytes `first` to `end - 1` of the share lie, in order."""

@@ -11,12 +11,13 @@ until the store is being finished or closed.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.manifest import Manifest
 from shoal.storage.disk import Data
 
-__all__ = ["ChunkReader", "ChunkStore", "MemoryStore", "check_length"]
+__all__ = ["ChunkReader", "ChunkStore", "Holding", "MemoryStore", "check_length"]
 
 
 class ChunkReader(Protocol):
@@ -60,6 +61,14 @@ class ChunkStore(ChunkReader, Protocol):
 
     def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
         """Keep several verified chunks; cheaper than one by one."""
+
+
+class Holding(NamedTuple):
+    """What is here of a sealed share, and what is known of it."""
+
+    manifest: Manifest
+    """With all pages."""
+    store: ChunkReader
 
 
 def check_length(chunks: Chunks, index: int, data: Data) -> None:

@@ -1,0 +1,9 @@
+"""Share a file or folder until somebody has all of it: `share.py PATH`."""
+
+import sys
+
+import shoal
+
+with shoal.share(sys.argv[1]) as share:
+    print(share.link, flush=True)
+    share.wait()

@@ -1,0 +1,134 @@
+"""What every node is: how long it lives, and the open channels that it serves.
+
+`Node` adds sealed shares. They are apart so that each can be read by itself.
+"""
+
+from collections.abc import Callable
+from random import Random
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from shoal.core.handshake import DEFAULT_CHUNK_SIZE
+from shoal.core.link import Channel
+from shoal.progress import DownloadEvent, Notice
+from shoal.services import Services
+from shoal.settings import Settings, SettingsFields
+
+if TYPE_CHECKING:
+    from shoal.channels import OpenShare
+    from shoal.options import AnyPath
+    from shoal.storage.disk import Disk
+
+__all__ = ["ChannelNode"]
+
+
+class ChannelNode:
+    """Serve and fetch open channels; an async context manager."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        disk: "Disk | None" = None,
+        rng: Random | None = None,
+        on_notice: Callable[[Notice], None] = lambda notice: None,
+        **fields: Unpack[SettingsFields],
+    ) -> None:
+        """Prepare a node, with `settings` or with single `fields` of them.
+
+        `on_notice` hears what the user should know and what stops nothing. Raises
+        `UsageError` when a setting cannot be read.
+        """
+        if settings is not None and fields:
+            raise TypeError("give settings as a whole or by their names, not both")
+        self.settings = settings or Settings.of(**fields)
+        """How the network is used."""
+        self._services = Services(
+            self.settings, disk=disk, rng=rng, on_notice=on_notice
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End everything that serves, reads and looks for peers; idempotent."""
+        await self._services.aclose()
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what does not work at the moment, in sentences for the user."""
+        return self._services.networks.problems()
+
+    # Open channels.
+
+    async def share_open(
+        self,
+        path: "AnyPath",
+        channel: str | Channel | None = None,
+        *,
+        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        on_hashed: Callable[[int, int], None] = lambda done, size: None,
+    ) -> "OpenShare":
+        """Serve a file over an open channel: the one named, or a hash channel.
+
+        `id = (await node.share_open("notes.txt")).channel.id`. `on_hashed` hears,
+        from a thread, how many bytes of how many are hashed. Raises `UsageError`,
+        `StoreError` or `NetworkError` when it cannot be.
+        """
+        from pathlib import Path
+
+        from shoal.channels import share_open
+        from shoal.core.link import check_name
+
+        named = check_name(channel) if isinstance(channel, str) else channel
+        return await share_open(
+            self._services, Path(path), named, chunk_size, on_hashed
+        )
+
+    async def fetch_open(
+        self,
+        channel: str | Channel,
+        target: "AnyPath",
+        *,
+        overwrite: bool = False,
+        seed: bool = False,
+        timeout: float | None = None,
+        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> "OpenShare | None":
+        """Fetch an open channel to `target`, from all who serve it.
+
+        `await node.fetch_open("team-notes", "notes.txt")`; only a hash channel is
+        verified. `timeout` is the longest wait for a new chunk, in seconds. With
+        `seed` the share is served afterwards and returned, and a target that exists
+        is verified instead of refused. Raises `TargetExistsError`, `NotFoundError`,
+        `UnfinishedError`, `VerificationError` or another `ShoalError`.
+        """
+        from pathlib import Path
+
+        from shoal.channels import fetch_open
+
+        return await fetch_open(
+            self._services,
+            _channel(channel),
+            Path(target),
+            overwrite=overwrite,
+            seed=seed,
+            timeout=self._patience(timeout),
+            on_event=on_progress,
+        )
+
+    def _patience(self, timeout: float | None) -> float | None:
+        return self.settings.timeout if timeout is None else timeout
+
+
+def _channel(channel: str | Channel) -> Channel:
+    from shoal.core.link import parse_channel
+
+    return parse_channel(channel) if isinstance(channel, str) else channel
