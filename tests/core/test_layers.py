@@ -22,6 +22,7 @@ LEVELS = [
         "making",
         "networks",
         "target",
+        "tree",
         "uploader",
         "vigil",
         "watching",
@@ -40,6 +41,7 @@ LEVELS = [
     {"background"},
     {"blockingfile"},
     {"blocking"},
+    {"fs"},
     {"cli"},
     {"__main__"},
 ]

@@ -6,11 +6,14 @@ import socket
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.process import Finished, Program
+from tests.helpers.requirements import require
 from tests.helpers.sharing import Share, sharing
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -19,7 +22,7 @@ ALONE = {
     "SHOAL_NO_LAN": "1",
     "SHOAL_INTERFACES": "127.0.0.1",
 }
-TESTED = {"embed", "fetch", "share", "slice", "unzip"}
+TESTED = {"columns", "embed", "fetch", "share", "slice", "unzip"}
 
 
 @pytest.fixture
@@ -92,3 +95,13 @@ def test_embed(tmp_path: Path, share: Share) -> None:
     ended = run("embed", tmp_path / "out", shared.link, port=shared.port)
     assert f"complete: {tmp_path}/out/data" in ended.stdout.decode()
     assert (tmp_path / "out/data").read_bytes() == path.read_bytes()
+
+
+def test_columns(tmp_path: Path, share: Share) -> None:
+    missing = find_spec("pandas") is None or find_spec("pyarrow") is None
+    require("pandas or pyarrow is not installed" if missing else None)
+    path = tmp_path / "prices.parquet"
+    import_module("pandas").DataFrame({"price": [1.0, 2.0, 3.0]}).to_parquet(path)
+    shared = share(path)
+    ended = run("columns", shared.link, path.name, "price", port=shared.port)
+    assert "mean     2.0" in ended.stdout.decode()
