@@ -17,7 +17,6 @@ from random import Random
 
 from benchmarks.programs.latencies import summarize
 from shoal.core.address import parse_address
-from shoal.core.sealed_link import parse_link
 from shoal.node import Node
 from shoal.settings import Settings
 
@@ -31,14 +30,12 @@ Read = Callable[[int, int], Awaitable[bytes]]
 @asynccontextmanager
 async def reader(link_text: str, peer: str) -> AsyncIterator[Read]:
     """Open a share; the one place that knows how shoal is asked."""
-    link = parse_link(link_text)
     settings = Settings(peers=(parse_address(peer),), lan_only=True, no_lan=True)
-    async with Node(settings) as node:
+    async with Node(settings) as node, node.open(link_text) as file:
 
         async def read(offset: int, size: int) -> bytes:
-            # As long as nothing keeps a share open, each read joins its swarm anew.
-            span = (offset, offset + size)
-            return b"".join([part async for part in node.read(link, lambda _: span)])
+            file.seek(offset)
+            return await file.read(size)
 
         yield read
 
