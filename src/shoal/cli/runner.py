@@ -68,7 +68,8 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
             timer = threading.Timer(GRACE, _give_up, [signum, on_interrupt])
             timer.daemon = True
             timer.start()
-            loop.call_soon_threadsafe(task.cancel)
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                loop.call_soon_threadsafe(task.cancel)
 
     # Not the loop's own handlers: they wait for a loop that may be stuck writing to
     # a pipe nobody reads.

@@ -86,8 +86,7 @@ class Layout:
         numbers = set(self.selected)
         self._selected = bytes(number in numbers for number in range(self.side))
         for number in self.selected:
-            first = self.extents.start(number)
-            covering = self.chunks.covering(first, first + self.extents.sizes[number])
+            covering = self.covering(number)
             for index in covering:
                 self.wanted.add(index)
             # Only at its ends can a chunk reach into files that are not selected.
@@ -107,6 +106,11 @@ class Layout:
     def _cover(self, index: int) -> list[Span]:
         first = self.chunks.offset(index)
         return self.extents.cover(first, first + self.chunks.length(index))
+
+    def covering(self, number: int) -> range:
+        """Return the chunks that hold the bytes of a file."""
+        first = self.extents.start(number)
+        return self.chunks.covering(first, first + self.extents.sizes[number])
 
     @property
     def room(self) -> int:

@@ -24,13 +24,15 @@ from shoal.storage.journal import Contents, Header, Journal, decode
 from shoal.storage.layout import SIDE, Layout
 from shoal.storage.removal import remove_all
 
-__all__ = ["SAMPLE", "Prepared", "Staging", "Verify"]
+__all__ = ["SAMPLE", "SAMPLE_FILES", "Prepared", "Staging", "Verify"]
 
 Verify: TypeAlias = Callable[[int, Data], bool]
 """Says whether these bytes are the chunk of this index; may run in any thread."""
 
 SAMPLE = 32
 """How many chunks a resume checks of the last ones, and how many at random."""
+SAMPLE_FILES = 256
+"""Of how many files of a folder it checks a chunk as well."""
 
 _EDITED_AFTER = 500_000_000  # ns between writing chunks and journalling them
 _LOCK_ATTEMPTS = 100
@@ -288,7 +290,7 @@ class Staging:
             content.repair(survey)
         if verify is None:
             return held
-        sample = {*held[-SAMPLE:], *random.sample(held, min(SAMPLE, len(held)))}
+        sample = _sample(held, content.layout)
         if not is_doubtful:
             if len(self._check(content, sample, verify)) == len(sample):
                 return held
@@ -316,3 +318,16 @@ class Staging:
 
         run_in_threads(check, range(len(wanted)))
         return sorted(good)
+
+
+def _sample(held: Sequence[int], layout: Layout) -> set[int]:
+    """Choose chunks to check: the last ones, some, and of each file of a folder one."""
+    sample = {*held[-SAMPLE:], *random.sample(held, min(SAMPLE, len(held)))}
+    if layout.is_tree:
+        there = set(held)
+        files = min(SAMPLE_FILES, len(layout.selected))
+        for number in random.sample(layout.selected, files):
+            first = next((i for i in layout.covering(number) if i in there), None)
+            if first is not None:
+                sample.add(first)
+    return sample

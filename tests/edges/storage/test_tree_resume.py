@@ -56,6 +56,22 @@ def test_one_edited_chunk_of_very_many_is_found_by_its_time(disk: FaultyDisk) ->
     assert set(store.have) == set(range(case.chunks.count)) - set(wrong)
 
 
+@pytest.mark.parametrize("replaced", [3, 77, 150])
+def test_a_file_replaced_by_an_older_one_of_its_size_is_found(
+    replaced: int, disk: FaultyDisk
+) -> None:
+    """Of few files each is looked into."""
+    case = Case([FileEntry(f"{place:03}", 1000) for place in range(200)], 100)
+    store = case.open(disk)
+    store.put_many(case.items(*range(case.chunks.count)))
+    store.close()
+    disk.overwrite(STAGING / f"data/{replaced:03}", 0, bytes(1000))
+    disk.overwrite(STAGING / "journal", 0, b"s")  # as young as the data
+    store = case.open(disk, verify=case.verify)
+    wrong = case.chunks.covering(replaced * 1000, replaced * 1000 + 1000)
+    assert set(store.have) == set(range(case.chunks.count)) - set(wrong)
+
+
 def test_what_others_put_into_the_folder_does_not_arrive(
     disk: FaultyDisk, case: Case
 ) -> None:
