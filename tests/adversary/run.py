@@ -10,8 +10,9 @@ itself, so no packet leaves the machine. While and after the attack an honest
 1. the sharer is alive;
 2. the honest download is identical and takes at most 1.5 times what it takes when
    nobody attacks;
-3. the sharer's memory is back within 10 MiB of that after such a download;
-4. so are its open files, to the number;
+3. the sharer's memory is back within 10 MiB of that after such a download; or, where
+   the allocator keeps more of it, attacking once more does not add to that;
+4. its open files are back, to the number;
 5. no traceback on anybody's standard error.
 
 It says a line a case, and ends with 1 if anything did not hold. A case that is not
@@ -39,6 +40,7 @@ SIZE = 6 << 20  # bytes that are shared
 RATE = 3 << 20  # bytes per second that the sharer gives, so that times mean something
 SLOWER = 1.5  # times as long as without an attack, at most
 MORE_MEMORY = 10 << 10  # KiB
+MORE_EACH_TIME = 2 << 10  # KiB
 PATIENCE = 60.0  # seconds for one attack
 SETTLE_TIME = 15.0  # seconds until what an attack left behind must be gone
 INSIDE = "SHOAL_ADVERSARY_NAMESPACE"
@@ -123,11 +125,26 @@ def start(case: str, sharer: Sharer) -> Program:
 def attack(case: str, sharer: Sharer, usual: Usual) -> str:
     """Run one case; return what is worth knowing, raise `AssertionError`."""
     begun, used = time.monotonic(), sharer.cpu
+    took = attack_once(case, sharer)
+    load = (sharer.cpu - used) / (time.monotonic() - begun)
+    assert took <= SLOWER * usual.time, f"a download took {took:.1f} s"
+    settle(sharer, usual)
+    memory = rss(sharer.program)
+    if memory - usual.memory > MORE_MEMORY:
+        attack_once(case, sharer)
+        settle(sharer, usual)
+        more = rss(sharer.program) - memory
+        assert more <= MORE_EACH_TIME, f"{more} KiB more memory each time"
+    more = memory - usual.memory
+    return f"{took / usual.time:4.2f}x time {more:+6} KiB {load:4.0%} of a core"
+
+
+def attack_once(case: str, sharer: Sharer) -> float:
+    """Run one case, and see that others are served; return how fast that is."""
     with start(case, sharer) as program:
         if case in LISTENERS:
             where = program.wait_line(r"^\w+ (127\S+)$", stream="out")[1]
             took = sharer.fetch([where])
-            assert program.running, program.stderr[-300:]
             program.end_input()
             code = program.finish(PATIENCE).code
         else:
@@ -135,13 +152,7 @@ def attack(case: str, sharer: Sharer, usual: Usual) -> str:
             code = program.finish(PATIENCE).code
             took = min(sharer.fetch() for _ in range(2))
         assert code == 0, f"the attack saw what it should not: {program.stderr[-600:]}"
-    load = (sharer.cpu - used) / (time.monotonic() - begun)
-    assert sharer.program.running, "the sharer has ended"
-    assert took <= SLOWER * usual.time, f"a download took {took:.1f} s"
-    settle(sharer, usual)
-    assert "Traceback" not in sharer.program.stderr, sharer.program.stderr[-600:]
-    more = rss(sharer.program) - usual.memory
-    return f"{took / usual.time:4.2f}x time {more:+6} KiB {load:4.0%} of a core"
+    return took
 
 
 def settle(sharer: Sharer, usual: Usual) -> None:
@@ -150,8 +161,8 @@ def settle(sharer: Sharer, usual: Usual) -> None:
     while sharer.files > usual.files and time.monotonic() < deadline:
         time.sleep(0.1)
     assert sharer.files <= usual.files, f"{sharer.files} files, not {usual.files}"
-    more = rss(sharer.program) - usual.memory
-    assert more <= MORE_MEMORY, f"{more} KiB more memory"
+    assert sharer.program.running, "the sharer has ended"
+    assert "Traceback" not in sharer.program.stderr, sharer.program.stderr[-600:]
 
 
 def run_all(cases: Sequence[str], file_limit: int | None) -> int:

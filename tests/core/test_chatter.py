@@ -2,7 +2,7 @@
 
 import pytest
 
-from shoal.core.chatter import BURST, RATE, Chatter
+from shoal.core.chatter import BURST, MAX_PAUSE, RATE, Chatter
 
 
 def test_who_says_a_little_is_always_listened_to() -> None:
@@ -14,19 +14,28 @@ def test_who_says_a_little_is_always_listened_to() -> None:
 
 def test_who_says_much_at_once_waits_until_time_has_paid_for_it() -> None:
     chatter = Chatter()
-    said = int(BURST + 10 * RATE)
-    assert chatter.pause(said, 0.0) == pytest.approx(10)
-    assert chatter.pause(said, 4.0) == pytest.approx(6)
-    assert chatter.pause(said, 10.0) == 0
-    assert chatter.pause(said + int(RATE), 10.0) == pytest.approx(1)
+    said = int(BURST + 9 * RATE)
+    assert chatter.pause(said, 0.0) == pytest.approx(9)
+    assert chatter.pause(said, 4.0) == pytest.approx(5)
+    assert chatter.pause(said, 9.0) == 0
+    assert chatter.pause(said + int(RATE), 9.0) == pytest.approx(1)
 
 
-def test_who_says_too_much_all_the_time_is_listened_to_no_faster_than_that() -> None:
+@pytest.mark.parametrize("read", [1, 100, 5000])
+def test_who_always_says_too_much_is_listened_to_no_faster(read: int) -> None:
     chatter, said, now = Chatter(), 0, 0.0
-    while now < 1000:
+    while now < 100:
+        said += read
+        now += max(0.0001, chatter.pause(said, now))
+    assert said <= BURST + RATE * now + 2 * read
+
+
+def test_nobody_is_ignored_for_ever() -> None:
+    chatter, said, now = Chatter(), 0, 0.0
+    for _ in range(100):
         said += 30_000  # what one read can hold
-        now += max(0.001, chatter.pause(said, now))
-    assert said <= BURST + RATE * (now + 30)
+        assert chatter.pause(said, now) == MAX_PAUSE
+        now += MAX_PAUSE
 
 
 def test_chunks_pay_for_what_was_said_for_them() -> None:

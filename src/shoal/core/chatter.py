@@ -3,13 +3,14 @@
 A message costs something to act on, whatever it asks for; a million that ask for
 nothing hold up everybody else who is served by the same thread. Nobody honest says
 more than a few for each chunk that is exchanged. Who says more is not cut off, since
-it would only come back: it is listened to no faster than this.
+it would only come back: after each read it is not listened to for a while.
 """
 
 __all__ = ["Chatter"]
 
 RATE = 1000.0  # messages per second beside those that chunks pay for
 BURST = 4000.0  # messages at once
+MAX_PAUSE = 10.0  # seconds; meanwhile it is not noticed when a peer hangs up
 
 
 class Chatter:
@@ -37,4 +38,4 @@ class Chatter:
         self._at = now
         self._debt = max(0.0, max(0.0, self._debt) + beside - self._beside)
         self._beside = beside
-        return max(0.0, (self._debt - BURST) / RATE)
+        return min(MAX_PAUSE, max(0.0, (self._debt - BURST) / RATE))
