@@ -234,14 +234,28 @@ cmp {folder}/out {source} && echo same
 ls -A {folder}
 """
 
+# On a disk with room for the data and not for all of the journal, then with more.
+_NO_JOURNAL = """
+mount -t tmpfs -o size={size} tmpfs {folder} || exit 99
+{command}; echo code $?
+{command}; echo code $?
+ls -A {folder} | wc -l
+mount -o remount,size=32m {folder}
+{command} --json | grep -o '"resumed":[0-9]*'
+cmp {folder}/out {source} && echo same
+ls -A {folder}
+"""
 
-def on_disk(script: str, shared: Shared, folder: Path) -> Finished:
+
+def on_disk(script: str, shared: Shared, folder: Path, size: object = None) -> Finished:
     """Run a script in which {command} fetches to a disk of its own at {folder}."""
     require(None if os.geteuid() == 0 else "only root may mount a small disk")
     require(None if shutil.which("unshare") else "unshare is not installed")
     words = ["get", shared.link, "-o", f"{folder}/out", "--peer", shared.peer]
     command = shlex.join([sys.executable, "-m", "shoal", *words])
-    script = script.format(folder=folder, command=command, source=shared.path)
+    script = script.format(
+        folder=folder, command=command, source=shared.path, size=size
+    )
     line = ["unshare", "--mount", "sh", "-c", script]
     with Program(line, env={**os.environ, **LOOPBACK}) as program:
         ended = program.finish(40)
@@ -273,3 +287,23 @@ def test_no_space_half_way_keeps_what_was_verified(
     assert "full" in ended.stderr
     assert "Going on with" in ended.stderr
     assert lines[2:5] == ["code 0", "same", "out"], lines
+
+
+@pytest.mark.parametrize("pages", [0, 1, 2])
+def test_no_space_for_the_journal_alone(
+    pages: int, make_file: MakeFile, tmp_path: Path
+) -> None:
+    """Each page has room for 500 records; the data's room is reserved already."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    path = make_file(1100 * CHUNK, 6)
+    size = path.stat().st_size + pages * 4096
+    with share(path, "--chunk-size", CHUNK) as program:
+        ended = on_disk(_NO_JOURNAL, Shared(path, program), folder, size)
+    first, second, there, resumed, *rest = ended.stdout.decode().split("\n")
+    assert (first, second) == ("code 9", "code 9"), ended.stderr
+    assert int(there) == (1 if pages else 0), "what was verified is not kept"
+    number = int(resumed.removeprefix('"resumed":'))
+    assert number >= 300 * pages
+    assert rest[:2] == ["same", "out"]
+    assert "full" in ended.stderr
