@@ -36,7 +36,8 @@ from tests.helpers.commands import peer_of, rss, run, share
 from tests.helpers.netns import Namespace, missing_namespaces
 from tests.helpers.process import Program
 
-SIZE = 6 << 20  # bytes that are shared
+# So many that the last byte of a bitfield has spare bits.
+SIZE = (6 << 20) + 11  # bytes that are shared
 RATE = 3 << 20  # bytes per second that the sharer gives, so that times mean something
 SLOWER = 1.5  # times as long as without an attack, at most
 MORE_MEMORY = 10 << 10  # KiB
