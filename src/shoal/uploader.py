@@ -19,7 +19,7 @@ from shoal.storage.store import ChunkReader
 
 __all__ = ["Taker", "Uploader"]
 
-BATCH_SIZE = 256 * 1024  # bytes read before the next taker has its turn
+BATCH_SIZE = 64 * 1024  # bytes read before the next taker has its turn
 
 
 _Read: TypeAlias = bytes | StoreError | KeyError
