@@ -64,7 +64,7 @@ class ChannelNode:
 
     def problems(self) -> tuple[str, ...]:
         """Return what does not work at the moment, in sentences for the user."""
-        return self._services.networks.problems()
+        return self._services.problems()
 
     # Open channels.
 

@@ -114,7 +114,7 @@ async def _open_source(services: Services, path: Path, chunk_size: int) -> Sourc
     source = await services.in_thread(
         partial(SourceStore.open, [path], chunk_size, disk=disk)
     )
-    services.owned.callback(source.close)
+    services.own_source(source)
     return source
 
 

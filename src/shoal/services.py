@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from shoal.sealed_port import SealedPort
     from shoal.storage.disk import Disk
+    from shoal.storage.source import SourceStore
     from shoal.storage.store import Holding
 
 __all__ = ["Services"]
@@ -59,6 +60,7 @@ class Services:
         """Where sealed shares are reached; None while there is none."""
         self.holdings: dict[bytes, Holding] = {}
         """What is shared or being fetched, by the id of its share."""
+        self._sources: list[SourceStore] = []
         self.owned = AsyncExitStack()
         """What ends with the node; whatever is opened is put here."""
         self._given_disk = disk
@@ -84,6 +86,16 @@ class Services:
     def is_stopped(self) -> bool:
         """Say whether long work in a thread should end."""
         return self._is_stopped.is_set()
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what does not work at the moment, in sentences for the user."""
+        changed = (each.changed for each in self._sources)
+        return (*self.networks.problems(), *(text for text in changed if text))
+
+    def own_source(self, source: "SourceStore") -> None:
+        """Close files that are shared with the node, and tell when they change."""
+        self._sources.append(source)
+        self.owned.callback(source.close)
 
     async def aclose(self) -> None:
         """End everything; idempotent."""

@@ -97,7 +97,7 @@ async def share_sealed(
         )
 
     made = await services.in_stoppable_thread(make, lambda made: made.source.close())
-    services.owned.callback(made.source.close)
+    services.own_source(made.source)
     member = Membership(services, Link(made.manifest.id), port, on_event=on_progress)
     member.swarm.serve(made.manifest, made.source)
     await services.owned.enter_async_context(member)
@@ -134,7 +134,7 @@ async def fetch_sealed(
             await share.leave()
             return FetchResult(target.path, manifest, None)
         source = await services.in_thread(partial(target.open_finished, manifest))
-        services.owned.callback(source.close)
+        services.own_source(source)
         await member.swarm.read_from(source)
         member.hold(manifest, source)
         await services.in_thread(store.close)

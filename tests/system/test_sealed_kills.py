@@ -167,6 +167,37 @@ async def test_no_verified_chunk_is_asked_for_again(tmp_path: Path) -> None:
     assert out.read_bytes() == b"".join(map(holding.chunk, range(401)))
 
 
+async def test_what_was_edited_while_it_was_stopped_is_fetched_again(
+    tmp_path: Path,
+) -> None:
+    """And nothing else is. threats.md F7."""
+    holding = make_holding(300 * 16_384 + 5)
+    out = tmp_path / "out"
+    async with SlowHolder(holding, 200) as holder:
+        args = ("get", holding.link, "-o", out, "--peer", holder.address)
+        with run(*args):
+            await holder.until(partial(has_chunks, holder, 60))
+        known = set(holder.talks[0].has)
+        edited = set(random.Random(4).sample(sorted(known), 5))
+        edit_chunks(tmp_path, edited)
+        holder.given.clear()
+        with run(*args) as program:
+            ended = await asyncio.to_thread(program.finish)
+        assert ended.code == 0, ended.stderr
+        assert edited <= set(holder.given)
+        assert (known - edited).isdisjoint(holder.given)
+    assert out.read_bytes() == b"".join(map(holding.chunk, range(301)))
+
+
+def edit_chunks(folder: Path, indexes: set[int]) -> None:
+    """Change a few bytes of each, as an editor would that leaves the size alone."""
+    (data,) = folder.glob(".out.*/data")
+    with data.open("r+b") as file:
+        for index in indexes:
+            file.seek(index * 16_384 + 9)
+            file.write(b"edited")
+
+
 def has_chunks(holder: Holder, number: int) -> bool:
     """Say whether a peer announced that many chunks."""
     return any(len(talk.has) >= number for talk in holder.talks)
