@@ -139,6 +139,12 @@ class Program:
         self._check()
         return Finished(code, b"".join(self._raw["out"]), self.stderr)
 
+    def write_line(self, line: str) -> None:
+        """Write a line to its standard input, which it must have been given."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
     def end_input(self) -> None:
         """Close its standard input, if it was given one."""
         if self._process.stdin is not None:

@@ -1,0 +1,254 @@
+"""The commands on links, and their options: what each does, seen from outside."""
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeFile
+from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.process import Finished, Program
+from tests.helpers.programs import shoal
+
+CHUNK = 16_384
+SIZE = 20 * CHUNK + 5
+
+
+class Shared:
+    """Something that is shared."""
+
+    def __init__(self, path: Path, program: Program) -> None:
+        self.path = path
+        self.program = program
+        self.link = program.wait_line("^shoal:", stream="out").string
+        self.peer = peer_of(program)
+
+    def do(self, command: str, *args: object) -> Finished:
+        """Run a command on the link."""
+        with run(command, self.link, *args, "--peer", self.peer) as program:
+            return program.finish()
+
+
+@pytest.fixture
+def file(make_file: MakeFile) -> Iterator[Shared]:
+    path = make_file(SIZE, 4)
+    with share(path, "--chunk-size", CHUNK) as program:
+        yield Shared(path, program)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Shared]:
+    path = tmp_path / "things"
+    (path / "sub").mkdir(parents=True)
+    (path / "notes").write_bytes(b"some notes")
+    (path / "sub" / "run").write_bytes(b"#!/bin/sh\n")
+    (path / "sub" / "run").chmod(0o755)
+    with share(path) as program:
+        yield Shared(path, program)
+
+
+# Looking at a share.
+
+
+def test_ls_lists_the_files(folder: Shared) -> None:
+    lines = folder.do("ls").stdout.decode().splitlines()
+    assert [line.split() for line in lines] == [
+        ["10", "-", "notes"],
+        ["10", "x", "sub/run"],
+    ]
+
+
+def test_info_says_what_it_is(folder: Shared, file: Shared) -> None:
+    said = folder.do("info").stdout.decode()
+    for words in (["name", "things"], ["kind", "folder"], ["files", "2"]):
+        assert words in [line.split() for line in said.splitlines()]
+    event = json.loads(file.do("info", "--json").stdout)
+    assert (event["name"], event["size"]) == (file.path.name, SIZE)
+    assert (event["chunks"], event["public"]) == (21, False)
+
+
+def test_verify_tells_what_is_there_from_what_is_not(
+    folder: Shared, tmp_path: Path
+) -> None:
+    assert folder.do("verify", folder.path).code == 0
+    (folder.path / "notes").write_bytes(b"some n0tes")
+    ended = folder.do("verify", folder.path)
+    assert ended.code == 5
+    assert "is not what the link names" in ended.stderr
+    assert folder.do("verify", tmp_path / "nowhere").code in (1, 2)
+
+
+def test_cat_writes_a_file_or_a_range_of_it(folder: Shared, file: Shared) -> None:
+    assert folder.do("cat", "notes").stdout == b"some notes"
+    assert folder.do("cat", "sub/run", "-r", "2-5").stdout == b"/bin"
+    assert folder.do("cat", "nowhere").code == 3
+    content = file.path.read_bytes()
+    assert file.do("cat").stdout == content
+    assert file.do("cat", "-r", "-5").stdout == content[-5:]
+
+
+def test_chunk_writes_one_chunk(file: Shared) -> None:
+    content = file.path.read_bytes()
+    assert file.do("chunk", 3).stdout == content[3 * CHUNK : 4 * CHUNK]
+    assert file.do("chunk", 20).stdout == content[20 * CHUNK :]
+    ended = file.do("chunk", 21)
+    assert ended.code == 2
+    assert "0 to 20" in ended.stderr
+
+
+# Sharing.
+
+
+def test_once_ends_when_somebody_has_everything(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    path = make_file(SIZE, 4)
+    with run("share", path, "--once") as program:
+        program.wait_line("on port", stream="err")
+        once = Shared(path, program)
+        assert once.do("ls").code == 0
+        assert once.do("get", "-o", tmp_path / "out").code == 0
+        ended = program.finish()
+    assert ended.code == 0
+    assert (tmp_path / "out").read_bytes() == path.read_bytes()
+
+
+def test_qr_draws_the_link_beside_it(make_file: MakeFile) -> None:
+    with share(make_file(5, 1), "--qr") as program:
+        program.wait_line("^shoal:", stream="out")
+        assert "█" in program.stderr or "▀" in program.stderr
+        assert len(program.find("^shoal:[a-z2-7]{56}$")) == 1
+
+
+def test_without_its_package_qr_says_which(make_file: MakeFile, tmp_path: Path) -> None:
+    (tmp_path / "segno.py").write_text("raise ImportError")
+    path = make_file(5, 1)
+    with run("share", path, "--qr", env={"PYTHONPATH": str(tmp_path)}) as program:
+        ended = program.finish()
+    assert ended.code == 2
+    assert "shoal[qr]" in ended.stderr
+
+
+def test_the_same_twice_is_the_same_link_unless_a_new_one_is_asked_for(
+    make_file: MakeFile,
+) -> None:
+    path = make_file(SIZE, 4)
+    links = []
+    for options in ((), (), ("--public",), ("--public",), ("--new-link",)):
+        with share(path, *options) as program:
+            links.append(program.wait_line("^shoal:", stream="out").string)
+    assert links[0] == links[1]
+    assert links[2] == links[3]
+    assert len(set(links)) == 3
+
+
+# Fetching.
+
+
+def test_addresses_in_a_link_will_do_without_discovery(
+    file: Shared, tmp_path: Path
+) -> None:
+    hinted = f"{file.link}?peer=127.0.0.1:9&peer={file.peer}"
+    with run("get", hinted, "-o", tmp_path / "out") as program:
+        assert program.finish().code == 0
+    assert (tmp_path / "out").read_bytes() == file.path.read_bytes()
+
+
+def test_an_address_in_a_link_cannot_point_at_this_machine_itself(
+    file: Shared, tmp_path: Path
+) -> None:
+    """Unless the user named the interface, as above."""
+    hinted = f"{file.link}?peer={file.peer}"
+    alone = ("--no-lan", "--lan-only", "--timeout", 1)
+    with shoal("get", hinted, "-o", tmp_path / "out", *alone) as program:
+        assert program.finish().code == 3
+
+
+def test_seed_for_ends_in_time(file: Shared, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = file.do("get", "-o", out, "--seed-for", "1s")
+    assert ended.code == 0
+    assert "Shared for as long as was asked" in ended.stderr
+    assert out.read_bytes() == file.path.read_bytes()
+
+
+def test_a_file_that_is_there_is_verified_and_served_with_seed(
+    file: Shared, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert file.do("get", "-o", out).code == 0
+    before = out.stat()
+    with run("get", file.link, "-o", out, "--seed", "--peer", file.peer) as seeding:
+        peer = peer_of(seeding)
+        file.program.kill()
+        again = ("get", file.link, "-o", tmp_path / "again", "--peer", peer)
+        with run(*again) as program:
+            assert program.finish().code == 0
+    assert (tmp_path / "again").read_bytes() == file.path.read_bytes()
+    assert out.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_what_was_fetched_is_given_on_with_seed(file: Shared, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with run("get", file.link, "-o", out, "--seed", "--peer", file.peer) as seeding:
+        peer = peer_of(seeding)
+        file.program.kill()
+        again = ("get", file.link, "-o", tmp_path / "again", "--peer", peer)
+        with run(*again) as program:
+            assert program.finish().code == 0
+    assert (tmp_path / "again").read_bytes() == file.path.read_bytes()
+
+
+# Others on this machine: threats.md F18.
+
+
+def test_a_link_need_not_be_seen_by_anybody_else(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    """Neither in the list of processes nor in what goes to a log."""
+    path = make_file(SIZE, 4)
+    with share(path, "-v", "--chunk-size", CHUNK, "--limit-up", "200K") as program:
+        shared = Shared(path, program)
+        secret = shared.link.removeprefix("shoal:")
+        words = ["get", "-", "-o", str(tmp_path / "out"), "-v", "--peer", shared.peer]
+        argv = [sys.executable, "-m", "shoal", *words]
+        with Program(argv, env={**os.environ, **LOOPBACK}, has_input=True) as getting:
+            getting.write_line(shared.link)
+            getting.wait_line("Connected to", stream="err")
+            command = Path(f"/proc/{getting.pid}/cmdline").read_bytes()
+            assert secret[:20].encode() not in command
+            getting.send(15)
+            ended = getting.finish()
+        with run("get", env={"SHOAL_LINK": shared.link}) as unsaid:
+            command = Path(f"/proc/{unsaid.pid}/cmdline").read_bytes()
+            assert secret[:20].encode() not in command
+    assert "Run this again to go on: shoal get - -o" in ended.stderr
+    for said in (ended.stderr, program.stderr):
+        assert secret[:20] not in said.lower()
+
+
+def test_what_is_on_its_way_is_for_this_user_alone(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    home, into = tmp_path / "home", tmp_path / "into"
+    into.mkdir()
+    env = {"XDG_DATA_HOME": str(home), "XDG_CACHE_HOME": str(home)}
+    path = make_file(SIZE, 4)
+    os.utime(path, (1, 1))
+    limited = ("--chunk-size", CHUNK, "--limit-up", "200K")
+    with run("share", path, *limited, env=env) as program:
+        program.wait_line("Ctrl-C", stream="err")
+        shared = Shared(path, program)
+        words = ("get", shared.link, "-C", into, "--peer", shared.peer, "--json")
+        with run(*words, env=env) as getting:
+            getting.wait_line('"progress"', count=2)
+            private = [*into.rglob("*"), *home.rglob("*")]
+            assert any(each.name == "journal" for each in private)
+            assert any(each.name == "secret" for each in private)
+            modes = {each: stat.S_IMODE(each.lstat().st_mode) for each in private}
+    for each, mode in modes.items():
+        assert mode & 0o077 == 0, f"{each} has the mode {mode:o}"
