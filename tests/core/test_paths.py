@@ -115,6 +115,21 @@ def test_a_safe_name_stays_below_its_folder_as_it_is(name: str) -> None:
         assert name not in (".", "..")
 
 
+@given(
+    st.lists(
+        st.text(st.sampled_from("aA.:/\\ \n\0\x7fcon1COMlpt$é"), max_size=12)
+        | st.sampled_from([*UNSAFE_PATHS, *SAFE_PATHS]),
+        max_size=5,
+    )
+)
+def test_paths_looked_at_together_are_judged_like_each_alone(paths: list[str]) -> None:
+    is_wrong = any(path_problem(path) is not None for path in paths)
+    if is_wrong or collision(paths) is not None:
+        assert paths_problem(paths) is not None
+    else:
+        assert paths_problem(paths) is None
+
+
 names = st.text(
     st.sampled_from("aA\u00e9\u00c9e\u0301\u200dkK\u212a\u00dfsS"), max_size=4
 )

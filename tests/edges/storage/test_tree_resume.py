@@ -98,3 +98,27 @@ def test_a_file_changed_before_the_end_is_no_target(
     store.put_many(case.items(*case.missing(store)))
     store.finish()
     assert disk.files(TARGET) == case.expected()
+
+
+MANY = [FileEntry(f"{number:04}", 1) for number in range(1001)]
+"""So many that they are looked at beside the flush."""
+
+
+def test_of_very_many_files_what_others_put_there_does_not_arrive_either(
+    disk: FaultyDisk,
+) -> None:
+    case = Case(MANY, 100)
+    store = case.open(disk)
+    store.put_many(case.items(*range(case.chunks.count)))
+    disk.close(disk.open_write(STAGING / "data/stranger"))
+    store.finish()
+    assert disk.files(TARGET) == case.expected()
+
+
+def test_one_of_very_many_files_that_was_changed_is_noticed(disk: FaultyDisk) -> None:
+    case = Case(MANY, 100)
+    store = case.open(disk)
+    store.put_many(case.items(*range(case.chunks.count)))
+    disk.overwrite(STAGING / "data/0500", 1, b"more")
+    with pytest.raises(StoreError, match="Somebody changed 0500"):
+        store.finish()
