@@ -1,0 +1,34 @@
+"""A peer that is paused holds nobody up, and may go on later. threats.md B13."""
+
+import os
+import signal
+from pathlib import Path
+
+from tests.conftest import MakeFile
+from tests.helpers.commands import peer_of, run
+
+SIZE = 6 << 20
+RATE = "2M"  # that each source gives, so that one alone takes seconds
+
+
+def test_what_a_paused_source_owes_comes_from_the_other(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    source, out = make_file(SIZE, 4), tmp_path / "out"
+    words = ("share", source, "--limit-up", RATE)
+    with run(*words) as one, run(*words) as other:
+        link = one.wait_line("^shoal:", stream="out").string
+        assert other.wait_line("^shoal:", stream="out").string == link
+        peers = ("--peer", peer_of(one), "--peer", peer_of(other))
+        with run("get", link, "-o", out, "--json", *peers) as getting:
+            getting.wait_line('"event":"progress"', stream="out")
+            os.kill(one.pid, signal.SIGSTOP)
+            try:
+                assert getting.finish(40).code == 0
+            finally:
+                os.kill(one.pid, signal.SIGCONT)
+        assert out.read_bytes() == source.read_bytes()
+        # Once it goes on it serves as before.
+        again = tmp_path / "again"
+        with run("get", link, "-o", again, "--peer", peer_of(one)) as getting:
+            assert getting.finish(40).code == 0
