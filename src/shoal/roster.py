@@ -51,7 +51,7 @@ class Roster:
         self._node_id = node_id
         self._pool = pool
         self._giving = giving
-        self._known = Acquaintances(dial, self._factory, lambda: len(self.peers), rng)
+        self._known = Acquaintances(dial, self._factory, self._count_dialled, rng)
         self._loop = asyncio.get_running_loop()
         self._is_leaving = False
         self._gone = asyncio.Event()  # everybody, once we are leaving
@@ -114,6 +114,10 @@ class Roster:
         if len(self.peers) >= MAX_CONNECTIONS:
             raise PeerError("too many connections")
         return self._make(proven, None, "incoming")
+
+    def _count_dialled(self) -> int:
+        """Return how many we dialled: those who dial us take nobody's place there."""
+        return sum(peer.dialled is not None for peer in self.peers.values())
 
     def _factory(self, address: Address, source: str) -> Factory:
         return lambda proven: self._make(proven, address, source)

@@ -18,6 +18,7 @@ from shoal.core.sealed_messages import (
 from shoal.errors import LyingPeerError
 from shoal.pages import PAGE_TIME
 from shoal.storage.store import MemoryStore
+from shoal.transport.dialler import MAX_PEERS
 from shoal.transport.proven import ProvenPeer
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import (
@@ -314,3 +315,15 @@ async def test_a_liar_of_a_dialled_address_is_dialled_no_more() -> None:
         assert [event.is_banned for event in left(member)] == [True]
         with pytest.raises(LyingPeerError):
             Manifest(MANIFEST.id, liar.root_record)
+
+
+@virtual_time
+async def test_many_who_dial_in_do_not_keep_a_downloader_from_dialling() -> None:
+    async with memory_net() as net:
+        honest, member = source(net), net.join(MANIFEST.id)
+        honest.begin()
+        for _ in range(MAX_PEERS):
+            raw(net, member).say(Hello(0))
+        member.begin(honest)
+        async with asyncio.timeout(60):
+            await fetch(member)
