@@ -224,7 +224,7 @@ cmp {folder}/out {source} && echo same
 # On a disk that somebody else fills in the middle, then with room again.
 _FILLING = """
 mount -t tmpfs -o size=24m tmpfs {folder} || exit 99
-{command} --limit-down 8M & get=$!
+{command} --limit-down 3M & get=$!
 until [ -n "$(ls -A {folder}/.*/journal 2>/dev/null)" ]; do sleep 0.02; done
 cat /dev/zero > {folder}/filler 2>/dev/null
 wait $get; echo code $?
