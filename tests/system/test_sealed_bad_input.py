@@ -225,7 +225,8 @@ cmp {folder}/out {source} && echo same
 _FILLING = """
 mount -t tmpfs -o size=24m tmpfs {folder} || exit 99
 {command} --limit-down 3M & get=$!
-until [ -n "$(ls -A {folder}/.*/journal 2>/dev/null)" ]; do sleep 0.02; done
+until [ "$(stat -c %b {folder}/.*/data 2>/dev/null || echo 0)" -ge 32768 ] &&
+    [ "$(stat -c %b {folder}/.*/journal)" -gt 0 ]; do sleep 0.02; done
 cat /dev/zero > {folder}/filler 2>/dev/null
 wait $get; echo code $?
 rm {folder}/filler
