@@ -89,9 +89,13 @@ async def dial_sealed(
         tls.abort()
         raise
     finally:
-        # Whoever gave up before hears nothing of what becomes of it.
-        if not outcome.cancel() and not outcome.cancelled():
-            outcome.exception()
+        _forget(outcome)
+
+
+def _forget(outcome: "asyncio.Future[P]") -> None:
+    """Let nobody hear of it any more: whoever asked has heard, or gave up before."""
+    if not outcome.cancel() and not outcome.cancelled():
+        outcome.exception()
 
 
 def _explain(address: Address, error: Exception | None) -> PeerError:
