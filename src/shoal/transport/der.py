@@ -3,8 +3,9 @@
 That is X.509 (RFC 5280) for Ed25519 (RFC 8410).
 
 Everything in it is fixed but its number, its key and its signature, so it is put
-together from a few nested values. A library for certificates does the same, and takes
-thirty milliseconds to be imported: as long as all else that a download needs at first.
+together from a few nested values. A library for certificates does the same, and making
+one took 28 ms with it and takes 18 without, most of it imports: a node that many dial
+as it starts has better things to do.
 """
 
 import base64
