@@ -121,7 +121,7 @@ class Reading:
             async with _patience(swarm, timeout):
                 await self._know(swarm, wants)
                 swarm.want((index,), before=True)
-                self._move(place, wants)
+                self._move(place, wants, index)
                 await swarm.until_verified(index)
             data = cache.look(index)
             assert data is not None
@@ -165,8 +165,11 @@ class Reading:
         if manifest.page(first) is None:
             await swarm.load(lambda m: (first,))
 
-    def _move(self, place: Place, wants: range) -> None:
-        """Note what a reader wants now; what it wanted before is dropped."""
+    def _move(self, place: Place, wants: range, asked: int | None = None) -> None:
+        """Note what a reader wants now, `asked` being asked for already.
+
+        What it wanted before is dropped.
+        """
         before, place.wants = place.wants, wants
         if before != wants and self._member is not None and self._cache is not None:
             self._unwant(_minus(before, wants))
@@ -176,7 +179,9 @@ class Reading:
             fresh = [
                 index
                 for index in _minus(wants, before)
-                if index not in self._cache.have and manifest.hash_table.has(index)
+                if index != asked
+                and index not in self._cache.have
+                and manifest.hash_table.has(index)
             ]
             if fresh:
                 swarm.want(fresh)
