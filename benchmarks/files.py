@@ -20,6 +20,7 @@ __all__ = [
     "make_file",
     "make_sparse_file",
     "make_tree",
+    "read_through",
     "spread_folders",
 ]
 
@@ -48,6 +49,14 @@ def make_file(path: Path, size: int, seed: int = 1) -> str:
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
+
+
+def read_through(path: Path) -> None:
+    """Have all of a file in the page cache, if there is room."""
+    with path.open("rb", buffering=0) as file:
+        buffer = bytearray(_STEP)
+        while file.readinto(buffer):
+            pass
 
 
 def make_sparse_file(path: Path, size: int, filled: int, seed: int = 1) -> str:
