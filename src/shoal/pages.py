@@ -1,8 +1,8 @@
 """Fetch the manifest of a sealed share: the root record, then pages as needed.
 
 `PageFetcher` owns the manifest while it grows and which peer was asked for which
-page. A page is verified as it comes, so a liar wastes one page and is reported to
-the `on_lie` it was given.
+page. A page is verified as it comes, and a peer is asked for one until one has
+verified, so a liar wastes one page and is reported to the `on_lie` it was given.
 """
 
 from collections import deque
@@ -14,6 +14,7 @@ from shoal.core.manifest import Manifest
 __all__ = ["PageFetcher", "PageGiver"]
 
 MAX_PAGES_ASKED = 4  # of one peer at once
+UNPROVEN_PAGES = 1  # of one that has not given any yet
 PAGE_TIME = 5.0  # seconds a peer has for a page before another is asked
 
 
@@ -46,6 +47,7 @@ class PageFetcher(Generic[G]):
         self._missing: deque[int] = deque()
         self._asked: dict[int, tuple[G, float]] = {}
         self._givers: list[G] = []
+        self._proven: set[G] = set()  # those of which a page has verified
 
     def want(self, numbers: Iterable[int], now: float) -> None:
         """Fetch these pages, unless they are there or on their way."""
@@ -65,18 +67,25 @@ class PageFetcher(Generic[G]):
         """Ask others for what a peer was asked for."""
         if giver in self._givers:
             self._givers.remove(giver)
+            self._proven.discard(giver)
             self._take_back([n for n, (g, _) in self._asked.items() if g is giver])
             self._ask(now)
 
     def on_page(self, giver: G, number: int, data: bytes, now: float) -> None:
         """Take a page that was asked for."""
-        self._asked.pop(number, None)
+        is_late = self._asked.get(number, (None,))[0] is not giver
+        if not is_late:
+            del self._asked[number]
         if self.manifest.page(number) is not None:
             return
         if self.manifest.add_page(number, data):
+            if giver in self._givers:
+                self._proven.add(giver)
             self._on_page()
         else:
-            self._missing.append(number)
+            if not is_late:
+                self._missing.append(number)
+            self.remove(giver, now)
             self._on_lie(giver, number)
         self._ask(now)
 
@@ -99,7 +108,8 @@ class PageFetcher(Generic[G]):
     def _ask(self, now: float) -> None:
         for giver in list(self._givers):
             load = sum(g is giver for g, _ in self._asked.values())
-            while self._missing and load < MAX_PAGES_ASKED:
+            most = MAX_PAGES_ASKED if giver in self._proven else UNPROVEN_PAGES
+            while self._missing and load < most:
                 number = self._missing.popleft()
                 if self.manifest.page(number) is None:
                     self._asked[number] = (giver, now)

@@ -269,7 +269,7 @@ class Transfer(Generic[G]):
             self._ask_all()
 
     def _on_right(self, index: int, giver: G) -> None:
-        for other in self._asking.on_verified(index):
+        for other in self._asking.on_verified(index, giver):
             other.cancel((index,))
         self.done += self.chunks.length(index)
         self._verified += 1

@@ -11,8 +11,16 @@ from shoal.core.window import (
     MIN_RATE,
     STALL_TIME,
     TARGET_DELAY,
+    UNPROVEN_REQUESTS,
     RequestWindow,
 )
+
+
+def proven(chunk_size: int = 1024) -> RequestWindow:
+    """Return the window of a peer that has given a right chunk."""
+    window = RequestWindow(chunk_size)
+    window.on_right()
+    return window
 
 
 def answered(window: RequestWindow, times: int, delay: float) -> float:
@@ -26,12 +34,26 @@ def answered(window: RequestWindow, times: int, delay: float) -> float:
     return now
 
 
+def test_until_a_chunk_has_verified_one_is_asked_for() -> None:
+    window = RequestWindow(1024)
+    assert window.room() == UNPROVEN_REQUESTS == 1
+    window.on_sent([1], 0.0)
+    assert window.room() == 0
+    window.on_answer(1, 0.01)
+    window.on_judging()
+    assert window.room() == 0
+    window.on_right()
+    assert window.room() >= FIRST_REQUESTS
+    window.on_judging()  # from then on nothing waits for a verdict
+    assert window.room() >= FIRST_REQUESTS
+
+
 def test_it_begins_small() -> None:
-    assert RequestWindow(1024).room() == FIRST_REQUESTS
+    assert proven().room() == FIRST_REQUESTS
 
 
 def test_requests_take_room_and_answers_give_it_back() -> None:
-    window = RequestWindow(1024)
+    window = proven()
     window.on_sent([1, 2, 3], 0.0)
     assert (len(window), window.room()) == (3, FIRST_REQUESTS - 3)
     window.on_answer(2, TARGET_DELAY * 2)
@@ -42,7 +64,7 @@ def test_requests_take_room_and_answers_give_it_back() -> None:
 
 @pytest.mark.parametrize("chunk_size", [1, 1024, 1 << 20, 16 << 20])
 def test_it_grows_to_its_bounds_while_answers_are_fast(chunk_size: int) -> None:
-    window = RequestWindow(chunk_size)
+    window = proven(chunk_size)
     answered(window, 1000, TARGET_DELAY / 10)
     most = window.room()
     assert most <= MAX_REQUESTS
@@ -51,7 +73,7 @@ def test_it_grows_to_its_bounds_while_answers_are_fast(chunk_size: int) -> None:
 
 
 def test_it_shrinks_while_answers_are_slow_but_not_to_nothing() -> None:
-    window = RequestWindow(1024)
+    window = proven()
     answered(window, 1000, TARGET_DELAY / 10)
     before = window.room()
     answered(window, 50, TARGET_DELAY * 4)
@@ -61,13 +83,13 @@ def test_it_shrinks_while_answers_are_slow_but_not_to_nothing() -> None:
 
 
 def test_a_peer_with_nothing_to_answer_never_stalls() -> None:
-    window = RequestWindow(1024)
+    window = proven()
     assert window.stall_deadline() is None
     assert not window.check_stalled(1e9)
 
 
 def test_a_peer_that_does_not_answer_stalls_once_and_owes_nothing_then() -> None:
-    window = RequestWindow(1024)
+    window = proven()
     window.on_sent([1, 2], 100.0)
     assert window.stall_deadline() == 100.0 + STALL_TIME
     assert not window.check_stalled(100.0 + STALL_TIME - 0.01)
@@ -77,7 +99,7 @@ def test_a_peer_that_does_not_answer_stalls_once_and_owes_nothing_then() -> None
 
 
 def test_an_answer_ends_the_stall_and_mere_bytes_do_not() -> None:
-    window = RequestWindow(1024)
+    window = proven()
     window.on_sent([1], 0.0)
     window.check_stalled(STALL_TIME)
     window.on_heard(10.0)
@@ -88,7 +110,7 @@ def test_an_answer_ends_the_stall_and_mere_bytes_do_not() -> None:
 
 def test_bytes_put_a_stall_off_but_not_for_ever() -> None:
     chunk_size = 1 << 20
-    window = RequestWindow(chunk_size)
+    window = proven(chunk_size)
     window.on_sent([1], 0.0)
     now = 0.0
     while not window.check_stalled(now):
@@ -99,7 +121,7 @@ def test_bytes_put_a_stall_off_but_not_for_ever() -> None:
 
 
 def test_a_peer_that_is_always_slow_is_given_more_time() -> None:
-    window = RequestWindow(1024)
+    window = proven()
     now = answered(window, 100, 5.0)
     window.on_sent([1000], now)
     assert window.stall_deadline() == pytest.approx(now + 15.0, rel=0.01)
@@ -107,7 +129,7 @@ def test_a_peer_that_is_always_slow_is_given_more_time() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("sahf"), st.integers(0, 9)), max_size=80))
 def test_it_never_counts_more_than_was_sent(steps: list[tuple[str, int]]) -> None:
-    window, now, out = RequestWindow(1024), 0.0, set[int]()
+    window, now, out = proven(), 0.0, set[int]()
     for step, index in steps:
         now += 0.05 * index
         match step:

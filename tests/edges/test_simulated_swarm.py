@@ -116,6 +116,7 @@ class Node:
         flow.window.on_heard(self.clock.now)
         flow.window.on_answer(key, self.clock.now)
         if self.picker.on_chunk_arrived(index, giver):
+            flow.window.on_right()
             for other in self.picker.on_chunk_verified(index):
                 self.flows[other].window.forget(index)
                 self.clock.later(DELAY, partial(other.on_cancelled, self, index))

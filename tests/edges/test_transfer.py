@@ -69,7 +69,7 @@ async def test_of_two_full_givers_each_is_asked_by_index() -> None:
         # The first had been asked to choose before the second came.
         chosen = one.any_asked
         await made.complete()
-        assert one.any_asked == chosen <= 4
+        assert one.any_asked == chosen == 1
         assert two.any_asked == 0
         assert len(two.asked) > CONTENT.count / 4
         # What it chose may have been asked of the other as well; nothing else is.
@@ -234,17 +234,17 @@ async def test_what_one_that_stalls_owes_goes_to_others() -> None:
 async def test_two_that_stall_at_the_same_chunks_do_not_keep_a_third_from_them() -> (
     None
 ):
-    content = Content.make(3 * SIZE, SIZE)
+    content = Content.make(SIZE, SIZE)
     async with fetching(content) as made:
         one, two, late = Silent(made), Silent(made), FakeGiver(made)
         made.transfer.add(one)
         made.transfer.add(two)
         await asyncio.sleep(1)
         # Each was asked for everything; no more copies are asked for.
-        assert set(one.asked) == set(two.asked) == {0, 1, 2}
+        assert one.asked == two.asked == [0]
         await asyncio.sleep(2 * STALL_TIME)
         made.transfer.add(late)
-        assert set(late.asked) == {0, 1, 2}
+        assert late.asked == [0]
         await made.complete()
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "MANIFEST_LIARS",
     "RUDE",
     "ChunkTooFar",
+    "GarbagePages",
     "Poisons",
     "Silent",
 ]

@@ -173,6 +173,7 @@ class Asking(Generic[G]):
         flow.window.on_answer(key, now)
         self._outstanding += len(flow.window)
         if self._picker.on_chunk_arrived(index, giver):
+            flow.window.on_judging()
             return True
         if was_any:
             flow.wasted += 1
@@ -200,8 +201,11 @@ class Asking(Generic[G]):
             flow.any_from = now + ANY_PAUSE
         self._outstanding += len(flow.window)
 
-    def on_verified(self, index: int) -> list[G]:
+    def on_verified(self, index: int, giver: G) -> list[G]:
         """Note that a chunk is right; return who need not give it any more."""
+        flow = self._flows.get(giver)
+        if flow is not None:
+            flow.window.on_right()
         others = self._picker.on_chunk_verified(index)
         for other in others:
             self._forget(other, index)

@@ -3,7 +3,8 @@
 Too few and the peer idles for a round trip after each chunk; too many and what is
 queued cannot be chosen any more. The window grows while answers come back faster
 than `TARGET_DELAY` and shrinks when they take longer, so its size follows the
-peer's rate and round trip by itself.
+peer's rate and round trip by itself. Before its first chunk has verified a peer is
+asked for one only: whoever lies is found out at the price of that.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,8 @@ __all__ = ["MAX_REQUESTS", "RequestWindow"]
 TARGET_DELAY = 0.1  # seconds from request to answer that the window aims at
 MAX_REQUESTS = 256  # outstanding at one peer
 MAX_BYTES = 8 * 1024 * 1024  # outstanding at one peer
-FIRST_REQUESTS = 4
+UNPROVEN_REQUESTS = 1  # outstanding at a peer of which nothing has verified
+FIRST_REQUESTS = 4  # from then on
 STALL_TIME = 3.0  # seconds without a byte after which others are asked
 STALL_DELAYS = 3  # the same in usual delays of this peer, if that is longer
 MIN_RATE = 16 * 1024  # bytes per second; a chunk that comes slower is asked elsewhere
@@ -32,6 +34,8 @@ class RequestWindow:
         self._chunk_time = chunk_size / MIN_RATE
         self._last_heard = 0.0
         self._last_answer = 0.0
+        self._is_proven = False  # a chunk of it has verified
+        self._is_judged = False  # one is being verified, and none has before
         self.is_stalled = False
         """Whether the peer has left requests unanswered for too long."""
 
@@ -41,7 +45,10 @@ class RequestWindow:
 
     def room(self) -> int:
         """Return how many more requests may be sent now."""
-        return 0 if self.is_stalled else int(self._size) - len(self._sent)
+        if self.is_stalled or self._is_judged:
+            return 0
+        most = int(self._size) if self._is_proven else UNPROVEN_REQUESTS
+        return most - len(self._sent)
 
     def on_sent(self, indexes: Iterable[int], now: float) -> None:
         """Note requests that were sent."""
@@ -68,6 +75,15 @@ class RequestWindow:
         else:
             # As many as would have been answered within the target.
             self._size = max(2.0, self._size - (1 - TARGET_DELAY / delay))
+
+    def on_judging(self) -> None:
+        """Note that an answer is about to be verified."""
+        self._is_judged = not self._is_proven
+
+    def on_right(self) -> None:
+        """Note that an answer has verified; without that there is no more room."""
+        self._is_proven = True
+        self._is_judged = False
 
     def on_refused(self, index: int) -> None:
         """Note that a request was refused: the peer is alive and has enough to do."""
