@@ -230,4 +230,4 @@ class Roster:
         for each in addresses:
             address = Address(*each)
             if is_believable(address, host):
-                self._known.add(address, "peer")
+                self._known.add(address, "swarm")

@@ -15,6 +15,7 @@ from shoal.core.peerbook import (
     LEFT_TIME,
     MAX_ADDRESSES,
     MAX_BACKOFF,
+    MAX_PORTS,
     PeerBook,
 )
 
@@ -146,12 +147,131 @@ def test_our_own_address_is_never_dialled_again(book: PeerBook) -> None:
     assert book.next_dials(1e12, 1) == []
 
 
-def test_only_so_many_addresses_are_remembered(book: PeerBook) -> None:
-    news = [
-        book.add(Address(f"10.0.{i >> 8}.{i & 255}", 1), "dht")
-        for i in range(MAX_ADDRESSES + 5)
+def flood(book: PeerBook, count: int, *, net: int = 20) -> list[Address]:
+    """Report addresses of nobody, each of another machine."""
+    made = [
+        Address(f"{net}.{i >> 16}.{i >> 8 & 255}.{i & 255}", 4001) for i in range(count)
     ]
-    assert sum(news) == len(book) == MAX_ADDRESSES
+    for address in made:
+        book.add(address, "swarm")
+    return made
+
+
+def fail(book: PeerBook, count: int, now: float) -> set[Address]:
+    """Dial so many in vain; return which."""
+    dialled = set(book.next_dials(now, count))
+    for address in dialled:
+        book.on_lost(address, now)
+    return dialled
+
+
+def test_only_so_many_addresses_are_remembered(book: PeerBook) -> None:
+    flood(book, MAX_ADDRESSES + 5)
+    assert len(book) == MAX_ADDRESSES
+
+
+def test_a_full_book_forgets_who_failed_most_then_the_oldest(book: PeerBook) -> None:
+    twice = flood(book, 3)
+    for now in (0.0, MAX_BACKOFF):
+        assert fail(book, 3, now) == set(twice)
+    once = flood(book, 4, net=21)
+    assert fail(book, 4, MAX_BACKOFF) == set(once)
+    fresh = flood(book, MAX_ADDRESSES - 7, net=22)
+    for newcomers, gone in ((3, twice), (4, once), (5, fresh[:5])):
+        for number in range(newcomers):
+            assert book.add(Address("10.0.0.3", 1000 * newcomers + number), "lan")
+        assert not set(gone) & set(book)
+    assert set(fresh[5:]) <= set(book)
+    assert len(book) == MAX_ADDRESSES
+
+
+def test_who_was_a_peer_outlives_a_flood(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.add(THERE, "lan")
+    assert len(book.next_dials(0.0, 2)) == 2
+    book.on_ready(HERE)
+    for _ in range(9):
+        book.on_lost(HERE, 0.0)
+    book.on_ready(THERE)
+    book.on_left(THERE, 0.0)
+    flood(book, 3 * MAX_ADDRESSES)
+    assert {HERE, THERE} <= set(book)
+
+
+def test_who_is_connected_or_banned_outlives_a_flood(book: PeerBook) -> None:
+    liar, also = Address("10.0.0.3", 4001), Address("10.0.0.4", 4001)
+    for address in (HERE, liar):
+        book.add(address, "lan")
+    book.next_dials(0.0, 2)
+    book.ban(liar, 0.0)
+    book.on_lost(liar, 0.0)
+    book.ban(also, 0.0)
+    flood(book, 3 * MAX_ADDRESSES)
+    assert {HERE, liar, also} <= set(book)
+    assert len(book) == MAX_ADDRESSES
+    dialled = set(book.next_dials(1.0, MAX_ADDRESSES))
+    assert not {HERE, liar, also} & dialled
+    # Nobody can be forgotten any more, so nobody else is remembered.
+    assert not book.add(THERE, "lan")
+    book.ban(THERE, 1.0)
+    assert len(book) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize("source", ["peer", "hint"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_the_user_named_is_never_forgotten_and_dialled_first(
+    book: PeerBook, source: str, is_late: bool
+) -> None:
+    named = [Address("8.8.8.8", port) for port in range(5000, 5009)]
+    if is_late:
+        book.add(named[0], "swarm")
+        flood(book, MAX_ADDRESSES - 1)
+    for address in named:
+        book.add(address, source)
+    flood(book, 2 * MAX_ADDRESSES, net=21)
+    assert set(named) <= set(book)
+    assert len(book) == MAX_ADDRESSES + len(named)
+    assert set(book.next_dials(0.0, len(named))) == set(named)
+    for address in named:
+        book.on_lost(address, 0.0)
+    assert set(book.next_dials(MAX_BACKOFF, len(named))) == set(named)
+
+
+def test_of_a_global_address_there_are_only_so_many_ports(book: PeerBook) -> None:
+    ports = [Address("8.8.8.8", port) for port in range(5000, 6000)]
+    assert [book.add(address, "dht") for address in ports].count(True) == MAX_PORTS
+    assert book.add(Address("8.8.4.4", 5000), "dht")
+    own = [Address("10.0.0.9", port) for port in range(5000, 5100)]
+    assert all(book.add(address, "lan") for address in own)
+
+
+def test_many_ports_of_one_machine_do_not_mean_more_dials(book: PeerBook) -> None:
+    now, dials = 0.0, 0
+    ports = iter(Address("8.8.8.8", port) for port in range(2000, 60_000))
+    while now < 600.0:
+        for _ in range(5):
+            book.add(next(ports), "swarm")
+        dials += len(fail(book, 9, now))
+        assert len(book) == MAX_PORTS
+        now += 0.5
+    assert dials <= MAX_PORTS * (600 / (MAX_BACKOFF / 2) + 8)
+
+
+def test_an_honest_port_gets_the_place_of_one_that_failed(book: PeerBook) -> None:
+    for port in (5000, 5001):
+        book.add(Address("8.8.8.8", port), "swarm")
+    honest = Address("8.8.8.8", 4001)
+    assert not book.add(honest, "dht")
+    fail(book, 2, 0.0)
+    assert book.add(honest, "dht")
+    assert honest in book.next_dials(MAX_BACKOFF, 9)
+    book.on_ready(honest)
+    # It keeps that place.
+    book.on_lost(honest, MAX_BACKOFF)
+    for port in range(6000, 6100):
+        book.add(Address("8.8.8.8", port), "swarm")
+        fail(book, 9, 2 * MAX_BACKOFF)
+    assert honest in set(book)
 
 
 @given(st.integers(0, 99), st.lists(st.integers(0, 5), max_size=60))

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from shoal.core.address import Address
+from shoal.core.belief import slot_of
 from shoal.core.proof import make_knock
-from shoal.transport.halfopen import HalfOpen, slot_of
+from shoal.transport.halfopen import HalfOpen
 from shoal.transport.records import Records
 from tests.helpers.sealed import KEYS, answer_to, open_sealed
 

@@ -7,10 +7,11 @@ internet has a say about this machine's loopback or its private network.
 
 import enum
 import ipaddress
+from collections.abc import Hashable
 
 from shoal.core.address import Address
 
-__all__ = ["MIN_PORT", "Scope", "is_believable", "scope_of", "subnet_of"]
+__all__ = ["MIN_PORT", "Scope", "is_believable", "scope_of", "slot_of", "subnet_of"]
 
 MIN_PORT = 1024  # below are the services of others, worth pointing a crowd at
 
@@ -73,3 +74,22 @@ def subnet_of(host: str) -> str | None:
     if scope_of(host) is not Scope.GLOBAL:
         return None
     return host.rpartition(".")[0]
+
+
+def slot_of(host: str) -> Hashable:
+    """Return what is counted together with `host`; None: they are not.
+
+    A global IPv4 address is somebody's, and so is a global IPv6 /64. Behind any
+    other address there may be many peers, as on one host in a test.
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if not address.is_global:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return int(address) >> 64
+    return host

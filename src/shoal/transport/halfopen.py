@@ -8,12 +8,13 @@ through in milliseconds, gets in during it.
 No I/O here: `HalfOpen` says whom to end, its owner ends them.
 """
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-__all__ = ["MAX_HALF_OPEN", "MAX_PER_ADDRESS", "HalfOpen", "slot_of"]
+from shoal.core.belief import slot_of
+
+__all__ = ["MAX_HALF_OPEN", "MAX_PER_ADDRESS", "HalfOpen"]
 
 MAX_HALF_OPEN = 1024  # connections
 MAX_PER_ADDRESS = 16  # connections of one global IPv4 address or IPv6 /64
@@ -100,22 +101,3 @@ class HalfOpen(Generic[G]):
         for _, deadline in self._guests.values():
             return deadline
         return None
-
-
-def slot_of(host: str) -> Hashable:
-    """Return what connections from `host` are counted by; None: they are not.
-
-    A global IPv4 address is somebody's, and so is a global IPv6 /64. Behind any
-    other address there may be many peers, as on one host in a test.
-    """
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    if not address.is_global:
-        return None
-    if isinstance(address, ipaddress.IPv6Address):
-        return int(address) >> 64
-    return host
