@@ -27,6 +27,7 @@ __all__ = ["Roster"]
 
 MAX_CONNECTIONS = 192  # with the peers of one share
 MAX_PER_ADDRESS = 4  # connections from one global address
+USE_TIME = 30.0  # seconds after it gave or took some for which a peer keeps its place
 GOODBYE_TIME = 0.25  # seconds that peers have to hang up once we said goodbye
 STALL_LIMIT = 30.0  # seconds of silence after which a stalled peer is dropped
 
@@ -105,15 +106,43 @@ class Roster:
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and proved the id.
 
-        Raises `PeerError` when there are too many, of all or of its address.
+        When there are too many, another makes room. Raises `PeerError` when none can,
+        or when there are too many of its address.
         """
         host = proven.address.host
         same = sum(p.connection.address.host == host for p in self.peers.values())
         if same >= MAX_PER_ADDRESS and scope_of(host) is Scope.GLOBAL:
             raise PeerError("too many connections from one address")
-        if len(self.peers) >= MAX_CONNECTIONS:
-            raise PeerError("too many connections")
+        if sum(not each.is_closing for each in self.peers) >= MAX_CONNECTIONS:
+            self._make_room()
         return self._make(proven, None, "incoming")
+
+    def _make_room(self) -> None:
+        """Have one go that dialled us and is of no use; raises `PeerError`.
+
+        Who has never given or taken anything goes first, and of those whoever has
+        been here longest: so those who only hold places get nowhere by being many,
+        and each newcomer has its chance to be of use.
+        """
+        latest = self._loop.time() - USE_TIME
+        idle = [
+            peer
+            for connection, peer in self.peers.items()
+            if peer.dialled is None
+            and not connection.is_closing
+            and peer.last_use <= latest
+        ]
+        if not idle:
+            raise PeerError("too many connections")
+        # Of equals the first in the order of their coming.
+        self._send_away(min(idle, key=lambda peer: peer.last_use))
+
+    def _send_away(self, peer: SealedPeer) -> None:
+        """End the conversation with a peer that did nothing wrong."""
+        # To who has said nothing we may not have said hello, which comes first.
+        if peer.is_greeted:
+            peer.say_goodbye()
+        peer.close()
 
     def _count_dialled(self) -> int:
         """Return how many we dialled: those who dial us take nobody's place there."""

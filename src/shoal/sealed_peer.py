@@ -4,8 +4,10 @@ The same peer gives (`Giver`, `PageGiver`) and takes (`Taker`). It decides nothi
 that concerns others: which chunk "any" is, is the swarm's to say.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from math import inf
 from typing import Protocol
 
 from shoal.core.address import Address
@@ -74,14 +76,29 @@ class SealedPeer:
         """Chunks that it gave and that verified."""
         self.uploaded = 0
         """Chunks that it was given."""
+        self.used_at = -inf
+        """When it last gave or was given a chunk, on the loop's clock."""
         self.is_greeted = False
         """Whether it has said hello."""
         self.has_left = False
         """Whether it has said goodbye."""
         self._giving = giving
         self._wants = Wants()
+        self._clock = asyncio.get_running_loop().time
         self._pages_wanted: deque[int] = deque()
         self._chosen: set[Hashable] = set()  # by us, not sent yet
+
+    @property
+    def last_use(self) -> float:
+        """Return when it last gave or took some of a chunk; -inf for never.
+
+        A large one may take long: a giver gives for as long as it says anything, a
+        taker takes for as long as its socket does.
+        """
+        connection = self.connection
+        given = connection.last_heard if self.verified else -inf
+        taken = connection.last_drained if self.uploaded else -inf
+        return max(self.used_at, given, taken)
 
     @property
     def address(self) -> Address:
@@ -121,6 +138,11 @@ class SealedPeer:
         self.connection.flush()
 
     # What it gives.
+
+    def on_right(self) -> None:
+        """Note that a chunk it gave has verified."""
+        self.verified += 1
+        self.used_at = self._clock()
 
     def ask(self, indexes: Iterable[int]) -> None:
         """Send requests for chunks."""
@@ -199,6 +221,7 @@ class SealedPeer:
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks."""
         self.uploaded += len(chunks)
+        self.used_at = self._clock()
         self._chosen.difference_update(index for index, _ in chunks)
         write_chunks(self.connection, chunks)
 

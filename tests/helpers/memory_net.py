@@ -67,6 +67,15 @@ class MemoryTransport(asyncio.Transport):
             other._is_full = False
             other.protocol.resume_writing()
 
+    def take(self, size: int) -> None:
+        """Read so many bytes of what came, and no more."""
+        rest = self._incoming[size:]
+        del self._incoming[size:]
+        self._is_reading = True
+        self._deliver()
+        self._is_reading = False
+        self._incoming[:0] = rest  # what was written meanwhile comes behind it
+
     def get_write_buffer_size(self) -> int:
         return len(self.other._incoming)
 

@@ -57,6 +57,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """Of the peer, as seen on the socket."""
         self.last_heard = 0.0
         """When the last bytes came, on the loop's clock; when it stood, at first."""
+        self.last_drained = 0.0
+        """When the socket last took more of what had piled up, on the loop's clock."""
         self.since = 0.0
         """When the connection stood, on the loop's clock."""
         self.received = 0
@@ -190,6 +192,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def resume_writing(self) -> None:
         """Go on with what was held back."""
         self._is_paused = False
+        self.last_drained = self._time()
         self._drain()
         if self.is_writable:
             self._handler.on_writable(self)
