@@ -8,7 +8,6 @@ import asyncio
 import os
 import resource
 import socket
-import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
@@ -22,9 +21,9 @@ from tests.adversary.greedy import Attack
 from tests.helpers.crafted import CraftedTls, crafted
 from tests.helpers.holder import Holding
 from tests.helpers.relay import PlainRelay
-from tests.helpers.sealed import Plain, answer_to
+from tests.helpers.sealed import Plain, answer_to, client_hello
 
-__all__ = ["STRANGERS", "client_hello"]
+__all__ = ["STRANGERS"]
 
 HALF_OPEN = 10_000  # connections, or as many as this process may have files
 HOLD_TIME = 3.0  # seconds for which they stay
@@ -93,12 +92,14 @@ async def replay(holding: Holding, address: Address) -> None:
 
 
 async def wrong_proof(holding: Holding, address: Address) -> None:
-    """Knock and shake hands as a holder, and prove nothing."""
-    for _ in range(100):
-        async with _greeted(holding, address) as (reader, writer):
-            writer.write(b"\x01" + os.urandom(80))
-            with suppress(ConnectionError):
-                assert await reader.read() == b""
+    """Knock and shake hands as a holder, prove nothing, until we are turned away."""
+    with suppress(ConnectionError, asyncio.IncompleteReadError):
+        for _ in range(1000):
+            async with _greeted(holding, address) as (reader, writer):
+                writer.write(b"\x01" + os.urandom(80))
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+        raise AssertionError("it shakes hands for ever")
 
 
 async def drip_knock(holding: Holding, address: Address) -> None:
@@ -163,18 +164,6 @@ STRANGERS: dict[str, Attack] = {
     )
 }
 """Every attack before the proofs or below them, by its name."""
-
-
-def client_hello(*, old: bool = False) -> bytes:
-    """Return what a TLS client says first; with `old`, one of TLS 1.2 alone."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    if old:
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-    outgoing = ssl.MemoryBIO()
-    with suppress(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
-    return outgoing.read()
 
 
 async def _all_unanswered(address: Address, said: Iterable[bytes]) -> None:

@@ -14,10 +14,21 @@ import pytest
 
 from shoal.core.address import Address
 from shoal.core.belief import slot_of
+from shoal.core.leniency import Leniency
 from shoal.core.proof import make_knock
+from shoal.errors import PeerError
 from shoal.transport.halfopen import HalfOpen
+from shoal.transport.proven import ProvenPeer
 from shoal.transport.records import Records
-from tests.helpers.sealed import KEYS, answer_to, open_sealed
+from tests.helpers.sealed import (
+    KEYS,
+    OTHER_KEYS,
+    Plain,
+    Sealed,
+    answer_to,
+    client_hello,
+    open_sealed,
+)
 
 
 async def test_a_flood_of_silence_keeps_no_holder_out() -> None:
@@ -96,6 +107,37 @@ def test_slots_are_of_global_addresses(host: str, other: str, is_same: bool) -> 
 )
 def test_other_addresses_have_no_slots(host: str) -> None:
     assert slot_of(host) is None
+
+
+async def knock_in_vain(sealed: Sealed, source: str = "127.0.0.1") -> bytes:
+    """Shake hands as a holder does, and prove nothing; return what was answered."""
+    knock = make_knock(KEYS.knock, os.urandom(16))
+    hello = client_hello() + bytes(1)  # what follows is no record
+    return await answer_to(sealed.address, knock + hello, end=True, source=source)
+
+
+async def test_handshakes_that_come_to_nothing_are_bounded_by_host() -> None:
+    async with open_sealed(leniency=Leniency(burst=5.0, rate=0.0)) as sealed:
+        for _ in range(20):  # those that prove the id count for nothing
+            (await sealed.dial()).transport.abort()
+        answers = [await knock_in_vain(sealed) for _ in range(8)]
+        assert [bool(each) for each in answers] == 5 * [True] + 3 * [False]
+        with pytest.raises(PeerError):
+            await sealed.dial()
+        # Another host has done nothing.
+        assert await knock_in_vain(sealed, "127.0.0.2")
+
+
+async def test_holders_whom_we_turn_away_are_not_held_to_have_failed() -> None:
+    def refuse(peer: ProvenPeer) -> Plain:
+        raise PeerError("too many")
+
+    async with open_sealed(leniency=Leniency(burst=2.0, rate=0.0)) as sealed:
+        sealed.listener.register("other", OTHER_KEYS, refuse)
+        for _ in range(5):
+            with pytest.raises(PeerError):
+                await sealed.dial(OTHER_KEYS)
+        (await sealed.dial()).transport.abort()
 
 
 async def test_strangers_do_not_flood_the_log(

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,7 @@ __all__ = [
     "Plain",
     "Sealed",
     "answer_to",
+    "client_hello",
     "open_sealed",
 ]
 
@@ -122,6 +124,18 @@ class Sealed:
         return await dial_sealed(address, keys, node_id, Plain, **arguments)
 
 
+def client_hello(*, old: bool = False) -> bytes:
+    """Return what a TLS client says first; with `old`, one of TLS 1.2 alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    if old:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    return outgoing.read()
+
+
 @asynccontextmanager
 async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
     """Open a listener on loopback that serves the share of `KEYS`."""
@@ -139,13 +153,17 @@ async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
                 each.transport.abort()
 
 
-async def answer_to(address: Address, data: bytes, *, end: bool = False) -> bytes:
+async def answer_to(
+    address: Address, data: bytes, *, end: bool = False, source: str | None = None
+) -> bytes:
     """Send `data` to a port; return all that it says until it closes."""
     loop = asyncio.get_running_loop()
     said = bytearray()
     # A bare socket: a StreamReader forgets what came before an error.
     with socket.socket() as sock:
         sock.setblocking(False)
+        if source is not None:
+            sock.bind((source, 0))
         async with asyncio.timeout(PATIENCE):
             await loop.sock_connect(sock, tuple(address))
             # Ended already is ENOTCONN, which has no class of its own.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, NamedTuple, Self
 
 from shoal.core.keys import Keys
+from shoal.core.leniency import Leniency
 from shoal.core.proof import (
     KNOCK_SIZE,
     NONCE_SIZE,
@@ -53,10 +54,11 @@ class _Share(NamedTuple):
 class _Guest:
     """Stand for one half-open connection."""
 
-    __slots__ = ("accepted", "task", "tls")
+    __slots__ = ("accepted", "host", "task", "tls")
 
-    def __init__(self, accepted: socket.socket) -> None:
+    def __init__(self, accepted: socket.socket, host: str) -> None:
         self.accepted = accepted
+        self.host = host
         self.task: asyncio.Task[None] | None = None
         self.tls: TlsConnection | None = None
 
@@ -81,6 +83,7 @@ class SealedListener:
         within: float = PROOF_TIME,
         max_half_open: int = MAX_HALF_OPEN,
         max_per_address: int = MAX_PER_ADDRESS,
+        leniency: Leniency | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Take over `sockets`, which listen at `port`; use `open`."""
@@ -93,6 +96,7 @@ class SealedListener:
         self._random_bytes = random_bytes
         self._shares: dict[Hashable, _Share] = {}
         self._nonces = NonceMemory()
+        self._leniency = Leniency() if leniency is None else leniency
         # What is not for strangers is for peers and for files.
         most = min(max_half_open, file_limit() // 4)
         self._half_open: HalfOpen[_Guest] = HalfOpen(most, max_per_address)
@@ -176,9 +180,9 @@ class SealedListener:
     # Half-open connections.
 
     def _on_accepted(self, accepted: socket.socket, address: tuple[str, int]) -> None:
-        guest = _Guest(accepted)
+        guest = _Guest(accepted, address[0])
         deadline = self._loop.time() + self._within
-        leaving = self._half_open.admit(guest, address[0], deadline)
+        leaving = self._half_open.admit(guest, guest.host, deadline)
         if leaving is not None:
             leaving.end()
         guest.task = self._run(self._meet(guest), guest)
@@ -246,7 +250,7 @@ class SealedListener:
         except OSError:
             return
         share = self._recognise(knock)
-        if share is not None:
+        if share is not None and self._leniency.allows(guest.host, self._loop.time()):
             tls = guest.tls = self._begin_tls(guest, share)
             await self._loop.connect_accepted_socket(lambda: tls, guest.accepted)
 
@@ -265,11 +269,20 @@ class SealedListener:
         def begin(tls: ssl.SSLObject) -> ServerProof:
             return ServerProof(share.keys, self._node_id, certificate.digest, nonce)
 
+        is_proven = False
+
         def on_proven(peer: ProvenPeer) -> asyncio.BufferedProtocol:
+            nonlocal is_proven
+            is_proven = True
             self._half_open.remove(guest)
             if self._shares.get(share.key) is not share:
                 raise PeerError("the share is not offered any more")
             return share.factory(peer)
 
-        proven = ProvenProtocol(begin, on_proven, lambda _: self._on_stranger(guest))
+        def on_failed(_: Exception | None) -> None:
+            if not is_proven:  # else it is we who did not want it
+                self._leniency.on_failed(guest.host, self._loop.time())
+            self._on_stranger(guest)
+
+        proven = ProvenProtocol(begin, on_proven, on_failed)
         return TlsConnection(certificate.context, proven, is_server=True)
