@@ -143,7 +143,10 @@ async def _serve(
     )
     networks = services.networks
     listener = await Listener.open(
-        uploads.accept, hosts=networks.hosts(), port=services.settings.port
+        uploads.accept,
+        hosts=networks.hosts(),
+        port=services.settings.port,
+        make_room=uploads.make_room,
     )
     services.owned.push_async_callback(uploads.aclose)
     services.owned.push_async_callback(listener.aclose)

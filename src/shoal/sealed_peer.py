@@ -4,7 +4,6 @@ The same peer gives (`Giver`, `PageGiver`) and takes (`Taker`). It decides nothi
 that concerns others: which chunk "any" is, is the swarm's to say.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from math import inf
@@ -76,15 +75,12 @@ class SealedPeer:
         """Chunks that it gave and that verified."""
         self.uploaded = 0
         """Chunks that it was given."""
-        self.used_at = -inf
-        """When it last gave or was given a chunk, on the loop's clock."""
         self.is_greeted = False
         """Whether it has said hello."""
         self.has_left = False
         """Whether it has said goodbye."""
         self._giving = giving
         self._wants = Wants()
-        self._clock = asyncio.get_running_loop().time
         self._pages_wanted: deque[int] = deque()
         self._chosen: set[Hashable] = set()  # by us, not sent yet
 
@@ -92,13 +88,11 @@ class SealedPeer:
     def last_use(self) -> float:
         """Return when it last gave or took some of a chunk; -inf for never.
 
-        A large one may take long: a giver gives for as long as it says anything, a
-        taker takes for as long as its socket does.
+        A large one may take long, so who has given some does for as long as it says
+        anything.
         """
-        connection = self.connection
-        given = connection.last_heard if self.verified else -inf
-        taken = connection.last_drained if self.uploaded else -inf
-        return max(self.used_at, given, taken)
+        given = self.connection.last_heard if self.verified else -inf
+        return max(self.connection.last_taken, given)
 
     @property
     def address(self) -> Address:
@@ -138,11 +132,6 @@ class SealedPeer:
         self.connection.flush()
 
     # What it gives.
-
-    def on_right(self) -> None:
-        """Note that a chunk it gave has verified."""
-        self.verified += 1
-        self.used_at = self._clock()
 
     def ask(self, indexes: Iterable[int]) -> None:
         """Send requests for chunks."""
@@ -221,7 +210,6 @@ class SealedPeer:
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks."""
         self.uploaded += len(chunks)
-        self.used_at = self._clock()
         self._chosen.difference_update(index for index, _ in chunks)
         write_chunks(self.connection, chunks)
 

@@ -247,7 +247,7 @@ class SealedSwarm:
     def on_verified(self, giver: SealedPeer, index: int) -> None:
         """Give a chunk on, and announce it soon."""
         self._fetching.on_verified()
-        giver.on_right()
+        giver.verified += 1
         self._giving.on_verified(index)
         self._goal.check()
 

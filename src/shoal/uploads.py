@@ -4,6 +4,7 @@
 `Uploader`. Each client is served in the order it asked.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
@@ -26,6 +27,7 @@ S = TypeVar("S", bound=Session)
 
 MAX_CLIENTS = 512  # connections at once
 MAX_PER_ADDRESS = 8  # connections of one global address; local ones are shared
+USE_TIME = 30.0  # seconds after it took some for which a client keeps its place
 MAX_WANTED = 1024  # requests of one client that are kept; then reading pauses
 JOIN_BELOW = 64 * 1024  # bytes; larger chunks are not copied behind their header
 
@@ -85,6 +87,8 @@ class Uploads:
         self._on_problem = on_problem
         self._told: set[str] = set()
         self._clients: dict[Connection[OpenServerSession], _Client] = {}
+        self._room = MAX_CLIENTS  # for clients now; less while the system is short
+        self._clock = asyncio.get_running_loop().time
 
     @property
     def chunks(self) -> Chunks:
@@ -104,6 +108,33 @@ class Uploads:
         session = OpenServerSession(self._store.chunks, self._handshake, self._pool)
         return Connection(session, self)
 
+    def make_room(self, count: int) -> int:
+        """End up to `count` connections that are of no use; say how many.
+
+        The system has no room for all of them: no more than are left will be here
+        until half of those have gone.
+        """
+        ended = self._end_idle(count)
+        self._room = max(1, self._standing())
+        return ended
+
+    def _standing(self) -> int:
+        return sum(not each.is_closing for each in self._clients)
+
+    def _end_idle(self, count: int) -> int:
+        """End up to `count` connections that are of no use; say how many.
+
+        Whoever has never taken anything goes first, and of those whoever has been
+        here longest; nobody in the middle of it.
+        """
+        latest = self._clock() - USE_TIME
+        standing = (each for each in self._clients if not each.is_closing)
+        idle = [each for each in standing if each.last_taken <= latest]
+        idle.sort(key=lambda each: each.last_taken)
+        for each in idle[:count]:
+            each.close()
+        return min(count, len(idle))
+
     async def aclose(self) -> None:
         """End every connection; idempotent."""
         for connection in list(self._clients):
@@ -120,9 +151,9 @@ class Uploads:
             if same >= MAX_PER_ADDRESS:
                 connection.close()
                 return
-        if len(self._clients) >= MAX_CLIENTS:
-            idle = min(self._clients, key=lambda each: each.last_heard)
-            idle.close()
+        if self._standing() >= self._room and not self._end_idle(1):
+            connection.close()
+            return
         self._clients[connection] = _Client(connection, self._tell)
         connection.acknowledge_now()
 
@@ -171,6 +202,8 @@ class Uploads:
         client = self._clients.pop(connection, None)
         if client is not None:
             self._uploader.remove(client)
+        if 2 * len(self._clients) <= self._room:
+            self._room = MAX_CLIENTS
 
     def _tell(self, error: Exception) -> None:
         if isinstance(error, StoreError) and str(error) not in self._told:
@@ -182,7 +215,7 @@ def write_chunks(
     connection: Connection[S], chunks: list[tuple[Hashable, bytes]]
 ) -> None:
     """Write one response for each index and chunk, copying only small ones."""
-    connection.answered += len(chunks)
+    connection.on_answered(len(chunks))
     parts: list[bytes] = []
     for index, data in chunks:
         assert isinstance(index, int | str)

@@ -1,18 +1,12 @@
 """Who has not proved the id yet has few places, and a crowd of them keeps none out."""
 
-import asyncio
 import gc
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from shoal.core.address import Address
 from shoal.core.belief import slot_of
 from shoal.core.leniency import Leniency
 from shoal.core.proof import make_knock
@@ -27,6 +21,7 @@ from tests.helpers.sealed import (
     Sealed,
     answer_to,
     client_hello,
+    flood,
     open_sealed,
 )
 
@@ -39,17 +34,6 @@ async def test_a_flood_of_silence_keeps_no_holder_out() -> None:
         plain.transport.abort()
         for each in strangers:
             each.close()
-
-
-async def flood(address: Address, count: int) -> list[socket.socket]:
-    """Connect `count` times and say nothing."""
-    strangers = []
-    for _ in range(count):
-        strangers.append(socket.socket())
-        strangers[-1].setblocking(False)
-        strangers[-1].connect_ex(tuple(address))
-        await asyncio.sleep(0)
-    return strangers
 
 
 async def test_the_oldest_guest_of_an_address_has_to_go() -> None:
@@ -148,45 +132,6 @@ async def test_strangers_do_not_flood_the_log(
         for _ in range(50):
             await answer_to(sealed.address, bytes(48))
     assert len([each for each in caplog.records if "holders" in each.message]) == 1
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no limit of file descriptors")
-async def test_it_survives_having_no_file_descriptor_left() -> None:
-    # In a process of its own: the limit is the process's.
-    root = Path(__file__).parents[2]
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.helpers.few_files"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=root,
-    )
-    assert process.stdin
-    assert process.stdout
-    strangers: list[socket.socket] = []
-    try:
-        async with asyncio.timeout(40), open_sealed() as here:
-            address = Address("127.0.0.1", int(await process.stdout.readline()))
-            strangers = await flood(address, 300)
-            # It has accepted all of the flood before this one.
-            (await here.dial(address=address)).transport.abort()
-            process.stdin.write(b"now take all there is\n")
-            strangers += await flood(address, 100)
-            spare, used = (await process.stdout.readline()).split()
-            assert int(spare) >= 20, "strangers took what files need"
-            assert float(used) < 0.5, "it spins"
-            plain = await here.dial(address=address)
-            plain.transport.write(b"hello")
-            assert await plain.until(5) == b"hello"
-            plain.transport.abort()
-            _, said = await process.communicate(b"\n")
-            assert said == b""
-    finally:
-        for each in strangers:
-            each.close()
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ __all__ = [
     "Sealed",
     "answer_to",
     "client_hello",
+    "flood",
     "open_sealed",
 ]
 
@@ -175,3 +176,14 @@ async def answer_to(
                 while piece := await loop.sock_recv(sock, 65_536):
                     said += piece
     return bytes(said)
+
+
+async def flood(address: Address, count: int) -> list[socket.socket]:
+    """Connect `count` times and say nothing."""
+    strangers = []
+    for _ in range(count):
+        strangers.append(socket.socket())
+        strangers[-1].setblocking(False)
+        strangers[-1].connect_ex(tuple(address))
+        await asyncio.sleep(0)
+    return strangers

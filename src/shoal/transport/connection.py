@@ -10,6 +10,7 @@ import asyncio.trsock
 import socket
 import sys
 from collections import deque
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from shoal.core.address import Address
@@ -57,8 +58,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """Of the peer, as seen on the socket."""
         self.last_heard = 0.0
         """When the last bytes came, on the loop's clock; when it stood, at first."""
-        self.last_drained = 0.0
-        """When the socket last took more of what had piled up, on the loop's clock."""
+        self.last_taken = -inf
+        """When the peer last took some of a chunk, on the loop's clock."""
         self.since = 0.0
         """When the connection stood, on the loop's clock."""
         self.received = 0
@@ -116,6 +117,11 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self.write(parts[0])
         elif parts:
             self.write(b"".join(parts))
+
+    def on_answered(self, chunks: int) -> None:
+        """Note that so many chunks are being given to the peer."""
+        self.answered += chunks
+        self.last_taken = self._time()
 
     def acknowledge_now(self) -> None:
         """Have the kernel acknowledge what came at once, where it can.
@@ -192,7 +198,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def resume_writing(self) -> None:
         """Go on with what was held back."""
         self._is_paused = False
-        self.last_drained = self._time()
+        if self.answered:
+            self.last_taken = self._time()
         self._drain()
         if self.is_writable:
             self._handler.on_writable(self)

@@ -3,16 +3,14 @@
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Sequence
-from typing import Self, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Self
 
-from shoal.core.session import Session
 from shoal.errors import ForbiddenError, NetworkError
-from shoal.transport.connection import Connection
+from shoal.transport.accept import accept_forever
 
 __all__ = ["Listener", "bind_all"]
 
-S = TypeVar("S", bound=Session)
 
 BACKLOG = 256  # connections the system may hold ready
 TRIES = 16  # free ports tried until one is free on every interface
@@ -21,34 +19,72 @@ TRIES = 16  # free ports tried until one is free on every interface
 class Listener:
     """Accept connections until closed; `port` is the same on every interface."""
 
-    def __init__(self, port: int, servers: Sequence[asyncio.Server]) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        port: int,
+        factory: Callable[[], asyncio.BufferedProtocol],
+        make_room: Callable[[int], int],
+    ) -> None:
+        """Take over `sockets`, which listen at `port`; use `open`."""
         self.port = port
-        self._servers = servers
+        self._sockets = sockets
+        self._factory = factory
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        for each in sockets:
+            each.setblocking(False)
+            self._run(accept_forever(each, self._on_accepted, make_room))
 
     @classmethod
     async def open(
         cls,
-        factory: Callable[[], Connection[S]],
+        factory: Callable[[], asyncio.BufferedProtocol],
         *,
         hosts: Sequence[str] = ("0.0.0.0",),
         port: int = 0,
+        make_room: Callable[[int], int] = lambda count: 0,
     ) -> Self:
         """Listen at `port` of all `hosts`; 0 chooses a free one.
 
-        Raises `NetworkError` when the port is taken or the host is not ours.
+        `make_room` ends up to so many connections when the system has no room for
+        more, and says how many. Raises `NetworkError` when the port is taken or the
+        host is not ours.
         """
         sockets, port = bind_all(hosts, port)
-        loop = asyncio.get_running_loop()
-        servers = [
-            await loop.create_server(factory, sock=each, backlog=BACKLOG)
-            for each in sockets
-        ]
-        return cls(port, servers)
+        return cls(sockets, port, factory, make_room)
 
     async def aclose(self) -> None:
         """Stop accepting; connections that stand are not touched."""
-        for server in self._servers:
-            server.close()
+        for task in self._tasks:
+            task.cancel()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for each in self._sockets:
+                each.close()
+
+    def _on_accepted(self, accepted: socket.socket, address: Any) -> None:
+        def on_done(task: asyncio.Task[None]) -> None:
+            # One that is cancelled before its first step has closed nothing.
+            if task.cancelled():
+                accepted.close()
+
+        self._run(self._connect(accepted)).add_done_callback(on_done)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._factory, accepted)
+        except OSError:
+            accepted.close()  # it has gone already
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that ends with the listener at the latest."""
+        task = self._loop.create_task(work, name="shoal listener")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def __aenter__(self) -> Self:
         return self
