@@ -44,6 +44,7 @@ class Giving:
         self._bucket = bucket
         self._rng = rng
         self._peers = peers
+        self._lasting: Bitfield | None = None  # what will stay here; None for all
         self._uploader: Uploader | None = None
         self._spread: Spread[SealedPeer] | None = None
         self._fresh: list[int] = []
@@ -56,16 +57,26 @@ class Giving:
         """Return how many bytes of chunks were given."""
         return self._uploader.sent if self._uploader is not None else 0
 
-    def begin(self, store: ChunkReader) -> None:
-        """Give what `store` has from now on."""
+    def begin(self, store: ChunkReader, lasting: Bitfield | None = None) -> None:
+        """Give what `store` has from now on, or of that only what is `lasting`."""
+        self._lasting = lasting
         self.have = Bitfield.from_bytes(bytes(store.have), store.have.size)
+        for index in lasting.missing() if lasting is not None else ():
+            self.have.discard(index)
         self._spread = Spread(self.have, self._rng)
         self._uploader = Uploader(store, self._executor, self._bucket)
         for peer in self._peers():
             self.on_bitfield(peer)
 
     async def read_from(self, store: ChunkReader) -> None:
-        """Give the same chunks out of another store; then the old one may be closed."""
+        """Give chunks out of another store; then the old one may be closed.
+
+        What the other has not got is given no more, and newcomers are not told of it.
+        """
+        if self.have is not None and self._spread is not None:
+            for index in store.have.missing():
+                if self.have.discard(index):
+                    self._spread.on_gone(index)
         if self._uploader is not None:
             await self._uploader.read_from(store)
 
@@ -137,6 +148,8 @@ class Giving:
         """Give a chunk from now on, and announce it soon."""
         if self.have is None or self._spread is None:
             return
+        if self._lasting is not None and index not in self._lasting:
+            return  # to be told of what will be refused soon helps nobody
         if self.have.add(index):
             self._spread.on_chunk(index)
             self._fresh.append(index)

@@ -7,6 +7,7 @@ verified, so a liar wastes one page and is reported to the `on_lie` it was given
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from shoal.core.manifest import Manifest
@@ -15,7 +16,7 @@ __all__ = ["PageFetcher", "PageGiver"]
 
 MAX_PAGES_ASKED = 4  # of one peer at once
 UNPROVEN_PAGES = 1  # of one that has not given any yet
-PAGE_TIME = 5.0  # seconds a peer has for a page before another is asked
+PAGE_TIME = 3.0  # seconds a peer has for a page before another is asked
 
 
 class PageGiver(Protocol):
@@ -48,6 +49,7 @@ class PageFetcher(Generic[G]):
         self._asked: dict[int, tuple[G, float]] = {}
         self._givers: list[G] = []
         self._proven: set[G] = set()  # those of which a page has verified
+        self._lacking: dict[G, dict[int, float]] = {}  # what they lacked, and when
 
     def want(self, numbers: Iterable[int], now: float) -> None:
         """Fetch these pages, unless they are there or on their way."""
@@ -68,17 +70,20 @@ class PageFetcher(Generic[G]):
         if giver in self._givers:
             self._givers.remove(giver)
             self._proven.discard(giver)
+            self._lacking.pop(giver, None)
             self._take_back([n for n, (g, _) in self._asked.items() if g is giver])
             self._ask(now)
 
     def on_page(self, giver: G, number: int, data: bytes, now: float) -> None:
-        """Take a page that was asked for."""
+        """Take a page that was asked for; without data, the giver lacks it."""
         is_late = self._asked.get(number, (None,))[0] is not giver
         if not is_late:
             del self._asked[number]
         if self.manifest.page(number) is not None:
             return
-        if self.manifest.add_page(number, data):
+        if not data:
+            self._on_lacking(giver, number, now, is_late=is_late)
+        elif self.manifest.add_page(number, data):
             if giver in self._givers:
                 self._proven.add(giver)
             self._on_page()
@@ -105,13 +110,28 @@ class PageFetcher(Generic[G]):
             del self._asked[number]
             self._missing.append(number)
 
+    def _on_lacking(self, giver: G, number: int, now: float, *, is_late: bool) -> None:
+        """Ask others for a page that somebody has not got, and him not so soon."""
+        if not is_late:
+            self._missing.append(number)
+        if giver in self._givers:
+            self._lacking.setdefault(giver, {})[number] = now
+
     def _ask(self, now: float) -> None:
         for giver in list(self._givers):
             load = sum(g is giver for g, _ in self._asked.values())
             most = MAX_PAGES_ASKED if giver in self._proven else UNPROVEN_PAGES
-            while self._missing and load < most:
-                number = self._missing.popleft()
-                if self.manifest.page(number) is None:
-                    self._asked[number] = (giver, now)
-                    giver.ask_page(number)
-                    load += 1
+            while load < most and (number := self._next_for(giver, now)) is not None:
+                self._missing.remove(number)
+                self._asked[number] = (giver, now)
+                giver.ask_page(number)
+                load += 1
+
+    def _next_for(self, giver: G, now: float) -> int | None:
+        """Return the page to ask of a peer next."""
+        lacking = self._lacking.get(giver, {})
+        for number in self._missing:
+            is_here = self.manifest.page(number) is not None
+            if not is_here and now - lacking.get(number, -inf) >= PAGE_TIME:
+                return number
+        return None

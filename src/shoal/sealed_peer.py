@@ -164,13 +164,14 @@ class SealedPeer:
             self._pages_wanted.append(number)
 
     def give_pages(self, page: Callable[[int], bytes | None]) -> None:
-        """Send the pages it asked for, for as long as its socket takes them."""
+        """Send the pages it asked for, for as long as its socket takes them.
+
+        One that is not here is sent without its bytes, so that it asks others.
+        """
         while self._pages_wanted and self.connection.is_writable:
             number = self._pages_wanted.popleft()
-            data = page(number)
-            if data is not None:
-                self.connection.session.send(Page(number, data))
-                self.connection.flush()
+            self.connection.session.send(Page(number, page(number) or b""))
+            self.connection.flush()
 
     def on_wanted(self, ask: Ask) -> None:
         """Queue what it asks for, or refuse."""

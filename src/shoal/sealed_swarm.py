@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from shoal.acquaintances import Dial
 from shoal.conversations import Conversations
 from shoal.core.bucket import TokenBucket
+from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
 from shoal.core.patience import Outlook, Patience
@@ -105,10 +106,15 @@ class SealedSwarm:
 
     # What others do with a swarm.
 
-    def serve(self, manifest: Manifest, store: ChunkReader) -> None:
-        """Give the chunks that `store` has from now on."""
+    def serve(
+        self,
+        manifest: Manifest,
+        store: ChunkReader,
+        lasting: Bitfield | None = None,
+    ) -> None:
+        """Give what `store` has from now on, or of that only what is `lasting`."""
         self._learning.begin(manifest)
-        self._giving.begin(store)
+        self._giving.begin(store, lasting)
         self._roster.know_share(manifest)
         for peer in self.peers:
             self._conversations.say_hello(peer)
@@ -138,13 +144,17 @@ class SealedSwarm:
         return manifest
 
     async def fetch(
-        self, store: DownloadStore, wanted: Iterable[int] | None = None
+        self,
+        store: DownloadStore,
+        wanted: Iterable[int] | None = None,
+        lasting: Bitfield | None = None,
     ) -> None:
         """Fetch what `store` is missing, or of that what is `wanted`, and serve it.
 
-        Raises `UnfinishedError`, `VerificationError` or what the store raises.
+        With `lasting`, only that is served: the rest will not stay. Raises
+        `UnfinishedError`, `VerificationError` or what the store raises.
         """
-        self.begin(store, wanted)
+        self.begin(store, wanted, lasting=lasting)
         try:
             await self._goal.reach(lambda: self._fetching.is_complete)
         finally:
@@ -164,17 +174,18 @@ class SealedSwarm:
         wanted: Iterable[int] | None = None,
         *,
         gives: bool = True,
+        lasting: Bitfield | None = None,
         make_writer: type[ChunkWriter[SealedPeer]] = ChunkWriter,
     ) -> None:
         """Start to fetch what `store` is missing, or of that what is `wanted`.
 
-        With `gives`, what it has is given on.
+        With `gives`, what it has is given on, or of that only what is `lasting`.
         """
         assert self.manifest is not None
         verifier = self.manifest.hash_table
         self._fetching.begin(store, verifier, wanted, make_writer)
         if gives:
-            self.serve(self.manifest, store)
+            self.serve(self.manifest, store, lasting)
         for peer in self.peers:
             self._fetching.add(peer)
 

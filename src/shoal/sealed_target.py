@@ -8,6 +8,7 @@ is verified instead, and served.
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from shoal.core.chunks import Bitfield
 from shoal.core.manifest import Manifest
 from shoal.core.root import Root
 from shoal.core.sealed_link import Link
@@ -21,10 +22,9 @@ from shoal.options import FetchOptions
 from shoal.storage.disk import Data, Disk
 from shoal.storage.download import DownloadStore
 from shoal.storage.existing import ExistingStore
-from shoal.storage.extents import Described
 from shoal.storage.filestore import FileStore, check_target
 from shoal.storage.globs import Selection
-from shoal.storage.seeded import open_seeded
+from shoal.storage.seeded import lasting_chunks, open_seeded
 from shoal.storage.source import SourceStore
 
 __all__ = ["SealedTarget", "verify_target"]
@@ -62,10 +62,13 @@ class SealedTarget:
     def __init__(self, link: Link, options: FetchOptions, disk: Disk) -> None:
         self.wanted: Iterable[int] | None = None
         """The chunks to fetch, once it is open; None for all."""
+        self.lasting: Bitfield | None = None
+        """The chunks that will be there when it is complete; None for all."""
         self._link = link
         self._options = options
         self._disk = disk
         self._selection = Selection(options.include, options.exclude)
+        self._selected: Sequence[int] | None = None  # numbers of files; None for all
         self._path = None if options.is_inside else options.out
 
     @property
@@ -96,46 +99,71 @@ class SealedTarget:
                 overwrite=options.overwrite,
             )
 
-    def open(self, manifest: Manifest, stopped: Callable[[], bool]) -> DownloadStore:
-        """Open the store for a share that is fully described.
+    def first_pages(self, manifest: Manifest) -> Iterable[int]:
+        """Return the pages that `choose` needs: those that tell the files, if any."""
+        is_choosing = bool(self._options.include or self._options.exclude)
+        all_pages = range(manifest.page_count)
+        return manifest.file_pages if is_choosing else all_pages
 
-        Raises what the store raises, and `UnfinishedError` once `stopped` says so.
+    def choose(self, manifest: Manifest) -> Iterable[int]:
+        """Choose what to fetch, and return the pages that `open` needs for that.
+
+        Raises `UsageError` when no file is chosen.
         """
         if self._path is None:
             self._path = self._place(manifest.root)
-        verify = _make_verify(self._path, manifest, stopped)
-        files: Sequence[Described] | None = None
-        selected = None
         if manifest.root.is_folder:
-            files, selected = manifest.files, self._select(manifest)
+            self._selected = self._select(manifest)
+        if self._selected is None:
+            return range(manifest.page_count)
+        if self._options.seed:
+            self.lasting = lasting_chunks(
+                manifest.chunks, manifest.files, self._selected
+            )
         if self._is_to_be_served(self._path):
+            return range(manifest.page_count)
+        needed = set(manifest.file_pages)
+        for number in self._selected:
+            of_file = manifest.chunks_of(manifest.files[number])
+            if of_file:
+                first, last = map(manifest.page_of, (of_file[0], of_file[-1]))
+                needed.update(range(first, last + 1))
+        return sorted(needed)
+
+    def open(self, manifest: Manifest, stopped: Callable[[], bool]) -> DownloadStore:
+        """Open the store for a share of which the pages chosen are known.
+
+        Raises what the store raises, and `UnfinishedError` once `stopped` says so.
+        """
+        verify = _make_verify(self.path, manifest, stopped)
+        files = manifest.files if manifest.root.is_folder else None
+        if self._is_to_be_served(self.path) and manifest.is_complete:
             return ExistingStore.open(
-                self._path, manifest.chunks, verify, disk=self._disk, files=files
+                self.path, manifest.chunks, verify, disk=self._disk, files=files
             )
         store = FileStore.open(
-            self._path,
+            self.path,
             self._link.identity,
             manifest.chunks,
             disk=self._disk,
             files=files,
-            selected=selected,
+            selected=self._selected,
             keep_exec=self._options.keep_exec,
             overwrite=self._options.overwrite,
             verify=verify,
         )
-        if selected is not None:
+        if self._selected is not None:
             self.wanted = list(store.wanted)
         return store
 
     def open_finished(self, manifest: Manifest) -> SourceStore:
         """Return what gives on what was fetched: files that are the user's own now."""
-        is_folder = manifest.root.is_folder
         source = open_seeded(
             self.path,
             manifest.chunks,
             disk=self._disk,
-            files=manifest.files if is_folder else None,
-            selected=self._select(manifest) if is_folder else None,
+            files=manifest.files if manifest.root.is_folder else None,
+            selected=self._selected,
         )
         source.verify = manifest.hash_table.verifies
         return source

@@ -119,7 +119,9 @@ async def fetch_sealed(
     member = Membership(services, link, port, timeout=timeout, on_event=on_event)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(member)
-        manifest = await member.swarm.load(lambda m: range(m.page_count))
+        manifest = await member.swarm.load(target.first_pages)
+        pages = await services.in_thread(partial(target.choose, manifest))
+        await member.swarm.load(lambda m: pages)
         store = await services.in_stoppable_thread(
             partial(target.open, manifest), lambda store: store.close()
         )
@@ -127,7 +129,7 @@ async def fetch_sealed(
         # Nobody is given anything from a store that is closed.
         stack.push_async_callback(member.aclose)
         member.hold(manifest, store)
-        await member.swarm.fetch(store, target.wanted)
+        await member.swarm.fetch(store, target.wanted, target.lasting)
         await services.in_thread(store.finish)
         share = SealedShare(manifest, member)
         if not options.seed:

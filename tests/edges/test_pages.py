@@ -161,3 +161,23 @@ def test_what_is_owed_by_who_left_is_asked_of_others() -> None:
     fetch.pages.add(three, fetch.now)
     fetch.give(three, three.asked[0])
     assert sorted(three.asked) == [0, 2]
+
+
+def test_a_page_that_somebody_lacks_is_asked_of_others_and_of_him_later() -> None:
+    lacking, other = Giver(), Giver()
+    fetch = Fetch(lacking)
+    fetch.want(0)
+    fetch.give(lacking, 0, b"")
+    assert not fetch.lies
+    assert lacking.asked == [0]
+    fetch.pages.add(other, fetch.now)
+    assert other.asked == [0]
+    fetch.give(other, 0, b"")
+    fetch.want(1)
+    # To lack one is no lie, and proves nothing.
+    assert (lacking.asked, other.asked) == ([0, 1], [0])
+    fetch.tick(PAGE_TIME)
+    assert other.asked == [0, 0]
+    fetch.give(lacking, 1)
+    fetch.give(other, 0)
+    assert fetch.came == 2

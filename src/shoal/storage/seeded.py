@@ -13,7 +13,19 @@ from shoal.storage.extents import Described, Extents
 from shoal.storage.scan import Tree, TreeFile
 from shoal.storage.source import SourceStore
 
-__all__ = ["open_seeded"]
+__all__ = ["lasting_chunks", "open_seeded"]
+
+
+def lasting_chunks(
+    chunks: Chunks, files: Sequence[Described], selected: Collection[int]
+) -> Bitfield:
+    """Return the chunks that are there when only the `selected` of all files are.
+
+    `selected` are numbers of files. No byte of those chunks is of another file.
+    """
+    others = set(range(len(files))) - set(selected)
+    extents = Extents(entry.size for entry in files)
+    return _without(chunks, _covering(chunks, extents, others))
 
 
 def open_seeded(

@@ -11,7 +11,6 @@ from shoal.transport.accept import accept_forever
 
 __all__ = ["Listener", "bind_all"]
 
-
 BACKLOG = 256  # connections the system may hold ready
 TRIES = 16  # free ports tried until one is free on every interface
 
