@@ -1,12 +1,14 @@
 """Fetch the manifest of a sealed share: the root record, then pages as needed.
 
-`PageFetcher` owns the manifest while it grows and which peer was asked for which
+`PageFetcher` owns the manifest while it grows and which peers were asked for which
 page. A page is verified as it comes, so a liar wastes one page and is reported to
-the `on_lie` it was given.
+the `on_lie` it was given. Nothing can be fetched before its page is here, so who does
+not answer soon is not waited for: as many others are asked, then twice as many.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from shoal.core.manifest import Manifest
@@ -14,7 +16,8 @@ from shoal.core.manifest import Manifest
 __all__ = ["PageFetcher", "PageGiver"]
 
 MAX_PAGES_ASKED = 4  # of one peer at once
-PAGE_TIME = 5.0  # seconds a peer has for a page before another is asked
+COPY_TIME = 1.0  # seconds without a page of those asked until others are asked, too
+PAGE_TIME = 5.0  # seconds until whoever could be asked is asked again
 
 
 class PageGiver(Protocol):
@@ -27,6 +30,14 @@ class PageGiver(Protocol):
 
 
 G = TypeVar("G", bound=PageGiver)
+
+
+@dataclass
+class _Request(Generic[G]):
+    """Remember who was asked for one page, in order, and when the last of them was."""
+
+    givers: list[G]
+    since: float
 
 
 class PageFetcher(Generic[G]):
@@ -44,8 +55,9 @@ class PageFetcher(Generic[G]):
         self._on_lie = on_lie
         self._on_page = on_page
         self._missing: deque[int] = deque()
-        self._asked: dict[int, tuple[G, float]] = {}
-        self._givers: list[G] = []
+        self._asked: dict[int, _Request[G]] = {}
+        self._givers: dict[G, float] = {}  # and when each gave a page
+        """In the order in which they are asked."""
 
     def want(self, numbers: Iterable[int], now: float) -> None:
         """Fetch these pages, unless they are there or on their way."""
@@ -58,15 +70,19 @@ class PageFetcher(Generic[G]):
     def add(self, giver: G, now: float) -> None:
         """Ask a peer that knows the root, too."""
         if giver not in self._givers:
-            self._givers.append(giver)
+            self._givers[giver] = now
             self._ask(now)
 
     def remove(self, giver: G, now: float) -> None:
         """Ask others for what a peer was asked for."""
-        if giver in self._givers:
-            self._givers.remove(giver)
-            self._take_back([n for n, (g, _) in self._asked.items() if g is giver])
-            self._ask(now)
+        if self._givers.pop(giver, None) is None:
+            return
+        for number, request in list(self._asked.items()):
+            if giver in request.givers:
+                request.givers.remove(giver)
+                if not request.givers:
+                    self._take_back(number)
+        self._ask(now)
 
     def on_page(self, giver: G, number: int, data: bytes, now: float) -> None:
         """Take a page that was asked for."""
@@ -74,6 +90,8 @@ class PageFetcher(Generic[G]):
         if self.manifest.page(number) is not None:
             return
         if self.manifest.add_page(number, data):
+            if giver in self._givers:
+                self._givers[giver] = now
             self._on_page()
         else:
             self._missing.append(number)
@@ -82,26 +100,45 @@ class PageFetcher(Generic[G]):
 
     def on_tick(self, now: float) -> None:
         """Ask others for pages that do not come."""
-        late = [n for n, (_, since) in self._asked.items() if now - since > PAGE_TIME]
-        for number in late:
-            giver = self._asked[number][0]
-            # The others first, the next time.
-            self._givers.remove(giver)
-            self._givers.append(giver)
-            self._take_back([number])
+        for number, request in list(self._asked.items()):
+            if now - request.since > PAGE_TIME:
+                for giver in request.givers:
+                    # The others first, the next time.
+                    self._givers[giver] = self._givers.pop(giver)
+                self._take_back(number)
+            elif now - self._last_sign(request) > COPY_TIME:
+                self._ask_others(number, request, now)
         self._ask(now)
 
-    def _take_back(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            del self._asked[number]
-            self._missing.append(number)
+    def _last_sign(self, request: _Request[G]) -> float:
+        """Return when one of those asked gave something, or was asked."""
+        return max(request.since, *(self._givers[giver] for giver in request.givers))
+
+    def _ask_others(self, number: int, request: _Request[G], now: float) -> None:
+        """Ask as many again for a page as were asked already."""
+        others = [
+            giver
+            for giver in self._givers
+            if giver not in request.givers and self._load(giver) < MAX_PAGES_ASKED
+        ]
+        for giver in others[: len(request.givers)]:
+            request.givers.append(giver)
+            request.since = now
+            giver.ask_page(number)
+
+    def _take_back(self, number: int) -> None:
+        del self._asked[number]
+        self._missing.append(number)
+
+    def _load(self, giver: G) -> int:
+        return sum(giver in request.givers for request in self._asked.values())
 
     def _ask(self, now: float) -> None:
-        for giver in list(self._givers):
-            load = sum(g is giver for g, _ in self._asked.values())
+        for giver in self._givers:
+            load = self._load(giver)
             while self._missing and load < MAX_PAGES_ASKED:
                 number = self._missing.popleft()
                 if self.manifest.page(number) is None:
-                    self._asked[number] = (giver, now)
+                    self._asked[number] = _Request([giver], now)
                     giver.ask_page(number)
                     load += 1

@@ -2,7 +2,7 @@
 
 from shoal.core.hashes import chunk_digest
 from shoal.core.manifest import Manifest, build_manifest
-from shoal.pages import MAX_PAGES_ASKED, PAGE_TIME, PageFetcher
+from shoal.pages import COPY_TIME, MAX_PAGES_ASKED, PAGE_TIME, PageFetcher
 
 PAGES = 13
 CHUNK = 16_384
@@ -122,7 +122,7 @@ def test_what_is_late_is_asked_of_another() -> None:
     fetch = Fetch(late, other)
     fetch.want(0, 1)
     assert (late.asked, other.asked) == ([0, 1], [])
-    fetch.tick(PAGE_TIME - 0.1)
+    fetch.tick(COPY_TIME - 0.1)
     assert not other.asked
     fetch.tick(0.2)
     assert other.asked == [0, 1]
@@ -134,6 +134,44 @@ def test_what_is_late_is_asked_of_another() -> None:
     assert fetch.came == 1
     fetch.tick(2 * PAGE_TIME)
     assert (late.asked, other.asked) == ([0, 1, 1], [0, 1])
+
+
+def test_however_many_do_not_answer_the_one_who_does_is_soon_asked() -> None:
+    silent, honest = [Giver() for _ in range(9)], Giver()
+    fetch = Fetch(*silent, honest)
+    fetch.want(0)
+    asked = []
+    while not honest.asked:
+        fetch.tick(COPY_TIME + 0.1)
+        asked.append(sum(len(giver.asked) for giver in silent))
+    assert asked == [2, 4, 8, 9]
+    fetch.give(honest, 0)
+    assert fetch.came == 1
+    fetch.tick(2 * PAGE_TIME)
+    assert sum(len(giver.asked) for giver in silent) == 9
+
+
+def test_who_gives_one_page_after_the_other_is_not_late() -> None:
+    slow, other = Giver(), Giver()
+    fetch = Fetch(slow)
+    fetch.want(*range(MAX_PAGES_ASKED))
+    fetch.pages.add(other, fetch.now)
+    for number in range(MAX_PAGES_ASKED):
+        fetch.tick(COPY_TIME - 0.1)
+        fetch.give(slow, number)
+    assert not other.asked
+
+
+def test_a_page_that_two_were_asked_for_is_missed_only_when_both_have_left() -> None:
+    one, two, three = Giver(), Giver(), Giver()
+    fetch = Fetch(one, two)
+    fetch.want(0)
+    fetch.tick(COPY_TIME + 0.1)
+    fetch.pages.add(three, fetch.now)
+    fetch.pages.remove(one, fetch.now)
+    assert not three.asked
+    fetch.pages.remove(two, fetch.now)
+    assert three.asked == [0]
 
 
 def test_the_only_one_that_has_it_is_asked_again() -> None:
