@@ -183,7 +183,9 @@ def test_what_a_folder_holds_drives_no_terminal(tmp_path: Path) -> None:
     assert_plain(ended)
 
 
-@pytest.mark.parametrize("name", ["[bold].bin", "[link=https:evil]x[-link]", "a\x1b[2J"])
+@pytest.mark.parametrize(
+    "name", ["[bold].bin", "[link=https:evil]x[-link]", "a\x1b[2J"]
+)
 def test_a_name_is_no_markup_of_the_progress_bar(name: str, tmp_path: Path) -> None:
     shown = at_terminal("get", "name", "-o", name, "--timeout", "0.3", cwd=tmp_path)
     assert "nobody" in shown.lower()
