@@ -18,6 +18,7 @@ from shoal.storage.journal import decode
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, run, share
 from tests.helpers.process import Finished
+from tests.helpers.signals import until_caught
 
 CHUNK = 16_384
 SIZE = 200 * CHUNK + 5
@@ -61,13 +62,15 @@ class Interrupter:
         """Run one command, and send it a signal at any moment."""
         signum = self._rng.choice([signal.SIGINT, signal.SIGTERM])
         with run(*self.words(command)) as program:
-            time.sleep(self._rng.uniform(0.0, 1.2))  # any moment will do
+            # Before that it is Python that a signal ends, in its own way.
+            until_caught(program)
+            time.sleep(self._rng.uniform(0.0, 0.8))  # any moment will do
             begun = time.monotonic()
             program.send(signum)
             ended = program.finish(PROMISED + LATER)
         self.took.append(time.monotonic() - begun)
-        # Python itself, not yet started, dies of a signal; what is done has no end.
-        assert ended.code in (128 + signum, -signum, 0), ended.stderr
+        # What was done already was not interrupted.
+        assert ended.code in (128 + signum, 0), ended.stderr
         if ended.code == 128 + signum:
             self.caught += 1
             word = "Interrupted" if signum == signal.SIGINT else "Terminated"
@@ -113,7 +116,7 @@ def interrupt_often(slow: tuple[str, str], folder: Path, times: int, seed: int) 
     # Each had ten seconds. That the promise is two is seen by most of them, because
     # what else the machine does holds up some.
     assert statistics.quantiles(interrupter.took, n=10)[8] < PROMISED
-    assert interrupter.caught > times // 10, "the moments were badly chosen"
+    assert interrupter.caught > times // 3, "the moments were badly chosen"
 
 
 def test_every_command_at_any_moment(slow: tuple[str, str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, run, share
 from tests.helpers.process import Finished, Program
+from tests.helpers.signals import until_caught
 
 CHUNK = 16_384
 SIZE = 200 * CHUNK + 5
@@ -123,18 +124,3 @@ def test_whatever_waits_for_somebody(
     if command == "get":
         assert f"shoal get {nobody} -o {out}" in ended.stderr
         assert not list(tmp_path.glob("*out*"))
-
-
-def until_caught(program: Program) -> None:
-    """Wait until it has handlers for both signals."""
-    caught = (1 << signal.SIGINT - 1) | (1 << signal.SIGTERM - 1)
-    status = Path(f"/proc/{program.pid}/status")
-    deadline = time.monotonic() + SOON
-    while time.monotonic() < deadline:
-        lines = status.read_text().splitlines()
-        (mask,) = [line.split()[1] for line in lines if line.startswith("SigCgt")]
-        if int(mask, 16) & caught == caught:
-            return
-        with program._changed:
-            program._changed.wait(0.01)
-    raise AssertionError("it never caught the signals")
