@@ -53,3 +53,18 @@ async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
         reads = 2 + TIME / MAX_PAUSE
         assert BURST < connection.session.beside < BURST + ONE_READ * reads < MANY
         assert not peer.is_lost
+
+
+@virtual_time
+async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
+    async with memory_net() as net:
+        member = source(net)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(0))
+        peer.transport.write(UNKNOWN * MANY)
+        await asyncio.sleep(1)
+        assert member.swarm.peers
+        peer.transport.hang_up()
+        await asyncio.sleep(MAX_PAUSE)
+        assert not member.swarm.peers

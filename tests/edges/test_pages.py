@@ -2,7 +2,7 @@
 
 from shoal.core.hashes import chunk_digest
 from shoal.core.manifest import Manifest, build_manifest
-from shoal.pages import MAX_PAGES_ASKED, PAGE_TIME, PageFetcher
+from shoal.pages import COPY_TIME, MAX_PAGES_ASKED, PAGE_TIME, PageFetcher
 
 PAGES = 13
 CHUNK = 16_384
@@ -124,7 +124,7 @@ def test_what_is_late_is_asked_of_another() -> None:
     late, other = Giver(), Giver()
     fetch = Fetch(late, other)
     fetch.want(0)
-    fetch.tick(PAGE_TIME - 0.1)
+    fetch.tick(COPY_TIME - 0.1)
     assert (late.asked, other.asked) == ([0], [])
     fetch.tick(0.2)
     assert other.asked == [0]
@@ -136,6 +136,46 @@ def test_what_is_late_is_asked_of_another() -> None:
     assert fetch.came == 1
     fetch.tick(2 * PAGE_TIME)
     assert (late.asked, other.asked) == ([0], [0])
+
+
+def test_however_many_do_not_answer_the_one_who_does_is_soon_asked() -> None:
+    silent, honest = [Giver() for _ in range(9)], Giver()
+    fetch = Fetch(*silent, honest)
+    fetch.want(0)
+    asked = []
+    while not honest.asked:
+        fetch.tick(COPY_TIME + 0.1)
+        asked.append(sum(len(giver.asked) for giver in silent))
+    assert asked == [2, 4, 8, 9]
+    fetch.give(honest, 0)
+    assert fetch.came == 1
+    fetch.tick(2 * PAGE_TIME)
+    assert sum(len(giver.asked) for giver in silent) == 9
+
+
+def test_who_gives_one_page_after_the_other_is_not_late() -> None:
+    slow, other = Giver(), Giver()
+    fetch = Fetch(slow)
+    fetch.want(0)
+    fetch.give(slow, 0)
+    fetch.want(*range(1, 1 + MAX_PAGES_ASKED))
+    fetch.pages.add(other, fetch.now)
+    for number in range(1, 1 + MAX_PAGES_ASKED):
+        fetch.tick(COPY_TIME - 0.1)
+        fetch.give(slow, number)
+    assert not other.asked
+
+
+def test_a_page_that_two_were_asked_for_is_missed_only_when_both_have_left() -> None:
+    one, two, three = Giver(), Giver(), Giver()
+    fetch = Fetch(one, two)
+    fetch.want(0)
+    fetch.tick(COPY_TIME + 0.1)
+    fetch.pages.add(three, fetch.now)
+    fetch.pages.remove(one, fetch.now)
+    assert not three.asked
+    fetch.pages.remove(two, fetch.now)
+    assert three.asked == [0]
 
 
 def test_the_only_one_that_has_it_is_asked_again() -> None:
@@ -176,8 +216,9 @@ def test_a_page_that_somebody_lacks_is_asked_of_others_and_of_him_later() -> Non
     fetch.want(1)
     # To lack one is no lie, and proves nothing.
     assert (lacking.asked, other.asked) == ([0, 1], [0])
-    fetch.tick(PAGE_TIME)
-    assert other.asked == [0, 0]
     fetch.give(lacking, 1)
-    fetch.give(other, 0)
+    assert (lacking.asked, other.asked) == ([0, 1], [0])
+    fetch.tick(PAGE_TIME)
+    assert (lacking.asked, other.asked) == ([0, 1, 0], [0])
+    fetch.give(lacking, 0)
     assert fetch.came == 2

@@ -104,8 +104,17 @@ class GivesTheSame(Holder):
     """Answer "any" with the first chunk, again and again."""
 
     def on_message(self, talk: Talk, message: SealedMessage) -> None:
-        if getattr(message, "index", 0) is None:
+        if isinstance(message, Page):
+            super().on_message(talk, message)
+        elif getattr(message, "index", 0) is None:
             talk.give(0)
+
+
+class KeepsPages(Holder):
+    """Give every chunk, and never a page without which nobody can ask for one."""
+
+    def on_page(self, talk: Talk, number: int) -> None:
+        pass
 
 
 class Drips(Holder):
@@ -257,7 +266,15 @@ class NamesTooMany(Holder):
         talk.send(Peers([("127.9.9.9", 20_000 + i) for i in range(51)]))
 
 
-IDLE = [Silent, AnnouncesInVain, StallsAtTheLast, RefusesAll, GivesTheSame, Drips]
+IDLE = [
+    Silent,
+    AnnouncesInVain,
+    StallsAtTheLast,
+    RefusesAll,
+    GivesTheSame,
+    KeepsPages,
+    Drips,
+]
 MANIFEST_LIARS = [WrongRoot, FlippedRoot, GarbagePages, FlippedPages, ShortPages]
 RUDE = [
     NamesTooMany,

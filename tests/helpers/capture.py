@@ -2,14 +2,44 @@
 
 python -m tests.helpers.capture FILE
     prints "ready", then records until its standard input ends, then "done"
+
+Each packet stands behind its length, four bytes; `datagrams` reads what UDP carried.
 """
 
 import select
 import socket
+import struct
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Datagram", "datagrams"]
 
 ALL = 0x0003  # every protocol, as packet(7) has it
+ETHERNET = 14  # bytes before a packet
 LARGEST = 1 << 17  # bytes; packets on `lo` have up to 64 KiB
+
+
+class Datagram(NamedTuple):
+    """What somebody sent by UDP over IPv4."""
+
+    ports: frozenset[int]
+    """Of both ends."""
+    data: bytes
+
+
+def datagrams(path: Path) -> Iterator[Datagram]:
+    """Yield every datagram in a file that was recorded."""
+    seen, place = path.read_bytes(), 0
+    while place < len(seen):
+        (size,) = struct.unpack_from(">I", seen, place)
+        packet = seen[place + 4 + ETHERNET : place + 4 + size]
+        place += 4 + size
+        if packet[:1] and packet[0] >> 4 == 4 and packet[9] == socket.IPPROTO_UDP:
+            header = 4 * (packet[0] & 15)
+            ports = struct.unpack_from(">HH", packet, header)
+            yield Datagram(frozenset(ports), packet[header + 8 :])
 
 
 def main(path: str) -> None:
@@ -24,7 +54,8 @@ def main(path: str) -> None:
         while True:
             ready, _, _ = select.select([tap, sys.stdin], [], [])
             if tap in ready:
-                file.write(tap.recv(LARGEST))
+                packet = tap.recv(LARGEST)
+                file.write(struct.pack(">I", len(packet)) + packet)
             elif ready:
                 break
     say("done")

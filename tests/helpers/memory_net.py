@@ -27,15 +27,23 @@ PATIENCE = 2000.0  # virtual seconds
 
 
 class _Socket:
+    """What is asked of the socket below; TCP_INFO begins with the state."""
+
+    state = 1  # established
+
     def setsockopt(self, *args: int) -> None:
         pass
+
+    def getsockopt(self, *args: int) -> bytes:
+        return bytes([self.state])
 
 
 class MemoryTransport(asyncio.Transport):
     """One end of a connection."""
 
     def __init__(self, protocol: asyncio.BufferedProtocol, peer: Address) -> None:
-        super().__init__({"peername": tuple(peer), "socket": _Socket()})
+        self._socket = _Socket()
+        super().__init__({"peername": tuple(peer), "socket": self._socket})
         self.other: MemoryTransport
         self.protocol = protocol
         self._loop = asyncio.get_running_loop()
@@ -97,6 +105,12 @@ class MemoryTransport(asyncio.Transport):
         if not self._is_reading:
             self._is_reading = True
             self._loop.call_soon(self._deliver)
+
+    def hang_up(self) -> None:
+        """End this end; the other one's kernel knows, and who reads it will."""
+        self._is_closing = True
+        self.other._socket.state = 8  # waits to be closed
+        self._loop.call_soon(self.protocol.connection_lost, None)
 
     def abort(self) -> None:
         """End both ends; what was not delivered is lost."""

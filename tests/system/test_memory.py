@@ -1,17 +1,28 @@
 """Little memory is enough, and where there is none it is said. threats.md F16."""
 
+import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
+from random import Random
 
+from shoal.core.address import parse_address
+from shoal.core.sealed_link import parse_link
+from shoal.core.sealed_messages import Ask, Give, Hello, SealedMessage
 from tests.conftest import MakeFile
 from tests.helpers.commands import LOOPBACK, peer_of
+from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
 LIMIT = 256 << 20  # bytes of addresses, as `ulimit -v` has it
 SIZE = 300 << 20
+CROWD = 50  # peers
+CHUNK = 1 << 18  # bytes
+PART = 8 << 20  # bytes that each of the crowd takes
 
 # Something that the event loop calls finds no memory, while a command waits.
 _NO_MEMORY = """
@@ -56,6 +67,71 @@ def test_a_file_larger_than_all_memory_is_shared_and_fetched(
             assert other.read(1 << 20) == data
     source.unlink()
     out.unlink()
+
+
+class Taker(Holder):
+    """Have nothing, and take some chunks, a few at a time."""
+
+    def __init__(self, holding: Holding, indexes: Iterable[int]) -> None:
+        super().__init__(holding)
+        self._left = list(indexes)
+        self._owed = 0
+        self.is_done = False
+
+    def greet(self, talk: Talk) -> None:
+        talk.send(Hello(0))
+        for _ in range(4):
+            self._ask(talk)
+
+    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+        if isinstance(message, Give):
+            self._owed -= 1
+            self._ask(talk)
+
+    def _ask(self, talk: Talk) -> None:
+        if self._left:
+            self._owed += 1
+            talk.send(Ask(self._left.pop()))
+        self.is_done = not self._owed
+
+
+async def test_a_source_of_fifty_peers_needs_no_more(make_file: MakeFile) -> None:
+    source = make_file(PART * CROWD // 5, 2)
+    with limited("share", source, "--chunk-size", CHUNK) as sharing:
+        link = parse_link(sharing.wait_line("^shoal:", stream="out").string)
+        sharing.wait_line("Ctrl-C", stream="err")
+        address = parse_address(peer_of(sharing))
+        # It knows how many chunks there are, and none of them.
+        size = source.stat().st_size
+        holding = make_holding(bytes(size), chunk_size=CHUNK)._replace(link=link)
+        count = size // CHUNK
+        starts = Random(1).choices(range(count), k=CROWD)
+        takers = [
+            Taker(holding, ((start + i) % count for i in range(PART // CHUNK)))
+            for start in starts
+        ]
+        talks = [await taker.dial(address) for taker in takers]
+        for taker in takers:
+            await taker.until(lambda taker=taker: taker.is_done)  # type: ignore[misc]
+        assert not any(talk.is_lost for talk in talks)
+        assert sum(talk.given for talk in talks) == CROWD * PART // CHUNK
+        for taker in takers:
+            taker.end()
+
+
+async def test_who_fetches_from_fifty_needs_no_more(tmp_path: Path) -> None:
+    data = Random(3).randbytes(PART * CROWD // 5)
+    holding, out = make_holding(data, chunk_size=CHUNK), tmp_path / "out"
+    async with AsyncExitStack() as stack:
+        # So slow that all are asked before it is over.
+        holders = [SlowHolder(holding, 2.0) for _ in range(CROWD)]
+        crowd = [await stack.enter_async_context(holder) for holder in holders]
+        peers = [word for each in crowd for word in ("--peer", each.address)]
+        with limited("get", holding.link, "-o", out, *peers) as program:
+            ended = await asyncio.to_thread(program.finish, 60)
+        assert ended.code == 0, ended.stderr
+        assert sum(bool(each.given) for each in crowd) > CROWD // 2
+    assert out.read_bytes() == data
 
 
 def test_a_lack_of_memory_ends_a_command_instead_of_being_waited_out() -> None:

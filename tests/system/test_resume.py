@@ -1,10 +1,8 @@
 """Downloads that are cut short: what was verified is kept."""
 
 import os
-import pty
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from tests.helpers.commands import LOOPBACK, run
 from tests.helpers.fakeserver import Background, FakeServer
 from tests.helpers.process import Finished, Program
 from tests.helpers.requirements import require
+from tests.helpers.terminal import at_terminal
 from tests.helpers.wire import Content
 
 CONTENT = Content.make(100_000)
@@ -115,7 +114,7 @@ def test_a_disk_that_fills_up_keeps_what_was_verified(tmp_path: Path) -> None:
 def test_a_terminal_gets_a_bar(extra: list[str], tmp_path: Path) -> None:
     with Background(lambda: StopsHalfway(CONTENT, 50)) as server:
         words = [CONTENT.id, "-o", "out", "--peer", str(server.address)]
-        said = _at_terminal("get", *words, "--timeout", "1", *extra, cwd=tmp_path)
+        said = at_terminal("get", *words, "--timeout", "1", *extra, cwd=tmp_path)
     assert ("━" in said) is (extra != ["--no-progress"])
     assert "run the same command again" in " ".join(said.split())
     if "never" in extra:
@@ -130,28 +129,3 @@ def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
     assert "\x1b" not in ended.stderr
     assert "\r" not in ended.stderr
     assert f"Connected to {server.address} (peer)." in ended.stderr
-
-
-def _at_terminal(*words: str, cwd: Path) -> str:
-    """Run a command whose standard error is a terminal; return what that showed."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shoal", *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        cwd=cwd,
-        env={**os.environ, **LOOPBACK, "TERM": "xterm-256color", "COLUMNS": "200"},
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while more := os.read(ours, 1 << 16):
-            shown += more
-    except OSError:  # the terminal's other end is closed
-        pass
-    finally:
-        os.close(ours)
-        process.kill() if process.poll() is None and not shown else None
-        process.wait(20)
-    return shown.decode()

@@ -5,8 +5,6 @@ threats.md F15.
 """
 
 import json
-import random
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ import pytest
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, run, share
 from tests.helpers.process import Finished, Program
+from tests.helpers.signals import until_caught
 
 CHUNK = 16_384
 SIZE = 200 * CHUNK + 5
@@ -125,55 +124,3 @@ def test_whatever_waits_for_somebody(
     if command == "get":
         assert f"shoal get {nobody} -o {out}" in ended.stderr
         assert not list(tmp_path.glob("*out*"))
-
-
-def until_caught(program: Program) -> None:
-    """Wait until it has handlers for both signals."""
-    caught = (1 << signal.SIGINT - 1) | (1 << signal.SIGTERM - 1)
-    status = Path(f"/proc/{program.pid}/status")
-    deadline = time.monotonic() + SOON
-    while time.monotonic() < deadline:
-        lines = status.read_text().splitlines()
-        (mask,) = [line.split()[1] for line in lines if line.startswith("SigCgt")]
-        if int(mask, 16) & caught == caught:
-            return
-        with program._changed:
-            program._changed.wait(0.01)
-    raise AssertionError("it never caught the signals")
-
-
-def interrupt_often(slow: tuple[str, str], out: Path, times: int, seed: int) -> None:
-    """Interrupt a download at any moment, again and again; nothing is ever lost."""
-    rng = random.Random(seed)
-    link, peer = slow
-    kept = 0
-    for _ in range(times):
-        signum = rng.choice([signal.SIGINT, signal.SIGTERM])
-        with run("get", link, "-o", out, "--peer", peer, "--json") as program:
-            time.sleep(rng.uniform(0.0, 1.2))  # any moment will do
-            program.send(signum)
-            ended = program.finish(SOON)
-        # Python itself, not yet started, dies of a signal.
-        assert ended.code in (128 + signum, -signum, 0), ended.stderr
-        if ended.code == 128 + signum and b'"start"' in ended.stdout:
-            assert "Run this again to go on" in ended.stderr
-        events = [json.loads(line) for line in ended.stdout.splitlines()]
-        for start in (each for each in events if "resumed" in each):
-            assert start["resumed"] * CHUNK >= kept, "chunks were lost"
-        done = [each["done"] for each in events if each["event"] == "progress"]
-        kept = max([kept, *done])
-        if out.exists():
-            out.unlink()
-            kept = 0
-    for left in out.parent.glob(".out.*"):
-        shutil.rmtree(left)
-
-
-def test_twelve_times_at_any_moment(slow: tuple[str, str], tmp_path: Path) -> None:
-    interrupt_often(slow, tmp_path / "out", 12, 1)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_two_hundred_times_at_any_moment(slow: tuple[str, str], tmp_path: Path) -> None:
-    interrupt_often(slow, tmp_path / "out", 200, 2)

@@ -17,6 +17,7 @@ from tests.helpers.commands import LOOPBACK, peer_of, run, share, share_open
 from tests.helpers.fakeserver import Background, FakeServer
 from tests.helpers.holder import Holder, make_holding
 from tests.helpers.process import Program
+from tests.helpers.signals import until_caught
 from tests.helpers.wire import Content
 
 CONTENT = Content.make(50_000)
@@ -105,23 +106,10 @@ def _wait_for_open(program: Program, path: Path) -> None:
 @BOTH
 def test_get_ends_while_it_waits_for_somebody(signum: int, tmp_path: Path) -> None:
     with run("get", CONTENT.id, "-o", tmp_path / "out", "--json") as program:
-        _wait_for_loop(program)
+        until_caught(program)
         said = _ends(program, signum)
     assert f"shoal get {CONTENT.id} -o" in said
     assert not list(tmp_path.iterdir())
-
-
-def _wait_for_loop(program: Program) -> None:
-    """Wait until the signals are caught."""
-    caught = (1 << signal.SIGINT - 1) | (1 << signal.SIGTERM - 1)
-    for _ in range(2000):
-        status = Path(f"/proc/{program.pid}/status").read_text()
-        mask = next(s for s in status.splitlines() if s.startswith("SigCgt"))
-        if int(mask.split()[1], 16) & caught == caught:
-            return
-        with program._changed:
-            program._changed.wait(0.01)
-    raise AssertionError("it never caught the signals")
 
 
 @BOTH
@@ -165,7 +153,7 @@ def test_signals_count_even_if_they_were_ignored_before(
     script = 'trap "" INT TERM; exec "$@"'
     line = ["sh", "-c", script, "sh", sys.executable, "-m", "shoal", *words]
     with Program(line, env={**os.environ, **LOOPBACK}) as program:
-        _wait_for_loop(program)
+        until_caught(program)
         _ends(program, signum)
 
 

@@ -96,17 +96,23 @@ def run(args: Sequence[str]) -> int:
         if os.environ.get("SHOAL_DEBUG"):
             raise
         code, message = _explain(error)
-    click.echo(f"shoal: {printable(message)}", err=True)
+    click.echo(f"shoal: {message}", err=True)
     if "--json" in args or os.environ.get("SHOAL_JSON"):
         _tell_program(code, message)
     return code
 
 
 def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code and the sentence for whatever went wrong."""
+    """Return the exit code and the sentence, to be printed, for what went wrong."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
+    code, message = _blame(error)
+    return code, printable(message)
+
+
+def _blame(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the sentence as it is."""
     match error:
-        case click.exceptions.NoArgsIsHelpError():
-            return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
         case click.ClickException():
             text = error.format_message().rstrip(".") + "."
             context = getattr(error, "ctx", None)

@@ -84,7 +84,7 @@ def command(link: str, **options: Any) -> None:
     try:
         run_command(_get(link, options), on_interrupt=again)
     except UnfinishedError as error:
-        raise UnfinishedError(f"{error}\n{again}") from None
+        raise UnfinishedError(f"{error} {again}") from None
 
 
 async def _get(text: str, options: dict[str, Any]) -> None:

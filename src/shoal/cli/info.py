@@ -6,6 +6,7 @@ import click
 
 from shoal.cli.looking import looking, only_link, timeout_option
 from shoal.cli.options import everywhere, link_argument, read_link
+from shoal.cli.output import printable
 
 __all__ = ["command"]
 
@@ -44,4 +45,6 @@ async def _info(text: str, options: dict[str, Any]) -> None:
 
 
 def _plain(value: object) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return printable(str(value))

@@ -6,6 +6,7 @@ import click
 
 from shoal.cli.looking import looking, only_link, timeout_option
 from shoal.cli.options import everywhere, link_argument, read_link
+from shoal.cli.output import printable
 
 __all__ = ["command"]
 
@@ -32,7 +33,7 @@ async def _ls(text: str, options: dict[str, Any]) -> None:
         for file in files:
             mark = "x" if file.executable else "-"
             output.result(
-                f"{file.size:>15} {mark} {file.path}",
+                f"{file.size:>15} {mark} {printable(file.path)}",
                 event="file",
                 path=file.path,
                 size=file.size,

@@ -39,7 +39,7 @@ class Output:
         if self.as_json:
             self.event(event, **fields)
         else:
-            click.echo(printable(text))
+            click.echo(printable(text, keep="\n"))
             sys.stdout.flush()
 
     def event(self, event: str, **fields: Any) -> None:
@@ -52,7 +52,7 @@ class Output:
                     # A file's name may not be text; a JSON line has to be.
                     fields[name] = value.encode(errors="replace").decode()
             line = {"v": SCHEMA_VERSION, "event": event, **fields}
-            click.echo(msgspec.json.encode(line).decode())
+            click.echo(_plain_json(msgspec.json.encode(line).decode()))
             sys.stdout.flush()
 
     def say(self, text: str) -> None:
@@ -82,11 +82,25 @@ class Output:
             self.warn(text)
 
 
-def printable(text: str) -> str:
-    """Return `text` with whatever could drive a terminal escaped."""
+def printable(text: str, *, keep: str = "") -> str:
+    """Return `text` with whatever could drive a terminal escaped.
+
+    Line ends are, too, unless they are in `keep`: what a peer says must not look like
+    a line of ours.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def _plain_json(text: str) -> str:
+    """Return JSON that says the same and drives no terminal."""
+    if text.isprintable():
+        return text
+    import json
+
+    # Whatever is not printable stands in a string there, and `json` escapes it.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def format_size(size: float) -> str:

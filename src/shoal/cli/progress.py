@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from shoal.cli.output import Output, format_size
+from shoal.cli.output import Output, format_size, printable
 from shoal.progress import (
     DownloadEvent,
     Notice,
@@ -77,14 +77,15 @@ class TerminalBar:
             no_color=True if color == "never" else None,
         )
         self._bar: rich.progress.Progress = Progress(
-            TextColumn("{task.description}"),
+            # Without markup: a file may be called [/b], or what makes a hyperlink.
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             transient=True,
         )
-        self._task = self._bar.add_task(title, total=None, note="")
+        self._task = self._bar.add_task(printable(title), total=None, note="")
         self._bar.start()
 
     def update(self, done: int, size: int, note: str) -> None:

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from shoal.cli.memory import heed_memory_limit
+from shoal.cli.output import printable
 from shoal.errors import ShoalError
 
 __all__ = ["InterruptedByUser", "run_command"]
@@ -101,7 +102,7 @@ def _explain(signum: int, message: str) -> str:
 
 def _give_up(signum: int, message: str) -> None:
     """End the process where closing takes too long; the disk does not mind."""
-    said = f"shoal: {_explain(signum, message)}\n"
+    said = f"shoal: {printable(_explain(signum, message))}\n"
     with contextlib.suppress(OSError):
         os.write(2, said.encode(errors="replace"))
     os._exit(128 + signum)

@@ -2,7 +2,8 @@
 
 The same on both sides: whoever has chunks gives them, whoever lacks some asks. The
 rules of `session` hold; the first message is `hello`, and whatever else needs the
-share's sizes (`have`, chunks) comes only after a hello with the root record.
+share's sizes (`have`, chunks) comes only after a hello with the root record. Whoever
+has said goodbye is not listened to any more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,7 +44,7 @@ _OPEN: Mapping[type[Struct], State] = {
     Cancel: State.SWARMING,
     Refuse: State.SWARMING,
     Peers: State.SWARMING,
-    Goodbye: State.SWARMING,
+    Goodbye: State.LEFT,
 }
 
 
@@ -53,6 +54,7 @@ class SealedSession(Session):
     TRANSITIONS = {
         State.AWAITING_HELLO: {Hello: State.SWARMING},
         State.SWARMING: _OPEN,
+        State.LEFT: {},
     }
 
     def __init__(self, pool: BufferPool | None = None) -> None:
@@ -114,7 +116,8 @@ class SealedSession(Session):
     # What was said.
 
     def _decode(self, frame: memoryview) -> SealedMessage | None:
-        return decode_sealed(frame)
+        # The rest of what one read brought may still come from who has left.
+        return None if self.state is State.LEFT else decode_sealed(frame)
 
     def _handle(self, message: SealedMessage, frame: memoryview) -> None:
         match message:

@@ -67,6 +67,8 @@ class State(Enum):
     """A sealed share: nothing was said since the proofs."""
     SWARMING = auto()
     """A sealed share: both sides ask and give."""
+    LEFT = auto()
+    """A sealed share: the peer has said goodbye; nothing more counts."""
 
 
 class OfferReceived(Struct, frozen=True):

@@ -17,6 +17,7 @@ from shoal.core.address import Address
 from shoal.core.chatter import Chatter
 from shoal.core.session import Event, Session
 from shoal.errors import PeerError
+from shoal.transport.liveness import has_hung_up
 
 __all__ = ["Connection", "Handler"]
 
@@ -214,8 +215,12 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._handler.on_lost(self, fault)
 
     def _listen_again(self) -> None:
+        """End the pause; who has left meanwhile is not heard out."""
         self._pause = None
-        self._read_or_not()
+        if self._socket is not None and has_hung_up(self._socket):
+            self.close()
+        else:
+            self._read_or_not()
 
     def _read_or_not(self) -> None:
         """Read from the socket if what comes is wanted and not too much."""

@@ -1,0 +1,134 @@
+"""Nothing that somebody else sent is ever decompressed. threats.md C8.
+
+A few bytes that unpack into a gigabyte are no danger to who never unpacks. That is
+proven over the syntax trees: no module can reach a decompressor, and where aiohttp is
+used it is told to leave bodies as they are, which is not what it does by itself.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import shoal
+
+SOURCE = Path(shoal.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+UNPACKERS = {
+    *("bz2", "compression", "gzip", "lzma", "tarfile", "zipfile", "zipimport"),
+    *("blosc", "brotli", "brotlicffi", "isal", "lz4", "pyzstd", "snappy"),
+    *("zlib_ng", "zstandard", "zstd"),
+}
+"""Modules that decompress."""
+FETCHERS = {"httpx", "requests", "urllib3", "websockets"}
+"""Modules that may decompress what a server answers, unasked."""
+SUMS = {"adler32", "crc32"}
+"""What of zlib decompresses nothing."""
+MUST_BE_OFF = {
+    "ClientSession": "auto_decompress",
+    "AppRunner": "auto_decompress",
+    "ServerRunner": "auto_decompress",
+    "Server": "auto_decompress",
+    "RequestHandler": "auto_decompress",
+    "WebSocketResponse": "compress",
+}
+"""What of aiohttp decompresses unless this argument is False."""
+NAMELESS = {"run_app", "unpack_archive", "zlib_codec", "bz2_codec"}
+"""What decompresses and cannot be told not to, or should not be needed."""
+
+
+def problems(tree: ast.Module) -> Iterator[str]:
+    """Yield whatever in a module could decompress."""
+    has_aiohttp = any(name.split(".")[0] == "aiohttp" for name, _ in imports(tree))
+    for name, member in imports(tree):
+        package = name.split(".")[0]
+        if package in UNPACKERS | FETCHERS:
+            yield f"imports {name}"
+        if package == "zlib" and member not in SUMS:
+            yield f"imports {member or 'all'} of zlib"
+    for node in ast.walk(tree):
+        named = name_of(node)
+        if named in NAMELESS:
+            yield f"uses {named}"
+        if isinstance(node, ast.Call):
+            called = name_of(node.func)
+            option = MUST_BE_OFF.get(called) if has_aiohttp else None
+            if option and not is_off(node, option):
+                yield f"calls {called} without {option}=False"
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield all that is imported anywhere, also by name: (module, name or "")."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args:
+            word = node.args[0]
+            by_name = name_of(node.func) in ("import_module", "__import__")
+            if by_name and isinstance(word, ast.Constant):
+                yield str(word.value), ""
+
+
+def name_of(node: ast.AST) -> str:
+    """Return the last name of what a node speaks of, or the text it is."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Constant(value=str() as text):
+            return text
+    return ""
+
+
+def is_off(call: ast.Call, option: str) -> bool:
+    """Say whether a call has `option=False` in so many words."""
+    return any(
+        keyword.arg == option
+        and isinstance(keyword.value, ast.Constant)
+        and keyword.value.value is False
+        for keyword in call.keywords
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_module_can_decompress_anything(path: Path) -> None:
+    assert list(problems(ast.parse(path.read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "import gzip",
+        "def f():\n    from bz2 import decompress",
+        "import zlib",
+        "from zlib import crc32, decompressobj",
+        "import importlib\nimportlib.import_module('lzma')",
+        "import compression.zstd",
+        "import shutil\nshutil.unpack_archive('x')",
+        "import codecs\ncodecs.decode(b'', 'zlib_codec')",
+        "import requests",
+        "import aiohttp\naiohttp.ClientSession()",
+        "import aiohttp\naiohttp.ClientSession(auto_decompress=True)",
+        "from aiohttp import web\nweb.AppRunner(app)",
+        "from aiohttp import web\nweb.WebSocketResponse()",
+    ],
+)
+def test_what_it_would_find_is_found(bad: str) -> None:
+    """Guard the guard."""
+    assert list(problems(ast.parse(bad)))
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        "from zlib import crc32",
+        "import aiohttp\naiohttp.ClientSession(auto_decompress=False)",
+        "from aiohttp import web\nweb.AppRunner(app, auto_decompress=False)",
+        "class Server: ...\nServer()",
+    ],
+)
+def test_what_decompresses_nothing_is_left_alone(good: str) -> None:
+    assert not list(problems(ast.parse(good)))

@@ -1,0 +1,180 @@
+"""What a peer of a sealed share may say, and what docs/protocol.md makes of it.
+
+Written from that document alone, so that it does not repeat a mistake of the code.
+"""
+
+from collections import Counter
+from typing import Any, TypeAlias
+
+from hypothesis import strategies as st
+
+from shoal.core.sealed_messages import (
+    Ask,
+    Cancel,
+    Goodbye,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Refuse,
+)
+from shoal.core.session import ChunkReceived, Event
+from tests.helpers.wire import pack, varint
+
+__all__ = [
+    "ALLOWED",
+    "NOT_OURS",
+    "NO_FRAMES",
+    "PORT",
+    "SHORT",
+    "STRANGE",
+    "Ended",
+    "Model",
+    "Said",
+]
+
+UNKNOWN = 1 << 32  # how many there are of what nobody has counted
+
+Said: TypeAlias = dict[str, Any]
+
+INDEX = st.integers(0, 8) | st.sampled_from([100, UNKNOWN - 1])
+SHORT = st.binary(max_size=20)
+FEW = st.lists(st.tuples(INDEX, INDEX), max_size=3)
+PORT = st.sampled_from([0, 1, 65_535])
+ADDRESSES = st.lists(st.tuples(st.sampled_from(["127.0.0.1", "::1", "?"]), PORT))
+
+
+def message(kind: str, **values: st.SearchStrategy[Any]) -> st.SearchStrategy[Said]:
+    """Draw a message with all of these keys, or without those named `maybe_…`."""
+    needed = {k: v for k, v in values.items() if not k.startswith("maybe_")}
+    others = {k[6:]: v for k, v in values.items() if k.startswith("maybe_")}
+    return st.fixed_dictionaries(
+        {"type": st.just(kind), **needed},
+        optional={**others, "unheard-of": st.integers(-9, 9)},
+    )
+
+
+ALLOWED: list[st.SearchStrategy[Said]] = [
+    message("hello", port=PORT, maybe_root=SHORT, maybe_bitfield=SHORT),
+    message("have", ranges=FEW),
+    message("request", maybe_index=INDEX),
+    message("response", index=INDEX, data=SHORT),
+    message("page", index=INDEX, maybe_data=SHORT),
+    message("cancel", index=INDEX),
+    message("refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5)),
+    message("peers", addresses=ADDRESSES),
+    message("goodbye", maybe_reason=st.text(max_size=5)),
+]
+NOT_OURS = st.sampled_from(["handshake", "info", "HELLO", "", "hello "])
+STRANGE = [
+    pack({"type": "hello"}),
+    pack({"type": "hello", "port": True}),
+    pack({"type": "hello", "port": 1 << 16}),
+    pack({"type": "hello", "port": 1, "root": bytes(8193)}),
+    pack({"type": "have", "ranges": [[1, 2, 3]]}),
+    pack({"type": "have", "ranges": [[0, 1]] * 4097}),
+    pack({"type": "request", "index": -1}),
+    pack({"type": "request", "index": "1"}),
+    pack({"type": "request", "index": 1.0}),
+    pack({"type": "response", "index": UNKNOWN, "data": b"x"}),
+    pack({"type": "response", "index": 1}),
+    pack({"type": "page", "index": 1, "data": bytes(65_537)}),
+    pack({"type": "refuse", "reason": "x" * 65}),
+    pack({"type": "peers", "addresses": [["::1", 1]] * 51}),
+    pack({"type": 7}),
+    pack({}),
+    b"\x90",
+    b"\xc0",
+    b"\xc1",
+    pack({"type": "goodbye"}) + b"\0",
+    b"\x81\xa4type\xa7goodby\xff",
+    b"\x90" * 2000,
+    b"\xdf\xff\xff\xff\xff",
+]
+"""Bodies that are not messages."""
+NO_FRAMES = [b"\x00", b"\x81\x00", b"\x80\x80\x80\x80", varint((1 << 28) - 1)]
+"""Lengths that no frame has."""
+
+
+class Ended(Exception):
+    """Say that the model ends the conversation here."""
+
+
+class Model:
+    """What docs/protocol.md says, for one conversation after the proofs."""
+
+    def __init__(self) -> None:
+        self.is_greeted = self.has_left = False
+        self.owed: Counter[int] = Counter()
+        self.owed_any = 0
+        self.owed_pages: set[int] = set()
+        self.chunks = self.pages = UNKNOWN
+        self.astray = 0
+        self.answers: list[Said] = []
+
+    def hear(self, said: Said) -> Event | None:
+        """Return what has to be handed up; raise `Ended`."""
+        if self.has_left:
+            return None
+        kind = said["type"]
+        if not self.is_greeted and kind != "hello":
+            raise Ended
+        self.is_greeted = True
+        self.has_left = kind == "goodbye"
+        index, data = said.get("index"), said.get("data")
+        match kind:
+            case "hello":
+                return Hello(said["port"], said.get("root"), said.get("bitfield"))
+            case "have":
+                return Have([tuple(each) for each in said["ranges"]])
+            case "request":
+                return self._on_request(index)
+            case "response":
+                return self._on_response(said["index"], said["data"])
+            case "page":
+                return self._on_page(said["index"], data)
+            case "cancel":
+                return Cancel(said["index"])
+            case "refuse":
+                self._on_refusal(index)
+                return Refuse(index, said.get("reason", ""))
+            case "peers":
+                return Peers([tuple(each) for each in said["addresses"]])
+        return Goodbye(said.get("reason", ""))
+
+    def _on_request(self, index: int | None) -> Event | None:
+        if index is None or index < self.chunks:
+            return Ask(index)
+        self._stray()
+        self.answers.append({"type": "refuse", "index": index, "reason": "missing"})
+        return None
+
+    def _on_response(self, index: int, data: bytes) -> Event:
+        if self.owed[index]:
+            self.owed[index] -= 1
+            return ChunkReceived(index, data, None, False)
+        if not self.owed_any:
+            raise Ended
+        self.owed_any -= 1
+        return ChunkReceived(index, data, None, True)
+
+    def _on_page(self, number: int, data: bytes | None) -> Event | None:
+        if data is None and number >= self.pages:
+            self._stray()
+            return None
+        if data is not None:
+            if number not in self.owed_pages:
+                raise Ended
+            self.owed_pages.remove(number)
+        return Page(number, data)
+
+    def _on_refusal(self, index: int | None) -> None:
+        if index is None:
+            self.owed_any = max(0, self.owed_any - 1)
+        else:
+            self.owed[index] = max(0, self.owed[index] - 1)
+
+    def _stray(self) -> None:
+        self.astray += 1
+        if self.astray == 3:
+            raise Ended

@@ -1,0 +1,129 @@
+"""Whatever is done with a link ends within two seconds of a signal, at any moment.
+
+With the right code, nothing that was verified lost, and all of it on the disk for
+good. threats.md F15.
+"""
+
+import json
+import random
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shoal.storage.journal import decode
+from tests.conftest import MakeFile
+from tests.helpers.commands import peer_of, run, share
+from tests.helpers.process import Finished
+from tests.helpers.signals import until_caught
+
+CHUNK = 16_384
+SIZE = 200 * CHUNK + 5
+PROMISED = 2.0  # seconds from a signal to the end
+LATER = 8.0  # seconds more, for a machine that has other things to do
+COMMANDS = ["get", "cat", "chunk", "ls", "share"]
+SHARED = 96 << 20  # bytes of a file that takes as long to hash as anything here
+
+
+class Interrupter:
+    """Send signals to commands, and check how each ends."""
+
+    def __init__(self, link: str, peer: str, folder: Path, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._where = (link, "--peer", peer)
+        self._folder = folder
+        self._out = folder / "out"
+        self._large = folder / "large"
+        with self._large.open("wb") as file:
+            file.truncate(SHARED)  # a hole: no disk is used
+        self._kept = 0
+        self.took: list[float] = []
+        """Seconds from each signal to the end."""
+        self.caught = 0
+        """How many had time to note that they were interrupted."""
+
+    def words(self, command: str) -> list[object]:
+        """Return what to run."""
+        link, *where = self._where
+        words: dict[str, list[object]] = {
+            "get": ["get", link, *where, "-o", self._out, "--json"],
+            "cat": ["cat", link, *where],
+            "chunk": ["chunk", link, self._rng.randrange(200), *where],
+            "ls": ["ls", link, *where],
+            # Another link each time, or it would not be hashed again.
+            "share": ["share", self._large, "--new-link"],
+        }
+        return words[command]
+
+    def interrupt(self, command: str) -> None:
+        """Run one command, and send it a signal at any moment."""
+        signum = self._rng.choice([signal.SIGINT, signal.SIGTERM])
+        with run(*self.words(command)) as program:
+            # Before that it is Python that a signal ends, in its own way.
+            until_caught(program)
+            time.sleep(self._rng.uniform(0.0, 0.8))  # any moment will do
+            begun = time.monotonic()
+            program.send(signum)
+            ended = program.finish(PROMISED + LATER)
+        self.took.append(time.monotonic() - begun)
+        # What was done already was not interrupted.
+        assert ended.code in (128 + signum, 0), ended.stderr
+        if ended.code == 128 + signum:
+            self.caught += 1
+            word = "Interrupted" if signum == signal.SIGINT else "Terminated"
+            assert word in ended.stderr
+        if command == "get":
+            self._check_kept(ended, signum)
+
+    def _check_kept(self, ended: Finished, signum: int) -> None:
+        events = [json.loads(line) for line in ended.stdout.splitlines()]
+        for start in (each for each in events if "resumed" in each):
+            assert start["resumed"] * CHUNK >= self._kept, "chunks were lost"
+        done = [each["done"] for each in events if each["event"] == "progress"]
+        self._kept = max([self._kept, *done])
+        if ended.code == 128 + signum and any(e["event"] == "start" for e in events):
+            assert "Run this again to go on" in ended.stderr
+            self._check_journal()
+        if self._out.exists():
+            self._out.unlink()
+            self._kept = 0
+
+    def _check_journal(self) -> None:
+        """Check that a power loss now would take nothing of what is there."""
+        for path in self._folder.glob(".out.shoal-*/journal"):
+            contents = decode(path.read_bytes())
+            assert contents is not None
+            assert contents.committed == len(contents.indexes)
+            assert contents.committed * CHUNK >= self._kept
+
+
+@pytest.fixture
+def slow(make_file: MakeFile) -> Iterator[tuple[str, str]]:
+    """Share a file that takes seconds to fetch; give its link and address."""
+    source = make_file(SIZE, 5)
+    with share(source, "--chunk-size", CHUNK, "--limit-up", "800K") as program:
+        yield program.wait_line("^shoal:", stream="out").string, peer_of(program)
+
+
+def interrupt_often(slow: tuple[str, str], folder: Path, times: int, seed: int) -> None:
+    """Interrupt every command in turn, again and again."""
+    interrupter = Interrupter(*slow, folder, seed)
+    for number in range(times):
+        interrupter.interrupt(COMMANDS[number % len(COMMANDS)])
+    # Each had ten seconds. That the promise is two is seen by most of them, because
+    # what else the machine does holds up some.
+    assert statistics.quantiles(interrupter.took, n=10)[8] < PROMISED
+    assert interrupter.caught > times // 3, "the moments were badly chosen"
+
+
+def test_every_command_at_any_moment(slow: tuple[str, str], tmp_path: Path) -> None:
+    interrupt_often(slow, tmp_path, 20, 1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_two_hundred_times_at_any_moment(slow: tuple[str, str], tmp_path: Path) -> None:
+    interrupt_often(slow, tmp_path, 200, 2)
