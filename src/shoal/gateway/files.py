@@ -24,15 +24,20 @@ from shoal.gateway.stream import send
 if TYPE_CHECKING:
     from shoal.gateway.server import Gateway
 
-__all__ = ["FILE_CSP", "add_files", "add_index", "file_href"]
+__all__ = ["FILE_CSP", "PLAYED_CSP", "add_files", "add_index", "file_href"]
 
 MAX_STREAMS = 32  # files that are sent at once; each holds a chunk in memory
 LINES = 500  # of a listing, sent at once
-FILE_CSP = (
-    "sandbox; default-src 'none'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+_NOTHING = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+FILE_CSP = f"sandbox; {_NOTHING}"
 """What a shared file may do when it is opened by itself: nothing."""
+PLAYED_CSP = (
+    f"sandbox allow-same-origin; {_NOTHING}; "
+    "img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+)
+"""The same for a film: the page that the browser makes for it asks for it once more."""
 
 
 def add_index(gateway: "Gateway") -> None:
@@ -84,8 +89,8 @@ class _Files:
             if file is None:
                 where = f"./{quoted(names[-1])}/"
                 return web.Response(status=301, headers={"Location": where})
-        except NotFoundError as error:
-            return refusal(404, str(error))
+        except NotFoundError:
+            return refusal(404, "There is nothing of that name in this share.")
         return await self._answer_file(request, share, file)
 
     async def _answer_file(
@@ -138,10 +143,11 @@ def _headed(file: File, tag: str, found: Answer) -> web.StreamResponse:
     headers["ETag"] = tag
     headers["Accept-Ranges"] = "bytes"
     headers["Cache-Control"] = "private, no-cache"
-    headers["Content-Security-Policy"] = FILE_CSP
+    kind = media_type(file.path)
+    headers["Content-Security-Policy"] = PLAYED_CSP if kind.is_played else FILE_CSP
     span = found.span
     if found.status in (200, 206):
-        headers["Content-Type"] = media_type(file.path).name
+        headers["Content-Type"] = kind.name
         headers["Content-Disposition"] = disposition(file.path)
     if found.status == 206:
         headers["Content-Range"] = f"bytes {span.first}-{span.end - 1}/{file.size}"

@@ -6,8 +6,9 @@ programs that send what HTTP does not allow. `threats.md`, part E.
 """
 
 import hmac
+from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from shoal.gateway.hosts import AllowedHosts
@@ -16,7 +17,8 @@ from shoal.gateway.paths import parse_target
 __all__ = ["make_guard", "names_of", "protect", "refusal"]
 
 METHODS = ("GET", "HEAD")
-STRANGERS = ("cross-site", "same-site")
+VERSIONS = (HttpVersion10, HttpVersion11)
+STRANGERS = {"cross-site", "same-site"}
 """Values of `Sec-Fetch-Site` with which another site's page asks."""
 _NAMES = "shoal.names"
 _HEADERS = {
@@ -34,8 +36,13 @@ _DEFAULTS = {
 }
 
 
-def make_guard(token: str, hosts: AllowedHosts) -> Middleware:
-    """Return the middleware that lets in who knows `token` and names one of `hosts`."""
+def make_guard(
+    token: str, hosts: AllowedHosts, on_fault: Callable[[Exception], None]
+) -> Middleware:
+    """Return the middleware that lets in who knows `token` and names one of `hosts`.
+
+    `on_fault` hears of what should not have gone wrong behind it.
+    """
     secret = token.encode()
 
     @web.middleware
@@ -52,7 +59,13 @@ def make_guard(token: str, hosts: AllowedHosts) -> Middleware:
         if not hmac.compare_digest(target.names[0].encode(), secret):
             return refusal(404, "Nothing is here; open the address that serve printed.")
         request[_NAMES] = target.names[1:]
-        return await handler(request)
+        try:
+            return await handler(request)
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception as error:
+            on_fault(error)
+            raise
 
     return guard
 
@@ -91,14 +104,28 @@ def _look(request: web.Request, hosts: AllowedHosts) -> web.Response | None:
         refused = refusal(405, "Only GET and HEAD are answered here.", close=True)
         refused.headers["Allow"] = ", ".join(METHODS)
         return refused
-    if request.can_read_body or "Upgrade" in headers:
+    if request.version not in VERSIONS:
+        return refusal(505, "HTTP/1.1 is spoken here.", close=True)
+    if _has_more(request):
         return refusal(400, "A request here has no body and no upgrade.", close=True)
-    if headers.get("Sec-Fetch-Site", "none").strip().lower() in STRANGERS:
+    sites = {each.strip(" \t").lower() for each in headers.getall("Sec-Fetch-Site", [])}
+    if sites & STRANGERS:
         return refusal(403, "A page of another site may not use this.")
     own = {f"http://{name}" for name in headers.getall("Host")}
     if not own.issuperset(headers.getall("Origin", [])):
         return refusal(403, "A page of another origin may not use this.")
     return None
+
+
+def _has_more(request: web.Request) -> bool:
+    """Say whether something follows a request that belongs to it."""
+    headers = request.headers
+    return (
+        request.can_read_body
+        or headers.get("Content-Length", "0") != "0"
+        or "Transfer-Encoding" in headers
+        or "Upgrade" in headers
+    )
 
 
 def _misdirected() -> web.Response:

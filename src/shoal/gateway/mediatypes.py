@@ -19,7 +19,13 @@ class MediaType(Struct, frozen=True):
     is_passive: bool
     """Whether a browser may show it: it runs nothing that is in it."""
 
+    @property
+    def is_played(self) -> bool:
+        """Say whether a browser shows it in a page of its own making."""
+        return self.is_passive and self.name.startswith(_PLAYED)
 
+
+_PLAYED = ("image/", "audio/", "video/")
 _PASSIVE = {
     # Text, believed to be UTF-8.
     "text/plain; charset=utf-8": "txt text log md rst ini cfg conf toml yaml yml "

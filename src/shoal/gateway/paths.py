@@ -47,7 +47,10 @@ def parse_target(text: str) -> Target:
 
 def _names(parts: list[str]) -> Iterable[str]:
     for number, part in enumerate(parts, 1):
-        name = unquote_to_bytes(part).decode()  # UnicodeDecodeError is a ValueError
+        try:
+            name = unquote_to_bytes(part).decode()
+        except UnicodeDecodeError:
+            raise ValueError("it is not UTF-8") from None
         is_last = number == len(parts)
         if name in (".", "..") or (not name and not is_last):
             raise ValueError("it goes in circles")

@@ -25,8 +25,8 @@ class Span(Struct, frozen=True):
 
     first: int
     end: int
-    is_open: bool = False
-    """Whether the client named no end, as a player does that may stop anywhere."""
+    may_stop: bool = False
+    """Whether a `Range` ends with the file: what players ask for, and stop anywhere."""
 
     @property
     def length(self) -> int:
@@ -97,9 +97,9 @@ def parse_range(text: str, size: int) -> Span | None:
         return Span(max(size - last, 0), size)
     if first >= size or (last is not None and last < first):
         return Span(0, 0)
-    if last is None:
-        return Span(first, size, is_open=True)
-    return Span(first, min(last + 1, size))
+    if last is None or last >= size - 1:
+        return Span(first, size, may_stop=True)
+    return Span(first, last + 1)
 
 
 def _position(digits: str) -> int | None:

@@ -177,12 +177,22 @@ class Gateway:
 
     def _make_app(self) -> web.Application:
         hosts = allowed_hosts(self._endpoint, self._port)
-        app = web.Application(middlewares=[make_guard(self.token, hosts)])
+        guard = make_guard(self.token, hosts, self._on_fault)
+        app = web.Application(middlewares=[guard])
         app.on_response_prepare.append(protect)
+        self.route("", self._add_slash)
         for part in self._parts:
             part(self)
         app.add_routes(self._routes)
         return app
+
+    async def _add_slash(self, request: web.Request) -> web.StreamResponse:
+        """Lead who left out the last character of the address to the page."""
+        return web.Response(status=301, headers={"Location": f"/{self.token}/"})
+
+    def _on_fault(self, error: Exception) -> None:
+        what = f"{type(error).__name__}: {error}"
+        self.on_problem(f"A fault in shoal itself: {what}. Please report it.")
 
     def _accept(self) -> asyncio.BaseProtocol:
         """Return what talks to a client that has just connected."""

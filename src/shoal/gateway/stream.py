@@ -42,8 +42,8 @@ async def send(
 
 async def _blocks(file: AsyncFile, span: Span) -> AsyncGenerator[memoryview, None]:
     """Yield the bytes of a span, chunk by chunk, none of them copied."""
-    # Who names no end may stop anywhere: no more is fetched ahead than it has read.
-    until = None if span.is_open else span.end
+    # For who may stop anywhere no more is fetched ahead than it has read.
+    until = None if span.may_stop else span.end
     place = span.first
     while place < span.end:
         end = min(place + file.reader.rest_of_chunk(place), span.end)
