@@ -20,7 +20,6 @@ METHODS = ("GET", "HEAD")
 VERSIONS = (HttpVersion10, HttpVersion11)
 STRANGERS = {"cross-site", "same-site"}
 """Values of `Sec-Fetch-Site` with which another site's page asks."""
-_NAMES = "shoal.names"
 _HEADERS = {
     "Server": "shoal",
     "X-Content-Type-Options": "nosniff",
@@ -58,7 +57,6 @@ def make_guard(
             return _misdirected()
         if not hmac.compare_digest(target.names[0].encode(), secret):
             return refusal(404, "Nothing is here; open the address that serve printed.")
-        request[_NAMES] = target.names[1:]
         try:
             return await handler(request)
         except (web.HTTPException, ConnectionError):
@@ -75,9 +73,7 @@ def names_of(request: web.Request) -> tuple[str, ...]:
 
     The last one is empty where the path ends in a slash.
     """
-    names = request[_NAMES]
-    assert isinstance(names, tuple)
-    return names
+    return parse_target(request.raw_path).names[1:]
 
 
 async def protect(request: web.BaseRequest, response: web.StreamResponse) -> None:

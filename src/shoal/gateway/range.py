@@ -13,7 +13,8 @@ from msgspec import Struct
 __all__ = ["Answer", "Conditions", "Span", "answer", "parse_range"]
 
 # The one unit; names of units have no case (section 14.1).
-_SPECIFIER = re.compile(r"[ \t]*bytes=(.*)", re.IGNORECASE | re.DOTALL)
+_SPECIFIER = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
+_COMMA = re.compile(r"[ \t]*,[ \t]*")
 _SPEC = re.compile(r"([0-9]*)-([0-9]*)")
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")')
 _MOST_DIGITS = 19  # of a position that a file can have
@@ -84,7 +85,7 @@ def parse_range(text: str, size: int) -> Span | None:
     if match is None or not size:
         return None
     # Section 5.6.1.2: a list may have empty elements.
-    specs = [each for part in match[1].split(",") if (each := part.strip(" \t"))]
+    specs = [each for each in _COMMA.split(match[1]) if each]
     if len(specs) > 1:
         return None
     found = _SPEC.fullmatch(specs[0]) if specs else None
