@@ -7,12 +7,13 @@ async with serving(holder) as gateway:
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import shoal
+from shoal.core.address import Address
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder
@@ -35,13 +36,16 @@ class Answer(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(*holders: Holder, **options: Any) -> AsyncIterator[Gateway]:
-    """Serve what these have, each its own share or all the same.
+async def serving(
+    *holders: Holder, peers: Iterable[Address] = (), **options: Any
+) -> AsyncIterator[Gateway]:
+    """Serve what these have, and know `peers`, too.
 
     A fault in the gateway fails the test.
     """
     links = [holder.holding.link for holder in holders]
-    async with shoal.Node(here(holder.address for holder in holders)) as node:
+    settings = here([*(holder.address for holder in holders), *peers])
+    async with shoal.Node(settings) as node:
         problems: list[str] = []
         options.setdefault("on_problem", problems.append)
         async with Gateway(node, links, **options) as gateway:
@@ -79,14 +83,22 @@ def request(gateway: Gateway, path: str, *lines: bytes, method: str = "GET") -> 
 
 
 async def say(gateway: Gateway, data: bytes) -> Answer:
-    """Send these bytes, and return the first answer once the server hangs up."""
+    """Send these bytes, and return the first answer once the server hangs up.
+
+    Without an answer its status is 0.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    got = b""
     try:
         writer.write(data)
         async with asyncio.timeout(PATIENCE):
-            return parse(await reader.read())
+            while block := await reader.read(1 << 16):
+                got += block
+    except ConnectionError:
+        pass  # it had not read everything when it hung up
     finally:
         writer.close()
+    return parse(got)
 
 
 def parse(data: bytes) -> Answer:

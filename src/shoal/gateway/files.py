@@ -98,13 +98,14 @@ class _Files:
     ) -> web.StreamResponse:
         tag = share.tag(file.path)
         found = answer(request.method, _conditions(request), file.size, tag)
-        if found.status in (200, 206) and self._streams >= MAX_STREAMS:
+        is_read = request.method == "GET" and found.span.length > 0
+        if is_read and self._streams >= MAX_STREAMS:
             refused = refusal(503, "Too much is being read; end some of it first.")
             refused.headers["Retry-After"] = "1"
             return refused
         response = _headed(file, tag, found)
         await response.prepare(request)
-        if request.method == "GET" and found.span.length:
+        if is_read:
             self._streams += 1
             try:
                 async with share.open(file.path) as opened:
