@@ -54,10 +54,11 @@ async def _serve(
     texts: tuple[str, ...], endpoint: str | None, options: dict[str, Any]
 ) -> None:
     from shoal.gateway.hosts import Endpoint, parse_endpoint
-    from shoal.gateway.server import Gateway
 
     where = Endpoint("", 0) if endpoint is None else parse_endpoint(endpoint)
     links = [only_link(read_link(text)) for text in texts]
+    from shoal.gateway.server import Gateway
+
     async with looking(options) as (node, output):
         async with Gateway(
             node,

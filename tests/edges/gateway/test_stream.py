@@ -127,8 +127,8 @@ async def test_bytes_that_do_not_verify_end_the_connection(liar: type[Holder]) -
 
     problems: list[str] = []
     async with TurnsBad(HOLDING) as holder:
-        options = {"timeout": 1.0, "on_problem": problems.append}
-        async with serving(holder, **options) as gateway:
+        tell = problems.append
+        async with serving(holder, timeout=1.0, on_problem=tell) as gateway:
             answer = await get(gateway, FILE)
     # 18: fewer bytes than were promised.
     assert (answer.code, answer.status) == (18, 200)
