@@ -67,6 +67,7 @@ class _Files:
 
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
+        self._stall_time = gateway.stall_time
         self._streams = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -109,7 +110,7 @@ class _Files:
             self._streams += 1
             try:
                 async with share.open(file.path) as opened:
-                    await send(request, response, opened, found.span)
+                    await send(request, response, opened, found.span, self._stall_time)
             except ShoalError as error:
                 self._gateway.on_problem(f"{file.path} was not sent: {error}")
             finally:

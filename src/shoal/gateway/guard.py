@@ -120,7 +120,8 @@ def _has_more(request: web.Request) -> bool:
         request.can_read_body
         or headers.get("Content-Length", "0") != "0"
         or "Transfer-Encoding" in headers
-        or "Upgrade" in headers
+        # That one is ignored; others aiohttp would heed.
+        or headers.get("Upgrade", "h2c").lower() != "h2c"
     )
 
 

@@ -17,19 +17,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shoal.core.sealed_link import Link
+from shoal.gateway.connections import HEADER_TIME, Connections
 from shoal.gateway.files import add_files, add_index
 from shoal.gateway.guard import make_guard, protect
 from shoal.gateway.hosts import LOOPBACK, Endpoint, allowed_hosts, format_host
 from shoal.gateway.listen import open_sockets
 from shoal.gateway.shares import ServedShare
+from shoal.gateway.stream import STALL_TIME
 from shoal.interfaces import list_interfaces
 from shoal.node import Node
 
 __all__ = ["PARTS", "Gateway", "Part"]
 
 TOKEN_SIZE = 16  # bytes
-MAX_CONNECTIONS = 128  # more are closed at once
-HEADER_TIME = 10.0  # seconds to send a request in, and between two of them
 MAX_LINE = 8 * 1024  # bytes of the first line, and of each header
 MAX_HEADERS = 64  # of one request
 GRACE = 0.1  # seconds that requests have once it ends
@@ -59,12 +59,13 @@ class Gateway:
         on_problem: Callable[[str], None] = lambda text: None,
         parts: "Sequence[Part] | None" = None,
         header_time: float = HEADER_TIME,
+        stall_time: float = STALL_TIME,
     ) -> None:
         """Prepare to serve `links` and nothing else.
 
         A read fails after `timeout` seconds without a new chunk. Peers named in links
-        are asked only with `use_hints`. `on_problem` hears, in sentences, what the
-        user should know.
+        are asked only with `use_hints`. Clients have `header_time` seconds for each
+        request, and may take nothing for `stall_time` seconds.
         """
         self.node = node
         """What the shares are read by."""
@@ -73,6 +74,9 @@ class Gateway:
         self.closing = asyncio.Event()
         """Set once it ends; answers without an end of their own end then."""
         self.on_problem = on_problem
+        """Hears, in sentences, what the user should know."""
+        self.stall_time = stall_time
+        """Seconds that a client may take nothing of what is sent."""
         self._endpoint = endpoint
         self._header_time = header_time
         unique = {link.id: link if use_hints else Link(link.id) for link in links}
@@ -84,7 +88,7 @@ class Gateway:
         self._by_number = {str(share.number): share for share in self.shares}
         self._parts = PARTS if parts is None else parts
         self._owned = AsyncExitStack()
-        self._server: web.Server | None = None
+        self._connections = Connections(header_time)
         self._routes: list[web.RouteDef] = []
         self._port = 0
 
@@ -169,16 +173,18 @@ class Gateway:
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        self._server = runner.server
+        assert runner.server is not None
+        self._connections.begin(runner.server)
+        stack.callback(self._connections.close)
         loop = asyncio.get_running_loop()
         for each in sockets:
-            server = await loop.create_server(self._accept, sock=each)
+            server = await loop.create_server(self._connections.accept, sock=each)
             stack.callback(server.close)
 
     def _make_app(self) -> web.Application:
         hosts = allowed_hosts(self._endpoint, self._port)
         guard = make_guard(self.token, hosts, self._on_fault)
-        app = web.Application(middlewares=[guard])
+        app = web.Application(middlewares=[self._connections.middleware, guard])
         app.on_response_prepare.append(protect)
         self.route("", self._add_slash)
         for part in self._parts:
@@ -193,21 +199,6 @@ class Gateway:
     def _on_fault(self, error: Exception) -> None:
         what = f"{type(error).__name__}: {error}"
         self.on_problem(f"A fault in shoal itself: {what}. Please report it.")
-
-    def _accept(self) -> asyncio.BaseProtocol:
-        """Return what talks to a client that has just connected."""
-        assert self._server is not None
-        if len(self._server.connections) >= MAX_CONNECTIONS:
-            return _Crowded()
-        return self._server()
-
-
-class _Crowded(asyncio.Protocol):
-    """Hang up."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
 
 
 Part: TypeAlias = Callable[[Gateway], None]

@@ -14,24 +14,29 @@ from shoal.errors import ShoalError
 from shoal.gateway.range import Span
 from shoal.reader import AsyncFile
 
-__all__ = ["BLOCK_SIZE", "send"]
+__all__ = ["BLOCK_SIZE", "STALL_TIME", "send"]
 
 BLOCK_SIZE = 256 * 1024  # bytes handed to a socket at once
 STALL_TIME = 600.0  # seconds a client may take nothing, as a player that is paused does
 
 
 async def send(
-    request: web.Request, response: web.StreamResponse, file: AsyncFile, span: Span
+    request: web.Request,
+    response: web.StreamResponse,
+    file: AsyncFile,
+    span: Span,
+    stall_time: float = STALL_TIME,
 ) -> None:
     """Send these bytes of a file; the headers are out.
 
-    A client that goes away cancels this, and with it what was being fetched. Raises
-    `ShoalError`, with the connection ended, when the bytes cannot be had.
+    A client that takes nothing for `stall_time` seconds is left. One that goes away
+    cancels this, and with it what was being fetched. Raises `ShoalError`, with the
+    connection ended, when the bytes cannot be had.
     """
     try:
         async with aclosing(_blocks(file, span)) as blocks:
             async for block in blocks:
-                async with asyncio.timeout(STALL_TIME):
+                async with asyncio.timeout(stall_time):
                     await response.write(block)
     except (ShoalError, TimeoutError) as error:
         if request.transport is not None:

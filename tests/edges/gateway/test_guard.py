@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shoal.gateway.connections import MAX_CONNECTIONS
 from shoal.gateway.hosts import parse_endpoint
-from shoal.gateway.server import MAX_CONNECTIONS, Gateway
+from shoal.gateway.server import Gateway
 from tests.helpers.holder import Holder, make_holding
 from tests.helpers.http import curl, get, request, say, serving
 

@@ -4,11 +4,15 @@ import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
+from aiohttp import web
 
 from shoal.gateway.files import MAX_STREAMS
+from shoal.gateway.range import Span
 from shoal.gateway.server import Gateway
+from shoal.gateway.stream import send
 from shoal.storage.chunkcache import CACHE_SIZE
 from tests.helpers.badholders import FlipsABit, SendsZeroes, Silent
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
@@ -174,6 +178,29 @@ async def test_who_reads_slowly_is_waited_for_and_costs_little_memory() -> None:
             tracemalloc.stop()
         assert peak < CACHE_SIZE + (24 << 20)
         assert sorted(holder.given) == list(range(count))
+
+
+class Stuck:
+    """A request and its response: a client that takes nothing, and can be left."""
+
+    def __init__(self) -> None:
+        self.transport = self
+        self.is_left = False
+
+    async def write(self, data: memoryview) -> None:
+        await asyncio.Event().wait()
+
+    def abort(self) -> None:
+        self.is_left = True
+
+
+async def test_who_takes_nothing_for_long_is_left() -> None:
+    client = Stuck()
+    async with Holder(HOLDING) as holder, serving(holder) as gateway:
+        async with gateway.shares[0].open("data") as file:
+            request, response = cast(web.Request, client), cast(web.Response, client)
+            await send(request, response, file, Span(0, file.size), stall_time=0.1)
+    assert client.is_left
 
 
 async def test_only_so_many_files_are_sent_at_once() -> None:
