@@ -104,6 +104,25 @@ async def test_a_player_that_seeks_fetches_little_and_nothing_twice() -> None:
     assert len(given) == len(set(given))
 
 
+@pytest.mark.parametrize(
+    ("line", "asked"),
+    [
+        (b"Range: bytes=0-", [0]),
+        (b"Range: bytes=0-1048570", [0]),
+        (b"Range: bytes=0-65535", [0, 1, 2, 3]),
+        (b"X: y", [0, 1, 2, 3]),
+    ],
+)
+async def test_who_may_stop_anywhere_has_nothing_fetched_ahead_at_first(
+    line: bytes, asked: list[int]
+) -> None:
+    async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
+        async with reading(gateway, line):
+            await holder.until(lambda: len(holder.asked) == len(asked))
+            await get(gateway, FILE, "-I")  # time for it to ask for more
+            assert holder.asked == asked
+
+
 async def test_a_client_that_goes_away_ends_what_it_wanted() -> None:
     async with Gate(HOLDING, 2) as holder, serving(holder) as gateway:
         async with reading(gateway) as reader:
