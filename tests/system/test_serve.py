@@ -1,5 +1,6 @@
 """`shoal serve`, asked by curl and ffprobe as people do."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -7,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.adversary.http import Target
+from tests.adversary.http import run as attack
 from tests.conftest import MakeFile
 from tests.helpers.commands import LOOPBACK, peer_of, run, share
 from tests.helpers.folders import make_folder
@@ -131,6 +135,21 @@ def test_it_answers_before_anybody_has_the_share_and_finds_who_comes_late(
         assert b"not known yet" in curl(url)
         with share(source, "--port", peer.rpartition(":")[2]):
             assert curl(f"{url}files/0/{source.name}") == source.read_bytes()
+
+
+def test_strangers_get_nothing_and_the_next_honest_one_everything(
+    make_file: MakeFile,
+) -> None:
+    source = make_file(1_000_000, 9)
+    with share(source) as sharing, serve(sharing) as serving:
+        url = f"{url_of(serving)}files/0/{source.name}"
+        place = urlsplit(url)
+        assert place.hostname is not None
+        assert place.port is not None
+        target = Target(place.hostname, place.port, place.path)
+        assert asyncio.run(attack(target, with_slow=False)) == []
+        assert curl(url) == source.read_bytes()
+        assert serving.stderr == "Ctrl-C ends it.\n"
 
 
 def test_a_link_may_come_from_standard_input(make_file: MakeFile) -> None:
