@@ -164,7 +164,7 @@ class Gateway:
             handler_cancellation=True,  # who goes away reads no more
             access_log=None,
             logger=_silent,
-            keepalive_timeout=self._header_time,  # for the first request, too
+            keepalive_timeout=self._header_time,
             lingering_time=0,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
