@@ -5,8 +5,8 @@ call that started it. What only one way of using a node needs is imported there:
 `shoal chunk` fetches one chunk and ends, and would spend half its time on the rest.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shoal.core.sealed_link import Link
     from shoal.options import AnyPath, FetchFields, ShareFields
     from shoal.reader import Opening
-    from shoal.reading import Readings
+    from shoal.reading import Reading, Readings
     from shoal.shares import FetchResult, SealedShare
 
 __all__ = ["Node"]
@@ -154,6 +154,25 @@ class Node(ChannelNode):
 
         return Opening(start)
 
+    @contextmanager
+    def reading(self, link: "str | Link") -> "Iterator[Reading]":
+        """Stay in the swarm of what is read, and keep what was read lately.
+
+        ```python
+        with node.reading(link) as reading:
+            await reading.load(lambda manifest: manifest.file_pages, timeout=None)
+        ```
+
+        It is what all `open` files of that link have in common; without a block like
+        this it ends some time after the last of them.
+        """
+        readings = self._open_readings()
+        reading = readings.enter(_link(link))
+        try:
+            yield reading
+        finally:
+            readings.leave(reading)
+
     async def stat(
         self,
         link: "str | Link",
@@ -197,14 +216,10 @@ class Node(ChannelNode):
         `print((await node.manifest(link)).root.name)`. Raises `NotFoundError` when
         nobody has it, `ManifestError` when it is hostile.
         """
-        readings = self._open_readings()
-        reading = readings.enter(_link(link))
-        try:
+        with self.reading(link) as reading:
             return await reading.load(
                 lambda m: m.file_pages if with_files else (), self._patience(timeout)
             )
-        finally:
-            readings.leave(reading)
 
     async def verify(
         self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
+from shoal.core.chunks import Bitfield
 from shoal.core.manifest import Manifest
 from shoal.core.readahead import AHEAD_LIMIT
 from shoal.core.sealed_link import Link
@@ -81,7 +82,25 @@ class Reading:
                 self._member = await member.__aenter__()
             return self._member.swarm
 
+    @property
+    def manifest(self) -> Manifest | None:
+        """Return what is known of the share, with all of its pages or some."""
+        holding = self._services.holdings.get(self.link.id)
+        if holding is not None:
+            return holding.manifest
+        return self.swarm.manifest if self.swarm is not None else None
+
+    @property
+    def swarm(self) -> SealedSwarm | None:
+        """Return who is asked; None before anybody is."""
+        return self._member.swarm if self._member is not None else None
+
     # What is in it.
+
+    @property
+    def have(self) -> Bitfield | None:
+        """Return which chunks are in memory; None before the first is read."""
+        return self._cache.have if self._cache is not None else None
 
     @property
     def ahead_limit(self) -> int:

@@ -41,7 +41,7 @@ LEVELS = [
     {"background"},
     {"blockingfile"},
     {"blocking"},
-    {"fs"},
+    {"fs", "gateway"},
     {"cli"},
     {"__main__"},
 ]

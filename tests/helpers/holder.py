@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from shoal.core.address import Address
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.file_table import Entry
 from shoal.core.framing import FrameReader
 from shoal.core.hashes import chunk_digest
 from shoal.core.manifest import Manifest, build_manifest
@@ -83,9 +84,16 @@ class Holding(NamedTuple):
 
 
 def make_holding(
-    data: bytes | int, *, chunk_size: int = 16_384, name: str = "data"
+    data: bytes | int,
+    *,
+    chunk_size: int = 16_384,
+    name: str = "data",
+    files: Sequence[Entry] | None = None,
 ) -> Holding:
-    """Return a share of one file with these bytes, or so many random ones."""
+    """Return a share of one file with these bytes, or so many random ones.
+
+    With `files` it is a folder of those.
+    """
     if isinstance(data, int):
         data = random.Random(data).randbytes(data)
     chunks = Chunks(len(data), chunk_size)
@@ -96,7 +104,8 @@ def make_holding(
         return whole[start : start + chunks.length(index)]
 
     digests = b"".join(chunk_digest(chunk(i)) for i in range(chunks.count))
-    manifest = build_manifest(name, len(data), chunk_size, digests, salt=bytes(16))
+    salt = bytes(16)
+    manifest = build_manifest(name, len(data), chunk_size, digests, files, salt=salt)
     return holding_of(manifest, chunk)
 
 

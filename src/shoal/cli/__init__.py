@@ -26,6 +26,7 @@ _COMMANDS = {
     "cat": "Write a file of a share to standard output.",
     "ls": "List the files of a share.",
     "info": "Say what a share is.",
+    "serve": "Serve shares over HTTP, to a browser or a player.",
     "verify": "Compare what is here with what a link names.",
     "chunk": "Write one chunk of a share to standard output.",
 }

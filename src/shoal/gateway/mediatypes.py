@@ -1,0 +1,109 @@
+"""What a file is, by the end of its name; the same on every machine.
+
+`mimetypes` asks the system, so it would answer otherwise elsewhere. Only what a
+browser shows without running anything is shown; everything else is to be saved.
+"""
+
+from urllib.parse import quote
+
+from msgspec import Struct
+
+__all__ = ["MediaType", "disposition", "media_type"]
+
+
+class MediaType(Struct, frozen=True):
+    """Say what a file is."""
+
+    name: str
+    """As in `Content-Type`."""
+    is_passive: bool
+    """Whether a browser may show it: it runs nothing that is in it."""
+
+    @property
+    def is_played(self) -> bool:
+        """Say whether a browser shows it in a page of its own making."""
+        return self.is_passive and self.name.startswith(_PLAYED)
+
+
+_PLAYED = ("image/", "audio/", "video/")
+_PASSIVE = {
+    # Text, believed to be UTF-8.
+    "text/plain; charset=utf-8": "txt text log md rst ini cfg conf toml yaml yml "
+    "py c h cc cpp rs go java sh srt ass tex diff patch",
+    "text/csv; charset=utf-8": "csv",
+    "text/tab-separated-values; charset=utf-8": "tsv",
+    "text/vtt; charset=utf-8": "vtt",
+    "application/json": "json",
+    # Pictures; not SVG, which has scripts.
+    "image/png": "png",
+    "image/jpeg": "jpg jpeg jpe jfif",
+    "image/gif": "gif",
+    "image/webp": "webp",
+    "image/avif": "avif",
+    "image/heic": "heic",
+    "image/bmp": "bmp",
+    "image/tiff": "tif tiff",
+    "image/x-icon": "ico",
+    # Sound.
+    "audio/mpeg": "mp3",
+    "audio/mp4": "m4a m4b",
+    "audio/aac": "aac",
+    "audio/ogg": "ogg oga opus",
+    "audio/flac": "flac",
+    "audio/wav": "wav",
+    "audio/webm": "weba",
+    # Video.
+    "video/mp4": "mp4 m4v",
+    "video/webm": "webm",
+    "video/ogg": "ogv",
+    "video/x-matroska": "mkv",
+    "video/quicktime": "mov qt",
+    "video/mp2t": "ts m2ts mts",
+    "video/mpeg": "mpg mpeg",
+    "video/x-msvideo": "avi",
+    "video/x-flv": "flv",
+    "video/3gpp": "3gp",
+}
+_ACTIVE = {
+    "text/html; charset=utf-8": "html htm",
+    "application/xhtml+xml": "xhtml xht",
+    "image/svg+xml": "svg svgz",
+    "application/xml": "xml xsl xslt",
+    "text/javascript; charset=utf-8": "js mjs",
+    "text/css; charset=utf-8": "css",
+    "application/pdf": "pdf",
+    "application/wasm": "wasm",
+    "application/zip": "zip",
+    "application/gzip": "gz tgz",
+    "application/x-xz": "xz",
+    "application/zstd": "zst",
+    "application/x-bzip2": "bz2",
+    "application/x-7z-compressed": "7z",
+    "application/x-tar": "tar",
+    "application/epub+zip": "epub",
+    "application/vnd.apache.parquet": "parquet",
+    "application/x-ndjson": "ndjson jsonl",
+    "application/vnd.apple.mpegurl": "m3u8",
+    "application/dash+xml": "mpd",
+}
+_UNKNOWN = MediaType("application/octet-stream", False)
+_TYPES = {
+    ending: MediaType(name, is_passive)
+    for table, is_passive in ((_PASSIVE, True), (_ACTIVE, False))
+    for name, endings in table.items()
+    for ending in endings.split()
+}
+
+
+def media_type(path: str) -> MediaType:
+    """Return what a file is, to judge by its name."""
+    name = path.rpartition("/")[2]
+    stem, _, ending = name.rpartition(".")
+    return _TYPES.get(ending.lower(), _UNKNOWN) if stem else _UNKNOWN
+
+
+def disposition(path: str) -> str:
+    """Return the `Content-Disposition` of a file, RFC 6266 with RFC 8187's name."""
+    kind = "inline" if media_type(path).is_passive else "attachment"
+    name = path.rpartition("/")[2]
+    return f"{kind}; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,0 +1,307 @@
+"""Strangers get nothing through the gateway: threats.md, part E, through sockets."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shoal.gateway.connections import MAX_CONNECTIONS
+from shoal.gateway.hosts import parse_endpoint
+from shoal.gateway.server import Gateway
+from tests.adversary.http import ODD_LINES, ODD_PATHS
+from tests.helpers.holder import Holder, make_holding
+from tests.helpers.http import curl, get, request, say, serving
+
+HOLDING = make_holding(50_000, name="film.mp4")
+FILE = "files/0/film.mp4"
+
+
+@pytest.fixture
+async def holder() -> AsyncIterator[Holder]:
+    async with Holder(HOLDING) as holder:
+        yield holder
+
+
+@pytest.fixture
+async def gateway(holder: Holder) -> AsyncIterator[Gateway]:
+    async with serving(holder) as gateway:
+        yield gateway
+
+
+# E1: a name of a stranger that points here.
+
+OURS = ["127.0.0.1:{0}", "localhost:{0}", "LocalHost:{0}", "[::1]:{0}"]
+STRANGE = [
+    *("evil.example", "evil.example:{0}", "127.0.0.1", "127.0.0.1:1", "localhost"),
+    *("localhost.:{0}", "127.0.0.1.evil.example:{0}", "127.1:{0}", "[::]:{0}"),
+    *("evil@127.0.0.1:{0}", "127.0.0.1:{0}, evil.example", "0.0.0.0:{0}", ""),
+]
+
+
+@pytest.mark.parametrize("host", OURS)
+async def test_it_is_asked_by_its_own_names(gateway: Gateway, host: str) -> None:
+    answer = await get(gateway, FILE, "-I", "-H", f"Host: {host.format(gateway.port)}")
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("host", STRANGE)
+async def test_a_rebound_name_gets_421_no_byte_and_no_second_try(
+    gateway: Gateway, holder: Holder, host: str
+) -> None:
+    data = request(gateway, FILE).replace(
+        b"127.0.0.1:%d" % gateway.port, host.format(gateway.port).encode()
+    )
+    # It hangs up, or `say` would wait for more; the second request goes unheard.
+    answer = await say(gateway, data + data)
+    assert (answer.status, answer.body) == (421, b"")
+    assert answer.headers["connection"] == "close"
+    assert holder.given == []
+
+
+async def test_the_target_of_a_request_may_name_no_other_host(gateway: Gateway) -> None:
+    own = request(gateway, FILE, method="HEAD")
+    named = own.replace(b" /", b" http://localhost:%d/" % gateway.port, 1)
+    strange = own.replace(b" /", b" http://evil.example/", 1)
+    close = b"Connection: close\r\n\r\n"
+    assert (await say(gateway, named[:-2] + close)).status == 200
+    assert (await say(gateway, strange)).status == 421
+
+
+async def test_it_listens_on_both_kinds_of_loopback_and_nowhere_else(
+    gateway: Gateway,
+) -> None:
+    path = gateway.url.partition(str(gateway.port))[2]
+    for host in ("127.0.0.1", "[::1]"):
+        url = f"http://{host}:{gateway.port}{path}"
+        assert (await curl(url, "-I")).status == 200
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.2", gateway.port)
+
+
+async def test_a_host_that_is_named_is_listened_on_and_may_be_asked_for(
+    holder: Holder,
+) -> None:
+    async with serving(holder, endpoint=parse_endpoint("127.0.0.3:0")) as gateway:
+        assert gateway.url.startswith(f"http://127.0.0.3:{gateway.port}/")
+        assert (await get(gateway, FILE, "-I")).status == 200
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", gateway.port)
+
+
+async def test_everywhere_means_every_address_but_no_name(holder: Holder) -> None:
+    async with serving(holder, endpoint=parse_endpoint("0.0.0.0:0")) as gateway:
+        assert (await get(gateway, FILE, "-I")).status == 200
+        for host, status in (("192.0.2.7", 200), ("evil.example", 421)):
+            words = ("-I", "-H", f"Host: {host}:{gateway.port}")
+            assert (await get(gateway, FILE, *words)).status == status
+
+
+# E2: a page of a stranger in the user's browser.
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site"])
+async def test_a_page_of_another_site_gets_nothing(
+    gateway: Gateway, holder: Holder, site: str
+) -> None:
+    for path in (FILE, "", "files/0/"):
+        answer = await get(gateway, path, "-H", f"Sec-Fetch-Site: {site}")
+        assert answer.status == 403
+    assert holder.given == []
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://localhost"])
+async def test_a_page_of_another_origin_gets_nothing(
+    gateway: Gateway, holder: Holder, origin: str
+) -> None:
+    assert (await get(gateway, FILE, "-H", f"Origin: {origin}")).status == 403
+    assert holder.given == []
+
+
+async def test_its_own_page_and_the_user_are_let_in(gateway: Gateway) -> None:
+    own = f"Origin: http://127.0.0.1:{gateway.port}"
+    for line in ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", own):
+        assert (await get(gateway, FILE, "-H", line)).status == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_nothing_but_get_and_head_is_done(gateway: Gateway, method: str) -> None:
+    answer = await get(gateway, FILE, "-X", method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_form_cannot_be_posted(gateway: Gateway) -> None:
+    answer = await get(gateway, "", "-d", "x" * 100_000)
+    assert answer.status == 405
+
+
+async def test_every_answer_keeps_other_origins_out(gateway: Gateway) -> None:
+    token = gateway.token
+    wrong = gateway.url.replace(token, "A" * len(token))
+    answers = [
+        *[await get(gateway, path) for path in (FILE, "", "files/0/", "nosuch")],
+        await curl(wrong),
+        await get(gateway, FILE, "-H", "Host: evil.example"),
+        await get(gateway, FILE, "-H", "Origin: null"),
+        await get(gateway, FILE, "-X", "POST"),
+        await get(gateway, FILE, "-r", "99999-"),
+    ]
+    for answer in answers:
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        # The token is in the path, so it must not travel on.
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert not [name for name in answer.headers if "access-control" in name]
+        assert answer.headers["server"] == "shoal"
+
+
+async def test_the_token_has_128_bits_and_is_new_each_time(holder: Holder) -> None:
+    tokens = set()
+    for _ in range(3):
+        async with serving(holder) as gateway:
+            tokens.add(gateway.token)
+    assert len(tokens) == 3
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", token) for token in tokens)
+
+
+# E3: what is shared is shown, not run.
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shown"),
+    [
+        ("x.html", "text/html; charset=utf-8", False),
+        ("x.svg", "image/svg+xml", False),
+        ("x.XML", "application/xml", False),
+        ("x.js", "text/javascript; charset=utf-8", False),
+        ("x.pdf", "application/pdf", False),
+        ("x.swf", "application/octet-stream", False),
+        ("x", "application/octet-stream", False),
+        ("x.txt", "text/plain; charset=utf-8", True),
+        ("x.mp4", "video/mp4", True),
+        ("x.webm", "video/webm", True),
+        ("x.PNG", "image/png", True),
+    ],
+)
+async def test_what_could_run_is_saved_and_the_rest_in_a_sandbox(
+    name: str, kind: str, shown: bool
+) -> None:
+    holding = make_holding(b"<script>alert(1)</script>", name=name)
+    async with Holder(holding) as holder, serving(holder) as gateway:
+        answer = await get(gateway, f"files/0/{name}")
+    assert answer.headers["content-type"] == kind
+    saved = answer.headers["content-disposition"].partition(";")[0]
+    assert saved == ("inline" if shown else "attachment")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox")
+    assert "default-src 'none'" in policy
+    assert "allow-scripts" not in policy
+
+
+# E5: what HTTP does not allow.
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+async def test_a_path_that_could_mean_two_things_means_nothing(
+    gateway: Gateway, holder: Holder, path: str
+) -> None:
+    answer = await say(gateway, request(gateway, f"files/0/{path}"))
+    assert answer.status == 400
+    assert holder.given == []
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+async def test_a_request_that_two_programs_would_read_differently_is_refused(
+    gateway: Gateway, holder: Holder, odd: str
+) -> None:
+    smuggled = request(gateway, FILE)
+    data = request(gateway, FILE, ODD_LINES[odd]) + b"0\r\n\r\n" + smuggled
+    # 0: it hung up before it had read everything, and the answer was lost.
+    assert (await say(gateway, data)).status in (400, 431, 0)
+    assert holder.given == []
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET %s",
+        b"GET %s HTTP/2.0",
+        b"GET %s HTTP/1.1 ",
+        b"GET\t%s HTTP/1.1",
+        b"\0" * 9,
+    ],
+)
+async def test_what_is_not_http_is_refused(gateway: Gateway, first: bytes) -> None:
+    line, rest = request(gateway, FILE).split(b"\r\n", 1)
+    line = first.replace(b"%s", line.split()[1])
+    assert (await say(gateway, line + b"\r\n" + rest)).status in (400, 421, 505)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nX: "])
+async def test_who_does_not_finish_a_request_is_left(
+    holder: Holder, sent: bytes
+) -> None:
+    async with serving(holder, header_time=0.2) as gateway:
+        assert (await say(gateway, sent)).status == 0
+
+
+async def test_who_drips_a_second_request_is_left(holder: Holder) -> None:
+    async with serving(holder, header_time=0.2) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(request(gateway, FILE, method="HEAD"))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"GET /")
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"a")
+                await asyncio.sleep(0.05)
+
+        dripping = asyncio.create_task(drip())
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        dripping.cancel()
+        writer.close()
+
+
+async def test_a_crowd_of_connections_is_cut_off(gateway: Gateway) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(MAX_CONNECTIONS):
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            stack.callback(writer.close)
+        assert (await say(gateway, request(gateway, FILE))).status == 0
+    async with asyncio.timeout(20):
+        while (await get(gateway, FILE)).status != 200:
+            pass  # it takes a moment to see that they have gone
+
+
+# E6: nothing but what was named.
+
+
+async def test_nothing_that_was_not_named_is_looked_for() -> None:
+    other = make_holding(1000)
+    async with Holder(other) as stranger, Holder(HOLDING) as holder:
+        async with serving(holder, peers=[stranger.address]) as gateway:
+            before = len(holder.talks), len(holder.asked)
+            wrong = gateway.url.replace(gateway.token, "A" * 22)
+            link = str(other.link).removeprefix("shoal:")
+            for url in (
+                wrong,
+                wrong + FILE,
+                wrong + f"files/{link}/data",
+                gateway.url + f"files/{link}/data",
+                gateway.url + f"files/{str(HOLDING.link)[6:]}/film.mp4",
+                gateway.url + "files/1/film.mp4",
+                gateway.url + "files/-1/film.mp4",
+                gateway.url + "files/00/film.mp4",
+                gateway.url + "files/0/other",
+                gateway.url + "files/0/film.mp4/x",
+                gateway.url + "nosuch",
+                f"http://127.0.0.1:{gateway.port}/",
+            ):
+                assert (await curl(url)).status == 404
+            assert (len(holder.talks), len(holder.asked)) == before
+        assert stranger.talks == []

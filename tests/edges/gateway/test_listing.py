@@ -1,0 +1,128 @@
+"""Folders are plain links, and what is in a name is text."""
+
+from html.parser import HTMLParser
+from urllib.parse import urljoin
+
+import shoal
+from shoal.gateway.files import add_files, add_index
+from shoal.gateway.listing import Entry, page
+from shoal.gateway.server import Gateway
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, make_holding
+from tests.helpers.http import curl, get, serving
+
+NAMES = ["a b.txt", "a/b/c.txt", "a/b/d.txt", "a/e.txt", "b&amp;'.txt", "n#m;.txt"]
+NAMES = sorted([*NAMES, "zoë/ü%20.txt", "~.txt"])
+DATA = "".join(NAMES).encode()
+FOLDER = make_holding(
+    DATA, name="things", files=[(name, len(name.encode()), False) for name in NAMES]
+)
+
+
+PARTS = (add_files, add_index)
+
+
+class _Links(HTMLParser):
+    """Collect where a page links to, and every element that it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name == "href"]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+async def crawl(gateway: Gateway) -> dict[str, bytes]:
+    """Follow every link in the folders, as a browser would; return the files."""
+    seen: set[str] = set()
+    found: dict[str, bytes] = {}
+    top = gateway.url + "files/"
+    todo = [f"{top}{share.number}/" for share in gateway.shares]
+    while todo:
+        url = todo.pop()
+        # The one that leads up from there is the page, which has tests of its own.
+        if url in seen or not url.startswith(top):
+            continue
+        seen.add(url)
+        answer = await curl(url)
+        assert answer.status == 200, url
+        if answer.headers["content-type"].startswith("text/html"):
+            todo += [urljoin(url, link) for link in _Links(answer.body.decode()).links]
+        else:
+            found[url.removeprefix(gateway.url)] = answer.body
+    return found
+
+
+async def test_every_file_is_found_by_following_links() -> None:
+    single = make_holding(3000, name="one file.bin")
+    async with Holder(FOLDER) as holder, Holder(single) as other:
+        async with serving(holder, other) as gateway:
+            found = await crawl(gateway)
+    assert len(found) == len(NAMES) + 1
+    bodies = set(found.values())
+    assert bodies == {name.encode() for name in NAMES} | {
+        b"".join(single.chunk(index) for index in range(single.chunks.count))
+    }
+
+
+async def test_a_folder_without_its_slash_leads_to_it() -> None:
+    async with Holder(FOLDER) as holder, serving(holder) as gateway:
+        answer = await get(gateway, "files/0/a/b", "-L")
+        assert (answer.status, answer.headers["location"]) == (301, "./b/")
+        links = _Links(answer.body.decode()).links  # of what that leads to
+        assert links == ["../", "./c.txt", "./d.txt"]
+        whole = gateway.url.rstrip("/")
+        assert (await curl(whole)).headers["location"] == f"/{gateway.token}/"
+
+
+async def test_what_is_no_folder_is_not_found() -> None:
+    async with Holder(FOLDER) as holder, serving(holder) as gateway:
+        for path in ("nosuch/", "a/nosuch", "~.txt/", "a/e.txt/", "a/b/c.txt/x", "A/"):
+            assert (await get(gateway, f"files/0/{path}")).status == 404
+        assert (await get(gateway, "files/0/a/", "-I")).status == 200
+
+
+async def test_the_list_of_all_is_there_before_anybody_has_the_share() -> None:
+    link = make_holding(1).link
+    async with (
+        shoal.Node(here()) as node,
+        Gateway(node, [link], timeout=0.1, parts=PARTS) as gateway,
+    ):
+        answer = await curl(gateway.url)
+        assert answer.status == 200
+        assert b"not known yet" in answer.body
+        answer = await get(gateway, "files/0/data")
+        assert answer.status == 504
+        assert b"0.1 s" in answer.body
+
+
+def test_a_name_cannot_be_markup() -> None:
+    evil = '<script>alert("1")</script>\'&<b>'
+    text = "".join(page(evil, [Entry(evil, "./x'\"><i>", 1)], [evil]))
+    found = _Links(text)
+    assert found.text.count(evil) == 4  # title, heading, note, link
+    assert not {"script", "b", "i"} & found.tags
+    assert found.links == ["./x'\"><i>"]
+
+
+def test_a_large_folder_is_sent_line_by_line() -> None:
+    entries = (Entry(str(number), str(number), number) for number in range(10**9))
+    lines = page("large", entries)
+    assert sum(len(next(lines)) for _ in range(1000)) > 1000
+
+
+async def test_folders_with_many_files_are_listed_whole() -> None:
+    names = [f"f{number:05}" for number in range(3000)]
+    large = make_holding(b"", name="large", files=[(name, 0, False) for name in names])
+    async with Holder(large) as holder, serving(holder) as gateway:
+        answer = await get(gateway, "files/0/")
+    links = _Links(answer.body.decode()).links
+    assert links == ["../../", *(f"./{name}" for name in names)]

@@ -1,0 +1,115 @@
+"""The table of ranges and the conditions, asked of the real server by curl."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.holder import Holder, make_holding
+from tests.helpers.http import Answer, curl, get, nginx, serving
+from tests.helpers.ranges import RANGES, SIZE, RangeCase
+
+HOLDING = make_holding(SIZE)
+DATA = b"".join(HOLDING.chunk(index) for index in range(HOLDING.chunks.count))
+FILE = "files/0/data"
+
+
+async def ask_all(url: str) -> list[Answer]:
+    """Ask for every range of the table, some at once."""
+    turn = asyncio.Semaphore(4)
+
+    async def ask(case: RangeCase) -> Answer:
+        async with turn:
+            return await curl(url, "-H", f"Range: {case.value}")
+
+    return list(await asyncio.gather(*map(ask, RANGES)))
+
+
+def check(case: RangeCase, answer: Answer, *, is_ours: bool) -> None:
+    """Say whether an answer is what the case says."""
+    assert (answer.code, answer.status) == (0, case.status), case
+    if case.status == 416:
+        assert answer.headers["content-range"] == f"bytes */{SIZE}"
+        assert not is_ours or answer.body == b""
+        return
+    assert answer.body == DATA[case.first : case.last + 1]
+    assert answer.headers["content-length"] == str(len(answer.body))
+    place = f"bytes {case.first}-{case.last}/{SIZE}" if case.status == 206 else None
+    assert answer.headers.get("content-range") == place
+
+
+async def test_every_range_of_the_table_is_answered_as_the_standard_says() -> None:
+    async with Holder(HOLDING) as holder, serving(holder) as gateway:
+        answers = await ask_all(gateway.url + FILE)
+    for case, answer in zip(RANGES, answers, strict=True):
+        check(case, answer, is_ours=True)
+    assert len({answer.headers["etag"] for answer in answers}) == 1
+
+
+async def test_nginx_answers_the_same_where_it_agrees(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "data").write_bytes(DATA)
+    async with nginx(root, tmp_path) as url:
+        answers = await ask_all(url + "data")
+    for case, answer in zip(RANGES, answers, strict=True):
+        if case.nginx:
+            check(case, answer, is_ours=False)
+        else:
+            assert answer.status != case.status, f"it agrees: {case}"
+
+
+async def test_head_has_the_headers_of_get_and_fetches_nothing() -> None:
+    async with Holder(HOLDING) as holder, serving(holder) as gateway:
+        head = await get(gateway, FILE, "-I")
+        ranged = await get(gateway, FILE, "-I", "-r", "0-9")
+        fetched = list(holder.given)
+        whole = await get(gateway, FILE)
+    del head.headers["date"], ranged.headers["date"], whole.headers["date"]
+    assert (head.status, head.headers) == (200, whole.headers)
+    assert (ranged.status, ranged.headers) == (200, whole.headers)
+    assert head.body == b""
+    assert fetched == []
+
+
+async def test_what_the_client_has_already_is_not_fetched() -> None:
+    async with Holder(HOLDING) as holder, serving(holder) as gateway:
+        tag = (await get(gateway, FILE, "-I")).headers["etag"]
+        known = await get(gateway, FILE, "-H", f"If-None-Match: {tag}")
+        gone = await get(gateway, FILE, "-H", 'If-Match: "x"')
+        beyond = await get(gateway, FILE, "-r", "50000-")
+        assert holder.given == []
+        other = await get(gateway, FILE, "-H", 'If-None-Match: "x"')
+    assert (known.status, known.body, known.headers["etag"]) == (304, b"", tag)
+    assert (gone.status, gone.body) == (412, b"")
+    assert beyond.status == 416
+    assert (other.status, other.body) == (200, DATA)
+
+
+async def test_a_download_goes_on_only_with_the_same_tag() -> None:
+    async with Holder(HOLDING) as holder, serving(holder) as gateway:
+        tag = (await get(gateway, FILE, "-I")).headers["etag"]
+        for value, status in ((tag, 206), (f"W/{tag}", 200), ('"x"', 200)):
+            words = ("-r", "40000-", "-H", f"If-Range: {value}")
+            answer = await get(gateway, FILE, *words)
+            assert answer.status == status
+            assert answer.body == DATA[40_000 if status == 206 else 0 :]
+
+
+async def test_a_tag_is_the_same_next_time_and_of_this_file_alone() -> None:
+    other = make_holding(SIZE + 1)
+    async with Holder(HOLDING) as holder, Holder(other) as second:
+        async with serving(holder, second) as gateway:
+            first = (await get(gateway, FILE, "-I")).headers["etag"]
+            different = (await get(gateway, "files/1/data", "-I")).headers["etag"]
+        async with serving(holder) as gateway:
+            again = (await get(gateway, FILE, "-I")).headers["etag"]
+    assert first == again != different
+    assert HOLDING.link.id.hex()[:8] not in first
+
+
+@pytest.mark.parametrize("value", ["bytes=0-", "bytes=-5"])
+async def test_an_empty_file_is_whole_whatever_is_asked_for(value: str) -> None:
+    async with Holder(make_holding(b"")) as holder, serving(holder) as gateway:
+        answer = await get(gateway, FILE, "-H", f"Range: {value}")
+    assert (answer.status, answer.headers["content-length"]) == (200, "0")

@@ -1,0 +1,218 @@
+"""`shoal serve`, asked by curl and ffprobe as people do."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.adversary.http import Target
+from tests.adversary.http import run as attack
+from tests.conftest import MakeFile
+from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.folders import make_folder
+from tests.helpers.process import Program
+from tests.helpers.requirements import require
+
+URL = r"^http://127\.0\.0\.1:\d+/[A-Za-z0-9_-]{22}/$"
+NOBODY = "shoal:" + "a" * 51 + "cyunj"
+
+
+def link_of(sharing: Program) -> str:
+    """Return the link that a `share` printed."""
+    return sharing.wait_line("^shoal:", stream="out").string
+
+
+def serve(*sharing: Program, words: tuple[object, ...] = ()) -> Program:
+    """Start `shoal serve` of these shares."""
+    peers = [word for each in sharing for word in ("--peer", peer_of(each))]
+    return run("serve", *map(link_of, sharing), *peers, *words)
+
+
+def url_of(serving: Program) -> str:
+    """Return the address that a `serve` printed."""
+    return serving.wait_line(URL, stream="out").string
+
+
+def curl(*words: str) -> bytes:
+    """Return what curl writes; it has to succeed."""
+    require(None if shutil.which("curl") else "curl is not installed")
+    argv = ["curl", "-s", "-S", "-f", "-m", "20", *words]
+    return subprocess.run(argv, check=True, capture_output=True, timeout=30).stdout
+
+
+def test_the_address_alone_is_printed_and_answers_at_once(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    source = make_file(3_000_000, 1)
+    with share(source) as sharing, serve(sharing) as serving:
+        url = url_of(serving)
+        assert source.name.encode() in curl(url + "files/0/")
+        assert curl(f"{url}files/0/{source.name}") == source.read_bytes()
+        ranged = curl("-r", "2000000-2000099", f"{url}files/0/{source.name}")
+        assert ranged == source.read_bytes()[2_000_000:2_000_100]
+        serving.send(2)
+        ended = serving.finish()
+    assert (ended.code, ended.stdout.decode()) == (130, url + "\n")
+    assert "Ctrl-C ends it." in ended.stderr
+
+
+def test_several_shares_and_folders_are_served(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    folder = make_folder(tmp_path / "many", 150)
+    source = make_file(100_000, 2)
+    with share(folder) as first, share(source) as second:
+        with serve(first, second) as serving:
+            url = url_of(serving)
+            for path in folder.rglob("file-00*9"):
+                place = f"files/0/{path.relative_to(folder)}"
+                assert curl(url + place) == path.read_bytes()
+            assert curl(f"{url}files/1/{source.name}") == source.read_bytes()
+
+
+def test_a_program_is_told_as_one(make_file: MakeFile) -> None:
+    with share(make_file(1000, 3)) as sharing:
+        with serve(sharing, words=("--json",)) as serving:
+            line = serving.wait_line(r"^\{", stream="out").string
+            start = json.loads(line)
+            assert start["event"] == "start"
+            assert start["shares"] == 1
+            assert start["url"].startswith(f"http://127.0.0.1:{start['port']}/")
+            assert curl(start["url"])
+            serving.send(15)
+            ended = serving.finish()
+    assert ended.code == 143
+    assert json.loads(ended.stdout.splitlines()[-1])["code"] == 143
+
+
+def test_it_ends_soon_whoever_is_reading(make_file: MakeFile) -> None:
+    source = make_file(8_000_000, 4)
+    words = ("--limit-down", "100K")
+    with share(source) as sharing, serve(sharing, words=words) as serving:
+        url = f"{url_of(serving)}files/0/{source.name}"
+        with Program(["curl", "-s", "-S", "-N", "-o", "-", url]) as reader:
+            # It reads, and will for a minute.
+            curl("-r", "0-9", url)
+            begin = time.monotonic()
+            serving.send(2)
+            assert serving.finish(10).code == 130
+            assert time.monotonic() - begin < 5
+            assert reader.finish().code == 18
+
+
+def test_nothing_is_left_on_the_disk(make_file: MakeFile, tmp_path: Path) -> None:
+    source = make_file(2_000_000, 5)
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir()
+    home.mkdir()
+    with share(source) as sharing:
+        words = ("serve", link_of(sharing), "--peer", peer_of(sharing))
+        env = {"HOME": str(home), "XDG_DATA_HOME": str(home)}
+        with run(*words, env=env, cwd=here) as serving:
+            assert len(curl(f"{url_of(serving)}files/0/{source.name}")) == 2_000_000
+            serving.send(2)
+            serving.finish()
+    assert [*here.iterdir(), *home.iterdir()] == []
+
+
+def test_it_answers_before_anybody_has_the_share_and_finds_who_comes_late(
+    make_file: MakeFile,
+) -> None:
+    source = make_file(100_000, 6)
+    with share(source) as sharing:
+        link, peer = link_of(sharing), peer_of(sharing)
+    with run("serve", link, "--peer", peer) as serving:
+        url = url_of(serving)
+        assert curl(url)
+        with share(source, "--port", peer.rpartition(":")[2]):
+            assert curl(f"{url}files/0/{source.name}") == source.read_bytes()
+
+
+def test_strangers_get_nothing_and_the_next_honest_one_everything(
+    make_file: MakeFile,
+) -> None:
+    source = make_file(1_000_000, 9)
+    with share(source) as sharing, serve(sharing) as serving:
+        url = f"{url_of(serving)}files/0/{source.name}"
+        place = urlsplit(url)
+        assert place.hostname is not None
+        assert place.port is not None
+        target = Target(place.hostname, place.port, place.path)
+        assert asyncio.run(attack(target, with_slow=False)) == []
+        assert curl(url) == source.read_bytes()
+        assert serving.stderr == "Ctrl-C ends it.\n"
+
+
+def test_a_link_may_come_from_standard_input(make_file: MakeFile) -> None:
+    with share(make_file(1000, 7)) as sharing:
+        words = ["serve", "-", "--peer", peer_of(sharing)]
+        argv = [sys.executable, "-m", "shoal", *words]
+        env = {**os.environ, **LOOPBACK}
+        with Program(argv, env=env, has_input=True) as serving:
+            serving.write_line(link_of(sharing))
+            assert curl(url_of(serving))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 2, "Missing argument"),
+        (("shoal:abc",), 2, "mistyped"),
+        ((NOBODY[:-1] + "a",), 2, "mistyped"),
+        (("a channel",), 2, "needs a link"),
+        ((NOBODY, "--http", "8080"), 2, "HOST:PORT"),
+        ((NOBODY, "--http", "127.0.0.1:99999"), 2, "HOST:PORT"),
+        ((NOBODY, "--http", "192.0.2.7:0"), 1, "Name another HOST:PORT"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_a_sentence(
+    words: tuple[str, ...], code: int, said: str
+) -> None:
+    with run("serve", *words) as program:
+        ended = program.finish()
+    assert (ended.code, ended.stdout) == (code, b"")
+    assert said in ended.stderr
+
+
+def test_a_port_that_is_taken_is_said(make_file: MakeFile) -> None:
+    with share(make_file(1000, 8)) as sharing, serve(sharing) as serving:
+        place = url_of(serving).split("/")[2]
+        with serve(sharing, words=("--http", place)) as second:
+            ended = second.finish()
+    assert (ended.code, ended.stdout) == (1, b"")
+    assert place in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a film whose index is at its end, as a camera leaves it."""
+    require(None if shutil.which("ffmpeg") else "ffmpeg is not installed")
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    picture = "testsrc=duration=30:size=320x240:rate=10"
+    words = ["-f", "lavfi", "-i", picture, "-c:v", "mpeg4", "-b:v", "2M", "-g", "10"]
+    argv = ["ffmpeg", "-v", "error", *words, str(path)]
+    subprocess.run(argv, check=True, timeout=60)
+    return path
+
+
+def test_a_player_reads_the_index_at_the_end_and_seeks(film: Path) -> None:
+    require(None if shutil.which("ffprobe") else "ffprobe is not installed")
+    with share(film, "--chunk-size", "16K") as sharing, serve(sharing) as serving:
+        url = f"{url_of(serving)}files/0/film.mp4"
+        entries = "format=duration:stream=codec_name,width"
+        argv = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", entries, url]
+        said = json.loads(subprocess.check_output(argv, timeout=30))
+        assert float(said["format"]["duration"]) == pytest.approx(30, abs=0.2)
+        assert said["streams"] == [{"codec_name": "mpeg4", "width": 320}]
+        # One picture near the end is the same from here as from the file.
+        argv = ["ffmpeg", "-v", "error", "-ss", "28", "-i"]
+        rest = ["-frames:v", "1", "-f", "framemd5", "-"]
+        ours = subprocess.check_output([*argv, url, *rest], timeout=30)
+        assert ours == subprocess.check_output([*argv, str(film), *rest], timeout=30)
