@@ -1,4 +1,4 @@
-"""On uvloop, which the command chooses by itself, all works as on asyncio's own loop."""
+"""On uvloop, which the command chooses by itself, all works as on asyncio's loop."""
 
 import asyncio
 import os
