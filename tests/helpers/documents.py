@@ -3,14 +3,14 @@
 Two machines are two folders, `here` with what there is to share and `there` with what
 was fetched, and a namespace in which they find each other; nothing leaves it.
 
-In a page, LINK stands for what the last share printed, ID for that without its `shoal:`,
-URL for what the last `serve` printed, 192.0.2.7 for the machine that shares, and /srv/ for
-a folder of the machine that fetches. A block is one of these:
+In a page, LINK stands for what the last share printed, ID for that without its
+`shoal:`, URL for what the last `serve` printed, 192.0.2.7 for the machine that shares,
+and /srv/ for a folder of the machine that fetches. A block is one of these:
 
 - `sh`: each line is run and has to succeed, or `# exit code N`. What shares or serves
   goes on until the next one of its kind; what seeds is left alone once it is complete.
 - `text`, right behind a command: what that prints, where `…` stands for anything.
-- `python`: a program, run likewise.
+- `python`: a program, run likewise. One that shares has to end by itself.
 - anything else, and what stands behind `<!-- not run: WHY -->`, is not run; the comment
   has to name the test that looks at it.
 """
@@ -29,6 +29,7 @@ from tests.helpers.process import Program
 __all__ = ["Block", "Reader", "blocks"]
 
 ROOT = Path(__file__).parents[2]
+ENDS = (0, 130)  # exit codes of what was interrupted, or just came to its end
 START_TIME = 30.0  # seconds that a program may take until it says what it is to say
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<mark>[^>]*?) -->\n+)?"
@@ -160,7 +161,7 @@ class Reader:
         self._end_sharing()
         for program in self._others:
             program.send(signal.SIGINT)
-            assert program.finish().code == 130
+            assert program.finish().code in ENDS
         self._others.clear()
 
     def kill(self) -> None:
@@ -173,6 +174,7 @@ class Reader:
         program, self._sharing = self._sharing, None
         if program is None:
             return
-        if program.running:
+        if "python" not in program.name:
             program.send(signal.SIGINT)
-        assert program.finish().code in (0, 130)
+        ended = program.finish()
+        assert ended.code in ENDS, ended
