@@ -139,7 +139,7 @@ class Reader:
     def learn(self, said: str) -> None:
         """Remember what others have to be told."""
         if said.startswith("http"):
-            self.known["URL"] = said
+            self.known["URL"] = said.rstrip("/")
         else:
             self.known["LINK"], self.known["ID"] = said, said.removeprefix("shoal:")
 
