@@ -132,3 +132,10 @@ def test_every_command_of_the_readme_does_what_it_says(
     finally:
         for program in reader.sharing:
             program.kill()
+
+
+def test_the_scripts_that_contributors_are_told_of_are_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    (block,) = (block for block in blocks(page) if block.language == "sh")
+    for line in block.text.splitlines():
+        assert os.access(ROOT / line.split()[0], os.X_OK), line
