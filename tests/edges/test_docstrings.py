@@ -16,7 +16,7 @@ import socket
 import tarfile
 import textwrap
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from importlib import import_module
 from pathlib import Path
@@ -27,10 +27,9 @@ import pytest
 import shoal
 from shoal.fs import ShoalFile, ShoalFileSystem
 from tests.helpers.safetensors import write_safetensors
-from tests.helpers.sharing import near, sharing
+from tests.helpers.sharing import LOOPBACK, near, sharing
 
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
-OF_LANGUAGE = {"cls", "self"}
 WAITS = re.compile(r"\.(shared|wait)\(\)")
 
 
@@ -59,7 +58,7 @@ class Documented(NamedTuple):
         if not inspect.isfunction(self.thing):
             return False
         names = inspect.signature(self.thing).parameters
-        return bool(set(names) - OF_LANGUAGE)
+        return bool(set(names) - {"cls", "self"})
 
 
 def documented() -> Iterator[Documented]:
@@ -147,22 +146,19 @@ async def surroundings(
         "buffer": bytearray(10),
         "manifest": shared.manifest,
         "page": shared.manifest.page(0),
+        "file": shared.manifest.find("a.txt"),
     }
-    names["file"] = shared.manifest.find("a.txt")
     fields = near(shared)
     async with AsyncExitStack() as stack:
         if owner in ("Node", "AsyncFile"):
-            async with shoal.Node(**fields, port=0) as giver:
-                channel = await giver.share_open("notes.txt", "team-notes")
-                fields["peers"] += f",127.0.0.1:{channel.port}"
-                node = await stack.enter_async_context(shoal.Node(**fields, port=0))
-                names["node"] = node
-                if owner == "AsyncFile":
-                    opening = node.open(shared.link, "a.txt")
-                    names["file"] = await stack.enter_async_context(opening)
-                yield names
-                await stack.aclose()
-                return
+            giver = await stack.enter_async_context(shoal.Node(**LOOPBACK, port=0))
+            channel = await giver.share_open("notes.txt", "team-notes")
+            fields["peers"] += f",127.0.0.1:{channel.port}"
+            node = await stack.enter_async_context(shoal.Node(**fields, port=0))
+            names["node"] = node
+        if owner == "AsyncFile":
+            opening = names["node"].open(shared.link, "a.txt")
+            names["file"] = await stack.enter_async_context(opening)
         if owner == "SealedShare":
             node = await stack.enter_async_context(shoal.Node())
             names["share"] = await node.share("model/")
@@ -185,16 +181,10 @@ async def surroundings(
 async def run(code: str, names: dict[str, Any]) -> None:
     """Run some code, which may use `await` as if it stood in a coroutine."""
     compiled = compile(code, "<docstring>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    function: Callable[[], Any] = eval_of(compiled, names)
     if compiled.co_flags & inspect.CO_COROUTINE:
-        await function()
+        await eval(compiled, names)
     else:
-        await asyncio.to_thread(function)
-
-
-def eval_of(compiled: Any, names: dict[str, Any]) -> Callable[[], Any]:
-    """Return what runs compiled code with these names, and gives its coroutine."""
-    return lambda: eval(compiled, names)
+        await asyncio.to_thread(eval, compiled, names)
 
 
 async def friend(code: str, here: Path) -> None:

@@ -66,6 +66,7 @@ class Reader:
         self.home = folder / "home"
         self.known = {"LINK": "", "ID": "", "URL": ""}
         self._sharing: Program | None = None
+        self._sharing_ends = False
         self._others: list[Program] = []
         self._said = ""
 
@@ -89,42 +90,44 @@ class Reader:
     def type(self, line: str) -> None:
         """Run one command."""
         command, _, comment = line.partition("  #")
+        if not command.strip():
+            return
         code = re.search(r"exit code (\d+)", comment)
-        expected = int(code[1]) if code else 0
-        if command.strip():
-            goes_on = _GOES_ON.search(command) is not None and not expected
-            argv = ["sh", "-c", self.fill_in(command)]
-            if command.startswith("shoal "):
-                argv[2] = f"exec {argv[2]}"
-            self.run(argv, bool(_SHARES.search(command)), goes_on, expected)
+        # So that a signal gets to shoal itself.
+        first = "exec " if command.startswith("shoal ") else ""
+        argv = ["sh", "-c", first + self.fill_in(command)]
+        if code is not None or not _GOES_ON.search(command):
+            self.run(argv, int(code[1]) if code is not None else 0)
+        elif _SHARES.search(command):
+            self.share(argv)
+        else:
+            program = self.start(argv, self.there)
+            self._others.append(program)
+            self.learn(program)
 
     def execute(self, program: str) -> None:
         """Run a Python program."""
         path = self.here / "example.py"
         path.write_text(self.fill_in(program))
-        shares = _SHARES.search(program) is not None
-        self.run([sys.executable, str(path)], shares, shares, 0)
-
-    def run(
-        self, argv: list[str], shares: bool, goes_on: bool, expected: int = 0
-    ) -> None:
-        """Run a program to its end, or until it says that it has begun to go on."""
-        if shares:
-            self._end_sharing()
-        program = self.start(argv, self.here if shares else self.there)
-        if not goes_on:
-            with program:
-                code, out, err = program.finish(START_TIME)
-            self._said = out.decode(errors="replace") + err
-            assert code == expected, (argv, code, self._said)
-            return
-        if shares:
-            self._sharing = program
+        argv = [sys.executable, str(path)]
+        if _SHARES.search(program):
+            self.share(argv, ends=True)
         else:
-            self._others.append(program)
-        said = program.wait_line(r"^\S+$", START_TIME, stream="out")[0]
-        self._said = said + "\n"
-        self.learn(said)
+            self.run(argv)
+
+    def run(self, argv: list[str], expected: int = 0) -> None:
+        """Run a program to its end."""
+        with self.start(argv, self.there) as program:
+            code, out, err = program.finish(START_TIME)
+        self._said = out.decode(errors="replace") + err
+        assert code == expected, (argv, code, self._said)
+
+    def share(self, argv: list[str], *, ends: bool = False) -> None:
+        """Start what shares, in the place of what did; say whether it `ends` itself."""
+        self._end_sharing()
+        self._sharing = self.start(argv, self.here)
+        self._sharing_ends = ends
+        self.learn(self._sharing)
 
     def start(self, argv: list[str], cwd: Path) -> Program:
         """Start a program as this reader would."""
@@ -136,8 +139,10 @@ class Reader:
         }
         return Program(argv, namespace=self.namespace, cwd=cwd, env=env)
 
-    def learn(self, said: str) -> None:
-        """Remember what others have to be told."""
+    def learn(self, program: Program) -> None:
+        """Wait for a program to say what others have to be told, and remember it."""
+        said = program.wait_line(r"^\S+$", START_TIME, stream="out")[0]
+        self._said = said + "\n"
         if said.startswith("http"):
             self.known["URL"] = said.rstrip("/")
         else:
@@ -174,7 +179,7 @@ class Reader:
         program, self._sharing = self._sharing, None
         if program is None:
             return
-        if "python" not in program.name:
+        if not self._sharing_ends:
             program.send(signal.SIGINT)
         ended = program.finish()
         assert ended.code in ENDS, ended
