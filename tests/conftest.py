@@ -22,6 +22,8 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the secret and the cached hashes of whoever runs the tests out of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+        # Everybody has asyncio's own loop; tests of the other one ask for it.
+        patch.setenv("SHOAL_UVLOOP", "0")
         yield
 
 

@@ -7,7 +7,7 @@ async with shoal.Node() as node:
     async with node.open(link, "model.safetensors") as file:
         header = await file.read(8)  # only what is read is fetched
 
-shoal.fetch(link, "out/")  # the same for code without a loop
+shoal.fetch(link, "copy/")  # the same for code without a loop
 with shoal.open(link, "logs.zip") as file:
     print(zipfile.ZipFile(file).namelist())
 ```

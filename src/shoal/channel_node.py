@@ -104,7 +104,7 @@ class ChannelNode:
     ) -> "OpenShare | None":
         """Fetch an open channel to `target`, from all who serve it.
 
-        `await node.fetch_open("team-notes", "notes.txt")`; only a hash channel is
+        `await node.fetch_open("team-notes", "copy.txt")`; only a hash channel is
         verified. `timeout` is the longest wait for a new chunk, in seconds. With
         `seed` the share is served afterwards and returned, and a target that exists
         is verified instead of refused. Raises `TargetExistsError`, `NotFoundError`,

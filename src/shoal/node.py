@@ -139,7 +139,8 @@ class Node(ChannelNode):
 
         `path` is left out where the share is one file. What is read is fetched, and
         for who reads on and on some more; what was read lately is kept in memory.
-        `file = await node.open(link)` works, too, and wants `await file.aclose()`.
+        `file = await node.open(link, "a.txt")` works, too, and wants
+        `await file.aclose()`.
 
         `timeout` is the longest wait for a chunk, in seconds. Raises
         `NotFoundError`, `UsageError` or what `manifest` raises.

@@ -56,7 +56,10 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, **fields: Unpack[ShareFields]) -> "ShareOptions":
-        """Read the keywords of a call; raises `TypeError` for unknown ones."""
+        """Read the keywords of a call: `shoal.ShareOptions.of(exclude="*.tmp")`.
+
+        Raises `TypeError` for unknown ones.
+        """
         return cls(**_patterns(dict(fields)))
 
 
@@ -84,9 +87,10 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
     def of(
         cls, out: AnyPath | None = None, **fields: Unpack[FetchFields]
     ) -> "FetchOptions":
-        """Read the arguments of a call; raises `TypeError` for unknown ones.
+        """Read the arguments of a call: `shoal.FetchOptions.of("out/", seed=True)`.
 
-        Where `out` ends in a slash, a single file goes in there.
+        Where `out` ends in a slash, a single file goes in there. Raises `TypeError`
+        for unknown keywords.
         """
         values = _patterns(dict(fields))
         if "folder" in values:

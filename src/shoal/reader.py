@@ -186,7 +186,7 @@ class AsyncFile:
             return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill `buffer`; return how many bytes it took: `await file.readinto(b)`.
+        """Fill `buffer`; return how many bytes it took: `await file.readinto(buffer)`.
 
         Raises what `read` raises.
         """

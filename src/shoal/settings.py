@@ -71,7 +71,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the variables.
+        """Read the variables: `shoal.Settings.from_environ({"SHOAL_PORT": "4001"})`.
 
         Raises `UsageError` that names the variable which cannot be read.
         """
@@ -91,7 +91,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     def of(cls, **fields: Unpack[SettingsFields]) -> "Settings":
         """Return the variables' settings with some fields set otherwise.
 
-        `Settings.of(peers="192.0.2.7:4001", limit_up="10M")`; raises `UsageError`.
+        `shoal.Settings.of(peers="192.0.2.7:4001", limit_up="10M")`. Raises
+        `UsageError`.
         """
         values: dict[str, Any] = dict(fields)
         for name, value in values.items():

@@ -29,6 +29,8 @@ THIRD_PARTY = {"click", "rich", "msgspec", "dnslib", "ifaddr"}
 def test_import_shoal_loads_neither_asyncio_nor_anything_of_others() -> None:
     news = _loaded("import shoal") - BARE
     assert news == {"shoal"}
+    # What Python itself has loaded already would not be seen.
+    assert not BARE & {"asyncio", *THIRD_PARTY}
 
 
 @pytest.mark.parametrize("name", shoal.__all__)

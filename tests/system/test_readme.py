@@ -9,16 +9,17 @@ import re
 import shutil
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+from tests.helpers.documents import blocks
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-BY_HAND = {"scripts/test", "scripts/check"}  # run by CI, beside these tests
-BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BY_HAND = {"scripts/test", "scripts/check", "scripts/docs"}  # run by tests or CI
 
 
 class Reader:
@@ -55,6 +56,8 @@ class Reader:
             assert os.access(ROOT / line, os.X_OK)
         elif " share " in line:
             self.share(line)
+        elif " serve " in line:
+            self.serve(line)
         else:
             self.run(line)
 
@@ -64,6 +67,14 @@ class Reader:
         program = self.start(line)
         self.sharing.append(program)
         self.link = program.wait_line(r"^\S+$", 60, stream="out")[0]
+
+    def serve(self, line: str) -> None:
+        if find_spec("shoal.cli.serve") is None:
+            return
+        with self.start(line) as program:
+            program.wait_line(r"^http://127\.0\.0\.1:", stream="out")
+            program.send(signal.SIGINT)
+            assert program.finish().code == 130
 
     def run(self, line: str) -> None:
         with self.start(line) as program:
@@ -113,14 +124,21 @@ def test_every_command_of_the_readme_does_what_it_says(
     require(None if is_set_up else "scripts/setup dev has not run")
     reader = Reader(namespace, tmp_path)
     try:
-        for language, block in BLOCK.findall(README):
-            if language == "sh":
-                for line in block.splitlines():
+        for block in blocks(README):
+            if block.language == "sh" and not block.mark:
+                for line in block.text.splitlines():
                     reader.type(re.sub(r"\s+#.*", "", line))
-            else:
-                example = block.replace('"LINK"', f'"{reader.link}"')
+            elif block.language == "python":
+                example = block.text.replace('"LINK"', f'"{reader.link}"')
                 (tmp_path / "example.py").write_text(example)
                 reader.run("python example.py")
     finally:
         for program in reader.sharing:
             program.kill()
+
+
+def test_the_scripts_that_contributors_are_told_of_are_there() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    (block,) = (block for block in blocks(page) if block.language == "sh")
+    for line in block.text.splitlines():
+        assert os.access(ROOT / line.split()[0], os.X_OK), line

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
@@ -37,13 +37,28 @@ def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> N
     """Run `work`; raise `InterruptedByUser`, with `on_interrupt`, on a signal."""
     heed_memory_limit()
     try:
-        asyncio.run(_supervise(work, on_interrupt))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_supervise(work, on_interrupt))
     except BaseExceptionGroup as group:
         raise _first(group) from None
     except BrokenPipeError:
         # Whoever read our output has gone; keep the interpreter from trying on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ShoalError("Nobody reads what is written to standard output.") from None
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's loop, where it is installed; SHOAL_UVLOOP=0 refuses.
+
+    It takes less processor time: docs/design.md, "Two event loops".
+    """
+    if os.environ.get("SHOAL_UVLOOP") == "0":
+        return None
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
 
 
 async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None:

@@ -62,7 +62,7 @@ def looks_like_link(text: str) -> bool:
 
 
 def parse_channel(text: str) -> Channel:
-    """Read the id of an open channel as a person passes it on.
+    """Read the id of an open channel: `shoal.parse_channel("team-notes").topic`.
 
     Raises `UsageError` when it cannot be one.
     """

@@ -56,7 +56,7 @@ class Manifest:
         return self.root.hash_page_count + self.root.file_page_count
 
     def page_of(self, index: int) -> int:
-        """Return the number of the page that holds the hash of chunk `index`."""
+        """Return the page that has a chunk's hash: `manifest.page_of(0)`."""
         return page_of(index)
 
     @property
@@ -65,13 +65,19 @@ class Manifest:
         return range(self.root.hash_page_count, self.page_count)
 
     def add_page(self, number: int, data: Bytes) -> bool:
-        """Take a page from a peer; False when it is not the page it should be."""
+        """Take a page from a peer: `manifest.add_page(0, page)`.
+
+        Returns whether it is the page it should be.
+        """
         if number < self.root.hash_page_count or self.file_table is None:
             return self.hash_table.add_page(number, data)
         return self.file_table.add_page(number - self.root.hash_page_count, data)
 
     def page(self, number: int) -> bytes | None:
-        """Return a page, to be given on; None while it is not there."""
+        """Return a page, to be given on: `manifest.page(0)`.
+
+        None while it is not there.
+        """
         if number < self.root.hash_page_count or self.file_table is None:
             return self.hash_table.page(number)
         return self.file_table.page(number - self.root.hash_page_count)
@@ -93,7 +99,9 @@ class Manifest:
         return (File(self.root.name, self.root.size, False, 0),)
 
     def find(self, path: str | None = None) -> File:
-        """Return the file of that path; without one, the only file of the share.
+        """Return the file of a path: `manifest.find("a.txt").size`.
+
+        Without a path, the only file of the share.
 
         Raises `NotFoundError` when there is none, `UsageError` when one has to be
         named, and what `files` raises.
@@ -112,14 +120,20 @@ class Manifest:
         return found
 
     def spans(self, first: int, end: int) -> Sequence[Span]:
-        """Return where bytes `first` to `end - 1` of the share lie, in order."""
+        """Return where bytes of the share lie, in order: `manifest.spans(0, 1000)`.
+
+        Those are bytes `first` to `end - 1`.
+        """
         if self.file_table is not None:
             return tuple(self.file_table.spans(first, end))
         first, end = max(first, 0), min(end, self.root.size)
         return (Span(self.files[0], first, end - first),) if first < end else ()
 
     def chunks_of(self, file: File) -> range:
-        """Return the indexes of the chunks that hold `file`; none if it is empty."""
+        """Return the indexes of a file's chunks: `manifest.chunks_of(file)`.
+
+        An empty file has none.
+        """
         return self.chunks.covering(file.offset, file.end)
 
     def __repr__(self) -> str:

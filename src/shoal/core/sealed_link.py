@@ -69,7 +69,7 @@ def parse_share(text: str) -> Link | Channel:
 
 
 def parse_link(text: str) -> Link:
-    """Read a link, with or without its `shoal:`.
+    """Read a link, with or without its `shoal:`, as in `shoal.parse_link(text)`.
 
     Raises `UsageError` that tells a typing error from what is no link at all.
     """

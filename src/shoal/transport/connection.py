@@ -11,7 +11,7 @@ import socket
 import sys
 from collections import deque
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from shoal.core.address import Address
 from shoal.core.chatter import Chatter
@@ -154,7 +154,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the conversation."""
-        assert isinstance(transport, asyncio.Transport)
+        # Not of that class where the loop is uvloop's, but all that it has to be.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername") or ("", 0)

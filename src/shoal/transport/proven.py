@@ -10,7 +10,7 @@ nobody ever hears of it but whoever began it.
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from shoal.core.address import Address
 from shoal.core.proof import CLIENT_PROOF_SIZE, Proof
@@ -68,7 +68,8 @@ class ProvenProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the proofs."""
-        assert isinstance(transport, asyncio.Transport)
+        # Not of that class where the loop is uvloop's, but all that it has to be.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         try:
             self._proof = self._begin(transport.get_extra_info("ssl_object"))

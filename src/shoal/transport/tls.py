@@ -17,7 +17,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from shoal.errors import PeerError, ProtocolError
 from shoal.transport.records import RECORD_SIZE, Data, Records
@@ -81,7 +81,8 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake."""
-        assert isinstance(transport, asyncio.Transport)
+        # Not of that class where the loop is uvloop's, but all that it has to be.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         if self._is_closing:
             transport.abort()

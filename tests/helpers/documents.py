@@ -1,0 +1,185 @@
+"""Someone who reads a page of the documentation and types what it says.
+
+Two machines are two folders, `here` with what there is to share and `there` with what
+was fetched, and a namespace in which they find each other; nothing leaves it.
+
+In a page, LINK stands for what the last share printed, ID for that without its
+`shoal:`, URL for what the last `serve` printed, 192.0.2.7 for the machine that shares,
+and /srv/ for a folder of the machine that fetches. A block is one of these:
+
+- `sh`: each line is run and has to succeed, or `# exit code N`. What shares or serves
+  goes on until the next one of its kind; what seeds is left alone once it is complete.
+- `text`, right behind a command: what that prints, where `…` stands for anything.
+- `python`: a program, run likewise. One that shares has to end by itself.
+- anything else, and what stands behind `<!-- not run: WHY -->`, is not run; the comment
+  has to name the test that looks at it.
+"""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Program
+
+__all__ = ["Block", "Reader", "blocks"]
+
+ROOT = Path(__file__).parents[2]
+ENDS = (0, 130)  # exit codes of what was interrupted, or just came to its end
+START_TIME = 30.0  # seconds that a program may take until it says what it is to say
+_BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<mark>[^>]*?) -->\n+)?"
+    r"^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+_GOES_ON = re.compile(r"shoal (?:share|serve)\b|--seed\b")
+_SHARES = re.compile(r"shoal share\b|\bshare\(")
+
+
+class Block(NamedTuple):
+    """Hold one block of code in a page."""
+
+    language: str
+    text: str
+    mark: str
+    """Why it is not run; empty if it is."""
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """Yield the blocks of a page of Markdown."""
+    for match in _BLOCK.finditer(page):
+        yield Block(match["language"], match["text"], match["mark"] or "")
+
+
+class Reader:
+    """Type what a page says."""
+
+    def __init__(self, namespace: Namespace, folder: Path) -> None:
+        self.namespace = namespace
+        self.here, self.there = folder / "here", folder / "there"
+        for each in (self.here, self.there, self.there / "srv"):
+            each.mkdir()
+        self.home = folder / "home"
+        self.known = {"LINK": "", "ID": "", "URL": ""}
+        self._sharing: Program | None = None
+        self._sharing_ends = False
+        self._others: list[Program] = []
+        self._said = ""
+
+    def read(self, page: str) -> None:
+        """Do all that a page says, in its order."""
+        for block in blocks(page):
+            if block.mark:
+                continue
+            match block.language:
+                case "sh":
+                    for line in block.text.replace("\\\n", " ").splitlines():
+                        self.type(line)
+                case "python":
+                    self.execute(block.text)
+                case "text" if self._said:
+                    self.compare(block.text)
+            if block.language != "sh":
+                self._said = ""
+        self.stop()
+
+    def type(self, line: str) -> None:
+        """Run one command."""
+        command, _, comment = line.partition("  #")
+        if not command.strip():
+            return
+        code = re.search(r"exit code (\d+)", comment)
+        # So that a signal gets to shoal itself.
+        first = "exec " if command.startswith("shoal ") else ""
+        argv = ["sh", "-c", first + self.fill_in(command)]
+        if code is not None or not _GOES_ON.search(command):
+            self.run(argv, int(code[1]) if code is not None else 0)
+        elif _SHARES.search(command):
+            self.share(argv)
+        else:
+            program = self.start(argv, self.there)
+            self._others.append(program)
+            self.learn(program)
+
+    def execute(self, program: str) -> None:
+        """Run a Python program."""
+        path = self.here / "example.py"
+        path.write_text(self.fill_in(program))
+        argv = [sys.executable, str(path)]
+        if _SHARES.search(program):
+            self.share(argv, ends=True)
+        else:
+            self.run(argv)
+
+    def run(self, argv: list[str], expected: int = 0) -> None:
+        """Run a program to its end."""
+        with self.start(argv, self.there) as program:
+            code, out, err = program.finish(START_TIME)
+        self._said = out.decode(errors="replace") + err
+        assert code == expected, (argv, code, self._said)
+
+    def share(self, argv: list[str], *, ends: bool = False) -> None:
+        """Start what shares, in the place of what did; say whether it `ends` itself."""
+        self._end_sharing()
+        self._sharing = self.start(argv, self.here)
+        self._sharing_ends = ends
+        self.learn(self._sharing)
+
+    def start(self, argv: list[str], cwd: Path) -> Program:
+        """Start a program as this reader would."""
+        env = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SHOAL_LAN_ONLY": "1",
+            "XDG_DATA_HOME": str(self.home),
+        }
+        return Program(argv, namespace=self.namespace, cwd=cwd, env=env)
+
+    def learn(self, program: Program) -> None:
+        """Wait for a program to say what others have to be told, and remember it."""
+        said = program.wait_line(r"^\S+$", START_TIME, stream="out")[0]
+        self._said = said + "\n"
+        if said.startswith("http"):
+            self.known["URL"] = said.rstrip("/")
+        else:
+            self.known["LINK"], self.known["ID"] = said, said.removeprefix("shoal:")
+
+    def fill_in(self, text: str) -> str:
+        """Put what this reader knows in the place of what stands for it."""
+        for name, value in self.known.items():
+            text = re.sub(rf"\b{name}\b", value, text)
+        text = text.replace("192.0.2.7", "127.0.0.1")
+        return text.replace("/srv/", f"{self.there}/srv/")
+
+    def compare(self, expected: str) -> None:
+        """Check what the last command has printed."""
+        parts = map(re.escape, re.split(r"\s*…\s*", self.fill_in(expected).strip()))
+        pattern = re.sub(r"(\\ |\\\n)+", r"\\s+", r"[\s\S]*".join(parts))
+        assert re.search(pattern, self._said), (expected, self._said)
+
+    def stop(self) -> None:
+        """End what goes on, as Ctrl-C does; it has to end well."""
+        self._end_sharing()
+        for program in self._others:
+            program.send(signal.SIGINT)
+            assert program.finish().code in ENDS
+        self._others.clear()
+
+    def kill(self) -> None:
+        """End all of it, however the test went."""
+        for program in (*self._others, self._sharing):
+            if program is not None:
+                program.kill()
+
+    def _end_sharing(self) -> None:
+        program, self._sharing = self._sharing, None
+        if program is None:
+            return
+        if not self._sharing_ends:
+            program.send(signal.SIGINT)
+        ended = program.finish()
+        assert ended.code in ENDS, ended

@@ -1,0 +1,88 @@
+"""Every command and program in docs/ is run as a reader would, page by page."""
+
+import os
+import re
+import zipfile
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.documents import ROOT, Reader, blocks
+from tests.helpers.netns import Namespace
+from tests.helpers.requirements import require
+from tests.helpers.safetensors import write_safetensors
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+RUN = {"sh", "python"}
+
+
+def runs(page: Path) -> bool:
+    """Say whether a page has anything to run."""
+    found = blocks(page.read_text())
+    return any(block.language in RUN and not block.mark for block in found)
+
+
+@pytest.fixture
+def reader(namespace: Namespace, tmp_path: Path) -> Reader:
+    """Give somebody who has what the pages speak of."""
+    is_set_up = (ROOT / ".venv/.dev-installed").exists()
+    require(None if is_set_up else "scripts/setup dev has not run")
+    made = Reader(namespace, tmp_path)
+    for name in ("photos/dawn.jpg", "photos/dusk.jpg", "photos/raw/dawn.dng"):
+        path = made.here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(200_000))
+    (made.here / "model").mkdir()
+    (made.here / "model/config.json").write_text('{"layers": 12}\n')
+    write_safetensors(made.here / "model/model.safetensors")
+    (made.here / "notes.txt").write_text("".join(f"line {i}\n" for i in range(5000)))
+    (made.here / "film.mp4").write_bytes(os.urandom(1_000_000))
+    with zipfile.ZipFile(made.here / "logs.zip", "w") as archive:
+        archive.writestr("today.txt", "all is well\n")
+        archive.writestr("noise.bin", os.urandom(1_000_000))
+    return made
+
+
+@pytest.mark.parametrize(
+    "page", [*filter(runs, PAGES)], ids=lambda page: str(page.relative_to(DOCS))
+)
+def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
+    text = page.read_text()
+    if "shoal serve" in text and find_spec("shoal.cli.serve") is None:
+        pytest.skip("there is no gateway yet")
+    if "prices.parquet" in text:
+        frame = import_module("pandas").DataFrame({"price": [1.0, 2.0, 3.0]})
+        frame.to_parquet(reader.here / "prices.parquet")
+    try:
+        reader.read(text)
+    finally:
+        reader.kill()
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "README.md"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_what_is_not_run_says_which_test_looks_at_it(page: Path) -> None:
+    for block in blocks(page.read_text()):
+        if block.mark:
+            named = re.findall(r"tests/\S+\.py", block.mark)
+            assert named
+            assert all((ROOT / path).is_file() for path in named), block.mark
+        else:
+            assert block.language in {*RUN, "text", "json", ""}, block
+
+
+def test_a_reader_finds_what_is_wrong(reader: Reader) -> None:
+    for wrong in (
+        "```sh\nfalse\n```\n",
+        "```python\nraise SystemExit(1)\n```\n",
+        "```sh\necho one\n```\n\n```text\ntwo\n```\n",
+        "```sh\ntrue  # exit code 3\n```\n",
+    ):
+        with pytest.raises(AssertionError):
+            reader.read(wrong)
+    reader.read("```sh\necho one two three\n```\n\n```text\none … three\n```\n")
+    reader.read("<!-- not run: tests/x.py -->\n```sh\nfalse\n```\n")
