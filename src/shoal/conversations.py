@@ -12,6 +12,7 @@ from random import Random
 from shoal.acquaintances import Dial
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
+from shoal.core.pulls import MAX_PULLED
 from shoal.core.sealed_messages import (
     Ask,
     Cancel,
@@ -20,6 +21,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
+    Pulling,
     Reason,
     Refuse,
 )
@@ -56,11 +58,12 @@ class Conversations:
         shared: asyncio.Event,
         on_event: Callable[[DownloadEvent], None],
         on_hostile: Callable[[ManifestError], None],
+        on_bitfield: Callable[[SealedPeer], None],
     ) -> None:
         """Begin with nobody; `node_id` and `port` are what others know us by.
 
         `shared` is set once a peer has everything; `on_hostile` hears what is wrong
-        with a root record that the id proves.
+        with a root record that the id proves, `on_bitfield` who has said what it has.
         """
         self.roster = Roster(self, dial, node_id, rng=rng, pool=pool, giving=giving)
         """Who is here."""
@@ -71,6 +74,7 @@ class Conversations:
         self._shared = shared
         self._on_event = on_event
         self._on_hostile = on_hostile
+        self._on_known = on_bitfield
 
     def say_hello(self, peer: SealedPeer) -> None:
         """Say where we are and, once known, what we have."""
@@ -151,6 +155,8 @@ class Conversations:
                 peer.on_wanted(event)
             case Have():
                 self._on_have(peer, event)
+            case Pulling():
+                self._on_pulling(peer, event)
             case Hello():
                 self._on_hello(peer, event)
             case Page(index=number, data=None):
@@ -197,6 +203,7 @@ class Conversations:
         if have.is_complete:
             self._shared.set()
         self._fetching.add(peer)
+        self._on_known(peer)
 
     def _on_have(self, peer: SealedPeer, message: Have) -> None:
         if peer.have is None:
@@ -216,3 +223,14 @@ class Conversations:
         if peer.have.is_complete:
             self._shared.set()
         self._fetching.on_have(peer, fresh)
+
+    def _on_pulling(self, peer: SealedPeer, message: Pulling) -> None:
+        if peer.have is None:
+            return  # it may be ahead of us
+        indexes: list[int] = []
+        for first, number in message.ranges:
+            # Checked before looping, as above; nobody pulls so many at once.
+            if first + number > peer.have.size or len(indexes) + number > MAX_PULLED:
+                raise ProtocolError("chunks pulled that do not exist, or too many")
+            indexes.extend(range(first, first + number))
+        self._fetching.on_pulling(peer, indexes)

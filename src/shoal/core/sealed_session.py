@@ -22,6 +22,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
+    Pulling,
     Reason,
     Refuse,
     SealedMessage,
@@ -37,6 +38,7 @@ MAX_ASTRAY = 3  # requests for what does not exist, until that ends the conversa
 _OPEN: Mapping[type[Struct], State] = {
     Hello: State.SWARMING,
     Have: State.SWARMING,
+    Pulling: State.SWARMING,
     Ask: State.SWARMING,
     Give: State.SWARMING,
     Page: State.SWARMING,
@@ -89,6 +91,10 @@ class SealedSession(Session):
         ranges = ranges_of(indexes)
         for start in range(0, len(ranges), MAX_RANGES):
             self.send(Have(ranges[start : start + MAX_RANGES]))
+
+    def send_pulling(self, indexes: Iterable[int]) -> None:
+        """Say which chunks are asked of an origin."""
+        self.send(Pulling(ranges_of(indexes)[:MAX_RANGES]))
 
     def request(self, index: int) -> None:
         """Ask for a chunk."""
