@@ -117,6 +117,8 @@ class Asking(Generic[G]):
         Returns the givers, first who usually answers soonest: somebody waits.
         """
         self._is_read = True
+        if self._picker.is_complete:
+            self._last_chunk = None  # nothing was waited for
         self._picker.want(indexes, before=before)
         flows = self._flows
         return sorted(

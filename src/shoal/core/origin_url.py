@@ -114,11 +114,11 @@ def file_url(url: str, path: str, name: str) -> str:
     has it. A query stays behind the path.
     """
     split = urlsplit(url) if is_web(url) else None
-    base = url if split is None else split.path
+    base = url if split is None else split.path or "/"
     if path and not base.endswith("/"):
         base += "/"
     inner = path or (name if base.endswith("/") else "")
     if split is None:
         return base + inner
-    base = (base or "/") + quote(inner, safe="/")
+    base += quote(inner, safe="/")
     return urlunsplit((split.scheme, split.netloc, base, split.query, ""))
