@@ -103,7 +103,10 @@ class WebSource:
                 if response.status not in _REDIRECTS:
                     yield response
                     return
-                to = url.join(_to_url(response.headers.get("Location", "")))
+                location = response.headers.get("Location")
+            if not location:
+                raise PeerError("it redirects to nowhere")
+            to = url.join(_to_url(location))
             if to.scheme not in ("http", "https") or to.scheme < url.scheme:
                 raise PeerError("it redirects to what is not HTTP, or not encrypted")
             url = to
