@@ -39,6 +39,14 @@ class _Standing:
         self.again_at: float | None = None  # when they may be there
         self.trouble: str | None = None
 
+    @property
+    def why_nothing(self) -> str | None:
+        """Return why it gives nothing, in a sentence, where that is known."""
+        is_waited_for = self.origin is not None and self.origin.outstanding
+        if self.trouble is None and is_waited_for:
+            return f"The origin {self.source.name} was asked and does not answer."
+        return self.trouble
+
 
 class Pulling:
     """Ask origins for what no peer has; the client of each `Origin`."""
@@ -98,7 +106,7 @@ class Pulling:
                 "the share is."
                 for each in self._standings
             )
-        return tuple(each.trouble for each in self._standings if each.trouble)
+        return tuple(filter(None, (each.why_nothing for each in self._standings)))
 
     def lacks_pages(self) -> range:
         """Return the pages without which it is not known what to ask for."""

@@ -104,16 +104,16 @@ def test_one_that_was_not_added_pulls_nothing() -> None:
 
 def test_it_helps_out_once_peers_give_nothing_until_they_do() -> None:
     one = asking()
-    one.add("ann")
+    one.add("ann", having(*range(COUNT)[:-1]))
+    one.add("bob", having(*range(COUNT)[-1:]))
     assert pull(one, 0.0) == []
     assert pull(one, LATE_TIME - 0.1) == []
     late = pull(one, LATE_TIME)
     assert late
     answer(one, ORIGIN, late, LATE_TIME + 0.1)
     assert pull(one, LATE_TIME + 0.2)
-    (index, *_) = one.next_requests("ann", 1, LATE_TIME + 0.3)[1] or [None]
-    number = index if index is not None else 0
-    one.on_answer("ann", number, LATE_TIME + 0.4, was_any=index is None)
+    asked = one.next_requests("ann", 1, LATE_TIME + 0.3)[1]
+    answer(one, "ann", asked, LATE_TIME + 0.4)
     assert pull(one, LATE_TIME + 0.5) == []
 
 

@@ -4,13 +4,16 @@ By default it answers ranges as nginx does; `answer` is replaced by what answers
 otherwise.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
 
 from aiohttp import web
 
-__all__ = ["Answer", "WebOrigin", "web_origin"]
+__all__ = ["Answer", "WebOrigin", "web_origin", "web_origin_beside"]
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -63,8 +66,9 @@ class WebOrigin:
 async def web_origin(files: Mapping[str, bytes]) -> AsyncIterator[WebOrigin]:
     """Serve files until the end of the block."""
     origin = WebOrigin(files)
-    server = web.Server(origin.handle)
-    runner = web.ServerRunner(server, shutdown_timeout=0.1)
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", origin.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -73,3 +77,25 @@ async def web_origin(files: Mapping[str, bytes]) -> AsyncIterator[WebOrigin]:
         yield origin
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def web_origin_beside(files: Mapping[str, bytes]) -> Iterator[WebOrigin]:
+    """Do the same in a thread, for a test that blocks."""
+    started: Future[tuple[WebOrigin, asyncio.AbstractEventLoop, asyncio.Event]]
+    started = Future()
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        async with web_origin(files) as origin:
+            started.set_result((origin, asyncio.get_running_loop(), ended))
+            await ended.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    origin, loop, ended = started.result(10)
+    try:
+        yield origin
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()

@@ -79,7 +79,8 @@ class ObjectSource:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def aclose(self) -> None:
-        """Wait for nobody; idempotent. fsspec keeps its connections for the next."""
+        """Wait for nobody; idempotent."""
+        self._opened = None  # which closes its connections
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -88,7 +89,8 @@ def _open(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError:
         raise PeerError("it needs fsspec: pip install 'shoal[origin]'") from None
-    opened: tuple[Any, str] = url_to_fs(url)  # type: ignore[no-untyped-call]
+    # Not one that others use: it may remember files as they were.
+    opened: tuple[Any, str] = url_to_fs(url, skip_instance_cache=True)  # type: ignore[no-untyped-call]
     system, root = opened
     # fsspec strips the slash that says that files are below.
     return system, str(root) + "/" if url.endswith("/") else str(root)
