@@ -14,6 +14,7 @@ from shoal.node import Node
 from shoal.progress import DownloadEvent, Started
 from tests.helpers.fetching import here
 from tests.helpers.folders import list_folder
+from tests.helpers.s3 import put_into, s3_server
 
 pytestmark = pytest.mark.interop
 
@@ -29,25 +30,9 @@ FILES = {
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give an S3 server and the URL of a folder in one of its buckets."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="models")
-    for path, data in FILES.items():
-        client.put_object(Bucket="models", Key=f"small/{path}", Body=data)
-    try:
+    with s3_server(monkeypatch) as address:
+        put_into(address, "models", {f"small/{k}": v for k, v in FILES.items()})
         yield "s3://models/small/"
-    finally:
-        client.close()
-        server.stop()
 
 
 @pytest.fixture
@@ -103,4 +88,4 @@ async def test_a_bucket_that_is_not_there_is_named(
     bucket: str, model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UnfinishedError, match="The origin s3://none"):
-        await fetch(model, tmp_path / "out", "s3://none/small/", 3)
+        await fetch(model, tmp_path / "out", "s3://none/small/", 1)

@@ -13,11 +13,13 @@ import pytest
 from shoal.core.sealed_link import Link
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, run, share
+from tests.helpers.folders import list_folder
 from tests.helpers.netns import Namespace
 from tests.helpers.nginx import missing_nginx, nginx
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
 from tests.helpers.requirements import require
+from tests.helpers.s3 import put_into, s3_server
 from tests.helpers.web_origin import web_origin_beside
 
 NODES = 8
@@ -25,6 +27,13 @@ SIZE = 16 * 1024 * 1024
 RATE = 10_000_000  # bytes per second that the origin allows
 CHUNK = 65_536
 LINK = str(Link(bytes(32)))
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give an S3 server's address, which whatever is started here finds, too."""
+    with s3_server(monkeypatch) as address:
+        yield address
 
 
 def free_port() -> int:
@@ -64,7 +73,7 @@ def test_eight_nodes_fetch_one_copy_of_a_slow_origin(
             stack.enter_context(
                 shoal(
                     *("get", link, "-o", tmp_path / str(n), "--origin", url, "--json"),
-                    *("--timeout", 30),
+                    *("--timeout", 10),
                     ns=namespace,
                     env=env,
                 )
@@ -156,7 +165,7 @@ def test_when_only_an_origin_that_lies_is_left_that_is_code_5(
 ) -> None:
     path = make_file(40 * CHUNK, 4)
     with web_origin_beside({"f": bytes(40 * CHUNK)}) as origin:
-        args = ("--origin", origin.url + "f", "--timeout", 3)
+        args = ("--origin", origin.url + "f", "--timeout", 1)
         with share(path, "--limit-up", 1) as sharing:
             link = link_of(sharing)
             with told(link, sharing, *args, "-o", tmp_path / "out") as getting:
@@ -174,12 +183,47 @@ def test_when_nobody_but_a_dead_origin_is_left_that_is_code_7_and_it_is_named(
     path = make_file(40 * CHUNK, 4)
     with share(path, "--limit-up", 1) as sharing:
         link = link_of(sharing)
-        args = ("--origin", url + "f?secret", "--timeout", 3, "-o", tmp_path / "out")
+        args = ("--origin", url + "f?secret", "--timeout", 1, "-o", tmp_path / "out")
         with told(link, sharing, *args) as getting:
             code, _, err = getting.finish()
     assert code == 7
     assert f"The origin {url[:-1]} cannot be used: no connection" in err
     assert "secret" not in err.replace("--origin", "").split("Run this again")[0]
+
+
+def test_the_page_about_origins_does_what_it_says(
+    tmp_path: Path, make_file: MakeFile, s3: str
+) -> None:
+    """Its commands are typed with servers of our own in the place of example.com."""
+    model = tmp_path / "model"
+    model.mkdir()
+    files = {"config.json": b"{}", "weights/a b.bin": make_file(SIZE, 7).read_bytes()}
+    for name, data in files.items():
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_bytes(data)
+    put_into(s3, "bucket", {f"model/{name}": data for name, data in files.items()})
+    page = (Path(__file__).parents[2] / "docs/tasks/origin.md").read_text()
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)).splitlines()
+    served = {f"model/{name}": data for name, data in files.items()}
+    with ExitStack() as stack:
+        origin = stack.enter_context(web_origin_beside(served))
+        env: dict[str, str] = {}
+        link = ""
+        (tmp_path / "srv").mkdir()
+        for line in lines:
+            line = line.replace("LINK", link).replace("/srv/", f"{tmp_path}/srv/")
+            words = line.replace("https://example.com/", origin.url).split()
+            program = stack.enter_context(run(*words[1:], env=env, cwd=tmp_path))
+            if words[1] == "share":
+                link = link_of(program)
+                env = {"SHOAL_PEER": peer_of(program)}
+                continue
+            code, out, err = program.finish()
+            assert code == 0, (line, err)
+            if words[1] == "cat":
+                assert out == files["config.json"]
+            else:
+                assert list_folder(Path(out.decode().strip())) == list_folder(model)
 
 
 @pytest.mark.parametrize(
