@@ -3,10 +3,9 @@
 from contextlib import aclosing
 
 from shoal.core.manifest import Manifest
-from shoal.core.origin_url import origin_name
 from shoal.errors import NetworkError, PeerError, VerificationError
 from shoal.origin.giver import read_run
-from shoal.origin.source import FileError, open_source
+from shoal.origin.source import FileError, NamedSource
 from shoal.settings import Settings
 
 __all__ = ["check_origin"]
@@ -20,8 +19,8 @@ async def check_origin(url: str, manifest: Manifest, settings: Settings) -> None
     """
     if not manifest.chunks.count:
         return
-    name = origin_name(url)
-    source = open_source(url, settings, is_named=True)
+    source = NamedSource(url, settings, is_named=True)
+    name = source.name
     try:
         async with aclosing(read_run(source, manifest, range(1))) as chunks:
             async for index, data in chunks:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from shoal.core.origin_parts import Part
-from shoal.core.origin_url import file_url, origin_name
+from shoal.core.origin_url import file_url
 from shoal.core.window import ORIGIN_RUNS
 from shoal.errors import PeerError
 from shoal.origin.source import FileError
@@ -25,8 +25,6 @@ class ObjectSource:
 
     def __init__(self, url: str) -> None:
         """Connect to nobody yet."""
-        self.name = origin_name(url)
-        """What it is called in messages."""
         self._url = url
         self._threads = ThreadPoolExecutor(ORIGIN_RUNS, "shoal-origin")
         self._opened: tuple[Any, str] | None = None

@@ -4,7 +4,9 @@ A source yields bytes of files and knows nothing of chunks. Whatever it raises i
 own fault; nothing it sends is believed.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
 from shoal.core.origin_parts import Part
@@ -13,19 +15,15 @@ from shoal.core.sealed_link import Link
 from shoal.errors import PeerError
 from shoal.settings import Settings
 
-__all__ = ["ByteSource", "FileError", "open_source", "open_sources"]
+__all__ = ["ByteReader", "ByteSource", "FileError", "NamedSource", "open_sources"]
 
 
 class FileError(PeerError):
     """Blame an origin for one file, which it has not or not as it should be."""
 
 
-class ByteSource(Protocol):
-    """Yield bytes of the files of a share."""
-
-    @property
-    def name(self) -> str:
-        """Return what it is called in messages; no secret is in it."""
+class ByteReader(Protocol):
+    """Yield bytes of files, by one protocol."""
 
     def read(self, part: Part) -> AsyncGenerator[bytes, None]:
         """Yield exactly the bytes that were asked for, as they come.
@@ -37,48 +35,67 @@ class ByteSource(Protocol):
         """Let go of connections; idempotent."""
 
 
-def open_source(url: str, settings: Settings, *, is_named: bool) -> ByteSource:
-    """Return the origin at a URL; nobody is asked yet.
+class ByteSource(ByteReader, Protocol):
+    """Yield bytes of the files of a share."""
 
-    `is_named` says whether the user named it: it may be anywhere then.
+    @property
+    def name(self) -> str:
+        """Return what it is called in messages; no secret is in it."""
+
+
+class NamedSource:
+    """Be the origin at a URL, opened when it is first asked.
+
+    Most are never: then nobody pays for what it is asked by.
     """
-    if is_web(url):
-        from shoal.origin.web import WebSource
 
-        return WebSource(url, settings, is_named=is_named)
-    if is_named:
-        from shoal.origin.objects import ObjectSource
+    def __init__(self, url: str, settings: Settings, *, is_named: bool) -> None:
+        """Ask nobody yet.
 
-        return ObjectSource(url)
-    return _Unasked(url)
-
-
-def open_sources(link: Link, settings: Settings) -> Sequence[ByteSource]:
-    """Return the origins that the user named, then those that the link names."""
-    named = dict.fromkeys(settings.origins)
-    return [
-        *(open_source(url, settings, is_named=True) for url in named),
-        *(
-            open_source(url, settings, is_named=False)
-            for url in link.origins
-            if url not in named
-        ),
-    ]
-
-
-class _Unasked:
-    """Stand for an origin of a link that only the user may have asked."""
-
-    def __init__(self, url: str) -> None:
+        `is_named` says whether the user named it: it may be anywhere then.
+        """
         self.name = origin_name(url)
+        """What it is called in messages; no secret is in it."""
+        self._url = url
+        self._settings = settings
+        self._is_named = is_named
+        self._source: ByteReader | None = None
 
     async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Refuse: its protocol could read this machine's files."""
-        if part.size:
-            raise PeerError(
-                "only the link names it; name it yourself with --origin to ask it"
-            )
-        yield b""
+        """Yield the bytes of a part; raises `FileError` or another `PeerError`."""
+        if self._source is None:
+            # In a thread, since importing takes as long as many chunks.
+            loop = asyncio.get_running_loop()
+            opened = await loop.run_in_executor(None, self._open)
+            self._source = self._source or opened
+        async with aclosing(self._source.read(part)) as blocks:
+            async for block in blocks:
+                yield block
+
+    def _open(self) -> ByteReader:
+        if is_web(self._url):
+            from shoal.origin.web import WebSource
+
+            return WebSource(self._url, self._settings, is_named=self._is_named)
+        if not self._is_named:
+            # fsspec reads this machine's files, too.
+            raise PeerError("only the link names it; name it with --origin to ask it")
+        from shoal.origin.objects import ObjectSource
+
+        return ObjectSource(self._url)
 
     async def aclose(self) -> None:
-        """Do nothing."""
+        """Let go of connections; idempotent."""
+        source, self._source = self._source, None
+        if source is not None:
+            await source.aclose()
+
+
+def open_sources(link: Link, settings: Settings) -> Sequence[NamedSource]:
+    """Return the origins that the user named, then those that the link names."""
+    named = dict.fromkeys(settings.origins)
+    hinted = dict.fromkeys(url for url in link.origins if url not in named)
+    return [
+        *(NamedSource(url, settings, is_named=True) for url in named),
+        *(NamedSource(url, settings, is_named=False) for url in hinted),
+    ]

@@ -14,7 +14,7 @@ from yarl import URL
 
 from shoal import __version__
 from shoal.core.origin_parts import Part, parse_content_range
-from shoal.core.origin_url import file_url, origin_name
+from shoal.core.origin_url import file_url
 from shoal.core.window import ORIGIN_RUNS
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.origin.guard import Guard
@@ -38,8 +38,6 @@ class WebSource:
 
     def __init__(self, url: str, settings: Settings, *, is_named: bool) -> None:
         """Connect to nobody yet; `is_named` says whether the user named it."""
-        self.name = origin_name(url)
-        """What it is called in messages."""
         self._url = url
         self._guard = Guard(settings, _to_url(url).raw_host if is_named else None)
         self._session: aiohttp.ClientSession | None = None
