@@ -38,7 +38,7 @@ from shoal.transport.connection import Connection
 
 __all__ = ["Conversations"]
 
-NAMED_AGAIN = 100  # chunks announced again that cost as much as a message
+NAMED_AGAIN = 100  # chunks announced again, or pulled, that cost as much as a message
 
 
 class Conversations:
@@ -233,4 +233,5 @@ class Conversations:
             if first + number > peer.have.size or len(indexes) + number > MAX_PULLED:
                 raise ProtocolError("chunks pulled that do not exist, or too many")
             indexes.extend(range(first, first + number))
+        peer.connection.chatter.add(len(indexes) / NAMED_AGAIN)
         self._fetching.on_pulling(peer, indexes)

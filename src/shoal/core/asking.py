@@ -26,7 +26,7 @@ BACKLOG_CHUNKS = 512  # of them at most, since a kill loses what waits
 MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 LATE_TIME = 3.0  # seconds without a chunk until an origin is asked for what peers have
-LATE_DELAYS = 3  # the same in usual delays of the origin, if that is longer
+LATE_DELAYS = 3  # the same in what a chunk that is on its way takes, if that is longer
 
 G = TypeVar("G", bound=Hashable)
 
@@ -338,21 +338,27 @@ class Asking(Generic[G]):
         What peers have is asked of it, too, from when nothing came for a while until
         one of them gives something again.
         """
-        if self._last_chunk is None:
-            self._last_chunk = now
-        delay = flow.window.wait(now)
-        if now - self._last_chunk >= max(LATE_TIME, LATE_DELAYS * delay):
+        if self._is_overdue(flow, now):
             self._is_late = True
         if self._is_late:
             return self._picker.next_requests(origin, limit, copies=copies)
         if any(f.is_full and not f.window.is_stalled for f in self._flows.values()):
             return []
+        delay = flow.window.wait(now)
         return self._picker.next_run(
             origin,
             limit,
             lambda index: not self._pulls.is_pulled(index, now, delay),
             in_order=self._is_read,
         )
+
+    def _is_overdue(self, origin: _OriginFlow, now: float) -> bool:
+        """Say whether nothing came for longer than it should take."""
+        if self._last_chunk is None:
+            self._last_chunk = now
+        waits = [f.window.wait(now) for f in self._flows.values() if len(f.window)]
+        longest = max(waits, default=origin.window.delay)
+        return now - self._last_chunk >= max(LATE_TIME, LATE_DELAYS * longest)
 
     def _ask_any(self, flow: _Flow, limit: int, now: float) -> int:
         """Ask for any chunk as long as there are some that only this giver has."""

@@ -95,6 +95,11 @@ class RequestWindow:
         """Return the usual seconds from a request to its answer; 0 before any."""
         return self._delay
 
+    def wait(self, now: float) -> float:
+        """Return how long a chunk takes at the moment, in seconds."""
+        oldest = min(self._sent.values(), default=now)
+        return max(self._delay, now - oldest)
+
     def stall_deadline(self, others_delay: float = 0.0) -> float | None:
         """Return when the peer counts as stalled; None while nothing is due.
 
@@ -134,8 +139,3 @@ class OriginWindow(RequestWindow):
         """Return how many chunks the next run may have; 0 for no run now."""
         run = max(1, int(self._size) // ORIGIN_RUNS)
         return run if super().room() >= run else 0
-
-    def wait(self, now: float) -> float:
-        """Return how long a chunk takes at the moment, in seconds."""
-        oldest = min(self._sent.values(), default=now)
-        return max(self._delay, now - oldest)
