@@ -21,7 +21,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
-    Pulling,
+    Pull,
     Reason,
     Refuse,
 )
@@ -155,7 +155,7 @@ class Conversations:
                 peer.on_wanted(event)
             case Have():
                 self._on_have(peer, event)
-            case Pulling():
+            case Pull():
                 self._on_pulling(peer, event)
             case Hello():
                 self._on_hello(peer, event)
@@ -224,7 +224,7 @@ class Conversations:
             self._shared.set()
         self._fetching.on_have(peer, fresh)
 
-    def _on_pulling(self, peer: SealedPeer, message: Pulling) -> None:
+    def _on_pulling(self, peer: SealedPeer, message: Pull) -> None:
         if peer.have is None:
             return  # it may be ahead of us
         indexes: list[int] = []

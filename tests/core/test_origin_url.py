@@ -66,6 +66,7 @@ def test_a_scheme_may_be_written_in_capitals() -> None:
         "http://host:99999/",
         "http://host:port/",
         "http://[::1/",
+        "s3://[bucket/key",
         "http://host/#part",
         "http://host/a b",
         "http://host/a\x1bb",

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from shoal.core.address import Address
 from shoal.core.link import Channel, check_name, looks_like_link, parse_channel
-from shoal.core.sealed_link import MAX_HINTS, MAX_ORIGINS, Link, parse_link, parse_share
+from shoal.core.origin_url import MAX_ORIGINS
+from shoal.core.sealed_link import MAX_HINTS, Link, parse_link, parse_share
 from shoal.errors import UsageError
 
 ID = bytes(range(32))

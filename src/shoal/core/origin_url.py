@@ -49,8 +49,11 @@ def parse_origin(text: str) -> str:
     scheme = match[1].lower()
     if scheme == "shoal":
         raise UsageError("A share is no origin; give the address with --peer.")
-    if scheme in WEB:
-        _check_web(text)
+    if not _is_right(text, scheme in WEB):
+        raise UsageError(
+            "The URL of an origin names a host and a file or folder there, as "
+            "https://host/folder/; check what follows --origin."
+        )
     return scheme + text[len(scheme) :]
 
 
@@ -65,17 +68,13 @@ def parse_origins(value: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(map(parse_origin, words))
 
 
-def _check_web(text: str) -> None:
+def _is_right(text: str, is_for_web: bool) -> bool:
     try:
         split = urlsplit(text)
-        is_right = bool(split.hostname) and split.port != 0 and not split.fragment
+        is_place = bool(split.hostname) and split.port != 0 and not split.fragment
     except ValueError:
-        is_right = False
-    if not is_right:
-        raise UsageError(
-            "The URL of an origin names a host and a file or folder there, as "
-            "https://host/folder/; check what follows --origin."
-        )
+        return False
+    return is_place or not is_for_web
 
 
 def is_web(url: str) -> bool:

@@ -18,12 +18,12 @@ from shoal.core.address import Address, parse_address
 from shoal.core.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.keys import Keys, derive_keys
 from shoal.core.link import Channel, looks_like_link, parse_channel
+from shoal.core.origin_url import MAX_ORIGINS, quote_origin, unquote_origin
 from shoal.errors import UsageError
 
-__all__ = ["MAX_HINTS", "MAX_ORIGINS", "Link", "parse_link", "parse_share"]
+__all__ = ["MAX_HINTS", "Link", "parse_link", "parse_share"]
 
 MAX_HINTS = 8  # addresses in one link
-MAX_ORIGINS = 4  # origins in one link
 LENGTH = 56  # characters of base32: exactly the id and its check
 _SCHEME = "shoal:"
 _HINT = "peer="
@@ -48,10 +48,7 @@ class Link(Struct, frozen=True):
     def __str__(self) -> str:
         text = base64.b32encode(self.id + link_check(self.id)).decode().lower()
         hints = [f"{_HINT}{address}" for address in self.hints]
-        if self.origins:
-            from shoal.core.origin_url import quote_origin
-
-            hints += [_ORIGIN + quote_origin(url) for url in self.origins]
+        hints += [_ORIGIN + quote_origin(url) for url in self.origins]
         return f"{_SCHEME}{text}?{'&'.join(hints)}" if hints else _SCHEME + text
 
     def __repr__(self) -> str:
@@ -128,8 +125,4 @@ def _parse_hints(query: str) -> tuple[tuple[Address, ...], tuple[str, ...]]:
     urls = [hint.removeprefix(_ORIGIN) for hint in hints if hint.startswith(_ORIGIN)]
     if len(peers) > MAX_HINTS or len(urls) > MAX_ORIGINS:
         raise UsageError(_TOO_MANY)
-    if not urls:
-        return tuple(map(parse_address, peers)), ()
-    from shoal.core.origin_url import unquote_origin
-
     return tuple(map(parse_address, peers)), tuple(map(unquote_origin, urls))

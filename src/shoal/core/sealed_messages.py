@@ -21,7 +21,7 @@ __all__ = [
     "Hello",
     "Page",
     "Peers",
-    "Pulling",
+    "Pull",
     "Reason",
     "Refuse",
     "SealedMessage",
@@ -57,7 +57,7 @@ class Have(Struct, frozen=True, tag="have", tag_field="type"):
     """First index and number of each run."""
 
 
-class Pulling(Struct, frozen=True, tag="pulling", tag_field="type"):
+class Pull(Struct, frozen=True, tag="pulling", tag_field="type"):
     """Say which chunks are asked of an origin, so that others need not."""
 
     ranges: Annotated[list[Range], Meta(max_length=MAX_RANGES)]
@@ -131,7 +131,7 @@ class Reason:
 
 
 SealedMessage: TypeAlias = (
-    Hello | Have | Pulling | Ask | Give | Page | Cancel | Refuse | Peers | Goodbye
+    Hello | Have | Pull | Ask | Give | Page | Cancel | Refuse | Peers | Goodbye
 )
 
 _decoder: MessageDecoder[SealedMessage] = MessageDecoder(

@@ -9,7 +9,7 @@ from shoal.core.chunks import Bitfield
 from shoal.core.hashes import chunk_digest
 from shoal.core.manifest import Manifest, build_manifest
 from shoal.core.patience import ORIGIN_LIARS_TIME
-from shoal.core.sealed_messages import Hello, Pulling
+from shoal.core.sealed_messages import Hello, Pull
 from shoal.errors import (
     NotFoundError,
     PeerError,
@@ -87,7 +87,7 @@ async def test_one_that_comes_later_is_told_what_is_pulled() -> None:
         peer.say(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
         # Sooner than it asks for the next.
         await asyncio.sleep(0.1)
-        assert any(isinstance(m, Pulling) for m in peer.heard)
+        assert any(isinstance(m, Pull) for m in peer.heard)
         await fetching
 
 
@@ -138,7 +138,7 @@ async def test_who_says_he_pulls_everything_keeps_nobody_from_it_for_long() -> N
 
         async def insist() -> None:
             while True:
-                peer.say(Pulling([(0, CONTENT.count)]))
+                peer.say(Pull([(0, CONTENT.count)]))
                 await asyncio.sleep(0.1)
 
         insisting = asyncio.create_task(insist())
@@ -160,7 +160,7 @@ async def test_who_pulls_what_does_not_exist_is_hung_up_on(
         member.begin()
         peer = raw(net, member)
         peer.say(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
-        peer.say(Pulling(ranges))
+        peer.say(Pull(ranges))
         await net.until(lambda: peer.is_lost)
 
 
