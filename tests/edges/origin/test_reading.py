@@ -1,5 +1,6 @@
 """Whoever only reads asks origins, too; through fsspec, as through `shoal.open`."""
 
+import gc
 from collections.abc import Iterator
 
 import fsspec
@@ -7,6 +8,7 @@ import pytest
 
 from shoal.core.origin_url import quote_origin
 from shoal.errors import NotFoundError
+from shoal.fs import ShoalFileSystem
 from tests.conftest import MakeFile
 from tests.helpers.sharing import Share, near, sharing
 from tests.helpers.web_origin import WebOrigin, web_origin_beside
@@ -18,6 +20,9 @@ CHUNK = 16_384
 def _share_it() -> Iterator[Share]:
     with sharing() as share_it:
         yield share_it
+    # Its node goes with the last that knows it.
+    ShoalFileSystem.clear_instance_cache()
+    gc.collect()
 
 
 @pytest.fixture
