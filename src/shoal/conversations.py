@@ -32,6 +32,7 @@ from shoal.fetching import Fetching
 from shoal.giving import Giving
 from shoal.learning import Learning
 from shoal.progress import DownloadEvent, PeerJoined, PeerLeft
+from shoal.pulling import Pulling
 from shoal.roster import Roster
 from shoal.sealed_peer import SealedPeer
 from shoal.transport.connection import Connection
@@ -50,6 +51,7 @@ class Conversations:
         learning: Learning,
         giving: Giving,
         fetching: Fetching,
+        pulling: Pulling,
         *,
         node_id: bytes,
         port: int,
@@ -58,23 +60,22 @@ class Conversations:
         shared: asyncio.Event,
         on_event: Callable[[DownloadEvent], None],
         on_hostile: Callable[[ManifestError], None],
-        on_bitfield: Callable[[SealedPeer], None],
     ) -> None:
         """Begin with nobody; `node_id` and `port` are what others know us by.
 
         `shared` is set once a peer has everything; `on_hostile` hears what is wrong
-        with a root record that the id proves, `on_bitfield` who has said what it has.
+        with a root record that the id proves.
         """
         self.roster = Roster(self, dial, node_id, rng=rng, pool=pool, giving=giving)
         """Who is here."""
         self._learning = learning
         self._giving = giving
         self._fetching = fetching
+        self._pulling = pulling
         self._port = port
         self._shared = shared
         self._on_event = on_event
         self._on_hostile = on_hostile
-        self._on_known = on_bitfield
 
     def say_hello(self, peer: SealedPeer) -> None:
         """Say where we are and, once known, what we have."""
@@ -203,7 +204,7 @@ class Conversations:
         if have.is_complete:
             self._shared.set()
         self._fetching.add(peer)
-        self._on_known(peer)
+        self._pulling.say_to(peer)
 
     def _on_have(self, peer: SealedPeer, message: Have) -> None:
         if peer.have is None:
@@ -234,4 +235,4 @@ class Conversations:
                 raise ProtocolError("chunks pulled that do not exist, or too many")
             indexes.extend(range(first, first + number))
         peer.connection.chatter.add(len(indexes) / NAMED_AGAIN)
-        self._fetching.on_pulling(peer, indexes)
+        self._pulling.on_pulling(peer, indexes)

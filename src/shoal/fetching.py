@@ -148,6 +148,15 @@ class Fetching:
         if self._transfer is not None:
             self._transfer.on_pulling(peer, indexes)
 
+    def puller(self, index: int) -> SealedGiver | None:
+        """Return which peer says that it asks an origin for a chunk, if one does."""
+        return None if self._transfer is None else self._transfer.puller(index)
+
+    def take_back(self, origin: SealedGiver, indexes: Iterable[int]) -> None:
+        """Ask whomever else for these, which an origin was to give."""
+        if self._transfer is not None:
+            self._transfer.take_back(origin, indexes)
+
     def on_heard(self, peer: SealedGiver) -> None:
         """Note that a peer is alive."""
         if self._transfer is not None:

@@ -19,6 +19,7 @@ from shoal.sealed_peer import SealedPeer
 
 __all__ = ["Pulling"]
 
+SETTLE_TIME = 0.05  # seconds in which others say that they ask for the same
 HEAD_START = 0.3  # seconds in which peers say what they have before origins are asked
 FIRST_BACKOFF = 1.0  # seconds without an origin that failed; doubled each time
 MAX_BACKOFF = 60.0  # seconds
@@ -57,10 +58,15 @@ class Pulling:
         fetching: Fetching,
         peers: Callable[[], Iterable[SealedPeer]],
         *,
+        node_id: bytes,
         on_notice: Callable[[Notice], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Ask nobody yet; `peers` says who hears of what is pulled."""
+        """Ask nobody yet; `peers` says who hears of what is pulled.
+
+        Of two nodes that are about to pull the same, that with the lower id does.
+        """
+        self._node_id = node_id
         self._fetching = fetching
         self._peers = peers
         self._on_notice = on_notice
@@ -139,6 +145,18 @@ class Pulling:
         if outstanding:
             peer.say_pulling(outstanding)
 
+    def on_pulling(self, peer: SealedPeer, indexes: Iterable[int]) -> None:
+        """Note what a peer pulls; it will not what we do and have the lower id."""
+        if self._node_id < peer.node_id:
+            outstanding = self.outstanding
+            indexes = [index for index in indexes if index not in outstanding]
+        self._fetching.on_pulling(peer, indexes)
+
+    def _is_theirs(self, index: int) -> bool:
+        """Say whether a chunk that we are about to pull is left to a peer."""
+        puller = self._fetching.puller(index)
+        return isinstance(puller, SealedPeer) and puller.node_id < self._node_id
+
     # What becomes of an origin.
 
     def ban(self, origin: Origin, index: int) -> None:
@@ -189,6 +207,16 @@ class Pulling:
         """Tell peers what they need not ask an origin for."""
         for peer in self._peers():
             peer.say_pulling(indexes)
+
+    async def settle(self, origin: Origin, run: range) -> list[int]:
+        """Wait for who is about to ask for the same; return what is ours to ask for."""
+        if any(peer.have is not None for peer in self._peers()):
+            await asyncio.sleep(SETTLE_TIME)
+            theirs = list(filter(self._is_theirs, run))
+            if theirs:
+                origin.outstanding.difference_update(theirs)
+                self._fetching.take_back(origin, theirs)
+        return [index for index in run if index in origin.outstanding]
 
     def on_bytes(self, origin: Origin) -> None:
         """Note that it is alive."""

@@ -99,6 +99,7 @@ class SealedSwarm:
             sources,
             self._fetching,
             lambda: self.peers,
+            node_id=node_id,
             on_notice=on_notice,
             on_error=self.on_error,
         )
@@ -107,6 +108,7 @@ class SealedSwarm:
             self._learning,
             self._giving,
             self._fetching,
+            self._pulling,
             node_id=node_id,
             port=port,
             rng=rng,
@@ -114,7 +116,6 @@ class SealedSwarm:
             shared=self.shared,
             on_event=on_event,
             on_hostile=self._goal.fail,
-            on_bitfield=self._pulling.say_to,
         )
         self._roster = self._conversations.roster
 

@@ -184,6 +184,15 @@ class Transfer(Generic[G]):
         """Note what a giver is asking an origin for."""
         self._asking.on_pulling(giver, indexes, self._clock())
 
+    def puller(self, index: int) -> G | None:
+        """Return which giver says that it asks an origin for a chunk, if one does."""
+        return self._asking.puller(index)
+
+    def take_back(self, giver: G, indexes: Iterable[int]) -> None:
+        """Ask whomever else for these; that giver is not to blame."""
+        self._asking.take_back(giver, indexes)
+        self._ask_all()
+
     def on_heard(self, giver: G) -> None:
         """Note that a giver is alive."""
         self._asking.on_heard(giver, self._clock())

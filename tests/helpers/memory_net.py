@@ -215,12 +215,12 @@ class MemoryNet:
         near.protocol.connection_made(near)
         return near
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Look again and again, in virtual time, until something holds."""
-        for _ in range(int(PATIENCE / 0.05)):
+    async def until(self, condition: Callable[[], bool], step: float = 0.05) -> None:
+        """Look again every `step` virtual seconds until something holds."""
+        for _ in range(int(PATIENCE / step)):
             if condition():
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(step)
         raise AssertionError("it never came to that")
 
 

@@ -176,7 +176,7 @@ def test_when_only_an_origin_that_lies_is_left_that_is_code_5(
     assert f"The origin {origin.url[:-1]} sent what the id does not name" in err
 
 
-def test_when_nobody_but_a_dead_origin_is_left_that_is_code_7_and_it_is_named(
+def test_when_nobody_but_a_dead_origin_is_left_it_is_named(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}/"
@@ -185,8 +185,11 @@ def test_when_nobody_but_a_dead_origin_is_left_that_is_code_7_and_it_is_named(
         link = link_of(sharing)
         args = ("--origin", url + "f?secret", "--timeout", 1, "-o", tmp_path / "out")
         with told(link, sharing, *args) as getting:
-            code, _, err = getting.finish()
-    assert code == 7
+            code, out, err = getting.finish()
+    # The peer may have given a chunk before it was told to go.
+    events = map(json.loads, out.splitlines())
+    has_some = any(e["event"] == "progress" and e["done"] for e in events)
+    assert code == (7 if has_some else 3)
     assert f"The origin {url[:-1]} cannot be used: no connection" in err
     assert "secret" not in err.replace("--origin", "").split("Run this again")[0]
 

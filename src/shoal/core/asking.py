@@ -195,6 +195,16 @@ class Asking(Generic[G]):
         if giver in self._flows:
             self._pulls.on_pulling(giver, indexes, now)
 
+    def puller(self, index: int) -> G | None:
+        """Return which giver says that it asks an origin for a chunk, if one does."""
+        return self._pulls.puller(index)
+
+    def take_back(self, giver: G, indexes: Iterable[int]) -> None:
+        """Note that a giver is not asked for these after all, and not to blame."""
+        for index in self._picker.asked_of(giver).intersection(indexes):
+            self._forget(giver, index)
+            self._picker.on_request_expired(index, giver)
+
     def on_heard(self, giver: G, now: float) -> None:
         """Note that a giver is alive."""
         flow = self._flows.get(giver)

@@ -50,6 +50,11 @@ class Pulls(Generic[G]):
             del self._pulled[index]
         self._distrusted.discard(peer)
 
+    def puller(self, index: int) -> G | None:
+        """Return who says that he pulls a chunk, if anybody does."""
+        found = self._pulled.get(index)
+        return None if found is None else found[0]
+
     def is_pulled(self, index: int, now: float, delay: float) -> bool:
         """Say whether somebody will have a chunk soon.
 

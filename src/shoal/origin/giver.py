@@ -25,6 +25,9 @@ class OriginClient(Protocol):
     def on_asked(self, origin: "Origin", indexes: Sequence[int]) -> None:
         """Note chunks that are about to come from it."""
 
+    async def settle(self, origin: "Origin", run: range) -> list[int]:
+        """Return which of these are to be asked for after all."""
+
     def on_bytes(self, origin: "Origin") -> None:
         """Note that it is alive."""
 
@@ -95,18 +98,22 @@ class Origin:
 
     async def _give(self, run: range) -> None:
         try:
-            async with self._turns:
-                reading = read_run(self.source, self._manifest, run, self._on_bytes)
-                async with aclosing(reading) as chunks:
-                    async for index, data in chunks:
-                        self.outstanding.discard(index)
-                        self._client.on_given(self, ChunkReceived(index, data, None))
+            for each in runs_of(await self._client.settle(self, run)):
+                async with self._turns:
+                    await self._read(each)
         except FileError as error:
             self._client.on_lacking(self, run, error)
         except PeerError as error:
             self._client.on_failed(self, error)
         except Exception as error:
             self._client.on_broken(error)
+
+    async def _read(self, run: range) -> None:
+        reading = read_run(self.source, self._manifest, run, self._on_bytes)
+        async with aclosing(reading) as chunks:
+            async for index, data in chunks:
+                self.outstanding.discard(index)
+                self._client.on_given(self, ChunkReceived(index, data, None))
 
     def _on_bytes(self) -> None:
         self._client.on_bytes(self)

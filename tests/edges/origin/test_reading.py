@@ -21,7 +21,7 @@ def _share_it() -> Iterator[Share]:
     with sharing() as share_it:
         yield share_it
     # Its node goes with the last that knows it.
-    ShoalFileSystem.clear_instance_cache()
+    ShoalFileSystem.clear_instance_cache()  # type: ignore[no-untyped-call]
     gc.collect()
 
 

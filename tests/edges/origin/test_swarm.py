@@ -9,6 +9,7 @@ from shoal.core.chunks import Bitfield
 from shoal.core.hashes import chunk_digest
 from shoal.core.manifest import Manifest, build_manifest
 from shoal.core.patience import ORIGIN_LIARS_TIME
+from shoal.core.pulls import PULL_TIME
 from shoal.core.sealed_messages import Hello, Pull
 from shoal.errors import (
     NotFoundError,
@@ -16,6 +17,7 @@ from shoal.errors import (
     UnfinishedError,
     VerificationError,
 )
+from shoal.pulling import SETTLE_TIME
 from shoal.roster import STALL_LIMIT
 from shoal.storage.store import MemoryStore
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
@@ -24,6 +26,7 @@ from tests.helpers.memory_peers import (
     CONTENT,
     MANIFEST,
     SIZE,
+    Raw,
     fetch,
     manifest_of,
     raw,
@@ -89,6 +92,52 @@ async def test_one_that_comes_later_is_told_what_is_pulled() -> None:
         await asyncio.sleep(0.1)
         assert any(isinstance(m, Pull) for m in peer.heard)
         await fetching
+
+
+ONE = Content.make(SIZE, SIZE)
+
+
+async def crossing(
+    net: MemoryNet, node_id: bytes, origin: MemoryOrigin
+) -> asyncio.Task[None]:
+    """Have a member and a peer of that id say at the same time what they pull."""
+    manifest = manifest_of(ONE)
+    member, teaching = net.join(manifest.id, [origin]), teacher(net, manifest)
+    teaching.begin()
+    member.begin(teaching)
+    await member.swarm.load(lambda m: range(m.page_count))
+    peer = Raw()
+    net.connect("10.0.9.9", node_id, member.address, lambda proven: peer)
+    peer.say(Hello(5000, manifest.root_record, bytes(1)))
+    fetching = asyncio.create_task(member.swarm.fetch(TransientStore(manifest.chunks)))
+    await net.until(lambda: Pull([(0, 1)]) in peer.heard, SETTLE_TIME / 10)
+    peer.say(Pull([(0, 1)]))
+    return fetching
+
+
+@virtual_time
+async def test_what_a_node_with_a_lower_id_is_about_to_pull_is_left_to_it() -> None:
+    async with memory_net() as net:
+        origin = MemoryOrigin({"": ONE.data})
+        fetching = await crossing(net, b"\0" * 16, origin)
+        await asyncio.sleep(PULL_TIME / 2)
+        assert not origin.sent
+        await fetching  # since it does not keep its word
+        assert origin.reads == 1
+
+
+@virtual_time
+async def test_what_a_node_with_a_higher_id_is_about_to_pull_is_not() -> None:
+    async with memory_net() as net:
+        origin = MemoryOrigin({"": ONE.data})
+        origin.error = PeerError("not yet")
+        fetching = await crossing(net, b"\xff" * 16, origin)
+        await asyncio.sleep(SETTLE_TIME * 2)
+        assert origin.reads == 1
+        # Nor is it waited for when that comes to nothing.
+        origin.error = None
+        async with asyncio.timeout(PULL_TIME / 2):
+            await fetching
 
 
 @virtual_time
