@@ -2,8 +2,9 @@
 
 from random import Random
 
-from shoal.core.asking import LATE_TIME, Asking
+from shoal.core.asking import Asking
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.overdue import LATE_TIME
 from shoal.core.window import ORIGIN_RUNS, STALL_TIME
 
 SIZE = 1 << 20

@@ -12,6 +12,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.overdue import Overdue
 from shoal.core.picker import ChunkPicker
 from shoal.core.pulls import Pulls
 from shoal.core.window import MAX_REQUESTS, OriginWindow, RequestWindow
@@ -25,8 +26,6 @@ BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for their verdict
 BACKLOG_CHUNKS = 512  # of them at most, since a kill loses what waits
 MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
-LATE_TIME = 3.0  # seconds without a chunk until an origin is asked for what peers have
-LATE_DELAYS = 3  # the same in what a chunk that is on its way takes, if that is longer
 
 G = TypeVar("G", bound=Hashable)
 
@@ -84,8 +83,7 @@ class Asking(Generic[G]):
         self._next_key = -1
         self._pulls: Pulls[G] = Pulls()
         self._is_read = False  # whether somebody waits for chunks in their order
-        self._last_chunk: float | None = None  # when one came that was needed
-        self._is_late = False  # whether origins are asked for what peers have, too
+        self._overdue = Overdue()
         size = chunks.chunk_size
         self._backlog = max(min(BACKLOG_LIMIT, BACKLOG_CHUNKS * size), 2 * size)
 
@@ -118,7 +116,7 @@ class Asking(Generic[G]):
         """
         self._is_read = True
         if self._picker.is_complete:
-            self._last_chunk = None  # nothing was waited for
+            self._overdue.on_idle()
         self._picker.want(indexes, before=before)
         flows = self._flows
         return sorted(
@@ -221,8 +219,8 @@ class Asking(Generic[G]):
         flow.window.on_answer(key, now)
         self._outstanding += len(flow.window)
         if self._picker.on_chunk_arrived(index, giver):
-            self._last_chunk = now
-            self._is_late &= isinstance(flow, _OriginFlow)
+            is_from_peer = not isinstance(flow, _OriginFlow)
+            self._overdue.on_chunk(now, is_from_peer=is_from_peer)
             return True
         if was_any:
             flow.wasted += 1
@@ -348,9 +346,8 @@ class Asking(Generic[G]):
         What peers have is asked of it, too, from when nothing came for a while until
         one of them gives something again.
         """
-        if self._is_overdue(flow, now):
-            self._is_late = True
-        if self._is_late:
+        waits = [f.window.wait(now) for f in self._flows.values() if len(f.window)]
+        if self._overdue.look(now, max(waits, default=flow.window.delay)):
             return self._picker.next_requests(origin, limit, copies=copies)
         if any(f.is_full and not f.window.is_stalled for f in self._flows.values()):
             return []
@@ -361,14 +358,6 @@ class Asking(Generic[G]):
             lambda index: not self._pulls.is_pulled(index, now, delay),
             in_order=self._is_read,
         )
-
-    def _is_overdue(self, origin: _OriginFlow, now: float) -> bool:
-        """Say whether nothing came for longer than it should take."""
-        if self._last_chunk is None:
-            self._last_chunk = now
-        waits = [f.window.wait(now) for f in self._flows.values() if len(f.window)]
-        longest = max(waits, default=origin.window.delay)
-        return now - self._last_chunk >= max(LATE_TIME, LATE_DELAYS * longest)
 
     def _ask_any(self, flow: _Flow, limit: int, now: float) -> int:
         """Ask for any chunk as long as there are some that only this giver has."""
