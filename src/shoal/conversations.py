@@ -12,6 +12,7 @@ from random import Random
 from shoal.acquaintances import Dial
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
+from shoal.core.pulls import MAX_PULLED
 from shoal.core.sealed_messages import (
     Ask,
     Cancel,
@@ -20,6 +21,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
+    Pull,
     Reason,
     Refuse,
 )
@@ -30,13 +32,14 @@ from shoal.fetching import Fetching
 from shoal.giving import Giving
 from shoal.learning import Learning
 from shoal.progress import DownloadEvent, PeerJoined, PeerLeft
+from shoal.pulling import Pulling
 from shoal.roster import Roster
 from shoal.sealed_peer import SealedPeer
 from shoal.transport.connection import Connection
 
 __all__ = ["Conversations"]
 
-NAMED_AGAIN = 100  # chunks announced again that cost as much as a message
+NAMED_AGAIN = 100  # chunks announced again, or pulled, that cost as much as a message
 
 
 class Conversations:
@@ -48,6 +51,7 @@ class Conversations:
         learning: Learning,
         giving: Giving,
         fetching: Fetching,
+        pulling: Pulling,
         *,
         node_id: bytes,
         port: int,
@@ -67,6 +71,7 @@ class Conversations:
         self._learning = learning
         self._giving = giving
         self._fetching = fetching
+        self._pulling = pulling
         self._port = port
         self._shared = shared
         self._on_event = on_event
@@ -151,6 +156,8 @@ class Conversations:
                 peer.on_wanted(event)
             case Have():
                 self._on_have(peer, event)
+            case Pull():
+                self._on_pulling(peer, event)
             case Hello():
                 self._on_hello(peer, event)
             case Page(index=number, data=None):
@@ -197,6 +204,7 @@ class Conversations:
         if have.is_complete:
             self._shared.set()
         self._fetching.add(peer)
+        self._pulling.say_to(peer)
 
     def _on_have(self, peer: SealedPeer, message: Have) -> None:
         if peer.have is None:
@@ -216,3 +224,15 @@ class Conversations:
         if peer.have.is_complete:
             self._shared.set()
         self._fetching.on_have(peer, fresh)
+
+    def _on_pulling(self, peer: SealedPeer, message: Pull) -> None:
+        if peer.have is None:
+            return  # it may be ahead of us
+        indexes: list[int] = []
+        for first, number in message.ranges:
+            # Checked before looping, as above; nobody pulls so many at once.
+            if first + number > peer.have.size or len(indexes) + number > MAX_PULLED:
+                raise ProtocolError("chunks pulled that do not exist, or too many")
+            indexes.extend(range(first, first + number))
+        peer.connection.chatter.add(len(indexes) / NAMED_AGAIN)
+        self._pulling.on_pulling(peer, indexes)

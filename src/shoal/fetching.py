@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from random import Random
+from typing import Protocol
 
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
@@ -19,11 +20,18 @@ from shoal.errors import ShoalError
 from shoal.progress import DownloadEvent
 from shoal.sealed_peer import SealedPeer
 from shoal.storage.download import DownloadStore
-from shoal.transfer import Transfer, Watcher
+from shoal.transfer import Giver, Transfer, Watcher
 from shoal.vigil import Vigil
 from shoal.writer import ChunkWriter, Verifier
 
-__all__ = ["Fetching"]
+__all__ = ["Fetching", "SealedGiver"]
+
+
+class SealedGiver(Giver, Protocol):
+    """Give chunks of a sealed share: a peer or an origin."""
+
+    verified: int
+    """Chunks that it gave and that verified."""
 
 
 class Fetching:
@@ -31,7 +39,7 @@ class Fetching:
 
     def __init__(
         self,
-        watcher: Watcher[SealedPeer],
+        watcher: Watcher[SealedGiver],
         executor: Executor,
         bucket: TokenBucket,
         *,
@@ -48,14 +56,14 @@ class Fetching:
         self._pool = pool
         self._clock = asyncio.get_running_loop().time
         self._vigil = Vigil(timeout, self._clock(), on_event)
-        self._transfer: Transfer[SealedPeer] | None = None
+        self._transfer: Transfer[SealedGiver] | None = None
 
     def begin(
         self,
         store: DownloadStore,
         verifier: Verifier,
         wanted: Iterable[int] | None,
-        make_writer: type[ChunkWriter[SealedPeer]] = ChunkWriter,
+        make_writer: type[ChunkWriter[SealedGiver]] = ChunkWriter,
     ) -> None:
         """Fetch what `store` is missing, or of that what is `wanted`, from now on."""
         self._transfer = Transfer(
@@ -120,7 +128,12 @@ class Fetching:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
             self._transfer.add(peer, have, gives_any=True, most=MAX_WANTED)
 
-    def remove(self, peer: SealedPeer) -> None:
+    def add_origin(self, origin: SealedGiver) -> None:
+        """Ask an origin for what no peer has nor is about to have."""
+        if self._transfer is not None:
+            self._transfer.add_origin(origin)
+
+    def remove(self, peer: SealedGiver) -> None:
         """Ask others for what a peer was asked for."""
         if self._transfer is not None:
             self._transfer.remove(peer)
@@ -130,22 +143,38 @@ class Fetching:
         if self._transfer is not None:
             self._transfer.on_have(peer, indexes)
 
-    def on_heard(self, peer: SealedPeer) -> None:
+    def on_pulling(self, peer: SealedPeer, indexes: Iterable[int]) -> None:
+        """Note what a peer is asking an origin for."""
+        if self._transfer is not None:
+            self._transfer.on_pulling(peer, indexes)
+
+    def puller(self, index: int) -> SealedGiver | None:
+        """Return which peer says that it asks an origin for a chunk, if one does."""
+        return None if self._transfer is None else self._transfer.puller(index)
+
+    def take_back(self, origin: SealedGiver, indexes: Iterable[int]) -> None:
+        """Ask whomever else for these, which an origin was to give."""
+        if self._transfer is not None:
+            self._transfer.take_back(origin, indexes)
+
+    def on_heard(self, peer: SealedGiver) -> None:
         """Note that a peer is alive."""
         if self._transfer is not None:
             self._transfer.on_heard(peer)
 
-    def on_chunk(self, peer: SealedPeer, chunk: ChunkReceived) -> None:
+    def on_chunk(self, peer: SealedGiver, chunk: ChunkReceived) -> None:
         """Have a chunk verified and written."""
         if self._transfer is not None:
             self._transfer.on_chunk(peer, chunk)
 
-    def on_refused(self, peer: SealedPeer, index: int | None, *, is_busy: bool) -> None:
+    def on_refused(
+        self, peer: SealedGiver, index: int | None, *, is_busy: bool
+    ) -> None:
         """Ask others for what a peer will not give; one that is busy, later."""
         if self._transfer is not None:
             self._transfer.on_refused(peer, index, is_busy=is_busy)
 
-    def on_answers_done(self, peer: SealedPeer) -> None:
+    def on_answers_done(self, peer: SealedGiver) -> None:
         """Ask for more after all that came in one read."""
         if self._transfer is not None:
             self._transfer.on_answers_done(peer)
@@ -156,7 +185,7 @@ class Fetching:
 
     # The clock.
 
-    def on_tick(self, peers: int) -> list[SealedPeer]:
+    def on_tick(self, peers: int) -> list[SealedGiver]:
         """Ask others for what stalled peers owe; return those that stall now.
 
         `peers` is how many there are, for the progress that is told.

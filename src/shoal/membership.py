@@ -12,6 +12,7 @@ from typing import Self
 from shoal.core.manifest import Manifest
 from shoal.core.sealed_link import Link
 from shoal.hints import usable_hints
+from shoal.origin.source import open_sources
 from shoal.progress import DownloadEvent
 from shoal.sealed_port import SealedPort
 from shoal.sealed_swarm import SealedSwarm
@@ -55,6 +56,7 @@ class Membership:
             pool=services.buffers,
             bucket=services.bucket,
             bucket_down=services.bucket_down,
+            sources=open_sources(link, services.settings),
             timeout=timeout,
             on_event=on_event,
             on_notice=services.on_notice,

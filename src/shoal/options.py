@@ -25,6 +25,7 @@ class ShareFields(TypedDict, total=False):
     exclude: str | Iterable[str]
     public: bool
     new_link: bool
+    origins: str | Iterable[str]
 
 
 class FetchFields(TypedDict, total=False):
@@ -53,14 +54,21 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
     """Whether everyone who shares the same bytes gets the same link."""
     new_link: bool = False
     """Whether the link should be one that nobody has yet."""
+    origins: tuple[str, ...] = ()
+    """URLs of servers that have the same bytes; they go along in the link."""
 
     @classmethod
     def of(cls, **fields: Unpack[ShareFields]) -> "ShareOptions":
         """Read the keywords of a call: `shoal.ShareOptions.of(exclude="*.tmp")`.
 
-        Raises `TypeError` for unknown ones.
+        Raises `TypeError` for unknown ones, `UsageError` for what is no origin.
         """
-        return cls(**_patterns(dict(fields)))
+        values = _patterns(dict(fields))
+        if "origins" in values:
+            from shoal.core.origin_url import parse_origins
+
+            values["origins"] = parse_origins(values["origins"])
+        return cls(**values)
 
 
 class FetchOptions(Struct, frozen=True, kw_only=True):

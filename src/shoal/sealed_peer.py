@@ -119,6 +119,12 @@ class SealedPeer:
         self.connection.session.send_have(indexes)
         self.connection.flush()
 
+    def say_pulling(self, indexes: Iterable[int]) -> None:
+        """Say which chunks are asked of an origin, once it knows what chunks are."""
+        if self.have is not None:
+            self.connection.session.send_pulling(indexes)
+            self.connection.flush()
+
     def introduce(self, addresses: Iterable[Address]) -> None:
         """Pass on addresses of other peers."""
         listed = [(address.host, address.port) for address in addresses]

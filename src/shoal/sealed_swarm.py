@@ -1,9 +1,9 @@
 """The swarm of one sealed share: the same object leeches and seeds.
 
-`SealedSwarm` decides, on the event loop and synchronously, over four that each keep
+`SealedSwarm` decides, on the event loop and synchronously, over five that each keep
 one thing: who is here (`Roster`), what is known of the share (`Learning`), what is
-given (`Giving`) and what is fetched (`Fetching`). What they say to each other goes
-through its `Conversations`:
+given (`Giving`), what is fetched (`Fetching`) and which origins are asked (`Pulling`).
+What peers say to each other goes through its `Conversations`:
 
     peer proven -> hellos -> the root record -> pages -> the store -> the transfer
     chunk verified -> announced to all, given to whoever asks
@@ -13,7 +13,7 @@ Whoever has everything from the start begins with `serve`, everybody else with
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from random import Random
 
@@ -28,11 +28,14 @@ from shoal.core.manifest import Manifest
 from shoal.core.patience import Outlook, Patience
 from shoal.core.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, ShoalError, StoreError
-from shoal.fetching import Fetching
+from shoal.fetching import Fetching, SealedGiver
 from shoal.giving import Giving
 from shoal.goal import Goal
 from shoal.learning import Learning
+from shoal.origin.giver import Origin
+from shoal.origin.source import ByteSource
 from shoal.progress import DownloadEvent, Notice
+from shoal.pulling import Pulling
 from shoal.sealed_peer import SealedPeer
 from shoal.storage.download import DownloadStore
 from shoal.storage.store import ChunkReader
@@ -61,12 +64,16 @@ class SealedSwarm:
         pool: BufferPool,
         bucket: TokenBucket,
         bucket_down: TokenBucket,
+        sources: Sequence[ByteSource] = (),
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         on_notice: Callable[[Notice], None] = lambda notice: None,
         problems: Callable[[], tuple[str, ...]] = lambda: (),
     ) -> None:
-        """Prepare; `node_id` and `port` are what others know us by."""
+        """Prepare; `node_id` and `port` are what others know us by.
+
+        `sources` are the share's origins; they are closed with the swarm.
+        """
         self.shared = asyncio.Event()
         """Set once a peer has, or had, everything."""
         self._on_notice = on_notice
@@ -89,11 +96,20 @@ class SealedSwarm:
             timeout=timeout,
             on_event=on_event,
         )
+        self._pulling = Pulling(
+            sources,
+            self._fetching,
+            lambda: self.peers,
+            node_id=node_id,
+            on_notice=on_notice,
+            on_error=self.on_error,
+        )
         self._conversations = Conversations(
             dial,
             self._learning,
             self._giving,
             self._fetching,
+            self._pulling,
             node_id=node_id,
             port=port,
             rng=rng,
@@ -128,6 +144,7 @@ class SealedSwarm:
                     await asyncio.sleep(TICK)
                     self._on_tick(self._loop.time())
         finally:
+            await self._pulling.aclose()
             await self._giving.aclose()
 
     async def load(self, numbers: Callable[[Manifest], Iterable[int]]) -> Manifest:
@@ -175,7 +192,7 @@ class SealedSwarm:
         *,
         gives: bool = True,
         lasting: Bitfield | None = None,
-        make_writer: type[ChunkWriter[SealedPeer]] = ChunkWriter,
+        make_writer: type[ChunkWriter[SealedGiver]] = ChunkWriter,
     ) -> None:
         """Start to fetch what `store` is missing, or of that what is `wanted`.
 
@@ -188,6 +205,9 @@ class SealedSwarm:
             self.serve(self.manifest, store, lasting)
         for peer in self.peers:
             self._fetching.add(peer)
+        self._pulling.begin(self.manifest)
+        if self._pulling.lacks_pages():
+            self._learning.want(self._pulling.lacks_pages())
 
     async def read_from(self, store: ChunkReader) -> None:
         """Give what was fetched out of another store; the first may be closed then."""
@@ -255,17 +275,22 @@ class SealedSwarm:
 
     # What the transfer reports.
 
-    def on_verified(self, giver: SealedPeer, index: int) -> None:
+    def on_verified(self, giver: SealedGiver, index: int) -> None:
         """Give a chunk on, and announce it soon."""
         self._fetching.on_verified()
+        if isinstance(giver, Origin):
+            self._pulling.on_verified(giver)
         giver.verified += 1
         self._giving.on_verified(index)
         self._goal.check()
 
-    def on_lie(self, giver: SealedPeer, index: int) -> None:
-        """Drop a peer whose chunk did not verify."""
+    def on_lie(self, giver: SealedGiver, index: int) -> None:
+        """Drop a peer, or an origin, whose chunk did not verify."""
         what = f"chunk {index} did not verify"
-        self._roster.ban(giver, LyingPeerError(what))
+        if isinstance(giver, Origin):
+            self._pulling.ban(giver, index)
+        elif isinstance(giver, SealedPeer):
+            self._roster.ban(giver, LyingPeerError(what))
 
     def _on_page_lie(self, peer: SealedPeer, number: int) -> None:
         what = f"manifest page {number} did not verify"
@@ -294,8 +319,12 @@ class SealedSwarm:
     def _on_tick(self, now: float) -> None:
         self._learning.on_tick(now)
         if self._fetching.is_active:
-            for peer in self._fetching.on_tick(len(self._roster)):
-                self._roster.watch_silence(peer)
+            self._pulling.on_tick(now)
+            for giver in self._fetching.on_tick(len(self._roster)):
+                if isinstance(giver, Origin):
+                    self._pulling.on_stalled(giver)
+                elif isinstance(giver, SealedPeer):
+                    self._roster.watch_silence(giver)
             self._roster.drop_slower()
         if not self._goal.is_set:
             return
@@ -305,11 +334,16 @@ class SealedSwarm:
             self._goal.end(error)
 
     def _outlook(self) -> Outlook:
+        has_only_liars = self._roster.has_only_liars
+        if self._pulling.has_any:
+            # Somebody was there, or nobody would know what to ask an origin for.
+            has_only_liars = not self.peers and self._pulling.has_only_liars
         return Outlook(
             found=self._roster.found,
             ready=len(self._roster),
-            has_only_liars=self._roster.has_only_liars,
+            has_only_liars=has_only_liars,
             lacks_sizes=False,
             is_begun=self._fetching.is_under_way,
             problems=self._problems(),
+            origins=self._pulling.troubles(),
         )

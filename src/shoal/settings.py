@@ -45,6 +45,7 @@ class SettingsFields(TypedDict, total=False):
     limit_down: float | str | None
     interfaces: str | Iterable[str]
     timeout: float | str | None
+    origins: str | Iterable[str]
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -68,6 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Names or addresses that listening and discovery keep to; none means all."""
     timeout: float | None = None
     """Longest wait for a new chunk, in seconds; None is for ever."""
+    origins: tuple[str, ...] = ()
+    """URLs of servers that have the same bytes as what is fetched (`--origin`)."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -85,6 +88,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             limit_down=_parse("SHOAL_LIMIT_DOWN", environ, parse_rate),
             interfaces=tuple(split_words(environ.get("SHOAL_INTERFACES", ""))),
             timeout=_parse("SHOAL_TIMEOUT", environ, parse_seconds),
+            origins=_origins(environ.get("SHOAL_ORIGIN", "")),
         )
 
     @classmethod
@@ -159,6 +163,14 @@ def _addresses(value: str | Iterable[str | Address]) -> tuple[Address, ...]:
     return tuple(parse_address(v) if isinstance(v, str) else v for v in value)
 
 
+def _origins(value: str | Iterable[str]) -> tuple[str, ...]:
+    if not value:
+        return ()
+    from shoal.core.origin_url import parse_origins
+
+    return parse_origins(value)
+
+
 def _words(value: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(split_words(value)) if isinstance(value, str) else tuple(value)
 
@@ -183,6 +195,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "limit_up": _number(parse_rate),
     "limit_down": _number(parse_rate),
     "timeout": _number(parse_seconds),
+    "origins": _origins,
 }
 
 

@@ -17,6 +17,7 @@ from shoal.core.sealed_link import Link
 from shoal.making import Made, make_share
 from shoal.membership import Membership, open_port
 from shoal.options import FetchOptions, ShareOptions
+from shoal.origin.check import check_origin
 from shoal.progress import DownloadEvent, Hashing, Notice, ShareEvent
 from shoal.sealed_target import SealedTarget, verify_target
 from shoal.services import Services
@@ -77,7 +78,10 @@ async def share_sealed(
     options: ShareOptions,
     on_progress: Callable[[ShareEvent], None],
 ) -> SealedShare:
-    """Hash what is at `path` and be in its swarm from now on."""
+    """Hash what is at `path` and be in its swarm from now on.
+
+    Raises `VerificationError` when one of the origins has something else.
+    """
     port = await open_port(services)
     loop = asyncio.get_running_loop()
     on_hashed = _on_loop(loop, on_progress)
@@ -98,7 +102,10 @@ async def share_sealed(
 
     made = await services.in_stoppable_thread(make, lambda made: made.source.close())
     services.own_source(made.source)
-    member = Membership(services, Link(made.manifest.id), port, on_event=on_progress)
+    for url in options.origins:
+        await check_origin(url, made.manifest, services.settings)
+    link = Link(made.manifest.id, origins=options.origins)
+    member = Membership(services, link, port, on_event=on_progress)
     member.swarm.serve(made.manifest, made.source)
     await services.owned.enter_async_context(member)
     member.hold(made.manifest, made.source)

@@ -165,6 +165,11 @@ class Transfer(Generic[G]):
         self._asking.add(giver, have, gives_any=gives_any, most=most)
         self._ask(giver)
 
+    def add_origin(self, origin: G) -> None:
+        """Ask an origin for what no peer has nor is about to have."""
+        self._asking.add_origin(origin)
+        self._ask(origin)
+
     def remove(self, giver: G) -> None:
         """Ask others for what a giver was asked for."""
         if self._asking.remove(giver):
@@ -174,6 +179,19 @@ class Transfer(Generic[G]):
         """Note what a giver that has only some chunks has since."""
         if self._asking.on_have(giver, indexes):
             self._ask(giver)
+
+    def on_pulling(self, giver: G, indexes: Iterable[int]) -> None:
+        """Note what a giver is asking an origin for."""
+        self._asking.on_pulling(giver, indexes, self._clock())
+
+    def puller(self, index: int) -> G | None:
+        """Return which giver says that it asks an origin for a chunk, if one does."""
+        return self._asking.puller(index)
+
+    def take_back(self, giver: G, indexes: Iterable[int]) -> None:
+        """Ask whomever else for these; that giver is not to blame."""
+        self._asking.take_back(giver, indexes)
+        self._ask_all()
 
     def on_heard(self, giver: G) -> None:
         """Note that a giver is alive."""

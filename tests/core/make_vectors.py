@@ -129,16 +129,24 @@ def _of_id(share_id: bytes) -> dict[str, Any]:
 
 def _links(share_id: bytes) -> dict[str, Any]:
     hints = (Address("192.0.2.7", 4001), Address("host.example", 65535))
+    origins = ("https://host.example/folder/?a=1&b=2", "s3://bucket/key")
     plain, hinted = str(Link(share_id)), str(Link(share_id, hints))
+    full = str(Link(share_id, hints, origins))
     typo = plain[:-1] + ("a" if plain[-1] != "a" else "b")
     return {
         "read": [
-            {"text": text, "id": share_id.hex(), "hints": list(map(str, found))}
-            for text, found in (
-                (plain, ()),
-                (plain.upper(), ()),
-                (plain.removeprefix("shoal:"), ()),
-                (hinted, hints),
+            {
+                "text": text,
+                "id": share_id.hex(),
+                "hints": list(map(str, found)),
+                "origins": list(urls),
+            }
+            for text, found, urls in (
+                (plain, (), ()),
+                (plain.upper(), (), ()),
+                (plain.removeprefix("shoal:"), (), ()),
+                (hinted, hints, ()),
+                (full, hints, origins),
             )
         ],
         "refused": [
@@ -149,6 +157,7 @@ def _links(share_id: bytes) -> dict[str, Any]:
             {"text": plain + "?", "why": "no hint"},
             {"text": plain + "?peer=192.0.2.7", "why": "no port"},
             {"text": plain + "?" + "&".join(["peer=a:1"] * 9), "why": "too many hints"},
+            {"text": plain + "?origin=host", "why": "no URL"},
         ],
     }
 

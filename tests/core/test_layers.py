@@ -14,7 +14,7 @@ LEVELS = [
     {"errors", "netlink"},
     {"core"},
     {"goal", "interfaces", "options", "pages", "progress", "settings"},
-    {"storage", "transport", "discovery"},
+    {"storage", "transport", "discovery", "origin"},
     {
         "acquaintances",
         "contents",
@@ -31,6 +31,7 @@ LEVELS = [
     {"prompt", "sealed_port", "sealed_target", "transfer", "uploads"},
     {"sealed_peer", "services"},
     {"fetching", "giving", "learning", "query", "roster", "swarm"},
+    {"pulling"},
     {"conversations"},
     {"sealed_swarm"},
     {"membership"},

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from shoal.core.address import Address
 from shoal.core.link import Channel, check_name, looks_like_link, parse_channel
+from shoal.core.origin_url import MAX_ORIGINS
 from shoal.core.sealed_link import MAX_HINTS, Link, parse_link, parse_share
 from shoal.errors import UsageError
 
 ID = bytes(range(32))
 TEXT = str(Link(ID))
 CODED = TEXT.removeprefix("shoal:")
+ORIGIN = "origin=https%3A%2F%2Fh%2Ff%3Fa%26b"
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 ids = st.binary(min_size=32, max_size=32)
@@ -22,11 +24,20 @@ addresses = st.builds(Address, hosts, st.integers(1, 65535))
 hint_lists = st.lists(addresses, max_size=MAX_HINTS).map(tuple)
 
 
-@given(ids, hint_lists)
+urls = st.builds(
+    "{}://{}/{}".format,
+    st.sampled_from(["http", "https", "s3"]),
+    hosts,
+    st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#")),
+)
+origin_lists = st.lists(urls, max_size=MAX_ORIGINS).map(tuple)
+
+
+@given(ids, hint_lists, origin_lists)
 def test_what_is_written_reads_back(
-    share_id: bytes, hints: tuple[Address, ...]
+    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
 ) -> None:
-    link = Link(share_id, hints)
+    link = Link(share_id, hints, origins)
     assert parse_link(str(link)) == link
     assert parse_share(str(link).removeprefix("shoal:")) == link
     assert parse_share(f"  {link}\n") == link
@@ -90,6 +101,11 @@ def test_every_two_characters_swapped_are_noticed() -> None:
         (TEXT + "?peer=1.2.3.4:65536", "port"),
         (TEXT + "?" + "&".join(["peer=a:1"] * (MAX_HINTS + 1)), "at most 8"),
         (TEXT + "?" + "&" * 1_000_000, "at most 8"),
+        (TEXT + "?origin=", "is a URL"),
+        (TEXT + "?origin=http%3A%2F%2Fh%2Fa b", "is a URL"),
+        (TEXT + "?origin=%ff", "not text"),
+        (TEXT + "?origin=http://h/" + "a" * 5000, "too long"),
+        (TEXT + "?" + "&".join([ORIGIN] * (MAX_ORIGINS + 1)), "4 origins"),
     ],
 )
 def test_what_is_wrong_is_said_without_repeating_the_link(
@@ -101,8 +117,10 @@ def test_what_is_wrong_is_said_without_repeating_the_link(
 
 
 def test_as_many_hints_as_are_allowed_are_read() -> None:
-    text = TEXT + "?" + "&".join(["peer=a:1"] * MAX_HINTS)
-    assert parse_link(text).hints == (Address("a", 1),) * MAX_HINTS
+    hints = ["peer=a:1"] * MAX_HINTS + [ORIGIN] * MAX_ORIGINS
+    link = parse_link(TEXT + "?" + "&".join(hints))
+    assert link.hints == (Address("a", 1),) * MAX_HINTS
+    assert link.origins == ("https://h/f?a&b",) * MAX_ORIGINS
 
 
 @pytest.mark.parametrize(

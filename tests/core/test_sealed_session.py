@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shoal.core.chunks import Chunks
 from shoal.core.framing import LARGE_FRAME
 from shoal.core.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
+from shoal.core.pulls import MAX_PULLED
 from shoal.core.sealed_messages import (
     MAX_RANGES,
     PAGE_SIZE,
@@ -22,6 +23,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
+    Pull,
     Refuse,
     SealedMessage,
 )
@@ -136,6 +138,7 @@ def test_both_ends_give_and_take_however_bytes_are_split(seed: int) -> None:
 
 FIRST: list[SealedMessage] = [
     Have([(0, 1)]),
+    Pull([(0, 1)]),
     Ask(1),
     Ask(),
     Give(1, memoryview(b"x")),
@@ -158,6 +161,13 @@ def test_nothing_is_said_before_hello(message: SealedMessage) -> None:
     with pytest.raises(ProtocolError, match="while awaiting_hello"):
         receive(session, data, iter(lambda: 1 << 20, None))
     assert session.state is State.AWAITING_HELLO
+
+
+def test_no_more_is_said_to_be_pulled_than_is_believed() -> None:
+    session, other = SealedSession(), greeted()
+    session.send_pulling(range(0, 5 * MAX_PULLED, 2))
+    (event,) = receive(other, said(session), iter(lambda: 1 << 20, None))
+    assert event == Pull([(index, 1) for index in range(0, 2 * MAX_PULLED, 2)])
 
 
 def test_hello_may_be_said_again_and_other_types_mean_nothing() -> None:

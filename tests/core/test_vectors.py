@@ -121,6 +121,7 @@ def test_the_links() -> None:
         assert not isinstance(link.id, str)
         assert link.id.hex() == vector["id"]
         assert list(map(str, link.hints)) == vector["hints"]
+        assert list(link.origins) == vector["origins"]
     for vector in VECTORS["links"]["refused"]:
         with pytest.raises(UsageError):
             parse_share(vector["text"])

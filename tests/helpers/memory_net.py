@@ -5,7 +5,7 @@ of the loop later, or, while that end does not read, when it reads again.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from random import Random
@@ -15,6 +15,7 @@ from shoal.core.address import Address
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
 from shoal.errors import PeerError, SelfConnectionError
+from shoal.origin.source import ByteSource
 from shoal.progress import DownloadEvent
 from shoal.sealed_swarm import SealedSwarm
 from shoal.transport.dialler import Found
@@ -123,7 +124,15 @@ class MemoryTransport(asyncio.Transport):
 class Member:
     """One node's part in the swarm."""
 
-    def __init__(self, net: "MemoryNet", share_id: bytes, number: int) -> None:
+    def __init__(
+        self,
+        net: "MemoryNet",
+        share_id: bytes,
+        number: int,
+        sources: Sequence[ByteSource],
+        timeout: float | None,
+        limit_up: float | None,
+    ) -> None:
         self.address = Address(f"10.0.0.{number}", 4000)
         self.node_id = bytes([number]) * 16
         self.events: list[DownloadEvent] = []
@@ -135,8 +144,10 @@ class Member:
             port=self.address.port,
             rng=Random(number),
             pool=BufferPool(),
-            bucket=TokenBucket(),
+            bucket=TokenBucket(limit_up),
             bucket_down=TokenBucket(),
+            sources=sources,
+            timeout=timeout,
             on_event=self.events.append,
         )
         self._task: asyncio.Task[None] | None = None
@@ -177,9 +188,20 @@ class MemoryNet:
         self.accepts: dict[Address, Callable[[ProvenPeer], Any]] = {}
         self._next_port = 50_000
 
-    def join(self, share_id: bytes) -> Member:
-        """Return a new member, which is not in the swarm before it begins."""
-        member = Member(self, share_id, len(self.members) + 1)
+    def join(
+        self,
+        share_id: bytes,
+        sources: Sequence[ByteSource] = (),
+        timeout: float | None = None,
+        limit_up: float | None = None,
+    ) -> Member:
+        """Return a new member, which is not in the swarm before it begins.
+
+        `sources` are its origins, `timeout` its patience in seconds; it sends
+        `limit_up` bytes per second at most.
+        """
+        number = len(self.members) + 1
+        member = Member(self, share_id, number, sources, timeout, limit_up)
         self.members.append(member)
         self.accepts[member.address] = member.swarm.accept
         return member
@@ -216,12 +238,12 @@ class MemoryNet:
         near.protocol.connection_made(near)
         return near
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Look again and again, in virtual time, until something holds."""
-        for _ in range(int(PATIENCE / 0.05)):
+    async def until(self, condition: Callable[[], bool], step: float = 0.05) -> None:
+        """Look again every `step` virtual seconds until something holds."""
+        for _ in range(int(PATIENCE / step)):
             if condition():
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(step)
         raise AssertionError("it never came to that")
 
 

@@ -42,10 +42,12 @@ def manifest_of(content: Content, salt: bytes = bytes(16)) -> Manifest:
 MANIFEST = manifest_of(CONTENT)
 
 
-def source(net: MemoryNet, content: Content = CONTENT) -> Member:
+def source(
+    net: MemoryNet, content: Content = CONTENT, limit_up: float | None = None
+) -> Member:
     """Return a member that has everything."""
     manifest = manifest_of(content)
-    member = net.join(manifest.id)
+    member = net.join(manifest.id, limit_up=limit_up)
     store = MemoryStore(manifest.chunks)
     for index in range(content.count):
         store.put(index, content.chunk(index))

@@ -76,6 +76,7 @@ def command(link: str, **options: Any) -> None:
 
     \b
     shoal get shoal:mfrggzdf… -C downloads
+    shoal get shoal:mfrggzdf… --origin s3://bucket/model/
     shoal get team-notes -o notes.txt --peer 192.168.1.7:4001
     """
     from shoal.cli.runner import run_command
@@ -148,6 +149,8 @@ async def _get_open(
 
     if options["include"] or options["exclude"] or options["keep_exec"]:
         raise UsageError("An open channel is one file; fetch it without patterns.")
+    if options["origins"]:
+        raise UsageError("An open channel has no origin; leave out --origin.")
     if scratch is not None:
         target = scratch / "data"
     elif options["out"]:

@@ -28,7 +28,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_LINK_SIZE = 4096  # characters read from standard input
+MAX_LINK_SIZE = 16384  # characters read from standard input
 
 
 class _Seconds(click.ParamType[float]):
@@ -113,6 +113,14 @@ _NETWORK = [
         metavar="HOST:PORT",
         help="Enter the DHT here instead of at the public nodes; may be repeated.",
     ),
+    _option(
+        "--origin",
+        "origins",
+        multiple=True,
+        metavar="URL",
+        help="A server that has the same bytes, as https://host/file or s3://bucket/; "
+        "may be repeated.",
+    ),
 ]
 _OUTPUT = [
     _option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
@@ -190,6 +198,12 @@ def settings_from(options: dict[str, Any]) -> "Settings":
 
     from shoal.settings import Settings, parse_addresses, split_words
 
+    origins: tuple[str, ...] = ()
+    if options["origins"]:
+        from shoal.core.origin_url import parse_origins
+
+        origins = parse_origins(options["origins"])
+
     def addresses(values: tuple[str, ...]) -> tuple[Any, ...]:
         return tuple(each for text in values for each in parse_addresses(text))
 
@@ -202,4 +216,5 @@ def settings_from(options: dict[str, Any]) -> "Settings":
         limit_up=options.get("limit_up"),
         limit_down=options.get("limit_down"),
         interfaces=tuple(split_words(os.environ.get("SHOAL_INTERFACES", ""))),
+        origins=origins,
     )

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
-_SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr")
+_SEALED_ONLY = (
+    "origins",
+    "name",
+    "include",
+    "exclude",
+    "public",
+    "new_link",
+    "once",
+    "qr",
+)
 
 
 @everywhere
@@ -72,6 +81,7 @@ def command(place: str, **options: Any) -> None:
 
     \b
     shoal share photos/
+    shoal share model/ --origin https://example.com/model/
     shoal share notes.txt --open team-notes
     """
     from shoal.cli.runner import run_command
@@ -84,7 +94,7 @@ def command(place: str, **options: Any) -> None:
         return
     for name in _SEALED_ONLY:
         if options[name]:
-            flag = "--" + name.replace("_", "-")
+            flag = "--" + name.replace("_", "-").replace("origins", "origin")
             raise UsageError(f"{flag} is not for open channels; leave out one of them.")
     run_command(_share_open(path, options["channel"] or None, options))
 
@@ -112,6 +122,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
                 exclude=options["exclude"],
                 public=options["public"],
                 new_link=options["new_link"],
+                origins=options["origins"],
                 on_progress=on_progress,
             )
         root = share.manifest.root
@@ -126,8 +137,14 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
             files=len(share.manifest.files),
             verified=True,
         )
+        if share.link.origins:
+            output.warn(
+                "Whoever gets the link gets the origin's URL, with all that is in it."
+            )
         if options["qr"]:
-            output.draw_qr(str(share.link).upper())
+            # Upper case makes a smaller code, but a URL is another one then.
+            text = str(share.link)
+            output.draw_qr(text if share.link.origins else text.upper())
         output.say(f"Sharing {root.name} ({root.size:,} bytes) on port {share.port}.")
         if options["once"]:
             watching = asyncio.create_task(_watch(node, output))

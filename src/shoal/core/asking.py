@@ -12,8 +12,10 @@ from random import Random
 from typing import Generic, TypeVar
 
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.overdue import Overdue
 from shoal.core.picker import ChunkPicker
-from shoal.core.window import MAX_REQUESTS, RequestWindow
+from shoal.core.pulls import Pulls
+from shoal.core.window import MAX_REQUESTS, OriginWindow, RequestWindow
 
 __all__ = ["Asking"]
 
@@ -44,6 +46,17 @@ class _Flow:
         self.wasted = 0  # chunks of its choice that were there already
 
 
+class _OriginFlow(_Flow):
+    """Remember what an origin was asked for."""
+
+    __slots__ = ()
+    window: OriginWindow
+
+    def __init__(self, chunk_size: int) -> None:
+        super().__init__(chunk_size, 0, is_full=False, gives_any=False)
+        self.window = OriginWindow(chunk_size)
+
+
 class Asking(Generic[G]):
     """Share the chunks that are missing out among the givers."""
 
@@ -68,6 +81,9 @@ class Asking(Generic[G]):
         self._full = 0  # givers that have everything
         self._outstanding = 0  # requests, of all givers
         self._next_key = -1
+        self._pulls: Pulls[G] = Pulls()
+        self._is_read = False  # whether somebody waits for chunks in their order
+        self._overdue = Overdue()
         size = chunks.chunk_size
         self._backlog = max(min(BACKLOG_LIMIT, BACKLOG_CHUNKS * size), 2 * size)
 
@@ -98,8 +114,15 @@ class Asking(Generic[G]):
 
         Returns the givers, first who usually answers soonest: somebody waits.
         """
+        self._is_read = True
+        if self._picker.is_complete:
+            self._overdue.on_idle()
         self._picker.want(indexes, before=before)
-        return sorted(self._flows, key=lambda giver: self._flows[giver].window.delay)
+        flows = self._flows
+        return sorted(
+            flows,
+            key=lambda g: (isinstance(flows[g], _OriginFlow), flows[g].window.delay),
+        )
 
     def unwant(self, indexes: Iterable[int]) -> list[tuple[G, int]]:
         """Ask for these no more; return who was asked for which of them."""
@@ -138,8 +161,15 @@ class Asking(Generic[G]):
         self._full += is_full
         self._picker.on_peer_joined(giver, None if is_full else have)
 
+    def add_origin(self, origin: G) -> None:
+        """Ask an origin for what no peer has nor is about to have."""
+        self.remove(origin)
+        self._flows[origin] = _OriginFlow(self._chunks.chunk_size)
+        self._picker.on_peer_joined(origin, None)
+
     def remove(self, giver: G) -> bool:
         """Forget a giver and what it was asked for; say whether it was known."""
+        self._pulls.remove(giver)
         flow = self._flows.pop(giver, None)
         if flow is None:
             return False
@@ -150,12 +180,28 @@ class Asking(Generic[G]):
 
     def on_have(self, giver: G, indexes: Iterable[int]) -> bool:
         """Note what a giver has since; say whether it had only some until now."""
+        self._pulls.on_have(giver, indexes)
         flow = self._flows.get(giver)
         if flow is None or flow.is_full:
             return False
         for index in indexes:
             self._picker.on_have(giver, index)
         return True
+
+    def on_pulling(self, giver: G, indexes: Iterable[int], now: float) -> None:
+        """Note what a giver is asking an origin for."""
+        if giver in self._flows:
+            self._pulls.on_pulling(giver, indexes, now)
+
+    def puller(self, index: int) -> G | None:
+        """Return which giver says that it asks an origin for a chunk, if one does."""
+        return self._pulls.puller(index)
+
+    def take_back(self, giver: G, indexes: Iterable[int]) -> None:
+        """Note that a giver is not asked for these after all, and not to blame."""
+        for index in self._picker.asked_of(giver).intersection(indexes):
+            self._forget(giver, index)
+            self._picker.on_request_expired(index, giver)
 
     def on_heard(self, giver: G, now: float) -> None:
         """Note that a giver is alive."""
@@ -174,6 +220,8 @@ class Asking(Generic[G]):
         self._outstanding += len(flow.window)
         if self._picker.on_chunk_arrived(index, giver):
             flow.window.on_judging()
+            is_from_peer = not isinstance(flow, _OriginFlow)
+            self._overdue.on_chunk(now, is_from_peer=is_from_peer)
             return True
         if was_any:
             flow.wasted += 1
@@ -225,11 +273,16 @@ class Asking(Generic[G]):
     def on_tick(self, now: float) -> list[G]:
         """Take back what stalled givers owe; return those that stall now."""
         stalled = []
-        delays = sorted(f.window.delay for f in self._flows.values() if f.window.delay)
+        delays = sorted(
+            flow.window.delay
+            for flow in self._flows.values()
+            if flow.window.delay and not isinstance(flow, _OriginFlow)
+        )
         usual = delays[len(delays) // 2] if delays else 0.0
         for giver, flow in self._flows.items():
             owed = len(flow.window)
-            if flow.window.check_stalled(now, usual):
+            others = 0.0 if isinstance(flow, _OriginFlow) else usual
+            if flow.window.check_stalled(now, others):
                 self._outstanding -= owed
                 stalled.append(giver)
                 flow.any_keys.clear()
@@ -268,7 +321,10 @@ class Asking(Generic[G]):
             if flow.any_keys:
                 # What it chose is on its way; asked for by index it would come twice.
                 return number, []
-        indexes = self._picker.next_requests(giver, limit, copies=copies)
+        if isinstance(flow, _OriginFlow):
+            indexes = self._next_pulled(giver, flow, limit, now, copies=copies)
+        else:
+            indexes = self._picker.next_requests(giver, limit, copies=copies)
         flow.window.on_sent(indexes, now)
         self._outstanding += len(indexes)
         return 0, indexes
@@ -284,6 +340,27 @@ class Asking(Generic[G]):
             and self._full == 1
             and self._picker.wants_all
             and now >= flow.any_from
+        )
+
+    def _next_pulled(
+        self, origin: G, flow: _OriginFlow, limit: int, now: float, *, copies: bool
+    ) -> list[int]:
+        """Return what to ask of an origin; it comes last, since all come to it.
+
+        What peers have is asked of it, too, from when nothing came for a while until
+        one of them gives something again.
+        """
+        waits = [f.window.wait(now) for f in self._flows.values() if len(f.window)]
+        if self._overdue.look(now, max(waits, default=flow.window.delay)):
+            return self._picker.next_requests(origin, limit, copies=copies)
+        if any(f.is_full and not f.window.is_stalled for f in self._flows.values()):
+            return []
+        delay = flow.window.wait(now)
+        return self._picker.next_run(
+            origin,
+            limit,
+            lambda index: not self._pulls.is_pulled(index, now, delay),
+            in_order=self._is_read,
         )
 
     def _ask_any(self, flow: _Flow, limit: int, now: float) -> int:

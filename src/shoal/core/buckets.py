@@ -12,6 +12,7 @@ from random import Random
 __all__ = ["Buckets"]
 
 PROBES = 8  # tries in a bucket before looking at all that would do
+MAX_LOOKS = 4096  # chunks that are looked at for one that nobody has
 MAX_CANDIDATES = 256  # chunks returned by such a look
 _ABSENT = -1
 
@@ -90,6 +91,16 @@ class Buckets:
                 index = bucket[int(rng.random() * size)]
                 if accepts(index):
                     return index
+        return None
+
+    def find_unseen(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
+        """Return a chunk of level 0 that `accepts`, one of some thousand at random."""
+        bucket = self._buckets[0]
+        start = int(rng.random() * len(bucket))
+        for place in range(start, start + min(len(bucket), MAX_LOOKS)):
+            index = bucket[place % len(bucket)]
+            if accepts(index):
+                return index
         return None
 
     def candidates(self, rng: Random, among: bytes) -> list[int]:

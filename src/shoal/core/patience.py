@@ -16,6 +16,8 @@ __all__ = ["Outlook", "Patience"]
 
 TELL_AFTER = 20.0  # seconds without a new chunk until that is told, each time
 LIARS_TIME = 10.0  # seconds to wait for an honest peer when all found were liars
+# A peer that told what there is has gone, and may come back: then for longer.
+ORIGIN_LIARS_TIME = 30.0  # seconds to wait when all that is left are origins that lied
 SIZES_TIME = 3.0  # seconds a named channel's servers have to say their sizes
 
 
@@ -34,6 +36,8 @@ class Outlook(Struct, frozen=True):
     """Whether any chunk is there, be it from an earlier run."""
     problems: tuple[str, ...] = ()
     """What discovery says does not work."""
+    origins: tuple[str, ...] = ()
+    """Why origins give nothing, in sentences."""
 
 
 class Patience:
@@ -67,11 +71,9 @@ class Patience:
         self._liars_since = self._liars_since if outlook.has_only_liars else now
         self._sizeless_since = self._sizeless_since if outlook.lacks_sizes else now
         is_late = self._timeout is not None and self.waited(now) >= self._timeout
-        if outlook.has_only_liars and (is_late or now - self._liars_since > LIARS_TIME):
-            return VerificationError(
-                f"All of the {outlook.found} found sent what the id does not name; "
-                "check the id, or try again when others share it."
-            )
+        patience = ORIGIN_LIARS_TIME if outlook.origins else LIARS_TIME
+        if outlook.has_only_liars and (is_late or now - self._liars_since > patience):
+            return _only_liars(outlook)
         if outlook.lacks_sizes and (is_late or now - self._sizeless_since > SIZES_TIME):
             return ShoalError(
                 "The servers found do not say how large the file is, as servers of "
@@ -90,8 +92,24 @@ class Patience:
         )
 
 
+def _only_liars(outlook: Outlook) -> VerificationError:
+    if outlook.origins:
+        return VerificationError(
+            " ".join(outlook.origins) + " Nobody else can be asked; name another "
+            "origin, or try again when others share it."
+        )
+    return VerificationError(
+        f"All of the {outlook.found} found sent what the id does not name; "
+        "check the id, or try again when others share it."
+    )
+
+
 def explain(outlook: Outlook) -> str:
-    """Return a sentence that says why nothing comes."""
+    """Return a sentence that says why nothing comes, and some on origins."""
+    return " ".join((_explain_peers(outlook), *outlook.origins))
+
+
+def _explain_peers(outlook: Outlook) -> str:
     if not outlook.found:
         hint = " ".join(outlook.problems)
         return (

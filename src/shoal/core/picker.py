@@ -9,13 +9,15 @@ What a pick considers, in this order:
    copies: what was asked of others longest ago, so that one slow peer cannot hold
    up the last chunk.
 
+An origin is asked by `next_run` for what nobody has at all.
+
 A peer is any hashable value; the picker never looks into it. A chunk goes from
 missing to asked for to arrived to verified; only failure leads back, and `forget`, by a
 reader who does not keep what he has read.
 """
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from random import Random
 from typing import Generic, TypeVar
 
@@ -194,10 +196,34 @@ class ChunkPicker(Generic[Peer]):
                 index = self._pick_copy(state) if copies else None
             if index is None:
                 break
-            self._buckets.discard(index)
-            self._in_flight.setdefault(index, []).append(peer)
-            state.asked.add(index)
+            self._note_asked(index, peer, state)
             picked.append(index)
+        return picked
+
+    def next_run(
+        self, peer: Peer, limit: int, accepts: Callable[[int], bool], *, in_order: bool
+    ) -> list[int]:
+        """Return up to `limit` adjacent chunks to ask of an origin now.
+
+        Nobody was asked for them and no peer that has some has them; the run begins at
+        random or, with `in_order`, where somebody waits for it.
+        """
+        state = self._peers[peer]
+
+        def is_free(index: int) -> bool:
+            is_unseen = index in self._buckets and not self._buckets.level(index)
+            return is_unseen and state.has(index) and accepts(index)
+
+        first = next(filter(is_free, self._first), None) if in_order else None
+        if first is None:
+            first = self._buckets.find_unseen(self._rng, is_free)
+        picked: list[int] = []
+        if first is not None:
+            for index in range(first, min(first + limit, self._have.size)):
+                if not is_free(index):
+                    break
+                self._note_asked(index, peer, state)
+                picked.append(index)
         return picked
 
     def on_chunk_arrived(self, index: int, peer: Peer) -> bool:
@@ -241,6 +267,11 @@ class ChunkPicker(Generic[Peer]):
         self.on_request_expired(index, peer)
 
     # Picking.
+
+    def _note_asked(self, index: int, peer: Peer, state: _PeerState) -> None:
+        self._buckets.discard(index)
+        self._in_flight.setdefault(index, []).append(peer)
+        state.asked.add(index)
 
     def _pick(self, state: _PeerState) -> int | None:
         """Return a chunk nobody was asked for and the peer has; rarest first."""

@@ -2,8 +2,8 @@
 
 A link is `shoal:`, then 56 base32 characters: the id and a check, so that a typing
 error is told from a share that nobody has. After it may stand up to eight
-`peer=HOST:PORT` that are worth trying first. docs/protocol.md, "Link, root record and
-manifest".
+`peer=HOST:PORT` that are worth trying first, and up to four `origin=URL` that have the
+same bytes. docs/protocol.md, "Link, root record and manifest".
 
 Whoever knows the id has the share. So the text of a link is made by `str()` only:
 `repr()` gives the name used in logs, and no error message repeats what was typed.
@@ -18,6 +18,7 @@ from shoal.core.address import Address, parse_address
 from shoal.core.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.keys import Keys, derive_keys
 from shoal.core.link import Channel, looks_like_link, parse_channel
+from shoal.core.origin_url import MAX_ORIGINS, quote_origin, unquote_origin
 from shoal.errors import UsageError
 
 __all__ = ["MAX_HINTS", "Link", "parse_link", "parse_share"]
@@ -26,6 +27,10 @@ MAX_HINTS = 8  # addresses in one link
 LENGTH = 56  # characters of base32: exactly the id and its check
 _SCHEME = "shoal:"
 _HINT = "peer="
+_ORIGIN = "origin="
+_TOO_MANY = (
+    f"A link names at most {MAX_HINTS} peers and {MAX_ORIGINS} origins; leave some out."
+)
 # ASCII alone: Python's upper() would turn other letters into base32.
 _BASE32 = re.compile(r"[A-Za-z2-7]*")
 
@@ -37,11 +42,14 @@ class Link(Struct, frozen=True):
     """32 bytes; to be shown to nobody who does not have the link."""
     hints: tuple[Address, ...] = ()
     """Addresses to try first; claims of whoever passed the link on."""
+    origins: tuple[str, ...] = ()
+    """URLs of servers that have the same bytes; claims as well."""
 
     def __str__(self) -> str:
         text = base64.b32encode(self.id + link_check(self.id)).decode().lower()
-        hints = "&".join(f"{_HINT}{address}" for address in self.hints)
-        return f"{_SCHEME}{text}?{hints}" if hints else _SCHEME + text
+        hints = [f"{_HINT}{address}" for address in self.hints]
+        hints += [_ORIGIN + quote_origin(url) for url in self.origins]
+        return f"{_SCHEME}{text}?{'&'.join(hints)}" if hints else _SCHEME + text
 
     def __repr__(self) -> str:
         return f"<Link {self.keys.log_name}>"
@@ -77,7 +85,8 @@ def parse_link(text: str) -> Link:
     if text[: len(_SCHEME)].lower() == _SCHEME:
         text = text[len(_SCHEME) :]
     encoded, mark, query = text.partition("?")
-    return Link(_parse_id(encoded), _parse_hints(query) if mark else ())
+    share_id = _parse_id(encoded)
+    return Link(share_id, *_parse_hints(query)) if mark else Link(share_id)
 
 
 def _parse_id(encoded: str) -> bytes:
@@ -102,14 +111,18 @@ def _parse_id(encoded: str) -> bytes:
     return share_id
 
 
-def _parse_hints(query: str) -> tuple[Address, ...]:
+def _parse_hints(query: str) -> tuple[tuple[Address, ...], tuple[str, ...]]:
     # Counted before anything is made of it.
-    if query.count("&") >= MAX_HINTS:
-        raise UsageError(f"A link names at most {MAX_HINTS} peers; leave some out.")
+    if query.count("&") >= MAX_HINTS + MAX_ORIGINS:
+        raise UsageError(_TOO_MANY)
     hints = query.split("&")
-    if not all(hint.startswith(_HINT) for hint in hints):
+    if not all(hint.startswith((_HINT, _ORIGIN)) for hint in hints):
         raise UsageError(
-            "After the `?` of a link stands peer=HOST:PORT and nothing else; "
-            "check the end of the link."
+            "After the `?` of a link stand peer=HOST:PORT and origin=URL and nothing "
+            "else; check the end of the link."
         )
-    return tuple(parse_address(hint.removeprefix(_HINT)) for hint in hints)
+    peers = [hint.removeprefix(_HINT) for hint in hints if hint.startswith(_HINT)]
+    urls = [hint.removeprefix(_ORIGIN) for hint in hints if hint.startswith(_ORIGIN)]
+    if len(peers) > MAX_HINTS or len(urls) > MAX_ORIGINS:
+        raise UsageError(_TOO_MANY)
+    return tuple(map(parse_address, peers)), tuple(map(unquote_origin, urls))

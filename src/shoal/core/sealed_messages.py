@@ -21,6 +21,7 @@ __all__ = [
     "Hello",
     "Page",
     "Peers",
+    "Pull",
     "Reason",
     "Refuse",
     "SealedMessage",
@@ -51,6 +52,13 @@ class Hello(Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=Tr
 
 class Have(Struct, frozen=True, tag="have", tag_field="type"):
     """Announce chunks that are there since."""
+
+    ranges: Annotated[list[Range], Meta(max_length=MAX_RANGES)]
+    """First index and number of each run."""
+
+
+class Pull(Struct, frozen=True, tag="pulling", tag_field="type"):
+    """Say which chunks are asked of an origin, so that others need not."""
 
     ranges: Annotated[list[Range], Meta(max_length=MAX_RANGES)]
     """First index and number of each run."""
@@ -123,7 +131,7 @@ class Reason:
 
 
 SealedMessage: TypeAlias = (
-    Hello | Have | Ask | Give | Page | Cancel | Refuse | Peers | Goodbye
+    Hello | Have | Pull | Ask | Give | Page | Cancel | Refuse | Peers | Goodbye
 )
 
 _decoder: MessageDecoder[SealedMessage] = MessageDecoder(
@@ -131,6 +139,7 @@ _decoder: MessageDecoder[SealedMessage] = MessageDecoder(
     (
         "hello",
         "have",
+        "pulling",
         "request",
         "response",
         "page",

@@ -13,6 +13,7 @@ from msgspec import Struct
 from shoal.core.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.framing import LARGE_FRAME, BufferPool
 from shoal.core.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
+from shoal.core.pulls import MAX_PULLED
 from shoal.core.sealed_messages import (
     MAX_RANGES,
     Ask,
@@ -23,6 +24,7 @@ from shoal.core.sealed_messages import (
     Hello,
     Page,
     Peers,
+    Pull,
     Reason,
     Refuse,
     SealedMessage,
@@ -38,6 +40,7 @@ MAX_ASTRAY = 3  # requests for what does not exist, until that ends the conversa
 _OPEN: Mapping[type[Struct], State] = {
     Hello: State.SWARMING,
     Have: State.SWARMING,
+    Pull: State.SWARMING,
     Ask: State.SWARMING,
     Give: State.SWARMING,
     Page: State.SWARMING,
@@ -91,6 +94,10 @@ class SealedSession(Session):
         ranges = ranges_of(indexes)
         for start in range(0, len(ranges), MAX_RANGES):
             self.send(Have(ranges[start : start + MAX_RANGES]))
+
+    def send_pulling(self, indexes: Iterable[int]) -> None:
+        """Say which chunks are asked of an origin, as far as one is believed."""
+        self.send(Pull(ranges_of(sorted(indexes)[:MAX_PULLED])))
 
     def request(self, index: int) -> None:
         """Ask for a chunk."""

@@ -8,8 +8,9 @@ asked for one only: whoever lies is found out at the price of that.
 """
 
 from collections.abc import Iterable
+from typing import ClassVar
 
-__all__ = ["MAX_REQUESTS", "RequestWindow"]
+__all__ = ["MAX_REQUESTS", "OriginWindow", "RequestWindow"]
 
 TARGET_DELAY = 0.1  # seconds from request to answer that the window aims at
 MAX_REQUESTS = 256  # outstanding at one peer
@@ -21,14 +22,24 @@ STALL_DELAYS = 3  # the same in usual delays of this peer, if that is longer
 MIN_RATE = 16 * 1024  # bytes per second; a chunk that comes slower is asked elsewhere
 SMOOTHING = 0.125  # weight of a new delay in the average, as RFC 6298 section 2
 
+# An origin is asked for runs of chunks, and for few runs at once.
+ORIGIN_BYTES = 16 * 1024 * 1024  # outstanding at one origin
+ORIGIN_DELAY = 0.5  # seconds from request to answer that its window aims at
+ORIGIN_RUNS = 4  # outstanding at one origin
+
 
 class RequestWindow:
     """Count the requests outstanding at one peer and time its answers."""
 
+    FIRST: ClassVar[int] = FIRST_REQUESTS
+    LEAST: ClassVar[int] = 2
+    BYTES: ClassVar[int] = MAX_BYTES
+    DELAY: ClassVar[float] = TARGET_DELAY
+
     def __init__(self, chunk_size: int, most: int = MAX_REQUESTS) -> None:
         """Begin small; never have more than `most` requests outstanding."""
-        self._most = max(2, min(most, MAX_BYTES // chunk_size))
-        self._size = float(min(FIRST_REQUESTS, self._most))
+        self._most = max(self.LEAST, min(most, self.BYTES // chunk_size))
+        self._size = float(min(self.FIRST, self._most))
         self._sent: dict[int, float] = {}  # when each chunk was asked for
         self._delay = 0.0
         self._chunk_time = chunk_size / MIN_RATE
@@ -70,11 +81,11 @@ class RequestWindow:
             return
         delay = now - sent
         self._delay += SMOOTHING * (delay - self._delay) if self._delay else delay
-        if delay < TARGET_DELAY:
+        if delay < self.DELAY:
             self._size = min(self._size + 1, self._most)
         else:
             # As many as would have been answered within the target.
-            self._size = max(2.0, self._size - (1 - TARGET_DELAY / delay))
+            self._size = max(self.LEAST, self._size - (1 - self.DELAY / delay))
 
     def on_judging(self) -> None:
         """Note that an answer is about to be verified."""
@@ -88,7 +99,7 @@ class RequestWindow:
     def on_refused(self, index: int) -> None:
         """Note that a request was refused: the peer is alive and has enough to do."""
         self._sent.pop(index, None)
-        self._size = max(2.0, self._size / 2)
+        self._size = max(self.LEAST, self._size / 2)
         self.is_stalled = False
 
     def forget(self, index: int) -> None:
@@ -99,6 +110,11 @@ class RequestWindow:
     def delay(self) -> float:
         """Return the usual seconds from a request to its answer; 0 before any."""
         return self._delay
+
+    def wait(self, now: float) -> float:
+        """Return how long a chunk takes at the moment, in seconds."""
+        oldest = min(self._sent.values(), default=now)
+        return max(self._delay, now - oldest)
 
     def stall_deadline(self, others_delay: float = 0.0) -> float | None:
         """Return when the peer counts as stalled; None while nothing is due.
@@ -121,3 +137,21 @@ class RequestWindow:
         self.is_stalled = True
         self._sent.clear()
         return True
+
+
+class OriginWindow(RequestWindow):
+    """Count what is asked of an origin: from one chunk up to a few long runs.
+
+    It begins with one chunk, since everybody who begins at the same time asks before
+    hearing what the others ask for.
+    """
+
+    FIRST = 1
+    LEAST = 1
+    BYTES = ORIGIN_BYTES
+    DELAY = ORIGIN_DELAY
+
+    def room(self) -> int:
+        """Return how many chunks the next run may have; 0 for no run now."""
+        run = max(1, int(self._size) // ORIGIN_RUNS)
+        return run if super().room() >= run else 0

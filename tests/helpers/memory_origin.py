@@ -1,0 +1,64 @@
+"""An origin in memory, as slow as a test wants it, which counts what it sends."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+
+from shoal.core.origin_parts import Part
+from shoal.errors import PeerError
+from shoal.origin.source import FileError
+
+__all__ = ["Line", "MemoryOrigin"]
+
+BLOCK = 16_384  # bytes sent in one go
+
+
+class Line:
+    """Carry so many bytes per second, of all who are served together."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._free_at = 0.0
+
+    async def carry(self, size: int) -> None:
+        """Wait until so many bytes are through."""
+        loop = asyncio.get_running_loop()
+        self._free_at = max(self._free_at, loop.time()) + size / self._rate
+        await asyncio.sleep(self._free_at - loop.time())
+
+
+class MemoryOrigin:
+    """Hold files by their path; a single one has the empty path."""
+
+    def __init__(self, files: Mapping[str, bytes], line: Line | None = None) -> None:
+        self.name = "memory://origin"
+        self.files = files
+        self.sent = 0
+        """Bytes so far."""
+        self.error: PeerError | None = None
+        """What it fails with."""
+        self.is_silent = False
+        """Whether it answers nothing any more."""
+        self.reads = 0
+        self.is_closed = False
+        self._line = line or Line(1e9)
+
+    async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
+        """Yield a part, or fail."""
+        self.reads += 1
+        data = self.files.get(part.path)
+        if data is None:
+            raise FileError(f"it has no {part.path}")
+        end = part.first + part.size
+        for start in range(part.first, end, BLOCK):
+            block = data[start : min(start + BLOCK, end)]
+            await self._line.carry(len(block))
+            if self.error is not None:
+                raise self.error
+            if self.is_silent:
+                await asyncio.Event().wait()
+            self.sent += len(block)
+            yield block
+
+    async def aclose(self) -> None:
+        """Note that it was closed."""
+        self.is_closed = True

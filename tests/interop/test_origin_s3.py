@@ -1,0 +1,91 @@
+"""An S3 server as origin: moto's, on loopback, read through s3fs."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from msgspec.structs import replace
+
+from shoal.core.address import Address
+from shoal.errors import UnfinishedError, VerificationError
+from shoal.node import Node
+from shoal.progress import DownloadEvent, Started
+from tests.helpers.fetching import here
+from tests.helpers.folders import list_folder
+from tests.helpers.s3 import put_into, s3_server
+
+pytestmark = pytest.mark.interop
+
+CHUNK = 16_384
+FILES = {
+    "config.json": b"{}",
+    "empty": b"",
+    "weights/a b.bin": Random(1).randbytes(20 * CHUNK + 5),
+    "weights/\u00fc.bin": Random(2).randbytes(3 * CHUNK),
+}
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give an S3 server and the URL of a folder in one of its buckets."""
+    with s3_server(monkeypatch) as address:
+        put_into(address, "models", {f"small/{k}": v for k, v in FILES.items()})
+        yield "s3://models/small/"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Give a folder with the same files."""
+    folder = tmp_path / "small"
+    for path, data in FILES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+async def fetch(model: Path, out: Path, origin: str, timeout: float) -> None:
+    """Fetch from an origin what a peer told and does not stay to give."""
+    async with Node(replace(here(), limit_up=1.0)) as sharing:
+        share = await sharing.share(model, chunk_size=CHUNK)
+        left = asyncio.Event()
+
+        def note(event: DownloadEvent) -> None:
+            if isinstance(event, Started):
+                left.set()
+
+        peer = Address("127.0.0.1", share.port)
+        settings = replace(here([peer]), origins=(origin,))
+        async with Node(settings, rng=Random(1)) as node:
+            fetching = asyncio.create_task(
+                node.fetch(share.link, out, timeout=timeout, on_progress=note)
+            )
+            await left.wait()
+            await sharing.aclose()
+            await fetching
+
+
+async def test_a_folder_is_fetched_from_s3(
+    bucket: str, model: Path, tmp_path: Path
+) -> None:
+    await fetch(model, tmp_path / "out", bucket, 20)
+    assert list_folder(tmp_path / "out") == list_folder(model)
+
+
+async def test_what_is_shared_is_compared_with_what_is_in_the_bucket(
+    bucket: str, model: Path
+) -> None:
+    async with Node(here()) as node:
+        share = await node.share(model, origins=bucket)
+        assert share.link.origins == (bucket,)
+        (model / "config.json").write_bytes(b"{ }")
+        with pytest.raises(VerificationError, match="s3://models .*3 here"):
+            await node.share(model, origins=bucket)
+
+
+async def test_a_bucket_that_is_not_there_is_named(
+    bucket: str, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UnfinishedError, match="The origin s3://none"):
+        await fetch(model, tmp_path / "out", "s3://none/small/", 1)

@@ -1,0 +1,247 @@
+"""Origins from the command line, with a real nginx: docs/origin.md does the same."""
+
+import json
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from shoal.core.sealed_link import Link
+from tests.conftest import MakeFile
+from tests.helpers.commands import peer_of, run, share
+from tests.helpers.folders import list_folder
+from tests.helpers.netns import Namespace
+from tests.helpers.nginx import missing_nginx, nginx
+from tests.helpers.process import Program
+from tests.helpers.programs import shoal
+from tests.helpers.requirements import require
+from tests.helpers.s3 import put_into, s3_server
+from tests.helpers.web_origin import web_origin_beside
+
+NODES = 8
+SIZE = 16 * 1024 * 1024
+RATE = 10_000_000  # bytes per second that the origin allows
+CHUNK = 65_536
+LINK = str(Link(bytes(32)))
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give an S3 server's address, which whatever is started here finds, too."""
+    with s3_server(monkeypatch) as address:
+        yield address
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def link_of(sharing: Program) -> str:
+    """Return the link that a `share` has printed."""
+    link: str = sharing.wait_line("^shoal:.*", stream="out")[0]
+    return link
+
+
+def test_eight_nodes_fetch_one_copy_of_a_slow_origin(
+    namespace: Namespace, make_file: MakeFile, tmp_path: Path
+) -> None:
+    """A peer told what the share is and left; all they have is the origin."""
+    require(missing_nginx())
+    path = make_file(SIZE, 3)
+    proxy = [sys.executable, "-m", "tests.helpers.slow_line", "8081", "8080", str(RATE)]
+    env = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1"}
+    url = f"http://127.0.0.1:8081/{path.name}"
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            nginx(path.parent, tmp_path / "nginx", 8080, namespace)
+        )
+        line = stack.enter_context(Program(proxy, namespace=namespace))
+        line.wait_line("ready")
+        sharing = stack.enter_context(
+            shoal("share", path, "--limit-up", 1, ns=namespace, env=env)
+        )
+        link = link_of(sharing)
+        nodes = [
+            stack.enter_context(
+                shoal(
+                    *("get", link, "-o", tmp_path / str(n), "--origin", url, "--json"),
+                    *("--timeout", 10),
+                    ns=namespace,
+                    env=env,
+                )
+            )
+            for n in range(NODES)
+        ]
+        for node in nodes:
+            node.wait_line('"event":"start"')
+        sharing.kill()
+        for node in nodes:
+            assert node.finish(60).code == 0
+        sent = server.sent()
+    for n in range(NODES):
+        assert (tmp_path / str(n)).read_bytes() == path.read_bytes()
+    assert sum(sent) <= 1.2 * SIZE
+    assert sum(sent) > 0.8 * SIZE, "a peer gave more than it should have"
+
+
+def test_the_url_goes_along_in_the_link(make_file: MakeFile) -> None:
+    path = make_file(9 * CHUNK + 5, 4)
+    with web_origin_beside({"f": path.read_bytes()}) as origin:
+        with share(path, "--origin", origin.url + "f") as sharing:
+            link = link_of(sharing)
+            assert re.search(r"\?origin=http%3A%2F%2F127.0.0.1%3A\d+%2Ff$", link)
+            assert "gets the origin's URL" in sharing.stderr
+            assert len(origin.asked) == 1, "one chunk, to compare"
+
+
+def less(data: bytes) -> bytes:
+    return data[:-1]
+
+
+def zeros(data: bytes) -> bytes:
+    return bytes(len(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (less, "does not have what is shared: its file has 589828 bytes there"),
+        (zeros, "has other bytes than what is shared"),
+        (None, "does not have what is shared: it answers 404"),
+    ],
+)
+def test_an_origin_that_has_something_else_is_not_shared(
+    change: Callable[[bytes], bytes] | None, message: str, make_file: MakeFile
+) -> None:
+    path = make_file(9 * CHUNK + 5, 4)
+    files = {} if change is None else {"f": change(path.read_bytes())}
+    with web_origin_beside(files) as origin:
+        with run("share", path, "--origin", origin.url + "f?secret") as sharing:
+            code, out, err = sharing.finish()
+        assert (code, out) == (5, b"")
+        assert f"The origin {origin.url[:-1]} {message}" in err
+        assert "secret" not in err
+
+
+def test_an_origin_that_is_not_there_is_not_shared(make_file: MakeFile) -> None:
+    url = f"http://127.0.0.1:{free_port()}/f"
+    with run("share", make_file(CHUNK, 4), "--origin", url) as sharing:
+        code, out, err = sharing.finish()
+    assert (code, out) == (1, b"")
+    assert "cannot be used: no connection" in err
+
+
+@contextmanager
+def told(link: str, sharing: Program, *args: object) -> Iterator[Program]:
+    """Start `get` for a share whose only peer leaves once it told what it is."""
+    with run("get", link, "--peer", peer_of(sharing), "--json", *args) as getting:
+        getting.wait_line('"event":"start"')
+        sharing.kill()
+        yield getting
+
+
+def test_what_the_link_names_is_asked_on_networks_that_the_user_keeps_to(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    path, out = make_file(40 * CHUNK, 4), tmp_path / "out"
+    with web_origin_beside({"f": path.read_bytes()}) as origin:
+        with share(path, "--origin", origin.url + "f", "--limit-up", 1) as sharing:
+            link = link_of(sharing)
+            with told(link, sharing, "-o", out) as getting:
+                assert getting.finish().code == 0
+    assert out.read_bytes() == path.read_bytes()
+
+
+def test_when_only_an_origin_that_lies_is_left_that_is_code_5(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    path = make_file(40 * CHUNK, 4)
+    with web_origin_beside({"f": bytes(40 * CHUNK)}) as origin:
+        args = ("--origin", origin.url + "f", "--timeout", 1)
+        with share(path, "--limit-up", 1) as sharing:
+            link = link_of(sharing)
+            with told(link, sharing, *args, "-o", tmp_path / "out") as getting:
+                code, out, err = getting.finish()
+    assert code == 5
+    said = json.loads(out.splitlines()[-1])
+    assert (said["event"], said["code"]) == ("error", 5)
+    assert f"The origin {origin.url[:-1]} sent what the id does not name" in err
+
+
+def test_when_nobody_but_a_dead_origin_is_left_it_is_named(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    path = make_file(40 * CHUNK, 4)
+    with share(path, "--limit-up", 1) as sharing:
+        link = link_of(sharing)
+        args = ("--origin", url + "f?secret", "--timeout", 1, "-o", tmp_path / "out")
+        with told(link, sharing, *args) as getting:
+            code, out, err = getting.finish()
+    # The peer may have given a chunk before it was told to go.
+    events = map(json.loads, out.splitlines())
+    has_some = any(e["event"] == "progress" and e["done"] for e in events)
+    assert code == (7 if has_some else 3)
+    assert f"The origin {url[:-1]} cannot be used: no connection" in err
+    assert "secret" not in err.replace("--origin", "").split("Run this again")[0]
+
+
+def test_the_page_about_origins_does_what_it_says(
+    tmp_path: Path, make_file: MakeFile, s3: str
+) -> None:
+    """Its commands are typed with servers of our own in the place of example.com."""
+    model = tmp_path / "model"
+    model.mkdir()
+    files = {"config.json": b"{}", "weights/a b.bin": make_file(SIZE, 7).read_bytes()}
+    for name, data in files.items():
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_bytes(data)
+    put_into(s3, "bucket", {f"model/{name}": data for name, data in files.items()})
+    page = (Path(__file__).parents[2] / "docs/tasks/origin.md").read_text()
+    lines = "".join(re.findall(r"^```sh\n(.*?)^```$", page, re.M | re.S)).splitlines()
+    served = {f"model/{name}": data for name, data in files.items()}
+    with ExitStack() as stack:
+        origin = stack.enter_context(web_origin_beside(served))
+        env: dict[str, str] = {}
+        link = ""
+        (tmp_path / "srv").mkdir()
+        for line in lines:
+            line = line.replace("LINK", link).replace("/srv/", f"{tmp_path}/srv/")
+            words = line.replace("https://example.com/", origin.url).split()
+            program = stack.enter_context(run(*words[1:], env=env, cwd=tmp_path))
+            if words[1] == "share":
+                link = link_of(program)
+                env = {"SHOAL_PEER": peer_of(program)}
+                continue
+            code, out, err = program.finish()
+            assert code == 0, (line, err)
+            if words[1] == "cat":
+                assert out == files["config.json"]
+            else:
+                assert list_folder(Path(out.decode().strip())) == list_folder(model)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["get", "a-channel", "--origin", "http://h/"], "has no origin"),
+        (["get", LINK, "--origin", "nonsense"], "is a URL"),
+        (["share", __file__, "--origin", "nonsense"], "is a URL"),
+        (["share", __file__, "--open", "--origin", "http://h/"], "leave out one"),
+        (["share", __file__, *["--origin", "http://h/"] * 5], "leave some out"),
+        (["cat", LINK + "?origin=nonsense"], "is a URL"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_code_2(words: list[str], message: str) -> None:
+    with run(*words, "-o", "x") if words[0] == "get" else run(*words) as program:
+        code, out, err = program.finish()
+    assert (code, out) == (2, b"")
+    assert message in err
