@@ -37,7 +37,7 @@ def answer(one: Asking[str], giver: str, indexes: list[int], now: float) -> None
     for index in indexes:
         one.on_heard(giver, now)
         if one.on_answer(giver, index, now, was_any=False):
-            one.on_verified(index)
+            one.on_verified(index, giver)
 
 
 def test_it_begins_with_one_chunk_and_goes_on_with_runs() -> None:

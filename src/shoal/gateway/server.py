@@ -162,6 +162,7 @@ class Gateway:
         runner = web.AppRunner(
             self._make_app(),
             handler_cancellation=True,  # who goes away reads no more
+            auto_decompress=False,  # nothing from anybody is ever decompressed
             access_log=None,
             logger=_silent,
             keepalive_timeout=self._header_time,
