@@ -10,12 +10,14 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from shoal import __version__
-from shoal.cli.options import EVERYWHERE
+from shoal.cli.options import EVERYWHERE, key_of
 from shoal.cli.output import SCHEMA_VERSION, printable
+from shoal.config import Defaults, read_file
 from shoal.errors import ShoalError, UsageError
 
 __all__ = ["cli", "run"]
@@ -31,6 +33,9 @@ _COMMANDS = {
 }
 
 
+_OBEYS_FILE = "shoal.obeys_file"  # where a context keeps whether it does
+
+
 class _Commands(click.Group):
     """Know every command by name and import it when it is asked for."""
 
@@ -42,6 +47,8 @@ class _Commands(click.Group):
             return None
         command = importlib.import_module(f"shoal.cli.{name}").command
         assert isinstance(command, click.Command)
+        if ctx.meta.get(_OBEYS_FILE):
+            ctx.default_map = {name: _defaults_of(command)}
         return command
 
     def format_commands(
@@ -51,7 +58,20 @@ class _Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Who asks for help, or completes a word, gets it though the file is wrong.
+        is_help = not {"-h", "--help"}.isdisjoint(args)
+        ctx.meta[_OBEYS_FILE] = not (ctx.resilient_parsing or is_help)
         return super().parse_args(ctx, options_behind_command(args))
+
+
+def _defaults_of(command: click.Command) -> dict[str, Any]:
+    """Return what `config.toml` says of a command's options, by their parameters."""
+    file = read_file()
+    return {
+        each.name: file[key_of(each.opts)]
+        for each in command.params
+        if file and isinstance(each, click.Option) and key_of(each.opts) in file
+    }
 
 
 def options_behind_command(args: Sequence[str]) -> list[str]:
@@ -97,9 +117,17 @@ def run(args: Sequence[str]) -> int:
             raise
         code, message = _explain(error)
     click.echo(f"shoal: {printable(message)}", err=True)
-    if "--json" in args or os.environ.get("SHOAL_JSON"):
+    if "--json" in args or _is_json_usual():
         _tell_program(code, message)
     return code
+
+
+def _is_json_usual() -> bool:
+    """Say whether variable or file ask for JSON lines."""
+    try:
+        return Defaults.load().flag("json")
+    except ShoalError:
+        return False
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import everywhere, link_argument, read_link
+from shoal.cli.options import everywhere, link_argument, option, read_link
 from shoal.errors import UsageError
 
 __all__ = ["command"]
@@ -19,7 +19,7 @@ _RANGE = re.compile(r"([0-9]{0,16})-([0-9]{0,16})")
 @click.command("cat")
 @link_argument
 @click.argument("path", required=False)
-@click.option(
+@option(
     "-r",
     "--range",
     "span",

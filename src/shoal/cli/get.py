@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from shoal.cli.options import (
     SECONDS,
     everywhere,
     link_argument,
+    option,
     pattern_options,
     rate_option,
     read_link,
@@ -35,33 +37,29 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 @everywhere
 @click.command("get")
 @link_argument
-@click.option("-o", "out", metavar="OUT", help="Write to OUT; - is standard output.")
-@click.option("-C", "folder", metavar="DIR", help="Write into DIR.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
+@option("-o", "--out", "out", metavar="OUT", help="Write to OUT; - is standard output.")
+@option("-C", "--folder", "folder", metavar="DIR", help="Write into DIR.")
+@option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
 @pattern_options("fetch")
-@click.option(
+@option(
     "--keep-exec",
     is_flag=True,
-    envvar="SHOAL_KEEP_EXEC",
     help="Make executable what was executable.",
 )
-@click.option(
+@option(
     "--seed",
     is_flag=True,
-    envvar="SHOAL_SEED",
     help="Go on sharing when complete; a target that exists is verified and shared.",
 )
-@click.option(
+@option(
     "--seed-for",
     type=SECONDS,
-    envvar="SHOAL_SEED_FOR",
     metavar="TIME",
     help="Go on sharing for so long, as 90, 10m or 2h.",
 )
-@click.option(
+@option(
     "--timeout",
     type=SECONDS,
-    envvar="SHOAL_TIMEOUT",
     metavar="S",
     help="Longest wait for a new chunk, in seconds; for ever by default.",
 )
@@ -80,6 +78,7 @@ def command(link: str, **options: Any) -> None:
     """
     from shoal.cli.runner import run_command
 
+    _prefer_given(options)
     again = "Run this again to go on: " + shlex.join(["shoal", *sys.argv[1:]])
     try:
         run_command(_get(link, options), on_interrupt=again)
@@ -167,6 +166,14 @@ async def _get_open(
             on_progress=reporter.on_event,
         )
     return target, share.port if share is not None else None
+
+
+def _prefer_given(options: dict[str, Any]) -> None:
+    """Of OUT and DIR, forget the one that is only a variable's or the file's."""
+    source = click.get_current_context().get_parameter_source
+    given = [n for n in ("out", "folder") if source(n) == ParameterSource.COMMANDLINE]
+    if len(given) == 1:
+        options["folder" if given == ["out"] else "out"] = None
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -1,14 +1,16 @@
 """Options that several commands share, and how their values are read.
 
-Every option has a variable, `SHOAL_` and its name in capitals.
+Every option has a variable, `SHOAL_` and its name in capitals, and a key in
+`config.toml` (`shoal.config`).
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from shoal.config import variable_of
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ __all__ = [
     "SECONDS",
     "SIZE",
     "everywhere",
+    "key_of",
     "link_argument",
+    "option",
     "pattern_options",
     "rate_option",
     "read_link",
@@ -39,7 +43,7 @@ class _Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        from shoal.settings import parse_seconds
+        from shoal.values import parse_seconds
 
         try:
             return parse_seconds(str(value))
@@ -55,7 +59,7 @@ class _Size(click.ParamType[int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        from shoal.settings import parse_size
+        from shoal.values import parse_size
 
         try:
             return parse_size(str(value))
@@ -71,7 +75,7 @@ class _Rate(click.ParamType[int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        from shoal.settings import parse_rate
+        from shoal.values import parse_rate
 
         try:
             return parse_rate(str(value))
@@ -84,10 +88,19 @@ RATE = _Rate()
 SIZE = _Size()
 
 
+def key_of(names: Iterable[str]) -> str:
+    """Return an option's key in `config.toml`: its long name without dashes."""
+    return next(name for name in names if name.startswith("--"))[2:]
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """Give a command an option, and that its variable."""
+    variable = variable_of(key_of(names))
+    return click.option(*names, envvar=variable, **settings)
+
+
 def _option(*names: str, **settings: Any) -> click.Option:
-    long = next(name for name in names if name.startswith("--"))
-    variable = "SHOAL_" + long[2:].upper().replace("-", "_")
-    return click.Option(names, envvar=variable, **settings)
+    return click.Option(names, envvar=variable_of(key_of(names)), **settings)
 
 
 _NETWORK = [
@@ -142,13 +155,13 @@ def pattern_options(verb: str) -> Callable[[F], F]:
     """Give a command `--include` and `--exclude`; `verb` is what it does to files."""
 
     def give(function: F) -> F:
-        function = click.option(
+        function = option(
             "--exclude",
             multiple=True,
             metavar="GLOB",
             help="Of a folder, leave out what fits; may be repeated.",
         )(function)
-        return click.option(
+        return option(
             "--include",
             multiple=True,
             metavar="GLOB",
@@ -160,10 +173,9 @@ def pattern_options(verb: str) -> Callable[[F], F]:
 
 def rate_option(direction: str, verb: str) -> Callable[[F], F]:
     """Give a command `--limit-up` or `--limit-down`."""
-    return click.option(
+    return option(
         f"--limit-{direction}",
         type=RATE,
-        envvar=f"SHOAL_LIMIT_{direction.upper()}",
         metavar="N",
         help=f"{verb} at most so many bytes per second, as 10M.",
     )
@@ -186,9 +198,9 @@ def read_link(text: str) -> str:
 
 def settings_from(options: dict[str, Any]) -> "Settings":
     """Return how the network is used, from a command's options."""
-    import os
-
-    from shoal.settings import Settings, parse_addresses, split_words
+    from shoal.config import Defaults
+    from shoal.settings import Settings
+    from shoal.values import parse_addresses
 
     def addresses(values: tuple[str, ...]) -> tuple[Any, ...]:
         return tuple(each for text in values for each in parse_addresses(text))
@@ -201,5 +213,5 @@ def settings_from(options: dict[str, Any]) -> "Settings":
         dht_bootstrap=addresses(options["dht_bootstrap"]),
         limit_up=options.get("limit_up"),
         limit_down=options.get("limit_down"),
-        interfaces=tuple(split_words(os.environ.get("SHOAL_INTERFACES", ""))),
+        interfaces=Defaults.load().words("interfaces"),
     )

@@ -10,6 +10,7 @@ import click
 from shoal.cli.options import (
     SIZE,
     everywhere,
+    option,
     pattern_options,
     rate_option,
     settings_from,
@@ -29,43 +30,35 @@ _SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr"
 @everywhere
 @click.command("share")
 @click.argument("place", metavar="PATH")
-@click.option(
+@option(
     "--open",
     "channel",
     is_flag=False,
     flag_value="",
     metavar="[NAME]",
-    envvar="SHOAL_OPEN",
     help="Use an open channel that Node programs understand, not encrypted: called "
     "NAME, or by the hash of its chunks. PATH comes first.",
 )
-@click.option(
+@option(
     "--chunk-size",
     type=SIZE,
-    envvar="SHOAL_CHUNK_SIZE",
     metavar="N",
     help="Bytes in a chunk; chosen by the size, or 1024 in an open channel.",
 )
-@click.option("--name", envvar="SHOAL_NAME", help="Call it so; its own name if not.")
+@option("--name", help="Call it so; its own name if not.")
 @pattern_options("share")
-@click.option(
+@option(
     "--public",
     is_flag=True,
-    envvar="SHOAL_PUBLIC",
     help="Give the link that everyone with the same bytes gets; it can be guessed.",
 )
-@click.option(
+@option(
     "--new-link",
     is_flag=True,
-    envvar="SHOAL_NEW_LINK",
     help="Give a link that nobody has yet, as when the old one leaked.",
 )
-@click.option(
-    "--once", is_flag=True, envvar="SHOAL_ONCE", help="End when one peer has it all."
-)
-@click.option(
-    "--qr", is_flag=True, envvar="SHOAL_QR", help="Show the link as a QR code."
-)
+@option("--once", is_flag=True, help="End when one peer has it all.")
+@option("--qr", is_flag=True, help="Show the link as a QR code.")
 @rate_option("up", "Send")
 def command(place: str, **options: Any) -> None:
     """Share the file or folder PATH and print the link that others pass to get.
