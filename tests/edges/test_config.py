@@ -1,5 +1,6 @@
 """`config.toml`: below a variable, above the default, and never obeyed in part."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -38,6 +39,8 @@ public = true
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [each for each in os.environ if each.startswith("SHOAL_")]:
+        monkeypatch.delenv(name)
     path = tmp_path / "config.toml"
     monkeypatch.setenv("SHOAL_CONFIG", str(path))
     path.write_text(ALL)
@@ -51,7 +54,7 @@ def _options() -> list[tuple[str, click.Option]]:
         for name in cli.list_commands(context)
         if (command := cli.get_command(context, name)) is not None
         for each in command.params
-        if isinstance(each, click.Option)
+        if isinstance(each, click.Option) and each.expose_value
     ]
 
 

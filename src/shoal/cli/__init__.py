@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from shoal import __version__
-from shoal.cli.options import EVERYWHERE, key_of
+from shoal.cli.options import key_of, version_option
 from shoal.cli.output import SCHEMA_VERSION, printable
+from shoal.cli.words import nearest, options_behind_command, unknown_option
 from shoal.config import Defaults, read_file
 from shoal.errors import ShoalError, UsageError
 
@@ -45,11 +45,18 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = importlib.import_module(f"shoal.cli.{name}").command
-        assert isinstance(command, click.Command)
+        command = _load(name)
         if ctx.meta.get(_OBEYS_FILE):
             ctx.default_map = {name: _defaults_of(command)}
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in _COMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f"There is no command {word[:40]}{nearest(word, _COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -61,7 +68,18 @@ class _Commands(click.Group):
         # Who asks for help, or completes a word, gets it though the file is wrong.
         is_help = not {"-h", "--help"}.isdisjoint(args)
         ctx.meta[_OBEYS_FILE] = not (ctx.resilient_parsing or is_help)
-        return super().parse_args(ctx, options_behind_command(args))
+        try:
+            args = options_behind_command(args, map(_load, _COMMANDS))
+        except click.NoSuchOption:
+            if not ctx.resilient_parsing:
+                raise
+        return super().parse_args(ctx, args)
+
+
+def _load(name: str) -> click.Command:
+    command = importlib.import_module(f"shoal.cli.{name}").command
+    assert isinstance(command, click.Command)
+    return command
 
 
 def _defaults_of(command: click.Command) -> dict[str, Any]:
@@ -74,27 +92,8 @@ def _defaults_of(command: click.Command) -> dict[str, Any]:
     }
 
 
-def options_behind_command(args: Sequence[str]) -> list[str]:
-    """Move options that stand before the command behind it.
-
-    They mean the same in both places, and commands know them.
-    """
-    takes_value = {
-        name: not option.is_flag for option in EVERYWHERE for name in option.opts
-    }
-    place = 0
-    while place < len(args):
-        name, equals, _ = args[place].partition("=")
-        if name not in takes_value:
-            break
-        place += 2 if takes_value[name] and not equals else 1
-    if place >= len(args) or args[place].startswith("-"):
-        return list(args)
-    return [args[place], *args[:place], *args[place + 1 :]]
-
-
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="shoal %(version)s")
+@version_option
 def cli() -> None:
     """Move a file or folder to any number of machines, no server in the middle.
 
@@ -136,7 +135,11 @@ def _explain(error: Exception) -> tuple[int, str]:
         case click.exceptions.NoArgsIsHelpError():
             return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
         case click.ClickException():
-            text = error.format_message().rstrip(".") + "."
+            if isinstance(error, click.NoSuchOption):
+                text = unknown_option(error)
+            else:
+                text = error.format_message()
+            text += "" if text.endswith((".", "?")) else "."
             context = getattr(error, "ctx", None)
             hint = f" See {context.command_path} --help." if context else ""
             return UsageError.exit_code, text + hint

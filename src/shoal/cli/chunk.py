@@ -43,6 +43,9 @@ def command(words: tuple[str, ...], **options: Any) -> None:
     """
     from shoal.cli.runner import run_command
 
+    for word in words:
+        if word[:1] == "-" and len(word) > 1 and not word[1:].isdigit():
+            raise click.NoSuchOption(word, ctx=click.get_current_context())
     if len(words) == 1 and os.environ.get("SHOAL_LINK"):
         words = (os.environ["SHOAL_LINK"], *words)
     if len(words) != 2:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from shoal import __version__
 from shoal.config import variable_of
 from shoal.errors import UsageError
 
@@ -28,6 +29,7 @@ __all__ = [
     "rate_option",
     "read_link",
     "settings_from",
+    "version_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -144,11 +146,16 @@ EVERYWHERE = [*_NETWORK, *_OUTPUT]
 """Options of every command, also accepted before the command's name."""
 
 
+def version_option(function: F) -> F:
+    """Give a command, or the group of them, `--version`."""
+    return click.version_option(__version__, message="shoal %(version)s")(function)
+
+
 def everywhere(command: F) -> F:
     """Give a command the options that stand everywhere."""
     assert isinstance(command, click.Command)
     command.params.extend(EVERYWHERE)
-    return command
+    return version_option(command)
 
 
 def pattern_options(verb: str) -> Callable[[F], F]:

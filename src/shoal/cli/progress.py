@@ -140,8 +140,10 @@ class Reporter:
                     self._output.say(f"Connected to {address} ({source}).")
             case PeerLeft():
                 self._on_peer_left(event)
-            case Stalled(seconds=seconds, reason=reason):
-                self._output.event("stalled", seconds=round(seconds), reason=reason)
+            case Stalled(seconds=seconds, reason=reason, cause=cause):
+                self._output.event(
+                    "stalled", seconds=round(seconds), cause=cause, reason=reason
+                )
                 self._output.say(f"No new chunk for {seconds:.0f} s: {reason}")
             case Notice(text=text):
                 self._output.problem(text)
