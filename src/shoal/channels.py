@@ -85,7 +85,7 @@ async def fetch_open(
         bucket=services.bucket_down,
         timeout=timeout,
         on_event=on_event,
-        problems=services.networks.problems,
+        search=services.networks.search,
     )
     fetched = await swarm.run(services.networks.find(channel.topic))
     return await _seed(services, target, channel, fetched) if seed else None

@@ -12,7 +12,7 @@ from random import Random
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
-from shoal.core.patience import Outlook
+from shoal.core.outlook import Lack, Outlook
 from shoal.core.session import ChunkReceived
 from shoal.core.wants import MAX_WANTED
 from shoal.errors import ShoalError
@@ -92,6 +92,16 @@ class Fetching:
     def is_under_way(self) -> bool:
         """Say whether something is here, of what was fetched or before."""
         return self._transfer is not None and self._transfer.done > 0
+
+    @property
+    def lack(self) -> Lack | None:
+        """Return what no peer has, if nothing else is left to ask for."""
+        return self._transfer.lack if self._transfer is not None else None
+
+    @property
+    def unwritten(self) -> int:
+        """Return how many bytes came and are not verified and written."""
+        return self._transfer.unwritten if self._transfer is not None else 0
 
     def has(self, index: int) -> bool:
         """Say whether a chunk is verified and written."""

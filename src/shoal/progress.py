@@ -74,6 +74,8 @@ class Stalled(Struct, frozen=True):
     """Since the last verified chunk, or since the start."""
     reason: str
     """Why, in a sentence."""
+    cause: str
+    """Why, in a word: `nobody-found`, `unreachable`, `silent`, `nobody-has`, `disk`."""
 
 
 class Notice(Struct, frozen=True):

@@ -24,7 +24,8 @@ from shoal.conversations import Conversations
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
-from shoal.core.patience import Outlook, Patience
+from shoal.core.outlook import Outlook, Search
+from shoal.core.patience import Patience
 from shoal.core.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, ShoalError, StoreError
 from shoal.fetching import Fetching
@@ -63,13 +64,13 @@ class SealedSwarm:
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         on_notice: Callable[[Notice], None] = lambda notice: None,
-        problems: Callable[[], tuple[str, ...]] = lambda: (),
+        search: Callable[[], Search] = Search,
     ) -> None:
         """Prepare; `node_id` and `port` are what others know us by."""
         self.shared = asyncio.Event()
         """Set once a peer has, or had, everything."""
         self._on_notice = on_notice
-        self._problems = problems
+        self._search = search
         self._loop = asyncio.get_running_loop()
         self._goal = Goal()
         self._told: set[str] = set()
@@ -300,5 +301,7 @@ class SealedSwarm:
             has_only_liars=self._roster.has_only_liars,
             lacks_sizes=False,
             is_begun=self._fetching.is_under_way,
-            problems=self._problems(),
+            search=self._search(),
+            lack=self._fetching.lack,
+            unwritten=self._fetching.unwritten,
         )

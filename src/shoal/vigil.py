@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from shoal.core.chunks import Chunks
-from shoal.core.patience import Outlook, Patience
+from shoal.core.outlook import Outlook
+from shoal.core.patience import Patience
 from shoal.core.rate import RateMeter
 from shoal.errors import ShoalError
 from shoal.progress import DownloadEvent, Progress, Stalled, Started
@@ -48,7 +49,8 @@ class Vigil:
 
     def look(self, outlook: Outlook, now: float) -> ShoalError | None:
         """Tell a stall when it is time to; return the error to end with, if any."""
-        reason = self._patience.stall_to_tell(now, outlook)
-        if reason is not None:
-            self._on_event(Stalled(self._patience.waited(now), reason))
+        stall = self._patience.stall_to_tell(now, outlook)
+        if stall is not None:
+            waited, cause = self._patience.waited(now), stall.cause.value
+            self._on_event(Stalled(waited, stall.reason, cause))
         return self._patience.reason_to_end(now, outlook)
