@@ -43,7 +43,7 @@ LEVELS = [
     {"background"},
     {"blockingfile"},
     {"blocking"},
-    {"fs"},
+    {"diagnosis", "fs"},
     {"cli"},
     {"__main__"},
 ]

@@ -30,6 +30,7 @@ _COMMANDS = {
     "info": "Say what a share is.",
     "verify": "Compare what is here with what a link names.",
     "chunk": "Write one chunk of a share to standard output.",
+    "doctor": "Say what works on this machine, and what to do about what does not.",
 }
 
 
