@@ -36,6 +36,11 @@ class OpenShare:
         self.uploads = uploads
         """Who is connected and what was sent."""
 
+    @property
+    def uploaded(self) -> int:
+        """Return how many bytes of chunks were given to others."""
+        return self.uploads.sent
+
 
 async def share_open(
     services: Services,

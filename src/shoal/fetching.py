@@ -72,11 +72,11 @@ class Fetching:
         done, resumed = self._transfer.done, len(store.have)
         self._vigil.begin(store.chunks, resumed, done, self._clock(), verified=True)
 
-    async def stop(self, peers: int) -> None:
+    async def stop(self, peers: int, uploaded: int) -> None:
         """Fetch nothing more, and wait for what is being written."""
         if self._transfer is not None:
             await self._transfer.stop()
-            self._tell_progress(peers)
+            self._tell_progress(peers, uploaded)
 
     @property
     def is_active(self) -> bool:
@@ -166,20 +166,20 @@ class Fetching:
 
     # The clock.
 
-    def on_tick(self, peers: int) -> list[SealedPeer]:
+    def on_tick(self, peers: int, uploaded: int) -> list[SealedPeer]:
         """Ask others for what stalled peers owe; return those that stall now.
 
-        `peers` is how many there are, for the progress that is told.
+        How many `peers` there are and how many bytes were `uploaded` is told.
         """
         assert self._transfer is not None
-        self._tell_progress(peers)
+        self._tell_progress(peers, uploaded)
         return self._transfer.on_tick(self._clock())
 
     def look(self, outlook: Outlook) -> ShoalError | None:
         """Tell a stall when it is time to; return the error to end with, if any."""
         return self._vigil.look(outlook, self._clock())
 
-    def _tell_progress(self, peers: int) -> None:
+    def _tell_progress(self, peers: int, uploaded: int) -> None:
         assert self._transfer is not None
         done, size = self._transfer.done, self._transfer.chunks.size
-        self._vigil.tell_progress(done, size, peers, self._clock())
+        self._vigil.tell_progress(done, size, peers, self._clock(), uploaded)

@@ -65,6 +65,8 @@ class Progress(Struct, frozen=True):
     """Bytes per second, over the last seconds."""
     peers: int
     """Peers that chunks are asked of."""
+    uploaded: int = 0
+    """Bytes of chunks that were given to others meanwhile."""
 
 
 class Stalled(Struct, frozen=True):

@@ -157,7 +157,7 @@ class SealedSwarm:
 
     async def stop(self) -> None:
         """Fetch nothing more, and wait for what is being written."""
-        await self._fetching.stop(len(self._roster))
+        await self._fetching.stop(len(self._roster), self.uploaded)
 
     def begin(
         self,
@@ -284,7 +284,7 @@ class SealedSwarm:
     def _on_tick(self, now: float) -> None:
         self._learning.on_tick(now)
         if self._fetching.is_active:
-            for peer in self._fetching.on_tick(len(self._roster)):
+            for peer in self._fetching.on_tick(len(self._roster), self.uploaded):
                 self._roster.watch_silence(peer)
             self._roster.drop_slower()
         if not self._goal.is_set:

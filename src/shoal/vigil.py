@@ -42,10 +42,12 @@ class Vigil:
         """Note a chunk that is verified and written."""
         self._patience.on_news(now)
 
-    def tell_progress(self, done: int, size: int, peers: int, now: float) -> None:
-        """Tell how much of how many bytes is there."""
+    def tell_progress(
+        self, done: int, size: int, peers: int, now: float, uploaded: int = 0
+    ) -> None:
+        """Tell how much of how many bytes is there, and how much was given."""
         rate = self._rate.rate(now, done)
-        self._on_event(Progress(done, size, rate, peers))
+        self._on_event(Progress(done, size, rate, peers, uploaded))
 
     def look(self, outlook: Outlook, now: float) -> ShoalError | None:
         """Tell a stall when it is time to; return the error to end with, if any."""

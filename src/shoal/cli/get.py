@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -24,14 +24,21 @@ from shoal.cli.options import (
 from shoal.errors import UnfinishedError, UsageError
 
 if TYPE_CHECKING:
+    from shoal.channels import OpenShare
     from shoal.cli.output import Output
     from shoal.core.link import Channel
     from shoal.core.sealed_link import Link
     from shoal.node import Node
+    from shoal.shares import SealedShare
 
 __all__ = ["command"]
 
-PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
+
+class _Got(NamedTuple):
+    """Say what has come, and who goes on sharing it, if anybody does."""
+
+    target: Path
+    share: "OpenShare | SealedShare | None"
 
 
 @everywhere
@@ -88,6 +95,7 @@ def command(link: str, **options: Any) -> None:
 
 async def _get(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
+    from shoal.cli.sharing import go_on_sharing
     from shoal.core.link import Channel
     from shoal.core.sealed_link import parse_share
     from shoal.node import Node
@@ -99,16 +107,23 @@ async def _get(text: str, options: dict[str, Any]) -> None:
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
         with _scratch(options) as folder:
             if isinstance(share, Channel):
-                target, port = await _get_open(node, share, folder, output, options)
+                got = await _get_open(node, share, folder, output, options)
             else:
-                target, port = await _get_sealed(node, share, folder, output, options)
+                got = await _get_sealed(node, share, folder, output, options)
             if folder is not None:
-                _write_out(target)
+                _write_out(got.target)
                 return
-        _tell(output, target)
-        if port is not None:
-            output.say(f"Sharing {target} on port {port}; Ctrl-C ends it.")
-            await _seed(node, output, options["seed_for"])
+        facts = _facts(got.target) if output.as_json else {}
+        output.result(str(got.target), event="complete", **facts)
+        if got.share is None:
+            return
+        output.say(f"Sharing {got.target} on port {got.share.port}; Ctrl-C ends it.")
+        try:
+            async with asyncio.timeout(options["seed_for"]):
+                await go_on_sharing(node, output, got.share)
+        except TimeoutError:
+            output.say("Shared for as long as was asked.")
+            output.event("complete", **facts, uploaded=got.share.uploaded)
 
 
 async def _get_sealed(
@@ -117,10 +132,11 @@ async def _get_sealed(
     scratch: Path | None,
     output: "Output",
     options: dict[str, Any],
-) -> tuple[Path, int | None]:
-    from shoal.cli.progress import Reporter
+) -> _Got:
+    from shoal.cli.progress import Reporter, make_bar
 
-    with Reporter(output, link.keys.log_name, options["color"]) as reporter:
+    title = link.keys.log_name
+    with Reporter(output, title, make_bar(output, title, options["color"])) as reporter:
         result = await node.fetch(
             link,
             scratch / "data" if scratch is not None else options["out"],
@@ -133,7 +149,7 @@ async def _get_sealed(
             timeout=options["timeout"],
             on_progress=reporter.on_event,
         )
-    return result.path, result.share.port if result.share is not None else None
+    return _Got(result.path, result.share)
 
 
 async def _get_open(
@@ -142,8 +158,8 @@ async def _get_open(
     scratch: Path | None,
     output: "Output",
     options: dict[str, Any],
-) -> tuple[Path, int | None]:
-    from shoal.cli.progress import Reporter
+) -> _Got:
+    from shoal.cli.progress import Reporter, make_bar
 
     if options["include"] or options["exclude"] or options["keep_exec"]:
         raise UsageError("An open channel is one file; fetch it without patterns.")
@@ -156,7 +172,8 @@ async def _get_open(
         target = Path(options["folder"]) / safe
     else:
         raise UsageError("A channel has no name; say where to write with -o OUT.")
-    with Reporter(output, target.name, options["color"]) as reporter:
+    bar = make_bar(output, target.name, options["color"])
+    with Reporter(output, target.name, bar) as reporter:
         share = await node.fetch_open(
             channel,
             target,
@@ -165,7 +182,7 @@ async def _get_open(
             timeout=options["timeout"],
             on_progress=reporter.on_event,
         )
-    return target, share.port if share is not None else None
+    return _Got(target, share)
 
 
 def _prefer_given(options: dict[str, Any]) -> None:
@@ -208,23 +225,8 @@ def _write_out(target: Path) -> None:
     sys.stdout.buffer.flush()
 
 
-def _tell(output: "Output", target: Path) -> None:
-    fields = {}
-    if output.as_json:
-        # Looked up only for those who asked: a large folder takes a while.
-        files = [target] if target.is_file() else target.rglob("*")
-        sizes = [path.stat().st_size for path in files if path.is_file()]
-        fields = {"size": sum(sizes), "files": len(sizes)}
-    output.result(str(target), event="complete", path=str(target), **fields)
-
-
-async def _seed(node: "Node", output: "Output", seconds: float | None) -> None:
-    """Go on sharing, for so long or until cancelled."""
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                await asyncio.sleep(PROBLEM_PERIOD)
-                for problem in node.problems():
-                    output.problem(problem)
-    except TimeoutError:
-        output.say("Shared for as long as was asked.")
+def _facts(target: Path) -> dict[str, Any]:
+    """Return what programs are told of what has come; a large folder takes a while."""
+    files = [target] if target.is_file() else target.rglob("*")
+    sizes = [path.stat().st_size for path in files if path.is_file()]
+    return {"path": str(target), "size": sum(sizes), "files": len(sizes)}

@@ -3,15 +3,16 @@
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from shoal.cli.output import Output, format_size
 from shoal.progress import (
-    DownloadEvent,
+    Hashing,
     Notice,
     PeerJoined,
     PeerLeft,
     Progress,
+    ShareEvent,
     Stalled,
     Started,
 )
@@ -106,13 +107,14 @@ def make_bar(output: Output, title: str, color: str) -> Bar:
 
 
 class Reporter:
-    """Turn the events of a download into words, a bar or JSON lines."""
+    """Turn the events of a download or share into words, a bar or JSON lines."""
 
-    def __init__(self, output: Output, title: str, color: str) -> None:
+    def __init__(self, output: Output, title: str, bar: Bar) -> None:
+        """Take over `bar`, which goes when this is left."""
         self._output = output
         self._title = title
-        self._bar = make_bar(output, title, color)
-        self._last_json = 0.0
+        self._bar = bar
+        self._last_json = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -125,9 +127,13 @@ class Reporter:
     ) -> None:
         self._bar.close()
 
-    def on_event(self, event: DownloadEvent) -> None:
+    def on_event(self, event: ShareEvent) -> None:
         """Show what happened."""
         match event:
+            case Hashing(done=done, size=size):
+                self._bar.update(done, size, "hashed")
+                if self._is_time(is_end=False):
+                    self._output.event("progress", hashed=done, size=size)
             case Progress():
                 self._on_progress(event)
             case Started():
@@ -170,16 +176,23 @@ class Reporter:
     def _on_progress(self, event: Progress) -> None:
         note = f"{format_size(event.rate)}/s from {event.peers}"
         self._bar.update(event.done, event.size, note)
+        if self._is_time(is_end=event.done == event.size):
+            self._output.event(
+                "progress",
+                done=event.done,
+                size=event.size,
+                rate=round(event.rate),
+                peers=event.peers,
+                uploaded=event.uploaded,
+            )
+
+    def _is_time(self, *, is_end: bool) -> bool:
+        """Say whether to write a JSON line of progress now; the last one counts."""
         now = time.monotonic()
-        if now - self._last_json >= JSON_PERIOD or event.done == event.size:
-            self._last_json = now
-            fields: dict[str, Any] = {
-                "done": event.done,
-                "size": event.size,
-                "rate": round(event.rate),
-                "peers": event.peers,
-            }
-            self._output.event("progress", **fields)
+        if not is_end and now - self._last_json < JSON_PERIOD:
+            return False
+        self._last_json = now
+        return True
 
     def _on_peer_left(self, event: PeerLeft) -> None:
         self._output.event(

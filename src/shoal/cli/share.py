@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,13 +17,8 @@ from shoal.cli.options import (
 )
 from shoal.errors import UsageError
 
-if TYPE_CHECKING:
-    from shoal.cli.output import Output
-    from shoal.node import Node
-
 __all__ = ["command"]
 
-PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 _SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr")
 
 
@@ -84,19 +79,15 @@ def command(place: str, **options: Any) -> None:
 
 async def _share(path: Path, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
-    from shoal.cli.progress import make_bar
+    from shoal.cli.progress import Reporter, make_bar
+    from shoal.cli.sharing import go_on_sharing
     from shoal.node import Node
-    from shoal.progress import Hashing, ShareEvent
 
     output = Output.from_options(options)
     settings = settings_from(options)
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
-        with closing(make_bar(output, path.name, options["color"])) as bar:
-
-            def on_progress(event: ShareEvent) -> None:
-                if isinstance(event, Hashing):
-                    bar.update(event.done, event.size, "hashed")
-
+        bar = make_bar(output, path.name, options["color"])
+        with Reporter(output, path.name, bar) as reporter:
             share = await node.share(
                 path,
                 name=options["name"],
@@ -105,7 +96,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
                 exclude=options["exclude"],
                 public=options["public"],
                 new_link=options["new_link"],
-                on_progress=on_progress,
+                on_progress=reporter.on_event,
             )
         root = share.manifest.root
         output.result(
@@ -123,19 +114,21 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
             output.draw_qr(str(share.link).upper())
         output.say(f"Sharing {root.name} ({root.size:,} bytes) on port {share.port}.")
         if options["once"]:
-            watching = asyncio.create_task(_watch(node, output))
+            watching = asyncio.create_task(go_on_sharing(node, output, share))
             await share.shared()
             watching.cancel()
             await share.leave()
+            output.event("complete", uploaded=share.uploaded)
             output.say(f"Somebody has all of {root.name}.")
         else:
             output.say("Ctrl-C ends it.")
-            await _watch(node, output)
+            await go_on_sharing(node, output, share)
 
 
 async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.cli.progress import make_bar
+    from shoal.cli.sharing import go_on_sharing
     from shoal.core.chunks import check_chunk_size
     from shoal.core.handshake import DEFAULT_CHUNK_SIZE
     from shoal.core.link import check_name
@@ -169,12 +162,4 @@ async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> 
             output.warn("A named channel is not verified: anyone may answer for it.")
         output.say(f"Sharing {path.name} ({size:,} bytes) on port {share.port}.")
         output.say("Ctrl-C ends it.")
-        await _watch(node, output)
-
-
-async def _watch(node: "Node", output: "Output") -> None:
-    """Say what does not work, until cancelled."""
-    while True:
-        await asyncio.sleep(PROBLEM_PERIOD)
-        for problem in node.problems():
-            output.problem(problem)
+        await go_on_sharing(node, output, share)
