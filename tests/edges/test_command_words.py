@@ -65,7 +65,7 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("get -z x", "There is no option -z. See shoal get --help."),
         ("get", "Missing argument 'LINK'. See shoal get --help."),
         ("get x y", "unexpected extra argument (y). See shoal get --help."),
-        ("get x --peer", "requires an argument. See shoal get --help."),
+        ("get x --peer", "requires an argument."),
         ("share x --port 70000", "Invalid value for '--port'"),
         ("-q", "Name a command."),
     ],

@@ -92,8 +92,8 @@ class Recorder:
             server.send(signal.SIGTERM)
             self.keep("share-open", server, 143)
         with Background(lambda: FlipsABit(CONTENT)) as liar:
-            words = ("get", CONTENT.id, "-o", "x", "--peer", liar.address)
-            self.run("get-lied-to", 5, *words, "--timeout", "1")
+            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 1)
+            self.run("get-lied-to", 5, "get", *args)
 
 
 @pytest.fixture(scope="module")

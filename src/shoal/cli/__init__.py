@@ -5,20 +5,22 @@ runs, and what it needs of the engine inside its function, so that `shoal --help
 loads click and nothing heavier.
 """
 
-import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.options import key_of, version_option
-from shoal.cli.output import SCHEMA_VERSION, printable
-from shoal.cli.words import nearest, options_behind_command, unknown_option
-from shoal.config import Defaults, read_file
-from shoal.errors import ShoalError, UsageError
+from shoal.cli.failures import explain, tell_program, wants_json
+from shoal.cli.options import EVERYWHERE, key_of, version_option
+from shoal.cli.output import printable
+from shoal.cli.words import nearest, options_behind_command
+from shoal.config import read_file
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["cli", "run"]
 
@@ -31,6 +33,7 @@ _COMMANDS = {
     "verify": "Compare what is here with what a link names.",
     "chunk": "Write one chunk of a share to standard output.",
     "doctor": "Say what works on this machine, and what to do about what does not.",
+    "completion": "Print what completes shoal's words in a shell.",
 }
 
 
@@ -65,6 +68,21 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> "list[CompletionItem]":
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            from click.shell_completion import CompletionItem
+
+            found += [
+                CompletionItem(name, help=each.help)
+                for each in EVERYWHERE
+                for name in each.opts
+                if name.startswith(incomplete)
+            ]
+        return found
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # Who asks for help, or completes a word, gets it though the file is wrong.
         is_help = not {"-h", "--help"}.isdisjoint(args)
@@ -93,7 +111,37 @@ def _defaults_of(command: click.Command) -> dict[str, Any]:
     }
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_EPILOG = """
+\b
+Exit codes:
+0    all went well
+1    failure: no such file, a second process on one target, anything else
+2    the command line is wrong, or a link mistyped
+3    nobody has it
+4    the file system forbids it
+5    it does not verify
+6    the target exists
+7    unfinished; run the same command again to go on
+9    the disk is full
+130  interrupted
+143  terminated
+
+\b
+Environment and files:
+Every option has a variable, as SHOAL_LIMIT_UP=10M, and a key in the file
+~/.config/shoal/config.toml, as limit-up = "10M". Options count most, then
+variables, then the file.
+SHOAL_CONFIG      another file than that
+SHOAL_INTERFACES  what listening, multicast and the DHT keep to, as lo,eth0
+SHOAL_LINK        the link, so that it stays out of the list of processes
+"""
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
 @version_option
 def cli() -> None:
     """Move a file or folder to any number of machines, no server in the middle.
@@ -115,50 +163,8 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
-        code, message = _explain(error)
+        code, message = explain(error)
     click.echo(f"shoal: {printable(message)}", err=True)
-    if "--json" in args or _is_json_usual():
-        _tell_program(code, message)
+    if wants_json(args):
+        tell_program(code, message)
     return code
-
-
-def _is_json_usual() -> bool:
-    """Say whether variable or file ask for JSON lines."""
-    try:
-        return Defaults.load().flag("json")
-    except ShoalError:
-        return False
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code and the sentence for whatever went wrong."""
-    match error:
-        case click.exceptions.NoArgsIsHelpError():
-            return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
-        case click.ClickException():
-            if isinstance(error, click.NoSuchOption):
-                text = unknown_option(error)
-            else:
-                text = error.format_message()
-            text += "" if text.endswith((".", "?")) else "."
-            context = getattr(error, "ctx", None)
-            hint = f" See {context.command_path} --help." if context else ""
-            return UsageError.exit_code, text + hint
-        case ShoalError():
-            return error.exit_code, str(error)
-        case MemoryError():
-            return 1, "There is too little memory; end other programs or allow more."
-        case _:
-            return 1, (
-                f"A fault in shoal itself: {type(error).__name__}: {error}. Set "
-                "SHOAL_DEBUG=1 to see where, and please report it."
-            )
-
-
-def _tell_program(code: int, message: str) -> None:
-    """End the JSON lines with the error that ended the command."""
-    import json
-
-    line = {"v": SCHEMA_VERSION, "event": "error", "code": code, "message": message}
-    with contextlib.suppress(OSError):
-        click.echo(json.dumps(line, separators=(",", ":")))

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from shoal.cli.options import (
+    PATH,
     SECONDS,
     everywhere,
     link_argument,
@@ -44,8 +45,15 @@ class _Got(NamedTuple):
 @everywhere
 @click.command("get")
 @link_argument
-@option("-o", "--out", "out", metavar="OUT", help="Write to OUT; - is standard output.")
-@option("-C", "--folder", "folder", metavar="DIR", help="Write into DIR.")
+@option(
+    "-o",
+    "--out",
+    "out",
+    type=PATH,
+    metavar="OUT",
+    help="Write to OUT; - is standard output.",
+)
+@option("-C", "--folder", "folder", type=PATH, metavar="DIR", help="Write into DIR.")
 @option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
 @pattern_options("fetch")
 @option(

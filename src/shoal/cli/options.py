@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYWHERE",
+    "PATH",
     "SECONDS",
     "SIZE",
     "everywhere",
@@ -85,6 +86,8 @@ class _Rate(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+# No more than a hint for who completes words: nothing is looked at.
+PATH = click.Path(readable=False)
 SECONDS = _Seconds()
 RATE = _Rate()
 SIZE = _Size()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from shoal.cli.options import (
+    PATH,
     SIZE,
     everywhere,
     option,
@@ -24,7 +25,7 @@ _SEALED_ONLY = ("name", "include", "exclude", "public", "new_link", "once", "qr"
 
 @everywhere
 @click.command("share")
-@click.argument("place", metavar="PATH")
+@click.argument("place", type=PATH, metavar="PATH")
 @option(
     "--open",
     "channel",

@@ -27,10 +27,9 @@ def options_behind_command(
             break
         if word in _ALONE:
             return [word]
-        name = word.partition("=")[0] if word.startswith("--") else word[:2]
-        if name not in takes_value:
+        if _unknown(word, takes_value):
             takes_value |= _takes_value(p for each in others for p in each.params)
-        if name not in takes_value:
+        if name := _unknown(word, takes_value):
             known = [each for each in takes_value if each.startswith("--")]
             raise click.NoSuchOption(name, possibilities=known)
         place += _width(word, takes_value)
@@ -47,6 +46,18 @@ def _takes_value(params: Iterable[click.Parameter]) -> dict[str, bool]:
         if isinstance(each, click.Option)
         for name in each.opts
     }
+
+
+def _unknown(word: str, known: Mapping[str, bool]) -> str | None:
+    """Return the option in a word that is not known, or None."""
+    if word.startswith("--"):
+        name = word.partition("=")[0]
+        return None if name in known else name
+    for letter in word[1:]:
+        name = f"-{letter}"
+        if known.get(name, True):  # what follows is its value
+            return None if name in known else name
+    return None
 
 
 def _width(word: str, takes_value: Mapping[str, bool]) -> int:
