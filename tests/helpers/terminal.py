@@ -68,7 +68,7 @@ class Terminal:
         """Wait for the end; return the exit code."""
         self._child.expect(pexpect.EOF)
         self._child.close()
-        status = self._child.exitstatus
+        status: int | None = self._child.exitstatus
         assert status is not None, f"ended by signal {self._child.signalstatus}"
         return status
 

@@ -1,6 +1,7 @@
 """What is said when a command fails, to people and to programs."""
 
 import contextlib
+import errno
 from collections.abc import Sequence
 
 import click
@@ -8,7 +9,7 @@ import click
 from shoal.cli.output import SCHEMA_VERSION
 from shoal.cli.words import unknown_option
 from shoal.config import Defaults
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import DiskFullError, ShoalError, UsageError
 
 __all__ = ["explain", "tell_program", "wants_json"]
 
@@ -37,6 +38,11 @@ def explain(error: Exception) -> tuple[int, str]:
             return UsageError.exit_code, text + hint
         case ShoalError():
             return error.exit_code, str(error)
+        case OSError(errno=errno.ENOSPC):
+            return DiskFullError.exit_code, (
+                "There is no room for what is written to standard output; free some "
+                "space there."
+            )
         case MemoryError():
             return 1, "There is too little memory; end other programs or allow more."
         case _:
