@@ -6,6 +6,7 @@ loads click and nothing heavier.
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -154,6 +155,9 @@ def cli() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
+    # What an encoding other than UTF-8 lacks is written as its number.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = cli.main(args=list(args), prog_name="shoal", standalone_mode=False)
         sys.stdout.flush()

@@ -1,9 +1,10 @@
 """How a download looks: a bar on a terminal, a line now and then, or JSON."""
 
+import os
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from shoal.cli.output import Output, format_size
 from shoal.progress import (
@@ -17,11 +18,9 @@ from shoal.progress import (
     Started,
 )
 
-if TYPE_CHECKING:
-    import rich.progress
-
 __all__ = ["Bar", "Reporter", "make_bar"]
 
+_CANNOT_MOVE = ("dumb", "unknown")  # terminals that cannot draw a line anew
 LINE_PERIOD = 10.0  # seconds between lines where there is no terminal
 JSON_PERIOD = 1.0  # seconds between JSON lines of progress
 
@@ -65,43 +64,13 @@ class LineBar:
         """Do nothing: lines stay."""
 
 
-class TerminalBar:
-    """Draw a bar with rich."""
-
-    def __init__(self, title: str, color: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-        console = Console(
-            stderr=True,
-            force_terminal=True if color == "always" else None,
-            no_color=True if color == "never" else None,
-        )
-        self._bar: rich.progress.Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            transient=True,
-        )
-        self._task = self._bar.add_task(title, total=None, note="")
-        self._bar.start()
-
-    def update(self, done: int, size: int, note: str) -> None:
-        """Redraw."""
-        self._bar.update(self._task, completed=done, total=size, note=note)
-
-    def close(self) -> None:
-        """Wipe the bar."""
-        self._bar.stop()
-
-
 def make_bar(output: Output, title: str, color: str) -> Bar:
     """Return the bar that fits where standard error goes."""
     if not output.shows_progress:
         return NoBar()
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") not in _CANNOT_MOVE:
+        from shoal.cli.terminalbar import TerminalBar
+
         return TerminalBar(title, color)
     return LineBar(title, output)
 
