@@ -1,8 +1,9 @@
 """Where options may stand, and what is said of words that are mistyped."""
 
+import click
 import pytest
 
-from shoal.cli import run
+from shoal.cli import cli, run
 from shoal.cli.words import nearest, options_behind_command
 
 KEEP_TO_MYSELF = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
@@ -91,3 +92,13 @@ def test_the_version_is_told_everywhere(
 def test_nothing_is_suggested_where_nothing_is_near() -> None:
     assert nearest("gte", ["get", "share"]) == "; did you mean get?"
     assert nearest("zzz", ["get", "share"]) == "."
+
+
+@pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
+def test_every_command_has_the_options_that_stand_everywhere(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    known = {option for each in command.params for option in each.opts}
+    promised = """--peer --port --lan-only --no-lan --dht-bootstrap
+        -q -v --json --no-progress --color --version"""
+    assert set(promised.split()) <= known

@@ -10,7 +10,7 @@ from tests.helpers.commands import peer_of, run, share
 from tests.helpers.process import Program
 from tests.helpers.terminal import Terminal
 
-SLOW = ("--limit-down", "400K")
+RATE = "--limit-down"
 COLOR = "\x1b[3"  # how each sequence for a colour of the foreground begins
 BAR = "\x1b[2K"  # wipes a line, to draw it anew
 NAME = "a file [red] of many words and quite a long name é.bin"
@@ -21,7 +21,7 @@ class Shared:
 
     def __init__(self, program: Program) -> None:
         link = program.wait_line("^shoal:", stream="out").string
-        self.get = ("get", link, "--peer", peer_of(program), *SLOW)
+        self.get = ("get", link, "--peer", peer_of(program), RATE, "1M")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_a_bar_is_drawn_and_wiped(
         said = terminal.said
     assert BAR in said
     assert (COLOR in said) is has_color
-    assert re.search(r"250\.0 KiB .*KiB/s from 1", "\n".join(_lines(said)))
+    assert re.search(r"250\.0 KiB .*iB/s from 1", "\n".join(_lines(said)))
     assert max(map(len, _lines(said))) <= 80
     assert said.endswith(f"{BAR}{NAME}\r\n")
 
@@ -81,7 +81,8 @@ def test_a_narrow_terminal_has_the_bar_on_one_line(
 def test_a_terminal_that_is_made_narrower_has_a_shorter_bar(
     shared: Shared, tmp_path: Path
 ) -> None:
-    with Terminal("shoal", *shared.get, cwd=tmp_path) as terminal:
+    words = (*shared.get, RATE, "200K")
+    with Terminal("shoal", *words, cwd=tmp_path) as terminal:
         terminal.wait(r"/250\.0 KiB")
         terminal.resize(40)
         terminal.wait(r"\d %")

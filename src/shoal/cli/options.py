@@ -24,6 +24,7 @@ __all__ = [
     "SIZE",
     "everywhere",
     "key_of",
+    "link_and_path",
     "link_argument",
     "option",
     "pattern_options",
@@ -194,6 +195,19 @@ def rate_option(direction: str, verb: str) -> Callable[[F], F]:
 def link_argument(function: F) -> F:
     """Give a command its link or channel; `-` reads it from standard input."""
     return click.argument("link", envvar="SHOAL_LINK")(function)
+
+
+def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
+    """Tell a link from a path where SHOAL_LINK stands in for the former."""
+    import os
+
+    from shoal.core.link import looks_like_link
+
+    usual = os.environ.get("SHOAL_LINK")
+    if usual and path is None and link not in (usual, "-"):
+        if not looks_like_link(link):
+            return usual, link
+    return link, path
 
 
 def read_link(text: str) -> str:
