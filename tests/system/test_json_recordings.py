@@ -112,10 +112,10 @@ def _plain(lines: Lines) -> Iterator[str]:
             if line["name"] in NOT_EVERYWHERE:
                 continue
             line = {**line, "state": "STATE", "found": "FOUND", "advice": "ADVICE"}
-        line = {
-            name: {"rate": 0, "port": 0, "checks": 0, "notes": 0}.get(name, value)
-            for name, value in line.items()
-        }
+        plain = {"rate": 0, "port": 0, "checks": 0, "notes": 0}
+        if line["event"] == "progress":
+            plain["uploaded"] = 0  # told once a second
+        line = {name: plain.get(name, value) for name, value in line.items()}
         text = json.dumps(line, ensure_ascii=False)
         text = re.sub(r"shoal:[a-z2-7]{56}", "LINK", text)
         text = re.sub(r"chunk \d+ did", "chunk N did", text)
