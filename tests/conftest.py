@@ -19,9 +19,10 @@ MakeFile = Callable[[int, int], Path]
 
 @pytest.fixture(autouse=True, scope="session")
 def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the secret and the cached hashes of whoever runs the tests out of them."""
+    """Keep what whoever runs the tests has, secret and options too, out of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("home")))
         # Everybody has asyncio's own loop; tests of the other one ask for it.
         patch.setenv("SHOAL_UVLOOP", "0")
         yield

@@ -70,7 +70,7 @@ def fetch(
     if options.get("seed"):
         raise UsageError("A blocking fetch ends when it is complete; share it then.")
     link = _parse(link)
-    settings, rest = _split(options)
+    settings, rest = _split({"seed": False, **options})
     events: queue.SimpleQueue[DownloadEvent | FetchResult | None] = queue.SimpleQueue()
 
     async def work(node: Node) -> None:

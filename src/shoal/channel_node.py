@@ -73,7 +73,7 @@ class ChannelNode:
         path: "AnyPath",
         channel: str | Channel | None = None,
         *,
-        chunk_size: int = DEFAULT_CHUNK_SIZE,
+        chunk_size: int | None = None,
         on_hashed: Callable[[int, int], None] = lambda done, size: None,
     ) -> "OpenShare":
         """Serve a file over an open channel: the one named, or a hash channel.
@@ -86,7 +86,10 @@ class ChannelNode:
 
         from shoal.channels import share_open
         from shoal.core.link import check_name
+        from shoal.options import ShareOptions
 
+        if chunk_size is None:
+            chunk_size = ShareOptions.of().chunk_size or DEFAULT_CHUNK_SIZE
         named = check_name(channel) if isinstance(channel, str) else channel
         return await share_open(
             self._services, Path(path), named, chunk_size, on_hashed
@@ -97,8 +100,8 @@ class ChannelNode:
         channel: str | Channel,
         target: "AnyPath",
         *,
-        overwrite: bool = False,
-        seed: bool = False,
+        overwrite: bool | None = None,
+        seed: bool | None = None,
         timeout: float | None = None,
         on_progress: Callable[[DownloadEvent], None] = lambda event: None,
     ) -> "OpenShare | None":
@@ -113,13 +116,15 @@ class ChannelNode:
         from pathlib import Path
 
         from shoal.channels import fetch_open
+        from shoal.options import FetchOptions
 
+        usual = FetchOptions.of()
         return await fetch_open(
             self._services,
             _channel(channel),
             Path(target),
-            overwrite=overwrite,
-            seed=seed,
+            overwrite=usual.overwrite if overwrite is None else overwrite,
+            seed=usual.seed if seed is None else seed,
             timeout=self._patience(timeout),
             on_event=on_progress,
         )

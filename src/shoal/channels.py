@@ -36,6 +36,11 @@ class OpenShare:
         self.uploads = uploads
         """Who is connected and what was sent."""
 
+    @property
+    def uploaded(self) -> int:
+        """Return how many bytes of chunks were given to others."""
+        return self.uploads.sent
+
 
 async def share_open(
     services: Services,
@@ -85,7 +90,7 @@ async def fetch_open(
         bucket=services.bucket_down,
         timeout=timeout,
         on_event=on_event,
-        problems=services.networks.problems,
+        search=services.networks.search,
     )
     fetched = await swarm.run(services.networks.find(channel.topic))
     return await _seed(services, target, channel, fetched) if seed else None

@@ -13,7 +13,7 @@ from typing import Protocol
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
-from shoal.core.patience import Outlook
+from shoal.core.outlook import Lack, Outlook
 from shoal.core.session import ChunkReceived
 from shoal.core.wants import MAX_WANTED
 from shoal.errors import ShoalError
@@ -80,11 +80,11 @@ class Fetching:
         done, resumed = self._transfer.done, len(store.have)
         self._vigil.begin(store.chunks, resumed, done, self._clock(), verified=True)
 
-    async def stop(self, peers: int) -> None:
+    async def stop(self, peers: int, uploaded: int) -> None:
         """Fetch nothing more, and wait for what is being written."""
         if self._transfer is not None:
             await self._transfer.stop()
-            self._tell_progress(peers)
+            self._tell_progress(peers, uploaded)
 
     @property
     def is_active(self) -> bool:
@@ -100,6 +100,16 @@ class Fetching:
     def is_under_way(self) -> bool:
         """Say whether something is here, of what was fetched or before."""
         return self._transfer is not None and self._transfer.done > 0
+
+    @property
+    def lack(self) -> Lack | None:
+        """Return what no peer has, if nothing else is left to ask for."""
+        return self._transfer.lack if self._transfer is not None else None
+
+    @property
+    def unwritten(self) -> int:
+        """Return how many bytes came and are not verified and written."""
+        return self._transfer.unwritten if self._transfer is not None else 0
 
     def has(self, index: int) -> bool:
         """Say whether a chunk is verified and written."""
@@ -185,20 +195,20 @@ class Fetching:
 
     # The clock.
 
-    def on_tick(self, peers: int) -> list[SealedGiver]:
+    def on_tick(self, peers: int, uploaded: int) -> list[SealedGiver]:
         """Ask others for what stalled peers owe; return those that stall now.
 
-        `peers` is how many there are, for the progress that is told.
+        How many `peers` there are and how many bytes were `uploaded` is told.
         """
         assert self._transfer is not None
-        self._tell_progress(peers)
+        self._tell_progress(peers, uploaded)
         return self._transfer.on_tick(self._clock())
 
     def look(self, outlook: Outlook) -> ShoalError | None:
         """Tell a stall when it is time to; return the error to end with, if any."""
         return self._vigil.look(outlook, self._clock())
 
-    def _tell_progress(self, peers: int) -> None:
+    def _tell_progress(self, peers: int, uploaded: int) -> None:
         assert self._transfer is not None
         done, size = self._transfer.done, self._transfer.chunks.size
-        self._vigil.tell_progress(done, size, peers, self._clock())
+        self._vigil.tell_progress(done, size, peers, self._clock(), uploaded)

@@ -60,7 +60,7 @@ class Membership:
             timeout=timeout,
             on_event=on_event,
             on_notice=services.on_notice,
-            problems=services.networks.problems,
+            search=services.networks.search,
         )
         self._task: asyncio.Task[None] | None = None
 

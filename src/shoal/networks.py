@@ -7,6 +7,7 @@ talks to `--peer` opens no socket for discovery and imports nothing for it.
 from collections.abc import AsyncGenerator
 
 from shoal.core.address import Address
+from shoal.core.outlook import Search
 from shoal.discovery.base import Discovery
 from shoal.discovery.static import StaticDiscovery
 from shoal.interfaces import list_interfaces
@@ -44,6 +45,11 @@ class Networks:
     def problems(self) -> tuple[str, ...]:
         """Return what does not work at the moment, in sentences."""
         return tuple(each.problem for each in self._open or () if each.problem)
+
+    def search(self) -> Search:
+        """Return how looking for peers goes."""
+        looked = tuple(each.reach for each in self._open or ())
+        return Search(looked, self.problems())
 
     async def aclose(self) -> None:
         """Release every network; idempotent."""

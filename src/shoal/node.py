@@ -267,7 +267,7 @@ class Node(ChannelNode):
             index,
             rng=self._services.rng,
             timeout=self._patience(timeout),
-            problems=networks.problems,
+            search=networks.search,
         )
         return await query.run(networks.find(share.topic))
 

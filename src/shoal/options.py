@@ -1,7 +1,8 @@
 """What one may ask for when sharing and fetching.
 
 The structs are what the rest of shoal works with, the `…Fields` are the same as
-keywords of a call, where text stands in for a path and one pattern for several.
+keywords of a call, where text stands in for a path and one pattern for several. What
+a call leaves out is as variables and `config.toml` have it.
 """
 
 import os
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, Unpack
 
 from msgspec import Struct
+
+from shoal.config import Defaults
+from shoal.values import parse_size
 
 __all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
 
@@ -61,10 +65,19 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
     def of(cls, **fields: Unpack[ShareFields]) -> "ShareOptions":
         """Read the keywords of a call: `shoal.ShareOptions.of(exclude="*.tmp")`.
 
-        Raises `TypeError` for unknown ones, `UsageError` for what is no origin.
+        Raises `TypeError` for unknown ones, `UsageError` for what is no origin and
+        when a variable cannot be read.
         """
-        values = _patterns(dict(fields))
-        if "origins" in values:
+        known = Defaults.load()
+        values: dict[str, Any] = {
+            "name": known.text("name"),
+            "chunk_size": known.read("chunk-size", parse_size),
+            "public": known.flag("public"),
+            "new_link": known.flag("new-link"),
+            "origins": known.words("origin"),
+        }
+        values |= _patterns(dict(fields), known)
+        if values["origins"]:
             from shoal.core.origin_url import parse_origins
 
             values["origins"] = parse_origins(values["origins"])
@@ -98,19 +111,27 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
         """Read the arguments of a call: `shoal.FetchOptions.of("out/", seed=True)`.
 
         Where `out` ends in a slash, a single file goes in there. Raises `TypeError`
-        for unknown keywords.
+        for unknown keywords, `UsageError` when a variable cannot be read.
         """
-        values = _patterns(dict(fields))
-        if "folder" in values:
-            values["folder"] = Path(values["folder"])
+        known = Defaults.load()
+        values: dict[str, Any] = {
+            "folder": known.text("folder") or ".",
+            "overwrite": known.flag("force"),
+            "keep_exec": known.flag("keep-exec"),
+            "seed": known.flag("seed"),
+        }
+        values |= _patterns(dict(fields), known)
+        values["folder"] = Path(values["folder"])
         if out is not None:
             values["out"] = Path(out)
             values["is_inside"] = str(out).endswith(("/", os.sep))
         return cls(**values)
 
 
-def _patterns(fields: dict[str, Any]) -> dict[str, Any]:
+def _patterns(fields: dict[str, Any], known: Defaults) -> dict[str, Any]:
     for name in ("include", "exclude"):
-        value = fields.get(name, ())
+        value = fields.get(name)
+        if value is None:
+            value = known.words(name, str.split)  # a comma may stand in a pattern
         fields[name] = (value,) if isinstance(value, str) else tuple(value)
     return fields

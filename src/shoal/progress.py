@@ -65,6 +65,8 @@ class Progress(Struct, frozen=True):
     """Bytes per second, over the last seconds."""
     peers: int
     """Peers that chunks are asked of."""
+    uploaded: int = 0
+    """Bytes of chunks that were given to others meanwhile."""
 
 
 class Stalled(Struct, frozen=True):
@@ -74,6 +76,8 @@ class Stalled(Struct, frozen=True):
     """Since the last verified chunk, or since the start."""
     reason: str
     """Why, in a sentence."""
+    cause: str
+    """Why, in a word: `nobody-found`, `unreachable`, `silent`, `nobody-has`, `disk`."""
 
 
 class Notice(Struct, frozen=True):

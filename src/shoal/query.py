@@ -12,7 +12,8 @@ from random import Random
 from shoal.core.chunks import check_index
 from shoal.core.framing import BufferPool
 from shoal.core.link import Channel
-from shoal.core.patience import Outlook, Patience
+from shoal.core.outlook import Outlook, Search
+from shoal.core.patience import Patience
 from shoal.core.session import ChunkReceived, InfoReceived
 from shoal.errors import LyingPeerError, UsageError
 from shoal.transport.dialler import Found
@@ -34,11 +35,11 @@ class ChunkQuery:
         *,
         rng: Random,
         timeout: float | None,
-        problems: Callable[[], tuple[str, ...]] = lambda: (),
+        search: Callable[[], Search] = Search,
     ) -> None:
         self._channel = channel
         self._index = index
-        self._problems = problems
+        self._search = search
         self._clock = asyncio.get_running_loop().time
         self._servers = ServerPool(channel, self, rng=rng, pool=BufferPool())
         self._patience = Patience(timeout, self._clock())
@@ -136,5 +137,5 @@ class ChunkQuery:
             has_only_liars=self._servers.has_only_liars,
             lacks_sizes=False,
             is_begun=False,
-            problems=self._problems(),
+            search=self._search(),
         )

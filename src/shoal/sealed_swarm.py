@@ -25,7 +25,8 @@ from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
-from shoal.core.patience import Outlook, Patience
+from shoal.core.outlook import Outlook, Search
+from shoal.core.patience import Patience
 from shoal.core.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, ShoalError, StoreError
 from shoal.fetching import Fetching, SealedGiver
@@ -68,7 +69,7 @@ class SealedSwarm:
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         on_notice: Callable[[Notice], None] = lambda notice: None,
-        problems: Callable[[], tuple[str, ...]] = lambda: (),
+        search: Callable[[], Search] = Search,
     ) -> None:
         """Prepare; `node_id` and `port` are what others know us by.
 
@@ -77,7 +78,7 @@ class SealedSwarm:
         self.shared = asyncio.Event()
         """Set once a peer has, or had, everything."""
         self._on_notice = on_notice
-        self._problems = problems
+        self._search = search
         self._loop = asyncio.get_running_loop()
         self._goal = Goal()
         self._told: set[str] = set()
@@ -183,7 +184,7 @@ class SealedSwarm:
 
     async def stop(self) -> None:
         """Fetch nothing more, and wait for what is being written."""
-        await self._fetching.stop(len(self._roster))
+        await self._fetching.stop(len(self._roster), self.uploaded)
 
     def begin(
         self,
@@ -320,7 +321,7 @@ class SealedSwarm:
         self._learning.on_tick(now)
         if self._fetching.is_active:
             self._pulling.on_tick(now)
-            for giver in self._fetching.on_tick(len(self._roster)):
+            for giver in self._fetching.on_tick(len(self._roster), self.uploaded):
                 if isinstance(giver, Origin):
                     self._pulling.on_stalled(giver)
                 elif isinstance(giver, SealedPeer):
@@ -344,6 +345,8 @@ class SealedSwarm:
             has_only_liars=has_only_liars,
             lacks_sizes=False,
             is_begun=self._fetching.is_under_way,
-            problems=self._problems(),
+            search=self._search(),
+            lack=self._fetching.lack,
+            unwritten=self._fetching.unwritten,
             origins=self._pulling.troubles(),
         )

@@ -1,36 +1,27 @@
 """How a node uses the network: what options, variables and Python callers set.
 
-Every field has a variable `SHOAL_<FIELD>`; an option of the command line or an
-argument in Python comes first, then the variable, then the default.
+Every field has a variable `SHOAL_<FIELD>` and a key in `config.toml`; an option of the
+command line or an argument in Python comes first, then those (`config`).
 """
 
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, Unpack
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shoal.config import Defaults
 from shoal.core.address import Address, parse_address
 from shoal.errors import UsageError
+from shoal.values import (
+    parse_addresses,
+    parse_port,
+    parse_rate,
+    parse_seconds,
+    split_words,
+)
 
-__all__ = [
-    "Settings",
-    "SettingsFields",
-    "parse_addresses",
-    "parse_flag",
-    "parse_rate",
-    "parse_seconds",
-    "parse_size",
-    "split_words",
-]
-
-_TRUE = frozenset(("1", "true", "yes", "on"))
-_FALSE = frozenset(("", "0", "false", "no", "off"))
-_SIZE = re.compile(r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?")
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
+__all__ = ["Settings", "SettingsFields"]
 
 
 class SettingsFields(TypedDict, total=False):
@@ -73,27 +64,30 @@ class Settings(Struct, frozen=True, kw_only=True):
     """URLs of servers that have the same bytes as what is fetched (`--origin`)."""
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Read the variables: `shoal.Settings.from_environ({"SHOAL_PORT": "4001"})`.
 
-        Raises `UsageError` that names the variable which cannot be read.
+        Without `environ` those of this process and its file.
+
+        Raises `UsageError` that names the variable, or the key, which cannot be read.
         """
+        known = Defaults.load() if environ is None else Defaults(environ, {})
         return cls(
-            peers=parse_addresses(environ.get("SHOAL_PEER", "")),
-            port=_parse_port(environ.get("SHOAL_PORT", "0")),
-            lan_only=parse_flag("SHOAL_LAN_ONLY", environ),
-            no_lan=parse_flag("SHOAL_NO_LAN", environ),
-            dht_bootstrap=parse_addresses(environ.get("SHOAL_DHT_BOOTSTRAP", "")),
-            limit_up=_parse("SHOAL_LIMIT_UP", environ, parse_rate),
-            limit_down=_parse("SHOAL_LIMIT_DOWN", environ, parse_rate),
-            interfaces=tuple(split_words(environ.get("SHOAL_INTERFACES", ""))),
-            timeout=_parse("SHOAL_TIMEOUT", environ, parse_seconds),
-            origins=_origins(environ.get("SHOAL_ORIGIN", "")),
+            peers=known.read("peer", parse_addresses) or (),
+            port=known.read("port", parse_port) or 0,
+            lan_only=known.flag("lan-only"),
+            no_lan=known.flag("no-lan"),
+            dht_bootstrap=known.read("dht-bootstrap", parse_addresses) or (),
+            limit_up=known.read("limit-up", parse_rate),
+            limit_down=known.read("limit-down", parse_rate),
+            interfaces=known.words("interfaces"),
+            timeout=known.read("timeout", parse_seconds),
+            origins=_origins(known.words("origin")),
         )
 
     @classmethod
     def of(cls, **fields: Unpack[SettingsFields]) -> "Settings":
-        """Return the variables' settings with some fields set otherwise.
+        """Return the settings of variables and file with some fields set otherwise.
 
         `shoal.Settings.of(peers="192.0.2.7:4001", limit_up="10M")`. Raises
         `UsageError`.
@@ -104,57 +98,6 @@ class Settings(Struct, frozen=True, kw_only=True):
             if read is not None and value is not None:
                 values[name] = read(value)
         return replace(cls.from_environ(), **values)
-
-
-def parse_addresses(text: str) -> tuple[Address, ...]:
-    """Read several `HOST:PORT`, separated by commas or spaces."""
-    return tuple(parse_address(word) for word in split_words(text))
-
-
-def parse_flag(name: str, environ: Mapping[str, str]) -> bool:
-    """Read a variable that says yes or no."""
-    value = environ.get(name, "").strip().lower()
-    if value in _TRUE or value in _FALSE:
-        return value in _TRUE
-    raise UsageError(f"{name} is {value[:40]!r}; set it to 1 or 0.")
-
-
-def parse_size(text: str) -> int:
-    """Read bytes, as `512`, `64K` or `2G`; raises `ValueError`."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1M, 2G.")
-    return int(match[1]) * _UNITS[match[2].lower()]
-
-
-def parse_rate(text: str) -> int:
-    """Read bytes per second, more than none; raises `ValueError`."""
-    rate = parse_size(text)
-    if not rate:
-        raise ValueError("A rate of 0 would never end; leave it out.")
-    return rate
-
-
-def parse_seconds(text: str) -> float:
-    """Read a length of time above 0, as `90`, `10m` or `2h`; raises `ValueError`."""
-    unit = _TIMES.get(text[-1:].lower())
-    try:
-        seconds = float(text[:-1]) * unit if unit else float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{text[:40]!r} is not a number of seconds above 0.")
-    return seconds
-
-
-def _parse(
-    name: str, environ: Mapping[str, str], read: Callable[[str], float]
-) -> float | None:
-    text = environ.get(name, "").strip()
-    try:
-        return read(text) if text else None
-    except ValueError as error:
-        raise UsageError(f"{name}: {error}") from None
 
 
 def _addresses(value: str | Iterable[str | Address]) -> tuple[Address, ...]:
@@ -197,14 +140,3 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "timeout": _number(parse_seconds),
     "origins": _origins,
 }
-
-
-def _parse_port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) <= 65535:
-        return int(text)
-    raise UsageError(f"SHOAL_PORT is {text[:40]!r}; set it to a number up to 65535.")
-
-
-def split_words(text: str) -> list[str]:
-    """Split at commas and white space."""
-    return text.replace(",", " ").split()

@@ -24,7 +24,7 @@ from shoal.core.chunks import Chunks
 from shoal.core.framing import BufferPool
 from shoal.core.handshake import Offer
 from shoal.core.link import Channel
-from shoal.core.patience import Outlook
+from shoal.core.outlook import Outlook, Search
 from shoal.core.session import ChunkReceived, InfoReceived
 from shoal.errors import LyingPeerError, PeerTimeoutError
 from shoal.progress import (
@@ -71,7 +71,7 @@ class Swarm:
         bucket: TokenBucket | None = None,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
-        problems: Callable[[], tuple[str, ...]] = lambda: (),
+        search: Callable[[], Search] = Search,
     ) -> None:
         """Prepare to fetch; `timeout` is the longest wait without a new chunk."""
         self._channel = channel
@@ -81,7 +81,7 @@ class Swarm:
         self._pool = pool
         self._bucket = bucket
         self._on_event = on_event
-        self._problems = problems
+        self._search = search
         self._loop = asyncio.get_running_loop()
         self._pool_of_servers = ServerPool(channel, self, rng=rng, pool=pool)
         self._claims: dict[Server, Chunks] = {}  # the sizes each server claims
@@ -317,12 +317,14 @@ class Swarm:
         self._vigil.tell_progress(done, size, len(self._verified), self._loop.time())
 
     def _outlook(self) -> Outlook:
-        servers = self._pool_of_servers
+        servers, transfer = self._pool_of_servers, self._transfer
         return Outlook(
             found=servers.found,
             ready=len(servers.ready),
             has_only_liars=servers.has_only_liars,
             lacks_sizes=bool(servers.ready) and self._layout is None,
-            is_begun=self._transfer is not None and self._transfer.done > 0,
-            problems=self._problems(),
+            is_begun=transfer is not None and transfer.done > 0,
+            search=self._search(),
+            lack=transfer.lack if transfer is not None else None,
+            unwritten=transfer.unwritten if transfer is not None else 0,
         )

@@ -16,6 +16,7 @@ from shoal.core.asking import Asking
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
+from shoal.core.outlook import Lack
 from shoal.core.session import ChunkReceived
 from shoal.core.window import MAX_REQUESTS
 from shoal.storage.download import DownloadStore
@@ -124,6 +125,16 @@ class Transfer(Generic[G]):
     def is_complete(self) -> bool:
         """Say whether every chunk that is wanted is verified and written."""
         return self._asking.is_complete
+
+    @property
+    def lack(self) -> Lack | None:
+        """Return what no giver has, if nothing else is left to ask for."""
+        return self._asking.lack
+
+    @property
+    def unwritten(self) -> int:
+        """Return how many bytes came and have no verdict yet."""
+        return self._writer.waiting
 
     def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
         """Fetch these as well, in this order; with `before`, before all others."""

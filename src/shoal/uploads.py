@@ -100,6 +100,11 @@ class Uploads:
         """Return how many chunks were sent so far."""
         return self._uploader.served
 
+    @property
+    def sent(self) -> int:
+        """Return how many bytes of them."""
+        return self._uploader.sent
+
     def __len__(self) -> int:
         return len(self._clients)
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from shoal.core.chunks import Chunks
-from shoal.core.patience import Outlook, Patience
+from shoal.core.outlook import Outlook
+from shoal.core.patience import Patience
 from shoal.core.rate import RateMeter
 from shoal.errors import ShoalError
 from shoal.progress import DownloadEvent, Progress, Stalled, Started
@@ -41,14 +42,17 @@ class Vigil:
         """Note a chunk that is verified and written."""
         self._patience.on_news(now)
 
-    def tell_progress(self, done: int, size: int, peers: int, now: float) -> None:
-        """Tell how much of how many bytes is there."""
+    def tell_progress(
+        self, done: int, size: int, peers: int, now: float, uploaded: int = 0
+    ) -> None:
+        """Tell how much of how many bytes is there, and how much was given."""
         rate = self._rate.rate(now, done)
-        self._on_event(Progress(done, size, rate, peers))
+        self._on_event(Progress(done, size, rate, peers, uploaded))
 
     def look(self, outlook: Outlook, now: float) -> ShoalError | None:
         """Tell a stall when it is time to; return the error to end with, if any."""
-        reason = self._patience.stall_to_tell(now, outlook)
-        if reason is not None:
-            self._on_event(Stalled(self._patience.waited(now), reason))
+        stall = self._patience.stall_to_tell(now, outlook)
+        if stall is not None:
+            waited, cause = self._patience.waited(now), stall.cause.value
+            self._on_event(Stalled(waited, stall.reason, cause))
         return self._patience.reason_to_end(now, outlook)

@@ -13,6 +13,8 @@ SOURCE = Path(shoal.__file__).parent
 LEVELS = [
     {"errors", "netlink"},
     {"core"},
+    {"values"},
+    {"config"},
     {"goal", "interfaces", "options", "pages", "progress", "settings"},
     {"storage", "transport", "discovery", "origin"},
     {
@@ -42,7 +44,7 @@ LEVELS = [
     {"background"},
     {"blockingfile"},
     {"blocking"},
-    {"fs", "gateway"},
+    {"diagnosis", "fs", "gateway"},
     {"cli"},
     {"__main__"},
 ]

@@ -4,13 +4,8 @@ from typing import Any
 
 import pytest
 
-from shoal.core.patience import (
-    LIARS_TIME,
-    SIZES_TIME,
-    TELL_AFTER,
-    Outlook,
-    Patience,
-)
+from shoal.core.outlook import Cause, Lack, Outlook, Search
+from shoal.core.patience import LIARS_TIME, SIZES_TIME, TELL_AFTER, Patience
 from shoal.errors import (
     NotFoundError,
     ShoalError,
@@ -93,15 +88,43 @@ def test_a_stall_is_told_now_and_again_but_not_all_the_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "cause", "words"),
     [
-        ({}, "nobody who has it was found yet"),
-        ({"problems": ("No multicast.",)}, "--peer HOST:PORT. No multicast."),
-        ({"found": 2}, "none of the 2 found can be talked to"),
-        ({"found": 3, "ready": 2}, "2 connected, of 3 found"),
+        ({}, Cause.NOBODY_FOUND, "nobody who has it was found yet; check the id"),
+        (
+            {"search": Search(("the LAN (lo)", "the DHT (4 nodes answered)"))},
+            Cause.NOBODY_FOUND,
+            "was found on the LAN (lo) or the DHT (4 nodes answered) yet",
+        ),
+        (
+            {"search": Search(problems=("No multicast.",))},
+            Cause.NOBODY_FOUND,
+            "--peer HOST:PORT. No multicast.",
+        ),
+        ({"found": 2}, Cause.UNREACHABLE, "2 found, and none can be talked to"),
+        ({"found": 1, "ready": 1}, Cause.SILENT, "0 of 1 peer answered for 20 s."),
+        ({"found": 4, "ready": 3}, Cause.SILENT, "0 of 3 peers answered for 20 s."),
+        (
+            {"found": 2, "ready": 2, "lack": Lack(17, 1)},
+            Cause.NOBODY_HAS,
+            "2 peers, neither has chunk 17; waiting",
+        ),
+        (
+            {"found": 3, "ready": 3, "lack": Lack(17, 5)},
+            Cause.NOBODY_HAS,
+            "3 peers, none has chunk 17 and 4 more; waiting",
+        ),
+        (
+            {"found": 3, "ready": 3, "unwritten": 61 << 20},
+            Cause.DISK,
+            "the disk is slow: 61.0 MiB wait to be written.",
+        ),
     ],
 )
-def test_the_reason_says_how_far_it_got(changes: dict[str, Any], words: str) -> None:
+def test_a_stall_names_its_cause(
+    changes: dict[str, Any], cause: Cause, words: str
+) -> None:
     told = Patience(None, 0.0).stall_to_tell(TELL_AFTER, outlook(**changes))
     assert told is not None
-    assert words in told
+    assert told.cause is cause
+    assert words in told.reason

@@ -13,10 +13,14 @@ LOOPBACK = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"
 
 
 def run(
-    *args: object, env: dict[str, str] | None = None, cwd: Path | None = None
+    *args: object,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    has_input: bool = False,
 ) -> Program:
     """Start a command that looks at no network but `--peer`."""
-    return shoal(*args, env={**LOOPBACK, **(env or {})}, cwd=cwd)
+    env = {**LOOPBACK, **(env or {})}
+    return shoal(*args, env=env, cwd=cwd, has_input=has_input)
 
 
 def share(*args: object) -> Program:

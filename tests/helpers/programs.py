@@ -37,11 +37,18 @@ def shoal(
     ns: Namespace | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    has_input: bool = False,
 ) -> Program:
     """Start the command line, untouched by the SHOAL_* variables of the caller."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
     argv = [sys.executable, "-m", "shoal", *map(str, args)]
-    return Program(argv, namespace=ns, env={**clean, **(env or {})}, cwd=cwd)
+    return Program(
+        argv,
+        namespace=ns,
+        env={**clean, **(env or {})},
+        cwd=cwd,
+        has_input=has_input,
+    )
 
 
 def missing_node() -> str | None:

@@ -102,7 +102,7 @@ CASES = {
     "index of other digits": Case("chunk team ٣", 2, "not a number"),
     "a chunk as JSON": Case("chunk team 0 --json", 2, "leave out --json"),
     "a chunk of nobody": Case(f"chunk {HEX} 0 --timeout 0.2", 3, "Nobody gave a chunk"),
-    "no such command": Case("fetch team", 2, "No such command 'fetch'"),
+    "no such command": Case("fetch team", 2, "There is no command fetch."),
     "no such option": Case("get team -o out --nosuch", 2, "--nosuch"),
 }
 

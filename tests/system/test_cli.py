@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import LOOPBACK, peer_of, run, share_open
+from tests.helpers.commands import LOOPBACK, peer_of, run, share, share_open
 from tests.helpers.wire import Content
 
 CONTENT = Content.make(50_000)
@@ -82,6 +82,36 @@ def test_a_link_may_come_from_a_variable(source: Path, tmp_path: Path) -> None:
         with run("chunk", 3, env=env) as program:
             assert program.finish().stdout == CONTENT.chunk(3)
     assert (tmp_path / "out").read_bytes() == CONTENT.data
+
+
+def test_every_command_takes_its_link_from_a_variable_or_standard_input(
+    source: Path, tmp_path: Path
+) -> None:
+    with share(source) as server:
+        link = server.wait_line("^shoal:", stream="out").string
+        env = {"SHOAL_PEER": peer_of(server)}
+        commands = (
+            ["get", "-o", tmp_path / "out"],
+            ["verify", source],
+            ["cat"],
+            ["ls"],
+            ["info"],
+            ["chunk", 0],
+        )
+        for name, *rest in commands:
+            with run(name, *rest, env={**env, "SHOAL_LINK": link}) as program:
+                ended = program.finish()
+                assert (ended.code, ended.stderr) == (0, "")
+            (tmp_path / "out").unlink(missing_ok=True)
+            program = run(name, "-", *rest, env=env, has_input=True)
+            with program:
+                program.write_line(link)
+                typed = program.finish()
+            assert (typed.code, typed.stdout) == (0, ended.stdout)
+            (tmp_path / "out").unlink(missing_ok=True)
+        words = ("cat", "source", "--no-progress")
+        with run(*words, env={**env, "SHOAL_LINK": link}) as program:
+            assert program.finish().stdout == CONTENT.data
 
 
 def test_a_link_may_come_from_standard_input(source: Path) -> None:

@@ -5,18 +5,23 @@ runs, and what it needs of the engine inside its function, so that `shoal --help
 loads click and nothing heavier.
 """
 
-import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal import __version__
-from shoal.cli.options import EVERYWHERE
-from shoal.cli.output import SCHEMA_VERSION, printable
-from shoal.errors import ShoalError, UsageError
+from shoal.cli.failures import explain, tell_program, wants_json
+from shoal.cli.options import EVERYWHERE, key_of, version_option
+from shoal.cli.output import printable
+from shoal.cli.words import nearest, options_behind_command
+from shoal.config import read_file
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["cli", "run"]
 
@@ -29,7 +34,12 @@ _COMMANDS = {
     "serve": "Serve shares over HTTP, to a browser or a player.",
     "verify": "Compare what is here with what a link names.",
     "chunk": "Write one chunk of a share to standard output.",
+    "doctor": "Say what works on this machine, and what to do about what does not.",
+    "completion": "Print what completes shoal's words in a shell.",
 }
+
+
+_OBEYS_FILE = "shoal.obeys_file"  # where a context keeps whether it does
 
 
 class _Commands(click.Group):
@@ -41,9 +51,18 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = importlib.import_module(f"shoal.cli.{name}").command
-        assert isinstance(command, click.Command)
+        command = _load(name)
+        if ctx.meta.get(_OBEYS_FILE):
+            ctx.default_map = {name: _defaults_of(command)}
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in _COMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f"There is no command {word[:40]}{nearest(word, _COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -51,31 +70,81 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> "list[CompletionItem]":
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            from click.shell_completion import CompletionItem
+
+            found += [
+                CompletionItem(name, help=each.help)
+                for each in EVERYWHERE
+                for name in each.opts
+                if name.startswith(incomplete)
+            ]
+        return found
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, options_behind_command(args))
+        # Who asks for help, or completes a word, gets it though the file is wrong.
+        is_help = not {"-h", "--help"}.isdisjoint(args)
+        ctx.meta[_OBEYS_FILE] = not (ctx.resilient_parsing or is_help)
+        try:
+            args = options_behind_command(args, map(_load, _COMMANDS))
+        except click.NoSuchOption:
+            if not ctx.resilient_parsing:
+                raise
+        return super().parse_args(ctx, args)
 
 
-def options_behind_command(args: Sequence[str]) -> list[str]:
-    """Move options that stand before the command behind it.
+def _load(name: str) -> click.Command:
+    command = importlib.import_module(f"shoal.cli.{name}").command
+    assert isinstance(command, click.Command)
+    return command
 
-    They mean the same in both places, and commands know them.
-    """
-    takes_value = {
-        name: not option.is_flag for option in EVERYWHERE for name in option.opts
+
+def _defaults_of(command: click.Command) -> dict[str, Any]:
+    """Return what `config.toml` says of a command's options, by their parameters."""
+    file = read_file()
+    return {
+        each.name: file[key_of(each.opts)]
+        for each in command.params
+        if file and isinstance(each, click.Option) and key_of(each.opts) in file
     }
-    place = 0
-    while place < len(args):
-        name, equals, _ = args[place].partition("=")
-        if name not in takes_value:
-            break
-        place += 2 if takes_value[name] and not equals else 1
-    if place >= len(args) or args[place].startswith("-"):
-        return list(args)
-    return [args[place], *args[:place], *args[place + 1 :]]
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="shoal %(version)s")
+_EPILOG = """
+\b
+Exit codes:
+0    all went well
+1    failure: no such file, a second process on one target, anything else
+2    the command line is wrong, or a link mistyped
+3    nobody has it
+4    the file system forbids it
+5    it does not verify
+6    the target exists
+7    unfinished; run the same command again to go on
+9    the disk is full
+130  interrupted
+143  terminated
+
+\b
+Environment and files:
+Every option has a variable, as SHOAL_LIMIT_UP=10M, and a key in the file
+~/.config/shoal/config.toml, as limit-up = "10M". Options count most, then
+variables, then the file.
+SHOAL_CONFIG      another file than that
+SHOAL_INTERFACES  what listening, multicast and the DHT keep to, as lo,eth0
+SHOAL_LINK        the link, so that it stays out of the list of processes
+"""
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=_EPILOG,
+)
+@version_option
 def cli() -> None:
     """Move a file or folder to any number of machines, no server in the middle.
 
@@ -87,6 +156,9 @@ def cli() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
+    # What an encoding other than UTF-8 lacks is written as its number.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = cli.main(args=list(args), prog_name="shoal", standalone_mode=False)
         sys.stdout.flush()
@@ -96,44 +168,8 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
-        code, message = _explain(error)
-    click.echo(f"shoal: {message}", err=True)
-    if "--json" in args or os.environ.get("SHOAL_JSON"):
-        _tell_program(code, message)
+        code, message = explain(error)
+    click.echo(f"shoal: {printable(message)}", err=True)
+    if wants_json(args):
+        tell_program(code, message)
     return code
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code and the sentence, to be printed, for what went wrong."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
-    code, message = _blame(error)
-    return code, printable(message)
-
-
-def _blame(error: Exception) -> tuple[int, str]:
-    """Return the exit code and the sentence as it is."""
-    match error:
-        case click.ClickException():
-            text = error.format_message().rstrip(".") + "."
-            context = getattr(error, "ctx", None)
-            hint = f" See {context.command_path} --help." if context else ""
-            return UsageError.exit_code, text + hint
-        case ShoalError():
-            return error.exit_code, str(error)
-        case MemoryError():
-            return 1, "There is too little memory; end other programs or allow more."
-        case _:
-            return 1, (
-                f"A fault in shoal itself: {type(error).__name__}: {error}. Set "
-                "SHOAL_DEBUG=1 to see where, and please report it."
-            )
-
-
-def _tell_program(code: int, message: str) -> None:
-    """End the JSON lines with the error that ended the command."""
-    import json
-
-    line = {"v": SCHEMA_VERSION, "event": "error", "code": code, "message": message}
-    with contextlib.suppress(OSError):
-        click.echo(json.dumps(line, separators=(",", ":")))

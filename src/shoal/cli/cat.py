@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import everywhere, link_argument, read_link
+from shoal.cli.options import (
+    everywhere,
+    link_and_path,
+    link_argument,
+    option,
+    read_link,
+)
 from shoal.errors import UsageError
 
 __all__ = ["command"]
@@ -19,7 +25,7 @@ _RANGE = re.compile(r"([0-9]{0,16})-([0-9]{0,16})")
 @click.command("cat")
 @link_argument
 @click.argument("path", required=False)
-@click.option(
+@option(
     "-r",
     "--range",
     "span",
@@ -42,6 +48,7 @@ def command(link: str, path: str | None, span: str | None, **options: Any) -> No
         raise UsageError("cat writes the bytes themselves; leave out --json.")
     if span is not None and (not _RANGE.fullmatch(span) or span == "-"):
         raise UsageError(f"{span[:40]!r} is not a range; write FIRST-LAST, as 0-99.")
+    link, path = link_and_path(link, path)
     run_command(_cat(link, path, span, options))
 
 

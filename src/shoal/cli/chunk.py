@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.options import SECONDS, everywhere, read_link, settings_from
+from shoal.cli.options import (
+    SECONDS,
+    everywhere,
+    option,
+    read_link,
+    settings_from,
+)
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +26,9 @@ __all__ = ["command"]
 # A negative INDEX is to be called that, not an unknown option.
 @click.command("chunk", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, metavar="LINK INDEX")
-@click.option(
+@option(
     "--timeout",
     type=SECONDS,
-    envvar="SHOAL_TIMEOUT",
     metavar="S",
     help="Give up after this many seconds; for ever by default.",
 )
@@ -38,6 +43,9 @@ def command(words: tuple[str, ...], **options: Any) -> None:
     """
     from shoal.cli.runner import run_command
 
+    for word in words:
+        if word[:1] == "-" and len(word) > 1 and not word[1:].isdigit():
+            raise click.NoSuchOption(word, ctx=click.get_current_context())
     if len(words) == 1 and os.environ.get("SHOAL_LINK"):
         words = (os.environ["SHOAL_LINK"], *words)
     if len(words) != 2:

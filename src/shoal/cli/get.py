@@ -6,14 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from shoal.cli.options import (
+    PATH,
     SECONDS,
     everywhere,
     link_argument,
+    option,
     pattern_options,
     rate_option,
     read_link,
@@ -22,46 +25,56 @@ from shoal.cli.options import (
 from shoal.errors import UnfinishedError, UsageError
 
 if TYPE_CHECKING:
+    from shoal.channels import OpenShare
     from shoal.cli.output import Output
     from shoal.core.link import Channel
     from shoal.core.sealed_link import Link
     from shoal.node import Node
+    from shoal.shares import SealedShare
 
 __all__ = ["command"]
 
-PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
+
+class _Got(NamedTuple):
+    """Say what has come, and who goes on sharing it, if anybody does."""
+
+    target: Path
+    share: "OpenShare | SealedShare | None"
 
 
 @everywhere
 @click.command("get")
 @link_argument
-@click.option("-o", "out", metavar="OUT", help="Write to OUT; - is standard output.")
-@click.option("-C", "folder", metavar="DIR", help="Write into DIR.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
+@option(
+    "-o",
+    "--out",
+    "out",
+    type=PATH,
+    metavar="OUT",
+    help="Write to OUT; - is standard output.",
+)
+@option("-C", "--folder", "folder", type=PATH, metavar="DIR", help="Write into DIR.")
+@option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
 @pattern_options("fetch")
-@click.option(
+@option(
     "--keep-exec",
     is_flag=True,
-    envvar="SHOAL_KEEP_EXEC",
     help="Make executable what was executable.",
 )
-@click.option(
+@option(
     "--seed",
     is_flag=True,
-    envvar="SHOAL_SEED",
     help="Go on sharing when complete; a target that exists is verified and shared.",
 )
-@click.option(
+@option(
     "--seed-for",
     type=SECONDS,
-    envvar="SHOAL_SEED_FOR",
     metavar="TIME",
     help="Go on sharing for so long, as 90, 10m or 2h.",
 )
-@click.option(
+@option(
     "--timeout",
     type=SECONDS,
-    envvar="SHOAL_TIMEOUT",
     metavar="S",
     help="Longest wait for a new chunk, in seconds; for ever by default.",
 )
@@ -81,6 +94,7 @@ def command(link: str, **options: Any) -> None:
     """
     from shoal.cli.runner import run_command
 
+    _prefer_given(options)
     again = "Run this again to go on: " + shlex.join(["shoal", *sys.argv[1:]])
     try:
         run_command(_get(link, options), on_interrupt=again)
@@ -90,6 +104,7 @@ def command(link: str, **options: Any) -> None:
 
 async def _get(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
+    from shoal.cli.sharing import go_on_sharing
     from shoal.core.link import Channel
     from shoal.core.sealed_link import parse_share
     from shoal.node import Node
@@ -101,16 +116,23 @@ async def _get(text: str, options: dict[str, Any]) -> None:
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
         with _scratch(options) as folder:
             if isinstance(share, Channel):
-                target, port = await _get_open(node, share, folder, output, options)
+                got = await _get_open(node, share, folder, output, options)
             else:
-                target, port = await _get_sealed(node, share, folder, output, options)
+                got = await _get_sealed(node, share, folder, output, options)
             if folder is not None:
-                _write_out(target)
+                _write_out(got.target)
                 return
-        _tell(output, target)
-        if port is not None:
-            output.say(f"Sharing {target} on port {port}; Ctrl-C ends it.")
-            await _seed(node, output, options["seed_for"])
+        facts = _facts(got.target) if output.as_json else {}
+        output.result(str(got.target), event="complete", **facts)
+        if got.share is None:
+            return
+        output.say(f"Sharing {got.target} on port {got.share.port}; Ctrl-C ends it.")
+        try:
+            async with asyncio.timeout(options["seed_for"]):
+                await go_on_sharing(node, output, got.share)
+        except TimeoutError:
+            output.say("Shared for as long as was asked.")
+            output.event("complete", **facts, uploaded=got.share.uploaded)
 
 
 async def _get_sealed(
@@ -119,10 +141,11 @@ async def _get_sealed(
     scratch: Path | None,
     output: "Output",
     options: dict[str, Any],
-) -> tuple[Path, int | None]:
-    from shoal.cli.progress import Reporter
+) -> _Got:
+    from shoal.cli.progress import Reporter, make_bar
 
-    with Reporter(output, link.keys.log_name, options["color"]) as reporter:
+    title = link.keys.log_name
+    with Reporter(output, title, make_bar(output, title, options["color"])) as reporter:
         result = await node.fetch(
             link,
             scratch / "data" if scratch is not None else options["out"],
@@ -135,7 +158,7 @@ async def _get_sealed(
             timeout=options["timeout"],
             on_progress=reporter.on_event,
         )
-    return result.path, result.share.port if result.share is not None else None
+    return _Got(result.path, result.share)
 
 
 async def _get_open(
@@ -144,8 +167,8 @@ async def _get_open(
     scratch: Path | None,
     output: "Output",
     options: dict[str, Any],
-) -> tuple[Path, int | None]:
-    from shoal.cli.progress import Reporter
+) -> _Got:
+    from shoal.cli.progress import Reporter, make_bar
 
     if options["include"] or options["exclude"] or options["keep_exec"]:
         raise UsageError("An open channel is one file; fetch it without patterns.")
@@ -160,7 +183,8 @@ async def _get_open(
         target = Path(options["folder"]) / safe
     else:
         raise UsageError("A channel has no name; say where to write with -o OUT.")
-    with Reporter(output, target.name, options["color"]) as reporter:
+    bar = make_bar(output, target.name, options["color"])
+    with Reporter(output, target.name, bar) as reporter:
         share = await node.fetch_open(
             channel,
             target,
@@ -169,7 +193,15 @@ async def _get_open(
             timeout=options["timeout"],
             on_progress=reporter.on_event,
         )
-    return target, share.port if share is not None else None
+    return _Got(target, share)
+
+
+def _prefer_given(options: dict[str, Any]) -> None:
+    """Of OUT and DIR, forget the one that is only a variable's or the file's."""
+    source = click.get_current_context().get_parameter_source
+    given = [n for n in ("out", "folder") if source(n) == ParameterSource.COMMANDLINE]
+    if len(given) == 1:
+        options["folder" if given == ["out"] else "out"] = None
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -204,23 +236,8 @@ def _write_out(target: Path) -> None:
     sys.stdout.buffer.flush()
 
 
-def _tell(output: "Output", target: Path) -> None:
-    fields = {}
-    if output.as_json:
-        # Looked up only for those who asked: a large folder takes a while.
-        files = [target] if target.is_file() else target.rglob("*")
-        sizes = [path.stat().st_size for path in files if path.is_file()]
-        fields = {"size": sum(sizes), "files": len(sizes)}
-    output.result(str(target), event="complete", path=str(target), **fields)
-
-
-async def _seed(node: "Node", output: "Output", seconds: float | None) -> None:
-    """Go on sharing, for so long or until cancelled."""
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                await asyncio.sleep(PROBLEM_PERIOD)
-                for problem in node.problems():
-                    output.problem(problem)
-    except TimeoutError:
-        output.say("Shared for as long as was asked.")
+def _facts(target: Path) -> dict[str, Any]:
+    """Return what programs are told of what has come; a large folder takes a while."""
+    files = [target] if target.is_file() else target.rglob("*")
+    sizes = [path.stat().st_size for path in files if path.is_file()]
+    return {"path": str(target), "size": sum(sizes), "files": len(sizes)}

@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
-from shoal.cli.options import SECONDS
+from shoal.cli.options import SECONDS, option
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,10 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def timeout_option(function: F) -> F:
     """Give a command `--timeout`."""
-    return click.option(
+    return option(
         "--timeout",
         type=SECONDS,
-        envvar="SHOAL_TIMEOUT",
         metavar="S",
         help="Give up after so many seconds without an answer; for ever by default.",
     )(function)

@@ -1,14 +1,17 @@
 """Options that several commands share, and how their values are read.
 
-Every option has a variable, `SHOAL_` and its name in capitals.
+Every option has a variable, `SHOAL_` and its name in capitals, and a key in
+`config.toml` (`shoal.config`).
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from shoal import __version__
+from shoal.config import variable_of
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,14 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVERYWHERE",
+    "PATH",
     "SECONDS",
     "SIZE",
     "everywhere",
+    "key_of",
+    "link_and_path",
     "link_argument",
+    "option",
     "pattern_options",
     "rate_option",
     "read_link",
     "settings_from",
+    "version_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,7 +47,7 @@ class _Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        from shoal.settings import parse_seconds
+        from shoal.values import parse_seconds
 
         try:
             return parse_seconds(str(value))
@@ -55,7 +63,7 @@ class _Size(click.ParamType[int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        from shoal.settings import parse_size
+        from shoal.values import parse_size
 
         try:
             return parse_size(str(value))
@@ -71,7 +79,7 @@ class _Rate(click.ParamType[int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        from shoal.settings import parse_rate
+        from shoal.values import parse_rate
 
         try:
             return parse_rate(str(value))
@@ -79,15 +87,26 @@ class _Rate(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+# No more than a hint for who completes words: nothing is looked at.
+PATH = click.Path(readable=False)
 SECONDS = _Seconds()
 RATE = _Rate()
 SIZE = _Size()
 
 
+def key_of(names: Iterable[str]) -> str:
+    """Return an option's key in `config.toml`: its long name without dashes."""
+    return next(name for name in names if name.startswith("--"))[2:]
+
+
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
+    """Give a command an option, and that its variable."""
+    variable = variable_of(key_of(names))
+    return click.option(*names, envvar=variable, **settings)
+
+
 def _option(*names: str, **settings: Any) -> click.Option:
-    long = next(name for name in names if name.startswith("--"))
-    variable = "SHOAL_" + long[2:].upper().replace("-", "_")
-    return click.Option(names, envvar=variable, **settings)
+    return click.Option(names, envvar=variable_of(key_of(names)), **settings)
 
 
 _NETWORK = [
@@ -139,24 +158,29 @@ EVERYWHERE = [*_NETWORK, *_OUTPUT]
 """Options of every command, also accepted before the command's name."""
 
 
+def version_option(function: F) -> F:
+    """Give a command, or the group of them, `--version`."""
+    return click.version_option(__version__, message="shoal %(version)s")(function)
+
+
 def everywhere(command: F) -> F:
     """Give a command the options that stand everywhere."""
     assert isinstance(command, click.Command)
     command.params.extend(EVERYWHERE)
-    return command
+    return version_option(command)
 
 
 def pattern_options(verb: str) -> Callable[[F], F]:
     """Give a command `--include` and `--exclude`; `verb` is what it does to files."""
 
     def give(function: F) -> F:
-        function = click.option(
+        function = option(
             "--exclude",
             multiple=True,
             metavar="GLOB",
             help="Of a folder, leave out what fits; may be repeated.",
         )(function)
-        return click.option(
+        return option(
             "--include",
             multiple=True,
             metavar="GLOB",
@@ -168,10 +192,9 @@ def pattern_options(verb: str) -> Callable[[F], F]:
 
 def rate_option(direction: str, verb: str) -> Callable[[F], F]:
     """Give a command `--limit-up` or `--limit-down`."""
-    return click.option(
+    return option(
         f"--limit-{direction}",
         type=RATE,
-        envvar=f"SHOAL_LIMIT_{direction.upper()}",
         metavar="N",
         help=f"{verb} at most so many bytes per second, as 10M.",
     )
@@ -180,6 +203,19 @@ def rate_option(direction: str, verb: str) -> Callable[[F], F]:
 def link_argument(function: F) -> F:
     """Give a command its link or channel; `-` reads it from standard input."""
     return click.argument("link", envvar="SHOAL_LINK")(function)
+
+
+def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
+    """Tell a link from a path where SHOAL_LINK stands in for the former."""
+    import os
+
+    from shoal.core.link import looks_like_link
+
+    usual = os.environ.get("SHOAL_LINK")
+    if usual and path is None and link not in (usual, "-"):
+        if not looks_like_link(link):
+            return usual, link
+    return link, path
 
 
 def read_link(text: str) -> str:
@@ -194,9 +230,9 @@ def read_link(text: str) -> str:
 
 def settings_from(options: dict[str, Any]) -> "Settings":
     """Return how the network is used, from a command's options."""
-    import os
-
-    from shoal.settings import Settings, parse_addresses, split_words
+    from shoal.config import Defaults
+    from shoal.settings import Settings
+    from shoal.values import parse_addresses
 
     origins: tuple[str, ...] = ()
     if options["origins"]:
@@ -215,6 +251,6 @@ def settings_from(options: dict[str, Any]) -> "Settings":
         dht_bootstrap=addresses(options["dht_bootstrap"]),
         limit_up=options.get("limit_up"),
         limit_down=options.get("limit_down"),
-        interfaces=tuple(split_words(os.environ.get("SHOAL_INTERFACES", ""))),
+        interfaces=Defaults.load().words("interfaces"),
         origins=origins,
     )

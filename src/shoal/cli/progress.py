@@ -1,26 +1,26 @@
 """How a download looks: a bar on a terminal, a line now and then, or JSON."""
 
+import os
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Protocol, Self
 
-from shoal.cli.output import Output, format_size, printable
+from shoal.cli.output import Output, format_size
 from shoal.progress import (
-    DownloadEvent,
+    Hashing,
     Notice,
     PeerJoined,
     PeerLeft,
     Progress,
+    ShareEvent,
     Stalled,
     Started,
 )
 
-if TYPE_CHECKING:
-    import rich.progress
-
 __all__ = ["Bar", "Reporter", "make_bar"]
 
+_CANNOT_MOVE = ("dumb", "unknown")  # terminals that cannot draw a line anew
 LINE_PERIOD = 10.0  # seconds between lines where there is no terminal
 JSON_PERIOD = 1.0  # seconds between JSON lines of progress
 
@@ -64,56 +64,26 @@ class LineBar:
         """Do nothing: lines stay."""
 
 
-class TerminalBar:
-    """Draw a bar with rich."""
-
-    def __init__(self, title: str, color: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-        console = Console(
-            stderr=True,
-            force_terminal=True if color == "always" else None,
-            no_color=True if color == "never" else None,
-        )
-        self._bar: rich.progress.Progress = Progress(
-            # Without markup: a file may be called [/b], or what makes a hyperlink.
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=console,
-            transient=True,
-        )
-        self._task = self._bar.add_task(printable(title), total=None, note="")
-        self._bar.start()
-
-    def update(self, done: int, size: int, note: str) -> None:
-        """Redraw."""
-        self._bar.update(self._task, completed=done, total=size, note=note)
-
-    def close(self) -> None:
-        """Wipe the bar."""
-        self._bar.stop()
-
-
 def make_bar(output: Output, title: str, color: str) -> Bar:
     """Return the bar that fits where standard error goes."""
     if not output.shows_progress:
         return NoBar()
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") not in _CANNOT_MOVE:
+        from shoal.cli.terminalbar import TerminalBar
+
         return TerminalBar(title, color)
     return LineBar(title, output)
 
 
 class Reporter:
-    """Turn the events of a download into words, a bar or JSON lines."""
+    """Turn the events of a download or share into words, a bar or JSON lines."""
 
-    def __init__(self, output: Output, title: str, color: str) -> None:
+    def __init__(self, output: Output, title: str, bar: Bar) -> None:
+        """Take over `bar`, which goes when this is left."""
         self._output = output
         self._title = title
-        self._bar = make_bar(output, title, color)
-        self._last_json = 0.0
+        self._bar = bar
+        self._last_json = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -126,9 +96,13 @@ class Reporter:
     ) -> None:
         self._bar.close()
 
-    def on_event(self, event: DownloadEvent) -> None:
+    def on_event(self, event: ShareEvent) -> None:
         """Show what happened."""
         match event:
+            case Hashing(done=done, size=size):
+                self._bar.update(done, size, "hashed")
+                if self._is_time(is_end=False):
+                    self._output.event("progress", hashed=done, size=size)
             case Progress():
                 self._on_progress(event)
             case Started():
@@ -141,8 +115,10 @@ class Reporter:
                     self._output.say(f"Connected to {address} ({source}).")
             case PeerLeft():
                 self._on_peer_left(event)
-            case Stalled(seconds=seconds, reason=reason):
-                self._output.event("stalled", seconds=round(seconds), reason=reason)
+            case Stalled(seconds=seconds, reason=reason, cause=cause):
+                self._output.event(
+                    "stalled", seconds=round(seconds), cause=cause, reason=reason
+                )
                 self._output.say(f"No new chunk for {seconds:.0f} s: {reason}")
             case Notice(text=text):
                 self._output.problem(text)
@@ -169,16 +145,23 @@ class Reporter:
     def _on_progress(self, event: Progress) -> None:
         note = f"{format_size(event.rate)}/s from {event.peers}"
         self._bar.update(event.done, event.size, note)
+        if self._is_time(is_end=event.done == event.size):
+            self._output.event(
+                "progress",
+                done=event.done,
+                size=event.size,
+                rate=round(event.rate),
+                peers=event.peers,
+                uploaded=event.uploaded,
+            )
+
+    def _is_time(self, *, is_end: bool) -> bool:
+        """Say whether to write a JSON line of progress now; the last one counts."""
         now = time.monotonic()
-        if now - self._last_json >= JSON_PERIOD or event.done == event.size:
-            self._last_json = now
-            fields: dict[str, Any] = {
-                "done": event.done,
-                "size": event.size,
-                "rate": round(event.rate),
-                "peers": event.peers,
-            }
-            self._output.event("progress", **fields)
+        if not is_end and now - self._last_json < JSON_PERIOD:
+            return False
+        self._last_json = now
+        return True
 
     def _on_peer_left(self, event: PeerLeft) -> None:
         self._output.event(

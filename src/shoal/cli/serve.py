@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import everywhere, rate_option, read_link
+from shoal.cli.options import everywhere, option, rate_option, read_link
 
 __all__ = ["command"]
 
@@ -18,17 +18,15 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 @click.argument(
     "links", metavar="LINK...", nargs=-1, required=True, envvar="SHOAL_LINK"
 )
-@click.option(
+@option(
     "--http",
     "endpoint",
     metavar="HOST:PORT",
-    envvar="SHOAL_HTTP",
     help="Listen there instead of at a free port that only this machine reaches.",
 )
-@click.option(
+@option(
     "--use-hints",
     is_flag=True,
-    envvar="SHOAL_USE_HINTS",
     help="Ask the peers that are named in the links, too.",
 )
 @timeout_option

@@ -3,26 +3,23 @@
 import asyncio
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from shoal.cli.options import (
+    PATH,
     SIZE,
     everywhere,
+    option,
     pattern_options,
     rate_option,
     settings_from,
 )
 from shoal.errors import UsageError
 
-if TYPE_CHECKING:
-    from shoal.cli.output import Output
-    from shoal.node import Node
-
 __all__ = ["command"]
 
-PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 _SEALED_ONLY = (
     "origins",
     "name",
@@ -37,44 +34,36 @@ _SEALED_ONLY = (
 
 @everywhere
 @click.command("share")
-@click.argument("place", metavar="PATH")
-@click.option(
+@click.argument("place", type=PATH, metavar="PATH")
+@option(
     "--open",
     "channel",
     is_flag=False,
     flag_value="",
     metavar="[NAME]",
-    envvar="SHOAL_OPEN",
     help="Use an open channel that Node programs understand, not encrypted: called "
     "NAME, or by the hash of its chunks. PATH comes first.",
 )
-@click.option(
+@option(
     "--chunk-size",
     type=SIZE,
-    envvar="SHOAL_CHUNK_SIZE",
     metavar="N",
     help="Bytes in a chunk; chosen by the size, or 1024 in an open channel.",
 )
-@click.option("--name", envvar="SHOAL_NAME", help="Call it so; its own name if not.")
+@option("--name", help="Call it so; its own name if not.")
 @pattern_options("share")
-@click.option(
+@option(
     "--public",
     is_flag=True,
-    envvar="SHOAL_PUBLIC",
     help="Give the link that everyone with the same bytes gets; it can be guessed.",
 )
-@click.option(
+@option(
     "--new-link",
     is_flag=True,
-    envvar="SHOAL_NEW_LINK",
     help="Give a link that nobody has yet, as when the old one leaked.",
 )
-@click.option(
-    "--once", is_flag=True, envvar="SHOAL_ONCE", help="End when one peer has it all."
-)
-@click.option(
-    "--qr", is_flag=True, envvar="SHOAL_QR", help="Show the link as a QR code."
-)
+@option("--once", is_flag=True, help="End when one peer has it all.")
+@option("--qr", is_flag=True, help="Show the link as a QR code.")
 @rate_option("up", "Send")
 def command(place: str, **options: Any) -> None:
     """Share the file or folder PATH and print the link that others pass to get.
@@ -101,19 +90,15 @@ def command(place: str, **options: Any) -> None:
 
 async def _share(path: Path, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
-    from shoal.cli.progress import make_bar
+    from shoal.cli.progress import Reporter, make_bar
+    from shoal.cli.sharing import go_on_sharing
     from shoal.node import Node
-    from shoal.progress import Hashing, ShareEvent
 
     output = Output.from_options(options)
     settings = settings_from(options)
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
-        with closing(make_bar(output, path.name, options["color"])) as bar:
-
-            def on_progress(event: ShareEvent) -> None:
-                if isinstance(event, Hashing):
-                    bar.update(event.done, event.size, "hashed")
-
+        bar = make_bar(output, path.name, options["color"])
+        with Reporter(output, path.name, bar) as reporter:
             share = await node.share(
                 path,
                 name=options["name"],
@@ -123,7 +108,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
                 public=options["public"],
                 new_link=options["new_link"],
                 origins=options["origins"],
-                on_progress=on_progress,
+                on_progress=reporter.on_event,
             )
         root = share.manifest.root
         output.result(
@@ -147,19 +132,21 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
             output.draw_qr(text if share.link.origins else text.upper())
         output.say(f"Sharing {root.name} ({root.size:,} bytes) on port {share.port}.")
         if options["once"]:
-            watching = asyncio.create_task(_watch(node, output))
+            watching = asyncio.create_task(go_on_sharing(node, output, share))
             await share.shared()
             watching.cancel()
             await share.leave()
+            output.event("complete", uploaded=share.uploaded)
             output.say(f"Somebody has all of {root.name}.")
         else:
             output.say("Ctrl-C ends it.")
-            await _watch(node, output)
+            await go_on_sharing(node, output, share)
 
 
 async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.cli.progress import make_bar
+    from shoal.cli.sharing import go_on_sharing
     from shoal.core.chunks import check_chunk_size
     from shoal.core.handshake import DEFAULT_CHUNK_SIZE
     from shoal.core.link import check_name
@@ -193,12 +180,4 @@ async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> 
             output.warn("A named channel is not verified: anyone may answer for it.")
         output.say(f"Sharing {path.name} ({size:,} bytes) on port {share.port}.")
         output.say("Ctrl-C ends it.")
-        await _watch(node, output)
-
-
-async def _watch(node: "Node", output: "Output") -> None:
-    """Say what does not work, until cancelled."""
-    while True:
-        await asyncio.sleep(PROBLEM_PERIOD)
-        for problem in node.problems():
-            output.problem(problem)
+        await go_on_sharing(node, output, share)

@@ -6,7 +6,13 @@ from typing import Any
 import click
 
 from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import everywhere, link_argument, read_link
+from shoal.cli.options import (
+    PATH,
+    everywhere,
+    link_and_path,
+    link_argument,
+    read_link,
+)
 
 __all__ = ["command"]
 
@@ -14,9 +20,9 @@ __all__ = ["command"]
 @everywhere
 @click.command("verify")
 @link_argument
-@click.argument("path", type=click.Path(path_type=Path, readable=False))
+@click.argument("path", type=PATH, required=False, metavar="PATH")
 @timeout_option
-def command(link: str, path: Path, **options: Any) -> None:
+def command(link: str, path: str | None, **options: Any) -> None:
     """Compare the file or folder PATH with what LINK names, byte for byte.
 
     Exits 5 when they differ. Only the hashes are fetched.
@@ -26,7 +32,10 @@ def command(link: str, path: Path, **options: Any) -> None:
     """
     from shoal.cli.runner import run_command
 
-    run_command(_verify(link, path, options))
+    link, path = link_and_path(link, path)
+    if path is None:
+        raise click.UsageError("Missing argument 'PATH'.", click.get_current_context())
+    run_command(_verify(link, Path(path), options))
 
 
 async def _verify(text: str, path: Path, options: dict[str, Any]) -> None:

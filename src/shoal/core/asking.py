@@ -12,6 +12,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.outlook import Lack
 from shoal.core.overdue import Overdue
 from shoal.core.picker import ChunkPicker
 from shoal.core.pulls import Pulls
@@ -108,6 +109,14 @@ class Asking(Generic[G]):
     def is_all_asked(self) -> bool:
         """Say whether all that is missing was asked for: only copies are left."""
         return self._picker.is_all_asked
+
+    @property
+    def lack(self) -> Lack | None:
+        """Return what no giver has, if nothing else is left to ask for."""
+        index = self._picker.an_unseen
+        if index is None or self._full or self._outstanding:
+            return None
+        return Lack(index, self._picker.unseen)
 
     def want(self, indexes: Iterable[int], *, before: bool = False) -> list[G]:
         """Ask for these as well, in this order; with `before`, before all others.

@@ -44,6 +44,10 @@ class Buckets:
         """Return how many chunks of the set have a level."""
         return len(self._buckets[level]) if level < len(self._buckets) else 0
 
+    def one_of(self, level: int) -> int | None:
+        """Return a chunk of the set that has a level, or None."""
+        return self._buckets[level][0] if self.size_of(level) else None
+
     def add(self, index: int) -> None:
         """Put a chunk into the set, unless it is there."""
         if self._place[index] != _ABSENT:

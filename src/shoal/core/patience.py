@@ -3,8 +3,7 @@
 Pure: it is told the time and what is known, and answers with what to do.
 """
 
-from msgspec import Struct
-
+from shoal.core.outlook import Outlook, Stall, explain
 from shoal.errors import (
     NotFoundError,
     ShoalError,
@@ -12,32 +11,13 @@ from shoal.errors import (
     VerificationError,
 )
 
-__all__ = ["Outlook", "Patience"]
+__all__ = ["Patience"]
 
 TELL_AFTER = 20.0  # seconds without a new chunk until that is told, each time
 LIARS_TIME = 10.0  # seconds to wait for an honest peer when all found were liars
 # A peer that told what there is has gone, and may come back: then for longer.
 ORIGIN_LIARS_TIME = 30.0  # seconds to wait when all that is left are origins that lied
 SIZES_TIME = 3.0  # seconds a named channel's servers have to say their sizes
-
-
-class Outlook(Struct, frozen=True):
-    """Say how a download stands."""
-
-    found: int
-    """Addresses that discovery reported."""
-    ready: int
-    """Peers that can be asked."""
-    has_only_liars: bool
-    """Whether every address found sent what does not verify."""
-    lacks_sizes: bool
-    """Whether peers are ready and none of them says how large the file is."""
-    is_begun: bool
-    """Whether any chunk is there, be it from an earlier run."""
-    problems: tuple[str, ...] = ()
-    """What discovery says does not work."""
-    origins: tuple[str, ...] = ()
-    """Why origins give nothing, in sentences."""
 
 
 class Patience:
@@ -59,12 +39,12 @@ class Patience:
         """Return the seconds since the last verified chunk."""
         return now - self._last_news
 
-    def stall_to_tell(self, now: float, outlook: Outlook) -> str | None:
+    def stall_to_tell(self, now: float, outlook: Outlook) -> Stall | None:
         """Return why nothing comes, when it is time to say so."""
         if now - self._last_told < TELL_AFTER:
             return None
         self._last_told = now
-        return explain(outlook)
+        return explain(outlook, self.waited(now))
 
     def reason_to_end(self, now: float, outlook: Outlook) -> ShoalError | None:
         """Return the error to end with, when waiting longer is of no use."""
@@ -82,14 +62,13 @@ class Patience:
             )
         if not is_late:
             return None
+        why = explain(outlook, self.waited(now)).reason
         if outlook.is_begun:
             return UnfinishedError(
-                f"No new chunk for {self._timeout:g} s: {explain(outlook)} What was "
+                f"No new chunk for {self._timeout:g} s: {why} What was "
                 "verified is kept; run the same command again to go on."
             )
-        return NotFoundError(
-            f"Nobody gave a chunk within {self._timeout:g} s: {explain(outlook)}"
-        )
+        return NotFoundError(f"Nobody gave a chunk within {self._timeout:g} s: {why}")
 
 
 def _only_liars(outlook: Outlook) -> VerificationError:
@@ -102,20 +81,3 @@ def _only_liars(outlook: Outlook) -> VerificationError:
         f"All of the {outlook.found} found sent what the id does not name; "
         "check the id, or try again when others share it."
     )
-
-
-def explain(outlook: Outlook) -> str:
-    """Return a sentence that says why nothing comes, and some on origins."""
-    return " ".join((_explain_peers(outlook), *outlook.origins))
-
-
-def _explain_peers(outlook: Outlook) -> str:
-    if not outlook.found:
-        hint = " ".join(outlook.problems)
-        return (
-            "nobody who has it was found yet; check the id and that someone "
-            f"shares it, or name one with --peer HOST:PORT. {hint}"
-        ).strip()
-    if not outlook.ready:
-        return f"none of the {outlook.found} found can be talked to."
-    return f"no answer from the {outlook.ready} connected, of {outlook.found} found."

@@ -100,6 +100,11 @@ class ChunkPicker(Generic[Peer]):
         """Return how many chunks nobody was asked for and no partial peer has."""
         return self._buckets.size_of(0)
 
+    @property
+    def an_unseen(self) -> int | None:
+        """Return one of those chunks, or None."""
+        return self._buckets.one_of(0)
+
     def has(self, index: int) -> bool:
         """Say whether a chunk is verified."""
         return index in self._have

@@ -22,6 +22,11 @@ class Discovery(Protocol):
     problem: str | None
     """What does not work, and what still does, as a sentence for the user."""
 
+    @property
+    def reach(self) -> str:
+        """Say where it looks, and how far it got: `the DHT (4 nodes answered)`."""
+        ...
+
     def join(self, topic: bytes, port: int | None) -> AsyncGenerator[Address, None]:
         """Yield addresses of the topic's peers for as long as it is iterated.
 

@@ -19,6 +19,11 @@ class StaticDiscovery:
         self._addresses = tuple(addresses)
         self._closed = asyncio.Event()
 
+    @property
+    def reach(self) -> str:
+        """Name what was named."""
+        return "--peer"
+
     async def join(
         self, topic: bytes, port: int | None
     ) -> AsyncGenerator[Address, None]:

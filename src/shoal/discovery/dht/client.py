@@ -69,8 +69,15 @@ class DhtDiscovery:
         self._passes: set[_Pass] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._answered = 0  # nodes, in the latest pass
         self.problem: str | None = None
         """What is wrong, as a sentence for the user; None while nodes answer."""
+
+    @property
+    def reach(self) -> str:
+        """Say how many nodes answered in the latest pass."""
+        nodes = "1 node" if self._answered == 1 else f"{self._answered} nodes"
+        return f"the DHT ({nodes} answered)"
 
     def join(self, topic: bytes, port: int | None) -> AsyncGenerator[Address, None]:
         """Yield the topic's peers; with a `port`, announce it for as long.
@@ -214,6 +221,7 @@ class DhtDiscovery:
                 lookup.on_timeout(loop.time())
         finally:
             self._passes.discard(current)
+        self._answered = len(lookup.answered())
         self._known.on_pass(lookup.answered(), lookup.failed())
 
     def _handle_datagram(self, data: bytes, source: Address) -> None:

@@ -54,6 +54,12 @@ class LanDiscovery:
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
 
+    @property
+    def reach(self) -> str:
+        """Name the interfaces that are listened on."""
+        names = ", ".join(sorted({each.name for each in self._endpoints}))
+        return f"the LAN ({names or 'no interface'})"
+
     async def join(
         self, topic: bytes, port: int | None
     ) -> AsyncGenerator[Address, None]:

@@ -1,0 +1,104 @@
+"""Where options may stand, and what is said of words that are mistyped."""
+
+import click
+import pytest
+
+from shoal.cli import cli, run
+from shoal.cli.words import nearest, options_behind_command
+
+KEEP_TO_MYSELF = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEEP_TO_MYSELF:
+        monkeypatch.setenv(name, "1")
+
+
+def _reorder(text: str) -> str:
+    from shoal.cli.get import command as get
+    from shoal.cli.share import command as share
+
+    return " ".join(options_behind_command(text.split(), [get, share]))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("get x", "get x"),
+        ("-q get x -v", "get -q x -v"),
+        ("--peer get get x", "get --peer get x"),
+        ("--peer=a:1 --json get x", "get --peer=a:1 --json x"),
+        ("-qv get x", "get -qv x"),
+        ("-o share get x", "get -o share x"),
+        ("-oshare get x", "get -oshare x"),
+        ("-qo share get x", "get -qo share x"),
+        ("--seed --timeout 5 get x", "get --seed --timeout 5 x"),
+        ("--chunk-size 1M share x", "share --chunk-size 1M x"),
+        ("-q --version", "--version"),
+        ("-q -h get", "-h"),
+        ("-- get x", "-- get x"),
+        ("- x", "- x"),
+        ("-q --json", ""),
+        ("--peer", ""),
+        ("", ""),
+    ],
+)
+def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
+    assert _reorder(typed) == meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("gett x", "There is no command gett; did you mean get?"),
+        ("Verfy x", "There is no command Verfy; did you mean verify?"),
+        ("frobnicate", "There is no command frobnicate. See shoal --help."),
+        (
+            "get --lan-onyl x",
+            "no option --lan-onyl; did you mean --lan-only? See shoal",
+        ),
+        ("--lan-onyl get x", "no option --lan-onyl; did you mean --lan-only?"),
+        ("--seeed get x", "no option --seeed; did you mean --seed?"),
+        ("share x --onec", "no option --onec; did you mean --once?"),
+        ("chunk --tmeout 3 x 1", "no option --tmeout; did you mean --timeout?"),
+        ("chunk x -1", "The index '-1' is not a number from 0 up."),
+        ("get -z x", "There is no option -z. See shoal get --help."),
+        ("get", "Missing argument 'LINK'. See shoal get --help."),
+        ("get x y", "unexpected extra argument (y). See shoal get --help."),
+        ("get x --peer", "requires an argument."),
+        ("share x --port 70000", "Invalid value for '--port'"),
+        ("-q", "Name a command."),
+    ],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(
+    typed: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("shoal: ")
+    assert said in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("typed", ["--version", "get --version", "-q --version ls"])
+def test_the_version_is_told_everywhere(
+    typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed.split()) == 0
+    assert capsys.readouterr().out.startswith("shoal 0.")
+
+
+def test_nothing_is_suggested_where_nothing_is_near() -> None:
+    assert nearest("gte", ["get", "share"]) == "; did you mean get?"
+    assert nearest("zzz", ["get", "share"]) == "."
+
+
+@pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
+def test_every_command_has_the_options_that_stand_everywhere(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    known = {option for each in command.params for option in each.opts}
+    promised = """--peer --port --lan-only --no-lan --dht-bootstrap
+        -q -v --json --no-progress --color --version"""
+    assert set(promised.split()) <= known

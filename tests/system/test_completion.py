@@ -1,0 +1,100 @@
+"""`shoal completion`: each shell itself says what it would complete."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import run
+from tests.helpers.requirements import require
+from tests.helpers.terminal import PATH, Terminal
+
+
+@pytest.fixture
+def script(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Write the script of the shell that a test's name ends with."""
+    shell = request.node.name.partition("[")[0].rpartition("_")[2]
+    require(None if shutil.which(shell) else f"{shell} is not installed")
+    with run("completion", shell) as program:
+        ended = program.finish()
+    assert (ended.code, ended.stderr) == (0, "")
+    path = tmp_path / f"complete.{shell}"
+    path.write_bytes(ended.stdout)
+    return path
+
+
+WORDS = [
+    ("shoal ve", "verify"),
+    ("shoal get --seed-", "--seed-for"),
+    ("shoal --lan-", "--lan-only"),
+    ("shoal -q --peer a:1 get --keep", "--keep-exec"),
+    ("shoal get --color al", "always"),
+]
+
+
+def _ask(*argv: str, cwd: Path) -> str:
+    env = {**os.environ, "PATH": PATH, "HOME": str(cwd)}
+    done = subprocess.run(
+        argv, env=env, cwd=cwd, capture_output=True, text=True, timeout=30, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize(("typed", "meant"), WORDS)
+def test_words_are_completed_in_bash(typed: str, meant: str, script: Path) -> None:
+    words = typed.split()
+    lines = f"""
+        source {script}
+        COMP_WORDS=({" ".join(words)}) COMP_CWORD={len(words) - 1}
+        _shoal_completion shoal
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    said = _ask("bash", "--norc", "-c", lines, cwd=script.parent)
+    assert said.split() == [meant]
+
+
+@pytest.mark.parametrize(("typed", "meant"), WORDS)
+def test_words_are_completed_in_fish(typed: str, meant: str, script: Path) -> None:
+    lines = f"source {script}; complete -C '{typed}'"
+    said = _ask("fish", "--no-config", "-c", lines, cwd=script.parent)
+    assert [line.split("\t")[0] for line in said.splitlines()] == [meant]
+
+
+def test_words_are_completed_in_zsh(script: Path) -> None:
+    env = {"HOME": str(script.parent), "TERM": "dumb"}
+    with Terminal("zsh", "-f", "-i", env=env, columns=200) as shell:
+        shell.send("PS1='ready''> '; autoload -U compinit; compinit -u -D\r")
+        shell.wait("ready> ")
+        shell.send(f"source {script}; print load''ed\r")
+        shell.wait("loaded.*ready> ")
+        for typed, meant in WORDS:
+            shell.send(f"{typed}\t")
+            shell.wait(re.escape(f"{typed.rpartition(' ')[0]} {meant}"))
+            shell.send("\x15")  # Ctrl-U: forget the line
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+def test_a_file_that_is_wrong_does_not_stop_completion(
+    shell: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.toml").write_text("nonsense")
+    env = {
+        "SHOAL_CONFIG": str(tmp_path / "config.toml"),
+        "_SHOAL_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "shoal get --see",
+        "COMP_CWORD": "2",
+    }
+    with run(env=env) as program:
+        assert program.finish().stdout.decode().split() == [
+            "plain,--seed",
+            "plain,--seed-for",
+        ]
+
+
+def test_a_shell_that_is_not_known_is_a_mistake() -> None:
+    for words in (["tcsh"], ["bash", "--json"]):
+        with run("completion", *words) as program:
+            assert program.finish().code == 2

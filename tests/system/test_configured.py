@@ -1,0 +1,49 @@
+"""Options from `config.toml` and variables, as the command line obeys them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import run, share
+
+COMMANDS = ["get", "cat", "ls", "info", "verify", "chunk", "share"]
+
+
+def test_a_flag_counts_more_than_a_variable_and_that_than_the_file(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f"folder = '{tmp_path / 'usual'}'\nquiet = true\nseed = true")
+    (tmp_path / "source").write_bytes(b"abc")
+    env = {"SHOAL_CONFIG": str(config), "SHOAL_SEED": "0"}
+    with share(tmp_path / "source", "--port", 0) as server:
+        link = server.wait_line(r"^shoal:\S+$", stream="out")[0]
+        port = server.wait_line(r"on port (\d+)", stream="err")[1]
+        env["SHOAL_PEER"] = f"127.0.0.1:{port}"
+        wanted = {
+            (): tmp_path / "usual" / "source",
+            ("-C", str(tmp_path / "here")): tmp_path / "here" / "source",
+            ("-o", str(tmp_path / "named")): tmp_path / "named",
+        }
+        for words, target in wanted.items():
+            target.parent.mkdir(exist_ok=True)
+            with run("get", link, *words, env=env) as program:
+                ended = program.finish()
+            assert (ended.code, ended.stderr) == (0, "")
+            assert ended.stdout.decode() == f"{target}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_wrong_file_ends_every_command_and_is_named(
+    command: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("lan_only = true")
+    env = {"SHOAL_CONFIG": str(config), "SHOAL_JSON": "1"}
+    words = [command, "a", "b"] if command in ("verify", "chunk") else [command, "a"]
+    with run(*words, env=env) as program:
+        ended = program.finish()
+    assert ended.code == 2
+    assert f"{config}: there is no key 'lan_only'; did you mean" in ended.stderr
+    with run(command, "--help", env=env) as program:
+        assert program.finish().code == 0

@@ -1,0 +1,44 @@
+"""`shoal doctor` as a person runs it, on networks that are made for it."""
+
+import sys
+from pathlib import Path
+
+from tests.helpers.events import lines_of
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Program
+from tests.helpers.programs import shoal
+
+ALONE = {"SHOAL_LAN_ONLY": "1"}
+TOOL = Path(__file__).parents[1] / "helpers" / "lan_tool.py"
+
+
+def test_a_machine_with_only_loopback_is_well(namespace: Namespace) -> None:
+    with shoal("doctor", "--json", ns=namespace, env=ALONE) as program:
+        ended = program.finish()
+    lines = lines_of(ended.stdout)
+    assert (ended.code, ended.stderr) == (0, "")
+    found = {line["name"]: line for line in lines[:-1]}
+    assert found["multicast"]["found"] == "A packet came back on lo (127.0.0.1)."
+    assert found["port 5353"]["state"] == "ok"
+    assert lines[-1]["checks"] == len(lines) - 1
+
+
+def test_one_that_keeps_5353_to_itself_is_noticed(namespace: Namespace) -> None:
+    with Program([sys.executable, str(TOOL), "hold"], namespace=namespace) as holder:
+        holder.wait_line("^held$")
+        with shoal("doctor", ns=namespace, env=ALONE) as program:
+            ended = program.finish()
+    assert ended.code == 0
+    assert "note    port 5353   Another program keeps" in ended.stdout.decode()
+
+
+def test_what_is_needed_and_does_not_work_is_named(namespace: Namespace) -> None:
+    namespace.run("ip", "link", "set", "lo", "down")
+    with shoal("doctor", "-C", "/nowhere", ns=namespace, env=ALONE) as program:
+        ended = program.finish()
+    out = ended.stdout.decode()
+    assert ended.code == 1
+    assert "failed  multicast   It does not work" in out
+    assert "failed  disk        /nowhere cannot be written to" in out
+    assert ended.stderr.startswith("shoal: 2 of ")
+    assert "checks failed: multicast, disk; see there" in ended.stderr

@@ -1,0 +1,174 @@
+"""Every command's JSON lines: as `docs/json.md` has them, and as they were recorded.
+
+What differs from run to run (links, ports, folders, rates) stands as its name in
+`recordings/`. To record anew: UPDATE_RECORDINGS=1 scripts/test this file; then read
+the difference as whoever reads these lines with a program would.
+"""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.cli.output import Output
+from shoal.cli.progress import NoBar, Reporter
+from shoal.progress import Hashing, Stalled
+from tests.helpers.badpeers import FlipsABit
+from tests.helpers.commands import run
+from tests.helpers.events import VARIANTS, lines_of, variant_of
+from tests.helpers.fakeserver import Background
+from tests.helpers.process import Program
+from tests.helpers.wire import Content
+
+RECORDINGS = Path(__file__).parent / "recordings"
+CONTENT = Content.make(50_000)
+NOT_EVERYWHERE = ("memory", "buffers")  # checks that a machine may lack
+Lines = list[dict[str, Any]]
+
+
+class Recorder:
+    """Run commands in a folder, and keep what they say."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.said: dict[str, Lines] = {}
+
+    def keep(self, name: str, program: Program, code: int) -> None:
+        """Wait for a command's end, and keep its lines."""
+        ended = program.finish()
+        assert ended.code == code, ended.stderr
+        self.said[name] = lines_of(ended.stdout)
+
+    def run(self, name: str, code: int, *words: object) -> None:
+        with run(*words, "--json", cwd=self.folder) as program:
+            self.keep(name, program, code)
+
+    def record(self) -> None:
+        """Do with a small folder and a small file all that can be done."""
+        model = self.folder / "model"
+        (model / "sub").mkdir(parents=True)
+        (model / "weights.bin").write_bytes(bytes(100_000))
+        (model / "sub" / "run.sh").write_text("#!/bin/sh\n")
+        (model / "sub" / "run.sh").chmod(0o755)
+        with run("share", "model", "--json", cwd=self.folder) as server:
+            start = json.loads(server.wait_line('"start"', stream="out").string)
+            link, peer = start["link"], ("--peer", f"127.0.0.1:{start['port']}")
+            self.run("info", 0, "info", link, *peer)
+            self.run("ls", 0, "ls", link, *peer)
+            self.run("get", 0, "get", link, *peer, "-o", "copy")
+            self.run("verify", 0, "verify", link, "copy", *peer)
+            self.run("get-exists", 6, "get", link, "-o", "copy", *peer)
+            words = ("get", link, *peer, "-o", "seeded", "--seed-for", 0.1)
+            self.run("get-seed-for", 0, *words)
+            server.wait_line('"uploaded"', stream="out")
+            server.send(signal.SIGINT)
+            self.keep("share", server, 130)
+        self.record_once()
+        self.record_open()
+        self.run("doctor", 0, "doctor")
+        self.run("usage", 2, "get")
+
+    def record_once(self) -> None:
+        words = ("share", "model", "--once", "--json")
+        with run(*words, cwd=self.folder) as server:
+            start = json.loads(server.wait_line('"start"', stream="out").string)
+            args = ("-o", "once", "--peer", f"127.0.0.1:{start['port']}")
+            with run("get", start["link"], *args, cwd=self.folder) as program:
+                assert program.finish().code == 0
+            self.keep("share-once", server, 0)
+
+    def record_open(self) -> None:
+        (self.folder / "file").write_bytes(CONTENT.data)
+        words = ("share", "file", "--open", "--json")
+        with run(*words, cwd=self.folder) as server:
+            start = json.loads(server.wait_line('"start"', stream="out").string)
+            peer = f"127.0.0.1:{start['port']}"
+            self.run("get-open", 0, "get", start["id"], "-o", "o", "--peer", peer)
+            server.send(signal.SIGTERM)
+            self.keep("share-open", server, 143)
+        with Background(lambda: FlipsABit(CONTENT)) as liar:
+            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 1)
+            self.run("get-lied-to", 5, "get", *args)
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lines]:
+    recorder = Recorder(tmp_path_factory.mktemp("recorded"))
+    recorder.record()
+    return recorder.said
+
+
+def _plain(lines: Lines) -> Iterator[str]:
+    """Yield lines without what differs from run to run."""
+    for line in lines:
+        if line["event"] == "progress" and line is not _last_progress(lines):
+            continue
+        if line["event"] == "check":
+            if line["name"] in NOT_EVERYWHERE:
+                continue
+            line = {**line, "state": "STATE", "found": "FOUND", "advice": "ADVICE"}
+        plain = {"rate": 0, "port": 0, "checks": 0, "notes": 0}
+        if line["event"] == "progress":
+            plain["uploaded"] = 0  # told once a second
+        line = {name: plain.get(name, value) for name, value in line.items()}
+        text = json.dumps(line, ensure_ascii=False)
+        text = re.sub(r"shoal:[a-z2-7]{56}", "LINK", text)
+        text = re.sub(r"chunk \d+ did", "chunk N did", text)
+        text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)
+        yield text
+
+
+def _last_progress(lines: Lines) -> dict[str, Any]:
+    return [each for each in lines if each["event"] == "progress"][-1]
+
+
+NAMES = sorted(path.stem for path in RECORDINGS.glob("*.ndjson"))
+
+
+def test_every_command_is_recorded(said: dict[str, Lines]) -> None:
+    if os.environ.get("UPDATE_RECORDINGS"):
+        RECORDINGS.mkdir(exist_ok=True)
+        for name, lines in said.items():
+            text = "".join(f"{line}\n" for line in _plain(lines))
+            (RECORDINGS / f"{name}.ndjson").write_text(text)
+    assert NAMES == sorted(said)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_says_what_it_said_when_it_was_recorded(
+    name: str, said: dict[str, Lines]
+) -> None:
+    recorded = (RECORDINGS / f"{name}.ndjson").read_text().splitlines()
+    lines = list(_plain(said[name]))
+    # Peers come and go at their own time.
+    assert sorted(set(lines)) == sorted(set(recorded))
+    assert lines[-1] == recorded[-1]
+
+
+def test_every_kind_of_line_that_is_documented_is_said_by_some_command(
+    said: dict[str, Lines], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = Output(is_quiet=False, is_verbose=False, as_json=True, shows_progress=True)
+    reporter = Reporter(output, "x", NoBar())
+    # What takes longer than a test has.
+    reporter.on_event(Stalled(20.0, "nobody answers.", "silent"))
+    reporter._last_json = -1e9
+    reporter.on_event(Hashing(1, 2))
+    slow = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(slow) == 2
+    lines = [*slow, *(line for lines in said.values() for line in lines)]
+    assert {variant_of(line) for line in lines} == set(VARIANTS)
+
+
+def test_what_is_not_documented_is_noticed() -> None:
+    error: dict[str, Any] = {"v": 1, "event": "error", "code": 1, "message": "No."}
+    assert variant_of(error).event == "error"
+    wrong = ({"more": 1}, {"code": "1"}, {"event": "e"}, {"v": 2}, {"message": ""})
+    for change in wrong:
+        with pytest.raises(AssertionError):
+            variant_of(error | change)

@@ -1,0 +1,102 @@
+"""What `man shoal` and every `--help` say: up to date, whole, and true."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from shoal.cli import cli
+from shoal.core.sealed_link import Link
+from tests.helpers.requirements import require
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "shoal.1"
+CONTEXT = click.Context(cli)
+COMMANDS = cli.list_commands(CONTEXT)
+LINK = str(Link(bytes(32)))
+
+
+def _help(name: str) -> str:
+    command = cli.get_command(CONTEXT, name)
+    assert command is not None
+    return command.help or ""
+
+
+def _examples() -> Iterator[str]:
+    for text in (cli.help or "", *map(_help, COMMANDS)):
+        for line in re.findall(r"^\s*(shoal [a-z].*)$", text, re.MULTILINE):
+            yield re.split(r"\s{2,}|[|>]", line)[0].strip()
+
+
+def test_the_page_is_made_of_what_the_commands_say_now() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "docs" / "make_man.py", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert made.stdout == PAGE.read_text(), "run python docs/make_man.py"
+
+
+def test_mandoc_finds_nothing_wrong_with_the_page() -> None:
+    require(None if shutil.which("mandoc") else "mandoc is not installed")
+    done = subprocess.run(
+        ["mandoc", "-Tlint", "-Wstyle", PAGE],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_the_page_as_it_is_read_names_everything() -> None:
+    require(None if shutil.which("mandoc") else "mandoc is not installed")
+    done = subprocess.run(
+        ["mandoc", "-Tascii", "-O", "width=78", PAGE],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    text = re.sub(r".\x08", "", done.stdout)
+    assert max(map(len, text.splitlines())) <= 85
+    for name in COMMANDS:
+        command = cli.get_command(CONTEXT, name)
+        assert command is not None
+        assert f"shoal {name}" in text
+        for each in command.params:
+            if isinstance(each, click.Option):
+                assert all(option in text for option in each.opts)
+    for code in (0, 1, 2, 3, 4, 5, 6, 7, 9, 130, 143):
+        assert re.search(rf"^ +{code} +\w", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example(name: str) -> None:
+    assert any(f"shoal {name}" in line for line in _help(name).splitlines()[1:])
+
+
+@pytest.mark.parametrize("example", list(_examples()))
+def test_an_example_is_a_command_line_that_is_right(example: str) -> None:
+    typed = example.replace("shoal:mfrggzdf…", LINK)
+    program, name, *words = shlex.split(typed)
+    command = cli.get_command(CONTEXT, name)
+    assert (program, command is not None) == ("shoal", True)
+    assert command is not None
+    command.make_context(name, words, parent=CONTEXT)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does_in_a_sentence(name: str) -> None:
+    command = cli.get_command(CONTEXT, name)
+    assert command is not None
+    for each in command.params:
+        if isinstance(each, click.Option):
+            assert (each.help or "").endswith("."), each.opts
