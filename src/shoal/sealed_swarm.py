@@ -26,6 +26,7 @@ from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
 from shoal.core.patience import Outlook, Patience
 from shoal.core.sealed_session import SealedSession
+from shoal.core.tally import Tally
 from shoal.errors import LyingPeerError, ShoalError, StoreError
 from shoal.fetching import Fetching
 from shoal.giving import Giving
@@ -33,6 +34,7 @@ from shoal.goal import Goal
 from shoal.learning import Learning
 from shoal.progress import DownloadEvent, Notice
 from shoal.sealed_peer import SealedPeer
+from shoal.status import SwarmStatus
 from shoal.storage.download import DownloadStore
 from shoal.storage.store import ChunkReader
 from shoal.transport.connection import Connection
@@ -64,10 +66,15 @@ class SealedSwarm:
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         on_notice: Callable[[Notice], None] = lambda notice: None,
         problems: Callable[[], tuple[str, ...]] = lambda: (),
+        tally: Tally | None = None,
     ) -> None:
-        """Prepare; `node_id` and `port` are what others know us by."""
+        """Prepare; `node_id` and `port` are what others know us by.
+
+        What is moved is counted in `tally`.
+        """
         self.shared = asyncio.Event()
         """Set once a peer has, or had, everything."""
+        self._tally = tally or Tally()
         self._on_notice = on_notice
         self._problems = problems
         self._loop = asyncio.get_running_loop()
@@ -77,7 +84,7 @@ class SealedSwarm:
             share_id, on_news=self._goal.check, on_lie=self._on_page_lie
         )
         self._giving = Giving(
-            executor, bucket, rng, lambda: self.peers, self._on_problem
+            executor, bucket, rng, lambda: self.peers, self._on_problem, self._tally
         )
         self._fetching = Fetching(
             self,
@@ -87,6 +94,7 @@ class SealedSwarm:
             pool=pool,
             timeout=timeout,
             on_event=on_event,
+            tally=self._tally,
         )
         self._conversations = Conversations(
             dial,
@@ -98,6 +106,7 @@ class SealedSwarm:
             rng=rng,
             pool=pool,
             shared=self.shared,
+            tally=self._tally,
             on_event=on_event,
             on_hostile=self._goal.fail,
         )
@@ -235,6 +244,16 @@ class SealedSwarm:
         """Return how many bytes of chunks were sent."""
         return self._giving.sent
 
+    def status(self) -> SwarmStatus:
+        """Return how it stands, for whoever shows it."""
+        have = self._giving.have
+        return SwarmStatus(
+            self.manifest,
+            self._fetching.have if have is None else have,
+            self._fetching.asked,
+            tuple(peer.status() for peer in self.peers),
+        )
+
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and proved the id.
 
@@ -247,17 +266,19 @@ class SealedSwarm:
     def on_verified(self, giver: SealedPeer, index: int) -> None:
         """Give a chunk on, and announce it soon."""
         self._fetching.on_verified()
-        giver.verified += 1
+        giver.on_verified(self._fetching.length(index))
         self._giving.on_verified(index)
         self._goal.check()
 
     def on_lie(self, giver: SealedPeer, index: int) -> None:
         """Drop a peer whose chunk did not verify."""
-        what = f"chunk {index} did not verify"
-        self._roster.ban(giver, LyingPeerError(what))
+        self._ban(giver, f"chunk {index} did not verify")
 
     def _on_page_lie(self, peer: SealedPeer, number: int) -> None:
-        what = f"manifest page {number} did not verify"
+        self._ban(peer, f"manifest page {number} did not verify")
+
+    def _ban(self, peer: SealedPeer, what: str) -> None:
+        self._tally.failures += 1
         self._roster.ban(peer, LyingPeerError(what))
 
     def on_wrong_sizes(self) -> None:

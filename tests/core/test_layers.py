@@ -13,7 +13,7 @@ SOURCE = Path(shoal.__file__).parent
 LEVELS = [
     {"errors", "netlink"},
     {"core"},
-    {"goal", "interfaces", "options", "pages", "progress", "settings"},
+    {"goal", "interfaces", "options", "pages", "progress", "settings", "status"},
     {"storage", "transport", "discovery"},
     {
         "acquaintances",

@@ -93,6 +93,11 @@ class Asking(Generic[G]):
         """Say whether all that is missing was asked for: only copies are left."""
         return self._picker.is_all_asked
 
+    @property
+    def asked(self) -> frozenset[int]:
+        """Return what somebody was asked for, or has given and is not verified."""
+        return self._picker.asked
+
     def want(self, indexes: Iterable[int], *, before: bool = False) -> list[G]:
         """Ask for these as well, in this order; with `before`, before all others.
 
