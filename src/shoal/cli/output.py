@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from shoal.core.units import format_size
 from shoal.errors import UsageError
 
 __all__ = ["SCHEMA_VERSION", "Output", "format_size", "printable"]
@@ -87,12 +88,3 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-
-
-def format_size(size: float) -> str:
-    """Return bytes as a person reads them, in binary units."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

@@ -18,10 +18,11 @@ from aiohttp.typedefs import Handler
 
 from shoal.core.sealed_link import Link
 from shoal.gateway.connections import HEADER_TIME, Connections
-from shoal.gateway.files import add_files, add_index
+from shoal.gateway.files import add_files
 from shoal.gateway.guard import make_guard, protect
 from shoal.gateway.hosts import LOOPBACK, Endpoint, allowed_hosts, format_host
 from shoal.gateway.listen import open_sockets
+from shoal.gateway.page.routes import add_page
 from shoal.gateway.shares import ServedShare
 from shoal.gateway.stream import STALL_TIME
 from shoal.interfaces import list_interfaces
@@ -204,4 +205,4 @@ class Gateway:
 Part: TypeAlias = Callable[[Gateway], None]
 """Adds routes to a gateway."""
 
-PARTS: Sequence[Part] = (add_files, add_index)
+PARTS: Sequence[Part] = (add_files, add_page)
