@@ -26,13 +26,22 @@ class Events:
     """Keep pages up to date until `closing` is set."""
 
     def __init__(
-        self, look: Callable[[], Sequence[ShareView]], closing: asyncio.Event
+        self,
+        look: Callable[[], Sequence[ShareView]],
+        closing: asyncio.Event,
+        *,
+        period: float = PERIOD,
+        heartbeat: float = HEARTBEAT,
+        stall_time: float = STALL_TIME,
     ) -> None:
-        """Tell what `look` returns."""
+        """Tell what `look` returns, every `period` seconds if it has changed."""
         self.streams = 0
         """How many pages listen."""
         self._look = look
         self._closing = closing
+        self._period = period
+        self._heartbeat = heartbeat
+        self._stall_time = stall_time
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Tell one page what changes until it leaves."""
@@ -63,13 +72,13 @@ class Events:
             views = self._look()
             news = everything(views) if told is None else changed(told, views)
             told = views
-            if news or silence >= HEARTBEAT:
+            if news or silence >= self._heartbeat:
                 silence = 0.0
-                async with asyncio.timeout(STALL_TIME):
+                async with asyncio.timeout(self._stall_time):
                     await response.write(_message(news))
-            silence += PERIOD
+            silence += self._period
             try:
-                async with asyncio.timeout(PERIOD):
+                async with asyncio.timeout(self._period):
                     await self._closing.wait()
             except TimeoutError:
                 continue
