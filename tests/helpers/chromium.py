@@ -5,21 +5,25 @@ the test. https://chromedevtools.github.io/devtools-protocol/
 """
 
 import asyncio
+import io
 import json
 import os
 import shutil
 import signal
+import sys
 from base64 import b64decode
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import aiohttp
+from tests.helpers.netns import Namespace
 
 __all__ = ["Chromium", "Tab", "missing_chromium", "open_chromium"]
 
 PATIENCE = 20.0  # seconds that a browser on a busy machine may take
+POLL = 0.02  # seconds between two looks at a page
+MAX_MESSAGE = 64 << 20  # bytes of one message
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # it refuses to run as root with one
@@ -38,8 +42,15 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     # Whatever it would look up is not there.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
-    "--remote-debugging-port=0",
+    "--remote-debugging-pipe",
 )
+# The browser reads from descriptor 3 and writes to 4.
+_WITH_PIPES = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.dup2(int(sys.argv[2]), 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -58,6 +69,8 @@ class Tab:
     def __init__(self, browser: "Chromium", session: str) -> None:
         self.complaints: list[str] = []
         """Errors and violated policies that the console told."""
+        self._asked: dict[str, str] = {}  # addresses, by request
+        self._answers: list[tuple[str, int]] = []  # requests and HTTP statuses
         self._browser = browser
         self._session = session
 
@@ -87,18 +100,16 @@ class Tab:
 
     async def until(self, script: str, patience: float = PATIENCE) -> Any:
         """Wait until an expression is true; return its value."""
-        # Asked in the page, so that nothing is missed between two questions.
-        wait = f"""new Promise((done, fail) => {{
-            const end = Date.now() + {patience * 1000};
-            const look = () => {{
-                let value; try {{ value = ({script}); }} catch (e) {{ value = null; }}
-                if (value) done(value);
-                else if (Date.now() > end) fail(new Error("never: " + {script!r}));
-                else setTimeout(look, 20);
-            }};
-            look();
-        }})"""
-        return await self.run(wait)
+        # Without scripts a page could not wait by itself.
+        guarded = (
+            f"(() => {{ try {{ return ({script}); }} catch {{ return null; }} }})()"
+        )
+        for _ in range(int(patience / POLL)):
+            value = await self.run(guarded)
+            if value:
+                return value
+            await asyncio.sleep(POLL)
+        raise AssertionError(f"never true: {script}")
 
     async def screenshot(self, **params: Any) -> bytes:
         """Return a picture of the page as PNG."""
@@ -115,9 +126,17 @@ class Tab:
             mobile=width < 600,
         )
 
+    def statuses(self, base: str) -> list[int]:
+        """Return the HTTP status of every answer for an address that begins so."""
+        return [s for r, s in self._answers if self._asked.get(r, "").startswith(base)]
+
     def on_event(self, method: str, params: dict[str, Any]) -> None:
-        """Take note of what the console says."""
-        if method == "Log.entryAdded":
+        """Take note of what the console and the network say."""
+        if method == "Network.requestWillBeSent":
+            self._asked[params["requestId"]] = params["request"]["url"]
+        elif method == "Network.responseReceivedExtraInfo":
+            self._answers.append((params["requestId"], params["statusCode"]))
+        elif method == "Log.entryAdded":
             entry = params["entry"]
             if entry["level"] in ("error", "warning"):
                 self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
@@ -130,8 +149,9 @@ class Tab:
 class Chromium:
     """A running browser."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        self._socket = socket
+    def __init__(self, source: asyncio.StreamReader, sink: io.RawIOBase) -> None:
+        self._source = source
+        self._sink = sink
         self._number = 0
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._tabs: dict[str, Tab] = {}
@@ -160,7 +180,7 @@ class Chromium:
         message = {"id": self._number, "method": method, "params": params}
         if session is not None:
             message["sessionId"] = session
-        await self._socket.send_json(message)
+        self._sink.write(json.dumps(message).encode() + b"\0")
         async with asyncio.timeout(PATIENCE * 2):
             return await answer
 
@@ -172,8 +192,10 @@ class Chromium:
 
     async def listen(self) -> None:
         """Hand on what the browser says until it ends."""
-        async for message in self._socket:
-            self._on_message(json.loads(message.data))
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                said = await self._source.readuntil(b"\0")
+                self._on_message(json.loads(said[:-1]))
 
     def _on_message(self, said: dict[str, Any]) -> None:
         if "id" in said:
@@ -196,47 +218,40 @@ class Chromium:
 
 @asynccontextmanager
 async def open_chromium(
-    folder: Path, command: Callable[[list[str]], list[str]] = lambda argv: argv
+    folder: Path, namespace: Namespace | None = None
 ) -> AsyncIterator[Chromium]:
-    """Start a browser with its profile in `folder`; `command` says how."""
+    """Start a browser with its profile in `folder`, in a namespace or outside."""
     program = _program()
     assert program is not None
-    argv = command([program, *FLAGS, f"--user-data-dir={folder}", "about:blank"])
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    words = [sys.executable, "-ISc", _WITH_PIPES, str(theirs_in), str(theirs_out)]
+    words += [program, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
     process = await asyncio.create_subprocess_exec(
-        *argv,
+        *(namespace.command(words) if namespace else words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        pass_fds=(theirs_in, theirs_out),
         env={**os.environ, "HOME": str(folder), "DBUS_SESSION_BUS_ADDRESS": ""},
         start_new_session=True,
     )
-    try:
-        async with (
-            aiohttp.ClientSession() as http,
-            http.ws_connect(await _address(process), max_msg_size=0) as socket,
-        ):
-            browser = Chromium(socket)
-            listening = asyncio.create_task(browser.listen())
-            try:
-                yield browser
-            finally:
-                listening.cancel()
-                await asyncio.wait([listening])
-    finally:
-        # Its helpers are in its process group, which is ours alone.
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        assert process.stderr is not None
-        await process.stderr.read()
-
-
-async def _address(process: asyncio.subprocess.Process) -> str:
-    """Return where the browser listens, as it says on standard error."""
-    assert process.stderr is not None
-    said = b""
-    async with asyncio.timeout(PATIENCE * 2):
-        async for line in process.stderr:
-            if line.startswith(b"DevTools listening on "):
-                return line.split()[-1].decode()
-            said += line
-    raise AssertionError(f"chromium ended: {said.decode(errors='replace')[-2000:]}")
+    os.close(theirs_in)
+    os.close(theirs_out)
+    with os.fdopen(ours_in, "rb", 0) as source, os.fdopen(ours_out, "wb", 0) as sink:
+        reader = asyncio.StreamReader(limit=MAX_MESSAGE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), source
+        )
+        browser = Chromium(reader, sink)
+        listening = asyncio.create_task(browser.listen())
+        try:
+            yield browser
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening])
+            if process.returncode is None:
+                # Its helpers are in its process group, which is ours alone.
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+            transport.close()
