@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shoal.core.file_table import File
     from shoal.core.manifest import Manifest
     from shoal.core.sealed_link import Link
+    from shoal.core.tally import Tally
     from shoal.options import AnyPath, FetchFields, ShareFields
     from shoal.reader import Opening
     from shoal.reading import Reading, Readings
@@ -221,6 +222,11 @@ class Node(ChannelNode):
             return await reading.load(
                 lambda m: m.file_pages if with_files else (), self._patience(timeout)
             )
+
+    @property
+    def tally(self) -> "Tally":
+        """Return what all shares moved so far: `node.tally.received["lan"]`."""
+        return self._services.tally
 
     def status(self, link: "str | Link") -> "ShareStatus":
         """Return how a share stands on this node now: `node.status(link).peers`.

@@ -81,10 +81,10 @@ async def test_both_ends_count_the_same_bytes(make_file: MakeFile) -> None:
         peer = shoal.Address("127.0.0.1", share.port)
         async with shoal.Node(here([peer])) as taker:
             await taker.fetch(share.link, source.with_name("there"), timeout=20)
-            tally = taker._services.tally
+            tally = taker.tally
             assert tally.received == {"direct": source.stat().st_size}
             assert sum(tally.writes.counts) >= 1
-        given = giver._services.tally
+        given = giver.tally
         assert given.sent == {"lan": source.stat().st_size}
         assert giver.status(share.link).have is not None
 
@@ -94,8 +94,8 @@ async def test_what_does_not_verify_is_counted_and_not_as_received() -> None:
         async with node.open(HOLDING.link, timeout=0.5) as file:
             with pytest.raises(VerificationError):
                 await file.read(1)
-        assert node._services.tally.failures == 1
-        assert not node._services.tally.received
+        assert node.tally.failures == 1
+        assert not node.tally.received
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ class Gateway:
         self._owned = AsyncExitStack()
         self._connections = Connections(header_time)
         self._routes: list[web.RouteDef] = []
+        self._open_to_all: set[str] = set()
         self._port = 0
 
     @property
@@ -119,6 +120,11 @@ class Gateway:
         aiohttp, but it is `names_of(request)` that tells what was asked for.
         """
         self._routes.append(web.get(f"/{self.token}{path}", handler))
+
+    def route_open(self, path: str, handler: Handler) -> None:
+        """Answer GET and HEAD of a path for who knows no token; as `route` else."""
+        self._open_to_all.add(path)
+        self._routes.append(web.get(path, handler))
 
     async def run(self) -> None:
         """Find out what is in each share, however long that takes.
@@ -184,7 +190,7 @@ class Gateway:
 
     def _make_app(self) -> web.Application:
         hosts = allowed_hosts(self._endpoint, self._port)
-        guard = make_guard(self.token, hosts, self._on_fault)
+        guard = make_guard(self.token, hosts, self._on_fault, self._open_to_all)
         app = web.Application(middlewares=[self._connections.middleware, guard])
         app.on_response_prepare.append(protect)
         self.route("", self._add_slash)
