@@ -28,12 +28,14 @@ def missing_film() -> str | None:
     return None if shutil.which("ffmpeg") else "ffmpeg is not installed"
 
 
-def make_film(path: Path, seconds: int, *more: str) -> None:
+def make_film(
+    path: Path, seconds: int, picture: str = "testsrc2=size=640x360:rate=15"
+) -> None:
     """Make a film whose index stands first, as for the web: 200 KB a second."""
-    picture = f"testsrc2=size=640x360:rate=15:duration={seconds}"
     rates = [word for name in RATES for word in (f"-{name}", BITRATE)]
     subprocess.run(
-        ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", picture, *more]
+        ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", picture]
+        + ["-t", str(seconds)]
         + ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
         + ["-g", "15", *rates, "-x264-params", "nal-hrd=cbr"]
         + ["-movflags", "+faststart", str(path)],
@@ -50,11 +52,12 @@ class Site:
         self._stack = ExitStack()
         self._stack.enter_context(self.namespace)
 
-    def serve(self, path: Path, *options: str) -> str:
+    def serve(self, path: Path, *options: str, holders: int = 1) -> str:
         """Share a path and serve it; return the address of the gateway's page."""
-        sharing = self._shoal("share", path, *options)
-        link = sharing.wait_line(r"^shoal:\w+", stream="out")[0]
-        serving = self._shoal("serve", link, "--peer", peer_of(sharing))
+        sharing = [self._shoal("share", path, *options) for _ in range(holders)]
+        link = sharing[0].wait_line(r"^shoal:\w+", stream="out")[0]
+        peers = [word for each in sharing for word in ("--peer", peer_of(each))]
+        serving = self._shoal("serve", link, *peers)
         return serving.wait_line(r"^http://\S+", stream="out")[0]
 
     def serve_folder(self, folder: Path) -> int:

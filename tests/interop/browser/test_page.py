@@ -95,5 +95,6 @@ async def test_a_film_plays_when_its_link_is_opened_by_itself(
     """As it is without scripts: the browser shows its own player."""
     tab = await browser.open_tab(scripts=False)
     await tab.go(f"{film}files/0/film.mp4")
+    await tab.run("document.querySelector('video').play()")
     await tab.until("document.querySelector('video').currentTime > 0.1")
     assert await tab.run("document.querySelector('video').videoWidth") == 640
