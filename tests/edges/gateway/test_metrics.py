@@ -1,8 +1,11 @@
 """What a scraper is told is what was moved, and nothing that is secret."""
 
+import sys
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from shoal.errors import UsageError
 from shoal.gateway.metrics import add_metrics
 from shoal.gateway.server import PARTS, Gateway
 from tests.helpers.holder import Holder, make_holding
@@ -84,3 +87,13 @@ async def test_without_being_asked_for_there_are_none(path: str) -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         answer = await curl(f"http://127.0.0.1:{gateway.port}/{path}")
         assert answer.status == 404
+
+
+async def test_without_the_package_one_sentence_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    async with Holder(HOLDING) as holder:
+        with pytest.raises(UsageError, match=r"pip install 'shoal\[metrics\]'"):
+            async with serving(holder, parts=WITH_METRICS):
+                pass
