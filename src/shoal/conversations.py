@@ -27,6 +27,7 @@ from shoal.core.sealed_messages import (
 )
 from shoal.core.sealed_session import SealedSession
 from shoal.core.session import ChunkReceived, Event
+from shoal.core.tally import Tally
 from shoal.errors import ManifestError, PeerError, ProtocolError
 from shoal.fetching import Fetching
 from shoal.giving import Giving
@@ -58,6 +59,7 @@ class Conversations:
         rng: Random,
         pool: BufferPool,
         shared: asyncio.Event,
+        tally: Tally,
         on_event: Callable[[DownloadEvent], None],
         on_hostile: Callable[[ManifestError], None],
     ) -> None:
@@ -66,7 +68,9 @@ class Conversations:
         `shared` is set once a peer has everything; `on_hostile` hears what is wrong
         with a root record that the id proves.
         """
-        self.roster = Roster(self, dial, node_id, rng=rng, pool=pool, giving=giving)
+        self.roster = Roster(
+            self, dial, node_id, rng=rng, pool=pool, giving=giving, tally=tally
+        )
         """Who is here."""
         self._learning = learning
         self._giving = giving

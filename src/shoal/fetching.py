@@ -15,6 +15,7 @@ from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.outlook import Lack, Outlook
 from shoal.core.session import ChunkReceived
+from shoal.core.tally import Tally
 from shoal.core.wants import MAX_WANTED
 from shoal.errors import ShoalError
 from shoal.progress import DownloadEvent
@@ -33,6 +34,9 @@ class SealedGiver(Giver, Protocol):
     verified: int
     """Chunks that it gave and that verified."""
 
+    def on_verified(self, size: int) -> None:
+        """Note a chunk of `size` bytes that it gave and that verified."""
+
 
 class Fetching:
     """Fetch chunks of one share; until `begin`, nothing."""
@@ -47,8 +51,10 @@ class Fetching:
         pool: BufferPool,
         timeout: float | None,
         on_event: Callable[[DownloadEvent], None],
+        tally: Tally,
     ) -> None:
         """Prepare; `timeout` is the longest wait for a new chunk, in seconds."""
+        self._tally = tally
         self._watcher = watcher
         self._executor = executor
         self._bucket = bucket
@@ -76,6 +82,7 @@ class Fetching:
             bucket=self._bucket,
             wanted=wanted,
             make_writer=make_writer,
+            tally=self._tally,
         )
         done, resumed = self._transfer.done, len(store.have)
         self._vigil.begin(store.chunks, resumed, done, self._clock(), verified=True)
@@ -114,6 +121,21 @@ class Fetching:
     def has(self, index: int) -> bool:
         """Say whether a chunk is verified and written."""
         return self._transfer is not None and index in self._transfer.have
+
+    @property
+    def have(self) -> Bitfield | None:
+        """Return which chunks are verified and written; None before `begin`."""
+        return self._transfer.have if self._transfer is not None else None
+
+    @property
+    def asked(self) -> frozenset[int]:
+        """Return which chunks are on their way, or wait for their verdict."""
+        return self._transfer.asked if self._transfer is not None else frozenset()
+
+    def length(self, index: int) -> int:
+        """Return how many bytes a chunk that is being fetched has."""
+        assert self._transfer is not None
+        return self._transfer.chunks.length(index)
 
     def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
         """Fetch these chunks as well, in this order; or before all others."""

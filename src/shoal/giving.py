@@ -12,6 +12,7 @@ from random import Random
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.spread import Spread
+from shoal.core.tally import Tally
 from shoal.errors import StoreError
 from shoal.sealed_peer import SealedPeer
 from shoal.storage.store import ChunkReader
@@ -32,11 +33,13 @@ class Giving:
         rng: Random,
         peers: Callable[[], Iterable[SealedPeer]],
         on_problem: Callable[[StoreError], None],
+        tally: Tally,
     ) -> None:
         """Have nothing yet; `peers` says who hears of what there is.
 
-        `on_problem` hears why chunks cannot be given.
+        `on_problem` hears why chunks cannot be given, `tally` how long they waited.
         """
+        self._tally = tally
         self._on_problem = on_problem
         self.have: Bitfield | None = None
         """Which chunks are here; None before it is known how many there are."""
@@ -64,7 +67,7 @@ class Giving:
         for index in lasting.missing() if lasting is not None else ():
             self.have.discard(index)
         self._spread = Spread(self.have, self._rng)
-        self._uploader = Uploader(store, self._executor, self._bucket)
+        self._uploader = Uploader(store, self._executor, self._bucket, self._tally)
         for peer in self._peers():
             self.on_bitfield(peer)
 

@@ -61,11 +61,13 @@ class Membership:
             on_event=on_event,
             on_notice=services.on_notice,
             search=services.networks.search,
+            tally=services.tally,
         )
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._sealed_port.let_in(self._keys, self.swarm.accept, yields=self._yields)
+        self._services.swarms.append((self.link.id, self.swarm))
         self._task = asyncio.create_task(self.swarm.run(self._find()))
         return self
 
@@ -82,6 +84,7 @@ class Membership:
         task, self._task = self._task, None
         if task is not None:
             self._sealed_port.keep_out(self._keys, self.swarm.accept)
+            self._services.swarms.remove((self.link.id, self.swarm))
             if not self._yields:
                 self._services.holdings.pop(self.link.id, None)
             try:

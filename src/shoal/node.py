@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from shoal.core.file_table import File
     from shoal.core.manifest import Manifest
     from shoal.core.sealed_link import Link
+    from shoal.core.tally import Tally
     from shoal.options import AnyPath, FetchFields, ShareFields
     from shoal.reader import Opening
     from shoal.reading import Reading, Readings
     from shoal.shares import FetchResult, SealedShare
+    from shoal.status import ShareStatus
 
 __all__ = ["Node"]
 
@@ -221,6 +223,31 @@ class Node(ChannelNode):
             return await reading.load(
                 lambda m: m.file_pages if with_files else (), self._patience(timeout)
             )
+
+    @property
+    def tally(self) -> "Tally":
+        """Return what all shares moved so far: `node.tally.received["lan"]`."""
+        return self._services.tally
+
+    def status(self, link: "str | Link") -> "ShareStatus":
+        """Return how a share stands on this node now: `node.status(link).peers`.
+
+        Nothing is fetched for it: of a share that nobody has asked for yet nothing is
+        known. What it returns refers to what changes, so look at it at once.
+        """
+        from shoal.status import ShareStatus
+
+        share_id = _link(link).id
+        swarms = [s.status() for i, s in self._services.swarms if i == share_id]
+        holding = self._services.holdings.get(share_id)
+        known = [s for s in swarms if s.have is not None] or swarms
+        return ShareStatus(
+            next((s.manifest for s in known if s.manifest is not None), None),
+            holding.store.have if holding else next((s.have for s in known), None),
+            frozenset[int]().union(*(s.asked for s in swarms)),
+            self._readings.positions(share_id) if self._readings else frozenset(),
+            tuple(peer for s in swarms for peer in s.peers),
+        )
 
     async def verify(
         self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None

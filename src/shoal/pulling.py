@@ -122,6 +122,11 @@ class Pulling:
         pages = manifest.file_pages
         return range(0) if all(map(manifest.page, pages)) else pages
 
+    @property
+    def asked(self) -> list[Origin]:
+        """Return the origins that are asked for chunks."""
+        return [s.origin for s in self._standings if s.is_asked and s.origin]
+
     def on_tick(self, now: float) -> None:
         """Ask those again whose time has come."""
         if self._manifest is None or self.lacks_pages():

@@ -33,6 +33,8 @@ class Place:
     def __init__(self) -> None:
         self.wants = range(0)
         """Indexes of chunks."""
+        self.at: int | None = None
+        """The chunk that it waits for, or read last; None at first."""
 
 
 class Reading:
@@ -107,6 +109,11 @@ class Reading:
         """Return how many bytes one reader may want, so that all fit in the cache."""
         return min(AHEAD_LIMIT, CACHE_SIZE // 2 // max(len(self._places), 1))
 
+    @property
+    def positions(self) -> frozenset[int]:
+        """Return which chunks readers wait for, or read last."""
+        return frozenset(p.at for p in self._places if p.at is not None)
+
     def enter(self) -> Place:
         """Return the place of a new reader."""
         place = Place()
@@ -125,7 +132,7 @@ class Reading:
         Raises `NotFoundError` or `VerificationError` when nobody gives it within
         `timeout` seconds.
         """
-        index = wants.start
+        index = place.at = wants.start
         if self._cache is not None:
             data = self._cache.look(index)
             if data is not None:
@@ -134,6 +141,8 @@ class Reading:
         data = await self._held(index)
         if data is not None:
             return data
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         cache, swarm = await self._begin(timeout)
         cache.pin(index)
         try:
@@ -144,6 +153,7 @@ class Reading:
                 await swarm.until_verified(index)
             data = cache.look(index)
             assert data is not None
+            self._services.tally.waits.add(clock() - begun)
             return data
         finally:
             cache.unpin(index)
@@ -240,6 +250,11 @@ class Readings:
             reading = self._open[link] = Reading(self._services, link)
         reading.users += 1
         return reading
+
+    def positions(self, share_id: bytes) -> frozenset[int]:
+        """Return which chunks of a share readers wait for, or read last."""
+        mine = [r.positions for r in self._open.values() if r.link.id == share_id]
+        return frozenset().union(*mine)
 
     def leave(self, reading: Reading) -> None:
         """Note that a reader has gone."""

@@ -17,8 +17,10 @@ from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
 from shoal.core.sealed_messages import MAX_PEERS
 from shoal.core.sealed_session import SealedSession
+from shoal.core.tally import Tally
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
 from shoal.sealed_peer import Offers, SealedPeer
+from shoal.status import path_of
 from shoal.transport.connection import Connection, Handler
 from shoal.transport.dialler import Found
 from shoal.transport.proven import Factory, ProvenPeer
@@ -44,14 +46,16 @@ class Roster:
         rng: Random,
         pool: BufferPool,
         giving: Offers,
+        tally: Tally,
     ) -> None:
-        """Begin with nobody; `giving` knows what we have."""
+        """Begin with nobody; `giving` knows what we have, `tally` counts."""
         self.peers: dict[Connection[SealedSession], SealedPeer] = {}
         """Everybody who has proved the id and is connected."""
         self._handler = handler
         self._node_id = node_id
         self._pool = pool
         self._giving = giving
+        self._tally = tally
         self._known = Acquaintances(dial, self._factory, self._count_dialled, rng)
         self._loop = asyncio.get_running_loop()
         self._is_leaving = False
@@ -165,7 +169,9 @@ class Roster:
             proven.node_id,
             dialled=dialled,
             source=source,
+            path=path_of(source, proven.address.host),
             giving=self._giving,
+            tally=self._tally,
         )
         return connection
 

@@ -21,8 +21,10 @@ from shoal.core.sealed_messages import (
     Refuse,
 )
 from shoal.core.sealed_session import SealedSession
+from shoal.core.tally import Tally
 from shoal.core.wants import Wants
 from shoal.errors import PeerError
+from shoal.status import PeerStatus
 from shoal.transport.connection import Connection
 from shoal.uploads import write_chunks
 
@@ -57,9 +59,11 @@ class SealedPeer:
         *,
         dialled: Address | None,
         source: str,
+        path: str,
         giving: "Offers",
+        tally: Tally,
     ) -> None:
-        """Begin; `giving` knows what we have."""
+        """Begin; `giving` knows what we have, `tally` counts what is moved."""
         self.connection = connection
         self.node_id = node_id
         """A claim that any holder can copy."""
@@ -67,6 +71,8 @@ class SealedPeer:
         """The address that we dialled; None when the peer did."""
         self.source = source
         """The network that reported it."""
+        self.path = path
+        """How it was found, as one of `PATHS`."""
         self.port = 0
         """TCP port that others may dial, as it says."""
         self.have: Bitfield | None = None
@@ -75,6 +81,9 @@ class SealedPeer:
         """Chunks that it gave and that verified."""
         self.uploaded = 0
         """Chunks that it was given."""
+        self._received = 0  # bytes, verified
+        self._sent = 0  # bytes
+        self._tally = tally
         self.is_greeted = False
         """Whether it has said hello."""
         self.has_left = False
@@ -105,6 +114,18 @@ class SealedPeer:
     def close(self, error: PeerError | None = None) -> None:
         """End the conversation."""
         self.connection.close(error)
+
+    def status(self) -> PeerStatus:
+        """Return who it is and what it gave and took."""
+        return PeerStatus(
+            id(self),
+            str(self.address),
+            self.source,
+            self.path,
+            0 if self.have is None else len(self.have),
+            self._received,
+            self._sent,
+        )
 
     # What we say.
 
@@ -162,6 +183,12 @@ class SealedPeer:
         self.connection.session.request_page(number)
         self.connection.flush()
 
+    def on_verified(self, size: int) -> None:
+        """Note a chunk of `size` bytes that it gave and that verified."""
+        self.verified += 1
+        self._received += size
+        self._tally.received[self.path] += size
+
     # What it takes.
 
     def on_page_wanted(self, number: int) -> None:
@@ -216,7 +243,10 @@ class SealedPeer:
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks."""
+        size = sum(len(data) for _, data in chunks)
         self.uploaded += len(chunks)
+        self._sent += size
+        self._tally.sent[self.path] += size
         self._chosen.difference_update(index for index, _ in chunks)
         write_chunks(self.connection, chunks)
 

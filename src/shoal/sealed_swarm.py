@@ -28,6 +28,7 @@ from shoal.core.manifest import Manifest
 from shoal.core.outlook import Outlook, Search
 from shoal.core.patience import Patience
 from shoal.core.sealed_session import SealedSession
+from shoal.core.tally import Tally
 from shoal.errors import LyingPeerError, ShoalError, StoreError
 from shoal.fetching import Fetching, SealedGiver
 from shoal.giving import Giving
@@ -38,6 +39,7 @@ from shoal.origin.source import ByteSource
 from shoal.progress import DownloadEvent, Notice
 from shoal.pulling import Pulling
 from shoal.sealed_peer import SealedPeer
+from shoal.status import SwarmStatus
 from shoal.storage.download import DownloadStore
 from shoal.storage.store import ChunkReader
 from shoal.transport.connection import Connection
@@ -70,13 +72,16 @@ class SealedSwarm:
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         on_notice: Callable[[Notice], None] = lambda notice: None,
         search: Callable[[], Search] = Search,
+        tally: Tally | None = None,
     ) -> None:
         """Prepare; `node_id` and `port` are what others know us by.
 
-        `sources` are the share's origins; they are closed with the swarm.
+        `sources` are the share's origins; they are closed with the swarm. What is
+        moved is counted in `tally`.
         """
         self.shared = asyncio.Event()
         """Set once a peer has, or had, everything."""
+        self._tally = tally or Tally()
         self._on_notice = on_notice
         self._search = search
         self._loop = asyncio.get_running_loop()
@@ -86,7 +91,7 @@ class SealedSwarm:
             share_id, on_news=self._goal.check, on_lie=self._on_page_lie
         )
         self._giving = Giving(
-            executor, bucket, rng, lambda: self.peers, self._on_problem
+            executor, bucket, rng, lambda: self.peers, self._on_problem, self._tally
         )
         self._fetching = Fetching(
             self,
@@ -96,6 +101,7 @@ class SealedSwarm:
             pool=pool,
             timeout=timeout,
             on_event=on_event,
+            tally=self._tally,
         )
         self._pulling = Pulling(
             sources,
@@ -116,6 +122,7 @@ class SealedSwarm:
             rng=rng,
             pool=pool,
             shared=self.shared,
+            tally=self._tally,
             on_event=on_event,
             on_hostile=self._goal.fail,
         )
@@ -267,6 +274,19 @@ class SealedSwarm:
         """Return how many bytes of chunks were sent."""
         return self._giving.sent
 
+    def status(self) -> SwarmStatus:
+        """Return how it stands, for whoever shows it."""
+        have = self._giving.have
+        return SwarmStatus(
+            self.manifest,
+            self._fetching.have if have is None else have,
+            self._fetching.asked,
+            (
+                *(peer.status() for peer in self.peers),
+                *(origin.status() for origin in self._pulling.asked),
+            ),
+        )
+
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and proved the id.
 
@@ -279,22 +299,27 @@ class SealedSwarm:
     def on_verified(self, giver: SealedGiver, index: int) -> None:
         """Give a chunk on, and announce it soon."""
         self._fetching.on_verified()
+        size = self._fetching.length(index)
         if isinstance(giver, Origin):
             self._pulling.on_verified(giver)
-        giver.verified += 1
+            self._tally.received[giver.path] += size
+        giver.on_verified(size)
         self._giving.on_verified(index)
         self._goal.check()
 
     def on_lie(self, giver: SealedGiver, index: int) -> None:
         """Drop a peer, or an origin, whose chunk did not verify."""
-        what = f"chunk {index} did not verify"
         if isinstance(giver, Origin):
+            self._tally.failures += 1
             self._pulling.ban(giver, index)
         elif isinstance(giver, SealedPeer):
-            self._roster.ban(giver, LyingPeerError(what))
+            self._ban(giver, f"chunk {index} did not verify")
 
     def _on_page_lie(self, peer: SealedPeer, number: int) -> None:
-        what = f"manifest page {number} did not verify"
+        self._ban(peer, f"manifest page {number} did not verify")
+
+    def _ban(self, peer: SealedPeer, what: str) -> None:
+        self._tally.failures += 1
         self._roster.ban(peer, LyingPeerError(what))
 
     def on_wrong_sizes(self) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from shoal.core.address import Address
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
+from shoal.core.tally import Tally
 from shoal.discovery.base import Discovery
 from shoal.errors import ShoalError
 from shoal.networks import Networks
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shoal.sealed_port import SealedPort
+    from shoal.status import Watchable
     from shoal.storage.disk import Disk
     from shoal.storage.source import SourceStore
     from shoal.storage.store import Holding
@@ -60,6 +62,10 @@ class Services:
         """Where sealed shares are reached; None while there is none."""
         self.holdings: dict[bytes, Holding] = {}
         """What is shared or being fetched, by the id of its share."""
+        self.swarms: list[tuple[bytes, Watchable]] = []
+        """Which swarms the node is in, each with the id of its share."""
+        self.tally = Tally()
+        """What was moved so far."""
         self._sources: list[SourceStore] = []
         self.owned = AsyncExitStack()
         """What ends with the node; whatever is opened is put here."""

@@ -18,6 +18,7 @@ from shoal.core.chunks import Bitfield
 from shoal.core.framing import BufferPool
 from shoal.core.outlook import Lack
 from shoal.core.session import ChunkReceived
+from shoal.core.tally import Tally
 from shoal.core.window import MAX_REQUESTS
 from shoal.storage.download import DownloadStore
 from shoal.writer import Arrived, ChunkWriter, Verdict, Verifier
@@ -78,13 +79,14 @@ class Transfer(Generic[G]):
         bucket: TokenBucket | None = None,
         wanted: Iterable[int] | None = None,
         make_writer: type[ChunkWriter[G]] = ChunkWriter,
+        tally: Tally | None = None,
     ) -> None:
         """Begin with what `store` has; without a `verifier` nothing is verified.
 
         What is asked for in bytes per second stays within the rate of `bucket`.
 
         With `wanted` only those chunks are fetched, in this order, and what `want`
-        adds.
+        adds. What the disk takes is counted in `tally`.
         """
         self.store = store
         self.chunks = store.chunks
@@ -103,6 +105,7 @@ class Transfer(Generic[G]):
             pool=pool,
             on_verdicts=self._on_verdicts,
             on_error=watcher.on_error,
+            tally=tally or Tally(),
         )
         self._watcher = watcher
         self._pool = pool
@@ -135,6 +138,11 @@ class Transfer(Generic[G]):
     def unwritten(self) -> int:
         """Return how many bytes came and have no verdict yet."""
         return self._writer.waiting
+
+    @property
+    def asked(self) -> frozenset[int]:
+        """Return which chunks are on their way, or wait for their verdict."""
+        return self._asking.asked
 
     def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
         """Fetch these as well, in this order; with `before`, before all others."""

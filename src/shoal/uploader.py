@@ -11,9 +11,11 @@ import asyncio
 from collections import deque
 from collections.abc import Hashable
 from concurrent.futures import Executor
+from time import monotonic
 from typing import Protocol, TypeAlias
 
 from shoal.core.bucket import TokenBucket
+from shoal.core.tally import Tally
 from shoal.errors import StoreError
 from shoal.storage.store import ChunkReader
 
@@ -46,8 +48,13 @@ class Uploader:
     """Give the chunks of one store to everyone who wants some."""
 
     def __init__(
-        self, store: ChunkReader, executor: Executor, bucket: TokenBucket
+        self,
+        store: ChunkReader,
+        executor: Executor,
+        bucket: TokenBucket,
+        tally: Tally | None = None,
     ) -> None:
+        """Serve nobody yet; `tally` counts how long takers and reads wait."""
         self.served = 0
         """Chunks sent so far."""
         self.sent = 0
@@ -56,11 +63,13 @@ class Uploader:
         self._executor = executor
         self._bucket = bucket
         self._turns: deque[Taker] = deque()
-        self._waiting: set[Taker] = set()  # those in _turns
-        self._reading: dict[Taker, asyncio.Future[list[_Read]]] = {}
-        self._reads: set[asyncio.Future[list[_Read]]] = set()  # of who is gone, too
+        self._waiting: dict[Taker, float] = {}  # those in _turns, since when
+        self._reading: dict[Taker, asyncio.Future[tuple[list[_Read], float]]] = {}
+        # Of those who are gone, too.
+        self._reads: set[asyncio.Future[tuple[list[_Read], float]]] = set()
         self._is_closed = False
         self._pause: asyncio.TimerHandle | None = None
+        self._tally = tally or Tally()
         self._loop = asyncio.get_running_loop()
 
     async def aclose(self) -> None:
@@ -102,16 +111,18 @@ class Uploader:
         if self._is_closed:
             return
         if taker not in self._waiting and taker not in self._reading:
-            self._waiting.add(taker)
-            self._turns.append(taker)
+            self._queue(taker)
         self._serve()
 
     def remove(self, taker: Taker) -> None:
         """Forget a taker; what is being read for it is dropped."""
         self._reading.pop(taker, None)
-        if taker in self._waiting:
-            self._waiting.discard(taker)
+        if self._waiting.pop(taker, None) is not None:
             self._turns.remove(taker)
+
+    def _queue(self, taker: Taker) -> None:
+        self._waiting[taker] = self._loop.time()
+        self._turns.append(taker)
 
     def _serve(self) -> None:
         """Give everyone in turn a batch until nobody takes or the rate is used up."""
@@ -121,10 +132,9 @@ class Uploader:
                 self._pause = self._loop.call_later(wait, self._resume)
                 return
             taker = self._turns.popleft()
-            self._waiting.discard(taker)
+            self._tally.turns.add(self._loop.time() - self._waiting.pop(taker))
             if taker.is_writable and self._serve_one(taker):
-                self._waiting.add(taker)
-                self._turns.append(taker)
+                self._queue(taker)
 
     def _resume(self) -> None:
         self._pause = None
@@ -166,15 +176,18 @@ class Uploader:
     def _read(self, taker: Taker, wants: list[tuple[int, Hashable]]) -> None:
         """Have a worker thread read what is not in the page cache."""
 
-        def read() -> list[_Read]:
-            return [self._read_one(index) for index, _ in wants]
+        def read() -> tuple[list[_Read], float]:
+            begun = monotonic()
+            return [self._read_one(index) for index, _ in wants], monotonic() - begun
 
-        def done(future: asyncio.Future[list[_Read]]) -> None:
+        def done(future: asyncio.Future[tuple[list[_Read], float]]) -> None:
             self._reads.discard(future)
             if self._reading.get(taker) is not future:
                 return
             del self._reading[taker]
-            found = list(zip(wants, future.result(), strict=True))
+            results, seconds = future.result()
+            self._tally.reads.add(seconds)
+            found = list(zip(wants, results, strict=True))
             good = [(want, data) for want, data in found if isinstance(data, bytes)]
             self._send(taker, [want for want, _ in good], [data for _, data in good])
             for (_, note), error in found:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from enum import Enum, auto
 from functools import partial
+from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from shoal.core.framing import BufferPool
+from shoal.core.tally import Tally
 from shoal.storage.download import DownloadStore
 
 __all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
@@ -101,10 +103,11 @@ class ChunkWriter(Generic[P]):
         pool: BufferPool,
         on_verdicts: Callable[[list[tuple[Arrived[P], Verdict]]], None],
         on_error: Callable[[BaseException], None],
+        tally: Tally,
     ) -> None:
         """Write to `store` what `verifier` verifies; without one, everything.
 
-        Group commits run in `executor`.
+        Group commits run in `executor`. How long the disk takes is counted in `tally`.
         """
         self.waiting = 0
         """Bytes that arrived and have no verdict yet."""
@@ -113,6 +116,7 @@ class ChunkWriter(Generic[P]):
         self._pool = pool
         self._on_verdicts = on_verdicts
         self._on_error = on_error
+        self._tally = tally
         self._queue: deque[Arrived[P]] = deque()
         self._relay = _Relay()
         self._flushing = executor
@@ -172,15 +176,16 @@ class ChunkWriter(Generic[P]):
 
     def _judge_batch(
         self, batch: list[Arrived[P]]
-    ) -> Callable[[], list[tuple[Arrived[P], Verdict]]]:
+    ) -> Callable[[], tuple[list[tuple[Arrived[P], Verdict]], float]]:
         """Judge chunks; return what writes them, for the other thread."""
         judged = [(each, self._judge(each)) for each in batch]
 
-        def write() -> list[tuple[Arrived[P], Verdict]]:
+        def write() -> tuple[list[tuple[Arrived[P], Verdict]], float]:
+            begun = monotonic()
             self._store.put_many(
                 [(a.index, a.data) for a, v in judged if v is Verdict.RIGHT]
             )
-            return judged
+            return judged, monotonic() - begun
 
         return write
 
@@ -192,7 +197,11 @@ class ChunkWriter(Generic[P]):
             return Verdict.WRONG
         return Verdict.RIGHT if has_length else Verdict.OTHER_LENGTH
 
-    def _on_written(self, judged: list[tuple[Arrived[P], Verdict]]) -> None:
+    def _on_written(
+        self, written: tuple[list[tuple[Arrived[P], Verdict]], float]
+    ) -> None:
+        judged, seconds = written
+        self._tally.writes.add(seconds)
         self._batches -= 1
         for arrived, _ in judged:
             self.waiting -= len(arrived.data)
@@ -209,9 +218,16 @@ class ChunkWriter(Generic[P]):
             return
         if not self._is_committing and self._store.is_commit_due(self._loop.time()):
             self._is_committing = True
-            self._run(self._flushing, self._store.commit, self._on_committed)
+            self._run(self._flushing, self._commit, self._on_committed)
 
-    def _on_committed(self, _: None) -> None:
+    def _commit(self) -> float:
+        """Flush; return how many seconds that took."""
+        begun = monotonic()
+        self._store.commit()
+        return monotonic() - begun
+
+    def _on_committed(self, seconds: float) -> None:
+        self._tally.flushes.add(seconds)
         self._is_committing = False
         self.commit_if_due()
         self._next_batch()

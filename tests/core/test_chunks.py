@@ -80,6 +80,17 @@ def test_a_bitfield_is_a_set_of_indexes(drawn: tuple[int, set[int]]) -> None:
     assert repr(field) == f"<Bitfield {len(indexes)} of {size}>"
 
 
+@given(INDEXES, st.integers(-3, 80), st.integers(-3, 80))
+def test_a_bitfield_counts_within_a_range(
+    drawn: tuple[int, set[int]], first: int, end: int
+) -> None:
+    size, indexes = drawn
+    field = Bitfield(size)
+    for index in indexes:
+        field.add(index)
+    assert field.number_in(first, end) == len([i for i in indexes if first <= i < end])
+
+
 @given(INDEXES)
 def test_a_bitfield_comes_back_from_its_bytes(drawn: tuple[int, set[int]]) -> None:
     size, indexes = drawn

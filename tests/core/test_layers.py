@@ -15,7 +15,7 @@ LEVELS = [
     {"core"},
     {"values"},
     {"config"},
-    {"goal", "interfaces", "options", "pages", "progress", "settings"},
+    {"goal", "interfaces", "options", "pages", "progress", "settings", "status"},
     {"storage", "transport", "discovery", "origin"},
     {
         "acquaintances",

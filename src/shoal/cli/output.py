@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from shoal.core.units import format_size
 from shoal.errors import UsageError
 
 __all__ = ["SCHEMA_VERSION", "Output", "format_size", "printable"]
@@ -101,12 +102,3 @@ def _plain_json(text: str) -> str:
 
     # Whatever is not printable stands in a string there, and `json` escapes it.
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
-def format_size(size: float) -> str:
-    """Return bytes as a person reads them, in binary units."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"

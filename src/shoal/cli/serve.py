@@ -29,6 +29,12 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
     is_flag=True,
     help="Ask the peers that are named in the links, too.",
 )
+@click.option(
+    "--metrics",
+    is_flag=True,
+    envvar="SHOAL_METRICS",
+    help="Answer /metrics, without a token, as Prometheus asks.",
+)
 @timeout_option
 @rate_option("down", "Fetch")
 def command(links: tuple[str, ...], endpoint: str | None, **options: Any) -> None:
@@ -55,7 +61,8 @@ async def _serve(
 
     where = Endpoint("", 0) if endpoint is None else parse_endpoint(endpoint)
     links = [only_link(read_link(text)) for text in texts]
-    from shoal.gateway.server import Gateway
+    from shoal.gateway.metrics import add_metrics
+    from shoal.gateway.server import PARTS, Gateway
 
     async with looking(options) as (node, output):
         async with Gateway(
@@ -65,6 +72,7 @@ async def _serve(
             timeout=options["timeout"],
             use_hints=options["use_hints"],
             on_problem=output.problem,
+            parts=(*PARTS, add_metrics) if options["metrics"] else PARTS,
         ) as gateway:
             output.result(
                 gateway.url,

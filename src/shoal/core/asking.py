@@ -118,6 +118,11 @@ class Asking(Generic[G]):
             return None
         return Lack(index, self._picker.unseen)
 
+    @property
+    def asked(self) -> frozenset[int]:
+        """Return what somebody was asked for, or has given and is not verified."""
+        return self._picker.asked
+
     def want(self, indexes: Iterable[int], *, before: bool = False) -> list[G]:
         """Ask for these as well, in this order; with `before`, before all others.
 

@@ -128,6 +128,16 @@ class Bitfield:
             and self._bits[index >> 3] & (0x80 >> (index & 7)) != 0
         )
 
+    def number_in(self, first: int, end: int) -> int:
+        """Return how many of the chunks `first` to `end - 1` are there."""
+        first, end = max(first, 0), min(end, self.size)
+        if first >= end:
+            return 0
+        stop = -(-end // 8)
+        bits = int.from_bytes(self._bits[first // 8 : stop], "big")
+        bits >>= stop * 8 - end
+        return (bits & (1 << (end - first)) - 1).bit_count()
+
     def __iter__(self) -> Iterator[int]:
         """Yield the indexes that are there, ascending."""
         return self._indexes(0)

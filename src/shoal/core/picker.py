@@ -109,6 +109,11 @@ class ChunkPicker(Generic[Peer]):
         """Say whether a chunk is verified."""
         return index in self._have
 
+    @property
+    def asked(self) -> frozenset[int]:
+        """Return what somebody was asked for, or has given and is not verified."""
+        return frozenset((*self._in_flight, *self._arrived))
+
     def asked_of(self, peer: Peer) -> frozenset[int]:
         """Return what `peer` was asked for and has not given."""
         state = self._peers.get(peer)

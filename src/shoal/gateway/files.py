@@ -24,7 +24,7 @@ from shoal.gateway.stream import send
 if TYPE_CHECKING:
     from shoal.gateway.server import Gateway
 
-__all__ = ["FILE_CSP", "PLAYED_CSP", "add_files", "add_index", "file_href"]
+__all__ = ["FILE_CSP", "PLAYED_CSP", "add_files"]
 
 MAX_STREAMS = 32  # files that are sent at once; each holds a chunk in memory
 LINES = 500  # of a listing, sent at once
@@ -40,26 +40,10 @@ PLAYED_CSP = (
 """The same for a film: the page that the browser makes for it asks for it once more."""
 
 
-def add_index(gateway: "Gateway") -> None:
-    """Answer `/TOKEN/` with a list of all shares."""
-
-    async def index(request: web.Request) -> web.StreamResponse:
-        entries = [_entry(share) for share in gateway.shares]
-        notes = [str(each.problem) for each in gateway.shares if each.problem]
-        return await _send_listing(request, listing.page("shoal", entries, notes))
-
-    gateway.route("/", index)
-
-
 def add_files(gateway: "Gateway") -> None:
     """Answer `/TOKEN/files/N/PATH` with the files of share N, and its folders."""
     routes = _Files(gateway)
     gateway.route("/files/{number}/{path:.*}", routes.answer)
-
-
-def file_href(share: ServedShare, path: str) -> str:
-    """Return where a file is, from the gateway's page."""
-    return f"files/{share.number}/{quoted(path)}"
 
 
 class _Files:
@@ -161,21 +145,6 @@ def _headed(file: File, tag: str, found: Answer) -> web.StreamResponse:
 
 
 # Lists.
-
-
-def _entry(share: ServedShare) -> listing.Entry:
-    """Return the line of a share in the list of all."""
-    manifest = share.manifest
-    if manifest is None:
-        return listing.Entry(f"{share.number} (not known yet)", _href(share), None)
-    root = manifest.root
-    if root.is_folder:
-        return listing.Entry(root.name + "/", _href(share), None)
-    return listing.Entry(root.name, file_href(share, root.name), root.size)
-
-
-def _href(share: ServedShare) -> str:
-    return f"files/{share.number}/"
 
 
 async def _list_folder(

@@ -6,7 +6,7 @@ programs that send what HTTP does not allow. `threats.md`, part E.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
@@ -36,11 +36,15 @@ _DEFAULTS = {
 
 
 def make_guard(
-    token: str, hosts: AllowedHosts, on_fault: Callable[[Exception], None]
+    token: str,
+    hosts: AllowedHosts,
+    on_fault: Callable[[Exception], None],
+    open_to_all: Collection[str] = (),
 ) -> Middleware:
     """Return the middleware that lets in who knows `token` and names one of `hosts`.
 
-    `on_fault` hears of what should not have gone wrong behind it.
+    `on_fault` hears of what should not have gone wrong behind it. The paths that are
+    `open_to_all` want no token, and everything else.
     """
     secret = token.encode()
 
@@ -55,7 +59,8 @@ def make_guard(
             return refusal(400, f"This path cannot be asked for: {error}.", close=True)
         if target.authority is not None and not hosts.allows([target.authority]):
             return _misdirected()
-        if not hmac.compare_digest(target.names[0].encode(), secret):
+        is_open = "/".join(("", *target.names)) in open_to_all
+        if not is_open and not hmac.compare_digest(target.names[0].encode(), secret):
             return refusal(404, "Nothing is here; open the address that serve printed.")
         try:
             return await handler(request)

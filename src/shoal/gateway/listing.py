@@ -1,6 +1,6 @@
 """Folders as HTML: plain links, no script, and nothing of a name that is markup."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from msgspec import Struct
@@ -54,9 +54,7 @@ def children(manifest: Manifest, folder: str) -> Iterator[Entry]:
             yield Entry(name, f"./{quoted(name)}", file.size)
 
 
-def page(
-    title: str, entries: Iterable[Entry], notes: Sequence[str] = ()
-) -> Iterator[str]:
+def page(title: str, entries: Iterable[Entry]) -> Iterator[str]:
     """Yield a listing, line by line."""
     yield (
         '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
@@ -64,7 +62,6 @@ def page(
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n"
         f"<h1><bdi>{escape(title)}</bdi></h1>\n"
     )
-    yield from (f"<p>{escape(note)}</p>\n" for note in notes)
     yield "<table>\n"
     for entry in entries:
         href, name = escape(entry.href), escape(entry.name)

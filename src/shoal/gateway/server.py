@@ -18,10 +18,11 @@ from aiohttp.typedefs import Handler
 
 from shoal.core.sealed_link import Link
 from shoal.gateway.connections import HEADER_TIME, Connections
-from shoal.gateway.files import add_files, add_index
+from shoal.gateway.files import add_files
 from shoal.gateway.guard import make_guard, protect
 from shoal.gateway.hosts import LOOPBACK, Endpoint, allowed_hosts, format_host
 from shoal.gateway.listen import open_sockets
+from shoal.gateway.page.routes import add_page
 from shoal.gateway.shares import ServedShare
 from shoal.gateway.stream import STALL_TIME
 from shoal.interfaces import list_interfaces
@@ -90,6 +91,7 @@ class Gateway:
         self._owned = AsyncExitStack()
         self._connections = Connections(header_time)
         self._routes: list[web.RouteDef] = []
+        self._open_to_all: set[str] = set()
         self._port = 0
 
     @property
@@ -118,6 +120,11 @@ class Gateway:
         aiohttp, but it is `names_of(request)` that tells what was asked for.
         """
         self._routes.append(web.get(f"/{self.token}{path}", handler))
+
+    def route_open(self, path: str, handler: Handler) -> None:
+        """Answer GET and HEAD of a path for who knows no token; as `route` else."""
+        self._open_to_all.add(path)
+        self._routes.append(web.get(path, handler))
 
     async def run(self) -> None:
         """Find out what is in each share, however long that takes.
@@ -184,7 +191,7 @@ class Gateway:
 
     def _make_app(self) -> web.Application:
         hosts = allowed_hosts(self._endpoint, self._port)
-        guard = make_guard(self.token, hosts, self._on_fault)
+        guard = make_guard(self.token, hosts, self._on_fault, self._open_to_all)
         app = web.Application(middlewares=[self._connections.middleware, guard])
         app.on_response_prepare.append(protect)
         self.route("", self._add_slash)
@@ -205,4 +212,4 @@ class Gateway:
 Part: TypeAlias = Callable[[Gateway], None]
 """Adds routes to a gateway."""
 
-PARTS: Sequence[Part] = (add_files, add_index)
+PARTS: Sequence[Part] = (add_files, add_page)

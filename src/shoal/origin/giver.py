@@ -15,6 +15,7 @@ from shoal.core.session import ChunkReceived
 from shoal.core.window import ORIGIN_RUNS
 from shoal.errors import PeerError
 from shoal.origin.source import ByteSource, FileError
+from shoal.status import PeerStatus
 
 __all__ = ["Origin", "OriginClient", "read_run"]
 
@@ -53,14 +54,28 @@ class Origin:
         """Ask for nothing yet."""
         self.source = source
         """Where the bytes come from."""
+        self.path = "origin"
+        """How it is reached, in the words of `status`."""
         self.verified = 0
         """Chunks that it gave and that verified."""
+        self._received = 0  # bytes of them
         self.outstanding: set[int] = set()
         """Chunks that it was asked for and has not given."""
         self._manifest = manifest
         self._client = client
         self._turns = asyncio.Semaphore(ORIGIN_RUNS)
         self._tasks: dict[asyncio.Task[None], range] = {}
+
+    def status(self) -> PeerStatus:
+        """Return what it is and what it gave."""
+        count = self._manifest.chunks.count
+        name, path = self.source.name, self.path
+        return PeerStatus(id(self), name, path, path, count, self._received, 0)
+
+    def on_verified(self, size: int) -> None:
+        """Note a chunk of `size` bytes that it gave and that verified."""
+        self.verified += 1
+        self._received += size
 
     def ask(self, indexes: Iterable[int]) -> None:
         """Ask for chunks."""

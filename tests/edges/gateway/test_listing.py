@@ -4,7 +4,6 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import shoal
-from shoal.gateway.files import add_files, add_index
 from shoal.gateway.listing import Entry, page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
@@ -17,9 +16,6 @@ DATA = "".join(NAMES).encode()
 FOLDER = make_holding(
     DATA, name="things", files=[(name, len(name.encode()), False) for name in NAMES]
 )
-
-
-PARTS = (add_files, add_index)
 
 
 class _Links(HTMLParser):
@@ -90,15 +86,15 @@ async def test_what_is_no_folder_is_not_found() -> None:
         assert (await get(gateway, "files/0/a/", "-I")).status == 200
 
 
-async def test_the_list_of_all_is_there_before_anybody_has_the_share() -> None:
+async def test_the_page_is_there_before_anybody_has_the_share() -> None:
     link = make_holding(1).link
     async with (
         shoal.Node(here()) as node,
-        Gateway(node, [link], timeout=0.1, parts=PARTS) as gateway,
+        Gateway(node, [link], timeout=0.1) as gateway,
     ):
         answer = await curl(gateway.url)
         assert answer.status == 200
-        assert b"not known yet" in answer.body
+        assert b"waiting for somebody who has it" in answer.body
         answer = await get(gateway, "files/0/data")
         assert answer.status == 504
         assert b"0.1 s" in answer.body
@@ -106,9 +102,9 @@ async def test_the_list_of_all_is_there_before_anybody_has_the_share() -> None:
 
 def test_a_name_cannot_be_markup() -> None:
     evil = '<script>alert("1")</script>\'&<b>'
-    text = "".join(page(evil, [Entry(evil, "./x'\"><i>", 1)], [evil]))
+    text = "".join(page(evil, [Entry(evil, "./x'\"><i>", 1)]))
     found = _Links(text)
-    assert found.text.count(evil) == 4  # title, heading, note, link
+    assert found.text.count(evil) == 3  # title, heading, link
     assert not {"script", "b", "i"} & found.tags
     assert found.links == ["./x'\"><i>"]
 

@@ -1,0 +1,151 @@
+"""What Prometheus is told: bytes by path, chunks, peers, lies, disk and queue times.
+
+It is asked for by a program that knows no token, so it answers without one, only with
+`--metrics`, and has nothing in it that names a share, a file or a peer: shares are
+numbered as on the page. Text exposition format 0.0.4.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from shoal.core.tally import BOUNDS, Durations, Tally
+from shoal.errors import UsageError
+from shoal.status import PATHS, ShareStatus
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+    from shoal.gateway.server import Gateway
+
+__all__ = ["PATH", "add_metrics"]
+
+PATH = "/metrics"
+
+
+class _Collector:
+    """Turn what the node knows into metrics, whenever it is asked."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+
+    def collect(self) -> Iterator["Metric"]:
+        """Yield every metric; the registry calls it."""
+        node = self._gateway.node
+        statuses = {
+            str(share.number): node.status(share.link) for share in self._gateway.shares
+        }
+        yield from _moved(node.tally)
+        yield _chunks(statuses.items())
+        yield _peers(statuses.items())
+        yield from _times(node.tally)
+
+
+def add_metrics(gateway: "Gateway") -> None:
+    """Answer `/metrics`, without a token.
+
+    Raises `UsageError` without the package that writes the format.
+    """
+    try:
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as KIND
+        from prometheus_client.exposition import generate_latest
+    except ImportError:
+        raise UsageError(
+            "--metrics needs the package prometheus-client: "
+            "pip install 'shoal[metrics]'."
+        ) from None
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(gateway))
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0)  # several scrapers take turns
+        body = generate_latest(registry)
+        return web.Response(body=body, headers={"Content-Type": KIND})
+
+    gateway.route_open(PATH, answer)
+
+
+def _moved(tally: Tally) -> Iterator["Metric"]:
+    from prometheus_client.core import CounterMetricFamily
+
+    moved = CounterMetricFamily(
+        "shoal_bytes",
+        "Bytes of chunks: verified ones received, and sent.",
+        labels=["direction", "path"],
+    )
+    for direction, counts in (("received", tally.received), ("sent", tally.sent)):
+        for path in PATHS:
+            moved.add_metric([direction, path], counts[path])
+    yield moved
+    yield CounterMetricFamily(
+        "shoal_verification_failures",
+        "Chunks and pages of manifests that did not verify.",
+        value=tally.failures,
+    )
+
+
+def _chunks(statuses: Iterable[tuple[str, ShareStatus]]) -> "Metric":
+    from prometheus_client.core import GaugeMetricFamily
+
+    chunks = GaugeMetricFamily(
+        "shoal_chunks", "Chunks of a share, by their state.", labels=["share", "state"]
+    )
+    for number, status in statuses:
+        if status.manifest is None:
+            continue
+        have = status.have
+        here = len(have) if have is not None else 0
+        asked = sum(have is None or index not in have for index in status.asked)
+        missing = status.manifest.chunks.count - here - asked
+        for state, count in (("here", here), ("asked", asked), ("missing", missing)):
+            chunks.add_metric([number, state], count)
+    return chunks
+
+
+def _peers(statuses: Iterable[tuple[str, ShareStatus]]) -> "Metric":
+    from prometheus_client.core import GaugeMetricFamily
+
+    peers = GaugeMetricFamily(
+        "shoal_peers", "Peers that are connected.", labels=["share", "path"]
+    )
+    for number, status in statuses:
+        counts = Counter(peer.path for peer in status.peers)
+        for path in PATHS:
+            peers.add_metric([number, path], counts[path])
+    return peers
+
+
+def _times(tally: Tally) -> Iterator["Metric"]:
+    from prometheus_client.core import HistogramMetricFamily
+
+    disk = HistogramMetricFamily(
+        "shoal_disk_seconds", "What the disk takes.", labels=["operation"]
+    )
+    for name, durations in (
+        ("write", tally.writes),
+        ("flush", tally.flushes),
+        ("read", tally.reads),
+    ):
+        disk.add_metric([name], _buckets(durations), durations.total)
+    yield disk
+    queue = HistogramMetricFamily(
+        "shoal_queue_seconds",
+        "How long peers wait for their turn, and readers for a chunk.",
+        labels=["queue"],
+    )
+    for name, durations in (("upload", tally.turns), ("reader", tally.waits)):
+        queue.add_metric([name], _buckets(durations), durations.total)
+    yield queue
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    """Return the cumulative counts that a histogram has."""
+    total, buckets = 0, []
+    for bound, count in zip((*map(str, BOUNDS), "+Inf"), durations.counts, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return buckets

@@ -1,0 +1,99 @@
+"""What a scraper is told is what was moved, and nothing that is secret."""
+
+import sys
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from shoal.errors import UsageError
+from shoal.gateway.metrics import add_metrics
+from shoal.gateway.server import PARTS, Gateway
+from tests.helpers.holder import Holder, make_holding
+from tests.helpers.http import Answer, curl, get, serving
+
+CHUNK = 16_384
+COUNT = 5
+HOLDING = make_holding(COUNT * CHUNK - 5, chunk_size=CHUNK)
+WITH_METRICS = (*PARTS, add_metrics)
+
+
+async def _scrape(gateway: Gateway, *options: str) -> Answer:
+    return await curl(f"http://127.0.0.1:{gateway.port}/metrics", *options)
+
+
+def _samples(answer: Answer) -> dict[str, float]:
+    """Return every sample by its name and labels."""
+    found = {}
+    for family in text_string_to_metric_families(answer.body.decode()):
+        assert family.documentation
+        for sample in family.samples:
+            labels = ",".join(sample.labels[key] for key in sorted(sample.labels))
+            found[f"{sample.name} {labels}".strip()] = sample.value
+    return found
+
+
+async def test_a_scraper_is_told_what_was_moved() -> None:
+    async with (
+        Holder(HOLDING) as holder,
+        serving(holder, parts=WITH_METRICS) as gateway,
+    ):
+        before = _samples(await _scrape(gateway))
+        assert before["shoal_bytes_total received,direct"] == 0
+        manifest = gateway.shares[0].manifest
+        assert manifest is not None
+        url = f"files/0/{manifest.root.name}"
+        answer = await get(gateway, url, "-r", f"0-{2 * CHUNK - 1}")
+        assert len(answer.body) == 2 * CHUNK
+        after = _samples(await _scrape(gateway))
+        here = after["shoal_chunks 0,here"]
+        assert here == len(set(holder.given)) >= 2
+        assert after["shoal_bytes_total received,direct"] == here * CHUNK
+        assert after["shoal_chunks 0,missing"] == COUNT - here
+        assert after["shoal_peers direct,0"] == 1
+        assert after["shoal_verification_failures_total"] == 0
+        waits = after["shoal_queue_seconds_count reader"]
+        assert 1 <= waits == after["shoal_queue_seconds_bucket +Inf,reader"]
+        assert after["shoal_queue_seconds_sum reader"] > 0
+        assert after["shoal_disk_seconds_count write"] == 0  # nothing is written
+
+
+async def test_nothing_secret_is_in_it_and_it_is_guarded_as_all_is() -> None:
+    async with (
+        Holder(HOLDING) as holder,
+        serving(holder, parts=WITH_METRICS) as gateway,
+    ):
+        answer = await _scrape(gateway)
+        assert answer.status == 200
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        text = answer.body.decode()
+        manifest = gateway.shares[0].manifest
+        assert manifest is not None
+        for secret in (
+            gateway.token,
+            str(HOLDING.link)[6:],
+            HOLDING.link.id.hex(),
+            manifest.root.name,
+            str(holder.address),
+        ):
+            assert secret not in text
+        assert (await _scrape(gateway, "-H", "Host: evil.example")).status == 421
+        stranger = await _scrape(gateway, "-H", "Sec-Fetch-Site: cross-site")
+        assert stranger.status == 403
+        assert (await _scrape(gateway, "-X", "POST")).status == 405
+
+
+@pytest.mark.parametrize("path", ["metrics", "metrics/", "metrics/x"])
+async def test_without_being_asked_for_there_are_none(path: str) -> None:
+    async with Holder(HOLDING) as holder, serving(holder) as gateway:
+        answer = await curl(f"http://127.0.0.1:{gateway.port}/{path}")
+        assert answer.status == 404
+
+
+async def test_without_the_package_one_sentence_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    async with Holder(HOLDING) as holder:
+        with pytest.raises(UsageError, match=r"pip install 'shoal\[metrics\]'"):
+            async with serving(holder, parts=WITH_METRICS):
+                pass

@@ -1,0 +1,84 @@
+"""What a browser is shown: shares that a gateway serves, in a namespace of their own.
+
+with Site() as site:
+    url = site.serve(path, "--limit-up", "700K")
+"""
+
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.helpers.commands import LOOPBACK, peer_of
+from tests.helpers.netns import Namespace
+from tests.helpers.process import Program
+from tests.helpers.programs import shoal
+
+__all__ = ["Site", "make_film", "missing_film"]
+
+BITRATE = "1600k"  # bits per second of a film
+RATES = ("b:v", "minrate", "maxrate", "bufsize")  # all of them, so that it is constant
+
+
+def missing_film() -> str | None:
+    """Say why no film can be made here; None when it can."""
+    return None if shutil.which("ffmpeg") else "ffmpeg is not installed"
+
+
+def make_film(
+    path: Path, seconds: int, picture: str = "testsrc2=size=640x360:rate=15"
+) -> None:
+    """Make a film whose index stands first, as for the web: 200 KB a second."""
+    rates = [word for name in RATES for word in (f"-{name}", BITRATE)]
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", picture]
+        + ["-t", str(seconds)]
+        + ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
+        + ["-g", "15", *rates, "-x264-params", "nal-hrd=cbr"]
+        + ["-movflags", "+faststart", str(path)],
+        check=True,
+        timeout=60,
+    )
+
+
+class Site:
+    """Share and serve in a namespace in which only `lo` is up."""
+
+    def __init__(self) -> None:
+        self.namespace = Namespace()
+        self._stack = ExitStack()
+        self._stack.enter_context(self.namespace)
+
+    def serve(self, path: Path, *options: str, holders: int = 1) -> str:
+        """Share a path and serve it; return the address of the gateway's page."""
+        sharing = [self._shoal("share", path, *options) for _ in range(holders)]
+        link = sharing[0].wait_line(r"^shoal:\w+", stream="out")[0]
+        peers = [word for each in sharing for word in ("--peer", peer_of(each))]
+        serving = self._shoal("serve", link, *peers)
+        return serving.wait_line(r"^http://\S+", stream="out")[0]
+
+    def serve_folder(self, folder: Path) -> int:
+        """Serve files as any web server would; return its port."""
+        words = [sys.executable, "-u", "-m", "http.server", "--directory", str(folder)]
+        server = self._start(Program([*words, "0"], namespace=self.namespace))
+        return int(server.wait_line(r"port (\d+)")[1])
+
+    def _shoal(self, *words: object) -> Program:
+        return self._start(shoal(*words, ns=self.namespace, env=LOOPBACK))
+
+    def _start(self, program: Program) -> Program:
+        return self._stack.enter_context(program)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
