@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from tests.helpers.documents import blocks
@@ -69,8 +68,6 @@ class Reader:
         self.link = program.wait_line(r"^\S+$", 60, stream="out")[0]
 
     def serve(self, line: str) -> None:
-        if find_spec("shoal.cli.serve") is None:
-            return
         with self.start(line) as program:
             program.wait_line(r"^http://127\.0\.0\.1:", stream="out")
             program.send(signal.SIGINT)
