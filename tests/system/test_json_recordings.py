@@ -62,6 +62,10 @@ class Recorder:
             self.run("ls", 0, "ls", link, *peer)
             self.run("get", 0, "get", link, *peer, "-o", "copy")
             self.run("verify", 0, "verify", link, "copy", *peer)
+            with run("serve", link, *peer, "--json", cwd=self.folder) as gateway:
+                gateway.wait_line('"start"', stream="out")
+                gateway.send(signal.SIGINT)
+                self.keep("serve", gateway, 130)
             self.run("get-exists", 6, "get", link, "-o", "copy", *peer)
             words = ("get", link, *peer, "-o", "seeded", "--seed-for", 0.1)
             self.run("get-seed-for", 0, *words)
@@ -120,6 +124,7 @@ def _plain(lines: Lines) -> Iterator[str]:
         text = re.sub(r"shoal:[a-z2-7]{56}", "LINK", text)
         text = re.sub(r"chunk \d+ did", "chunk N did", text)
         text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)
+        text = re.sub(r"ADDRESS/[\w-]+/", "ADDRESS/TOKEN/", text)
         yield text
 
 
