@@ -88,6 +88,7 @@ class Conversations:
             peer.say_hello(self._port, None, None)
         else:
             peer.say_hello(self._port, manifest.root_record, self._giving.have)
+            self._giving.on_told_all(peer)
 
     # What a connection tells its handler.
 
@@ -221,9 +222,11 @@ class Conversations:
                 raise ProtocolError("chunks announced twice, or that do not exist")
             end = first + number
             named += number
-            fresh.extend(i for i in range(first, end) if peer.have.add(i))
-        # What is announced again costs as well, and could be the whole share.
-        peer.connection.chatter.add((named - len(fresh)) / NAMED_AGAIN)
+            fresh += peer.have.add_run(first, number)
+        # What is announced again costs as well, and could be the whole share. Once it
+        # may be: whoever completes was not asked to say what we had ourselves.
+        if not fresh or not peer.have.is_complete:
+            peer.connection.chatter.add((named - len(fresh)) / NAMED_AGAIN)
         self._giving.on_have(peer, fresh)
         if peer.have.is_complete:
             self._shared.set()

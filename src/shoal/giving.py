@@ -11,6 +11,7 @@ from random import Random
 
 from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
+from shoal.core.news import News
 from shoal.core.spread import Spread
 from shoal.core.tally import Tally
 from shoal.errors import StoreError
@@ -19,8 +20,6 @@ from shoal.storage.store import ChunkReader
 from shoal.uploader import Uploader
 
 __all__ = ["Giving"]
-
-ANNOUNCE_PAUSE = 0.02  # seconds in which verified chunks are announced together
 
 
 class Giving:
@@ -50,9 +49,9 @@ class Giving:
         self._lasting: Bitfield | None = None  # what will stay here; None for all
         self._uploader: Uploader | None = None
         self._spread: Spread[SealedPeer] | None = None
-        self._fresh: list[int] = []
-        self._announcing: asyncio.TimerHandle | None = None
-        self._announced_at = 0.0
+        self._news: News[SealedPeer] | None = None
+        self._announcing: asyncio.Handle | None = None
+        self._is_soon = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -67,6 +66,7 @@ class Giving:
         for index in lasting.missing() if lasting is not None else ():
             self.have.discard(index)
         self._spread = Spread(self.have, self._rng)
+        self._news = News(self.have, lambda peer: peer.have)
         self._uploader = Uploader(store, self._executor, self._bucket, self._tally)
         for peer in self._peers():
             self.on_bitfield(peer)
@@ -85,6 +85,7 @@ class Giving:
 
     async def aclose(self) -> None:
         """Give nothing more; idempotent."""
+        self._news = None
         if self._announcing is not None:
             self._announcing.cancel()
         if self._uploader is not None:
@@ -105,6 +106,8 @@ class Giving:
 
     def on_peer_left(self, peer: SealedPeer) -> None:
         """Forget a peer."""
+        if self._news is not None:
+            self._news.on_peer_left(peer)
         if self._spread is not None:
             self._spread.on_peer_left(peer)
         if self._uploader is not None:
@@ -143,31 +146,58 @@ class Giving:
     def wake(self, peer: SealedPeer) -> None:
         """Serve a peer that wants something and takes it."""
         if peer.has_wants and self._uploader is not None:
+            if self._news is not None:
+                self._news.on_taking(peer)
             self._uploader.wake(peer)
+        else:
+            self.on_served(peer)
 
     # What is new here.
 
+    def on_told_all(self, peer: SealedPeer) -> None:
+        """Note a peer that was just told of all there is."""
+        if self._news is not None:
+            self._news.on_peer_joined(peer)
+
+    def on_served(self, peer: SealedPeer) -> None:
+        """Note a peer that may wait for nothing more: another may be told then."""
+        if self._news is not None and not peer.is_taking:
+            if self._news.on_served(peer):
+                self._announce_soon()
+
     def on_verified(self, index: int) -> None:
         """Give a chunk from now on, and announce it soon."""
-        if self.have is None or self._spread is None:
+        if self.have is None or self._spread is None or self._news is None:
             return
         if self._lasting is not None and index not in self._lasting:
             return  # to be told of what will be refused soon helps nobody
         if self.have.add(index):
             self._spread.on_chunk(index)
-            self._fresh.append(index)
-        if self._announcing is None:
-            # The first at once: it is on its way to others that much earlier.
-            when = self._announced_at + ANNOUNCE_PAUSE
-            self._announcing = self._loop.call_at(when, self.announce)
+            self._news.on_chunk(index)
+            self._announce_soon()
+
+    def _announce_soon(self) -> None:
+        """Announce once all that is being done has been done."""
+        if not self._is_soon:
+            self._is_soon = True
+            self._wake_at(self._loop.time())
+
+    def _wake_at(self, when: float) -> None:
+        if self._announcing is not None:
+            self._announcing.cancel()
+        self._announcing = self._loop.call_at(when, self.announce)
 
     def announce(self) -> None:
-        """Tell every peer what is new, now."""
+        """Tell those whose turn it is what is new, and go on while others wait."""
         if self._announcing is not None:
             self._announcing.cancel()
             self._announcing = None
-        fresh, self._fresh = self._fresh, []
-        if fresh:
-            self._announced_at = self._loop.time()
-            for peer in self._peers():
-                peer.announce(fresh)
+        self._is_soon = False
+        if self._news is None:
+            return
+        now = self._loop.time()
+        for peer, news in self._news.due(now):
+            peer.announce(news)
+        again = self._news.due_at(now)
+        if again is not None:
+            self._wake_at(again)

@@ -45,6 +45,9 @@ class Offers(Protocol):
     def on_given(self, peer: "SealedPeer", index: int) -> None:
         """Note a chunk on its way that the peer chose."""
 
+    def on_served(self, peer: "SealedPeer") -> None:
+        """Note that the peer may wait for nothing more."""
+
     def on_gone(self, index: int, error: Exception) -> None:
         """Note that a chunk cannot be given any more, and why."""
 
@@ -222,6 +225,11 @@ class SealedPeer:
         return bool(self._wants)
 
     @property
+    def is_taking(self) -> bool:
+        """Say whether it waits for something, or for what was sent to arrive."""
+        return self.has_wants or not self.is_writable
+
+    @property
     def is_writable(self) -> bool:
         """Say whether more may be sent without piling up."""
         return self.connection.is_writable
@@ -249,6 +257,7 @@ class SealedPeer:
         self._tally.sent[self.path] += size
         self._chosen.difference_update(index for index, _ in chunks)
         write_chunks(self.connection, chunks)
+        self._giving.on_served(self)
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         """Say that chunks which were wanted cannot be given."""
@@ -260,6 +269,7 @@ class SealedPeer:
                 self._refuse(None, Reason.NOTHING)
             else:
                 self._refuse(index, Reason.MISSING)
+        self._giving.on_served(self)
 
     def _refuse(self, index: int | None, reason: str) -> None:
         self.connection.session.send(Refuse(index, reason))

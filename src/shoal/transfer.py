@@ -239,33 +239,30 @@ class Transfer(Generic[G]):
             self._ask(giver)
 
     def on_tick(self, now: float) -> list[G]:
-        """Ask others for what stalled givers owe; return those that stall now.
-
-        Near the end, chunks that take long are asked of a second giver as well;
-        only here, so that those about to come are not sent twice.
-        """
+        """Ask others for what takes too long; return the givers that stall now."""
         self._writer.commit_if_due()  # nothing may come for a while
         stalled = self._asking.on_tick(now)
-        for giver in self._asking.givers:
-            self._ask(giver, copies=True)
+        self._ask_due()
         return stalled
 
     # Asking.
+
+    def _ask_due(self) -> None:
+        for giver in self._asking.due():
+            self._ask(giver)
 
     def _ask_all(self) -> None:
         for giver in self._asking.givers:
             self._ask(giver)
 
-    def _ask(self, giver: G, *, copies: bool = False) -> None:
+    def _ask(self, giver: G) -> None:
         """Send as many requests as the giver's window and the rate have room for."""
-        if self._asking.is_all_asked and not copies:
-            return
         room = self._asking.room(giver, self._writer.waiting)
         limit = min(room, self._allowance(room))
         if limit <= 0:
             return
         now = self._clock()
-        number, indexes = self._asking.next_requests(giver, limit, now, copies=copies)
+        number, indexes = self._asking.next_requests(giver, limit, now)
         self._bucket.take((number + len(indexes)) * self.chunks.chunk_size, now)
         if number:
             giver.ask_any(number)
@@ -302,8 +299,10 @@ class Transfer(Generic[G]):
                 self._on_right(arrived.index, arrived.peer)
         if self.is_complete:
             self._watcher.on_complete()
+        elif self._bucket.is_limited:
+            self._ask_all()  # each of them may be asked for one more
         else:
-            self._ask_all()
+            self._ask_due()
 
     def _on_right(self, index: int, giver: G) -> None:
         for other in self._asking.on_verified(index, giver):

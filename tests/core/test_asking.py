@@ -1,10 +1,11 @@
-"""What is asked of whom, and how much before a giver has proven anything."""
+"""What is asked of whom: the unproven, the slow, the stalled, and what is overdue."""
 
 from random import Random
 
-from shoal.core.asking import Asking
+from shoal.core.asking import ANY_PAUSE, Asking
 from shoal.core.chunks import Bitfield, Chunks
-from shoal.core.window import FIRST_REQUESTS
+from shoal.core.wants import MAX_WANTED
+from shoal.core.window import FIRST_REQUESTS, STALL_TIME
 
 CHUNKS = Chunks(40 * 16_384, 16_384)
 
@@ -60,3 +61,103 @@ def test_who_comes_again_proves_itself_again() -> None:
     asking.on_verified(index, "one")  # too late to mean anything
     asking.add("one")
     assert len(ask(asking, "one")) == 1
+
+
+SIZE = 64 * 1024
+COUNT = 100
+
+
+def crowd(count: int = COUNT, *have: int) -> Asking[str]:
+    known = Bitfield(count)
+    for index in have:
+        known.add(index)
+    return Asking(Chunks(count * SIZE, SIZE), known, Random(1))
+
+
+def ask_at(of: Asking[str], giver: str, now: float) -> tuple[int, list[int]]:
+    room = of.room(giver, 0)
+    return of.next_requests(giver, room, now) if room > 0 else (0, [])
+
+
+def give(of: Asking[str], giver: str, index: int, now: float) -> list[str]:
+    of.on_heard(giver, now)
+    assert of.on_answer(giver, index, now, was_any=False)
+    return of.on_verified(index, giver)
+
+
+def prove(swarm: Asking[str], *givers: str) -> None:
+    """Have each of them give its first chunk."""
+    for giver in givers:
+        (index,) = ask_at(swarm, giver, 0.0)[1]
+        give(swarm, giver, index, 0.0)
+
+
+def test_a_stall_ends_the_choice_of_a_giver_for_a_while_only() -> None:
+    swarm = crowd()
+    swarm.add("source", gives_any=True, most=MAX_WANTED)
+    assert ask_at(swarm, "source", 0.0)[0]
+    assert swarm.on_tick(2 * STALL_TIME) == ["source"]
+    swarm.on_answer("source", 0, 2 * STALL_TIME, was_any=True)
+    swarm.on_verified(0, "source")
+    number, indexes = ask_at(swarm, "source", 2 * STALL_TIME + ANY_PAUSE)
+    assert number
+    assert indexes == []
+
+
+def test_a_giver_whose_answers_take_long_is_asked_for_one_chunk_at_a_time() -> None:
+    swarm = crowd()
+    for giver in "abcdefgh":
+        swarm.add(giver)
+    prove(swarm, *"abcdefgh")
+    asked = {giver: ask_at(swarm, giver, 0.0)[1] for giver in "abcdefgh"}
+    for at, index in enumerate(asked["a"]):
+        give(swarm, "a", index, 2.0 + at)
+    assert len(ask_at(swarm, "a", 9.0)[1]) == 1
+
+
+def test_at_the_end_only_what_is_overdue_is_asked_of_a_second_giver() -> None:
+    swarm = crowd(6)
+    swarm.add("slow")
+    swarm.add("fast")
+    prove(swarm, "slow", "fast")
+    owed = ask_at(swarm, "slow", 0.0)[1]
+    assert len(owed) == 4
+    assert ask_at(swarm, "fast", 0.0)[1] == []
+    give(swarm, "slow", owed[0], 0.5)
+    swarm.on_tick(0.4)
+    assert ask_at(swarm, "fast", 0.4)[1] == []
+    swarm.on_tick(1.1)
+    assert set(swarm.due()) == {"slow", "fast"}
+    copied = ask_at(swarm, "fast", 1.1)[1]
+    assert copied
+    assert set(copied) <= set(owed[1:])
+    assert give(swarm, "fast", copied[0], 1.2) == ["slow"]
+
+
+def test_who_cannot_have_more_is_not_asked_again_after_each_chunk() -> None:
+    swarm = crowd()
+    swarm.add("one")
+    swarm.add("other")
+    prove(swarm, "one")
+    asked = ask_at(swarm, "one", 0.0)[1]
+    swarm.due()
+    give(swarm, "one", asked[0], 0.1)
+    assert swarm.due() == []
+    swarm.on_failed(asked[1])
+    assert swarm.due() == ["one", "other"]
+    assert swarm.due() == []
+
+
+def test_an_announcement_that_is_of_no_use_does_not_make_a_giver_due() -> None:
+    swarm = crowd(COUNT, 7)
+    swarm.add("peer", Bitfield(COUNT))
+    assert not swarm.on_have("peer", [7])
+    assert swarm.on_have("peer", [8])
+
+
+def test_who_has_just_proven_itself_is_asked_at_once() -> None:
+    swarm = crowd()
+    swarm.add("one")
+    swarm.due()
+    prove(swarm, "one")
+    assert swarm.due() == ["one"]

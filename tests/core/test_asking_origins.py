@@ -27,10 +27,10 @@ def having(*indexes: int) -> Bitfield:
     return field
 
 
-def pull(one: Asking[str], now: float, *, copies: bool = False) -> list[int]:
+def pull(one: Asking[str], now: float) -> list[int]:
     """Ask the origin for as much as it has room for, once."""
     limit = one.room(ORIGIN, 0)
-    return one.next_requests(ORIGIN, limit, now, copies=copies)[1] if limit else []
+    return one.next_requests(ORIGIN, limit, now)[1] if limit else []
 
 
 def answer(one: Asking[str], giver: str, indexes: list[int], now: float) -> None:
@@ -126,16 +126,16 @@ def test_what_is_on_its_way_from_a_peer_is_not_asked_of_it_unless_overdue() -> N
     while asked := one.next_requests("ann", 8, now)[1]:
         answer(one, "ann", asked, now)
     assert one.next_requests("bob", 8, now)[1] == [COUNT - 1]
-    assert pull(one, now, copies=True) == []
+    assert pull(one, now) == []
     # It comes slowly, but it comes.
     for _ in range(5):
         now += STALL_TIME / 2
         one.on_heard("bob", now)
         assert one.on_tick(now) == []
-        assert pull(one, now, copies=True) == []
+        assert pull(one, now) == []
     now += LATE_TIME
     assert one.on_tick(now) == ["bob"]
-    assert pull(one, now, copies=True) == [COUNT - 1]
+    assert pull(one, now) == [COUNT - 1]
 
 
 def test_for_a_reader_it_is_asked_in_the_order_of_reading() -> None:

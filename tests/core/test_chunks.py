@@ -139,3 +139,21 @@ def test_a_bitfield_equals_only_its_like_and_is_no_key() -> None:
     assert Bitfield(3) != object()
     with pytest.raises(TypeError):
         hash(Bitfield(3))
+
+
+@given(INDEXES, st.integers(0, 70), st.integers(0, 70))
+def test_a_run_is_news_as_far_as_it_was_not_there(
+    drawn: tuple[int, set[int]], first: int, number: int
+) -> None:
+    size, indexes = drawn
+    field = Bitfield(size)
+    for index in indexes:
+        field.add(index)
+    run = set(range(first, first + number))
+    if first + number > size:
+        if number:
+            with pytest.raises(IndexError):
+                field.add_run(first, number)
+        return
+    assert field.add_run(first, number) == sorted(run - indexes)
+    assert set(field) == indexes | run

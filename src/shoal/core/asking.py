@@ -9,7 +9,7 @@ that a simulated crowd runs the same code as a download.
 from collections import deque
 from collections.abc import Hashable, Iterable
 from random import Random
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.core.outlook import Lack
@@ -26,6 +26,7 @@ IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdi
 BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for their verdict
 BACKLOG_CHUNKS = 512  # of them at most, since a kill loses what waits
 MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
+FEW_REQUESTS = 8  # outstanding in all, below which each giver is asked for two
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 
 G = TypeVar("G", bound=Hashable)
@@ -35,6 +36,7 @@ class _Flow:
     """Remember what one giver was asked for."""
 
     __slots__ = ("any_from", "any_keys", "gives_any", "is_full", "wasted", "window")
+    is_origin: ClassVar[bool] = False
 
     def __init__(
         self, chunk_size: int, most: int, *, is_full: bool, gives_any: bool
@@ -51,6 +53,7 @@ class _OriginFlow(_Flow):
     """Remember what an origin was asked for."""
 
     __slots__ = ()
+    is_origin = True
     window: OriginWindow
 
     def __init__(self, chunk_size: int) -> None:
@@ -82,6 +85,8 @@ class Asking(Generic[G]):
         self._full = 0  # givers that have everything
         self._outstanding = 0  # requests, of all givers
         self._next_key = -1
+        self._late: set[int] = set()  # chunks that took long at the last tick
+        self._is_due = False  # more givers than one might be asked for more
         self._pulls: Pulls[G] = Pulls()
         self._is_read = False  # whether somebody waits for chunks in their order
         self._overdue = Overdue()
@@ -187,20 +192,22 @@ class Asking(Generic[G]):
         flow = self._flows.pop(giver, None)
         if flow is None:
             return False
+        self._is_due = True
         self._full -= flow.is_full
         self._outstanding -= len(flow.window)
         self._picker.on_peer_left(giver)
         return True
 
     def on_have(self, giver: G, indexes: Iterable[int]) -> bool:
-        """Note what a giver has since; say whether it had only some until now."""
+        """Note what a giver has since; say whether it can be asked for some of that."""
         self._pulls.on_have(giver, indexes)
         flow = self._flows.get(giver)
         if flow is None or flow.is_full:
             return False
+        is_useful = False
         for index in indexes:
-            self._picker.on_have(giver, index)
-        return True
+            is_useful |= self._picker.on_have(giver, index)
+        return is_useful
 
     def on_pulling(self, giver: G, indexes: Iterable[int], now: float) -> None:
         """Note what a giver is asking an origin for."""
@@ -216,6 +223,7 @@ class Asking(Generic[G]):
         for index in self._picker.asked_of(giver).intersection(indexes):
             self._forget(giver, index)
             self._picker.on_request_expired(index, giver)
+            self._is_due = True
 
     def on_heard(self, giver: G, now: float) -> None:
         """Note that a giver is alive."""
@@ -249,6 +257,7 @@ class Asking(Generic[G]):
         flow = self._flows.get(giver)
         if flow is None:
             return
+        self._is_due = True
         self._outstanding -= len(flow.window)
         if index is not None:
             flow.window.on_refused(index)
@@ -267,10 +276,11 @@ class Asking(Generic[G]):
         """Note that a chunk is right; return who need not give it any more."""
         flow = self._flows.get(giver)
         if flow is not None:
-            flow.window.on_right()
+            self._is_due |= flow.window.on_right()
         others = self._picker.on_chunk_verified(index)
         for other in others:
             self._forget(other, index)
+            self._is_due = True
         return others
 
     def _forget(self, giver: G, index: int) -> None:
@@ -282,52 +292,67 @@ class Asking(Generic[G]):
 
     def on_failed(self, index: int) -> None:
         """Note that a chunk is wrong: others are asked for it."""
+        self._is_due = True
         self._picker.on_chunk_failed(index)
 
     def on_tick(self, now: float) -> list[G]:
-        """Take back what stalled givers owe; return those that stall now."""
+        """Take back what stalled givers owe; return those that stall now.
+
+        Near the end, what takes longer than usual may be asked of others, too.
+        """
         stalled = []
-        delays = sorted(
-            flow.window.delay
-            for flow in self._flows.values()
-            if flow.window.delay and not isinstance(flow, _OriginFlow)
-        )
+        peers = [flow for flow in self._flows.values() if not flow.is_origin]
+        delays = sorted(f.window.delay for f in peers if f.window.delay)
         usual = delays[len(delays) // 2] if delays else 0.0
+        self._late.clear()
         for giver, flow in self._flows.items():
             owed = len(flow.window)
-            others = 0.0 if isinstance(flow, _OriginFlow) else usual
-            if flow.window.check_stalled(now, others):
+            if flow.window.check_stalled(now, 0.0 if flow.is_origin else usual):
                 self._outstanding -= owed
                 stalled.append(giver)
                 flow.any_keys.clear()
-                flow.gives_any = False
                 for index in self._picker.asked_of(giver):
                     self._picker.on_request_expired(index, giver)
+            elif self._picker.is_all_asked:
+                self._late.update(flow.window.overdue(now, usual))
+        # A pause may be over, too.
+        self._is_due |= bool(stalled or self._late) or any(
+            0 < flow.any_from <= now for flow in self._flows.values()
+        )
         return stalled
 
     # What to ask for.
+
+    def due(self) -> list[G]:
+        """Return whom to ask after verdicts and ticks: all, if anything changed."""
+        is_due, self._is_due = self._is_due, False
+        # What an origin may be asked for is a matter of time, too.
+        return [g for g, f in self._flows.items() if is_due or f.is_origin]
 
     def room(self, giver: G, waiting: int) -> int:
         """Return how many chunks a giver may be asked for now, at most.
 
         `waiting` is how many bytes have come and have no verdict.
         """
-        if waiting > self._backlog:
+        # Where few are asked, each of them must not have to wait for the next request.
+        least = 2 if self._outstanding < FEW_REQUESTS else 1
+        room = self._flows[giver].window.room(least)
+        if room <= 0:
             return 0
         size = self._chunks.chunk_size
         in_flight = waiting + self._outstanding * size
-        budget = max(0, IN_FLIGHT_LIMIT - in_flight) // size
         # One chunk may always be on its way, or nothing would ever move.
-        budget = max(budget, 0 if in_flight else 1)
-        return min(self._flows[giver].window.room(), budget)
+        budget = max((IN_FLIGHT_LIMIT - in_flight) // size, 0 if in_flight else 1)
+        if waiting > self._backlog:
+            budget = 0
+        self._is_due |= budget < room
+        return min(room, budget)
 
-    def next_requests(
-        self, giver: G, limit: int, now: float, *, copies: bool = False
-    ) -> tuple[int, list[int]]:
+    def next_requests(self, giver: G, limit: int, now: float) -> tuple[int, list[int]]:
         """Return what to ask of a giver now; all of it counts as asked for.
 
         That is a number of chunks of its choice, or up to `limit` chunks of ours.
-        With `copies`, chunks that take long at another giver may be among them.
+        Near the end, what took long at the last tick is asked of a second giver.
         """
         flow = self._flows[giver]
         if self._may_ask_any(flow, now):
@@ -336,9 +361,9 @@ class Asking(Generic[G]):
                 # What it chose is on its way; asked for by index it would come twice.
                 return number, []
         if isinstance(flow, _OriginFlow):
-            indexes = self._next_pulled(giver, flow, limit, now, copies=copies)
+            indexes = self._next_pulled(giver, flow, limit, now)
         else:
-            indexes = self._picker.next_requests(giver, limit, copies=copies)
+            indexes = self._picker.next_requests(giver, limit, copies=self._late)
         flow.window.on_sent(indexes, now)
         self._outstanding += len(indexes)
         return 0, indexes
@@ -357,7 +382,7 @@ class Asking(Generic[G]):
         )
 
     def _next_pulled(
-        self, origin: G, flow: _OriginFlow, limit: int, now: float, *, copies: bool
+        self, origin: G, flow: _OriginFlow, limit: int, now: float
     ) -> list[int]:
         """Return what to ask of an origin; it comes last, since all come to it.
 
@@ -366,7 +391,7 @@ class Asking(Generic[G]):
         """
         waits = [f.window.wait(now) for f in self._flows.values() if len(f.window)]
         if self._overdue.look(now, max(waits, default=flow.window.delay)):
-            return self._picker.next_requests(origin, limit, copies=copies)
+            return self._picker.next_requests(origin, limit, copies=self._late)
         if any(f.is_full and not f.window.is_stalled for f in self._flows.values()):
             return []
         delay = flow.window.wait(now)

@@ -5,8 +5,10 @@ in the set lies in the bucket of its level; moving one to another level, taking 
 out and picking a random one of the lowest each cost the same however many there are.
 """
 
+import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from random import Random
 
 __all__ = ["Buckets"]
@@ -15,6 +17,7 @@ PROBES = 8  # tries in a bucket before looking at all that would do
 MAX_LOOKS = 4096  # chunks that are looked at for one that nobody has
 MAX_CANDIDATES = 256  # chunks returned by such a look
 _ABSENT = -1
+_NOT_EMPTY = re.compile(rb"[^\x00]")
 
 
 class Buckets:
@@ -112,13 +115,28 @@ class Buckets:
 
         They are at most `MAX_CANDIDATES`, the best one last.
         """
-        useful = int.from_bytes(among, "big") & int.from_bytes(self._bits, "big")
-        top = 8 * len(self._bits) - 1
+        both = int.from_bytes(among, "big") & int.from_bytes(self._bits, "big")
         found: list[int] = []
-        while useful and len(found) < MAX_CANDIDATES:
-            bit = useful.bit_length() - 1
-            found.append(top - bit)
-            useful ^= 1 << bit
+        for index in _indexes(both.to_bytes(len(self._bits), "big"), rng):
+            found.append(index)
+            if len(found) == MAX_CANDIDATES:
+                break
         rng.shuffle(found)
         found.sort(key=self._level.__getitem__, reverse=True)
         return found
+
+
+def _indexes(bits: bytes, rng: Random) -> Iterator[int]:
+    """Yield the indexes in a bitfield, of which nearly all may be missing.
+
+    They begin anywhere, so that who looks at some of them has not the same ones.
+    """
+    start = int(rng.random() * len(bits))
+    for match in chain(
+        _NOT_EMPTY.finditer(bits, start), _NOT_EMPTY.finditer(bits, 0, start)
+    ):
+        byte = bits[match.start()]
+        while byte:
+            bit = 8 - byte.bit_length()
+            yield match.start() * 8 + bit
+            byte &= ~(0x80 >> bit)

@@ -5,9 +5,9 @@ What a pick considers, in this order:
 1. chunks somebody waits for, in the order they were named;
 2. chunks nobody was asked for: the rarest among the peers that have only some,
    a random one of equals, so that two downloaders rarely ask for the same;
-3. near the end, when everything missing has been asked for and if the caller wants
-   copies: what was asked of others longest ago, so that one slow peer cannot hold
-   up the last chunk.
+3. near the end, when everything missing has been asked for: of what the caller says
+   is overdue, what was asked of others longest ago, so that one slow peer cannot
+   hold up the last chunk.
 
 An origin is asked by `next_run` for what nobody has at all.
 
@@ -17,7 +17,7 @@ reader who does not keep what he has read.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from random import Random
 from typing import Generic, TypeVar
 
@@ -29,19 +29,37 @@ __all__ = ["MAX_COPIES", "ChunkPicker"]
 Peer = TypeVar("Peer", bound=Hashable)
 
 MAX_COPIES = 2  # peers that are asked for one chunk near the end
+MAX_LISTED = 32  # chunks of a peer that are looked through to find the rarest
 
 
 class _PeerState:
     """Remember what one peer has and what it was asked for."""
 
-    __slots__ = ("asked", "candidates", "have", "is_exhausted", "refused")
+    __slots__ = ("asked", "candidates", "have", "is_listed", "refused")
 
     def __init__(self, have: Bitfield | None) -> None:
         self.have = have  # None: everything
         self.asked: set[int] = set()
         self.refused: set[int] = set()
         self.candidates: list[int] = []  # had by the peer, wanted when last looked
-        self.is_exhausted = False  # nothing to ask for until something changes
+        # Whether `candidates` has all that it could be asked for. Chunks are added
+        # as they come, so who has little of use costs little.
+        self.is_listed = False
+
+    def among(self, count: int) -> bytes:
+        """Return what the peer has and did not refuse, of `count`, as a bitfield."""
+        have = Bitfield.full(count) if self.have is None else self.have
+        among = bytearray(bytes(have))
+        for index in self.refused:
+            among[index >> 3] &= ~(0x80 >> (index & 7))
+        return bytes(among)
+
+    def list(self, index: int) -> None:
+        """Note that the peer could be asked for a chunk."""
+        if self.is_listed:
+            self.candidates.append(index)
+            if len(self.candidates) > 2 * MAX_LISTED:
+                self.is_listed = False
 
     def has(self, index: int) -> bool:
         has = self.have is None or index in self.have
@@ -163,6 +181,10 @@ class ChunkPicker(Generic[Peer]):
         assert self._wanted is not None
         self._have.discard(index)
         self._wanted.discard(index)
+        # Nobody counted while it was here.
+        partial = [s.have for s in self._peers.values() if s.have is not None]
+        level = sum(index in have for have in partial)
+        self._buckets.shift(index, level - self._buckets.level(index))
 
     # What happens to peers.
 
@@ -170,14 +192,23 @@ class ChunkPicker(Generic[Peer]):
         """Note a peer and what it has; None for everything."""
         self._peers[peer] = _PeerState(have)
         for index in have or ():
-            self._buckets.shift(index, 1)
+            if index not in self._have:
+                self._buckets.shift(index, 1)
 
-    def on_have(self, peer: Peer, index: int) -> None:
-        """Note that a peer which has only some chunks has one more."""
+    def on_have(self, peer: Peer, index: int) -> bool:
+        """Note that a peer which has only some chunks has one more.
+
+        Say whether it may be asked for that.
+        """
         state = self._peers[peer]
-        if state.have is not None and state.have.add(index):
-            self._buckets.shift(index, 1)
-            state.is_exhausted = False
+        # How rare a chunk is that is here does not matter any more.
+        if state.have is None or not state.have.add(index) or index in self._have:
+            return False
+        self._buckets.shift(index, 1)
+        if index not in self._buckets:
+            return False
+        state.list(index)
+        return True
 
     def on_peer_left(self, peer: Peer) -> None:
         """Forget a peer; what it was asked for is asked of others."""
@@ -185,17 +216,17 @@ class ChunkPicker(Generic[Peer]):
             self.on_request_expired(index, peer)
         state = self._peers.pop(peer, None)
         for index in (state.have if state else None) or ():
-            self._buckets.shift(index, -1)
+            if index not in self._have:
+                self._buckets.shift(index, -1)
 
     # What happens to chunks.
 
     def next_requests(
-        self, peer: Peer, limit: int, *, copies: bool = False
+        self, peer: Peer, limit: int, *, copies: Container[int] = ()
     ) -> list[int]:
         """Return up to `limit` chunks to ask of `peer` now; they count as asked.
 
-        With `copies`, chunks that others were asked for too, once nothing else is
-        left.
+        Once nothing else is left, they are of `copies`, which others were asked for.
         """
         state = self._peers[peer]
         picked: list[int] = []
@@ -203,7 +234,7 @@ class ChunkPicker(Generic[Peer]):
             if self._buckets:
                 index: int | None = self._pick(state)
             else:
-                index = self._pick_copy(state) if copies else None
+                index = self._pick_copy(state, copies) if copies else None
             if index is None:
                 break
             self._note_asked(index, peer, state)
@@ -290,27 +321,37 @@ class ChunkPicker(Generic[Peer]):
         for index in self._first:
             if index in self._buckets and state.has(index):
                 return index
-        if state.is_exhausted:
-            return None
+        if state.is_listed:
+            return self._pick_listed(state)
         probed = self._buckets.probe(self._rng, state.has)
         if probed is not None or (state.have is None and not state.refused):
             return probed
-        for _ in range(2):
+        while True:
             while state.candidates:
                 index = state.candidates.pop()
                 if index in self._buckets and state.has(index):
                     return index
-            have = state.have or Bitfield.full(self._have.size)
-            among = bytes(have)
+            among = state.among(self._have.size)
             state.candidates = self._buckets.candidates(self._rng, among)
-        state.is_exhausted = True
-        return None
+            if len(state.candidates) <= MAX_LISTED:
+                state.is_listed = True
+                return self._pick_listed(state)
 
-    def _pick_copy(self, state: _PeerState) -> int | None:
+    def _pick_listed(self, state: _PeerState) -> int | None:
+        """Return the rarest of the few chunks that the peer can be asked for."""
+        state.candidates = [
+            index
+            for index in state.candidates
+            if index in self._buckets and state.has(index)
+        ]
+        return min(state.candidates, key=self._buckets.level, default=None)
+
+    def _pick_copy(self, state: _PeerState, among: Container[int]) -> int | None:
         """Return what others were asked for longest ago and the peer has."""
         for index, peers in self._in_flight.items():
             if (
-                len(peers) < MAX_COPIES
+                index in among
+                and len(peers) < MAX_COPIES
                 and index not in self._arrived
                 and index not in state.asked
                 and state.has(index)
@@ -332,7 +373,8 @@ class ChunkPicker(Generic[Peer]):
             return
         self._buckets.add(index)
         for state in self._peers.values():
-            state.is_exhausted = False
+            if state.is_listed and state.has(index):
+                state.list(index)
 
     def _take_back(self, index: int, peer: Peer) -> None:
         """Note that `peer` is not asked for a chunk any more."""

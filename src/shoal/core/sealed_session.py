@@ -185,6 +185,8 @@ class SealedSession(Session):
 
 def ranges_of(indexes: Iterable[int]) -> list[tuple[int, int]]:
     """Return ascending runs of `indexes` as (first, number)."""
+    if isinstance(indexes, range) and indexes.step == 1:
+        return [(indexes.start, len(indexes))] if indexes else []
     ranges: list[tuple[int, int]] = []
     for index in sorted(indexes):
         if ranges and sum(ranges[-1]) == index:

@@ -13,6 +13,8 @@ from typing import ClassVar
 __all__ = ["MAX_REQUESTS", "OriginWindow", "RequestWindow"]
 
 TARGET_DELAY = 0.1  # seconds from request to answer that the window aims at
+# Where an answer takes that long, what it waits for is its turn and not the way.
+LONG_DELAY = 1.0  # seconds from request to answer at which one request is enough
 MAX_REQUESTS = 256  # outstanding at one peer
 MAX_BYTES = 8 * 1024 * 1024  # outstanding at one peer
 UNPROVEN_REQUESTS = 1  # outstanding at a peer of which nothing has verified
@@ -31,6 +33,18 @@ ORIGIN_RUNS = 4  # outstanding at one origin
 class RequestWindow:
     """Count the requests outstanding at one peer and time its answers."""
 
+    __slots__ = (
+        "_chunk_time",
+        "_delay",
+        "_is_judged",
+        "_is_proven",
+        "_last_answer",
+        "_last_heard",
+        "_most",
+        "_sent",
+        "_size",
+        "is_stalled",
+    )
     FIRST: ClassVar[int] = FIRST_REQUESTS
     LEAST: ClassVar[int] = 2
     BYTES: ClassVar[int] = MAX_BYTES
@@ -54,11 +68,11 @@ class RequestWindow:
         """Return how many requests are outstanding."""
         return len(self._sent)
 
-    def room(self) -> int:
-        """Return how many more requests may be sent now."""
+    def room(self, least: int = 1) -> int:
+        """Return how many more requests may be sent now, of `least` in all at least."""
         if self.is_stalled or self._is_judged:
             return 0
-        most = int(self._size) if self._is_proven else UNPROVEN_REQUESTS
+        most = max(least, int(self._size)) if self._is_proven else UNPROVEN_REQUESTS
         return most - len(self._sent)
 
     def on_sent(self, indexes: Iterable[int], now: float) -> None:
@@ -85,22 +99,32 @@ class RequestWindow:
             self._size = min(self._size + 1, self._most)
         else:
             # As many as would have been answered within the target.
-            self._size = max(self.LEAST, self._size - (1 - self.DELAY / delay))
+            least = self.LEAST if delay <= LONG_DELAY else 1
+            self._size = max(least, self._size - (1 - self.DELAY / delay))
 
     def on_judging(self) -> None:
         """Note that an answer is about to be verified."""
         self._is_judged = not self._is_proven
 
-    def on_right(self) -> None:
-        """Note that an answer has verified; without that there is no more room."""
+    def on_right(self) -> bool:
+        """Note that an answer has verified; say whether it is the first.
+
+        Without that there is no more room.
+        """
+        is_first = not self._is_proven
         self._is_proven = True
         self._is_judged = False
+        return is_first
 
     def on_refused(self, index: int) -> None:
         """Note that a request was refused: the peer is alive and has enough to do."""
         self._sent.pop(index, None)
         self._size = max(self.LEAST, self._size / 2)
         self.is_stalled = False
+
+    def overdue(self, now: float, after: float) -> list[int]:
+        """Return what was asked for more than `after` seconds ago."""
+        return [index for index, sent in self._sent.items() if now - sent > after]
 
     def forget(self, index: int) -> None:
         """Note that an answer is not waited for any more."""
@@ -123,7 +147,8 @@ class RequestWindow:
         """
         if not self._sent or self.is_stalled:
             return None
-        usual = max(STALL_TIME, STALL_DELAYS * self._delay)
+        # Whoever gives to many may let each wait longer than `STALL_TIME`.
+        usual = max(STALL_TIME, STALL_DELAYS * max(self._delay, others_delay))
         # Bytes that drip put the deadline off, but not for ever: as long as others
         # take for a chunk or, where nobody knows, as it takes at the least rate.
         slowest = STALL_DELAYS * others_delay if others_delay else self._chunk_time
@@ -151,7 +176,7 @@ class OriginWindow(RequestWindow):
     BYTES = ORIGIN_BYTES
     DELAY = ORIGIN_DELAY
 
-    def room(self) -> int:
+    def room(self, least: int = 1) -> int:
         """Return how many chunks the next run may have; 0 for no run now."""
         run = max(1, int(self._size) // ORIGIN_RUNS)
         return run if super().room() >= run else 0
