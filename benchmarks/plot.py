@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.record import Record
 
-__all__ = ["draw"]
+__all__ = ["GROUND", "STYLE", "draw"]
 
 WIDTH = 760  # all lengths are in pixels
 MARGIN = 24
@@ -21,13 +21,17 @@ ROW = 24
 BAR = 14
 HEAD = 56  # room for a panel's title and subtitle
 
-_STYLE = """
+GROUND = (
+    '<rect class="ground" x="0.5" y="0.5" width="{width}" height="{height}" rx="8"/>'
+)
+STYLE = """
 svg { color-scheme: light dark; font: 13px system-ui, sans-serif; }
 .ground { fill: #ffffff; stroke: #d0d7de; }
 text { fill: #1f2328; }
 .title { font-weight: 600; font-size: 15px; }
 .quiet { fill: #59636e; }
 .ours { fill: #0969da; }
+.curve { fill: none; stroke: #0969da; stroke-width: 2; }
 .theirs { fill: #afb8c1; }
 .spread, .bound { stroke: #1f2328; }
 .bound { stroke-dasharray: 3 3; }
@@ -36,6 +40,7 @@ text { fill: #1f2328; }
   text { fill: #f0f6fc; }
   .quiet { fill: #9198a1; }
   .ours { fill: #4493f8; }
+  .curve { stroke: #4493f8; }
   .theirs { fill: #545d68; }
   .spread, .bound { stroke: #f0f6fc; }
 }
@@ -107,13 +112,12 @@ def draw(records: Mapping[str, Record]) -> str | None:
     if not parts:
         return None
     size = f'width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
-    ground = f'width="{WIDTH - 1}" height="{top - 1}" rx="8"'
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
             f"<title>{escape(_say(records))}</title>",
-            f"<style>{_STYLE}</style>",
-            f'<rect class="ground" x="0.5" y="0.5" {ground}/>',
+            f"<style>{STYLE}</style>",
+            GROUND.format(width=WIDTH - 1, height=top - 1),
             *parts,
             "</svg>\n",
         ]

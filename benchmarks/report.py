@@ -22,6 +22,8 @@ and at the time it names. The sides run in turn, five times or more; figures are
 median (min-max), ratios are taken round by round. Every result is checked by hash,
 which is not counted. Compare the ratios, not the figures: these differ from
 machine to machine and from hour to hour. An aim counts as reached within 5 %.
+
+Crowds of up to 10,000 are simulated: [simulation.md](simulation.md).
 """
 
 

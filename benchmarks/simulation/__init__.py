@@ -1,0 +1,1 @@
+"""A crowd of many shoals under a simulated clock and network."""

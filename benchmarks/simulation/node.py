@@ -1,0 +1,356 @@
+"""One simulated shoal: it asks, is given, verifies, announces and gives on.
+
+What decides is the product's: `Asking` (with its picker and windows), `Wants`, `News`
+and `Spread`. Here is only what joins them, as `Transfer`, `Giving` and `Uploader` do
+around sockets and threads.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+
+from benchmarks.simulation.clock import Clock
+from benchmarks.simulation.network import Tally, Uplink, weight
+from benchmarks.simulation.post import Post
+from benchmarks.simulation.scenario import Scenario
+from shoal.core.asking import Asking
+from shoal.core.chunks import Bitfield
+from shoal.core.news import News
+from shoal.core.sealed_messages import Ask, Cancel, Have, Reason, Refuse
+from shoal.core.sealed_session import ranges_of
+from shoal.core.spread import Spread
+from shoal.core.wants import MAX_WANTED, Wants
+from shoal.sealed_swarm import TICK
+from shoal.uploader import BATCH_SIZE
+
+__all__ = ["Link", "Node"]
+
+LEAST_WAIT = 0.001  # seconds until a node looks again whom to tell
+REQUEST = weight(Ask(999))
+RESPONSE = weight(Ask(999)) + 16
+CANCEL = weight(Cancel(999))
+REFUSE = weight(Refuse(999, Reason.MISSING))
+HAVE = weight(Have([(999, 1)]))
+RANGE = weight(Have([(999, 1), (999, 1)])) - HAVE
+
+
+class Link:
+    """One end of a connection."""
+
+    def __init__(self, owner: "Node", other: "Node") -> None:
+        self.owner = owner
+        self.other = other
+        self.have = Bitfield.from_bytes(bytes(other.have), other.have.size)
+        self.wants = Wants()
+        self.sending: list[tuple[int, bool]] = []  # committed to the connection
+        self.is_waiting = False  # for its turn
+
+
+class Node:
+    """Download and give on, or give from the start."""
+
+    def __init__(
+        self,
+        number: int,
+        scenario: Scenario,
+        clock: Clock,
+        rng: Random,
+        tally: Tally,
+        post: Post,
+        rate: float,
+        *,
+        is_full: bool,
+        is_liar: bool = False,
+    ) -> None:
+        """Be alone; `rate` is of the uplink, in bytes per second."""
+        count = scenario.chunks
+        self.number = number
+        self.have = Bitfield.full(count) if is_full else Bitfield(count)
+        """What can be given."""
+        self.links: dict[int, Link] = {}
+        """Who it is connected with, by their numbers."""
+        self.is_liar = is_liar
+        self.is_gone = False
+        self.finished: float | None = None
+        """When it had everything, in simulated seconds."""
+        self.sent = 0
+        """Chunks given."""
+        self.wasted = 0
+        """Chunks got that were there already."""
+        self.wrong = 0
+        """Chunks got that did not verify."""
+        self.uplink: Uplink = Uplink(clock, rate, self._on_sent)
+        self.on_lie: Callable[[int], None] | None = None
+        """Called with the number of a peer whose chunk did not verify."""
+        self.on_verified: Callable[[], None] | None = None
+        """Called for each chunk that is new."""
+        self._post = post
+        self._chunk_size = scenario.chunk_size
+        self._parallel = scenario.parallel
+        self._clock = clock
+        self._rng = rng
+        self._tally = tally
+        self._asking: Asking[int] | None = None
+        if not is_full:
+            self._asking = Asking(scenario.share, Bitfield(count), rng)
+        self._spread: Spread[int] | None = None
+        self._turns: deque[Link] = deque()
+        self._news: News[int] = News(self.have, lambda peer: self.links[peer].have)
+        self._wakes_at = 0.0  # to announce again
+        self._commit = max(1, scenario.committed // scenario.chunk_size)
+        self._batch = max(1, BATCH_SIZE // scenario.chunk_size)
+
+    def begin(self) -> None:
+        """Start the clock of a downloader."""
+        if self._asking is not None:
+            self._clock.later(self._rng.random() * TICK, self._on_tick)
+
+    # Connections.
+
+    def meet(self, other: "Node") -> None:
+        """Be connected with another, who has said what it has."""
+        link = self.links[other.number] = Link(self, other)
+        self._news.on_peer_joined(other.number)
+        if self._spread is not None:
+            self._spread.on_peer_joined(other.number, link.have)
+        if self._asking is not None and self.finished is None:
+            # Both look into the same bitfield, which the picker adds to.
+            self._asking.add(other.number, link.have, gives_any=True, most=MAX_WANTED)
+
+    def greet(self, number: int) -> None:
+        """Begin to ask one that has become connected."""
+        if self._asking is not None and self.finished is None:
+            self._ask(number)
+
+    def part(self, number: int) -> None:
+        """Be connected with another no more."""
+        link = self.links.pop(number, None)
+        if link is None:
+            return
+        if link.sending:
+            self.uplink.stop(link)
+            link.sending.clear()
+        if link.is_waiting:
+            self._turns.remove(link)
+        self._news.on_peer_left(number)
+        if self._spread is not None:
+            self._spread.on_peer_left(number)
+        if self._asking is not None and self._asking.remove(number):
+            self._ask_all()
+        self._serve()
+
+    # Asking, as in Transfer.
+
+    def _ask(self, giver: int) -> None:
+        asking = self._asking
+        if asking is None or giver not in asking:
+            return
+        room = asking.room(giver, 0)
+        if room <= 0:
+            return
+        number, indexes = asking.next_requests(giver, room, self._clock.now)
+        count = number + len(indexes)
+        if count:
+            self._tally.add("request", REQUEST * count, count)
+            self.uplink.debt += REQUEST * count
+            asked: list[int | None] = [None] * number
+            asked.extend(indexes)
+            self._post.ask(self, self.links[giver].other, asked)
+
+    def _ask_all(self) -> None:
+        if self.finished is None and self._asking is not None:
+            for giver in self._asking.givers:
+                self._ask(giver)
+
+    def _ask_due(self) -> None:
+        if self.finished is None and self._asking is not None:
+            for giver in self._asking.due():
+                self._ask(giver)
+
+    def _on_tick(self) -> None:
+        asking = self._asking
+        if self.finished is not None or self.is_gone or asking is None:
+            return
+        now = self._clock.now
+        for number, link in self.links.items():
+            mine = link.other.links.get(self.number)
+            if mine is not None and mine.sending:
+                asking.on_heard(number, now)  # some bytes of a chunk
+        asking.on_tick(now)
+        self._ask_due()
+        self._clock.later(TICK, self._on_tick)
+
+    def on_have(self, giver: int, indexes: Sequence[int]) -> None:
+        """Note what a peer has since."""
+        if self._spread is not None:
+            for index in indexes:
+                self._spread.on_have(giver, index)
+        asking = self._asking
+        if self.finished is None and asking is not None:
+            asking.on_heard(giver, self._clock.now)
+            if asking.on_have(giver, indexes):
+                self._ask(giver)
+        else:
+            have = self.links[giver].have
+            for index in indexes:
+                have.add(index)
+
+    def on_refused(self, giver: int, index: int | None, is_busy: bool) -> None:
+        """Note that a peer will not give a chunk."""
+        if self._asking is not None and giver in self._asking:
+            self._asking.on_refused(giver, index, self._clock.now, is_busy=is_busy)
+            self._ask(giver)
+
+    def on_chunk(self, link: Link, index: int, was_any: bool) -> None:
+        """Note a chunk that came on a connection of ours."""
+        asking, giver = self._asking, link.other.number
+        if self.links.get(giver) is not link or asking is None:
+            return
+        now = self._clock.now
+        asking.on_heard(giver, now)
+        if not asking.on_answer(giver, index, now, was_any=was_any):
+            self.wasted += 1
+            if self.finished is None:
+                self._ask(giver)
+            return
+        if link.other.is_liar:
+            self.wrong += 1
+            asking.on_failed(index)
+            assert self.on_lie is not None
+            self.on_lie(giver)
+            self._ask_all()
+            return
+        for number in asking.on_verified(index, giver):
+            self._count("cancel", CANCEL)
+            self._post.cancel(self, self.links[number].other, index)
+        self._on_right(index)
+        if self.finished is None:
+            self._ask(giver)
+            self._ask_due()
+
+    def _on_right(self, index: int) -> None:
+        assert self._asking is not None
+        self.have.add(index)
+        if self._spread is not None:
+            self._spread.on_chunk(index)
+        if self._asking.is_complete:
+            self.finished = self._clock.now
+        self._news.on_chunk(index)
+        self._announce()
+        assert self.on_verified is not None
+        self.on_verified()
+
+    def _announce(self) -> None:
+        if self.is_gone or self._asking is None:
+            return
+        now = self._clock.now
+        told: list[tuple[Node, Sequence[int]]] = []
+        size = 0
+        for number, news in self._news.due(now):
+            if len(news) > 1 and not isinstance(news, range):
+                news = sorted(news)  # as ranges are
+            told.append((self.links[number].other, news))
+            size += HAVE
+            if len(news) > 1:
+                size += RANGE * (len(ranges_of(news)) - 1)
+        if told:
+            self._tally.add("have", size, len(told))
+            self.uplink.debt += size
+            self._post.tell(self, told)
+        again = self._news.due_at(now)
+        if again is not None and self._wakes_at <= now:
+            self._wakes_at = max(again, now + LEAST_WAIT)
+            self._clock.at(self._wakes_at, self._announce)
+
+    def _count(self, kind: str, size: int) -> None:
+        self._tally.add(kind, size)
+        self.uplink.debt += size
+
+    # Giving, as in Giving, SealedPeer and Uploader.
+
+    def on_wanted(self, taker: int, indexes: Sequence[int | None]) -> None:
+        """Note what a peer asks for; None is any chunk."""
+        link = self.links.get(taker)
+        if link is None:
+            return
+        for index in indexes:
+            reason = link.wants.add(index, self.have.__contains__)
+            if reason is not None:
+                self._refuse(link, index, reason)
+        if link.wants:
+            self._news.on_taking(taker)
+        self._wake(link)
+
+    def on_cancelled(self, taker: int, index: int) -> None:
+        """Note what a peer wants no more."""
+        link = self.links.get(taker)
+        if link is not None:
+            link.wants.cancel(index)
+            if not link.wants and not link.sending:
+                if self._news.on_served(taker):
+                    self._announce()
+
+    def _refuse(self, link: Link, index: int | None, reason: str) -> None:
+        self._count("refuse", REFUSE)
+        self._post.refuse(self, link.other, index, reason)
+
+    def _wake(self, link: Link) -> None:
+        if link.wants and not link.is_waiting:
+            link.is_waiting = True
+            self._turns.append(link)
+        self._serve()
+
+    def _serve(self) -> None:
+        """Give everyone in turn a batch, until nobody takes."""
+        turns, parallel = self._turns, self._parallel
+        for _ in range(len(turns)):
+            link = turns[0]
+            if len(link.sending) >= self._commit:
+                turns.popleft()
+                link.is_waiting = False
+                continue
+            if not link.sending and len(self.uplink) >= parallel:
+                return
+            turns.popleft()
+            link.is_waiting = False
+            self._serve_one(link)
+            if link.wants:
+                link.is_waiting = True
+                turns.append(link)
+
+    def _serve_one(self, link: Link) -> None:
+        was_idle = not link.sending
+        given = 0
+        while link.wants and given < self._batch:
+            index, was_any = link.wants.take(lambda: self._choose(link.other.number))
+            if index is None:
+                self._refuse(link, None, Reason.NOTHING)
+                continue
+            if not was_any and self._spread is not None:
+                self._spread.on_given(link.other.number, index)
+            link.sending.append((index, was_any))
+            given += 1
+        if was_idle and link.sending:
+            self.uplink.start(link, self._chunk_size + RESPONSE)
+
+    def _choose(self, taker: int) -> int | None:
+        if self._spread is None:
+            self._spread = Spread(self.have, self._rng)
+            for number, link in self.links.items():
+                self._spread.on_peer_joined(number, link.have)
+        return self._spread.next_for(taker)
+
+    def _on_sent(self, links: Sequence[Link]) -> None:
+        for link in links:
+            index, was_any = link.sending.pop(0)
+            self.sent += 1
+            self._tally.add("response", RESPONSE)
+            theirs = link.other.links.get(self.number)
+            if theirs is not None:
+                self._post.give(self, theirs, index, was_any)
+            if link.sending:
+                self.uplink.start(link, self._chunk_size + RESPONSE)
+        for link in links:
+            self._wake(link)
+            if not link.sending and self._news.on_served(link.other.number):
+                self._announce()

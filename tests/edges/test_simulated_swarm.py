@@ -1,0 +1,87 @@
+"""A simulated crowd: the code that ships, no sockets, no clock, no luck.
+
+The large ones are run by `python -m benchmarks.simulate`; see docs/simulation.md.
+"""
+
+import pytest
+from benchmarks.simulation.crowd import Crowd
+from benchmarks.simulation.outcome import Outcome, simulate
+from benchmarks.simulation.post import SessionPost
+from benchmarks.simulation.scenario import Scenario
+from msgspec.structs import replace
+
+LAN = Scenario(
+    downloaders=8,
+    chunks=384,
+    chunk_size=64 * 1024,
+    uplinks=(5e6,),
+    latency=0.0005,
+    arrival=0.05,
+)
+CROWD = Scenario(downloaders=30, chunks=256)
+SMALL = Scenario(
+    downloaders=20,
+    chunks=64,
+    chunk_size=16 * 1024,
+    uplinks=(1e6,),
+    leavers=0.3,
+    liars=0.1,
+)
+
+
+def run(scenario: Scenario) -> tuple[Crowd, Outcome]:
+    """Let a crowd have it all; return it with all that is the same every time."""
+    crowd = Crowd(scenario)
+    return crowd, replace(simulate(crowd), processor=0.0)
+
+
+@pytest.mark.parametrize(("downloaders", "seed"), [(8, 1), (8, 2), (8, 3), (16, 1)])
+def test_on_a_lan_all_have_everything_soon_and_the_source_sends_hardly_more_than_once(
+    downloaders: int, seed: int
+) -> None:
+    crowd, outcome = run(replace(LAN, downloaders=downloaders, seed=seed))
+    assert all(node.have.is_complete for node in crowd.downloaders)
+    assert outcome.over <= 1.10
+    assert outcome.copies <= 1.10
+    assert outcome.twice <= 0.01
+    # Every downloader gives on.
+    assert all(node.sent > LAN.chunks / 4 for node in crowd.downloaders)
+
+
+def test_a_crowd_far_apart_gets_all_soon_twice_hardly_anything_and_talks_little() -> (
+    None
+):
+    crowd, outcome = run(CROWD)
+    assert all(node.have.is_complete for node in crowd.downloaders)
+    # A quarter of the chunks, so the beginning weighs four times as much.
+    assert outcome.over <= 1.40
+    assert outcome.twice <= 0.01
+    assert outcome.control_share <= 0.005
+
+
+def test_who_stays_gets_all_of_it_though_others_leave_and_lie() -> None:
+    crowd, outcome = run(replace(CROWD, leavers=0.5, liars=0.05))
+    stay = [n for n in crowd.downloaders if n.number not in crowd.leavers]
+    assert all(node.have.is_complete for node in stay)
+    assert sum(node.is_gone for node in crowd.downloaders) == len(crowd.leavers)
+    assert crowd.banned
+    assert outcome.wrong <= 0.05
+
+
+def test_the_same_seed_has_the_same_outcome_and_another_has_not() -> None:
+    first, again, other = (run(replace(SMALL, seed=seed))[1] for seed in (7, 7, 8))
+    assert first == again
+    assert first != other
+
+
+def test_a_crowd_that_talks_through_real_sessions_comes_to_the_same_end() -> None:
+    _, meant = run(SMALL)
+    crowd, said = run(replace(SMALL, sessions=True))
+    assert said == meant
+    # What was counted as control is what sessions said, but for TLS's part of it.
+    assert isinstance(crowd.post, SessionPost)
+    counted = crowd.tally
+    kinds = ("request", "have", "cancel", "refuse", "response")
+    messages = sum(counted.messages.get(kind, 0) for kind in kinds)
+    without_tls = sum(counted.bytes.get(kind, 0) for kind in kinds) - 22 * messages
+    assert crowd.post.sent == pytest.approx(without_tls, rel=0.25)
