@@ -15,7 +15,17 @@ from tempfile import TemporaryDirectory
 __all__ = ["run_compiled"]
 
 ROOT = Path(__file__).parent.parent.parent
-CORE = ("asking", "bitfield", "buckets", "news", "picker", "spread", "wants", "window")
+CORE = (
+    "asking",
+    "bitfield",
+    "buckets",
+    "flow",
+    "news",
+    "picker",
+    "spread",
+    "wants",
+    "window",
+)
 OURS = ("clock", "crowd", "network", "node")
 _SETUP = """
 from setuptools import setup

@@ -6,17 +6,17 @@ of them. Who sends the requests, verifies and writes is somebody else's business
 that a simulated crowd runs the same code as a download.
 """
 
-from collections import deque
 from collections.abc import Hashable, Iterable
 from random import Random
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.flow import Flow, OriginFlow
 from shoal.core.outlook import Lack
 from shoal.core.overdue import Overdue
 from shoal.core.picker import ChunkPicker
 from shoal.core.pulls import Pulls
-from shoal.core.window import MAX_REQUESTS, OriginWindow, RequestWindow
+from shoal.core.window import MAX_REQUESTS
 
 __all__ = ["Asking"]
 
@@ -30,35 +30,6 @@ FEW_REQUESTS = 8  # outstanding in all, below which each giver is asked for two
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
 
 G = TypeVar("G", bound=Hashable)
-
-
-class _Flow:
-    """Remember what one giver was asked for."""
-
-    __slots__ = ("any_from", "any_keys", "gives_any", "is_full", "wasted", "window")
-    is_origin: ClassVar[bool] = False
-
-    def __init__(
-        self, chunk_size: int, most: int, *, is_full: bool, gives_any: bool
-    ) -> None:
-        self.window = RequestWindow(chunk_size, most)
-        self.is_full = is_full
-        self.gives_any = gives_any
-        self.any_keys: deque[int] = deque()  # stand in the window for any chunk
-        self.any_from = 0.0  # when it may be asked for any chunk again
-        self.wasted = 0  # chunks of its choice that were there already
-
-
-class _OriginFlow(_Flow):
-    """Remember what an origin was asked for."""
-
-    __slots__ = ()
-    is_origin = True
-    window: OriginWindow
-
-    def __init__(self, chunk_size: int) -> None:
-        super().__init__(chunk_size, 0, is_full=False, gives_any=False)
-        self.window = OriginWindow(chunk_size)
 
 
 class Asking(Generic[G]):
@@ -81,7 +52,7 @@ class Asking(Generic[G]):
         self._picker: ChunkPicker[G] = ChunkPicker(
             have, rng, first=range(chunks.count)[-1:], wanted=wanted
         )
-        self._flows: dict[G, _Flow] = {}
+        self._flows: dict[G, Flow] = {}
         self._full = 0  # givers that have everything
         self._outstanding = 0  # requests, of all givers
         self._next_key = -1
@@ -140,7 +111,7 @@ class Asking(Generic[G]):
         flows = self._flows
         return sorted(
             flows,
-            key=lambda g: (isinstance(flows[g], _OriginFlow), flows[g].window.delay),
+            key=lambda g: (isinstance(flows[g], OriginFlow), flows[g].window.delay),
         )
 
     def unwant(self, indexes: Iterable[int]) -> list[tuple[G, int]]:
@@ -174,7 +145,7 @@ class Asking(Generic[G]):
         """
         self.remove(giver)
         is_full = have is None or have.is_complete
-        self._flows[giver] = _Flow(
+        self._flows[giver] = Flow(
             self._chunks.chunk_size, most, is_full=is_full, gives_any=gives_any
         )
         self._full += is_full
@@ -183,7 +154,7 @@ class Asking(Generic[G]):
     def add_origin(self, origin: G) -> None:
         """Ask an origin for what no peer has nor is about to have."""
         self.remove(origin)
-        self._flows[origin] = _OriginFlow(self._chunks.chunk_size)
+        self._flows[origin] = OriginFlow(self._chunks.chunk_size)
         self._picker.on_peer_joined(origin, None)
 
     def remove(self, giver: G) -> bool:
@@ -242,7 +213,7 @@ class Asking(Generic[G]):
         self._outstanding += len(flow.window)
         if self._picker.on_chunk_arrived(index, giver):
             flow.window.on_judging()
-            is_from_peer = not isinstance(flow, _OriginFlow)
+            is_from_peer = not isinstance(flow, OriginFlow)
             self._overdue.on_chunk(now, is_from_peer=is_from_peer)
             return True
         if was_any:
@@ -360,7 +331,7 @@ class Asking(Generic[G]):
             if flow.any_keys:
                 # What it chose is on its way; asked for by index it would come twice.
                 return number, []
-        if isinstance(flow, _OriginFlow):
+        if isinstance(flow, OriginFlow):
             indexes = self._next_pulled(giver, flow, limit, now)
         else:
             indexes = self._picker.next_requests(giver, limit, copies=self._late)
@@ -368,7 +339,7 @@ class Asking(Generic[G]):
         self._outstanding += len(indexes)
         return 0, indexes
 
-    def _may_ask_any(self, flow: _Flow, now: float) -> bool:
+    def _may_ask_any(self, flow: Flow, now: float) -> bool:
         """Say whether a giver should choose: the only one that has everything.
 
         Two of them would choose the same, since neither sees what the other gives.
@@ -382,7 +353,7 @@ class Asking(Generic[G]):
         )
 
     def _next_pulled(
-        self, origin: G, flow: _OriginFlow, limit: int, now: float
+        self, origin: G, flow: OriginFlow, limit: int, now: float
     ) -> list[int]:
         """Return what to ask of an origin; it comes last, since all come to it.
 
@@ -402,7 +373,7 @@ class Asking(Generic[G]):
             in_order=self._is_read,
         )
 
-    def _ask_any(self, flow: _Flow, limit: int, now: float) -> int:
+    def _ask_any(self, flow: Flow, limit: int, now: float) -> int:
         """Ask for any chunk as long as there are some that only this giver has."""
         number = max(0, min(limit, self._picker.unseen - len(flow.any_keys)))
         keys = range(self._next_key, self._next_key - number, -1)
