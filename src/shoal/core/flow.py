@@ -31,7 +31,6 @@ class OriginFlow(Flow):
 
     __slots__ = ()
     is_origin = True
-    window: OriginWindow
 
     def __init__(self, chunk_size: int) -> None:
         """Ask for nothing yet."""
