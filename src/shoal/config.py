@@ -84,8 +84,8 @@ def _parse_origin(text: str) -> None:
 
 
 _FLAGS = (
-    *("force", "json", "keep-exec", "lan-only", "new-link", "no-lan", "no-progress"),
-    *("once", "public", "qr", "quiet", "seed", "use-hints", "verbose"),
+    *("force", "json", "keep-exec", "lan-only", "metrics", "new-link", "no-lan"),
+    *("no-progress", "once", "public", "qr", "quiet", "seed", "use-hints", "verbose"),
 )
 _TEXTS = ("folder", "http", "name", "open", "out", "range")
 KEYS: Mapping[str, _Reader] = {

@@ -162,7 +162,7 @@ def test_every_kind_of_line_that_is_documented_is_said_by_some_command(
     reporter = Reporter(output, "x", NoBar())
     # What takes longer than a test has.
     reporter.on_event(Stalled(20.0, "nobody answers.", "silent"))
-    reporter._last_json = -1e9
+    reporter._since = -1e9
     reporter.on_event(Hashing(1, 2))
     slow = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(slow) == 2

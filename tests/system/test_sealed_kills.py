@@ -64,7 +64,7 @@ class Participant:
             if "resumed" in start:
                 assert start["resumed"] * CHUNK >= self._said, "chunks were lost"
         for progress in self.events("progress"):
-            self._said = max(self._said, progress["done"])
+            self._said = max(self._said, progress.get("done", 0))
 
 
 class Swarm:

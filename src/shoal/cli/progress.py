@@ -1,5 +1,6 @@
 """How a download looks: a bar on a terminal, a line now and then, or JSON."""
 
+import math
 import os
 import sys
 import time
@@ -83,7 +84,8 @@ class Reporter:
         self._output = output
         self._title = title
         self._bar = bar
-        self._last_json = time.monotonic()
+        self._since = time.monotonic()
+        self._last_json = -math.inf
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +103,9 @@ class Reporter:
         match event:
             case Hashing(done=done, size=size):
                 self._bar.update(done, size, "hashed")
-                if self._is_time(is_end=False):
+                # What is soon done is not worth a line.
+                is_long = time.monotonic() - self._since >= JSON_PERIOD
+                if is_long and self._is_time(is_end=False):
                     self._output.event("progress", hashed=done, size=size)
             case Progress():
                 self._on_progress(event)

@@ -29,10 +29,9 @@ PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
     is_flag=True,
     help="Ask the peers that are named in the links, too.",
 )
-@click.option(
+@option(
     "--metrics",
     is_flag=True,
-    envvar="SHOAL_METRICS",
     help="Answer /metrics, without a token, as Prometheus asks.",
 )
 @timeout_option

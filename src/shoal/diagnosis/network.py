@@ -121,8 +121,9 @@ async def _hear_oneself(interface: Interface) -> tuple[int, str]:
     try:
         sock, port = open_socket(interface.address)
         with closing(sock):
+            # Not the loop's `sock_sendto`, which not every loop has.
+            sock.sendto(packet, (GROUP, port))
             async with asyncio.timeout(LOOPBACK_TIME):
-                await loop.sock_sendto(sock, packet, (GROUP, port))
                 while await loop.sock_recv(sock, 2048) != packet:
                     pass  # somebody else's
         return port, ""
