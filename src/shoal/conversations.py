@@ -7,11 +7,9 @@ what is given, what is fetched.
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 
 from shoal.acquaintances import Dial
 from shoal.core.chunks import Bitfield
-from shoal.core.framing import BufferPool
 from shoal.core.pulls import MAX_PULLED
 from shoal.core.sealed_messages import (
     Ask,
@@ -27,11 +25,11 @@ from shoal.core.sealed_messages import (
 )
 from shoal.core.sealed_session import SealedSession
 from shoal.core.session import ChunkReceived, Event
-from shoal.core.tally import Tally
 from shoal.errors import ManifestError, PeerError, ProtocolError
 from shoal.fetching import Fetching
 from shoal.giving import Giving
 from shoal.learning import Learning
+from shoal.means import Means
 from shoal.progress import DownloadEvent, PeerJoined, PeerLeft
 from shoal.pulling import Pulling
 from shoal.roster import Roster
@@ -53,30 +51,24 @@ class Conversations:
         giving: Giving,
         fetching: Fetching,
         pulling: Pulling,
+        means: Means,
         *,
-        node_id: bytes,
-        port: int,
-        rng: Random,
-        pool: BufferPool,
         shared: asyncio.Event,
-        tally: Tally,
         on_event: Callable[[DownloadEvent], None],
         on_hostile: Callable[[ManifestError], None],
     ) -> None:
-        """Begin with nobody; `node_id` and `port` are what others know us by.
+        """Begin with nobody.
 
         `shared` is set once a peer has everything; `on_hostile` hears what is wrong
         with a root record that the id proves.
         """
-        self.roster = Roster(
-            self, dial, node_id, rng=rng, pool=pool, giving=giving, tally=tally
-        )
+        self.roster = Roster(self, dial, means, giving)
         """Who is here."""
         self._learning = learning
         self._giving = giving
         self._fetching = fetching
         self._pulling = pulling
-        self._port = port
+        self._port = means.port
         self._shared = shared
         self._on_event = on_event
         self._on_hostile = on_hostile

@@ -6,18 +6,14 @@ known what to fetch. Who is asked, and what becomes of liars, is the swarm's to 
 
 import asyncio
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
-from random import Random
 from typing import Protocol
 
-from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
-from shoal.core.framing import BufferPool
 from shoal.core.outlook import Lack, Outlook
 from shoal.core.session import ChunkReceived
-from shoal.core.tally import Tally
 from shoal.core.wants import MAX_WANTED
 from shoal.errors import ShoalError
+from shoal.means import Means
 from shoal.progress import DownloadEvent
 from shoal.sealed_peer import SealedPeer
 from shoal.storage.download import DownloadStore
@@ -44,22 +40,14 @@ class Fetching:
     def __init__(
         self,
         watcher: Watcher[SealedGiver],
-        executor: Executor,
-        bucket: TokenBucket,
+        means: Means,
         *,
-        rng: Random,
-        pool: BufferPool,
         timeout: float | None,
         on_event: Callable[[DownloadEvent], None],
-        tally: Tally,
     ) -> None:
         """Prepare; `timeout` is the longest wait for a new chunk, in seconds."""
-        self._tally = tally
         self._watcher = watcher
-        self._executor = executor
-        self._bucket = bucket
-        self._rng = rng
-        self._pool = pool
+        self._means = means
         self._clock = asyncio.get_running_loop().time
         self._vigil = Vigil(timeout, self._clock(), on_event)
         self._transfer: Transfer[SealedGiver] | None = None
@@ -76,13 +64,13 @@ class Fetching:
             store,
             verifier,
             self._watcher,
-            self._executor,
-            rng=self._rng,
-            pool=self._pool,
-            bucket=self._bucket,
+            self._means.threads,
+            rng=self._means.rng,
+            pool=self._means.pool,
+            bucket=self._means.down,
             wanted=wanted,
             make_writer=make_writer,
-            tally=self._tally,
+            tally=self._means.tally,
         )
         done, resumed = self._transfer.done, len(store.have)
         self._vigil.begin(store.chunks, resumed, done, self._clock(), verified=True)

@@ -6,15 +6,12 @@ and the choice of what "any chunk" is.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
-from random import Random
 
-from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
 from shoal.core.news import News
 from shoal.core.spread import Spread
-from shoal.core.tally import Tally
 from shoal.errors import StoreError
+from shoal.means import Means
 from shoal.sealed_peer import SealedPeer
 from shoal.storage.store import ChunkReader
 from shoal.uploader import Uploader
@@ -27,24 +24,18 @@ class Giving:
 
     def __init__(
         self,
-        executor: Executor,
-        bucket: TokenBucket,
-        rng: Random,
+        means: Means,
         peers: Callable[[], Iterable[SealedPeer]],
         on_problem: Callable[[StoreError], None],
-        tally: Tally,
     ) -> None:
         """Have nothing yet; `peers` says who hears of what there is.
 
-        `on_problem` hears why chunks cannot be given, `tally` how long they waited.
+        `on_problem` hears why chunks cannot be given.
         """
-        self._tally = tally
+        self._means = means
         self._on_problem = on_problem
         self.have: Bitfield | None = None
         """Which chunks are here; None before it is known how many there are."""
-        self._executor = executor
-        self._bucket = bucket
-        self._rng = rng
         self._peers = peers
         self._lasting: Bitfield | None = None  # what will stay here; None for all
         self._uploader: Uploader | None = None
@@ -65,9 +56,10 @@ class Giving:
         self.have = Bitfield.from_bytes(bytes(store.have), store.have.size)
         for index in lasting.missing() if lasting is not None else ():
             self.have.discard(index)
-        self._spread = Spread(self.have, self._rng)
+        means = self._means
+        self._spread = Spread(self.have, means.rng)
         self._news = News(self.have, lambda peer: peer.have)
-        self._uploader = Uploader(store, self._executor, self._bucket, self._tally)
+        self._uploader = Uploader(store, means.threads, means.up, means.tally)
         for peer in self._peers():
             self.on_bitfield(peer)
 

@@ -12,6 +12,7 @@ from typing import Self
 from shoal.core.manifest import Manifest
 from shoal.core.sealed_link import Link
 from shoal.hints import usable_hints
+from shoal.means import Means
 from shoal.origin.source import open_sources
 from shoal.progress import DownloadEvent
 from shoal.sealed_port import SealedPort
@@ -49,19 +50,21 @@ class Membership:
         self.swarm = SealedSwarm(
             link.id,
             port.dialler(self._keys),
-            services.threads,
-            node_id=port.node_id,
-            port=port.port,
-            rng=services.rng,
-            pool=services.buffers,
-            bucket=services.bucket,
-            bucket_down=services.bucket_down,
+            Means(
+                node_id=port.node_id,
+                port=port.port,
+                threads=services.threads,
+                rng=services.rng,
+                pool=services.buffers,
+                up=services.bucket,
+                down=services.bucket_down,
+                tally=services.tally,
+            ),
             sources=open_sources(link, services.settings),
             timeout=timeout,
             on_event=on_event,
             on_notice=services.on_notice,
             search=services.networks.search,
-            tally=services.tally,
         )
         self._task: asyncio.Task[None] | None = None
 

@@ -8,17 +8,15 @@ who lied. What is said on them is its handler's business.
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from random import Random
 
 from shoal.acquaintances import Acquaintances, Dial
 from shoal.core.address import Address
 from shoal.core.belief import Scope, is_believable, scope_of
-from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
 from shoal.core.sealed_messages import MAX_PEERS
 from shoal.core.sealed_session import SealedSession
-from shoal.core.tally import Tally
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
+from shoal.means import Means
 from shoal.sealed_peer import Offers, SealedPeer
 from shoal.status import path_of
 from shoal.transport.connection import Connection, Handler
@@ -41,22 +39,16 @@ class Roster:
         self,
         handler: Handler[SealedSession],
         dial: Dial,
-        node_id: bytes,
-        *,
-        rng: Random,
-        pool: BufferPool,
+        means: Means,
         giving: Offers,
-        tally: Tally,
     ) -> None:
-        """Begin with nobody; `giving` knows what we have, `tally` counts."""
+        """Begin with nobody; `giving` knows what we have."""
         self.peers: dict[Connection[SealedSession], SealedPeer] = {}
         """Everybody who has proved the id and is connected."""
         self._handler = handler
-        self._node_id = node_id
-        self._pool = pool
+        self._means = means
         self._giving = giving
-        self._tally = tally
-        self._known = Acquaintances(dial, self._factory, self._count_dialled, rng)
+        self._known = Acquaintances(dial, self._factory, self._count_dialled, means.rng)
         self._loop = asyncio.get_running_loop()
         self._is_leaving = False
         self._gone = asyncio.Event()  # everybody, once we are leaving
@@ -163,7 +155,7 @@ class Roster:
         for other in list(self.peers.values()):
             if other.node_id == proven.node_id:
                 self._keep_one(other, proven.address, dialled)
-        connection = Connection(SealedSession(self._pool), self._handler)
+        connection = Connection(SealedSession(self._means.pool), self._handler)
         self.peers[connection] = SealedPeer(
             connection,
             proven.node_id,
@@ -171,7 +163,7 @@ class Roster:
             source=source,
             path=path_of(source, proven.address.host),
             giving=self._giving,
-            tally=self._tally,
+            tally=self._means.tally,
         )
         return connection
 
@@ -184,7 +176,7 @@ class Roster:
         the larger id. A node id is a claim, so they must also agree on the host.
         Raises `PeerError` when it is the new one.
         """
-        if self._node_id < other.node_id or (dialled and other.dialled):
+        if self._means.node_id < other.node_id or (dialled and other.dialled):
             return
         if dialled is not None and other.connection.address.host == address.host:
             raise PeerError(f"{dialled} has dialled us")

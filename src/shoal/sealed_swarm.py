@@ -14,26 +14,22 @@ Whoever has everything from the start begins with `serve`, everybody else with
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor
-from random import Random
 
 from msgspec.structs import replace
 
 from shoal.acquaintances import Dial
 from shoal.conversations import Conversations
-from shoal.core.bucket import TokenBucket
 from shoal.core.chunks import Bitfield
-from shoal.core.framing import BufferPool
 from shoal.core.manifest import Manifest
 from shoal.core.outlook import Outlook, Search
 from shoal.core.patience import Patience
 from shoal.core.sealed_session import SealedSession
-from shoal.core.tally import Tally
 from shoal.errors import LyingPeerError, ShoalError, StoreError
 from shoal.fetching import Fetching, SealedGiver
 from shoal.giving import Giving
 from shoal.goal import Goal
 from shoal.learning import Learning
+from shoal.means import Means
 from shoal.origin.giver import Origin
 from shoal.origin.source import ByteSource
 from shoal.progress import DownloadEvent, Notice
@@ -59,29 +55,21 @@ class SealedSwarm:
         self,
         share_id: bytes,
         dial: Dial,
-        executor: Executor,
+        means: Means,
         *,
-        node_id: bytes,
-        port: int,
-        rng: Random,
-        pool: BufferPool,
-        bucket: TokenBucket,
-        bucket_down: TokenBucket,
         sources: Sequence[ByteSource] = (),
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         on_notice: Callable[[Notice], None] = lambda notice: None,
         search: Callable[[], Search] = Search,
-        tally: Tally | None = None,
     ) -> None:
-        """Prepare; `node_id` and `port` are what others know us by.
+        """Prepare; `dial` is how others are reached.
 
-        `sources` are the share's origins; they are closed with the swarm. What is
-        moved is counted in `tally`.
+        `sources` are the share's origins; they are closed with the swarm.
         """
         self.shared = asyncio.Event()
         """Set once a peer has, or had, everything."""
-        self._tally = tally or Tally()
+        self._tally = means.tally
         self._on_notice = on_notice
         self._search = search
         self._loop = asyncio.get_running_loop()
@@ -90,24 +78,13 @@ class SealedSwarm:
         self._learning = Learning(
             share_id, on_news=self._goal.check, on_lie=self._on_page_lie
         )
-        self._giving = Giving(
-            executor, bucket, rng, lambda: self.peers, self._on_problem, self._tally
-        )
-        self._fetching = Fetching(
-            self,
-            executor,
-            bucket_down,
-            rng=rng,
-            pool=pool,
-            timeout=timeout,
-            on_event=on_event,
-            tally=self._tally,
-        )
+        self._giving = Giving(means, lambda: self.peers, self._on_problem)
+        self._fetching = Fetching(self, means, timeout=timeout, on_event=on_event)
         self._pulling = Pulling(
             sources,
             self._fetching,
             lambda: self.peers,
-            node_id=node_id,
+            node_id=means.node_id,
             on_notice=on_notice,
             on_error=self.on_error,
         )
@@ -117,12 +94,8 @@ class SealedSwarm:
             self._giving,
             self._fetching,
             self._pulling,
-            node_id=node_id,
-            port=port,
-            rng=rng,
-            pool=pool,
+            means,
             shared=self.shared,
-            tally=self._tally,
             on_event=on_event,
             on_hostile=self._goal.fail,
         )

@@ -22,6 +22,7 @@ LEVELS = [
         "contents",
         "hints",
         "making",
+        "means",
         "networks",
         "target",
         "tree",

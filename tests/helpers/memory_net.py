@@ -14,7 +14,9 @@ from typing import Any
 from shoal.core.address import Address
 from shoal.core.bucket import TokenBucket
 from shoal.core.framing import BufferPool
+from shoal.core.tally import Tally
 from shoal.errors import PeerError, SelfConnectionError
+from shoal.means import Means
 from shoal.origin.source import ByteSource
 from shoal.progress import DownloadEvent
 from shoal.sealed_swarm import SealedSwarm
@@ -139,13 +141,16 @@ class Member:
         self.swarm = SealedSwarm(
             share_id,
             lambda address, factory: net.dial(self, address, factory),
-            net.threads,
-            node_id=self.node_id,
-            port=self.address.port,
-            rng=Random(number),
-            pool=BufferPool(),
-            bucket=TokenBucket(limit_up),
-            bucket_down=TokenBucket(),
+            Means(
+                node_id=self.node_id,
+                port=self.address.port,
+                threads=net.threads,
+                rng=Random(number),
+                pool=BufferPool(),
+                up=TokenBucket(limit_up),
+                down=TokenBucket(),
+                tally=Tally(),
+            ),
             sources=sources,
             timeout=timeout,
             on_event=self.events.append,
