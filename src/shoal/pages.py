@@ -9,9 +9,10 @@ waited for: as many others are asked, then twice as many.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from shoal.core.manifest import Manifest
 
@@ -35,16 +36,14 @@ class PageGiver(Protocol):
 G = TypeVar("G", bound=PageGiver)
 
 
-@dataclass
-class _Request(Generic[G]):
+class _Request(Struct, Generic[G]):
     """Remember who was asked for one page, in order, and when the last of them was."""
 
     givers: list[G]
     since: float
 
 
-@dataclass
-class _Record:
+class _Record(Struct):
     """Remember what one peer gave, and lacked."""
 
     gave_at: float  # when it last gave a page, or was added
