@@ -18,7 +18,7 @@ from os import strerror
 from pathlib import Path, PurePath
 
 from shoal.errors import TargetExistsError, UsageError
-from shoal.storage.disk import Data, Identity, Name, NewFile
+from shoal.storage.disk import Data, Identity, Name, NewFile, NewFiles
 from shoal.storage.oserrors import translate
 from tests.helpers.inodes import SECTOR, Inode, Write
 from tests.helpers.names import Key, Names
@@ -123,7 +123,10 @@ class FaultyDisk:
         self._names.make(key, stat.S_IFREG | mode & ~self.umask())
         return self._opened(path, at)
 
-    def write_new(self, files: Sequence[NewFile], *, at: int) -> int:
+    def write_new(self, folders: Sequence[NewFiles]) -> list[int]:
+        return [self._write_new(files, at) for at, files in folders]
+
+    def _write_new(self, files: Sequence[NewFile], at: int) -> int:
         for number, (name, data, mode) in enumerate(files):
             fd = self.create(name, at=at, mode=mode)
             if fd is None:

@@ -17,6 +17,7 @@ one at a time.
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from shoal.errors import StoreError
 from shoal.storage.disk import Data, Disk, NewFile
@@ -30,6 +31,7 @@ from shoal.storage.survey import Survey, is_ours
 __all__ = ["Content"]
 
 _FEW = 4  # files are flushed one by one, more of them with their file system
+_FOLDERS = 16  # that new files are made in at once, each of them open
 
 
 class Content:
@@ -100,31 +102,47 @@ class Content:
                 folder, name = layout.place(number)
                 new = number, (name, data, layout.mode(number))
                 whole.setdefault(folder, []).append(new)
-        for folder, files in whole.items():
-            self._make(folder, files)
+        groups = iter(whole.items())
+        while some := dict(islice(groups, _FOLDERS)):
+            self._make(some)
         # Not before: what a sync finds here it takes for written.
         with self._marking:
             self._written |= numbers
+
+    @property
+    def unsynced(self) -> int:
+        """Return how many files were written to since the last sync."""
+        return len(self._written)
 
     def _write(self, number: int, buffers: Sequence[Data], offset: int) -> None:
         with self._borrowed(number) as fd:
             self._disk.pwrite(fd, buffers, offset)
 
-    def _make(self, folder: str, files: Sequence[tuple[int, NewFile]]) -> None:
-        """Make small files, with all their bytes, in one folder."""
-        while files:
-            made = 0
+    def _make(self, new: dict[str, list[tuple[int, NewFile]]]) -> None:
+        """Make small files, with all their bytes, in several folders."""
+        while new:
+            groups = list(new.values())
             try:
                 with self._opening:
-                    at = self._folders.make(folder)
-                    made = self._disk.write_new([new for _, new in files], at=at)
-                    for number, _ in files[:made]:
-                        self._exists[number] = 1
+                    fds = self._folders.make_all(list(new))
+                    made = self._disk.write_new(
+                        [
+                            (fd, [file for _, file in group])
+                            for fd, group in zip(fds, groups, strict=True)
+                        ]
+                    )
+                    for count, group in zip(made, groups, strict=True):
+                        for number, _ in group[:count]:
+                            self._exists[number] = 1
             finally:
                 self._mark_new_names()  # after an error, too: some may be there
-            for number, (_, data, _) in files[made : made + 1]:
-                self._write(number, (data,), 0)  # what made it first has failed
-            files = files[made + 1 :]
+            rest: dict[str, list[tuple[int, NewFile]]] = {}
+            for count, (folder, group) in zip(made, new.items(), strict=True):
+                for number, (_, data, _) in group[count : count + 1]:
+                    self._write(number, (data,), 0)  # what made it first has failed
+                if group[count + 1 :]:
+                    rest[folder] = group[count + 1 :]
+            new = rest
 
     def sync(self) -> None:
         """Make what was written so far outlive a power loss; wait for the disk.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "Identity", "Name", "NewFile"]
+__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "Identity", "Name", "NewFile", "NewFiles"]
 
 Data: TypeAlias = bytes | bytearray | memoryview
 """What bytes are written from: one byte per item."""
@@ -20,6 +20,9 @@ Name: TypeAlias = Path | str
 
 NewFile: TypeAlias = tuple[str, Data, int]
 """A file that is to be made: its name, its bytes, its permissions less the umask."""
+
+NewFiles: TypeAlias = tuple[int, Sequence[NewFile]]
+"""Files that are to be made, and the open folder they are to be in."""
 
 UNKNOWN_BOOT = bytes(16)
 """The boot id of a machine that does not tell; equal to no other, not even itself."""
@@ -92,12 +95,13 @@ class Disk(Protocol):
         It gets the permissions `mode`, less the umask.
         """
 
-    def write_new(self, files: Sequence[NewFile], *, at: int) -> int:
-        """Make files in the open folder `at`, in order; return how many.
+    def write_new(self, folders: Sequence[NewFiles]) -> list[int]:
+        """Make files in different folders; return how many in each.
 
-        Those are all, or those before the first whose name is taken. It does what
-        `create`, `pwrite` and `close` do, in less time. After an error any of them may
-        be there, the last with some of its bytes.
+        Those are all of a folder, in order, or those before the first whose name is
+        taken. It does what `create`, `pwrite` and `close` do, in less time, in several
+        folders at once if that helps. After an error any of them may be there, some
+        with some of their bytes.
         """
 
     def open_directory(

@@ -36,6 +36,7 @@ from shoal.storage.store import check_length
 
 __all__ = [
     "COMMIT_BYTES",
+    "COMMIT_FILES",
     "COMMIT_SECONDS",
     "WRITE_BEHIND",
     "FileStore",
@@ -44,6 +45,9 @@ __all__ = [
 
 COMMIT_BYTES = 64 * 1024 * 1024
 """How many bytes are committed together."""
+COMMIT_FILES = 5000
+"""How many files are committed together: what a file costs to flush is not its bytes,
+and is to happen while others still come."""
 COMMIT_SECONDS = 2.0
 """How old the oldest chunk that is not committed gets before it is time to."""
 WRITE_BEHIND = 2 * COMMIT_BYTES
@@ -198,7 +202,11 @@ class FileStore:
             return False
         if self._waiting_since is None:
             self._waiting_since = now
-        return waiting >= COMMIT_BYTES or now - self._waiting_since >= COMMIT_SECONDS
+        return (
+            waiting >= COMMIT_BYTES
+            or self._content.unsynced >= COMMIT_FILES
+            or now - self._waiting_since >= COMMIT_SECONDS
+        )
 
     def commit_if_due(self, now: float) -> bool:
         """Commit if it is time to; say whether it was."""

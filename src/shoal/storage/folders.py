@@ -6,6 +6,7 @@ the one that is written to. A bounded number of them is kept open.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from shoal.errors import StoreError
 from shoal.storage.disk import Disk
@@ -31,10 +32,19 @@ class Folders:
         `path` has `/` between the names and is empty for the root. Raises
         `StoreError` for anything that is no folder, a link too.
         """
+        self._close_surplus()
         return self._find(path, create=False)
 
     def make(self, path: str) -> int:
         """Return a folder as `find` does; what is missing is made, for us alone."""
+        return self.make_all([path])[0]
+
+    def make_all(self, paths: Sequence[str]) -> list[int]:
+        """Return several folders as `make` does, all open until the next call."""
+        self._close_surplus()
+        return [self._make(path) for path in paths]
+
+    def _make(self, path: str) -> int:
         fd = self._find(path, create=True)
         if fd is None:
             raise StoreError(
@@ -60,10 +70,12 @@ class Folders:
             fd = self._disk.open_directory(name, at=at)
         if fd is not None:
             self._open[path] = fd
-            if len(self._open) > MAX_OPEN:
-                _, oldest = self._open.popitem(last=False)
-                self._disk.close(oldest)
         return fd
+
+    def _close_surplus(self) -> None:
+        while len(self._open) > MAX_OPEN:
+            _, oldest = self._open.popitem(last=False)
+            self._disk.close(oldest)
 
     def close(self) -> None:
         """Close what is open but the root; it may be used again afterwards."""

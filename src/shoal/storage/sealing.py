@@ -35,7 +35,7 @@ def seal_tree(
             if not layout.size(number):
                 folder, name = layout.place(number)
                 new = name, b"", layout.mode(number)
-                disk.write_new([new], at=folders.make(folder))
+                disk.write_new([(folders.make(folder), [new])])
         for number in sorted(found):
             if number != layout.side:
                 _set_mode(disk, layout, number, folders, umask)
