@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import TypeAlias
 
 from shoal.errors import StoreError
 from shoal.storage.disk import Data, Disk, NewFile
@@ -29,6 +30,8 @@ from shoal.storage.sealing import inspect_tree, seal_tree
 from shoal.storage.survey import Survey, is_ours
 
 __all__ = ["Content"]
+
+_New: TypeAlias = tuple[int, NewFile]  # with its number
 
 _FEW = 4  # files are flushed one by one, more of them with their file system
 _FOLDERS = 16  # that new files are made in at once, each of them open
@@ -92,7 +95,7 @@ class Content:
         """Write chunks, given in ascending order; raise `StoreError` if that fails."""
         layout = self.layout
         numbers: set[int] = set()
-        whole: dict[str, list[tuple[int, NewFile]]] = {}  # new files by their folder
+        whole: dict[str, list[_New]] = {}  # new files by their folder
         for number, offset, buffers in layout.gather(ordered):
             numbers.add(number)
             if offset or self._exists[number] or not layout.is_all(number, buffers):
@@ -118,25 +121,20 @@ class Content:
         with self._borrowed(number) as fd:
             self._disk.pwrite(fd, buffers, offset)
 
-    def _make(self, new: dict[str, list[tuple[int, NewFile]]]) -> None:
+    def _make(self, new: dict[str, list[_New]]) -> None:
         """Make small files, with all their bytes, in several folders."""
         while new:
-            groups = list(new.values())
             try:
                 with self._opening:
                     fds = self._folders.make_all(list(new))
-                    made = self._disk.write_new(
-                        [
-                            (fd, [file for _, file in group])
-                            for fd, group in zip(fds, groups, strict=True)
-                        ]
-                    )
-                    for count, group in zip(made, groups, strict=True):
+                    groups = [[file for _, file in group] for group in new.values()]
+                    made = self._disk.write_new(list(zip(fds, groups, strict=True)))
+                    for count, group in zip(made, new.values(), strict=True):
                         for number, _ in group[:count]:
                             self._exists[number] = 1
             finally:
                 self._mark_new_names()  # after an error, too: some may be there
-            rest: dict[str, list[tuple[int, NewFile]]] = {}
+            rest: dict[str, list[_New]] = {}
             for count, (folder, group) in zip(made, new.items(), strict=True):
                 for number, (_, data, _) in group[count : count + 1]:
                     self._write(number, (data,), 0)  # what made it first has failed

@@ -127,11 +127,11 @@ class Disk(Protocol):
     def pread_now(self, fd: int, size: int, offset: int) -> bytes | None:
         """Return `size` bytes if memory holds them all, else None; never wait."""
 
-    def read_unchanged(self, path: Name, state: Identity) -> bytes | None:
-        """Return all bytes of a file that is in `state`, also after the reading.
+    def read_small(self, path: Name, size: int) -> bytes | None:
+        """Return all bytes of a regular file if it has `size` of them, else None.
 
-        None says that it is not, or cannot be read; whoever wants to know which opens
-        it. No link is followed.
+        It does what `open_read`, `pread` and `close` do, in less time; no link is
+        followed. None also says that it cannot be read.
         """
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:

@@ -132,6 +132,20 @@ def test_of_a_file_that_changed_nothing_is_given_unless_it_verifies(
     assert store.get(8) == whole[800:900]
 
 
+def test_of_many_files_one_changed_without_a_trace_is_not_given(
+    store: SourceStore, folder: Path, whole: bytes
+) -> None:
+    store.verify = lambda index, data: data == whole[index * CHUNK :][:CHUNK]
+    assert store.get(4) == whole[400:500]
+    path = folder / "06"
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(SourceChangedError, match="though nothing shows it"):
+        store.get(4)
+    assert store.get(3) == whole[300:400]
+
+
 def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
     opened: list[str] = []
 
@@ -203,7 +217,9 @@ def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
 # Hashes that are not of this process's own making.
 
 
-def test_what_is_not_trusted_is_verified_once(store: SourceStore, whole: bytes) -> None:
+def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> None:
+    tree = scan_tree(folder, disk=OsDisk())
+    store = SourceStore.open_tree(tree, CHUNK, disk=OsDisk())
     asked: list[int] = []
 
     def verify(index: int, data: Data) -> bool:
@@ -223,6 +239,7 @@ def test_what_is_not_trusted_is_verified_once(store: SourceStore, whole: bytes) 
         store.get(1)
     with pytest.raises(SourceChangedError):
         store.get(1)
+    store.close()
 
 
 # A folder that is there already.

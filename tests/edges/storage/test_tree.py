@@ -6,6 +6,7 @@ import pytest
 
 from shoal.core.chunks import Chunks
 from shoal.errors import TargetExistsError
+from shoal.storage import filestore
 from shoal.storage.extents import FileEntry
 from shoal.storage.filestore import FileStore, check_target
 from tests.edges.storage.trees import IDENTITY, STAGING, TARGET, Case
@@ -46,6 +47,18 @@ def test_a_file_exists_once_a_chunk_of_it_is_there_a_large_one_at_once(
         "large": bytes(2_000),
         "a/deep/er/one": case.content[:100],
     }
+
+
+def test_a_commit_is_due_by_files_too(
+    disk: FaultyDisk, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filestore, "COMMIT_FILES", 3)
+    store = case.open(disk)
+    store.put_many(case.items(0))
+    assert not store.commit_if_due(0)
+    store.put_many(case.items(1, 2))
+    assert store.commit_if_due(0)
+    assert not store.is_commit_due(0)
 
 
 def test_folders_let_nobody_in_until_they_have_the_name(
