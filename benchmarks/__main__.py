@@ -18,7 +18,11 @@ ROUNDS = 5
 
 
 def main() -> int:
-    """Run the workloads that were named, or all of them."""
+    """Run the workloads that were named, or all of them, or simulate a crowd."""
+    if sys.argv[1:2] == ["simulate"]:
+        from benchmarks.simulate import main as simulate
+
+        return simulate(sys.argv[2:])
     options = _parse()
     if options.draw:
         report.draw(DOCS, WORKLOADS)
@@ -60,7 +64,8 @@ def _parse() -> argparse.Namespace:
     known = "\n".join(f"  {name:16} {each.title}" for name, each in WORKLOADS.items())
     parser = argparse.ArgumentParser(
         "scripts/bench",
-        description="Measure shoal and the peers that this machine has, in turn.",
+        description="Measure shoal and the peers that this machine has, in turn. "
+        "`scripts/bench simulate` simulates a crowd, and has options of its own.",
         epilog=f"workloads:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""Simulate a crowd: `python -m benchmarks.simulate --peers 10000 --compiled`.
+"""Simulate a crowd: `scripts/bench simulate --peers 10000 --compiled`.
 
 The product's own picker, peer book and decisions, under a simulated clock and network.
 The same words have the same outcome; only the processor's time differs.
@@ -73,7 +73,7 @@ def _command(words: list[str]) -> str:
     if "--docs" in rest:
         at = rest.index("--docs")
         rest[at : at + 2] = ["--compiled"]
-    return " ".join(["python -m benchmarks.simulate", *rest])
+    return " ".join(["scripts/bench simulate", *rest])
 
 
 def _show(crowd: Crowd) -> None:
@@ -87,7 +87,7 @@ def _show(crowd: Crowd) -> None:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m benchmarks.simulate")
+    parser = argparse.ArgumentParser("scripts/bench simulate")
     add = parser.add_argument
     add("--peers", type=int, default=100, help="downloaders [100]")
     add("--chunks", type=int, default=1024, help="chunks of the share [1024]")

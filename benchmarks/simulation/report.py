@@ -17,7 +17,7 @@ __all__ = ["add", "add_picks", "draw", "say"]
 
 INTRO = """# The simulated crowd
 
-Made by `python -m benchmarks.simulate --write`, each line by the command beside it.
+Made by `scripts/bench simulate --write`, each line by the command beside it.
 What decides is the code that ships: the picker, the windows, whom to ask for what, whom
 to tell of what, which chunk is rarest, whom to dial. Simulated are the clock and the
 network: an uplink is shared equally by the connections that send, downlinks are as wide
@@ -115,9 +115,7 @@ def draw(folder: Path) -> None:
     picks = [Picks(**each) for each in (records["picks"] or {"found": ()})["found"]]
     if picks:
         parts += ["\n", PICKS, _pick_table(picks), "\n"]
-        parts += [
-            f"`python -m benchmarks.simulate --picks`: {records['picks']['where']}\n"
-        ]
+        parts += [f"`scripts/bench simulate --picks`: {records['picks']['where']}\n"]
     (folder / "simulation.md").write_text("".join(parts), encoding="utf-8")
     plain = [(s, o) for s, o, _, _ in crowds if _kind(s) == (False, 0.0, 0.0)]
     picture = _picture(plain, picks)

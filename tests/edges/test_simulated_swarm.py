@@ -1,6 +1,6 @@
 """A simulated crowd: the code that ships, no sockets, no clock, no luck.
 
-The large ones are run by `python -m benchmarks.simulate`; see docs/simulation.md.
+The large ones are run by `scripts/bench simulate`; see docs/simulation.md.
 """
 
 import pytest
