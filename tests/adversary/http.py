@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tests.helpers.exchange import exchange
+
 __all__ = ["ODD_LINES", "ODD_PATHS", "Case", "Target", "cases", "run"]
 
 PATIENCE = 30.0  # seconds for each case
@@ -113,17 +115,7 @@ _CLOSE = b"Connection: close"
 
 async def say(target: Target, data: bytes) -> tuple[int, bytes]:
     """Return the status of the first answer, and its body."""
-    reader, writer = await asyncio.open_connection(target.host, target.port)
-    got = b""
-    try:
-        writer.write(data)
-        async with asyncio.timeout(PATIENCE):
-            while block := await reader.read(1 << 16):
-                got += block
-    except ConnectionError:
-        pass  # it had not read everything when it hung up
-    finally:
-        writer.close()
+    got = await exchange(target.host, target.port, data, PATIENCE)
     head, _, body = got.partition(b"\r\n\r\n")
     return (int(head.split()[1]) if head else LOST), body
 

@@ -22,6 +22,7 @@ from shoal.background import Background
 from shoal.errors import NotFoundError, UsageError
 from shoal.node import Node
 from tests.helpers.fetching import here
+from tests.helpers.forking import in_child
 from tests.helpers.process import Program
 
 CHUNK = 16_384
@@ -220,20 +221,6 @@ def test_it_does_not_wait_for_itself() -> None:
     background.close()
     with pytest.raises(ValueError, match="closed"):
         background.call(nested)
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Fork, do something in the child, and return its exit code."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            signal.alarm(20)
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

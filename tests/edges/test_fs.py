@@ -3,9 +3,8 @@
 import os
 import pickle
 import random
-import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 import shoal
 from shoal.errors import NotFoundError, UsageError
 from shoal.fs import ShoalFile, ShoalFileSystem
+from tests.helpers.forking import in_child
 from tests.helpers.sharing import LOOPBACK, Share, near, sharing
 
 CHUNK = 16_384
@@ -278,20 +278,6 @@ def test_threads_have_one_node_between_them(
     # One of the share and one of all who read it.
     assert sum(each.name == "shoal" for each in threading.enumerate()) == 2
     assert folder.uploaded <= len(BIG) + CHUNK
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Fork, do something in the child, and return its exit code."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            signal.alarm(20)
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import shoal
 from shoal.core.address import Address
 from shoal.gateway.server import Gateway
+from tests.helpers.exchange import exchange
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder
 from tests.helpers.requirements import require
@@ -87,18 +88,7 @@ async def say(gateway: Gateway, data: bytes) -> Answer:
 
     Without an answer its status is 0.
     """
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    got = b""
-    try:
-        writer.write(data)
-        async with asyncio.timeout(PATIENCE):
-            while block := await reader.read(1 << 16):
-                got += block
-    except ConnectionError:
-        pass  # it had not read everything when it hung up
-    finally:
-        writer.close()
-    return parse(got)
+    return parse(await exchange("127.0.0.1", gateway.port, data, PATIENCE))
 
 
 def parse(data: bytes) -> Answer:
