@@ -7,7 +7,6 @@ was returned: a file or a share when it is closed, a fetch when it is over.
 import queue
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
-from types import TracebackType
 from typing import Any, Self, Unpack, cast
 
 from shoal.background import Background
@@ -161,12 +160,7 @@ class BlockingShare:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _check(self) -> None:

@@ -5,7 +5,6 @@
 
 from collections.abc import Callable
 from random import Random
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from shoal.core.handshake import DEFAULT_CHUNK_SIZE
@@ -50,12 +49,7 @@ class ChannelNode:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -6,7 +6,6 @@ Whether it seeds, leeches or only looks at the manifest is up to whoever uses it
 
 import asyncio
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Self
 
 from shoal.core.manifest import Manifest
@@ -74,12 +73,7 @@ class Membership:
         self._task = asyncio.create_task(self.swarm.run(self._find()))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -14,7 +14,6 @@ from collections.abc import (
     Coroutine,
     Generator,
 )
-from types import TracebackType
 from typing import Any, Self
 
 from shoal.core.chunks import check_index
@@ -153,12 +152,7 @@ class AsyncFile:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def tell(self) -> int:
@@ -271,12 +265,7 @@ class Opening:
         self._file = await self
         return self._file
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._file is not None:
             await self._file.aclose()
 

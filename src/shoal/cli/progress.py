@@ -4,7 +4,6 @@ import math
 import os
 import sys
 import time
-from types import TracebackType
 from typing import Protocol, Self
 
 from shoal.cli.output import Output, format_size
@@ -90,12 +89,7 @@ class Reporter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     def on_event(self, event: ShareEvent) -> None:

@@ -12,7 +12,6 @@ import os
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Self, cast
 
 from shoal.core.address import Address
@@ -107,12 +106,7 @@ class LanDiscovery:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     # Interfaces come and go
