@@ -22,7 +22,7 @@ from shoal.options import FetchOptions
 from shoal.storage.disk import Data, Disk
 from shoal.storage.download import DownloadStore
 from shoal.storage.existing import ExistingStore
-from shoal.storage.filestore import FileStore, check_target
+from shoal.storage.filestore import FileStore, check_folder, check_target
 from shoal.storage.globs import Selection
 from shoal.storage.seeded import lasting_chunks, open_seeded
 from shoal.storage.source import SourceStore
@@ -88,9 +88,7 @@ class SealedTarget:
             if self._disk.identity_at(options.out, follow=True) is None:
                 check_target(options.out, self._link.identity, disk=self._disk)
         elif self._path is None:
-            # Any name will do to see that there is such a folder.
-            probe = options.folder / f".shoal-{self._link.keys.log_name}"
-            check_target(probe, self._link.identity, disk=self._disk)
+            check_folder(options.folder, self._disk)
         elif not self._is_to_be_served(self._path):
             check_target(
                 self._path,

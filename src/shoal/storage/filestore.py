@@ -40,6 +40,7 @@ __all__ = [
     "COMMIT_SECONDS",
     "WRITE_BEHIND",
     "FileStore",
+    "check_folder",
     "check_target",
 ]
 
@@ -330,16 +331,21 @@ def check_target(
     _check_target(staging, disk, overwrite and not folder, folder)
 
 
+def check_folder(folder: Path, disk: Disk) -> None:
+    """Raise `StoreError` unless there is a folder, or a link to one, for new names."""
+    found = disk.identity_at(folder, follow=True)
+    if found is None or not found.is_directory:
+        raise StoreError(
+            f"There is no folder {folder} to put it in; make it or choose another "
+            "place."
+        )
+
+
 def _check_target(staging: Staging, disk: Disk, overwrite: bool, is_tree: bool) -> None:
     target = staging.target
     found = disk.identity_at(target)
     if found is None:
-        parent = disk.identity_at(target.parent, follow=True)
-        if parent is None or not parent.is_directory:
-            raise StoreError(
-                f"There is no folder {target.parent} to put {target.name} in; "
-                "make it or choose another place."
-            )
+        check_folder(target.parent, disk)
     elif not overwrite:
         staging.clear_finished(found)
         hint = (
