@@ -228,8 +228,7 @@ def write_chunks(
         if len(data) < JOIN_BELOW:
             parts.append(data)
         else:
-            connection.write(b"".join(parts))
-            connection.write(data)
+            connection.writelines((b"".join(parts), data))
             parts.clear()
     if parts:
         connection.write(b"".join(parts))

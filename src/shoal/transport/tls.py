@@ -150,12 +150,14 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Return what is known of the connection.
 
         `ssl_object` is its TLS, `held_back` how many bytes that were received may
-        not have been handed on yet.
+        not have been handed on yet, `gathers` whether `writelines` copies nothing.
         """
         if name == "ssl_object":
             return self._records.ssl
         if name == "held_back":
             return RECORD_SIZE
+        if name == "gathers":
+            return True
         if self._transport is None:
             return default
         return self._transport.get_extra_info(name, default)
