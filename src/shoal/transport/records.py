@@ -93,9 +93,7 @@ class Records:
                 # With a buffer it returns a number, whatever its type says.
                 count: int = read(size - filled, buffer[filled:])  # type: ignore
             except ssl.SSLWantReadError:
-                # What OpenSSL took and gave nothing for.
-                taken, self._taken = self._taken, 0
-                self.overhead.add(taken)
+                self._count_taken()
                 if self._received:
                     continue  # what was there was of TLS itself
                 break
@@ -104,8 +102,17 @@ class Records:
                 break
             self._taken -= count
             filled += count
+            if filled < size and not self._received and not incoming.pending:
+                # A read ends with its record, so all of it is used up.
+                self._count_taken()
+                break
         self.overhead.on_payload(filled)
         return filled
+
+    def _count_taken(self) -> None:
+        """Count what OpenSSL took and gave nothing for."""
+        taken, self._taken = self._taken, 0
+        self.overhead.add(taken)
 
     def encrypt(self, backlog: deque[memoryview]) -> tuple[bytes, int]:
         """Take a slice from `backlog`; return its records, and how long it was."""
