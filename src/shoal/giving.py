@@ -140,9 +140,23 @@ class Giving:
         if peer.has_wants and self._uploader is not None:
             if self._news is not None:
                 self._news.on_taking(peer)
-            self._uploader.wake(peer)
+            if not self._give_at_once(peer, self._uploader):
+                self._uploader.wake(peer)
         else:
             self.on_served(peer)
+
+    def _give_at_once(self, peer: SealedPeer, uploader: Uploader) -> bool:
+        """Answer the lone request of a peer, if nobody has to wait for that."""
+        index = peer.lone_want
+        if index is None or not peer.is_writable:
+            return False
+        data = uploader.give_now(index)
+        if data is None:
+            return False
+        self._means.tally.turns.add(0.0)
+        peer.next_wants(1)
+        peer.send([(index, data)])
+        return True
 
     # What is new here.
 

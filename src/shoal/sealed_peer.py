@@ -225,6 +225,11 @@ class SealedPeer:
         return bool(self._wants)
 
     @property
+    def lone_want(self) -> int | None:
+        """Return the chunk that it wants, if it is one of its choice and no more."""
+        return self._wants.lone
+
+    @property
     def is_taking(self) -> bool:
         """Say whether it waits for something, or for what was sent to arrive."""
         return self.has_wants or not self.is_writable

@@ -100,7 +100,10 @@ class Uploader:
         """
         if self._turns or self._bucket.is_limited or self._is_closed:
             return None
-        data = self._store.get_now(index)
+        try:
+            data = self._store.get_now(index)
+        except (StoreError, KeyError):
+            return None  # in its turn it is refused, and it is said why
         if data is not None:
             self.served += 1
             self.sent += len(data)

@@ -23,6 +23,11 @@ class Wants:
     def __len__(self) -> int:
         return len(self._wanted)
 
+    @property
+    def lone(self) -> int | None:
+        """Return the chunk that is asked for if there is one request, by its index."""
+        return self._wanted[0] if len(self._wanted) == 1 else None
+
     def add(self, index: int | None, has: Callable[[int], bool]) -> str | None:
         """Keep a request, or return why it is refused; None asks for any chunk."""
         if len(self._wanted) >= MAX_WANTED:
