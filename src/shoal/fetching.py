@@ -125,10 +125,15 @@ class Fetching:
         assert self._transfer is not None
         return self._transfer.chunks.length(index)
 
-    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
-        """Fetch these chunks as well, in this order; or before all others."""
+    def want(self, indexes: Iterable[int]) -> None:
+        """Fetch these chunks as well, in this order."""
         assert self._transfer is not None
-        self._transfer.want(indexes, before=before)
+        self._transfer.want(indexes)
+
+    def want_first(self, index: int) -> None:
+        """Fetch a chunk before all others: somebody waits for it."""
+        assert self._transfer is not None
+        self._transfer.want_first(index)
 
     def unwant(self, indexes: Iterable[int]) -> None:
         """Fetch these no more, as far as they have not come."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import chain
 
 from shoal.core.chunks import Bitfield
 from shoal.core.manifest import Manifest
@@ -50,6 +51,7 @@ class Reading:
         self._cache: ChunkCache | None = None
         self._places: set[Place] = set()
         self._joining = asyncio.Lock()
+        self._clock = asyncio.get_running_loop().time
 
     async def aclose(self) -> None:
         """Leave the swarm; idempotent."""
@@ -138,25 +140,39 @@ class Reading:
             if data is not None:
                 self._move(place, wants)
                 return data
-        data = await self._held(index)
-        if data is not None:
-            return data
-        clock = asyncio.get_running_loop().time
-        begun = clock()
-        cache, swarm = await self._begin(timeout)
+        if self.link.id in self._services.holdings:
+            data = await self._held(index)
+            if data is not None:
+                return data
+        begun = self._clock()
+        cache, swarm = self._cache, self.swarm
+        if cache is None or swarm is None or self._services.is_stopped:
+            cache, swarm = await self._begin(timeout)
         cache.pin(index)
         try:
-            async with _patience(swarm, timeout):
-                await self._know(swarm, wants)
-                swarm.want((index,), before=True)
-                self._move(place, wants, index)
-                await swarm.until_verified(index)
+            fetching = self._fetch(swarm, place, wants)
+            if timeout is None:
+                await fetching
+            else:
+                async with _patience(swarm, timeout):
+                    await fetching
             data = cache.look(index)
             assert data is not None
-            self._services.tally.waits.add(clock() - begun)
+            self._services.tally.waits.add(self._clock() - begun)
             return data
         finally:
             cache.unpin(index)
+
+    async def _fetch(self, swarm: SealedSwarm, place: Place, wants: range) -> None:
+        """Wait for the first chunk that a reader wants; have the others fetched."""
+        index = wants.start
+        manifest = swarm.manifest
+        assert manifest is not None
+        if len(wants) > 1 or not manifest.hash_table.has(index):
+            await self._know(swarm, wants)
+        swarm.want_first(index)
+        self._move(place, wants, index)
+        await swarm.until_verified(index)
 
     async def _held(self, index: int) -> Data | None:
         """Return a chunk that another part of this node has."""
@@ -200,20 +216,24 @@ class Reading:
         What it wanted before is dropped.
         """
         before, place.wants = place.wants, wants
-        if before != wants and self._member is not None and self._cache is not None:
-            self._unwant(_minus(before, wants))
+        if before == wants or self._member is None or self._cache is None:
+            return
+        have = self._cache.have
+        gone = [index for index in _minus(before, wants) if index not in have]
+        if gone:
+            self._unwant(gone)
+        fresh = [
+            index
+            for index in _minus(wants, before)
+            if index != asked and index not in have
+        ]
+        if fresh:
             swarm = self._member.swarm
             manifest = swarm.manifest
             assert manifest is not None
-            fresh = [
-                index
-                for index in _minus(wants, before)
-                if index != asked
-                and index not in self._cache.have
-                and manifest.hash_table.has(index)
-            ]
-            if fresh:
-                swarm.want(fresh)
+            known = [index for index in fresh if manifest.hash_table.has(index)]
+            if known:
+                swarm.want(known)
 
     def _unwant(self, indexes: Iterable[int]) -> None:
         """Drop chunks that no reader wants."""
@@ -296,6 +316,8 @@ def _closed() -> ShoalError:
 
 
 def _minus(some: range, others: range) -> Iterable[int]:
-    """Yield what is in `some` and not in `others`, ascending."""
-    yield from range(some.start, min(others.start, some.stop))
-    yield from range(max(others.stop, some.start), some.stop)
+    """Return what is in `some` and not in `others`, ascending."""
+    if some.stop <= others.start or others.stop <= some.start:
+        return some
+    before = range(some.start, min(others.start, some.stop))
+    return chain(before, range(max(others.stop, some.start), some.stop))

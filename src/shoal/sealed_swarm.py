@@ -194,9 +194,13 @@ class SealedSwarm:
         """Give what was fetched out of another store; the first may be closed then."""
         await self._giving.read_from(store)
 
-    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
-        """Fetch these chunks as well, in this order; or before all others."""
-        self._fetching.want(indexes, before=before)
+    def want(self, indexes: Iterable[int]) -> None:
+        """Fetch these chunks as well, in this order."""
+        self._fetching.want(indexes)
+
+    def want_first(self, index: int) -> None:
+        """Fetch a chunk before all others: somebody waits for it."""
+        self._fetching.want_first(index)
 
     def unwant(self, indexes: Iterable[int]) -> None:
         """Fetch these no more, as far as they have not come."""

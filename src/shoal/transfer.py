@@ -144,9 +144,19 @@ class Transfer(Generic[G]):
         """Return which chunks are on their way, or wait for their verdict."""
         return self._asking.asked
 
-    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
-        """Fetch these as well, in this order; with `before`, before all others."""
-        for giver in self._asking.want(indexes, before=before):
+    def want(self, indexes: Iterable[int]) -> None:
+        """Fetch these as well, in this order."""
+        for giver in self._asking.want(indexes):
+            self._ask(giver)
+
+    def want_first(self, index: int) -> None:
+        """Fetch a chunk before all others: somebody waits for it."""
+        if not self._bucket.is_limited:
+            giver = self._asking.want_at_once(index, self._clock())
+            if giver is not None:
+                giver.ask((index,))
+                return
+        for giver in self._asking.want((index,), before=True):
             self._ask(giver)
 
     def unwant(self, indexes: Iterable[int]) -> None:
@@ -257,6 +267,8 @@ class Transfer(Generic[G]):
 
     def _ask(self, giver: G) -> None:
         """Send as many requests as the giver's window and the rate have room for."""
+        if self._asking.is_complete:
+            return  # which a reader's transfer is most of the time
         room = self._asking.room(giver, self._writer.waiting)
         limit = min(room, self._allowance(room))
         if limit <= 0:

@@ -108,11 +108,31 @@ class Asking(Generic[G]):
         if self._picker.is_complete:
             self._overdue.on_idle()
         self._picker.want(indexes, before=before)
+        return self._ranked()
+
+    def want_at_once(self, index: int, now: float) -> G | None:
+        """Ask for what somebody waits for while nothing else is wanted: the short way.
+
+        Returns the giver, for whom it counts as asked; None if it takes a `want`.
+        """
+        for giver in () if self._outstanding else self._ranked():
+            flow = self._flows[giver]
+            if flow.is_origin or flow.window.room() <= 0:
+                continue
+            if self._picker.want_of(index, giver):
+                self._is_read = True
+                self._overdue.on_idle()
+                flow.window.on_sent((index,), now)
+                self._outstanding = 1
+                return giver
+        return None
+
+    def _ranked(self) -> list[G]:
+        """Return the givers, first who usually answers soonest, origins last."""
         flows = self._flows
-        return sorted(
-            flows,
-            key=lambda g: (isinstance(flows[g], OriginFlow), flows[g].window.delay),
-        )
+        if len(flows) < 2:
+            return list(flows)
+        return sorted(flows, key=lambda g: (flows[g].is_origin, flows[g].window.delay))
 
     def unwant(self, indexes: Iterable[int]) -> list[tuple[G, int]]:
         """Ask for these no more; return who was asked for which of them."""
@@ -208,9 +228,7 @@ class Asking(Generic[G]):
         """Note a chunk that came; say whether it is needed and should be verified."""
         flow = self._flows[giver]
         key = flow.any_keys.popleft() if was_any and flow.any_keys else index
-        self._outstanding -= len(flow.window)
-        flow.window.on_answer(key, now)
-        self._outstanding += len(flow.window)
+        self._outstanding -= flow.window.on_answer(key, now)
         if self._picker.on_chunk_arrived(index, giver):
             flow.window.on_judging()
             is_from_peer = not isinstance(flow, OriginFlow)

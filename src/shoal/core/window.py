@@ -86,13 +86,16 @@ class RequestWindow:
         """Note that bytes came, of whatever."""
         self._last_heard = now
 
-    def on_answer(self, index: int, now: float) -> None:
-        """Note an answer, late or not; resizes the window by how long it took."""
+    def on_answer(self, index: int, now: float) -> bool:
+        """Note an answer, late or not; say whether it was outstanding.
+
+        Resizes the window by how long it took.
+        """
         self._last_answer = now
         self.is_stalled = False
         sent = self._sent.pop(index, None)
         if sent is None:
-            return
+            return False
         delay = now - sent
         self._delay += SMOOTHING * (delay - self._delay) if self._delay else delay
         if delay < self.DELAY:
@@ -101,6 +104,7 @@ class RequestWindow:
             # As many as would have been answered within the target.
             least = self.LEAST if delay <= LONG_DELAY else 1
             self._size = max(least, self._size - (1 - self.DELAY / delay))
+        return True
 
     def on_judging(self) -> None:
         """Note that an answer is about to be verified."""
