@@ -94,20 +94,23 @@ class FileReader:
         first += len(piece)
         if first >= end:
             return pieces
-        chunks, base = self._chunks, self.file.offset
+        size, base = self._chunks.chunk_size, self.file.offset
         # The chunk is here as a whole, so the rest of it counts as read.
         stop = end + self.rest_of_chunk(end - 1) - 1
         ahead = stop + self._ahead.on_read(first, stop)
         ahead = min(ahead, self.file.size) if until is None else until
-        for index in chunks.covering(base + first, base + stop):
-            start = max(chunks.offset(index) - base, first)
-            # No more at once than the cache has room for.
-            edge = max(min(ahead, start + self._reading.ahead_limit), start + 1)
-            wants = chunks.covering(base + start, base + edge)
+        for index in range((base + first) // size, -(-(base + stop) // size)):
+            offset = index * size - base
+            start = max(offset, first)
+            wants = range(index, index + 1)
+            if ahead > offset + size:
+                # No more at once than the cache has room for.
+                edge = max(min(ahead, start + self._reading.ahead_limit), start + 1)
+                wants = range(index, -(-(base + edge) // size))
             data = await self._reading.chunk(self._place, wants, self._timeout)
-            view = memoryview(data)[base + start - chunks.offset(index) :]
-            self._last = (start, view[: stop - start])
-            pieces.append(self.at_hand(start, end))
+            view = memoryview(data)[start - offset : stop - offset]
+            self._last = (start, view)
+            pieces.append(view[: end - start])
         return pieces
 
 
@@ -177,7 +180,9 @@ class AsyncFile:
         """
         async with self._lock:
             pieces = await self._take(size)
-            return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+            if len(pieces) > 1:
+                return b"".join(pieces)
+            return _as_bytes(pieces[0]) if pieces else b""
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill `buffer`; return how many bytes it took: `await file.readinto(buffer)`.
@@ -295,6 +300,14 @@ async def read_chunk(
     finally:
         reading.leave(place)
         readings.leave(reading)
+
+
+def _as_bytes(view: memoryview) -> bytes:
+    """Return the bytes of a view, themselves where they are all of what it views."""
+    whole = view.obj
+    if isinstance(whole, bytes) and len(whole) == len(view):
+        return whole
+    return bytes(view)
 
 
 def seek_to(position: int, size: int, offset: int, whence: int) -> int:
