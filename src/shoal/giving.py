@@ -153,9 +153,8 @@ class Giving:
         data = uploader.give_now(index)
         if data is None:
             return False
+        peer.give(index, data)
         self._means.tally.turns.add(0.0)
-        peer.next_wants(1)
-        peer.send([(index, data)])
         return True
 
     # What is new here.

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from shoal.core.address import Address
 from shoal.core.chunks import Bitfield
+from shoal.core.messages import response_header
 from shoal.core.sealed_messages import (
     Ask,
     Goodbye,
@@ -30,6 +31,8 @@ from shoal.uploads import write_chunks
 
 __all__ = ["Offers", "SealedPeer"]
 
+FIRST_PART = 32 * 1024  # bytes of a lone chunk that are sent before the rest
+MOST_PARTED = 256 * 1024  # bytes of a chunk up to which its waking up takes long
 MAX_PAGES_WANTED = 64  # requests for pages that are kept; more are not answered
 
 
@@ -256,12 +259,31 @@ class SealedPeer:
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks."""
-        size = sum(len(data) for _, data in chunks)
-        self.uploaded += len(chunks)
+        write_chunks(self.connection, chunks)
+        self._chosen.difference_update(index for index, _ in chunks)
+        self._count_given(len(chunks), sum(len(data) for _, data in chunks))
+
+    def give(self, index: int, data: bytes) -> None:
+        """Send the one chunk that it wants, without `next_wants`.
+
+        In two parts: it wakes up for the first while the second is encrypted.
+        """
+        self._wants.cancel(index)
+        self.connection.on_answered(1)
+        header = response_header(index, len(data))
+        if len(data) > MOST_PARTED:
+            self.connection.writelines((header, data))
+        else:
+            self.connection.write(header + data[:FIRST_PART])
+            if len(data) > FIRST_PART:
+                self.connection.write(memoryview(data)[FIRST_PART:])
+        self._giving.on_given(self, index)
+        self._count_given(1, len(data))
+
+    def _count_given(self, chunks: int, size: int) -> None:
+        self.uploaded += chunks
         self._sent += size
         self._tally.sent[self.path] += size
-        self._chosen.difference_update(index for index, _ in chunks)
-        write_chunks(self.connection, chunks)
         self._giving.on_served(self)
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:

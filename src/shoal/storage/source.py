@@ -181,7 +181,19 @@ class SourceStore:
 
         Raises `KeyError` when there is no such chunk.
         """
-        return self.get_many_now((index,))[0]
+        if not self.trusted or len(self._files) > 1:
+            return self.get_many_now((index,))[0]
+        # Somebody waits for just this one, so it goes the shortest way.
+        ((number, size, offset),) = self._spans(index)
+        fd = self._opened.borrow_now(number)
+        if fd is None:
+            return None
+        try:
+            data = self._disk.pread_now(fd, size, offset)
+            self._compare(number, self._disk.identity(fd))
+        finally:
+            self._opened.give_back(number)
+        return None if self._altered else data
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
         """Return what `get_now` would for each, looking at each file only once.
