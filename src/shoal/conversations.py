@@ -98,7 +98,8 @@ class Conversations:
         peer = self.roster.peers.get(connection)
         if peer is None:
             return
-        self._fetching.on_heard(peer)
+        if not any(type(event) is ChunkReceived for event in events):
+            self._fetching.on_heard(peer)  # which a chunk says itself
         try:
             for event in events:
                 self._on_message(peer, event)

@@ -137,7 +137,9 @@ class Giving:
 
     def wake(self, peer: SealedPeer) -> None:
         """Serve a peer that wants something and takes it."""
-        if peer.has_wants and self._uploader is not None:
+        if self._uploader is None:
+            return  # nothing is given here
+        if peer.has_wants:
             if self._news is not None:
                 self._news.on_taking(peer)
             if not self._give_at_once(peer, self._uploader):

@@ -230,7 +230,7 @@ class Transfer(Generic[G]):
         """Have a chunk verified and written, unless it is there already."""
         if giver not in self._asking:
             return
-        if chunk.index >= self.chunks.count:
+        if chunk.index >= self.have.size:
             self._watcher.on_lie(giver, chunk.index)
         elif self._asking.on_answer(
             giver, chunk.index, self._clock(), was_any=chunk.was_any

@@ -26,13 +26,15 @@ class Overhead:
 
     def on_time(self, now: float) -> None:
         """Let the time that has passed pay for some of it."""
-        if self._paid_at is not None:
-            self._pay((now - self._paid_at) * OVERHEAD_RATE)
+        if self._debt and self._paid_at is not None:
+            paid = (now - self._paid_at) * OVERHEAD_RATE
+            self._debt = max(0.0, self._debt - paid)
         self._paid_at = now
 
     def on_payload(self, size: int) -> None:
         """Let `size` bytes of payload pay for some of it."""
-        self._pay(size / PAYLOAD_SHARE)
+        if self._debt:
+            self._debt = max(0.0, self._debt - size / PAYLOAD_SHARE)
 
     def add(self, size: int) -> None:
         """Count `size` more bytes; below zero are some that were payload after all.
@@ -42,6 +44,3 @@ class Overhead:
         self._debt += size
         if self._debt > OVERHEAD_LIMIT:
             raise ProtocolError("TLS records with next to nothing in them")
-
-    def _pay(self, size: float) -> None:
-        self._debt = max(0.0, self._debt - size)

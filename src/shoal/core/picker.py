@@ -390,10 +390,11 @@ class ChunkPicker(Generic[Peer]):
 
     def _take_back(self, index: int, peer: Peer) -> None:
         """Note that `peer` is not asked for a chunk any more."""
-        if peer in self._peers:
-            self._peers[peer].asked.discard(index)
-        peers = self._in_flight.get(index, [])
-        if peer in peers:
+        state = self._peers.get(peer)
+        if state is not None:
+            state.asked.discard(index)
+        peers = self._in_flight.get(index)
+        if peers and peer in peers:
             peers.remove(peer)
             if not peers:
                 del self._in_flight[index]

@@ -91,7 +91,7 @@ class RequestWindow:
 
         Resizes the window by how long it took.
         """
-        self._last_answer = now
+        self._last_answer = self._last_heard = now
         self.is_stalled = False
         sent = self._sent.pop(index, None)
         if sent is None:

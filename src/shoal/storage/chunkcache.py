@@ -4,7 +4,7 @@ Whoever reads pins what it waits for, so that a crowd of readers cannot push out
 what one of them has not seen yet.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from shoal.core.chunks import Bitfield, Chunks
@@ -35,7 +35,7 @@ class ChunkCache:
         self._limit = size
         self._size = 0
         self._kept: OrderedDict[int, Data] = OrderedDict()
-        self._pins: Counter[int] = Counter()
+        self._pins: dict[int, int] = {}
         self._on_forgotten = on_forgotten
 
     def look(self, index: int) -> Data | None:
@@ -47,13 +47,13 @@ class ChunkCache:
 
     def pin(self, index: int) -> None:
         """Keep a chunk, once it comes, until it is unpinned as often."""
-        self._pins[index] += 1
+        self._pins[index] = self._pins.get(index, 0) + 1
 
     def unpin(self, index: int) -> None:
         """Let go of a chunk that was pinned."""
-        self._pins[index] -= 1
-        if not self._pins[index]:
-            del self._pins[index]
+        pins = self._pins.pop(index) - 1
+        if pins:
+            self._pins[index] = pins
 
     def is_pinned(self, index: int) -> bool:
         """Say whether somebody waits for a chunk."""
