@@ -150,7 +150,7 @@ class Reading:
             cache, swarm = await self._begin(timeout)
         cache.pin(index)
         try:
-            fetching = self._fetch(swarm, place, wants)
+            fetching = self._fetch(swarm, cache, place, wants)
             if timeout is None:
                 await fetching
             else:
@@ -163,7 +163,9 @@ class Reading:
         finally:
             cache.unpin(index)
 
-    async def _fetch(self, swarm: SealedSwarm, place: Place, wants: range) -> None:
+    async def _fetch(
+        self, swarm: SealedSwarm, cache: ChunkCache, place: Place, wants: range
+    ) -> None:
         """Wait for the first chunk that a reader wants; have the others fetched."""
         index = wants.start
         manifest = swarm.manifest
@@ -172,6 +174,7 @@ class Reading:
             await self._know(swarm, wants)
         swarm.want_first(index)
         self._move(place, wants, index)
+        cache.make_room(index)  # while the request is on its way
         await swarm.until_verified(index)
 
     async def _held(self, index: int) -> Data | None:

@@ -8,12 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from shoal.core.chunks import Bitfield, Chunks
+from shoal.core.framing import LARGE_FRAME
 from shoal.storage.disk import Data
 from shoal.storage.store import check_length
 
 __all__ = ["CACHE_SIZE", "ChunkCache"]
 
 CACHE_SIZE = 64 * 1024 * 1024  # bytes
+_SLACK = 4096  # bytes of whatever else is kept meanwhile
 
 
 class ChunkCache:
@@ -54,6 +56,17 @@ class ChunkCache:
         pins = self._pins.pop(index) - 1
         if pins:
             self._pins[index] = pins
+
+    def make_room(self, index: int) -> None:
+        """Have memory at hand for a chunk that is about to come.
+
+        What the system gives anew costs as much time as receiving into it. What was
+        touched and let go of here is what the chunk will lie in; large ones have the
+        buffer that they come in.
+        """
+        size = self.chunks.length(index)
+        if size < LARGE_FRAME and self._size + size <= self._limit:
+            bytearray(size + _SLACK)
 
     def is_pinned(self, index: int) -> bool:
         """Say whether somebody waits for a chunk."""
