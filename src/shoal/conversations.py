@@ -98,8 +98,8 @@ class Conversations:
         peer = self.roster.peers.get(connection)
         if peer is None:
             return
-        if not any(type(event) is ChunkReceived for event in events):
-            self._fetching.on_heard(peer)  # which a chunk says itself
+        if ChunkReceived not in map(type, events):  # which says so itself
+            self._fetching.on_heard(peer)
         try:
             for event in events:
                 self._on_message(peer, event)

@@ -106,10 +106,6 @@ class Fetching:
         """Return how many bytes came and are not verified and written."""
         return self._transfer.unwritten if self._transfer is not None else 0
 
-    def has(self, index: int) -> bool:
-        """Say whether a chunk is verified and written."""
-        return self._transfer is not None and index in self._transfer.have
-
     @property
     def have(self) -> Bitfield | None:
         """Return which chunks are verified and written; None before `begin`."""

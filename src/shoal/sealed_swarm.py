@@ -160,7 +160,9 @@ class SealedSwarm:
 
     async def until_verified(self, index: int) -> None:
         """Wait for a chunk that is being fetched; raises as `fetch` does."""
-        await self._goal.reach(lambda: self._fetching.has(index))
+        have = self._fetching.have
+        assert have is not None
+        await self._goal.reach(lambda: index in have)
 
     async def stop(self) -> None:
         """Fetch nothing more, and wait for what is being written."""

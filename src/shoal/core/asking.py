@@ -111,15 +111,14 @@ class Asking(Generic[G]):
         return self._ranked()
 
     def want_at_once(self, index: int, now: float) -> G | None:
-        """Ask for what somebody waits for while nothing else is wanted: the short way.
+        """Ask a peer for the one chunk that is wanted, and return the peer.
 
-        Returns the giver, for whom it counts as asked; None if it takes a `want`.
+        None means that more is wanted, or nobody is ready: it takes a `want`.
         """
         for giver in () if self._outstanding else self._ranked():
             flow = self._flows[giver]
-            if flow.is_origin or flow.window.room() <= 0:
-                continue
-            if self._picker.want_of(index, giver):
+            is_ready = not flow.is_origin and flow.window.room() > 0
+            if is_ready and self._picker.want_of(index, giver):
                 self._is_read = True
                 self._overdue.on_idle()
                 flow.window.on_sent((index,), now)
@@ -231,8 +230,7 @@ class Asking(Generic[G]):
         self._outstanding -= flow.window.on_answer(key, now)
         if self._picker.on_chunk_arrived(index, giver):
             flow.window.on_judging()
-            is_from_peer = not isinstance(flow, OriginFlow)
-            self._overdue.on_chunk(now, is_from_peer=is_from_peer)
+            self._overdue.on_chunk(now, is_from_peer=not flow.is_origin)
             return True
         if was_any:
             flow.wasted += 1

@@ -22,6 +22,7 @@ class HashTable:
     def __init__(self, root: Root) -> None:
         self._root = root
         self._chunks = root.chunks
+        self._count = root.chunks.count
         self._pages: dict[int, bytes] = {}
 
     @property
@@ -50,7 +51,7 @@ class HashTable:
 
     def has(self, index: int) -> bool:
         """Say whether the hash of chunk `index` is there."""
-        return 0 <= index < self._chunks.count and page_of(index) in self._pages
+        return 0 <= index < self._count and page_of(index) in self._pages
 
     def digest(self, index: int) -> bytes:
         """Return the hash of chunk `index`.
@@ -58,7 +59,7 @@ class HashTable:
         Raises `IndexError` when there is no such chunk, `LookupError` while its
         page is not there.
         """
-        if not 0 <= index < self._chunks.count:
+        if not 0 <= index < self._count:
             raise IndexError(index)
         page = self._pages.get(page_of(index))
         if page is None:
