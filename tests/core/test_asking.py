@@ -161,3 +161,40 @@ def test_who_has_just_proven_itself_is_asked_at_once() -> None:
     swarm.due()
     prove(swarm, "one")
     assert swarm.due() == ["one"]
+
+
+def reader(*givers: str) -> Asking[str]:
+    """Return the asking of one who has read chunk 0 from the first giver."""
+    asking: Asking[str] = Asking(CHUNKS, Bitfield(CHUNKS.count), Random(1), wanted=())
+    for number, giver in enumerate(givers):
+        asking.add(giver)
+        assert asking.want_at_once(number, 0.0) == giver, "the unproven are asked first"
+        give(asking, giver, number, 1.0 - number / 10)
+    return asking
+
+
+def test_the_one_chunk_that_is_waited_for_is_asked_of_who_answers_soonest() -> None:
+    asking = reader("slow", "quick")
+    assert asking.want_at_once(7, 2.0) == "quick"
+    assert asking.asked == {7}
+    assert asking.want_at_once(8, 2.0) is None, "another is on its way"
+    give(asking, "quick", 7, 2.1)
+    assert asking.is_complete
+    assert asking.want_at_once(8, 3.0) == "quick"
+
+
+def test_no_chunk_is_asked_at_once_that_is_here_or_that_no_peer_has() -> None:
+    asking = reader("one")
+    assert asking.want_at_once(0, 2.0) is None
+    asking.remove("one")
+    asking.add("two", Bitfield(CHUNKS.count))
+    asking.add_origin("origin")
+    assert asking.want_at_once(7, 2.0) is None
+    assert asking.is_complete, "it counts as wanted"
+
+
+def test_what_was_asked_at_once_is_asked_of_others_when_its_giver_goes() -> None:
+    asking = reader("slow", "quick")
+    assert asking.want_at_once(7, 2.0) == "quick"
+    assert asking.remove("quick")
+    assert ask_at(asking, "slow", 2.0) == (0, [7])

@@ -145,10 +145,27 @@ async def test_all_that_is_written_arrives_in_its_order() -> None:
         assert pair.ours.sent == len(whole)
 
 
+@pytest.mark.parametrize("gathers", [False, True])
+async def test_parts_arrive_in_their_order_among_what_else_is_written(
+    gathers: bool,
+) -> None:
+    async with connected() as pair:
+        pair.ours._gathers = gathers
+        first, last = (b"head", bytes(5 << 20)), (b"x" * 1000, b"tail")
+        pair.ours.writelines(last)
+        pair.ours.writelines(first)
+        pair.ours.write(b"between")
+        pair.ours.writelines(last)
+        whole = b"".join((*last, *first, b"between", *last))
+        assert await pair.reader.readexactly(len(whole)) == whole
+        assert pair.ours.sent == len(whole)
+
+
 async def test_something_large_and_shared_is_never_copied_at_once() -> None:
     async with connected() as pair:
         shared = bytes(64 << 20)
-        pair.ours.write(shared)
+        pair.ours._gathers = True
+        pair.ours.writelines((b"head", shared))
         assert pair.ours._transport is not None
         assert pair.ours._transport.get_write_buffer_size() <= 2 * WRITE_HIGH
         pair.ours.close()

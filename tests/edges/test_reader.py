@@ -66,6 +66,16 @@ async def test_one_read_fetches_the_chunks_that_hold_it() -> None:
         assert holder.pages_asked == [0]
 
 
+async def test_a_chunk_that_is_read_as_a_whole_is_not_copied() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        file.seek(5 * CHUNK)
+        first = await file.read(CHUNK)
+        file.seek(5 * CHUNK)
+        assert await file.read(CHUNK) is first
+        file.seek(5 * CHUNK)
+        assert await file.read(CHUNK - 1) == first[:-1]
+
+
 async def test_who_jumps_about_fetches_nothing_ahead() -> None:
     places = [30, 3, 17, 9, 22]
     async with Holder(HOLDING) as holder, opened(holder) as file:

@@ -1,6 +1,8 @@
 """A sealed share's swarm from hello to goodbye, with nodes joined in memory."""
 
 import asyncio
+from functools import partial
+from operator import contains
 
 import pytest
 
@@ -17,6 +19,7 @@ from shoal.core.sealed_messages import (
 )
 from shoal.errors import LyingPeerError
 from shoal.pages import PAGE_TIME
+from shoal.sealed_peer import FIRST_PART, MOST_PARTED
 from shoal.storage.store import MemoryStore
 from shoal.transport.dialler import MAX_PEERS
 from shoal.transport.proven import ProvenPeer
@@ -81,6 +84,22 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
         hellos = [m for m in peer.heard if isinstance(m, Hello)]
         assert hellos[-1].root == MANIFEST.root_record
         await second.swarm.stop()
+
+
+@pytest.mark.parametrize("size", [SIZE, FIRST_PART, 2 * FIRST_PART, 2 * MOST_PARTED])
+@virtual_time
+async def test_a_lone_chunk_arrives_whole_in_however_many_parts(size: int) -> None:
+    content = Content.make(3 * size, size)
+    async with memory_net() as net:
+        giver = source(net, content)
+        giver.begin()
+        peer = raw(net, giver)
+        peer.say(Hello(0, manifest_of(content).root_record, bytes(1)))
+        for index in (2, 0):
+            peer.say(Ask(index))
+            wanted = Give(index, memoryview(content.chunk(index)))
+            await net.until(partial(contains, peer.heard, wanted))
+        assert giver.swarm.uploaded == 2 * size
 
 
 @pytest.mark.parametrize("order", [1, -1])

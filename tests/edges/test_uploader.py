@@ -93,6 +93,9 @@ class Store(MemoryStore):
         self.readers.append(threading.current_thread().name)
         return self._checked(index)
 
+    def get_now(self, index: int) -> bytes | None:
+        return self.get_many_now((index,))[0]
+
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
         return [None if i in self.cold else self._checked(i) for i in indexes]
 
@@ -320,3 +323,16 @@ async def test_what_is_left_of_a_rate_is_not_sent_after_closing() -> None:
         await uploader.aclose()
         await asyncio.sleep(100)
         assert len(taker.got) <= 1
+
+
+async def test_a_lone_request_is_answered_at_once_where_nobody_has_to_wait() -> None:
+    store = Store()
+    store.cold.add(1)
+    store.bad.add(2)
+    async with uploading(store) as (uploader, _):
+        assert uploader.give_now(0) == CONTENT.chunk(0)
+        assert uploader.give_now(1) is None, "it has to come from the disk"
+        assert uploader.give_now(2) is None, "it is for its turn to say what is wrong"
+        assert (uploader.served, uploader.sent) == (1, SIZE)
+    async with uploading(store, rate=1e9) as (uploader, _):
+        assert uploader.give_now(0) is None, "there is a rate to keep"
