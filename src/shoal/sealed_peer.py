@@ -32,7 +32,7 @@ from shoal.uploads import write_chunks
 __all__ = ["Offers", "SealedPeer"]
 
 FIRST_PART = 32 * 1024  # bytes of a lone chunk that are sent before the rest
-MOST_PARTED = 256 * 1024  # bytes of a chunk up to which its waking up takes long
+MOST_PARTED = 256 * 1024  # bytes; beside those of a longer one waking up takes little
 MAX_PAGES_WANTED = 64  # requests for pages that are kept; more are not answered
 
 
