@@ -87,11 +87,16 @@ def _memory(path: str) -> tuple[int, int] | None:
 def clean_environment() -> dict[str, str]:
     """Return the environment without what would change how programs run.
 
-    That is every SHOAL_* variable, and those of Python: with one of them it does
-    not keep byte code and compiles shoal anew at each start.
+    That is every SHOAL_* variable but which loop to run on, and those of Python: with
+    one of them it does not keep byte code and compiles shoal anew at each start.
     """
     changing = ("SHOAL_", "PYTHON", "NODE_")
-    return {k: v for k, v in os.environ.items() if not k.startswith(changing)}
+    kept = ("SHOAL_UVLOOP",)  # as scripts/bench sets it
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not name.startswith(changing)
+    }
 
 
 def cpu_seconds(pid: int) -> float:
