@@ -96,6 +96,17 @@ class FrameReader:
         """Return how many bytes of a frame that has begun are still to come."""
         return max(0, self._want - (self._end - self._start))
 
+    @property
+    def pending(self) -> memoryview:
+        """Return what was received and not handed out, from a frame's start on."""
+        return self._view[self._start : self._end]
+
+    def skip(self, size: int) -> None:
+        """Take whole frames of together `size` bytes as handed out."""
+        if size:
+            self._start += size
+            self._want = 0
+
     def get_buffer(self) -> memoryview:
         """Return where to receive the next bytes; never empty."""
         pending = self._end - self._start

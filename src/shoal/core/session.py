@@ -35,6 +35,7 @@ from shoal.core.messages import (
     encode_frame,
     index_of,
 )
+from shoal.core.plain_requests import leading_requests
 from shoal.core.sealed_messages import SealedMessage
 from shoal.errors import ProtocolError
 
@@ -142,6 +143,7 @@ class Session:
         before it in the same read is lost; the connection must end.
         """
         self._reader.buffer_updated(received)
+        self._handle_leading()
         for frame in self._reader.frames():
             self.beside += 1
             message = self._decode(frame)
@@ -160,6 +162,9 @@ class Session:
         """Return what to write now, in this order."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
+
+    def _handle_leading(self) -> None:
+        """Handle frames in front that can be read in a quicker way, if any."""
 
     def _decode(self, frame: memoryview) -> Struct | None:
         return decode_message(frame)
@@ -186,6 +191,13 @@ class OpenServerSession(Session):
         self._chunks = chunks
         if handshake is not None:
             self._outgoing.append(handshake)
+
+    def _handle_leading(self) -> None:
+        indexes, size = leading_requests(self._reader.pending)
+        self._reader.skip(size)
+        self.beside += len(indexes)
+        count = self._chunks.count
+        self._events += [ChunkWanted(each, each) for each in indexes if each < count]
 
     def _handle(self, message: Message, frame: memoryview) -> None:
         match message:
