@@ -7,6 +7,7 @@ fit is a `ProtocolError`.
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -139,16 +140,25 @@ def response_header(index: int | str, length: int) -> bytes:
 
     The data follows on the wire as it is, so it need not be joined to anything.
     """
+    echo = _encoder.encode(index)
+    before, after = _around_index(len(echo), length)
+    return before + echo + after
+
+
+@lru_cache(maxsize=64)
+def _around_index(size: int, length: int) -> tuple[bytes, bytes]:
+    """Return a response's frame up to its index of `size` bytes, and on to its data.
+
+    Kept, since nearly all answers of a share are of one length.
+    """
     if length < 1 << 8:
-        size = b"\xc4" + length.to_bytes(1, "big")
+        after = b"\xa4data\xc4" + length.to_bytes(1, "big")
     elif length < 1 << 16:
-        size = b"\xc5" + length.to_bytes(2, "big")
+        after = b"\xa4data\xc5" + length.to_bytes(2, "big")
     else:
-        size = b"\xc6" + length.to_bytes(4, "big")
-    head = (
-        b"\x83\xa4type\xa8response\xa5index" + _encoder.encode(index) + b"\xa4data"
-    ) + size
-    return encode_varint(len(head) + length) + head
+        after = b"\xa4data\xc6" + length.to_bytes(4, "big")
+    before = b"\x83\xa4type\xa8response\xa5index"
+    return encode_varint(len(before) + size + len(after) + length) + before, after
 
 
 def index_of(value: int | str) -> int | None:
