@@ -12,7 +12,7 @@ it still can be read (as Linux does).
 
 import random
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from errno import EEXIST, ENOENT, ENOSPC, ENOTDIR
 from os import strerror
 from pathlib import Path, PurePath
@@ -174,6 +174,11 @@ class FaultyDisk:
         inode, _ = self._open[fd]
         data = bytes(inode.seen[offset : offset + size])
         return data if len(data) == size else None
+
+    def pread_many_now(
+        self, fd: int, size: int, offsets: Iterable[int]
+    ) -> list[bytes | None]:
+        return [self.pread_now(fd, size, offset) for offset in offsets]
 
     def read_small(self, path: Name, size: int) -> bytes | None:
         inode = self._look_up(path)

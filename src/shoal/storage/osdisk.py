@@ -1,16 +1,18 @@
 """The real disk: this machine's file system behind the `Disk` interface.
 
-What is done with open files stands in `osfiles`, with names in `osnames`, the
-translation of errors in `oserrors`; here is what is asked of the machine itself.
+What is done with open files stands in `osfiles` and, for many small reads, `osreads`,
+with names in `osnames`, the translation of errors in `oserrors`; here is what is asked
+of the machine itself.
 """
 
 from shoal.storage.disk import UNKNOWN_BOOT
 from shoal.storage.osnames import OsNames
+from shoal.storage.osreads import OsReads
 
 __all__ = ["OsDisk"]
 
 
-class OsDisk(OsNames):
+class OsDisk(OsNames, OsReads):
     """Do what `Disk` says on this machine's file system."""
 
     def umask(self) -> int:

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -52,13 +52,27 @@ def test_chunks_are_slices_of_the_file(store: SourceStore) -> None:
             store.get(index)
 
 
-def test_what_memory_holds_is_read_at_once(store: SourceStore) -> None:
+@pytest.mark.parametrize("indexes", [range(11), range(10), [7, 0, 7], [10], []])
+def test_what_memory_holds_is_read_at_once(
+    store: SourceStore, indexes: Sequence[int]
+) -> None:
     read_all(store)
-    now = store.get_many_now(range(11))
+    now = store.get_many_now(indexes)
     if not hasattr(os, "RWF_NOWAIT"):
-        assert now == [None] * 11
+        assert now == [None] * len(indexes)
     else:
-        assert now == [store.get(index) for index in range(11)]
+        assert now == [store.get(index) for index in indexes]
+    for missing in (-1, 11):
+        with pytest.raises(KeyError):
+            store.get_many_now([*indexes, missing])
+
+
+def test_what_was_not_hashed_just_now_is_first_verified(store: SourceStore) -> None:
+    store.trusted, store.verify = False, verify
+    assert store.get(3) == CONTENT[3000:4000]
+    assert store.get_now(4) is None
+    assert store.get_many_now([3, 4])[1] is None
+    assert store.get_now(3) in (CONTENT[3000:4000], None)
 
 
 @pytest.mark.parametrize("sizes", [(0,), (), (1, 0, 2500, 0, 0, 999, 1, 3000, 0)])
