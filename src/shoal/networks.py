@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator
 from shoal.core.address import Address
 from shoal.core.outlook import Search
 from shoal.discovery.base import Discovery
-from shoal.discovery.static import StaticDiscovery
 from shoal.interfaces import list_interfaces
 from shoal.settings import Settings
 
@@ -60,6 +59,8 @@ class Networks:
         settings = self._settings
         networks: list[Discovery] = []
         if settings.peers:
+            from shoal.discovery.static import StaticDiscovery
+
             networks.append(StaticDiscovery(settings.peers))
         if not settings.no_lan:
             from shoal.discovery.lan import LanDiscovery

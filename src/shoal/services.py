@@ -7,7 +7,6 @@ first. It knows nothing of shares.
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from functools import cached_property
 from random import Random
@@ -24,6 +23,7 @@ from shoal.progress import Notice
 from shoal.settings import Settings
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from shoal.sealed_port import SealedPort
@@ -56,7 +56,6 @@ class Services:
         self.buffers = BufferPool()
         self.bucket = TokenBucket(settings.limit_up)
         self.bucket_down = TokenBucket(settings.limit_down)
-        self.threads = ThreadPoolExecutor(THREADS, "shoal")
         self.networks = Networks(settings)
         self.sealed_port: SealedPort | None = None
         """Where sealed shares are reached; None while there is none."""
@@ -71,8 +70,15 @@ class Services:
         """What ends with the node; whatever is opened is put here."""
         self._given_disk = disk
         self._is_stopped = threading.Event()
-        self.owned.callback(self.threads.shutdown)
+        self.owned.callback(self._end_threads)
         self.owned.push_async_callback(self.networks.aclose)
+
+    @cached_property
+    def threads(self) -> "ThreadPoolExecutor":
+        """Return the worker threads; only those who use some pay for importing them."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(THREADS, "shoal")
 
     @cached_property
     def disk(self) -> "Disk":
@@ -102,6 +108,10 @@ class Services:
         """Close files that are shared with the node, and tell when they change."""
         self._sources.append(source)
         self.owned.callback(source.close)
+
+    def _end_threads(self) -> None:
+        if "threads" in vars(self):
+            self.threads.shutdown()
 
     async def aclose(self) -> None:
         """End everything; idempotent."""

@@ -19,7 +19,7 @@ __all__ = [
 
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
-_SIZE = re.compile(r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?")
+_SIZE = r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -46,7 +46,7 @@ def parse_port(text: str) -> int:
 
 def parse_size(text: str) -> int:
     """Read bytes, as `512`, `64K` or `2G`; raises `ValueError`."""
-    match = _SIZE.fullmatch(text)
+    match = re.fullmatch(_SIZE, text)
     if match is None:
         raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1M, 2G.")
     return int(match[1]) * _UNITS[match[2].lower()]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,18 @@ def test_a_chunk_does_not_pay_for_a_progress_bar_or_the_dht() -> None:
     news = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
     assert "asyncio" in news
     assert not news & {"rich", "dnslib", "cryptography", "json", "tomllib", "difflib"}
+    assert not news & {"ipaddress", "queue"}
+
+
+def test_the_command_runs_no_module_of_the_folder_it_stands_in(tmp_path: Path) -> None:
+    for name in ("asyncio", "click", "ssl"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
+    words = ["chunk", "0" * 64, "0", "--timeout", "0.1", "--lan-only", "--no-lan"]
+    done = subprocess.run(
+        [sys.executable, "-m", "shoal", *words],
+        capture_output=True,
+        cwd=tmp_path,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 3, done.stderr

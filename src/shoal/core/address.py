@@ -12,8 +12,8 @@ from shoal.errors import UsageError
 __all__ = ["Address", "parse_address"]
 
 MAX_HOST_LENGTH = 253  # characters, RFC 1035 section 2.3.4 less the root's dot
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-_PORT = re.compile(r"[0-9]{1,5}")
+_HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+_PORT = r"[0-9]{1,5}"
 
 
 class Address(NamedTuple):
@@ -34,8 +34,8 @@ def parse_address(text: str) -> Address:
     Raises `UsageError` when the text is anything else.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or len(host) > MAX_HOST_LENGTH or not _HOST.fullmatch(host):
+    if not colon or len(host) > MAX_HOST_LENGTH or not re.fullmatch(_HOST, host):
         raise UsageError(f"{text[:80]!r} is not an address; write it as HOST:PORT.")
-    if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
+    if not re.fullmatch(_PORT, port) or not 1 <= int(port) <= 65535:
         raise UsageError(f"The port in {text[:80]!r} is not a number from 1 to 65535.")
     return Address(host, int(port))

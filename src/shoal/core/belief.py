@@ -6,20 +6,24 @@ internet has a say about this machine's loopback or its private network.
 """
 
 import enum
-import ipaddress
 from collections.abc import Hashable
+from functools import cache
+from typing import TYPE_CHECKING
 
 from shoal.core.address import Address
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network
 
 __all__ = ["MIN_PORT", "Scope", "is_believable", "scope_of", "slot_of", "subnet_of"]
 
 MIN_PORT = 1024  # below are the services of others, worth pointing a crowd at
 
-_PRIVATE = tuple(
-    ipaddress.IPv4Network(network)
-    # RFC 1918; and RFC 6598, which overlay networks use among themselves.
-    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-)
+# RFC 1918; and RFC 6598, which overlay networks use among themselves.
+_PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+# What begins so is no global address. On a LAN that spares us `ipaddress`, which takes
+# longer to load than a chunk to come.
+_NEAR = ("127.", "10.", "192.168.")
 
 
 class Scope(enum.Enum):
@@ -37,13 +41,15 @@ class Scope(enum.Enum):
 
 def scope_of(host: str) -> Scope:
     """Return how far a dotted IPv4 address reaches; a name has no scope."""
+    from ipaddress import IPv4Address
+
     try:
-        address = ipaddress.IPv4Address(host)
+        address = IPv4Address(host)
     except ValueError:
         return Scope.NONE
     if address.is_loopback:
         return Scope.LOOPBACK
-    if any(address in network for network in _PRIVATE):
+    if any(address in network for network in _private()):
         return Scope.PRIVATE
     if address.is_global and not address.is_multicast:
         return Scope.GLOBAL
@@ -82,14 +88,25 @@ def slot_of(host: str) -> Hashable:
     A global IPv4 address is somebody's, and so is a global IPv6 /64. Behind any
     other address there may be many peers, as on one host in a test.
     """
+    if host.startswith(_NEAR):
+        return None
+    from ipaddress import IPv6Address, ip_address
+
     try:
-        address = ipaddress.ip_address(host.partition("%")[0])
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     if not address.is_global:
         return None
-    if isinstance(address, ipaddress.IPv6Address):
+    if isinstance(address, IPv6Address):
         return int(address) >> 64
     return host
+
+
+@cache
+def _private() -> tuple["IPv4Network", ...]:
+    from ipaddress import IPv4Network
+
+    return tuple(map(IPv4Network, _PRIVATE))

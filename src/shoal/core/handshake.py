@@ -32,7 +32,7 @@ MAX_SENT_HANDSHAKE = 8 * 1024 * 1024  # bytes; others are believed up to 64 MiB
 MAX_FILE_SIZE = 1 << 53  # bytes; where a Node program stops counting
 _SIZE_PER_HASH = 2 * DIGEST_SIZE + 2  # bytes: the digits behind a msgpack str 8
 _SIZE_BESIDE_HASHES = 128  # bytes, rounded up: keys, sizes and the frame's length
-_HEX = re.compile(r"[0-9a-f]*")
+_HEX = r"[0-9a-f]*"
 
 
 class Offer(Struct, frozen=True):
@@ -86,7 +86,7 @@ def check_handshake(channel: Channel, handshake: Handshake) -> Offer:
     text = "".join(hashes)
     # All at once, because there may be a million. An element holding two lines
     # would have the same id as two elements.
-    if not set(map(len, hashes)) <= {2 * DIGEST_SIZE} or not _HEX.fullmatch(text):
+    if not set(map(len, hashes)) <= {2 * DIGEST_SIZE} or not re.fullmatch(_HEX, text):
         raise ProtocolError("a hash that is not 64 lower-case hex digits")
     if hashlib.sha256("\n".join(hashes).encode()).hexdigest() != channel.id:
         raise LyingPeerError("a handshake whose hashes do not give the channel's id")

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 MAX_NAME_SIZE = 1024  # bytes of UTF-8
-_HEX_ID = re.compile(r"[0-9a-fA-F]{64}")
+_HEX_ID = r"[0-9a-fA-F]{64}"
 # Without its `shoal:` a link may still have its hints.
 _LINK = re.compile(r"(?:[Ss][Hh][Oo][Aa][Ll]:.*|[a-zA-Z2-7]{56}(?:\?.*)?)", re.DOTALL)
 
@@ -67,7 +67,7 @@ def parse_channel(text: str) -> Channel:
     Raises `UsageError` when it cannot be one.
     """
     text = text.strip()
-    if _HEX_ID.fullmatch(text):
+    if re.fullmatch(_HEX_ID, text):
         return Channel(text.lower(), is_hash=True)
     if looks_like_link(text):
         # Never a channel: see the module's docstring.
@@ -83,7 +83,7 @@ def check_name(name: str) -> Channel:
 
     Raises `UsageError` when that name would be read as something else.
     """
-    if _HEX_ID.fullmatch(name.strip()):
+    if re.fullmatch(_HEX_ID, name.strip()):
         raise UsageError(
             "A NAME of 64 hex digits would be taken for a hash channel; choose another."
         )

@@ -5,7 +5,6 @@ that are not known are ignored, as the Node programs do; whatever else does not
 fit is a `ProtocolError`.
 """
 
-import re
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -34,11 +33,10 @@ __all__ = [
 
 CONTROL_LIMIT = 128 * 1024  # bytes in a frame of any message not named below
 HANDSHAKE_LIMIT = 64 * 1024 * 1024  # bytes in a frame with a handshake
+MAX_DIGITS = 10  # of an index that is written out
 RESPONSE_OVERHEAD = 64  # bytes in a response's frame beside its data
 
 M = TypeVar("M")
-
-_DIGITS = re.compile(r"[0-9]{1,10}")
 
 
 class Request(Struct, frozen=True, tag="request", tag_field="type", gc=False):
@@ -168,4 +166,5 @@ def index_of(value: int | str) -> int | None:
     """
     if isinstance(value, int):
         return value if value >= 0 else None
-    return int(value) if value.isascii() and _DIGITS.fullmatch(value) else None
+    is_index = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
+    return int(value) if is_index else None

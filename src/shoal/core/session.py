@@ -14,7 +14,7 @@ acts on the events; then it writes what `data_to_send()` returns.
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, Union
 
 from msgspec import Struct
 
@@ -36,8 +36,10 @@ from shoal.core.messages import (
     index_of,
 )
 from shoal.core.plain_requests import leading_requests
-from shoal.core.sealed_messages import SealedMessage
 from shoal.errors import ProtocolError
+
+if TYPE_CHECKING:  # an open channel does without the messages of a sealed share
+    from shoal.core.sealed_messages import SealedMessage
 
 __all__ = [
     "ChunkReceived",
@@ -104,9 +106,9 @@ class ChunkWanted(Struct, frozen=True):
     """The index as it stood in the request, for the response."""
 
 
-Event: TypeAlias = (
-    OfferReceived | InfoReceived | ChunkReceived | ChunkWanted | SealedMessage
-)
+Event: TypeAlias = Union[
+    OfferReceived, InfoReceived, ChunkReceived, ChunkWanted, "SealedMessage"
+]
 
 
 class Session:
