@@ -2,8 +2,8 @@
 
 asyncio loads `ssl` if there is one, to offer TLS of its own; a Python that was built
 without lacks just that. Open channels are spoken in the clear, sealed shares have their
-own TLS (`transport.tls`), and only origins are asked by that of asyncio. Loading it
-takes a thirteenth of the time to the first byte of a chunk.
+own TLS (`transport.tls`), and only origins are asked by that of asyncio. Loading
+it takes 3 of the 58 ms to the first byte of a chunk.
 """
 
 import sys
