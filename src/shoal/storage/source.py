@@ -26,7 +26,7 @@ from shoal.storage.scan import Tree
 
 __all__ = ["SourceChangedError", "SourceStore"]
 
-_SMALL = 64 * 1024  # bytes; a file of no more is read whole when there are many
+_SMALL_FILE = 64 * 1024  # bytes; a file of no more is read whole when there are many
 _SMALL_CHUNK = 16 * 1024  # bytes; the way to larger chunks takes little of the time
 
 
@@ -160,7 +160,7 @@ class SourceStore:
         parts: list[bytes] = []
         for number, size, offset in spans:
             file = self._files[number]
-            if file.follow or file.state.size > _SMALL:
+            if file.follow or file.state.size > _SMALL_FILE:
                 return None
             whole = self._disk.read_small(file.path, file.state.size)
             if whole is None:
