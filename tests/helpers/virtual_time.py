@@ -65,6 +65,10 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._on_thread_done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads, however little virtual time that may take."""
+        await super().shutdown_default_executor()
+
     def _on_thread_done(self, future: "asyncio.Future[Any]") -> None:
         self._jumping.threads -= 1
 
