@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from shoal.acquaintances import Dial
 from shoal.core.chunks import Bitfield
+from shoal.core.framing import LARGE_FRAME
 from shoal.core.pulls import MAX_PULLED
 from shoal.core.sealed_messages import (
     Ask,
@@ -98,8 +99,11 @@ class Conversations:
         peer = self.roster.peers.get(connection)
         if peer is None:
             return
-        if ChunkReceived not in map(type, events):  # which says so itself
-            self._fetching.on_heard(peer)
+        # A chunk says so itself, and a reader may wait for it; but in bulk it counts
+        # how much there was.
+        is_bulk = connection.found > LARGE_FRAME
+        if is_bulk or ChunkReceived not in map(type, events):
+            self._fetching.on_heard(peer, is_ahead=connection.is_ahead)
         try:
             for event in events:
                 self._on_message(peer, event)

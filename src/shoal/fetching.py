@@ -178,10 +178,10 @@ class Fetching:
         if self._transfer is not None:
             self._transfer.take_back(origin, indexes)
 
-    def on_heard(self, peer: SealedGiver) -> None:
-        """Note that a peer is alive."""
+    def on_heard(self, peer: SealedGiver, *, is_ahead: bool = False) -> None:
+        """Note that a peer is alive, and whether it sends more than we can take."""
         if self._transfer is not None:
-            self._transfer.on_heard(peer)
+            self._transfer.on_heard(peer, is_ahead=is_ahead)
 
     def on_chunk(self, peer: SealedGiver, chunk: ChunkReceived) -> None:
         """Have a chunk verified and written."""

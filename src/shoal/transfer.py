@@ -222,9 +222,9 @@ class Transfer(Generic[G]):
         self._asking.take_back(giver, indexes)
         self._ask_all()
 
-    def on_heard(self, giver: G) -> None:
-        """Note that a giver is alive."""
-        self._asking.on_heard(giver, self._clock())
+    def on_heard(self, giver: G, *, is_ahead: bool = False) -> None:
+        """Note that a giver is alive, and whether it sends more than we can take."""
+        self._asking.on_heard(giver, self._clock(), is_ahead=is_ahead)
 
     def on_chunk(self, giver: G, chunk: ChunkReceived) -> None:
         """Have a chunk verified and written, unless it is there already."""

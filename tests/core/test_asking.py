@@ -5,7 +5,7 @@ from random import Random
 from shoal.core.asking import ANY_PAUSE, Asking
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.core.wants import MAX_WANTED
-from shoal.core.window import FIRST_REQUESTS, STALL_TIME
+from shoal.core.window import FIRST_REQUESTS, MAX_BYTES, STALL_TIME
 
 CHUNKS = Chunks(40 * 16_384, 16_384)
 
@@ -90,6 +90,22 @@ def prove(swarm: Asking[str], *givers: str) -> None:
     for giver in givers:
         (index,) = ask_at(swarm, giver, 0.0)[1]
         give(swarm, giver, index, 0.0)
+
+
+def test_givers_that_are_ahead_of_us_are_asked_for_what_one_may_owe() -> None:
+    size = MAX_BYTES // 8
+    swarm: Asking[str] = Asking(Chunks(800 * size, size), Bitfield(800), Random(1))
+    for giver in "abcd":
+        swarm.add(giver)
+    prove(swarm, *"abcd")
+    owed = [(giver, i) for giver in "abcd" for i in ask_at(swarm, giver, 0.0)[1]]
+    assert len(owed) >= 4 * FIRST_REQUESTS
+    for giver, index in owed:
+        for _ in range(10):
+            swarm.on_heard(giver, 0.0, is_ahead=True)
+        give(swarm, giver, index, 0.0)
+    assert sum(len(ask_at(swarm, giver, 0.0)[1]) for giver in "abcd") == 8
+    assert swarm.due(), "nobody asks the others once there is room"
 
 
 def test_a_stall_ends_the_choice_of_a_giver_for_a_while_only() -> None:

@@ -15,7 +15,7 @@ from shoal.core.framing import encode_varint
 from shoal.core.messages import Request, encode_frame
 from shoal.core.session import ChunkWanted, Event, OpenServerSession
 from shoal.errors import NetworkError, PeerError, PeerTimeoutError, ProtocolError
-from shoal.transport.connection import WRITE_HIGH, Connection
+from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection
 from shoal.transport.dial import dial
 from shoal.transport.listen import Listener
 
@@ -213,6 +213,33 @@ async def test_whom_nobody_can_reach_is_a_peers_error(host: str) -> None:
     connection = Connection(OpenServerSession(CHUNKS, None), Recorder())
     with pytest.raises(PeerError, match="cannot be reached"):
         await dial(connection, Address(host, 1))
+
+
+class FullSocket(asyncio.Transport):
+    """Stand for a socket that always has something to read."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__({"received": found, "socket": socket.socket()})
+
+    def set_write_buffer_limits(
+        self, high: int | None = None, low: int | None = None
+    ) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("found", [AHEAD_SIZE, AHEAD_SIZE - 1])
+async def test_a_peer_is_ahead_of_us_when_much_waits_for_us(found: int) -> None:
+    connection = Connection(OpenServerSession(CHUNKS, None), Recorder())
+    socket_ = FullSocket(found)
+    connection.connection_made(socket_)
+    frame = encode_frame(Request(3))
+    connection.get_buffer(-1)[: len(frame)] = frame
+    connection.buffer_updated(len(frame))
+    assert connection.is_ahead == (found >= AHEAD_SIZE)
+    socket_.get_extra_info("socket").close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="polling elsewhere does not wait")

@@ -8,9 +8,9 @@ import threading
 from pathlib import Path
 from random import Random
 
-from shoal.core.asking import IN_FLIGHT_LIMIT
 from shoal.core.chunks import Chunks
 from shoal.core.hashes import chunk_digest
+from shoal.core.intake import IN_FLIGHT_LIMIT
 from shoal.core.manifest import build_manifest
 from shoal.node import Node
 from shoal.progress import DownloadEvent, Progress, Started

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from shoal.core.chunks import Bitfield, Chunks
 from shoal.core.flow import Flow, OriginFlow
+from shoal.core.intake import Intake
 from shoal.core.outlook import Lack
 from shoal.core.overdue import Overdue
 from shoal.core.picker import ChunkPicker
@@ -20,11 +21,6 @@ from shoal.core.window import MAX_REQUESTS
 
 __all__ = ["Asking"]
 
-IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdict
-# What waits for its verdict should still be in the processor's cache by then, or
-# hashing and writing it cost half as much again.
-BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for their verdict
-BACKLOG_CHUNKS = 512  # of them at most, since a kill loses what waits
 MAX_WASTED = 3  # chunks of its choice that were there, until it chooses no more
 FEW_REQUESTS = 8  # outstanding in all, below which each giver is asked for two
 ANY_PAUSE = 3.0  # seconds for which a giver that had nothing to choose is not asked to
@@ -61,8 +57,7 @@ class Asking(Generic[G]):
         self._pulls: Pulls[G] = Pulls()
         self._is_read = False  # whether somebody waits for chunks in their order
         self._overdue = Overdue()
-        size = chunks.chunk_size
-        self._backlog = max(min(BACKLOG_LIMIT, BACKLOG_CHUNKS * size), 2 * size)
+        self._intake = Intake(chunks.chunk_size)
 
     def __contains__(self, giver: G) -> bool:
         return giver in self._flows
@@ -215,11 +210,12 @@ class Asking(Generic[G]):
             self._picker.on_request_expired(index, giver)
             self._is_due = True
 
-    def on_heard(self, giver: G, now: float) -> None:
-        """Note that a giver is alive."""
+    def on_heard(self, giver: G, now: float, *, is_ahead: bool = False) -> None:
+        """Note that a giver is alive, and whether it sends more than we can take."""
         flow = self._flows.get(giver)
         if flow is not None:
             flow.window.on_heard(now)
+            self._intake.on_read(is_ahead=is_ahead)
 
     # What becomes of requests.
 
@@ -287,6 +283,7 @@ class Asking(Generic[G]):
 
         Near the end, what takes longer than usual may be asked of others, too.
         """
+        self._intake.on_tick()
         stalled = []
         peers = [flow for flow in self._flows.values() if not flow.is_origin]
         delays = sorted(f.window.delay for f in peers if f.window.delay)
@@ -326,12 +323,7 @@ class Asking(Generic[G]):
         room = self._flows[giver].window.room(least)
         if room <= 0:
             return 0
-        size = self._chunks.chunk_size
-        in_flight = waiting + self._outstanding * size
-        # One chunk may always be on its way, or nothing would ever move.
-        budget = max((IN_FLIGHT_LIMIT - in_flight) // size, 0 if in_flight else 1)
-        if waiting > self._backlog:
-            budget = 0
+        budget = self._intake.room(self._outstanding, waiting)
         self._is_due |= budget < room
         return min(room, budget)
 

@@ -29,6 +29,7 @@ WRITE_LOW = 64 * 1024  # bytes at which it goes on
 WRITE_SLICE = 256 * 1024  # bytes written at once of something shared and large
 WAKE_SIZE = 256 * 1024  # bytes of a frame to wait for at most before looking at them
 WAKE_TIME = 0.1  # seconds to wait for them at the most recent rate
+AHEAD_SIZE = 512 * 1024  # bytes that one look at the socket finds if we are behind
 WAKE_LEAST = 4 * 1024  # bytes; for fewer it is not worth asking
 _CAN_WAIT = sys.platform == "linux"  # elsewhere polling takes no notice
 
@@ -66,6 +67,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """When the connection stood, on the loop's clock."""
         self.received = 0
         """Bytes."""
+        self.found = 0
+        """Bytes that the last look at the socket found."""
         self.sent = 0
         """Bytes given to the socket or its queue."""
         self.answered = 0
@@ -84,6 +87,11 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._gathers = False
         self._pause: asyncio.TimerHandle | None = None
         self._is_wanted = True
+
+    @property
+    def is_ahead(self) -> bool:
+        """Say whether the peer sends more than we can take: much waited for us."""
+        return self.found >= AHEAD_SIZE
 
     @property
     def is_writable(self) -> bool:
@@ -195,6 +203,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def buffer_updated(self, nbytes: int) -> None:
         """Hand what came to the session, and what it means to the handler."""
         self.received += nbytes
+        assert self._transport is not None
+        self.found = self._transport.get_extra_info("received", nbytes)
         now = self._time()
         since, self.last_heard = now - self.last_heard, now
         try:

@@ -69,6 +69,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._transport: asyncio.Transport | None = None
         self._backlog: deque[memoryview] = deque()  # not encrypted yet
         self._waiting = 0  # bytes in it
+        self._received = 0  # bytes, by the last read
         self._limits = (HIGH_WATER // 4, HIGH_WATER)
         self._is_closing = False
         self._is_blocked = False  # the socket takes no more
@@ -100,6 +101,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Decrypt what came."""
+        self._received = nbytes
         if self._allowance is not None:
             self._allowance -= nbytes
             if self._allowance < 0:
@@ -150,7 +152,8 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Return what is known of the connection.
 
         `ssl_object` is its TLS, `held_back` how many bytes that were received may
-        not have been handed on yet, `gathers` whether `writelines` copies nothing.
+        not have been handed on yet, `gathers` whether `writelines` copies nothing,
+        `received` how many bytes of TLS the last look at the socket found.
         """
         if name == "ssl_object":
             return self._records.ssl
@@ -158,6 +161,8 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             return RECORD_SIZE
         if name == "gathers":
             return True
+        if name == "received":
+            return self._received
         if self._transport is None:
             return default
         return self._transport.get_extra_info(name, default)
