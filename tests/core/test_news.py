@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 
 from shoal.core.chunks import Bitfield
-from shoal.core.news import ANNOUNCE_PAUSE, ASK_TIME, FEW_PEERS, MAX_TAKERS, News
+from shoal.core.news import (
+    ANNOUNCE_PAUSE,
+    ASK_TIME,
+    FEW_PEERS,
+    FULL_PAUSE,
+    MAX_TAKERS,
+    News,
+)
 
 COUNT = 64
 MANY = FEW_PEERS + 4
@@ -57,6 +64,23 @@ def test_who_has_everything_hears_of_all_that_comes() -> None:
     assert holder.tell()[1] == [5]
     holder.get(6)
     assert holder.tell(ANNOUNCE_PAUSE)[1] == [6]
+
+
+def test_several_who_have_everything_are_in_no_hurry() -> None:
+    holder = Holder(3)
+    holder.theirs[0] = holder.theirs[1] = Bitfield.full(COUNT)
+    holder.get(5)
+    assert set(holder.tell()) == {0, 1, 2}
+    for index in (6, 7):
+        holder.get(index)
+        said = holder.tell(FULL_PAUSE)
+        assert said == {peer: [index] for peer in range(3)}
+    holder.get(8)
+    assert holder.tell(ANNOUNCE_PAUSE) == {2: [8]}
+    due = holder.news.due_at(holder.now)
+    assert due == holder.now + FULL_PAUSE - ANNOUNCE_PAUSE
+    holder.get(*range(9, COUNT), *range(5))
+    assert set(holder.tell()) == {0, 1, 2}, "nobody hears that it is complete"
 
 
 def test_who_completes_says_so_to_all_even_of_what_they_had() -> None:

@@ -18,6 +18,8 @@ from shoal.core.chunks import Bitfield
 __all__ = ["ANNOUNCE_PAUSE", "FEW_PEERS", "News"]
 
 ANNOUNCE_PAUSE = 0.02  # seconds in which chunks are announced together to few
+# Where two have everything nobody leaves the choice to either, so there is no hurry.
+FULL_PAUSE = 0.1  # seconds in which chunks are announced together to those
 FEW_PEERS = 16  # up to which all are told at once
 MAX_TAKERS = 4  # peers of more that know of something to ask for at a time
 ASK_TIME = 0.05  # seconds in which a peer asks for what it was told of, if it does
@@ -57,6 +59,7 @@ class News(Generic[P]):
         self._recent: deque[tuple[float, _Hearer]] = deque()
         self._busy = 0  # peers that take something or are about to ask
         self._next = 0.0  # when all of few, or who has everything, may be told again
+        self._next_full = 0.0  # when several who have everything may be
 
     def on_peer_joined(self, peer: P) -> None:
         """Note a peer that was just told of everything here, in a hello."""
@@ -102,7 +105,7 @@ class News(Generic[P]):
         times = []
         is_waiting = bool(self._queue or self._held)
         if self._full and self._full_end < len(self._log):
-            times.append(self._next)
+            times.append(max(self._next, self._next_full))
         if is_waiting and self._are_few:
             times.append(self._next)
         elif is_waiting and self._recent:
@@ -115,7 +118,8 @@ class News(Generic[P]):
         said: list[tuple[P, Sequence[int]]] = []
         # Who is complete may be about to leave, and somebody waits for that.
         if now >= self._next or self._have.is_complete:
-            self._tell_full(now, said)
+            if now >= self._next_full or self._have.is_complete:
+                self._tell_full(now, said)
             if self._are_few:
                 self._tell_all(now, said)
             if said:
@@ -134,6 +138,8 @@ class News(Generic[P]):
             for peer in self._full:
                 self._tell(peer, now, said)
             self._full_end = len(self._log)
+            if len(self._full) > 1:
+                self._next_full = now + FULL_PAUSE
 
     def _tell_all(self, now: float, said: list[tuple[P, Sequence[int]]]) -> None:
         """Tell everybody who has not heard of everything."""
