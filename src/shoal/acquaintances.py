@@ -19,7 +19,10 @@ __all__ = ["Acquaintances", "Dial"]
 Dial = Callable[[Address, Factory], Awaitable[object]]
 """Connect what the factory makes to an address; raises `PeerError`."""
 Make = Callable[[Address, str], Factory]
-"""Return what makes the connection to an address that a network reported."""
+"""Return what makes the connection to an address that a network reported.
+
+Raises `PeerError` if there should be none.
+"""
 
 
 class Acquaintances:
@@ -52,9 +55,9 @@ class Acquaintances:
     async def _attempt(self, address: Address, source: str) -> None:
         await self._dial(address, self._make(address, source))
 
-    def add(self, address: Address, source: str) -> None:
-        """Note an address that somebody reported."""
-        self._dialler.add(address, source)
+    def add(self, address: Address, source: str, wait: float = 0.0) -> None:
+        """Note an address that somebody reported, to be dialled in `wait` seconds."""
+        self._dialler.add(address, source, wait)
 
     def on_ready(self, address: Address) -> None:
         """Note that a peer that was dialled speaks as it should."""

@@ -107,6 +107,11 @@ class Giving:
 
     # What peers are given.
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether everything is here."""
+        return self.have is not None and self.have.is_complete
+
     def has(self, index: int) -> bool:
         """Say whether a chunk can be given."""
         return self.have is not None and index in self.have

@@ -25,10 +25,14 @@ from shoal.transport.proven import Factory, ProvenPeer
 
 __all__ = ["Roster"]
 
+SWARM = "swarm"  # the network of addresses that peers pass on
 MAX_CONNECTIONS = 192  # with the peers of one share
 MAX_PER_ADDRESS = 4  # connections from one global address
 USE_TIME = 30.0  # seconds after it gave or took some for which a peer keeps its place
 GOODBYE_TIME = 0.25  # seconds that peers have to hang up once we said goodbye
+# Whoever lacks something dials whom it hears of at once. So who lacks nothing leaves it
+# the time: two that dial each other waste a handshake, when there is most to do.
+WHOLE_WAIT = 1.0  # seconds until who has everything dials whom it hears of
 STALL_LIMIT = 30.0  # seconds of silence after which a stalled peer is dropped
 
 
@@ -145,6 +149,10 @@ class Roster:
         return sum(peer.dialled is not None for peer in self.peers.values())
 
     def _factory(self, address: Address, source: str) -> Factory:
+        # What a peer says of its port is a claim: it keeps us from no address that
+        # anybody but other peers has named.
+        if source == SWARM and address in {p.address for p in self.peers.values()}:
+            raise PeerError(f"{address} has dialled us")
         return lambda proven: self._make(proven, address, source)
 
     def _make(
@@ -257,4 +265,5 @@ class Roster:
         for each in addresses:
             address = Address(*each)
             if is_believable(address, host):
-                self._known.add(address, "swarm")
+                wait = WHOLE_WAIT if self._giving.is_whole else 0.0
+                self._known.add(address, SWARM, wait)

@@ -39,6 +39,10 @@ MAX_PAGES_WANTED = 64  # requests for pages that are kept; more are not answered
 class Offers(Protocol):
     """Know what we have, for those who want some of it."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Say whether everything is here."""
+
     def has(self, index: int) -> bool:
         """Say whether a chunk can be given."""
 

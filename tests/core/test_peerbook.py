@@ -43,6 +43,14 @@ def test_an_address_is_dialled_once_at_a_time(book: PeerBook) -> None:
     assert book.next_due() is None
 
 
+def test_one_that_has_time_is_dialled_when_that_is_over(book: PeerBook) -> None:
+    book.add(HERE, "swarm", 5.0)
+    assert book.next_dials(4.9, 9) == []
+    assert book.next_due() == 5.0
+    assert not book.add(HERE, "lan"), "what is known keeps its time"
+    assert book.next_dials(5.0, 9) == [HERE]
+
+
 def test_no_more_are_dialled_than_there_are_slots(book: PeerBook) -> None:
     for port in range(1, 100):
         book.add(Address("10.0.0.1", port), "lan")

@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 from operator import contains
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,12 @@ from shoal.core.sealed_messages import (
 )
 from shoal.errors import LyingPeerError
 from shoal.pages import PAGE_TIME
+from shoal.roster import WHOLE_WAIT
 from shoal.sealed_peer import FIRST_PART, MOST_PARTED
 from shoal.storage.store import MemoryStore
 from shoal.transport.dialler import MAX_PEERS
 from shoal.transport.proven import ProvenPeer
-from tests.helpers.memory_net import memory_net
+from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
     MANIFEST,
@@ -48,6 +50,19 @@ LARGE = build_manifest(
     chunk_digest(b"") * (PAGES * 2048),
     salt=b"s" * 16,
 )
+
+
+def count_dials(net: MemoryNet, address: Address) -> list[ProvenPeer]:
+    """Return a list that will have everyone who dials an address."""
+    dials: list[ProvenPeer] = []
+    accept = net.accepts.get(address)
+
+    def note(proven: ProvenPeer) -> Any:
+        dials.append(proven)
+        return Raw() if accept is None else accept(proven)
+
+    net.accepts[address] = note
+    return dials
 
 
 @virtual_time
@@ -150,6 +165,34 @@ async def test_who_knows_only_one_hears_of_the_others() -> None:
                 set(m.peers) == everybody - {m.address} for m in (first, second, third)
             )
         )
+
+
+@virtual_time
+async def test_an_address_that_has_dialled_us_is_not_dialled_in_vain() -> None:
+    async with memory_net() as net:
+        one, two, member = source(net), source(net), net.join(MANIFEST.id)
+        one.begin()
+        two.begin(one)
+        member.begin(one, two)
+        dials = count_dials(net, member.address)
+        await asyncio.sleep(300)
+        assert set(member.peers) == {one.address, two.address}
+        assert not dials
+
+
+@virtual_time
+async def test_who_has_everything_leaves_dialling_to_others_for_a_while() -> None:
+    async with memory_net() as net:
+        address = Address("10.0.9.9", 5000)
+        dials = count_dials(net, address)
+        for member in (net.join(MANIFEST.id), source(net)):
+            member.begin()
+            peer = raw(net, member, "10.0.9.8")
+            peer.say(Hello(0), Peers([(address.host, address.port)]))
+            await asyncio.sleep(WHOLE_WAIT / 2)
+        assert len(dials) == 1, "one who lacks something dials at once"
+        await asyncio.sleep(WHOLE_WAIT)
+        assert len(dials) == 2
 
 
 @virtual_time

@@ -84,8 +84,11 @@ class PeerBook:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, address: Address, source: str) -> bool:
-        """Note an address that discovery reported; say whether it is news."""
+    def add(self, address: Address, source: str, not_before: float = 0.0) -> bool:
+        """Note an address that discovery reported; say whether it is news.
+
+        If it is, it is not dialled earlier than `not_before`.
+        """
         entry = self._entries.get(address)
         if entry is not None and source in NAMED_SOURCES and not entry.is_named:
             self._name(address, entry)
@@ -94,6 +97,7 @@ class PeerBook:
         entry = self._enter(address, source)
         if entry is None:
             return False
+        entry.not_before = max(entry.not_before, not_before)
         self._idle(address, entry)
         return True
 

@@ -51,9 +51,9 @@ class Dialler:
         """Return how many connections are being made."""
         return self._dialling
 
-    def add(self, address: Address, source: str) -> None:
-        """Note an address that a network, or somebody, reported."""
-        if self._book.add(address, source):
+    def add(self, address: Address, source: str, wait: float = 0.0) -> None:
+        """Note an address that somebody reported, to be dialled in `wait` seconds."""
+        if self._book.add(address, source, self._clock() + wait):
             self._wake.set()
 
     async def run(self, found: Iterable[Found]) -> None:
