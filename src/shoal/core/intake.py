@@ -17,7 +17,7 @@ IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes asked for or waiting for their verdi
 BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for their verdict
 BACKLOG_CHUNKS = 512  # of them at most, since a kill loses what waits
 LESS = 1 / 16  # by how much less is asked for at each read that finds much
-MORE = 1 / 32  # by how much more at each that does not
+MORE = 1 / 64  # by how much more at each that does not
 
 
 class Intake:
