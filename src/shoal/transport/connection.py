@@ -29,8 +29,8 @@ WRITE_LOW = 64 * 1024  # bytes at which it goes on
 WRITE_SLICE = 256 * 1024  # bytes written at once of something shared and large
 WAKE_SIZE = 256 * 1024  # bytes of a frame to wait for at most before looking at them
 WAKE_TIME = 0.1  # seconds to wait for them at the most recent rate
-AHEAD_SIZE = 512 * 1024  # bytes that one look at the socket finds if we are behind
 WAKE_LEAST = 4 * 1024  # bytes; for fewer it is not worth asking
+AHEAD_SIZE = 512 * 1024  # bytes that a look at the socket finds when we are behind
 _CAN_WAIT = sys.platform == "linux"  # elsewhere polling takes no notice
 
 
