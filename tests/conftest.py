@@ -2,6 +2,7 @@
 
 import logging
 import random
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,13 @@ from tests.helpers.requirements import require
 
 MakeFile = Callable[[int, int], Path]
 """Make a file of `size` bytes that are random in a way `seed` decides."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heeded_signals() -> None:
+    """Have programs end by Ctrl-C, whoever started the tests in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
