@@ -23,7 +23,8 @@ median (min-max), ratios are taken round by round. Every result is checked by ha
 which is not counted. Compare the ratios, not the figures: these differ from
 machine to machine and from hour to hour. An aim counts as reached within 5 %.
 
-Crowds of up to 10,000 are simulated: [simulation.md](simulation.md).
+Crowds of up to 10,000 are simulated: [simulation.md](simulation.md). What stands in the
+way of aims that are not reached: [limits.md](limits.md).
 """
 
 
