@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from shoal.core.chatter import MAX_PAUSE
 from tests.adversary.adv import LISTENERS
 from tests.helpers.commands import peer_of, rss, run, share
 from tests.helpers.process import Program
@@ -30,7 +31,9 @@ MORE_EACH_TIME = 2 << 10  # KiB, once it was repeated often enough
 MOST_MEMORY = 32 << 10  # KiB, by all repetitions
 REPEATS = 8
 PATIENCE = 60.0  # seconds for one attack
-SETTLE_TIME = 15.0  # seconds until what an attack left behind must be gone
+# Who has said too much is not listened to for `MAX_PAUSE`, at the end a second time for
+# what it sent before it hung up.
+SETTLE_TIME = 2 * MAX_PAUSE + 10  # seconds until what an attack left behind is gone
 
 
 @dataclass
