@@ -156,14 +156,13 @@ class ChunkPicker(Generic[Peer]):
 
     def want_of(self, index: int, peer: Peer) -> bool:
         """Fetch a chunk of a peer, if that has it and no other is wanted; say so."""
-        state, wanted = self._peers[peer], self._wanted
-        is_lone = wanted is not None and not self._left and index not in self._have
-        if wanted is None or not is_lone or not state.has(index):
+        assert self._wanted is not None
+        state = self._peers[peer]
+        if self._left or index in self._have or not state.has(index):
             return False
-        wanted.add(index)
+        self._wanted.add(index)
         self._left = 1
-        self._in_flight[index] = [peer]
-        state.asked.add(index)
+        self._note_asked(index, peer, state)
         return True
 
     def unwant(self, indexes: Iterable[int]) -> dict[int, list[Peer]]:
