@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from shoal.core.chatter import MAX_PAUSE
+from shoal.core.chatter import MAX_PAUSE, MAX_PAUSES
 from tests.adversary.adv import LISTENERS
 from tests.helpers.commands import peer_of, rss, run, share
 from tests.helpers.process import Program
@@ -31,9 +31,9 @@ MORE_EACH_TIME = 2 << 10  # KiB, once it was repeated often enough
 MOST_MEMORY = 32 << 10  # KiB, by all repetitions
 REPEATS = 8
 PATIENCE = 60.0  # seconds for one attack
-# Who has said too much is not listened to for `MAX_PAUSE`, at the end a second time for
-# what it sent before it hung up.
-SETTLE_TIME = 2 * MAX_PAUSE + 10  # seconds until what an attack left behind is gone
+# Who has said too much is not listened to for a while, and then again, until it is
+# given up: that it has hung up is not seen behind what it said before.
+SETTLE_TIME = (MAX_PAUSES + 1) * MAX_PAUSE + 5  # seconds until what it left is gone
 
 
 @dataclass

@@ -2,7 +2,10 @@
 
 import pytest
 
-from shoal.core.chatter import BURST, MAX_PAUSE, RATE, Chatter
+from shoal.core.chatter import BURST, MAX_PAUSE, MAX_PAUSES, RATE, Chatter
+from shoal.errors import ProtocolError
+
+ONE_READ = 30_000  # messages that one read can hold
 
 
 def test_who_says_a_little_is_always_listened_to() -> None:
@@ -30,12 +33,23 @@ def test_who_always_says_too_much_is_listened_to_no_faster(read: int) -> None:
     assert said <= BURST + RATE * now + 2 * read
 
 
-def test_nobody_is_ignored_for_ever() -> None:
+def test_who_says_too_much_however_long_nobody_listens_is_given_up() -> None:
     chatter, said, now = Chatter(), 0, 0.0
-    for _ in range(100):
-        said += 30_000  # what one read can hold
+    for _ in range(MAX_PAUSES):
+        said += ONE_READ
         assert chatter.pause(said, now) == MAX_PAUSE
         now += MAX_PAUSE
+    with pytest.raises(ProtocolError):
+        chatter.pause(said + ONE_READ, now)
+
+
+def test_who_says_too_much_now_and_then_is_not_given_up() -> None:
+    chatter, said, now = Chatter(), 0, 0.0
+    for _ in range(100):
+        said += ONE_READ
+        assert chatter.pause(said, now) == MAX_PAUSE
+        now += ONE_READ / RATE
+        assert chatter.pause(said, now) == 0
 
 
 def test_chunks_pay_for_what_was_said_for_them() -> None:

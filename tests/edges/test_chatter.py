@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec import Struct
 
-from shoal.core.chatter import BURST, MAX_PAUSE
+from shoal.core.chatter import BURST, MAX_PAUSE, MAX_PAUSES
 from shoal.core.messages import encode_frame
 from shoal.core.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
 from tests.helpers.memory_net import memory_net
@@ -67,4 +67,18 @@ async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
         assert member.swarm.peers
         peer.transport.hang_up()
         await asyncio.sleep(MAX_PAUSE)
+        assert not member.swarm.peers
+
+
+@virtual_time
+async def test_who_talks_without_end_is_given_up() -> None:
+    """Behind what is not read it cannot be seen that a peer hung up."""
+    async with memory_net() as net:
+        member = source(net)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(0))
+        peer.transport.write(UNKNOWN * MANY)
+        await asyncio.sleep((MAX_PAUSES + 1) * MAX_PAUSE)
+        assert peer.is_lost
         assert not member.swarm.peers

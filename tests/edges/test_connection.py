@@ -131,6 +131,19 @@ async def test_closing_says_why_and_is_idempotent() -> None:
         assert not pair.ours.is_writable
 
 
+async def test_who_ends_its_side_and_takes_nothing_can_be_ended() -> None:
+    async with connected() as pair:
+        pair.ours.write(bytes(16 << 20))
+        pair.writer.write_eof()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert pair.ours._transport is not None
+        assert pair.ours._transport.is_closing()  # asyncio closes it
+        assert not pair.ours.is_closing  # and it still counts
+        pair.ours.close()
+        await pair.seen.until("lost")
+
+
 async def test_all_that_is_written_arrives_in_its_order() -> None:
     async with connected() as pair:
         parts = [bytes((i,)) * size for i, size in enumerate((1, 5 << 20, 2, 300_000))]

@@ -1,5 +1,6 @@
 """Who has not proved the id yet has few places, and a crowd of them keeps none out."""
 
+import asyncio
 import gc
 import os
 from collections.abc import Iterator
@@ -165,3 +166,19 @@ async def test_a_connection_that_has_ended_holds_no_memory_of_tls() -> None:
                 await sealed.served.pop().until_lost()
             del plain
             assert count_tls() <= before + 2
+
+
+def count_tasks() -> int:
+    """Return how many tasks there are, those that have ended among them."""
+    return sum(isinstance(each, asyncio.Task) for each in gc.get_objects())
+
+
+async def test_a_flood_holds_no_more_memory_than_it_has_places() -> None:
+    async with open_sealed(max_half_open=64) as sealed:
+        with no_garbage_collected():
+            before = count_tasks()
+            strangers = await flood(sealed.address, 1000)
+            await sealed.dial()
+            assert count_tasks() <= before + 64 + 2
+        for each in strangers:
+            each.close()

@@ -15,7 +15,7 @@ from shoal.core.proof import make_knock
 from shoal.errors import ProtocolError
 from shoal.transport.certificate import client_context, make_certificate
 from shoal.transport.records import Records
-from tests.helpers.crafted import CraftedTls, crafted
+from tests.helpers.crafted import ALERT, CraftedTls, crafted
 from tests.helpers.sealed import KEYS, open_sealed
 
 MANY = 20_000  # records, of at least 22 bytes each
@@ -98,6 +98,15 @@ async def test_a_record_of_another_kind_ends_the_connection(kind: int) -> None:
     async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
         await tls.send(tls.record(b"\x01\x00\x00\x10" + bytes(16), kind))
         await tls.until_lost()
+        await sealed.served[0].until_lost()
+
+
+async def test_who_says_that_it_ends_is_not_sent_what_it_is_owed() -> None:
+    async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
+        owed = bytes(64 << 20)
+        sealed.served[0].transport.write(owed)
+        await tls.send(tls.record(b"\x01\x00", ALERT))
+        assert await tls.until_lost() < len(owed)
         await sealed.served[0].until_lost()
 
 

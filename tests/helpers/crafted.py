@@ -26,10 +26,10 @@ from shoal.core.address import Address
 from shoal.core.keys import Keys
 from shoal.core.proof import ClientProof, make_knock
 
-__all__ = ["CraftedTls", "crafted"]
+__all__ = ["ALERT", "CraftedTls", "crafted"]
 
 PATIENCE = 15.0  # seconds
-APPLICATION_DATA, HANDSHAKE = 23, 22  # content types
+APPLICATION_DATA, HANDSHAKE, ALERT = 23, 22, 21  # content types
 _KEY_UPDATE = 24  # handshake message
 _Aead = type[AESGCM] | type[ChaCha20Poly1305]
 _CIPHERS: dict[str, tuple[str, int, _Aead]] = {

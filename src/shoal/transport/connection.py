@@ -80,6 +80,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._socket: asyncio.trsock.TransportSocket | None = None
         self._queue: deque[bytes | memoryview] = deque()
         self._is_paused = False
+        self._has_ended = False
         self._error: PeerError | None = None
         self._time = asyncio.get_running_loop().time
         self._wake_size = 1
@@ -107,8 +108,11 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
     @property
     def is_closing(self) -> bool:
-        """Say whether the connection has ended or is about to."""
-        return self._transport is None or self._transport.is_closing()
+        """Say whether the connection has ended, or we have ended it.
+
+        Who says that nothing follows and takes what is owed slowly is still here.
+        """
+        return self._transport is None or self._has_ended
 
     def write(self, data: bytes | memoryview) -> None:
         """Send `data` after all that was written before."""
@@ -161,7 +165,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
     def close(self, error: PeerError | None = None) -> None:
         """End the connection at once; `error` says what the peer did wrong."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._has_ended:
+            self._has_ended = True
             self._error = error
             self._queue.clear()
             self._transport.abort()
@@ -216,11 +221,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._wait_for_frame(nbytes, since)
         self._handler.on_events(self, events)
         self.flush()
-        pause = self.chatter.pause(self.session.beside - self.answered, now)
-        if pause > 0 and self._pause is None:
-            loop = asyncio.get_running_loop()
-            self._pause = loop.call_later(pause, self._listen_again)
-            self._read_or_not()
+        self._bound_chatter(now)
 
     def pause_writing(self) -> None:
         """Hold back: the socket takes no more for now."""
@@ -243,6 +244,18 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._pause.cancel()
         fault = self._error or (error if isinstance(error, OSError) else None)
         self._handler.on_lost(self, fault)
+
+    def _bound_chatter(self, now: float) -> None:
+        """Listen to a peer that has said too much only after a while."""
+        try:
+            pause = self.chatter.pause(self.session.beside - self.answered, now)
+        except PeerError as error:
+            self.close(error)
+            return
+        if pause > 0 and self._pause is None:
+            loop = asyncio.get_running_loop()
+            self._pause = loop.call_later(pause, self._listen_again)
+            self._read_or_not()
 
     def _listen_again(self) -> None:
         """End the pause; who has left meanwhile is not heard out."""

@@ -229,7 +229,12 @@ class SealedListener:
     def _forget_task(self, task: asyncio.Task[None]) -> None:
         """Close the connection of a guest that did not get as far as TLS."""
         guest = self._tasks.pop(task)
-        if guest is not None and guest.tls is None:
+        if guest is None:
+            return
+        # A task that was cancelled keeps the frames it was in, and so its guest: the
+        # memory of a flood would wait for the garbage collector.
+        guest.task = None
+        if guest.tls is None:
             guest.accepted.close()
             self._on_stranger(guest)
 

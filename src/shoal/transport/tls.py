@@ -293,8 +293,9 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
                 if filled:
                     self._protocol.buffer_updated(filled)
                 if records.has_ended:
+                    # Who says so reads no more: what waits would wait for ever.
                     self.eof_received()
-                    self.close()
+                    self.abort()
                 if filled < len(buffer):
                     break
         except (ssl.SSLError, PeerError) as error:
