@@ -281,11 +281,11 @@ class OpenConversation(RuleBasedStateMachine):
             self.model.answers.clear()
 
 
-def check(examples: int) -> None:
+def check(examples: int, **more: Any) -> None:
     """Look for a conversation that goes otherwise than the model says."""
+    more |= {"stateful_step_count": 40, "deadline": None}
     run_state_machine_as_test(
-        OpenConversation,
-        settings=settings(max_examples=examples, stateful_step_count=40, deadline=None),
+        OpenConversation, settings=settings(max_examples=examples, **more)
     )
 
 
@@ -296,4 +296,5 @@ def test_no_order_of_messages_gets_past_either_end() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_no_order_of_messages_among_ten_thousand_gets_past_either_end() -> None:
-    check(10_000)
+    for _ in range(10):  # hypothesis keeps a megabyte for each until it is done
+        check(1000, derandomize=False)

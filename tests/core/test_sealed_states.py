@@ -6,7 +6,7 @@ it must, end with an error that blames the peer, and stay ended. threats.md B17.
 """
 
 import hmac
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import settings
@@ -323,11 +323,11 @@ class SealedConversation(RuleBasedStateMachine):
             self.model.answers.clear()
 
 
-def check(examples: int) -> None:
+def check(examples: int, **more: Any) -> None:
     """Look for a conversation that goes otherwise than the model says."""
+    more |= {"stateful_step_count": 40, "deadline": None}
     run_state_machine_as_test(
-        SealedConversation,
-        settings=settings(max_examples=examples, stateful_step_count=40, deadline=None),
+        SealedConversation, settings=settings(max_examples=examples, **more)
     )
 
 
@@ -338,4 +338,5 @@ def test_no_order_of_messages_gets_past_the_state_machine() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_no_order_of_messages_among_ten_thousand_gets_past_it() -> None:
-    check(10_000)
+    for _ in range(10):  # hypothesis keeps a megabyte for each until it is done
+        check(1000, derandomize=False)

@@ -41,7 +41,7 @@ INDEX = st.integers(0, 8) | st.sampled_from([100, UNKNOWN - 1])
 SHORT = st.binary(max_size=20)
 FEW = st.lists(st.tuples(INDEX, INDEX), max_size=3)
 PORT = st.sampled_from([0, 1, 65_535])
-ADDRESSES = st.lists(st.tuples(st.sampled_from(["127.0.0.1", "::1", "?"]), PORT))
+ADDRESS = st.tuples(st.sampled_from(["127.0.0.1", "::1", "?"]), PORT)
 
 
 def message(kind: str, **values: st.SearchStrategy[Any]) -> st.SearchStrategy[Said]:
@@ -62,7 +62,7 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
     message("page", index=INDEX, maybe_data=SHORT),
     message("cancel", index=INDEX),
     message("refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5)),
-    message("peers", addresses=ADDRESSES),
+    message("peers", addresses=st.lists(ADDRESS, max_size=50)),
     message("goodbye", maybe_reason=st.text(max_size=5)),
 ]
 NOT_OURS = st.sampled_from(["handshake", "info", "HELLO", "", "hello "])
