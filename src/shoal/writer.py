@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from enum import Enum, auto
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -25,8 +26,11 @@ __all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
 
 P = TypeVar("P")
 
-BATCH_SIZE = 1024 * 1024  # bytes judged and written in one go
+# Fewer and larger ones wake fewer threads, each of which takes a processor from the
+# event loop.
+BATCH_SIZE = 4 * 1024 * 1024  # bytes judged and written in one go
 BATCHES = 6  # on their way; enough that neither thread waits for us
+HOLD_TIME = 0.005  # seconds that a batch waits at most to become so large
 
 
 class Verdict(Enum):
@@ -118,6 +122,9 @@ class ChunkWriter(Generic[P]):
         self._on_error = on_error
         self._tally = tally
         self._queue: deque[Arrived[P]] = deque()
+        self._queued = 0  # bytes in it
+        self._last_put = -inf
+        self._hold: asyncio.TimerHandle | None = None
         self._relay = _Relay()
         self._flushing = executor
         self._running: set[asyncio.Future[Any]] = set()
@@ -128,20 +135,28 @@ class ChunkWriter(Generic[P]):
 
     def put(self, arrived: Arrived[P]) -> None:
         """Take a chunk; its verdict comes later."""
-        self.waiting += len(arrived.data)
+        size = len(arrived.data)
+        self.waiting += size
+        self._queued += size
         self._queue.append(arrived)
-        self._next_batch()
+        before, self._last_put = self._last_put, self._loop.time()
+        if self._queued >= BATCH_SIZE or self._last_put - before >= HOLD_TIME:
+            self._next_batch()
+        elif self._hold is None:  # more is about to come
+            self._hold = self._loop.call_later(HOLD_TIME, self._next_batch)
 
     async def stop(self) -> None:
         """Take nothing more and wait for the threads; idempotent."""
         self._is_stopped = True
         self._queue.clear()
+        self._end_hold()
         while self._running:
             await asyncio.wait(self._running)
         self._relay.shutdown()
 
     def _next_batch(self) -> None:
         """Hand the threads what is waiting, unless they have enough to do."""
+        self._end_hold()
         if self._batches >= BATCHES or not self._queue or self._is_stopped:
             return
         if self._store.is_behind:
@@ -151,8 +166,14 @@ class ChunkWriter(Generic[P]):
         while self._queue and size < BATCH_SIZE:
             batch.append(self._queue.popleft())
             size += len(batch[-1].data)
+        self._queued -= size
         self._batches += 1
         self._run(self._relay, partial(self._judge_batch, batch), self._on_written)
+
+    def _end_hold(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
 
     def _run(
         self,

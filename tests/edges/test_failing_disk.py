@@ -83,8 +83,8 @@ def whole(disk: FaultyDisk) -> bytes | None:
     files = disk.files(TARGET)
     if not files:
         return disk.contents(TARGET)
-    assert list(files) == [path for path, _, _ in FILES]
-    return b"".join(files.values())
+    assert len(files) == len(FILES)
+    return b"".join(files[path] for path, _, _ in FILES)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["virtual_time"]
+__all__ = ["STEP", "virtual_time"]
 
 STEP = 1e-6  # virtual seconds that each round of the loop takes
 PATIENCE = 20.0  # real seconds that a thread has; after that the test hangs
