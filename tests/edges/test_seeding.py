@@ -18,6 +18,8 @@ from shoal.core.sealed_link import Link
 from shoal.errors import NotFoundError, UnfinishedError
 from shoal.node import Node
 from shoal.progress import DownloadEvent, PeerLeft
+from shoal.storage.osdisk import OsDisk
+from shoal.storage.staging import Staging
 from tests.helpers.fetching import here
 from tests.helpers.folders import list_folder
 from tests.helpers.holder import Holder, make_holding
@@ -93,6 +95,21 @@ async def test_a_target_that_changed_is_given_as_far_as_it_is_what_it_was(
             assert lost
             assert [text for text in said if "not sent" in text], said
         assert names_in(tmp_path) == sorted(there), "it put something there"
+
+
+async def test_what_a_run_left_that_was_killed_after_naming_its_target_is_removed(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(DATA)
+    left = Staging(target, HOLDING.link.identity, OsDisk())
+    left.lock()
+    left.release()
+    assert left.directory.exists()
+    async with Holder(HOLDING) as holder, Node(here(), rng=Random(2)) as node:
+        link = Link(HOLDING.link.id, (holder.address,))
+        await node.fetch(link, target, seed=True, timeout=10)
+    assert os.listdir(tmp_path) == [target.name]
 
 
 def names_in(folder: Path) -> list[str]:

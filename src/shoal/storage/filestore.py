@@ -42,6 +42,7 @@ __all__ = [
     "FileStore",
     "check_folder",
     "check_target",
+    "clear_finished",
 ]
 
 COMMIT_BYTES = 64 * 1024 * 1024
@@ -329,6 +330,13 @@ def check_target(
     """
     staging = Staging(target, identity, disk)
     _check_target(staging, disk, overwrite and not folder, folder)
+
+
+def clear_finished(target: Path, identity: bytes, disk: Disk) -> None:
+    """Remove what is left by a run that was killed just after naming its target."""
+    found = disk.identity_at(target)
+    if found is not None:
+        Staging(target, identity, disk).clear_finished(found)
 
 
 def check_folder(folder: Path, disk: Disk) -> None:

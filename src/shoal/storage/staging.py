@@ -127,6 +127,7 @@ class Staging:
                 return  # somebody else's business, or not ours to touch
         found = self._disk.identity_at(_DATA, at=self._at)
         if found is None or found.is_same_file(target):
+            self.sync_target()  # as it would have done
             self.remove()
         else:
             self.release()
