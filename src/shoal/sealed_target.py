@@ -22,12 +22,7 @@ from shoal.options import FetchOptions
 from shoal.storage.disk import Data, Disk
 from shoal.storage.download import DownloadStore
 from shoal.storage.existing import ExistingStore
-from shoal.storage.filestore import (
-    FileStore,
-    check_folder,
-    check_target,
-    clear_finished,
-)
+from shoal.storage.filestore import FileStore, check_folder, check_target
 from shoal.storage.globs import Selection
 from shoal.storage.seeded import lasting_chunks, open_seeded
 from shoal.storage.source import SourceStore
@@ -141,11 +136,14 @@ class SealedTarget:
         verify = _make_verify(self.path, manifest, stopped)
         files = manifest.files if manifest.root.is_folder else None
         if self._is_to_be_served(self.path) and manifest.is_complete:
-            existing = ExistingStore.open(
-                self.path, manifest.chunks, verify, disk=self._disk, files=files
+            return ExistingStore.open(
+                self.path,
+                manifest.chunks,
+                verify,
+                disk=self._disk,
+                files=files,
+                identity=self._link.identity,
             )
-            clear_finished(self.path, self._link.identity, self._disk)
-            return existing
         store = FileStore.open(
             self.path,
             self._link.identity,

@@ -44,11 +44,14 @@ class Target:
         Raises `UnfinishedError` once `stopped` says so, or what the store raises.
         """
         verify = None if offer is None else self._make_verify(offer, stopped)
+        identity = self._identity(chunks)
         if self._exists:
-            return ExistingStore.open(self.path, chunks, verify, disk=self._disk)
+            return ExistingStore.open(
+                self.path, chunks, verify, disk=self._disk, identity=identity
+            )
         return FileStore.open(
             self.path,
-            self._identity(chunks),
+            identity,
             chunks,
             disk=self._disk,
             overwrite=self._overwrite,

@@ -1,6 +1,8 @@
 """Who says much and nothing to the point is listened to slowly; others are not."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from msgspec import Struct
@@ -8,8 +10,8 @@ from msgspec import Struct
 from shoal.core.chatter import BURST, MAX_PAUSE, MAX_PAUSES
 from shoal.core.messages import encode_frame
 from shoal.core.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
-from tests.helpers.memory_net import memory_net
-from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, raw, source
+from tests.helpers.memory_net import Member, memory_net
+from tests.helpers.memory_peers import CONTENT, MANIFEST, Raw, fetch, raw, source
 from tests.helpers.virtual_time import virtual_time
 
 UNKNOWN = b"\x0b\x82\xa4type\xa1x\xa1y\xc0"
@@ -55,14 +57,21 @@ async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
         assert not peer.is_lost
 
 
-@virtual_time
-async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
+@asynccontextmanager
+async def talker() -> AsyncIterator[tuple[Raw, Member]]:
+    """Join one who says far too much and a member that is all alone with it."""
     async with memory_net() as net:
         member = source(net)
         member.begin()
         peer = raw(net, member)
         peer.say(Hello(0))
         peer.transport.write(UNKNOWN * MANY)
+        yield peer, member
+
+
+@virtual_time
+async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
+    async with talker() as (peer, member):
         await asyncio.sleep(1)
         assert member.swarm.peers
         peer.transport.hang_up()
@@ -73,12 +82,7 @@ async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
 @virtual_time
 async def test_who_talks_without_end_is_given_up() -> None:
     """Behind what is not read it cannot be seen that a peer hung up."""
-    async with memory_net() as net:
-        member = source(net)
-        member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(0))
-        peer.transport.write(UNKNOWN * MANY)
+    async with talker() as (peer, member):
         await asyncio.sleep((MAX_PAUSES + 1) * MAX_PAUSE)
         assert peer.is_lost
         assert not member.swarm.peers

@@ -146,16 +146,16 @@ def no_garbage_collected() -> Iterator[None]:
         gc.enable()
 
 
-def count_tls() -> int:
-    """Return how many connections OpenSSL has memory for."""
-    return sum(isinstance(each, Records) for each in gc.get_objects())
+def count(kind: type) -> int:
+    """Return how many there are in memory, those that have ended among them."""
+    return sum(isinstance(each, kind) for each in gc.get_objects())
 
 
 async def test_a_connection_that_has_ended_holds_no_memory_of_tls() -> None:
     async with open_sealed() as sealed:
         (await sealed.dial()).transport.abort()
         with no_garbage_collected():
-            before = count_tls()
+            before = count(Records)
             for _ in range(10):
                 # One that knocks and leaves, and one that stays for the proofs.
                 knock = make_knock(KEYS.knock, os.urandom(16))
@@ -165,20 +165,15 @@ async def test_a_connection_that_has_ended_holds_no_memory_of_tls() -> None:
                 await plain.until_lost()
                 await sealed.served.pop().until_lost()
             del plain
-            assert count_tls() <= before + 2
-
-
-def count_tasks() -> int:
-    """Return how many tasks there are, those that have ended among them."""
-    return sum(isinstance(each, asyncio.Task) for each in gc.get_objects())
+            assert count(Records) <= before + 2
 
 
 async def test_a_flood_holds_no_more_memory_than_it_has_places() -> None:
     async with open_sealed(max_half_open=64) as sealed:
         with no_garbage_collected():
-            before = count_tasks()
+            before = count(asyncio.Task)
             strangers = await flood(sealed.address, 1000)
             await sealed.dial()
-            assert count_tasks() <= before + 64 + 2
+            assert count(asyncio.Task) <= before + 64 + 2
         for each in strangers:
             each.close()

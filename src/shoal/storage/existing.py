@@ -7,6 +7,7 @@ from shoal.core.chunks import Bitfield, Chunks
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk import Data, Disk
 from shoal.storage.extents import Described
+from shoal.storage.filestore import clear_finished
 from shoal.storage.hashing import run_in_threads
 from shoal.storage.scan import Tree, scan_tree
 from shoal.storage.source import SourceStore
@@ -37,11 +38,13 @@ class ExistingStore:
         *,
         disk: Disk,
         files: Sequence[Described] | None = None,
+        identity: bytes | None = None,
     ) -> "ExistingStore":
         """Verify every chunk of a file that is there, or of a folder of `files`.
 
-        A folder may have more files than these. Raises `TargetExistsError` when it
-        is not what was to be fetched.
+        A folder may have more files than these. With the `identity` of what it was
+        fetched as, what a run left that was killed just after naming it is removed.
+        Raises `TargetExistsError` when it is not what was to be fetched.
         """
         if files is None:
             source = SourceStore.open([target], chunks.chunk_size, disk=disk)
@@ -54,6 +57,8 @@ class ExistingStore:
         except BaseException:
             source.close()
             raise
+        if identity is not None:
+            clear_finished(target, identity, disk)
         return cls(chunks, source)
 
     def get(self, index: int) -> bytes:
