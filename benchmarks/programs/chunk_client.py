@@ -20,7 +20,7 @@ from random import Random
 from typing import Protocol
 
 from benchmarks.programs.latencies import summarize
-from shoal.core.messages import Request, encode_frame, response_header
+from shoal.core.wire.messages import Request, encode_frame, response_header
 
 __all__ = ["CHUNK", "FIRST", "response_of"]
 

@@ -16,9 +16,9 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from benchmarks.programs.latencies import summarize
-from shoal.core.address import parse_address
-from shoal.node import Node
-from shoal.settings import Settings
+from shoal.config.settings import Settings
+from shoal.core.names.address import parse_address
+from shoal.node.node import Node
 
 __all__: list[str] = []
 

@@ -10,7 +10,7 @@ and looks at none of them. Prints `listening PORT`.
 import socket
 
 from benchmarks.programs.chunk_client import CHUNK, FIRST, response_of
-from shoal.core.messages import Request, encode_frame
+from shoal.core.wire.messages import Request, encode_frame
 
 __all__: list[str] = []
 

@@ -10,10 +10,10 @@ from benchmarks.simulation.network import Tally, weight
 from benchmarks.simulation.node import Node
 from benchmarks.simulation.post import PORT, ROOT, make_post
 from benchmarks.simulation.scenario import Scenario
-from shoal.core.address import Address
-from shoal.core.peerbook import PeerBook
-from shoal.core.sealed_messages import MAX_PEERS, Hello, Peers
-from shoal.transport.dialler import MAX_DIALS
+from shoal.core.names.address import Address
+from shoal.core.peers.peerbook import PeerBook
+from shoal.core.wire.sealed_messages import MAX_PEERS, Hello, Peers
+from shoal.transfer.dialler import MAX_DIALS
 
 __all__ = ["Crowd"]
 

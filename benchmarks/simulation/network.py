@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from benchmarks.simulation.clock import Clock
-from shoal.core.messages import encode_frame
+from shoal.core.wire.messages import encode_frame
 
 __all__ = ["Tally", "Uplink", "weight"]
 

@@ -13,15 +13,15 @@ from benchmarks.simulation.clock import Clock
 from benchmarks.simulation.network import Tally, Uplink, weight
 from benchmarks.simulation.post import Post
 from benchmarks.simulation.scenario import Scenario
-from shoal.core.asking import Asking
-from shoal.core.chunks import Bitfield
-from shoal.core.news import News
-from shoal.core.sealed_messages import Ask, Cancel, Have, Reason, Refuse
-from shoal.core.sealed_session import ranges_of
-from shoal.core.spread import Spread
-from shoal.core.wants import MAX_WANTED, Wants
-from shoal.sealed_swarm import TICK
-from shoal.uploader import BATCH_SIZE
+from shoal.core.manifest.chunks import Bitfield
+from shoal.core.schedule.announcements import News
+from shoal.core.schedule.asking import Asking
+from shoal.core.schedule.rarest import Spread
+from shoal.core.session.request_queue import MAX_WANTED, Wants
+from shoal.core.session.sealed_session import ranges_of
+from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Reason, Refuse
+from shoal.swarm.swarm import TICK
+from shoal.transfer.uploader import BATCH_SIZE
 
 __all__ = ["Link", "Node"]
 

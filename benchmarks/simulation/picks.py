@@ -9,8 +9,8 @@ from random import Random
 
 from msgspec import Struct
 
-from shoal.core.chunks import Bitfield
-from shoal.core.picker import ChunkPicker
+from shoal.core.manifest.chunks import Bitfield
+from shoal.core.schedule.picker import ChunkPicker
 
 __all__ = ["COUNTS", "Picks", "measure_picks"]
 

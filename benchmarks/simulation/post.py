@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.simulation.clock import Clock
 from benchmarks.simulation.scenario import Scenario
-from shoal.core.messages import response_header
-from shoal.core.sealed_messages import Ask, Cancel, Have, Hello, Reason, Refuse
-from shoal.core.sealed_session import SealedSession
-from shoal.core.session import ChunkReceived
+from shoal.core.session.sealed_session import SealedSession
+from shoal.core.session.session import ChunkReceived
+from shoal.core.wire.messages import response_header
+from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Reason, Refuse
 
 if TYPE_CHECKING:
     from benchmarks.simulation.node import Link, Node

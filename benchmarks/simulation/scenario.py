@@ -5,7 +5,7 @@ from random import Random
 
 from msgspec import Struct
 
-from shoal.core.chunks import Chunks
+from shoal.core.manifest.chunks import Chunks
 
 __all__ = ["EQUAL", "MIXED", "Scenario", "bound"]
 

@@ -17,20 +17,33 @@ A name is loaded when it is first used, so that `import shoal` costs next to not
 
 TYPE_CHECKING = False  # the one of `typing` would take longer to load than all else
 if TYPE_CHECKING:
-    from shoal.blocking import (
+    from shoal.blocking.calls import (
         BlockingShare,
         fetch,
         open,
         share,
     )
-    from shoal.blockingfile import BlockingFile
-    from shoal.channels import OpenShare
-    from shoal.contents import Stat
-    from shoal.core.address import Address
-    from shoal.core.file_table import File
-    from shoal.core.link import Channel, parse_channel
-    from shoal.core.manifest import Manifest
-    from shoal.core.sealed_link import Link, parse_link
+    from shoal.blocking.file import BlockingFile
+    from shoal.channel.operations import OpenShare
+    from shoal.config.options import FetchOptions, ShareOptions
+    from shoal.config.settings import Settings
+    from shoal.core.manifest.file_table import File
+    from shoal.core.manifest.listing import Stat
+    from shoal.core.manifest.manifest import Manifest
+    from shoal.core.names.address import Address
+    from shoal.core.names.channel_id import Channel, parse_channel
+    from shoal.core.names.link import Link, parse_link
+    from shoal.core.report.events import (
+        DownloadEvent,
+        Hashing,
+        Notice,
+        PeerJoined,
+        PeerLeft,
+        Progress,
+        ShareEvent,
+        Stalled,
+        Started,
+    )
     from shoal.errors import (
         DiskFullError,
         ForbiddenError,
@@ -50,22 +63,9 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from shoal.node import Node
-    from shoal.options import FetchOptions, ShareOptions
-    from shoal.progress import (
-        DownloadEvent,
-        Hashing,
-        Notice,
-        PeerJoined,
-        PeerLeft,
-        Progress,
-        ShareEvent,
-        Stalled,
-        Started,
-    )
-    from shoal.reader import AsyncFile
-    from shoal.settings import Settings
-    from shoal.shares import FetchResult, SealedShare
+    from shoal.node.node import Node
+    from shoal.reading.file import AsyncFile
+    from shoal.swarm.operations import FetchResult, SealedShare
 
 __all__ = [
     "Address",
@@ -121,53 +121,53 @@ __all__ = [
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Address": "core.address",
-    "AsyncFile": "reader",
-    "BlockingFile": "blockingfile",
-    "BlockingShare": "blocking",
-    "Channel": "core.link",
+    "Address": "core.names.address",
+    "AsyncFile": "reading.file",
+    "BlockingFile": "blocking.file",
+    "BlockingShare": "blocking.calls",
+    "Channel": "core.names.channel_id",
     "DiskFullError": "errors",
-    "DownloadEvent": "progress",
-    "FetchOptions": "options",
-    "FetchResult": "shares",
-    "File": "core.file_table",
+    "DownloadEvent": "core.report.events",
+    "FetchOptions": "config.options",
+    "FetchResult": "swarm.operations",
+    "File": "core.manifest.file_table",
     "ForbiddenError": "errors",
-    "Hashing": "progress",
-    "Link": "core.sealed_link",
+    "Hashing": "core.report.events",
+    "Link": "core.names.link",
     "LyingPeerError": "errors",
-    "Manifest": "core.manifest",
+    "Manifest": "core.manifest.manifest",
     "ManifestError": "errors",
     "NetworkError": "errors",
-    "Node": "node",
+    "Node": "node.node",
     "NotAHolderError": "errors",
     "NotFoundError": "errors",
-    "Notice": "progress",
-    "OpenShare": "channels",
+    "Notice": "core.report.events",
+    "OpenShare": "channel.operations",
     "PeerError": "errors",
-    "PeerJoined": "progress",
-    "PeerLeft": "progress",
+    "PeerJoined": "core.report.events",
+    "PeerLeft": "core.report.events",
     "PeerTimeoutError": "errors",
-    "Progress": "progress",
+    "Progress": "core.report.events",
     "ProtocolError": "errors",
-    "SealedShare": "shares",
+    "SealedShare": "swarm.operations",
     "SelfConnectionError": "errors",
-    "Settings": "settings",
-    "ShareEvent": "progress",
-    "ShareOptions": "options",
+    "Settings": "config.settings",
+    "ShareEvent": "core.report.events",
+    "ShareOptions": "config.options",
     "ShoalError": "errors",
-    "Stalled": "progress",
-    "Started": "progress",
-    "Stat": "contents",
+    "Stalled": "core.report.events",
+    "Started": "core.report.events",
+    "Stat": "core.manifest.listing",
     "StoreError": "errors",
     "TargetExistsError": "errors",
     "UnfinishedError": "errors",
     "UsageError": "errors",
     "VerificationError": "errors",
-    "fetch": "blocking",
-    "open": "blocking",
-    "parse_channel": "core.link",
-    "parse_link": "core.sealed_link",
-    "share": "blocking",
+    "fetch": "blocking.calls",
+    "open": "blocking.calls",
+    "parse_channel": "core.names.channel_id",
+    "parse_link": "core.names.link",
+    "share": "blocking.calls",
 }
 """The module of each name."""
 

@@ -14,8 +14,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from shoal.core.address import Address, parse_address
-from shoal.core.sealed_link import Link, parse_link
+from shoal.core.names.address import Address, parse_address
+from shoal.core.names.link import Link, parse_link
 from tests.adversary.greedy import GREEDY
 from tests.adversary.holders import KINDS, learn, serve
 from tests.adversary.strangers import STRANGERS

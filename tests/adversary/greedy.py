@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from msgspec import Struct
 
-from shoal.core.address import Address
-from shoal.core.messages import encode_frame
-from shoal.core.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
+from shoal.core.names.address import Address
+from shoal.core.wire.messages import encode_frame
+from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
 from shoal.errors import PeerError
 from tests.helpers.badholders import RUDE, ChunkTooFar
 from tests.helpers.holder import Holder, Holding, Talk

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from shoal.core.address import Address, parse_address
-from shoal.core.hashes import chunk_digest
-from shoal.core.manifest import Manifest, build_manifest
-from shoal.core.sealed_link import Link, parse_link
-from shoal.node import Node
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.names.address import Address, parse_address
+from shoal.core.names.link import Link, parse_link
+from shoal.node.node import Node
 from tests.helpers.badholders import IDLE, LIARS, MANIFEST_LIARS, RUDE
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, holding_of

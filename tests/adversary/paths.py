@@ -10,7 +10,7 @@ in memory here and through the command line elsewhere.
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from shoal.core.hashes import page_digest, root_digest
+from shoal.core.crypto.hashes import page_digest, root_digest
 from tests.adversary.names import COLLISIONS, UNSAFE_NAMES, UNSAFE_PATHS
 from tests.core.reference import msgpack
 

@@ -11,12 +11,12 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
-from shoal.core.address import Address
-from shoal.core.keys import derive_keys
-from shoal.core.proof import GREETING_SIZE, make_knock
+from shoal.core.crypto.keys import derive_keys
+from shoal.core.crypto.proof import GREETING_SIZE, make_knock
+from shoal.core.names.address import Address
 from shoal.errors import PeerError
-from shoal.transport.certificate import client_context
-from shoal.transport.sealed_dial import dial_sealed
+from shoal.transport.sealed.dial import dial_sealed
+from shoal.transport.tls.certificate import client_context
 from tests.adversary.greedy import Attack
 from tests.helpers.crafted import CraftedTls, crafted
 from tests.helpers.holder import Holding

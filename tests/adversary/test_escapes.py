@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from shoal.cli.output import printable
-from shoal.core.sealed_messages import Goodbye, Hello, Refuse, SealedMessage
+from shoal.core.wire.sealed_messages import Goodbye, Hello, Refuse, SealedMessage
 from tests.helpers.commands import peer_of, run, share
 from tests.helpers.holder import Holder, Talk, make_holding
 from tests.helpers.process import Finished

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.address import parse_address
-from shoal.core.sealed_link import parse_link
+from shoal.core.names.address import parse_address
+from shoal.core.names.link import parse_link
 from tests.adversary.adv import attack
 from tests.adversary.greedy import GREEDY
 from tests.conftest import MakeFile

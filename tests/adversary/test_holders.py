@@ -13,14 +13,14 @@ from random import Random
 
 import pytest
 
-from shoal.core.hashes import DIGEST_SIZE
-from shoal.core.manifest import build_manifest
-from shoal.core.root import HASHES_PER_PAGE
-from shoal.core.sealed_messages import Peers
-from shoal.membership import Membership, open_port
-from shoal.node import Node
-from shoal.progress import PeerJoined
-from shoal.services import Services
+from shoal.core.crypto.hashes import DIGEST_SIZE
+from shoal.core.manifest.manifest import build_manifest
+from shoal.core.manifest.root import HASHES_PER_PAGE
+from shoal.core.report.events import PeerJoined
+from shoal.core.wire.sealed_messages import Peers
+from shoal.node.node import Node
+from shoal.resources import Services
+from shoal.swarm.member import Membership, open_port
 from tests.helpers.badholders import (
     IDLE,
     LIARS,

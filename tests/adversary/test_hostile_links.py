@@ -13,11 +13,11 @@ from random import Random
 import msgspec
 import pytest
 
-from shoal.core.chunks import Chunks
-from shoal.core.root import MALFORMED
-from shoal.core.sealed_link import Link
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.root import MALFORMED
+from shoal.core.names.link import Link
 from shoal.errors import ManifestError
-from shoal.node import Node
+from shoal.node.node import Node
 from tests.adversary.paths import Hostile, folder, hostile_manifests, share
 from tests.helpers.commands import run
 from tests.helpers.fetching import here

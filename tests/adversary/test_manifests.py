@@ -2,7 +2,7 @@
 
 import pytest
 
-from shoal.core.manifest import Manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.errors import ManifestError
 from tests.adversary.paths import Hostile, folder, hostile_manifests, share
 

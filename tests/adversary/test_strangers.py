@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.address import Address, parse_address
-from shoal.core.keys import derive_keys
-from shoal.core.proof import (
+from shoal.core.crypto.keys import derive_keys
+from shoal.core.crypto.proof import (
     CLIENT_PROOF_SIZE,
     GREETING_SIZE,
     KNOCK_SIZE,
     make_knock,
 )
-from shoal.core.sealed_link import Link, parse_link
+from shoal.core.names.address import Address, parse_address
+from shoal.core.names.link import Link, parse_link
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, run, share
 from tests.helpers.netns import Namespace

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal.core.address import Address
-from shoal.core.file_table import Entry
-from shoal.core.hashes import chunk_digest, link_check
-from shoal.core.keys import derive_keys
-from shoal.core.manifest import Manifest, build_manifest
-from shoal.core.root import encode_root
-from shoal.core.sealed_link import Link
+from shoal.core.crypto.hashes import chunk_digest, link_check
+from shoal.core.crypto.keys import derive_keys
+from shoal.core.manifest.file_table import Entry
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.root import encode_root
+from shoal.core.names.address import Address
+from shoal.core.names.link import Link
 from tests.adversary.names import COLLISIONS, SAFE_PATHS, UNSAFE_PATHS
 
 PATH = Path(__file__).parents[2] / "docs" / "vectors.json"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.bucket import BURST, TokenBucket
+from shoal.core.limits.bucket import BURST, TokenBucket
 
 RATE = st.sampled_from([1.0, 1000.0, 2.5e7])
 STEPS = st.lists(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shoal.core.chatter import BURST, MAX_PAUSE, MAX_PAUSES, RATE, Chatter
+from shoal.core.limits.chatter import BURST, MAX_PAUSE, MAX_PAUSES, RATE, Chatter
 from shoal.errors import ProtocolError
 
 ONE_READ = 30_000  # messages that one read can hold

@@ -1,6 +1,6 @@
 """Handshakes that come to nothing are bounded, by host; others cost nothing."""
 
-from shoal.core.leniency import BURST, MAX_HOSTS, RATE, Leniency
+from shoal.core.limits.leniency import BURST, MAX_HOSTS, RATE, Leniency
 
 HOST, OTHER = "127.0.0.1", "127.0.0.2"
 

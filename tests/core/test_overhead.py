@@ -2,7 +2,7 @@
 
 import pytest
 
-from shoal.core.overhead import (
+from shoal.core.limits.overhead import (
     OVERHEAD_LIMIT,
     OVERHEAD_RATE,
     PAYLOAD_SHARE,

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from shoal.core.file_table import Entry
-from shoal.core.paths import collision, path_problem
-from shoal.core.sealed_link import parse_share
+from shoal.core.manifest.file_table import Entry
+from shoal.core.manifest.paths import collision, path_problem
+from shoal.core.names.link import parse_share
 from shoal.errors import UsageError
 from tests.core.make_vectors import (
     FILES,

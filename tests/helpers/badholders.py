@@ -5,8 +5,8 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest: ...
 
 from collections.abc import Sequence
 
-from shoal.core.messages import encode_frame
-from shoal.core.sealed_messages import (
+from shoal.core.wire.messages import encode_frame
+from shoal.core.wire.sealed_messages import (
     Give,
     Have,
     Hello,

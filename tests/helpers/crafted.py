@@ -22,9 +22,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from shoal.core.address import Address
-from shoal.core.keys import Keys
-from shoal.core.proof import ClientProof, make_knock
+from shoal.core.crypto.keys import Keys
+from shoal.core.crypto.proof import ClientProof, make_knock
+from shoal.core.names.address import Address
 
 __all__ = ["ALERT", "CraftedTls", "crafted"]
 

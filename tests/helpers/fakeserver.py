@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 from tests.helpers.wire import Content, frame, read_frame
 
 __all__ = ["Background", "FakeServer", "GreetsLate", "NodeServer"]

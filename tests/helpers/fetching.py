@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
-from shoal.core.address import Address
-from shoal.core.link import parse_channel
-from shoal.node import Node
-from shoal.progress import DownloadEvent, PeerLeft
-from shoal.settings import Settings
+from shoal.config.settings import Settings
+from shoal.core.names.address import Address
+from shoal.core.names.channel_id import parse_channel
+from shoal.core.report.events import DownloadEvent, PeerLeft
+from shoal.node.node import Node
 
 __all__ = ["banned", "fetch", "fetch_chunk", "here"]
 

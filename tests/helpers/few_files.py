@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from shoal.node import Node
+from shoal.node.node import Node
 from tests.helpers.fetching import here
 from tests.helpers.sealed import open_sealed
 

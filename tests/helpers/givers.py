@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from shoal.core.chunks import Chunks
-from shoal.core.framing import BufferPool
-from shoal.core.session import ChunkReceived
-from shoal.transfer import Transfer
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.session.session import ChunkReceived
+from shoal.core.wire.framing import BufferPool
+from shoal.transfer.download import Transfer
 from tests.helpers.transient import TransientStore
 from tests.helpers.wire import Content
 

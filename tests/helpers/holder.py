@@ -21,15 +21,15 @@ from typing import NamedTuple, Self
 
 from msgspec import Struct
 
-from shoal.core.address import Address
-from shoal.core.chunks import Bitfield, Chunks
-from shoal.core.file_table import Entry
-from shoal.core.framing import FrameReader
-from shoal.core.hashes import chunk_digest
-from shoal.core.manifest import Manifest, build_manifest
-from shoal.core.messages import encode_frame
-from shoal.core.sealed_link import Link
-from shoal.core.sealed_messages import (
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.manifest.file_table import Entry
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.names.address import Address
+from shoal.core.names.link import Link
+from shoal.core.wire.framing import FrameReader
+from shoal.core.wire.messages import encode_frame
+from shoal.core.wire.sealed_messages import (
     Ask,
     Give,
     Goodbye,
@@ -41,10 +41,10 @@ from shoal.core.sealed_messages import (
     decode_sealed,
 )
 from shoal.errors import PeerError
-from shoal.transport.certificate import Certificates
-from shoal.transport.proven import ProvenPeer
-from shoal.transport.sealed_dial import dial_sealed
-from shoal.transport.sealed_listen import SealedListener
+from shoal.transport.sealed.dial import dial_sealed
+from shoal.transport.sealed.listen import SealedListener
+from shoal.transport.sealed.proven import ProvenPeer
+from shoal.transport.tls.certificate import Certificates
 
 __all__ = [
     "Holder",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import shoal
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 from shoal.gateway.server import Gateway
 from tests.helpers.exchange import exchange
 from tests.helpers.fetching import here

@@ -11,14 +11,14 @@ import random
 import sys
 from pathlib import Path
 
-from shoal.core.chunks import Chunks
-from shoal.core.hashes import DIGEST_SIZE, chunk_digest
-from shoal.core.manifest import Manifest, build_manifest
-from shoal.core.sealed_link import Link
-from shoal.membership import Membership
-from shoal.sealed_port import SealedPort
-from shoal.services import Services
-from shoal.storage.source import SourceStore
+from shoal.core.crypto.hashes import DIGEST_SIZE, chunk_digest
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.names.link import Link
+from shoal.resources import Services
+from shoal.storage.source.source import SourceStore
+from shoal.swarm.member import Membership
+from shoal.transport.sealed.port import SealedPort
 from tests.helpers.fetching import here
 
 __all__ = ["CHUNKS", "TRUE", "make_manifest", "true_chunk"]

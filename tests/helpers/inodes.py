@@ -8,7 +8,7 @@ import random
 import stat
 from typing import NamedTuple
 
-from shoal.storage.disk import Identity
+from shoal.storage.disk.disk import Identity
 
 __all__ = ["SECTOR", "Inode", "Write"]
 

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 from shoal.discovery.lan import LanDiscovery
 from shoal.discovery.lan.packets import SENDER, encode_answer, encode_question
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT

@@ -14,10 +14,10 @@ from typing import Any
 
 import msgspec
 
-from shoal.core.address import parse_address
-from shoal.node import Node
-from shoal.settings import Settings
-from shoal.shares import SealedShare
+from shoal.config.settings import Settings
+from shoal.core.names.address import parse_address
+from shoal.node.node import Node
+from shoal.swarm.operations import SealedShare
 
 
 def parse() -> argparse.Namespace:

@@ -11,17 +11,17 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from shoal.core.address import Address
-from shoal.core.bucket import TokenBucket
-from shoal.core.framing import BufferPool
-from shoal.core.tally import Tally
+from shoal.core.limits.bucket import TokenBucket
+from shoal.core.names.address import Address
+from shoal.core.report.counters import Tally
+from shoal.core.report.events import DownloadEvent
+from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.means import Means
-from shoal.origin.source import ByteSource
-from shoal.progress import DownloadEvent
-from shoal.sealed_swarm import SealedSwarm
-from shoal.transport.dialler import Found
-from shoal.transport.proven import Factory, ProvenPeer
+from shoal.origin.base import ByteSource
+from shoal.resources import Means
+from shoal.swarm.swarm import SealedSwarm
+from shoal.transfer.dialler import Found
+from shoal.transport.sealed.proven import Factory, ProvenPeer
 
 __all__ = ["Member", "MemoryNet", "MemoryTransport", "memory_net"]
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
-from shoal.core.origin_parts import Part
+from shoal.core.schedule.origin_parts import Part
 from shoal.errors import PeerError
-from shoal.origin.source import FileError
+from shoal.origin.base import FileError
 
 __all__ = ["Line", "MemoryOrigin"]
 

@@ -2,15 +2,15 @@
 
 import asyncio
 
-from shoal.core.address import Address
-from shoal.core.hashes import chunk_digest
-from shoal.core.manifest import Manifest, build_manifest
-from shoal.core.messages import encode_frame
-from shoal.core.sealed_messages import (
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.names.address import Address
+from shoal.core.report.events import PeerJoined, PeerLeft
+from shoal.core.wire.messages import encode_frame
+from shoal.core.wire.sealed_messages import (
     SealedMessage,
     decode_sealed,
 )
-from shoal.progress import PeerJoined, PeerLeft
 from shoal.storage.store import MemoryStore
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport
 from tests.helpers.transient import TransientStore

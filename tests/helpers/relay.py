@@ -12,9 +12,9 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Self
 
-from shoal.core.address import Address
-from shoal.core.proof import KNOCK_SIZE
-from shoal.transport.certificate import client_context, make_certificate
+from shoal.core.crypto.proof import KNOCK_SIZE
+from shoal.core.names.address import Address
+from shoal.transport.tls.certificate import client_context, make_certificate
 
 __all__ = ["Knocked", "PlainRelay", "TlsRelay"]
 

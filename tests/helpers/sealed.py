@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from shoal.core.address import Address
-from shoal.core.keys import Keys, derive_keys
-from shoal.transport.certificate import Certificates
-from shoal.transport.proven import ProvenPeer
-from shoal.transport.sealed_dial import dial_sealed
-from shoal.transport.sealed_listen import SealedListener
+from shoal.core.crypto.keys import Keys, derive_keys
+from shoal.core.names.address import Address
+from shoal.transport.sealed.dial import dial_sealed
+from shoal.transport.sealed.listen import SealedListener
+from shoal.transport.sealed.proven import ProvenPeer
+from shoal.transport.tls.certificate import Certificates
 
 __all__ = [
     "CLIENT_ID",

@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from shoal.core.address import Address
-from shoal.core.sealed_link import Link
-from shoal.node import Node
-from shoal.progress import DownloadEvent, PeerLeft
-from shoal.shares import SealedShare
+from shoal.core.names.address import Address
+from shoal.core.names.link import Link
+from shoal.core.report.events import DownloadEvent, PeerLeft
+from shoal.node.node import Node
+from shoal.swarm.operations import SealedShare
 from tests.helpers.fetching import here
 
 __all__ = ["PATIENCE", "fetch_sealed", "left_of", "sharing"]

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from shoal.core.sealed_messages import (
+from shoal.core.session.session import ChunkReceived, Event
+from shoal.core.wire.sealed_messages import (
     Ask,
     Cancel,
     Goodbye,
@@ -18,7 +19,6 @@ from shoal.core.sealed_messages import (
     Peers,
     Refuse,
 )
-from shoal.core.session import ChunkReceived, Event
 from tests.helpers.wire import pack, varint
 
 __all__ = [

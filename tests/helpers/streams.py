@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from shoal.core.session import Event, Session
+from shoal.core.session.session import Event, Session
 
 __all__ = ["Stream", "feed"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shoal.core.chunks import Chunks
+from shoal.core.manifest.chunks import Chunks
 from shoal.storage.store import MemoryStore
 
 __all__ = ["TransientStore"]

@@ -10,9 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shoal.core.keys import Keys
-from shoal.core.proof import ServerProof
-from shoal.transport.certificate import Certificate
+from shoal.core.crypto.keys import Keys
+from shoal.core.crypto.proof import ServerProof
+from shoal.transport.tls.certificate import Certificate
 from tests.helpers.relay import Knocked
 from tests.helpers.sealed import KEYS, SERVER_ID
 

@@ -8,7 +8,7 @@ prints `peer HOST:PORT` for every new address, until it is killed.
 import asyncio
 import sys
 
-from shoal.core.address import parse_address
+from shoal.core.names.address import parse_address
 from shoal.discovery.dht.client import DhtDiscovery
 
 

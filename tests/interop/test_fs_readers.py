@@ -21,8 +21,8 @@ from fsspec.tests.abstract import AbstractFixtures
 from fsspec.tests.abstract.get import AbstractGetTests
 
 import shoal
-from shoal.core.chunks import Chunks
-from shoal.fs import ShoalFileSystem
+from shoal.core.manifest.chunks import Chunks
+from shoal.integrations.fsspec import ShoalFileSystem
 from tests.helpers.requirements import require
 from tests.helpers.sharing import LOOPBACK, Share, near, sharing
 

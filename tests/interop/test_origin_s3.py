@@ -8,10 +8,10 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
+from shoal.core.report.events import DownloadEvent, Started
 from shoal.errors import UnfinishedError, VerificationError
-from shoal.node import Node
-from shoal.progress import DownloadEvent, Started
+from shoal.node.node import Node
 from tests.helpers.fetching import here
 from tests.helpers.folders import list_folder
 from tests.helpers.s3 import put_into, s3_server

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.sealed_link import Link, parse_link
+from shoal.core.names.link import Link, parse_link
 from tests.helpers.capture import datagrams
 from tests.helpers.peers import Peers
 from tests.helpers.process import Program

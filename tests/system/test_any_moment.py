@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.storage.journal import decode
+from shoal.storage.download.journal import decode
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, run, share
 from tests.helpers.process import Finished

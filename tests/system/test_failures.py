@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shoal.core.sealed_link import Link
+from shoal.core.names.link import Link
 from tests.helpers.badpeers import FlipsABit, StopsHalfway
 from tests.helpers.commands import LOOPBACK, peer_of, run, share
 from tests.helpers.events import lines_of

@@ -17,7 +17,7 @@ import pytest
 
 from shoal.cli.output import Output
 from shoal.cli.progress import NoBar, Reporter
-from shoal.progress import Hashing, Stalled
+from shoal.core.report.events import Hashing, Stalled
 from tests.helpers.badpeers import FlipsABit
 from tests.helpers.commands import run
 from tests.helpers.events import VARIANTS, lines_of, variant_of

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from shoal.cli import cli
-from shoal.core.sealed_link import Link
+from shoal.core.names.link import Link
 from tests.helpers.requirements import require
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 
-from shoal.core.address import parse_address
-from shoal.core.sealed_link import parse_link
-from shoal.core.sealed_messages import Ask, Give, Hello, SealedMessage
+from shoal.core.names.address import parse_address
+from shoal.core.names.link import parse_link
+from shoal.core.wire.sealed_messages import Ask, Give, Hello, SealedMessage
 from tests.conftest import MakeFile
 from tests.helpers.commands import LOOPBACK, peer_of
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.sealed_link import Link
+from shoal.core.names.link import Link
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, run, share
 from tests.helpers.folders import list_folder

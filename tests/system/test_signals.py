@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.address import Address
-from shoal.core.sealed_link import parse_link
-from shoal.core.sealed_messages import Goodbye, Hello, Page
+from shoal.core.names.address import Address
+from shoal.core.names.link import parse_link
+from shoal.core.wire.sealed_messages import Goodbye, Hello, Page
 from tests.helpers.badpeers import NeverAnswers, StopsHalfway
 from tests.helpers.commands import LOOPBACK, peer_of, run, share, share_open
 from tests.helpers.fakeserver import Background, FakeServer

@@ -18,7 +18,7 @@ from shoal.cli.failures import explain, tell_program, wants_json
 from shoal.cli.options import EVERYWHERE, key_of, version_option
 from shoal.cli.output import printable
 from shoal.cli.words import nearest, options_behind_command
-from shoal.config import read_file
+from shoal.config.file import read_file
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

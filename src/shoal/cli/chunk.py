@@ -16,8 +16,8 @@ from shoal.cli.options import (
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
-    from shoal.core.link import Channel
-    from shoal.core.sealed_link import Link
+    from shoal.core.names.channel_id import Channel
+    from shoal.core.names.link import Link
 
 __all__ = ["command"]
 
@@ -62,8 +62,8 @@ def command(words: tuple[str, ...], **options: Any) -> None:
 
 async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
-    from shoal.core.link import Channel
-    from shoal.node import Node
+    from shoal.core.names.channel_id import Channel
+    from shoal.node.node import Node
 
     output = Output.from_options(options)
     share = _parse_share(read_link(text))
@@ -78,18 +78,18 @@ async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
 
 def _may_be_link(text: str) -> bool:
     """Say whether an argument is, or brings, anything but an open channel."""
-    from shoal.core.link import looks_like_link
+    from shoal.core.names.channel_id import looks_like_link
 
     return text == "-" or looks_like_link(text.strip())
 
 
 def _parse_share(text: str) -> "Channel | Link":
     """Read a link or channel; the former's modules only if it may be one."""
-    from shoal.core.link import looks_like_link, parse_channel
+    from shoal.core.names.channel_id import looks_like_link, parse_channel
 
     if not looks_like_link(text.strip()):
         return parse_channel(text)
-    from shoal.core.sealed_link import parse_link
+    from shoal.core.names.link import parse_link
 
     return parse_link(text)
 

@@ -9,7 +9,7 @@ from shoal.cli.options import everywhere, option, settings_from
 from shoal.errors import ShoalError
 
 if TYPE_CHECKING:
-    from shoal.diagnosis import Finding
+    from shoal.doctor import Finding
 
 __all__ = ["command"]
 
@@ -41,7 +41,7 @@ def command(folder: Path, **options: Any) -> None:
 
 async def _examine(folder: Path, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
-    from shoal.diagnosis import State, examine
+    from shoal.doctor import State, examine
 
     output = Output.from_options(options)
     findings = []

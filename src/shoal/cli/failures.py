@@ -8,7 +8,7 @@ import click
 
 from shoal.cli.output import SCHEMA_VERSION
 from shoal.cli.words import unknown_option
-from shoal.config import Defaults
+from shoal.config.file import Defaults
 from shoal.errors import DiskFullError, ShoalError, UsageError
 
 __all__ = ["explain", "tell_program", "wants_json"]

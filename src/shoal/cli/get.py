@@ -25,12 +25,12 @@ from shoal.cli.options import (
 from shoal.errors import UnfinishedError, UsageError
 
 if TYPE_CHECKING:
-    from shoal.channels import OpenShare
+    from shoal.channel.operations import OpenShare
     from shoal.cli.output import Output
-    from shoal.core.link import Channel
-    from shoal.core.sealed_link import Link
-    from shoal.node import Node
-    from shoal.shares import SealedShare
+    from shoal.core.names.channel_id import Channel
+    from shoal.core.names.link import Link
+    from shoal.node.node import Node
+    from shoal.swarm.operations import SealedShare
 
 __all__ = ["command"]
 
@@ -105,9 +105,9 @@ def command(link: str, **options: Any) -> None:
 async def _get(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.cli.sharing import go_on_sharing
-    from shoal.core.link import Channel
-    from shoal.core.sealed_link import parse_share
-    from shoal.node import Node
+    from shoal.core.names.channel_id import Channel
+    from shoal.core.names.link import parse_share
+    from shoal.node.node import Node
 
     _check_options(options)
     share = parse_share(read_link(text))

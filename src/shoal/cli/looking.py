@@ -9,8 +9,8 @@ from shoal.errors import UsageError
 
 if TYPE_CHECKING:
     from shoal.cli.output import Output
-    from shoal.core.sealed_link import Link
-    from shoal.node import Node
+    from shoal.core.names.link import Link
+    from shoal.node.node import Node
 
 __all__ = ["looking", "only_link", "timeout_option"]
 
@@ -29,7 +29,7 @@ def timeout_option(function: F) -> F:
 
 def only_link(text: str) -> "Link":
     """Read a link; raises `UsageError` for an open channel."""
-    from shoal.core.sealed_link import Link, parse_share
+    from shoal.core.names.link import Link, parse_share
 
     share = parse_share(text)
     if not isinstance(share, Link):
@@ -47,7 +47,7 @@ async def looking(
     """Give a node and where its words go."""
     from shoal.cli.options import settings_from
     from shoal.cli.output import Output
-    from shoal.node import Node
+    from shoal.node.node import Node
 
     output = Output.from_options(options)
     settings = settings_from(options)

@@ -1,7 +1,7 @@
 """Options that several commands share, and how their values are read.
 
 Every option has a variable, `SHOAL_` and its name in capitals, and a key in
-`config.toml` (`shoal.config`).
+`config.toml` (`shoal.config.file`).
 """
 
 import sys
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from shoal import __version__
-from shoal.config import variable_of
+from shoal.config.file import variable_of
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
-    from shoal.settings import Settings
+    from shoal.config.settings import Settings
 
 __all__ = [
     "EVERYWHERE",
@@ -47,7 +47,7 @@ class _Seconds(click.ParamType[float]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        from shoal.values import parse_seconds
+        from shoal.config.parse import parse_seconds
 
         try:
             return parse_seconds(str(value))
@@ -63,7 +63,7 @@ class _Size(click.ParamType[int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        from shoal.values import parse_size
+        from shoal.config.parse import parse_size
 
         try:
             return parse_size(str(value))
@@ -79,7 +79,7 @@ class _Rate(click.ParamType[int]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        from shoal.values import parse_rate
+        from shoal.config.parse import parse_rate
 
         try:
             return parse_rate(str(value))
@@ -209,7 +209,7 @@ def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
     """Tell a link from a path where SHOAL_LINK stands in for the former."""
     import os
 
-    from shoal.core.link import looks_like_link
+    from shoal.core.names.channel_id import looks_like_link
 
     usual = os.environ.get("SHOAL_LINK")
     if usual and path is None and link not in (usual, "-"):
@@ -230,13 +230,13 @@ def read_link(text: str) -> str:
 
 def settings_from(options: dict[str, Any]) -> "Settings":
     """Return how the network is used, from a command's options."""
-    from shoal.config import Defaults
-    from shoal.settings import Settings
-    from shoal.values import parse_addresses
+    from shoal.config.file import Defaults
+    from shoal.config.parse import parse_addresses
+    from shoal.config.settings import Settings
 
     origins: tuple[str, ...] = ()
     if options["origins"]:
-        from shoal.core.origin_url import parse_origins
+        from shoal.core.names.origin_url import parse_origins
 
         origins = parse_origins(options["origins"])
 

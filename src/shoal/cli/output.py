@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from shoal.core.units import format_size
+from shoal.core.report.units import format_size
 from shoal.errors import UsageError
 
 __all__ = ["SCHEMA_VERSION", "Output", "format_size", "printable"]

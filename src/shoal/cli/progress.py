@@ -7,7 +7,7 @@ import time
 from typing import Protocol, Self
 
 from shoal.cli.output import Output, format_size
-from shoal.progress import (
+from shoal.core.report.events import (
     Hashing,
     Notice,
     PeerJoined,

@@ -92,7 +92,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.cli.progress import Reporter, make_bar
     from shoal.cli.sharing import go_on_sharing
-    from shoal.node import Node
+    from shoal.node.node import Node
 
     output = Output.from_options(options)
     settings = settings_from(options)
@@ -147,10 +147,10 @@ async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> 
     from shoal.cli.output import Output
     from shoal.cli.progress import make_bar
     from shoal.cli.sharing import go_on_sharing
-    from shoal.core.chunks import check_chunk_size
-    from shoal.core.handshake import DEFAULT_CHUNK_SIZE
-    from shoal.core.link import check_name
-    from shoal.node import Node
+    from shoal.core.manifest.chunks import check_chunk_size
+    from shoal.core.names.channel_id import check_name
+    from shoal.core.wire.handshake import DEFAULT_CHUNK_SIZE
+    from shoal.node.node import Node
 
     output = Output.from_options(options)
     chunk_size = options["chunk_size"]

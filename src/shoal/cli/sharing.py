@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from shoal.cli.output import Output
-    from shoal.node import Node
+    from shoal.node.node import Node
 
 __all__ = ["Shared", "go_on_sharing"]
 

@@ -7,7 +7,7 @@ how often, and what is a duplicate is decided by the peer book, not here.
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 
 __all__ = ["TOPIC_SIZE", "Discovery"]
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 
 __all__ = ["StaticDiscovery"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from shoal.core.file_table import File
-from shoal.core.manifest import Manifest
+from shoal.core.manifest.file_table import File
+from shoal.core.manifest.manifest import Manifest
 from shoal.errors import NotFoundError, ShoalError
 from shoal.gateway import listing
 from shoal.gateway.guard import names_of, refusal

@@ -5,8 +5,8 @@ from html import escape
 
 from msgspec import Struct
 
-from shoal.contents import list_files
-from shoal.core.manifest import Manifest
+from shoal.core.manifest.listing import list_files
+from shoal.core.manifest.manifest import Manifest
 from shoal.gateway.paths import quoted
 
 __all__ = ["CSP", "Entry", "children", "page"]

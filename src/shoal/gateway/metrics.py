@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from shoal.core.tally import BOUNDS, Durations, Tally
+from shoal.core.report.counters import BOUNDS, Durations, Tally
+from shoal.core.report.status import PATHS, ShareStatus
 from shoal.errors import UsageError
-from shoal.status import PATHS, ShareStatus
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -15,7 +15,7 @@ from typing import Self, TypeAlias
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from shoal.core.sealed_link import Link
+from shoal.core.names.link import Link
 from shoal.gateway.connections import HEADER_TIME, Connections
 from shoal.gateway.files import add_files
 from shoal.gateway.guard import make_guard, protect
@@ -24,8 +24,8 @@ from shoal.gateway.listen import open_sockets
 from shoal.gateway.page.routes import add_page
 from shoal.gateway.shares import ServedShare
 from shoal.gateway.stream import STALL_TIME
-from shoal.interfaces import list_interfaces
-from shoal.node import Node
+from shoal.net.interfaces import list_interfaces
+from shoal.node.node import Node
 
 __all__ = ["PARTS", "Gateway", "Part"]
 

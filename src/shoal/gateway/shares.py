@@ -5,12 +5,12 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shoal.core.manifest import Manifest
-from shoal.core.sealed_link import Link
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.names.link import Link
 from shoal.errors import NotFoundError, ShoalError, VerificationError
-from shoal.node import Node
-from shoal.reader import Opening
-from shoal.reading import Reading
+from shoal.node.node import Node
+from shoal.reading.file import Opening
+from shoal.reading.share_cache import Reading
 
 __all__ = ["ServedShare"]
 

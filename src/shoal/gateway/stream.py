@@ -12,7 +12,7 @@ from aiohttp import web
 
 from shoal.errors import ShoalError
 from shoal.gateway.range import Span
-from shoal.reader import AsyncFile
+from shoal.reading.file import AsyncFile
 
 __all__ = ["BLOCK_SIZE", "STALL_TIME", "send"]
 

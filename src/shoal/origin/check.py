@@ -2,11 +2,12 @@
 
 from contextlib import aclosing
 
-from shoal.core.manifest import Manifest
+from shoal.config.settings import Settings
+from shoal.core.manifest.manifest import Manifest
 from shoal.errors import NetworkError, PeerError, VerificationError
+from shoal.origin.base import FileError
 from shoal.origin.giver import read_run
-from shoal.origin.source import FileError, NamedSource
-from shoal.settings import Settings
+from shoal.origin.source import NamedSource
 
 __all__ = ["check_origin"]
 

@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-from shoal.core.manifest import Manifest
-from shoal.core.origin_parts import parts_of, runs_of
-from shoal.core.session import ChunkReceived
-from shoal.core.window import ORIGIN_RUNS
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.status import PeerStatus
+from shoal.core.schedule.origin_parts import parts_of, runs_of
+from shoal.core.schedule.window import ORIGIN_RUNS
+from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError
-from shoal.origin.source import ByteSource, FileError
-from shoal.status import PeerStatus
+from shoal.origin.base import ByteSource, FileError
 
 __all__ = ["Origin", "OriginClient", "read_run"]
 

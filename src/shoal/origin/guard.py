@@ -10,10 +10,10 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from shoal.core.belief import MIN_PORT, Scope, scope_of
+from shoal.config.settings import Settings
+from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.errors import PeerError
-from shoal.interfaces import list_interfaces
-from shoal.settings import Settings
+from shoal.net.interfaces import list_interfaces
 
 __all__ = ["Guard"]
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from shoal.core.origin_parts import Part
-from shoal.core.origin_url import file_url
-from shoal.core.window import ORIGIN_RUNS
+from shoal.core.names.origin_url import file_url
+from shoal.core.schedule.origin_parts import Part
+from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError
-from shoal.origin.source import FileError
+from shoal.origin.base import FileError
 
 __all__ = ["ObjectSource"]
 

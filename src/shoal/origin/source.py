@@ -1,46 +1,17 @@
-"""What an origin is, whatever protocol it is asked by, and how one is opened.
-
-A source yields bytes of files and knows nothing of chunks. Whatever it raises is its
-own fault; nothing it sends is believed.
-"""
+"""The origins of one share: which there are, each opened when it is first asked."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Protocol
 
-from shoal.core.origin_parts import Part
-from shoal.core.origin_url import is_web, origin_name
-from shoal.core.sealed_link import Link
+from shoal.config.settings import Settings
+from shoal.core.names.link import Link
+from shoal.core.names.origin_url import is_web, origin_name
+from shoal.core.schedule.origin_parts import Part
 from shoal.errors import PeerError
-from shoal.settings import Settings
+from shoal.origin.base import ByteReader
 
-__all__ = ["ByteReader", "ByteSource", "FileError", "NamedSource", "open_sources"]
-
-
-class FileError(PeerError):
-    """Blame an origin for one file, which it has not or not as it should be."""
-
-
-class ByteReader(Protocol):
-    """Yield bytes of files, by one protocol."""
-
-    def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Yield exactly the bytes that were asked for, as they come.
-
-        Raises `FileError` when others may be had, else another `PeerError`.
-        """
-
-    async def aclose(self) -> None:
-        """Let go of connections; idempotent."""
-
-
-class ByteSource(ByteReader, Protocol):
-    """Yield bytes of the files of a share."""
-
-    @property
-    def name(self) -> str:
-        """Return what it is called in messages; no secret is in it."""
+__all__ = ["NamedSource", "open_sources"]
 
 
 class NamedSource:

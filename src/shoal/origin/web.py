@@ -13,13 +13,13 @@ import aiohttp
 from yarl import URL
 
 from shoal import __version__
-from shoal.core.origin_parts import Part, parse_content_range
-from shoal.core.origin_url import file_url
-from shoal.core.window import ORIGIN_RUNS
+from shoal.config.settings import Settings
+from shoal.core.names.origin_url import file_url
+from shoal.core.schedule.origin_parts import Part, parse_content_range
+from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.origin.base import FileError
 from shoal.origin.guard import Guard
-from shoal.origin.source import FileError
-from shoal.settings import Settings
 
 __all__ = ["WebSource"]
 

@@ -13,9 +13,9 @@ until the store is being finished or closed.
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from shoal.core.chunks import Bitfield, Chunks
-from shoal.core.manifest import Manifest
-from shoal.storage.disk import Data
+from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.manifest.manifest import Manifest
+from shoal.storage.disk.disk import Data
 
 __all__ = ["ChunkReader", "ChunkStore", "Holding", "MemoryStore", "check_length"]
 

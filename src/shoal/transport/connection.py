@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from math import inf
 from typing import Generic, Protocol, TypeVar, cast
 
-from shoal.core.address import Address
-from shoal.core.chatter import Chatter
-from shoal.core.session import Event, Session
+from shoal.core.limits.chatter import Chatter
+from shoal.core.names.address import Address
+from shoal.core.session.session import Event, Session
 from shoal.errors import PeerError
 from shoal.transport.liveness import has_hung_up
 

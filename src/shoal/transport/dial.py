@@ -3,8 +3,8 @@
 import asyncio
 from typing import TypeVar
 
-from shoal.core.address import Address
-from shoal.core.session import Session
+from shoal.core.names.address import Address
+from shoal.core.session.session import Session
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.transport.connection import Connection
 from shoal.transport.liveness import watch_silence

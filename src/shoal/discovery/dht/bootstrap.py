@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 
 __all__ = ["DEFAULT_BOOTSTRAP", "Bootstrap", "resolve_by_system"]
 

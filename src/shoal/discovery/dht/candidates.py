@@ -10,8 +10,8 @@ import enum
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from shoal.core.address import Address
-from shoal.core.belief import subnet_of
+from shoal.core.names.address import Address
+from shoal.core.names.address_scope import subnet_of
 from shoal.discovery.dht.krpc import Node
 
 __all__ = ["MAX_CANDIDATES", "Candidate", "Candidates", "State", "distance"]

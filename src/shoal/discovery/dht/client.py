@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from random import Random, SystemRandom
 from typing import Self, TypeAlias
 
-from shoal.core.address import Address
-from shoal.core.belief import Scope, scope_of
+from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.discovery.base import TOPIC_SIZE
 from shoal.discovery.dht.bootstrap import (
     DEFAULT_BOOTSTRAP,

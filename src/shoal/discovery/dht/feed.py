@@ -7,7 +7,7 @@ bounded, and an address that is still waiting is not put in a second time.
 import asyncio
 from collections.abc import Iterable
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 
 __all__ = ["MAX_WAITING", "Feed"]
 

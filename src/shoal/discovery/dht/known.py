@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
-from shoal.core.address import Address
-from shoal.core.belief import subnet_of
+from shoal.core.names.address import Address
+from shoal.core.names.address_scope import subnet_of
 from shoal.discovery.dht.candidates import distance
 from shoal.discovery.dht.krpc import Node
 

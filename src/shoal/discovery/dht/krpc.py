@@ -8,7 +8,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 from shoal.discovery.dht.bencode import Encodable, Value, decode, encode
 from shoal.errors import ProtocolError
 

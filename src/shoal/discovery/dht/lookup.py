@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
-from shoal.core.address import Address
-from shoal.core.belief import is_believable
+from shoal.core.names.address import Address
+from shoal.core.names.address_scope import is_believable
 from shoal.discovery.dht.candidates import Candidate, Candidates, State, distance
 from shoal.discovery.dht.krpc import (
     TRANSACTION_SIZE,

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 
 __all__ = ["INTERVAL", "RETRY", "Schedule", "Span"]
 

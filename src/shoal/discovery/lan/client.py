@@ -14,13 +14,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Self, cast
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 from shoal.discovery.base import TOPIC_SIZE
 from shoal.discovery.lan.packets import encode_question
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, PORTS, open_socket
 from shoal.discovery.lan.state import LanState, TopicJoin
 from shoal.errors import ProtocolError
-from shoal.interfaces import Interface, list_interfaces
+from shoal.net.interfaces import Interface, list_interfaces
 
 __all__ = ["LanDiscovery"]
 

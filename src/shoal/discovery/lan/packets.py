@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 from shoal.errors import ProtocolError
 
 __all__ = [

@@ -10,7 +10,7 @@ import hashlib
 import random
 from typing import NamedTuple
 
-from shoal.core.address import Address
+from shoal.core.names.address import Address
 from shoal.discovery.lan.packets import (
     MAX_PEERS,
     SENDER,

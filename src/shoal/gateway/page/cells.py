@@ -9,7 +9,7 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from shoal.core.chunks import Bitfield
+from shoal.core.manifest.chunks import Bitfield
 
 __all__ = ["COLUMNS", "MAX_CELLS", "STATES", "State", "changes", "draw", "map_cells"]
 

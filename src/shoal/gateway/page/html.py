@@ -12,8 +12,8 @@ from string import Template
 
 from msgspec import Struct
 
-from shoal.core.file_table import File
-from shoal.core.units import format_size
+from shoal.core.manifest.file_table import File
+from shoal.core.report.units import format_size
 from shoal.gateway.mediatypes import media_type
 from shoal.gateway.page.cells import COLUMNS, STATES, STEP, draw
 from shoal.gateway.page.snapshot import PeerRow, ShareView

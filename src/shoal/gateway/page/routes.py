@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from shoal.core.manifest import Manifest
-from shoal.core.units import format_size
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.units import format_size
 from shoal.gateway.page.events import Events
 from shoal.gateway.page.html import ICON, Content, csp, render
 from shoal.gateway.page.watch import Shown, Watch

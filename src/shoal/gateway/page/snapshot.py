@@ -10,10 +10,10 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from shoal.core.manifest import Manifest
-from shoal.core.units import format_size
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.status import PeerStatus, ShareStatus
+from shoal.core.report.units import format_size
 from shoal.gateway.page.cells import changes, map_cells
-from shoal.status import PeerStatus, ShareStatus
 
 __all__ = [
     "MAX_PEERS",

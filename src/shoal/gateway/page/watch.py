@@ -7,11 +7,11 @@ long as it is. While no page is open nothing is measured.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from shoal.core.manifest import Manifest
-from shoal.core.rate import RateMeter
-from shoal.core.sealed_link import Link
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.names.link import Link
+from shoal.core.report.rate import RateMeter
+from shoal.core.report.status import PeerStatus, ShareStatus
 from shoal.gateway.page.snapshot import ShareView, known_view, unknown_view
-from shoal.status import PeerStatus, ShareStatus
 
 __all__ = ["PERIOD", "Shown", "Watch"]
 

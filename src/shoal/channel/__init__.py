@@ -1,0 +1,1 @@
+"""Serve and download open channels: plain TCP, the workshop's protocol."""

@@ -1,0 +1,164 @@
+"""Open channels, as a node shares and fetches them.
+
+Each function does one thing with the services of a node; what it opens ends with
+them.
+"""
+
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from shoal.channel.downloader import Fetched, Swarm
+from shoal.channel.server import Uploads
+from shoal.channel.target import Target
+from shoal.core.names.channel_id import Channel, hash_channel
+from shoal.core.report.events import DownloadEvent, Notice
+from shoal.core.wire.handshake import DIGEST_SIZE, Offer, check_fits, encode_handshake
+from shoal.discovery.base import Discovery
+from shoal.resources import Services
+from shoal.storage.source.hashing import hash_chunks
+from shoal.storage.source.source import SourceStore
+from shoal.transport.listen import Listener
+
+__all__ = ["OpenShare", "announce", "fetch_open", "share_open"]
+
+
+class OpenShare:
+    """An open channel that a node serves until the node is closed."""
+
+    def __init__(self, channel: Channel, port: int, uploads: Uploads) -> None:
+        self.channel = channel
+        """Its `id` is what others pass to `get`."""
+        self.port = port
+        """TCP port that it is served on."""
+        self.uploads = uploads
+        """Who is connected and what was sent."""
+
+    @property
+    def uploaded(self) -> int:
+        """Return how many bytes of chunks were given to others."""
+        return self.uploads.sent
+
+
+async def share_open(
+    services: Services,
+    path: Path,
+    channel: Channel | None,
+    chunk_size: int,
+    on_hashed: Callable[[int, int], None],
+) -> OpenShare:
+    """Serve a file over the channel named, or a hash channel."""
+    source = await _open_source(services, path, chunk_size)
+    if channel is not None:
+        return await _serve(services, source, channel, None)
+    check_fits(source.chunks)
+    digests = await services.in_thread(
+        partial(
+            hash_chunks,
+            source,
+            _digest,
+            progress=lambda done: on_hashed(done, source.chunks.size),
+            stopped=lambda: services.is_stopped,
+        )
+    )
+    return await _serve_hashed(services, source, digests)
+
+
+async def fetch_open(
+    services: Services,
+    channel: Channel,
+    target: Path,
+    *,
+    overwrite: bool,
+    seed: bool,
+    timeout: float | None,
+    on_event: Callable[[DownloadEvent], None],
+) -> OpenShare | None:
+    """Fetch an open channel to `target`; with `seed`, serve it afterwards."""
+    disk = services.disk
+    place = await services.in_thread(
+        partial(Target, target, channel, disk, overwrite=overwrite, seed=seed)
+    )
+    swarm = Swarm(
+        channel,
+        place.open_store,
+        services.threads,
+        rng=services.rng,
+        pool=services.buffers,
+        bucket=services.bucket_down,
+        timeout=timeout,
+        on_event=on_event,
+        search=services.networks.search,
+    )
+    fetched = await swarm.run(services.networks.find(channel.topic))
+    return await _seed(services, target, channel, fetched) if seed else None
+
+
+async def announce(
+    services: Services, network: Discovery, topic: bytes, port: int
+) -> None:
+    """Be found on one network; what it reports is of no interest."""
+    async with aclosing(services.join(network, topic, port)) as found:
+        async for _ in found:
+            pass
+
+
+async def _seed(
+    services: Services, target: Path, channel: Channel, fetched: Fetched
+) -> OpenShare:
+    source = await _open_source(services, target, fetched.chunks.chunk_size)
+    if fetched.offer is None:
+        return await _serve(services, source, channel, None)
+    return await _serve_hashed(services, source, fetched.offer.digests)
+
+
+async def _open_source(services: Services, path: Path, chunk_size: int) -> SourceStore:
+    disk = services.disk
+    source = await services.in_thread(
+        partial(SourceStore.open, [path], chunk_size, disk=disk)
+    )
+    services.own_source(source)
+    return source
+
+
+async def _serve_hashed(
+    services: Services, source: SourceStore, digests: bytes
+) -> OpenShare:
+    chunks = source.chunks
+    source.verify = Offer(digests, chunks.chunk_size, chunks.size).verifies
+    starts = range(0, len(digests), DIGEST_SIZE)
+    channel = hash_channel(digests[i : i + DIGEST_SIZE] for i in starts)
+    handshake = encode_handshake(digests, chunks)
+    return await _serve(services, source, channel, handshake)
+
+
+async def _serve(
+    services: Services, source: SourceStore, channel: Channel, handshake: bytes | None
+) -> OpenShare:
+    """Listen, then announce: whoever finds us is answered."""
+    uploads = Uploads(
+        source,
+        handshake,
+        services.threads,
+        pool=services.buffers,
+        bucket=services.bucket,
+        on_problem=lambda problem: services.on_notice(Notice(str(problem))),
+    )
+    networks = services.networks
+    listener = await Listener.open(
+        uploads.accept,
+        hosts=networks.hosts(),
+        port=services.settings.port,
+        make_room=uploads.make_room,
+    )
+    services.owned.push_async_callback(uploads.aclose)
+    services.owned.push_async_callback(listener.aclose)
+    for network in networks.discovery():
+        services.own_task(announce(services, network, channel.topic, listener.port))
+    return OpenShare(channel, listener.port, uploads)
+
+
+def _digest(data: bytes | bytearray | memoryview) -> bytes:
+    return sha256(data).digest()

@@ -1,0 +1,1 @@
+"""Read options from config.toml, variables and keyword arguments."""

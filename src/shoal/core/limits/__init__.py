@@ -1,0 +1,1 @@
+"""Limit what strangers and peers may do."""

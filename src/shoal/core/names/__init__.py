@@ -1,0 +1,1 @@
+"""Parse and format what users and peers call things: links, ids, addresses."""

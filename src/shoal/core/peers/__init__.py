@@ -1,0 +1,1 @@
+"""Decide which peer to dial, and when."""

@@ -1,0 +1,1 @@
+"""Turn what happens into events, rates, counters and reasons."""

@@ -1,0 +1,128 @@
+"""The handshake of a hash channel: what its server claims, checked by the id.
+
+The id commits to the hashes of all chunks and to nothing else. The sizes that
+come along are claims of one server: they must agree with the number of hashes,
+are believed for that connection only, and the hashes decide in the end.
+"""
+
+import hashlib
+import re
+
+from msgspec import Struct
+
+from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
+from shoal.core.names.channel_id import Channel
+from shoal.core.wire.messages import Handshake, encode_frame
+from shoal.errors import LyingPeerError, ProtocolError, UsageError
+
+__all__ = [
+    "DEFAULT_CHUNK_SIZE",
+    "DIGEST_SIZE",
+    "MAX_SENT_HANDSHAKE",
+    "Offer",
+    "check_fits",
+    "check_handshake",
+    "check_sizes",
+    "encode_handshake",
+]
+
+DEFAULT_CHUNK_SIZE = 1024  # bytes; the workshop's, so that both compute the same id
+DIGEST_SIZE = 32  # bytes of a SHA-256
+MAX_SENT_HANDSHAKE = 8 * 1024 * 1024  # bytes; others are believed up to 64 MiB
+MAX_FILE_SIZE = 1 << 53  # bytes; where a Node program stops counting
+_SIZE_PER_HASH = 2 * DIGEST_SIZE + 2  # bytes: the digits behind a msgpack str 8
+_SIZE_BESIDE_HASHES = 128  # bytes, rounded up: keys, sizes and the frame's length
+_HEX = r"[0-9a-f]*"
+
+
+class Offer(Struct, frozen=True):
+    """Say what a hash channel's server has: hashes that verified, sizes that fit."""
+
+    digests: bytes
+    """The SHA-256 of every chunk, one after the other."""
+    chunk_size: int
+    """Bytes; the workshop's where the server left it out."""
+    file_size: int | None
+    """Bytes; None where the server left it out."""
+
+    @property
+    def count(self) -> int:
+        """Return how many chunks there are."""
+        return len(self.digests) // DIGEST_SIZE
+
+    @property
+    def chunks(self) -> Chunks | None:
+        """Return how the file is cut; None when its size is not known."""
+        if self.file_size is None:
+            return None
+        return Chunks(self.file_size, self.chunk_size)
+
+    def verifies(self, index: int, data: bytes | bytearray | memoryview) -> bool:
+        """Say whether `data` is chunk `index`."""
+        start = index * DIGEST_SIZE
+        expected = self.digests[start : start + DIGEST_SIZE]
+        return hashlib.sha256(data).digest() == expected
+
+
+def check_sizes(file_size: int, chunk_size: int) -> Chunks:
+    """Return how a file of these claimed sizes is cut.
+
+    Raises `ProtocolError` when they are out of range.
+    """
+    if not 1 <= chunk_size <= MAX_CHUNK_SIZE:
+        raise ProtocolError(f"a chunk size of {chunk_size} bytes")
+    if not 0 <= file_size < MAX_FILE_SIZE:
+        raise ProtocolError(f"a file size of {file_size} bytes")
+    return Chunks(file_size, chunk_size)
+
+
+def check_handshake(channel: Channel, handshake: Handshake) -> Offer:
+    """Return what the server offers, once its hashes give the channel's id.
+
+    Raises `LyingPeerError` when they do not or when the sizes disagree with them,
+    `ProtocolError` when they are malformed.
+    """
+    hashes = handshake.hashes
+    text = "".join(hashes)
+    # All at once, because there may be a million. An element holding two lines
+    # would have the same id as two elements.
+    if not set(map(len, hashes)) <= {2 * DIGEST_SIZE} or not re.fullmatch(_HEX, text):
+        raise ProtocolError("a hash that is not 64 lower-case hex digits")
+    if hashlib.sha256("\n".join(hashes).encode()).hexdigest() != channel.id:
+        raise LyingPeerError("a handshake whose hashes do not give the channel's id")
+    chunk_size, file_size = handshake.chunk_size, handshake.file_size
+    if not hashes and file_size is None:
+        file_size = 0
+    if chunk_size is None:
+        chunk_size = DEFAULT_CHUNK_SIZE
+    if check_sizes(file_size or 0, chunk_size).count != len(hashes):
+        if file_size is not None:
+            raise LyingPeerError("hashes that do not agree with the sizes beside them")
+    return Offer(bytes.fromhex(text), chunk_size, file_size)
+
+
+def check_fits(chunks: Chunks) -> None:
+    """Make sure that the handshake of such a file is not too large to send.
+
+    Raises `UsageError` that names the chunk size which would do.
+    """
+    most = (MAX_SENT_HANDSHAKE - _SIZE_BESIDE_HASHES) // _SIZE_PER_HASH
+    if chunks.count <= most:
+        return
+    chunk_size = chunks.chunk_size
+    while Chunks(chunks.size, chunk_size).count > most:
+        chunk_size *= 2
+        if chunk_size > MAX_CHUNK_SIZE:
+            raise UsageError("This file is too large for an open channel.")
+    raise UsageError(
+        f"At {chunks.chunk_size} bytes a chunk this file has {chunks.count} chunks, "
+        f"too many for an open channel; use --chunk-size {chunk_size}."
+    )
+
+
+def encode_handshake(digests: bytes, chunks: Chunks) -> bytes:
+    """Return the frame that opens a hash channel."""
+    text = digests.hex()
+    width = 2 * DIGEST_SIZE
+    hashes = [text[i : i + width] for i in range(0, len(text), width)]
+    return encode_frame(Handshake(hashes, chunks.chunk_size, chunks.size))

@@ -1,0 +1,82 @@
+"""The networks a node looks at, merged: LAN, DHT and what the user named.
+
+`Networks` makes each of them when it is first needed, so that a node which only
+talks to `--peer` opens no socket for discovery and imports nothing for it.
+"""
+
+from collections.abc import AsyncGenerator
+
+from shoal.config.settings import Settings
+from shoal.core.names.address import Address
+from shoal.core.report.outlook import Search
+from shoal.discovery.base import Discovery
+from shoal.net.interfaces import list_interfaces
+
+__all__ = ["Networks"]
+
+
+class Networks:
+    """Own the discovery of one node."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._open: list[Discovery] | None = None
+
+    def hosts(self) -> list[str]:
+        """Return the addresses to listen on.
+
+        Raises `UsageError` when an interface that the user named is not there.
+        """
+        if not self._settings.interfaces:
+            return ["0.0.0.0"]
+        return [each.address for each in list_interfaces(self._settings.interfaces)]
+
+    def discovery(self) -> list[Discovery]:
+        """Return every network that the settings allow."""
+        if self._open is None:
+            self._open = self._make()
+        return self._open
+
+    def find(self, topic: bytes) -> list[AsyncGenerator[tuple[Address, str], None]]:
+        """Return, for each network, the topic's peers with that network's name."""
+        return [_named(network, topic) for network in self.discovery()]
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what does not work at the moment, in sentences."""
+        return tuple(each.problem for each in self._open or () if each.problem)
+
+    def search(self) -> Search:
+        """Return how looking for peers goes."""
+        looked = tuple(each.reach for each in self._open or ())
+        return Search(looked, self.problems())
+
+    async def aclose(self) -> None:
+        """Release every network; idempotent."""
+        for network in self._open or ():
+            await network.aclose()
+
+    def _make(self) -> list[Discovery]:
+        settings = self._settings
+        networks: list[Discovery] = []
+        if settings.peers:
+            from shoal.discovery.static import StaticDiscovery
+
+            networks.append(StaticDiscovery(settings.peers))
+        if not settings.no_lan:
+            from shoal.discovery.lan import LanDiscovery
+
+            networks.append(LanDiscovery(interfaces=settings.interfaces))
+        if not settings.lan_only:
+            from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
+
+            bind = self.hosts()[0]
+            bootstrap = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
+            networks.append(DhtDiscovery(bootstrap, bind=bind))
+        return networks
+
+
+async def _named(
+    network: Discovery, topic: bytes
+) -> AsyncGenerator[tuple[Address, str], None]:
+    async for address in network.join(topic, None):
+        yield address, network.name

@@ -1,0 +1,188 @@
+"""Can it be reached, does multicast work, does the DHT answer?"""
+
+import asyncio
+import os
+from contextlib import closing
+
+from shoal.config.settings import Settings
+from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
+from shoal.discovery.combined import Networks
+from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
+from shoal.discovery.dht.endpoint import Endpoint
+from shoal.discovery.dht.krpc import ID_SIZE, build_get_peers, parse_message
+from shoal.discovery.lan.packets import encode_question
+from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
+from shoal.doctor.finding import Finding, failed, note, ok
+from shoal.errors import ProtocolError, ShoalError
+from shoal.net.interfaces import Interface, list_interfaces
+from shoal.transport.listen import bind_all
+
+__all__ = [
+    "look_at_dht",
+    "look_at_listening",
+    "look_at_multicast",
+    "look_at_peers",
+]
+
+LOOPBACK_TIME = 1.0  # seconds for a packet of ours to come back
+DIAL_TIME = 3.0  # seconds for a peer to accept
+ANSWER_TIME = 4.0  # seconds for nodes of the DHT to answer
+TOPIC_SIZE = 20  # bytes
+_PEER_HINT = "Peers can still be named with --peer HOST:PORT."
+
+
+async def look_at_listening(settings: Settings) -> list[Finding]:
+    """Say whether others could dial us."""
+    name = "listening"
+    try:
+        hosts = Networks(settings).hosts()
+        sockets, port = bind_all(hosts, settings.port)
+    except ShoalError as error:
+        return [failed(name, str(error), "Nobody can dial this machine until it can.")]
+    for each in sockets:
+        each.close()
+    where = ", ".join(hosts)
+    what = f"port {port}" if settings.port else "any free port"
+    return [
+        ok(
+            name,
+            f"It can listen on {where}, on {what}.",
+            "From the internet it is dialled only if the router passes a --port on; "
+            "without, it fetches from who can be dialled, and gives to them.",
+        )
+    ]
+
+
+async def look_at_peers(settings: Settings) -> list[Finding]:
+    """Say whether the peers that were named accept connections."""
+    return list(await asyncio.gather(*map(_dial, settings.peers)))
+
+
+async def _dial(address: Address) -> Finding:
+    try:
+        async with asyncio.timeout(DIAL_TIME):
+            _, writer = await asyncio.open_connection(*address)
+    except (OSError, TimeoutError) as error:
+        reason = getattr(error, "strerror", None) or "no answer"
+        return failed(
+            "peer",
+            f"{address} does not accept a connection: {reason}.",
+            "Check that shoal runs there with this --port, and the firewalls between.",
+        )
+    writer.close()
+    return ok("peer", f"{address} accepts connections.")
+
+
+async def look_at_multicast(settings: Settings) -> list[Finding]:
+    """Say on which interfaces peers on the LAN can be found."""
+    if settings.no_lan:
+        return [ok("multicast", "Not tried: --no-lan.")]
+    try:
+        interfaces = list_interfaces(settings.interfaces)
+    except (OSError, ShoalError) as error:
+        return [failed("multicast", str(error), _PEER_HINT)]
+    tried = await asyncio.gather(*map(_hear_oneself, interfaces))
+    works = [each for each, (port, _) in zip(interfaces, tried, strict=True) if port]
+    if not works:
+        reasons = [f"{i.name}: {t[1]}" for i, t in zip(interfaces, tried, strict=True)]
+        what = "; ".join(reasons) or "no interface with an IPv4 address is up"
+        return [
+            failed(
+                "multicast",
+                f"It does not work ({what}).",
+                f"Nobody on the LAN is found, as in many containers. {_PEER_HINT}",
+            )
+        ]
+    names = ", ".join(f"{each.name} ({each.address})" for each in works)
+    findings = [ok("multicast", f"A packet came back on {names}.")]
+    silent = [i.name for i, t in zip(interfaces, tried, strict=True) if not t[0]]
+    if silent:
+        what = f"Not on {', '.join(silent)}."
+        advice = "Nobody is found there; normal for tunnels and some containers."
+        findings.append(note("multicast", what, advice))
+    return [*findings, _judge_mdns_port([port for port, _ in tried if port])]
+
+
+def _judge_mdns_port(ports: list[int]) -> Finding:
+    if any(port == MDNS_PORT for port in ports):
+        return ok("port 5353", "It can be shared with whoever else uses it.")
+    return note(
+        "port 5353",
+        f"Another program keeps it to itself; {ports[0]} is used instead.",
+        "A peer on the LAN may take up to a minute to find this machine.",
+    )
+
+
+async def _hear_oneself(interface: Interface) -> tuple[int, str]:
+    """Return the port on which a packet of ours came back; 0 if none, and why."""
+    loop = asyncio.get_running_loop()
+    packet = encode_question(os.urandom(TOPIC_SIZE))
+    try:
+        sock, port = open_socket(interface.address)
+        with closing(sock):
+            # Not the loop's `sock_sendto`, which not every loop has.
+            sock.sendto(packet, (GROUP, port))
+            async with asyncio.timeout(LOOPBACK_TIME):
+                while await loop.sock_recv(sock, 2048) != packet:
+                    pass  # somebody else's
+        return port, ""
+    except TimeoutError:
+        return 0, "nothing came back"
+    except OSError as error:
+        return 0, error.strerror or str(error)
+
+
+async def look_at_dht(
+    settings: Settings, patience: float = ANSWER_TIME
+) -> list[Finding]:
+    """Say whether the nodes to begin with answer within `patience` seconds."""
+    if settings.lan_only:
+        return [ok("dht", "Not tried: --lan-only.")]
+    bind = Networks(settings).hosts()[0]
+    nodes = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
+    bootstrap = Bootstrap(nodes, use_names=scope_of(bind) is not Scope.LOOPBACK)
+    addresses = await bootstrap.addresses()
+    missing = ", ".join(bootstrap.unresolved)
+    advice = "Check the network and its firewall (UDP), or name one with "
+    advice += f"--dht-bootstrap HOST:PORT. {_PEER_HINT}"
+    if not addresses:
+        return [failed("dht", f"No address was found for {missing}.", advice)]
+    try:
+        answered = await _ask_nodes(addresses, bind, patience)
+    except OSError as error:
+        return [failed("dht", f"It cannot be asked from {bind}: {error}.", advice)]
+    rest = f"; no address for {missing}" if missing else ""
+    found = f"{answered} of {len(addresses)} nodes answered{rest}."
+    return [ok("dht", found) if answered else failed("dht", found, advice)]
+
+
+async def _ask_nodes(addresses: list[Address], bind: str, patience: float) -> int:
+    """Return how many nodes answer; at once if all do."""
+    answered: set[Address] = set()
+    has_all = asyncio.Event()
+
+    def hear(data: bytes, source: Address) -> None:
+        try:
+            parse_message(data)
+        except ProtocolError:
+            return
+        answered.add(source)
+        if answered >= set(addresses):
+            has_all.set()
+
+    endpoint = Endpoint(bind, hear)
+    await endpoint.open()
+    try:
+        node_id, topic = os.urandom(ID_SIZE), os.urandom(TOPIC_SIZE)
+        for number, address in enumerate(addresses):
+            tid = number.to_bytes(2, "big")
+            endpoint.send(build_get_peers(tid, node_id, topic), address)
+        try:
+            async with asyncio.timeout(patience):
+                await has_all.wait()
+        except TimeoutError:
+            pass
+    finally:
+        await endpoint.aclose()
+    return len(answered & set(addresses))

@@ -1,0 +1,1 @@
+"""Let other libraries read shares."""

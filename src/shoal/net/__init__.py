@@ -1,0 +1,1 @@
+"""List this machine's network interfaces."""

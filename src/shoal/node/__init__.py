@@ -1,0 +1,1 @@
+"""Run shoal in an asyncio program: `Node` and its events."""

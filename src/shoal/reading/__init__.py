@@ -1,0 +1,1 @@
+"""Read parts of a share: file objects and the cache behind them."""

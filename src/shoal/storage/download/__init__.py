@@ -1,0 +1,1 @@
+"""Keep a download on disk: staging folder, journal, final rename."""

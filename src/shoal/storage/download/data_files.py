@@ -1,0 +1,295 @@
+"""The bytes of a share while it is being fetched, in one file or in many.
+
+`Content` owns the open files and folders of a download. It writes what it is given
+where `Layout` says, makes it outlive a power loss, and in the end gives each folder
+the permissions it is to have. Which chunks are there, and whether they may be
+believed, is the business of others.
+
+A file of a folder comes to exist with the first chunk that reaches into it; a large
+one, whose room is reserved, at the start. It has its permissions at once, since
+nobody else gets into the folder. Everything is opened from the folder that `root`
+is, name by name, and no link is followed.
+
+Threads: `sync` may run beside everything else, `read` beside `write`; of the rest
+one at a time.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeAlias
+
+from shoal.errors import StoreError
+from shoal.storage.disk.disk import Data, Disk, NewFile
+from shoal.storage.disk.folders import Folders
+from shoal.storage.disk.openfiles import OpenFiles
+from shoal.storage.disk.removal import remove_all
+from shoal.storage.download.finalize import inspect_tree, seal_tree
+from shoal.storage.download.layout import FILE_MODE, SIDE, Layout
+from shoal.storage.download.resume_scan import Survey, is_ours
+
+__all__ = ["Content"]
+
+_New: TypeAlias = tuple[int, NewFile]  # with its number
+
+_FEW = 4  # files are flushed one by one, more of them with their file system
+_FOLDERS = 16  # that new files are made in at once, each of them open
+
+
+class Content:
+    """Read and write the bytes of one download."""
+
+    def __init__(self, disk: Disk, layout: Layout, staging: int, root: int) -> None:
+        """Work in the open folder `root`, which is closed with this, not `staging`.
+
+        For a single file both are the same folder.
+        """
+        self.layout = layout
+        """Where each byte goes."""
+        self._disk = disk
+        self._staging = staging
+        self._root: int | None = root
+        self._folders = Folders(disk, root)
+        self._files = OpenFiles(self._open, disk.close)
+        self._opening = threading.Lock()
+        self._marking = threading.Lock()
+        self._exists = bytearray(layout.side + 1)
+        self._found: set[int] = set()  # that this run found and did not make
+        self._written: set[int] = set()  # since the last sync
+        self._has_new_names = False  # since the last sync
+
+    # Chunks.
+
+    def read(self, index: int) -> bytes:
+        """Return a chunk; raise `StoreError` when it cannot be read."""
+        return b"".join(self._read(*span) for span in self.layout.spans(index))
+
+    def _read(self, number: int, size: int, offset: int) -> bytes:
+        with self._borrowed(number) as fd:
+            data = self._disk.pread(fd, size, offset)
+        if len(data) != size:
+            raise StoreError(
+                f"Somebody shortened {self.layout.place(number)[1]} while it was being "
+                "fetched; run the command again."
+            )
+        return data
+
+    def read_now(self, index: int) -> bytes | None:
+        """Return a chunk if that needs no waiting, else None."""
+        parts: list[bytes] = []
+        for number, size, offset in self.layout.spans(index):
+            fd = self._files.borrow_now(number)
+            if fd is None:
+                return None
+            try:
+                part = self._disk.pread_now(fd, size, offset)
+            finally:
+                self._files.give_back(number)
+            if part is None:
+                return None
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def write(self, ordered: Iterable[tuple[int, Data]]) -> None:
+        """Write chunks, given in ascending order; raise `StoreError` if that fails."""
+        layout = self.layout
+        numbers: set[int] = set()
+        whole: dict[str, list[_New]] = {}  # new files by their folder
+        for number, offset, buffers in layout.gather(ordered):
+            numbers.add(number)
+            if offset or self._exists[number] or not layout.is_all(number, buffers):
+                self._write(number, buffers, offset)
+            else:
+                data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+                folder, name = layout.place(number)
+                new = number, (name, data, layout.mode(number))
+                whole.setdefault(folder, []).append(new)
+        groups = iter(whole.items())
+        while some := dict(islice(groups, _FOLDERS)):
+            self._make(some)
+        # Not before: what a sync finds here it takes for written.
+        with self._marking:
+            self._written |= numbers
+
+    @property
+    def unsynced(self) -> int:
+        """Return how many files were written to since the last sync."""
+        return len(self._written)
+
+    def _write(self, number: int, buffers: Sequence[Data], offset: int) -> None:
+        with self._borrowed(number) as fd:
+            self._disk.pwrite(fd, buffers, offset)
+
+    def _make(self, new: dict[str, list[_New]]) -> None:
+        """Make small files, with all their bytes, in several folders."""
+        while new:
+            try:
+                with self._opening:
+                    fds = self._folders.make_all(list(new))
+                    groups = [[file for _, file in group] for group in new.values()]
+                    made = self._disk.write_new(list(zip(fds, groups, strict=True)))
+                    for count, group in zip(made, new.values(), strict=True):
+                        for number, _ in group[:count]:
+                            self._exists[number] = 1
+            finally:
+                self._mark_new_names()  # after an error, too: some may be there
+            rest: dict[str, list[_New]] = {}
+            for count, (folder, group) in zip(made, new.items(), strict=True):
+                for number, (_, data, _) in group[count : count + 1]:
+                    self._write(number, (data,), 0)  # what made it first has failed
+                if group[count + 1 :]:
+                    rest[folder] = group[count + 1 :]
+            new = rest
+
+    def sync(self) -> None:
+        """Make what was written so far outlive a power loss; wait for the disk.
+
+        After `StoreError` nothing written since the last success may be believed.
+        """
+        with self._marking:
+            numbers, self._written = self._written, set()
+            has_new_names, self._has_new_names = self._has_new_names, False
+        if self.layout.is_tree and (has_new_names or len(numbers) > _FEW):
+            self._sync_all(numbers)
+            return
+        self._sync_each(numbers)
+        if has_new_names:
+            self._disk.fsync_directory(".", at=self._staging)
+
+    def sync_all(self) -> None:
+        """Make everything there outlive a power loss, whoever wrote it."""
+        numbers = {number for number, there in enumerate(self._exists) if there}
+        if self.layout.is_tree:
+            self._sync_all(numbers)
+        else:
+            self._sync_each(numbers)
+
+    def _sync_all(self, numbers: set[int]) -> None:
+        """Flush the file system; where that cannot be, each file and folder."""
+        assert self._root is not None
+        if self._disk.sync_file_system(self._root):
+            return
+        self._sync_each(numbers)
+        for folder in self.layout.folders():
+            with self._opening:
+                fd = self._folders.find(folder)
+                if fd is not None:
+                    self._disk.fsync_directory(".", at=fd)
+        self._disk.fsync_directory(".", at=self._staging)
+
+    def _sync_each(self, numbers: Iterable[int]) -> None:
+        for number in sorted(numbers):
+            with self._borrowed(number) as fd:
+                self._disk.fdatasync(fd)
+
+    # Beginning.
+
+    def survey(self) -> Survey:
+        """Find out what an earlier run has left."""
+        with self._opening:
+            found = Survey.take(self._disk, self.layout, self._folders, self._staging)
+        self._exists = found.exists
+        self._found = {number for number, there in enumerate(found.exists) if there}
+        return found
+
+    def reserve(self) -> None:
+        """Make every large file its full size, and reserve the room for it."""
+        for number in self.layout.reserved:
+            with self._borrowed(number) as fd:
+                self._disk.allocate(fd, self.layout.size(number))
+
+    def repair(self, survey: Survey) -> None:
+        """Give every file a size it can have; what is in it is another matter."""
+        self.reserve()
+        for number, size in enumerate(survey.sizes):
+            if size > self.layout.size(number):
+                with self._borrowed(number) as fd:
+                    self._disk.truncate(fd, self.layout.size(number))
+
+    def clear(self) -> None:
+        """Remove all that is there; the file of a single one becomes empty."""
+        if not self.layout.is_tree:
+            with self._borrowed(0) as fd:
+                self._disk.truncate(fd, 0)
+            return
+        assert self._root is not None
+        self._files.close()
+        self._folders.close()
+        for name in self._disk.list_directory(self._root):
+            remove_all(self._disk, name, self._root)
+        self._disk.unlink(SIDE, at=self._staging)
+        self._exists = bytearray(self.layout.side + 1)
+        self._found = set()
+
+    # Ending.
+
+    def seal(self) -> None:
+        """Make it what it is to be when it has its name, which `sync` makes safe.
+
+        Raises `StoreError` when that cannot be done; `inspect` looks whether it was.
+        """
+        umask = self._disk.umask()
+        if not self.layout.is_tree:
+            with self._borrowed(0) as fd:
+                self._disk.set_mode(fd, FILE_MODE & ~umask)
+            return
+        assert self._root is not None
+        seal_tree(self._disk, self.layout, self._root, self._found, umask)
+        self._mark_new_names()
+
+    def inspect(self) -> bool:
+        """Remove what is strange in a folder; say whether `sync` is due again.
+
+        It may run beside `sync`. Raises `StoreError` unless each file is as it was
+        written.
+        """
+        assert self._root is not None
+        if not self.layout.is_tree:
+            return False
+        has_removed = inspect_tree(self._disk, self.layout, self._root)
+        if has_removed:
+            self._mark_new_names()
+        return has_removed
+
+    def close(self) -> None:
+        """Close everything; idempotent. Nobody may be using it."""
+        self._files.close()
+        self._folders.close()
+        if self._root is not None and self._root != self._staging:
+            self._disk.close(self._root)
+        self._root = None
+
+    @contextmanager
+    def _borrowed(self, number: int) -> Iterator[int]:
+        fd = self._files.borrow(number)
+        try:
+            yield fd
+        finally:
+            self._files.give_back(number)
+
+    def _open(self, number: int) -> int:
+        """Open a file to read and write, and make it if it is not there yet."""
+        folder, name = self.layout.place(number)
+        with self._opening:
+            is_side = number == self.layout.side
+            at = self._staging if is_side else self._folders.make(folder)
+            if not self._exists[number]:
+                fd = self._disk.create(name, at=at, mode=self.layout.mode(number))
+                self._exists[number] = 1
+                if fd is not None:
+                    self._mark_new_names()
+                    return fd
+                self._found.add(number)
+            fd = self._disk.open_write(name, at=at)
+        if not is_ours(self._disk.identity(fd)):
+            self._disk.close(fd)
+            raise StoreError(
+                f"Somebody gave {name} another name while it was being fetched; "
+                "remove that and run the command again."
+            )
+        return fd
+
+    def _mark_new_names(self) -> None:
+        with self._marking:
+            self._has_new_names = True

@@ -1,0 +1,245 @@
+"""Where each byte of a download goes: into which file, and at which place.
+
+A single file is one file named `data` in the staging folder. A folder is a tree of
+files below `data`. If only some of its files are wanted, so are only the chunks
+that cover them, and what these chunks hold of other files goes, end to end, into
+one side file: a chunk is kept whole, so that it can be verified after a crash and
+be given to others, without a file appearing that nobody asked for.
+
+It says so by arithmetic alone; `content` does the reading and writing.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from hashlib import sha256
+from itertools import pairwise
+
+from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.errors import UsageError
+from shoal.storage.disk.disk import Data
+from shoal.storage.extents import Described, Extents, FileEntry, Span
+
+__all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
+
+SIDE = "side"
+"""The name of the side file in the staging folder."""
+LARGE = 4 * 1024 * 1024
+"""From how many bytes on a file of a folder has its room reserved at the start."""
+
+FILE_MODE = 0o644
+"""The permissions of a file that is not executable, less the umask."""
+_EXECUTABLE_MODE = 0o755
+_PRIVATE_MODE = 0o600
+
+_UNIT = 4096  # bytes; a file takes up a multiple of that
+
+
+class Layout:
+    """Say where the chunks of one download go."""
+
+    def __init__(
+        self,
+        chunks: Chunks,
+        files: Sequence[Described] | None = None,
+        selected: Collection[int] | None = None,
+        *,
+        keep_exec: bool = False,
+    ) -> None:
+        """Lay out a folder of `files`, or a single file; `selected` are numbers.
+
+        With `keep_exec` files are executable that were so at their origin.
+
+        Raises `UsageError` when none is selected, `ValueError` when the files are
+        not what the chunks are cut from or no path may be below a folder.
+        """
+        self.chunks = chunks
+        """How the share is cut."""
+        self.is_tree = files is not None
+        """Whether it is a folder."""
+        single = FileEntry("data", chunks.size)
+        self.files: Sequence[Described] = [single] if files is None else files
+        """The files, by number; the path of a single one is that in the staging."""
+        self.extents = Extents(file.size for file in self.files)
+        self.side = len(self.files)
+        """The number that stands for the side file."""
+        self.side_size = 0
+        """How many bytes go there."""
+        self.wanted = Bitfield.full(chunks.count)
+        """Which chunks are needed."""
+        self.selected: Sequence[int] = range(len(self.files))
+        """The numbers of the files to be had, ascending."""
+        self._keep_exec = keep_exec
+        self._folders: dict[str, list[int]] | None = None
+        self._selected = b"\1" * len(self.files)  # by number
+        self._side_starts: dict[int, int] = {}  # of chunks that are there in part
+        if files is not None:
+            _check(files, self.extents, chunks)
+        if selected is not None and set(selected) != set(self.selected):
+            self._select(selected)
+
+    def _select(self, selected: Collection[int]) -> None:
+        self.selected = sorted(set(selected))
+        if not self.selected:
+            raise UsageError("No file of this share is selected; select at least one.")
+        if self.selected[0] < 0 or self.selected[-1] >= len(self.files):
+            raise ValueError(f"there are {len(self.files)} files")
+        self.wanted = Bitfield(self.chunks.count)
+        numbers = set(self.selected)
+        self._selected = bytes(number in numbers for number in range(self.side))
+        for number in self.selected:
+            covering = self.covering(number)
+            for index in covering:
+                self.wanted.add(index)
+            # Only at its ends can a chunk reach into files that are not selected.
+            for index in {*covering[:1], *covering[-1:]}:
+                self._set_aside(index)
+
+    def _set_aside(self, index: int) -> None:
+        if index in self._side_starts:
+            return
+        start = self.side_size
+        for number, size, _ in self._cover(index):
+            if not self._selected[number]:
+                self.side_size += size
+        if self.side_size > start:
+            self._side_starts[index] = start
+
+    def _cover(self, index: int) -> list[Span]:
+        first = self.chunks.offset(index)
+        return self.extents.cover(first, first + self.chunks.length(index))
+
+    def covering(self, number: int) -> range:
+        """Return the chunks that hold the bytes of a file."""
+        first = self.extents.start(number)
+        return self.chunks.covering(first, first + self.extents.sizes[number])
+
+    @property
+    def room(self) -> int:
+        """Return how many bytes of a disk it takes."""
+        if not self.is_tree:
+            return self.chunks.size
+        sizes = [self.extents.sizes[number] for number in self.selected]
+        return sum(-(-size // _UNIT) for size in (*sizes, self.side_size)) * _UNIT
+
+    def identity(self, identity: bytes) -> bytes:
+        """Return what names the share and, if that is not all of it, what of it.
+
+        Chunks of another selection are elsewhere, so its journal must not count.
+        """
+        if len(self.selected) == len(self.files):
+            return identity
+        numbers = b"".join(number.to_bytes(4, "big") for number in self.selected)
+        return sha256(identity + numbers).digest()
+
+    def size(self, number: int) -> int:
+        """Return how many bytes a file has when it is whole, or the side file."""
+        if number == self.side:
+            return self.side_size
+        return self.extents.sizes[number]
+
+    def is_all(self, number: int, buffers: Sequence[Data]) -> bool:
+        """Say whether these are all bytes of a file, which is not the side file."""
+        size = sum(map(len, buffers))
+        is_file = self.is_tree and number != self.side
+        return is_file and size == self.extents.sizes[number]
+
+    def place(self, number: int) -> tuple[str, str]:
+        """Return the folder and the name of a file, or of the side file."""
+        if number == self.side:
+            return "", SIDE
+        folder, _, name = self.files[number].path.rpartition("/")
+        return folder, name
+
+    def mode(self, number: int) -> int:
+        """Return the permissions of a file, less the umask, from the start.
+
+        A single file gets them in the end: until then it lies beside its journal.
+        """
+        if number == self.side or not self.is_tree:
+            return _PRIVATE_MODE
+        is_executable = self._keep_exec and self.files[number].executable
+        return _EXECUTABLE_MODE if is_executable else FILE_MODE
+
+    @property
+    def reserved(self) -> Sequence[int]:
+        """Return the numbers of the files that have their full size from the start."""
+        sizes = self.extents.sizes
+        least = LARGE if self.is_tree else 1
+        return [number for number in self.selected if sizes[number] >= least]
+
+    def is_reserved(self, number: int) -> bool:
+        """Say whether a file has its full size from the start."""
+        if number == self.side:
+            return False
+        return not self.is_tree or self.extents.sizes[number] >= LARGE
+
+    def spans(self, index: int) -> Sequence[Span]:
+        """Return where the bytes of chunk `index` go, in order."""
+        if not self.is_tree:  # quick, since that is the usual case
+            return ((0, self.chunks.length(index), self.chunks.offset(index)),)
+        if index in self._side_starts:
+            return tuple(self._spans_aside(index))
+        return self._cover(index)
+
+    def _spans_aside(self, index: int) -> Iterator[Span]:
+        place = self._side_starts[index]
+        for number, size, offset in self._cover(index):
+            if self._selected[number]:
+                yield number, size, offset
+            else:
+                yield self.side, size, place
+                place += size
+
+    def gather(
+        self, ordered: Iterable[tuple[int, Data]]
+    ) -> Iterator[tuple[int, int, list[Data]]]:
+        """Yield (file, offset, buffers) for chunks in ascending order.
+
+        What lies side by side in one file comes in one.
+        """
+        buffers: list[Data] = []
+        last = begin = expected = -1
+        for index, data in ordered:
+            view = memoryview(data)
+            done = 0
+            for number, size, offset in self.spans(index):
+                part = view[done : done + size]
+                if number == last and offset == expected:
+                    buffers.append(part)
+                else:
+                    if buffers:
+                        yield last, begin, buffers
+                    last, begin, buffers = number, offset, [part]
+                done += size
+                expected = offset + size
+        if buffers:
+            yield last, begin, buffers
+
+    def folders(self) -> dict[str, list[int]]:
+        """Return the selected files by folder, a folder before those in it.
+
+        A folder is named by its path, the uppermost by the empty one.
+        """
+        if self._folders is not None:
+            return self._folders
+        found: dict[str, list[int]] = {"": []}
+        for number in self.selected:
+            folder = self.files[number].path.rpartition("/")[0]
+            if folder not in found:
+                for end in (i for i, sign in enumerate(folder) if sign == "/"):
+                    found.setdefault(folder[:end], [])
+            found.setdefault(folder, []).append(number)
+        self._folders = found
+        return found
+
+
+def _check(files: Sequence[Described], extents: Extents, chunks: Chunks) -> None:
+    """Refuse what a manifest never lets through; this is the last line of defence."""
+    if extents.total != chunks.size or any(file.size < 0 for file in files):
+        raise ValueError("the sizes of the files do not add up")
+    paths = [file.path for file in files]
+    together = "/" + "/\n/".join(paths) + "/"
+    together.encode()  # as it has to be to make them
+    # Compared by code points, which is the order of their UTF-8 bytes.
+    is_sorted = all(one < other for one, other in pairwise(paths))
+    if not is_sorted or any(bad in together for bad in ("\0", "//", "/./", "/../")):
+        raise ValueError("no path of a file, or not in the order of their bytes")

@@ -1,0 +1,1 @@
+"""Exchange the chunks of one sealed share with its peers."""

@@ -1,0 +1,128 @@
+"""Make a sealed share of a file or folder: scan, hash, describe; all of it blocks.
+
+What comes out is a `Manifest`, whose id is the link, and the `SourceStore` that its
+chunks are read from.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from shoal.config.options import ShareOptions
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.chunk_sizes import check_chunk_size, choose_chunk_size
+from shoal.core.manifest.file_table import encode_files, split_pages
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.paths import path_problem
+from shoal.core.manifest.root import SALT_SIZE
+from shoal.storage.disk.disk import Disk
+from shoal.storage.source.hash_cache import HashCache, hash_source
+from shoal.storage.source.scan import Tree, scan_tree
+from shoal.storage.source.secret import user_secret
+from shoal.storage.source.source import SourceStore
+
+__all__ = ["Made", "make_share"]
+
+SCHEME = "shoal v1 chunk"
+
+
+class Made(NamedTuple):
+    """Hold what sharing needs."""
+
+    manifest: Manifest
+    source: SourceStore
+
+
+def make_share(
+    path: Path,
+    options: ShareOptions,
+    *,
+    disk: Disk,
+    home: Path | None,
+    on_hashed: Callable[[int, int], None],
+    stopped: Callable[[], bool],
+    warn: Callable[[str], None],
+) -> Made:
+    """Scan and hash what is at `path`.
+
+    `home` is the folder for this user's secret and the hashes of earlier runs; None
+    does without. Raises `UsageError`, `ForbiddenError` or another `ShoalError`.
+    """
+    if options.chunk_size is not None:
+        check_chunk_size(options.chunk_size)
+    tree = _scan(path, options, disk, warn)
+    entries = None
+    file_pages = 0
+    if tree is not None:
+        entries = [(e.path, e.size, e.executable) for e in tree.entries]
+        file_pages = len(split_pages(encode_files(entries)))
+    name = options.name or os.path.basename(os.path.abspath(path))
+    size = disk_size(path, tree, disk)
+    chunk_size = options.chunk_size or choose_chunk_size(
+        size, name=name, file_pages=file_pages
+    )
+    if tree is None:
+        source = SourceStore.open([path], chunk_size, disk=disk)
+    else:
+        source = SourceStore.open_tree(tree, chunk_size, disk=disk)
+    try:
+        digests = hash_source(
+            source,
+            chunk_digest,
+            scheme=SCHEME,
+            cache=None if home is None else HashCache(home / "hashes", disk=disk),
+            now_ns=time.time_ns(),
+            progress=lambda done: on_hashed(done, source.chunks.size),
+            stopped=stopped,
+        )
+        secret = None
+        if home is not None and not options.public and not options.new_link:
+            secret = user_secret(disk, home / "secret")
+        is_random = secret is None and not options.public
+        manifest = build_manifest(
+            name,
+            source.chunks.size,
+            chunk_size,
+            digests,
+            entries,
+            salt=os.urandom(SALT_SIZE) if is_random else None,
+            secret=secret,
+        )
+    except BaseException:
+        source.close()
+        raise
+    source.verify = manifest.hash_table.verifies
+    return Made(manifest, source)
+
+
+def disk_size(path: Path, tree: Tree | None, disk: Disk) -> int:
+    """Return how many bytes a share has before any are read."""
+    if tree is not None:
+        return tree.size
+    found = disk.identity_at(path, follow=True)
+    return found.size if found is not None else 0
+
+
+def _scan(
+    path: Path, options: ShareOptions, disk: Disk, warn: Callable[[str], None]
+) -> Tree | None:
+    """Return the files of a folder; None for what is not one."""
+    found = disk.identity_at(path, follow=True)
+    if found is None or not found.is_directory:
+        return None
+
+    def check(relative: str) -> None:
+        problem = path_problem(relative)
+        if problem is not None:
+            raise ValueError(problem)
+
+    return scan_tree(
+        path,
+        disk=disk,
+        include=options.include,
+        exclude=options.exclude,
+        warn=warn,
+        check_path=check,
+    )

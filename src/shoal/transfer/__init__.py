@@ -1,0 +1,1 @@
+"""Download and upload chunks; used by both kinds of share."""

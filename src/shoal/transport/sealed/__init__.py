@@ -1,0 +1,1 @@
+"""Dial and accept encrypted connections between holders of a link."""

@@ -1,0 +1,327 @@
+"""Share, fetch and open without a loop: in threads, after a fork, and to the end."""
+
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shoal
+from shoal.blocking.loop_thread import Background
+from shoal.errors import NotFoundError, UsageError
+from shoal.node.node import Node
+from tests.helpers.fetching import here
+from tests.helpers.forking import in_child
+from tests.helpers.process import Program
+
+CHUNK = 16_384
+DATA = random.Random(5).randbytes(30 * CHUNK + 11)
+LOOPBACK: dict[str, Any] = {"lan_only": True, "no_lan": True, "interfaces": "127.0.0.1"}
+
+
+def near(share: shoal.BlockingShare) -> dict[str, Any]:
+    """Return the settings of somebody who knows where a share is."""
+    return {**LOOPBACK, "peers": f"127.0.0.1:{share.port}"}
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Callable[[str, bytes], shoal.BlockingShare]]:
+    """Give a function that shares a file of this name with these bytes."""
+    shares: list[shoal.BlockingShare] = []
+
+    def make(name: str, data: bytes) -> shoal.BlockingShare:
+        path = tmp_path / name
+        path.write_bytes(data)
+        shares.append(shoal.share(path, chunk_size=CHUNK, **LOOPBACK))
+        return shares[-1]
+
+    yield make
+    for share in shares:
+        share.close()
+
+
+Make = Callable[[str, bytes], shoal.BlockingShare]
+
+
+def threads() -> list[threading.Thread]:
+    """Return the threads of loops that run."""
+    return [each for each in threading.enumerate() if each.name == "shoal"]
+
+
+def test_it_is_a_raw_file(shared: Make) -> None:
+    share = shared("data", DATA)
+    with shoal.open(share.link, **near(share)) as file:
+        assert isinstance(file, io.RawIOBase)
+        assert (file.readable(), file.seekable(), file.writable()) == (1, 1, 0)
+        assert (file.name, file.size, file.mode) == ("data", len(DATA), "rb")
+        assert file.read(3) == DATA[:3]
+        assert file.seek(-4, io.SEEK_END) == len(DATA) - 4
+        assert file.read() == DATA[-4:]
+        assert file.read(5) == b""
+        assert file.seek(5) == file.tell() == 5
+        buffer = bytearray(2 * CHUNK)
+        assert file.readinto(buffer) == len(buffer)
+        assert buffer == DATA[5 : 5 + len(buffer)]
+        assert file.seek(0) == 0
+        assert file.readall() == DATA
+        with pytest.raises(ValueError, match="whence"):
+            file.seek(0, 9)
+        with pytest.raises(NotImplementedError):
+            file.write(b"x")
+    assert file.closed
+    with pytest.raises(ValueError, match="closed"):
+        file.read(1)
+    file.close()
+
+
+def test_zipfile_reads_it(shared: Make) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(20):
+            archive.writestr(f"{number}.bin", DATA[: number * 1000])
+    share = shared("x.zip", packed.getvalue())
+    with shoal.open(share.link, **near(share)) as file:
+        with zipfile.ZipFile(file) as archive:
+            assert len(archive.namelist()) == 20
+            assert archive.read("17.bin") == DATA[:17_000]
+
+
+def test_tarfile_reads_it(shared: Make) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        info = tarfile.TarInfo("inner")
+        info.size = len(DATA)
+        archive.addfile(info, io.BytesIO(DATA))
+    share = shared("x.tar.gz", packed.getvalue())
+    with shoal.open(share.link, **near(share)) as file:
+        with tarfile.open(fileobj=file) as archive:
+            member = archive.extractfile("inner")
+            assert member is not None
+            assert member.read() == DATA
+
+
+def test_text_is_read_line_by_line(shared: Make) -> None:
+    text = "".join(f"{number} ä\n" for number in range(9000))
+    share = shared("x.txt", text.encode())
+    with shoal.open(share.link, **near(share)) as file:
+        assert b"".join(file) == text.encode()
+        file.seek(0)
+        assert list(io.TextIOWrapper(file, "utf-8")) == text.splitlines(keepends=True)
+    with shoal.open(share.link, **near(share)) as file:
+        lines = io.BufferedReader(file)
+        assert lines.readline() == b"0 \xc3\xa4\n"
+
+
+def test_threads_share_a_file_and_each_byte_is_read_once(shared: Make) -> None:
+    share = shared("data", DATA)
+    with shoal.open(share.link, **near(share)) as file, ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(lambda _: file.read(999), range(len(DATA) // 999 + 1)))
+        assert sum(map(len, parts)) == len(DATA)
+        assert sorted(parts) == sorted(
+            DATA[start : start + 999] for start in range(0, len(DATA), 999)
+        )
+
+
+def test_fetching_tells_this_thread_what_happens(shared: Make, tmp_path: Path) -> None:
+    share = shared("data", DATA)
+    heard: list[tuple[threading.Thread, shoal.DownloadEvent]] = []
+    result = shoal.fetch(
+        share.link,
+        tmp_path / "copy",
+        on_progress=lambda event: heard.append((threading.current_thread(), event)),
+        **near(share),
+    )
+    assert result.path.read_bytes() == DATA
+    assert {thread for thread, _ in heard} == {threading.current_thread()}
+    assert any(isinstance(event, shoal.Progress) for _, event in heard)
+    share.wait()
+    assert share.uploaded == len(DATA)
+
+
+def test_what_the_callback_raises_ends_the_fetch(shared: Make, tmp_path: Path) -> None:
+    share = shared("data", DATA)
+
+    def refuse(event: shoal.DownloadEvent) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shoal.fetch(share.link, tmp_path / "copy", on_progress=refuse, **near(share))
+    assert len(threads()) == 1
+    assert not (tmp_path / "copy").exists()
+
+
+def test_errors_have_their_types(shared: Make, tmp_path: Path) -> None:
+    share = shared("data", DATA)
+    with pytest.raises(NotFoundError):
+        shoal.open(share.link, "other", **near(share))
+    with pytest.raises(NotFoundError, match=r"within 0\.2 s"):
+        shoal.open(share.link, timeout=0.2, **LOOPBACK)
+    with pytest.raises(UsageError, match="cut short"):
+        shoal.open("shoal:?")
+    with pytest.raises(UsageError, match="limit|size"):
+        shoal.open(share.link, limit_down="much")
+    with pytest.raises(shoal.ShoalError, match="no file"):
+        shoal.share(tmp_path / "nothing", **LOOPBACK)
+    with pytest.raises(UsageError, match="blocking"):
+        shoal.fetch(share.link, seed=True)
+    assert len(threads()) == 1
+
+
+def test_nothing_is_left_of_what_was_closed(shared: Make) -> None:
+    share = shared("data", DATA)
+    before = set(os.listdir("/proc/self/fd")), threading.active_count()
+    for _ in range(3):
+        with shoal.open(share.link, **near(share)) as file:
+            file.read(1)
+    assert (set(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def test_what_is_only_dropped_is_closed(shared: Make) -> None:
+    share = shared("data", DATA)
+    file = shoal.open(share.link, **near(share))
+    file.read(1)
+    assert len(threads()) == 2
+    del file
+    assert len(threads()) == 1
+
+
+def test_closing_ends_a_read_in_another_thread(shared: Make) -> None:
+    share = shared("data", DATA)
+    file = shoal.open(share.link, **near(share))
+    share.close()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(file.read)
+        while not file._lock.locked():
+            time.sleep(0.001)
+        file.close()
+        with pytest.raises((ValueError, shoal.ShoalError)):
+            reading.result(10)
+
+
+def test_it_does_not_wait_for_itself() -> None:
+    background = Background(here())
+
+    async def nested(node: Node) -> None:
+        background.call(nested)
+
+    with pytest.raises(UsageError, match="wait for itself"):
+        background.call(nested)
+    background.close()
+    background.close()
+    with pytest.raises(ValueError, match="closed"):
+        background.call(nested)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_after_a_fork_both_go_on_where_they_were(shared: Make) -> None:
+    share = shared("data", DATA)
+    with shoal.open(share.link, **near(share)) as file:
+        file.seek(3 * CHUNK)
+        assert file.read(5) == DATA[3 * CHUNK : 3 * CHUNK + 5]
+
+        def work() -> None:
+            assert file.tell() == 3 * CHUNK + 5
+            assert file.read(9 * CHUNK) == DATA[3 * CHUNK + 5 : 12 * CHUNK + 5]
+            file.close()
+            assert not threads()
+
+        assert in_child(work) == 0
+        assert file.read() == DATA[3 * CHUNK + 5 :]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_keeps_no_connection_of_its_parent_open(shared: Make) -> None:
+    share = shared("data", DATA)
+    file = shoal.open(share.link, **near(share))
+    file.read(1)
+
+    def sockets() -> set[str]:
+        links = set()
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                links.add(os.readlink(f"/proc/self/fd/{number}"))
+            except OSError:
+                continue
+        return {link for link in links if link.startswith("socket:")}
+
+    before = sockets()
+
+    def work() -> None:
+        # The write end of each loop's pipe to itself is all that is left.
+        assert len(sockets() & before) <= 2
+        assert len(before) > 6
+
+    assert in_child(work) == 0
+    file.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_share_stays_with_the_parent(shared: Make) -> None:
+    share = shared("data", DATA)
+
+    def work() -> None:
+        with pytest.raises(UsageError, match="parent"):
+            share.wait()
+        share.close()
+
+    assert in_child(work) == 0
+    with shoal.open(share.link, **near(share)) as file:
+        assert file.read() == DATA
+
+
+LEAVES_ALL_OPEN = """
+import sys, shoal
+options = dict(lan_only=True, no_lan=True, interfaces="127.0.0.1")
+share = shoal.share(sys.argv[1], **options)
+file = shoal.open(share.link, peers=f"127.0.0.1:{share.port}", **options)
+print(len(file.read(100)))
+"""
+
+
+def test_a_program_ends_that_closes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(DATA)
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", LEAVES_ALL_OPEN, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "100\n")
+    assert [line for line in done.stderr.splitlines() if "took" not in line] == []
+
+
+WAITS = """
+import sys, shoal
+options = dict(lan_only=True, no_lan=True, interfaces="127.0.0.1")
+print("ready", flush=True)
+try:
+    shoal.fetch(sys.argv[1], sys.argv[2], **options)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_fetch(shared: Make, tmp_path: Path) -> None:
+    link = str(shared("data", DATA).link)
+    argv = [sys.executable, "-c", WAITS, link, str(tmp_path / "copy")]
+    with Program(argv) as program:
+        program.wait_line("ready")
+        # Not before it waits: the interpreter would be importing.
+        while not list(Path(f"/proc/{program.pid}/task").iterdir())[1:]:
+            time.sleep(0.01)
+        program.send(signal.SIGINT)
+        program.wait_line("interrupted")
+        assert program.finish().code == 0

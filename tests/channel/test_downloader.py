@@ -1,0 +1,202 @@
+"""A download from servers some of which misbehave, over real sockets."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from shoal.core.report.events import PeerLeft, Progress, Started
+from shoal.errors import (
+    NotFoundError,
+    ShoalError,
+    UnfinishedError,
+    VerificationError,
+)
+from tests.helpers.badpeers import (
+    ClosesAfterHandshake,
+    ClosesAtOnce,
+    Drips,
+    EndlessLength,
+    FlipsABit,
+    NeverAnswers,
+    NeverGreets,
+    SendsAnother,
+    SendsShort,
+    SendsUnsolicited,
+    SendsZeroes,
+    SizesDisagree,
+    StopsHalfway,
+    WrongHashes,
+)
+from tests.helpers.fakeserver import FakeServer, GreetsLate
+from tests.helpers.fetching import banned, fetch
+from tests.helpers.wire import Content
+
+CONTENT = Content.make(100_100)
+LIARS = [FlipsABit, SendsAnother, SendsShort, SendsZeroes]
+BROKEN = [
+    *(ClosesAfterHandshake, ClosesAtOnce, EndlessLength, NeverAnswers, NeverGreets),
+    *(SendsUnsolicited, Drips),
+]
+LIES_AT_ONCE = [SizesDisagree, WrongHashes]
+
+
+@pytest.mark.parametrize("kind", LIARS)
+async def test_a_liar_is_banned_and_its_chunks_are_asked_elsewhere(
+    kind: type[FakeServer], tmp_path: Path
+) -> None:
+    async with kind(CONTENT) as liar, FakeServer(CONTENT) as honest:
+        events = await fetch(
+            CONTENT.id, tmp_path / "out", [liar.address, honest.address]
+        )
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+    assert banned(events) == {liar.address}
+    assert liar.connections == 1
+    given = [each.chunks for each in events if isinstance(each, PeerLeft)]
+    assert 0 in given
+
+
+@pytest.mark.parametrize("kind", LIES_AT_ONCE)
+async def test_a_handshake_that_lies_is_told_as_a_ban(
+    kind: type[FakeServer], tmp_path: Path
+) -> None:
+    async with kind(CONTENT) as liar, GreetsLate(CONTENT) as honest:
+        events = await fetch(
+            CONTENT.id,
+            tmp_path / "out",
+            [liar.address, honest.address],
+            on_event=lambda each: honest.released.set() if banned([each]) else None,
+        )
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+    assert banned(events) == {liar.address}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+async def test_a_broken_server_costs_the_download_nothing(
+    kind: type[FakeServer], tmp_path: Path
+) -> None:
+    async with kind(CONTENT) as broken, FakeServer(CONTENT) as honest:
+        events = await fetch(
+            CONTENT.id, tmp_path / "out", [broken.address, honest.address]
+        )
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+    assert broken.connections >= 1
+    assert not banned(events)
+
+
+async def test_nine_liars_and_one_honest_server_give_the_file(tmp_path: Path) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        servers = [LIARS[i % len(LIARS)](CONTENT) for i in range(9)]
+        servers.append(FakeServer(CONTENT))
+        for server in servers:
+            tasks.create_task(server.start())
+    events = await fetch(CONTENT.id, tmp_path / "out", [s.address for s in servers])
+    for server in servers:
+        await server.aclose()
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+    assert banned(events) <= {server.address for server in servers[:9]}
+
+
+async def test_many_servers_share_the_work(tmp_path: Path) -> None:
+    content = Content.make(2 << 20, 4096)
+    async with FakeServer(content) as one, FakeServer(content) as two:
+        await fetch(content.id, tmp_path / "out", [one.address, two.address])
+    assert one.requests
+    assert two.requests
+    assert set(one.requests) | set(two.requests) == set(range(content.count))
+    assert len(one.requests) + len(two.requests) <= content.count + 256
+
+
+async def test_a_server_that_appears_later_joins_in(tmp_path: Path) -> None:
+    async with StopsHalfway(CONTENT, 10) as first, GreetsLate(CONTENT) as late:
+        download = asyncio.create_task(
+            fetch(CONTENT.id, tmp_path / "out", [first.address, late.address])
+        )
+        await first.wait_until(lambda: len(first.requests) > 10)
+        late.released.set()
+        await download
+    assert (tmp_path / "out").read_bytes() == CONTENT.data
+
+
+async def test_two_servers_that_drip_do_not_hold_up_an_honest_one(
+    tmp_path: Path,
+) -> None:
+    content = Content.make(3 * 1024)
+    async with Drips(content) as one, Drips(content) as two:
+        async with GreetsLate(content) as honest:
+            servers = [one, two, honest]
+            download = asyncio.create_task(
+                fetch(content.id, tmp_path / "out", [s.address for s in servers])
+            )
+            # Both were asked for every chunk, so no more copies are asked for.
+            for each in (one, two):
+                await each.wait_until(lambda each=each: bool(each.requests))  # type: ignore[misc]
+            honest.released.set()
+            await download
+    assert (tmp_path / "out").read_bytes() == content.data
+
+
+async def test_only_liars_are_said_to_be_so(tmp_path: Path) -> None:
+    async with FlipsABit(CONTENT) as one, WrongHashes(CONTENT) as two:
+        with pytest.raises(VerificationError, match="All of the 2 found"):
+            await fetch(
+                CONTENT.id, tmp_path / "out", [one.address, two.address], timeout=2
+            )
+    assert _is_empty(tmp_path)
+
+
+async def test_nobody_in_time_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="nobody who has it was found"):
+        await fetch(CONTENT.id, tmp_path / "out", [], timeout=0.5)
+    assert _is_empty(tmp_path)
+
+
+async def test_servers_without_sizes_are_a_matter_for_shoal_chunk(
+    tmp_path: Path,
+) -> None:
+    class Sizeless(FakeServer):
+        async def greet(self, writer: asyncio.StreamWriter) -> None:
+            from tests.helpers.wire import frame
+
+            handshake = self.content.handshake(fileSize=None, chunkSize=None)
+            writer.write(frame(handshake))
+
+    async with Sizeless(CONTENT) as server:
+        with pytest.raises(ShoalError, match="shoal chunk") as caught:
+            await fetch(CONTENT.id, tmp_path / "out", [server.address])
+    assert caught.value.exit_code == 1
+
+
+async def test_a_resume_asks_only_for_what_is_missing(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    async with StopsHalfway(CONTENT, 40) as server:
+        with pytest.raises(UnfinishedError, match="run the same command again"):
+            await fetch(CONTENT.id, target, [server.address], timeout=1)
+        answered = set(server.requests[:40])
+    async with FakeServer(CONTENT) as other:
+        events = await fetch(CONTENT.id, target, [other.address])
+    assert set(other.requests) == set(range(CONTENT.count)) - answered
+    assert len(other.requests) == CONTENT.count - len(answered)
+    started = next(each for each in events if isinstance(each, Started))
+    assert started.resumed == 40
+    assert target.read_bytes() == CONTENT.data
+
+
+async def test_progress_only_grows_and_ends_at_the_size(tmp_path: Path) -> None:
+    async with FakeServer(CONTENT) as server:
+        events = await fetch(CONTENT.id, tmp_path / "out", [server.address])
+    done = [each.done for each in events if isinstance(each, Progress)]
+    assert done == sorted(done)
+    assert done[-1] == len(CONTENT.data)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025])
+async def test_small_files_arrive(size: int, tmp_path: Path) -> None:
+    content = Content.make(size)
+    async with FakeServer(content) as server:
+        await fetch(content.id, tmp_path / "out", [server.address])
+    assert (tmp_path / "out").read_bytes() == content.data
+
+
+def _is_empty(folder: Path) -> bool:
+    return not list(folder.iterdir())

@@ -1,0 +1,121 @@
+"""Places of an open channel are for who takes something; nobody can keep them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from shoal.channel.server import MAX_CLIENTS, USE_TIME, Uploads
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.names.address import Address
+from shoal.core.wire.framing import BufferPool
+from shoal.core.wire.messages import Request, encode_frame
+from shoal.storage.store import MemoryStore
+from tests.helpers.memory_net import MemoryTransport
+from tests.helpers.virtual_time import virtual_time
+
+CHUNKS = Chunks(3000, 1024)
+
+
+class Client(asyncio.BufferedProtocol):
+    """The other end of a connection that came in."""
+
+    def __init__(self, uploads: Uploads) -> None:
+        self.is_lost = False
+        self.received = 0
+        self._buffer = memoryview(bytearray(1 << 16))
+        self._transport = MemoryTransport(self, Address("10.0.0.1", 1))
+        server = uploads.accept()
+        far = MemoryTransport(server, Address("10.0.0.9", 1))
+        self._transport.other, far.other = far, self._transport
+        server.connection_made(far)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
+
+    def hang_up(self) -> None:
+        self._transport.abort()
+
+    async def take(self) -> None:
+        self._transport.write(encode_frame(Request(0)))
+        await asyncio.sleep(0.01)
+        assert self.received >= 1024
+        self.received = 0
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Uploads]:
+    store = MemoryStore(CHUNKS)
+    store.put(0, bytes(1024))
+    with ThreadPoolExecutor(1) as threads:
+        uploads = Uploads(
+            store, None, threads, pool=BufferPool(), on_problem=lambda problem: None
+        )
+        try:
+            yield uploads
+        finally:
+            await uploads.aclose()
+
+
+@virtual_time
+async def test_who_takes_nothing_makes_room_the_first_to_come_first() -> None:
+    async with serving() as uploads:
+        user = Client(uploads)
+        await user.take()
+        crowd = [Client(uploads) for _ in range(MAX_CLIENTS - 1)]
+        await asyncio.sleep(1)
+        late = Client(uploads)
+        await late.take()
+        assert [each.is_lost for each in crowd].index(False) == 1
+        crowd += [Client(uploads) for _ in range(2 * MAX_CLIENTS)]
+        await asyncio.sleep(1)
+        assert (user.is_lost, late.is_lost) == (False, False)
+        assert len(uploads) == MAX_CLIENTS
+
+
+@virtual_time
+async def test_where_all_take_something_who_comes_has_to_wait() -> None:
+    async with serving() as uploads:
+        crowd = [Client(uploads) for _ in range(MAX_CLIENTS)]
+        for each in crowd:
+            await each.take()
+        late = Client(uploads)
+        await asyncio.sleep(1)
+        assert late.is_lost
+        assert not any(each.is_lost for each in crowd)
+        await asyncio.sleep(USE_TIME)
+        await Client(uploads).take()
+        assert [each.is_lost for each in crowd[:2]] == [True, False]
+
+
+@virtual_time
+async def test_a_system_without_room_gets_back_as_much_as_nobody_uses() -> None:
+    async with serving() as uploads:
+        users = [Client(uploads) for _ in range(5)]
+        for each in users:
+            await each.take()
+        idle = [Client(uploads) for _ in range(5)]
+        assert uploads.make_room(3) == 3
+        # What is about to end is not counted again.
+        assert uploads.make_room(16) == 2
+        assert uploads.make_room(16) == 0
+        await asyncio.sleep(1)
+        assert all(each.is_lost for each in idle)
+        # There are no more than it had room for, until half of them have gone.
+        assert len(uploads) == 5
+        late = Client(uploads)
+        await asyncio.sleep(1)
+        assert late.is_lost
+        assert not any(each.is_lost for each in users)
+        for each in users[:3]:
+            each.hang_up()
+        await asyncio.sleep(1)
+        crowd = [Client(uploads) for _ in range(20)]
+        await asyncio.sleep(1)
+        assert not any(each.is_lost for each in crowd)

@@ -1,0 +1,242 @@
+"""The files of a folder: found and laid out as a plain list would have it."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.crypto.hashes import page_digest
+from shoal.core.manifest.file_table import (
+    MAX_FILES,
+    Entry,
+    File,
+    FileTable,
+    Span,
+    encode_files,
+    split_pages,
+)
+from shoal.core.manifest.paths import collision, path_problem
+from shoal.core.manifest.root import VERSION, Root
+from shoal.errors import ManifestError, UsageError
+from tests.core.reference import msgpack
+
+
+def table_of(data: bytes, size: int) -> FileTable:
+    """Return a table whose pages are all there."""
+    table, pages = empty_table_of(data, size)
+    assert all(table.add_page(number, page) for number, page in enumerate(pages))
+    return table
+
+
+def empty_table_of(data: bytes, size: int) -> tuple[FileTable, list[bytes]]:
+    pages = split_pages(data)
+    chunk_count = -(-size // 16_384)
+    root = Root(
+        version=VERSION,
+        name="x",
+        size=size,
+        chunk_size=16_384,
+        hashes=bytes(32 * -(-chunk_count // 2048)),
+        files=b"".join(map(page_digest, pages)),
+    )
+    return FileTable(root), pages
+
+
+def folder(*entries: Entry) -> FileTable:
+    return table_of(encode_files(entries), sum(size for _, size, _ in entries))
+
+
+def are_safe(paths: list[str]) -> bool:
+    return collision(paths) is None and not any(map(path_problem, paths))
+
+
+words = st.text(st.sampled_from("abAB \u00e9\u65e5.-0!"), min_size=1, max_size=4)
+path_lists = (
+    st.lists(st.lists(words, min_size=1, max_size=3).map("/".join), max_size=12)
+    .map(lambda paths: sorted(set(paths)))
+    .filter(are_safe)
+)
+
+
+@st.composite
+def entry_lists(draw: st.DrawFn) -> list[Entry]:
+    sizes = st.integers(0, 3) | st.integers(0, 1 << 40)
+    return [(path, draw(sizes), draw(st.booleans())) for path in draw(path_lists)]
+
+
+@given(entry_lists())
+def test_what_is_encoded_decodes_and_is_msgpack_in_its_one_form(
+    entries: list[Entry],
+) -> None:
+    data = encode_files(entries)
+    assert data == msgpack(entries)
+    table = table_of(data, sum(size for _, size, _ in entries))
+    found = [(file.path, file.size, file.executable) for file in table.files]
+    assert found == entries
+    offset = 0
+    for file in table.files:
+        assert file.offset == offset
+        assert table.find(file.path) is file
+        offset = file.end
+
+
+@given(entry_lists(), words)
+def test_a_folder_holds_what_begins_with_its_path(
+    entries: list[Entry], word: str
+) -> None:
+    table = folder(*entries)
+    folders = {word, "", *(path.rpartition("/")[0] for path, _, _ in entries)}
+    for name in folders:
+        below = [f for f in table.files if not name or f.path.startswith(name + "/")]
+        assert list(table.under(name)) == below
+    assert table.find(word) == next((f for f in table.files if f.path == word), None)
+
+
+@given(
+    st.lists(st.integers(0, 4), max_size=8), st.integers(-2, 30), st.integers(-2, 30)
+)
+def test_spans_are_the_bytes_asked_for(sizes: list[int], first: int, end: int) -> None:
+    table = folder(*((f"{i}", size, False) for i, size in enumerate(sizes)))
+    bytes_of = [(file, i) for file in table.files for i in range(file.size)]
+    spans = list(table.spans(first, end))
+    found = [(s.file, s.start + i) for s in spans for i in range(s.length)]
+    assert found == bytes_of[max(first, 0) : max(end, 0)]
+    assert all(span.length > 0 for span in spans)
+
+
+def test_nothing_is_told_before_all_pages_are_there() -> None:
+    entries = [(f"{i:05}", i, False) for i in range(20_000)]
+    data = encode_files(entries)
+    table, pages = empty_table_of(data, sum(size for _, size, _ in entries))
+    assert len(pages) == table.page_count
+    for number in (2, 0):
+        assert table.add_page(number, pages[number])
+    assert len(pages) > 2
+    for ask in (lambda: table.files, lambda: table.find("0"), lambda: table.under("")):
+        with pytest.raises(LookupError):
+            ask()
+    for number, page in enumerate(pages):
+        assert table.add_page(number, page)
+    assert len(table.files) == 20_000
+    assert [table.page(number) for number in range(len(pages))] == pages
+
+
+def test_every_changed_byte_of_a_page_is_refused() -> None:
+    entries = [("a", 5, False), ("b/c", 300, True)]
+    data = encode_files(entries)
+    table, _ = empty_table_of(data, 305)
+    for place in range(len(data)):
+        for bit in range(8):
+            changed = bytearray(data)
+            changed[place] ^= 1 << bit
+            assert not table.add_page(0, changed)
+    for wrong in (b"", data[:-1], data + b"\0", data * 10_000):
+        assert not table.add_page(0, wrong)
+    for number in (-1, 1):
+        assert not table.add_page(number, data)
+
+
+def test_no_changed_byte_reads_as_the_same_files_under_its_own_hash() -> None:
+    table = folder(("a", 5, False), ("b/c", 300, True))
+    data = table.page(0)
+    assert data is not None
+    for place in range(len(data)):
+        for byte in range(256):
+            changed = data[:place] + bytes((byte,)) + data[place + 1 :]
+            if changed == data:
+                continue
+            try:
+                found = table_of(changed, 305).files
+            except ManifestError:
+                continue
+            assert found != table.files
+
+
+@given(st.binary(min_size=1, max_size=100))
+def test_noise_with_true_hashes_is_refused_as_the_link_makers_doing(
+    data: bytes,
+) -> None:
+    if data == b"\x90":
+        return  # the empty folder
+    with pytest.raises(ManifestError):
+        assert table_of(data, 0).files
+
+
+def test_a_page_is_kept_as_it_was_when_it_verified() -> None:
+    data = encode_files([("a", 1, False)])
+    table, _ = empty_table_of(data, 1)
+    received = bytearray(data)
+    assert table.add_page(0, received)
+    received[:] = bytes(len(received))
+    assert table.page(0) == data
+
+
+def test_pages_cut_in_another_place_are_refused() -> None:
+    data = encode_files([(f"{i:06}", 0, False) for i in range(8_000)])
+    pages = [data[:100], data[100:]]
+    table = FileTable(
+        Root(
+            version=VERSION,
+            name="x",
+            size=0,
+            chunk_size=16_384,
+            hashes=b"",
+            files=b"".join(map(page_digest, pages)),
+        )
+    )
+    assert [table.add_page(i, page) for i, page in enumerate(pages)] == [False] * 2
+
+
+def test_an_empty_folder_has_one_page_and_no_file() -> None:
+    table = folder()
+    assert table.page_count == 1
+    assert table.page(0) == b"\x90"
+    assert list(table.files) == []
+    assert list(table.spans(0, 10)) == []
+    assert table.find("a") is None
+
+
+def test_empty_files_have_a_place_and_no_bytes() -> None:
+    table = folder(("a", 0, False), ("b", 2, True), ("c", 0, False), ("d", 1, False))
+    assert [file.offset for file in table.files] == [0, 0, 2, 2]
+    b, d = table.find("b"), table.find("d")
+    assert b == File("b", 2, True, 0)
+    assert d is not None
+    assert list(table.spans(0, 3)) == [Span(b, 0, 2), Span(d, 0, 1)]
+    assert list(table.spans(1, 2)) == [Span(b, 1, 1)]
+
+
+@pytest.mark.parametrize("path", ["../x", "a:b", "con", "a\nb", "x" * 256, ""])
+def test_what_cannot_be_shared_is_told_to_whoever_shares_it(path: str) -> None:
+    with pytest.raises(UsageError, match="Rename it, or leave") as error:
+        encode_files([(path, 1, False)])
+    assert str(error.value).isprintable()
+
+
+def test_collisions_and_too_many_files_are_told_too() -> None:
+    with pytest.raises(UsageError, match="'A' and 'a'"):
+        encode_files([("A", 1, False), ("a", 1, False)])
+    with pytest.raises(UsageError, match="100001 files"):
+        encode_files([("a", 1, False)] * (MAX_FILES + 1))
+    for wrong in ([("b", 1, False), ("a", 1, False)], [("a", -1, False)]):
+        with pytest.raises(ValueError, match="sorted"):
+            encode_files(wrong)
+
+
+def test_as_many_files_as_are_allowed_are() -> None:
+    rng = random.Random(3)
+    entries = [(f"{i // 100:04}/{i:06}", rng.randrange(9), False) for i in range(10**5)]
+    assert len(folder(*entries).files) == MAX_FILES
+
+
+def test_a_claim_of_many_files_makes_no_room_for_them() -> None:
+    import tracemalloc
+
+    tables = [table_of(b"\xdd" + n.to_bytes(4, "big"), 0) for n in (10**5, 2**32 - 1)]
+    tracemalloc.start()
+    for table in tables:
+        with pytest.raises(ManifestError):
+            assert table.files
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()

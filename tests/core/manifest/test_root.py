@@ -1,0 +1,222 @@
+"""A root record is what the id is the hash of, or it is nothing."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.crypto.hashes import root_digest
+from shoal.core.manifest.paths import name_problem
+from shoal.core.manifest.root import (
+    HASHES_PER_PAGE,
+    MAX_ROOT_SIZE,
+    MAX_SHARE_SIZE,
+    VERSION,
+    Root,
+    decode_root,
+    derive_salt,
+    encode_root,
+    is_chunk_size,
+)
+from shoal.errors import LyingPeerError, ManifestError, PeerError, ProtocolError
+from tests.core.reference import hmac_sha256, msgpack
+
+CHUNK_SIZES = [1 << bits for bits in range(14, 25)]
+
+
+@st.composite
+def roots(draw: st.DrawFn) -> Root:
+    """Draw a root that is fine; its pages need not exist."""
+    chunk_size = draw(st.sampled_from(CHUNK_SIZES))
+    pages = draw(st.integers(0, 60))
+    most = pages * HASHES_PER_PAGE * chunk_size
+    least = max(most - HASHES_PER_PAGE * chunk_size + 1, 0)
+    rng = random.Random(draw(st.integers(0, 1 << 32)))
+    files = draw(st.none() | st.integers(1, 60))
+    name = draw(st.text(min_size=1, max_size=60).filter(lambda n: not name_problem(n)))
+    return Root(
+        version=VERSION,
+        name=name,
+        size=draw(st.integers(least, most)),
+        chunk_size=chunk_size,
+        hashes=rng.randbytes(32 * pages),
+        files=None if files is None else rng.randbytes(32 * files),
+        salt=draw(st.none() | st.binary(min_size=16, max_size=16)),
+    )
+
+
+def wire_of(root: Root) -> dict[str, object]:
+    values = {
+        "v": root.version,
+        "name": root.name,
+        "size": root.size,
+        "chunk": root.chunk_size,
+        "hashes": root.hashes,
+        "files": root.files,
+        "salt": root.salt,
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+FULL = Root(
+    version=VERSION,
+    name="n\u00e4me",
+    size=40_000,
+    chunk_size=16_384,
+    hashes=bytes(range(32)),
+    files=bytes(range(100, 132)),
+    salt=bytes(range(16)),
+)
+
+
+@given(roots())
+def test_what_is_encoded_decodes_and_is_msgpack_in_its_one_form(root: Root) -> None:
+    data = encode_root(root)
+    assert data == msgpack(wire_of(root))
+    assert decode_root(root_digest(data), data) == root
+    assert decode_root(root_digest(data), memoryview(bytearray(data))) == root
+
+
+def test_every_changed_byte_is_the_sending_peers_lie() -> None:
+    data = encode_root(FULL)
+    share_id = root_digest(data)
+    for place in range(len(data)):
+        for bit in range(8):
+            changed = bytearray(data)
+            changed[place] ^= 1 << bit
+            with pytest.raises(LyingPeerError):
+                decode_root(share_id, bytes(changed))
+    for wrong in (b"", data[:-1], data + b"\0"):
+        with pytest.raises(LyingPeerError):
+            decode_root(share_id, wrong)
+
+
+def test_no_changed_byte_reads_as_the_same_root_under_its_own_id() -> None:
+    data = encode_root(FULL)
+    for place in range(len(data)):
+        for byte in range(256):
+            changed = data[:place] + bytes((byte,)) + data[place + 1 :]
+            if changed == data:
+                continue
+            try:
+                root = decode_root(root_digest(changed), changed)
+            except ManifestError:
+                continue
+            assert root != FULL
+            assert encode_root(root) == changed
+
+
+@given(st.binary(max_size=200))
+def test_noise_with_a_true_id_is_refused_as_the_link_makers_doing(data: bytes) -> None:
+    with pytest.raises(ManifestError):
+        decode_root(root_digest(data), data)
+
+
+def test_the_blame_for_each_fault() -> None:
+    assert not issubclass(ManifestError, PeerError)
+    assert issubclass(LyingPeerError, PeerError)
+    assert ManifestError.exit_code == 5
+
+
+def test_what_is_too_long_is_refused_before_it_is_hashed() -> None:
+    fits = b"x" * MAX_ROOT_SIZE
+    with pytest.raises(ManifestError):
+        decode_root(root_digest(fits), fits)
+    long = b"x" * (MAX_ROOT_SIZE + 1)
+    with pytest.raises(ProtocolError):
+        decode_root(root_digest(long), long)
+
+
+def test_a_newer_version_says_so_whatever_else_it_holds() -> None:
+    for newer in ({"v": 2, "new": b"x"}, {**wire_of(FULL), "v": 2}, {"v": 1 << 40}):
+        data = msgpack(newer)
+        with pytest.raises(ManifestError, match="update shoal"):
+            decode_root(root_digest(data), data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": -1},
+        {"size": MAX_SHARE_SIZE + 1},
+        {"size": 0},
+        {"chunk_size": 16_385},
+        {"chunk_size": 8192},
+        {"name": ".."},
+        {"hashes": bytes(31)},
+        {"files": b""},
+        {"salt": bytes(15)},
+        {"version": 2},
+        {"hashes": bytes(32 * 256), "size": 256 * 2048 * 16_384},
+    ],
+    ids=str,
+)
+def test_what_would_be_refused_is_not_encoded(change: dict[str, object]) -> None:
+    from msgspec.structs import replace
+
+    with pytest.raises(ManifestError):
+        encode_root(replace(FULL, **change))
+
+
+def test_the_limits_themselves_are_fine() -> None:
+    pages = -(-MAX_SHARE_SIZE // (16 << 20) // HASHES_PER_PAGE)
+    assert pages * 32 > MAX_ROOT_SIZE  # so the root's length is what limits a share
+    largest = 240 * HASHES_PER_PAGE * (16 << 20)
+    assert largest > 8_000_000_000_000
+    root = Root(
+        version=VERSION,
+        name="n" * 255,
+        size=largest,
+        chunk_size=16 << 20,
+        hashes=bytes(32 * 240),
+        salt=bytes(16),
+    )
+    assert decode_root(root_digest(encode_root(root)), encode_root(root)) == root
+
+
+@pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
+def test_page_counts_and_sizes_at_every_edge(chunk_size: int) -> None:
+    page = HASHES_PER_PAGE * chunk_size
+    for size, pages, last in (
+        (0, 0, None),
+        (1, 1, 32),
+        (chunk_size, 1, 32),
+        (chunk_size + 1, 1, 64),
+        (page - 1, 1, 65_536),
+        (page, 1, 65_536),
+        (page + 1, 2, 32),
+        (2 * page, 2, 65_536),
+        (2 * page + chunk_size + 1, 3, 64),
+    ):
+        root = Root(
+            version=VERSION,
+            name="x",
+            size=size,
+            chunk_size=chunk_size,
+            hashes=bytes(32 * pages),
+        )
+        assert decode_root(root_digest(encode_root(root)), encode_root(root)) == root
+        assert root.hash_page_count == pages
+        sizes = [root.hash_page_size(number) for number in range(pages)]
+        assert sizes[:-1] == [65_536] * (pages - 1) if pages else not sizes
+        assert (sizes[-1] if sizes else None) == last
+        assert sum(sizes) == 32 * root.chunks.count
+
+
+def test_chunk_sizes_are_powers_of_two_in_range() -> None:
+    for chunk_size in range(1 << 18):
+        assert is_chunk_size(chunk_size) == (chunk_size in CHUNK_SIZES)
+    for chunk_size in (-16_384, 1 << 24, (1 << 24) + 1, 1 << 25, 1 << 40):
+        assert is_chunk_size(chunk_size) == (chunk_size in CHUNK_SIZES)
+
+
+def test_the_salt_is_a_keyed_hash_of_what_is_shared() -> None:
+    secret = bytes(range(32))
+    assert derive_salt(secret, b"root") == hmac_sha256(secret, b"root")[:16]
+    with pytest.raises(ValueError, match="32 bytes"):
+        derive_salt(b"short", b"root")
+
+
+def test_the_repr_holds_nothing_the_id_could_be_made_of() -> None:
+    assert repr(FULL) == "<Root 'n\u00e4me' of 40000 bytes>"

@@ -1,0 +1,118 @@
+"""Ids of channels: what is read as what, and what is refused."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.names.channel_id import (
+    MAX_NAME_SIZE,
+    Channel,
+    check_name,
+    hash_channel,
+    parse_channel,
+)
+from shoal.errors import UsageError
+
+HEX = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("text", [HEX, HEX.upper(), f"  {HEX}\n"])
+def test_64_hex_digits_are_a_hash_channel_in_lower_case(text: str) -> None:
+    assert parse_channel(text) == Channel(HEX, is_hash=True)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "a name", HEX[:-1], HEX + "0", "日本語", "a" * 55, "a" * 57, "0" * 56]
+)
+def test_anything_else_is_a_named_channel(text: str) -> None:
+    assert parse_channel(text) == Channel(text, is_hash=False)
+    assert check_name(text) == Channel(text, is_hash=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 56, "A2" * 28, "shoal:", "shoal:abc?peer=x:1", "SHOAL:\n", "sHoAl:é"]
+)
+def test_what_looks_like_a_link_is_never_a_channel(text: str) -> None:
+    with pytest.raises(UsageError, match="link"):
+        parse_channel(text)
+    with pytest.raises(UsageError, match="link"):
+        check_name(text)
+
+
+@pytest.mark.parametrize("name", [HEX, HEX.upper(), f" {HEX}"])
+def test_a_name_of_64_hex_digits_may_not_be_chosen(name: str) -> None:
+    with pytest.raises(UsageError, match="64 hex digits"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", [" x", "x ", "\tx", "x\n"])
+def test_a_name_that_would_be_trimmed_may_not_be_chosen(name: str) -> None:
+    with pytest.raises(UsageError, match="white space"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "a\x00b", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\x7fb"]
+)
+def test_control_characters_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="control characters"):
+        parse_channel(text)
+    with pytest.raises(UsageError, match="control characters"):
+        check_name(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_an_empty_id_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_channel(text)
+    with pytest.raises(UsageError):
+        check_name(text)
+
+
+@pytest.mark.parametrize("unit", ["x", "é"])
+def test_an_id_has_at_most_so_many_bytes(unit: str) -> None:
+    most = unit * (MAX_NAME_SIZE // len(unit.encode()))
+    assert parse_channel(most).id == most
+    with pytest.raises(UsageError, match="at most 1024 bytes"):
+        parse_channel(most + unit)
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="not valid text"):
+        parse_channel("a\udcff")
+
+
+@given(st.text(max_size=80))
+def test_whatever_is_typed_is_a_channel_or_the_users_mistake(text: str) -> None:
+    try:
+        channel = parse_channel(text)
+    except UsageError:
+        return
+    # Reading it again gives the same, and what reads as verified is verified.
+    assert parse_channel(channel.id) == channel
+    assert channel.is_hash == (
+        len(channel.id) == 64 and set(channel.id) <= set("0123456789abcdef")
+    )
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), max_size=5))
+def test_a_hash_channel_is_the_hash_of_the_lines_of_hashes(
+    digests: list[bytes],
+) -> None:
+    text = "\n".join(digest.hex() for digest in digests)
+    expected = hashlib.sha256(text.encode("ascii")).hexdigest()
+    assert hash_channel(digests) == Channel(expected, is_hash=True)
+
+
+def test_the_topic_is_the_sha1_of_the_ids_text() -> None:
+    channel = Channel("myid", is_hash=False)
+    assert channel.topic.hex() == "6e34471f84557e1713012d64a7477c71bfdac631"
+
+
+def test_no_name_has_the_identity_of_a_hash_channel() -> None:
+    assert Channel(HEX, is_hash=True).identity == bytes.fromhex(HEX)
+    named = [Channel(name, is_hash=False).identity for name in ("a", "b", HEX)]
+    assert len({*named, bytes.fromhex(HEX)}) == 4
+    assert {len(each) for each in named} == {32}

@@ -1,0 +1,171 @@
+"""Links read back what was written, and say what is wrong with all else."""
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.names.address import Address
+from shoal.core.names.channel_id import (
+    Channel,
+    check_name,
+    looks_like_link,
+    parse_channel,
+)
+from shoal.core.names.link import MAX_HINTS, Link, parse_link, parse_share
+from shoal.core.names.origin_url import MAX_ORIGINS
+from shoal.errors import UsageError
+
+ID = bytes(range(32))
+TEXT = str(Link(ID))
+CODED = TEXT.removeprefix("shoal:")
+ORIGIN = "origin=https%3A%2F%2Fh%2Ff%3Fa%26b"
+BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+
+ids = st.binary(min_size=32, max_size=32)
+hosts = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
+addresses = st.builds(Address, hosts, st.integers(1, 65535))
+hint_lists = st.lists(addresses, max_size=MAX_HINTS).map(tuple)
+
+
+urls = st.builds(
+    "{}://{}/{}".format,
+    st.sampled_from(["http", "https", "s3"]),
+    hosts,
+    st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#")),
+)
+origin_lists = st.lists(urls, max_size=MAX_ORIGINS).map(tuple)
+
+
+@given(ids, hint_lists, origin_lists)
+def test_what_is_written_reads_back(
+    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
+) -> None:
+    link = Link(share_id, hints, origins)
+    assert parse_link(str(link)) == link
+    assert parse_share(str(link).removeprefix("shoal:")) == link
+    assert parse_share(f"  {link}\n") == link
+
+
+def test_a_link_is_its_prefix_and_56_characters() -> None:
+    assert len(CODED) == 56
+    assert CODED == CODED.lower()
+
+
+@pytest.mark.parametrize("text", [TEXT.upper(), "SHOAL:" + CODED, CODED.upper()])
+def test_upper_case_is_read_too(text: str) -> None:
+    assert parse_share(text) == Link(ID)
+
+
+def test_every_mistyped_character_is_noticed_and_called_that() -> None:
+    for place in range(len(CODED)):
+        for character in BASE32:
+            text = CODED[:place] + character + CODED[place + 1 :]
+            if text == CODED:
+                continue
+            for typed in (text, "shoal:" + text):
+                with pytest.raises(
+                    UsageError, match="mistyped: its last char"
+                ) as error:
+                    parse_share(typed)
+                assert error.value.exit_code == 2
+
+
+def test_every_two_characters_swapped_are_noticed() -> None:
+    for place in range(len(CODED) - 1):
+        one, other = CODED[place], CODED[place + 1]
+        if one != other:
+            with pytest.raises(UsageError, match="mistyped"):
+                parse_link(f"shoal:{CODED[:place]}{other}{one}{CODED[place + 2 :]}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("shoal:", "cut short"),
+        (TEXT[:-1], "cut short"),
+        (TEXT + "a", "more than a link"),
+        (TEXT * 2, "not a link"),
+        (TEXT[:-1] + "1", "not a link"),
+        (TEXT[:-1] + "=", "not a link"),
+        (TEXT[:-1] + "\u0131", "not a link"),
+        (TEXT[:-1] + "\u017f", "not a link"),
+        (TEXT[:-1] + "\uff41", "not a link"),
+        (TEXT[:20] + "\n" + TEXT[20:], "not a link"),
+        ("shoal://" + CODED, "not a link"),
+        (TEXT + "?", "nothing else"),
+        (TEXT + "?peer", "nothing else"),
+        (TEXT + "?seed=1.2.3.4:5", "nothing else"),
+        (TEXT + "?peer=1.2.3.4:5&", "nothing else"),
+        (TEXT + "?peer=1.2.3.4:5&x=1", "nothing else"),
+        (TEXT + "?peer=1.2.3.4:5#x", "port"),
+        (TEXT + "?peer=", "HOST:PORT"),
+        (TEXT + "?peer=1.2.3.4", "HOST:PORT"),
+        (TEXT + "?peer=1.2.3.4:0", "port"),
+        (TEXT + "?peer=1.2.3.4:65536", "port"),
+        (TEXT + "?" + "&".join(["peer=a:1"] * (MAX_HINTS + 1)), "at most 8"),
+        (TEXT + "?" + "&" * 1_000_000, "at most 8"),
+        (TEXT + "?origin=", "is a URL"),
+        (TEXT + "?origin=http%3A%2F%2Fh%2Fa b", "is a URL"),
+        (TEXT + "?origin=%ff", "not text"),
+        (TEXT + "?origin=http://h/" + "a" * 5000, "too long"),
+        (TEXT + "?" + "&".join([ORIGIN] * (MAX_ORIGINS + 1)), "4 origins"),
+    ],
+)
+def test_what_is_wrong_is_said_without_repeating_the_link(
+    text: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        parse_share(text)
+    assert CODED[:8] not in str(error.value).lower()
+
+
+def test_as_many_hints_as_are_allowed_are_read() -> None:
+    hints = ["peer=a:1"] * MAX_HINTS + [ORIGIN] * MAX_ORIGINS
+    link = parse_link(TEXT + "?" + "&".join(hints))
+    assert link.hints == (Address("a", 1),) * MAX_HINTS
+    assert link.origins == ("https://h/f?a&b",) * MAX_ORIGINS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shoal:x",
+        "SHOAL:",
+        "shoal:\nx",
+        CODED,
+        CODED[:-1] + ("a" if CODED[-1] != "a" else "b"),
+        "a" * 56,
+        "a" * 56 + "?peer=h:1",
+        "a" * 56 + "?",
+    ],
+)
+def test_what_looks_like_a_link_is_never_a_channel(text: str) -> None:
+    assert looks_like_link(text)
+    with pytest.raises(UsageError):
+        parse_channel(text)
+    with pytest.raises(UsageError):
+        check_name(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["movies", "a" * 55, "a" * 57, "shoal", "shoa:" + CODED, "0" * 56]
+)
+def test_everything_else_is_a_named_channel(text: str) -> None:
+    assert parse_share(text) == Channel(text, is_hash=False)
+
+
+def test_64_hex_digits_are_a_hash_channel() -> None:
+    assert parse_share("A" * 64) == Channel("a" * 64, is_hash=True)
+
+
+def test_the_id_is_in_no_repr_and_so_in_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    link = Link(ID, (Address("h", 1),))
+    logging.getLogger("test").error("%r %r %r", link, [link], link.keys)
+    for secret in (CODED[:8], ID.hex()[:8], repr(ID)[:16], link.keys.knock.hex()[:8]):
+        assert secret not in caplog.text
+    assert link.keys.log.hex()[:8] in caplog.text
+    assert link.identity == link.keys.log

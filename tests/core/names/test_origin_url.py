@@ -1,0 +1,142 @@
+"""Which URLs may be an origin, what it is called, and where a file is below it."""
+
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.names.origin_url import (
+    MAX_ORIGIN_LENGTH,
+    MAX_ORIGINS,
+    file_url,
+    is_web,
+    origin_name,
+    parse_origin,
+    parse_origins,
+    quote_origin,
+    unquote_origin,
+)
+from shoal.errors import UsageError
+
+# What a path of a share may have in it.
+paths = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1),
+    min_size=1,
+    max_size=4,
+).map("/".join)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host/file",
+        "https://user:secret@host:8443/folder/?sig=a%2Fb&x=1",
+        "https://host",
+        "http://[::1]:80/a",
+        "s3://bucket/key",
+        "gs://bucket/folder/",
+        "file:///srv/model/",
+        "https://h\u00f6st/p\u00e4th",
+    ],
+)
+def test_a_url_is_an_origin_and_survives_a_link(url: str) -> None:
+    assert parse_origin(f" {url}\n") == url
+    quoted = quote_origin(url)
+    assert not set(quoted) & set("&?=/ #:")
+    assert unquote_origin(quoted) == url
+
+
+def test_a_scheme_may_be_written_in_capitals() -> None:
+    assert parse_origin("HTTPS://host/A") == "https://host/A"
+    assert is_web(parse_origin("HTTP://host/A"))
+    assert not is_web("s3://bucket/A")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "host/file",
+        "/srv/model",
+        "http:/host",
+        "http://",
+        "http:///path",
+        "http://host:0/",
+        "http://host:99999/",
+        "http://host:port/",
+        "http://[::1/",
+        "s3://[bucket/key",
+        "http://host/#part",
+        "http://host/a b",
+        "http://host/a\x1bb",
+        "http://host/a\u202eb",
+        "simplecache::s3://bucket/key",
+        "shoal://abc",
+        "://host",
+        "http://host/" + "a" * MAX_ORIGIN_LENGTH,
+    ],
+)
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_origin(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["secret", "http://secret@h/ ?secret", "http://h#secret"]
+)
+def test_what_is_refused_is_not_repeated(text: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_origin(text)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["%ff", "http%3A%2F%2F", "%2e" * 2000, "x"])
+def test_what_is_no_origin_in_a_link_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        unquote_origin(text)
+
+
+def test_there_are_few() -> None:
+    urls = [f"http://host/{n}" for n in range(MAX_ORIGINS)]
+    assert parse_origins(" ".join(urls)) == parse_origins(urls) == tuple(urls)
+    with pytest.raises(UsageError, match="leave some out"):
+        parse_origins([*urls, "http://host/more"])
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://user:secret@host:8443/private/?sig=secret", "https://host:8443"),
+        ("s3://bucket/secret/key", "s3://bucket"),
+        ("file:///srv/secret", "file://"),
+    ],
+)
+def test_its_name_has_nothing_secret_in_it(url: str, name: str) -> None:
+    assert origin_name(url) == name
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "where"),
+    [
+        ("http://h/f.bin", "", "http://h/f.bin"),
+        ("http://h/f%20g.bin?sig=a%2Bb", "", "http://h/f%20g.bin?sig=a%2Bb"),
+        ("http://h/d/", "", "http://h/d/na%20me"),
+        ("http://h", "", "http://h/na%20me"),
+        ("http://h/d", "a/b.txt", "http://h/d/a/b.txt"),
+        ("http://h/d/?sig=1", "a ?#%/\u00fc", "http://h/d/a%20%3F%23%25/%C3%BC?sig=1"),
+        ("s3://b/d", "a b/\u00fc", "s3://b/d/a b/\u00fc"),
+        ("b/d/", "", "b/d/na me"),
+        ("b/key", "", "b/key"),
+    ],
+)
+def test_where_a_file_is(url: str, path: str, where: str) -> None:
+    assert file_url(url, path, "na me") == where
+
+
+@given(paths)
+def test_no_path_of_a_share_leads_anywhere_else(path: str) -> None:
+    split = urlsplit(file_url("https://host/base/?q=1", path, "name"))
+    assert split[:2] == ("https", "host")
+    assert unquote(split.path) == "/base/" + path
+    assert (split.query, split.fragment) == ("q=1", "")

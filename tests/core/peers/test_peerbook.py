@@ -1,0 +1,293 @@
+"""Whom to dial and when."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.names.address import Address
+from shoal.core.peers.peerbook import (
+    BAN_TIME,
+    FIRST_BACKOFF,
+    KNOWN_BACKOFF,
+    KNOWN_TIME,
+    LEFT_TIME,
+    MAX_ADDRESSES,
+    MAX_BACKOFF,
+    MAX_PORTS,
+    PeerBook,
+)
+
+HERE = Address("10.0.0.1", 4001)
+THERE = Address("10.0.0.2", 4001)
+
+
+@pytest.fixture
+def book() -> PeerBook:
+    return PeerBook(Random(1))
+
+
+def test_an_address_counts_once_however_often_it_is_found(book: PeerBook) -> None:
+    assert book.add(HERE, "lan")
+    assert not book.add(HERE, "dht")
+    assert (len(book), book.source_of(HERE)) == (1, "lan")
+    assert book.source_of(THERE) == "unknown"
+
+
+def test_an_address_is_dialled_once_at_a_time(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    assert book.next_due() == 0.0
+    assert book.next_dials(0.0, 9) == [HERE]
+    assert book.next_dials(0.0, 9) == []
+    assert book.next_due() is None
+
+
+def test_one_that_has_time_is_dialled_when_that_is_over(book: PeerBook) -> None:
+    book.add(HERE, "swarm", 5.0)
+    assert book.next_dials(4.9, 9) == []
+    assert book.next_due() == 5.0
+    assert not book.add(HERE, "lan"), "what is known keeps its time"
+    assert book.next_dials(5.0, 9) == [HERE]
+
+
+def test_no_more_are_dialled_than_there_are_slots(book: PeerBook) -> None:
+    for port in range(1, 100):
+        book.add(Address("10.0.0.1", port), "lan")
+    first = book.next_dials(0.0, 8)
+    assert len(first) == 8
+    assert book.next_dials(0.0, 0) == []
+    assert not set(first) & set(book.next_dials(0.0, 99))
+
+
+def test_a_failed_one_is_tried_later_and_later(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    now, waits = 0.0, []
+    for _ in range(30):
+        assert book.next_dials(now, 1) == [HERE]
+        book.on_lost(HERE, now)
+        due = book.next_due()
+        assert due is not None
+        assert book.next_dials(due - 0.001, 1) == []
+        waits.append(due - now)
+        now = due
+    for number, wait in enumerate(waits):
+        longest = min(FIRST_BACKOFF * 2**number, MAX_BACKOFF)
+        assert longest / 2 <= wait <= longest
+
+
+def test_one_that_answered_is_forgiven(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    for _ in range(9):
+        book.on_lost(HERE, 0.0)
+    book.on_ready(HERE)
+    book.on_lost(HERE, 1000.0)
+    due = book.next_due()
+    assert due is not None
+    assert due <= 1000.0 + FIRST_BACKOFF
+
+
+def test_one_that_was_a_peer_is_dialled_soon_again_for_a_while(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.on_ready(HERE)
+    now = 50.0
+    waits = []
+    while now < 50.0 + KNOWN_TIME + 2 * MAX_BACKOFF:
+        book.on_lost(HERE, now)
+        due = book.next_due()
+        assert due is not None
+        if now < 50.0 + KNOWN_TIME:
+            assert due - now <= KNOWN_BACKOFF
+        waits.append(due - now)
+        now = due
+    assert waits[-1] > KNOWN_BACKOFF
+
+
+def test_one_that_failed_less_is_dialled_first(book: PeerBook) -> None:
+    for address in (HERE, THERE):
+        book.add(address, "lan")
+    book.next_dials(0.0, 2)
+    book.on_lost(HERE, 0.0)
+    book.on_lost(HERE, 0.0)
+    book.on_lost(THERE, 0.0)
+    assert book.next_dials(1e6, 1) == [THERE]
+
+
+def test_one_that_said_goodbye_is_left_alone_for_a_little(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.next_dials(0.0, 1)
+    book.on_ready(HERE)
+    book.on_left(HERE, 100.0)
+    assert book.next_due() == 100.0 + LEFT_TIME
+    assert book.next_dials(100.0 + LEFT_TIME, 1) == [HERE]
+    # It is hardly there, so that it is not tried every second from then on.
+    book.on_lost(HERE, 200.0)
+    due = book.next_due()
+    assert due is not None
+    assert due >= 205.0
+
+
+def test_a_goodbye_is_no_way_out_of_a_ban(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.next_dials(0.0, 1)
+    book.ban(HERE, 5.0)
+    book.on_left(HERE, 5.0)
+    assert book.next_due() == 5.0 + BAN_TIME
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_liar_is_left_alone_for_a_while(book: PeerBook, is_known: bool) -> None:
+    if is_known:
+        book.add(HERE, "lan")
+        book.next_dials(0.0, 1)
+    book.ban(HERE, 5.0)
+    if is_known:
+        book.on_lost(HERE, 5.0)  # does not shorten it
+    assert book.next_dials(5.0 + BAN_TIME - 1, 1) == []
+    assert book.next_dials(5.0 + BAN_TIME, 1) == [HERE]
+
+
+def test_our_own_address_is_never_dialled_again(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.next_dials(0.0, 1)
+    book.forget(HERE)
+    book.on_lost(HERE, 0.0)
+    assert book.next_dials(1e12, 1) == []
+
+
+def flood(book: PeerBook, count: int, *, net: int = 20) -> list[Address]:
+    """Report addresses of nobody, each of another machine."""
+    made = [
+        Address(f"{net}.{i >> 16}.{i >> 8 & 255}.{i & 255}", 4001) for i in range(count)
+    ]
+    for address in made:
+        book.add(address, "swarm")
+    return made
+
+
+def fail(book: PeerBook, count: int, now: float) -> set[Address]:
+    """Dial so many in vain; return which."""
+    dialled = set(book.next_dials(now, count))
+    for address in dialled:
+        book.on_lost(address, now)
+    return dialled
+
+
+def test_only_so_many_addresses_are_remembered(book: PeerBook) -> None:
+    flood(book, MAX_ADDRESSES + 5)
+    assert len(book) == MAX_ADDRESSES
+
+
+def test_a_full_book_forgets_who_failed_most_then_the_oldest(book: PeerBook) -> None:
+    twice = flood(book, 3)
+    for now in (0.0, MAX_BACKOFF):
+        assert fail(book, 3, now) == set(twice)
+    once = flood(book, 4, net=21)
+    assert fail(book, 4, MAX_BACKOFF) == set(once)
+    fresh = flood(book, MAX_ADDRESSES - 7, net=22)
+    for newcomers, gone in ((3, twice), (4, once), (5, fresh[:5])):
+        for number in range(newcomers):
+            assert book.add(Address("10.0.0.3", 1000 * newcomers + number), "lan")
+        assert not set(gone) & set(book)
+    assert set(fresh[5:]) <= set(book)
+    assert len(book) == MAX_ADDRESSES
+
+
+def test_who_was_a_peer_outlives_a_flood(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.add(THERE, "lan")
+    assert len(book.next_dials(0.0, 2)) == 2
+    book.on_ready(HERE)
+    for _ in range(9):
+        book.on_lost(HERE, 0.0)
+    book.on_ready(THERE)
+    book.on_left(THERE, 0.0)
+    flood(book, 3 * MAX_ADDRESSES)
+    assert {HERE, THERE} <= set(book)
+
+
+def test_who_is_connected_or_banned_outlives_a_flood(book: PeerBook) -> None:
+    liar, also = Address("10.0.0.3", 4001), Address("10.0.0.4", 4001)
+    for address in (HERE, liar):
+        book.add(address, "lan")
+    book.next_dials(0.0, 2)
+    book.ban(liar, 0.0)
+    book.on_lost(liar, 0.0)
+    book.ban(also, 0.0)
+    flood(book, 3 * MAX_ADDRESSES)
+    assert {HERE, liar, also} <= set(book)
+    assert len(book) == MAX_ADDRESSES
+    dialled = set(book.next_dials(1.0, MAX_ADDRESSES))
+    assert not {HERE, liar, also} & dialled
+    # Nobody can be forgotten any more, so nobody else is remembered.
+    assert not book.add(THERE, "lan")
+    book.ban(THERE, 1.0)
+    assert len(book) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize("source", ["peer", "hint"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_the_user_named_is_never_forgotten_and_dialled_first(
+    book: PeerBook, source: str, is_late: bool
+) -> None:
+    named = [Address("8.8.8.8", port) for port in range(5000, 5009)]
+    if is_late:
+        book.add(named[0], "swarm")
+        flood(book, MAX_ADDRESSES - 1)
+    for address in named:
+        book.add(address, source)
+    flood(book, 2 * MAX_ADDRESSES, net=21)
+    assert set(named) <= set(book)
+    assert len(book) == MAX_ADDRESSES + len(named)
+    assert set(book.next_dials(0.0, len(named))) == set(named)
+    for address in named:
+        book.on_lost(address, 0.0)
+    assert set(book.next_dials(MAX_BACKOFF, len(named))) == set(named)
+
+
+def test_of_a_global_address_there_are_only_so_many_ports(book: PeerBook) -> None:
+    ports = [Address("8.8.8.8", port) for port in range(5000, 6000)]
+    assert [book.add(address, "dht") for address in ports].count(True) == MAX_PORTS
+    assert book.add(Address("8.8.4.4", 5000), "dht")
+    own = [Address("10.0.0.9", port) for port in range(5000, 5100)]
+    assert all(book.add(address, "lan") for address in own)
+
+
+def test_many_ports_of_one_machine_do_not_mean_more_dials(book: PeerBook) -> None:
+    now, dials = 0.0, 0
+    ports = iter(Address("8.8.8.8", port) for port in range(2000, 60_000))
+    while now < 600.0:
+        for _ in range(5):
+            book.add(next(ports), "swarm")
+        dials += len(fail(book, 9, now))
+        assert len(book) == MAX_PORTS
+        now += 0.5
+    assert dials <= MAX_PORTS * (600 / (MAX_BACKOFF / 2) + 8)
+
+
+def test_an_honest_port_gets_the_place_of_one_that_failed(book: PeerBook) -> None:
+    for port in (5000, 5001):
+        book.add(Address("8.8.8.8", port), "swarm")
+    honest = Address("8.8.8.8", 4001)
+    assert not book.add(honest, "dht")
+    fail(book, 2, 0.0)
+    assert book.add(honest, "dht")
+    assert honest in book.next_dials(MAX_BACKOFF, 9)
+    book.on_ready(honest)
+    # It keeps that place.
+    book.on_lost(honest, MAX_BACKOFF)
+    for port in range(6000, 6100):
+        book.add(Address("8.8.8.8", port), "swarm")
+        fail(book, 9, 2 * MAX_BACKOFF)
+    assert honest in set(book)
+
+
+@given(st.integers(0, 99), st.lists(st.integers(0, 5), max_size=60))
+def test_whoever_is_due_is_dialled_some_day(seed: int, lost: list[int]) -> None:
+    book = PeerBook(Random(seed))
+    addresses = [Address("10.0.0.1", port) for port in range(1, 7)]
+    for address in addresses:
+        book.add(address, "lan")
+    for number in lost:
+        book.on_lost(addresses[number], 0.0)
+    assert sorted(book.next_dials(MAX_BACKOFF, 9)) == addresses

@@ -1,0 +1,181 @@
+"""When an origin is asked for what: for what no peer has, and last."""
+
+from random import Random
+
+from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.schedule.asking import Asking
+from shoal.core.schedule.overdue import LATE_TIME
+from shoal.core.schedule.window import ORIGIN_RUNS, STALL_TIME
+
+SIZE = 1 << 20
+COUNT = 64
+ORIGIN = "origin"
+
+
+def asking(wanted: list[int] | None = None) -> Asking[str]:
+    """Return one that has nothing and may ask an origin."""
+    chunks = Chunks(COUNT * SIZE, SIZE)
+    made: Asking[str] = Asking(chunks, Bitfield(COUNT), Random(1), wanted=wanted)
+    made.add_origin(ORIGIN)
+    return made
+
+
+def having(*indexes: int) -> Bitfield:
+    field = Bitfield(COUNT)
+    for index in indexes:
+        field.add(index)
+    return field
+
+
+def pull(one: Asking[str], now: float) -> list[int]:
+    """Ask the origin for as much as it has room for, once."""
+    limit = one.room(ORIGIN, 0)
+    return one.next_requests(ORIGIN, limit, now)[1] if limit else []
+
+
+def answer(one: Asking[str], giver: str, indexes: list[int], now: float) -> None:
+    for index in indexes:
+        one.on_heard(giver, now)
+        if one.on_answer(giver, index, now, was_any=False):
+            one.on_verified(index, giver)
+
+
+def test_it_begins_with_one_chunk_and_goes_on_with_runs() -> None:
+    one, now, longest = asking(), 0.0, 0
+    assert len(pull(one, now)) == 1
+    assert pull(one, now) == []
+    one = asking()
+    while not one.is_complete:
+        asked: list[int] = []
+        while run := pull(one, now):
+            assert run == list(range(run[0], run[0] + len(run)))
+            longest = max(longest, len(run))
+            asked += run
+        now += 0.01
+        answer(one, ORIGIN, asked, now)
+    assert longest >= COUNT // 4 // ORIGIN_RUNS
+
+
+def test_one_that_is_slow_is_asked_for_little() -> None:
+    one, now = asking(), 0.0
+    for _ in range(10):
+        asked = pull(one, now)
+        assert len(asked) == 1
+        now += 2.0
+        answer(one, ORIGIN, asked, now)
+
+
+def test_what_a_peer_has_is_not_asked_of_it() -> None:
+    one = asking()
+    one.add("ann", having(*range(COUNT - 1)))
+    assert pull(one, 0.0) == [COUNT - 1]
+    answer(one, ORIGIN, [COUNT - 1], 0.1)
+    assert pull(one, 0.1) == []
+
+
+def test_nothing_is_asked_of_it_while_a_peer_has_everything() -> None:
+    one = asking()
+    one.add("ann")
+    assert pull(one, 0.0) == []
+    one.remove("ann")
+    assert len(pull(one, 0.0)) == 1
+
+
+def test_what_a_peer_is_pulling_is_not_asked_of_it() -> None:
+    one = asking()
+    one.add("ann", having())
+    one.on_pulling("ann", range(COUNT - 1), 0.0)
+    assert pull(one, 0.0) == [COUNT - 1]
+
+
+def test_what_a_peer_was_pulling_that_left_is() -> None:
+    one = asking()
+    one.add("ann", having())
+    one.on_pulling("ann", range(COUNT), 0.0)
+    assert pull(one, 0.0) == []
+    one.remove("ann")
+    assert len(pull(one, 0.0)) == 1
+
+
+def test_one_that_was_not_added_pulls_nothing() -> None:
+    one = asking()
+    one.on_pulling("stranger", range(COUNT), 0.0)
+    assert len(pull(one, 0.0)) == 1
+
+
+def test_it_helps_out_once_peers_give_nothing_until_they_do() -> None:
+    one = asking()
+    one.add("ann", having(*range(COUNT)[:-1]))
+    one.add("bob", having(*range(COUNT)[-1:]))
+    assert pull(one, 0.0) == []
+    assert pull(one, LATE_TIME - 0.1) == []
+    late = pull(one, LATE_TIME)
+    assert late
+    answer(one, ORIGIN, late, LATE_TIME + 0.1)
+    assert pull(one, LATE_TIME + 0.2)
+    asked = one.next_requests("ann", 1, LATE_TIME + 0.3)[1]
+    answer(one, "ann", asked, LATE_TIME + 0.4)
+    assert pull(one, LATE_TIME + 0.5) == []
+
+
+def test_what_is_on_its_way_from_a_peer_is_not_asked_of_it_unless_overdue() -> None:
+    one = asking()
+    one.add("ann", having(*range(COUNT)[:-1]))
+    one.add("bob", having(COUNT - 1))
+    now = 0.0
+    while asked := one.next_requests("ann", 8, now)[1]:
+        answer(one, "ann", asked, now)
+    assert one.next_requests("bob", 8, now)[1] == [COUNT - 1]
+    assert pull(one, now) == []
+    # It comes slowly, but it comes.
+    for _ in range(5):
+        now += STALL_TIME / 2
+        one.on_heard("bob", now)
+        assert one.on_tick(now) == []
+        assert pull(one, now) == []
+    now += LATE_TIME
+    assert one.on_tick(now) == ["bob"]
+    assert pull(one, now) == [COUNT - 1]
+
+
+def test_for_a_reader_it_is_asked_in_the_order_of_reading() -> None:
+    one = asking(wanted=[])
+    one.want([9, 10, 11])
+    one.want([5], before=True)
+    assert pull(one, 0.0) == [5]
+    answer(one, ORIGIN, [5], 0.1)
+    assert [pull(one, 0.1), pull(one, 0.1)] == [[9], [10]]
+
+
+def test_a_reader_that_read_nothing_for_long_asks_peers_first_again() -> None:
+    one = asking(wanted=[])
+    one.add("ann")
+    assert pull(one, 0.0) == []
+    one.want([3])
+    assert pull(one, 100.0) == []
+    assert pull(one, 100.0 + LATE_TIME) == [3]
+
+
+def test_many_nodes_share_an_origin_out_among_themselves() -> None:
+    """Each hears at once of what the others ask for: nothing is asked for twice."""
+    nodes = {f"n{n}": asking() for n in range(8)}
+    for name, node in nodes.items():
+        for other in nodes:
+            if other != name:
+                node.add(other, having())
+    times = [0] * COUNT
+    now = 0.0
+    while sum(map(bool, times)) < COUNT:
+        asked: dict[str, list[int]] = {}
+        for name, node in nodes.items():
+            asked[name] = pull(node, now)
+            for index in asked[name]:
+                times[index] += 1
+            for other in nodes.keys() - {name}:
+                nodes[other].on_pulling(name, asked[name], now)
+        now += 0.1
+        for name, indexes in asked.items():
+            answer(nodes[name], ORIGIN, indexes, now)
+            for other in nodes.keys() - {name}:
+                nodes[other].on_have(name, indexes)
+    assert times == [1] * COUNT

@@ -1,0 +1,81 @@
+"""Where in the files at an origin the chunks of a share lie."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.schedule.origin_parts import parse_content_range, parts_of, runs_of
+
+CHUNK = 16_384
+
+sizes = st.lists(
+    st.integers(0, 3 * CHUNK) | st.sampled_from([0, 1, CHUNK]), min_size=1, max_size=9
+)
+
+
+def folder(sizes: list[int]) -> Manifest:
+    """Return the manifest of a folder whose files have these sizes."""
+    files = [(f"f{number}/x", size, False) for number, size in enumerate(sizes)]
+    count = -(-sum(sizes) // CHUNK)
+    digests = chunk_digest(b"") * count
+    return build_manifest("d", sum(sizes), CHUNK, digests, files, salt=bytes(16))
+
+
+@given(sizes, st.data())
+def test_parts_put_together_are_the_chunks(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    manifest = folder(sizes)
+    # Each byte of a file is its number, so that one taken from elsewhere shows.
+    contents = {f"f{n}/x": bytes([n]) * size for n, size in enumerate(sizes)}
+    whole = b"".join(contents.values())
+    count = manifest.chunks.count
+    start = data.draw(st.integers(0, count))
+    run = range(start, data.draw(st.integers(start, count)))
+    parts = parts_of(manifest, run)
+    assert all(part.size and part.name == "d" for part in parts)
+    assert all(len(contents[part.path]) == part.file_size for part in parts)
+    together = [contents[p.path][p.first : p.first + p.size] for p in parts]
+    assert b"".join(together) == whole[run.start * CHUNK : run.stop * CHUNK]
+
+
+def test_a_single_file_has_no_path() -> None:
+    manifest = build_manifest("x", 2 * CHUNK + 5, CHUNK, chunk_digest(b"") * 3)
+    (part,) = parts_of(manifest, range(1, 3))
+    assert part == ("", "x", CHUNK, CHUNK + 5, 2 * CHUNK + 5)
+
+
+@given(st.lists(st.integers(0, 30), unique=True))
+def test_runs_are_the_same_chunks_in_the_same_order(indexes: list[int]) -> None:
+    runs = list(runs_of(indexes))
+    assert [index for run in runs for index in run] == indexes
+    for one, other in zip(runs, runs[1:], strict=False):
+        assert one.stop != other.start, "one that could have been longer"
+
+
+@given(st.integers(0, 2**50), st.integers(0, 2**20), st.integers(0, 2**20))
+def test_a_content_range_is_read(first: int, more: int, after: int) -> None:
+    last = first + more
+    size = last + 1 + after
+    assert parse_content_range(f"bytes {first}-{last}/{size}") == (first, last, size)
+    assert parse_content_range(f"bytes {first}-{last}/*") == (first, last, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "bytes */100",
+        "bytes 5-4/100",
+        "bytes 0-100/100",
+        "bytes 0-1",
+        "bytes -1-2/100",
+        "items 0-1/100",
+        "bytes 0-99999999999999999/*",
+        "bytes \u0661-2/100",
+    ],
+)
+def test_what_is_none_is_not(text: str) -> None:
+    assert parse_content_range(text) is None

@@ -1,0 +1,355 @@
+"""The chunk picker against a naive model of what it may and must do."""
+
+from random import Random
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from shoal.core.manifest.chunks import Bitfield
+from shoal.core.schedule.picker import MAX_COPIES, ChunkPicker
+
+# With 300, what one peer has is seldom hit by chance.
+COUNT = st.integers(0, 60) | st.just(300)
+PEER = st.integers(0, 5)
+
+
+class Model(RuleBasedStateMachine):
+    """Do to a picker whatever may happen, and check all it says."""
+
+    @initialize(count=COUNT, seed=st.integers(0, 99), have=st.sets(st.integers(0, 59)))
+    def begin(self, count: int, seed: int, have: set[int]) -> None:
+        field = Bitfield(count)
+        for index in have:
+            if index < count:
+                field.add(index)
+        self.all = set(range(count))
+        self.verified = set(field)
+        self.arrived: set[int] = set()
+        self.asked: dict[int, set[int]] = {}  # by peer
+        self.has: dict[int, set[int]] = {}
+        self.is_full: dict[int, bool] = {}
+        self.picker: ChunkPicker[int] = ChunkPicker(field, Random(seed))
+
+    # What the model says.
+
+    def in_flight(self) -> set[int]:
+        return set().union(*self.asked.values()) if self.asked else set()
+
+    def free(self) -> set[int]:
+        """Return what nobody was asked for and nobody gave."""
+        return self.all - self.verified - self.arrived - self.in_flight()
+
+    def rarity(self, index: int) -> int:
+        """Count the peers with only some chunks that have this one."""
+        return sum(
+            index in self.has[peer] for peer in self.has if not self.is_full[peer]
+        )
+
+    # Peers.
+
+    @rule(peer=PEER, is_full=st.booleans(), have=st.sets(st.integers(0, 59)))
+    def join(self, peer: int, is_full: bool, have: set[int]) -> None:
+        if peer in self.has:
+            return
+        have &= self.all
+        field = Bitfield(len(self.all))
+        for index in have:
+            field.add(index)
+        self.picker.on_peer_joined(peer, None if is_full else field)
+        self.has[peer] = self.all if is_full else have
+        self.is_full[peer] = is_full
+        self.asked[peer] = set()
+
+    @rule(peer=PEER)
+    def leave(self, peer: int) -> None:
+        self.picker.on_peer_left(peer)  # also one that never was there
+        for each in (self.has, self.asked, self.is_full):
+            each.pop(peer, None)
+
+    @rule(peer=PEER, index=st.integers(0, 59))
+    def tell_have(self, peer: int, index: int) -> None:
+        if peer in self.has and index in self.all:
+            self.picker.on_have(peer, index)
+            self.has[peer] = self.has[peer] | {index}
+
+    # Requests and what becomes of them.
+
+    @rule(
+        peer=PEER,
+        limit=st.integers(0, 9),
+        copies=st.sets(st.integers(0, 59)) | st.just(set(range(300))),
+    )
+    def ask(self, peer: int, limit: int, copies: set[int]) -> None:
+        if peer not in self.has:
+            return
+        free, flying = self.free(), self.in_flight()
+        picked = self.picker.next_requests(peer, limit, copies=copies)
+        assert len(picked) <= limit
+        assert len(set(picked)) == len(picked)
+        for index in picked:
+            assert index in self.has[peer]
+            assert index not in self.verified | self.arrived | self.asked[peer]
+            if index in free:
+                self._check_rarest(peer, index, free)
+                free.discard(index)
+            else:
+                assert index in copies
+                assert index in flying
+                assert not free
+                holders = [p for p in self.asked if index in self.asked[p]]
+                assert len(holders) < MAX_COPIES
+            self.asked[peer].add(index)
+        if len(picked) < limit:
+            assert not free & self.has[peer], "there was more to ask for"
+
+    def _check_rarest(self, peer: int, index: int, free: set[int]) -> None:
+        """Check it strictly where it is promised: of one that has everything."""
+        if self.is_full[peer]:
+            assert self.rarity(index) == min(map(self.rarity, free))
+
+    @rule(peer=PEER, pick=st.randoms(use_true_random=False))
+    def answer(self, peer: int, pick: Random) -> None:
+        if asked := sorted(self.asked.get(peer, ())):
+            self._arrive(pick.choice(asked), peer)
+
+    @rule(peer=PEER, index=st.integers(0, 59))
+    def answer_late(self, peer: int, index: int) -> None:
+        """Give what was given up, or was never asked of this peer."""
+        if index in self.all:
+            self._arrive(index, peer)
+
+    def _arrive(self, index: int, peer: int) -> None:
+        is_news = index not in self.verified | self.arrived
+        assert self.picker.on_chunk_arrived(index, peer) is is_news
+        self.asked.get(peer, set()).discard(index)
+        if is_news:
+            self.arrived.add(index)
+
+    @precondition(lambda self: self.arrived)
+    @rule(is_right=st.booleans(), pick=st.randoms(use_true_random=False))
+    def judge(self, is_right: bool, pick: Random) -> None:
+        index = pick.choice(sorted(self.arrived))
+        self.arrived.discard(index)
+        if not is_right:
+            self.picker.on_chunk_failed(index)
+            return
+        still_asked = {peer for peer in self.asked if index in self.asked[peer]}
+        assert set(self.picker.on_chunk_verified(index)) == still_asked
+        self.verified.add(index)
+        for asked in self.asked.values():
+            asked.discard(index)
+
+    @rule(peer=PEER, pick=st.randoms(use_true_random=False))
+    def expire(self, peer: int, pick: Random) -> None:
+        if asked := sorted(self.asked.get(peer, ())):
+            index = pick.choice(asked)
+            self.picker.on_request_expired(index, peer)
+            self.asked[peer].discard(index)
+
+    # What is always true.
+
+    @invariant()
+    def it_knows_what_it_asked_for(self) -> None:
+        for peer, asked in getattr(self, "asked", {}).items():
+            assert self.picker.asked_of(peer) == asked
+
+    @invariant()
+    def it_is_complete_when_all_is_verified(self) -> None:
+        if hasattr(self, "picker"):
+            assert self.picker.is_complete is (self.verified == self.all)
+            assert all(self.picker.has(i) == (i in self.verified) for i in self.all)
+
+    def teardown(self) -> None:
+        """Let everybody leave but one honest peer: it must get to the end."""
+        if not hasattr(self, "picker"):
+            return
+        for peer in list(self.has):
+            self.leave(peer)
+        for index in sorted(self.arrived):
+            self.picker.on_chunk_failed(index)
+        self.picker.on_peer_joined("honest", None)  # type: ignore[arg-type]
+        for index in self.picker.next_requests("honest", 999):  # type: ignore[arg-type]
+            assert self.picker.on_chunk_arrived(index, "honest")  # type: ignore[arg-type]
+            self.picker.on_chunk_verified(index)
+        assert self.picker.is_complete
+
+
+TestPicker = Model.TestCase
+TestPicker.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
+
+
+class CountingRandom(Random):
+    """Count how often a random number is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.draws = 0
+
+    def random(self) -> float:
+        self.draws += 1
+        return super().random()
+
+
+class CountingBitfield(Bitfield):
+    """Count how often somebody asks whether a chunk is there."""
+
+    looks = 0
+
+    def __contains__(self, index: int) -> bool:
+        CountingBitfield.looks += 1
+        return super().__contains__(index)
+
+
+def _work_per_chunk(count: int) -> float:
+    """Fetch everything from a full and a half peer; return the steps of a chunk."""
+    rng = CountingRandom()
+    picker: ChunkPicker[str] = ChunkPicker(Bitfield(count), rng)
+    half = CountingBitfield(count)
+    for index in range(0, count, 2):
+        half.add(index)
+    CountingBitfield.looks = 0
+    picker.on_peer_joined("half", half)
+    picker.on_peer_joined("full", None)
+    while not picker.is_complete:
+        for peer in ("half", "full"):
+            for index in picker.next_requests(peer, 4):
+                picker.on_chunk_arrived(index, peer)
+                picker.on_chunk_verified(index)
+    return (rng.draws + CountingBitfield.looks) / count
+
+
+def test_a_pick_costs_the_same_however_many_chunks_there_are() -> None:
+    assert _work_per_chunk(32_000) < 2 * _work_per_chunk(500) + 5
+
+
+def test_a_picker_of_some_chunks_fetches_those_and_no_others() -> None:
+    have = Bitfield(10)
+    have.add(3)
+    picker: ChunkPicker[str] = ChunkPicker(have, Random(1), wanted=[5, 3])
+    picker.on_peer_joined("a", None)
+    assert picker.next_requests("a", 9) == [5]
+    picker.want([7, 6, 5])
+    assert picker.next_requests("a", 9, copies=range(50)) == [7, 6]
+    for index in (5, 6, 7):
+        assert not picker.is_complete
+        picker.on_chunk_arrived(index, "a")
+        picker.on_chunk_verified(index)
+    assert picker.is_complete
+    assert picker.next_requests("a", 9, copies=range(50)) == []
+
+
+def test_what_somebody_waits_for_comes_first_and_in_order() -> None:
+    picker: ChunkPicker[str] = ChunkPicker(Bitfield(50), Random(1), first=[49, 7])
+    some = Bitfield(50)
+    for index in (7, 1):
+        some.add(index)
+    picker.on_peer_joined("some", some)
+    picker.on_peer_joined("all", None)
+    assert picker.next_requests("some", 1) == [7]
+    assert picker.next_requests("all", 1) == [49]
+    assert picker.unseen == 47
+
+
+def test_what_was_asked_for_longest_ago_is_copied_first() -> None:
+    picker: ChunkPicker[str] = ChunkPicker(Bitfield(3), Random(1))
+    for peer in ("slow", "fast", "third"):
+        picker.on_peer_joined(peer, None)
+    order = picker.next_requests("slow", 3)
+    assert picker.next_requests("fast", 2) == []
+    assert picker.next_requests("fast", 2, copies=range(50)) == order[:2]
+    assert picker.next_requests("third", 3, copies=range(50)) == order[2:]
+    picker.on_peer_left("slow")
+    assert picker.next_requests("fast", 3, copies=range(50)) == order[2:]
+
+
+def test_a_peer_that_had_nothing_of_use_is_asked_for_what_it_gets() -> None:
+    picker: ChunkPicker[str] = ChunkPicker(Bitfield(9), Random(1))
+    picker.on_peer_joined("poor", Bitfield(9))
+    assert picker.next_requests("poor", 1) == []
+    picker.on_have("poor", 4)
+    assert picker.next_requests("poor", 1) == [4]
+
+
+def reading(count: int = 10) -> ChunkPicker[int]:
+    """Return the picker of somebody who reads, and one peer that has all."""
+    picker: ChunkPicker[int] = ChunkPicker(Bitfield(count), Random(3), wanted=())
+    picker.on_peer_joined(1, None)
+    return picker
+
+
+def test_what_is_wanted_before_all_else_is_asked_for_first() -> None:
+    picker = reading()
+    picker.want([1, 2])
+    picker.want([7, 8], before=True)
+    picker.want([2], before=True)
+    assert picker.next_requests(1, 9) == [2, 7, 8, 1]
+    assert picker.is_all_asked
+
+
+def test_what_is_wanted_no_more_is_not_asked_for() -> None:
+    picker = reading()
+    picker.want([1, 2, 3])
+    assert picker.next_requests(1, 1) == [1]
+    assert picker.unwant([1, 2, 9]) == {1: [1], 2: []}
+    assert picker.next_requests(1, 9) == [3]
+    assert picker.asked_of(1) == {3}
+
+
+def test_what_comes_after_it_was_dropped_is_taken_all_the_same() -> None:
+    picker = reading()
+    picker.want([1])
+    picker.next_requests(1, 1)
+    picker.unwant([1])
+    assert picker.on_chunk_arrived(1, 1)
+    picker.on_chunk_verified(1)
+    assert picker.has(1)
+    assert picker.is_complete
+
+
+def test_what_has_arrived_cannot_be_dropped() -> None:
+    picker = reading()
+    picker.want([1])
+    picker.next_requests(1, 1)
+    picker.on_chunk_arrived(1, 1)
+    assert picker.unwant([1]) == {}
+    assert not picker.is_complete
+
+
+def test_what_was_forgotten_may_be_wanted_again() -> None:
+    picker = reading()
+    for _ in range(2):
+        picker.want([4])
+        assert picker.next_requests(1, 9) == [4]
+        assert picker.on_chunk_arrived(4, 1)
+        picker.on_chunk_verified(4)
+        assert picker.is_complete
+        picker.forget(4)
+        assert not picker.has(4)
+        assert picker.next_requests(1, 9) == []
+
+
+def test_what_was_forgotten_is_as_rare_as_peers_have_it_since() -> None:
+    picker = reading()
+    picker.on_peer_joined(1, None)
+    picker.want([4])
+    assert picker.next_requests(1, 9) == [4]
+    picker.on_chunk_arrived(4, 1)
+    picker.on_chunk_verified(4)
+    had = Bitfield(10)
+    had.add(4)
+    picker.on_peer_joined(2, had)
+    picker.on_peer_joined(3, Bitfield(10))
+    picker.on_have(3, 4)
+    picker.forget(4)
+    picker.on_peer_left(2)
+    picker.on_peer_left(3)
+    picker.want([4])
+    assert picker.unseen == 1
+    assert picker.next_requests(1, 9) == [4]

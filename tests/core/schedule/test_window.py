@@ -1,0 +1,148 @@
+"""How many requests a peer has outstanding, and when it counts as stalled."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.schedule.window import (
+    FIRST_REQUESTS,
+    MAX_BYTES,
+    MAX_REQUESTS,
+    MIN_RATE,
+    STALL_TIME,
+    TARGET_DELAY,
+    UNPROVEN_REQUESTS,
+    RequestWindow,
+)
+
+
+def proven(chunk_size: int = 1024) -> RequestWindow:
+    """Return the window of a peer that has given a right chunk."""
+    window = RequestWindow(chunk_size)
+    window.on_right()
+    return window
+
+
+def answered(window: RequestWindow, times: int, delay: float) -> float:
+    """Ask and answer one at a time; return the time it is then."""
+    now = 0.0
+    for index in range(times):
+        window.on_sent([index], now)
+        now += delay
+        window.on_heard(now)
+        window.on_answer(index, now)
+    return now
+
+
+def test_until_a_chunk_has_verified_one_is_asked_for() -> None:
+    window = RequestWindow(1024)
+    assert window.room() == UNPROVEN_REQUESTS == 1
+    window.on_sent([1], 0.0)
+    assert window.room() == 0
+    window.on_answer(1, 0.01)
+    window.on_judging()
+    assert window.room() == 0
+    window.on_right()
+    assert window.room() >= FIRST_REQUESTS
+    window.on_judging()  # from then on nothing waits for a verdict
+    assert window.room() >= FIRST_REQUESTS
+
+
+def test_it_begins_small() -> None:
+    assert proven().room() == FIRST_REQUESTS
+
+
+def test_requests_take_room_and_answers_give_it_back() -> None:
+    window = proven()
+    window.on_sent([1, 2, 3], 0.0)
+    assert (len(window), window.room()) == (3, FIRST_REQUESTS - 3)
+    window.on_answer(2, TARGET_DELAY * 2)
+    window.forget(3)
+    window.forget(99)
+    assert len(window) == 1
+
+
+@pytest.mark.parametrize("chunk_size", [1, 1024, 1 << 20, 16 << 20])
+def test_it_grows_to_its_bounds_while_answers_are_fast(chunk_size: int) -> None:
+    window = proven(chunk_size)
+    answered(window, 1000, TARGET_DELAY / 10)
+    most = window.room()
+    assert most <= MAX_REQUESTS
+    assert most == 2 or most * chunk_size <= MAX_BYTES
+    assert most == MAX_REQUESTS or (most + 1) * chunk_size > MAX_BYTES
+
+
+def test_it_shrinks_while_answers_are_slow_but_not_to_nothing() -> None:
+    window = proven()
+    answered(window, 1000, TARGET_DELAY / 10)
+    before = window.room()
+    answered(window, 50, TARGET_DELAY * 4)
+    assert 2 <= window.room() < before
+    answered(window, 5000, TARGET_DELAY * 4)
+    assert window.room() == 2
+
+
+def test_a_peer_with_nothing_to_answer_never_stalls() -> None:
+    window = proven()
+    assert window.stall_deadline() is None
+    assert not window.check_stalled(1e9)
+
+
+def test_a_peer_that_does_not_answer_stalls_once_and_owes_nothing_then() -> None:
+    window = proven()
+    window.on_sent([1, 2], 100.0)
+    assert window.stall_deadline() == 100.0 + STALL_TIME
+    assert not window.check_stalled(100.0 + STALL_TIME - 0.01)
+    assert window.check_stalled(100.0 + STALL_TIME)
+    assert (window.is_stalled, window.room(), len(window)) == (True, 0, 0)
+    assert not window.check_stalled(200.0)
+
+
+def test_an_answer_ends_the_stall_and_mere_bytes_do_not() -> None:
+    window = proven()
+    window.on_sent([1], 0.0)
+    window.check_stalled(STALL_TIME)
+    window.on_heard(10.0)
+    assert window.room() == 0
+    window.on_answer(1, 11.0)
+    assert window.room() > 0
+
+
+def test_bytes_put_a_stall_off_but_not_for_ever() -> None:
+    chunk_size = 1 << 20
+    window = proven(chunk_size)
+    window.on_sent([1], 0.0)
+    now = 0.0
+    while not window.check_stalled(now):
+        now += 1.0
+        window.on_heard(now)
+        assert now < 1000
+    assert now == pytest.approx(chunk_size / MIN_RATE, abs=1)
+
+
+def test_a_peer_that_is_always_slow_is_given_more_time() -> None:
+    window = proven()
+    now = answered(window, 100, 5.0)
+    window.on_sent([1000], now)
+    assert window.stall_deadline() == pytest.approx(now + 15.0, rel=0.01)
+
+
+@given(st.lists(st.tuples(st.sampled_from("sahf"), st.integers(0, 9)), max_size=80))
+def test_it_never_counts_more_than_was_sent(steps: list[tuple[str, int]]) -> None:
+    window, now, out = proven(), 0.0, set[int]()
+    for step, index in steps:
+        now += 0.05 * index
+        match step:
+            case "s":
+                window.on_sent([index], now)
+                out.add(index)
+            case "a":
+                window.on_answer(index, now)
+                out.discard(index)
+            case "h":
+                window.on_heard(now)
+            case _:
+                window.forget(index)
+                out.discard(index)
+        assert len(window) == len(out)
+        assert window.room() <= MAX_REQUESTS - len(out)

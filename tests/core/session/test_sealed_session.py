@@ -1,0 +1,390 @@
+"""Two ends of a sealed share joined without a network, and what neither may say."""
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.session.sealed_session import SealedSession, ranges_of
+from shoal.core.session.session import ChunkReceived, Event, State
+from shoal.core.wire.framing import LARGE_FRAME
+from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
+from shoal.core.wire.sealed_messages import (
+    MAX_PULLED,
+    MAX_RANGES,
+    PAGE_SIZE,
+    Ask,
+    Cancel,
+    Give,
+    Goodbye,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Pull,
+    Refuse,
+    SealedMessage,
+)
+from shoal.errors import ProtocolError
+from tests.helpers.wire import Content, frame, varint
+
+CHUNK = 200_000  # bytes; longer than what shares a buffer
+CONTENT = Content.make(7 * CHUNK + 5, CHUNK)
+CHUNKS = Chunks(len(CONTENT.data), CHUNK)
+PAGES = 9
+ANSWER = {"type": "response", "index": 1, "data": b"x"}
+
+
+def receive(session: SealedSession, data: bytes, pieces: Iterator[int]) -> list[Event]:
+    """Let bytes arrive in pieces; return what they meant."""
+    events: list[Event] = []
+    while data:
+        buffer = session.get_buffer()
+        size = min(len(buffer), len(data), next(pieces))
+        buffer[:size] = data[:size]
+        events += session.buffer_updated(size)
+        data = data[size:]
+    return events
+
+
+def pieces(seed: int, most: int) -> Iterator[int]:
+    rng = Random(seed)
+    while True:
+        yield rng.randint(1, rng.choice([8, 2000, most]))
+
+
+def tell(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:
+    """Let messages arrive in one read."""
+    whole = b"".join(map(frame, messages))
+    return receive(session, whole, iter(lambda: len(whole) + 1, None))
+
+
+def greeted() -> SealedSession:
+    """Return a session whose peer has said hello."""
+    session = SealedSession()
+    session.know_share(CHUNKS, PAGES)
+    tell(session, {"type": "hello", "port": 1})
+    return session
+
+
+def said(session: SealedSession) -> bytes:
+    return b"".join(session.data_to_send())
+
+
+class End:
+    """One end, which answers all that is asked of it."""
+
+    def __init__(self, seed: int) -> None:
+        self.session = SealedSession()
+        self.session.know_share(CHUNKS, PAGES)
+        self.events: list[Event] = []
+        self._pieces = pieces(seed, 300_000)
+        self._any = list(range(CONTENT.count))
+        Random(seed).shuffle(self._any)
+
+    def hear(self, data: bytes) -> None:
+        """Take what the other end said, and answer it."""
+        for event in receive(self.session, data, self._pieces):
+            self.events.append(event)
+            match event:
+                case Ask(index=index):
+                    index = self._any.pop() if index is None else index
+                    data = CONTENT.chunk(index)
+                    self.session.send(Give(index, memoryview(data)))
+                case Page(index=index, data=None):
+                    self.session.send(Page(index, bytes([index]) * PAGE_SIZE))
+
+    @property
+    def chunks(self) -> list[ChunkReceived]:
+        return [event for event in self.events if isinstance(event, ChunkReceived)]
+
+
+def exchange(one: End, two: End) -> None:
+    """Move bytes until neither has any left."""
+    while True:
+        from_one, from_two = said(one.session), said(two.session)
+        if not from_one and not from_two:
+            return
+        two.hear(from_one)
+        one.hear(from_two)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 1 << 32))
+def test_both_ends_give_and_take_however_bytes_are_split(seed: int) -> None:
+    one, two = End(seed), End(seed + 1)
+    for end in (one, two):
+        end.session.send(Hello(80, b"root", b"\xff"))
+        end.session.send_have([3, 1, 2])
+        for index in range(CONTENT.count):
+            end.session.request(index)
+        end.session.request_page(2)
+    one.session.request_any()
+    one.session.request_any()
+    exchange(one, two)
+    for end, extra in ((one, 2), (two, 0)):
+        chunks = end.chunks
+        assert end.events[:2] == [Hello(80, b"root", b"\xff"), Have([(1, 3)])]
+        assert [c.index for c in chunks[: CONTENT.count]] == list(range(CONTENT.count))
+        assert [c.was_any for c in chunks] == [False] * CONTENT.count + [True] * extra
+        # Compared at the end: no chunk may lie where later ones were received.
+        assert all(bytes(c.data) == CONTENT.chunk(c.index) for c in chunks)
+        assert Page(2, b"\2" * PAGE_SIZE) in end.events
+
+
+FIRST: list[SealedMessage] = [
+    Have([(0, 1)]),
+    Pull([(0, 1)]),
+    Ask(1),
+    Ask(),
+    Give(1, memoryview(b"x")),
+    Page(1),
+    Page(1, b"x"),
+    Cancel(1),
+    Refuse(1),
+    Peers([]),
+    Goodbye(),
+]
+
+
+@pytest.mark.parametrize("message", FIRST)
+def test_nothing_is_said_before_hello(message: SealedMessage) -> None:
+    session = SealedSession()
+    session.request(1)
+    session.request_any()
+    session.request_page(1)
+    data = encode_frame(message)
+    with pytest.raises(ProtocolError, match="while awaiting_hello"):
+        receive(session, data, iter(lambda: 1 << 20, None))
+    assert session.state is State.AWAITING_HELLO
+
+
+def test_no_more_is_said_to_be_pulled_than_is_believed() -> None:
+    session, other = SealedSession(), greeted()
+    session.send_pulling(range(0, 5 * MAX_PULLED, 2))
+    (event,) = receive(other, said(session), iter(lambda: 1 << 20, None))
+    assert event == Pull([(index, 1) for index in range(0, 2 * MAX_PULLED, 2)])
+
+
+def test_hello_may_be_said_again_and_other_types_mean_nothing() -> None:
+    session = SealedSession()
+    assert tell(session, {"type": "handshake", "hashes": []}) == []
+    assert session.state is State.AWAITING_HELLO
+    again = {"type": "hello", "port": 1, "root": b"r", "bitfield": b""}
+    assert tell(session, {"type": "hello", "port": 1}) == [Hello(1)]
+    assert tell(session, again, {"type": "?"}) == [Hello(1, b"r", b"")]
+
+
+@pytest.mark.parametrize("index", [0, 2, (1 << 32) - 1])
+def test_a_chunk_nobody_asked_for_ends_the_conversation(index: int) -> None:
+    session = greeted()
+    session.request(1)
+    session.request_page(2)
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, {"type": "response", "index": index, "data": b"x"})
+
+
+def test_every_request_is_owed_one_answer_and_no_second() -> None:
+    session = greeted()
+    session.request(1)
+    session.request(1)
+    assert len(tell(session, ANSWER, ANSWER)) == 2
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, ANSWER)
+
+
+def test_each_request_for_any_chunk_is_owed_one_answer() -> None:
+    session = greeted()
+    session.request_any()
+    session.request_any()
+    session.request(1)
+    events = tell(session, ANSWER | {"index": 5}, ANSWER, ANSWER | {"index": 9})
+    assert [e.was_any for e in events if isinstance(e, ChunkReceived)] == [
+        True,
+        False,
+        True,
+    ]
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, ANSWER | {"index": 6})
+
+
+def test_a_refusal_is_an_answer() -> None:
+    session = greeted()
+    session.request(1)
+    session.request_any()
+    refusals = [Refuse(1), Refuse(None, "nothing")]
+    assert tell(session, {"type": "refuse", "index": 1}) == refusals[:1]
+    with pytest.raises(ProtocolError, match="not asked for"):
+        # Only one for any is owed: the second is one too many.
+        tell(session, ANSWER, ANSWER)
+    session = greeted()
+    session.request_any()
+    assert tell(session, {"type": "refuse", "reason": "nothing"}) == refusals[1:]
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, ANSWER)
+
+
+def test_refusals_of_nothing_do_not_make_up_for_a_chunk() -> None:
+    session = greeted()
+    for _ in range(3):
+        tell(session, {"type": "refuse"}, {"type": "refuse", "index": 3})
+    session.request_any()
+    tell(session, ANSWER)
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, ANSWER)
+
+
+def test_an_answer_to_what_was_taken_back_is_tolerated_once() -> None:
+    session = greeted()
+    session.request(1)
+    session.cancel(1)
+    assert said(session) == frame({"type": "request", "index": 1}) + frame(
+        {"type": "cancel", "index": 1}
+    )
+    assert tell(session, ANSWER) == [ChunkReceived(1, b"x", None)]
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, ANSWER)
+
+
+def test_a_page_is_owed_once_and_only_if_asked_for() -> None:
+    session = greeted()
+    page = {"type": "page", "index": 3, "data": b"p"}
+    assert tell(session, {"type": "page", "index": 3}) == [Page(3)]
+    session.request_page(3)
+    session.request_page(4)
+    assert tell(session, page) == [Page(3, b"p")]
+    with pytest.raises(ProtocolError, match="a page that was not asked for"):
+        tell(session, page)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"type": "request", "index": CONTENT.count},
+        {"type": "request", "index": (1 << 32) - 1},
+        {"type": "page", "index": PAGES},
+    ],
+)
+def test_the_third_request_for_what_does_not_exist_ends_it(
+    asked: dict[str, Any],
+) -> None:
+    session = greeted()
+    last = {"type": "request", "index": CONTENT.count - 1}
+    page = {"type": "page", "index": PAGES - 1}
+    assert tell(session, asked, last, page, asked) == [
+        Ask(CONTENT.count - 1),
+        Page(PAGES - 1),
+    ]
+    refused = [asked | {"type": "refuse", "reason": "missing"}] * 2
+    assert said(session) == b"".join(
+        map(frame, refused if asked["type"] == "request" else [])
+    )
+    with pytest.raises(ProtocolError, match="does not have"):
+        tell(session, asked)
+
+
+def test_before_it_is_known_what_there_is_anything_may_be_asked_for() -> None:
+    session = SealedSession()
+    tell(session, {"type": "hello", "port": 1})
+    asked = [{"type": "request", "index": index} for index in range(100)]
+    assert tell(session, *asked) == [Ask(index) for index in range(100)]
+
+
+@pytest.mark.parametrize("chunk_size", [None, 16_384, 1 << 20])
+def test_no_frame_is_longer_than_a_chunk_or_a_control_message(
+    chunk_size: int | None,
+) -> None:
+    def begun() -> SealedSession:
+        session = SealedSession()
+        if chunk_size is not None:
+            session.know_share(Chunks(9 * chunk_size, chunk_size), 1)
+            session.request(1)
+        return session
+
+    longest = max(CONTROL_LIMIT, (chunk_size or 0) + RESPONSE_OVERHEAD)
+    assert longest_frame(begun) == longest
+
+
+def longest_frame(begun: Callable[[], SealedSession]) -> int:
+    """Return how long the longest frame is that a session takes then."""
+    with pytest.raises(ProtocolError, match="are allowed") as refused:
+        receive(begun(), varint((1 << 28) - 1), iter(lambda: 99, None))
+    longest = int(str(refused.value).split()[-3])
+    receive(begun(), varint(longest), iter(lambda: 99, None))
+    return longest
+
+
+def test_only_who_owes_a_chunk_may_send_a_frame_as_long_as_one() -> None:
+    whole = CHUNK + RESPONSE_OVERHEAD
+    refusal = {"type": "refuse"}
+    steps: list[tuple[Callable[[SealedSession], object], int]] = [
+        (lambda s: None, CONTROL_LIMIT),
+        (lambda s: s.request(1), whole),
+        (lambda s: s.request(1), whole),
+        (lambda s: s.request(2), whole),
+        (lambda s: tell(s, ANSWER, ANSWER | {"index": 2}), whole),
+        (lambda s: tell(s, refusal | {"index": 1}), CONTROL_LIMIT),
+        (lambda s: s.request_any(), whole),
+        (lambda s: s.request_any(), whole),
+        (lambda s: tell(s, ANSWER), whole),
+        (lambda s: tell(s, refusal), CONTROL_LIMIT),
+        # What was taken back may still be on its way.
+        (lambda s: s.request(1), whole),
+        (lambda s: s.cancel(1), whole),
+    ]
+    for number, (_, longest) in enumerate(steps, start=1):
+
+        def begun(number: int = number) -> SealedSession:
+            session = greeted()
+            for step, _ in steps[:number]:
+                step(session)
+            return session
+
+        assert longest_frame(begun) == longest
+
+
+def test_a_large_chunk_keeps_its_buffer_and_a_small_one_is_copied() -> None:
+    session = greeted()
+    session.request(0)
+    session.request(1)
+    large, small = tell(
+        session, ANSWER | {"index": 0, "data": bytes(LARGE_FRAME)}, ANSWER
+    )
+    assert isinstance(large, ChunkReceived)
+    assert isinstance(large.data, memoryview)
+    assert large.data.obj is large.buffer
+    assert small == ChunkReceived(1, b"x", None)
+
+
+INDEXES = st.sets(st.integers(0, 200) | st.integers(0, (1 << 32) - 1))
+
+
+@given(INDEXES, st.randoms(use_true_random=False))
+def test_ranges_name_exactly_what_they_are_made_of(
+    indexes: set[int], rng: Random
+) -> None:
+    shuffled = list(indexes)
+    rng.shuffle(shuffled)
+    ranges = ranges_of(shuffled)
+    assert [i for first, n in ranges for i in range(first, first + n)] == sorted(
+        indexes
+    )
+    # As few as there can be.
+    assert all(a + n < b for (a, n), (b, _) in zip(ranges, ranges[1:], strict=False))
+
+
+def test_many_chunks_are_announced_in_as_many_messages_as_it_takes() -> None:
+    session, other = SealedSession(), greeted()
+    every_second = range(0, 2 * (2 * MAX_RANGES + 3), 2)
+    session.send_have(every_second)
+    data = said(session)
+    events = receive(other, data, iter(lambda: 1 << 30, None))
+    assert len(events) == 3
+    named = [r for e in events if isinstance(e, Have) for r in e.ranges]
+    assert named == [(index, 1) for index in every_second]
+    session.send_have([])
+    assert said(session) == b""

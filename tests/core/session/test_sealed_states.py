@@ -1,0 +1,342 @@
+"""A peer of a sealed share that says anything at any time, proofs included.
+
+A model that was written from docs/protocol.md alone says what each byte may do. The
+conversation must do that and nothing else: hand up what the state allows, answer what
+it must, end with an error that blames the peer, and stay ended. threats.md B17.
+"""
+
+import hmac
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shoal.core.crypto.keys import derive_keys
+from shoal.core.crypto.proof import ClientProof, Proof, ServerProof
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.session.sealed_session import SealedSession
+from shoal.core.session.session import Event
+from shoal.errors import PeerError
+from tests.helpers.sealed_model import (
+    ALLOWED,
+    NO_FRAMES,
+    NOT_OURS,
+    PORT,
+    SHORT,
+    STRANGE,
+    Ended,
+    Model,
+    Said,
+)
+from tests.helpers.streams import Stream, feed
+from tests.helpers.wire import frame, varint
+
+KEYS, OTHERS = derive_keys(b"i" * 32), derive_keys(b"o" * 32)
+OURS, THEIRS = b"o" * 16, b"t" * 16  # node ids
+CERTIFICATE, RELAYED = b"c" * 32, b"r" * 32  # their digests
+NONCE = b"n" * 32
+CHUNKS = Chunks(7 * 16_384, 16_384)
+PAGES = 3
+
+
+def mac(key: bytes, *texts: bytes) -> bytes:
+    return hmac.digest(key, b"".join(texts), "sha256")
+
+
+PROOFS = st.sampled_from(
+    ["right"] * 12
+    + ["other id", "relayed", "self", "mirror", "version 0", "version 2", "none"]
+)
+VERSIONS = st.sampled_from([(1, 1)] * 9 + [(1, 3), (0, 1), (2, 3), (2, 1), (0, 0)])
+Start: TypeAlias = tuple[bool, tuple[int, int], str, bool, bool]
+MOSTLY = st.sampled_from([True, True, False])
+STARTS = st.tuples(st.booleans(), VERSIONS, PROOFS, MOSTLY, st.booleans())
+ALL = 1 << 20
+MOST = st.sampled_from([0, ALL, ALL, ALL]) | st.integers(1, 40)  # bytes delivered
+
+
+class SealedConversation(RuleBasedStateMachine):
+    """One conversation, from the first byte after TLS to its end; then another."""
+
+    @initialize(start=STARTS)
+    def connect(self, start: Start) -> None:
+        """Begin; mostly with proofs that are right, and mostly greeted."""
+        is_server, versions, proof, is_greeted, knows_share = start
+        self.is_server = is_server
+        kind = ServerProof if is_server else ClientProof
+        self.proof: Proof = kind(KEYS, OURS, CERTIFICATE, NONCE)
+        self.session = SealedSession()
+        self.model = Model()
+        self.stream: Stream[Said | str] = Stream()
+        self.sent = self.proof.data_to_send()
+        self.proving = b""  # what came and must be proofs
+        self.greeting = bytes((1, 1)) + NONCE if is_server else b""
+        self.last: Said | None = None  # of what was said
+        self.is_proven = self.is_over = False
+        if proof == "none":
+            return
+        if not is_server:
+            self.greet(versions)
+            self.deliver(ALL)
+        if not self.may_prove:
+            return
+        self.prove(proof)
+        self.deliver(ALL)
+        # The client says which version, so what a server would choose is right.
+        is_right = proof == "right" or (proof.startswith("version") and not is_server)
+        assert self.is_proven == is_right
+        if self.is_proven and knows_share:
+            self.learn()
+        if self.is_proven and is_greeted:
+            self.say([{"type": "hello", "port": 1}], ALL)
+
+    @property
+    def may_prove(self) -> bool:
+        """Say whether bytes that prove something can be read as such."""
+        return not (self.is_over or self.is_proven or self.stream)
+
+    # What the peer says; nothing of it counts before it is delivered.
+
+    @precondition(lambda self: self.may_prove)
+    @rule(versions=st.tuples(st.integers(0, 3), st.integers(0, 3)))
+    def greet(self, versions: tuple[int, int]) -> None:
+        """Say what a server says first."""
+        self.stream.add(bytes(versions) + b"N" * 32, "proof")
+
+    @precondition(lambda self: self.may_prove)
+    @rule(how=PROOFS.filter(lambda how: how != "none"))
+    def prove(self, how: str) -> None:
+        """Prove to know the id, or try to."""
+        version = int(how[-1]) if how.startswith("version") else 1
+        keys = OTHERS if how == "other id" else KEYS
+        certificate = RELAYED if how == "relayed" else CERTIFICATE
+        node_id = OURS if how == "self" else THEIRS
+        greeting = self.greeting or bytes((1, 1)) + b"N" * 32
+        if how == "mirror":
+            # What we said ourselves, at most as long as what is waited for.
+            said = (self.sent + bytes(81))[: 81 if self.is_server else 48]
+        elif self.is_server:
+            said = bytes((version,)) + b"M" * 32 + node_id
+            said += mac(keys.client, b"c", certificate, greeting, said)
+        else:
+            text = b"s" + certificate + greeting + self.sent + node_id
+            said = node_id + mac(keys.server, text)
+        self.stream.add(said, "proof")
+
+    @precondition(lambda self: not self.is_over)
+    @rule(words=st.lists(st.one_of(ALLOWED), min_size=1, max_size=5), most=MOST)
+    def say(self, words: list[Said], most: int) -> None:
+        """Say what is allowed at some time."""
+        for self.last in words:
+            self.stream.add(frame(self.last), self.last)
+        self.deliver(most)
+
+    @precondition(lambda self: not self.is_over)
+    @rule(kind=NOT_OURS, port=PORT)
+    def say_what_we_do_not_know(self, kind: str, port: int) -> None:
+        """Say something of a later version, or another protocol."""
+        self.stream.add(frame({"type": kind, "port": port}), "unknown")
+
+    @precondition(lambda self: not self.is_over)
+    @rule(
+        bad=st.sampled_from(STRANGE).map(lambda body: (varint(len(body)) + body, "bad"))
+        | st.sampled_from(NO_FRAMES).map(lambda length: (length, "no frame")),
+        rarely=st.integers(0, 3),
+    )
+    def say_what_nobody_may(self, bad: tuple[bytes, str], rarely: int) -> None:
+        """Say what is no message, or not even a frame."""
+        if not rarely:
+            self.stream.add(*bad)
+
+    @precondition(lambda self: self.is_proven and not self.is_over)
+    @rule(data=SHORT, pick=st.integers(0, 100), most=MOST)
+    def answer(self, data: bytes, pick: int, most: int) -> None:
+        """Answer something that we asked for, as far as the model knows."""
+        owed = [{"type": "response", "index": i} for i in +self.model.owed]
+        owed += [{"type": "response", "index": 6}] * (self.model.owed_any > 0)
+        owed += [{"type": "page", "index": i} for i in sorted(self.model.owed_pages)]
+        if owed:
+            said = owed[pick % len(owed)] | {"data": data}
+            self.say([said], most)
+
+    @precondition(lambda self: self.last and not self.is_over)
+    @rule(times=st.integers(1, 3))
+    def say_it_again(self, times: int) -> None:
+        """Say the last thing again; what was owed is owed no more."""
+        assert self.last is not None
+        self.say([self.last] * times, ALL)
+
+    # What we do meanwhile.
+
+    @precondition(lambda self: self.is_proven and not self.is_over)
+    @rule(index=st.integers(0, 8))
+    def request(self, index: int) -> None:
+        """Ask for a chunk."""
+        self.session.request(index)
+        self.model.owed[index] += 1
+        self.model.answers.append({"type": "request", "index": index})
+
+    @precondition(lambda self: self.is_proven and not self.is_over)
+    @rule()
+    def request_any(self) -> None:
+        """Ask for any chunk."""
+        self.session.request_any()
+        self.model.owed_any += 1
+        self.model.answers.append({"type": "request"})
+
+    @precondition(lambda self: self.is_proven and not self.is_over)
+    @rule(number=st.integers(0, 3))
+    def request_page(self, number: int) -> None:
+        """Ask for a page."""
+        self.session.request_page(number)
+        self.model.owed_pages.add(number)
+        self.model.answers.append({"type": "page", "index": number})
+
+    @precondition(lambda self: self.is_proven and not self.is_over)
+    @rule(index=st.integers(0, 8))
+    def cancel(self, index: int) -> None:
+        """Take a request back, which leaves its answer owed."""
+        self.session.cancel(index)
+        self.model.answers.append({"type": "cancel", "index": index})
+
+    @precondition(lambda self: self.is_proven and not self.is_over)
+    @rule()
+    def learn(self) -> None:
+        """Come to know what the share is."""
+        self.session.know_share(CHUNKS, PAGES)
+        self.model.chunks, self.model.pages = CHUNKS.count, PAGES
+
+    @precondition(lambda self: self.is_over)
+    @rule(start=STARTS)
+    def connect_again(self, start: Start) -> None:
+        """Begin anew."""
+        self.connect(start)
+
+    # What comes of it.
+
+    @precondition(lambda self: not self.is_over)
+    @rule(most=MOST)
+    def deliver(self, most: int) -> None:
+        """Let bytes arrive; see that they do what they must."""
+        data, whole = self.stream.take(most)
+        try:
+            if not self.is_proven:
+                data = self._deliver_proof(data)
+            if not self.is_proven:
+                return
+            expected, must_end = self._expect(whole)
+            got: list[Event] = []
+            try:
+                got.extend(feed(self.session, data))
+            except PeerError:
+                assert must_end, "it ended for nothing"
+                self.is_over = True
+                # What came before the error in one read is lost, and nothing else.
+                assert got == expected[: len(got)]
+                return
+            assert not must_end, "it went on"
+            assert got == expected
+        finally:
+            if self.is_over:
+                self.stream = Stream()
+
+    def _deliver_proof(self, data: bytes) -> bytes:
+        """Let the proof have what it takes; return what is behind it."""
+        self.proving += data
+        verdict = self._judge()
+        try:
+            used = self.proof.receive(data)
+        except PeerError:
+            assert verdict == "wrong", "it failed for nothing"
+            self.is_over = True
+            assert self.proof.data_to_send() == b""
+            assert self.proof.receive(b"x" * 200) == 0
+            return b""
+        assert verdict != "wrong", "it believed a stranger"
+        self.is_proven = verdict == "right"
+        assert self.proof.is_done == self.is_proven
+        assert bool(self.proof.peer_node_id) == self.is_proven
+        assert self.is_proven or used == len(data)
+        said = self.proof.data_to_send()
+        self.sent = said or self.sent
+        # A server says its own proof only to who has proven itself.
+        assert not (said and self.is_server and not self.is_proven)
+        return data[used:]
+
+    def _judge(self) -> str:
+        """Say, of all that came, whether it proves that the peer has the id."""
+        if self.is_server:
+            if len(self.proving) < 81:
+                return "more"
+            claims, shown = self.proving[:49], self.proving[49:81]
+            true = mac(KEYS.client, b"c", CERTIFICATE, self.greeting, claims)
+            fits = claims[0] == 1 and claims[33:] != OURS
+            return "right" if fits and shown == true else "wrong"
+        if len(self.proving) < 34:
+            return "more"
+        greeting = self.greeting = self.proving[:34]
+        if not greeting[0] == 1 <= greeting[1]:
+            return "wrong"
+        if len(self.proving) < 82:
+            return "more"
+        node_id, shown = self.proving[34:50], self.proving[50:82]
+        claims = b"\1" + NONCE + OURS
+        ours = claims + mac(KEYS.client, b"c", CERTIFICATE, greeting, claims)
+        true = mac(KEYS.server, b"s", CERTIFICATE, greeting, ours, node_id)
+        return "right" if node_id != OURS and shown == true else "wrong"
+
+    def _expect(self, whole: list[Said | str]) -> tuple[list[Event], bool]:
+        """Return what has to be handed up, and whether that is the end."""
+        expected: list[Event] = []
+        for said in whole:
+            if said == "proof" or said == "unknown":
+                continue
+            if said == "no frame":
+                return expected, True
+            if not isinstance(said, dict):
+                if self.model.has_left:  # it is not even looked at
+                    continue
+                return expected, True
+            try:
+                event = self.model.hear(said)
+            except Ended:
+                return expected, True
+            if event is not None:
+                expected.append(event)
+        return expected, False
+
+    @invariant()
+    def it_says_what_it_was_asked_to_and_answers_what_it_must(self) -> None:
+        """Compare what goes out with the model, byte by byte."""
+        if self.is_proven and not self.is_over:
+            said = b"".join(self.session.data_to_send())
+            assert said == b"".join(map(frame, self.model.answers))
+            self.model.answers.clear()
+
+
+def check(examples: int, **more: Any) -> None:
+    """Look for a conversation that goes otherwise than the model says."""
+    more |= {"stateful_step_count": 40, "deadline": None}
+    run_state_machine_as_test(
+        SealedConversation, settings=settings(max_examples=examples, **more)
+    )
+
+
+def test_no_order_of_messages_gets_past_the_state_machine() -> None:
+    check(300)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_no_order_of_messages_among_ten_thousand_gets_past_it() -> None:
+    for _ in range(10):  # hypothesis keeps a megabyte for each until it is done
+        check(1000, derandomize=False)

@@ -1,0 +1,281 @@
+"""Two sessions joined by a link without a network, and one that meets a fake."""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.names.channel_id import Channel
+from shoal.core.session.session import (
+    ChunkReceived,
+    ChunkWanted,
+    Event,
+    InfoReceived,
+    OfferReceived,
+    OpenClientSession,
+    OpenServerSession,
+    Session,
+    State,
+)
+from shoal.core.wire.framing import LARGE_FRAME
+from shoal.core.wire.handshake import encode_handshake
+from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, response_header
+from shoal.errors import LyingPeerError, ProtocolError
+from tests.helpers.wire import Content, frame, varint
+
+CONTENT = Content.make(5000)
+HASHED = Channel(CONTENT.id, is_hash=True)
+NAMED = Channel("a name", is_hash=False)
+
+
+def receive(session: Session, data: bytes, pieces: Iterator[int]) -> list[Event]:
+    """Let bytes arrive in pieces; return what they meant."""
+    events: list[Event] = []
+    while data:
+        buffer = session.get_buffer()
+        size = min(len(buffer), len(data), next(pieces))
+        buffer[:size] = data[:size]
+        events += session.buffer_updated(size)
+        data = data[size:]
+    return events
+
+
+def pieces(seed: int, most: int = 2000) -> Iterator[int]:
+    rng = Random(seed)
+    while True:
+        yield rng.randint(1, rng.choice([1, 8, most]))
+
+
+def whole() -> Iterator[int]:
+    while True:
+        yield 1 << 30
+
+
+def tell(session: Session, *messages: dict[str, Any]) -> list[Event]:
+    """Let messages arrive in one read."""
+    return receive(session, b"".join(map(frame, messages)), whole())
+
+
+def serve(content: Content, *, named: bool = False) -> OpenServerSession:
+    chunks = Chunks(len(content.data), content.chunk_size)
+    digests = bytes.fromhex("".join(content.hashes))
+    return OpenServerSession(
+        chunks, None if named else encode_handshake(digests, chunks)
+    )
+
+
+def ready() -> OpenClientSession:
+    """Return a hash channel's client that has its handshake."""
+    session = OpenClientSession(HASHED)
+    tell(session, CONTENT.handshake())
+    return session
+
+
+class Pair:
+    """Join a client and a server, as h11's ConnectionPair, and answer requests."""
+
+    def __init__(self, content: Content, channel: Channel, seed: int) -> None:
+        self.content = content
+        self.client = OpenClientSession(channel)
+        self.server = serve(content, named=not channel.is_hash)
+        self.events: list[Event] = []
+        self._pieces = pieces(seed, 300_000)
+
+    def exchange(self) -> None:
+        """Move bytes until nobody has any left."""
+        while True:
+            sent = b"".join(self.client.data_to_send())
+            wanted = receive(self.server, sent, self._pieces)
+            answers = self.server.data_to_send()
+            for event in wanted:
+                assert isinstance(event, ChunkWanted)
+                data = self.content.chunk(event.index)
+                answers += [response_header(event.echo, len(data)), data]
+            if not sent and not answers:
+                return
+            self.events += receive(self.client, b"".join(answers), self._pieces)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 1 << 32),
+    st.sampled_from([(0, 10), (1, 1), (5000, 1024), (900_000, 200_000)]),
+    st.booleans(),
+)
+def test_a_client_gets_every_chunk_from_a_server_however_bytes_are_split(
+    seed: int, sizes: tuple[int, int], is_hash: bool
+) -> None:
+    content = Content.make(*sizes)
+    channel = Channel(content.id if is_hash else "x", is_hash)
+    pair = Pair(content, channel, seed)
+    if not is_hash:
+        pair.client.request_info()
+    pair.exchange()
+    first = pair.events[0]
+    if is_hash:
+        assert isinstance(first, OfferReceived)
+        assert first.offer.chunks == Chunks(*sizes)
+    else:
+        assert first == InfoReceived(Chunks(*sizes))
+    order = list(range(content.count))
+    Random(seed).shuffle(order)
+    for index in order:
+        pair.client.request(index)
+    pair.exchange()
+    got = [e for e in pair.events if isinstance(e, ChunkReceived)]
+    assert [each.index for each in got] == order
+    # Compared at the end: no chunk may lie where later ones were received.
+    assert [bytes(each.data) for each in got] == [content.chunk(i) for i in order]
+
+
+def test_a_named_channels_server_says_nothing_until_asked() -> None:
+    assert serve(CONTENT, named=True).data_to_send() == []
+    session = OpenClientSession(NAMED)
+    assert session.data_to_send() == []
+    assert session.state is State.FETCHING
+
+
+@pytest.mark.parametrize("index", [2, "2", "0002"])
+def test_a_request_keeps_its_index_as_it_was_sent(index: int | str) -> None:
+    events = tell(serve(CONTENT), {"type": "request", "index": index})
+    assert events == [ChunkWanted(2, index)]
+
+
+@pytest.mark.parametrize("index", [5, -1, "5", "x", "", 1 << 63])
+def test_a_request_for_what_does_not_exist_means_nothing(index: int | str) -> None:
+    server = serve(CONTENT)
+    server.data_to_send()
+    assert tell(server, {"type": "request", "index": index}) == []
+    assert server.data_to_send() == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "response", "index": 0, "data": b""},
+        {"type": "handshake", "hashes": []},
+    ],
+)
+def test_a_server_accepts_no_answers(message: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="while serving"):
+        tell(serve(CONTENT), message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "response", "index": 0, "data": b"x"},
+        {"type": "info", "fileSize": 1, "chunkSize": 1},
+        {"type": "request", "index": 0},
+    ],
+)
+def test_nothing_is_accepted_before_the_handshake(message: dict[str, Any]) -> None:
+    session = OpenClientSession(HASHED)
+    session.request(0)
+    with pytest.raises(ProtocolError, match="while awaiting_handshake"):
+        tell(session, message)
+
+
+def test_there_is_one_handshake_only() -> None:
+    with pytest.raises(ProtocolError, match="a handshake while fetching"):
+        tell(ready(), CONTENT.handshake())
+    with pytest.raises(ProtocolError, match="a handshake while fetching"):
+        tell(OpenClientSession(NAMED), CONTENT.handshake())
+
+
+def test_a_handshake_of_something_else_is_a_lie() -> None:
+    with pytest.raises(LyingPeerError):
+        tell(OpenClientSession(HASHED), Content.make(5000, seed=2).handshake())
+
+
+@pytest.mark.parametrize("index", [0, 3, "x", -1, 99])
+def test_a_chunk_nobody_asked_for_ends_the_conversation(index: int | str) -> None:
+    session = ready()
+    session.request(1)
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, {"type": "response", "index": index, "data": b"x"})
+
+
+def test_every_request_is_owed_one_answer_and_no_second() -> None:
+    session = ready()
+    session.request(1)
+    session.request(1)
+    answer = {"type": "response", "index": 1, "data": b"x"}
+    assert len(tell(session, answer, answer)) == 2
+    with pytest.raises(ProtocolError, match="not asked for"):
+        tell(session, answer)
+
+
+def test_an_answer_may_have_its_index_in_digits() -> None:
+    session = ready()
+    session.request(3)
+    answer = {"type": "response", "index": "3", "data": b"x"}
+    assert tell(session, answer) == [ChunkReceived(3, b"x", None)]
+
+
+def test_messages_of_other_types_mean_nothing_in_any_state() -> None:
+    for session in (OpenClientSession(HASHED), ready(), serve(CONTENT)):
+        state = session.state
+        assert tell(session, {"type": "have", "index": 1}) == []
+        assert session.state is state
+
+
+def test_sizes_are_taken_from_a_handshake_or_an_info_but_not_both() -> None:
+    assert tell(ready(), {"type": "info", "fileSize": 1, "chunkSize": 1}) == []
+    named = OpenClientSession(NAMED)
+    assert tell(named, {"type": "info"}) == []
+    assert tell(named, {"type": "info", "fileSize": 9, "chunkSize": 2}) == [
+        InfoReceived(Chunks(9, 2))
+    ]
+
+
+@pytest.mark.parametrize("sizes", [(-1, 1), (1 << 53, 1), (1, 0), (1, (1 << 24) + 1)])
+def test_sizes_out_of_range_end_the_conversation(sizes: tuple[int, int]) -> None:
+    info = {"type": "info", "fileSize": sizes[0], "chunkSize": sizes[1]}
+    with pytest.raises(ProtocolError):
+        tell(OpenClientSession(NAMED), info)
+
+
+@pytest.mark.parametrize("chunk_size", [1024, 1 << 20])
+def test_after_the_handshake_a_frame_is_no_longer_than_a_chunk(chunk_size: int) -> None:
+    content = Content.make(5000, chunk_size)
+    longest = max(CONTROL_LIMIT, chunk_size + RESPONSE_OVERHEAD)
+    for length in (longest, longest + 1):
+        session = OpenClientSession(Channel(content.id, is_hash=True))
+        tell(session, content.handshake())
+        if length == longest:
+            receive(session, varint(length), whole())
+        else:
+            with pytest.raises(ProtocolError, match="are allowed"):
+                receive(session, varint(length), whole())
+
+
+def test_a_server_takes_no_frame_over_the_control_limit() -> None:
+    receive(serve(CONTENT), varint(CONTROL_LIMIT), whole())
+    with pytest.raises(ProtocolError, match="are allowed"):
+        receive(serve(CONTENT), varint(CONTROL_LIMIT + 1), whole())
+
+
+def test_a_large_chunk_keeps_the_buffer_it_came_in() -> None:
+    content = Content.make(LARGE_FRAME * 2, LARGE_FRAME)
+    session = OpenClientSession(Channel(content.id, is_hash=True))
+    tell(session, content.handshake())
+    session.request(0)
+    answer = {"type": "response", "index": 0, "data": content.chunk(0)}
+    (event,) = tell(session, answer)
+    assert isinstance(event, ChunkReceived)
+    assert event.buffer is not None
+    assert isinstance(event.data, memoryview)
+    assert event.data.obj is event.buffer
+
+
+def test_a_session_alone_knows_no_messages() -> None:
+    class Bare(Session):
+        TRANSITIONS = OpenServerSession.TRANSITIONS
+
+    with pytest.raises(NotImplementedError):
+        tell(Bare(State.SERVING, 100, None), {"type": "request", "index": 0})

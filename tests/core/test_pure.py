@@ -1,0 +1,43 @@
+"""The core is pure: no module in it can reach a socket, a file, a clock or a thread.
+
+Which package may import which is checked by import-linter; see pyproject.toml.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import shoal.core
+
+CORE = Path(shoal.core.__file__).parent
+MODULES = sorted(CORE.rglob("*.py"))
+
+IMPURE = {
+    *("asyncio", "concurrent", "datetime", "multiprocessing", "os", "pathlib"),
+    *("queue", "random", "secrets", "select", "selectors", "signal", "socket"),
+    *("ssl", "subprocess", "sys", "tempfile", "threading", "time"),
+}
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield all that a module imports anywhere: (module, name or "")."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(CORE)))
+def test_the_core_only_computes(path: Path) -> None:
+    for name, member in imports(path):
+        if (name, member) != ("random", "Random"):
+            assert name.split(".")[0] not in IMPURE, f"{path} imports {name}"
+
+
+def test_the_syntax_trees_are_really_read() -> None:
+    assert ("re", "") in set(imports(CORE / "names" / "channel_id.py"))
+    assert len(MODULES) > 20

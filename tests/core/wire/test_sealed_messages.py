@@ -1,0 +1,231 @@
+"""The messages of a sealed share: the exact bytes, and the limits of every field."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
+from shoal.core.wire.sealed_messages import (
+    MAX_BITFIELD,
+    MAX_PEERS,
+    MAX_RANGES,
+    MAX_ROOT,
+    PAGE_SIZE,
+    Ask,
+    Cancel,
+    Give,
+    Goodbye,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Pull,
+    Refuse,
+    SealedMessage,
+    decode_sealed,
+)
+from shoal.errors import ProtocolError
+from tests.helpers.wire import frame, pack, varint
+
+INDEX = st.integers(0, (1 << 32) - 1)
+PORT = st.integers(0, 65535)
+RANGE = st.tuples(INDEX, INDEX)
+MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
+    st.builds(
+        Hello,
+        PORT,
+        st.none() | st.binary(max_size=300),
+        st.none() | st.binary(max_size=300),
+    ),
+    st.builds(Have, st.lists(RANGE, max_size=20)),
+    st.builds(Pull, st.lists(RANGE, max_size=20)),
+    st.builds(Ask, st.none() | INDEX),
+    st.builds(Give, INDEX, st.binary(max_size=70_000).map(memoryview)),
+    st.builds(Page, INDEX, st.none() | st.binary(max_size=PAGE_SIZE)),
+    st.builds(Cancel, INDEX),
+    st.builds(Refuse, st.none() | INDEX, st.text(max_size=64)),
+    st.builds(Peers, st.lists(st.tuples(st.text(max_size=45), PORT), max_size=50)),
+    st.builds(Goodbye, st.text(max_size=64)),
+)
+
+
+def unframed(whole: bytes) -> bytes:
+    """Return what is in a frame, checking its length."""
+    for used in range(1, 5):
+        if whole[:used] == varint(len(whole) - used):
+            return whole[used:]
+    raise AssertionError(whole[:20])
+
+
+SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
+    (Hello(7), {"type": "hello", "port": 7}),
+    (
+        Hello(7, b"r", b"\x80"),
+        {"type": "hello", "port": 7, "root": b"r", "bitfield": b"\x80"},
+    ),
+    (Have([(3, 2), (9, 1)]), {"type": "have", "ranges": [[3, 2], [9, 1]]}),
+    (Pull([(3, 2)]), {"type": "pulling", "ranges": [[3, 2]]}),
+    (Ask(7), {"type": "request", "index": 7}),
+    (Ask(), {"type": "request"}),
+    (Page(5), {"type": "page", "index": 5}),
+    (Page(5, b"p"), {"type": "page", "index": 5, "data": b"p"}),
+    (Cancel(7), {"type": "cancel", "index": 7}),
+    (Refuse(7, "busy"), {"type": "refuse", "index": 7, "reason": "busy"}),
+    (Refuse(), {"type": "refuse"}),
+    (Peers([("::1", 80)]), {"type": "peers", "addresses": [["::1", 80]]}),
+    (Goodbye(), {"type": "goodbye"}),
+    (Goodbye("done"), {"type": "goodbye", "reason": "done"}),
+]
+
+
+@pytest.mark.parametrize(("message", "said"), SAID)
+def test_a_message_is_the_map_that_it_says(
+    message: SealedMessage, said: dict[str, Any]
+) -> None:
+    assert encode_frame(message) == frame(said)
+    assert decode_sealed(pack(said)) == message
+
+
+def test_the_workshops_request_and_response_are_the_same_here() -> None:
+    request = bytes.fromhex("15 82a474797065a772657175657374a5696e64657807")
+    assert encode_frame(Ask(7)) == request
+    answer = {"type": "response", "index": 7, "data": b"abc"}
+    assert encode_frame(Give(7, memoryview(b"abc"))) == frame(answer)
+
+
+def test_a_frame_with_a_full_page_has_65_564_bytes() -> None:
+    whole = encode_frame(Page(0, bytes(PAGE_SIZE)))
+    assert len(unframed(whole)) == 65_564
+    assert len(unframed(encode_frame(Page((1 << 32) - 1, bytes(PAGE_SIZE))))) == 65_568
+
+
+def test_the_limits_are_those_that_others_go_by() -> None:
+    assert (PAGE_SIZE, MAX_ROOT) == (65_536, 8192)
+    assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 98_304)
+
+
+def test_everything_but_a_chunk_fits_into_a_control_frame() -> None:
+    most = (1 << 32) - 1
+    largest = [
+        Hello(65535, bytes(MAX_ROOT), bytes(MAX_BITFIELD)),
+        Have([(most, most)] * MAX_RANGES),
+        Pull([(most, most)] * MAX_RANGES),
+        Page(most, bytes(PAGE_SIZE)),
+        Refuse(most, "\U0001f41f" * 64),
+        Peers([("\U0001f41f" * 45, 65535)] * MAX_PEERS),
+    ]
+    for message in largest:
+        body = unframed(encode_frame(message))
+        assert len(body) <= CONTROL_LIMIT
+        assert decode_sealed(body) == message
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 1 << 20])
+def test_a_chunk_has_no_more_beside_it_than_is_allowed(size: int) -> None:
+    body = unframed(encode_frame(Give((1 << 32) - 1, memoryview(bytes(size)))))
+    assert len(body) <= size + RESPONSE_OVERHEAD
+
+
+@given(MESSAGES)
+def test_a_message_comes_back_as_it_was(message: SealedMessage) -> None:
+    assert decode_sealed(unframed(encode_frame(message))) == message
+
+
+def test_the_data_of_a_chunk_is_not_copied() -> None:
+    body = bytearray(pack({"type": "response", "index": 1, "data": b"abc"}))
+    message = decode_sealed(memoryview(body))
+    assert isinstance(message, Give)
+    body[-1:] = b"X"
+    assert bytes(message.data) == b"abX"
+
+
+@pytest.mark.parametrize("kind", ["handshake", "info", "", "HELLO", "pages", "é" * 99])
+def test_messages_of_other_types_are_ignored(kind: str) -> None:
+    assert decode_sealed(pack({"type": kind, "index": [None, {}]})) is None
+
+
+@pytest.mark.parametrize(("message", "said"), SAID)
+def test_keys_that_are_not_known_are_ignored(
+    message: SealedMessage, said: dict[str, Any]
+) -> None:
+    more = {"x": {"y": [1.5]}, **said, "v": None}
+    assert decode_sealed(pack(more)) == message
+
+
+INDEXED = ["request", "response", "page", "cancel", "refuse"]
+NO_INDEX = [-1, 1 << 32, 1 << 63, True, 1.0, "1", b"1", [1], {}]
+TOO_FAR: list[dict[str, Any]] = [
+    {"type": kind, "data": b"", "index": value}
+    for kind in INDEXED
+    for value in NO_INDEX
+]
+TOO_FAR += [{"type": kind, "index": None} for kind in ("cancel", "page", "response")]
+TOO_FAR += [
+    *({"type": "hello", "port": port} for port in [-1, 65536, True, "80", None]),
+    {"type": "hello"},
+    {"type": "hello", "port": 1, "root": bytes(MAX_ROOT + 1)},
+    {"type": "hello", "port": 1, "root": "text"},
+    {"type": "hello", "port": 1, "bitfield": bytes(MAX_BITFIELD + 1)},
+    {"type": "have"},
+    {"type": "have", "ranges": [[0, 1]] * (MAX_RANGES + 1)},
+    *({"type": "have", "ranges": [r]} for r in ([0], [0, 1, 2], [-1, 1], [0, -1], 0)),
+    {"type": "have", "ranges": [[0, 1 << 32]]},
+    {"type": "response", "index": 1},
+    {"type": "response", "index": 1, "data": "text"},
+    {"type": "page", "index": 1, "data": bytes(PAGE_SIZE + 1)},
+    {"type": "page", "index": 1, "data": "text"},
+    {"type": "cancel"},
+    {"type": "refuse", "reason": "x" * 65},
+    {"type": "refuse", "reason": None},
+    {"type": "goodbye", "reason": "x" * 65},
+    {"type": "peers"},
+    {"type": "peers", "addresses": [["::1", 1]] * (MAX_PEERS + 1)},
+    {"type": "peers", "addresses": [["x" * 46, 1]]},
+    *({"type": "peers", "addresses": [["::1", p]]} for p in [-1, 65536, "1", None]),
+]
+
+
+@pytest.mark.parametrize("said", TOO_FAR, ids=lambda said: repr(said)[:60])
+def test_what_is_out_of_range_is_a_protocol_error(said: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolError, match="malformed message") as caught:
+        decode_sealed(pack(said))
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xc1",
+        b"\x93\x01\x02\x03",
+        b"\x80",
+        pack({"type": 1}),
+        pack({"type": "goodbye"}) + b"\0",
+        pack({"type": "hello", "port": 1})[:-1],
+        b"\x82\xa4type\xa4have\xa6ranges\xdd\xff\xff\xff\xff",
+        b"\x83\xa4type\xa7request\xa5index\x01\xa1x" + b"\x91" * 100_000 + b"\xc0",
+    ],
+)
+def test_what_is_malformed_is_a_protocol_error(raw: bytes) -> None:
+    with pytest.raises(ProtocolError, match="malformed message"):
+        decode_sealed(memoryview(raw))
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_at_all_do_anything_else(raw: bytes) -> None:
+    try:
+        decode_sealed(raw)
+    except ProtocolError:
+        pass
+
+
+@given(st.data())
+def test_no_change_of_a_byte_does_anything_else(data: st.DataObject) -> None:
+    raw = bytearray(unframed(encode_frame(data.draw(MESSAGES))))
+    raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decode_sealed(memoryview(raw))
+    except ProtocolError:
+        pass

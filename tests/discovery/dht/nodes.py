@@ -1,0 +1,118 @@
+"""DHT nodes on 127.0.0.1 inside the test's own loop: simulated ones, real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from types import TracebackType
+from typing import Self
+
+from tests.discovery.dht.simulation import SimulatedNode
+
+from shoal.core.names.address import Address
+from shoal.discovery.dht.bencode import Value, decode
+from shoal.discovery.dht.client import DhtDiscovery
+from shoal.discovery.dht.krpc import Node
+
+__all__ = ["UdpNode", "start_dht", "wait_for_problem"]
+
+_PATIENCE = 10.0  # seconds
+
+
+class UdpNode(asyncio.DatagramProtocol):
+    """Carry a simulated node's datagrams, and note everything that arrives."""
+
+    transport: asyncio.DatagramTransport
+
+    def __init__(
+        self, kind: type[SimulatedNode] = SimulatedNode, *, seed: int = 0
+    ) -> None:
+        self._kind = kind
+        self._id = Random(seed).randbytes(20)
+        self._changed = asyncio.Event()
+        self._is_gone = asyncio.Event()
+        self.inner = kind(Node(self._id, Address("127.0.0.1", 1)))
+        self.heard: list[tuple[dict[bytes, Value], Address]] = []
+        """Every message so far, and who sent it."""
+
+    @property
+    def address(self) -> Address:
+        """Return where this node is asked."""
+        return self.inner.me.address
+
+    def asked(self, query: bytes, topic: bytes | None = None) -> list[Address]:
+        """Return who has sent this query so far, about this topic or any."""
+        found = []
+        for message, source in self.heard:
+            arguments = message.get(b"a", {})
+            assert isinstance(arguments, dict)
+            if message.get(b"q") == query and topic in (None, arguments[b"info_hash"]):
+                found.append(source)
+        return found
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for the message that makes `condition` true."""
+        async with asyncio.timeout(_PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send something of one's own accord."""
+        self.transport.sendto(data, address)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        message = decode(data)
+        assert isinstance(message, dict)
+        source = Address(*addr)
+        self.heard.append((message, source))
+        self._changed.set()
+        if message[b"y"] == b"q":
+            answer = self.inner.answer(data, source)
+            if answer is not None:
+                self.transport.sendto(answer, addr)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_gone.set()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self.transport, _ = await loop.create_datagram_endpoint(
+            lambda: self, local_addr=("127.0.0.1", 0)
+        )
+        address = Address(*self.transport.get_extra_info("sockname"))
+        self.inner.me = Node(self._id, address)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.transport.close()
+        await self._is_gone.wait()
+
+
+async def wait_for_problem(discovery: DhtDiscovery) -> str:
+    """Return what the discovery complains of, as soon as it does."""
+    async with asyncio.timeout(_PATIENCE):
+        while discovery.problem is None:  # noqa: ASYNC110 (an attribute has no event)
+            await asyncio.sleep(0.01)
+    return discovery.problem
+
+
+@asynccontextmanager
+async def start_dht(count: int) -> AsyncIterator[Sequence[UdpNode]]:
+    """Start honest nodes that all know each other."""
+    nodes = [UdpNode(seed=seed) for seed in range(count)]
+    async with asyncio.TaskGroup() as group:
+        for node in nodes:
+            group.create_task(node.__aenter__())
+    for node in nodes:
+        node.inner.known = [other.inner.me for other in nodes if other is not node]
+    try:
+        yield nodes
+    finally:
+        for node in nodes:
+            await node.__aexit__(None, None, None)

@@ -1,0 +1,115 @@
+"""Names of bootstrap nodes: resolved off the loop, remembered, never waited for."""
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+from tests.discovery.dht.nodes import UdpNode, wait_for_problem
+
+from shoal.core.names.address import Address
+from shoal.discovery.dht.bootstrap import Bootstrap
+from shoal.discovery.dht.client import DhtDiscovery
+
+NAME = "node.invalid"
+
+
+class FakeResolver:
+    """Know one name, and count how often it is asked."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = list(hosts)
+        self.asked: list[str] = []
+
+    def __call__(self, host: str) -> list[str]:
+        self.asked.append(host)
+        if host != NAME or not self.hosts:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return self.hosts
+
+
+async def test_dotted_addresses_and_localhost_are_not_resolved() -> None:
+    resolver = FakeResolver()
+    nodes = [Address("127.0.0.1", 1), Address("localhost", 2)]
+    bootstrap = Bootstrap(nodes, resolver=resolver)
+    assert await bootstrap.addresses() == [
+        Address("127.0.0.1", 1),
+        Address("127.0.0.1", 2),
+    ]
+    assert resolver.asked == []
+
+
+async def test_a_name_is_resolved_once_and_gives_a_few_addresses() -> None:
+    resolver = FakeResolver(*(f"127.0.0.{n}" for n in range(1, 10)))
+    bootstrap = Bootstrap([Address(NAME, 7), Address(NAME, 8)], resolver=resolver)
+    found = await bootstrap.addresses()
+    assert found[:4] == [Address(f"127.0.0.{n}", 7) for n in range(1, 5)]
+    assert len(found) == 8
+    await bootstrap.addresses()
+    assert resolver.asked == [NAME]
+
+
+async def test_a_name_that_fails_is_told_and_asked_again() -> None:
+    resolver = FakeResolver()
+    nodes = [Address(NAME, 7), Address("127.0.0.1", 8)]
+    bootstrap = Bootstrap(nodes, resolver=resolver)
+    assert await bootstrap.addresses() == [Address("127.0.0.1", 8)]
+    assert list(bootstrap.unresolved) == [NAME]
+    resolver.hosts = ["127.0.0.9"]
+    assert Address("127.0.0.9", 7) in await bootstrap.addresses()
+    assert list(bootstrap.unresolved) == []
+
+
+async def test_a_client_confined_to_loopback_resolves_nothing() -> None:
+    resolver = FakeResolver("127.0.0.1")
+    async with UdpNode() as node:
+        discovery = DhtDiscovery(
+            [Address(NAME, 6881), node.address], bind="127.0.0.1", resolver=resolver
+        )
+        async with discovery:
+            task = asyncio.ensure_future(anext(discovery.join(bytes(20), None)))
+            await node.wait_until(lambda: bool(node.asked(b"get_peers")))
+            task.cancel()
+            await asyncio.wait([task])
+    assert resolver.asked == []
+
+
+async def test_names_without_addresses_are_a_problem() -> None:
+    resolver = FakeResolver()
+    async with DhtDiscovery([Address(NAME, 6881)], resolver=resolver) as discovery:
+        task = asyncio.ensure_future(anext(discovery.join(bytes(20), None)))
+        assert f"no address for {NAME}" in await wait_for_problem(discovery)
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def test_a_resolver_that_never_answers_does_not_hold_up_the_end() -> None:
+    is_asked = threading.Event()
+    never = threading.Event()
+
+    def resolver(host: str) -> list[str]:
+        is_asked.set()
+        never.wait(30)
+        return []
+
+    async def main() -> None:
+        async with DhtDiscovery([Address(NAME, 6881)], resolver=resolver) as discovery:
+            task = asyncio.ensure_future(anext(discovery.join(bytes(20), None)))
+            async with asyncio.timeout(10):
+                await asyncio.to_thread(is_asked.wait, 5)
+            task.cancel()
+            await asyncio.wait([task])
+
+    begun = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - begun < 5
+    never.set()
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 70])
+async def test_a_name_that_cannot_be_encoded_is_just_unresolved(name: str) -> None:
+    # The codec refuses these before anybody on the network is asked.
+    bootstrap = Bootstrap([Address(name, 1)])
+    assert await bootstrap.addresses() == []
+    assert bootstrap.unresolved == (name,)

@@ -1,0 +1,59 @@
+"""What is served is what was named, once it is known, and from whom the user says."""
+
+import pytest
+
+import shoal
+from shoal.core.names.link import Link
+from shoal.errors import ManifestError
+from shoal.gateway.server import Gateway
+from tests.adversary.paths import hostile_manifests
+from tests.adversary.test_hostile_links import holding_of
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, make_holding
+from tests.helpers.http import curl, get, serving
+
+HOLDING = make_holding(50_000)
+FILE = "files/0/data"
+
+
+async def test_a_link_that_is_named_twice_is_one_share() -> None:
+    async with Holder(HOLDING) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            hinted = Link(HOLDING.link.id, (holder.address,))
+            async with Gateway(node, [HOLDING.link, hinted]) as gateway:
+                assert [share.number for share in gateway.shares] == [0]
+
+
+async def test_peers_that_a_link_names_are_left_alone_unless_asked_for() -> None:
+    async with Holder(HOLDING) as holder:
+        link = Link(HOLDING.link.id, (holder.address,))
+        async with shoal.Node(here()) as node:
+            async with Gateway(node, [link], timeout=0.3) as gateway:
+                assert (await get(gateway, FILE)).status == 504
+        assert holder.talks == []
+        async with shoal.Node(here()) as node:
+            async with Gateway(node, [link], use_hints=True) as gateway:
+                assert (await get(gateway, FILE)).status == 200
+
+
+async def test_a_hostile_link_ends_it_and_the_page_says_why() -> None:
+    hostile = holding_of(next(iter(hostile_manifests())))
+    problems: list[str] = []
+    async with Holder(hostile) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            links = [hostile.link]
+            tell = problems.append
+            async with Gateway(node, links, on_problem=tell) as gateway:
+                with pytest.raises(ManifestError):
+                    await gateway.run()
+                assert (await get(gateway, FILE)).status == 502
+                assert problems[0].encode()[:30] in (await curl(gateway.url)).body
+
+
+async def test_a_hostile_link_does_not_keep_others_from_being_served() -> None:
+    hostile = holding_of(next(iter(hostile_manifests())))
+    async with Holder(hostile) as bad, Holder(HOLDING) as good:
+        async with serving(bad, good) as gateway:
+            await gateway.run()
+            assert (await get(gateway, "files/0/x")).status == 502
+            assert (await get(gateway, "files/1/data")).status == 200

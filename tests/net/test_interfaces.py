@@ -1,0 +1,59 @@
+"""The machine's interfaces, and the list that confines them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from shoal.errors import UsageError
+from shoal.net.interfaces import Interface, list_interfaces, parse_interfaces
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", ()), ("lo", ("lo",)), (" lo, eth0 ,,10.0.0.7", ("lo", "eth0", "10.0.0.7"))],
+)
+def test_a_list_is_split_at_commas(text: str, words: tuple[str, ...]) -> None:
+    assert parse_interfaces(text) == words
+
+
+@pytest.mark.parametrize(
+    ("prefix", "address", "expected"),
+    [
+        (24, "10.0.0.9", True),
+        (24, "10.0.1.9", False),
+        (8, "10.255.1.9", True),
+        (0, "192.0.2.1", True),
+        (31, "10.0.0.6", True),
+        (32, "10.0.0.7", True),
+        (32, "10.0.0.6", False),
+        (24, "somewhere.example", False),
+        (24, "10.9", False),
+        (24, "", False),
+    ],
+)
+def test_a_subnet_has_its_addresses(prefix: int, address: str, expected: bool) -> None:
+    assert Interface("x", "10.0.0.7", prefix).is_on_subnet(address) is expected
+
+
+@pytest.mark.parametrize("word", ["lo", "127.0.0.1"])
+def test_an_interface_is_found_by_name_and_by_address(word: str) -> None:
+    assert Interface("lo", "127.0.0.1", 8) in list_interfaces([word])
+    assert {each.name for each in list_interfaces([word])} == {"lo"}
+
+
+def test_without_a_list_every_interface_is_meant() -> None:
+    assert set(list_interfaces(["lo"])) <= set(list_interfaces())
+
+
+def test_one_that_is_missing_is_the_users_mistake_and_the_others_are_named() -> None:
+    with pytest.raises(UsageError, match=r"'nosuch0'.*\blo\b"):
+        list_interfaces(["lo", "nosuch0"])
+
+
+def test_importing_the_module_costs_no_start_up_time() -> None:
+    code = "import shoal.net.interfaces, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, timeout=30
+    ).stdout.split()
+    assert not {b"ifaddr", b"ctypes", b"ipaddress"} & set(loaded)

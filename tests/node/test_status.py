@@ -1,0 +1,124 @@
+"""How a share stands can be asked at any time, and what was moved is counted."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+import shoal
+from shoal.core.report.counters import BOUNDS, Durations
+from shoal.core.report.status import path_of
+from shoal.errors import VerificationError
+from tests.conftest import MakeFile
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, Talk, make_holding
+
+CHUNK = 16_384
+COUNT = 40
+HOLDING = make_holding(COUNT * CHUNK - 5, chunk_size=CHUNK)
+
+
+@asynccontextmanager
+async def reading(holder: Holder) -> AsyncIterator[shoal.Node]:
+    """Give a node that knows a holder."""
+    async with shoal.Node(here([holder.address]), rng=random.Random(1)) as node:
+        yield node
+
+
+class Mute(Holder):
+    asked_for: int | None = None
+
+    def on_ask(self, talk: Talk, index: int) -> None:
+        self.asked_for = index
+
+
+class FlipsABit(Holder):
+    def on_ask(self, talk: Talk, index: int) -> None:
+        data = self.holding.chunk(index)
+        talk.give(index, bytes([data[0] ^ 1]) + data[1:])
+
+
+async def test_nothing_is_known_of_a_share_that_nobody_asked_for() -> None:
+    async with Holder(HOLDING) as holder, reading(holder) as node:
+        status = node.status(HOLDING.link)
+        assert (status.manifest, status.have, status.peers) == (None, None, ())
+
+
+async def test_what_was_read_shows_with_who_gave_it() -> None:
+    async with Holder(HOLDING) as holder, reading(holder) as node:
+        async with node.open(HOLDING.link, timeout=20) as file:
+            file.seek(7 * CHUNK)
+            await file.read(1)
+            status = node.status(str(HOLDING.link))
+        assert status.manifest is not None
+        assert status.manifest.chunks.count == COUNT
+        assert status.have is not None
+        assert list(status.have) == [7]
+        assert status.reading == {7}
+        (peer,) = status.peers
+        assert peer.address == str(holder.address)
+        assert (peer.source, peer.path, peer.has) == ("peer", "direct", COUNT)
+        assert (peer.received, peer.sent) == (CHUNK, 0)
+        assert node.status(HOLDING.link).reading == frozenset()
+
+
+async def test_what_was_asked_for_and_has_not_come_shows() -> None:
+    async with Mute(HOLDING) as holder, reading(holder) as node:
+        async with node.open(HOLDING.link, timeout=0.3) as file:
+            file.seek(3 * CHUNK)
+            with pytest.raises(shoal.NotFoundError):
+                await file.read(1)
+            status = node.status(HOLDING.link)
+            assert status.asked == {3} == {holder.asked_for}
+            assert status.reading == {3}
+
+
+async def test_both_ends_count_the_same_bytes(make_file: MakeFile) -> None:
+    source = make_file(COUNT * CHUNK - 5, 1)
+    async with shoal.Node(here([])) as giver:
+        share = await giver.share(source, chunk_size=CHUNK)
+        peer = shoal.Address("127.0.0.1", share.port)
+        async with shoal.Node(here([peer])) as taker:
+            await taker.fetch(share.link, source.with_name("there"), timeout=20)
+            tally = taker.tally
+            assert tally.received == {"direct": source.stat().st_size}
+            assert sum(tally.writes.counts) >= 1
+        given = giver.tally
+        assert given.sent == {"lan": source.stat().st_size}
+        assert giver.status(share.link).have is not None
+
+
+async def test_what_does_not_verify_is_counted_and_not_as_received() -> None:
+    async with FlipsABit(HOLDING) as holder, reading(holder) as node:
+        async with node.open(HOLDING.link, timeout=0.5) as file:
+            with pytest.raises(VerificationError):
+                await file.read(1)
+        assert node.tally.failures == 1
+        assert not node.tally.received
+
+
+@pytest.mark.parametrize(
+    ("source", "host", "path"),
+    [
+        ("lan", "192.168.0.4", "lan"),
+        ("hint", "198.51.100.1", "hint"),
+        ("origin", "127.0.0.1", "origin"),
+        ("dht", "198.51.100.1", "direct"),
+        ("peer", "192.168.0.4", "direct"),
+        ("incoming", "10.1.2.3", "lan"),
+        ("incoming", "8.8.8.8", "direct"),
+    ],
+)
+def test_the_path_of_a_peer_is_how_it_was_found(
+    source: str, host: str, path: str
+) -> None:
+    assert path_of(source, host) == path
+
+
+def test_a_duration_is_counted_with_those_up_to_the_next_bound() -> None:
+    durations = Durations()
+    for seconds in (0.0, BOUNDS[0], BOUNDS[0] * 1.01, BOUNDS[-1] * 2):
+        durations.add(seconds)
+    assert durations.counts == [2, 1, *[0] * (len(BOUNDS) - 2), 1]
+    assert durations.total == pytest.approx(20.00201)

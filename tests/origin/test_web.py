@@ -1,0 +1,315 @@
+"""An HTTP origin: what it answers is the range that was asked for, or is refused."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import aclosing
+
+import pytest
+from aiohttp import web
+
+from shoal.config.settings import Settings
+from shoal.core.schedule.origin_parts import Part
+from shoal.errors import PeerError
+from shoal.origin.base import FileError
+from shoal.origin.web import MAX_REDIRECTS, WHOLE_LIMIT, WebSource
+from shoal.transport.tls.certificate import make_certificate
+from tests.helpers.web_origin import Answer, WebOrigin, web_origin
+
+DATA = bytes(range(256)) * 64
+PART = Part("", "f", 1000, 3000, len(DATA))
+EXPECTED = DATA[1000:4000]
+
+
+async def read(source: WebSource, part: Part = PART, *, close: bool = True) -> bytes:
+    try:
+        async with aclosing(source.read(part)) as blocks:
+            return b"".join([block async for block in blocks])
+    finally:
+        if close:
+            await source.aclose()
+
+
+def named(url: str, **settings: object) -> WebSource:
+    return WebSource(url, Settings(**settings), is_named=True)  # type: ignore[arg-type]
+
+
+def hinted(url: str, **settings: object) -> WebSource:
+    return WebSource(url, Settings(**settings), is_named=False)  # type: ignore[arg-type]
+
+
+async def test_it_yields_what_was_asked_for_and_nothing_is_compressed() -> None:
+    async with web_origin({"f": DATA}) as origin:
+        assert await read(named(origin.url + "f")) == EXPECTED
+        assert origin.asked == [("f", "bytes=1000-3999")]
+        assert origin.headers[0]["Accept-Encoding"] == "identity"
+
+
+async def test_files_of_a_folder_are_below_its_url() -> None:
+    files = {"base/a b/\u00fc?": DATA}
+    async with web_origin(files) as origin:
+        part = PART._replace(path="a b/\u00fc?")
+        assert await read(named(origin.url + "base"), part) == EXPECTED
+
+
+async def test_a_query_is_passed_on_as_it_is() -> None:
+    async with web_origin({"f": DATA}) as origin:
+        seen: list[str] = []
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            seen.append(request.raw_path)
+            return await origin.serve(request)
+
+        origin.answer = answer
+        assert await read(named(origin.url + "f?sig=a%2Fb%7e+c")) == EXPECTED
+        assert seen == ["/f?sig=a%2Fb%7e+c"]
+
+
+def with_header(name: str, value: str) -> Callable[[WebOrigin], Answer]:
+    def make(origin: WebOrigin) -> Answer:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = await origin.serve(request)
+            response.headers[name] = value
+            return response
+
+        return answer
+
+    return make
+
+
+def with_status(status: int) -> Callable[[WebOrigin], Answer]:
+    def make(origin: WebOrigin) -> Answer:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.Response(status=status, body=DATA)
+
+        return answer
+
+    return make
+
+
+def short(origin: WebOrigin) -> Answer:
+    """Announce all that was asked for, and hang up in the middle."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=206)
+        response.headers["Content-Range"] = f"bytes 1000-3999/{len(DATA)}"
+        response.content_length = 3000
+        await response.prepare(request)
+        await response.write(EXPECTED[:1000])
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    return answer
+
+
+def short_of_its_range(origin: WebOrigin) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Range": f"bytes 1000-3999/{len(DATA)}"}
+        return web.Response(status=206, body=EXPECTED[:9], headers=headers)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (with_header("Content-Range", "bytes 0-2999/16384"), "another range"),
+        (with_header("Content-Range", "bytes 1000-4000/16384"), "another range"),
+        (with_header("Content-Range", "nonsense"), "another range"),
+        (with_header("Content-Encoding", "gzip"), "compressed"),
+        (with_status(500), "500"),
+        (with_status(204), "204"),
+        (with_status(302), "to nowhere"),
+        (short, "broke off"),
+        (short_of_its_range, "early"),
+    ],
+)
+async def test_what_is_not_what_was_asked_for_is_refused(
+    make: Callable[[WebOrigin], Answer], why: str
+) -> None:
+    async with web_origin({"f": DATA}) as origin:
+        origin.answer = make(origin)
+        with pytest.raises(PeerError, match=why) as error:
+            await read(named(origin.url + "f?secret"))
+        assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (with_status(404), "404"),
+        (with_status(403), "403"),
+        (with_status(416), "416"),
+        (with_header("Content-Range", "bytes 1000-3999/16385"), "16385 bytes"),
+    ],
+)
+async def test_a_file_that_is_not_there_or_of_another_size_is_its_own_fault(
+    make: Callable[[WebOrigin], Answer], why: str
+) -> None:
+    async with web_origin({"f": DATA}) as origin:
+        origin.answer = make(origin)
+        with pytest.raises(FileError, match=why):
+            await read(named(origin.url + "f"))
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_one_that_ignores_ranges_is_read_only_where_the_file_is_small(
+    is_large: bool,
+) -> None:
+    data = DATA + bytes(WHOLE_LIMIT if is_large else 0)
+    async with web_origin({"f": data}) as origin:
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.Response(body=data)
+
+        origin.answer = answer
+        part, whole = PART._replace(file_size=len(data)), len(data)
+        if is_large:
+            with pytest.raises(PeerError, match="range"):
+                await read(named(origin.url + "f"), part)
+        else:
+            assert await read(named(origin.url + "f"), part) == EXPECTED
+        # Whoever wants all of it is not ignored.
+        part = Part("", "f", 0, whole, whole)
+        assert await read(named(origin.url + "f"), part) == data
+
+
+async def test_a_file_that_changes_is_noticed_once_and_then_left_to_the_hashes() -> (
+    None
+):
+    async with web_origin({"f": DATA}) as origin:
+        source = named(origin.url + "f")
+        assert await read(source, close=False) == EXPECTED
+        assert await read(source, close=False) == EXPECTED
+        assert "If-Range" in origin.headers[-1]
+        origin.files["f"] = bytes(len(DATA))
+        with pytest.raises(PeerError, match="changed"):
+            await read(source, close=False)
+        assert await read(source) == bytes(3000)
+
+
+async def test_a_redirect_is_followed_and_not_for_ever() -> None:
+    async with web_origin({"f": DATA, "g": DATA}) as origin:
+
+        async def once(request: web.Request) -> web.StreamResponse:
+            if request.path == "/f":
+                return web.Response(status=302, headers={"Location": "/g?x=1"})
+            return await origin.serve(request)
+
+        async def again(request: web.Request) -> web.StreamResponse:
+            return web.Response(status=307, headers={"Location": "/f"})
+
+        origin.answer = once
+        assert await read(named(origin.url + "f")) == EXPECTED
+        origin.answer = again
+        origin.asked.clear()
+        with pytest.raises(PeerError, match="again and again"):
+            await read(named(origin.url + "f"))
+        assert len(origin.asked) == MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.2:{port}/f",
+        "http://localhost:{port}/f",
+        "http://0x7f.1:{port}/f",
+        "http://2130706433:{port}/f",
+        "http://[::1]:{port}/f",
+        "http://169.254.169.254/latest",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/f",
+    ],
+)
+async def test_a_redirect_leads_to_no_machine_that_only_we_reach(location: str) -> None:
+    async with web_origin({"f": DATA}) as origin, web_origin({"f": DATA}) as other:
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            to = location.format(port=other.port)
+            return web.Response(status=302, headers={"Location": to})
+
+        origin.answer = answer
+        with pytest.raises(PeerError):
+            await read(named(origin.url + "f"))
+        assert not other.asked
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "[::1]"])
+async def test_what_only_a_link_names_is_not_asked_on_this_machine(host: str) -> None:
+    async with web_origin({"f": DATA}) as origin:
+        url = f"http://{host}:{origin.port}/f"
+        with pytest.raises(PeerError):
+            await read(hinted(url))
+        with pytest.raises(PeerError):
+            await read(hinted(url, lan_only=True))
+        assert not origin.asked
+        # Unless the user keeps to that network.
+        if host == "127.0.0.1":
+            assert await read(hinted(url, interfaces=("lo",))) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.0.0.1/f",
+        "http://192.168.1.1:8080/f",
+        "http://169.254.169.254/f",
+        "http://0.0.0.0:8080/f",
+        "http://224.0.0.251:5353/f",
+        "http://192.0.2.1:22/f",
+    ],
+)
+async def test_no_packet_is_sent_where_a_link_may_not_point(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a socket was made")
+
+    source = hinted(url)
+    monkeypatch.setattr(socket, "socket", refuse)
+    with pytest.raises(PeerError, match="--origin|port"):
+        await read(source)
+
+
+async def test_with_the_lan_alone_no_name_is_looked_up() -> None:
+    with pytest.raises(PeerError, match="no name is looked up"):
+        await read(hinted("http://host.example/f", lan_only=True))
+
+
+async def test_nobody_there_is_said() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/f?secret"
+        with pytest.raises(PeerError, match="no connection") as error:
+            await read(named(url))
+    assert "secret" not in str(error.value)
+
+
+async def test_what_is_not_http_is_said() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(PeerError, match="not HTTP|hung up") as error:
+            await read(named(f"http://127.0.0.1:{port}/f?secret"))
+        assert "secret" not in str(error.value)
+
+
+async def test_a_certificate_that_does_not_verify_is_refused() -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        writer.close()
+
+    # The server is told of it as an error, which is what is wanted.
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    context = make_certificate().context
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(PeerError, match="certificate verify failed"):
+            await read(named(f"https://127.0.0.1:{port}/f"))
+    assert not any(heard)

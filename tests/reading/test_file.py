@@ -1,0 +1,340 @@
+"""A file of a share is read as one that is here, and only what is read is fetched."""
+
+import asyncio
+import io
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import shoal
+from shoal.errors import NotFoundError, ShoalError, UsageError, VerificationError
+from shoal.reading.file import AsyncFile
+from shoal.reading.share_cache import Reading
+from shoal.storage.chunk_cache import CACHE_SIZE
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
+
+CHUNK = 16_384
+COUNT = 40
+HOLDING = make_holding(COUNT * CHUNK - 5, chunk_size=CHUNK)
+DATA = b"".join(HOLDING.chunk(index) for index in range(COUNT))
+
+
+@asynccontextmanager
+async def opened(*holders: Holder) -> AsyncIterator[AsyncFile]:
+    """Open the one file that these holders have."""
+    addresses = [holder.address for holder in holders]
+    async with shoal.Node(here(addresses), rng=random.Random(1)) as node:
+        link = holders[0].holding.link
+        async with node.open(link, timeout=20) as file:
+            yield file
+
+
+class Mute(Holder):
+    """Answers nothing until it is told to, and notes what is taken back."""
+
+    def __init__(self, holding: Holding) -> None:
+        super().__init__(holding)
+        self.held: list[tuple[Talk, int]] = []
+
+    def on_ask(self, talk: Talk, index: int) -> None:
+        self.held.append((talk, index))
+
+    def speak(self) -> None:
+        """Answer all that was asked."""
+        held, self.held = self.held, []
+        for talk, index in held:
+            talk.give(index)
+
+
+class FlipsABit(Holder):
+    def on_ask(self, talk: Talk, index: int) -> None:
+        data = self.holding.chunk(index)
+        talk.give(index, bytes([data[0] ^ 1]) + data[1:])
+
+
+async def test_one_read_fetches_the_chunks_that_hold_it() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        file.seek(5 * CHUNK - 1)
+        assert await file.read(2) == DATA[5 * CHUNK - 1 : 5 * CHUNK + 1]
+        assert file.tell() == 5 * CHUNK + 1
+        assert sorted(holder.given) == [4, 5]
+        assert holder.pages_asked == [0]
+
+
+async def test_a_chunk_that_is_read_as_a_whole_is_not_copied() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        file.seek(5 * CHUNK)
+        first = await file.read(CHUNK)
+        file.seek(5 * CHUNK)
+        assert await file.read(CHUNK) is first
+        file.seek(5 * CHUNK)
+        assert await file.read(CHUNK - 1) == first[:-1]
+
+
+async def test_who_jumps_about_fetches_nothing_ahead() -> None:
+    places = [30, 3, 17, 9, 22]
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        for index in places:
+            file.seek(index * CHUNK + 7)
+            assert await file.read(8) == DATA[index * CHUNK + 7 : index * CHUNK + 15]
+        assert holder.given == places
+
+
+async def test_who_reads_on_has_the_next_chunks_fetched_ahead() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        for _ in range(3):
+            await file.read(CHUNK)
+        await holder.until(lambda: len(holder.given) == 6)
+        assert holder.given == list(range(6))
+
+
+async def test_the_end_of_a_stream_is_asked_for_once() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        assert await file.read() == DATA
+        assert await file.read() == b""
+        assert sorted(holder.given) == list(range(COUNT))
+
+
+async def test_a_stream_of_known_length_is_fetched_to_its_end_and_no_further() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        file.seek(2 * CHUNK + 1)
+        blocks = [block async for block in file.blocks(5 * CHUNK)]
+        assert b"".join(blocks) == DATA[2 * CHUNK + 1 : 7 * CHUNK + 1]
+        assert sorted(holder.given) == [2, 3, 4, 5, 6, 7]
+
+
+async def test_what_was_read_lately_is_not_fetched_again() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        for _ in range(3):
+            file.seek(0)
+            await file.read(3 * CHUNK)
+        first = len(holder.given)
+        file.seek(CHUNK)
+        await file.read(9)
+        assert len(holder.given) == first == len(set(holder.given))
+
+
+async def test_the_position_of_the_reader_comes_first() -> None:
+    async with Mute(HOLDING) as holder, opened(holder) as file:
+        reading = asyncio.create_task(file.read())
+        # Nothing of the holder has verified yet, so it is asked for one only.
+        await holder.until(lambda: bool(holder.held))
+        reading.cancel()
+        await asyncio.wait([reading])
+        file.seek(30 * CHUNK)
+        jumped = asyncio.create_task(file.read(1))
+        await holder.until(lambda: len(holder.held) == 2)
+        assert [index for _, index in holder.held] == [0, 30]
+        holder.speak()
+        assert await jumped == DATA[30 * CHUNK : 30 * CHUNK + 1]
+        assert set(holder.given) == {0, 30}
+
+
+async def test_a_read_that_is_cancelled_changes_nothing() -> None:
+    async with Mute(HOLDING) as holder, opened(holder) as file:
+        reading = asyncio.create_task(file.read(CHUNK))
+        await holder.until(lambda: bool(holder.held))
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert file.tell() == 0
+        again = asyncio.create_task(file.read(CHUNK))
+        holder.speak()
+        assert await again == DATA[:CHUNK]
+        assert holder.given == [0]
+
+
+async def test_a_read_that_nobody_answers_ends_and_a_later_one_may_do_better() -> None:
+    async with Mute(HOLDING) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            async with node.open(HOLDING.link, timeout=0.5) as file:
+                with pytest.raises(NotFoundError, match=r"within 0\.5 s"):
+                    await file.read(1)
+                holder.speak()
+                await holder.until(lambda: bool(holder.given))
+                assert await file.read(1) == DATA[:1]
+
+
+async def test_a_liar_costs_one_chunk_and_is_left_alone() -> None:
+    async with FlipsABit(HOLDING) as liar, Holder(HOLDING) as honest:
+        async with opened(liar, honest) as file:
+            assert await file.read() == DATA
+    assert len(liar.given) <= 4
+
+
+async def test_only_liars_end_a_read() -> None:
+    async with FlipsABit(HOLDING) as liar:
+        async with shoal.Node(here([liar.address])) as node:
+            async with node.open(HOLDING.link, timeout=1) as file:
+                with pytest.raises(VerificationError):
+                    await file.read(1)
+
+
+async def test_a_slow_peer_holds_up_only_what_it_was_asked_for() -> None:
+    async with SlowHolder(HOLDING, 4) as slow, Holder(HOLDING) as fast:
+        async with opened(slow, fast) as file:
+            assert await file.read() == DATA
+    assert len(slow.given) < len(fast.given)
+
+
+async def test_two_files_of_one_share_have_one_connection_and_one_cache() -> None:
+    async with Holder(HOLDING) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            async with node.open(HOLDING.link) as one, node.open(HOLDING.link) as two:
+                both = await asyncio.gather(one.read(), two.read())
+            assert list(both) == [DATA, DATA]
+            async with node.open(HOLDING.link) as three:
+                assert await three.read(10) == DATA[:10]
+        assert len(holder.talks) == 1
+        assert sorted(holder.given) == list(range(COUNT))
+
+
+async def test_tasks_that_share_a_file_take_turns() -> None:
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        parts = await asyncio.gather(*(file.read(1000) for _ in range(50)))
+        assert b"".join(parts) == DATA[:50_000]
+
+
+async def test_the_cache_is_bounded_and_what_it_forgot_is_fetched_again() -> None:
+    count = CACHE_SIZE // (1 << 20) + 8
+    large = make_holding(bytes(count << 20), chunk_size=1 << 20)
+    async with Holder(large) as holder, opened(holder) as file:
+        async for _ in file.blocks():
+            pass
+        assert sorted(holder.given) == list(range(count))
+        file.seek(0)
+        assert await file.read(5) == bytes(5)
+        assert holder.given.count(0) == 2
+        file.seek(-5, io.SEEK_END)
+        await file.read()
+        assert holder.given.count(count - 1) == 1
+
+
+async def test_a_reader_that_has_gone_wants_nothing() -> None:
+    async with Mute(HOLDING) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            file = await node.open(HOLDING.link)
+            first = asyncio.create_task(file.read(CHUNK))
+            await holder.until(lambda: bool(holder.held))
+            holder.speak()
+            await first
+            reading = asyncio.create_task(file.read())
+            await holder.until(lambda: len(holder.held) >= 4)
+            asked = [0, *(index for _, index in holder.held)]
+            reading.cancel()
+            await asyncio.wait([reading])
+            await file.aclose()
+            holder.speak()
+            async with node.open(HOLDING.link) as other:
+                last = asyncio.create_task(other.read(1))
+                await last
+            assert sorted(holder.given) == asked
+
+
+async def test_what_is_closed_cannot_be_read() -> None:
+    async with Holder(HOLDING) as holder:
+        async with opened(holder) as file:
+            pass
+        assert file.closed
+        for use in (file.read, file.readline):
+            with pytest.raises(ValueError, match="closed"):
+                await use()
+        with pytest.raises(ValueError, match="closed"):
+            file.seek(0)
+
+
+async def test_closing_the_node_ends_who_waits_for_a_chunk() -> None:
+    async with Mute(HOLDING) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            file = await node.open(HOLDING.link)
+            reading = asyncio.create_task(file.read())
+            await holder.until(lambda: bool(holder.held))
+        with pytest.raises(ShoalError, match="closed"):
+            await reading
+        with pytest.raises(ShoalError, match="closed"):
+            await file.read()
+
+
+async def test_who_has_left_for_long_leaves_the_swarm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shoal.reading.share_cache.LINGER", 0.05)
+    async with Holder(HOLDING) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            async with node.open(HOLDING.link) as file:
+                await file.read(1)
+            await holder.until(lambda: holder.talks[0].is_lost)
+            async with node.open(HOLDING.link) as file:
+                assert await file.read(1) == DATA[:1]
+        assert len(holder.talks) == 2
+
+
+async def test_an_empty_file_has_nothing_to_read() -> None:
+    async with Holder(make_holding(b"")) as holder, opened(holder) as file:
+        assert await file.read() == b""
+        assert [line async for line in file] == []
+        assert await file.readinto(bytearray(3)) == 0
+
+
+async def test_a_single_file_has_no_other_beside_it() -> None:
+    async with Holder(HOLDING) as holder:
+        async with shoal.Node(here([holder.address])) as node:
+            async with node.open(HOLDING.link, "data") as file:
+                assert file.name == "data"
+            with pytest.raises(NotFoundError, match="one file"):
+                await node.open(HOLDING.link, "other")
+            with pytest.raises(UsageError, match="no chunk 99"):
+                await node.fetch_chunk(HOLDING.link, 99)
+            data = await node.fetch_chunk(str(HOLDING.link), COUNT - 1)
+            assert data == HOLDING.chunk(COUNT - 1)
+
+
+LINES = b"".join(b"%d\n" % (i * i) * (i % 3) for i in range(20_000)) + b"no end"
+TEXT = make_holding(LINES, chunk_size=CHUNK)
+STEP = st.one_of(
+    st.tuples(st.just("read"), st.integers(0, 3 * CHUNK)),
+    st.tuples(st.just("readinto"), st.integers(0, 3 * CHUNK)),
+    st.tuples(st.just("readline"), st.integers(-1, 40)),
+    st.tuples(st.just("seek"), st.integers(0, len(LINES) + 10)),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(STEP, max_size=12))
+def test_it_reads_as_any_file(steps: list[tuple[str, int]]) -> None:
+    async def run() -> None:
+        here_file = io.BytesIO(LINES)
+        async with Holder(TEXT) as holder, opened(holder) as file:
+            for what, number in steps:
+                if what == "seek":
+                    assert file.seek(number) == here_file.seek(number)
+                elif what == "readinto":
+                    ours, theirs = bytearray(number), bytearray(number)
+                    assert await file.readinto(ours) == here_file.readinto(theirs)
+                    assert ours == theirs
+                else:
+                    ours_ = await getattr(file, what)(number)
+                    assert ours_ == getattr(here_file, what)(number)
+                assert file.tell() == here_file.tell()
+
+    asyncio.run(run())
+
+
+async def test_its_lines_are_those_of_any_file() -> None:
+    async with Holder(TEXT) as holder, opened(holder) as file:
+        assert [line async for line in file] == LINES.splitlines(keepends=True)
+
+
+def test_a_place_wants_no_more_than_fits_in_the_cache() -> None:
+    async def run() -> None:
+        async with shoal.Node(here()) as node:
+            reading = Reading(node._services, HOLDING.link)
+            for number in range(1, 60):
+                reading.enter()
+                assert number * reading.ahead_limit <= max(CACHE_SIZE // 2, 16 << 20)
+
+    asyncio.run(run())

@@ -1,0 +1,58 @@
+"""Very many small files on the real disk, made in several folders at once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import StoreError
+from shoal.storage.disk.disk import NewFiles
+from shoal.storage.disk.osdisk import OsDisk
+
+FILES = 60  # in a folder; with two of them it is worth a thread
+
+
+def new_files(disk: OsDisk, path: Path) -> NewFiles:
+    path.mkdir()
+    fd = disk.open_directory(path)
+    assert fd is not None
+    return fd, [(str(i), f"{path.name}/{i}".encode(), 0o640) for i in range(FILES)]
+
+
+def close_all(disk: OsDisk, folders: list[NewFiles]) -> None:
+    for fd, _ in folders:
+        disk.close(fd)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_each_file_is_in_its_own_folder(tmp_path: Path, count: int) -> None:
+    disk = OsDisk()
+    folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(count)]
+    assert disk.write_new(folders) == [FILES] * count
+    close_all(disk, folders)
+    for path in tmp_path.iterdir():
+        found = {each.name: each.read_bytes() for each in path.iterdir()}
+        assert found == {str(i): f"{path.name}/{i}".encode() for i in range(FILES)}
+    wanted = 0o640 & ~disk.umask()
+    assert (tmp_path / "at0" / "0").stat().st_mode & 0o777 == wanted
+
+
+def test_a_folder_ends_where_a_name_is_taken_and_others_go_on(tmp_path: Path) -> None:
+    disk = OsDisk()
+    folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(3)]
+    (tmp_path / "at1" / "5").write_bytes(b"of somebody else")
+    assert disk.write_new(folders) == [FILES, 5, FILES]
+    close_all(disk, folders)
+    assert (tmp_path / "at1" / "5").read_bytes() == b"of somebody else"
+    assert sorted(os.listdir(tmp_path / "at1")) == list("012345")
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_an_error_in_either_thread_is_told(tmp_path: Path, wrong: int) -> None:
+    disk = OsDisk()
+    folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(4)]
+    fd, files = folders[wrong]
+    folders[wrong] = fd, [*files[:3], ("no/such/folder", b"", 0o600), *files[3:]]
+    with pytest.raises(StoreError, match="no/such/folder"):
+        disk.write_new(folders)
+    close_all(disk, folders)

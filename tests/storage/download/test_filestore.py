@@ -1,0 +1,231 @@
+"""A file being fetched: what is put, what is committed, and names that are taken."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from shoal.core.manifest.chunks import Chunks
+from shoal.errors import StoreError, TargetExistsError, UsageError
+from shoal.storage.download.filestore import (
+    COMMIT_BYTES,
+    COMMIT_SECONDS,
+    WRITE_BEHIND,
+    FileStore,
+)
+from tests.helpers.crashes import no_fault
+from tests.helpers.faulty_disk import FaultyDisk
+from tests.storage.one_file import (
+    CHUNKS,
+    CONTENT,
+    IDENTITY,
+    ROOT,
+    STAGING,
+    TARGET,
+    check_claims,
+    chunk,
+    items,
+    open_store,
+)
+
+# What it is for.
+
+
+def test_a_fetched_file_gets_its_name_and_nothing_else_stays(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    order = list(range(CHUNKS.count))
+    random.Random(2).shuffle(order)
+    for start in range(0, len(order), 7):
+        store.put_many(items(*order[start : start + 7]))
+    assert disk.contents(TARGET) is None
+    store.finish()
+    assert disk.contents(TARGET) == CONTENT
+    assert store.get(3) == chunk(3)
+    store.close()
+    store.close()
+    assert disk.paths() == {TARGET}
+    disk.lose_power(random.Random(3))
+    assert disk.contents(TARGET) == CONTENT
+    assert disk.paths() == {TARGET}
+
+
+def test_an_empty_file_is_complete_at_once(disk: FaultyDisk) -> None:
+    store = open_store(disk, chunks=Chunks(0, 100))
+    assert store.have.is_complete
+    store.finish()
+    store.close()
+    assert disk.contents(TARGET) == b""
+    assert disk.paths() == {TARGET}
+
+
+def test_a_store_without_a_chunk_leaves_nothing_behind(disk: FaultyDisk) -> None:
+    open_store(disk).close()
+    assert disk.paths() == set()
+
+
+def test_what_was_put_before_closing_is_there_after_a_power_loss(
+    disk: FaultyDisk,
+) -> None:
+    store = open_store(disk)
+    store.put_many(items(1, 2, 3, 249))
+    store.close()
+    disk.lose_power(random.Random(4))
+    store = open_store(disk)
+    assert list(store.have) == [1, 2, 3, 249]
+    check_claims(store)
+
+
+def test_a_killed_process_loses_nothing(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put(5, chunk(5))
+    store.put_many(items(7, 6))
+    disk.lose_process()
+    store = open_store(disk)
+    assert list(store.have) == [5, 6, 7]
+    check_claims(store)
+
+
+def test_a_chunk_that_is_there_is_not_overwritten(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put(5, chunk(5))
+    store.put(5, bytes(100))
+    assert store.get_many_now([5]) == [chunk(5)]
+    assert store.have.count == 1
+
+
+@pytest.mark.parametrize(("index", "size"), [(0, 99), (0, 101), (249, 100), (250, 100)])
+def test_a_chunk_of_the_wrong_length_is_refused(
+    disk: FaultyDisk, index: int, size: int
+) -> None:
+    store = open_store(disk)
+    with pytest.raises(ValueError, match=f"chunk {index}"):
+        store.put_many([*items(1), (index, bytes(size))])
+    assert not store.have.count
+
+
+def test_a_missing_chunk_is_a_key_error(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    for get in (store.get, store.get_now):
+        with pytest.raises(KeyError):
+            get(0)
+    with pytest.raises(ValueError, match="0 of 250"):
+        store.finish()
+
+
+def test_commits_are_due_by_bytes_and_by_time(disk: FaultyDisk) -> None:
+    store = open_store(disk, chunks=Chunks(COMMIT_BYTES + 1, COMMIT_BYTES))
+    assert not store.is_commit_due(10)
+    store.put(1, b"x")
+    assert not store.is_commit_due(20)
+    assert not store.is_commit_due(20 + COMMIT_SECONDS - 0.1)
+    assert store.commit_if_due(20 + COMMIT_SECONDS)
+    assert not store.is_commit_due(1000)
+    store.put(0, bytes(COMMIT_BYTES))
+    assert store.is_commit_due(2000)
+
+
+def test_no_more_is_wanted_until_the_disk_has_caught_up(disk: FaultyDisk) -> None:
+    store = open_store(disk, chunks=Chunks(2 * WRITE_BEHIND, WRITE_BEHIND))
+    states = [store.is_behind]
+    store.put(0, bytes(WRITE_BEHIND))
+    states.append(store.is_behind)
+    assert store.is_commit_due(0)
+    store.commit()
+    states.append(store.is_behind)
+    assert states == [False, True, False]
+
+
+def test_a_commit_covers_only_what_was_put_before_it_began(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put_many(items(1, 2))
+    sync = disk.fdatasync
+
+    def put_meanwhile(fd: int) -> None:
+        sync(fd)
+        disk.fdatasync = sync  # type: ignore[method-assign]
+        store.put_many(items(3, 4, 5))
+
+    disk.fdatasync = put_meanwhile  # type: ignore[method-assign]
+    store.commit()
+    disk.lose_power(random.Random(5))
+    store = open_store(disk)
+    assert list(store.have) == [1, 2]
+
+
+# Names.
+
+
+def test_an_existing_target_is_left_alone_unless_overwritten(disk: FaultyDisk) -> None:
+    disk.close(disk.open_write(TARGET))
+    disk.overwrite(TARGET, 0, b"precious")
+    with pytest.raises(TargetExistsError, match="already there"):
+        open_store(disk)
+    assert disk.paths() == {TARGET}
+    store = open_store(disk, overwrite=True)
+    store.put_many(items(*range(CHUNKS.count)))
+    assert disk.contents(TARGET) == b"precious"
+    store.finish()
+    assert disk.contents(TARGET) == CONTENT
+    assert disk.paths() == {TARGET}
+
+
+def test_a_target_that_comes_to_exist_is_not_replaced(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put_many(items(*range(CHUNKS.count)))
+    disk.close(disk.open_write(TARGET))
+    with pytest.raises(TargetExistsError):
+        store.finish()
+    assert disk.contents(TARGET) == b""
+    disk.unlink(TARGET)
+    store.finish()
+    assert disk.contents(TARGET) == CONTENT
+
+
+def test_a_second_process_on_one_target_is_told_so(disk: FaultyDisk) -> None:
+    first = open_store(disk)
+    first.put(1, chunk(1))
+    with pytest.raises(StoreError, match="Another shoal is already fetching to /disk"):
+        open_store(disk)
+    first.put_many(items(*range(CHUNKS.count)))
+    with pytest.raises(StoreError, match="Another shoal"):
+        open_store(disk)
+    first.finish()
+    first.close()
+    assert disk.contents(TARGET) == CONTENT
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_whoever_locks_a_journal_that_has_just_gone_looks_again(
+    disk: FaultyDisk, overwrite: bool
+) -> None:
+    first = open_store(disk)
+    first.put_many(items(*range(CHUNKS.count)))
+
+    def finish_before_the_lock(number: int, method: str) -> int:
+        if method == "lock":
+            disk.fault = no_fault
+            first.finish()
+            first.close()
+        return 0
+
+    disk.fault = finish_before_the_lock
+    if overwrite:
+        second = open_store(disk, overwrite=True)
+        second.put(1, chunk(1))
+        second.close()
+        assert STAGING in disk.paths()
+    else:
+        with pytest.raises(TargetExistsError):
+            open_store(disk)
+        assert disk.paths() == {TARGET}
+    assert disk.contents(TARGET) == CONTENT
+
+
+def test_there_must_be_a_folder_and_a_name(disk: FaultyDisk) -> None:
+    with pytest.raises(StoreError, match="no folder /nowhere"):
+        FileStore.open(Path("/nowhere/file"), IDENTITY, CHUNKS, disk=disk)
+    with pytest.raises(UsageError, match="name of a file"):
+        FileStore.open(Path("/"), IDENTITY, CHUNKS, disk=disk)
+    disk.make_directory(ROOT / "folder")
+    with pytest.raises(TargetExistsError, match="not a regular file"):
+        FileStore.open(ROOT / "folder", IDENTITY, CHUNKS, disk=disk, overwrite=True)

@@ -1,0 +1,132 @@
+"""A file being fetched while the disk fills up or fails."""
+
+import random
+from collections.abc import Callable
+from errno import EIO, ENOSPC
+
+import pytest
+
+from shoal.errors import DiskFullError, ShoalError, StoreError
+from shoal.storage.disk.disk import Data
+from tests.helpers.crashes import fail_at, no_fault
+from tests.helpers.faulty_disk import FaultyDisk
+from tests.storage.one_file import (
+    CHUNKS,
+    CONTENT,
+    ROOT,
+    STAGING,
+    TARGET,
+    check_after,
+    check_claims,
+    chunk,
+    download,
+    items,
+    open_store,
+    verify,
+)
+
+
+def test_a_disk_too_small_is_found_before_the_first_byte(disk: FaultyDisk) -> None:
+    disk.capacity = 20_000
+    with pytest.raises(DiskFullError, match="needs 24,950 bytes"):
+        open_store(disk)
+    assert disk.paths() == set()
+
+
+def test_a_disk_full_midway_keeps_what_was_put(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put_many(items(1, 2, 3))
+    disk.fault = lambda number, method: ENOSPC if method == "pwrite" else 0
+    with pytest.raises(DiskFullError, match="Free some space"):
+        store.put_many(items(5, 8, 9))
+    assert list(store.have) == [1, 2, 3]
+    with pytest.raises(DiskFullError):
+        store.close()
+    disk.fault = no_fault
+    store = open_store(disk)
+    assert list(store.have) == [1, 2, 3]
+    check_claims(store)
+    store.put_many(items(*range(CHUNKS.count)))
+    store.finish()
+    assert disk.contents(TARGET) == CONTENT
+
+
+def test_a_failed_sync_is_never_believed_again(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put_many(items(1, 2))
+    store.commit()
+    store.put_many(items(3, 4))
+    disk.fault = lambda number, method: EIO if method == "fdatasync" else 0
+    with pytest.raises(StoreError, match="flush|fdatasync"):
+        store.commit()
+    disk.fault = no_fault
+    for again in (store.commit, store.finish, lambda: store.put(9, chunk(9))):
+        with pytest.raises((StoreError, ValueError)):
+            again()
+    with pytest.raises(StoreError):
+        store.get(3)
+    store.close()
+    store = open_store(disk)
+    assert list(store.have) == [1, 2]
+    disk.lose_power(random.Random(6))
+    store = open_store(disk)
+    assert list(store.have) == [1, 2]
+    check_claims(store)
+
+
+@pytest.mark.parametrize("verify", [None, verify])
+def test_a_failed_sync_at_a_resume_is_never_believed_again(
+    disk: FaultyDisk, verify: Callable[[int, Data], bool] | None
+) -> None:
+    store = open_store(disk)
+    store.put_many(items(1, 2))
+    store.commit()
+    store.put_many(items(3, 4))
+    disk.lose_process()
+    disk.fault = lambda number, method: EIO if method == "fdatasync" else 0
+    with pytest.raises(StoreError, match="fdatasync"):
+        open_store(disk, verify=verify)
+    disk.fault = no_fault
+    store = open_store(disk, verify=verify)
+    assert list(store.have) == [1, 2]
+    store.close()
+
+    disk.overwrite(STAGING / "journal", 20, b"\xff")
+    disk.fault = lambda number, method: EIO if method == "fdatasync" else 0
+    with pytest.raises(StoreError):
+        open_store(disk, verify=verify)
+    disk.fault = no_fault
+    assert not open_store(disk, verify=verify).have.count
+
+
+def test_the_first_error_is_the_one_that_is_told(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put_many(items(1, 2))
+    start = disk.calls
+    disk.fault = lambda number, method: EIO if number > start else 0
+    with pytest.raises(StoreError, match="fdatasync"):
+        store.commit()
+
+
+@pytest.mark.parametrize("number", [EIO, ENOSPC])
+@pytest.mark.parametrize("then", ["close", "power"])
+def test_any_call_may_fail(number: int, then: str) -> None:
+    for call in range(1, 400):
+        disk = FaultyDisk(ROOT)
+        done: dict[str, set[int]] = {"put": set(), "safe": set()}
+        fail_at(disk, call, number)
+        try:
+            download(disk, random.Random(call), done)
+        except ShoalError:
+            failed = True
+        else:
+            failed = False
+        calls = disk.calls
+        disk.fault = no_fault
+        if then == "power":
+            disk.lose_power(random.Random(call))
+        # `safe` holds either way: what a failed sync loses was never in it.
+        check_after(disk, done["safe"])
+        if not failed and calls < call:
+            return
+    raise AssertionError("a download takes more calls than this test tries")

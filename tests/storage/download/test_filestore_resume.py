@@ -1,0 +1,97 @@
+"""A file that was half fetched: what a resume believes, and what it looks at again."""
+
+import pytest
+
+from shoal.core.manifest.chunks import Chunks
+from shoal.storage.disk.disk import Data
+from shoal.storage.download.staging import SAMPLE
+from tests.helpers.faulty_disk import FaultyDisk
+from tests.storage.one_file import (
+    CHUNKS,
+    IDENTITY,
+    STAGING,
+    check_claims,
+    items,
+    open_store,
+    verify,
+)
+
+
+def half_done(disk: FaultyDisk) -> None:
+    store = open_store(disk)
+    store.put_many(items(*range(0, CHUNKS.count, 2)))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "identity"),
+    [
+        (Chunks(CHUNKS.size, 50), IDENTITY),
+        (Chunks(CHUNKS.size - 1, 100), IDENTITY),
+        (CHUNKS, IDENTITY[:4] + bytes(28)),
+    ],
+)
+def test_what_belongs_to_another_share_is_started_over(
+    disk: FaultyDisk, chunks: Chunks, identity: bytes
+) -> None:
+    half_done(disk)
+    store = open_store(disk, chunks=chunks, identity=identity)
+    assert not store.have.count
+    assert disk.contents(STAGING / "data") == bytes(chunks.size)
+
+
+def test_a_broken_journal_costs_a_hash_of_everything_or_the_start(
+    disk: FaultyDisk,
+) -> None:
+    half_done(disk)
+    disk.overwrite(STAGING / "journal", 20, b"\xff")
+    store = open_store(disk, verify=verify)
+    assert store.have.count == CHUNKS.count // 2
+    check_claims(store)
+    store.close()
+    disk.overwrite(STAGING / "journal", 20, b"\xff")
+    assert not open_store(disk).have.count
+
+
+def test_an_edit_while_stopped_is_found_by_its_time(disk: FaultyDisk) -> None:
+    half_done(disk)
+    disk.overwrite(STAGING / "data", 200, b"?")
+    checked: set[int] = set()
+
+    def note(index: int, data: Data) -> bool:
+        checked.add(index)
+        return verify(index, data)
+
+    store = open_store(disk, verify=note)
+    assert checked == set(range(0, CHUNKS.count, 2)), "more than a sample"
+    assert set(store.have) == checked - {2}
+
+
+@pytest.mark.parametrize("spoiled", [range(CHUNKS.count - SAMPLE, CHUNKS.count), None])
+def test_an_edit_whose_time_is_hidden_is_found_by_the_sample(
+    disk: FaultyDisk, spoiled: range | None
+) -> None:
+    """Either among the last chunks, or so many that a random sample must hit."""
+    store = open_store(disk)
+    store.put_many(items(*range(CHUNKS.count)))
+    store.close()
+    wrong = spoiled or range(0, CHUNKS.count - SAMPLE)
+    for index in wrong:
+        disk.overwrite(STAGING / "data", CHUNKS.offset(index), bytes(2))
+    disk.overwrite(STAGING / "journal", 0, b"s")  # as young as the data
+    store = open_store(disk, verify=verify)
+    assert set(store.have) == set(range(CHUNKS.count)) - set(wrong)
+    check_claims(store)
+
+
+def test_a_resume_checks_a_sample_only(disk: FaultyDisk) -> None:
+    half_done(disk)
+    checked: set[int] = set()
+
+    def note(index: int, data: Data) -> bool:
+        checked.add(index)
+        return verify(index, data)
+
+    assert open_store(disk, verify=note).have.count == CHUNKS.count // 2
+    assert SAMPLE < len(checked) <= 2 * SAMPLE
+    assert checked >= set(range(CHUNKS.count - 2 * SAMPLE, CHUNKS.count, 2))

@@ -1,0 +1,107 @@
+"""Where bytes go: every byte of a wanted chunk somewhere, and none in two places."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.manifest.chunks import Chunks
+from shoal.storage.download.layout import LARGE, Layout
+from shoal.storage.extents import Extents, FileEntry
+
+sizes = st.lists(st.integers(0, 40), min_size=1, max_size=12)
+
+
+@given(sizes, st.integers(0, 500), st.integers(0, 500))
+def test_extents_are_slices_of_the_files_in_their_order(
+    sizes: list[int], first: int, length: int
+) -> None:
+    files = [random.Random(place).randbytes(size) for place, size in enumerate(sizes)]
+    whole = b"".join(files)
+    extents = Extents(sizes)
+    assert extents.total == len(whole)
+    end = min(first + length, len(whole))
+    spans = list(extents.cover(first, end))
+    found = b"".join(files[n][offset : offset + size] for n, size, offset in spans)
+    assert found == whole[first : max(first, end)]
+    assert all(size for _, size, _ in spans)
+
+
+@given(sizes, st.integers(1, 50), st.data())
+def test_every_wanted_byte_has_one_place(
+    sizes: list[int], chunk_size: int, data: st.DataObject
+) -> None:
+    numbers = st.sets(st.integers(0, len(sizes) - 1), min_size=1)
+    selected = data.draw(st.none() | numbers)
+    files = [FileEntry(f"{place:02}", size) for place, size in enumerate(sizes)]
+    layout = Layout(Chunks(sum(sizes), chunk_size), files, selected)
+    places: set[tuple[int, int]] = set()
+    whole = random.Random(1).randbytes(sum(sizes))
+    written = {n: bytearray(layout.size(n)) for n in (*layout.selected, layout.side)}
+    chunks = [
+        (i, whole[i * chunk_size :][: layout.chunks.length(i)]) for i in layout.wanted
+    ]
+    for index, chunk in chunks:
+        spans = list(layout.spans(index))
+        assert sum(size for _, size, _ in spans) == len(chunk)
+        for number, size, offset in spans:
+            bytes_there = {(number, place) for place in range(offset, offset + size)}
+            assert not places & bytes_there
+            places |= bytes_there
+    for number, offset, buffers in layout.gather(chunks):
+        joined = b"".join(buffers)
+        written[number][offset : offset + len(joined)] = joined
+    for number in layout.selected:
+        start = layout.extents.start(number)
+        assert written[number] == whole[start : start + sizes[number]]
+    assert len(places) == sum(map(len, written.values())), "a place is never used"
+
+
+def test_neighbours_are_written_in_one_go() -> None:
+    layout = Layout(Chunks(100, 10), [FileEntry("a", 35), FileEntry("b", 65)])
+    runs = list(layout.gather([(i, bytes(10)) for i in (0, 1, 2, 3, 4, 7, 8)]))
+    assert [(n, offset, len(buffers)) for n, offset, buffers in runs] == [
+        (0, 0, 4),
+        (1, 0, 2),
+        (1, 35, 2),
+    ]
+
+
+def test_a_single_file_is_one_extent() -> None:
+    layout = Layout(Chunks(25, 10))
+    assert [list(layout.spans(index)) for index in range(3)] == [
+        [(0, 10, 0)],
+        [(0, 10, 10)],
+        [(0, 5, 20)],
+    ]
+    assert layout.place(0) == ("", "data")
+    assert layout.is_reserved(0)
+    assert layout.room == 25
+
+
+def test_large_files_are_reserved_and_room_is_counted_in_units() -> None:
+    files = [FileEntry("a", LARGE), FileEntry("b", 1)]
+    layout = Layout(Chunks(LARGE + 1, 65536), files)
+    assert [layout.is_reserved(number) for number in range(2)] == [True, False]
+    assert layout.room == LARGE + 4096
+
+
+def test_a_selection_of_everything_is_none() -> None:
+    files = [FileEntry("a", 5), FileEntry("b", 5)]
+    identity = bytes(range(32))
+    every = Layout(Chunks(10, 3), files, {0, 1})
+    assert every.identity(identity) == identity
+    one, other = (Layout(Chunks(10, 3), files, {n}).identity(identity) for n in (0, 1))
+    assert len({identity, one, other}) == 3
+    assert len(one) == 32
+
+
+def test_folders_come_before_what_is_in_them() -> None:
+    paths = ["a/b/c/d", "a/x", "z"]
+    layout = Layout(Chunks(3, 1), [FileEntry(path, 1) for path in paths])
+    assert list(layout.folders().items()) == [
+        ("", [2]),
+        ("a", [1]),
+        ("a/b", []),
+        ("a/b/c", [0]),
+    ]

@@ -1,0 +1,163 @@
+"""A folder being fetched: what arrives under its name, and names that are taken."""
+
+import random
+
+import pytest
+
+from shoal.core.manifest.chunks import Chunks
+from shoal.errors import TargetExistsError
+from shoal.storage.download import filestore
+from shoal.storage.download.filestore import FileStore, check_target
+from shoal.storage.extents import FileEntry
+from tests.helpers.faulty_disk import FaultyDisk
+from tests.storage.trees import IDENTITY, STAGING, TARGET, Case
+
+pytestmark = pytest.mark.usefixtures("_large_files_are_small")
+
+
+# What it is for.
+
+
+def test_a_fetched_folder_gets_its_name_in_one_step_and_nothing_else_stays(
+    disk: FaultyDisk, case: Case
+) -> None:
+    store = case.open(disk)
+    order = list(range(case.chunks.count))
+    random.Random(2).shuffle(order)
+    for start in range(0, len(order), 3):
+        store.put_many(case.items(*order[start : start + 3]))
+        assert disk.files(TARGET) is None
+    store.finish()
+    assert disk.files(TARGET) == case.expected()
+    assert [store.get(index) for index in (0, 3)] == [case.chunk(0), case.chunk(3)]
+    store.close()
+    store.close()
+    disk.lose_power(random.Random(3))
+    assert disk.files(TARGET) == case.expected()
+    assert STAGING not in disk.paths()
+
+
+def test_a_file_exists_once_a_chunk_of_it_is_there_a_large_one_at_once(
+    disk: FaultyDisk, case: Case
+) -> None:
+    store = case.open(disk)
+    assert disk.files(STAGING / "data") == {"large": bytes(2_000)}
+    store.put_many(case.items(0))
+    assert disk.files(STAGING / "data") == {
+        "large": bytes(2_000),
+        "a/deep/er/one": case.content[:100],
+    }
+
+
+def test_a_commit_is_due_by_files_too(
+    disk: FaultyDisk, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filestore, "COMMIT_FILES", 3)
+    store = case.open(disk)
+    store.put_many(case.items(0))
+    assert not store.commit_if_due(0)
+    store.put_many(case.items(1, 2))
+    assert store.commit_if_due(0)
+    assert not store.is_commit_due(0)
+
+
+def test_folders_let_nobody_in_until_they_have_the_name(
+    disk: FaultyDisk, case: Case
+) -> None:
+    store = case.open(disk, keep_exec=True)
+    store.put_many(case.items(*range(case.chunks.count)))
+    assert disk.mode(STAGING) == disk.mode(STAGING / "data") == 0o700
+    assert disk.mode(STAGING / "data/a/deep") == 0o700
+    assert disk.mode(STAGING / "data/a/two") == 0o755
+    store.finish()
+    assert disk.mode(TARGET) == disk.mode(TARGET / "a/deep") == 0o755
+    assert disk.mode(TARGET / "b") == disk.mode(TARGET / "a/empty") == 0o644
+    assert disk.mode(TARGET / "a/two") == 0o755
+
+
+@pytest.mark.parametrize("keep_exec", [False, True])
+def test_what_an_earlier_run_made_gets_the_permissions_that_this_one_wants(
+    disk: FaultyDisk, case: Case, keep_exec: bool
+) -> None:
+    store = case.open(disk, keep_exec=not keep_exec)
+    store.put_many(case.items(0, 1))  # a/two is in 1
+    store.close()
+    store = case.open(disk, keep_exec=keep_exec)
+    store.put_many(case.items(*case.missing(store)))
+    store.finish()
+    assert disk.mode(TARGET / "a/two") == (0o755 if keep_exec else 0o644)
+
+
+def test_nothing_is_executable_unless_asked(disk: FaultyDisk, case: Case) -> None:
+    store = case.open(disk)
+    store.put_many(case.items(*range(case.chunks.count)))
+    store.finish()
+    assert disk.mode(TARGET / "a/two") == 0o644
+
+
+def test_a_folder_of_empty_files_is_complete_at_once(disk: FaultyDisk) -> None:
+    case = Case([FileEntry("x/a", 0), FileEntry("x/b", 0)], 100)
+    store = case.open(disk)
+    assert store.is_complete
+    store.finish()
+    store.close()
+    assert disk.files(TARGET) == {"x/a": b"", "x/b": b""}
+
+
+def test_a_store_without_a_chunk_leaves_nothing_behind(
+    disk: FaultyDisk, case: Case
+) -> None:
+    case.open(disk).close()
+    assert disk.paths() == set()
+
+
+# Names.
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_folder_never_replaces_anything(
+    disk: FaultyDisk, case: Case, kind: str, overwrite: bool
+) -> None:
+    if kind == "file":
+        disk.close(disk.open_write(TARGET))
+    else:
+        disk.make_directory(TARGET)
+    with pytest.raises(TargetExistsError, match="a folder replaces nothing"):
+        case.open(disk, overwrite=overwrite)
+    with pytest.raises(TargetExistsError):
+        check_target(TARGET, IDENTITY, disk=disk, overwrite=overwrite, folder=True)
+    assert disk.paths() == {TARGET}
+
+
+def test_a_folder_that_comes_to_exist_is_not_merged_into(
+    disk: FaultyDisk, case: Case
+) -> None:
+    store = case.open(disk)
+    store.put_many(case.items(*range(case.chunks.count)))
+    disk.make_directory(TARGET)
+    with pytest.raises(TargetExistsError):
+        store.finish()
+    assert disk.files(TARGET) == {}
+    disk.remove_directory(TARGET)
+    store.finish()
+    assert disk.files(TARGET) == case.expected()
+
+
+@pytest.mark.parametrize(
+    "path", ["../x", "/x", "a//b", "a/./b", "", "a/..", "nul\0", "a/"]
+)
+def test_no_path_leads_out_of_the_folder(disk: FaultyDisk, path: str) -> None:
+    with pytest.raises(ValueError, match="no path"):
+        Case([FileEntry(path, 5)], 100).open(disk)
+    assert disk.paths() == set()
+
+
+def test_files_have_to_be_in_order_and_to_add_up(disk: FaultyDisk) -> None:
+    for paths in (["b", "a"], ["a", "a"]):
+        with pytest.raises(ValueError, match="no path"):
+            Case([FileEntry(path, 5) for path in paths], 100).open(disk)
+    with pytest.raises(ValueError, match="add up"):
+        FileStore.open(
+            TARGET, IDENTITY, Chunks(6, 2), disk=disk, files=[FileEntry("a", 5)]
+        )

@@ -1,0 +1,93 @@
+"""A folder being fetched while the disk fills up or fails."""
+
+import random
+from errno import EIO, ENOSPC
+
+import pytest
+
+from shoal.errors import DiskFullError, ShoalError, StoreError
+from tests.helpers.crashes import fail_at, no_fault
+from tests.helpers.faulty_disk import FaultyDisk
+from tests.storage.trees import FILES, ROOT, Case
+
+pytestmark = pytest.mark.usefixtures("_large_files_are_small")
+
+
+def test_a_disk_too_small_is_found_before_the_first_byte(
+    disk: FaultyDisk, case: Case
+) -> None:
+    disk.capacity = 20_000
+    with pytest.raises(DiskFullError, match="needs 20,480 bytes"):
+        case.open(disk)
+    assert disk.paths() == set()
+
+
+def test_a_failed_sync_is_never_believed_again(disk: FaultyDisk, case: Case) -> None:
+    store = case.open(disk)
+    store.put_many(case.items(0, 1))
+    store.commit()
+    store.put_many(case.items(21, 22))
+    disk.fault = lambda number, method: EIO if "sync" in method else 0
+    with pytest.raises(StoreError):
+        store.commit()
+    disk.fault = no_fault
+    with pytest.raises((StoreError, ValueError)):
+        store.finish()
+    store.close()
+    store = case.open(disk)
+    assert list(store.have) == [0, 1]
+    disk.lose_process()
+    disk.fault = lambda number, method: EIO if "sync" in method else 0
+    with pytest.raises(StoreError):
+        case.open(disk)
+    disk.fault = no_fault
+    disk.lose_power(random.Random(6))
+    case.check_claims(case.open(disk))
+
+
+def test_few_files_are_synced_one_by_one_many_together(
+    disk: FaultyDisk, case: Case
+) -> None:
+    store = case.open(disk)
+    store.put_many(case.items(3))
+    store.commit()
+    called: list[str] = []
+
+    def note(number: int, method: str) -> int:
+        if "sync" in method:
+            called.append(method)
+        return 0
+
+    disk.fault = note
+    store.put_many(case.items(4))  # in a file that has its name for good
+    store.commit()
+    assert called == ["fdatasync", "fdatasync"]
+    called.clear()
+    store.put_many(case.items(0, 1))  # in files that are new
+    store.commit()
+    assert called == ["sync_file_system", "fdatasync"]
+
+
+@pytest.mark.parametrize("number", [EIO, ENOSPC])
+@pytest.mark.parametrize("then", ["close", "power"])
+@pytest.mark.parametrize("selected", [None, {0, 2, 5}])
+def test_any_call_may_fail(number: int, then: str, selected: set[int] | None) -> None:
+    case = Case(FILES, 100, selected)
+    for call in range(1, 500):
+        disk = FaultyDisk(ROOT)
+        done: dict[str, set[int]] = {"put": set(), "safe": set()}
+        fail_at(disk, call, number)
+        try:
+            case.download(disk, random.Random(5), done)
+        except ShoalError:
+            failed = True
+        else:
+            failed = False
+        calls = disk.calls
+        disk.fault = no_fault
+        if then == "power":
+            disk.lose_power(random.Random(call))
+        case.check_after(disk, done["safe"])
+        if not failed and calls < call:
+            return
+    raise AssertionError("a download takes more calls than this test tries")

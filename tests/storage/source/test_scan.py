@@ -1,0 +1,199 @@
+"""What is in a folder that is shared: files, and nothing that could do harm."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import ShoalError, StoreError, UsageError
+from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.source.scan import Tree, scan_tree
+from tests.helpers.requirements import require
+from tests.storage.disk.test_osdisk import lines
+
+
+def make(folder: Path, *paths: str) -> Path:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(path)
+    return folder
+
+
+def paths(tree: Tree) -> list[str]:
+    return [file.path for file in tree.files]
+
+
+def test_files_are_sorted_by_the_bytes_of_their_paths(tmp_path: Path) -> None:
+    names = ["a/b", "a.b", "a-b", "a/b0", "ü", "z", "A", "漢/é", "😀", "\uffee", ".x"]
+    tree = scan_tree(make(tmp_path / "top", *names), disk=OsDisk())
+    assert tree.name == "top"
+    assert paths(tree) == sorted(names, key=lambda name: name.encode())
+    assert tree.size == sum(len(name.encode()) for name in names)
+    for file in tree.files:
+        assert Path(file.location).read_text() == file.path
+        assert file.size == len(file.path.encode())
+
+
+def test_the_executable_bit_is_the_owners(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b", "c")
+    (tmp_path / "a").chmod(0o744)
+    (tmp_path / "b").chmod(0o655)
+    tree = scan_tree(tmp_path, disk=OsDisk())
+    assert [each.executable for each in tree.entries] == [True, False, False]
+
+
+def test_links_and_special_files_are_skipped_and_said(tmp_path: Path) -> None:
+    outside = make(tmp_path / "outside", "secret")
+    top = make(tmp_path / "top", "file")
+    (top / "folder").symlink_to(outside)
+    (top / "link").symlink_to(outside / "secret")
+    (top / "broken").symlink_to("nowhere")
+    (top / "bad\x1b[2J").symlink_to("nowhere")
+    os.mkfifo(top / "fifo")
+    (top / "empty").mkdir()
+    warnings: list[str] = []
+    tree = scan_tree(top, disk=OsDisk(), warn=warnings.append, exclude=["broken"])
+    assert paths(tree) == ["file"]
+    assert sorted(warnings) == [
+        "'bad\\x1b[2J' is a link and is not shared.",
+        "'fifo' is neither a file nor a folder and is not shared.",
+        "'folder' is a link and is not shared.",
+        "'link' is a link and is not shared.",
+    ]
+
+
+def test_the_folder_itself_may_be_a_link_or_a_dot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "top", "file")
+    (tmp_path / "link").symlink_to("top")
+    assert scan_tree(tmp_path / "link", disk=OsDisk()).name == "link"
+    monkeypatch.chdir(tmp_path / "top")
+    assert scan_tree(Path("."), disk=OsDisk()).name == "top"
+    with pytest.raises(UsageError, match="no name"):
+        scan_tree(Path("/"), disk=OsDisk())
+
+
+def test_patterns_choose_and_excluded_folders_are_not_entered(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt", "b.md", "d/c.txt", "d/e/f.txt", "g/h.txt")
+    looked: list[str] = []
+
+    class Watched(OsDisk):
+        def open_directory(
+            self, path: Path | str, *, at: int | None = None, follow: bool = False
+        ) -> int | None:
+            looked.append(os.path.basename(path))
+            return super().open_directory(path, at=at, follow=follow)
+
+    tree = scan_tree(tmp_path, disk=Watched(), include=["**/*.txt"], exclude=["d/e"])
+    assert paths(tree) == ["a.txt", "d/c.txt", "g/h.txt"]
+    assert "e" not in looked
+    assert "g" in looked
+
+
+def test_names_that_cannot_be_shared_are_named(tmp_path: Path) -> None:
+    make(tmp_path, "good", "d/CON")
+
+    def refuse(path: str) -> None:
+        if "CON" in path:
+            raise ValueError("that name is reserved.")
+
+    with pytest.raises(UsageError, match="'d/CON' cannot be shared: that name is res"):
+        scan_tree(tmp_path, disk=OsDisk(), check_path=refuse)
+    tree = scan_tree(tmp_path, disk=OsDisk(), check_path=refuse, exclude=["d/CON"])
+    assert paths(tree) == ["good"]
+    os.close(os.open(os.fsencode(tmp_path) + b"/bad\xff", os.O_CREAT))
+    with pytest.raises(UsageError, match=r"'bad\\udcff' is not valid UTF-8"):
+        scan_tree(tmp_path, disk=OsDisk())
+
+
+def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    disk = OsDisk()
+    with pytest.raises(ShoalError, match="There is no folder"):
+        scan_tree(tmp_path / "missing", disk=disk)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is not a folder"):
+        scan_tree(tmp_path / "file", disk=disk)
+    (tmp_path / "empty" / "inside").mkdir(parents=True)
+    with pytest.raises(UsageError, match="no file to share"):
+        scan_tree(tmp_path / "empty", disk=disk)
+    make(tmp_path / "many", "a", "b", "c")
+    with pytest.raises(UsageError, match="more than 2 files"):
+        scan_tree(tmp_path / "many", disk=disk, max_files=2)
+    before = len(os.listdir("/proc/self/fd"))
+    scan_tree(tmp_path / "many", disk=disk)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_that_may_not_be_read_is_forbidden(tmp_path: Path) -> None:
+    """As somebody else: root may read everything."""
+    tmp_path.chmod(0o755)
+    make(tmp_path, "file", "closed/file")
+    (tmp_path / "closed").chmod(0)
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from shoal.storage.source.scan import scan_tree\n"
+        "from shoal.storage.disk.osdisk import OsDisk\n"
+        "os.setuid(65534)\n"
+        "exclude = sys.argv[2:]\n"
+        "try: print(len(scan_tree(Path(sys.argv[1]), disk=OsDisk(), "
+        "exclude=exclude).files))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    require(None if os.geteuid() == 0 else "needs root to become somebody else")
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+
+    def run(*exclude: str) -> str:
+        command = [sys_executable(), "-c", script, str(tmp_path), *exclude]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return lines(process)[0]
+
+    assert run().startswith("ForbiddenError")
+    assert "closed" in run()
+    assert run("closed") == "1"
+
+
+def sys_executable() -> str:
+    import sys
+
+    return sys.executable
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced", "link"])
+def test_a_folder_swapped_while_it_is_read_is_not_entered(
+    tmp_path: Path, what: str
+) -> None:
+    outside = make(tmp_path / "outside", "secret")
+    top = make(tmp_path / "top", "d/file")
+
+    def swap() -> None:
+        (top / "d").rename(tmp_path / "aside")
+        if what == "link":
+            (top / "d").symlink_to(outside)
+        elif what == "replaced":
+            outside.rename(top / "d")
+
+    with pytest.raises(StoreError):
+        scan_tree(top, disk=_swapping(swap))
+
+
+def _swapping(swap: Callable[[], None]) -> OsDisk:
+    class Swapping(OsDisk):
+        def list_directory(self, fd: int) -> list[str]:
+            names = super().list_directory(fd)
+            if "d" in names:
+                os.stat("d", dir_fd=fd)
+                self.is_listed = True
+            return names
+
+        def open_directory(
+            self, path: Path | str, *, at: int | None = None, follow: bool = False
+        ) -> int | None:
+            if getattr(self, "is_listed", False):
+                swap()
+            return super().open_directory(path, at=at, follow=follow)
+
+    return Swapping()

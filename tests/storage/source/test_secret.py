@@ -1,0 +1,62 @@
+"""The user's secret: the same for everybody, or none."""
+
+import os
+import random
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from errno import EACCES, EIO
+from pathlib import Path
+
+from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.source.secret import SECRET_SIZE, user_secret
+from tests.helpers.faulty_disk import FaultyDisk
+
+
+def test_it_is_made_once_and_for_this_user_only(tmp_path: Path) -> None:
+    path = tmp_path / "config" / "shoal" / "secret"
+    secret = user_secret(OsDisk(), path)
+    assert secret is not None
+    assert len(secret) == SECRET_SIZE
+    assert user_secret(OsDisk(), path) == secret == path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert os.listdir(path.parent) == ["secret"]
+    path.chmod(0o644)
+    assert user_secret(OsDisk(), path) == secret
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert user_secret(OsDisk(), tmp_path / "other") != secret
+
+
+def test_all_who_come_at_once_get_the_same(tmp_path: Path) -> None:
+    for place in range(20):
+        path = tmp_path / str(place) / "secret"
+        with ThreadPoolExecutor(8) as pool:
+            found = set(pool.map(lambda _, p=path: user_secret(OsDisk(), p), range(8)))
+        assert len(found) == 1
+        assert None not in found
+        assert os.listdir(path.parent) == ["secret"]
+
+
+def test_where_it_cannot_be_written_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"too short")
+    assert user_secret(OsDisk(), tmp_path / "file") is None
+    assert (tmp_path / "file").read_bytes() == b"too short"
+    assert user_secret(OsDisk(), tmp_path / "file" / "secret") is None
+    (tmp_path / "link").symlink_to("nowhere")
+    assert user_secret(OsDisk(), tmp_path / "link") is None
+    disk = FaultyDisk(Path("/"))
+    disk.fault = lambda number, method: EACCES if method == "create" else 0
+    assert user_secret(disk, Path("/secret")) is None
+
+
+def test_a_crash_leaves_it_whole_or_not_there() -> None:
+    for call in range(1, 20):
+        disk = FaultyDisk(Path("/"))
+        path = Path("/shoal/secret")
+        disk.fault = lambda n, method, call=call: EIO if n >= call else 0  # type: ignore[misc]
+        told = user_secret(disk, path)
+        disk.fault = lambda n, method: 0
+        disk.lose_power(random.Random(call))
+        later = user_secret(disk, path)
+        assert later is not None
+        assert told in (None, later)

@@ -1,0 +1,242 @@
+"""Files that are shared: one byte string, and never a byte that was not shared."""
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import ForbiddenError, ShoalError, StoreError, UsageError
+from shoal.storage.disk.disk import Data
+from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.source.source import SourceChangedError, SourceStore
+
+CHUNK = 1000
+CONTENT = random.Random(1).randbytes(10 * CHUNK + 1)
+
+
+def verify(index: int, data: Data) -> bool:
+    return data == CONTENT[index * CHUNK :][:CHUNK]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def store(file: Path) -> Iterator[SourceStore]:
+    opened = SourceStore.open([file], CHUNK, disk=OsDisk())
+    yield opened
+    opened.close()
+    opened.close()
+
+
+def read_all(store: SourceStore) -> bytes:
+    return b"".join(store.get(index) for index in range(store.chunks.count))
+
+
+def test_chunks_are_slices_of_the_file(store: SourceStore) -> None:
+    assert store.have.is_complete
+    assert store.chunks.count == 11
+    assert read_all(store) == CONTENT
+    assert store.get(10) == CONTENT[-1:]
+    assert store.get_now(3) in (CONTENT[3000:4000], None)
+    assert store.changed is None
+    for index in (-1, 11):
+        with pytest.raises(KeyError):
+            store.get(index)
+
+
+@pytest.mark.parametrize("indexes", [range(11), range(10), [7, 0, 7], [10], []])
+def test_what_memory_holds_is_read_at_once(
+    store: SourceStore, indexes: Sequence[int]
+) -> None:
+    read_all(store)
+    now = store.get_many_now(indexes)
+    if not hasattr(os, "RWF_NOWAIT"):
+        assert now == [None] * len(indexes)
+    else:
+        assert now == [store.get(index) for index in indexes]
+    for missing in (-1, 11):
+        with pytest.raises(KeyError):
+            store.get_many_now([*indexes, missing])
+
+
+def test_what_was_not_hashed_just_now_is_first_verified(store: SourceStore) -> None:
+    store.trusted, store.verify = False, verify
+    assert store.get(3) == CONTENT[3000:4000]
+    assert store.get_now(4) is None
+    assert store.get_many_now([3, 4])[1] is None
+    assert store.get_now(3) in (CONTENT[3000:4000], None)
+
+
+@pytest.mark.parametrize("sizes", [(0,), (), (1, 0, 2500, 0, 0, 999, 1, 3000, 0)])
+def test_chunks_may_span_several_files(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    paths = [tmp_path / str(place) for place in range(len(sizes))]
+    whole = random.Random(2).randbytes(sum(sizes))
+    start = 0
+    for path, size in zip(paths, sizes, strict=True):
+        path.write_bytes(whole[start : start + size])
+        start += size
+    store = SourceStore.open(paths, CHUNK, disk=OsDisk())
+    count = store.chunks.count
+    assert store.chunks.size == len(whole)
+    assert read_all(store) == whole
+    assert all(store.get_now(i) in (store.get(i), None) for i in range(count))
+    buffer = bytearray(len(whole))
+    store.read_into(memoryview(buffer), 0)
+    assert buffer == whole
+    store.close()
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, 5 * CHUNK)
+
+
+def lengthen(file: Path) -> None:
+    with file.open("ab") as opened:
+        opened.write(b"more")
+    os.utime(file, ns=(1, 1))  # even where the clock of the file system is coarse
+
+
+def edit(file: Path) -> None:
+    with file.open("r+b") as opened:
+        opened.seek(5 * CHUNK)
+        opened.write(b"?" * 10)
+    os.utime(file, ns=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "lost", "said"),
+    [
+        (truncate, range(5, 11), "truncated"),
+        (edit, range(5, 6), "changed"),
+        (lengthen, range(0), "changed"),
+    ],
+)
+def test_of_a_changed_file_only_what_still_verifies_is_given(
+    store: SourceStore,
+    file: Path,
+    change: Callable[[Path], None],
+    lost: range,
+    said: str,
+) -> None:
+    store.verify = verify
+    read_all(store)
+    change(file)
+    for index in range(store.chunks.count):
+        assert store.get_now(index) is None
+        if index in lost:
+            with pytest.raises(SourceChangedError, match=f"Chunk {index} is not sent"):
+                store.get(index)
+        else:
+            assert verify(index, store.get(index))
+    assert store.changed is not None
+    assert f"{file} was {said} since" in store.changed
+
+
+@pytest.mark.parametrize("change", [truncate, edit, lengthen])
+def test_of_a_changed_file_nothing_is_given_if_nothing_verifies(
+    store: SourceStore, file: Path, change: Callable[[Path], None]
+) -> None:
+    change(file)
+    for index in range(store.chunks.count):
+        assert store.get_now(index) is None
+        with pytest.raises(SourceChangedError):
+            store.get(index)
+
+
+def delete(file: Path) -> None:
+    file.unlink()
+
+
+def replace(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(bytes(len(CONTENT)))
+    other.replace(file)
+
+
+@pytest.mark.parametrize("change", [delete, replace])
+def test_a_deleted_file_is_still_given_and_said(
+    store: SourceStore, file: Path, change: Callable[[Path], None]
+) -> None:
+    change(file)
+    assert read_all(store) == CONTENT
+    assert store.changed is not None
+    assert f"{file} was deleted or replaced" in store.changed
+
+
+def test_only_chunks_of_the_file_that_changed_are_doubted(tmp_path: Path) -> None:
+    paths = [tmp_path / "a", tmp_path / "empty", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(b"" if path.name == "empty" else bytes(1500))
+    store = SourceStore.open(paths, CHUNK, disk=OsDisk())
+    os.truncate(paths[1], 5)
+    assert store.get(1) == bytes(CHUNK)
+    os.truncate(paths[2], 0)
+    assert store.get(0) == bytes(CHUNK)
+    for index in (1, 2):
+        with pytest.raises(SourceChangedError):
+            store.get(index)
+    store.close()
+
+
+def test_what_cannot_be_shared_is_refused(tmp_path: Path, file: Path) -> None:
+    disk = OsDisk()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(file)
+    before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc") else 0
+
+    def opening(name: str, *, follow: bool = True) -> SourceStore:
+        return SourceStore.open([file, tmp_path / name], 5, disk=disk, follow=follow)
+
+    with pytest.raises(ShoalError, match="There is no file .*missing") as caught:
+        opening("missing")
+    assert caught.value.exit_code == 1
+    with pytest.raises(ShoalError, match="There is no file"):
+        opening("file/below")
+    with pytest.raises(UsageError, match="is a folder"):
+        opening(".")
+    with pytest.raises(UsageError, match="not a regular file"):
+        opening("fifo")
+    with pytest.raises(UsageError, match="not a regular file"):
+        opening("/dev/zero")
+    with pytest.raises(UsageError, match="not a regular file"):
+        opening("link", follow=False)
+    with pytest.raises(UsageError, match="cannot be the name"):
+        opening("nul\0")
+    if before:
+        assert len(os.listdir("/proc/self/fd")) == before
+    opening("link").close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_forbidden(file: Path) -> None:
+    file.chmod(0)
+    with pytest.raises(ForbiddenError, match="does not allow shoal to open"):
+        SourceStore.open([file], CHUNK, disk=OsDisk())
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    store: SourceStore, file: Path
+) -> None:
+    store.check_unchanged()
+    truncate(file)
+    with pytest.raises(StoreError, match="changed while it was read; share it again"):
+        store.check_unchanged()
+    with pytest.raises(StoreError, match="changed while it was read; share it again"):
+        store.read_into(memoryview(bytearray(CHUNK)), 9 * CHUNK)
+
+
+def test_sha256_is_the_usual_verify(store: SourceStore, file: Path) -> None:
+    digests = [sha256(store.get(index)).digest() for index in range(11)]
+    store.verify = lambda index, data: sha256(data).digest() == digests[index]
+    edit(file)
+    assert store.get(4) == CONTENT[4000:5000]
+    with pytest.raises(SourceChangedError):
+        store.get(5)

@@ -1,0 +1,270 @@
+"""A folder that is shared: many files as one byte string, few of them open."""
+
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shoal.errors import StoreError, TargetExistsError, UsageError
+from shoal.storage.disk.disk import Data
+from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.download.verified_target import ExistingStore
+from shoal.storage.extents import FileEntry
+from shoal.storage.source.hashing import hash_chunks
+from shoal.storage.source.scan import scan_tree
+from shoal.storage.source.source import SourceChangedError, SourceStore
+from tests.storage.source.test_hashing import digest
+
+CHUNK = 100
+SIZES = [0, 250, 1, 49, 100, 0, 333, 7, 60, 0, 500]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "share"
+    folder.mkdir()
+    for place, size in enumerate(SIZES):
+        (folder / f"{place:02}").write_bytes(random.Random(place).randbytes(size))
+    return folder
+
+
+@pytest.fixture
+def whole(folder: Path) -> bytes:
+    return b"".join(
+        (folder / f"{place:02}").read_bytes() for place in range(len(SIZES))
+    )
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[SourceStore]:
+    tree = scan_tree(folder, disk=OsDisk())
+    opened = SourceStore.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
+    yield opened
+    opened.close()
+
+
+def fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_nothing_is_open_before_it_is_needed_and_few_at_a_time(
+    folder: Path, whole: bytes
+) -> None:
+    before = fds()
+    tree = scan_tree(folder, disk=OsDisk())
+    store = SourceStore.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
+    assert fds() == before
+    assert b"".join(store.get(i) for i in range(store.chunks.count)) == whole
+    assert fds() == before + 2
+    store.close()
+    assert fds() == before
+
+
+def test_threads_and_the_loop_read_the_same(store: SourceStore, whole: bytes) -> None:
+    def read(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(500):
+            index = rng.randrange(store.chunks.count)
+            expected = whole[index * CHUNK :][:CHUNK]
+            assert store.get_now(index) in (expected, None)
+            assert store.get(index) == expected
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(4)))
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reads may wait here")
+def test_what_is_open_and_in_memory_is_read_at_once(
+    store: SourceStore, whole: bytes
+) -> None:
+    assert store.get_now(0) is None, "not open yet"
+    store.get(0)
+    assert store.get_many_now([0, 1, 10]) == [whole[:100], whole[100:200], None]
+
+
+def edit(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"?")
+    os.utime(path, ns=(1, 1))
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(bytes(path.stat().st_size))
+    other.replace(path)
+
+
+def link(path: Path) -> None:
+    aside = path.parent.parent / "aside"
+    path.rename(aside)
+    path.symlink_to(aside)
+
+
+@pytest.mark.parametrize("change", [edit, replace, link, Path.unlink])
+@pytest.mark.parametrize("is_open", [False, True])
+def test_of_a_file_that_changed_nothing_is_given_unless_it_verifies(
+    store: SourceStore, folder: Path, whole: bytes, change: object, is_open: bool
+) -> None:
+    def verify(index: int, data: Data) -> bool:
+        return data == whole[index * CHUNK :][:CHUNK]
+
+    if is_open:
+        store.get(5)  # which is of file 06, and of that only
+    assert callable(change)
+    change(folder / "06")  # bytes 400 to 732
+    assert store.get(3) == whole[300:400]
+    if is_open and change is not edit:
+        assert store.get(5) == whole[500:600], "what is open is what it was"
+    else:
+        with pytest.raises(SourceChangedError):
+            store.get(4)
+        assert store.get_now(5) is None
+        assert store.changed is not None
+        assert "06" in store.changed
+        store.verify = verify
+        if change is edit:
+            assert store.get(5) == whole[500:600]
+        with pytest.raises(SourceChangedError):
+            store.get(4)
+    assert store.get(8) == whole[800:900]
+
+
+def test_of_many_files_one_changed_without_a_trace_is_not_given(
+    store: SourceStore, folder: Path, whole: bytes
+) -> None:
+    store.verify = lambda index, data: data == whole[index * CHUNK :][:CHUNK]
+    assert store.get(4) == whole[400:500]
+    path = folder / "06"
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(SourceChangedError, match="though nothing shows it"):
+        store.get(4)
+    assert store.get(3) == whole[300:400]
+
+
+def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
+    opened: list[str] = []
+
+    class Watched(OsDisk):
+        def open_read(
+            self, path: Path | str, *, at: int | None = None, follow: bool = False
+        ) -> int:
+            opened.append(os.path.basename(path))
+            return super().open_read(path, at=at, follow=follow)
+
+    disk = Watched()
+    tree = scan_tree(folder, disk=disk)
+    store = SourceStore.open_tree(tree, CHUNK, disk=disk, max_open=1)
+    found = hash_chunks(store, digest, threads=1)
+    expected = [digest(whole[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
+    assert found == b"".join(expected)
+    assert opened == [f"{place:02}" for place, size in enumerate(SIZES) if size]
+    store.close()
+
+
+@pytest.mark.parametrize("change", [edit, replace, link, Path.unlink])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_change_while_hashing_is_noticed(
+    store: SourceStore, folder: Path, change: object, when: str
+) -> None:
+    assert callable(change)
+    if when == "before":
+        change(folder / "10")
+    with pytest.raises(StoreError, match="share"):
+        hash_chunks(
+            store,
+            digest,
+            threads=1,
+            progress=lambda done: change(folder / "01") if when == "after" else None,
+        )
+
+
+def test_a_file_that_changed_before_it_was_opened_is_not_even_hashed(
+    store: SourceStore, folder: Path
+) -> None:
+    edit(folder / "06")
+    with pytest.raises(StoreError, match="06 changed while it was read"):
+        store.read_into(memoryview(bytearray(10)), 450)
+
+
+def test_a_special_file_put_in_the_place_of_one_does_not_hang(
+    store: SourceStore, folder: Path
+) -> None:
+    (folder / "01").unlink()
+    os.mkfifo(folder / "01")
+    with pytest.raises(SourceChangedError):
+        store.get(0)
+    (folder / "04").unlink()
+    (folder / "04").symlink_to("/dev/zero")
+    with pytest.raises(SourceChangedError):
+        store.get(3)
+
+
+def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
+    (tmp_path / "share").mkdir()
+    with (tmp_path / "share" / "big").open("wb") as file:
+        file.truncate(1 << 40)
+    tree = scan_tree(tmp_path / "share", disk=OsDisk())
+    store = SourceStore.open_tree(tree, 4 << 20, disk=OsDisk())
+    assert store.get(200_000) == bytes(4 << 20)
+    store.close()
+
+
+# Hashes that are not of this process's own making.
+
+
+def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> None:
+    tree = scan_tree(folder, disk=OsDisk())
+    store = SourceStore.open_tree(tree, CHUNK, disk=OsDisk())
+    asked: list[int] = []
+
+    def verify(index: int, data: Data) -> bool:
+        asked.append(index)
+        return data == whole[index * CHUNK :][:CHUNK]
+
+    store.trusted = False
+    with pytest.raises(SourceChangedError):
+        store.get(0)  # nobody can tell
+    store.verify = verify
+    assert store.get_now(0) is None
+    assert store.get(0) == store.get(0) == whole[:CHUNK]
+    assert asked == [0]
+    assert store.get_now(0) in (whole[:CHUNK], None)
+    store.verify = lambda index, data: False
+    with pytest.raises(SourceChangedError, match="Chunk 1 is not sent"):
+        store.get(1)
+    with pytest.raises(SourceChangedError):
+        store.get(1)
+    store.close()
+
+
+# A folder that is there already.
+
+
+def test_a_folder_that_is_there_is_served_if_it_verifies(
+    folder: Path, whole: bytes
+) -> None:
+    disk = OsDisk()
+    files = scan_tree(folder, disk=disk).entries
+    (folder / "more").write_bytes(b"not of the share")
+
+    def verify(index: int, data: Data) -> bool:
+        return data == whole[index * CHUNK :][:CHUNK]
+
+    chunks = SourceStore.open_tree(
+        scan_tree(folder, disk=disk, exclude=["more"]), CHUNK, disk=disk
+    ).chunks
+    store = ExistingStore.open(folder, chunks, verify, disk=disk, files=files)
+    assert store.get(3) == whole[300:400]
+    assert store.wanted.is_complete
+    store.close()
+    edit(folder / "06")
+    for expected in (files, [*files, FileEntry("zz", 0)]):
+        with pytest.raises(TargetExistsError, match="was left alone"):
+            ExistingStore.open(folder, chunks, verify, disk=disk, files=expected)
+    with pytest.raises((TargetExistsError, UsageError)):
+        ExistingStore.open(folder / "06", chunks, verify, disk=disk, files=files)

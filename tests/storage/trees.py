@@ -1,0 +1,169 @@
+"""A small folder to fetch onto a disk that fails, and what must hold whatever fails."""
+
+import random
+from collections.abc import Callable, Collection
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from shoal.core.manifest.chunks import Chunks
+from shoal.errors import TargetExistsError
+from shoal.storage.disk.disk import Data
+from shoal.storage.download.filestore import FileStore
+from shoal.storage.extents import FileEntry
+from tests.helpers.crashes import PowerLoss, lose_power_at, no_fault
+from tests.helpers.faulty_disk import FaultyDisk
+
+ROOT = Path("/disk")
+TARGET = ROOT / "tree"
+IDENTITY = sha256(b"tree").digest()
+STAGING = ROOT / f".tree.shoal-{IDENTITY[:4].hex()}"
+
+
+FILES = [
+    FileEntry("a/deep/er/one", 130),
+    FileEntry("a/empty", 0),
+    FileEntry("a/two", 1, executable=True),
+    FileEntry("b", 69),
+    FileEntry("large", 2_000),
+    FileEntry("ünïcode/名前", 250),
+    FileEntry("ünïcode/空", 0),
+]
+
+
+class Case:
+    """A folder with its bytes, cut into chunks, of which some files are wanted."""
+
+    def __init__(
+        self,
+        files: list[FileEntry],
+        chunk_size: int,
+        selected: Collection[int] | None = None,
+        seed: int = 1,
+    ) -> None:
+        self.files = files
+        self.selected = selected
+        self.chunks = Chunks(sum(file.size for file in files), chunk_size)
+        self.content = random.Random(seed).randbytes(self.chunks.size)
+
+    def chunk(self, index: int) -> bytes:
+        return self.content[self.chunks.offset(index) :][: self.chunks.length(index)]
+
+    def items(self, *indexes: int) -> list[tuple[int, bytes]]:
+        return [(index, self.chunk(index)) for index in indexes]
+
+    def verify(self, index: int, data: Data) -> bool:
+        return data == self.chunk(index)
+
+    def expected(self) -> dict[str, bytes]:
+        """Return what is to be in the folder in the end."""
+        found: dict[str, bytes] = {}
+        start = 0
+        for number, file in enumerate(self.files):
+            if self.selected is None or number in self.selected:
+                found[file.path] = self.content[start : start + file.size]
+            start += file.size
+        return found
+
+    def open(
+        self,
+        disk: FaultyDisk,
+        *,
+        verify: Callable[[int, Data], bool] | None = None,
+        overwrite: bool = False,
+        keep_exec: bool = False,
+    ) -> FileStore:
+        return FileStore.open(
+            TARGET,
+            IDENTITY,
+            self.chunks,
+            disk=disk,
+            files=self.files,
+            selected=self.selected,
+            keep_exec=keep_exec,
+            overwrite=overwrite,
+            verify=verify,
+        )
+
+    def missing(self, store: FileStore) -> list[int]:
+        return [index for index in store.wanted if index not in store.have]
+
+    def check_claims(self, store: FileStore) -> None:
+        for index in store.have:
+            assert store.get(index) == self.chunk(index), f"chunk {index} is a lie"
+
+    def download(
+        self, disk: FaultyDisk, rng: random.Random, done: dict[str, set[int]]
+    ) -> None:
+        """Fetch everything, noting what a kill and a power loss must spare."""
+        store = self.open(disk, verify=self.verify if rng.random() < 0.3 else None)
+        done["put"], done["safe"] = set(store.have), set(store.have)
+        try:
+            missing = self.missing(store)
+            rng.shuffle(missing)
+            while missing:
+                batch = [missing.pop() for _ in range(min(len(missing), 7))]
+                store.put_many(self.items(*batch))
+                done["put"].update(batch)
+                if rng.random() < 0.3:
+                    store.commit()
+                    done["safe"] |= done["put"]
+            store.finish()
+        finally:
+            store.close()
+
+    def check_after(self, disk: FaultyDisk, spared: set[int]) -> None:
+        """Check the promises after a crash, then go on to the end."""
+        if disk.files(TARGET) is not None:
+            assert disk.files(TARGET) == self.expected(), "there, but not whole"
+            with pytest.raises(TargetExistsError):
+                self.open(disk)
+        else:
+            store = self.open(disk)
+            self.check_claims(store)
+            assert set(store.have) >= spared, "a chunk was lost"
+            store.put_many(self.items(*self.missing(store)))
+            store.finish()
+            store.close()
+            assert disk.files(TARGET) == self.expected()
+        assert {path for path in disk.paths() if path.parent == ROOT} == {TARGET}
+
+
+def random_case(rng: random.Random) -> Case:
+    """Return a folder of small, empty and large files, some of them wanted."""
+    files: list[FileEntry] = []
+    for place in range(rng.randrange(1, 16)):
+        folder = rng.choice(["", "a/", "a/b/", "ü/", "z/"])
+        size = rng.choice([0, 1, 30, 99, 100, 101, 250, 1500])
+        files.append(FileEntry(f"{folder}{place:02}", size, rng.random() < 0.3))
+    files.sort(key=lambda file: file.path.encode())
+    selected = None
+    if rng.random() < 0.5:
+        count = rng.randrange(1, len(files) + 1)
+        selected = rng.sample(range(len(files)), count)
+    return Case(files, rng.choice([64, 100, 256]), selected, rng.randrange(1000))
+
+
+def run_power_losses(seeds: range) -> None:
+    """Lose power at random moments, some number of times per download."""
+    for seed in seeds:
+        rng = random.Random(seed)
+        case = random_case(rng)
+        disk = FaultyDisk(ROOT)
+        disk.can_sync_all = rng.random() < 0.8
+        done: dict[str, set[int]] = {}
+        for _ in range(rng.randrange(1, 4)):
+            lose_power_at(disk, disk.calls + rng.randrange(1, 150))
+            done["safe"] = set()
+            try:
+                case.download(disk, rng, done)
+            except (PowerLoss, TargetExistsError):
+                pass
+            disk.fault = no_fault
+            disk.lose_power(rng)
+        try:
+            case.check_after(disk, done["safe"])
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise

@@ -1,0 +1,218 @@
+"""Whom a node dials, when, and whom it leaves alone; nobody is really dialled."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+from shoal.core.names.address import Address
+from shoal.core.peers.peerbook import BAN_TIME, MAX_BACKOFF
+from shoal.errors import PeerError, SelfConnectionError
+from shoal.swarm.acquaintances import Acquaintances
+from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS
+from shoal.transport.sealed.proven import Factory, ProvenPeer
+from tests.helpers.virtual_time import virtual_time
+
+A, B = Address("10.0.0.1", 4000), Address("10.0.0.2", 4000)
+GLOBAL = Address("8.8.8.8", 4000)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class World:
+    """Whoever may be dialled, and when that was."""
+
+    def __init__(self) -> None:
+        self.dials: list[tuple[float, Address]] = []
+        self.answers: dict[Address, Exception | None] = {}
+        self.hangs: set[Address] = set()
+        self.connected: set[Address] = set()
+        self.sources: list[str] = []
+        self.known = Acquaintances(
+            self.dial, self.make, lambda: len(self.connected), Random(1)
+        )
+
+    def make(self, address: Address, source: str) -> Factory:
+        def factory(peer: ProvenPeer) -> asyncio.BufferedProtocol:
+            self.connected.add(address)
+            self.sources.append(source)
+            return asyncio.BufferedProtocol()
+
+        return factory
+
+    async def dial(self, address: Address, factory: Factory) -> None:
+        self.dials.append((now(), address))
+        if address in self.hangs:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.01)
+        error = self.answers.get(address, PeerError("nobody is there"))
+        if error is not None:
+            raise error
+        factory(ProvenPeer(address, bytes(16), 1))
+
+    def lose(self, address: Address) -> None:
+        self.connected.discard(address)
+        self.known.on_lost(address)
+
+    def dials_of(self, address: Address) -> list[float]:
+        return [when for when, dialled in self.dials if dialled == address]
+
+
+def only_liars(world: World) -> bool:
+    """Ask anew: mypy believes that what a property once said stays so."""
+    return world.known.has_only_liars
+
+
+async def report(*found: tuple[Address, str]) -> AsyncIterator[tuple[Address, str]]:
+    for each in found:
+        yield each
+
+
+@asynccontextmanager
+async def dialling(*found: tuple[Address, str]) -> AsyncIterator[World]:
+    world = World()
+    task = asyncio.create_task(world.known.run([report(*found)]))
+    try:
+        yield world
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@virtual_time
+async def test_one_that_fails_is_dialled_later_and_later_but_for_ever() -> None:
+    async with dialling((A, "lan")) as world:
+        await asyncio.sleep(900)
+        dials = world.dials_of(A)
+        gaps = [b - a for a, b in zip(dials, dials[1:], strict=False)]
+        assert all(0.5 * 2**n <= gap for n, gap in enumerate(gaps[:6]))
+        assert max(gaps) <= MAX_BACKOFF + 2
+        assert all(gap >= MAX_BACKOFF / 2 for gap in gaps[7:])
+        assert len(gaps) > 15
+
+
+@virtual_time
+async def test_one_that_is_connected_is_not_dialled_again_until_it_is_lost() -> None:
+    async with dialling((A, "lan"), (A, "dht")) as world:
+        world.answers[A] = None
+        await asyncio.sleep(300)
+        assert len(world.dials) == 1
+        assert world.sources == ["lan"]
+        world.known.on_ready(A)
+        world.lose(A)
+        await asyncio.sleep(3)
+        assert len(world.dials) == 2
+
+
+@virtual_time
+async def test_one_that_lets_us_in_and_hangs_up_is_dialled_later_and_later() -> None:
+    async with dialling((A, "lan")) as world:
+        world.answers[A] = None
+        lost = 0
+        for _ in range(6000):
+            await asyncio.sleep(0.1)
+            if world.connected:
+                world.lose(A)
+                lost += 1
+        # 600 s: 1, 2, 4... and then once a minute at most.
+        assert 8 <= lost <= 30
+
+
+@virtual_time
+async def test_one_that_hangs_up_while_being_dialled_keeps_no_slot() -> None:
+    async with dialling((A, "lan")) as world:
+        world.answers[A] = None
+        plain = world.make
+
+        def hang_up(address: Address, source: str) -> Factory:
+            def factory(peer: ProvenPeer) -> asyncio.BufferedProtocol:
+                protocol = plain(address, source)(peer)
+                world.lose(address)
+                return protocol
+
+            return factory
+
+        world.known._make = hang_up
+        await asyncio.sleep(200)
+        assert 5 <= len(world.dials) <= 15
+
+
+@virtual_time
+async def test_ourselves_are_dialled_once_and_do_not_count() -> None:
+    async with dialling((A, "dht"), (B, "lan")) as world:
+        world.answers[A] = SelfConnectionError("this very node")
+        await asyncio.sleep(1000)
+        assert len(world.dials_of(A)) == 1
+        world.known.add(A, "dht")
+        await asyncio.sleep(1000)
+        assert len(world.dials_of(A)) == 1
+        world.known.ban(B)
+        assert only_liars(world)
+
+
+@virtual_time
+async def test_a_liar_is_left_alone_for_a_while_and_then_tried_again() -> None:
+    async with dialling((A, "lan")) as world:
+        world.answers[A] = None
+        await asyncio.sleep(1)
+        world.known.ban(A)
+        world.lose(A)
+        assert world.known.is_banned(A)
+        await asyncio.sleep(BAN_TIME - 10)
+        assert len(world.dials) == 1
+        await asyncio.sleep(12 + 1)
+        assert not world.known.is_banned(A)
+        assert len(world.dials) == 2
+
+
+@virtual_time
+async def test_on_the_internet_a_host_is_banned_elsewhere_a_port_of_it() -> None:
+    world = World()
+    world.known.ban(GLOBAL)
+    world.known.ban(A)
+    assert world.known.is_banned(Address(GLOBAL.host, 5000))
+    assert not world.known.is_banned(Address(A.host, 5000))
+    assert not world.known.is_banned(B)
+
+
+@virtual_time
+async def test_only_liars_are_left_when_all_that_was_found_lied() -> None:
+    world = World()
+    assert not only_liars(world)
+    world.known.add(A, "lan")
+    world.known.add(B, "lan")
+    world.known.ban(A)
+    assert not only_liars(world)
+    world.known.ban(B)
+    assert only_liars(world)
+    assert world.known.found == 2
+    world.known.add(GLOBAL, "dht")
+    assert not only_liars(world)
+
+
+@virtual_time
+async def test_few_are_dialled_at_once_and_one_that_hangs_holds_up_no_other() -> None:
+    crowd = [Address("10.0.1.1", port) for port in range(2000, 2100)]
+    async with dialling(*((each, "dht") for each in crowd)) as world:
+        world.hangs = set(crowd)
+        await asyncio.sleep(100)
+        assert len(world.dials) == MAX_DIALS
+    async with dialling(*((each, "dht") for each in crowd)) as world:
+        world.hangs = set(crowd[: MAX_DIALS - 1])
+        await asyncio.sleep(100)
+        assert {address for _, address in world.dials} == set(crowd)
+
+
+@virtual_time
+async def test_no_more_are_dialled_than_one_should_be_connected_with() -> None:
+    crowd = [Address("10.0.1.1", port) for port in range(2000, 2100)]
+    async with dialling(*((each, "dht") for each in crowd)) as world:
+        world.answers = dict.fromkeys(crowd)
+        await asyncio.sleep(100)
+        assert len(world.connected) == MAX_PEERS
+        gone = next(iter(world.connected))
+        world.lose(gone)
+        await asyncio.sleep(10)
+        assert len(world.connected) == MAX_PEERS

@@ -1,0 +1,43 @@
+"""Hints in a link are somebody's claim: what they may make us dial is little."""
+
+import pytest
+
+from shoal.config.settings import Settings
+from shoal.core.names.address import Address
+from shoal.swarm.link_addresses import is_usable, usable_hints
+
+ANYWHERE = Settings()
+ON_LOOPBACK = Settings(interfaces=("127.0.0.1",))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "127.0.0.1", "169.254.169.254", "224.0.0.1", "255.255.255.255"],
+)
+def test_what_is_no_ordinary_address_is_not_dialled(host: str) -> None:
+    assert not is_usable(host, ANYWHERE)
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "192.168.1.7", "10.0.0.3"])
+def test_ordinary_addresses_are_dialled(host: str) -> None:
+    assert is_usable(host, ANYWHERE)
+
+
+def test_loopback_is_dialled_where_the_user_named_it() -> None:
+    assert is_usable("127.0.0.1", ON_LOOPBACK)
+
+
+def test_who_keeps_to_an_interface_dials_nothing_beyond_it() -> None:
+    assert not is_usable("8.8.8.8", ON_LOOPBACK)
+    assert not is_usable("8.8.8.8", Settings(lan_only=True))
+
+
+async def test_no_name_is_looked_up_where_the_user_keeps_to_some_networks() -> None:
+    hints = [Address("localhost", 4001), Address("127.0.0.1", 4002)]
+    found = [each async for each in usable_hints(hints, ON_LOOPBACK)]
+    assert found == [(Address("127.0.0.1", 4002), "hint")]
+
+
+async def test_a_name_that_leads_to_loopback_is_not_dialled() -> None:
+    hints = [Address("localhost", 4001)]
+    assert [each async for each in usable_hints(hints, ANYWHERE)] == []

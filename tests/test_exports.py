@@ -1,0 +1,101 @@
+"""What modules promise is there, and says what it is for."""
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import shoal
+
+SOURCE = Path(shoal.__file__).parent
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module(path): path for path in sorted(SOURCE.rglob("*.py"))}
+NAMED = [name for name in MODULES if name not in ("", "__main__")]
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+def _public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, Definition]]:
+    """Yield every public class, function and method with its name."""
+    for node in body:
+        if isinstance(node, Definition) and not node.name.startswith("_"):
+            yield prefix + node.name, node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node.body, f"{prefix}{node.name}.")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_says_why_it_exists(module: str) -> None:
+    said = ast.get_docstring(_tree(module))
+    assert said
+    assert len(said.splitlines()[0]) <= 88
+
+
+@pytest.mark.parametrize("module", NAMED)
+def test_all_names_what_there_is(module: str) -> None:
+    loaded = importlib.import_module(f"shoal.{module}")
+    names = getattr(loaded, "__all__", None)
+    is_empty = not [n for n in _tree(module).body if not isinstance(n, ast.Expr)]
+    assert names is not None or is_empty
+    for name in names or ():
+        assert hasattr(loaded, name), f"{module}.__all__ names {name}"
+    assert list(names or ()) == sorted(set(names or ()), key=_sort_key)
+
+
+def _sort_key(name: str) -> tuple[int, str]:
+    """Sort as ruff does: constants, classes, then the rest."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+@pytest.mark.parametrize("module", NAMED)
+def test_every_public_name_says_what_it_is_for(module: str) -> None:
+    silent = [
+        name
+        for name, node in _public(_tree(module).body)
+        if not ast.get_docstring(node) and not _is_overload(node)
+    ]
+    assert silent == []
+
+
+def _is_overload(node: Definition) -> bool:
+    return any("overload" in ast.unparse(each) for each in node.decorator_list)
+
+
+def test_all_names_of_shoal_itself_are_there_and_where_it_says() -> None:
+    assert shoal.__all__ == sorted(shoal.__all__, key=_sort_key)
+    assert set(shoal._WHERE) == set(shoal.__all__) - {"__version__"}
+    for name, module in shoal._WHERE.items():
+        there = importlib.import_module(f"shoal.{module}")
+        assert getattr(shoal, name) is getattr(there, name)
+        assert name in there.__all__
+    assert dir(shoal) == sorted(shoal.__all__)
+
+
+def test_types_see_the_names_that_are_loaded_when_used() -> None:
+    seen = {
+        alias.name: (node.module or "").removeprefix("shoal.")
+        for node in ast.walk(_tree(""))
+        if isinstance(node, ast.ImportFrom) and node.module != "importlib"
+        for alias in node.names
+    }
+    assert seen == shoal._WHERE
+
+
+def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = shoal.nonsense
+
+
+def test_the_version_is_there() -> None:
+    assert shoal.__version__.count(".") == 2

@@ -1,0 +1,54 @@
+"""Every promise of docs/threat-model.md names tests, and they exist."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "threat-model.md").read_text()
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+PROMISES = re.split(r"^### ", TEXT.split("\n## ")[1], flags=re.MULTILINE)[1:]
+ROWS = [
+    line
+    for line in TEXT.splitlines()
+    if line.startswith("| ") and not line.startswith("| |")
+]
+
+
+@cache
+def names_in(path: str) -> set[str]:
+    """Return the names of the tests in a file."""
+    nodes = ast.walk(ast.parse((ROOT / path).read_text()))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in nodes if isinstance(node, kinds)}
+
+
+def test_every_test_that_is_named_exists() -> None:
+    missing = [
+        f"{path}::{test}"
+        for path, test in NAMED.findall(TEXT)
+        if not (ROOT / path).exists() or test not in names_in(path)
+    ]
+    assert not missing
+
+
+def test_nothing_that_looks_like_a_test_is_overlooked() -> None:
+    assert len(NAMED.findall(TEXT)) == TEXT.count("::test_")
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda text: text.split("\n")[0])
+def test_every_promise_says_what_gives_it_what_it_is_not_and_what_shows_it(
+    promise: str,
+) -> None:
+    words = ["**Promised:**", "**By:**", "**Not promised:**", "**Shown by:**"]
+    assert [promise.count(word) for word in words] == [1] * 4
+    assert NAMED.search(promise.partition("**Shown by:**")[2])
+
+
+def test_every_row_names_what_shows_it() -> None:
+    assert len(PROMISES) > 10
+    assert len(ROWS) > 40
+    assert [row for row in ROWS if not NAMED.search(row)] == []

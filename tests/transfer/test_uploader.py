@@ -1,0 +1,338 @@
+"""Chunks go to everyone in turn, within a rate, and nobody holds up another."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shoal.core.limits.bucket import TokenBucket
+from shoal.core.manifest.chunks import Chunks
+from shoal.errors import StoreError
+from shoal.storage.store import MemoryStore
+from shoal.transfer.uploader import BATCH_SIZE, Uploader
+from tests.helpers.virtual_time import virtual_time
+from tests.helpers.wire import Content
+
+SIZE = 16_384
+CONTENT = Content.make(100 * SIZE, SIZE)
+BATCH = BATCH_SIZE // SIZE
+
+
+class Log:
+    """Remember who was sent something, and wake who waits for that."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._changed = asyncio.Event()
+
+    def tell(self) -> None:
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something that was sent or refused makes `condition` true."""
+        async with asyncio.timeout(1000):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Taker:
+    """Want chunks, and take them while it has room."""
+
+    def __init__(self, name: str, log: Log, wants: Sequence[int] = ()) -> None:
+        self.name = name
+        self.room = 1 << 30
+        self.wants = deque(wants)
+        self.got: list[int] = []
+        self.refused: list[Hashable] = []
+        self._log = log
+
+    @property
+    def is_writable(self) -> bool:
+        return len(self.got) < self.room
+
+    def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
+        taken = [self.wants.popleft() for _ in range(min(limit, len(self.wants)))]
+        return [(index, f"{self.name}{index}") for index in taken]
+
+    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
+        for note, data in chunks:
+            index = int(str(note).removeprefix(self.name))
+            assert data == CONTENT.chunk(index)
+            self.got.append(index)
+            self._log.names.append(self.name)
+        self._log.tell()
+
+    def refuse(self, notes: list[Hashable], error: Exception) -> None:
+        self.refused += notes
+        self._log.tell()
+
+
+class Store(MemoryStore):
+    """Have some chunks only from the disk, some not at all, and tell who reads."""
+
+    def __init__(self) -> None:
+        super().__init__(Chunks(len(CONTENT.data), SIZE))
+        for index in range(CONTENT.count):
+            self.put(index, CONTENT.chunk(index))
+        self.cold: set[int] = set()
+        self.bad: set[int] = set()
+        self.slow: set[int] = set()
+        self.readers: list[str] = []
+        self.begun = threading.Event()
+        self.may_read = threading.Event()
+
+    def get(self, index: int) -> bytes:
+        if index in self.slow:
+            self.begun.set()
+            assert self.may_read.wait(20)
+        self.readers.append(threading.current_thread().name)
+        return self._checked(index)
+
+    def get_now(self, index: int) -> bytes | None:
+        return self.get_many_now((index,))[0]
+
+    def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
+        return [None if i in self.cold else self._checked(i) for i in indexes]
+
+    def _checked(self, index: int) -> bytes:
+        if index in self.bad:
+            raise StoreError("the file has changed")
+        return super().get(index)
+
+
+@asynccontextmanager
+async def uploading(
+    store: Store, rate: float | None = None, *, threads: int = 2
+) -> AsyncIterator[tuple[Uploader, Log]]:
+    with ThreadPoolExecutor(threads, "reader") as executor:
+        uploader = Uploader(store, executor, TokenBucket(rate))
+        try:
+            yield uploader, Log()
+        finally:
+            store.may_read.set()
+            await uploader.aclose()
+
+
+@virtual_time
+async def test_without_a_rate_each_has_a_batch_in_turn() -> None:
+    async with uploading(Store()) as (uploader, log):
+        takers = [Taker(name, log, range(3 * BATCH)) for name in "abc"]
+        for taker in takers:
+            taker.room = 0  # so that nobody begins before all are there
+            uploader.wake(taker)
+        for taker in takers:
+            taker.room = 1 << 30
+        waiting, takers[0].wants = takers[0].wants, deque()
+        uploader.wake(takers[0])
+        takers[0].wants = waiting
+        for taker in takers:
+            uploader.wake(taker)
+        for taker in takers:
+            assert taker.got == list(range(3 * BATCH))
+        assert uploader.served == len(log.names)
+        assert uploader.sent == len(log.names) * SIZE
+
+
+@virtual_time
+async def test_with_a_rate_all_have_the_same_share_at_any_time() -> None:
+    async with uploading(Store(), 10 * SIZE) as (uploader, log):
+        takers = [Taker(name, log, range(40)) for name in "abcd"]
+        begun = asyncio.get_running_loop().time()
+        for taker in takers:
+            uploader.wake(taker)
+        await log.until(lambda: len(log.names) == 120)
+        taken = asyncio.get_running_loop().time() - begun
+        # 10 chunks a second, but for the first burst.
+        assert taken == pytest.approx(12, abs=0.3)
+        # The first few went to who came first; from then on it is turn by turn.
+        for place in range(2, 116):
+            assert set(log.names[place : place + 4]) == set("abcd")
+        assert all(taker.got == sorted(taker.got) for taker in takers)
+
+
+@virtual_time
+async def test_one_rate_is_kept_by_all_uploaders_that_share_it() -> None:
+    bucket = TokenBucket(10 * SIZE)
+    log = Log()
+    with ThreadPoolExecutor(1) as threads:
+        uploaders = [Uploader(Store(), threads, bucket) for _ in range(2)]
+        begun = asyncio.get_running_loop().time()
+        for name, uploader in zip("ab", uploaders, strict=True):
+            uploader.wake(Taker(name, log, range(50)))
+        await log.until(lambda: len(log.names) == 100)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(10, abs=0.5)
+        for uploader in uploaders:
+            await uploader.aclose()
+
+
+@virtual_time
+async def test_one_that_takes_nothing_holds_up_nobody() -> None:
+    async with uploading(Store()) as (uploader, log):
+        stuck, other = Taker("s", log, range(50)), Taker("o", log, range(50))
+        stuck.room = 2
+        uploader.wake(stuck)
+        uploader.wake(other)
+        assert other.got == list(range(50))
+        # One batch may be on its way when it stops taking; no more.
+        assert len(stuck.got) <= BATCH
+        before = list(stuck.got)
+        uploader.wake(stuck)
+        assert stuck.got == before
+        stuck.room = 100
+        uploader.wake(stuck)
+        assert stuck.got == list(range(50))
+
+
+@virtual_time
+async def test_what_is_on_the_disk_is_read_in_a_thread_while_others_are_served() -> (
+    None
+):
+    store = Store()
+    store.cold = store.slow = {5, 6}
+    async with uploading(store) as (uploader, log):
+        slow, fast = Taker("s", log, [4, 5, 6, 7]), Taker("f", log, range(7, 30))
+        uploader.wake(slow)
+        uploader.wake(fast)
+        assert slow.got == [4]
+        assert fast.got == list(range(7, 30))
+        assert uploader._reading
+        uploader.wake(slow)  # has its turn when it is read, not before
+        assert slow.got == [4]
+        store.may_read.set()
+        await log.until(lambda: len(slow.got) == 4)
+        assert slow.got == [4, 5, 6, 7]
+        assert not uploader._reading
+        assert all(name.startswith("reader") for name in store.readers)
+
+
+@pytest.mark.parametrize("is_cold", [False, True])
+@virtual_time
+async def test_what_cannot_be_read_is_refused_and_the_rest_is_sent(
+    is_cold: bool,
+) -> None:
+    store = Store()
+    store.bad = {50}
+    if is_cold:
+        store.cold = set(range(CONTENT.count))
+    async with uploading(store) as (uploader, log):
+        taker = Taker("t", log, [50, *range(BATCH, 2 * BATCH)])
+        uploader.wake(taker)
+        await log.until(lambda: not taker.wants and uploader.is_idle)
+        assert taker.refused == ["t50"]
+        assert sorted(taker.got) == list(range(BATCH, 2 * BATCH))
+        assert uploader.sent == len(taker.got) * SIZE
+
+
+@pytest.mark.parametrize("is_cold", [False, True])
+@virtual_time
+async def test_what_is_not_there_any_more_is_refused(is_cold: bool) -> None:
+    store = Store()
+    store.cold = {1} if is_cold else set()
+    del store._data[1]
+    async with uploading(store) as (uploader, log):
+        taker = Taker("t", log, [1])
+        uploader.wake(taker)
+        await log.until(lambda: bool(taker.refused))
+        assert taker.refused == ["t1"]
+
+
+@virtual_time
+async def test_another_store_takes_over_once_nobody_reads_the_first() -> None:
+    first, second = Store(), Store()
+    first.cold = first.slow = {5}
+    async with uploading(first) as (uploader, log):
+        taker = Taker("t", log, [5])
+        uploader.wake(taker)
+        assert await asyncio.to_thread(first.begun.wait, 20)
+        change = asyncio.create_task(uploader.read_from(second))
+        taker.wants.append(6)
+        uploader.wake(Taker("o", log, [7]))
+        await log.until(lambda: "o" in log.names)
+        assert not change.done()
+        assert second.readers == []
+        first.may_read.set()
+        await change
+        await log.until(lambda: taker.got == [5, 6])
+    assert len(first.readers) == 1
+
+
+@virtual_time
+async def test_one_that_leaves_while_its_chunks_are_read_gets_nothing() -> None:
+    store = Store()
+    store.cold, store.slow = {5, 7}, {5}
+    async with uploading(store, threads=1) as (uploader, log):
+        gone, other = Taker("g", log, [5, 6]), Taker("o", log, [7])
+        uploader.wake(gone)
+        assert await asyncio.to_thread(store.begun.wait, 20)
+        uploader.remove(gone)
+        store.may_read.set()
+        uploader.wake(other)  # is read after it by the only thread
+        await log.until(lambda: bool(other.got))
+        assert log.names == ["o"]
+        assert uploader.served == 1
+        uploader.remove(gone)
+
+
+@virtual_time
+async def test_nothing_is_being_read_any_more_once_it_is_closed() -> None:
+    store = Store()
+    store.cold, store.slow = {5, 6}, {5}
+    async with uploading(store) as (uploader, log):
+        gone, other = Taker("g", log, [5]), Taker("o", log, [6])
+        uploader.wake(gone)
+        assert await asyncio.to_thread(store.begun.wait, 20)
+        uploader.remove(gone)
+        uploader.wake(other)
+        await log.until(lambda: bool(other.got))
+        closing = asyncio.create_task(uploader.aclose())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        # The store may be closed afterwards, and a thread reads from it.
+        assert not closing.done()
+        store.may_read.set()
+        await closing
+
+
+@virtual_time
+async def test_nobody_is_served_after_closing_not_even_who_was_being_read_for() -> None:
+    store = Store()
+    store.cold, store.slow = set(range(20)), {5}
+    async with uploading(store, threads=1) as (uploader, log):
+        taker = Taker("t", log, [5, *range(40)])
+        uploader.wake(taker)
+        assert await asyncio.to_thread(store.begun.wait, 20)
+        left = len(taker.wants)
+        closing = asyncio.create_task(uploader.aclose())
+        await asyncio.sleep(0)
+        store.may_read.set()
+        await closing
+        uploader.wake(taker)
+        assert len(taker.wants) == left
+
+
+@virtual_time
+async def test_what_is_left_of_a_rate_is_not_sent_after_closing() -> None:
+    async with uploading(Store(), SIZE) as (uploader, log):
+        taker = Taker("t", log, range(50))
+        uploader.wake(taker)
+        await uploader.aclose()
+        await asyncio.sleep(100)
+        assert len(taker.got) <= 1
+
+
+async def test_a_lone_request_is_answered_at_once_where_nobody_has_to_wait() -> None:
+    store = Store()
+    store.cold.add(1)
+    store.bad.add(2)
+    async with uploading(store) as (uploader, _):
+        assert uploader.give_now(0) == CONTENT.chunk(0)
+        assert uploader.give_now(1) is None, "it has to come from the disk"
+        assert uploader.give_now(2) is None, "it is for its turn to say what is wrong"
+        assert (uploader.served, uploader.sent) == (1, SIZE)
+    async with uploading(store, rate=1e9) as (uploader, _):
+        assert uploader.give_now(0) is None, "there is a rate to keep"

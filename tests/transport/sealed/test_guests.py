@@ -1,0 +1,179 @@
+"""Who has not proved the id yet has few places, and a crowd of them keeps none out."""
+
+import asyncio
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shoal.core.crypto.proof import make_knock
+from shoal.core.limits.leniency import Leniency
+from shoal.core.names.address_scope import slot_of
+from shoal.errors import PeerError
+from shoal.transport.sealed.half_open import HalfOpen
+from shoal.transport.sealed.proven import ProvenPeer
+from shoal.transport.tls.records import Records
+from tests.helpers.sealed import (
+    KEYS,
+    OTHER_KEYS,
+    Plain,
+    Sealed,
+    answer_to,
+    client_hello,
+    flood,
+    open_sealed,
+)
+
+
+async def test_a_flood_of_silence_keeps_no_holder_out() -> None:
+    async with open_sealed(max_half_open=64) as sealed:
+        strangers = await flood(sealed.address, 2000)
+        plain = await sealed.dial()
+        assert sealed.listener.half_open <= 64
+        plain.transport.abort()
+        for each in strangers:
+            each.close()
+
+
+async def test_the_oldest_guest_of_an_address_has_to_go() -> None:
+    half_open: HalfOpen[int] = HalfOpen(max_guests=5, max_per_address=2)
+    assert half_open.admit(1, "8.8.8.8", 1.0) is None
+    assert half_open.admit(2, "10.0.0.1", 2.0) is None
+    assert half_open.admit(3, "8.8.8.8", 3.0) is None
+    assert half_open.admit(4, "8.8.8.8", 4.0) == 1
+    assert half_open.admit(5, "10.0.0.1", 5.0) is None
+    assert half_open.admit(6, "10.0.0.1", 6.0) is None
+    assert half_open.admit(7, "10.0.0.1", 7.0) == 2
+    assert half_open.next_deadline() == 3.0
+    assert half_open.remove_overdue(4.0) == [3, 4]
+    assert half_open.admit(8, "8.8.8.8", 8.0) is None
+    assert half_open.remove(8)
+    assert not half_open.remove(8)
+    assert half_open.remove_oldest() == 5
+    assert len(half_open) == 2
+
+
+async def test_a_system_without_room_has_fewer_guests_until_half_are_gone() -> None:
+    half_open: HalfOpen[int] = HalfOpen(max_guests=8)
+    for guest in range(6):
+        assert half_open.admit(guest, "127.0.0.1", 0.0) is None
+    assert half_open.tighten() == 0
+    assert half_open.admit(6, "127.0.0.1", 0.0) == 1
+    assert half_open.admit(7, "127.0.0.1", 0.0) == 2
+    assert len(half_open) == 5
+    for guest in (3, 4, 5):
+        half_open.remove(guest)
+    for guest in range(10, 16):
+        assert half_open.admit(guest, "127.0.0.1", 0.0) is None
+    assert half_open.admit(16, "127.0.0.1", 0.0) == 6
+    while half_open.tighten() is not None:
+        pass
+    assert half_open.admit(17, "127.0.0.1", 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "is_same"),
+    [
+        ("8.8.8.8", "8.8.8.8", True),
+        ("8.8.8.8", "8.8.4.4", False),
+        ("8.8.8.8", "::ffff:8.8.8.8", False),
+        ("2600:1:2:3::1", "2600:1:2:3:ffff::2", True),
+        ("2600:1:2:3::1", "2600:1:2:4::1", False),
+    ],
+)
+def test_slots_are_of_global_addresses(host: str, other: str, is_same: bool) -> None:
+    assert (slot_of(host) == slot_of(other)) is is_same
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "::1", "fe80::1%lo"]
+)
+def test_other_addresses_have_no_slots(host: str) -> None:
+    assert slot_of(host) is None
+
+
+async def knock_in_vain(sealed: Sealed, source: str = "127.0.0.1") -> bytes:
+    """Shake hands as a holder does, and prove nothing; return what was answered."""
+    knock = make_knock(KEYS.knock, os.urandom(16))
+    hello = client_hello() + bytes(1)  # what follows is no record
+    return await answer_to(sealed.address, knock + hello, end=True, source=source)
+
+
+async def test_handshakes_that_come_to_nothing_are_bounded_by_host() -> None:
+    async with open_sealed(leniency=Leniency(burst=5.0, rate=0.0)) as sealed:
+        for _ in range(20):  # those that prove the id count for nothing
+            (await sealed.dial()).transport.abort()
+        answers = [await knock_in_vain(sealed) for _ in range(8)]
+        assert [bool(each) for each in answers] == 5 * [True] + 3 * [False]
+        with pytest.raises(PeerError):
+            await sealed.dial()
+        # Another host has done nothing.
+        assert await knock_in_vain(sealed, "127.0.0.2")
+
+
+async def test_holders_whom_we_turn_away_are_not_held_to_have_failed() -> None:
+    def refuse(peer: ProvenPeer) -> Plain:
+        raise PeerError("too many")
+
+    async with open_sealed(leniency=Leniency(burst=2.0, rate=0.0)) as sealed:
+        sealed.listener.register("other", OTHER_KEYS, refuse)
+        for _ in range(5):
+            with pytest.raises(PeerError):
+                await sealed.dial(OTHER_KEYS)
+        (await sealed.dial()).transport.abort()
+
+
+async def test_strangers_do_not_flood_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "shoal")
+    async with open_sealed() as sealed:
+        for _ in range(50):
+            await answer_to(sealed.address, bytes(48))
+    assert len([each for each in caplog.records if "holders" in each.message]) == 1
+
+
+@contextmanager
+def no_garbage_collected() -> Iterator[None]:
+    """Free only what nothing refers to any more, as it happens in a flood."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def count(kind: type) -> int:
+    """Return how many there are in memory, those that have ended among them."""
+    return sum(isinstance(each, kind) for each in gc.get_objects())
+
+
+async def test_a_connection_that_has_ended_holds_no_memory_of_tls() -> None:
+    async with open_sealed() as sealed:
+        (await sealed.dial()).transport.abort()
+        with no_garbage_collected():
+            before = count(Records)
+            for _ in range(10):
+                # One that knocks and leaves, and one that stays for the proofs.
+                knock = make_knock(KEYS.knock, os.urandom(16))
+                await answer_to(sealed.address, knock, end=True)
+                plain = await sealed.dial()
+                plain.transport.abort()
+                await plain.until_lost()
+                await sealed.served.pop().until_lost()
+            del plain
+            assert count(Records) <= before + 2
+
+
+async def test_a_flood_holds_no_more_memory_than_it_has_places() -> None:
+    async with open_sealed(max_half_open=64) as sealed:
+        with no_garbage_collected():
+            before = count(asyncio.Task)
+            strangers = await flood(sealed.address, 1000)
+            await sealed.dial()
+            assert count(asyncio.Task) <= before + 64 + 2
+        for each in strangers:
+            each.close()

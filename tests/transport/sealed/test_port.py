@@ -1,0 +1,79 @@
+"""The one port of a node: which certificate it shows, and when."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shoal.core.crypto.proof import make_knock
+from shoal.core.names.address import Address
+from shoal.errors import SelfConnectionError
+from shoal.transport.sealed.port import SealedPort, own_addresses
+from shoal.transport.sealed.proven import ProvenPeer
+from shoal.transport.tls.certificate import client_context, peer_certificate
+from tests.helpers.sealed import KEYS, Plain
+
+
+class Machine:
+    """A machine whose addresses change when a test says so."""
+
+    def __init__(self) -> None:
+        self.present = frozenset({"127.0.0.1", "10.0.0.1"})
+
+    def addresses(self) -> frozenset[str]:
+        return self.present
+
+
+@asynccontextmanager
+async def open_port(machine: Machine) -> AsyncIterator[SealedPort]:
+    port = await SealedPort.open(["127.0.0.1"], 0, addresses=machine.addresses)
+    port.let_in(KEYS, Plain)
+    try:
+        yield port
+    finally:
+        await port.aclose()
+
+
+async def shown(port: SealedPort) -> bytes:
+    """Return the digest of the certificate that it shows to who knocks."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port.port)
+    writer.write(make_knock(KEYS.knock, os.urandom(16)))
+    await writer.start_tls(client_context(), server_hostname="")
+    digest = peer_certificate(writer.get_extra_info("ssl_object"))
+    writer.transport.abort()
+    assert digest is not None
+    return digest
+
+
+async def test_a_new_certificate_is_shown_when_the_addresses_change() -> None:
+    machine = Machine()
+    async with open_port(machine) as port:
+        first = await shown(port)
+        assert await shown(port) == first
+        machine.present = frozenset({"127.0.0.1", "192.168.1.9"})
+        second = await shown(port)
+        assert second != first
+        machine.present = frozenset({"127.0.0.1"})
+        assert await shown(port) not in (first, second)
+
+
+async def test_a_node_knows_itself_by_a_certificate_that_it_shows_no_more() -> None:
+    """Whoever dials us and is slow may be shown the one from before."""
+    machine = Machine()
+    async with open_port(machine) as port:
+        digest = await shown(port)
+        machine.present = frozenset()
+        assert await shown(port) != digest
+        assert digest in port._certificates
+
+        def never(_: ProvenPeer) -> Plain:
+            raise AssertionError("it talks to itself")
+
+        with pytest.raises(SelfConnectionError):
+            await port.dialler(KEYS)(Address("127.0.0.1", port.port), never)
+
+
+def test_this_machine_has_addresses() -> None:
+    assert "127.0.0.1" in own_addresses()

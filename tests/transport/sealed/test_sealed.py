@@ -1,0 +1,207 @@
+"""Sealed connections over real sockets, as holders of a share have them."""
+
+import asyncio
+import os
+import socket
+from collections import deque
+
+import pytest
+
+from shoal.core.crypto.keys import derive_keys
+from shoal.core.crypto.proof import ClientProof, make_knock
+from shoal.core.names.address import Address
+from shoal.errors import PeerError, PeerTimeoutError, SelfConnectionError, UsageError
+from shoal.transport.sealed.listen import MAX_SHARES
+from shoal.transport.tls.certificate import client_context, make_certificate
+from shoal.transport.tls.records import Records
+from tests.helpers.relay import PlainRelay
+from tests.helpers.sealed import (
+    CLIENT_ID,
+    KEYS,
+    OTHER_KEYS,
+    PATIENCE,
+    SERVER_ID,
+    open_sealed,
+)
+
+MEGABYTE = 1 << 20
+
+
+async def test_holders_exchange_bytes_both_ways() -> None:
+    data = os.urandom(3 * MEGABYTE + 17)
+    async with open_sealed() as sealed:
+        sealed.echo = True
+        plain = await sealed.dial()
+        plain.transport.write(data)
+        assert await plain.until(len(data)) == data
+        assert plain.transport.get_extra_info("received") > 0
+        served = sealed.served[0]
+        assert served.received == data
+        assert (plain.peer.node_id, served.peer.node_id) == (SERVER_ID, CLIENT_ID)
+        assert plain.peer.address == sealed.address
+        assert plain.peer.version == served.peer.version == 1
+        assert sealed.listener.half_open == 0
+        plain.transport.close()
+        await served.until_lost()
+        await plain.until_lost()
+
+
+async def test_bytes_right_behind_the_proof_are_not_lost() -> None:
+    async with open_sealed() as sealed:
+        sealed.greeting = os.urandom(2 * MEGABYTE)
+        plain = await sealed.dial()
+        assert await plain.until(len(sealed.greeting)) == sealed.greeting
+        plain.transport.abort()
+
+
+async def test_what_was_written_before_closing_arrives() -> None:
+    async with open_sealed() as sealed:
+        plain = await sealed.dial()
+        data = os.urandom(5 * MEGABYTE)
+        plain.transport.writelines([data[:100], data[100:]])
+        plain.transport.close()
+        assert plain.transport.is_closing()
+        assert await sealed.served[0].until(len(data)) == data
+        await sealed.served[0].until_lost()
+        await plain.until_lost()
+
+
+async def test_a_reader_that_pauses_loses_nothing_and_holds_the_writer_up() -> None:
+    async with open_sealed() as sealed:
+        plain = await sealed.dial()
+        served = sealed.served[0]
+        served.transport.pause_reading()
+        assert not served.transport.is_reading()
+        data = os.urandom(32 * MEGABYTE)
+        plain.transport.write(data)
+        assert plain.transport.get_write_buffer_size() > 0
+        assert plain.told == ["pause"]
+        served.transport.resume_reading()
+        assert await served.until(len(data)) == data
+        assert plain.transport.get_write_buffer_size() == 0
+        assert plain.told == ["pause", "resume"]
+        plain.transport.abort()
+
+
+async def test_a_reader_that_pauses_in_the_middle_of_what_came_loses_nothing() -> None:
+    async with open_sealed() as sealed:
+        plain = await sealed.dial()
+        served = sealed.served[0]
+        served.holds_back = True
+        data = os.urandom(8 * MEGABYTE + 1)
+        plain.transport.write(data)
+        assert await served.until(len(data)) == data
+        plain.transport.abort()
+
+
+async def test_another_id_is_refused() -> None:
+    async with open_sealed() as sealed:
+        with pytest.raises(PeerError, match="does not|hung up"):
+            await sealed.dial(OTHER_KEYS)
+        assert not sealed.served
+
+
+def test_records_of_tls_itself_do_not_hold_up_what_follows() -> None:
+    context = make_certificate().context
+    context.num_tickets = 8  # as good as key updates: records without plain bytes
+    client = Records(client_context(), is_server=False)
+    server = Records(context, is_server=True)
+    server.receive(memoryview(client.shake_hands()))
+    client.receive(memoryview(server.shake_hands()))
+    server.receive(memoryview(client.shake_hands()))
+    sent = server.shake_hands()
+    data = os.urandom(MEGABYTE)
+    backlog = deque([memoryview(data)])
+    while backlog:
+        sent += server.encrypt(backlog)[0]
+    client.receive(memoryview(sent))
+    buffer = bytearray(MEGABYTE)
+    assert client.fill(memoryview(buffer)) == MEGABYTE
+    assert buffer == data
+
+
+async def test_a_node_recognises_itself_by_its_certificate() -> None:
+    async with open_sealed() as sealed:
+        with pytest.raises(SelfConnectionError):
+            await sealed.dial(own_certificates=sealed.certificates)
+        assert not sealed.served
+
+
+async def test_a_node_recognises_itself_by_its_id() -> None:
+    async with open_sealed() as sealed, PlainRelay(sealed.address) as relay:
+        with pytest.raises(PeerError):
+            await sealed.dial(address=relay.address, node_id=SERVER_ID)
+        assert not sealed.served
+
+
+async def test_each_of_many_shares_is_reached_at_one_port() -> None:
+    async with open_sealed() as sealed:
+        all_keys = [derive_keys(bytes((n,)) * 32) for n in range(1, MAX_SHARES)]
+        for number, keys in enumerate(all_keys):
+            sealed.listener.register(number, keys, sealed.serve)
+        with pytest.raises(UsageError, match="64"):
+            sealed.listener.register("more", OTHER_KEYS, sealed.serve)
+        for keys in (all_keys[0], all_keys[30], all_keys[-1], KEYS):
+            plain = await sealed.dial(keys)
+            plain.transport.abort()
+        sealed.listener.unregister(30)
+        with pytest.raises(PeerError):
+            await sealed.dial(all_keys[30])
+        with pytest.raises(UsageError, match="already"):
+            sealed.listener.register("again", KEYS, sealed.serve)
+
+
+async def test_a_share_withdrawn_during_the_proofs_is_not_served() -> None:
+    async with open_sealed() as sealed:
+        reader, writer = await asyncio.open_connection(*sealed.address)
+        writer.write(make_knock(KEYS.knock, os.urandom(16)))
+        await writer.start_tls(client_context(), server_hostname="")
+        certificate = sealed.certificates.current().digest
+        proof = ClientProof(KEYS, CLIENT_ID, certificate, os.urandom(32))
+        proof.receive(await reader.readexactly(proof.needed))
+        sealed.listener.unregister("share")
+        writer.write(proof.data_to_send())
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.transport.abort()
+        assert not sealed.served
+
+
+async def test_a_factory_may_refuse_a_holder() -> None:
+    async with open_sealed() as sealed:
+
+        def refuse(_: object) -> asyncio.BufferedProtocol:
+            raise PeerError("too many")
+
+        sealed.listener.register("full", OTHER_KEYS, refuse)
+        with pytest.raises(PeerError, match="hung up"):
+            await sealed.dial(OTHER_KEYS)
+        assert sealed.listener.half_open == 0
+
+
+async def test_dialling_ends_in_time_when_nobody_speaks() -> None:
+    async with open_sealed() as sealed:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            address = Address("127.0.0.1", silent.getsockname()[1])
+            with pytest.raises(PeerTimeoutError):
+                await sealed.dial(address=address, within=0.2)
+        with pytest.raises(PeerError, match="cannot be reached"):
+            await sealed.dial(address=address)
+
+
+async def test_closing_ends_what_is_half_open_and_nothing_else() -> None:
+    async with open_sealed() as sealed:
+        sealed.echo = True
+        plain = await sealed.dial()
+        reader, writer = await asyncio.open_connection(*sealed.address)
+        writer.write(b"half a knock")
+        await sealed.dial()  # the stranger came first, so it is half-open by now
+        assert sealed.listener.half_open == 1
+        await sealed.listener.aclose()
+        await sealed.listener.aclose()
+        assert await reader.read() == b""
+        writer.transport.abort()
+        plain.transport.write(b"still here")
+        assert await plain.until(10) == b"still here"
+        plain.transport.abort()

@@ -1,0 +1,135 @@
+"""Whoever does not have the link of a share gets no answer, and holds nobody up."""
+
+import asyncio
+import os
+import ssl
+import time
+
+import pytest
+
+from shoal.core.crypto.proof import make_knock
+from shoal.errors import ProtocolError
+from shoal.transport.tls.certificate import client_context, make_certificate
+from shoal.transport.tls.records import Records
+from shoal.transport.tls.tls import STRANGER_LIMIT
+from tests.helpers.sealed import KEYS, OTHER_KEYS, PATIENCE, answer_to, open_sealed
+
+
+async def hello_of_tls() -> bytes:
+    """Return what a TLS client says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = client_context().wrap_bio(incoming, outgoing)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+HTTP = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".ljust(300)
+
+
+@pytest.mark.parametrize("size", [0, 1, 47, 48, 49, 300, 70_000])
+@pytest.mark.parametrize("end", [False, True])
+async def test_garbage_gets_no_answer(size: int, end: bool) -> None:
+    async with open_sealed(within=0.3) as sealed:
+        assert await answer_to(sealed.address, os.urandom(size), end=end) == b""
+        assert await answer_to(sealed.address, HTTP[:size], end=end) == b""
+
+
+async def test_a_tls_client_that_does_not_knock_gets_no_answer() -> None:
+    async with open_sealed() as sealed:
+        assert await answer_to(sealed.address, await hello_of_tls()) == b""
+        knock = make_knock(OTHER_KEYS.knock, os.urandom(16))
+        assert await answer_to(sealed.address, knock + await hello_of_tls()) == b""
+
+
+@pytest.mark.parametrize("stage", ["nothing", "half a knock", "knock", "tls", "proof"])
+async def test_silence_at_any_stage_is_ended_by_the_deadline(stage: str) -> None:
+    async with open_sealed(within=0.4) as sealed:
+        begun = time.monotonic()
+        reader, writer = await asyncio.open_connection(*sealed.address)
+        knock = make_knock(KEYS.knock, os.urandom(16))
+        if stage == "half a knock":
+            writer.write(knock[:24])
+        elif stage != "nothing":
+            writer.write(knock)
+        if stage in ("tls", "proof"):
+            await writer.start_tls(client_context(), server_hostname="")
+            assert len(await reader.readexactly(34)) == 34
+        if stage == "proof":
+            writer.write(b"\x01" * 80)
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        assert time.monotonic() - begun >= 0.35
+        writer.transport.abort()
+        assert sealed.listener.half_open == 0
+        assert not sealed.served
+
+
+@pytest.mark.parametrize("stage", ["knock", "tls", "proof"])
+async def test_a_byte_now_and_then_does_not_move_the_deadline(stage: str) -> None:
+    async with open_sealed(within=0.5) as sealed:
+        reader, writer = await asyncio.open_connection(*sealed.address)
+        knock = make_knock(KEYS.knock, os.urandom(16))
+        drip = knock
+        if stage != "knock":
+            writer.write(knock)
+            drip = await hello_of_tls()
+        if stage == "proof":
+            await writer.start_tls(client_context(), server_hostname="")
+            drip = bytes(81)
+        drip = drip[:40]
+        ended = asyncio.create_task(reader.read(-1))
+        async with asyncio.timeout(PATIENCE):
+            for byte in drip:
+                writer.write(bytes((byte,)))
+                done, _ = await asyncio.wait({ended}, timeout=0.05)
+                if done:
+                    break
+        assert ended.done(), "all of it was taken, long after the deadline"
+        assert ended.exception() is None or isinstance(ended.exception(), OSError)
+        writer.transport.abort()
+        assert sealed.listener.half_open == 0
+
+
+async def test_tls_1_2_is_refused() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with open_sealed() as sealed:
+        _, writer = await asyncio.open_connection(*sealed.address)
+        writer.write(make_knock(KEYS.knock, os.urandom(16)))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await writer.start_tls(context, server_hostname="")
+        writer.transport.abort()
+
+
+def test_a_handshake_of_tls_1_2_is_not_taken_for_one() -> None:
+    contexts = client_context.__wrapped__(), make_certificate().context
+    for each in contexts:
+        each.minimum_version = ssl.TLSVersion.TLSv1_2
+        each.maximum_version = ssl.TLSVersion.TLSv1_2
+    client = Records(contexts[0], is_server=False)
+    server = Records(contexts[1], is_server=True)
+
+    def talk() -> None:
+        for _ in range(3):
+            server.receive(memoryview(client.shake_hands()))
+            client.receive(memoryview(server.shake_hands()))
+
+    with pytest.raises(ProtocolError, match=r"not 1\.3"):
+        talk()
+
+
+async def test_a_stranger_may_not_talk_without_end_inside_tls() -> None:
+    async with open_sealed(within=60.0) as sealed:
+        reader, writer = await asyncio.open_connection(*sealed.address)
+        writer.write(make_knock(KEYS.knock, os.urandom(16)))
+        # The first half of a ClientHello of 64 KiB, which OpenSSL would wait for.
+        record = b"\x16\x03\x01\x3f\xff".ljust(5 + 0x3FFF)
+        first = b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff\x03\x03".ljust(5 + 0x3FFF)
+        writer.write(first + record[: STRANGER_LIMIT + 1 - len(first)])
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.transport.abort()

@@ -1,0 +1,88 @@
+"""Who says much and nothing to the point is listened to slowly; others are not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from msgspec import Struct
+
+from shoal.core.limits.chatter import BURST, MAX_PAUSE, MAX_PAUSES
+from shoal.core.wire.messages import encode_frame
+from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
+from tests.helpers.memory_net import Member, memory_net
+from tests.helpers.memory_peers import CONTENT, MANIFEST, Raw, fetch, raw, source
+from tests.helpers.virtual_time import virtual_time
+
+UNKNOWN = b"\x0b\x82\xa4type\xa1x\xa1y\xc0"
+TIME = 15  # seconds
+MANY = 200_000  # messages
+ONE_READ = 30_000  # messages
+
+
+def frames(*messages: Struct) -> bytes:
+    return b"".join(map(encode_frame, messages))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        UNKNOWN,
+        frames(Hello(0)),
+        frames(Ask(3), Cancel(3)),
+        frames(Ask(CONTENT.count - 1), Cancel(CONTENT.count - 1), Page(0)),
+        frames(Peers([])),
+        frames(Have([(0, CONTENT.count)])),
+    ],
+    ids=["unknown", "hello", "cancel", "page", "peers", "have"],
+)
+@virtual_time
+async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
+    async with memory_net() as net:
+        member, other = source(net), net.join(MANIFEST.id)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(0, MANIFEST.root_record, bytes(5)))
+        peer.transport.write(said * MANY)
+        other.begin(member)
+        await fetch(other)
+        await asyncio.sleep(TIME)
+        talkers = [
+            p for p in member.swarm.peers if p.source == "incoming" and not p.port
+        ]
+        (connection,) = (each.connection for each in talkers)
+        # What one read holds may be beyond what is allowed.
+        reads = 2 + TIME / MAX_PAUSE
+        assert BURST < connection.session.beside < BURST + ONE_READ * reads < MANY
+        assert not peer.is_lost
+
+
+@asynccontextmanager
+async def talker() -> AsyncIterator[tuple[Raw, Member]]:
+    """Join one who says far too much and a member that is all alone with it."""
+    async with memory_net() as net:
+        member = source(net)
+        member.begin()
+        peer = raw(net, member)
+        peer.say(Hello(0))
+        peer.transport.write(UNKNOWN * MANY)
+        yield peer, member
+
+
+@virtual_time
+async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
+    async with talker() as (peer, member):
+        await asyncio.sleep(1)
+        assert member.swarm.peers
+        peer.transport.hang_up()
+        await asyncio.sleep(MAX_PAUSE)
+        assert not member.swarm.peers
+
+
+@virtual_time
+async def test_who_talks_without_end_is_given_up() -> None:
+    """Behind what is not read it cannot be seen that a peer hung up."""
+    async with talker() as (peer, member):
+        await asyncio.sleep((MAX_PAUSES + 1) * MAX_PAUSE)
+        assert peer.is_lost
+        assert not member.swarm.peers

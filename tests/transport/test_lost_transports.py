@@ -1,0 +1,122 @@
+"""A socket that fails in the middle of what is written to it."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from shoal.cli.runner import run_command
+from shoal.transport.tls.certificate import client_context, make_certificate
+from shoal.transport.tls.tls import TlsConnection
+
+CHUNK = 4 * 1024 * 1024  # bytes
+
+
+class Plain(asyncio.BufferedProtocol):
+    """Have the plain bytes, and do nothing with them."""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return memoryview(bytearray(1024))
+
+
+class Below(asyncio.Transport):
+    """Stand in for the transport of a socket, which may have failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.fails = False
+        self._is_closing = False
+
+    def set_write_buffer_limits(
+        self, high: int | None = None, low: int | None = None
+    ) -> None:
+        pass
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent.append(bytes(data))
+        self._is_closing = self.fails
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+
+def hand_over(below: Below, other: TlsConnection) -> None:
+    """Let one side receive what the other has sent."""
+    for data in below.sent:
+        other.get_buffer(-1)[: len(data)] = data
+        other.buffer_updated(len(data))
+    below.sent.clear()
+
+
+async def test_nothing_is_encrypted_for_a_transport_that_failed() -> None:
+    certificate = make_certificate()
+    server = TlsConnection(certificate.context, Plain(), is_server=True)
+    client = TlsConnection(client_context(), Plain(), is_server=False)
+    at_server, at_client = Below(), Below()
+    server.connection_made(at_server)
+    client.connection_made(at_client)
+    for _ in range(3):
+        hand_over(at_client, server)
+        hand_over(at_server, client)
+    at_server.fails = True
+    server.write(bytes(CHUNK))
+    assert len(at_server.sent) == 1
+    assert len(at_server.sent[0]) < CHUNK
+
+
+class Resumed(asyncio.Protocol):
+    """Write again when the socket takes more, which is when the peer goes."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.ended = asyncio.Event()
+        self._peer = peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=0)
+
+    def resume_writing(self) -> None:
+        self._peer.close()
+        self._transport.write(b"x")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended.set()
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put the signal handlers back that a command replaces."""
+    kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for each, handler in kept.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_peer_that_goes_while_writing_resumes_leaves_no_traceback(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        ours, peer = socket.socketpair()
+        ours.setblocking(False)
+        peer.setblocking(False)
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(
+            lambda: Resumed(peer), sock=ours
+        )
+        while not transport.get_write_buffer_size():
+            transport.write(bytes(65536))
+        while not protocol.ended.is_set():
+            with suppress(OSError):
+                peer.recv(1 << 20)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what was called soon has been called
+
+    run_command(work())
+    assert capfd.readouterr().err == ""
+    assert not caplog.records
