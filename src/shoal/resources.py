@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from shoal.core.report.status import Watchable
     from shoal.storage.disk.disk import Disk
-    from shoal.storage.source.source import SourceStore
+    from shoal.storage.shared.shared_files import SharedFiles
     from shoal.storage.store import Holding
     from shoal.transport.sealed.port import SealedPort
 
@@ -89,7 +89,7 @@ class Services:
         """Which swarms the node is in, each with the id of its share."""
         self.tally = Tally()
         """What was moved so far."""
-        self._sources: list[SourceStore] = []
+        self._sources: list[SharedFiles] = []
         self.owned = AsyncExitStack()
         """What ends with the node; whatever is opened is put here."""
         self._given_disk = disk
@@ -128,7 +128,7 @@ class Services:
         changed = (each.changed for each in self._sources)
         return (*self.networks.problems(), *(text for text in changed if text))
 
-    def own_source(self, source: "SourceStore") -> None:
+    def own_source(self, source: "SharedFiles") -> None:
         """Close files that are shared with the node, and tell when they change."""
         self._sources.append(source)
         self.owned.callback(source.close)

@@ -10,8 +10,8 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address import Address
 from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.messages import Request, encode_frame
-from shoal.storage.store import MemoryStore
 from tests.helpers.memory_net import MemoryTransport
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.virtual_time import virtual_time
 
 CHUNKS = Chunks(3000, 1024)

@@ -16,7 +16,7 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.names.link import Link
 from shoal.resources import Services
-from shoal.storage.source.source import SourceStore
+from shoal.storage.shared.shared_files import SharedFiles
 from shoal.swarm.member import Membership
 from shoal.transport.sealed.port import SealedPort
 from tests.helpers.fetching import here
@@ -57,7 +57,7 @@ async def main(path: Path) -> None:
     make_file(path)
     services = Services(here())
     manifest = make_manifest()
-    source = SourceStore.open([path], CHUNKS.chunk_size, disk=services.disk)
+    source = SharedFiles.open([path], CHUNKS.chunk_size, disk=services.disk)
     source.verify = manifest.hash_table.verifies
     port = await SealedPort.open(services.networks.hosts(), 0)
     async with Membership(services, Link(manifest.id), port) as member:

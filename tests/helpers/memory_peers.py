@@ -11,8 +11,8 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     decode_sealed,
 )
-from shoal.storage.store import MemoryStore
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.transient import TransientStore
 from tests.helpers.wire import Content
 

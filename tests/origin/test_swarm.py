@@ -17,7 +17,6 @@ from shoal.errors import (
     UnfinishedError,
     VerificationError,
 )
-from shoal.storage.store import MemoryStore
 from shoal.swarm.connections import STALL_LIMIT
 from shoal.swarm.origins import SETTLE_TIME
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
@@ -32,6 +31,7 @@ from tests.helpers.memory_peers import (
     raw,
     source,
 )
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.transient import TransientStore
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content

@@ -21,7 +21,6 @@ from shoal.core.wire.sealed_messages import (
 from shoal.errors import UsageError
 from shoal.node.node import Node
 from shoal.resources import Services
-from shoal.storage.store import MemoryStore
 from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.swarm.member import Membership, open_port
 from tests.adversary.greedy import dialling
@@ -29,6 +28,7 @@ from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, Talk, holding_of
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import CONTENT, MANIFEST, raw, source
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.sealed_fetching import sharing
 
 CHUNK = 16_384

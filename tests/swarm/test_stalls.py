@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from shoal.core.report.events import Stalled
 from shoal.core.wire.sealed_messages import Hello
 from shoal.errors import ShoalError
-from shoal.storage.store import MemoryStore
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, raw, source
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.transient import TransientStore
 from tests.helpers.virtual_time import virtual_time
 

@@ -19,7 +19,6 @@ from shoal.core.wire.sealed_messages import (
     Peers,
 )
 from shoal.errors import LyingPeerError
-from shoal.storage.store import MemoryStore
 from shoal.swarm.connections import WHOLE_WAIT
 from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.swarm.peer import FIRST_PART, MOST_PARTED
@@ -38,6 +37,7 @@ from tests.helpers.memory_peers import (
     raw,
     source,
 )
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.transient import TransientStore
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content

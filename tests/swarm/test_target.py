@@ -9,8 +9,8 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import hash_channel
 from shoal.core.wire.handshake import Offer
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.download.verified_target import ExistingStore
-from shoal.storage.download_store import DownloadStore
+from shoal.storage.download.completed import VerifiedTargetStore
+from shoal.storage.store import DownloadStore
 
 CHUNKS = Chunks(8, 4)
 DATA = b"01234567"
@@ -35,6 +35,6 @@ def test_what_a_run_left_that_was_killed_after_naming_its_target_is_removed(
     os.rename(left / "data", path)
     existing = open_store(path, seed=True)
     existing.close()
-    assert isinstance(existing, ExistingStore)
+    assert isinstance(existing, VerifiedTargetStore)
     assert os.listdir(tmp_path) == [path.name]
     assert path.read_bytes() == DATA

@@ -188,7 +188,7 @@ def test_a_target_that_is_something_else_is_not_seeded(
         with run("get", *args) as program:
             ended = program.finish()
     assert ended.code == 6
-    assert "not what was asked for" in ended.stderr
+    assert "is not this share" in ended.stderr
     assert target.read_bytes() == bytes(size)
 
 

@@ -99,7 +99,7 @@ TABLE = [
     Row(5, f"{OPEN} {{server}}", "All of the 1 found sent what the id", "liar"),
     # Something is there.
     Row(6, f"{GET} -o {{folder}}/o", r"already there; remove it.*\(-f\)", "there"),
-    Row(6, f"{GET} -o {{folder}}/o --seed", "not what was asked for", "there"),
+    Row(6, f"{GET} -o {{folder}}/o --seed", "is not this share", "there"),
     Row(
         6,
         f"{GET} -o {{folder}}",

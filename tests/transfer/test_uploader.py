@@ -12,8 +12,8 @@ import pytest
 from shoal.core.limits.bucket import TokenBucket
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import StoreError
-from shoal.storage.store import MemoryStore
 from shoal.transfer.uploader import BATCH_SIZE, Uploader
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 

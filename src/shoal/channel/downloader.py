@@ -33,7 +33,7 @@ from shoal.core.session.session import ChunkReceived, InfoReceived
 from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.handshake import Offer
 from shoal.errors import LyingPeerError, PeerTimeoutError
-from shoal.storage.download_store import DownloadStore
+from shoal.storage.store import DownloadStore
 from shoal.transfer.dialler import Found
 from shoal.transfer.download import Transfer
 from shoal.transfer.monitor import Vigil

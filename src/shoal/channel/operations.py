@@ -18,8 +18,8 @@ from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.wire.handshake import DIGEST_SIZE, Offer, check_fits, encode_handshake
 from shoal.discovery.base import Discovery
 from shoal.resources import Services
-from shoal.storage.source.hashing import hash_chunks
-from shoal.storage.source.source import SourceStore
+from shoal.storage.shared.hashing import hash_chunks
+from shoal.storage.shared.shared_files import SharedFiles
 from shoal.transport.listen import Listener
 
 __all__ = ["OpenShare", "announce", "fetch_open", "share_open"]
@@ -114,17 +114,17 @@ async def _seed(
     return await _serve_hashed(services, source, fetched.offer.digests)
 
 
-async def _open_source(services: Services, path: Path, chunk_size: int) -> SourceStore:
+async def _open_source(services: Services, path: Path, chunk_size: int) -> SharedFiles:
     disk = services.disk
     source = await services.in_thread(
-        partial(SourceStore.open, [path], chunk_size, disk=disk)
+        partial(SharedFiles.open, [path], chunk_size, disk=disk)
     )
     services.own_source(source)
     return source
 
 
 async def _serve_hashed(
-    services: Services, source: SourceStore, digests: bytes
+    services: Services, source: SharedFiles, digests: bytes
 ) -> OpenShare:
     chunks = source.chunks
     source.verify = Offer(digests, chunks.chunk_size, chunks.size).verifies
@@ -135,7 +135,7 @@ async def _serve_hashed(
 
 
 async def _serve(
-    services: Services, source: SourceStore, channel: Channel, handshake: bytes | None
+    services: Services, source: SharedFiles, channel: Channel, handshake: bytes | None
 ) -> OpenShare:
     """Listen, then announce: whoever finds us is answered."""
     uploads = Uploads(

@@ -9,9 +9,9 @@ from shoal.core.names.channel_id import Channel
 from shoal.core.wire.handshake import Offer
 from shoal.errors import UnfinishedError
 from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.download.completed import open_verified_target
 from shoal.storage.download.filestore import FileStore, check_target
-from shoal.storage.download.verified_target import ExistingStore
-from shoal.storage.download_store import DownloadStore
+from shoal.storage.store import DownloadStore
 
 __all__ = ["Target"]
 
@@ -46,7 +46,7 @@ class Target:
         verify = None if offer is None else self._make_verify(offer, stopped)
         identity = self._identity(chunks)
         if self._exists:
-            return ExistingStore.open(
+            return open_verified_target(
                 self.path, chunks, verify, disk=self._disk, identity=identity
             )
         return FileStore.open(

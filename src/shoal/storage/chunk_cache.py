@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.storage.disk.disk import Data
-from shoal.storage.store import check_length
+from shoal.storage.store import DownloadStore, check_length
 
 __all__ = ["CACHE_SIZE", "ChunkCache"]
 
@@ -18,7 +18,7 @@ CACHE_SIZE = 64 * 1024 * 1024  # bytes
 _SLACK = 4096  # bytes of whatever else is kept meanwhile
 
 
-class ChunkCache:
+class ChunkCache(DownloadStore):
     """Keep what was put in last or read last; a store that forgets."""
 
     def __init__(
@@ -32,8 +32,6 @@ class ChunkCache:
         """How the share is cut."""
         self.have = Bitfield(chunks.count)
         """Which chunks are there."""
-        self.is_behind = False
-        """Whether a disk has to catch up: never, there is none."""
         self._limit = size
         self._size = 0
         self._kept: OrderedDict[int, Data] = OrderedDict()
@@ -74,18 +72,14 @@ class ChunkCache:
 
     # What a store does.
 
-    def put(self, index: int, data: Data) -> None:
-        """Keep a verified chunk as it is; what was not read for longest goes."""
-        check_length(self.chunks, index, data)
-        if self.have.add(index):
-            self._kept[index] = data
-            self._size += len(data)
-            self._shrink()
-
     def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
-        """Keep several verified chunks."""
+        """Keep verified chunks themselves; forget those not read for longest."""
         for index, data in items:
-            self.put(index, data)
+            check_length(self.chunks, index, data)
+            if self.have.add(index):
+                self._kept[index] = data
+                self._size += len(data)
+                self._shrink()
 
     def get(self, index: int) -> bytes:
         """Return a copy of a chunk; raise `KeyError` when it is not there."""
@@ -94,23 +88,6 @@ class ChunkCache:
     def get_now(self, index: int) -> bytes | None:
         """Return a copy of a chunk; raise `KeyError` when it is not there."""
         return self.get(index)
-
-    def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
-        """Return copies of several chunks; raise `KeyError` when one is missing."""
-        return [self.get(index) for index in indexes]
-
-    def is_commit_due(self, now: float) -> bool:
-        """Say no: there is no disk."""
-        return False
-
-    def commit(self) -> None:
-        """Do nothing: there is no disk."""
-
-    def finish(self) -> None:
-        """Do nothing: there is no target."""
-
-    def close(self) -> None:
-        """Keep everything: what is in memory needs no closing."""
 
     def _shrink(self) -> None:
         """Forget chunks that nobody waits for, but never the newest."""

@@ -1,119 +1,109 @@
-"""What every place that holds chunks offers, and the simplest of them.
+"""The interfaces of everything that stores chunks.
 
-`ChunkReader` is what serving needs, `ChunkStore` what fetching needs. Behind them
-stand `SourceStore` (files that are shared), `FileStore` (a file being fetched) and
-`MemoryStore` (here). Chunks are numbered as `Chunks` says; whoever puts one in has
-verified it before.
+Uploading needs a `ChunkReader`: `SharedFiles` (files that are shared), a
+`DownloadStore`, or the node's cache of chunks. Downloading needs a `DownloadStore`:
+`FileStore` writes to a target, `ChunkCache` keeps chunks in memory. Chunks are
+numbered as in `Chunks`, and a caller verifies each chunk before it puts it in.
 
-All methods block and are called from one worker thread at a time, except those
-whose name ends in `now` and `have`: they belong to the event loop, at any time
-until the store is being finished or closed.
+All methods block, and only one worker thread at a time may call them. Exceptions are
+`have` and the methods whose name ends in `now`: the event loop may call those at any
+time until `finish` or `close` begins.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.manifest import Manifest
 from shoal.storage.disk.disk import Data
 
-__all__ = ["ChunkReader", "ChunkStore", "Holding", "MemoryStore", "check_length"]
+if TYPE_CHECKING:
+    from shoal.core.manifest.manifest import Manifest
+
+__all__ = ["ChunkReader", "DownloadStore", "Holding", "Verify", "check_length"]
+
+Verify: TypeAlias = Callable[[int, Data], bool]
+"""Return True if these bytes are the chunk with this index; called in any thread."""
 
 
 class ChunkReader(Protocol):
     """Read the chunks of one share."""
 
-    @property
-    def chunks(self) -> Chunks:
-        """Return how the share is cut."""
-
-    @property
-    def have(self) -> Bitfield:
-        """Return which chunks are there; it changes as they come."""
+    chunks: Chunks
+    """How the share is divided."""
+    have: Bitfield
+    """The chunks that are stored; it changes as they arrive."""
 
     def get(self, index: int) -> bytes:
-        """Return a chunk; raise `KeyError` when it is not there.
+        """Return a chunk.
 
-        Raises `StoreError` when it cannot be read.
+        Raises `KeyError` if it is not stored and `StoreError` if it cannot be read.
         """
 
     def get_now(self, index: int) -> bytes | None:
-        """Return a chunk if that needs no waiting; on None ask `get` in a thread.
+        """Return a chunk if that does not block, otherwise None: then call `get`.
 
-        Raises `KeyError` when the chunk is not there.
+        Raises `KeyError` if it is not stored.
         """
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
-        """Return what `get_now` would for each; cheaper than one by one."""
+        """Return the results of `get_now` for several chunks."""
+        return [self.get_now(index) for index in indexes]
 
     def close(self) -> None:
-        """Let go of everything; idempotent."""
+        """Close all files; idempotent."""
 
 
-class ChunkStore(ChunkReader, Protocol):
-    """Read the chunks of one share and put in those that are missing."""
+class DownloadStore(ChunkReader):
+    """Read the chunks of one download and store the missing ones.
 
-    def put(self, index: int, data: Data) -> None:
-        """Keep a verified chunk; one that is there already stays as it is.
+    The methods defined here suit a store without a disk, which has nothing to commit,
+    finish or close.
+    """
 
-        Raises `ValueError` when its length is wrong.
+    @abstractmethod
+    def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
+        """Store verified chunks; chunks that are stored already stay unchanged.
+
+        Raises `ValueError` if the length of a chunk is wrong.
         """
 
-    def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
-        """Keep several verified chunks; cheaper than one by one."""
+    def put(self, index: int, data: Data) -> None:
+        """Store one verified chunk."""
+        self.put_many(((index, data),))
+
+    @property
+    def is_behind(self) -> bool:
+        """Return True while no chunk should be put until a commit ends."""
+        return False
+
+    def is_commit_due(self, now: float) -> bool:
+        """Return True if it is time to `commit`; `now` is in monotonic seconds."""
+        return False
+
+    def commit(self) -> None:
+        """Make all stored chunks survive a power loss; wait for the disk."""
+
+    def finish(self) -> None:
+        """Give the complete download its final name."""
+
+    def close(self) -> None:
+        """Close all files; idempotent."""
 
 
 class Holding(NamedTuple):
-    """What is here of a sealed share, and what is known of it."""
+    """A sealed share that this node serves."""
 
-    manifest: Manifest
+    manifest: "Manifest"
     """With all pages."""
     store: ChunkReader
 
 
 def check_length(chunks: Chunks, index: int, data: Data) -> None:
-    """Raise `ValueError` unless `data` is as long as chunk `index` has to be."""
+    """Raise `ValueError` unless `data` has the length of chunk `index`."""
     if not 0 <= index < chunks.count:
         raise ValueError(f"chunk {index} of {chunks.count}")
     if len(data) != chunks.length(index):
         raise ValueError(
             f"chunk {index} has {len(data)} bytes instead of {chunks.length(index)}"
         )
-
-
-class MemoryStore:
-    """Keep chunks in memory."""
-
-    def __init__(self, chunks: Chunks) -> None:
-        self.chunks = chunks
-        """How the share is cut."""
-        self.have = Bitfield(chunks.count)
-        """Which chunks are there."""
-        self._data: dict[int, bytes] = {}
-
-    def get(self, index: int) -> bytes:
-        """Return a chunk; raise `KeyError` when it is not there."""
-        return self._data[index]
-
-    def get_now(self, index: int) -> bytes | None:
-        """Return a chunk; raise `KeyError` when it is not there."""
-        return self._data[index]
-
-    def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
-        """Return several chunks; raise `KeyError` when one is not there."""
-        return [self._data[index] for index in indexes]
-
-    def put(self, index: int, data: Data) -> None:
-        """Keep a copy of a chunk; one that is there already stays as it is."""
-        check_length(self.chunks, index, data)
-        if index not in self.have:
-            self._data[index] = bytes(data)
-            self.have.add(index)
-
-    def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
-        """Keep copies of several chunks."""
-        for index, data in items:
-            self.put(index, data)
-
-    def close(self) -> None:
-        """Keep everything: what is in memory needs no closing."""

@@ -1,6 +1,6 @@
 """Make a sealed share of a file or folder: scan, hash, describe; all of it blocks.
 
-What comes out is a `Manifest`, whose id is the link, and the `SourceStore` that its
+What comes out is a `Manifest`, whose id is the link, and the `SharedFiles` that its
 chunks are read from.
 """
 
@@ -18,10 +18,10 @@ from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.manifest.paths import path_problem
 from shoal.core.manifest.root import SALT_SIZE
 from shoal.storage.disk.disk import Disk
-from shoal.storage.source.hash_cache import HashCache, hash_source
-from shoal.storage.source.scan import Tree, scan_tree
-from shoal.storage.source.secret import user_secret
-from shoal.storage.source.source import SourceStore
+from shoal.storage.shared.hash_cache import HashCache, hash_source
+from shoal.storage.shared.scan import Tree, scan_tree
+from shoal.storage.shared.secret import user_secret
+from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = ["Made", "make_share"]
 
@@ -32,7 +32,7 @@ class Made(NamedTuple):
     """Hold what sharing needs."""
 
     manifest: Manifest
-    source: SourceStore
+    source: SharedFiles
 
 
 def make_share(
@@ -64,9 +64,9 @@ def make_share(
         size, name=name, file_pages=file_pages
     )
     if tree is None:
-        source = SourceStore.open([path], chunk_size, disk=disk)
+        source = SharedFiles.open([path], chunk_size, disk=disk)
     else:
-        source = SourceStore.open_tree(tree, chunk_size, disk=disk)
+        source = SharedFiles.open_tree(tree, chunk_size, disk=disk)
     try:
         digests = hash_source(
             source,

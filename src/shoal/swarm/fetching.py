@@ -15,7 +15,7 @@ from shoal.core.session.request_queue import MAX_WANTED
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import ShoalError
 from shoal.resources import Means
-from shoal.storage.download_store import DownloadStore
+from shoal.storage.store import DownloadStore
 from shoal.swarm.peer import SealedPeer
 from shoal.transfer.download import Giver, Transfer, Watcher
 from shoal.transfer.monitor import Vigil

@@ -28,8 +28,7 @@ from shoal.errors import LyingPeerError, ShoalError, StoreError
 from shoal.origin.base import ByteSource
 from shoal.origin.giver import Origin
 from shoal.resources import Means
-from shoal.storage.download_store import DownloadStore
-from shoal.storage.store import ChunkReader
+from shoal.storage.store import ChunkReader, DownloadStore
 from shoal.swarm.fetching import Fetching, SealedGiver
 from shoal.swarm.learning import Learning
 from shoal.swarm.origins import Pulling

@@ -20,19 +20,23 @@ from shoal.errors import (
     VerificationError,
 )
 from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.download.completed import (
+    VerifiedTargetStore,
+    kept_chunks,
+    open_completed,
+    open_verified_target,
+)
 from shoal.storage.download.filestore import FileStore, check_folder, check_target
-from shoal.storage.download.verified_target import ExistingStore
-from shoal.storage.download_store import DownloadStore
-from shoal.storage.source.completed import lasting_chunks, open_seeded
-from shoal.storage.source.globs import Selection
-from shoal.storage.source.source import SourceStore
+from shoal.storage.shared.globs import Selection
+from shoal.storage.shared.shared_files import SharedFiles
+from shoal.storage.store import DownloadStore
 
 __all__ = ["SealedTarget", "verify_target"]
 
 
 def verify_target(
     path: Path, manifest: Manifest, disk: Disk, stopped: Callable[[], bool]
-) -> ExistingStore:
+) -> VerifiedTargetStore:
     """Verify what is at `path` against a manifest with all its pages; blocks.
 
     Raises `VerificationError` when it is something else.
@@ -40,7 +44,9 @@ def verify_target(
     files = manifest.files if manifest.root.is_folder else None
     verify = _make_verify(path, manifest, stopped)
     try:
-        return ExistingStore.open(path, manifest.chunks, verify, disk=disk, files=files)
+        return open_verified_target(
+            path, manifest.chunks, verify, disk=disk, files=files
+        )
     except TargetExistsError as error:
         raise VerificationError(f"{path} is not what the link names.") from error
 
@@ -115,9 +121,7 @@ class SealedTarget:
         if self._selected is None:
             return range(manifest.page_count)
         if self._options.seed:
-            self.lasting = lasting_chunks(
-                manifest.chunks, manifest.files, self._selected
-            )
+            self.lasting = kept_chunks(manifest.chunks, manifest.files, self._selected)
         if self._is_to_be_served(self._path):
             return range(manifest.page_count)
         needed = set(manifest.file_pages)
@@ -136,7 +140,7 @@ class SealedTarget:
         verify = _make_verify(self.path, manifest, stopped)
         files = manifest.files if manifest.root.is_folder else None
         if self._is_to_be_served(self.path) and manifest.is_complete:
-            return ExistingStore.open(
+            return open_verified_target(
                 self.path,
                 manifest.chunks,
                 verify,
@@ -159,9 +163,9 @@ class SealedTarget:
             self.wanted = list(store.wanted)
         return store
 
-    def open_finished(self, manifest: Manifest) -> SourceStore:
+    def open_finished(self, manifest: Manifest) -> SharedFiles:
         """Return what gives on what was fetched: files that are the user's own now."""
-        source = open_seeded(
+        source = open_completed(
             self.path,
             manifest.chunks,
             disk=self._disk,

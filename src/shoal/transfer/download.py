@@ -20,7 +20,7 @@ from shoal.core.schedule.asking import Asking
 from shoal.core.schedule.window import MAX_REQUESTS
 from shoal.core.session.session import ChunkReceived
 from shoal.core.wire.framing import BufferPool
-from shoal.storage.download_store import DownloadStore
+from shoal.storage.store import DownloadStore
 from shoal.transfer.writer import Arrived, ChunkWriter, Verdict, Verifier
 
 __all__ = ["Giver", "Transfer", "Watcher"]

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from shoal.core.report.counters import Tally
 from shoal.core.wire.framing import BufferPool
-from shoal.storage.download_store import DownloadStore
+from shoal.storage.store import DownloadStore
 
 __all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
 

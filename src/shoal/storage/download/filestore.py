@@ -30,9 +30,9 @@ from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.journal import MAX_CHUNKS
 from shoal.storage.download.layout import Layout
-from shoal.storage.download.staging import Prepared, Staging, Verify
+from shoal.storage.download.staging import Prepared, Staging
 from shoal.storage.extents import Described
-from shoal.storage.store import check_length
+from shoal.storage.store import DownloadStore, Verify, check_length
 
 __all__ = [
     "COMMIT_BYTES",
@@ -60,7 +60,7 @@ the disk, and one that comes meanwhile."""
 _MANY = 1000  # files; to look at fewer takes less time than to start a thread
 
 
-class FileStore:
+class FileStore(DownloadStore):
     """Keep the chunks of what is being fetched; open it with `open`."""
 
     def __init__(self, staging: Staging, prepared: Prepared, disk: Disk) -> None:
@@ -150,14 +150,6 @@ class FileStore:
         """
         self._check_present(index)
         return self._content.read_now(index)
-
-    def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
-        """Return what `get_now` would for each."""
-        return [self.get_now(index) for index in indexes]
-
-    def put(self, index: int, data: Data) -> None:
-        """Keep a verified chunk; one that is there already stays as it is."""
-        self.put_many(((index, data),))
 
     def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
         """Keep several verified chunks; once this returns, no kill takes them away.

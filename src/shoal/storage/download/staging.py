@@ -13,21 +13,19 @@ last record was not written by shoal.
 
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from shoal.errors import DiskFullError, StoreError, UsageError
-from shoal.storage.disk.disk import Data, Disk, Identity
+from shoal.storage.disk.disk import Disk, Identity
 from shoal.storage.disk.removal import remove_all
 from shoal.storage.download.data_files import Content
 from shoal.storage.download.journal import Contents, Header, Journal, decode
 from shoal.storage.download.layout import SIDE, Layout
+from shoal.storage.store import Verify
 
-__all__ = ["SAMPLE", "SAMPLE_FILES", "Prepared", "Staging", "Verify"]
-
-Verify: TypeAlias = Callable[[int, Data], bool]
-"""Says whether these bytes are the chunk of this index; may run in any thread."""
+__all__ = ["SAMPLE", "SAMPLE_FILES", "Prepared", "Staging"]
 
 SAMPLE = 32
 """How many chunks a resume checks of the last ones, and how many at random."""
@@ -307,7 +305,7 @@ class Staging:
         self, content: Content, indexes: Iterable[int], verify: Verify
     ) -> list[int]:
         """Return those of some chunks that verify, ascending; read in threads."""
-        from shoal.storage.source.hashing import run_in_threads
+        from shoal.storage.shared.hashing import run_in_threads
 
         wanted = sorted(indexes)
         good: list[int] = []

@@ -14,17 +14,17 @@ import pytest
 from shoal.core.manifest.chunks import Chunks
 from shoal.storage.disk.disk import Data, Identity
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.source.hash_cache import (
+from shoal.storage.shared.hash_cache import (
     MAX_ENTRIES,
     RECENT_NS,
     HashCache,
     hash_source,
     state_key,
 )
-from shoal.storage.source.scan import scan_tree
-from shoal.storage.source.source import SourceChangedError, SourceStore
+from shoal.storage.shared.scan import scan_tree
+from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
 from tests.helpers.faulty_disk import FaultyDisk
-from tests.storage.source.test_hashing import digest
+from tests.storage.shared.test_hashing import digest
 
 KEY = bytes(range(32))
 CHUNK = 1000
@@ -43,9 +43,9 @@ def make_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def open_folder(folder: Path, chunk_size: int = CHUNK) -> SourceStore:
+def open_folder(folder: Path, chunk_size: int = CHUNK) -> SharedFiles:
     disk = OsDisk()
-    return SourceStore.open_tree(scan_tree(folder, disk=disk), chunk_size, disk=disk)
+    return SharedFiles.open_tree(scan_tree(folder, disk=disk), chunk_size, disk=disk)
 
 
 class Hasher:
@@ -57,7 +57,7 @@ class Hasher:
 
     def run(
         self,
-        source: SourceStore,
+        source: SharedFiles,
         *,
         now_ns: int | None = None,
         scheme: str = "test",
@@ -171,7 +171,7 @@ def test_a_hash_from_a_lying_cache_sends_nothing(
     cache.add(key, lies)
     assert Hasher(cache).run(source, now_ns=now_ns) == lies
     source.verify = lambda index, data: digest(data) == bytes(32)
-    with pytest.raises(SourceChangedError):
+    with pytest.raises(SharedFileChangedError):
         source.get(0)
 
 
@@ -260,7 +260,7 @@ def test_processes_do_not_corrupt_it(tmp_path: Path) -> None:
 
 def test_an_empty_share_needs_no_cache(tmp_path: Path, cache: HashCache) -> None:
     (tmp_path / "empty").touch()
-    source = SourceStore.open([tmp_path / "empty"], CHUNK, disk=OsDisk())
+    source = SharedFiles.open([tmp_path / "empty"], CHUNK, disk=OsDisk())
     assert source.chunks == Chunks(0, CHUNK)
     for _ in range(2):
         assert Hasher(cache).run(source) == b""

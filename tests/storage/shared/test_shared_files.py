@@ -11,7 +11,7 @@ import pytest
 from shoal.errors import ForbiddenError, ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Data
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.source.source import SourceChangedError, SourceStore
+from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
 
 CHUNK = 1000
 CONTENT = random.Random(1).randbytes(10 * CHUNK + 1)
@@ -29,18 +29,18 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(file: Path) -> Iterator[SourceStore]:
-    opened = SourceStore.open([file], CHUNK, disk=OsDisk())
+def store(file: Path) -> Iterator[SharedFiles]:
+    opened = SharedFiles.open([file], CHUNK, disk=OsDisk())
     yield opened
     opened.close()
     opened.close()
 
 
-def read_all(store: SourceStore) -> bytes:
+def read_all(store: SharedFiles) -> bytes:
     return b"".join(store.get(index) for index in range(store.chunks.count))
 
 
-def test_chunks_are_slices_of_the_file(store: SourceStore) -> None:
+def test_chunks_are_slices_of_the_file(store: SharedFiles) -> None:
     assert store.have.is_complete
     assert store.chunks.count == 11
     assert read_all(store) == CONTENT
@@ -54,7 +54,7 @@ def test_chunks_are_slices_of_the_file(store: SourceStore) -> None:
 
 @pytest.mark.parametrize("indexes", [range(11), range(10), [7, 0, 7], [10], []])
 def test_what_memory_holds_is_read_at_once(
-    store: SourceStore, indexes: Sequence[int]
+    store: SharedFiles, indexes: Sequence[int]
 ) -> None:
     read_all(store)
     now = store.get_many_now(indexes)
@@ -67,7 +67,7 @@ def test_what_memory_holds_is_read_at_once(
             store.get_many_now([*indexes, missing])
 
 
-def test_what_was_not_hashed_just_now_is_first_verified(store: SourceStore) -> None:
+def test_what_was_not_hashed_just_now_is_first_verified(store: SharedFiles) -> None:
     store.trusted, store.verify = False, verify
     assert store.get(3) == CONTENT[3000:4000]
     assert store.get_now(4) is None
@@ -83,7 +83,7 @@ def test_chunks_may_span_several_files(tmp_path: Path, sizes: tuple[int, ...]) -
     for path, size in zip(paths, sizes, strict=True):
         path.write_bytes(whole[start : start + size])
         start += size
-    store = SourceStore.open(paths, CHUNK, disk=OsDisk())
+    store = SharedFiles.open(paths, CHUNK, disk=OsDisk())
     count = store.chunks.count
     assert store.chunks.size == len(whole)
     assert read_all(store) == whole
@@ -120,7 +120,7 @@ def edit(file: Path) -> None:
     ],
 )
 def test_of_a_changed_file_only_what_still_verifies_is_given(
-    store: SourceStore,
+    store: SharedFiles,
     file: Path,
     change: Callable[[Path], None],
     lost: range,
@@ -132,7 +132,9 @@ def test_of_a_changed_file_only_what_still_verifies_is_given(
     for index in range(store.chunks.count):
         assert store.get_now(index) is None
         if index in lost:
-            with pytest.raises(SourceChangedError, match=f"Chunk {index} is not sent"):
+            with pytest.raises(
+                SharedFileChangedError, match=f"Chunk {index} is not sent"
+            ):
                 store.get(index)
         else:
             assert verify(index, store.get(index))
@@ -142,12 +144,12 @@ def test_of_a_changed_file_only_what_still_verifies_is_given(
 
 @pytest.mark.parametrize("change", [truncate, edit, lengthen])
 def test_of_a_changed_file_nothing_is_given_if_nothing_verifies(
-    store: SourceStore, file: Path, change: Callable[[Path], None]
+    store: SharedFiles, file: Path, change: Callable[[Path], None]
 ) -> None:
     change(file)
     for index in range(store.chunks.count):
         assert store.get_now(index) is None
-        with pytest.raises(SourceChangedError):
+        with pytest.raises(SharedFileChangedError):
             store.get(index)
 
 
@@ -163,7 +165,7 @@ def replace(file: Path) -> None:
 
 @pytest.mark.parametrize("change", [delete, replace])
 def test_a_deleted_file_is_still_given_and_said(
-    store: SourceStore, file: Path, change: Callable[[Path], None]
+    store: SharedFiles, file: Path, change: Callable[[Path], None]
 ) -> None:
     change(file)
     assert read_all(store) == CONTENT
@@ -175,13 +177,13 @@ def test_only_chunks_of_the_file_that_changed_are_doubted(tmp_path: Path) -> Non
     paths = [tmp_path / "a", tmp_path / "empty", tmp_path / "b"]
     for path in paths:
         path.write_bytes(b"" if path.name == "empty" else bytes(1500))
-    store = SourceStore.open(paths, CHUNK, disk=OsDisk())
+    store = SharedFiles.open(paths, CHUNK, disk=OsDisk())
     os.truncate(paths[1], 5)
     assert store.get(1) == bytes(CHUNK)
     os.truncate(paths[2], 0)
     assert store.get(0) == bytes(CHUNK)
     for index in (1, 2):
-        with pytest.raises(SourceChangedError):
+        with pytest.raises(SharedFileChangedError):
             store.get(index)
     store.close()
 
@@ -192,8 +194,8 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path, file: Path) -> None:
     (tmp_path / "link").symlink_to(file)
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc") else 0
 
-    def opening(name: str, *, follow: bool = True) -> SourceStore:
-        return SourceStore.open([file, tmp_path / name], 5, disk=disk, follow=follow)
+    def opening(name: str, *, follow: bool = True) -> SharedFiles:
+        return SharedFiles.open([file, tmp_path / name], 5, disk=disk, follow=follow)
 
     with pytest.raises(ShoalError, match="There is no file .*missing") as caught:
         opening("missing")
@@ -219,11 +221,11 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path, file: Path) -> None:
 def test_an_unreadable_file_is_forbidden(file: Path) -> None:
     file.chmod(0)
     with pytest.raises(ForbiddenError, match="does not allow shoal to open"):
-        SourceStore.open([file], CHUNK, disk=OsDisk())
+        SharedFiles.open([file], CHUNK, disk=OsDisk())
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(
-    store: SourceStore, file: Path
+    store: SharedFiles, file: Path
 ) -> None:
     store.check_unchanged()
     truncate(file)
@@ -233,10 +235,10 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         store.read_into(memoryview(bytearray(CHUNK)), 9 * CHUNK)
 
 
-def test_sha256_is_the_usual_verify(store: SourceStore, file: Path) -> None:
+def test_sha256_is_the_usual_verify(store: SharedFiles, file: Path) -> None:
     digests = [sha256(store.get(index)).digest() for index in range(11)]
     store.verify = lambda index, data: sha256(data).digest() == digests[index]
     edit(file)
     assert store.get(4) == CONTENT[4000:5000]
-    with pytest.raises(SourceChangedError):
+    with pytest.raises(SharedFileChangedError):
         store.get(5)

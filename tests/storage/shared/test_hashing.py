@@ -10,19 +10,19 @@ import pytest
 from shoal.errors import StoreError, UnfinishedError
 from shoal.storage.disk.disk import Data
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.source import hashing
-from shoal.storage.source.hashing import hash_chunks, run_in_threads
-from shoal.storage.source.source import SourceStore
+from shoal.storage.shared import hashing
+from shoal.storage.shared.hashing import hash_chunks, run_in_threads
+from shoal.storage.shared.shared_files import SharedFiles
 
 
 def digest(data: Data) -> bytes:
     return sha256(data).digest()
 
 
-def source(tmp_path: Path, size: int, chunk_size: int) -> SourceStore:
+def source(tmp_path: Path, size: int, chunk_size: int) -> SharedFiles:
     path = tmp_path / "file"
     path.write_bytes(random.Random(size).randbytes(size))
-    return SourceStore.open([path], chunk_size, disk=OsDisk())
+    return SharedFiles.open([path], chunk_size, disk=OsDisk())
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])

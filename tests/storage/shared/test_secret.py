@@ -8,7 +8,7 @@ from errno import EACCES, EIO
 from pathlib import Path
 
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.source.secret import SECRET_SIZE, user_secret
+from shoal.storage.shared.secret import SECRET_SIZE, user_secret
 from tests.helpers.faulty_disk import FaultyDisk
 
 

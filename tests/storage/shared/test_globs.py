@@ -3,7 +3,7 @@
 import pytest
 
 from shoal.errors import UsageError
-from shoal.storage.source.globs import Selection, match
+from shoal.storage.shared.globs import Selection, match
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from shoal.errors import ShoalError, StoreError, TargetExistsError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.source.hash_cache import make_directories
+from shoal.storage.shared.hash_cache import make_directories
 
 __all__ = ["SECRET_SIZE", "user_secret"]
 

@@ -11,12 +11,12 @@ import pytest
 from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.download.verified_target import ExistingStore
+from shoal.storage.download.completed import open_verified_target
 from shoal.storage.extents import FileEntry
-from shoal.storage.source.hashing import hash_chunks
-from shoal.storage.source.scan import scan_tree
-from shoal.storage.source.source import SourceChangedError, SourceStore
-from tests.storage.source.test_hashing import digest
+from shoal.storage.shared.hashing import hash_chunks
+from shoal.storage.shared.scan import scan_tree
+from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
+from tests.storage.shared.test_hashing import digest
 
 CHUNK = 100
 SIZES = [0, 250, 1, 49, 100, 0, 333, 7, 60, 0, 500]
@@ -39,9 +39,9 @@ def whole(folder: Path) -> bytes:
 
 
 @pytest.fixture
-def store(folder: Path) -> Iterator[SourceStore]:
+def store(folder: Path) -> Iterator[SharedFiles]:
     tree = scan_tree(folder, disk=OsDisk())
-    opened = SourceStore.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
+    opened = SharedFiles.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
     yield opened
     opened.close()
 
@@ -55,7 +55,7 @@ def test_nothing_is_open_before_it_is_needed_and_few_at_a_time(
 ) -> None:
     before = fds()
     tree = scan_tree(folder, disk=OsDisk())
-    store = SourceStore.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
+    store = SharedFiles.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
     assert fds() == before
     assert b"".join(store.get(i) for i in range(store.chunks.count)) == whole
     assert fds() == before + 2
@@ -63,7 +63,7 @@ def test_nothing_is_open_before_it_is_needed_and_few_at_a_time(
     assert fds() == before
 
 
-def test_threads_and_the_loop_read_the_same(store: SourceStore, whole: bytes) -> None:
+def test_threads_and_the_loop_read_the_same(store: SharedFiles, whole: bytes) -> None:
     def read(seed: int) -> None:
         rng = random.Random(seed)
         for _ in range(500):
@@ -78,7 +78,7 @@ def test_threads_and_the_loop_read_the_same(store: SourceStore, whole: bytes) ->
 
 @pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reads may wait here")
 def test_what_is_open_and_in_memory_is_read_at_once(
-    store: SourceStore, whole: bytes
+    store: SharedFiles, whole: bytes
 ) -> None:
     assert store.get_now(0) is None, "not open yet"
     store.get(0)
@@ -106,7 +106,7 @@ def link(path: Path) -> None:
 @pytest.mark.parametrize("change", [edit, replace, link, Path.unlink])
 @pytest.mark.parametrize("is_open", [False, True])
 def test_of_a_file_that_changed_nothing_is_given_unless_it_verifies(
-    store: SourceStore, folder: Path, whole: bytes, change: object, is_open: bool
+    store: SharedFiles, folder: Path, whole: bytes, change: object, is_open: bool
 ) -> None:
     def verify(index: int, data: Data) -> bool:
         return data == whole[index * CHUNK :][:CHUNK]
@@ -119,7 +119,7 @@ def test_of_a_file_that_changed_nothing_is_given_unless_it_verifies(
     if is_open and change is not edit:
         assert store.get(5) == whole[500:600], "what is open is what it was"
     else:
-        with pytest.raises(SourceChangedError):
+        with pytest.raises(SharedFileChangedError):
             store.get(4)
         assert store.get_now(5) is None
         assert store.changed is not None
@@ -127,13 +127,13 @@ def test_of_a_file_that_changed_nothing_is_given_unless_it_verifies(
         store.verify = verify
         if change is edit:
             assert store.get(5) == whole[500:600]
-        with pytest.raises(SourceChangedError):
+        with pytest.raises(SharedFileChangedError):
             store.get(4)
     assert store.get(8) == whole[800:900]
 
 
 def test_of_many_files_one_changed_without_a_trace_is_not_given(
-    store: SourceStore, folder: Path, whole: bytes
+    store: SharedFiles, folder: Path, whole: bytes
 ) -> None:
     store.verify = lambda index, data: data == whole[index * CHUNK :][:CHUNK]
     assert store.get(4) == whole[400:500]
@@ -141,7 +141,7 @@ def test_of_many_files_one_changed_without_a_trace_is_not_given(
     before = path.stat()
     path.write_bytes(bytes(before.st_size))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(SourceChangedError, match="though nothing shows it"):
+    with pytest.raises(SharedFileChangedError, match="though nothing shows it"):
         store.get(4)
     assert store.get(3) == whole[300:400]
 
@@ -158,7 +158,7 @@ def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
 
     disk = Watched()
     tree = scan_tree(folder, disk=disk)
-    store = SourceStore.open_tree(tree, CHUNK, disk=disk, max_open=1)
+    store = SharedFiles.open_tree(tree, CHUNK, disk=disk, max_open=1)
     found = hash_chunks(store, digest, threads=1)
     expected = [digest(whole[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
     assert found == b"".join(expected)
@@ -169,7 +169,7 @@ def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
 @pytest.mark.parametrize("change", [edit, replace, link, Path.unlink])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_change_while_hashing_is_noticed(
-    store: SourceStore, folder: Path, change: object, when: str
+    store: SharedFiles, folder: Path, change: object, when: str
 ) -> None:
     assert callable(change)
     if when == "before":
@@ -184,7 +184,7 @@ def test_a_change_while_hashing_is_noticed(
 
 
 def test_a_file_that_changed_before_it_was_opened_is_not_even_hashed(
-    store: SourceStore, folder: Path
+    store: SharedFiles, folder: Path
 ) -> None:
     edit(folder / "06")
     with pytest.raises(StoreError, match="06 changed while it was read"):
@@ -192,15 +192,15 @@ def test_a_file_that_changed_before_it_was_opened_is_not_even_hashed(
 
 
 def test_a_special_file_put_in_the_place_of_one_does_not_hang(
-    store: SourceStore, folder: Path
+    store: SharedFiles, folder: Path
 ) -> None:
     (folder / "01").unlink()
     os.mkfifo(folder / "01")
-    with pytest.raises(SourceChangedError):
+    with pytest.raises(SharedFileChangedError):
         store.get(0)
     (folder / "04").unlink()
     (folder / "04").symlink_to("/dev/zero")
-    with pytest.raises(SourceChangedError):
+    with pytest.raises(SharedFileChangedError):
         store.get(3)
 
 
@@ -209,7 +209,7 @@ def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
     with (tmp_path / "share" / "big").open("wb") as file:
         file.truncate(1 << 40)
     tree = scan_tree(tmp_path / "share", disk=OsDisk())
-    store = SourceStore.open_tree(tree, 4 << 20, disk=OsDisk())
+    store = SharedFiles.open_tree(tree, 4 << 20, disk=OsDisk())
     assert store.get(200_000) == bytes(4 << 20)
     store.close()
 
@@ -219,7 +219,7 @@ def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
 
 def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> None:
     tree = scan_tree(folder, disk=OsDisk())
-    store = SourceStore.open_tree(tree, CHUNK, disk=OsDisk())
+    store = SharedFiles.open_tree(tree, CHUNK, disk=OsDisk())
     asked: list[int] = []
 
     def verify(index: int, data: Data) -> bool:
@@ -227,7 +227,7 @@ def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> Non
         return data == whole[index * CHUNK :][:CHUNK]
 
     store.trusted = False
-    with pytest.raises(SourceChangedError):
+    with pytest.raises(SharedFileChangedError):
         store.get(0)  # nobody can tell
     store.verify = verify
     assert store.get_now(0) is None
@@ -235,9 +235,9 @@ def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> Non
     assert asked == [0]
     assert store.get_now(0) in (whole[:CHUNK], None)
     store.verify = lambda index, data: False
-    with pytest.raises(SourceChangedError, match="Chunk 1 is not sent"):
+    with pytest.raises(SharedFileChangedError, match="Chunk 1 is not sent"):
         store.get(1)
-    with pytest.raises(SourceChangedError):
+    with pytest.raises(SharedFileChangedError):
         store.get(1)
     store.close()
 
@@ -255,16 +255,16 @@ def test_a_folder_that_is_there_is_served_if_it_verifies(
     def verify(index: int, data: Data) -> bool:
         return data == whole[index * CHUNK :][:CHUNK]
 
-    chunks = SourceStore.open_tree(
+    chunks = SharedFiles.open_tree(
         scan_tree(folder, disk=disk, exclude=["more"]), CHUNK, disk=disk
     ).chunks
-    store = ExistingStore.open(folder, chunks, verify, disk=disk, files=files)
+    store = open_verified_target(folder, chunks, verify, disk=disk, files=files)
     assert store.get(3) == whole[300:400]
-    assert store.wanted.is_complete
+    assert store.have.is_complete
     store.close()
     edit(folder / "06")
     for expected in (files, [*files, FileEntry("zz", 0)]):
-        with pytest.raises(TargetExistsError, match="was left alone"):
-            ExistingStore.open(folder, chunks, verify, disk=disk, files=expected)
+        with pytest.raises(TargetExistsError, match="was left unchanged"):
+            open_verified_target(folder, chunks, verify, disk=disk, files=expected)
     with pytest.raises((TargetExistsError, UsageError)):
-        ExistingStore.open(folder / "06", chunks, verify, disk=disk, files=files)
+        open_verified_target(folder / "06", chunks, verify, disk=disk, files=files)

@@ -9,7 +9,7 @@ import pytest
 
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.source.scan import Tree, scan_tree
+from shoal.storage.shared.scan import Tree, scan_tree
 from tests.helpers.requirements import require
 from tests.storage.disk.test_osdisk import lines
 
@@ -134,7 +134,7 @@ def test_a_folder_that_may_not_be_read_is_forbidden(tmp_path: Path) -> None:
     (tmp_path / "closed").chmod(0)
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from shoal.storage.source.scan import scan_tree\n"
+        "from shoal.storage.shared.scan import scan_tree\n"
         "from shoal.storage.disk.osdisk import OsDisk\n"
         "os.setuid(65534)\n"
         "exclude = sys.argv[2:]\n"

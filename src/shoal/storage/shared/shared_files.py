@@ -15,22 +15,22 @@ through mmap); the receiver's own verification is there for those.
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Data, Disk, Identity
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, Span
-from shoal.storage.source.scan import Tree
+from shoal.storage.shared.scan import Tree
 
-__all__ = ["SourceChangedError", "SourceStore"]
+__all__ = ["SharedFileChangedError", "SharedFiles"]
 
 _SMALL_FILE = 64 * 1024  # bytes; a file of no more is read whole when there are many
 _SMALL_CHUNK = 16 * 1024  # bytes; the way to larger chunks takes little of the time
 
 
-class SourceChangedError(StoreError):
+class SharedFileChangedError(StoreError):
     """Say that a chunk is no longer what was shared, so it is not sent."""
 
 
@@ -41,7 +41,7 @@ class _File(NamedTuple):
     follow: bool  # what was a link from the beginning
 
 
-class SourceStore:
+class SharedFiles:
     """Read the chunks of one or several files; open it with `open` or `open_tree`.
 
     `get` may be called from several threads.
@@ -78,7 +78,7 @@ class SourceStore:
     @classmethod
     def open(
         cls, paths: Sequence[Path], chunk_size: int, *, disk: Disk, follow: bool = True
-    ) -> "SourceStore":
+    ) -> Self:
         """Open files to share; `follow` those that are links, or refuse them.
 
         Raises `UsageError` for a folder or special file, `ForbiddenError` for one
@@ -104,7 +104,7 @@ class SourceStore:
         disk: Disk,
         trusted: bool = True,
         max_open: int = MAX_OPEN,
-    ) -> "SourceStore":
+    ) -> Self:
         """Share the files of a folder, opening each when it is needed."""
         files = [
             _File(file.location, file.state, file.path, follow=False)
@@ -125,7 +125,7 @@ class SourceStore:
     def get(self, index: int) -> bytes:
         """Return a chunk as it was when it was shared.
 
-        Raises `SourceChangedError` when it is so no more, `StoreError` when it
+        Raises `SharedFileChangedError` when it is so no more, `StoreError` when it
         cannot be read, `KeyError` when there is no such chunk.
         """
         spans = self._spans(index)
@@ -147,7 +147,9 @@ class SourceStore:
         what = self.changed or (
             "it is not what it was when it was hashed, though nothing shows it."
         )
-        raise SourceChangedError(f"Chunk {index} is not sent: {what} Share it again.")
+        raise SharedFileChangedError(
+            f"Chunk {index} is not sent: {what} Share it again."
+        )
 
     def _read_small(self, spans: Sequence[Span]) -> bytes | None:
         """Return a chunk of small files, to be verified; None when it is not one.
@@ -304,7 +306,7 @@ class SourceStore:
         self._compare(number, self._disk.identity(fd))
         return fd
 
-    def _gone(self, number: int) -> SourceChangedError:
+    def _gone(self, number: int) -> SharedFileChangedError:
         path = self._files[number].path
         self._altered.add(number)
         if self.changed is None:
@@ -312,7 +314,7 @@ class SourceStore:
                 f"{path} was deleted or replaced since it was shared; "
                 "chunks that no longer match are not sent."
             )
-        return SourceChangedError(
+        return SharedFileChangedError(
             f"{path} was deleted or replaced since it was shared. Share it again."
         )
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, Identity
 from shoal.storage.extents import FileEntry
-from shoal.storage.source.globs import Selection
+from shoal.storage.shared.globs import Selection
 
 __all__ = ["MAX_FILES", "Tree", "TreeFile", "scan_tree"]
 

@@ -12,7 +12,7 @@ times showing it, so there is no entry for such. An entry is written beside its 
 and renamed, and ends in a checksum: of several processes the last one wins, after a
 crash it is there or not, and what cannot be read is as good as not there. Nothing
 here ever fails a share, and no hash from here is believed before the chunk it is of
-was verified once (`SourceStore.trusted`).
+was verified once (`SharedFiles.trusted`).
 """
 
 import os
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from shoal.errors import ShoalError, StoreError
 from shoal.storage.disk.disk import Data, Disk, Identity
-from shoal.storage.source.hashing import hash_chunks
-from shoal.storage.source.source import SourceStore
+from shoal.storage.shared.hashing import hash_chunks
+from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = [
     "MAX_BYTES",
@@ -140,7 +140,7 @@ class HashCache:
 
 
 def hash_source(
-    source: SourceStore,
+    source: SharedFiles,
     algorithm: Callable[[Data], bytes],
     *,
     scheme: str,

@@ -1,0 +1,182 @@
+"""The target of a complete download, as files that can be uploaded from.
+
+There are two cases. `open_verified_target` opens a target that existed before this
+run, once every chunk of it has verified. `open_completed` opens a target that this
+node has just downloaded.
+
+Either way the files now belong to the user, who may edit, shorten or delete them. So
+they are opened only to read, and like all `SharedFiles` they are checked for changes.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.errors import TargetExistsError, UsageError
+from shoal.storage.disk.disk import Data, Disk, Identity
+from shoal.storage.download.filestore import clear_finished
+from shoal.storage.extents import Described, Extents
+from shoal.storage.shared.hashing import run_in_threads
+from shoal.storage.shared.scan import Tree, TreeFile, scan_tree
+from shoal.storage.shared.shared_files import SharedFiles
+from shoal.storage.store import DownloadStore, Verify
+
+__all__ = [
+    "VerifiedTargetStore",
+    "kept_chunks",
+    "open_completed",
+    "open_verified_target",
+]
+
+
+class VerifiedTargetStore(SharedFiles, DownloadStore):
+    """A complete download in the files of its target."""
+
+    def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
+        """Ignore chunks: all of them are stored already."""
+
+
+def open_verified_target(
+    target: Path,
+    chunks: Chunks,
+    verify: Verify | None,
+    *,
+    disk: Disk,
+    files: Sequence[Described] | None = None,
+    identity: bytes | None = None,
+) -> VerifiedTargetStore:
+    """Verify every chunk of an existing file, or of an existing folder of `files`.
+
+    The folder may contain other files as well. With `identity`, the 32 bytes that name
+    the download, also remove the staging folder of a run that was killed just after
+    it named the target.
+
+    Raises `TargetExistsError` if the target is anything but the share.
+    """
+    if files is None:
+        store = VerifiedTargetStore.open([target], chunks.chunk_size, disk=disk)
+    else:
+        tree = _find(target, files, disk)
+        store = VerifiedTargetStore.open_tree(tree, chunks.chunk_size, disk=disk)
+    try:
+        if store.chunks != chunks or not _verifies(store, verify):
+            raise _not_the_same(target)
+    except BaseException:
+        store.close()
+        raise
+    if identity is not None:
+        clear_finished(target, identity, disk)
+    return store
+
+
+def _find(target: Path, files: Sequence[Described], disk: Disk) -> Tree:
+    """Return the files of a share in a folder, which must contain all of them."""
+    try:
+        tree = scan_tree(target, disk=disk)
+    except UsageError as error:
+        raise _not_the_same(target) from error
+    by_path = {file.path: file for file in tree.files}
+    found = tuple(by_path[file.path] for file in files if file.path in by_path)
+    expected = [(file.path, file.size) for file in files]
+    if [(each.path, each.size) for each in found] != expected:
+        raise _not_the_same(target)
+    return Tree(tree.name, found)
+
+
+def _verifies(store: SharedFiles, verify: Verify | None) -> bool:
+    """Return True if every chunk verifies; read them in threads."""
+    if verify is None:
+        return False
+    bad: list[int] = []
+
+    def check(indexes: Iterable[int]) -> None:
+        for index in indexes:
+            if bad:
+                return
+            if not verify(index, store.get(index)):
+                bad.append(index)
+
+    run_in_threads(check, range(store.chunks.count))
+    return not bad
+
+
+def _not_the_same(target: Path) -> TargetExistsError:
+    return TargetExistsError(
+        f"{target} already exists and is not this share; it was left unchanged. "
+        "Choose another name, or overwrite a file with -f."
+    )
+
+
+def open_completed(
+    target: Path,
+    chunks: Chunks,
+    *,
+    disk: Disk,
+    files: Sequence[Described] | None = None,
+    selected: Collection[int] | None = None,
+) -> SharedFiles:
+    """Open what was downloaded to `target`; of a folder of `files`, the `selected`.
+
+    Chunks that include bytes of other files, or of files that have been deleted since,
+    are missing from it. Each chunk is verified once before it is uploaded, so the
+    caller must set `verify` before it reads any. Raises `ShoalError` if a single file
+    has been deleted.
+    """
+    if files is None:
+        opened = SharedFiles.open([target], chunks.chunk_size, disk=disk, follow=False)
+        opened.trusted = False
+        return opened
+    chosen = None if selected is None else set(selected)
+    found: list[TreeFile] = []
+    missing: list[int] = []
+    for number, entry in enumerate(files):
+        location = target / entry.path
+        state = None
+        if chosen is None or number in chosen:
+            state = disk.identity_at(location)
+        if state is None or not state.is_file or state.size != entry.size:
+            missing.append(number)
+            state = _impossible_state(entry.size)
+        found.append(TreeFile(entry.path, str(location), state))
+    tree = Tree(target.name, tuple(found))
+    opened = SharedFiles.open_tree(tree, chunks.chunk_size, disk=disk, trusted=False)
+    if missing:
+        extents = Extents(entry.size for entry in files)
+        opened.have = _without(chunks, _covering(chunks, extents, missing))
+    return opened
+
+
+def kept_chunks(
+    chunks: Chunks, files: Sequence[Described], selected: Collection[int]
+) -> Bitfield:
+    """Return the chunks that remain if only the `selected` files are downloaded.
+
+    `selected` are numbers of files. These chunks have no byte of any other file.
+    """
+    others = set(range(len(files))) - set(selected)
+    extents = Extents(entry.size for entry in files)
+    return _without(chunks, _covering(chunks, extents, others))
+
+
+def _impossible_state(size: int) -> Identity:
+    """Return a state in which no file can be, for a file that is missing."""
+    return Identity(-1, -1, size, 0, 0, 0, 0, 0)
+
+
+def _covering(
+    chunks: Chunks, extents: Extents, numbers: Iterable[int]
+) -> Iterator[int]:
+    """Yield the chunks that include bytes of the given files."""
+    for number in numbers:
+        start = extents.start(number)
+        yield from chunks.covering(start, start + extents.sizes[number])
+
+
+def _without(chunks: Chunks, missing: Iterable[int]) -> Bitfield:
+    """Return all chunks but the missing ones."""
+    rest = Bitfield(chunks.count)
+    excluded = set(missing)
+    for index in range(chunks.count):
+        if index not in excluded:
+            rest.add(index)
+    return rest

@@ -1,0 +1,1 @@
+"""Read and hash the files that the user shares."""

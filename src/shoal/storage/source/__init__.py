@@ -1,1 +1,0 @@
-"""Read and hash the files that are shared."""
