@@ -22,8 +22,8 @@ from fsspec.spec import AbstractBufferedFile
 from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import Background
 from shoal.config.settings import Settings, SettingsFields
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link, parse_link
-from shoal.integrations.tree import Info, Tree, inner_path
 from shoal.node.node import Node
 
 __all__ = ["ShoalFile", "ShoalFileSystem"]
@@ -34,6 +34,8 @@ MAX_TREES = 32  # shares of which all names are kept
 READ_SIZE = 64 * 1024  # bytes that are looked through at once for the end of a line
 # An id, perhaps hints, perhaps a path; whatever stands in a path is left as it is.
 _URL = re.compile(r"(?:shoal:(?://)?)?([A-Za-z2-7]{56})(?:\?([^/]*))?(/.*)?", re.DOTALL)
+
+Info: TypeAlias = dict[str, Any]
 
 
 class ShoalFileSystem(AbstractFileSystem):
@@ -69,7 +71,7 @@ class ShoalFileSystem(AbstractFileSystem):
         super().__init__(**rest)
         self._hints = hints if use_hints else ""
         self._background = _background(Settings.of(**cast(SettingsFields, fields)))
-        self._trees: OrderedDict[str, Tree] = OrderedDict()
+        self._trees: OrderedDict[str, ShareTree] = OrderedDict()
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -165,7 +167,7 @@ class ShoalFileSystem(AbstractFileSystem):
     def _range(self, path: str, start: int | None, end: int | None) -> "_Range":
         info = self._file_info(path)
         first, stop, _ = slice(start, end).indices(info["size"])
-        return self._link_of(info["name"]), inner_path(info["name"]), first, stop
+        return self._link_of(info["name"]), _inner_path(info["name"]), first, stop
 
     def _open(
         self,
@@ -197,7 +199,7 @@ class ShoalFileSystem(AbstractFileSystem):
         name = self._file_info(path)["name"]
         link = self._link_of(name)
         return BlockingFile(
-            self._background, link, inner_path(name), timeout=self._timeout
+            self._background, link, _inner_path(name), timeout=self._timeout
         )
 
     # How it is found.
@@ -218,10 +220,10 @@ class ShoalFileSystem(AbstractFileSystem):
             return tree.only_file
         info = tree.info(path)
         if info["type"] != "file":
-            raise IsADirectoryError(errno.EISDIR, "That is a folder", inner_path(path))
+            raise IsADirectoryError(errno.EISDIR, "That is a folder", _inner_path(path))
         return info
 
-    def _tree(self, path: str) -> Tree:
+    def _tree(self, path: str) -> "ShareTree":
         """Return all names of a share; they never change."""
         top = path.partition("/")[0]
         if not top:
@@ -231,7 +233,7 @@ class ShoalFileSystem(AbstractFileSystem):
             link = self._link_of(path)
             load = self._background.call
             manifest = load(lambda node: node.manifest(link, timeout=self._timeout))
-            tree = self._trees[top] = Tree(top, manifest)
+            tree = self._trees[top] = ShareTree(top, manifest)
             if len(self._trees) > MAX_TREES:
                 self._trees.popitem(last=False)
         return tree
@@ -258,6 +260,54 @@ class ShoalFile(AbstractBufferedFile):
         if self._file is not None:
             self._file.close()
         super().close()
+
+
+class ShareTree:
+    """Hold the fsspec description of every file and folder of one share, by path.
+
+    Paths begin with the id of the share, `top`. fsspec describes a file or folder by a
+    dict with at least its name, its size in bytes and its type.
+    """
+
+    def __init__(self, top: str, manifest: Manifest) -> None:
+        self._infos: dict[str, Info] = {}
+        self.folders: dict[str, list[Info]] = {}
+        """The children of each folder, in the order of their paths."""
+        self._folder(top)
+        for file in manifest.files:
+            self._add(f"{top}/{file.path}", file.size, "file", file.executable)
+        self.only_file: Info | None = None
+        """The file of a share that is a single file; None for a folder."""
+        if not manifest.root.is_folder:
+            (self.only_file,) = self.folders[top]
+
+    def info(self, path: str) -> Info:
+        """Return the description of a path; raises `FileNotFoundError`."""
+        info = self._infos.get(path)
+        if info is None:
+            what = "That is not in the share"
+            raise FileNotFoundError(errno.ENOENT, what, _inner_path(path))
+        return info
+
+    def _folder(self, path: str) -> list[Info]:
+        """Return the children of a folder, which is added if it is new."""
+        found = self.folders.get(path)
+        if found is None:
+            found = self.folders[path] = []
+            self._add(path, 0, "directory", False)
+        return found
+
+    def _add(self, path: str, size: int, kind: str, executable: bool) -> None:
+        info = {"name": path, "size": size, "type": kind, "executable": executable}
+        self._infos[path] = info
+        parent = path.rpartition("/")[0]
+        if parent:
+            self._folder(parent).append(info)
+
+
+def _inner_path(path: str) -> str:
+    """Return the path within the share: everything after the share's id."""
+    return path.partition("/")[2]
 
 
 _Range: TypeAlias = tuple[Link, str, int, int]
