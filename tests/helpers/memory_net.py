@@ -17,7 +17,7 @@ from shoal.core.report.counters import Tally
 from shoal.core.report.events import DownloadEvent
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.origin.base import ByteSource
+from shoal.origin.source import OriginReader
 from shoal.resources import Means
 from shoal.swarm.swarm import SealedSwarm
 from shoal.transfer.dialler import Found
@@ -133,7 +133,7 @@ class Member:
         net: "MemoryNet",
         share_id: bytes,
         number: int,
-        sources: Sequence[ByteSource],
+        sources: Sequence[OriginReader],
         timeout: float | None,
         limit_up: float | None,
     ) -> None:
@@ -198,7 +198,7 @@ class MemoryNet:
     def join(
         self,
         share_id: bytes,
-        sources: Sequence[ByteSource] = (),
+        sources: Sequence[OriginReader] = (),
         timeout: float | None = None,
         limit_up: float | None = None,
     ) -> Member:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from shoal.core.schedule.origin_parts import Part
 from shoal.errors import PeerError
-from shoal.origin.base import FileError
+from shoal.origin.source import OriginFileError
 
 __all__ = ["Line", "MemoryOrigin"]
 
@@ -47,7 +47,7 @@ class MemoryOrigin:
         self.reads += 1
         data = self.files.get(part.path)
         if data is None:
-            raise FileError(f"it has no {part.path}")
+            raise OriginFileError(f"it has no {part.path}")
         end = part.first + part.size
         for start in range(part.first, end, BLOCK):
             block = data[start : min(start + BLOCK, end)]

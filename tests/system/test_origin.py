@@ -113,9 +113,9 @@ def zeros(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (less, "does not have what is shared: its file has 589828 bytes there"),
-        (zeros, "has other bytes than what is shared"),
-        (None, "does not have what is shared: it answers 404"),
+        (less, "does not have the files you share: its file has 589828 bytes there"),
+        (zeros, "has files that differ from the ones you share"),
+        (None, "does not have the files you share: it answers 404"),
     ],
 )
 def test_an_origin_that_has_something_else_is_not_shared(

@@ -1,6 +1,7 @@
-"""An origin that fsspec knows how to read: S3 and the like, or a folder.
+"""An origin that is read through fsspec: S3 and the like, or a folder.
 
-Only URLs that the user typed get here: fsspec reads this machine's files as well.
+Only URLs that the user typed are read this way, since fsspec also reads this machine's
+own files.
 """
 
 import asyncio
@@ -9,41 +10,43 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from shoal.core.names.origin_url import file_url
+from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.origin_parts import Part
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError
-from shoal.origin.base import FileError
+from shoal.origin.source import OriginFileError
 
-__all__ = ["ObjectSource"]
+__all__ = ["ObjectReader"]
 
-MAX_REASON = 200  # characters of what went wrong
+MAX_REASON = 200  # characters of an error's text
 
 
-class ObjectSource:
+class ObjectReader:
     """Read the files of a share through fsspec."""
 
     def __init__(self, url: str) -> None:
-        """Connect to nobody yet."""
+        """Prepare to read from `url`; nothing is connected yet."""
+        self.name = origin_name(url)
+        """The origin's name for messages, without any secret in its URL."""
         self._url = url
         self._threads = ThreadPoolExecutor(ORIGIN_RUNS, "shoal-origin")
         self._opened: tuple[Any, str] | None = None
         self._sizes: dict[str, int] = {}
 
     async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a part; raises `FileError` or another `PeerError`."""
+        """Yield bytes of a file; raises `OriginFileError` or another `PeerError`."""
         try:
             data = await self._fetch(part)
         except PeerError:
             raise
         except FileNotFoundError:
-            raise FileError(f"it has no {part.path or 'such file'}") from None
-        except Exception as error:  # each store has errors of its own
+            raise OriginFileError(f"it has no {part.path or 'such file'}") from None
+        except Exception as error:  # each kind of store has its own errors
             lines = str(error).splitlines()
             reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
             raise PeerError(reason[:MAX_REASON]) from None
         if len(data) != part.size:
-            raise PeerError("it answers with another range than was asked for")
+            raise PeerError("it sends another range than the requested one")
         yield data
 
     async def _fetch(self, part: Part) -> bytes:
@@ -56,7 +59,7 @@ class ObjectSource:
             size = self._sizes[part.path] = int(info["size"])
             if size != part.file_size:
                 del self._sizes[part.path]
-                raise FileError(
+                raise OriginFileError(
                     f"{part.path or 'its file'} has {size} bytes there, "
                     f"{part.file_size} here"
                 )
@@ -65,7 +68,7 @@ class ObjectSource:
         return bytes(data)
 
     async def _call(self, system: Any, name: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a file system in its own loop, or else in a thread."""
+        """Call a method of a file system: in its own loop, otherwise in a thread."""
         if system.async_impl:
             method = getattr(system, f"_{name}")
             work = method(*args, **kwargs)
@@ -77,8 +80,8 @@ class ObjectSource:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def aclose(self) -> None:
-        """Wait for nobody; idempotent."""
-        self._opened = None  # which closes its connections
+        """Close the connections without waiting for threads; idempotent."""
+        self._opened = None  # the file system closes its connections when it is freed
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -87,8 +90,8 @@ def _open(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError:
         raise PeerError("it needs fsspec: pip install 'shoal[origin]'") from None
-    # Not one that others use: it may remember files as they were.
+    # Not a shared instance, which may have cached an older state of the files.
     opened: tuple[Any, str] = url_to_fs(url, skip_instance_cache=True)  # type: ignore[no-untyped-call]
     system, root = opened
-    # fsspec strips the slash that says that files are below.
+    # fsspec strips the trailing slash, which marks a folder.
     return system, str(root) + "/" if url.endswith("/") else str(root)

@@ -1,72 +1,188 @@
-"""The origins of one share: which there are, each opened when it is first asked."""
+"""An origin as a source of chunks, beside the peers.
+
+An origin is a web server, an object store or a folder that holds the files of a share
+but does not speak to peers. An `OriginReader` yields bytes of those files, by whatever
+protocol, and knows nothing of chunks. `Origin` requests runs of adjacent chunks from a
+reader, several at once, and hands on each chunk as soon as its last byte has arrived.
+The bytes are not verified here; verification and retries are up to the client.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from typing import Protocol
 
-from shoal.config.settings import Settings
-from shoal.core.names.link import Link
-from shoal.core.names.origin_url import is_web, origin_name
-from shoal.core.schedule.origin_parts import Part
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.status import PeerStatus
+from shoal.core.schedule.origin_parts import Part, parts_of, runs_of
+from shoal.core.schedule.window import ORIGIN_RUNS
+from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError
-from shoal.origin.base import ByteReader
 
-__all__ = ["NamedSource", "open_sources"]
+__all__ = ["Origin", "OriginClient", "OriginFileError", "OriginReader", "read_run"]
 
 
-class NamedSource:
-    """Be the origin at a URL, opened when it is first asked.
+class OriginFileError(PeerError):
+    """Report that one file at an origin is missing or differs; others may be usable."""
 
-    Most are never: then nobody pays for what it is asked by.
-    """
 
-    def __init__(self, url: str, settings: Settings, *, is_named: bool) -> None:
-        """Ask nobody yet.
+class OriginReader(Protocol):
+    """Read bytes of the files of a share at one origin."""
 
-        `is_named` says whether the user named it: it may be anywhere then.
+    @property
+    def name(self) -> str:
+        """Return the origin's name for messages, without any secret in its URL."""
+
+    def read(self, part: Part) -> AsyncGenerator[bytes, None]:
+        """Yield exactly the bytes of `part`, in blocks as they arrive.
+
+        Raises `OriginFileError` if other files may still be readable, otherwise
+        another `PeerError`.
         """
-        self.name = origin_name(url)
-        """What it is called in messages; no secret is in it."""
-        self._url = url
-        self._settings = settings
-        self._is_named = is_named
-        self._source: ByteReader | None = None
-
-    async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of a part; raises `FileError` or another `PeerError`."""
-        if self._source is None:
-            # In a thread, since importing takes as long as many chunks.
-            loop = asyncio.get_running_loop()
-            opened = await loop.run_in_executor(None, self._open)
-            self._source = self._source or opened
-        async with aclosing(self._source.read(part)) as blocks:
-            async for block in blocks:
-                yield block
-
-    def _open(self) -> ByteReader:
-        if is_web(self._url):
-            from shoal.origin.web import WebSource
-
-            return WebSource(self._url, self._settings, is_named=self._is_named)
-        if not self._is_named:
-            # fsspec reads this machine's files, too.
-            raise PeerError("only the link names it; name it with --origin to ask it")
-        from shoal.origin.objects import ObjectSource
-
-        return ObjectSource(self._url)
 
     async def aclose(self) -> None:
-        """Let go of connections; idempotent."""
-        source, self._source = self._source, None
-        if source is not None:
-            await source.aclose()
+        """Close all connections; idempotent."""
 
 
-def open_sources(link: Link, settings: Settings) -> Sequence[NamedSource]:
-    """Return the origins that the user named, then those that the link names."""
-    named = dict.fromkeys(settings.origins)
-    hinted = dict.fromkeys(url for url in link.origins if url not in named)
-    return [
-        *(NamedSource(url, settings, is_named=True) for url in named),
-        *(NamedSource(url, settings, is_named=False) for url in hinted),
-    ]
+class OriginClient(Protocol):
+    """Receive what an origin does; all methods are called on the event loop."""
+
+    def on_asked(self, origin: "Origin", indexes: Sequence[int]) -> None:
+        """Note chunks that are about to be requested."""
+
+    async def settle(self, origin: "Origin", run: range) -> list[int]:
+        """Return the chunks of `run` that should still be requested."""
+
+    def on_bytes(self, origin: "Origin") -> None:
+        """Note that the origin sent some bytes."""
+
+    def on_given(self, origin: "Origin", chunk: ChunkReceived) -> None:
+        """Take a chunk, not verified."""
+
+    def on_lacking(self, origin: "Origin", run: range, error: OriginFileError) -> None:
+        """Note that the origin cannot serve `run` because of one of its files."""
+
+    def on_failed(self, origin: "Origin", error: PeerError) -> None:
+        """Note that a request failed."""
+
+    def on_broken(self, error: BaseException) -> None:
+        """Handle an unexpected error, which is a fault in shoal itself."""
+
+
+class Origin:
+    """Request chunks of one share from one origin."""
+
+    def __init__(
+        self, reader: OriginReader, manifest: Manifest, client: OriginClient
+    ) -> None:
+        """Prepare an origin; nothing is requested yet."""
+        self.reader = reader
+        """Reads the files at the origin."""
+        self.path = "origin"
+        """How it was found, as `PeerStatus.path` has it."""
+        self.verified = 0
+        """Number of chunks from this origin that verified."""
+        self._received = 0  # bytes of them
+        self.outstanding: set[int] = set()
+        """Chunks that were requested and have not arrived."""
+        self._manifest = manifest
+        self._client = client
+        self._turns = asyncio.Semaphore(ORIGIN_RUNS)
+        self._tasks: dict[asyncio.Task[None], range] = {}
+
+    def status(self) -> PeerStatus:
+        """Return the origin's name and what was received from it."""
+        count = self._manifest.chunks.count
+        name, path = self.reader.name, self.path
+        return PeerStatus(id(self), name, path, path, count, self._received, 0)
+
+    def on_verified(self, size: int) -> None:
+        """Note a verified chunk of `size` bytes."""
+        self.verified += 1
+        self._received += size
+
+    def ask(self, indexes: Iterable[int]) -> None:
+        """Request chunks."""
+        listed = list(indexes)
+        self.outstanding.update(listed)
+        for run in runs_of(listed):
+            task = asyncio.get_running_loop().create_task(self._fetch(run))
+            self._tasks[task] = run
+            task.add_done_callback(self._tasks.pop)
+        self._client.on_asked(self, listed)
+
+    def ask_any(self, number: int) -> None:
+        """Refuse: an origin does not know which chunks are rare."""
+        raise AssertionError("an origin does not choose")
+
+    def cancel(self, indexes: Iterable[int]) -> None:
+        """Cancel requests; a run ends once none of its chunks is requested any more."""
+        self.outstanding.difference_update(indexes)
+        for task, run in self._tasks.items():
+            if self.outstanding.isdisjoint(run):
+                task.cancel()
+
+    def stop(self) -> None:
+        """Cancel all requests."""
+        self.outstanding.clear()
+        for task in self._tasks:
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """Cancel all requests and close the connections; idempotent."""
+        self.stop()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        await self.reader.aclose()
+
+    async def _fetch(self, run: range) -> None:
+        try:
+            for each in runs_of(await self._client.settle(self, run)):
+                async with self._turns:
+                    await self._fetch_run(each)
+        except OriginFileError as error:
+            self._client.on_lacking(self, run, error)
+        except PeerError as error:
+            self._client.on_failed(self, error)
+        except Exception as error:
+            self._client.on_broken(error)
+
+    async def _fetch_run(self, run: range) -> None:
+        reading = read_run(self.reader, self._manifest, run, self._on_bytes)
+        async with aclosing(reading) as chunks:
+            async for index, data in chunks:
+                self.outstanding.discard(index)
+                self._client.on_given(self, ChunkReceived(index, data, None))
+
+    def _on_bytes(self) -> None:
+        self._client.on_bytes(self)
+
+
+async def read_run(
+    reader: OriginReader,
+    manifest: Manifest,
+    run: range,
+    on_bytes: Callable[[], None] = lambda: None,
+) -> AsyncGenerator[tuple[int, bytes], None]:
+    """Yield the index and the bytes of each chunk of a run; nothing is verified.
+
+    `on_bytes` is called for each block that arrives. Raises what the reader raises.
+    """
+    waiting = iter(run)
+    index = next(waiting)
+    pieces: list[memoryview] = []
+    missing = manifest.chunks.length(index)
+    for part in parts_of(manifest, run):
+        async with aclosing(reader.read(part)) as blocks:
+            async for block in blocks:
+                on_bytes()
+                view = memoryview(block)
+                while view:
+                    pieces.append(view[:missing])
+                    view = view[missing:]
+                    missing -= len(pieces[-1])
+                    if not missing:
+                        yield index, b"".join(pieces)
+                        pieces.clear()
+                        index = next(waiting, run.stop)
+                        missing = manifest.chunks.length(index)

@@ -11,7 +11,7 @@ from typing import Self
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
-from shoal.origin.source import open_sources
+from shoal.origin.readers import open_readers
 from shoal.resources import Means, Services
 from shoal.storage.store import ChunkReader, Holding
 from shoal.swarm.link_addresses import usable_hints
@@ -58,7 +58,7 @@ class Membership:
                 down=services.bucket_down,
                 tally=services.tally,
             ),
-            sources=open_sources(link, services.settings),
+            sources=open_readers(link, services.settings),
             timeout=timeout,
             on_event=on_event,
             on_notice=services.on_notice,

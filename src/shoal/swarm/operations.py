@@ -16,7 +16,7 @@ from shoal.config.options import FetchOptions, ShareOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, Hashing, Notice, ShareEvent
-from shoal.origin.check import check_origin
+from shoal.origin.readers import check_origin
 from shoal.resources import Services
 from shoal.swarm.build_share import Made, make_share
 from shoal.swarm.member import Membership, open_port

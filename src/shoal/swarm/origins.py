@@ -12,8 +12,7 @@ from shoal.core.peers.peerbook import BAN_TIME
 from shoal.core.report.events import Notice
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError
-from shoal.origin.base import ByteSource, FileError
-from shoal.origin.giver import Origin
+from shoal.origin.source import Origin, OriginFileError, OriginReader
 from shoal.swarm.fetching import Fetching
 from shoal.swarm.peer import SealedPeer
 
@@ -29,7 +28,7 @@ MAX_LACKING = 8  # answers in a row that a file is not there
 class _Standing:
     """Say how one origin stands."""
 
-    def __init__(self, source: ByteSource, now: float) -> None:
+    def __init__(self, source: OriginReader, now: float) -> None:
         self.source = source
         self.origin: Origin | None = None
         self.is_asked = False
@@ -54,7 +53,7 @@ class Pulling:
 
     def __init__(
         self,
-        sources: Sequence[ByteSource],
+        sources: Sequence[OriginReader],
         fetching: Fetching,
         peers: Callable[[], Iterable[SealedPeer]],
         *,
@@ -169,7 +168,7 @@ class Pulling:
         standing = self._of(origin)
         standing.is_liar = True
         why = f"sent what the id does not name (chunk {index})"
-        self._leave(standing, BAN_TIME, f"The origin {origin.source.name} {why}.")
+        self._leave(standing, BAN_TIME, f"The origin {origin.reader.name} {why}.")
 
     def on_verified(self, origin: Origin) -> None:
         """Forgive the failures of an origin."""
@@ -188,7 +187,7 @@ class Pulling:
             return
         wait = min(FIRST_BACKOFF * 2**standing.failures, MAX_BACKOFF)
         standing.failures = min(standing.failures + 1, 16)
-        name = origin.source.name
+        name = origin.reader.name
         self._leave(standing, wait, f"The origin {name} cannot be used: {error}.")
 
     def _leave(self, standing: _Standing, seconds: float, trouble: str) -> None:
@@ -232,7 +231,7 @@ class Pulling:
         self._fetching.on_chunk(origin, chunk)
         self._fetching.on_answers_done(origin)
 
-    def on_lacking(self, origin: Origin, run: range, error: FileError) -> None:
+    def on_lacking(self, origin: Origin, run: range, error: OriginFileError) -> None:
         """Ask others for chunks of a file that is not there, or not as it should be.
 
         With nothing else to be had there the origin as a whole is of no use.
@@ -243,7 +242,7 @@ class Pulling:
         if not self._manifest.root.is_folder or standing.lacking >= MAX_LACKING:
             self.on_failed(origin, error)
             return
-        standing.trouble = f"The origin {origin.source.name} is not whole: {error}."
+        standing.trouble = f"The origin {origin.reader.name} is not whole: {error}."
         if standing.again_at is None:
             standing.again_at = self._clock() + MAX_BACKOFF
         refused = origin.outstanding.intersection(run)

@@ -25,8 +25,7 @@ from shoal.core.report.patience import Patience
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, ShoalError, StoreError
-from shoal.origin.base import ByteSource
-from shoal.origin.giver import Origin
+from shoal.origin.source import Origin, OriginReader
 from shoal.resources import Means
 from shoal.storage.store import ChunkReader, DownloadStore
 from shoal.swarm.fetching import Fetching, SealedGiver
@@ -55,7 +54,7 @@ class SealedSwarm:
         dial: Dial,
         means: Means,
         *,
-        sources: Sequence[ByteSource] = (),
+        sources: Sequence[OriginReader] = (),
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         on_notice: Callable[[Notice], None] = lambda notice: None,

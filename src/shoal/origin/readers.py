@@ -1,0 +1,107 @@
+"""The origins of a share: opened on first use, checked before a link names them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from shoal.config.settings import Settings
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.names.link import Link
+from shoal.core.names.origin_url import is_web, origin_name
+from shoal.core.schedule.origin_parts import Part
+from shoal.errors import NetworkError, PeerError, VerificationError
+from shoal.origin.source import OriginFileError, OriginReader, read_run
+
+__all__ = ["UrlReader", "check_origin", "open_readers"]
+
+
+class UrlReader:
+    """Read the files at a URL; the reader for its protocol is opened on first use.
+
+    Most origins are never used. Importing aiohttp or fsspec for them would be a waste.
+    """
+
+    def __init__(self, url: str, settings: Settings, *, is_trusted: bool) -> None:
+        """Prepare to read from `url`; nothing is connected yet.
+
+        `is_trusted` is True for a URL that the user typed, which may point anywhere;
+        False for one from a link.
+        """
+        self.name = origin_name(url)
+        """The origin's name for messages, without any secret in its URL."""
+        self._url = url
+        self._settings = settings
+        self._is_trusted = is_trusted
+        self._reader: OriginReader | None = None
+
+    async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
+        """Yield bytes of a file; raises `OriginFileError` or another `PeerError`."""
+        if self._reader is None:
+            # In a thread, since the import takes as long as many chunks.
+            loop = asyncio.get_running_loop()
+            opened = await loop.run_in_executor(None, self._open)
+            self._reader = self._reader or opened
+        async with aclosing(self._reader.read(part)) as blocks:
+            async for block in blocks:
+                yield block
+
+    def _open(self) -> OriginReader:
+        if is_web(self._url):
+            from shoal.origin.web import WebReader
+
+            return WebReader(self._url, self._settings, is_trusted=self._is_trusted)
+        if not self._is_trusted:
+            # fsspec also reads this machine's files.
+            raise PeerError("only the link names it; name it with --origin to use it")
+        from shoal.origin.objects import ObjectReader
+
+        return ObjectReader(self._url)
+
+    async def aclose(self) -> None:
+        """Close all connections; idempotent."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.aclose()
+
+
+def open_readers(link: Link, settings: Settings) -> Sequence[UrlReader]:
+    """Return a reader for each origin: first the user's, then those in the link."""
+    typed = dict.fromkeys(settings.origins)
+    hinted = dict.fromkeys(url for url in link.origins if url not in typed)
+    return [
+        *(UrlReader(url, settings, is_trusted=True) for url in typed),
+        *(UrlReader(url, settings, is_trusted=False) for url in hinted),
+    ]
+
+
+async def check_origin(url: str, manifest: Manifest, settings: Settings) -> None:
+    """Check that an origin has the files of a share, before a link names the origin.
+
+    Fetches the first chunk, which also proves the size of its file. Raises
+    `VerificationError` if the origin's files differ or are missing, `NetworkError` if
+    the origin cannot be reached.
+    """
+    if not manifest.chunks.count:
+        return
+    reader = UrlReader(url, settings, is_trusted=True)
+    name = reader.name
+    try:
+        async with aclosing(read_run(reader, manifest, range(1))) as chunks:
+            async for index, data in chunks:
+                if not manifest.hash_table.verifies(index, data):
+                    raise VerificationError(
+                        f"The origin {name} has files that differ from the ones you "
+                        "share. Upload the same files there, or name another origin."
+                    )
+    except OriginFileError as error:
+        raise VerificationError(
+            f"The origin {name} does not have the files you share: {error}. Upload "
+            "them there first, or name another origin."
+        ) from None
+    except PeerError as error:
+        raise NetworkError(
+            f"The origin {name} cannot be used: {error}. Check that its URL is right "
+            "and the server answers, or share without an origin."
+        ) from None
+    finally:
+        await reader.aclose()
