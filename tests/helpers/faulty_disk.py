@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Identity, Name, NewFile, NewFiles
-from shoal.storage.disk.oserrors import translate
+from shoal.storage.disk.osfiles import translate
 from tests.helpers.inodes import SECTOR, Inode, Write
 from tests.helpers.names import Key, Names
 

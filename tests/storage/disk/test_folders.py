@@ -1,10 +1,15 @@
-"""Open folders: how many stay open, and for how long."""
+"""Open folders, and the removal of folders with their contents."""
+
+import os
+from pathlib import Path
 
 import pytest
 
+from shoal.errors import StoreError
 from shoal.storage.disk import folders
 from shoal.storage.disk.disk import Identity
-from shoal.storage.disk.folders import Folders
+from shoal.storage.disk.folders import Folders, remove_all
+from shoal.storage.disk.osdisk import OsDisk
 from tests.helpers.faulty_disk import FaultyDisk
 from tests.storage.trees import ROOT
 
@@ -37,3 +42,38 @@ def test_those_beyond_the_limit_are_closed_with_the_next_call(
         with pytest.raises(KeyError):
             disk.identity(fd)
     assert all(disk.identity(fd).is_directory for fd in fds[2:])
+
+
+def remove(folder: Path, name: str) -> None:
+    disk = OsDisk()
+    at = disk.open_directory(folder)
+    assert at is not None
+    remove_all(disk, name, at)
+    disk.close(at)
+
+
+def test_everything_in_it_goes_and_links_are_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    inside = tmp_path / "in"
+    (inside / "a" / "b").mkdir(parents=True)
+    (inside / "a" / "b" / "file").touch()
+    (inside / "link").symlink_to(outside)
+    os.mkfifo(inside / "fifo")
+    remove(tmp_path, "in")
+    remove(tmp_path, "in")
+    assert os.listdir(tmp_path) == ["outside"]
+    assert os.listdir(outside) == ["file"]
+    (tmp_path / "link").symlink_to(outside)
+    remove(tmp_path, "link")
+    assert os.listdir(tmp_path) == ["outside"]
+
+
+def test_there_is_an_end_to_nesting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "MAX_DEPTH", 3)
+    (tmp_path / "a/b/c/d").mkdir(parents=True)
+    with pytest.raises(StoreError, match="too deep"):
+        remove(tmp_path, "a")

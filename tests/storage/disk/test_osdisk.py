@@ -22,10 +22,10 @@ from shoal.errors import (
     TargetExistsError,
     UsageError,
 )
-from shoal.storage.disk import linux
+from shoal.storage.disk import osdisk
 from shoal.storage.disk.disk import UNKNOWN_BOOT, Disk
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.disk.oserrors import translate
+from shoal.storage.disk.osfiles import translate
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.download.journal import decode
 from tests.helpers.faulty_disk import FaultyDisk
@@ -293,7 +293,7 @@ def test_rename_new_never_replaces(
         raise OSError(EINVAL, "unsupported")
 
     if means != "kernel":
-        monkeypatch.setattr(linux, "rename_without_replacing", unsupported)
+        monkeypatch.setattr(osdisk, "rename_without_replacing", unsupported)
     if means == "claim":
         monkeypatch.setattr(os, "link", unsupported)
     disk = OsDisk()
@@ -324,7 +324,7 @@ def test_allocate_works_where_the_kernel_cannot_reserve(
             def fail(fd: int, size: int) -> None:
                 raise OSError(ENOSYS, "no such call")
 
-            monkeypatch.setattr(linux, "fallocate", fail)
+            monkeypatch.setattr(osdisk, "fallocate", fail)
         fd = disk.open_write(tmp_path / str(place))
         disk.allocate(fd, 1_000_000)
         assert disk.identity(fd).size == 1_000_000

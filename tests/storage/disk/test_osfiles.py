@@ -1,4 +1,4 @@
-"""Very many small files on the real disk, made in several folders at once."""
+"""Many small files created at once, and many small reads at once, on a real disk."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import StoreError
+from shoal.storage.disk import osfiles
 from shoal.storage.disk.disk import NewFiles
 from shoal.storage.disk.osdisk import OsDisk
 
+CONTENT = bytes(range(256)) * 40
 FILES = 60  # in a folder; with two of them it is worth a thread
 
 
@@ -56,3 +58,27 @@ def test_an_error_in_either_thread_is_told(tmp_path: Path, wrong: int) -> None:
     with pytest.raises(StoreError, match="no/such/folder"):
         disk.write_new(folders)
     close_all(disk, folders)
+
+
+def test_many_reads_are_those_of_each(tmp_path: Path) -> None:
+    disk = OsDisk()
+    (tmp_path / "file").write_bytes(CONTENT)
+    fd = disk.open_read(tmp_path / "file")
+    offsets = [5000, 0, 5000, 9_000, len(CONTENT) - 300, len(CONTENT) - 299, 20_000]
+    for size in (1, 300, 1240):
+        one_by_one = [disk.pread_now(fd, size, offset) for offset in offsets]
+        assert disk.pread_many_now(fd, size, offsets) == one_by_one
+    assert disk.pread_many_now(fd, 10, []) == []
+    disk.close(fd)
+    assert disk.pread_many_now(fd, 10, [0, 10]) == [None, None]
+
+
+def test_where_the_system_cannot_say_nothing_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = OsDisk()
+    (tmp_path / "file").write_bytes(CONTENT)
+    fd = disk.open_read(tmp_path / "file")
+    monkeypatch.setattr(osfiles, "_NOWAIT", 0)
+    assert disk.pread_many_now(fd, 10, [0, 10]) == [None, None]
+    disk.close(fd)

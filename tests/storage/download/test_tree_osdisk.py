@@ -15,7 +15,7 @@ import pytest
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import ShoalError, StoreError, TargetExistsError
-from shoal.storage.disk import folders, linux
+from shoal.storage.disk import folders, osdisk
 from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.extents import FileEntry
@@ -134,7 +134,7 @@ def test_without_syncfs_every_file_is_flushed(
     def fail(fd: int) -> None:
         raise OSError(38, "no such call")
 
-    monkeypatch.setattr(linux, "syncfs", fail)
+    monkeypatch.setattr(osdisk, "syncfs", fail)
     store = open_tree(tmp_path / "tree")
     fill(store)
     store.commit()

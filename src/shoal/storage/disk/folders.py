@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from shoal.errors import StoreError
 from shoal.storage.disk.disk import Disk
 
-__all__ = ["Folders"]
+__all__ = ["Folders", "remove_all"]
 
 MAX_OPEN = 32
 """How many folders of one share are kept open."""
+MAX_DEPTH = 512
+"""How many folders deep it goes: each level keeps one open."""
 
 
 class Folders:
@@ -82,3 +84,27 @@ class Folders:
         while self._open:
             _, fd = self._open.popitem()
             self._disk.close(fd)
+
+
+def remove_all(disk: Disk, name: str, at: int, *, depth: int = 0) -> None:
+    """Remove the file, link or folder `name` in the open folder `at`, if it is there.
+
+    Raises `StoreError` when something cannot be removed.
+    """
+    found = disk.identity_at(name, at=at)
+    if found is None:
+        return
+    if not found.is_directory:
+        disk.unlink(name, at=at)
+        return
+    if depth == MAX_DEPTH:
+        raise StoreError(f"The folder {name} is nested too deep; remove it by hand.")
+    fd = disk.open_directory(name, at=at)
+    if fd is None:
+        return
+    try:
+        for each in disk.list_directory(fd):
+            remove_all(disk, each, fd, depth=depth + 1)
+    finally:
+        disk.close(fd)
+    disk.remove_directory(name, at=at)

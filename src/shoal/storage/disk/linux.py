@@ -1,14 +1,11 @@
-"""Three system calls that Python does not offer: fallocate, renameat2 and syncfs.
+"""Three Linux system calls that Python does not offer: fallocate, renameat2, syncfs.
 
-`os.posix_fallocate` will not do: where a file system cannot preallocate, the C
-library writes a byte into every page instead, which takes minutes for a large
-file. Where a call is missing (another system, an old C library) the functions
-raise `OSError` with `ENOSYS`, and the caller does without.
-
-It is imported only when one of them is needed, since ctypes costs milliseconds.
+`os.posix_fallocate` is not used because the C library writes a byte into every page
+where a file system cannot preallocate, which takes minutes for a large file. Where a
+system call does not exist (another system, an old C library) these functions raise
+`OSError` with `ENOSYS`, and the caller does without it.
 """
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -18,52 +15,50 @@ __all__ = ["fallocate", "rename_without_replacing", "syncfs"]
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_C_TYPES = {"i": "c_int", "u": "c_uint", "q": "c_longlong", "s": "c_char_p"}
 
 
 def fallocate(fd: int, size: int) -> None:
-    """Reserve room for the first `size` bytes of a file and make it that long."""
-    _call(
-        ("fallocate64", "fallocate"),
-        ctypes.c_int(fd),
-        ctypes.c_int(0),
-        ctypes.c_longlong(0),
-        ctypes.c_longlong(size),
-    )
+    """Reserve space for the first `size` bytes of a file and make it that long."""
+    _call(("fallocate64", "fallocate"), "iiqq", fd, 0, 0, size)
 
 
 def rename_without_replacing(
     source: str, target: str, at: int | None = None, to: int | None = None
 ) -> None:
-    """Rename a file or folder; fail with `EEXIST` when `target` is there.
+    """Rename a file or folder; fail with `EEXIST` if `target` exists.
 
-    `at` and `to` are the open folders that the two names are in.
+    `at` and `to` are the open folders that contain the two names.
     """
     _call(
         ("renameat2",),
-        ctypes.c_int(_AT_FDCWD if at is None else at),
-        ctypes.c_char_p(os.fsencode(source)),
-        ctypes.c_int(_AT_FDCWD if to is None else to),
-        ctypes.c_char_p(os.fsencode(target)),
-        ctypes.c_uint(_RENAME_NOREPLACE),
+        "isisu",
+        _AT_FDCWD if at is None else at,
+        os.fsencode(source),
+        _AT_FDCWD if to is None else to,
+        os.fsencode(target),
+        _RENAME_NOREPLACE,
     )
 
 
 def syncfs(fd: int) -> None:
-    """Wait until everything on the file system of an open file is on the disk."""
-    _call(("syncfs",), ctypes.c_int(fd))
+    """Flush the whole file system of an open file to the disk, and wait."""
+    _call(("syncfs",), "i", fd)
 
 
-def _call(names: tuple[str, ...], *arguments: object) -> None:
-    if _find(names)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+def _call(names: tuple[str, ...], types: str, *arguments: int | bytes) -> None:
+    """Call the first of these C functions that exists; raise `OSError` if it fails."""
+    import ctypes  # takes milliseconds, so only when it is needed
 
-
-def _find(names: tuple[str, ...]) -> Callable[..., int]:
+    convert = (getattr(ctypes, _C_TYPES[each]) for each in types)
+    values = [make(value) for make, value in zip(convert, arguments, strict=True)]
+    function: Callable[..., int] | None = None
     if sys.platform == "linux":
         library = ctypes.CDLL(None, use_errno=True)
-        for name in names:
-            function: Callable[..., int] | None = getattr(library, name, None)
-            if function is not None:
-                return function
-    raise OSError(ENOSYS, os.strerror(ENOSYS))
+        found = (getattr(library, name, None) for name in names)
+        function = next((each for each in found if each is not None), None)
+    if function is None:
+        raise OSError(ENOSYS, os.strerror(ENOSYS))
+    if function(*values) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -7,14 +7,21 @@ FIFO. It is one half of `shoal.storage.disk.osdisk.OsDisk`; `osnames` is the oth
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from errno import ENOENT, ENOSYS
+from collections.abc import Iterable, Iterator, Sequence
+from errno import EACCES, EDQUOT, EINVAL, ENOENT, ENOSPC, ENOSYS, ENOTSUP, EPERM, EROFS
+from typing import NamedTuple
 
-from shoal.errors import StoreError, UsageError
+from shoal.errors import DiskFullError, ForbiddenError, StoreError, UsageError
 from shoal.storage.disk.disk import Data, Identity, Name, NewFile, NewFiles
-from shoal.storage.disk.oserrors import UNSUPPORTED, Below, translate
 
-__all__ = ["FOLDER_FLAGS", "SAFE_FLAGS", "OsFiles", "make_identity"]
+__all__ = [
+    "FOLDER_FLAGS",
+    "SAFE_FLAGS",
+    "UNSUPPORTED",
+    "OsFiles",
+    "make_identity",
+    "translate",
+]
 
 SAFE_FLAGS = (
     getattr(os, "O_CLOEXEC", 0)
@@ -26,6 +33,8 @@ SAFE_FLAGS = (
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | SAFE_FLAGS
 """What every folder is opened with."""
+UNSUPPORTED = frozenset({EINVAL, ENOSYS, ENOTSUP, EPERM})
+"""How the system says that a file system or the kernel has no such thing."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINKS | SAFE_FLAGS
 _READ = os.O_RDONLY | _NO_LINKS | SAFE_FLAGS
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
@@ -190,6 +199,23 @@ class OsFiles:
         finally:
             self._spare = spare
 
+    def pread_many_now(
+        self, fd: int, size: int, offsets: Iterable[int]
+    ) -> list[bytes | None]:
+        """Return what `pread_now` would for `size` bytes from each offset on."""
+        if not _NOWAIT:
+            return [None for _ in offsets]
+        found: list[bytes | None] = []
+        into = bytearray(size)
+        buffers, read = (into,), os.preadv
+        for offset in offsets:
+            try:
+                is_whole = read(fd, buffers, offset, _NOWAIT) == size
+            except OSError:  # would wait, or cannot tell
+                is_whole = False
+            found.append(bytes(into) if is_whole else None)
+        return found
+
     def read_small(self, path: Name, size: int) -> bytes | None:
         """Return all bytes of a file if it has `size` of them."""
         # Called for each of very many small files, so it goes the shortest way.
@@ -217,30 +243,6 @@ class OsFiles:
             os.fdatasync(fd)
         except OSError as error:
             raise self._failed(error, fd, "flush") from error
-
-    def sync_file_system(self, fd: int) -> bool:
-        """Wait until all on the file system of `fd` is safe; False if impossible."""
-        from shoal.storage.disk.linux import syncfs
-
-        try:
-            syncfs(fd)
-        except OSError as error:
-            if error.errno == ENOSYS:
-                return False
-            raise self._failed(error, fd, "flush") from error
-        return True
-
-    def allocate(self, fd: int, size: int) -> None:
-        """Make a file `size` bytes long and reserve the room if that is possible."""
-        from shoal.storage.disk.linux import fallocate
-
-        if size:
-            try:
-                fallocate(fd, size)
-            except OSError as error:
-                if error.errno not in UNSUPPORTED:
-                    raise self._failed(error, fd, "write") from error
-        self.truncate(fd, size)
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file to `size` bytes, or lengthen it by zeroes."""
@@ -278,7 +280,7 @@ class OsFiles:
         return True
 
     def _place(self, path: Name, at: int | None) -> object:
-        return path if at is None else Below(self._names.get(at, "…"), path)
+        return path if at is None else _Below(self._names.get(at, "…"), path)
 
     def _failed(self, error: OSError, fd: int, verb: str) -> StoreError:
         return translate(error, self._names.get(fd, "a closed file"), verb)
@@ -330,3 +332,32 @@ def _write_all(fd: int, buffers: Sequence[Data], offset: int) -> int:
             written = max(0, written - len(buffer))
         buffers = rest
     return end
+
+
+class _Below(NamedTuple):
+    """Name something in an open folder; put together only for a message."""
+
+    folder: object
+    name: object
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+def translate(error: OSError, path: object, verb: str) -> StoreError:
+    """Return what shoal says when `path` could not be opened, read, written, ..."""
+    number = error.errno
+    if number in (ENOSPC, EDQUOT):
+        return DiskFullError(
+            f"The disk is full: there is no room for {path}. "
+            "Free some space and run the command again to go on."
+        )
+    if number in (EACCES, EPERM, EROFS):
+        return ForbiddenError(
+            f"This machine does not allow shoal to {verb} {path} ({error.strerror}); "
+            "change its permissions or choose another place."
+        )
+    return StoreError(
+        f"Could not {verb} {path} ({error.strerror}); "
+        "see to it and run the command again."
+    )

@@ -22,9 +22,8 @@ from typing import TypeAlias
 
 from shoal.errors import StoreError
 from shoal.storage.disk.disk import Data, Disk, NewFile
-from shoal.storage.disk.folders import Folders
+from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
-from shoal.storage.disk.removal import remove_all
 from shoal.storage.download.finalize import inspect_tree, seal_tree
 from shoal.storage.download.layout import FILE_MODE, SIDE, Layout
 from shoal.storage.download.resume_scan import Survey, is_ours

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 
 from shoal.errors import StoreError
 from shoal.storage.disk.disk import Disk, Identity
-from shoal.storage.disk.folders import Folders
-from shoal.storage.disk.removal import remove_all
+from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.download.layout import Layout
 from shoal.storage.download.resume_scan import is_ours
 

@@ -4,8 +4,7 @@ Sizes and times are looked at, not bytes: who hashes what is for `staging` to sa
 """
 
 from shoal.storage.disk.disk import Disk, Identity
-from shoal.storage.disk.folders import Folders
-from shoal.storage.disk.removal import remove_all
+from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.download.layout import Layout
 
 __all__ = ["Survey", "is_ours"]

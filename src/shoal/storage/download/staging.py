@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from shoal.errors import DiskFullError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, Identity
-from shoal.storage.disk.removal import remove_all
+from shoal.storage.disk.folders import remove_all
 from shoal.storage.download.data_files import Content
 from shoal.storage.download.journal import Contents, Header, Journal, decode
 from shoal.storage.download.layout import SIDE, Layout
