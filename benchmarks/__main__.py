@@ -9,7 +9,7 @@ from tempfile import gettempdir
 
 from tests.helpers.netns import missing_namespaces
 
-from benchmarks import machine, report, runner, table
+from benchmarks import compare, machine, report, runner, table
 from benchmarks.record import Record
 from benchmarks.workloads import WORKLOADS
 
@@ -23,12 +23,14 @@ def main() -> int:
         from benchmarks.simulate import main as simulate
 
         return simulate(sys.argv[2:])
+    # So that what was started is ended and what was written is removed.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
+    if sys.argv[1:2] == ["compare"]:
+        return compare.main(sys.argv[2:])
     options = _parse()
     if options.draw:
         report.draw(DOCS, WORKLOADS)
         return 0
-    # So that what was started is ended and what was written is removed.
-    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
     problem = missing_namespaces()
     if problem is not None:
         print(f"The benchmarks need network namespaces: {problem}", file=sys.stderr)
@@ -65,7 +67,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "scripts/bench",
         description="Measure shoal and the peers that this machine has, in turn. "
-        "`scripts/bench simulate` simulates a crowd, and has options of its own.",
+        "`scripts/bench simulate` simulates a crowd, `scripts/bench compare` measures "
+        "two checkouts side by side; both have options of their own.",
         epilog=f"workloads:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

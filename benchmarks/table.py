@@ -6,7 +6,7 @@ from statistics import median
 
 from benchmarks.model import Column, Ratio, Result, Sample, Workload
 
-__all__ = ["render"]
+__all__ = ["lay_out", "render"]
 
 TOLERANCE = 0.05
 """How far a figure may be from its aim because the machine was not quiet."""
@@ -26,7 +26,7 @@ def _figures(workload: Workload, result: Result) -> str:
     rows = [["", *(column.heading for column in columns)]]
     for name, samples in result.samples.items():
         rows.append([name, *(_cell(column, samples) for column in columns)])
-    return _lay_out(rows)
+    return lay_out(rows)
 
 
 def _cell(column: Column, samples: Sequence[Sample]) -> str:
@@ -40,7 +40,7 @@ def _ratios(workload: Workload, result: Result) -> str:
         if values := _quotients(ratio, result):
             verdict = judge(ratio.aim, median(values))
             rows.append([ratio.heading, _spread(values, 2), ratio.aim, verdict])
-    return _lay_out(rows) if len(rows) > 1 else ""
+    return lay_out(rows) if len(rows) > 1 else ""
 
 
 def _quotients(ratio: Ratio, result: Result) -> list[float]:
@@ -74,7 +74,8 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return middle if low == high else f"{middle} ({low}-{high})"
 
 
-def _lay_out(rows: Sequence[Sequence[str]]) -> str:
+def lay_out(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown; the first row is its head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
