@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import shoal
-from shoal.blocking.loop_thread import Background
+from shoal.blocking.loop_thread import LoopThread
 from shoal.errors import NotFoundError, UsageError
 from shoal.node.node import Node
 from tests.helpers.fetching import here
@@ -210,17 +210,17 @@ def test_closing_ends_a_read_in_another_thread(shared: Make) -> None:
 
 
 def test_it_does_not_wait_for_itself() -> None:
-    background = Background(here())
+    loop_thread = LoopThread(here())
 
     async def nested(node: Node) -> None:
-        background.call(nested)
+        loop_thread.call(nested)
 
     with pytest.raises(UsageError, match="wait for itself"):
-        background.call(nested)
-    background.close()
-    background.close()
+        loop_thread.call(nested)
+    loop_thread.close()
+    loop_thread.close()
     with pytest.raises(ValueError, match="closed"):
-        background.call(nested)
+        loop_thread.call(nested)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

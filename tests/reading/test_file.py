@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import shoal
 from shoal.errors import NotFoundError, ShoalError, UsageError, VerificationError
 from shoal.reading.file import AsyncFile
-from shoal.reading.share_cache import Reading
+from shoal.reading.share_cache import ShareCache
 from shoal.storage.chunk_cache import CACHE_SIZE
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
@@ -332,9 +332,9 @@ async def test_its_lines_are_those_of_any_file() -> None:
 def test_a_place_wants_no_more_than_fits_in_the_cache() -> None:
     async def run() -> None:
         async with shoal.Node(here()) as node:
-            reading = Reading(node._services, HOLDING.link)
+            cache = ShareCache(node._services, HOLDING.link)
             for number in range(1, 60):
-                reading.enter()
-                assert number * reading.ahead_limit <= max(CACHE_SIZE // 2, 16 << 20)
+                cache.add_reader()
+                assert number * cache.ahead_limit <= max(CACHE_SIZE // 2, 16 << 20)
 
     asyncio.run(run())

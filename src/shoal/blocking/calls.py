@@ -1,7 +1,7 @@
-"""The same for code without an event loop: share, fetch and open, each blocking.
+"""Blocking versions of share, fetch and open, for programs without an event loop.
 
-Each call has a node of its own, on a loop in a thread of its own, that ends with what
-was returned: a file or a share when it is closed, a fetch when it is over.
+Each call has its own node, on an event loop in its own thread. Both end when the
+returned file or share is closed, or when the fetch is complete.
 """
 
 import queue
@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from typing import Any, Self, Unpack, cast
 
 from shoal.blocking.file import BlockingFile
-from shoal.blocking.loop_thread import Background
+from shoal.blocking.loop_thread import LoopThread
 from shoal.config.options import AnyPath, FetchFields, ShareFields
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.link import Link, parse_link
@@ -23,32 +23,32 @@ __all__ = ["BlockingShare", "fetch", "open", "share"]
 
 
 class ShareCall(ShareFields, SettingsFields):
-    """Name what `share` may be told: how to share, and how to use the network."""
+    """The options of `share`: how to share, and how to use the network."""
 
 
 class FetchCall(FetchFields, SettingsFields):
-    """Name what `fetch` may be told: what to fetch, and how to use the network."""
+    """The options of `fetch`: what to fetch, and how to use the network."""
 
 
 def open(
     link: str | Link, path: str | None = None, **settings: Unpack[SettingsFields]
 ) -> BlockingFile:
-    """Open a file of a share for reading; what is read is fetched.
+    """Open a file of a share; reading fetches the chunks that are needed.
 
     ```python
     with shoal.open(link, "logs.zip") as file:
         print(zipfile.ZipFile(file).namelist())
     ```
 
-    `path` is left out where the share is one file. `settings` are the fields of
-    `Settings`, as in `peers="192.0.2.7:4001"`, the variables `SHOAL_…` else. Raises
+    Leave `path` out if the share is one file. `settings` are the fields of `Settings`,
+    as in `peers="192.0.2.7:4001"`; their defaults are the variables `SHOAL_…`. Raises
     `NotFoundError`, `UsageError` or another `ShoalError`.
     """
-    background = Background(Settings.of(**settings))
+    loop_thread = LoopThread(Settings.of(**settings))
     try:
-        return BlockingFile(background, _parse(link), path, owns=True)
+        return BlockingFile(loop_thread, _parse(link), path, owns=True)
     except BaseException:
-        background.close()
+        loop_thread.close()
         raise
 
 
@@ -62,12 +62,15 @@ def fetch(
     """Fetch a share as `Node.fetch` does: `path = shoal.fetch(link, "out/").path`.
 
     `options` are the fields of `FetchOptions` but `seed`, and those of `Settings`.
-    `on_progress` is called in this thread. Ctrl-C and what it raises cancel the
-    fetch; the same call goes on later with what was verified. Raises what
-    `Node.fetch` raises.
+    `on_progress` is called in this thread. An error that it raises cancels the fetch,
+    as Ctrl-C does; the same call resumes later with the chunks that were verified.
+    Raises what `Node.fetch` raises.
     """
     if options.get("seed"):
-        raise UsageError("A blocking fetch ends when it is complete; share it then.")
+        raise UsageError(
+            "A blocking fetch ends when it is complete and cannot seed; "
+            "call shoal.share afterwards."
+        )
     link = _parse(link)
     settings, rest = _split({"seed": False, **options})
     events: queue.SimpleQueue[DownloadEvent | FetchResult | None] = queue.SimpleQueue()
@@ -80,9 +83,9 @@ def fetch(
         finally:
             events.put(None)
 
-    background = Background(settings)
+    loop_thread = LoopThread(settings)
     try:
-        future = background.begin(work)
+        future = loop_thread.begin(work)
         result = None
         while (event := events.get()) is not None:
             if isinstance(event, FetchResult):
@@ -91,7 +94,7 @@ def fetch(
                 on_progress(event)
         future.result()
     finally:
-        background.close()
+        loop_thread.close()
     assert result is not None
     return result
 
@@ -102,7 +105,7 @@ def share(
     on_progress: Callable[[ShareEvent], None] = lambda event: None,
     **options: Unpack[ShareCall],
 ) -> "BlockingShare":
-    """Share a file or folder until it is closed.
+    """Share a file or folder until the returned share is closed.
 
     ```python
     with shoal.share("model/") as share:
@@ -111,51 +114,51 @@ def share(
     ```
 
     `options` are the fields of `ShareOptions` and of `Settings`. `on_progress` is
-    called in a thread of its own. Raises what `Node.share` raises.
+    called in another thread. Raises what `Node.share` raises.
     """
     settings, rest = _split(options)
-    background = Background(settings)
+    loop_thread = LoopThread(settings)
     try:
-        shared = background.call(
+        shared = loop_thread.call(
             lambda node: node.share(path, on_progress=on_progress, **rest)
         )
     except BaseException:
-        background.close()
+        loop_thread.close()
         raise
-    return BlockingShare(background, shared)
+    return BlockingShare(loop_thread, shared)
 
 
 class BlockingShare:
-    """A share that is served until it is closed; a context manager."""
+    """A share that is served until `close`; a context manager."""
 
-    def __init__(self, background: Background, shared: SealedShare) -> None:
-        """Take over `background`; `share` makes these."""
+    def __init__(self, loop_thread: LoopThread, shared: SealedShare) -> None:
+        """Wrap a share and take over its loop thread; use `shoal.share` instead."""
         self.link = shared.link
-        """What others pass to `fetch`, as `str`."""
+        """The link that other machines pass to `fetch`."""
         self.manifest = shared.manifest
-        """What is shared."""
+        """Names, sizes and hashes of the share."""
         self.port = shared.port
-        """TCP port that it is reached at."""
-        self._background = background
+        """TCP port that this share listens on."""
+        self._loop_thread = loop_thread
         self._share = shared
-        self._generation = background.generation
+        self._generation = loop_thread.generation
 
     @property
     def uploaded(self) -> int:
-        """Return how many bytes of chunks were given to others."""
+        """Return the number of bytes of chunks sent to peers."""
         return self._share.uploaded
 
     def wait(self) -> None:
-        """Wait until some peer has everything: `share.wait()`."""
+        """Wait until one peer has all chunks: `share.wait()`."""
         self._check()
-        self._background.call(lambda node: self._share.shared())
+        self._loop_thread.call(lambda node: self._share.shared())
 
     def close(self) -> None:
-        """Give what was asked for, then share no longer; idempotent."""
-        if self._generation == self._background.generation:
+        """Send the chunks already requested, then stop sharing; idempotent."""
+        if self._generation == self._loop_thread.generation:
             with suppress(ValueError):
-                self._background.call(lambda node: self._share.leave())
-        self._background.close()
+                self._loop_thread.call(lambda node: self._share.leave())
+        self._loop_thread.close()
 
     def __enter__(self) -> Self:
         return self
@@ -164,8 +167,10 @@ class BlockingShare:
         self.close()
 
     def _check(self) -> None:
-        if self._generation != self._background.generation:
-            raise UsageError("It is the parent process that shares this.")
+        if self._generation != self._loop_thread.generation:
+            raise UsageError(
+                "The parent process shares this; wait for it there, or share again."
+            )
 
 
 def _parse(link: str | Link) -> Link:
@@ -173,7 +178,7 @@ def _parse(link: str | Link) -> Link:
 
 
 def _split(options: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings among the options of a call, and the rest of them."""
+    """Split the options of a call into settings and the rest."""
     known = Settings.__struct_fields__
     settings = {name: value for name, value in options.items() if name in known}
     rest = {name: value for name, value in options.items() if name not in known}

@@ -1,26 +1,28 @@
-"""A file of a share, read from its peers as if it were here; for code without a loop.
+"""Read a file of a share from its peers, in a program without an event loop.
 
-What lies in the chunk read last is copied right here; all else is one trip to the
-loop's thread, where a `FileReader` decides what to fetch.
+Bytes of the last read chunk are copied in the calling thread. Every other read is one
+call to the loop's thread, where a `FileReader` decides which chunks to fetch.
 """
 
 import io
 import os
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from shoal.blocking.loop_thread import Background, on_fork
+from shoal.blocking.loop_thread import LoopThread, on_fork
 from shoal.core.names.link import Link
 from shoal.node.node import Node
-from shoal.reading.file import FileReader, seek_to
+from shoal.reading.file import LINE_BLOCK, FileReader, seek_to
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 __all__ = ["BlockingFile"]
 
-MAX_TAKEN = 16 * 1024 * 1024  # bytes got at once for one read
-LINE_BLOCK = 8 * 1024  # bytes that are looked through at once for the end of a line
+T = TypeVar("T")
+
+MAX_TAKEN = 16 * 1024 * 1024  # bytes that one call to the loop's thread returns
 
 
 class BlockingFile(io.RawIOBase):
@@ -32,26 +34,26 @@ class BlockingFile(io.RawIOBase):
             print(line)
     ```
 
-    Threads may share it: each call sees one position and one read at a time. In a
-    process that was forked it goes on where it was, over connections of its own.
+    Threads may share a file: their calls run one after another, from one position. In
+    a forked process the file keeps its position and opens new connections.
     """
 
     mode = "rb"
 
     def __init__(
         self,
-        background: Background,
+        loop_thread: LoopThread,
         link: Link,
         path: str | None = None,
         *,
         timeout: float | None = None,
         owns: bool = False,
     ) -> None:
-        """Open a file with a node; the latter is closed with it if it `owns` that.
+        """Open a file with the node of a loop thread, which it closes if it `owns` it.
 
         Raises what `Node.open` raises.
         """
-        self._background = background
+        self._loop_thread = loop_thread
         self._link = link
         self._path = path
         self._timeout = timeout
@@ -65,16 +67,16 @@ class BlockingFile(io.RawIOBase):
         """Bytes."""
         on_fork(self)
 
-    def forget_parent(self) -> None:
-        """Get ready to work in a process that was forked."""
+    def after_fork(self) -> None:
+        """Replace the lock, which a thread of the parent process may hold."""
         self._lock = threading.Lock()
 
     def readable(self) -> bool:
-        """Return `True`."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Return `True`."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -83,36 +85,40 @@ class BlockingFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a position and return it: `file.seek(-8, os.SEEK_END)`."""
+        """Set the position and return it: `file.seek(-8, os.SEEK_END)`.
+
+        A seek fetches nothing. Raises `ValueError` for a negative position.
+        """
         self._check_open()
         with self._lock:
             self._position = seek_to(self._position, self.size, offset, whence)
             return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return so many bytes, fewer only at the end: `file.read(1024)`.
+        """Return `size` bytes, fewer only at the end: `file.read(1024)`.
 
-        Without `size`, all that is left. Raises `NotFoundError` when nobody gives
-        them in time, `VerificationError` when only liars would.
+        Without `size`, return everything from the position on. Raises `NotFoundError`
+        when no peer sends a chunk in time, `VerificationError` when all peers that send
+        it send wrong bytes.
         """
         with self._lock:
             return self._read(size)
 
     def pread(self, size: int, offset: int) -> bytes:
-        """Return bytes from `offset`, and go on behind them: `file.pread(8, 0)`.
+        """Return `size` bytes from `offset`: `file.pread(8, 0)`.
 
-        Raises what `read` raises.
+        The position is then at their end. Raises what `read` raises.
         """
         with self._lock:
             self._position = offset
             return self._read(size)
 
     def readall(self) -> bytes:
-        """Return all that is left: `file.readall()`; raises what `read` raises."""
+        """Return the rest of the file: `file.readall()`; raises what `read` raises."""
         return self.read()
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Fill `buffer`; return how many bytes it took: `file.readinto(buffer)`.
+        """Fill `buffer`; return the number of bytes: `file.readinto(buffer)`.
 
         Raises what `read` raises.
         """
@@ -126,42 +132,43 @@ class BlockingFile(io.RawIOBase):
         return place
 
     def readline(self, limit: int | None = -1, /) -> bytes:
-        r"""Return bytes up to the next `\n`, or `limit`: `file.readline()`.
+        r"""Return bytes up to and including the next `\n`: `file.readline()`.
 
-        Raises what `read` raises.
+        A line longer than `limit` bytes is cut there. Raises what `read` raises.
         """
-        line = bytearray()
         with self._lock:
-            position = self._position
-            left = self.size - position
-            stop = position + (left if limit is None or limit < 0 else min(limit, left))
-            while position < stop and not line.endswith(b"\n"):
-                block = self._look(position, min(position + LINE_BLOCK, stop))
-                used = block.find(b"\n") + 1 or len(block)
-                line += block[:used]
-                position += used
-            self._position = position
-        return bytes(line)
+            self._check_open()
+            first, stop = self._position, self.size
+            if limit is not None and limit >= 0:
+                stop = min(first + limit, stop)
+            line = bytes(self._reader.at_hand(first, min(first + LINE_BLOCK, stop)))
+            end = line.find(b"\n") + 1
+            if end or first + len(line) >= stop:
+                line = line[: end or None]
+            else:
+                line = self._call(lambda reader: reader.line(first, stop))
+            self._position += len(line)
+        return line
 
     def close(self) -> None:
-        """Let go of the share; idempotent."""
+        """Close the file; idempotent."""
         if self.closed:
             return
         super().close()
         reader = getattr(self, "_reader", None)
-        if reader is not None and self._generation == self._background.generation:
-            self._background.post(reader.close)
+        if reader is not None and self._generation == self._loop_thread.generation:
+            self._loop_thread.post(reader.close)
         if reader is not None and self._owns:
-            self._background.close()
+            self._loop_thread.close()
 
     def _open(self) -> FileReader:
-        self._generation = self._background.generation
+        self._generation = self._loop_thread.generation
 
         async def work(node: Node) -> FileReader:
             file = await node.open(self._link, self._path, timeout=self._timeout)
             return file.reader
 
-        return self._background.call(work)
+        return self._loop_thread.call(work)
 
     def _read(self, size: int | None) -> bytes:
         blocks: list[bytes] = []
@@ -172,28 +179,26 @@ class BlockingFile(io.RawIOBase):
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def _take(self, size: int) -> list[memoryview]:
-        """Return the next `size` bytes, or all there are, and go on behind them."""
+        """Return the next `size` bytes, fewer at the end; advance the position."""
         self._check_open()
         first = self._position
         end = min(first + size, self.size)
         if first >= end:
             return []
         piece = self._reader.at_hand(first, end)
-        pieces = [piece] if len(piece) == end - first else self._get(first, end)
+        if len(piece) == end - first:
+            pieces = [piece]
+        else:
+            pieces = self._call(lambda reader: reader.get(first, end))
         self._position = end
         return pieces
 
-    def _look(self, first: int, end: int) -> bytes:
-        """Return bytes from `first`, at least one and none from `end` on."""
-        self._check_open()
-        piece = self._reader.at_hand(first, end)
-        return bytes(piece or b"".join(self._get(first, first + 1)))
-
-    def _get(self, first: int, end: int) -> list[memoryview]:
-        if self._generation != self._background.generation:
+    def _call(self, work: Callable[[FileReader], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` with the reader, on the loop; wait for its result."""
+        if self._generation != self._loop_thread.generation:
             self._reader = self._open()
         reader = self._reader
-        return self._background.call(lambda node: reader.get(first, end))
+        return self._loop_thread.call(lambda node: work(reader))
 
     def _check_open(self) -> None:
         if self.closed:

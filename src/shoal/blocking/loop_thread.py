@@ -1,9 +1,9 @@
-"""A node on an event loop in a thread of its own, for code that has no loop.
+"""A node on an event loop in its own thread, for callers that block.
 
-`Background` starts the thread when it is first needed and ends it when it is closed,
-when it is not used any more or when the program ends. A process that was forked has
-none of its parent's threads: there the first call starts a new one, and what the
-parent's loop had open is closed, so that a connection ends when the parent ends it.
+`LoopThread` starts the thread on the first call. The thread ends when the `LoopThread`
+is closed or garbage-collected, or when the program exits. A forked process has none of
+its parent's threads: its first call starts a new one. The sockets of the parent's loop
+are closed in the child, so that a connection ends when the parent closes it.
 """
 
 import asyncio
@@ -21,34 +21,34 @@ from shoal.config.settings import Settings
 from shoal.errors import UsageError
 from shoal.node.node import Node
 
-__all__ = ["Background", "ForgetsParent", "on_fork"]
+__all__ = ["ForkAware", "LoopThread", "on_fork"]
 
 T = TypeVar("T")
 
-END_TIME = 5.0  # seconds that the thread has to end in
+END_TIME = 5.0  # seconds to wait for the node to close, and for the thread to end
 
 
-class ForgetsParent(Protocol):
-    """Be there before a fork and of use after it."""
+class ForkAware(Protocol):
+    """An object that exists before a fork and is used after it."""
 
-    def forget_parent(self) -> None:
-        """Get ready to work in the new process, which has no other thread."""
+    def after_fork(self) -> None:
+        """Adapt to the child process, in which no other thread runs."""
 
     def __hash__(self) -> int: ...
 
 
 class _Running(NamedTuple):
-    """Hold what one process has started."""
+    """The thread that one process started, and what runs in it."""
 
     loop: asyncio.AbstractEventLoop
     selector: selectors.BaseSelector
     thread: threading.Thread
     node: Node
     calls: set[asyncio.Task[Any]]
-    """What somebody waits for."""
+    """Tasks whose result a caller waits for."""
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run something on the loop."""
+        """Run a coroutine on the loop."""
 
         async def call() -> T:
             task = asyncio.current_task()
@@ -62,16 +62,18 @@ class _Running(NamedTuple):
         return asyncio.run_coroutine_threadsafe(call(), self.loop)
 
     def end(self) -> None:
-        """Close the node and end the thread."""
-        with suppress(Exception):
-            ending = asyncio.run_coroutine_threadsafe(self._end(), self.loop)
-            ending.result(END_TIME)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(END_TIME)
+        """Close the node and end the thread; raise what closing the node raises."""
+        ending = asyncio.run_coroutine_threadsafe(self._end(), self.loop)
+        try:
+            with suppress(TimeoutError):
+                ending.result(END_TIME)
+        finally:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join(END_TIME)
 
     async def _end(self) -> None:
         try:
-            # Calls first: a fetch puts down what it has while the node still stands.
+            # Calls first: a fetch saves its chunks while the node is still open.
             await _cancel(set(self.calls))
             await self.node.aclose()
         finally:
@@ -79,15 +81,15 @@ class _Running(NamedTuple):
             await self.loop.shutdown_asyncgens()
 
 
-class Background:
-    """Run what a node does for callers that block."""
+class LoopThread:
+    """Run coroutines with a node, for callers that block."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start nothing yet; the node is to have these settings."""
+        """Prepare a node with these settings; the first call starts the thread."""
         self.settings = settings
         """How the network is used."""
         self.generation = 0
-        """Goes up when what was opened before is gone: after a fork."""
+        """Number of forks so far; objects of an earlier generation cannot be used."""
         self._lock = threading.Lock()
         self._running: _Running | None = None
         self._is_closed = False
@@ -95,21 +97,22 @@ class Background:
         on_fork(self)
 
     def begin(self, work: Callable[[Node], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Run `work` with the node; return what its result is waited for with.
+        """Run `work` with the node; return a future of its result.
 
-        Raises `ValueError` once it is closed.
+        Raises `ValueError` after `close`.
         """
         running = self._start()
         if running.thread is threading.current_thread():
             raise UsageError(
-                "This would wait for itself; use shoal.Node where there is a loop."
+                "A blocking call from this thread would wait for itself; "
+                "use shoal.Node in asyncio code."
             )
         return running.begin(work(running.node))
 
     def call(self, work: Callable[[Node], Coroutine[Any, Any, T]]) -> T:
-        """Run `work` with the node and wait for what it returns or raises.
+        """Run `work` with the node; return or raise its result.
 
-        Raises `ValueError` once it is closed, be it meanwhile.
+        Raises `ValueError` after `close`, also if that is called meanwhile.
         """
         future = self.begin(work)
         try:
@@ -117,26 +120,29 @@ class Background:
         except CancelledError:
             raise _closed() from None
         except BaseException:
-            # Ctrl-C: what nobody waits for any more is not to go on.
+            # Ctrl-C: the caller no longer waits, so the work must end.
             future.cancel()
             raise
 
     def post(self, work: Callable[[], None]) -> None:
-        """Have something done on the loop, unless that has ended."""
+        """Call `work` on the loop soon, unless the thread has ended."""
         running = self._running
         if running is not None:
             with suppress(RuntimeError):
                 running.loop.call_soon_threadsafe(work)
 
     def close(self) -> None:
-        """End the node and the thread; idempotent."""
+        """Close the node and end the thread; idempotent.
+
+        Raises what closing the node raises.
+        """
         with self._lock:
             self._is_closed = True
             running, self._running = self._running, None
         if running is None:
             return
         if running.thread is threading.current_thread():
-            # The last reference went while the loop ran: it cannot wait for itself.
+            # Garbage collection ran on the loop, whose thread cannot join itself.
             threading.Thread(target=running.end, daemon=True).start()
         else:
             running.end()
@@ -149,15 +155,15 @@ class Background:
                 self._running = _start(self.settings)
             return self._running
 
-    def forget_parent(self) -> None:
-        """Let go, in a process that was forked, of what its parent had started."""
+    def after_fork(self) -> None:
+        """Drop the parent's thread and close its sockets in this process."""
         self._lock = threading.Lock()
         self.generation += 1
         running, self._running = self._running, None
         if running is not None:
             _parents.append(running)
             with suppress(OSError, RuntimeError):
-                _part_with(running.selector)
+                _close_sockets(running.selector)
 
     def __del__(self) -> None:
         self.close()
@@ -196,46 +202,44 @@ async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
 
 
 def _closed() -> ValueError:
-    return ValueError("I/O operation on what is closed")
+    return ValueError("I/O operation on a closed file or node")
 
 
-# What happens to all of them.
-
-_all: WeakSet[Background] = WeakSet()
-_forked: WeakSet[ForgetsParent] = WeakSet()
-# Never to be collected: they would close what is not theirs any more.
+_all: WeakSet[LoopThread] = WeakSet()
+_forked: WeakSet[ForkAware] = WeakSet()
+# Never collected: their finalizers would close file descriptors of this process.
 _parents: list[_Running] = []
 
 
-def on_fork(thing: ForgetsParent) -> None:
-    """Have something told in every process that is forked from this one."""
+def on_fork(thing: ForkAware) -> None:
+    """Call `thing.after_fork` in every child process that this process forks."""
     _forked.add(thing)
 
 
-def _part_with(selector: selectors.BaseSelector) -> None:
-    """Put nothing in the place of what a loop had open.
+def _close_sockets(selector: selectors.BaseSelector) -> None:
+    """Close the descriptors of a loop, and open `/dev/null` under their numbers.
 
-    The numbers stay taken, since objects that know them are still here.
+    The numbers must stay taken, since the objects of the loop still refer to them.
     """
-    nothing = os.open(os.devnull, os.O_RDWR)
+    null = os.open(os.devnull, os.O_RDWR)
     try:
         for key in list(selector.get_map().values()):
-            os.dup2(nothing, key.fd, inheritable=False)
+            os.dup2(null, key.fd, inheritable=False)
         fileno = getattr(selector, "fileno", None)
         if fileno is not None:
-            os.dup2(nothing, fileno(), inheritable=False)
+            os.dup2(null, fileno(), inheritable=False)
     finally:
-        os.close(nothing)
+        os.close(null)
 
 
 def _after_fork() -> None:
     for thing in list(_forked):
-        thing.forget_parent()
+        thing.after_fork()
 
 
 def _at_exit() -> None:
-    for background in list(_all):
-        background.close()
+    for loop_thread in list(_all):
+        loop_thread.close()
 
 
 atexit.register(_at_exit)

@@ -17,12 +17,28 @@ from shoal.core.report.patience import Patience
 from shoal.core.session.session import ChunkReceived, InfoReceived
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import LyingPeerError, UsageError
+from shoal.resources import Services
 from shoal.transfer.dialler import Found
 
-__all__ = ["ChunkQuery"]
+__all__ = ["fetch_chunk"]
 
 PATIENCE = 3.0  # seconds until a second server is asked as well; doubled for each
 TICK = 0.25  # seconds between looks at the clock
+
+
+async def fetch_chunk(
+    services: Services, channel: Channel, index: int, timeout: float | None
+) -> bytes:
+    """Return one chunk of an open channel.
+
+    Raises `UsageError` for an index that a server reports as too large,
+    `NotFoundError` or `VerificationError` when no server sends the chunk in time.
+    """
+    networks = services.networks
+    query = ChunkQuery(
+        channel, index, rng=services.rng, timeout=timeout, search=networks.search
+    )
+    return await query.run(networks.find(channel.topic))
 
 
 class ChunkQuery:

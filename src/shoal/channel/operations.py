@@ -13,9 +13,16 @@ from pathlib import Path
 from shoal.channel.downloader import Fetched, Swarm
 from shoal.channel.server import Uploads
 from shoal.channel.target import Target
-from shoal.core.names.channel_id import Channel, hash_channel
+from shoal.config.options import AnyPath, FetchOptions, ShareOptions
+from shoal.core.names.channel_id import Channel, check_name, hash_channel, parse_channel
 from shoal.core.report.events import DownloadEvent, Notice
-from shoal.core.wire.handshake import DIGEST_SIZE, Offer, check_fits, encode_handshake
+from shoal.core.wire.handshake import (
+    DEFAULT_CHUNK_SIZE,
+    DIGEST_SIZE,
+    Offer,
+    check_fits,
+    encode_handshake,
+)
 from shoal.discovery.base import Discovery
 from shoal.resources import Services
 from shoal.storage.shared.hashing import hash_chunks
@@ -44,13 +51,17 @@ class OpenShare:
 
 async def share_open(
     services: Services,
-    path: Path,
-    channel: Channel | None,
-    chunk_size: int,
+    path: AnyPath,
+    channel: str | Channel | None,
+    chunk_size: int | None,
     on_hashed: Callable[[int, int], None],
 ) -> OpenShare:
-    """Serve a file over the channel named, or a hash channel."""
-    source = await _open_source(services, path, chunk_size)
+    """Serve a file over the named channel, or over a hash channel if it is None."""
+    if chunk_size is None:
+        chunk_size = ShareOptions.of().chunk_size or DEFAULT_CHUNK_SIZE
+    if isinstance(channel, str):
+        channel = check_name(channel)
+    source = await _open_source(services, Path(path), chunk_size)
     if channel is not None:
         return await _serve(services, source, channel, None)
     check_fits(source.chunks)
@@ -68,16 +79,24 @@ async def share_open(
 
 async def fetch_open(
     services: Services,
-    channel: Channel,
-    target: Path,
+    channel: str | Channel,
+    target: AnyPath,
     *,
-    overwrite: bool,
-    seed: bool,
+    overwrite: bool | None,
+    seed: bool | None,
     timeout: float | None,
     on_event: Callable[[DownloadEvent], None],
 ) -> OpenShare | None:
-    """Fetch an open channel to `target`; with `seed`, serve it afterwards."""
-    disk = services.disk
+    """Fetch an open channel to `target`; with `seed`, serve it afterwards.
+
+    An option that is None has the value of `FetchOptions`.
+    """
+    defaults = FetchOptions.of()
+    overwrite = defaults.overwrite if overwrite is None else overwrite
+    seed = defaults.seed if seed is None else seed
+    if isinstance(channel, str):
+        channel = parse_channel(channel)
+    disk, target = services.disk, Path(target)
     place = await services.in_thread(
         partial(Target, target, channel, disk, overwrite=overwrite, seed=seed)
     )

@@ -10,7 +10,7 @@ from shoal.core.names.link import Link
 from shoal.errors import NotFoundError, ShoalError, VerificationError
 from shoal.node.node import Node
 from shoal.reading.file import Opening
-from shoal.reading.share_cache import Reading
+from shoal.reading.share_cache import ShareCache
 
 __all__ = ["ServedShare"]
 
@@ -35,7 +35,7 @@ class ServedShare:
         self._timeout = timeout or node.settings.timeout or TIMEOUT
         self._identity = link.identity
         self._manifest: Manifest | None = None
-        self._reading: Reading | None = None
+        self._reading: ShareCache | None = None
 
     @property
     def manifest(self) -> Manifest | None:
@@ -43,7 +43,7 @@ class ServedShare:
         return self._manifest
 
     @property
-    def reading(self) -> Reading | None:
+    def reading(self) -> ShareCache | None:
         """Return what is in memory and who is asked; None while it is not served."""
         return self._reading
 

@@ -20,7 +20,7 @@ from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from shoal.blocking.file import BlockingFile
-from shoal.blocking.loop_thread import Background
+from shoal.blocking.loop_thread import LoopThread
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link, parse_link
@@ -70,7 +70,9 @@ class ShoalFileSystem(AbstractFileSystem):
         rest = {k: v for k, v in storage_options.items() if k not in known}
         super().__init__(**rest)
         self._hints = hints if use_hints else ""
-        self._background = _background(Settings.of(**cast(SettingsFields, fields)))
+        self._loop_thread = _loop_thread_for(
+            Settings.of(**cast(SettingsFields, fields))
+        )
         self._trees: OrderedDict[str, ShareTree] = OrderedDict()
 
     @classmethod
@@ -158,7 +160,7 @@ class ShoalFileSystem(AbstractFileSystem):
                 if on_error != "return":
                     raise
                 wanted.append(error)
-        found = self._background.call(lambda node: _read_ranges(node, wanted))
+        found = self._loop_thread.call(lambda node: _read_ranges(node, wanted))
         for each in found:
             if isinstance(each, BaseException) and on_error != "return":
                 raise each
@@ -199,14 +201,14 @@ class ShoalFileSystem(AbstractFileSystem):
         name = self._file_info(path)["name"]
         link = self._link_of(name)
         return BlockingFile(
-            self._background, link, _inner_path(name), timeout=self._timeout
+            self._loop_thread, link, _inner_path(name), timeout=self._timeout
         )
 
     # How it is found.
 
     @property
     def _timeout(self) -> float | None:
-        return TIMEOUT if self._background.settings.timeout is None else None
+        return TIMEOUT if self._loop_thread.settings.timeout is None else None
 
     def _link_of(self, path: str) -> Link:
         text = path.partition("/")[0]
@@ -231,7 +233,7 @@ class ShoalFileSystem(AbstractFileSystem):
         tree = self._trees.get(top)
         if tree is None:
             link = self._link_of(path)
-            load = self._background.call
+            load = self._loop_thread.call
             manifest = load(lambda node: node.manifest(link, timeout=self._timeout))
             tree = self._trees[top] = ShareTree(top, manifest)
             if len(self._trees) > MAX_TREES:
@@ -330,11 +332,11 @@ async def _read_ranges(node: Node, wanted: Sequence[_Range | Exception]) -> list
 
 
 # One node for all file systems that use the network in the same way.
-_nodes: WeakValueDictionary[Settings, Background] = WeakValueDictionary()
+_nodes: WeakValueDictionary[Settings, LoopThread] = WeakValueDictionary()
 
 
-def _background(settings: Settings) -> Background:
+def _loop_thread_for(settings: Settings) -> LoopThread:
     found = _nodes.get(settings)
     if found is None:
-        found = _nodes.setdefault(settings, Background(settings))
+        found = _nodes.setdefault(settings, LoopThread(settings))
     return found

@@ -1,4 +1,4 @@
-"""Let a caller watch something that goes on: what it reports, then how it ended."""
+"""Run a coroutine that reports events through a callback; yield them instead."""
 
 import asyncio
 from collections import deque
@@ -7,36 +7,36 @@ from typing import Any, TypeVar
 
 from shoal.core.report.events import DownloadEvent, Progress
 
-__all__ = ["watched"]
+__all__ = ["stream_events"]
 
 T = TypeVar("T")
 
 
-async def watched(
+async def stream_events(
     start: Callable[[Callable[[DownloadEvent], None]], Coroutine[Any, Any, T]],
 ) -> AsyncGenerator[DownloadEvent | T, None]:
-    """Run what `start` returns; yield what it reports and, last, what it returns.
+    """Run the coroutine that `start` returns; yield its events and, last, its result.
 
-    It is cancelled, and waited for, when the generator is closed before its end.
-    Who takes his time misses progress that newer progress has made stale.
+    Raises what the coroutine raises. Closing the generator early cancels the coroutine
+    and waits for its end. A slow consumer skips outdated `Progress` events.
     """
     reported: deque[DownloadEvent] = deque()
-    news = asyncio.Event()
+    changed = asyncio.Event()
 
     def report(event: DownloadEvent) -> None:
         if isinstance(event, Progress) and reported:
             if isinstance(reported[-1], Progress):
                 reported.pop()
         reported.append(event)
-        news.set()
+        changed.set()
 
     task = asyncio.get_running_loop().create_task(start(report))
-    task.add_done_callback(lambda _: news.set())
+    task.add_done_callback(lambda _: changed.set())
     try:
         while reported or not task.done():
             if not reported:
-                news.clear()
-                await news.wait()
+                changed.clear()
+                await changed.wait()
             while reported:
                 yield reported.popleft()
         yield task.result()
@@ -45,4 +45,4 @@ async def watched(
             task.cancel()
             await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # whoever left early does not want to hear of it
+            task.exception()  # A consumer that closed the generator ignores the error.

@@ -1,20 +1,24 @@
-"""A running shoal: everything it shares, fetches and reads, as one object.
+"""A node: everything that one program shares, fetches and reads.
 
-Closing a `Node` ends what it serves, reads and looks for. A download ends with the
-call that started it. What only one way of using a node needs is imported there: a
-`shoal chunk` fetches one chunk and ends, and would spend half its time on the rest.
+Closing a `Node` ends its shares, its readers and its discovery. A download ends with
+the call that started it. Modules that only one method needs are imported in that
+method: `shoal chunk` fetches one chunk and exits, and would otherwise spend half its
+time on imports.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Unpack
+from functools import cached_property, partial
+from random import Random
+from typing import TYPE_CHECKING, Self, Unpack
 
+from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.channel_id import Channel
-from shoal.core.report.events import DownloadEvent, ShareEvent
-from shoal.node.channel_node import ChannelNode
+from shoal.core.report.events import DownloadEvent, Notice, ShareEvent
+from shoal.resources import Services
 
 if TYPE_CHECKING:
+    from shoal.channel.operations import OpenShare
     from shoal.config.options import AnyPath, FetchFields, ShareFields
     from shoal.core.manifest.file_table import File
     from shoal.core.manifest.listing import Stat
@@ -23,13 +27,14 @@ if TYPE_CHECKING:
     from shoal.core.report.counters import Tally
     from shoal.core.report.status import ShareStatus
     from shoal.reading.file import Opening
-    from shoal.reading.share_cache import Reading, Readings
+    from shoal.reading.share_cache import ShareCache, ShareCaches
+    from shoal.storage.disk.disk import Disk
     from shoal.swarm.operations import FetchResult, SealedShare
 
 __all__ = ["Node"]
 
 
-class Node(ChannelNode):
+class Node:
     """Share, fetch and read; an async context manager.
 
     ```python
@@ -39,11 +44,52 @@ class Node(ChannelNode):
         await share.shared()
     ```
 
-    Whatever is not given is what the variables `SHOAL_…` say, or the default. Where a
-    link is wanted its text will do.
+    A setting that is not given has the value of its variable `SHOAL_…`, or its default.
+    Methods that take a `Link` or `Channel` also take its text.
     """
 
-    _readings: "Readings | None" = None
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        disk: "Disk | None" = None,
+        rng: Random | None = None,
+        on_notice: Callable[[Notice], None] = lambda notice: None,
+        **fields: Unpack[SettingsFields],
+    ) -> None:
+        """Prepare a node with `settings`, or with single `fields` of them.
+
+        `on_notice` is called with problems that the user should know of and that end
+        nothing. Raises `UsageError` for a setting that cannot be parsed.
+        """
+        if settings is not None and fields:
+            raise TypeError("pass settings as one object or by name, not both")
+        self.settings = settings or Settings.of(**fields)
+        """How the network is used."""
+        self._services = Services(
+            self.settings, disk=disk, rng=rng, on_notice=on_notice
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End every share, reader and search for peers; idempotent."""
+        await self._services.aclose()
+
+    def problems(self) -> tuple[str, ...]:
+        """Return the current problems, in sentences for the user."""
+        return self._services.problems()
+
+    @property
+    def tally(self) -> "Tally":
+        """Return the bytes that all shares moved: `node.tally.received["lan"]`."""
+        return self._services.tally
+
+    # Sealed shares.
 
     async def share(
         self,
@@ -54,10 +100,10 @@ class Node(ChannelNode):
     ) -> "SealedShare":
         """Share a file or folder: `link = (await node.share("photos/")).link`.
 
-        It is served until the node is closed. `options` are the fields of
-        `ShareOptions`, as in `exclude="*.tmp"`. `on_progress` hears of `Hashing`
-        first, then of peers that come and go. Raises `UsageError`, `StoreError` or
-        `NetworkError` when it cannot be.
+        The share is served until the node is closed. `options` are the fields of
+        `ShareOptions`, as in `exclude="*.tmp"`. `on_progress` is called with `Hashing`
+        events first, then as peers join and leave. Raises `UsageError`, `StoreError`
+        or `NetworkError`.
         """
         from pathlib import Path
 
@@ -78,11 +124,11 @@ class Node(ChannelNode):
     ) -> "FetchResult":
         """Fetch a share: `result = await node.fetch(link, "out/", on_progress=print)`.
 
-        Without `out` it gets its own name, in `folder` or here; a single file goes
-        into `out` if that ends in a slash. `options` are the fields of
-        `FetchOptions`, as in `include="*.json"`. Nothing that exists is overwritten
-        unasked. Whatever ends it, cancellation too, the same call goes on later with
-        what was verified.
+        Without `out` the share keeps its own name, in the option `folder` or in the
+        current folder; a single file is put into `out` if that ends in a slash.
+        `options` are the fields of `FetchOptions`, as in `include="*.json"`. Existing
+        files are overwritten only on request. After an error or a cancellation the
+        same call resumes with the chunks that were verified.
 
         `timeout` is the longest wait for a new chunk, in seconds. Raises
         `TargetExistsError`, `NotFoundError`, `UnfinishedError`, `VerificationError`,
@@ -106,7 +152,7 @@ class Node(ChannelNode):
         timeout: float | None = None,
         **options: "Unpack[FetchFields]",
     ) -> "AsyncGenerator[DownloadEvent | FetchResult, None]":
-        """Fetch as `fetch` does, and yield all that happens, last the result.
+        """Fetch as `fetch` does; yield each event and, last, the result.
 
         ```python
         async with aclosing(node.fetching(link, "out/")) as events:
@@ -115,10 +161,10 @@ class Node(ChannelNode):
                     print(event.done, "of", event.size)
         ```
 
-        Closing it before its end, as leaving this block does, cancels the fetch.
+        Closing the generator early, as leaving this block does, cancels the fetch.
         """
         from shoal.config.options import FetchOptions
-        from shoal.node.event_stream import watched
+        from shoal.node.event_stream import stream_events
         from shoal.swarm.operations import fetch_sealed
 
         fetch = partial(
@@ -126,9 +172,9 @@ class Node(ChannelNode):
             self._services,
             _link(link),
             FetchOptions.of(out, **options),
-            self._patience(timeout),
+            self._seconds(timeout),
         )
-        return watched(fetch)
+        return stream_events(fetch)
 
     def open(
         self,
@@ -139,42 +185,41 @@ class Node(ChannelNode):
     ) -> "Opening":
         """Open a file of a share: `async with node.open(link, "a.txt") as file:`.
 
-        `path` is left out where the share is one file. What is read is fetched, and
-        for who reads on and on some more; what was read lately is kept in memory.
-        `file = await node.open(link, "a.txt")` works, too, and wants
+        Leave `path` out if the share is one file. A read fetches the chunks it needs;
+        sequential reads also fetch some chunks ahead. Recently read chunks stay in
+        memory. `file = await node.open(link, "a.txt")` works, too, and requires
         `await file.aclose()`.
 
-        `timeout` is the longest wait for a chunk, in seconds. Raises
-        `NotFoundError`, `UsageError` or what `manifest` raises.
+        `timeout` is the longest wait for a chunk, in seconds. Raises `NotFoundError`,
+        `UsageError` or what `manifest` raises.
         """
         from shoal.reading.file import AsyncFile, Opening, open_reader
 
-        link, seconds = _link(link), self._patience(timeout)
+        link, seconds = _link(link), self._seconds(timeout)
 
         async def start() -> AsyncFile:
-            readings = self._open_readings()
-            return AsyncFile(await open_reader(readings, link, path, seconds))
+            reader = await open_reader(self._share_caches, link, path, seconds)
+            return AsyncFile(reader)
 
         return Opening(start)
 
     @contextmanager
-    def reading(self, link: "str | Link") -> "Iterator[Reading]":
-        """Stay in the swarm of what is read, and keep what was read lately.
+    def reading(self, link: "str | Link") -> "Iterator[ShareCache]":
+        """Stay in the swarm of a share, and keep its recently read chunks.
 
         ```python
         with node.reading(link) as reading:
             await reading.load(lambda manifest: manifest.file_pages, timeout=None)
         ```
 
-        It is what all `open` files of that link have in common; without a block like
-        this it ends some time after the last of them.
+        All `open` files of one link use the same swarm and cache. Without this block
+        both end some time after the last of these files is closed.
         """
-        readings = self._open_readings()
-        reading = readings.enter(_link(link))
+        cache = self._share_caches.enter(_link(link))
         try:
-            yield reading
+            yield cache
         finally:
-            readings.leave(reading)
+            self._share_caches.leave(cache)
 
     async def stat(
         self,
@@ -198,7 +243,7 @@ class Node(ChannelNode):
         *,
         timeout: float | None = None,
     ) -> "Sequence[File]":
-        """Return the files of a share, or of a folder in it and below.
+        """Return the files of a share, or of a folder in it and its subfolders.
 
         `for file in await node.list(link): print(file.size, file.path)`. Raises
         `NotFoundError` or what `manifest` raises.
@@ -214,26 +259,21 @@ class Node(ChannelNode):
         timeout: float | None = None,
         with_files: bool = True,
     ) -> "Manifest":
-        """Return what a share says of itself, with its list of files or without.
+        """Return the manifest of a share, with its list of files or without.
 
-        `print((await node.manifest(link)).root.name)`. Raises `NotFoundError` when
-        nobody has it, `ManifestError` when it is hostile.
+        `print((await node.manifest(link)).root.name)`. Raises `NotFoundError` when no
+        peer sends it in time, `ManifestError` when it describes an invalid share.
         """
-        with self.reading(link) as reading:
-            return await reading.load(
-                lambda m: m.file_pages if with_files else (), self._patience(timeout)
+        with self.reading(link) as cache:
+            return await cache.load(
+                lambda m: m.file_pages if with_files else (), self._seconds(timeout)
             )
 
-    @property
-    def tally(self) -> "Tally":
-        """Return what all shares moved so far: `node.tally.received["lan"]`."""
-        return self._services.tally
-
     def status(self, link: "str | Link") -> "ShareStatus":
-        """Return how a share stands on this node now: `node.status(link).peers`.
+        """Return the current state of a share on this node: `node.status(link).peers`.
 
-        Nothing is fetched for it: of a share that nobody has asked for yet nothing is
-        known. What it returns refers to what changes, so look at it at once.
+        It requests nothing, so a share that was never requested has an empty status.
+        The result refers to objects that change; read it before the next `await`.
         """
         from shoal.core.report.status import ShareStatus
 
@@ -245,24 +285,76 @@ class Node(ChannelNode):
             next((s.manifest for s in known if s.manifest is not None), None),
             holding.store.have if holding else next((s.have for s in known), None),
             frozenset[int]().union(*(s.asked for s in swarms)),
-            self._readings.positions(share_id) if self._readings else frozenset(),
+            self._share_caches.positions(share_id),
             tuple(peer for s in swarms for peer in s.peers),
         )
 
     async def verify(
         self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None
     ) -> "Manifest":
-        """Return the manifest of a share if what is at `path` is that share.
+        """Return the manifest of a share if the file or folder at `path` matches it.
 
-        `await node.verify(link, "photos/")` fetches the hashes only. Raises
-        `VerificationError` when it is not.
+        `await node.verify(link, "photos/")` fetches only the hashes. Raises
+        `VerificationError` if it does not match.
         """
         from pathlib import Path
 
         from shoal.swarm.operations import verify_sealed
 
-        seconds = self._patience(timeout)
+        seconds = self._seconds(timeout)
         return await verify_sealed(self._services, _link(link), Path(path), seconds)
+
+    # Open channels.
+
+    async def share_open(
+        self,
+        path: "AnyPath",
+        channel: str | Channel | None = None,
+        *,
+        chunk_size: int | None = None,
+        on_hashed: Callable[[int, int], None] = lambda done, size: None,
+    ) -> "OpenShare":
+        """Serve a file over an open channel: the named one, or a hash channel.
+
+        `id = (await node.share_open("notes.txt")).channel.id`. `on_hashed` is called in
+        a thread, with the bytes hashed so far and the size. Raises `UsageError`,
+        `StoreError` or `NetworkError`.
+        """
+        from shoal.channel.operations import share_open
+
+        return await share_open(self._services, path, channel, chunk_size, on_hashed)
+
+    async def fetch_open(
+        self,
+        channel: str | Channel,
+        target: "AnyPath",
+        *,
+        overwrite: bool | None = None,
+        seed: bool | None = None,
+        timeout: float | None = None,
+        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> "OpenShare | None":
+        """Fetch an open channel to `target` from all of its servers.
+
+        `await node.fetch_open("team-notes", "copy.txt")`; only hash channels are
+        verified. `timeout` is the longest wait for a new chunk, in seconds. With `seed`
+        the file is served afterwards and the share returned, and an existing target is
+        verified instead of refused. Raises `TargetExistsError`, `NotFoundError`,
+        `UnfinishedError`, `VerificationError` or another `ShoalError`.
+        """
+        from shoal.channel.operations import fetch_open
+
+        return await fetch_open(
+            self._services,
+            channel,
+            target,
+            overwrite=overwrite,
+            seed=seed,
+            timeout=self._seconds(timeout),
+            on_event=on_progress,
+        )
+
+    # Both.
 
     async def fetch_chunk(
         self,
@@ -273,38 +365,33 @@ class Node(ChannelNode):
     ) -> bytes:
         """Fetch one chunk of a share or open channel.
 
-        `data = await node.fetch_chunk(link, 0)`; that of a named channel is not
-        verified. Raises `UsageError` when there is no such chunk and somebody says
-        so, `NotFoundError` or `VerificationError` when nobody gives it in time.
+        `data = await node.fetch_chunk(link, 0)`; a chunk of a named channel is not
+        verified. Raises `UsageError` when a peer reports that there is no such chunk,
+        `NotFoundError` or `VerificationError` when no peer sends it in time.
         """
         if isinstance(share, str):
             from shoal.core.names.link import parse_share
 
             share = parse_share(share)
+        seconds = self._seconds(timeout)
         if not isinstance(share, Channel):
             from shoal.reading.file import read_chunk
 
-            seconds = self._patience(timeout)
-            return await read_chunk(self._open_readings(), share, index, seconds)
-        from shoal.channel.fetch_chunk import ChunkQuery
+            return await read_chunk(self._share_caches, share, index, seconds)
+        from shoal.channel.fetch_chunk import fetch_chunk
 
-        networks = self._services.networks
-        query = ChunkQuery(
-            share,
-            index,
-            rng=self._services.rng,
-            timeout=self._patience(timeout),
-            search=networks.search,
-        )
-        return await query.run(networks.find(share.topic))
+        return await fetch_chunk(self._services, share, index, seconds)
 
-    def _open_readings(self) -> "Readings":
-        from shoal.reading.share_cache import Readings
+    @cached_property
+    def _share_caches(self) -> "ShareCaches":
+        from shoal.reading.share_cache import ShareCaches
 
-        if self._readings is None:
-            self._readings = Readings(self._services)
-            self._services.owned.push_async_callback(self._readings.aclose)
-        return self._readings
+        caches = ShareCaches(self._services)
+        self._services.owned.push_async_callback(caches.aclose)
+        return caches
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self.settings.timeout if timeout is None else timeout
 
 
 def _link(link: "str | Link") -> "Link":

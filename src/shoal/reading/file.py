@@ -1,8 +1,8 @@
-"""A file of a share, read from its peers as if it were here; for asyncio.
+"""Read a file of a share from its peers, in an asyncio program.
 
-Only the chunks that hold what is read are fetched, those at the reader's position
-first and, for who reads on and on, some ahead. Each is verified before a byte of it
-is returned.
+A read fetches only the chunks that it covers, the one at the reader's position first.
+Sequential reads also fetch some chunks ahead. Each chunk is verified before a byte of
+it is returned.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import ReadAhead
-from shoal.reading.share_cache import Readings
+from shoal.reading.share_cache import ShareCaches
 
 __all__ = [
     "AsyncFile",
@@ -32,15 +32,15 @@ __all__ = [
     "seek_to",
 ]
 
-LINE_BLOCK = 8 * 1024  # bytes that are looked through at once for the end of a line
+LINE_BLOCK = 8 * 1024  # bytes searched at once for the end of a line
 
 
 class FileReader:
-    """Get bytes of one file by their offset; what both kinds of file objects use."""
+    """Read one file by offset; the base of both kinds of file objects."""
 
     def __init__(
         self,
-        readings: Readings,
+        caches: ShareCaches,
         link: Link,
         manifest: Manifest,
         file: File,
@@ -49,33 +49,33 @@ class FileReader:
         """Read `file`, waiting `timeout` seconds at most for each chunk."""
         self.file = file
         """Its path, and its size in bytes."""
-        self._readings = readings
-        self._reading = readings.enter(link)
-        self._place = self._reading.enter()
+        self._caches = caches
+        self._cache = caches.enter(link)
+        self._position = self._cache.add_reader()
         self._chunks = manifest.chunks
         self._timeout = timeout
         self._ahead = ReadAhead()
-        self._last = (0, memoryview(b""))  # where in the file, and what
+        self._last = (0, memoryview(b""))  # offset in the file, and bytes, last read
         self._is_closed = False
 
     def close(self) -> None:
-        """Want nothing any more; idempotent."""
+        """Cancel the requests of this reader; idempotent."""
         if not self._is_closed:
             self._is_closed = True
             self._last = (0, memoryview(b""))
-            self._reading.leave(self._place)
-            self._readings.leave(self._reading)
+            self._cache.remove_reader(self._position)
+            self._caches.leave(self._cache)
 
     def rest_of_chunk(self, position: int) -> int:
-        """Return how many bytes of the file from `position` lie in the same chunk."""
+        """Return how many bytes there are from `position` to the end of its chunk."""
         size = self._chunks.chunk_size
         room = size - (self.file.offset + position) % size
         return max(min(room, self.file.size - position), 0)
 
     def at_hand(self, first: int, end: int) -> memoryview:
-        """Return as many bytes from `first` as are in the chunk read last.
+        """Return bytes from `first` to the end of the last read chunk, or to `end`.
 
-        Any thread may ask.
+        The view is empty if `first` is in another chunk. Thread-safe.
         """
         start, view = self._last
         return view[first - start : end - start] if first >= start else view[:0]
@@ -85,9 +85,9 @@ class FileReader:
     ) -> list[memoryview]:
         """Return bytes `first` to `end - 1`, which must exist, in pieces.
 
-        `until` is where the reader is known to end: all up to there is fetched as
-        soon as it fits, and nothing after it.
-        Raises `NotFoundError`, `VerificationError` or another `ShoalError`.
+        With `until`, the offset at which the caller will stop, everything up to there
+        and nothing beyond is fetched ahead, as the cache has room. Raises
+        `NotFoundError`, `VerificationError` or another `ShoalError`.
         """
         piece = self.at_hand(first, end)
         pieces = [piece] if piece else []
@@ -95,23 +95,37 @@ class FileReader:
         if first >= end:
             return pieces
         size, base = self._chunks.chunk_size, self.file.offset
-        # The chunk is here as a whole, so the rest of it counts as read.
+        # Whole chunks are fetched, so the rest of the last one counts as read.
         stop = end + self.rest_of_chunk(end - 1) - 1
         ahead = stop + self._ahead.on_read(first, stop)
         ahead = min(ahead, self.file.size) if until is None else until
         for index in range((base + first) // size, -(-(base + stop) // size)):
             offset = index * size - base
             start = max(offset, first)
-            wants = range(index, index + 1)
+            indexes = range(index, index + 1)
             if ahead > offset + size:
                 # No more at once than the cache has room for.
-                edge = max(min(ahead, start + self._reading.ahead_limit), start + 1)
-                wants = range(index, -(-(base + edge) // size))
-            data = await self._reading.chunk(self._place, wants, self._timeout)
+                edge = max(min(ahead, start + self._cache.ahead_limit), start + 1)
+                indexes = range(index, -(-(base + edge) // size))
+            data = await self._cache.chunk(self._position, indexes, self._timeout)
             view = memoryview(data)[start - offset : stop - offset]
             self._last = (start, view)
             pieces.append(view[: end - start])
         return pieces
+
+    async def line(self, first: int, stop: int) -> bytes:
+        r"""Return bytes from `first` up to and including the next `\n`, or to `stop`.
+
+        Raises what `get` raises.
+        """
+        line = bytearray()
+        while first < stop and not line.endswith(b"\n"):
+            room = min(self.rest_of_chunk(first), LINE_BLOCK)
+            block = b"".join(await self.get(first, min(first + room, stop)))
+            used = block.find(b"\n") + 1 or len(block)
+            line += block[:used]
+            first += used
+        return bytes(line)
 
 
 class AsyncFile:
@@ -125,30 +139,30 @@ class AsyncFile:
             ...
     ```
 
-    A read that is cancelled or fails leaves the position where it was; what was
-    verified meanwhile is not fetched again. Tasks may share it: one read follows the
-    other.
+    A read that fails or is cancelled leaves the position unchanged, and the chunks
+    verified until then are not fetched again. Tasks may share a file: their reads run
+    one after another.
     """
 
     def __init__(self, reader: FileReader) -> None:
-        """Begin at the first byte; `Node.open` makes these."""
+        """Start at the first byte; use `Node.open` instead."""
         self.name = reader.file.path
         """The path within the share."""
         self.size = reader.file.size
         """Bytes."""
         self.reader = reader
-        """Gets its bytes by their offset, wherever the position is."""
+        """Reads the same file by offset, independent of the position."""
         self._position = 0
         self._lock = asyncio.Lock()
         self._is_closed = False
 
     @property
     def closed(self) -> bool:
-        """Say whether `aclose` was called."""
+        """Return True if `aclose` was called."""
         return self._is_closed
 
     async def aclose(self) -> None:
-        """Let go of the share; idempotent."""
+        """Close the file; idempotent."""
         self._is_closed = True
         self.reader.close()
 
@@ -164,19 +178,20 @@ class AsyncFile:
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position and return it: `file.seek(-8, os.SEEK_END)`.
+        """Set the position and return it: `file.seek(-8, os.SEEK_END)`.
 
-        Nothing is fetched, so nothing is waited for.
+        A seek fetches nothing. Raises `ValueError` for a negative position.
         """
         self._check_open()
         self._position = seek_to(self._position, self.size, offset, whence)
         return self._position
 
     async def read(self, size: int = -1) -> bytes:
-        """Return so many bytes, fewer only at the end: `await file.read(1024)`.
+        """Return `size` bytes, fewer only at the end: `await file.read(1024)`.
 
-        Without `size`, all that is left. Raises `NotFoundError` when nobody gives
-        them in time, `VerificationError` when only liars would.
+        Without `size`, return everything from the position on. Raises `NotFoundError`
+        when no peer sends a chunk in time, `VerificationError` when all peers that send
+        it send wrong bytes.
         """
         async with self._lock:
             pieces = await self._take(size)
@@ -185,7 +200,7 @@ class AsyncFile:
             return _as_bytes(pieces[0]) if pieces else b""
 
     async def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill `buffer`; return how many bytes it took: `await file.readinto(buffer)`.
+        """Fill `buffer`; return the number of bytes: `await file.readinto(buffer)`.
 
         Raises what `read` raises.
         """
@@ -198,23 +213,16 @@ class AsyncFile:
             return place
 
     async def readline(self, limit: int = -1) -> bytes:
-        r"""Return bytes up to the next `\n`, or `limit`: `await file.readline()`.
+        r"""Return bytes up to and including the next `\n`: `await file.readline()`.
 
-        Raises what `read` raises.
+        A line longer than `limit` bytes is cut there. Raises what `read` raises.
         """
         async with self._lock:
             self._check_open()
-            position, line = self._position, bytearray()
-            stop = self.size if limit < 0 else min(position + limit, self.size)
-            while position < stop and not line.endswith(b"\n"):
-                room = min(self.reader.rest_of_chunk(position), LINE_BLOCK)
-                end = min(position + room, stop)
-                block = b"".join(await self.reader.get(position, end))
-                used = block.find(b"\n") + 1 or len(block)
-                line += block[:used]
-                position += used
-            self._position = position
-            return bytes(line)
+            stop = self.size if limit < 0 else min(self._position + limit, self.size)
+            line = await self.reader.line(self._position, stop)
+            self._position += len(line)
+            return line
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield lines, as binary files do: `async for line in file`."""
@@ -222,9 +230,9 @@ class AsyncFile:
             yield line
 
     async def blocks(self, size: int = -1) -> AsyncGenerator[bytes, None]:
-        """Yield all that is left, or `size` bytes, as they come.
+        """Yield the rest of the file, or `size` bytes of it, as chunks arrive.
 
-        `async for block in file.blocks(): ...`; a block ends where a chunk does.
+        `async for block in file.blocks(): ...`; each block ends at the end of a chunk.
         Raises what `read` raises.
         """
         left = max(self.size - self._position, 0)
@@ -239,7 +247,7 @@ class AsyncFile:
             yield block
 
     async def _take(self, size: int, until: int | None = None) -> list[memoryview]:
-        """Return the next `size` bytes and go on behind them."""
+        """Return the next `size` bytes and advance the position."""
         self._check_open()
         left = max(self.size - self._position, 0)
         first = self._position
@@ -257,7 +265,7 @@ class AsyncFile:
 
 
 class Opening:
-    """A file about to be opened: `async with` it, or `await` it and `aclose` it."""
+    """A file to open: use it in `async with`, or `await` it and `aclose` the result."""
 
     def __init__(self, start: Callable[[], Coroutine[Any, Any, AsyncFile]]) -> None:
         self._start = start
@@ -276,34 +284,34 @@ class Opening:
 
 
 async def open_reader(
-    readings: Readings, link: Link, path: str | None, timeout: float | None
+    caches: ShareCaches, link: Link, path: str | None, timeout: float | None
 ) -> FileReader:
-    """Return what reads a file of a share; raises what `Manifest.find` raises."""
-    reading = readings.enter(link)
+    """Return a reader of a file of a share; raises what `Manifest.find` raises."""
+    cache = caches.enter(link)
     try:
-        manifest = await reading.load(lambda m: m.file_pages, timeout)
-        return FileReader(readings, link, manifest, manifest.find(path), timeout)
+        manifest = await cache.load(lambda m: m.file_pages, timeout)
+        return FileReader(caches, link, manifest, manifest.find(path), timeout)
     finally:
-        readings.leave(reading)
+        caches.leave(cache)
 
 
 async def read_chunk(
-    readings: Readings, link: Link, index: int, timeout: float | None
+    caches: ShareCaches, link: Link, index: int, timeout: float | None
 ) -> bytes:
-    """Return one chunk of a share; raises `UsageError` when there is no such."""
-    reading = readings.enter(link)
-    place = reading.enter()
+    """Return one chunk of a share; raises `UsageError` for an invalid index."""
+    cache = caches.enter(link)
+    reader = cache.add_reader()
     try:
-        manifest = await reading.load(lambda m: (), timeout)
+        manifest = await cache.load(lambda m: (), timeout)
         check_index(index, manifest.chunks.count)
-        return bytes(await reading.chunk(place, range(index, index + 1), timeout))
+        return bytes(await cache.chunk(reader, range(index, index + 1), timeout))
     finally:
-        reading.leave(place)
-        readings.leave(reading)
+        cache.remove_reader(reader)
+        caches.leave(cache)
 
 
 def _as_bytes(view: memoryview) -> bytes:
-    """Return the bytes of a view, themselves where they are all of what it views."""
+    """Return the bytes of a view, without a copy if it covers a whole object."""
     whole = view.obj
     if isinstance(whole, bytes) and len(whole) == len(view):
         return whole
@@ -311,10 +319,13 @@ def _as_bytes(view: memoryview) -> bytes:
 
 
 def seek_to(position: int, size: int, offset: int, whence: int) -> int:
-    """Return where in a file of `size` bytes `seek` goes; raises `ValueError`."""
+    """Return the new position of a `seek` in a file of `size` bytes.
+
+    Raises `ValueError` for an unknown `whence` or a negative position.
+    """
     start = {os.SEEK_SET: 0, os.SEEK_CUR: position, os.SEEK_END: size}.get(whence)
     if start is None:
-        raise ValueError(f"whence is {whence}; it has to be 0, 1 or 2")
+        raise ValueError(f"whence is {whence}; it must be 0, 1 or 2")
     if start + offset < 0:
-        raise ValueError(f"there is no position {start + offset}")
+        raise ValueError(f"position {start + offset} is before the start of the file")
     return start + offset

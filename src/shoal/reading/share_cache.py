@@ -1,8 +1,8 @@
-"""What this node reads of shares, for everyone in it who does.
+"""The chunks that this node reads of shares, and the swarms they come from.
 
-A `Reading` is in the swarm of one share for all who read it, and keeps what was read
-lately. `Readings` has one for each link, and keeps it for a while after the last
-reader has gone: whoever looks at a list of files opens one of them next.
+A `ShareCache` is in the swarm of one share for all of its readers, and keeps recently
+read chunks in memory. `ShareCaches` has one for each link, and keeps it for a while
+after its last reader is closed: a program that lists files often opens one next.
 """
 
 import asyncio
@@ -10,62 +10,66 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import chain
+from typing import TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import AHEAD_LIMIT
 from shoal.errors import ShoalError, StoreError
-from shoal.reading.memory_writer import PromptWriter
 from shoal.resources import Services
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
 from shoal.swarm.member import Membership, open_port
 from shoal.swarm.swarm import SealedSwarm
+from shoal.transfer.writer import Arrived, ChunkWriter, Verdict
 
-__all__ = ["Place", "Reading", "Readings"]
+__all__ = ["ReaderPosition", "ShareCache", "ShareCaches"]
 
-LINGER = 30.0  # seconds in the swarm after the last reader has gone
+P = TypeVar("P")
+
+LINGER = 30.0  # seconds in the swarm after the last reader is closed
+ON_LOOP_SIZE = 256 * 1024  # bytes; verifying a longer chunk would delay the loop
 
 
-class Place:
-    """Say what one reader wants: the chunk it waits for, and those after it."""
+class ReaderPosition:
+    """Hold which chunks one reader requests: that at its position, and those ahead."""
 
     def __init__(self) -> None:
-        self.wants = range(0)
+        self.requested = range(0)
         """Indexes of chunks."""
-        self.at: int | None = None
-        """The chunk that it waits for, or read last; None at first."""
+        self.current: int | None = None
+        """The chunk that the reader waits for, or read last; None at first."""
 
 
-class Reading:
-    """Read one share."""
+class ShareCache:
+    """Read one share: join its swarm, request chunks, keep those read recently."""
 
     def __init__(self, services: Services, link: Link) -> None:
-        """Ask nobody yet."""
+        """Prepare a cache; it joins the swarm when something is first requested."""
         self.link = link
         self.users = 0
-        """How many read it; `Readings` counts."""
+        """Number of `ShareCaches.enter` calls that were not left again."""
         self._services = services
         self._member: Membership | None = None
         self._cache: ChunkCache | None = None
-        self._places: set[Place] = set()
+        self._readers: set[ReaderPosition] = set()
         self._joining = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
 
     async def aclose(self) -> None:
-        """Leave the swarm; idempotent."""
+        """Leave the swarm; idempotent. Pending reads raise `ShoalError`."""
         if self._member is not None:
             self._member.swarm.on_error(_closed())
             await self._member.swarm.stop()
             await self._member.aclose()
 
-    # What the share is.
+    # The manifest.
 
     async def load(
         self, numbers: Callable[[Manifest], Iterable[int]], timeout: float | None
     ) -> Manifest:
-        """Return the manifest once the pages that `numbers` names are known.
+        """Return the manifest once the pages that `numbers` returns are loaded.
 
         Raises `NotFoundError` when that takes more than `timeout` seconds.
         """
@@ -73,7 +77,7 @@ class Reading:
         if holding is not None:
             return holding.manifest
         swarm = await self._join()
-        async with _patience(swarm, timeout):
+        async with _time_limit(swarm, timeout):
             return await swarm.load(numbers)
 
     async def _join(self) -> SealedSwarm:
@@ -88,7 +92,7 @@ class Reading:
 
     @property
     def manifest(self) -> Manifest | None:
-        """Return what is known of the share, with all of its pages or some."""
+        """Return the manifest with the pages loaded so far; None before the root."""
         holding = self._services.holdings.get(self.link.id)
         if holding is not None:
             return holding.manifest
@@ -96,65 +100,67 @@ class Reading:
 
     @property
     def swarm(self) -> SealedSwarm | None:
-        """Return who is asked; None before anybody is."""
+        """Return the swarm of the share; None before it is joined."""
         return self._member.swarm if self._member is not None else None
 
-    # What is in it.
+    # The chunks.
 
     @property
     def have(self) -> Bitfield | None:
-        """Return which chunks are in memory; None before the first is read."""
+        """Return which chunks are in memory; None before the first is requested."""
         return self._cache.have if self._cache is not None else None
 
     @property
     def ahead_limit(self) -> int:
-        """Return how many bytes one reader may want, so that all fit in the cache."""
-        return min(AHEAD_LIMIT, CACHE_SIZE // 2 // max(len(self._places), 1))
+        """Return how many bytes each reader may request, so that all fit in memory."""
+        return min(AHEAD_LIMIT, CACHE_SIZE // 2 // max(len(self._readers), 1))
 
     @property
     def positions(self) -> frozenset[int]:
-        """Return which chunks readers wait for, or read last."""
-        return frozenset(p.at for p in self._places if p.at is not None)
+        """Return the chunks that readers wait for, or read last."""
+        return frozenset(r.current for r in self._readers if r.current is not None)
 
-    def enter(self) -> Place:
-        """Return the place of a new reader."""
-        place = Place()
-        self._places.add(place)
-        return place
+    def add_reader(self) -> ReaderPosition:
+        """Return the position of a new reader."""
+        reader = ReaderPosition()
+        self._readers.add(reader)
+        return reader
 
-    def leave(self, place: Place) -> None:
-        """Forget a reader; what only it wanted is not fetched any more."""
-        self._places.discard(place)
-        wants, place.wants = place.wants, range(0)
-        self._unwant(wants)
+    def remove_reader(self, reader: ReaderPosition) -> None:
+        """Forget a reader; cancel the requests that no other reader shares."""
+        self._readers.discard(reader)
+        requested, reader.requested = reader.requested, range(0)
+        self._cancel(requested)
 
-    async def chunk(self, place: Place, wants: range, timeout: float | None) -> Data:
-        """Return the first chunk that a reader wants now, fetch the rest as well.
+    async def chunk(
+        self, reader: ReaderPosition, indexes: range, timeout: float | None
+    ) -> Data:
+        """Return the first of the chunks that a reader requests; fetch all of them.
 
-        Raises `NotFoundError` or `VerificationError` when nobody gives it within
-        `timeout` seconds.
+        `indexes` replaces the reader's earlier requests. Raises `NotFoundError` or
+        `VerificationError` when no peer sends the first chunk within `timeout` seconds.
         """
-        index = place.at = wants.start
+        index = reader.current = indexes.start
         if self._cache is not None:
             data = self._cache.look(index)
             if data is not None:
-                self._move(place, wants)
+                self._move(reader, indexes)
                 return data
         if self.link.id in self._services.holdings:
-            data = await self._held(index)
+            data = await self._stored(index)
             if data is not None:
                 return data
         begun = self._clock()
         cache, swarm = self._cache, self.swarm
         if cache is None or swarm is None or self._services.is_stopped:
-            cache, swarm = await self._begin(timeout)
+            cache, swarm = await self._open_cache(timeout)
         cache.pin(index)
         try:
-            fetching = self._fetch(swarm, cache, place, wants)
+            fetching = self._fetch(swarm, cache, reader, indexes)
             if timeout is None:
                 await fetching
             else:
-                async with _patience(swarm, timeout):
+                async with _time_limit(swarm, timeout):
                     await fetching
             data = cache.look(index)
             assert data is not None
@@ -164,21 +170,25 @@ class Reading:
             cache.unpin(index)
 
     async def _fetch(
-        self, swarm: SealedSwarm, cache: ChunkCache, place: Place, wants: range
+        self,
+        swarm: SealedSwarm,
+        cache: ChunkCache,
+        reader: ReaderPosition,
+        indexes: range,
     ) -> None:
-        """Wait for the first chunk that a reader wants; have the others fetched."""
-        index = wants.start
+        """Request all of `indexes`; wait for the first."""
+        index = indexes.start
         manifest = swarm.manifest
         assert manifest is not None
-        if len(wants) > 1 or not manifest.hash_table.has(index):
-            await self._know(swarm, wants)
+        if len(indexes) > 1 or not manifest.hash_table.has(index):
+            await self._load_hashes(swarm, indexes)
         swarm.want_first(index)
-        self._move(place, wants, index)
+        self._move(reader, indexes, index)
         cache.make_room(index)  # while the request is on its way
         await swarm.until_verified(index)
 
-    async def _held(self, index: int) -> Data | None:
-        """Return a chunk that another part of this node has."""
+    async def _stored(self, index: int) -> Data | None:
+        """Return a chunk that this node shares or fetches to the disk; else None."""
         holding = self._services.holdings.get(self.link.id)
         if holding is None or index not in holding.store.have:
             return None
@@ -191,44 +201,48 @@ class Reading:
             return None
         return data
 
-    async def _begin(self, timeout: float | None) -> tuple[ChunkCache, SealedSwarm]:
-        """Return what keeps chunks and where they come from."""
+    async def _open_cache(
+        self, timeout: float | None
+    ) -> tuple[ChunkCache, SealedSwarm]:
+        """Return the cache and the swarm that fills it."""
         swarm = await self._join()
         if self._cache is None:
-            async with _patience(swarm, timeout):
+            async with _time_limit(swarm, timeout):
                 manifest = await swarm.load(lambda m: ())
-            # Somebody else may have begun meanwhile.
+            # Another reader may have opened it meanwhile.
             if self._cache is None:
                 self._cache = ChunkCache(manifest.chunks, swarm.forget)
-                swarm.begin(self._cache, (), gives=False, make_writer=PromptWriter)
+                swarm.begin(self._cache, (), gives=False, make_writer=MemoryWriter)
         return self._cache, swarm
 
-    async def _know(self, swarm: SealedSwarm, wants: range) -> None:
-        """Wait for the hash of the first chunk; have those of the others fetched."""
+    async def _load_hashes(self, swarm: SealedSwarm, indexes: range) -> None:
+        """Request the hashes of `indexes`; wait for that of the first."""
         manifest = swarm.manifest
         assert manifest is not None
-        first, last = manifest.page_of(wants[0]), manifest.page_of(wants[-1])
+        first, last = manifest.page_of(indexes[0]), manifest.page_of(indexes[-1])
         if last != first:
             swarm.learn(range(first, last + 1))
         if manifest.page(first) is None:
             await swarm.load(lambda m: (first,))
 
-    def _move(self, place: Place, wants: range, asked: int | None = None) -> None:
-        """Note what a reader wants now, `asked` being asked for already.
+    def _move(
+        self, reader: ReaderPosition, indexes: range, requested: int | None = None
+    ) -> None:
+        """Request the chunks of a reader, except the one already `requested`.
 
-        What it wanted before is dropped.
+        Its earlier requests are cancelled, unless they are among these.
         """
-        before, place.wants = place.wants, wants
-        if before == wants or self._member is None or self._cache is None:
+        before, reader.requested = reader.requested, indexes
+        if before == indexes or self._member is None or self._cache is None:
             return
         have = self._cache.have
-        gone = [index for index in _minus(before, wants) if index not in have]
-        if gone:
-            self._unwant(gone)
+        dropped = [index for index in _minus(before, indexes) if index not in have]
+        if dropped:
+            self._cancel(dropped)
         fresh = [
             index
-            for index in _minus(wants, before)
-            if index != asked and index not in have
+            for index in _minus(indexes, before)
+            if index != requested and index not in have
         ]
         if fresh:
             swarm = self._member.swarm
@@ -238,74 +252,119 @@ class Reading:
             if known:
                 swarm.want(known)
 
-    def _unwant(self, indexes: Iterable[int]) -> None:
-        """Drop chunks that no reader wants."""
+    def _cancel(self, indexes: Iterable[int]) -> None:
+        """Cancel requests for chunks, except those that a reader still requests."""
         cache = self._cache
         if cache is None or self._member is None:
             return
-        unwanted = [
+        unused = [
             index
             for index in indexes
             if index not in cache.have
             and not cache.is_pinned(index)
-            and not any(index in place.wants for place in self._places)
+            and not any(index in reader.requested for reader in self._readers)
         ]
-        if unwanted:
-            self._member.swarm.unwant(unwanted)
+        if unused:
+            self._member.swarm.unwant(unused)
 
 
-class Readings:
-    """Have one `Reading` for each link."""
+class ShareCaches:
+    """Keep one `ShareCache` for each link that is read."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._open: dict[Link, Reading] = {}
+        self._open: dict[Link, ShareCache] = {}
         self._idle: dict[Link, asyncio.TimerHandle] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
-    def enter(self, link: Link) -> Reading:
-        """Return what reads a share, to be left again."""
+    def enter(self, link: Link) -> ShareCache:
+        """Return the cache of a share; call `leave` when done."""
         timer = self._idle.pop(link, None)
         if timer is not None:
             timer.cancel()
-        reading = self._open.get(link)
-        if reading is None:
-            reading = self._open[link] = Reading(self._services, link)
-        reading.users += 1
-        return reading
+        cache = self._open.get(link)
+        if cache is None:
+            cache = self._open[link] = ShareCache(self._services, link)
+        cache.users += 1
+        return cache
 
     def positions(self, share_id: bytes) -> frozenset[int]:
-        """Return which chunks of a share readers wait for, or read last."""
-        mine = [r.positions for r in self._open.values() if r.link.id == share_id]
-        return frozenset().union(*mine)
+        """Return the chunks of a share that readers wait for, or read last."""
+        found = [c.positions for c in self._open.values() if c.link.id == share_id]
+        return frozenset().union(*found)
 
-    def leave(self, reading: Reading) -> None:
-        """Note that a reader has gone."""
-        reading.users -= 1
-        if not reading.users and self._open.get(reading.link) is reading:
+    def leave(self, cache: ShareCache) -> None:
+        """Undo one `enter`; after the last, the cache is closed in `LINGER` seconds."""
+        cache.users -= 1
+        if not cache.users and self._open.get(cache.link) is cache:
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(LINGER, self._end, reading.link)
-            self._idle[reading.link] = timer
+            timer = loop.call_later(LINGER, self._close, cache.link)
+            self._idle[cache.link] = timer
 
     async def aclose(self) -> None:
-        """Leave every swarm; idempotent."""
+        """Leave every swarm; idempotent.
+
+        Raises what went wrong while leaving one, then or earlier.
+        """
         for timer in self._idle.values():
             timer.cancel()
         for link in list(self._open):
-            self._end(link)
-        if self._ending:
-            await asyncio.wait(self._ending)
+            self._close(link)
+        closing, self._closing = self._closing, set()
+        if closing:
+            await asyncio.wait(closing)
+        for task in closing:
+            task.result()
 
-    def _end(self, link: Link) -> None:
+    def _close(self, link: Link) -> None:
         self._idle.pop(link, None)
         task = asyncio.get_running_loop().create_task(self._open.pop(link).aclose())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._closing.add(task)
+        task.add_done_callback(self._on_closed)
+
+    def _on_closed(self, task: asyncio.Task[None]) -> None:
+        """Forget a task that ended well; keep one that failed, for `aclose`."""
+        if not task.cancelled() and task.exception() is None:
+            self._closing.discard(task)
+
+
+class MemoryWriter(ChunkWriter[P]):
+    """Verify small chunks on the event loop; put them into a store in memory.
+
+    A reader waits for each chunk, and passing a small one to a thread and back takes
+    longer than hashing it. The store keeps the data in the buffer it was received into.
+    """
+
+    def put(self, arrived: Arrived[P]) -> None:
+        """Take a chunk; a small one is verified before this returns."""
+        if self._is_stopped:
+            return
+        if len(arrived.data) <= ON_LOOP_SIZE:
+            self._settle(arrived, self._judge(arrived))
+            return
+        self.waiting += len(arrived.data)
+        self._run(
+            self._flushing,
+            partial(self._judge, arrived),
+            partial(self._on_verdict, arrived),
+        )
+
+    def _on_verdict(self, arrived: Arrived[P], verdict: Verdict) -> None:
+        self.waiting -= len(arrived.data)
+        if not self._is_stopped:
+            self._settle(arrived, verdict)
+
+    def _settle(self, arrived: Arrived[P], verdict: Verdict) -> None:
+        if verdict is Verdict.RIGHT:
+            self._store.put(arrived.index, arrived.data)
+        elif arrived.buffer is not None:
+            self._pool.give(arrived.buffer)
+        self._on_verdicts([(arrived, verdict)])
 
 
 @asynccontextmanager
-async def _patience(swarm: SealedSwarm, timeout: float | None) -> AsyncIterator[None]:
-    """Raise what is to blame when the block takes more than `timeout` seconds."""
+async def _time_limit(swarm: SealedSwarm, timeout: float | None) -> AsyncIterator[None]:
+    """Raise the swarm's reason if the block takes more than `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
             yield
@@ -319,7 +378,7 @@ def _closed() -> ShoalError:
 
 
 def _minus(some: range, others: range) -> Iterable[int]:
-    """Return what is in `some` and not in `others`, ascending."""
+    """Return the numbers in `some` that are not in `others`, ascending."""
     if some.stop <= others.start or others.stop <= some.start:
         return some
     before = range(some.start, min(others.start, some.stop))
