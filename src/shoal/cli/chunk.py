@@ -51,10 +51,6 @@ def command(words: tuple[str, ...], **options: Any) -> None:
     if options["as_json"]:
         raise UsageError("chunk writes the chunk itself; leave out --json.")
     index = _parse_index(words[1])
-    if not _may_be_link(words[0]):
-        from shoal.cli.plain import load_asyncio_without_tls
-
-        load_asyncio_without_tls()
     from shoal.cli.runner import run_command
 
     run_command(_chunk(words[0], index, options))
@@ -74,13 +70,6 @@ async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
         data = await node.fetch_chunk(share, index, timeout=options["timeout"])
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-
-
-def _may_be_link(text: str) -> bool:
-    """Say whether an argument is, or brings, anything but an open channel."""
-    from shoal.core.names.channel_id import looks_like_link
-
-    return text == "-" or looks_like_link(text.strip())
 
 
 def _parse_share(text: str) -> "Channel | Link":

@@ -11,8 +11,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.transport.tls.certificate import make_certificate
-from shoal.transport.tls.der import encode_certificate, encode_key
+from shoal.transport.tls.certificate import (
+    encode_certificate,
+    encode_key,
+    make_certificate,
+)
 
 
 @given(st.binary(min_size=16, max_size=16))
