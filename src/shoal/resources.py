@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shoal.storage.disk.disk import Disk
     from shoal.storage.shared.shared_files import SharedFiles
     from shoal.storage.store import Holding
-    from shoal.transport.sealed.port import SealedPort
+    from shoal.transport.sealed.port import Port
 
 __all__ = ["Means", "Services"]
 
@@ -81,7 +81,7 @@ class Services:
         self.bucket = TokenBucket(settings.limit_up)
         self.bucket_down = TokenBucket(settings.limit_down)
         self.networks = Networks(settings)
-        self.sealed_port: SealedPort | None = None
+        self.sealed_port: Port | None = None
         """Where sealed shares are reached; None while there is none."""
         self.holdings: dict[bytes, Holding] = {}
         """What is shared or being fetched, by the id of its share."""

@@ -15,7 +15,7 @@ from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.proof import GREETING_SIZE, make_knock
 from shoal.core.names.address import Address
 from shoal.errors import PeerError
-from shoal.transport.sealed.dial import dial_sealed
+from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.tls.certificate import client_context
 from tests.adversary.greedy import Attack
 from tests.helpers.crafted import CraftedTls, crafted

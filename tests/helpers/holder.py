@@ -41,8 +41,8 @@ from shoal.core.wire.sealed_messages import (
     decode_sealed,
 )
 from shoal.errors import PeerError
-from shoal.transport.sealed.dial import dial_sealed
 from shoal.transport.sealed.listen import SealedListener
+from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
 from shoal.transport.tls.certificate import Certificates
 
@@ -308,7 +308,7 @@ class Holder:
             self.node_id, certificates, hosts=[self.address.host]
         )
         self.address = Address(self.address.host, self._listener.port)
-        self._listener.register("share", self.holding.link.keys, self._accept)
+        self._listener.register(self.holding.link.keys, self._accept)
         return self
 
     async def __aexit__(self, *_: object) -> None:

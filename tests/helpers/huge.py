@@ -18,7 +18,7 @@ from shoal.core.names.link import Link
 from shoal.resources import Services
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.swarm.member import Membership
-from shoal.transport.sealed.port import SealedPort
+from shoal.transport.sealed.port import Port
 from tests.helpers.fetching import here
 
 __all__ = ["CHUNKS", "TRUE", "make_manifest", "true_chunk"]
@@ -59,7 +59,7 @@ async def main(path: Path) -> None:
     manifest = make_manifest()
     source = SharedFiles.open([path], CHUNKS.chunk_size, disk=services.disk)
     source.verify = manifest.hash_table.verifies
-    port = await SealedPort.open(services.networks.hosts(), 0)
+    port = await Port.open(services.networks.hosts(), 0)
     async with Membership(services, Link(manifest.id), port) as member:
         member.swarm.serve(manifest, source)
         say(f"ready {member.link} {port.port}")

@@ -10,8 +10,8 @@ from typing import Any
 
 from shoal.core.crypto.keys import Keys, derive_keys
 from shoal.core.names.address import Address
-from shoal.transport.sealed.dial import dial_sealed
 from shoal.transport.sealed.listen import SealedListener
+from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
 from shoal.transport.tls.certificate import Certificates
 
@@ -146,7 +146,7 @@ async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
         node_id, certificates, hosts=["127.0.0.1"], **limits
     ) as listener:
         sealed = Sealed(listener, certificates)
-        listener.register("share", KEYS, sealed.serve)
+        listener.register(KEYS, sealed.serve)
         try:
             yield sealed
         finally:

@@ -6,7 +6,12 @@ import sys
 import pytest
 
 from shoal.errors import UsageError
-from shoal.net.interfaces import Interface, list_interfaces, parse_interfaces
+from shoal.net.interfaces import (
+    Interface,
+    list_interfaces,
+    own_addresses,
+    parse_interfaces,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,10 @@ def test_an_interface_is_found_by_name_and_by_address(word: str) -> None:
 
 def test_without_a_list_every_interface_is_meant() -> None:
     assert set(list_interfaces(["lo"])) <= set(list_interfaces())
+
+
+def test_this_machine_has_addresses() -> None:
+    assert "127.0.0.1" in own_addresses()
 
 
 def test_one_that_is_missing_is_the_users_mistake_and_the_others_are_named() -> None:

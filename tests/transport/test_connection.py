@@ -15,8 +15,7 @@ from shoal.core.session.session import ChunkWanted, Event, OpenServerSession
 from shoal.core.wire.framing import encode_varint
 from shoal.core.wire.messages import Request, encode_frame
 from shoal.errors import NetworkError, PeerError, PeerTimeoutError, ProtocolError
-from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection
-from shoal.transport.dial import dial
+from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection, dial
 from shoal.transport.listen import Listener
 
 CHUNKS = Chunks(10_000, 1000)

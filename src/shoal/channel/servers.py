@@ -23,8 +23,7 @@ from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.handshake import Offer
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
 from shoal.transfer.dialler import Dialler, Found
-from shoal.transport.connection import Connection
-from shoal.transport.dial import dial
+from shoal.transport.connection import Connection, dial
 
 __all__ = ["Client", "Server", "ServerPool"]
 

@@ -1,1 +1,1 @@
-"""List this machine's network interfaces."""
+"""The network as the system shows it: interfaces, addresses and listening ports."""

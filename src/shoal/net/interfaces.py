@@ -1,37 +1,48 @@
-"""The IPv4 interfaces of this machine, confined to those the user allows.
+"""List this machine's IPv4 interfaces, restricted to those the user allows.
 
-`SHOAL_INTERFACES=lo,192.168.1.7` confines listening, multicast and the DHT; this
-module turns such a list into interfaces. It stands below the networks because
-transport and discovery both ask it.
+`SHOAL_INTERFACES=lo,192.168.1.7` restricts listening, multicast and the DHT; this
+module turns such a list into interfaces. On Linux the kernel is asked directly, by
+rtnetlink(7): the library that covers every system loads ctypes, which takes longer
+than everything a `shoal chunk` does on the network.
 """
 
 import socket
+import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from shoal.errors import UsageError
 
-__all__ = ["Interface", "list_interfaces", "parse_interfaces"]
+__all__ = ["Interface", "list_interfaces", "own_addresses", "parse_interfaces"]
+
+NETLINK_TIMEOUT = 5.0  # seconds for the kernel to answer
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
+_ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix, flags, scope, index
+_ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
+_NEW_ADDRESS, _GET_ADDRESSES, _DONE = 20, 22, 3  # message types
+_REQUEST_DUMP = 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2  # attribute types
 
 
 class Interface(NamedTuple):
     """Describe one IPv4 address of this machine."""
 
     name: str
-    """What the system calls it, as `eth0`."""
+    """The system's name for the interface, such as `eth0`."""
     address: str
     """Dotted IPv4."""
     prefix: int
-    """Bits of its subnet, 0 to 32."""
+    """Length of the subnet prefix, 0 to 32 bits."""
 
     def is_on_subnet(self, address: str) -> bool:
-        """Say whether an address belongs to this interface's subnet.
+        """Return True if an address belongs to this interface's subnet.
 
-        What is not a dotted IPv4 address belongs to none.
+        Anything but a dotted IPv4 address belongs to no subnet.
         """
-        # Asked for every packet of the LAN, hence no `ipaddress`, which also costs
-        # more to import than the rest of this module.
+        # Called for every packet on the LAN, hence without `ipaddress`, which also
+        # takes longer to import than the rest of this module.
         try:
             theirs = _to_integer(address)
         except OSError:
@@ -47,8 +58,9 @@ def parse_interfaces(text: str) -> tuple[str, ...]:
 def list_interfaces(allowed: Sequence[str] = ()) -> list[Interface]:
     """Return this machine's IPv4 interfaces, in the system's order.
 
-    With `allowed`, only those whose name or address is in it.
-    Raises `UsageError` when an allowed one is not there.
+    With `allowed`, return only those with a name or address in it.
+    Raises `UsageError` if an allowed interface does not exist, `OSError` if the system
+    does not list its interfaces.
     """
     found = _list_all()
     if not allowed:
@@ -63,16 +75,22 @@ def list_interfaces(allowed: Sequence[str] = ()) -> list[Interface]:
     return [each for each in found if each.name in allowed or each.address in allowed]
 
 
+def own_addresses() -> frozenset[str]:
+    """Return every IPv4 address of this machine, or none if the system lists none."""
+    try:
+        return frozenset(each.address for each in _list_all())
+    except OSError:
+        return frozenset()
+
+
 def _to_integer(address: str) -> int:
     return int.from_bytes(socket.inet_pton(socket.AF_INET, address))
 
 
 def _list_all() -> list[Interface]:
     if sys.platform == "linux":
-        from shoal.net.netlink import list_addresses
-
         try:
-            return [Interface(*each) for each in list_addresses()]
+            return list(_ask_kernel())
         except OSError:
             pass  # a kernel or sandbox without rtnetlink
     import ifaddr
@@ -83,3 +101,43 @@ def _list_all() -> list[Interface]:
         for ip in adapter.ips
         if isinstance(ip.ip, str)
     ]
+
+
+def _ask_kernel() -> Iterator[Interface]:
+    """Yield every IPv4 address, in the kernel's order (rtnetlink(7), RTM_GETADDR).
+
+    Raises `OSError` if the kernel refuses.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as sock:
+        sock.settimeout(NETLINK_TIMEOUT)
+        request = _ADDRESS.pack(socket.AF_INET, 0, 0, 0, 0)
+        size = _HEADER.size + len(request)
+        sock.send(_HEADER.pack(size, _GET_ADDRESSES, _REQUEST_DUMP, 1, 0) + request)
+        while True:
+            data = sock.recv(1 << 16)
+            while data:
+                size, kind, *_ = _HEADER.unpack_from(data)
+                if kind == _DONE:
+                    return
+                if kind != _NEW_ADDRESS:
+                    raise OSError("the kernel does not list its addresses")
+                yield _read_address(data[_HEADER.size : size])
+                data = data[_align(size) :]
+
+
+def _read_address(message: bytes) -> Interface:
+    _, prefix, _, _, index = _ADDRESS.unpack_from(message)
+    values: dict[int, bytes] = {}
+    offset = _ADDRESS.size
+    while offset < len(message):
+        size, kind = _ATTRIBUTE.unpack_from(message, offset)
+        values[kind] = message[offset + _ATTRIBUTE.size : offset + size]
+        offset += _align(size)
+    # On a point-to-point link IFA_ADDRESS is the address of the other end.
+    address = values.get(_IFA_LOCAL) or values[_IFA_ADDRESS]
+    name = socket.if_indextoname(index)
+    return Interface(name, socket.inet_ntoa(address), prefix)
+
+
+def _align(size: int) -> int:
+    return -(-size // 4) * 4

@@ -17,7 +17,7 @@ from shoal.storage.store import ChunkReader, Holding
 from shoal.swarm.link_addresses import usable_hints
 from shoal.swarm.swarm import SealedSwarm
 from shoal.transfer.dialler import Found
-from shoal.transport.sealed.port import SealedPort
+from shoal.transport.sealed.port import Port
 
 __all__ = ["Membership", "open_port"]
 
@@ -31,7 +31,7 @@ class Membership:
         self,
         services: Services,
         link: Link,
-        port: SealedPort,
+        port: Port,
         *,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
@@ -67,7 +67,7 @@ class Membership:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._sealed_port.let_in(self._keys, self.swarm.accept, yields=self._yields)
+        self._sealed_port.register(self._keys, self.swarm.accept, yields=self._yields)
         self._services.swarms.append((self.link.id, self.swarm))
         self._task = asyncio.create_task(self.swarm.run(self._find()))
         return self
@@ -79,7 +79,7 @@ class Membership:
         """Leave the swarm; idempotent."""
         task, self._task = self._task, None
         if task is not None:
-            self._sealed_port.keep_out(self._keys, self.swarm.accept)
+            self._sealed_port.unregister(self._keys, self.swarm.accept)
             self._services.swarms.remove((self.link.id, self.swarm))
             if not self._yields:
                 self._services.holdings.pop(self.link.id, None)
@@ -101,10 +101,10 @@ class Membership:
             yield self._services.join(network, topic, self.port)
 
 
-async def open_port(services: Services) -> SealedPort:
+async def open_port(services: Services) -> Port:
     """Return the node's one port for sealed shares; opens it at first."""
     if services.sealed_port is None:
-        port = await SealedPort.open(services.networks.hosts(), services.settings.port)
+        port = await Port.open(services.networks.hosts(), services.settings.port)
         services.sealed_port = port
         services.owned.push_async_callback(port.aclose)
     return services.sealed_port

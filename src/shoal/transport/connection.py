@@ -1,8 +1,8 @@
-"""One TCP connection: the thin shell that moves bytes for a session.
+"""One TCP connection: move bytes between a socket and a session.
 
-A `Connection` owns its transport and nothing else. What its session makes of the
-bytes goes to its `Handler`, which decides; the connection never does. An error in
-what the peer sent ends the connection here and is told to the handler once.
+A `Connection` owns its transport and makes no decisions: it passes the session's
+events to a `Handler`. A protocol error by the peer ends the connection here and is
+reported to the handler once. `dial` connects to a peer of an open channel.
 """
 
 import asyncio
@@ -17,39 +17,40 @@ from typing import Generic, Protocol, TypeVar, cast
 from shoal.core.limits.chatter import Chatter
 from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
-from shoal.errors import PeerError
-from shoal.transport.liveness import has_hung_up
+from shoal.errors import PeerError, PeerTimeoutError
+from shoal.transport.liveness import has_hung_up, watch_silence
 
-__all__ = ["Connection", "Handler"]
+__all__ = ["CONNECT_TIME", "Connection", "Handler", "dial"]
 
 S = TypeVar("S", bound=Session)
 
-WRITE_HIGH = 256 * 1024  # bytes waiting in the transport at which writing pauses
-WRITE_LOW = 64 * 1024  # bytes at which it goes on
-WRITE_SLICE = 256 * 1024  # bytes written at once of something shared and large
-WAKE_SIZE = 256 * 1024  # bytes of a frame to wait for at most before looking at them
-WAKE_TIME = 0.1  # seconds to wait for them at the most recent rate
-WAKE_LEAST = 4 * 1024  # bytes; for fewer it is not worth asking
-AHEAD_SIZE = 512 * 1024  # bytes that a look at the socket finds when we are behind
-_CAN_WAIT = sys.platform == "linux"  # elsewhere polling takes no notice
+CONNECT_TIME = 10.0  # seconds
+WRITE_HIGH = 256 * 1024  # bytes buffered in the transport at which writing pauses
+WRITE_LOW = 64 * 1024  # bytes at which it resumes
+WRITE_SLICE = 256 * 1024  # bytes of a large buffer passed to the transport at once
+WAKE_SIZE = 256 * 1024  # bytes of a frame to wait for at most
+WAKE_TIME = 0.1  # seconds to wait for them at the latest rate
+WAKE_LEAST = 4 * 1024  # bytes; not worth a system call for fewer
+AHEAD_SIZE = 512 * 1024  # bytes in one read from the socket that show we are behind
+_CAN_WAIT = sys.platform == "linux"  # elsewhere polling ignores SO_RCVLOWAT
 
 
 class Handler(Protocol[S]):
     """Decide what happens with a connection; called on the event loop only."""
 
     def on_connected(self, connection: "Connection[S]") -> None:
-        """Take note of a connection that now stands."""
+        """Note that a connection is established."""
 
     def on_events(self, connection: "Connection[S]", events: list[Event]) -> None:
-        """Act on what the peer said."""
+        """Act on the peer's messages."""
 
     def on_writable(self, connection: "Connection[S]") -> None:
-        """Write more, if there is more: what was written has drained."""
+        """Write more if there is more: the earlier data has been sent."""
 
     def on_lost(
         self, connection: "Connection[S]", error: PeerError | OSError | None
     ) -> None:
-        """Take note that a connection has ended, and of whose fault it was."""
+        """Note that a connection has ended, and why; None if it was closed normally."""
 
 
 class Connection(asyncio.BufferedProtocol, Generic[S]):
@@ -58,23 +59,23 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def __init__(self, session: S, handler: Handler[S]) -> None:
         self.session = session
         self.address = Address("", 0)
-        """Of the peer, as seen on the socket."""
+        """The peer's address, as seen on the socket."""
         self.last_heard = 0.0
-        """When the last bytes came, on the loop's clock; when it stood, at first."""
+        """Loop time when the last bytes arrived, or when the connection was made."""
         self.last_taken = -inf
-        """When the peer last took some of a chunk, on the loop's clock."""
+        """Loop time when the socket last accepted part of a chunk for the peer."""
         self.since = 0.0
-        """When the connection stood, on the loop's clock."""
+        """Loop time when the connection was made."""
         self.received = 0
-        """Bytes."""
+        """Bytes received."""
         self.found = 0
-        """Bytes that the last look at the socket found."""
+        """Bytes that the last read from the socket returned."""
         self.sent = 0
-        """Bytes given to the socket or its queue."""
+        """Bytes passed to the socket or queued for it."""
         self.answered = 0
-        """Chunks that were given to the peer; each pays for a message of its."""
+        """Chunks sent to the peer; each allows it one more message."""
         self.chatter = Chatter()
-        """What the peer says beside chunks."""
+        """Limit of the peer's messages other than chunks."""
         self._handler = handler
         self._transport: asyncio.Transport | None = None
         self._socket: asyncio.trsock.TransportSocket | None = None
@@ -91,31 +92,31 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
     @property
     def is_ahead(self) -> bool:
-        """Say whether the peer sends more than we can take: much waited for us."""
+        """Return True if the peer sends faster than we read."""
         return self.found >= AHEAD_SIZE
 
     @property
     def is_writable(self) -> bool:
-        """Say whether more may be written without piling up."""
+        """Return True if more data can be written without queueing it."""
         return not (self._is_paused or self._queue or self._transport is None)
 
     @property
     def is_drained(self) -> bool:
-        """Say whether the system has taken all that was written."""
+        """Return True if the system has accepted all written data."""
         if self._transport is None:
             return True
         return not self._queue and not self._transport.get_write_buffer_size()
 
     @property
     def is_closing(self) -> bool:
-        """Say whether the connection has ended, or we have ended it.
+        """Return True if the connection has ended, or we have ended it.
 
-        Who says that nothing follows and takes what is owed slowly is still here.
+        A peer that has closed its sending side but still reads is not closing.
         """
         return self._transport is None or self._has_ended
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send `data` after all that was written before."""
+        """Send `data` after all earlier data."""
         if self._transport is None or self._transport.is_closing():
             return
         self.sent += len(data)
@@ -126,9 +127,9 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._transport.write(data)
 
     def writelines(self, parts: Sequence[bytes | memoryview]) -> None:
-        """Send `parts` one after the other, as one where that takes no copy.
+        """Send `parts` in order, in one write where that needs no copy.
 
-        Each time something is sent the peer wakes up: for a header it would in vain.
+        Each write wakes the peer, and a header alone is not worth waking it for.
         """
         if (
             not self._gathers
@@ -142,7 +143,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._transport.writelines(parts)
 
     def flush(self) -> None:
-        """Write what the session wants said."""
+        """Write the session's pending messages."""
         parts = self.session.data_to_send()
         if len(parts) == 1:
             self.write(parts[0])
@@ -150,21 +151,22 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self.write(b"".join(parts))
 
     def on_answered(self, chunks: int) -> None:
-        """Note that so many chunks are being given to the peer."""
+        """Note that `chunks` more chunks are being sent to the peer."""
         self.answered += chunks
         self.last_taken = self._time()
 
     def acknowledge_now(self) -> None:
-        """Have the kernel acknowledge what came at once, where it can.
+        """Have the kernel acknowledge received data at once, where it can.
 
         A Node client of the workshop writes each frame in pieces and without
-        TCP_NODELAY: its next piece waits for this, 40 ms if nobody hurries.
+        TCP_NODELAY: its next piece waits for the acknowledgement, which the kernel
+        would delay by 40 ms.
         """
         if self._socket is not None and hasattr(socket, "TCP_QUICKACK"):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def close(self, error: PeerError | None = None) -> None:
-        """End the connection at once; `error` says what the peer did wrong."""
+        """End the connection at once; `error` is the peer's fault, if any."""
         if self._transport is not None and not self._has_ended:
             self._has_ended = True
             self._error = error
@@ -172,20 +174,20 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._transport.abort()
 
     def pause_reading(self) -> None:
-        """Take no more from the peer until `resume_reading`."""
+        """Read nothing from the peer until `resume_reading`."""
         self._is_wanted = False
         self._read_or_not()
 
     def resume_reading(self) -> None:
-        """Take from the peer again, once it has not said too much."""
+        """Read from the peer again, once its message limit allows."""
         self._is_wanted = True
         self._read_or_not()
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the conversation."""
-        # Not of that class where the loop is uvloop's, but all that it has to be.
+        """Start the session."""
+        # uvloop's transport is not a subclass, but has the same methods.
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
@@ -196,17 +198,18 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         assert self._socket is not None
         self._held_back = transport.get_extra_info("held_back", 0)
         self._gathers = transport.get_extra_info("gathers", False)
-        # Without it every small message waits for a delayed acknowledgement.
+        # Otherwise each small message waits for a delayed acknowledgement
+        # (docs/protocol.md, "TCP").
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._handler.on_connected(self)
         self.flush()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the loop may receive into."""
+        """Return the session's buffer for the loop to receive into."""
         return self.session.get_buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand what came to the session, and what it means to the handler."""
+        """Pass received bytes to the session, and its events to the handler."""
         self.received += nbytes
         assert self._transport is not None
         self.found = self._transport.get_extra_info("received", nbytes)
@@ -224,11 +227,11 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._bound_chatter(now)
 
     def pause_writing(self) -> None:
-        """Hold back: the socket takes no more for now."""
+        """Queue further writes: the transport's buffer is full."""
         self._is_paused = True
 
     def resume_writing(self) -> None:
-        """Go on with what was held back."""
+        """Write the queued data."""
         self._is_paused = False
         if self.answered:
             self.last_taken = self._time()
@@ -237,7 +240,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._handler.on_writable(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the handler, once, why it ended."""
+        """Report to the handler, once, why the connection ended."""
         self._transport = self._socket = None
         self._queue.clear()
         if self._pause is not None:
@@ -246,7 +249,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._handler.on_lost(self, fault)
 
     def _bound_chatter(self, now: float) -> None:
-        """Listen to a peer that has said too much only after a while."""
+        """Pause reading from a peer that has sent too many messages."""
         try:
             pause = self.chatter.pause(self.session.beside - self.answered, now)
         except PeerError as error:
@@ -258,7 +261,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._read_or_not()
 
     def _listen_again(self) -> None:
-        """End the pause; who has left meanwhile is not heard out."""
+        """End the pause; if the peer has closed meanwhile, drop its last messages."""
         self._pause = None
         if self._socket is not None and has_hung_up(self._socket):
             self.close()
@@ -266,7 +269,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._read_or_not()
 
     def _read_or_not(self) -> None:
-        """Read from the socket if what comes is wanted and not too much."""
+        """Read from the socket unless the owner or the message limit paused it."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -277,11 +280,11 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             transport.resume_reading()
 
     def _wait_for_frame(self, nbytes: int, since: float) -> None:
-        """Sleep until as much of a frame has come as is needed anyway.
+        """Have the kernel wake us only once a useful part of the frame is there.
 
-        A chunk that comes slowly would else wake us for every packet. What came
-        lately, `nbytes` in `since` seconds, says how long the sleep may be: bytes
-        that nobody looks at are taken for silence.
+        Otherwise a chunk on a slow line wakes us for every packet. The latest rate,
+        `nbytes` in `since` seconds, limits the wait to `WAKE_TIME`: unread bytes look
+        like silence to the owner of the connection.
         """
         size = self.session.missing - self._held_back
         if size < WAKE_LEAST:
@@ -293,7 +296,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def _drain(self) -> None:
-        """Write from the queue while the socket takes it."""
+        """Write from the queue until the transport's buffer is full."""
         while self._queue and not self._is_paused and self._transport is not None:
             data = self._queue.popleft()
             if len(data) > WRITE_SLICE:
@@ -301,3 +304,25 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
                 self._queue.appendleft(view[WRITE_SLICE:])
                 data = view[:WRITE_SLICE]
             self._transport.write(data)
+
+
+async def dial(
+    connection: Connection[S], address: Address, *, within: float = CONNECT_TIME
+) -> None:
+    """Connect `connection` to a peer.
+
+    Raises `PeerError` if the peer cannot be reached, `PeerTimeoutError` if that takes
+    longer than `within` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(within):
+            transport, _ = await loop.create_connection(
+                lambda: connection, address.host, address.port
+            )
+            watch_silence(transport)
+    except TimeoutError:
+        raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
+    except (OSError, UnicodeError) as error:  # a host name may not fit DNS at all
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PeerError(f"{address} cannot be reached: {reason}") from error

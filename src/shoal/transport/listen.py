@@ -1,18 +1,29 @@
-"""Listen for peers, on one port of every allowed interface."""
+"""Listen for peers on one port of every allowed interface.
+
+asyncio's own server logs and then sleeps for a second when the process has no file
+descriptor left, and it uses the last one. The accept loop here reserves some
+descriptors for files, ends half-open connections when the system runs short, and
+neither spins nor stops.
+"""
 
 import asyncio
 import errno
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Self
 
 from shoal.errors import ForbiddenError, NetworkError
-from shoal.transport.accept import accept_forever
+from shoal.net.ports import bind_port
 
-__all__ = ["Listener", "bind_all"]
+__all__ = ["Listener", "accept_forever", "bind_all", "file_limit"]
 
-BACKLOG = 256  # connections the system may hold ready
-TRIES = 16  # free ports tried until one is free on every interface
+ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has no room
+EMERGENCY = 16  # connections to end when no descriptor is left
+RESERVED_FILES = 32  # file descriptors reserved for files, at most a quarter of all
+_UNLIMITED = 1 << 20  # file descriptors, where the system has no limit
+# The client went away, or a signal came: accept the next one.
+_TRANSIENT = (errno.ECONNABORTED, errno.EINTR, errno.EPROTO)
 
 
 class Listener:
@@ -32,7 +43,6 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         for each in sockets:
-            each.setblocking(False)
             self._run(accept_forever(each, self._on_accepted, make_room))
 
     @classmethod
@@ -44,17 +54,17 @@ class Listener:
         port: int = 0,
         make_room: Callable[[int], int] = lambda count: 0,
     ) -> Self:
-        """Listen at `port` of all `hosts`; 0 chooses a free one.
+        """Listen at `port` of all `hosts`; port 0 chooses a free one.
 
-        `make_room` ends up to so many connections when the system has no room for
-        more, and says how many. Raises `NetworkError` when the port is taken or the
-        host is not ours.
+        `make_room` is called when the system has no room for more connections: it
+        ends up to that many and returns how many it ended. Raises `NetworkError` or
+        `ForbiddenError` as `bind_all` does.
         """
         sockets, port = bind_all(hosts, port)
         return cls(sockets, port, factory, make_room)
 
     async def aclose(self) -> None:
-        """Stop accepting; connections that stand are not touched."""
+        """Stop accepting; established connections stay open."""
         for task in self._tasks:
             task.cancel()
         try:
@@ -66,7 +76,7 @@ class Listener:
 
     def _on_accepted(self, accepted: socket.socket, address: Any) -> None:
         def on_done(task: asyncio.Task[None]) -> None:
-            # One that is cancelled before its first step has closed nothing.
+            # A task cancelled before its first step has closed nothing.
             if task.cancelled():
                 accepted.close()
 
@@ -76,7 +86,7 @@ class Listener:
         try:
             await self._loop.connect_accepted_socket(self._factory, accepted)
         except OSError:
-            accepted.close()  # it has gone already
+            accepted.close()  # the client has gone already
 
     def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the listener at the latest."""
@@ -92,44 +102,85 @@ class Listener:
         await self.aclose()
 
 
-def bind_all(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], int]:
-    """Return one listening socket a host, all with one port, and that port.
+async def accept_forever(
+    listening: socket.socket,
+    on_accepted: Callable[[socket.socket, Any], None],
+    make_room: Callable[[int], int],
+) -> None:
+    """Pass every accepted connection, and its address, to `on_accepted`.
 
-    Raises `NetworkError` when the port is taken or the host is not ours.
+    `make_room` ends up to that many dispensable connections, returns how many it
+    ended, and admits no more than remain until the shortage is over. Runs until
+    cancelled; `listening` stays open.
     """
-    for _ in range(TRIES):
-        sockets: list[socket.socket] = []
-        chosen = port
+    while True:
         try:
-            for host in hosts:
-                sockets.append(_bind_one(host, chosen))
-                chosen = sockets[-1].getsockname()[1]
-            return sockets, chosen
+            accepted, address = await _accept(listening)
+        except BlockingIOError:
+            continue
         except OSError as error:
-            for each in sockets:
-                each.close()
-            if port or error.errno != errno.EADDRINUSE:
-                raise _explain(error, hosts, port) from error
-    raise NetworkError("No port is free on every interface; give one with --port.")
+            if error.errno not in _TRANSIENT:
+                make_room(EMERGENCY)
+                await asyncio.sleep(ACCEPT_PAUSE)
+            continue
+        # The system assigns the lowest free descriptor.
+        reserve = min(RESERVED_FILES, file_limit() // 4)
+        if accepted.fileno() >= file_limit() - reserve and not make_room(1):
+            accepted.close()
+        else:
+            on_accepted(accepted, address)
+        # Accepting a queued connection does not wait, so let other tasks run.
+        await asyncio.sleep(0)
 
 
-def _bind_one(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+async def _accept(listening: socket.socket) -> tuple[socket.socket, Any]:
+    """Accept one connection; raises `OSError`.
+
+    Waiting and accepting are separate steps: a task cancelled while it waits holds
+    no connection that nothing would close.
+    """
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":
+        return await loop.sock_accept(listening)
+    ready = asyncio.Event()
+    loop.add_reader(listening, ready.set)
     try:
-        # A port whose last connections still linger may be taken again at once.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
-        # Only listening shows whether somebody else listens there.
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
+        await ready.wait()
+    finally:
+        loop.remove_reader(listening)
+    accepted, address = listening.accept()
+    accepted.setblocking(False)
+    return accepted, address
+
+
+def file_limit() -> int:
+    """Return how many file descriptors this process may have."""
+    if sys.platform == "win32":
+        return _UNLIMITED
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+
+
+def bind_all(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], int]:
+    """Return one listening socket per host, all on one port, and that port.
+
+    Raises `NetworkError` when the port is taken or this machine does not have a host's
+    address, `ForbiddenError` when this user may not open the port.
+    """
+    try:
+        sockets = bind_port(hosts, port)
+    except OSError as error:
+        raise _explain(error, hosts, port) from error
+    return sockets, sockets[0].getsockname()[1]
 
 
 def _explain(
     error: OSError, hosts: Sequence[str], port: int
 ) -> NetworkError | ForbiddenError:
+    if error.errno == errno.EADDRINUSE and not port:
+        return NetworkError("No port is free on every interface; give one with --port.")
     if error.errno == errno.EADDRINUSE:
         return NetworkError(
             f"Port {port} is in use; choose another with --port, or leave it out."

@@ -1,9 +1,9 @@
-"""Have the kernel notice that the other end cannot be reached any more.
+"""Have the kernel notice that the other end of a connection is unreachable.
 
-TCP alone takes a quarter of an hour to give up, and once the network is back it may
-wait for half a minute before it tries again. A connection that is given up after a
-few seconds is made anew as soon as there is a way. A peer that is only slow keeps its
-connection: its kernel answers.
+TCP alone gives up after a quarter of an hour, and once the network is back it may wait
+half a minute before it retransmits. A connection that ends after a few seconds is
+redialled as soon as the network is back. A peer that is merely slow keeps its
+connection, because its kernel still answers.
 """
 
 import socket
@@ -14,21 +14,21 @@ from contextlib import suppress
 __all__ = ["SILENCE_LIMIT", "has_hung_up", "watch_silence"]
 
 SILENCE_LIMIT = 10
-"""Seconds without an answer of the other end's kernel that end a connection."""
-_PROBE_AFTER = 5  # seconds of silence until it is asked for a sign of life
-_PROBE_EVERY = 2  # seconds
-_PROBES = 3  # where the system cannot be told a time
+"""Seconds without an answer from the other end's kernel that end a connection."""
+_PROBE_AFTER = 5  # seconds of silence until the kernel sends a keepalive probe
+_PROBE_EVERY = 2  # seconds between probes
+_PROBES = 3  # unanswered probes, where the system has no TCP_USER_TIMEOUT
 
-_ENDED = (7, 8)  # what TCP_INFO begins with: TCP_CLOSE, TCP_CLOSE_WAIT
+_ENDED = (7, 8)  # first byte of TCP_INFO: TCP_CLOSE, TCP_CLOSE_WAIT
 
 
 def watch_silence(transport: BaseTransport) -> None:
-    """End a connection whose other end is silent for `SILENCE_LIMIT` seconds.
+    """End a connection when its other end is silent for `SILENCE_LIMIT` seconds.
 
-    So does, on Linux, a peer whose program takes nothing for so long of what is sent.
+    On Linux, a peer that accepts no sent data for that long also ends it.
     """
     sock = transport.get_extra_info("socket")
-    with suppress(OSError):  # it has ended already
+    with suppress(OSError):  # the connection has ended already
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in (
@@ -43,9 +43,9 @@ def watch_silence(transport: BaseTransport) -> None:
 
 
 def has_hung_up(sock: TransportSocket) -> bool:
-    """Say whether the other end has closed, even if what it said is still unread.
+    """Return True if the other end has closed, even if its last bytes are unread.
 
-    Nobody can say so where the system does not: then it is noticed by reading on.
+    Always False on systems without TCP_INFO; there, reading finds the end.
     """
     option = getattr(socket, "TCP_INFO", None)
     if option is None:

@@ -38,39 +38,39 @@ async def test_a_flood_of_silence_keeps_no_holder_out() -> None:
 
 
 async def test_the_oldest_guest_of_an_address_has_to_go() -> None:
-    half_open: HalfOpen[int] = HalfOpen(max_guests=5, max_per_address=2)
-    assert half_open.admit(1, "8.8.8.8", 1.0) is None
-    assert half_open.admit(2, "10.0.0.1", 2.0) is None
-    assert half_open.admit(3, "8.8.8.8", 3.0) is None
-    assert half_open.admit(4, "8.8.8.8", 4.0) == 1
-    assert half_open.admit(5, "10.0.0.1", 5.0) is None
-    assert half_open.admit(6, "10.0.0.1", 6.0) is None
-    assert half_open.admit(7, "10.0.0.1", 7.0) == 2
+    half_open: HalfOpen[int] = HalfOpen(max_connections=5, max_per_address=2)
+    assert half_open.add(1, "8.8.8.8", 1.0) is None
+    assert half_open.add(2, "10.0.0.1", 2.0) is None
+    assert half_open.add(3, "8.8.8.8", 3.0) is None
+    assert half_open.add(4, "8.8.8.8", 4.0) == 1
+    assert half_open.add(5, "10.0.0.1", 5.0) is None
+    assert half_open.add(6, "10.0.0.1", 6.0) is None
+    assert half_open.add(7, "10.0.0.1", 7.0) == 2
     assert half_open.next_deadline() == 3.0
     assert half_open.remove_overdue(4.0) == [3, 4]
-    assert half_open.admit(8, "8.8.8.8", 8.0) is None
-    assert half_open.remove(8)
-    assert not half_open.remove(8)
+    assert half_open.add(8, "8.8.8.8", 8.0) is None
+    half_open.remove(8)
+    half_open.remove(8)
     assert half_open.remove_oldest() == 5
     assert len(half_open) == 2
 
 
 async def test_a_system_without_room_has_fewer_guests_until_half_are_gone() -> None:
-    half_open: HalfOpen[int] = HalfOpen(max_guests=8)
+    half_open: HalfOpen[int] = HalfOpen(max_connections=8)
     for guest in range(6):
-        assert half_open.admit(guest, "127.0.0.1", 0.0) is None
+        assert half_open.add(guest, "127.0.0.1", 0.0) is None
     assert half_open.tighten() == 0
-    assert half_open.admit(6, "127.0.0.1", 0.0) == 1
-    assert half_open.admit(7, "127.0.0.1", 0.0) == 2
+    assert half_open.add(6, "127.0.0.1", 0.0) == 1
+    assert half_open.add(7, "127.0.0.1", 0.0) == 2
     assert len(half_open) == 5
     for guest in (3, 4, 5):
         half_open.remove(guest)
     for guest in range(10, 16):
-        assert half_open.admit(guest, "127.0.0.1", 0.0) is None
-    assert half_open.admit(16, "127.0.0.1", 0.0) == 6
+        assert half_open.add(guest, "127.0.0.1", 0.0) is None
+    assert half_open.add(16, "127.0.0.1", 0.0) == 6
     while half_open.tighten() is not None:
         pass
-    assert half_open.admit(17, "127.0.0.1", 0.0) is None
+    assert half_open.add(17, "127.0.0.1", 0.0) is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_holders_whom_we_turn_away_are_not_held_to_have_failed() -> None:
         raise PeerError("too many")
 
     async with open_sealed(leniency=Leniency(burst=2.0, rate=0.0)) as sealed:
-        sealed.listener.register("other", OTHER_KEYS, refuse)
+        sealed.listener.register(OTHER_KEYS, refuse)
         for _ in range(5):
             with pytest.raises(PeerError):
                 await sealed.dial(OTHER_KEYS)

@@ -137,18 +137,18 @@ async def test_a_node_recognises_itself_by_its_id() -> None:
 async def test_each_of_many_shares_is_reached_at_one_port() -> None:
     async with open_sealed() as sealed:
         all_keys = [derive_keys(bytes((n,)) * 32) for n in range(1, MAX_SHARES)]
-        for number, keys in enumerate(all_keys):
-            sealed.listener.register(number, keys, sealed.serve)
+        for keys in all_keys:
+            sealed.listener.register(keys, sealed.serve)
         with pytest.raises(UsageError, match="64"):
-            sealed.listener.register("more", OTHER_KEYS, sealed.serve)
+            sealed.listener.register(OTHER_KEYS, sealed.serve)
         for keys in (all_keys[0], all_keys[30], all_keys[-1], KEYS):
             plain = await sealed.dial(keys)
             plain.transport.abort()
-        sealed.listener.unregister(30)
+        sealed.listener.unregister(all_keys[30])
         with pytest.raises(PeerError):
             await sealed.dial(all_keys[30])
         with pytest.raises(UsageError, match="already"):
-            sealed.listener.register("again", KEYS, sealed.serve)
+            sealed.listener.register(KEYS, sealed.serve)
 
 
 async def test_a_share_withdrawn_during_the_proofs_is_not_served() -> None:
@@ -159,7 +159,7 @@ async def test_a_share_withdrawn_during_the_proofs_is_not_served() -> None:
         certificate = sealed.certificates.current().digest
         proof = ClientProof(KEYS, CLIENT_ID, certificate, os.urandom(32))
         proof.receive(await reader.readexactly(proof.needed))
-        sealed.listener.unregister("share")
+        sealed.listener.unregister(KEYS)
         writer.write(proof.data_to_send())
         async with asyncio.timeout(PATIENCE):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
@@ -174,7 +174,7 @@ async def test_a_factory_may_refuse_a_holder() -> None:
         def refuse(_: object) -> asyncio.BufferedProtocol:
             raise PeerError("too many")
 
-        sealed.listener.register("full", OTHER_KEYS, refuse)
+        sealed.listener.register(OTHER_KEYS, refuse)
         with pytest.raises(PeerError, match="hung up"):
             await sealed.dial(OTHER_KEYS)
         assert sealed.listener.half_open == 0

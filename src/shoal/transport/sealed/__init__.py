@@ -1,1 +1,5 @@
-"""Dial and accept encrypted connections between holders of a link."""
+"""The transport of sealed shares: knock, TLS and proofs (docs/protocol.md).
+
+`port` is the entry: it accepts through `listen`, and dials. `proven` exchanges the
+proofs at both ends, and `half_open` limits connections that have proven nothing yet.
+"""

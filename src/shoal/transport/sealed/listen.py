@@ -1,11 +1,12 @@
 """Listen for peers of sealed shares: one port for all the shares of a node.
 
-Who does not know the id of one of them gets no answer here, not one byte: the
-knock is read from the bare socket, exactly, and anything else is closed. Only then
-is there TLS, and only the proofs inside it let a connection through to its share.
-From its acceptance to the end of the proofs every connection has one deadline and
-belongs to the listener, which counts it, evicts it and ends it when it is closed;
-after that it belongs to whatever the share's factory made.
+This is the server's side of docs/protocol.md, "Sealed transport". A client that does
+not know the id of any share gets no answer, not one byte: exactly one knock is read
+from the raw socket, and a wrong one closes it. TLS starts only after a right knock, and
+only the proofs inside TLS let a connection through to its share. From its acceptance to
+the last proof every connection has one deadline and belongs to the listener, which
+counts, evicts and ends it; after that it belongs to the protocol that the share's
+factory made.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Self
 
 from shoal.core.crypto.keys import Keys
@@ -26,8 +27,7 @@ from shoal.core.crypto.proof import (
 )
 from shoal.core.limits.leniency import Leniency
 from shoal.errors import PeerError, UsageError
-from shoal.transport.accept import accept_forever, file_limit
-from shoal.transport.listen import bind_all
+from shoal.transport.listen import accept_forever, bind_all, file_limit
 from shoal.transport.sealed.half_open import MAX_HALF_OPEN, MAX_PER_ADDRESS, HalfOpen
 from shoal.transport.sealed.proven import Factory, ProvenPeer, ProvenProtocol
 from shoal.transport.tls.certificate import Certificates
@@ -35,24 +35,23 @@ from shoal.transport.tls.tls import TlsConnection
 
 __all__ = ["MAX_SHARES", "PROOF_TIME", "SealedListener"]
 
-MAX_SHARES = 64  # of one listener; every knock is tried with all of them
-PROOF_TIME = 10.0  # seconds from acceptance to the end of the proofs
-BACKLOG = 1024  # connections the system may hold ready, a flood's among them
-LOG_PERIOD = 60.0  # seconds between two lines about strangers
+MAX_SHARES = 64  # per listener; each knock is compared with all of them
+PROOF_TIME = 10.0  # seconds from acceptance to the last proof
+BACKLOG = 1024  # connections the system may hold ready, those of a flood included
+LOG_PERIOD = 60.0  # seconds between two log lines about strangers
 
 _log = logging.getLogger(__name__)
 
 
 class _Share(NamedTuple):
-    """Hold what is registered of one share."""
+    """Hold the registration of one share."""
 
-    key: Hashable
     keys: Keys
     factory: Factory
 
 
-class _Guest:
-    """Stand for one half-open connection."""
+class _Stranger:
+    """Hold one half-open connection."""
 
     __slots__ = ("accepted", "host", "task", "tls")
 
@@ -63,7 +62,7 @@ class _Guest:
         self.tls: TlsConnection | None = None
 
     def end(self) -> None:
-        """Close the connection, wherever it stands."""
+        """Close the connection, whichever step it has reached."""
         if self.tls is not None:
             self.tls.abort()
         elif self.task is not None:
@@ -71,7 +70,7 @@ class _Guest:
 
 
 class SealedListener:
-    """Accept connections until closed, for every share that is registered."""
+    """Accept connections for every registered share until closed."""
 
     def __init__(
         self,
@@ -94,20 +93,19 @@ class SealedListener:
         self._certificates = certificates
         self._within = within
         self._random_bytes = random_bytes
-        self._shares: dict[Hashable, _Share] = {}
+        self._shares: dict[bytes, _Share] = {}  # by knock key
         self._nonces = NonceMemory()
         self._leniency = Leniency() if leniency is None else leniency
-        # What is not for strangers is for peers and for files.
+        # The remaining descriptors are for peers and files.
         most = min(max_half_open, file_limit() // 4)
-        self._half_open: HalfOpen[_Guest] = HalfOpen(most, max_per_address)
+        self._half_open: HalfOpen[_Stranger] = HalfOpen(most, max_per_address)
         self._timer: asyncio.TimerHandle | None = None
-        self._strangers = 0  # since the last line about them
+        self._strangers = 0  # ended since the last log line
         self._logged = float("-inf")
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[asyncio.Task[None], _Guest | None] = {}
+        self._tasks: dict[asyncio.Task[None], _Stranger | None] = {}
         self._on_done = self._forget_task
         for each in sockets:
-            each.setblocking(False)
             each.listen(BACKLOG)
             self._run(accept_forever(each, self._on_accepted, self._make_room))
 
@@ -121,47 +119,44 @@ class SealedListener:
         port: int = 0,
         **limits: Any,
     ) -> Self:
-        """Listen at `port` of all `hosts`; 0 chooses a free one.
+        """Listen at `port` of all `hosts`; port 0 chooses a free one.
 
-        `limits` are those of the constructor. Raises `NetworkError` when the port
-        is taken or the host is not ours.
+        `limits` are those of the constructor. Raises as `bind_all` does.
         """
         sockets, port = bind_all(hosts, port)
         return cls(sockets, port, node_id, certificates, **limits)
 
     @property
     def half_open(self) -> int:
-        """Return how many connections have not proven themselves yet."""
+        """Return how many connections have not passed both proofs yet."""
         return len(self._half_open)
 
-    def register(self, share_key: Hashable, keys: Keys, factory: Factory) -> None:
-        """Let holders of a share in; `factory` makes what has their connections.
+    def register(self, keys: Keys, factory: Factory) -> None:
+        """Accept holders of a share; `factory` makes their connections' protocols.
 
-        It is called for each of them when its proof has passed, just before ours
-        is sent; see `ProvenProtocol` for what follows. Raises `UsageError` when
-        there are `MAX_SHARES` already, or this one.
+        The factory is called when a holder's proof has passed, just before ours is
+        sent; see `ProvenProtocol` for the rest. Raises `UsageError` if the share is
+        registered already or there are `MAX_SHARES`.
         """
         if len(self._shares) >= MAX_SHARES:
             raise UsageError(
                 f"A node can offer {MAX_SHARES} sealed shares at a time; "
                 "start another one for more."
             )
-        if any(each.keys.knock == keys.knock for each in self._shares.values()):
+        if keys.knock in self._shares:
             raise UsageError("This node offers that share already.")
-        if share_key in self._shares:
-            raise ValueError(f"{share_key!r} is registered")
-        self._shares[share_key] = _Share(share_key, keys, factory)
+        self._shares[keys.knock] = _Share(keys, factory)
 
-    def unregister(self, share_key: Hashable) -> None:
-        """Let nobody in for a share any more; connections that stand go on."""
-        self._shares.pop(share_key, None)
+    def unregister(self, keys: Keys) -> None:
+        """Accept no more holders of a share; established connections stay."""
+        self._shares.pop(keys.knock, None)
 
     async def aclose(self) -> None:
-        """Stop accepting and end what is half-open; the rest is not touched."""
+        """Stop accepting and end half-open connections; established ones stay."""
         for task in self._tasks:
             task.cancel()
-        while (guest := self._half_open.remove_oldest()) is not None:
-            guest.end()
+        while (stranger := self._half_open.remove_oldest()) is not None:
+            stranger.end()
         if self._timer is not None:
             self._timer.cancel()
         try:
@@ -180,19 +175,19 @@ class SealedListener:
     # Half-open connections.
 
     def _on_accepted(self, accepted: socket.socket, address: tuple[str, int]) -> None:
-        guest = _Guest(accepted, address[0])
+        stranger = _Stranger(accepted, address[0])
         deadline = self._loop.time() + self._within
-        leaving = self._half_open.admit(guest, guest.host, deadline)
-        if leaving is not None:
-            leaving.end()
-        guest.task = self._run(self._meet(guest), guest)
+        evicted = self._half_open.add(stranger, stranger.host, deadline)
+        if evicted is not None:
+            evicted.end()
+        stranger.task = self._run(self._meet(stranger), stranger)
         self._set_timer()
 
     def _make_room(self, count: int) -> int:
-        """End the `count` oldest half-open connections; say how many there were."""
+        """End up to `count` of the oldest half-open connections; return how many."""
         ended = 0
-        while ended < count and (guest := self._half_open.tighten()) is not None:
-            guest.end()
+        while ended < count and (stranger := self._half_open.tighten()) is not None:
+            stranger.end()
             ended += 1
         return ended
 
@@ -203,13 +198,13 @@ class SealedListener:
 
     def _on_deadline(self) -> None:
         self._timer = None
-        for guest in self._half_open.remove_overdue(self._loop.time()):
-            guest.end()
+        for stranger in self._half_open.remove_overdue(self._loop.time()):
+            stranger.end()
         self._set_timer()
 
-    def _on_stranger(self, guest: _Guest) -> None:
-        """Take note of a connection that came to nothing; seldom say so."""
-        self._half_open.remove(guest)
+    def _on_refused(self, stranger: _Stranger) -> None:
+        """Count a connection that did not pass; log the count now and then."""
+        self._half_open.remove(stranger)
         self._strangers += 1
         now = self._loop.time()
         if now - self._logged >= LOG_PERIOD:
@@ -217,57 +212,59 @@ class SealedListener:
             self._logged, self._strangers = now, 0
 
     def _run(
-        self, work: Coroutine[Any, Any, None], guest: _Guest | None = None
+        self, work: Coroutine[Any, Any, None], stranger: _Stranger | None = None
     ) -> asyncio.Task[None]:
         """Start a task that ends with the listener at the latest."""
-        # What is named here and kept there is memory that a flood cannot have.
+        # One name for all tasks and one callback object: a flood gets no more memory.
         task = self._loop.create_task(work, name="shoal listener")
-        self._tasks[task] = guest
+        self._tasks[task] = stranger
         task.add_done_callback(self._on_done)
         return task
 
     def _forget_task(self, task: asyncio.Task[None]) -> None:
-        """Close the connection of a guest that did not get as far as TLS."""
-        guest = self._tasks.pop(task)
-        if guest is None:
+        """Close the connection of a stranger that never reached TLS."""
+        stranger = self._tasks.pop(task)
+        if stranger is None:
             return
-        # A task that was cancelled keeps the frames it was in, and so its guest: the
-        # memory of a flood would wait for the garbage collector.
-        guest.task = None
-        if guest.tls is None:
-            guest.accepted.close()
-            self._on_stranger(guest)
+        # A cancelled task keeps its frames, and so the stranger: without this, only the
+        # garbage collector would free the memory of a flood.
+        stranger.task = None
+        if stranger.tls is None:
+            stranger.accepted.close()
+            self._on_refused(stranger)
 
-    # What a guest has to go through.
+    # The steps of a handshake.
 
-    async def _meet(self, guest: _Guest) -> None:
-        """Read the knock; if it is a holder's, begin TLS."""
-        # Exactly as many bytes as a knock has: what follows is for TLS.
+    async def _meet(self, stranger: _Stranger) -> None:
+        """Read the knock; if it is right, begin TLS."""
+        # Exactly the bytes of a knock: those after it are for TLS.
         knock = bytearray(KNOCK_SIZE)
         received = 0
         try:
             while received < KNOCK_SIZE:
                 room = memoryview(knock)[received:] if received else knock
-                count = await self._loop.sock_recv_into(guest.accepted, room)
+                count = await self._loop.sock_recv_into(stranger.accepted, room)
                 if not count:
                     return
                 received += count
         except OSError:
             return
         share = self._recognise(knock)
-        if share is not None and self._leniency.allows(guest.host, self._loop.time()):
-            tls = guest.tls = self._begin_tls(guest, share)
-            await self._loop.connect_accepted_socket(lambda: tls, guest.accepted)
+        if share is not None and self._leniency.allows(
+            stranger.host, self._loop.time()
+        ):
+            tls = stranger.tls = self._begin_tls(stranger, share)
+            await self._loop.connect_accepted_socket(lambda: tls, stranger.accepted)
 
     def _recognise(self, knock: bytearray) -> _Share | None:
-        """Return the share that a knock is for, unless it was used before."""
+        """Return the share that a knock is for, None if it was seen before."""
         shares = list(self._shares.values())
-        place = match_knock([each.keys.knock for each in shares], knock)
+        place = match_knock(list(self._shares), knock)
         if place is None or not self._nonces.spend(knock):
             return None
         return shares[place]
 
-    def _begin_tls(self, guest: _Guest, share: _Share) -> TlsConnection:
+    def _begin_tls(self, stranger: _Stranger, share: _Share) -> TlsConnection:
         certificate = self._certificates.current()
         nonce = self._random_bytes(NONCE_SIZE)
 
@@ -279,15 +276,15 @@ class SealedListener:
         def on_proven(peer: ProvenPeer) -> asyncio.BufferedProtocol:
             nonlocal is_proven
             is_proven = True
-            self._half_open.remove(guest)
-            if self._shares.get(share.key) is not share:
+            self._half_open.remove(stranger)
+            if self._shares.get(share.keys.knock) is not share:
                 raise PeerError("the share is not offered any more")
             return share.factory(peer)
 
         def on_failed(_: Exception | None) -> None:
-            if not is_proven:  # else it is we who did not want it
-                self._leniency.on_failed(guest.host, self._loop.time())
-            self._on_stranger(guest)
+            if not is_proven:  # otherwise we refused a holder
+                self._leniency.on_failed(stranger.host, self._loop.time())
+            self._on_refused(stranger)
 
         proven = ProvenProtocol(begin, on_proven, on_failed)
         return TlsConnection(certificate.context, proven, is_server=True)

@@ -1,50 +1,71 @@
-"""The one port of a node that all its sealed shares are reached at.
+"""The one TCP port of a node that serves all its sealed shares.
 
-`SealedPort` owns the listener, this process's node id and its throw-away
-certificates, and dials with them, so that a node which finds itself notices. When
-the machine's addresses change it shows a new certificate: nobody who saw the old one
-can tell that the node at the new address is the same.
+`Port` owns the listener, this process's node id and its temporary certificates, and
+dials with them, so that a node which dials itself notices. When the machine's addresses
+change it presents a new certificate: a peer that saw the old one cannot tell that the
+node at the new address is the same.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import ssl
+from collections.abc import Callable, Container, Sequence
+from typing import NamedTuple, TypeVar
 
 from shoal.core.crypto.keys import Keys
-from shoal.core.crypto.proof import NODE_ID_SIZE
+from shoal.core.crypto.proof import (
+    KNOCK_NONCE_SIZE,
+    NODE_ID_SIZE,
+    NONCE_SIZE,
+    ClientProof,
+    make_knock,
+)
 from shoal.core.names.address import Address
-from shoal.errors import UsageError
-from shoal.net.interfaces import list_interfaces
-from shoal.transport.sealed.dial import dial_sealed
+from shoal.errors import (
+    PeerError,
+    PeerTimeoutError,
+    ProtocolError,
+    SelfConnectionError,
+    UsageError,
+)
+from shoal.net.interfaces import own_addresses
 from shoal.transport.sealed.listen import SealedListener
-from shoal.transport.sealed.proven import Dial, Factory
-from shoal.transport.tls.certificate import Certificates
+from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer, ProvenProtocol
+from shoal.transport.tls.certificate import (
+    Certificates,
+    client_context,
+    peer_certificate,
+)
+from shoal.transport.tls.tls import TlsConnection
 
-__all__ = ["SealedPort", "own_addresses"]
+__all__ = ["DIAL_TIME", "Port", "dial_sealed"]
+
+DIAL_TIME = 10.0  # seconds from the first packet to the last proof
+
+P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
 
-class _Owner(NamedTuple):
-    """Say for whom holders of a share are let in."""
+class _Registration(NamedTuple):
+    """Hold the owner of one share's inbound connections."""
 
     factory: Factory
     yields: bool
 
 
-class SealedPort:
-    """Let holders of our shares in, and reach others; open it with `open`."""
+class Port:
+    """Accept and dial holders of our shares; open it with `open`."""
 
     def __init__(
         self, listener: SealedListener, node_id: bytes, certificates: Certificates
     ) -> None:
         """Take over `listener`; use `open`."""
         self.port = listener.port
-        """TCP port that others may dial."""
-        self._listener = listener
+        """TCP port that peers can dial."""
         self.node_id = node_id
         """16 random bytes, new in every process."""
+        self._listener = listener
         self._certificates = certificates
-        self._owners: dict[bytes, _Owner] = {}  # by knock
+        self._registrations: dict[bytes, _Registration] = {}  # by knock key
 
     @classmethod
     async def open(
@@ -52,47 +73,46 @@ class SealedPort:
         hosts: Sequence[str],
         port: int,
         *,
-        addresses: Callable[[], frozenset[str]] | None = None,
-    ) -> "SealedPort":
-        """Listen at `port` of all `hosts`; raises `NetworkError`.
+        addresses: Callable[[], frozenset[str]] = own_addresses,
+    ) -> "Port":
+        """Listen at `port` of all `hosts`; raises as `bind_all` does.
 
-        `addresses` returns those of this machine.
+        `addresses` returns this machine's addresses.
         """
         node_id = os.urandom(NODE_ID_SIZE)
-        certificates = Certificates(
-            asyncio.get_running_loop().time, addresses or own_addresses
-        )
+        certificates = Certificates(asyncio.get_running_loop().time, addresses)
         listener = await SealedListener.open(
             node_id, certificates, hosts=hosts, port=port
         )
         return cls(listener, node_id, certificates)
 
-    def let_in(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
-        """Accept holders of a share from now on; raises `UsageError`.
+    def register(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
+        """Accept holders of a share from now on.
 
-        Who `yields` does so only while nobody else of this node does: it can do
-        without, since it dials others itself.
+        A registration that `yields` gives way to another of the same share: its owner
+        dials peers itself and can do without inbound connections. Raises `UsageError`
+        if the share is registered already or there are too many.
         """
-        owner = self._owners.get(keys.knock)
-        if owner is not None and owner.yields and not yields:
-            self._listener.unregister(keys.knock)
+        other = self._registrations.get(keys.knock)
+        if other is not None and other.yields and not yields:
+            self._listener.unregister(keys)
         try:
-            self._listener.register(keys.knock, keys, factory)
+            self._listener.register(keys, factory)
         except UsageError:
             if not yields:
                 raise
         else:
-            self._owners[keys.knock] = _Owner(factory, yields)
+            self._registrations[keys.knock] = _Registration(factory, yields)
 
-    def keep_out(self, keys: Keys, factory: Factory) -> None:
-        """Accept no more holders of a share for whom `factory` made connections."""
-        owner = self._owners.get(keys.knock)
-        if owner is not None and owner.factory == factory:
-            del self._owners[keys.knock]
-            self._listener.unregister(keys.knock)
+    def unregister(self, keys: Keys, factory: Factory) -> None:
+        """Accept no more holders of a share if `factory` makes its connections."""
+        registration = self._registrations.get(keys.knock)
+        if registration is not None and registration.factory == factory:
+            del self._registrations[keys.knock]
+            self._listener.unregister(keys)
 
     def dialler(self, keys: Keys) -> Dial:
-        """Return what connects to other holders of a share."""
+        """Return a function that connects to other holders of a share."""
 
         async def dial(address: Address, factory: Factory) -> None:
             await dial_sealed(
@@ -106,13 +126,86 @@ class SealedPort:
         return dial
 
     async def aclose(self) -> None:
-        """Let nobody in any more; idempotent."""
+        """Stop accepting; idempotent."""
         await self._listener.aclose()
 
 
-def own_addresses() -> frozenset[str]:
-    """Return every address of this machine; none where the system does not tell."""
+async def dial_sealed(
+    address: Address,
+    keys: Keys,
+    node_id: bytes,
+    factory: Callable[[ProvenPeer], P],
+    *,
+    own_certificates: Container[bytes] = (),
+    within: float = DIAL_TIME,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> P:
+    """Connect to a peer that knows the id; return the protocol that `factory` makes.
+
+    This is the client's side of docs/protocol.md, "Sealed transport". The client
+    sends nothing that depends on the share, apart from the knock, until the server
+    has greeted it inside TLS, and only its proof until the server's proof has passed.
+
+    `factory` is called when both proofs have passed, and may raise `PeerError`
+    to refuse the peer. `own_certificates` holds the digests of this node's own.
+
+    Raises `SelfConnectionError` if this node itself answered (forget the address),
+    `NotAHolderError` if the peer does not know the id, `ProtocolError` if it does
+    not speak the protocol, `PeerTimeoutError` after `within` seconds, and
+    `PeerError` if it cannot be reached or hangs up, as a node does that does
+    not have the share.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[P] = loop.create_future()
+
+    def begin(tls: ssl.SSLObject) -> ClientProof:
+        certificate = peer_certificate(tls)
+        if certificate is None:
+            raise ProtocolError("a server without a certificate")
+        if certificate in own_certificates:
+            raise SelfConnectionError(f"{address} is this very node")
+        return ClientProof(keys, node_id, certificate, random_bytes(NONCE_SIZE))
+
+    def on_proven(peer: ProvenPeer) -> P:
+        protocol = factory(peer)
+        if not outcome.done():
+            outcome.set_result(protocol)
+        return protocol
+
+    def on_failed(error: Exception | None) -> None:
+        if not outcome.done():
+            outcome.set_exception(_explain(address, error))
+
+    knock = make_knock(keys.knock, random_bytes(KNOCK_NONCE_SIZE))
+    proven = ProvenProtocol(begin, on_proven, on_failed)
+    tls = TlsConnection(client_context(), proven, is_server=False, preamble=knock)
     try:
-        return frozenset(each.address for each in list_interfaces())
-    except OSError:
-        return frozenset()
+        async with asyncio.timeout(within):
+            await loop.create_connection(lambda: tls, address.host, address.port)
+            return await outcome
+    except TimeoutError:
+        tls.abort()
+        raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PeerError(f"{address} cannot be reached: {reason}") from error
+    except asyncio.CancelledError:
+        tls.abort()
+        raise
+    finally:
+        _discard(outcome)
+
+
+def _discard(outcome: "asyncio.Future[P]") -> None:
+    """Mark the outcome as retrieved, so that asyncio does not log its exception."""
+    if not outcome.cancel() and not outcome.cancelled():
+        outcome.exception()
+
+
+def _explain(address: Address, error: Exception | None) -> PeerError:
+    """Return the error to raise for a connection that failed."""
+    if isinstance(error, PeerError):
+        return error
+    explained = PeerError(f"{address} hung up: it seems not to have this share")
+    explained.__cause__ = error
+    return explained

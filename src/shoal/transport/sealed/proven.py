@@ -1,10 +1,10 @@
-"""Both proofs over a TLS connection, and who gets the connection after them.
+"""Exchange both proofs over TLS, then hand the connection to its next protocol.
 
-`ProvenProtocol` has a TLS connection from its handshake to the end of the proofs.
-It takes from TLS exactly the bytes that the proofs consist of, so what a peer
-sends right behind them is still in the connection when it changes hands: nothing
-is copied and nothing can be lost. If either proof fails, the connection ends and
-nobody ever hears of it but whoever began it.
+`ProvenProtocol` has a TLS connection from its handshake to the last proof
+(docs/protocol.md, "Sealed transport"). It reads exactly the bytes of the proofs, so
+bytes that a peer sends right after them are still in the connection when it changes
+hands: nothing is copied or lost. If either proof fails, the connection ends and only
+the code that started it is told.
 """
 
 import asyncio
@@ -21,37 +21,36 @@ __all__ = ["Dial", "Factory", "ProvenPeer", "ProvenProtocol"]
 
 
 class ProvenPeer(NamedTuple):
-    """Say who is at the other end of a connection whose proofs have passed."""
+    """Identify the other end of a connection whose proofs have passed."""
 
     address: Address
-    """Where the peer is, as seen on the socket; its own port only if we dialled."""
+    """The peer's address on the socket; its listening port only if we dialled."""
     node_id: bytes
     """16 bytes: a claim that every holder can copy."""
     version: int
-    """Of the protocol, as both ends speak it."""
+    """Protocol version that both ends speak."""
 
 
 Factory: TypeAlias = Callable[[ProvenPeer], asyncio.BufferedProtocol]
-"""Make what has the connection from now on; may raise `PeerError` to refuse it."""
+"""Make the protocol that takes the connection; may raise `PeerError` to refuse it."""
 Dial: TypeAlias = Callable[[Address, Factory], Awaitable[object]]
-"""Connect what the factory makes to an address; raises `PeerError`."""
+"""Connect a factory's protocol to an address; raises `PeerError`."""
 
 
 class ProvenProtocol(asyncio.BufferedProtocol):
-    """Let both ends prove that they know the id; then hand the connection over.
+    """Let both ends prove that they know the id, then hand the connection over.
 
-    The contract, for an end that is a client as for one that is a server:
+    The contract is the same for a client and a server:
 
-    1. `begin` is called once TLS stands and returns the proof to go through.
+    1. `begin` is called once the TLS handshake is done and returns the proof to run.
     2. When the peer's proof has passed, `on_proven` returns the next protocol. Our
-       own proof, if it is still due, is sent only after that.
+       own proof, if not sent yet, is sent only after that.
     3. The next protocol becomes the transport's, and its `connection_made` is
-       called with that transport. From then on it alone is called, for the first
-       byte after the proofs as for `connection_lost`.
-    4. When it does not come to that, `on_failed` is called, once, after the
-       connection has ended: with what the peer did wrong, with an `OSError`, or
-       with None when the other end closed. Then the next protocol, if there is
-       one at all, never hears of the connection.
+       called with that transport. From then on only the next protocol is called, from
+       the first byte after the proofs to `connection_lost`.
+    4. Otherwise `on_failed` is called, once, after the connection has ended: with the
+       peer's fault, with an `OSError`, or with None if the other end closed. The next
+       protocol, if one was made at all, is never given the connection.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class ProvenProtocol(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the proofs."""
-        # Not of that class where the loop is uvloop's, but all that it has to be.
+        # uvloop's transport is not a subclass, but has the same methods.
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         try:
@@ -81,11 +80,11 @@ class ProvenProtocol(asyncio.BufferedProtocol):
         transport.write(self._proof.data_to_send())
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return room for what the proofs need next and for nothing behind it."""
+        """Return room for the next bytes of the proofs and nothing after them."""
         return self._buffer[: self._proof.needed]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Go on with the proofs."""
+        """Continue the proofs."""
         try:
             self._proof.receive(self._buffer[:nbytes])
             if self._proof.is_done:
@@ -96,12 +95,12 @@ class ProvenProtocol(asyncio.BufferedProtocol):
             self._fail(error)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell whoever began this that it came to nothing."""
+        """Report that the connection ended before both proofs had passed."""
         self._on_failed(self._error or error)
 
     def _hand_over(self) -> None:
         transport, proof = self._transport, self._proof
-        # None for a peer that has gone already.
+        # No peername if the peer has gone already.
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
         peer = ProvenPeer(Address(host, port), proof.peer_node_id, proof.version)
         protocol = self._on_proven(peer)
