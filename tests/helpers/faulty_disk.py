@@ -18,7 +18,7 @@ from os import strerror
 from pathlib import Path, PurePath
 
 from shoal.errors import TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data, Identity, Name, NewFile, NewFiles
+from shoal.storage.disk.disk import Data, FileState, Name, NewFile, NewFiles
 from shoal.storage.disk.osfiles import translate
 from tests.helpers.inodes import SECTOR, Inode, Write
 from tests.helpers.names import Key, Names
@@ -252,15 +252,15 @@ class FaultyDisk:
         self._enter("free_space", path)
         return self.capacity - self._used()
 
-    def identity(self, fd: int) -> Identity:
+    def state(self, fd: int) -> FileState:
         inode, path = self._open[fd]
-        self._enter("identity", path)
+        self._enter("state", path)
         return inode.identity
 
-    def identity_at(
+    def state_at(
         self, path: Name, *, at: int | None = None, follow: bool = False
-    ) -> Identity | None:
-        self._enter("identity_at", path)
+    ) -> FileState | None:
+        self._enter("state_at", path)
         inode = self._look_up(path, at)
         return None if inode is None else inode.identity
 

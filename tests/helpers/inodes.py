@@ -8,7 +8,7 @@ import random
 import stat
 from typing import NamedTuple
 
-from shoal.storage.disk.disk import Identity
+from shoal.storage.disk.disk import FileState
 
 __all__ = ["SECTOR", "Inode", "Write"]
 
@@ -41,8 +41,8 @@ class Inode:
         return stat.S_ISDIR(self.mode)
 
     @property
-    def identity(self) -> Identity:
-        return Identity(
+    def identity(self) -> FileState:
+        return FileState(
             1,
             self.number,
             len(self.seen),

@@ -10,7 +10,8 @@ from shoal.core.wire.handshake import Offer
 from shoal.errors import UnfinishedError
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import open_verified_target
-from shoal.storage.download.filestore import FileStore, check_target
+from shoal.storage.download.filestore import FileStore
+from shoal.storage.download.staging import check_target
 from shoal.storage.store import DownloadStore
 
 __all__ = ["Target"]
@@ -32,7 +33,7 @@ class Target:
         self._channel = channel
         self._disk = disk
         self._overwrite = overwrite
-        self._exists = seed and not overwrite and disk.identity_at(path) is not None
+        self._exists = seed and not overwrite and disk.state_at(path) is not None
         if not self._exists:
             check_target(path, channel.identity, disk=disk, overwrite=overwrite)
 

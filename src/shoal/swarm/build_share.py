@@ -101,7 +101,7 @@ def disk_size(path: Path, tree: Tree | None, disk: Disk) -> int:
     """Return how many bytes a share has before any are read."""
     if tree is not None:
         return tree.size
-    found = disk.identity_at(path, follow=True)
+    found = disk.state_at(path, follow=True)
     return found.size if found is not None else 0
 
 
@@ -109,7 +109,7 @@ def _scan(
     path: Path, options: ShareOptions, disk: Disk, warn: Callable[[str], None]
 ) -> Tree | None:
     """Return the files of a folder; None for what is not one."""
-    found = disk.identity_at(path, follow=True)
+    found = disk.state_at(path, follow=True)
     if found is None or not found.is_directory:
         return None
 

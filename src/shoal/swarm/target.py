@@ -26,7 +26,8 @@ from shoal.storage.download.completed import (
     open_completed,
     open_verified_target,
 )
-from shoal.storage.download.filestore import FileStore, check_folder, check_target
+from shoal.storage.download.filestore import FileStore
+from shoal.storage.download.staging import check_folder, check_target
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
@@ -91,7 +92,7 @@ class SealedTarget:
         options = self._options
         if options.is_inside and options.out is not None:
             # Whether it is a file that goes in there only the root record tells.
-            if self._disk.identity_at(options.out, follow=True) is None:
+            if self._disk.state_at(options.out, follow=True) is None:
                 check_target(options.out, self._link.identity, disk=self._disk)
         elif self._path is None:
             check_folder(options.folder, self._disk)
@@ -185,7 +186,7 @@ class SealedTarget:
         return (
             self._options.seed
             and not self._options.overwrite
-            and self._disk.identity_at(path) is not None
+            and self._disk.state_at(path) is not None
         )
 
     def _select(self, manifest: Manifest) -> list[int] | None:

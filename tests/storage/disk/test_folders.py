@@ -7,7 +7,7 @@ import pytest
 
 from shoal.errors import StoreError
 from shoal.storage.disk import folders
-from shoal.storage.disk.disk import Identity
+from shoal.storage.disk.disk import FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.osdisk import OsDisk
 from tests.helpers.faulty_disk import FaultyDisk
@@ -27,9 +27,9 @@ def test_folders_made_together_are_open_together(
 ) -> None:
     paths = ["a", "a/b", "a/b/c", "d", "e"]
     fds = opened.make_all(paths)
-    states: list[Identity] = [disk.identity(fd) for fd in fds]
+    states: list[FileState] = [disk.state(fd) for fd in fds]
     assert len({state.inode for state in states}) == len(paths)
-    again = [disk.identity(opened.make(path)) for path in paths]
+    again = [disk.state(opened.make(path)) for path in paths]
     assert [state.inode for state in again] == [state.inode for state in states]
 
 
@@ -40,8 +40,8 @@ def test_those_beyond_the_limit_are_closed_with_the_next_call(
     opened.make("d")
     for fd in fds[:2]:
         with pytest.raises(KeyError):
-            disk.identity(fd)
-    assert all(disk.identity(fd).is_directory for fd in fds[2:])
+            disk.state(fd)
+    assert all(disk.state(fd).is_directory for fd in fds[2:])
 
 
 def remove(folder: Path, name: str) -> None:

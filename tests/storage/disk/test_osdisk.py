@@ -327,7 +327,7 @@ def test_allocate_works_where_the_kernel_cannot_reserve(
             monkeypatch.setattr(osdisk, "fallocate", fail)
         fd = disk.open_write(tmp_path / str(place))
         disk.allocate(fd, 1_000_000)
-        assert disk.identity(fd).size == 1_000_000
+        assert disk.state(fd).size == 1_000_000
         disk.close(fd)
 
 
@@ -365,7 +365,7 @@ def test_what_is_not_there_is_not_missed(tmp_path: Path) -> None:
     disk = OsDisk()
     disk.unlink(tmp_path / "no")
     assert disk.remove_directory(tmp_path / "no")
-    assert disk.identity_at(tmp_path / "no" / "deeper") is None
+    assert disk.state_at(tmp_path / "no" / "deeper") is None
     disk.make_directory(tmp_path / "a")
     disk.make_directory(tmp_path / "a")
     (tmp_path / "a" / "b").touch()

@@ -90,8 +90,9 @@ def test_a_selection_of_everything_is_none() -> None:
     files = [FileEntry("a", 5), FileEntry("b", 5)]
     identity = bytes(range(32))
     every = Layout(Chunks(10, 3), files, {0, 1})
-    assert every.identity(identity) == identity
-    one, other = (Layout(Chunks(10, 3), files, {n}).identity(identity) for n in (0, 1))
+    assert every.download_identity(identity) == identity
+    single = [Layout(Chunks(10, 3), files, {number}) for number in (0, 1)]
+    one, other = (layout.download_identity(identity) for layout in single)
     assert len({identity, one, other}) == 3
     assert len(one) == 32
 

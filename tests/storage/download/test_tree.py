@@ -7,7 +7,8 @@ import pytest
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import TargetExistsError
 from shoal.storage.download import filestore
-from shoal.storage.download.filestore import FileStore, check_target
+from shoal.storage.download.filestore import FileStore
+from shoal.storage.download.staging import check_target
 from shoal.storage.extents import FileEntry
 from tests.helpers.faulty_disk import FaultyDisk
 from tests.storage.trees import IDENTITY, STAGING, TARGET, Case
@@ -126,7 +127,7 @@ def test_a_folder_never_replaces_anything(
     with pytest.raises(TargetExistsError, match="a folder replaces nothing"):
         case.open(disk, overwrite=overwrite)
     with pytest.raises(TargetExistsError):
-        check_target(TARGET, IDENTITY, disk=disk, overwrite=overwrite, folder=True)
+        check_target(TARGET, IDENTITY, disk=disk, overwrite=overwrite, is_folder=True)
     assert disk.paths() == {TARGET}
 
 

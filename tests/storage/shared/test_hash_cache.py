@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.storage.disk.disk import Data, Identity
+from shoal.storage.disk.disk import Data, FileState
 from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.shared.hash_cache import (
     MAX_ENTRIES,
@@ -152,7 +152,7 @@ def test_what_has_just_changed_is_not_remembered(
     for _ in range(2):
         hasher.run(open_folder(folder), now_ns=time.time_ns())
         assert hasher.count == 8
-    state = Identity(1, 2, 3, 10 * RECENT_NS, 1, 0o100600, 0, 10 * RECENT_NS)
+    state = FileState(1, 2, 3, 10 * RECENT_NS, 1, 0o100600, 0, 10 * RECENT_NS)
     for field in ("mtime_ns", "ctime_ns"):
         late = state._replace(**{field: 11 * RECENT_NS + 1})
         assert state_key([("a", late)], 5, "s", 12 * RECENT_NS) is None

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "Identity", "Name", "NewFile", "NewFiles"]
+__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "FileState", "Name", "NewFile", "NewFiles"]
 
 Data: TypeAlias = bytes | bytearray | memoryview
 """What bytes are written from: one byte per item."""
@@ -28,7 +28,7 @@ UNKNOWN_BOOT = bytes(16)
 """The boot id of a machine that does not tell; equal to no other, not even itself."""
 
 
-class Identity(NamedTuple):
+class FileState(NamedTuple):
     """Say which file something is, and in which state."""
 
     device: int
@@ -50,6 +50,11 @@ class Identity(NamedTuple):
         return stat.S_ISREG(self.mode)
 
     @property
+    def is_sole_link(self) -> bool:
+        """Return True if it is a regular file that has no other name."""
+        return self.is_file and self.links == 1
+
+    @property
     def is_directory(self) -> bool:
         """Say whether it is a folder."""
         return stat.S_ISDIR(self.mode)
@@ -59,11 +64,11 @@ class Identity(NamedTuple):
         """Say whether it is a symbolic link."""
         return stat.S_ISLNK(self.mode)
 
-    def is_same_file(self, other: "Identity") -> bool:
+    def is_same_file(self, other: "FileState") -> bool:
         """Say whether both are the same file, changed or not."""
         return self[:2] == other[:2]
 
-    def is_same_state(self, other: "Identity") -> bool:
+    def is_same_state(self, other: "FileState") -> bool:
         """Say whether both are the same file with the same bytes."""
         return self[:4] == other[:4]
 
@@ -178,12 +183,12 @@ class Disk(Protocol):
     def free_space(self, path: Path) -> int:
         """Return how many bytes may still be written where `path` is."""
 
-    def identity(self, fd: int) -> Identity:
+    def state(self, fd: int) -> FileState:
         """Return the identity of an open file or folder."""
 
-    def identity_at(
+    def state_at(
         self, path: Name, *, at: int | None = None, follow: bool = False
-    ) -> Identity | None:
+    ) -> FileState | None:
         """Return the identity of what has this name, None when nothing has."""
 
     def rename(

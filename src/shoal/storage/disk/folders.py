@@ -91,7 +91,7 @@ def remove_all(disk: Disk, name: str, at: int, *, depth: int = 0) -> None:
 
     Raises `StoreError` when something cannot be removed.
     """
-    found = disk.identity_at(name, at=at)
+    found = disk.state_at(name, at=at)
     if found is None:
         return
     if not found.is_directory:

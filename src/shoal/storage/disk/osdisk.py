@@ -9,14 +9,14 @@ from errno import EEXIST, EINVAL, ENOSYS, ENOTEMPTY
 from pathlib import Path
 
 from shoal.errors import ForbiddenError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import UNKNOWN_BOOT, Identity, Name
+from shoal.storage.disk.disk import UNKNOWN_BOOT, FileState, Name
 from shoal.storage.disk.linux import fallocate, rename_without_replacing, syncfs
 from shoal.storage.disk.osfiles import (
     FOLDER_FLAGS,
     SAFE_FLAGS,
     UNSUPPORTED,
     OsFiles,
-    make_identity,
+    make_state,
     translate,
 )
 
@@ -53,12 +53,12 @@ class OsDisk(OsFiles):
             raise translate(error, path, "examine") from error
         return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
 
-    def identity_at(
+    def state_at(
         self, path: Name, *, at: int | None = None, follow: bool = False
-    ) -> Identity | None:
+    ) -> FileState | None:
         """Return the identity of what has this name, None when nothing has."""
         try:
-            return make_identity(os.stat(path, dir_fd=at, follow_symlinks=follow))
+            return make_state(os.stat(path, dir_fd=at, follow_symlinks=follow))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
@@ -109,7 +109,7 @@ class OsDisk(OsFiles):
         try:
             os.mkdir(path, 0o700, dir_fd=at)
         except FileExistsError:
-            found = self.identity_at(path, at=at)
+            found = self.state_at(path, at=at)
             # Its name can be foretold, so in /tmp somebody may have been first.
             if found and not (found.is_directory and found.owner == os.geteuid()):
                 raise ForbiddenError(

@@ -12,14 +12,14 @@ from errno import EACCES, EDQUOT, EINVAL, ENOENT, ENOSPC, ENOSYS, ENOTSUP, EPERM
 from typing import NamedTuple
 
 from shoal.errors import DiskFullError, ForbiddenError, StoreError, UsageError
-from shoal.storage.disk.disk import Data, Identity, Name, NewFile, NewFiles
+from shoal.storage.disk.disk import Data, FileState, Name, NewFile, NewFiles
 
 __all__ = [
     "FOLDER_FLAGS",
     "SAFE_FLAGS",
     "UNSUPPORTED",
     "OsFiles",
-    "make_identity",
+    "make_state",
     "translate",
 ]
 
@@ -260,10 +260,10 @@ class OsFiles:
             if error.errno not in UNSUPPORTED:
                 raise self._failed(error, fd, "change") from error
 
-    def identity(self, fd: int) -> Identity:
+    def state(self, fd: int) -> FileState:
         """Return the identity of an open file or folder."""
         try:
-            return make_identity(os.fstat(fd))
+            return make_state(os.fstat(fd))
         except OSError as error:
             raise self._failed(error, fd, "examine") from error
 
@@ -286,10 +286,10 @@ class OsFiles:
         return translate(error, self._names.get(fd, "a closed file"), verb)
 
 
-def make_identity(found: os.stat_result) -> Identity:
+def make_state(found: os.stat_result) -> FileState:
     """Return what matters of what the system says of a file."""
     # _make is the quick way; this is called for each chunk that is sent.
-    return Identity._make(
+    return FileState._make(
         (
             found.st_dev,
             found.st_ino,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data, Disk, Identity
-from shoal.storage.download.filestore import clear_finished
+from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.download.staging import clear_finished
 from shoal.storage.extents import Described, Extents
 from shoal.storage.shared.hashing import run_in_threads
 from shoal.storage.shared.scan import Tree, TreeFile, scan_tree
@@ -133,7 +133,7 @@ def open_completed(
         location = target / entry.path
         state = None
         if chosen is None or number in chosen:
-            state = disk.identity_at(location)
+            state = disk.state_at(location)
         if state is None or not state.is_file or state.size != entry.size:
             missing.append(number)
             state = _impossible_state(entry.size)
@@ -158,9 +158,9 @@ def kept_chunks(
     return _without(chunks, _covering(chunks, extents, others))
 
 
-def _impossible_state(size: int) -> Identity:
+def _impossible_state(size: int) -> FileState:
     """Return a state in which no file can be, for a file that is missing."""
-    return Identity(-1, -1, size, 0, 0, 0, 0, 0)
+    return FileState(-1, -1, size, 0, 0, 0, 0, 0)
 
 
 def _covering(

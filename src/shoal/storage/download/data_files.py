@@ -1,6 +1,6 @@
 """The bytes of a share while it is being fetched, in one file or in many.
 
-`Content` owns the open files and folders of a download. It writes what it is given
+`DataFiles` owns the open files and folders of a download. It writes what it is given
 where `Layout` says, makes it outlive a power loss, and in the end gives each folder
 the permissions it is to have. Which chunks are there, and whether they may be
 believed, is the business of others.
@@ -21,22 +21,21 @@ from itertools import islice
 from typing import TypeAlias
 
 from shoal.errors import StoreError
-from shoal.storage.disk.disk import Data, Disk, NewFile
+from shoal.storage.disk.disk import Data, Disk, FileState, NewFile
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
-from shoal.storage.download.finalize import inspect_tree, seal_tree
 from shoal.storage.download.layout import FILE_MODE, SIDE, Layout
-from shoal.storage.download.resume_scan import Survey, is_ours
 
-__all__ = ["Content"]
+__all__ = ["DataFiles"]
 
 _New: TypeAlias = tuple[int, NewFile]  # with its number
 
 _FEW = 4  # files are flushed one by one, more of them with their file system
+_FOLDER_MODE = 0o755
 _FOLDERS = 16  # that new files are made in at once, each of them open
 
 
-class Content:
+class DataFiles:
     """Read and write the bytes of one download."""
 
     def __init__(self, disk: Disk, layout: Layout, staging: int, root: int) -> None:
@@ -184,13 +183,10 @@ class Content:
 
     # Beginning.
 
-    def survey(self) -> Survey:
-        """Find out what an earlier run has left."""
-        with self._opening:
-            found = Survey.take(self._disk, self.layout, self._folders, self._staging)
-        self._exists = found.exists
-        self._found = {number for number, there in enumerate(found.exists) if there}
-        return found
+    def adopt(self, exists: bytearray) -> None:
+        """Use the files of an earlier run: those whose number has a 1 in `exists`."""
+        self._exists = exists
+        self._found = {number for number, found in enumerate(exists) if found}
 
     def reserve(self) -> None:
         """Make every large file its full size, and reserve the room for it."""
@@ -198,10 +194,10 @@ class Content:
             with self._borrowed(number) as fd:
                 self._disk.allocate(fd, self.layout.size(number))
 
-    def repair(self, survey: Survey) -> None:
+    def repair(self, sizes: Sequence[int]) -> None:
         """Give every file a size it can have; what is in it is another matter."""
         self.reserve()
-        for number, size in enumerate(survey.sizes):
+        for number, size in enumerate(sizes):
             if size > self.layout.size(number):
                 with self._borrowed(number) as fd:
                     self._disk.truncate(fd, self.layout.size(number))
@@ -223,7 +219,7 @@ class Content:
 
     # Ending.
 
-    def seal(self) -> None:
+    def finalize(self) -> None:
         """Make it what it is to be when it has its name, which `sync` makes safe.
 
         Raises `StoreError` when that cannot be done; `inspect` looks whether it was.
@@ -234,7 +230,7 @@ class Content:
                 self._disk.set_mode(fd, FILE_MODE & ~umask)
             return
         assert self._root is not None
-        seal_tree(self._disk, self.layout, self._root, self._found, umask)
+        _finalize_tree(self._disk, self.layout, self._root, self._found, umask)
         self._mark_new_names()
 
     def inspect(self) -> bool:
@@ -246,7 +242,7 @@ class Content:
         assert self._root is not None
         if not self.layout.is_tree:
             return False
-        has_removed = inspect_tree(self._disk, self.layout, self._root)
+        has_removed = _inspect_tree(self._disk, self.layout, self._root)
         if has_removed:
             self._mark_new_names()
         return has_removed
@@ -281,7 +277,7 @@ class Content:
                     return fd
                 self._found.add(number)
             fd = self._disk.open_write(name, at=at)
-        if not is_ours(self._disk.identity(fd)):
+        if not self._disk.state(fd).is_sole_link:
             self._disk.close(fd)
             raise StoreError(
                 f"Somebody gave {name} another name while it was being fetched; "
@@ -292,3 +288,71 @@ class Content:
     def _mark_new_names(self) -> None:
         with self._marking:
             self._has_new_names = True
+
+
+def _finalize_tree(
+    disk: Disk, layout: Layout, root: int, found: Iterable[int], umask: int
+) -> None:
+    """Make the empty files and give all in the open folder `root` its permissions.
+
+    Files have theirs unless their number is in `found`. Raises `StoreError` when one
+    of those is not what was written.
+    """
+    folders = Folders(disk, root)
+    try:
+        for number in layout.selected:
+            if not layout.size(number):
+                folder, name = layout.place(number)
+                new = name, b"", layout.mode(number)
+                disk.write_new([(folders.make(folder), [new])])
+        for number in sorted(found):
+            if number != layout.side:
+                _set_mode(disk, layout, number, folders, umask)
+        for folder in layout.folders():
+            disk.set_mode(folders.make(folder), _FOLDER_MODE & ~umask)
+    finally:
+        folders.close()
+
+
+def _inspect_tree(disk: Disk, layout: Layout, root: int) -> bool:
+    """Remove what is strange below the open folder `root`; say whether any was.
+
+    Raises `StoreError` unless every file is as it was written.
+    """
+    folders = Folders(disk, root)
+    by_folder = layout.folders()
+    has_removed = False
+    try:
+        for folder, numbers in by_folder.items():
+            at = folders.make(folder)
+            names = {layout.place(number)[1]: number for number in numbers}
+            for name in disk.list_directory(at):
+                path = f"{folder}/{name}" if folder else name
+                if name not in names and path not in by_folder:
+                    remove_all(disk, name, at)
+                    has_removed = True
+            for name, number in names.items():
+                _check(layout, number, disk.state_at(name, at=at))
+    finally:
+        folders.close()
+    return has_removed
+
+
+def _set_mode(
+    disk: Disk, layout: Layout, number: int, folders: Folders, umask: int
+) -> None:
+    folder, name = layout.place(number)
+    fd = disk.open_read(name, at=folders.make(folder))
+    try:
+        _check(layout, number, disk.state(fd))
+        disk.set_mode(fd, layout.mode(number) & ~umask)
+    finally:
+        disk.close(fd)
+
+
+def _check(layout: Layout, number: int, state: FileState | None) -> None:
+    if state is None or not state.is_sole_link or state.size != layout.size(number):
+        raise StoreError(
+            f"Somebody changed {layout.files[number].path} while it was being "
+            "fetched; run the command again."
+        )

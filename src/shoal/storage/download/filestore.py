@@ -26,11 +26,12 @@ from operator import itemgetter
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.errors import StoreError, TargetExistsError, UsageError
+from shoal.errors import StoreError, UsageError
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.journal import MAX_CHUNKS
 from shoal.storage.download.layout import Layout
-from shoal.storage.download.staging import Prepared, Staging
+from shoal.storage.download.resume import Prepared, prepare
+from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Described
 from shoal.storage.store import DownloadStore, Verify, check_length
 
@@ -40,9 +41,6 @@ __all__ = [
     "COMMIT_SECONDS",
     "WRITE_BEHIND",
     "FileStore",
-    "check_folder",
-    "check_target",
-    "clear_finished",
 ]
 
 COMMIT_BYTES = 64 * 1024 * 1024
@@ -64,7 +62,7 @@ class FileStore(DownloadStore):
     """Keep the chunks of what is being fetched; open it with `open`."""
 
     def __init__(self, staging: Staging, prepared: Prepared, disk: Disk) -> None:
-        layout = prepared.content.layout
+        layout = prepared.files.layout
         self.chunks = layout.chunks
         """How the share is cut."""
         self.wanted = layout.wanted
@@ -78,7 +76,7 @@ class FileStore(DownloadStore):
         self._disk = disk
         self._staging = staging
         self._is_tree = layout.is_tree
-        self._content, self._journal, _ = prepared
+        self._files, self._journal, _ = prepared
         self._committing = threading.Lock()
         # Each of these is written by one side only, so they need no lock.
         self._put_bytes = self._committed_bytes = 0
@@ -123,12 +121,12 @@ class FileStore(DownloadStore):
         layout = Layout(chunks, files, selected, keep_exec=keep_exec)
         overwrite = overwrite and not layout.is_tree
         staging = Staging(target, identity, disk)
-        _check_target(staging, disk, overwrite, layout.is_tree)
+        staging.check_target(overwrite=overwrite, is_folder=layout.is_tree)
         staging.lock()
         try:
-            # Another may have finished it meanwhile.
-            _check_target(staging, disk, overwrite, layout.is_tree)
-            store = cls(staging, staging.prepare(layout, verify), disk)
+            # Another process may have finished it since.
+            staging.check_target(overwrite=overwrite, is_folder=layout.is_tree)
+            store = cls(staging, prepare(staging, layout, verify, disk), disk)
         except BaseException:
             staging.release()
             raise
@@ -141,7 +139,7 @@ class FileStore(DownloadStore):
         Raises `StoreError` when it cannot be read.
         """
         self._check_present(index)
-        return self._content.read(index)
+        return self._files.read(index)
 
     def get_now(self, index: int) -> bytes | None:
         """Return a chunk if that needs no waiting; on None ask `get` in a thread.
@@ -149,7 +147,7 @@ class FileStore(DownloadStore):
         Raises `KeyError` when it is not there.
         """
         self._check_present(index)
-        return self._content.read_now(index)
+        return self._files.read_now(index)
 
     def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
         """Keep several verified chunks; once this returns, no kill takes them away.
@@ -169,7 +167,7 @@ class FileStore(DownloadStore):
         if not fresh:
             return
         ordered = sorted(fresh.items(), key=itemgetter(0))
-        self._content.write(ordered)
+        self._files.write(ordered)
         self._journal.append([index for index, _ in ordered])
         for index, data in ordered:
             self.have.add(index)
@@ -198,7 +196,7 @@ class FileStore(DownloadStore):
             self._waiting_since = now
         return (
             waiting >= COMMIT_BYTES
-            or self._content.unsynced >= COMMIT_FILES
+            or self._files.unsynced >= COMMIT_FILES
             or now - self._waiting_since >= COMMIT_SECONDS
         )
 
@@ -224,7 +222,7 @@ class FileStore(DownloadStore):
     def _commit(self) -> None:
         put, covered = self._put_bytes, self._journal.chunks
         self._waiting_since = None
-        self._sync(self._content.sync)
+        self._sync(self._files.sync)
         self._journal.mark(covered)
         self._sync(lambda: self._disk.fdatasync(self._journal.fd))
         self._committed_bytes = put
@@ -240,7 +238,7 @@ class FileStore(DownloadStore):
             raise ValueError(f"only {self.have!r} are there")
         if not self._is_named:
             self._check_usable()
-            self._content.seal()
+            self._files.finalize()
             self._inspect_and_commit()
             self._staging.name_target(replace=self.overwrite)
             self._is_named = True
@@ -253,13 +251,13 @@ class FileStore(DownloadStore):
         # Sealing a folder makes names that have to be safe as well.
         is_due = self._put_bytes != self._committed_bytes or self._is_tree
         with self._committing:
-            if len(self._content.layout.selected) < _MANY:
-                self._content.inspect()
+            if len(self._files.layout.selected) < _MANY:
+                self._files.inspect()
                 if is_due:
                     self._commit()
                 return
             with ThreadPoolExecutor(1, "shoal-inspect") as pool:
-                inspecting = pool.submit(self._content.inspect)
+                inspecting = pool.submit(self._files.inspect)
                 self._commit()
             if inspecting.result():
                 self._commit()
@@ -281,7 +279,7 @@ class FileStore(DownloadStore):
                 self._staging.remove()
         finally:
             self._is_closed = True
-            self._content.close()
+            self._files.close()
             self._staging.release()
 
     def _sync(self, sync: Callable[[], None]) -> None:
@@ -306,56 +304,3 @@ class FileStore(DownloadStore):
             raise StoreError(self._lost)
         if self._is_closed:
             raise ValueError("this store is closed")
-
-
-def check_target(
-    target: Path,
-    identity: bytes,
-    *,
-    disk: Disk,
-    overwrite: bool = False,
-    folder: bool = False,
-) -> None:
-    """Raise what `FileStore.open` would of a target, before anything is fetched.
-
-    `folder` says whether the share is one.
-    """
-    staging = Staging(target, identity, disk)
-    _check_target(staging, disk, overwrite and not folder, folder)
-
-
-def clear_finished(target: Path, identity: bytes, disk: Disk) -> None:
-    """Remove what is left by a run that was killed just after naming its target."""
-    found = disk.identity_at(target)
-    if found is not None:
-        Staging(target, identity, disk).clear_finished(found)
-
-
-def check_folder(folder: Path, disk: Disk) -> None:
-    """Raise `StoreError` unless there is a folder, or a link to one, for new names."""
-    found = disk.identity_at(folder, follow=True)
-    if found is None or not found.is_directory:
-        raise StoreError(
-            f"There is no folder {folder} to put it in; make it or choose another "
-            "place."
-        )
-
-
-def _check_target(staging: Staging, disk: Disk, overwrite: bool, is_tree: bool) -> None:
-    target = staging.target
-    found = disk.identity_at(target)
-    if found is None:
-        check_folder(target.parent, disk)
-    elif not overwrite:
-        staging.clear_finished(found)
-        hint = (
-            "a folder replaces nothing. Remove it or choose another name."
-            if is_tree
-            else "remove it, choose another name, or ask to overwrite it (-f)."
-        )
-        raise TargetExistsError(f"{target} is already there; {hint}")
-    elif not found.is_file:
-        raise TargetExistsError(
-            f"{target} is not a regular file and is not overwritten; "
-            "choose another name."
-        )

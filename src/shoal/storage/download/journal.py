@@ -16,7 +16,7 @@ machine is still in the boot the header names, all records count; else only what
 a commit mark covers. A mark carries how many records it leaves out because chunks
 go on being written while the data file is synced by another thread.
 
-The functions and `Contents` are pure. `Journal` appends, through a `Disk`; one
+The functions and `JournalContents` are pure. `Journal` appends, through a `Disk`; one
 thread may append chunks while another commits.
 """
 
@@ -36,9 +36,9 @@ __all__ = [
     "RECORD_SIZE",
     "VERSION",
     "VOID",
-    "Contents",
     "Header",
     "Journal",
+    "JournalContents",
     "decode",
     "encode_mark",
     "encode_records",
@@ -102,7 +102,7 @@ class Header(NamedTuple):
         return crc32(_HEADER.pack(_MAGIC, VERSION, *self))
 
 
-class Contents(NamedTuple):
+class JournalContents(NamedTuple):
     """Hold what a journal says."""
 
     header: Header
@@ -133,7 +133,7 @@ def encode_mark(uncovered: int) -> int:
     return _MARK + uncovered
 
 
-def decode(data: bytes) -> Contents | None:
+def decode(data: bytes) -> JournalContents | None:
     """Read a journal up to its first bad record; None when the header is bad."""
     header = Header.decode(data)
     if header is None:
@@ -156,7 +156,7 @@ def decode(data: bytes) -> Contents | None:
         else:
             break
         number += 1
-    return Contents(header, indexes, committed, number)
+    return JournalContents(header, indexes, committed, number)
 
 
 class Journal:
@@ -192,7 +192,7 @@ class Journal:
         return journal
 
     @classmethod
-    def reopen(cls, disk: Disk, fd: int, contents: Contents) -> "Journal":
+    def reopen(cls, disk: Disk, fd: int, contents: JournalContents) -> "Journal":
         """Go on with a journal that has been read."""
         journal = cls(disk, fd, contents.header)
         journal._records = contents.records

@@ -120,7 +120,7 @@ class Layout:
         sizes = [self.extents.sizes[number] for number in self.selected]
         return sum(-(-size // _UNIT) for size in (*sizes, self.side_size)) * _UNIT
 
-    def identity(self, identity: bytes) -> bytes:
+    def download_identity(self, identity: bytes) -> bytes:
         """Return what names the share and, if that is not all of it, what of it.
 
         Chunks of another selection are elsewhere, so its journal must not count.

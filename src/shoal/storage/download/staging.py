@@ -1,51 +1,28 @@
-"""The folder beside a target in which a download grows, and what a resume believes.
+"""The folder beside a target in which a download grows.
 
-`.NAME.shoal-XXXXXXXX` stands where NAME will be, so that the last step is a rename
-within one file system; XXXXXXXX is the beginning of the share's identity, so that
-the next run finds it. It holds `data`, a file or a folder, and `journal`. The lock
-on `journal` says whose the folder is: nothing in it is touched without it. From the
-lock on everything is named from the folder that was locked, not by its path.
-
-A resume is told apart from lies by the journal's own checksums, by the sizes of the
-files, by a sample of the chunks, and by the times of change: data written after the
-last record was not written by shoal.
+The staging folder of NAME is `.NAME.shoal-XXXXXXXX`, beside NAME so that the last step
+is a rename within one file system. XXXXXXXX is the beginning of the download's
+identity, by which the next run finds the folder. It contains `data`, which is a file
+or a folder, and `journal`. The process that holds the lock on `journal` owns the
+folder; no other process touches its contents. After it has the lock, it opens
+everything relative to the folder that it locked and never by path again.
 """
 
 import os
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from shoal.errors import DiskFullError, StoreError, UsageError
-from shoal.storage.disk.disk import Disk, Identity
+from shoal.errors import StoreError, TargetExistsError, UsageError
+from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.folders import remove_all
-from shoal.storage.download.data_files import Content
-from shoal.storage.download.journal import Contents, Header, Journal, decode
-from shoal.storage.download.layout import SIDE, Layout
-from shoal.storage.store import Verify
+from shoal.storage.download.journal import Header, Journal, JournalContents, decode
+from shoal.storage.download.layout import SIDE
 
-__all__ = ["SAMPLE", "SAMPLE_FILES", "Prepared", "Staging"]
+__all__ = ["Staging", "check_folder", "check_target", "clear_finished"]
 
-SAMPLE = 32
-"""How many chunks a resume checks of the last ones, and how many at random."""
-SAMPLE_FILES = 256
-"""Of how many files of a folder it checks a chunk as well."""
-
-_EDITED_AFTER = 500_000_000  # ns between writing chunks and journalling them
 _LOCK_ATTEMPTS = 100
-_MAX_NAME = 200  # bytes of NAME in the name of the folder; the limit is 255
+_MAX_NAME = 200  # bytes of NAME in the folder's name; file systems allow 255 in all
 _DATA, _JOURNAL, _NEW_JOURNAL = "data", "journal", "journal.new"
-
-
-class Prepared(NamedTuple):
-    """Hold what a download goes on with."""
-
-    content: Content
-    """The files, open to read and write."""
-    journal: Journal
-    indexes: Sequence[int]
-    """The chunks that are there."""
 
 
 class Staging:
@@ -58,8 +35,9 @@ class Staging:
         self.target = target
         """Where the share will be."""
         self.directory = target.with_name(f".{name}.shoal-{identity[:4].hex()}")
-        """The folder."""
-        self._identity = identity
+        """The staging folder."""
+        self.identity = identity
+        """The 32 bytes that name the download."""
         self._disk = disk
         self._at: int | None = None  # the folder, open, while it is ours
         self._lock: int | None = None
@@ -105,8 +83,8 @@ class Staging:
 
     def _is_still(self, fd: int, name: Path | str, at: int | None = None) -> bool:
         """Say whether a name still leads to what is open: not removed or replaced."""
-        found = self._disk.identity_at(name, at=at)
-        return found is not None and found.is_same_file(self._disk.identity(fd))
+        found = self._disk.state_at(name, at=at)
+        return found is not None and found.is_same_file(self._disk.state(fd))
 
     def _taken(self) -> StoreError:
         return StoreError(
@@ -114,16 +92,40 @@ class Staging:
             "wait for it or choose another target."
         )
 
-    def clear_finished(self, target: Identity) -> None:
+    def check_target(self, *, overwrite: bool, is_folder: bool) -> None:
+        """Raise `TargetExistsError` or `StoreError` if the target cannot be created.
+
+        With `overwrite` it may be a regular file. `is_folder` is True if the share is
+        a folder.
+        """
+        target = self.target
+        found = self._disk.state_at(target)
+        if found is None:
+            check_folder(target.parent, self._disk)
+        elif not overwrite:
+            self.clear_finished(found)
+            hint = (
+                "a folder replaces nothing. Remove it or choose another name."
+                if is_folder
+                else "remove it, choose another name, or ask to overwrite it (-f)."
+            )
+            raise TargetExistsError(f"{target} is already there; {hint}")
+        elif not found.is_file:
+            raise TargetExistsError(
+                f"{target} is not a regular file and is not overwritten; "
+                "choose another name."
+            )
+
+    def clear_finished(self, target: FileState) -> None:
         """Remove what is left by a run that ended just after naming its target."""
         if self._lock is None:
-            if self._disk.identity_at(self.directory) is None:
+            if self._disk.state_at(self.directory) is None:
                 return
             try:
                 self.lock()
             except StoreError:
                 return  # somebody else's business, or not ours to touch
-        found = self._disk.identity_at(_DATA, at=self._at)
+        found = self._disk.state_at(_DATA, at=self._at)
         if found is None or found.is_same_file(target):
             self.sync_target()  # as it would have done
             self.remove()
@@ -163,69 +165,45 @@ class Staging:
             self._disk.close(self._at)
             self._at = None
 
-    # What is in it.
+    # Its contents.
 
-    def prepare(self, layout: Layout, verify: Verify | None) -> Prepared:
-        """Find out what is there and begin a journal of it; or start from nothing.
-
-        Raises `DiskFullError` when a start lacks room. A start that fails leaves
-        nothing behind.
-        """
-        boot_id = self._disk.boot_id()
-        header = Header(
-            layout.identity(self._identity),
-            layout.chunks.size,
-            layout.chunks.chunk_size,
-            boot_id,
-            os.urandom(8),
-        )
-        content = self._open_content(layout)
-        try:
-            indexes = self._resume(content, header, verify)
-            if indexes is None:
-                journal = self._start(content, header)
-                indexes = ()
-            else:
-                self._sync(content)
-                journal = self._begin_journal(header, indexes)
-            self._disk.fsync_directory(self.directory.parent)
-        except BaseException:
-            content.close()
-            raise
-        return Prepared(content, journal, indexes)
-
-    def _open_content(self, layout: Layout) -> Content:
+    @property
+    def folder(self) -> int:
+        """Return the open folder; it must be locked."""
         assert self._at is not None
-        if not layout.is_tree:
-            return Content(self._disk, layout, self._at, self._at)
-        found = self._disk.identity_at(_DATA, at=self._at)
+        return self._at
+
+    def open_data_folder(self) -> int:
+        """Open the folder in which the files of a shared folder grow; create it."""
+        found = self._disk.state_at(_DATA, at=self._at)
         if found is not None and not found.is_directory:
-            remove_all(self._disk, _DATA, self._at)
+            remove_all(self._disk, _DATA, self.folder)
         self._disk.make_directory(_DATA, at=self._at)
-        root = self._disk.open_directory(_DATA, at=self._at)
-        if root is None:
-            raise StoreError(f"Somebody removed {self.directory}; run it again.")
-        return Content(self._disk, layout, self._at, root)
+        fd = self._disk.open_directory(_DATA, at=self._at)
+        if fd is None:
+            raise StoreError(
+                f"Another program removed {self.directory}; run the command again."
+            )
+        return fd
 
-    def _start(self, content: Content, header: Header) -> Journal:
-        layout = content.layout
-        try:
-            # First of all no journal may speak of the bytes that were here before.
-            journal = self._begin_journal(header, ())
-            content.clear()
-            free = self._disk.free_space(self.directory)
-            if free < layout.room:
-                raise DiskFullError(
-                    f"The disk is too full: {self.target} needs {layout.room:,} bytes "
-                    f"and {free:,} are free. Free some space or choose another place."
-                )
-            content.reserve()
-            return journal
-        except StoreError:
-            self.remove()  # there is nothing in it
-            raise
+    def read_journal(self) -> tuple[JournalContents | None, int]:
+        """Return the contents of the journal and the time of its last write.
 
-    def _begin_journal(self, header: Header, indexes: Sequence[int]) -> Journal:
+        The contents are None if there is no valid journal, the time is in nanoseconds.
+        """
+        assert self._lock is not None
+        state = self._disk.state(self._lock)
+        return decode(self._disk.pread(self._lock, state.size, 0)), state.mtime_ns
+
+    def reopen_journal(self) -> Journal | None:
+        """Return the journal of an earlier run, to append to; None if it is invalid."""
+        assert self._lock is not None
+        contents, _ = self.read_journal()
+        if contents is None:
+            return None
+        return Journal.reopen(self._disk, self._lock, contents)
+
+    def begin_journal(self, header: Header, indexes: Sequence[int]) -> Journal:
         """Put a new journal in the place of the old one, in one step, lock and all."""
         self._disk.unlink(_NEW_JOURNAL, at=self._at)
         fd = self._disk.open_write(_NEW_JOURNAL, at=self._at)
@@ -242,91 +220,35 @@ class Staging:
         self._lock = fd
         return journal
 
-    def _sync(self, content: Content) -> None:
-        """Sync the data; on failure see to it that no later run believes it synced.
 
-        Hashing it would prove nothing: what is read may be in memory only.
-        """
-        assert self._lock is not None
-        try:
-            content.sync_all()
-        except StoreError:
-            contents, _ = self._read_journal()
-            if contents is None:
-                content.clear()
-            else:
-                Journal.reopen(self._disk, self._lock, contents).void()
-            raise
+def check_target(
+    target: Path,
+    identity: bytes,
+    *,
+    disk: Disk,
+    overwrite: bool = False,
+    is_folder: bool = False,
+) -> None:
+    """Raise the errors of `FileStore.open` about the target before the download.
 
-    # What to believe.
+    `is_folder` is True if the share is a folder.
+    """
+    staging = Staging(target, identity, disk)
+    staging.check_target(overwrite=overwrite and not is_folder, is_folder=is_folder)
 
-    def _resume(
-        self, content: Content, header: Header, verify: Verify | None
-    ) -> Sequence[int] | None:
-        """Return the chunks to believe in; None when there is nothing to go on."""
-        contents, written_ns = self._read_journal()
-        survey = content.survey()
-        is_known = contents is not None and contents.header[:3] == header[:3]
-        if contents is not None and contents.header[1:3] != header[1:3]:
-            return None
-        wanted = content.layout.wanted
-        claimed: Iterable[int] = wanted
-        if contents is not None and is_known:
-            claimed = dict.fromkeys(contents.trusted(header.boot_id))
-        claims = [index for index in claimed if index in wanted]
-        held = [index for index in claims if survey.holds(index)]
-        is_doubtful = (
-            not is_known
-            or survey.is_damaged
-            or len(held) < len(claims)
-            or survey.newest_ns > written_ns + _EDITED_AFTER
+
+def clear_finished(target: Path, identity: bytes, disk: Disk) -> None:
+    """Remove the staging folder of a run that was killed after it named the target."""
+    found = disk.state_at(target)
+    if found is not None:
+        Staging(target, identity, disk).clear_finished(found)
+
+
+def check_folder(folder: Path, disk: Disk) -> None:
+    """Raise `StoreError` unless `folder` is a folder or a link to one."""
+    found = disk.state_at(folder, follow=True)
+    if found is None or not found.is_directory:
+        raise StoreError(
+            f"There is no folder {folder} to put it in; make it or choose another "
+            "place."
         )
-        if not held or (verify is None and (not is_known or len(held) < len(claims))):
-            return None
-        if survey.is_damaged:
-            if verify is None:
-                return None
-            content.repair(survey)
-        if verify is None:
-            return held
-        sample = _sample(held, content.layout)
-        if not is_doubtful:
-            if len(self._check(content, sample, verify)) == len(sample):
-                return held
-        return self._check(content, held, verify)
-
-    def _read_journal(self) -> tuple[Contents | None, int]:
-        """Return what the journal says and when it was last written."""
-        assert self._lock is not None
-        state = self._disk.identity(self._lock)
-        return decode(self._disk.pread(self._lock, state.size, 0)), state.mtime_ns
-
-    def _check(
-        self, content: Content, indexes: Iterable[int], verify: Verify
-    ) -> list[int]:
-        """Return those of some chunks that verify, ascending; read in threads."""
-        from shoal.storage.shared.hashing import run_in_threads
-
-        wanted = sorted(indexes)
-        good: list[int] = []
-
-        def check(places: Iterable[int]) -> None:
-            for index in (wanted[place] for place in places):
-                if verify(index, content.read(index)):
-                    good.append(index)
-
-        run_in_threads(check, range(len(wanted)))
-        return sorted(good)
-
-
-def _sample(held: Sequence[int], layout: Layout) -> set[int]:
-    """Choose chunks to check: the last ones, some, and of each file of a folder one."""
-    sample = {*held[-SAMPLE:], *random.sample(held, min(SAMPLE, len(held)))}
-    if layout.is_tree:
-        there = set(held)
-        files = min(SAMPLE_FILES, len(layout.selected))
-        for number in random.sample(layout.selected, files):
-            first = next((i for i in layout.covering(number) if i in there), None)
-            if first is not None:
-                sample.add(first)
-    return sample

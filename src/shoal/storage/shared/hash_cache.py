@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from shoal.errors import ShoalError, StoreError
-from shoal.storage.disk.disk import Data, Disk, Identity
+from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
@@ -49,7 +49,7 @@ _ABANDONED_NS = 3_600_000_000_000  # age at which what nobody renamed is removed
 
 
 def state_key(
-    states: Iterable[tuple[str, Identity]], chunk_size: int, scheme: str, now_ns: int
+    states: Iterable[tuple[str, FileState]], chunk_size: int, scheme: str, now_ns: int
 ) -> bytes | None:
     """Return what stands for files in their present state; None if it may not last.
 
@@ -82,7 +82,7 @@ class HashCache:
         try:
             fd = self._disk.open_read(self._directory / key.hex())
             try:
-                size = self._disk.identity(fd).size
+                size = self._disk.state(fd).size
                 if size > self._max_bytes:
                     return None
                 entry = self._disk.pread(fd, size, 0)
@@ -125,7 +125,7 @@ class HashCache:
         """Remove the oldest entries beyond the limits, and what crashes left."""
         found: list[tuple[int, int, str]] = []
         for name in self._disk.list_directory(at):
-            state = self._disk.identity_at(name, at=at)
+            state = self._disk.state_at(name, at=at)
             if state is not None and state.is_file:
                 found.append((state.mtime_ns, state.size, name))
         found.sort(reverse=True)
@@ -176,7 +176,7 @@ def hash_source(
 def make_directories(disk: Disk, path: Path) -> None:
     """Make a folder and those above it that are missing, for us alone and for good."""
     for each in (*reversed(path.parents), path):
-        if disk.identity_at(each, follow=True) is None:
+        if disk.state_at(each, follow=True) is None:
             disk.make_directory(each)
             disk.fsync_directory(each.parent)
 

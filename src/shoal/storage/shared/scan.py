@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Disk, Identity
+from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.extents import FileEntry
 from shoal.storage.shared.globs import Selection
 
@@ -32,7 +32,7 @@ class TreeFile(NamedTuple):
     """Relative to the folder, with `/` between the names."""
     location: str
     """Its absolute path."""
-    state: Identity
+    state: FileState
     """What it was when it was looked at."""
 
     @property
@@ -112,10 +112,10 @@ class _Scan:
         self._warn = warn
         self._check_path = check_path
         self._max_files = max_files
-        self._rest: list[tuple[str, Identity]] = []  # folders still to be entered
+        self._rest: list[tuple[str, FileState]] = []  # folders still to be entered
 
     def run(self, top: str) -> None:
-        found = self._disk.identity_at(top, follow=True)
+        found = self._disk.state_at(top, follow=True)
         if found is None:
             raise ShoalError(f"There is no folder {top}; check its name.")
         if not found.is_directory:
@@ -126,13 +126,13 @@ class _Scan:
             self._enter(f"{top}/{path}", f"{path}/", state)
 
     def _enter(
-        self, location: str, prefix: str, state: Identity, *, follow: bool = False
+        self, location: str, prefix: str, state: FileState, *, follow: bool = False
     ) -> None:
         fd = self._disk.open_directory(location, follow=follow)
         if fd is None:
             raise StoreError(f"{location} was removed while it was read; share again.")
         try:
-            if not self._disk.identity(fd).is_same_file(state):
+            if not self._disk.state(fd).is_same_file(state):
                 raise StoreError(f"{location} was replaced while it was read.")
             for name in self._disk.list_directory(fd):
                 self._look_at(location, prefix + name, name, fd)
@@ -142,7 +142,7 @@ class _Scan:
     def _look_at(self, folder: str, path: str, name: str, at: int) -> None:
         if self._selection.leaves_out(path):
             return
-        state = self._disk.identity_at(name, at=at)
+        state = self._disk.state_at(name, at=at)
         if state is None:
             return  # removed while we were looking
         if state.is_directory:

@@ -27,7 +27,7 @@ def user_secret(disk: Disk, path: Path) -> bytes | None:
     there is no secret. It is left alone then.
     """
     try:
-        if disk.identity_at(path) is None:
+        if disk.state_at(path) is None:
             make_directories(disk, path.parent)
             _make(disk, path)
         return _read(disk, path)
@@ -57,7 +57,7 @@ def _make(disk: Disk, path: Path) -> None:
 def _read(disk: Disk, path: Path) -> bytes | None:
     fd = disk.open_read(path)
     try:
-        state = disk.identity(fd)
+        state = disk.state(fd)
         if state.mode & 0o777 & ~_MODE:
             disk.set_mode(fd, _MODE)
         secret = disk.pread(fd, SECRET_SIZE + 1, 0)

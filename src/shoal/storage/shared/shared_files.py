@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Data, Disk, Identity
+from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, Span
 from shoal.storage.shared.scan import Tree
@@ -36,7 +36,7 @@ class SharedFileChangedError(StoreError):
 
 class _File(NamedTuple):
     path: Path | str
-    state: Identity  # at the beginning
+    state: FileState  # at the beginning
     name: str  # within a folder that is shared
     follow: bool  # what was a link from the beginning
 
@@ -115,7 +115,7 @@ class SharedFiles:
         return store
 
     @property
-    def states(self) -> Iterable[tuple[str, Identity]]:
+    def states(self) -> Iterable[tuple[str, FileState]]:
         """Return the names and states of the files when the share began.
 
         A file that is not shared as part of a folder has the empty name.
@@ -174,7 +174,7 @@ class SharedFiles:
         fd = self._opened.borrow(number)
         try:
             data = self._disk.pread(fd, size, offset)
-            self._compare(number, self._disk.identity(fd))
+            self._compare(number, self._disk.state(fd))
         finally:
             self._opened.give_back(number)
         return data
@@ -193,7 +193,7 @@ class SharedFiles:
             return None
         try:
             data = self._disk.pread_now(fd, size, offset)
-            self._compare(number, self._disk.identity(fd))
+            self._compare(number, self._disk.state(fd))
         finally:
             self._opened.give_back(number)
         return None if self._altered else data
@@ -210,7 +210,7 @@ class SharedFiles:
             else:
                 found = [self._get_now(index, borrowed) for index in indexes]
             for number, fd in borrowed.items():
-                self._compare(number, self._disk.identity(fd))
+                self._compare(number, self._disk.state(fd))
         finally:
             for number in borrowed:
                 self._opened.give_back(number)
@@ -278,9 +278,9 @@ class SharedFiles:
         for number, file in enumerate(self._files):
             fd = self._opened.borrow_now(number)
             if fd is None:
-                now = self._disk.identity_at(file.path, follow=file.follow)
+                now = self._disk.state_at(file.path, follow=file.follow)
             else:
-                now = self._disk.identity(fd)
+                now = self._disk.state(fd)
                 self._opened.give_back(number)
             if now is None or not now.is_same_state(file.state):
                 raise StoreError(
@@ -299,11 +299,11 @@ class SharedFiles:
         except UsageError as error:
             raise self._gone(number) from error
         except StoreError as error:
-            now = self._disk.identity_at(file.path, follow=file.follow)
+            now = self._disk.state_at(file.path, follow=file.follow)
             if now is not None and now.is_same_state(file.state):
                 raise
             raise self._gone(number) from error
-        self._compare(number, self._disk.identity(fd))
+        self._compare(number, self._disk.state(fd))
         return fd
 
     def _gone(self, number: int) -> SharedFileChangedError:
@@ -318,7 +318,7 @@ class SharedFiles:
             f"{path} was deleted or replaced since it was shared. Share it again."
         )
 
-    def _compare(self, number: int, now: Identity) -> None:
+    def _compare(self, number: int, now: FileState) -> None:
         """Note what became of a file: whether its bytes may have changed."""
         if number in self._altered:
             return
@@ -351,7 +351,7 @@ class SharedFiles:
 
 
 def _look_at(path: Path, disk: Disk, follow: bool) -> _File:
-    found = disk.identity_at(path, follow=follow)
+    found = disk.state_at(path, follow=follow)
     if found is None:
         raise ShoalError(f"There is no file {path}; check its name.")
     if found.is_directory:
