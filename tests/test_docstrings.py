@@ -1,8 +1,8 @@
-"""Every public name explains itself, and every example in a docstring works.
+"""Every public name has a docstring, and every example in a docstring runs.
 
-An example is what stands in a fence, or between backquotes with a call in it. What
-takes an argument has one; a sentence will do for the rest. They are run beside a real
-share, with the names that they use: `link`, `id`, `node`, `file`, `share` and the like.
+An example is code in a fence, or code with a call between backquotes. Each callable
+with parameters must have one. The examples run against a real share, with the names
+that they use defined: `link`, `id`, `node`, `file`, `share` and others.
 """
 
 import ast
@@ -34,16 +34,16 @@ WAITS = re.compile(r"\.(shared|wait)\(\)")
 
 
 class Documented(NamedTuple):
-    """Hold something with a docstring."""
+    """A public object with a docstring."""
 
     name: str
     owner: str
-    """The class of a method, else empty."""
+    """The class of a method; otherwise empty."""
     thing: Any
 
     @property
     def examples(self) -> list[str]:
-        """Return all code in its docstring."""
+        """Return all examples in its docstring."""
         text = inspect.getdoc(self.thing) or ""
         found = [textwrap.dedent(code) for code in FENCE.findall(text)]
         for span in FENCE.sub("", text).split("`")[1::2]:
@@ -53,8 +53,8 @@ class Documented(NamedTuple):
         return found
 
     @property
-    def takes_something(self) -> bool:
-        """Say whether a caller has to know what to put in."""
+    def has_parameters(self) -> bool:
+        """Return True if it is a function with parameters."""
         if not inspect.isfunction(self.thing):
             return False
         names = inspect.signature(self.thing).parameters
@@ -62,7 +62,7 @@ class Documented(NamedTuple):
 
 
 def documented() -> Iterator[Documented]:
-    """Yield all public names, and the methods of those that are classes."""
+    """Yield all public names, and the methods of the classes among them."""
     yield Documented("shoal", "", shoal)
     things = [getattr(shoal, name) for name in shoal.__all__]
     for thing in (*things, ShoalFileSystem, ShoalFile):
@@ -74,7 +74,7 @@ def documented() -> Iterator[Documented]:
 
 
 def methods(thing: type) -> Iterator[Documented]:
-    """Yield the public methods and properties that shoal gives a class."""
+    """Yield the public methods and properties that shoal defines for a class."""
     for base in thing.__mro__:
         if not base.__module__.startswith("shoal"):
             continue
@@ -90,14 +90,14 @@ WITH_EXAMPLES = [each for each in ALL if each.examples]
 
 @pytest.fixture(scope="module")
 def shared(shared_folder: Path) -> Iterator[shoal.BlockingShare]:
-    """Share it, from a thread of its own."""
+    """Share the folder, from a separate thread."""
     with sharing() as share:
         yield share(shared_folder)
 
 
 @pytest.fixture(scope="module")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder with what the examples speak of."""
+    """Make a folder with the files that the examples name."""
     top = tmp_path_factory.mktemp("shared") / "photos"
     top.mkdir()
     (top / "a.txt").write_text("".join(f"line {i}\n" for i in range(5000)))
@@ -112,7 +112,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in a folder of one's own that has something to share, and alone."""
+    """Change to a fresh folder with files to share, and use the loopback only."""
     shutil.copytree(shared_folder, tmp_path / "photos")
     (tmp_path / "model").mkdir()
     (tmp_path / "model/one").write_bytes(b"1" * 100_000)
@@ -131,7 +131,7 @@ def here(tmp_path: Path, shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -
 async def surroundings(
     owner: str, shared: shoal.BlockingShare
 ) -> AsyncIterator[dict[str, Any]]:
-    """Give the names that an example of a class may use."""
+    """Yield the names that the examples of a class use."""
     share_id = str(shared.link).removeprefix("shoal:")
     names: dict[str, Any] = {
         **{m.__name__: m for m in (asyncio, io, os, shoal, tarfile, zipfile)},
@@ -151,8 +151,8 @@ async def surroundings(
     fields = near(shared)
     async with AsyncExitStack() as stack:
         if owner in ("Node", "AsyncFile"):
-            giver = await stack.enter_async_context(shoal.Node(**LOOPBACK, port=0))
-            channel = await giver.share_open("notes.txt", "team-notes")
+            sharer = await stack.enter_async_context(shoal.Node(**LOOPBACK, port=0))
+            channel = await sharer.share_open("notes.txt", "team-notes")
             fields["peers"] += f",127.0.0.1:{channel.port}"
             node = await stack.enter_async_context(shoal.Node(**fields, port=0))
             names["node"] = node
@@ -179,7 +179,7 @@ async def surroundings(
 
 
 async def run(code: str, names: dict[str, Any]) -> None:
-    """Run some code, which may use `await` as if it stood in a coroutine."""
+    """Run code that may use `await` at its top level."""
     compiled = compile(code, "<docstring>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if compiled.co_flags & inspect.CO_COROUTINE:
         await eval(compiled, names)
@@ -188,10 +188,10 @@ async def run(code: str, names: dict[str, Any]) -> None:
 
 
 async def friend(code: str, here: Path) -> None:
-    """Fetch what an example shares if it waits for that."""
+    """If an example waits for a download, fetch what it shares."""
     if not WAITS.search(code):
         return
-    # What is shared again in the same state has the same link.
+    # Sharing the same files again gives the same link.
     async with shoal.Node(port=0) as node:
         link = (await node.share("model/")).link
     peers = f"127.0.0.1:{os.environ['SHOAL_PORT']}"
@@ -200,7 +200,7 @@ async def friend(code: str, here: Path) -> None:
 
 
 @pytest.mark.parametrize("each", WITH_EXAMPLES, ids=lambda each: each.name)
-async def test_an_example_works(
+async def test_a_docstring_example_runs(
     each: Documented,
     shared: shoal.BlockingShare,
     here: Path,
@@ -219,12 +219,12 @@ async def test_an_example_works(
 
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: each.name)
-def test_what_takes_an_argument_shows_one(each: Documented) -> None:
+def test_a_callable_with_parameters_has_an_example(each: Documented) -> None:
     assert inspect.getdoc(each.thing)
-    assert each.examples or not each.takes_something
+    assert each.examples or not each.has_parameters
 
 
-async def test_an_example_that_does_not_work_is_noticed() -> None:
+async def test_a_broken_docstring_example_fails() -> None:
     def wrong() -> None:
         """Do nothing: `wrong(1)`."""
 

@@ -1,4 +1,4 @@
-"""What modules promise is there, and says what it is for."""
+"""Every module and public name exists and has a docstring."""
 
 import ast
 import importlib
@@ -36,14 +36,14 @@ def _public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, Defin
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_says_why_it_exists(module: str) -> None:
+def test_a_module_has_a_docstring(module: str) -> None:
     said = ast.get_docstring(_tree(module))
     assert said
     assert len(said.splitlines()[0]) <= 88
 
 
 @pytest.mark.parametrize("module", NAMED)
-def test_all_names_what_there_is(module: str) -> None:
+def test_all_lists_existing_names_in_order(module: str) -> None:
     loaded = importlib.import_module(f"shoal.{module}")
     names = getattr(loaded, "__all__", None)
     is_empty = not [n for n in _tree(module).body if not isinstance(n, ast.Expr)]
@@ -59,7 +59,7 @@ def _sort_key(name: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("module", NAMED)
-def test_every_public_name_says_what_it_is_for(module: str) -> None:
+def test_every_public_name_has_a_docstring(module: str) -> None:
     silent = [
         name
         for name, node in _public(_tree(module).body)
@@ -72,30 +72,30 @@ def _is_overload(node: Definition) -> bool:
     return any("overload" in ast.unparse(each) for each in node.decorator_list)
 
 
-def test_all_names_of_shoal_itself_are_there_and_where_it_says() -> None:
+def test_every_public_name_of_shoal_is_defined_in_its_listed_module() -> None:
     assert shoal.__all__ == sorted(shoal.__all__, key=_sort_key)
-    assert set(shoal._WHERE) == set(shoal.__all__) - {"__version__"}
-    for name, module in shoal._WHERE.items():
+    assert set(shoal._MODULES) == set(shoal.__all__) - {"__version__"}
+    for name, module in shoal._MODULES.items():
         there = importlib.import_module(f"shoal.{module}")
         assert getattr(shoal, name) is getattr(there, name)
         assert name in there.__all__
     assert dir(shoal) == sorted(shoal.__all__)
 
 
-def test_types_see_the_names_that_are_loaded_when_used() -> None:
+def test_type_checkers_see_the_lazily_loaded_names() -> None:
     seen = {
         alias.name: (node.module or "").removeprefix("shoal.")
         for node in ast.walk(_tree(""))
         if isinstance(node, ast.ImportFrom) and node.module != "importlib"
         for alias in node.names
     }
-    assert seen == shoal._WHERE
+    assert seen == shoal._MODULES
 
 
-def test_a_name_that_there_is_not_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         _ = shoal.nonsense
 
 
-def test_the_version_is_there() -> None:
+def test_the_version_has_three_numbers() -> None:
     assert shoal.__version__.count(".") == 2

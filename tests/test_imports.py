@@ -1,4 +1,4 @@
-"""What is loaded when: whoever wants little pays little."""
+"""Imports stay cheap: a name or command loads only the packages that it needs."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ BARE = _loaded("pass")
 THIRD_PARTY = {"click", "rich", "msgspec", "dnslib", "ifaddr"}
 
 
-def test_import_shoal_loads_neither_asyncio_nor_anything_of_others() -> None:
+def test_import_shoal_loads_no_other_package() -> None:
     news = _loaded("import shoal") - BARE
     assert news == {"shoal"}
     # What Python itself has loaded already would not be seen.
@@ -35,13 +35,13 @@ def test_import_shoal_loads_neither_asyncio_nor_anything_of_others() -> None:
 
 
 @pytest.mark.parametrize("name", shoal.__all__)
-def test_every_name_loads_by_itself_and_no_more_than_it_needs(name: str) -> None:
+def test_each_public_name_loads_no_heavy_package(name: str) -> None:
     news = _loaded(f"import shoal; shoal.{name}; shoal.__dir__()") - BARE
     assert not news & {"click", "rich", "cryptography", "fsspec", "aiohttp"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["nosuch"]])
-def test_the_bare_command_line_loads_click_and_nothing_heavier(
+def test_the_bare_command_line_loads_only_click(
     words: list[str],
 ) -> None:
     news = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
@@ -49,7 +49,7 @@ def test_the_bare_command_line_loads_click_and_nothing_heavier(
     assert not news & {"asyncio", "socket", "ssl", "json", *THIRD_PARTY - {"click"}}
 
 
-def test_a_chunk_does_not_pay_for_a_progress_bar_or_the_dht() -> None:
+def test_shoal_chunk_loads_neither_a_progress_bar_nor_the_dht() -> None:
     words = ["chunk", "0" * 64, "0", "--timeout", "0.1", "--lan-only", "--no-lan"]
     news = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
     assert "asyncio" in news
@@ -57,7 +57,7 @@ def test_a_chunk_does_not_pay_for_a_progress_bar_or_the_dht() -> None:
     assert not news & {"ipaddress", "queue"}
 
 
-def test_the_command_runs_no_module_of_the_folder_it_stands_in(tmp_path: Path) -> None:
+def test_the_command_imports_no_module_from_the_current_folder(tmp_path: Path) -> None:
     for name in ("asyncio", "click", "ssl"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     words = ["chunk", "0" * 64, "0", "--timeout", "0.1", "--lan-only", "--no-lan"]

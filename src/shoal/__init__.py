@@ -2,20 +2,20 @@
 
 ```python
 async with shoal.Node() as node:
-    share = await node.share("model/")  # share.link is what others need
+    share = await node.share("model/")  # other machines fetch it by share.link
     await node.fetch(link, "out/", on_progress=print)
     async with node.open(link, "model.safetensors") as file:
-        header = await file.read(8)  # only what is read is fetched
+        header = await file.read(8)  # fetches only the chunk that holds these bytes
 
-shoal.fetch(link, "copy/")  # the same for code without a loop
+shoal.fetch(link, "copy/")  # the same for programs without an event loop
 with shoal.open(link, "logs.zip") as file:
     print(zipfile.ZipFile(file).namelist())
 ```
 
-A name is loaded when it is first used, so that `import shoal` costs next to nothing.
+Each name is loaded on first use, which keeps `import shoal` fast.
 """
 
-TYPE_CHECKING = False  # the one of `typing` would take longer to load than all else
+TYPE_CHECKING = False  # importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
     from shoal.blocking.calls import (
         BlockingShare,
@@ -120,7 +120,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_WHERE = {
+_MODULES = {
     "Address": "core.names.address",
     "AsyncFile": "reading.file",
     "BlockingFile": "blocking.file",
@@ -169,15 +169,15 @@ _WHERE = {
     "parse_link": "core.names.link",
     "share": "blocking.calls",
 }
-"""The module of each name."""
+"""The module that defines each name."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'shoal' has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(f"shoal.{_WHERE[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"shoal.{_MODULES[name]}"), name)
     return value
 
 

@@ -1,27 +1,28 @@
-"""Every error shoal raises, with blame in the type and an exit code on each.
+"""Every error that shoal raises.
 
-The tree (the number is the exit code of the command line):
+The class tells which party is at fault; each class has an exit code for the command
+line (the number below).
 
     ShoalError                  1
-    ├── UsageError              2   you asked for something that cannot be
-    ├── NotFoundError           3   nobody has it
-    ├── StoreError              1   this machine's file system
+    ├── UsageError              2   the request cannot be fulfilled
+    ├── NotFoundError           3   no peer has the share
+    ├── StoreError              1   a fault of this machine's file system
     │   ├── ForbiddenError      4
     │   ├── TargetExistsError   6
     │   └── DiskFullError       9
-    ├── VerificationError       5   only wrong bytes are to be had
-    ├── ManifestError           5   whoever made the link made it of bad parts
-    ├── UnfinishedError         7   stopped half-way; run again to go on
-    ├── NetworkError            1   this machine's network
-    └── PeerError               1   a peer's fault: ends that peer, never the download
-        ├── ProtocolError           it sent what the protocol does not allow
+    ├── VerificationError       5   all peers send bytes that do not match the id
+    ├── ManifestError           5   the link describes an invalid share
+    ├── UnfinishedError         7   the download stopped half-way and can be resumed
+    ├── NetworkError            1   a fault of this machine's network
+    └── PeerError               1   a fault of one peer: the download continues
+        ├── ProtocolError           it broke a rule of the protocol
         ├── LyingPeerError          it sent bytes that do not verify
         ├── NotAHolderError         it does not know the id of a sealed share
-        ├── SelfConnectionError     it is this very node
+        ├── SelfConnectionError     it is this node itself
         └── PeerTimeoutError        it did not answer in time
 
-Messages are whole sentences for the person at the keyboard and say what to do
-next. Only `shoal.cli` prints them or exits.
+A message is a whole sentence for the user: what happened, and what to do next. Only
+`shoal.cli` prints messages and exits.
 """
 
 __all__ = [
@@ -46,91 +47,91 @@ __all__ = [
 
 
 class ShoalError(Exception):
-    """Stand for anything that went wrong; the base of the whole tree."""
+    """Base class of every error that shoal raises."""
 
     exit_code = 1
-    """What the command line exits with when this error ends it."""
+    """Exit code of the command line when this error ends it."""
 
 
 class UsageError(ShoalError):
-    """Say that the request itself cannot be met; ask for something else."""
+    """The request itself cannot be fulfilled; a different one may be."""
 
     exit_code = 2
 
 
 class NotFoundError(ShoalError):
-    """Say that nobody who has the share was found in time."""
+    """No peer that has the share was found in time."""
 
     exit_code = 3
 
 
 class StoreError(ShoalError):
-    """Say that this machine's file system would not do what was needed."""
+    """The file system of this machine reported an error."""
 
 
 class ForbiddenError(StoreError):
-    """Say that the file system forbids reading or writing there."""
+    """The file system denies permission to read or write."""
 
     exit_code = 4
 
 
 class TargetExistsError(StoreError):
-    """Say that the target is already there and was left alone."""
+    """The target exists and was not changed."""
 
     exit_code = 6
 
 
 class DiskFullError(StoreError):
-    """Say that the disk is full; what was verified is kept for a resume."""
+    """The disk is full; verified chunks are kept, so the download can be resumed."""
 
     exit_code = 9
 
 
 class VerificationError(ShoalError):
-    """Say that the bytes to be had do not match the id."""
+    """The available bytes do not match the id."""
 
     exit_code = 5
 
 
 class ManifestError(ShoalError):
-    """Say that the link itself names something that must not be fetched.
+    """The link describes a share that shoal refuses to fetch.
 
-    The id commits to every byte of the manifest, so no peer is to blame and none
-    has a better one: it ends the whole download, before anything is written.
+    The id commits to every byte of the manifest, so every peer has the same one. The
+    error ends the download before anything is written.
     """
 
     exit_code = 5
 
 
 class UnfinishedError(ShoalError):
-    """Say that the download stopped half-way and can be resumed."""
+    """The download stopped half-way and can be resumed."""
 
     exit_code = 7
 
 
 class NetworkError(ShoalError):
-    """Say that this machine's network would not do what was needed."""
+    """The network of this machine reported an error."""
 
 
 class PeerError(ShoalError):
-    """Blame one peer: its connection ends, the download goes on."""
+    """One peer is at fault: its connection ends, the download continues."""
 
 
 class ProtocolError(PeerError):
-    """Blame a peer for bytes or messages that the protocol does not allow."""
+    """A peer sent bytes or messages that the protocol does not allow."""
 
 
 class LyingPeerError(PeerError):
-    """Blame a peer for data that does not match its hash."""
+    """A peer sent data that does not match its hash."""
 
 
 class NotAHolderError(PeerError):
-    """Blame a peer for not knowing the id: whoever it is, it is no holder."""
+    """The peer does not know the id of the share, so it does not have the link."""
 
 
 class SelfConnectionError(PeerError):
-    """Say that the peer is this node itself: forget its address."""
+    """The peer is this node itself; its address is not dialled again."""
 
 
 class PeerTimeoutError(PeerError):
-    """Blame a peer for not answering in time."""
+    """A peer did not answer in time."""

@@ -1,4 +1,4 @@
-"""Share, fetch and open without a loop: in threads, after a fork, and to the end."""
+"""Blocking share, fetch and open: in threads, after a fork and at exit."""
 
 import io
 import os
@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ LOOPBACK: dict[str, Any] = {"lan_only": True, "no_lan": True, "interfaces": "127
 
 
 def near(share: shoal.BlockingShare) -> dict[str, Any]:
-    """Return the settings of somebody who knows where a share is."""
+    """Return settings with the address of a share."""
     return {**LOOPBACK, "peers": f"127.0.0.1:{share.port}"}
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Callable[[str, bytes], shoal.BlockingShare]]:
-    """Give a function that shares a file of this name with these bytes."""
+    """Yield a function that shares a file with a given name and bytes."""
     shares: list[shoal.BlockingShare] = []
 
     def make(name: str, data: bytes) -> shoal.BlockingShare:
@@ -55,11 +56,11 @@ Make = Callable[[str, bytes], shoal.BlockingShare]
 
 
 def threads() -> list[threading.Thread]:
-    """Return the threads of loops that run."""
+    """Return the running loop threads."""
     return [each for each in threading.enumerate() if each.name == "shoal"]
 
 
-def test_it_is_a_raw_file(shared: Make) -> None:
+def test_a_blocking_file_is_a_raw_io_file(shared: Make) -> None:
     share = shared("data", DATA)
     with shoal.open(share.link, **near(share)) as file:
         assert isinstance(file, io.RawIOBase)
@@ -85,7 +86,7 @@ def test_it_is_a_raw_file(shared: Make) -> None:
     file.close()
 
 
-def test_zipfile_reads_it(shared: Make) -> None:
+def test_zipfile_reads_a_blocking_file(shared: Make) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for number in range(20):
@@ -97,7 +98,7 @@ def test_zipfile_reads_it(shared: Make) -> None:
             assert archive.read("17.bin") == DATA[:17_000]
 
 
-def test_tarfile_reads_it(shared: Make) -> None:
+def test_tarfile_reads_a_blocking_file(shared: Make) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         info = tarfile.TarInfo("inner")
@@ -111,7 +112,7 @@ def test_tarfile_reads_it(shared: Make) -> None:
             assert member.read() == DATA
 
 
-def test_text_is_read_line_by_line(shared: Make) -> None:
+def test_a_blocking_file_is_read_line_by_line(shared: Make) -> None:
     text = "".join(f"{number} ä\n" for number in range(9000))
     share = shared("x.txt", text.encode())
     with shoal.open(share.link, **near(share)) as file:
@@ -121,6 +122,20 @@ def test_text_is_read_line_by_line(shared: Make) -> None:
     with shoal.open(share.link, **near(share)) as file:
         lines = io.BufferedReader(file)
         assert lines.readline() == b"0 \xc3\xa4\n"
+
+
+def test_lines_of_any_length_are_those_of_a_local_file(shared: Make) -> None:
+    data = b"\n".join(bytes([65 + n]) * (n * n * 30) for n in range(40))
+    share, local = shared("x.txt", data), io.BytesIO(data)
+    with shoal.open(share.link, **near(share)) as file:
+        for limit in cycle([-1, 0, 7, None, CHUNK, 1, 3 * CHUNK]):
+            assert file.readline(limit) == local.readline(limit)
+            assert file.tell() == local.tell()
+            if file.tell() == len(data):
+                break
+        assert file.readline() == b""
+        assert file.seek(len(data) + 5) == len(data) + 5
+        assert file.readline() == b""
 
 
 def test_threads_share_a_file_and_each_byte_is_read_once(shared: Make) -> None:
@@ -133,7 +148,9 @@ def test_threads_share_a_file_and_each_byte_is_read_once(shared: Make) -> None:
         )
 
 
-def test_fetching_tells_this_thread_what_happens(shared: Make, tmp_path: Path) -> None:
+def test_on_progress_is_called_in_the_calling_thread(
+    shared: Make, tmp_path: Path
+) -> None:
     share = shared("data", DATA)
     heard: list[tuple[threading.Thread, shoal.DownloadEvent]] = []
     result = shoal.fetch(
@@ -149,7 +166,9 @@ def test_fetching_tells_this_thread_what_happens(shared: Make, tmp_path: Path) -
     assert share.uploaded == len(DATA)
 
 
-def test_what_the_callback_raises_ends_the_fetch(shared: Make, tmp_path: Path) -> None:
+def test_an_error_of_on_progress_ends_a_blocking_fetch(
+    shared: Make, tmp_path: Path
+) -> None:
     share = shared("data", DATA)
 
     def refuse(event: shoal.DownloadEvent) -> None:
@@ -161,7 +180,7 @@ def test_what_the_callback_raises_ends_the_fetch(shared: Make, tmp_path: Path) -
     assert not (tmp_path / "copy").exists()
 
 
-def test_errors_have_their_types(shared: Make, tmp_path: Path) -> None:
+def test_blocking_calls_raise_typed_errors(shared: Make, tmp_path: Path) -> None:
     share = shared("data", DATA)
     with pytest.raises(NotFoundError):
         shoal.open(share.link, "other", **near(share))
@@ -178,7 +197,7 @@ def test_errors_have_their_types(shared: Make, tmp_path: Path) -> None:
     assert len(threads()) == 1
 
 
-def test_nothing_is_left_of_what_was_closed(shared: Make) -> None:
+def test_a_closed_file_leaves_no_descriptor_and_no_thread(shared: Make) -> None:
     share = shared("data", DATA)
     before = set(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(3):
@@ -187,7 +206,7 @@ def test_nothing_is_left_of_what_was_closed(shared: Make) -> None:
     assert (set(os.listdir("/proc/self/fd")), threading.active_count()) == before
 
 
-def test_what_is_only_dropped_is_closed(shared: Make) -> None:
+def test_a_garbage_collected_file_is_closed(shared: Make) -> None:
     share = shared("data", DATA)
     file = shoal.open(share.link, **near(share))
     file.read(1)
@@ -209,7 +228,7 @@ def test_closing_ends_a_read_in_another_thread(shared: Make) -> None:
             reading.result(10)
 
 
-def test_it_does_not_wait_for_itself() -> None:
+def test_a_blocking_call_on_the_loop_thread_is_refused() -> None:
     loop_thread = LoopThread(here())
 
     async def nested(node: Node) -> None:
@@ -223,8 +242,25 @@ def test_it_does_not_wait_for_itself() -> None:
         loop_thread.call(nested)
 
 
+def test_closing_raises_the_error_of_closing_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(node: Node) -> None:
+        raise RuntimeError("not closed")
+
+    async def use(node: Node) -> None:
+        pass
+
+    loop_thread = LoopThread(here())
+    loop_thread.call(use)
+    monkeypatch.setattr(Node, "aclose", fail)
+    with pytest.raises(RuntimeError, match="not closed"):
+        loop_thread.close()
+    assert not threads()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_after_a_fork_both_go_on_where_they_were(shared: Make) -> None:
+def test_parent_and_child_keep_the_position_after_a_fork(shared: Make) -> None:
     share = shared("data", DATA)
     with shoal.open(share.link, **near(share)) as file:
         file.seek(3 * CHUNK)
@@ -241,7 +277,7 @@ def test_after_a_fork_both_go_on_where_they_were(shared: Make) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_child_keeps_no_connection_of_its_parent_open(shared: Make) -> None:
+def test_a_forked_child_closes_the_connections_of_its_parent(shared: Make) -> None:
     share = shared("data", DATA)
     file = shoal.open(share.link, **near(share))
     file.read(1)
@@ -258,7 +294,7 @@ def test_a_child_keeps_no_connection_of_its_parent_open(shared: Make) -> None:
     before = sockets()
 
     def work() -> None:
-        # The write end of each loop's pipe to itself is all that is left.
+        # Only the write end of each loop's self-pipe is left.
         assert len(sockets() & before) <= 2
         assert len(before) > 6
 
@@ -267,7 +303,7 @@ def test_a_child_keeps_no_connection_of_its_parent_open(shared: Make) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_share_stays_with_the_parent(shared: Make) -> None:
+def test_a_share_belongs_to_the_parent_after_a_fork(shared: Make) -> None:
     share = shared("data", DATA)
 
     def work() -> None:
@@ -289,7 +325,7 @@ print(len(file.read(100)))
 """
 
 
-def test_a_program_ends_that_closes_nothing(tmp_path: Path) -> None:
+def test_a_program_that_closes_nothing_exits_cleanly(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_bytes(DATA)
     done = subprocess.run(
@@ -319,7 +355,7 @@ def test_ctrl_c_ends_a_fetch(shared: Make, tmp_path: Path) -> None:
     argv = [sys.executable, "-c", WAITS, link, str(tmp_path / "copy")]
     with Program(argv) as program:
         program.wait_line("ready")
-        # Not before it waits: the interpreter would be importing.
+        # Interrupt only after the loop thread exists; before, imports are running.
         while not list(Path(f"/proc/{program.pid}/task").iterdir())[1:]:
             time.sleep(0.01)
         program.send(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A download from servers some of which misbehave, over real sockets."""
+"""Downloads from honest and misbehaving servers, over real sockets."""
 
 import asyncio
 from pathlib import Path
@@ -42,7 +42,7 @@ LIES_AT_ONCE = [SizesDisagree, WrongHashes]
 
 
 @pytest.mark.parametrize("kind", LIARS)
-async def test_a_liar_is_banned_and_its_chunks_are_asked_elsewhere(
+async def test_a_liar_is_banned_and_its_chunks_are_requested_from_another_server(
     kind: type[FakeServer], tmp_path: Path
 ) -> None:
     async with kind(CONTENT) as liar, FakeServer(CONTENT) as honest:
@@ -57,7 +57,7 @@ async def test_a_liar_is_banned_and_its_chunks_are_asked_elsewhere(
 
 
 @pytest.mark.parametrize("kind", LIES_AT_ONCE)
-async def test_a_handshake_that_lies_is_told_as_a_ban(
+async def test_a_false_handshake_is_reported_as_a_ban(
     kind: type[FakeServer], tmp_path: Path
 ) -> None:
     async with kind(CONTENT) as liar, GreetsLate(CONTENT) as honest:
@@ -72,7 +72,7 @@ async def test_a_handshake_that_lies_is_told_as_a_ban(
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-async def test_a_broken_server_costs_the_download_nothing(
+async def test_a_broken_server_does_not_stop_the_download(
     kind: type[FakeServer], tmp_path: Path
 ) -> None:
     async with kind(CONTENT) as broken, FakeServer(CONTENT) as honest:
@@ -84,7 +84,7 @@ async def test_a_broken_server_costs_the_download_nothing(
     assert not banned(events)
 
 
-async def test_nine_liars_and_one_honest_server_give_the_file(tmp_path: Path) -> None:
+async def test_one_honest_server_among_nine_liars_is_enough(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as tasks:
         servers = [LIARS[i % len(LIARS)](CONTENT) for i in range(9)]
         servers.append(FakeServer(CONTENT))
@@ -97,7 +97,7 @@ async def test_nine_liars_and_one_honest_server_give_the_file(tmp_path: Path) ->
     assert banned(events) <= {server.address for server in servers[:9]}
 
 
-async def test_many_servers_share_the_work(tmp_path: Path) -> None:
+async def test_two_servers_share_the_work(tmp_path: Path) -> None:
     content = Content.make(2 << 20, 4096)
     async with FakeServer(content) as one, FakeServer(content) as two:
         await fetch(content.id, tmp_path / "out", [one.address, two.address])
@@ -107,7 +107,7 @@ async def test_many_servers_share_the_work(tmp_path: Path) -> None:
     assert len(one.requests) + len(two.requests) <= content.count + 256
 
 
-async def test_a_server_that_appears_later_joins_in(tmp_path: Path) -> None:
+async def test_a_server_found_later_finishes_the_download(tmp_path: Path) -> None:
     async with StopsHalfway(CONTENT, 10) as first, GreetsLate(CONTENT) as late:
         download = asyncio.create_task(
             fetch(CONTENT.id, tmp_path / "out", [first.address, late.address])
@@ -118,7 +118,7 @@ async def test_a_server_that_appears_later_joins_in(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_bytes() == CONTENT.data
 
 
-async def test_two_servers_that_drip_do_not_hold_up_an_honest_one(
+async def test_two_dripping_servers_do_not_delay_an_honest_one(
     tmp_path: Path,
 ) -> None:
     content = Content.make(3 * 1024)
@@ -128,7 +128,7 @@ async def test_two_servers_that_drip_do_not_hold_up_an_honest_one(
             download = asyncio.create_task(
                 fetch(content.id, tmp_path / "out", [s.address for s in servers])
             )
-            # Both were asked for every chunk, so no more copies are asked for.
+            # Each chunk is requested from both, so not from a third until one fails.
             for each in (one, two):
                 await each.wait_until(lambda each=each: bool(each.requests))  # type: ignore[misc]
             honest.released.set()
@@ -136,7 +136,7 @@ async def test_two_servers_that_drip_do_not_hold_up_an_honest_one(
     assert (tmp_path / "out").read_bytes() == content.data
 
 
-async def test_only_liars_are_said_to_be_so(tmp_path: Path) -> None:
+async def test_only_liars_raise_a_verification_error(tmp_path: Path) -> None:
     async with FlipsABit(CONTENT) as one, WrongHashes(CONTENT) as two:
         with pytest.raises(VerificationError, match="All of the 2 found"):
             await fetch(
@@ -145,13 +145,13 @@ async def test_only_liars_are_said_to_be_so(tmp_path: Path) -> None:
     assert _is_empty(tmp_path)
 
 
-async def test_nobody_in_time_is_not_found(tmp_path: Path) -> None:
+async def test_no_server_in_time_is_a_not_found_error(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nobody who has it was found"):
         await fetch(CONTENT.id, tmp_path / "out", [], timeout=0.5)
     assert _is_empty(tmp_path)
 
 
-async def test_servers_without_sizes_are_a_matter_for_shoal_chunk(
+async def test_a_download_from_servers_without_sizes_refers_to_shoal_chunk(
     tmp_path: Path,
 ) -> None:
     class Sizeless(FakeServer):
@@ -167,7 +167,7 @@ async def test_servers_without_sizes_are_a_matter_for_shoal_chunk(
     assert caught.value.exit_code == 1
 
 
-async def test_a_resume_asks_only_for_what_is_missing(tmp_path: Path) -> None:
+async def test_a_resumed_download_requests_only_missing_chunks(tmp_path: Path) -> None:
     target = tmp_path / "out"
     async with StopsHalfway(CONTENT, 40) as server:
         with pytest.raises(UnfinishedError, match="run the same command again"):
@@ -182,7 +182,7 @@ async def test_a_resume_asks_only_for_what_is_missing(tmp_path: Path) -> None:
     assert target.read_bytes() == CONTENT.data
 
 
-async def test_progress_only_grows_and_ends_at_the_size(tmp_path: Path) -> None:
+async def test_progress_grows_and_ends_at_the_size(tmp_path: Path) -> None:
     async with FakeServer(CONTENT) as server:
         events = await fetch(CONTENT.id, tmp_path / "out", [server.address])
     done = [each.done for each in events if isinstance(each, Progress)]

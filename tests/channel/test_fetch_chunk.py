@@ -1,4 +1,4 @@
-"""One chunk, from servers some of which misbehave, over real sockets."""
+"""Fetching one chunk from honest and misbehaving servers, over real sockets."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ async def test_a_chunk_is_what_the_id_names(index: int) -> None:
         *(SendsUnsolicited, WrongHashes),
     ],
 )
-async def test_another_server_is_asked_when_one_is_of_no_use(
+async def test_another_server_is_asked_when_one_fails(
     kind: type[FakeServer],
 ) -> None:
     async with kind(CONTENT) as bad, GreetsLate(CONTENT) as honest:
@@ -50,14 +50,14 @@ async def test_another_server_is_asked_when_one_is_of_no_use(
         assert await asking == CONTENT.chunk(1)
 
 
-async def test_one_server_is_asked_and_the_others_only_when_it_fails() -> None:
+async def test_a_second_server_is_not_asked_while_the_first_answers() -> None:
     async with FakeServer(CONTENT) as one, GreetsLate(CONTENT) as two:
         await fetch_chunk(CONTENT.id, 0, [one.address, two.address])
     assert (one.requests, two.requests) == ([0], [])
 
 
 @pytest.mark.parametrize("index", [CONTENT.count, 10**9])
-async def test_an_index_too_far_is_never_sent_and_the_range_is_named(
+async def test_an_index_out_of_range_is_not_requested_and_the_error_names_the_range(
     index: int,
 ) -> None:
     async with FakeServer(CONTENT) as server:
@@ -66,20 +66,20 @@ async def test_an_index_too_far_is_never_sent_and_the_range_is_named(
     assert server.requests == []
 
 
-async def test_an_empty_share_has_no_chunk_to_ask_for() -> None:
+async def test_a_chunk_of_an_empty_share_is_a_usage_error() -> None:
     empty = Content(b"")
     async with FakeServer(empty) as server:
         with pytest.raises(UsageError, match="empty"):
             await fetch_chunk(empty.id, 0, [server.address])
 
 
-async def test_a_named_channel_gives_what_its_server_says() -> None:
+async def test_a_chunk_of_a_named_channel_is_not_verified() -> None:
     async with FakeServer(CONTENT, named=True) as server:
         data = await fetch_chunk("a name", 3, [server.address])
     assert data == CONTENT.chunk(3)
 
 
-async def test_a_named_channels_server_that_knows_the_range_says_it() -> None:
+async def test_the_server_of_a_named_channel_reports_the_range_of_indexes() -> None:
     class Silent(FakeServer):
         async def answer(self, index: int, writer: asyncio.StreamWriter) -> None:
             pass
@@ -89,7 +89,7 @@ async def test_a_named_channels_server_that_knows_the_range_says_it() -> None:
             await fetch_chunk("a name", LAST + 1, [server.address])
 
 
-async def test_a_chunk_without_sizes_beside_the_hashes_is_verified() -> None:
+async def test_a_chunk_is_verified_without_sizes_in_the_handshake() -> None:
     class Sizeless(FakeServer):
         async def greet(self, writer: asyncio.StreamWriter) -> None:
             sizes = {"fileSize": None, "chunkSize": None}
@@ -99,12 +99,12 @@ async def test_a_chunk_without_sizes_beside_the_hashes_is_verified() -> None:
         assert await fetch_chunk(CONTENT.id, 4, [server.address]) == CONTENT.chunk(4)
 
 
-async def test_only_liars_is_a_failure_of_its_own() -> None:
+async def test_one_chunk_from_only_liars_raises_a_verification_error() -> None:
     async with FlipsABit(CONTENT) as liar:
         with pytest.raises(VerificationError):
             await fetch_chunk(CONTENT.id, 0, [liar.address], timeout=1)
 
 
-async def test_nobody_in_time_is_not_found() -> None:
+async def test_no_server_in_time_is_a_not_found_error() -> None:
     with pytest.raises(NotFoundError):
         await fetch_chunk(CONTENT.id, 0, [], timeout=0.5)

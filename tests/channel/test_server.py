@@ -1,4 +1,4 @@
-"""A node that shares, and clients of every kind, over real sockets."""
+"""Serving an open channel to clients of every kind, over real sockets."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ NAMED = Channel("a name", is_hash=False)
 
 
 class Client:
-    """Speak to the share as a Node client would."""
+    """A client that sends what the workshop's Node.js client sends."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -80,7 +80,7 @@ async def serving(
         yield Served(share, path, notices, noticed)
 
 
-async def test_a_hash_channel_greets_with_the_hashes_and_the_sizes(
+async def test_a_hash_channel_starts_with_a_handshake(
     tmp_path: Path,
 ) -> None:
     async with serving(tmp_path, channel=None) as served, served.client() as client:
@@ -89,7 +89,7 @@ async def test_a_hash_channel_greets_with_the_hashes_and_the_sizes(
         assert (await client.ask(0))["data"] == CONTENT.chunk(0)
 
 
-async def test_a_named_channel_says_nothing_until_asked(tmp_path: Path) -> None:
+async def test_a_named_channel_sends_nothing_before_a_request(tmp_path: Path) -> None:
     async with serving(tmp_path) as served, served.client() as client:
         assert await client.ask(0) == {
             "type": "response",
@@ -99,7 +99,7 @@ async def test_a_named_channel_says_nothing_until_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 3, LAST, "0", "3", str(LAST), "003"])
-async def test_an_index_comes_back_as_it_was_sent(
+async def test_a_response_repeats_the_index_as_it_was_sent(
     index: int | str, tmp_path: Path
 ) -> None:
     async with serving(tmp_path) as served, served.client() as client:
@@ -112,7 +112,7 @@ async def test_an_index_comes_back_as_it_was_sent(
 @pytest.mark.parametrize(
     "index", [LAST + 1, 1 << 63, -1, "", "x", "-1", " 1", "1_0", "٣", "9" * 11]
 )
-async def test_what_is_no_index_is_not_answered_and_the_connection_stays(
+async def test_an_invalid_index_is_ignored_and_the_connection_stays_open(
     index: object, tmp_path: Path
 ) -> None:
     async with serving(tmp_path) as served, served.client() as client:
@@ -148,7 +148,7 @@ async def test_messages_of_other_types_are_ignored(
         pytest.param(frame({"type": "handshake", "hashes": []}), id="a handshake"),
     ],
 )
-async def test_a_client_that_breaks_the_protocol_is_let_go_and_no_other(
+async def test_only_a_client_that_breaks_the_protocol_is_disconnected(
     raw: bytes, tmp_path: Path
 ) -> None:
     async with serving(tmp_path) as served:
@@ -159,7 +159,7 @@ async def test_a_client_that_breaks_the_protocol_is_let_go_and_no_other(
             assert (await good.ask(1))["index"] == 1
 
 
-async def test_many_requests_at_once_are_answered_in_their_order(
+async def test_pipelined_requests_are_answered_in_order(
     tmp_path: Path,
 ) -> None:
     wanted = random.Random(1).choices(range(CONTENT.count), k=5000)
@@ -171,7 +171,7 @@ async def test_many_requests_at_once_are_answered_in_their_order(
     assert all(a["data"] == CONTENT.chunk(a["index"]) for a in answers)
 
 
-async def test_frames_may_come_a_byte_at_a_time(tmp_path: Path) -> None:
+async def test_a_frame_may_arrive_byte_by_byte(tmp_path: Path) -> None:
     async with serving(tmp_path) as served, served.client() as client:
         for byte in frame({"type": "request", "index": 7}):
             client.writer.write(bytes((byte,)))
@@ -179,7 +179,7 @@ async def test_frames_may_come_a_byte_at_a_time(tmp_path: Path) -> None:
         assert (await client.read())["data"] == CONTENT.chunk(7)
 
 
-async def test_one_that_never_reads_holds_up_nobody(tmp_path: Path) -> None:
+async def test_a_client_that_never_reads_does_not_delay_others(tmp_path: Path) -> None:
     content = Content.make(1 << 20, 1 << 16)
     async with serving(tmp_path, content) as served:
         async with served.client() as greedy, served.client() as other:
@@ -209,7 +209,7 @@ async def _edit(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [_truncate, _edit])
 @pytest.mark.parametrize("channel", [None, NAMED], ids=["hash", "named"])
-async def test_nothing_wrong_is_sent_of_a_file_that_changed(
+async def test_no_chunk_of_a_changed_file_is_sent(
     change: Any, channel: Channel | None, tmp_path: Path
 ) -> None:
     async with serving(tmp_path, channel=channel) as served, served.client() as client:
@@ -224,7 +224,7 @@ async def test_nothing_wrong_is_sent_of_a_file_that_changed(
         assert len(served.notices) == 1
 
 
-async def test_a_deleted_file_is_served_on_or_refused_but_never_wrong(
+async def test_a_deleted_file_is_served_correctly_or_refused(
     tmp_path: Path,
 ) -> None:
     async with serving(tmp_path) as served, served.client() as client:
@@ -236,12 +236,12 @@ async def test_a_deleted_file_is_served_on_or_refused_but_never_wrong(
             await served.noticed.wait()
 
 
-async def test_a_client_that_leaves_is_forgotten(tmp_path: Path) -> None:
+async def test_a_disconnected_client_is_forgotten(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         async with served.client() as client:
             await client.ask(0)
             assert len(served.share.uploads) == 1
-        # The server has seen the end when it answers one who came after it.
+        # When the second client is answered, the server has seen the first disconnect.
         async with served.client() as client:
             await client.ask(0)
             assert len(served.share.uploads) == 1

@@ -1,4 +1,4 @@
-"""Servers that claim sizes which the id does not commit to, and are wrong."""
+"""Servers that claim wrong sizes, to which the id does not commit."""
 
 import asyncio
 from pathlib import Path
@@ -28,10 +28,10 @@ WRONG_SIZES = {
 ANSWERS = [FakeServer, FlipsABit, NeverAnswers, ClosesAfterHandshake, Drips]
 
 
-async def test_sizes_that_only_fit_the_number_of_hashes_are_found_out(
+async def test_wrong_sizes_that_fit_the_number_of_hashes_do_not_stop_a_download(
     tmp_path: Path,
 ) -> None:
-    """Whatever the one who claims them does next; all at once, as each takes long."""
+    """Each liar then answers in its own way; the slow cases run concurrently."""
     async with asyncio.TaskGroup() as tasks:
         cases = {
             (name, answers.__name__): tasks.create_task(
@@ -46,7 +46,7 @@ async def test_sizes_that_only_fit_the_number_of_hashes_are_found_out(
 
 
 def _liar(changes: dict[str, int], answers: type[FakeServer]) -> FakeServer:
-    """Return a server that claims `changes` and then answers as another would."""
+    """Return a server that claims `changes` and answers as `answers` does."""
 
     class Liar(AgreesWithCountOnly):
         async def answer(self, index: int, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +61,7 @@ def _liar(changes: dict[str, int], answers: type[FakeServer]) -> FakeServer:
 async def _fetch_despite(
     changes: dict[str, int], answers: type[FakeServer], target: Path
 ) -> str:
-    """Say how a download goes that meets a wrong claim before the right one."""
+    """Download with a liar that is found first; return the outcome as text."""
     async with GreetsLate(CONTENT) as honest, _liar(changes, answers) as liar:
         peers = [liar.address, honest.address]
         download = asyncio.create_task(fetch(CONTENT.id, target, peers, timeout=None))
@@ -81,7 +81,7 @@ def _has_arrived(target: Path) -> bool:
     return target.read_bytes() == CONTENT.data
 
 
-async def test_a_liar_about_sizes_does_not_cost_what_an_earlier_run_fetched(
+async def test_wrong_sizes_do_not_discard_chunks_of_an_earlier_run(
     tmp_path: Path,
 ) -> None:
     target = tmp_path / "out"

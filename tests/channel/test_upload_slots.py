@@ -1,4 +1,4 @@
-"""Places of an open channel are for who takes something; nobody can keep them."""
+"""Connections of idle clients are closed when a new client needs a place."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ CHUNKS = Chunks(3000, 1024)
 
 
 class Client(asyncio.BufferedProtocol):
-    """The other end of a connection that came in."""
+    """The client's end of a connection."""
 
     def __init__(self, uploads: Uploads) -> None:
         self.is_lost = False
@@ -64,7 +64,7 @@ async def serving() -> AsyncIterator[Uploads]:
 
 
 @virtual_time
-async def test_who_takes_nothing_makes_room_the_first_to_come_first() -> None:
+async def test_a_new_client_replaces_the_oldest_client_that_received_nothing() -> None:
     async with serving() as uploads:
         user = Client(uploads)
         await user.take()
@@ -80,7 +80,7 @@ async def test_who_takes_nothing_makes_room_the_first_to_come_first() -> None:
 
 
 @virtual_time
-async def test_where_all_take_something_who_comes_has_to_wait() -> None:
+async def test_a_new_client_is_refused_while_all_others_receive_chunks() -> None:
     async with serving() as uploads:
         crowd = [Client(uploads) for _ in range(MAX_CLIENTS)]
         for each in crowd:
@@ -95,19 +95,21 @@ async def test_where_all_take_something_who_comes_has_to_wait() -> None:
 
 
 @virtual_time
-async def test_a_system_without_room_gets_back_as_much_as_nobody_uses() -> None:
+async def test_idle_clients_are_disconnected_when_the_system_runs_out_of_sockets() -> (
+    None
+):
     async with serving() as uploads:
         users = [Client(uploads) for _ in range(5)]
         for each in users:
             await each.take()
         idle = [Client(uploads) for _ in range(5)]
         assert uploads.make_room(3) == 3
-        # What is about to end is not counted again.
+        # Connections that are closing are not counted again.
         assert uploads.make_room(16) == 2
         assert uploads.make_room(16) == 0
         await asyncio.sleep(1)
         assert all(each.is_lost for each in idle)
-        # There are no more than it had room for, until half of them have gone.
+        # The limit stays at the remaining clients until half of them have left.
         assert len(uploads) == 5
         late = Client(uploads)
         await asyncio.sleep(1)

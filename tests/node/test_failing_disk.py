@@ -1,7 +1,7 @@
-"""Any call to the disk may fail while a node fetches or shares: it says so and ends.
+"""Any disk call may fail while a node fetches or shares: the call raises an error.
 
-Nothing hangs, no wrong byte is kept or given, and the same fetch goes on afterwards.
-What the store alone does with failures is in tests/storage. threats.md F4, F5.
+It does not hang, no wrong byte is stored or sent, and the same fetch can be resumed.
+tests/storage tests failures of the store alone.
 """
 
 import threading
@@ -36,7 +36,7 @@ FILES.append(("c", len(DATA) - 80_000, True))
 
 
 class OneAtATime:
-    """Let the threads of a node use a faulty disk one after the other."""
+    """Serialize the calls that the threads of a node make to a faulty disk."""
 
     def __init__(self, disk: FaultyDisk) -> None:
         self._disk = disk
@@ -72,14 +72,14 @@ def make_folder() -> Holding:
 
 
 async def fetch(disk: FaultyDisk, holder: Holder, seed: int) -> None:
-    """Fetch to a disk, from one who has everything."""
+    """Fetch to `disk` from a peer that has everything."""
     settings, rng = here([holder.address]), Random(seed)
     async with Node(settings, disk=shared_by_threads(disk), rng=rng) as node:
         await node.fetch(holder.holding.link, TARGET, timeout=10)
 
 
 def whole(disk: FaultyDisk) -> bytes | None:
-    """Return what is in the target, or in all of its files."""
+    """Return the bytes of the target, or of all of its files."""
     files = disk.files(TARGET)
     if not files:
         return disk.contents(TARGET)
@@ -119,7 +119,7 @@ async def test_a_download_survives_the_failure_of_any_call(
 
 
 async def test_a_share_survives_the_failure_of_any_call(tmp_path: Path) -> None:
-    """What cannot be read is not given; what is given is right."""
+    """A chunk that cannot be read is not sent; each chunk that is sent is right."""
     for call in range(1, 200):
         disk = FaultyDisk(ROOT)
         fd = disk.open_write(ROOT / "source")
@@ -139,7 +139,7 @@ async def test_a_share_survives_the_failure_of_any_call(tmp_path: Path) -> None:
 
 
 async def fetch_from(peer: Address, link: Link, out: Path) -> None:
-    """Fetch from one peer as far as it gives anything."""
+    """Fetch from one peer until it sends nothing more."""
     events: list[DownloadEvent] = []
     is_whole = True
     async with Node(here([peer]), rng=Random(1)) as node:

@@ -1,4 +1,4 @@
-"""The Python API, as a program uses it: share, fetch, look, watch, stop."""
+"""The Python API as a program uses it: share, fetch, list, read, cancel."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def both(path: Path) -> AsyncIterator[tuple[SealedShare, shoal.Node]]:
-    """Share something, and give a node that knows where."""
+    """Share a path; yield the share and a node that knows its address."""
     async with shoal.Node(here()) as node:
         share = await node.share(path, chunk_size=CHUNK)
         address = shoal.Address("127.0.0.1", share.port)
@@ -53,7 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-async def test_a_folder_goes_to_the_name_that_it_is_given(folder: Path) -> None:
+async def test_a_folder_is_fetched_to_the_given_path(folder: Path) -> None:
     async with both(folder) as (share, node):
         out = folder.parent / "out"
         result = await node.fetch(str(share.link), f"{out}/", keep_exec=True)
@@ -64,7 +64,7 @@ async def test_a_folder_goes_to_the_name_that_it_is_given(folder: Path) -> None:
     assert result.share is None
 
 
-async def test_a_file_goes_into_a_folder_or_to_a_name(folder: Path) -> None:
+async def test_a_file_is_fetched_into_a_folder_or_to_a_path(folder: Path) -> None:
     async with both(folder / "a.txt") as (share, node):
         (folder / "in").mkdir()
         inside = await node.fetch(share.link, f"{folder}/in/")
@@ -78,7 +78,7 @@ async def test_a_file_goes_into_a_folder_or_to_a_name(folder: Path) -> None:
     }
 
 
-async def test_options_say_what_to_share_and_what_to_fetch(folder: Path) -> None:
+async def test_options_select_the_files_to_share_and_to_fetch(folder: Path) -> None:
     async with shoal.Node(here()) as node:
         share = await node.share(
             folder, exclude="empty", name="other", public=True, chunk_size=CHUNK
@@ -92,7 +92,7 @@ async def test_options_say_what_to_share_and_what_to_fetch(folder: Path) -> None
     assert set(contents(out)) == {"deep/er/b.bin"}
 
 
-async def test_an_option_that_there_is_not_is_refused(folder: Path) -> None:
+async def test_an_unknown_option_is_a_type_error(folder: Path) -> None:
     async with shoal.Node(here()) as node:
         with pytest.raises(TypeError, match="colour"):
             await node.share(folder, colour="red")  # type: ignore[call-arg]
@@ -100,7 +100,7 @@ async def test_an_option_that_there_is_not_is_refused(folder: Path) -> None:
             shoal.Node(timout=3)  # type: ignore[call-arg]
 
 
-async def test_sharing_tells_how_far_hashing_is_and_who_comes(folder: Path) -> None:
+async def test_share_reports_hashing_and_joining_peers(folder: Path) -> None:
     told: list[ShareEvent] = []
     async with shoal.Node(here()) as node:
         share = await node.share(folder, on_progress=told.append)
@@ -113,7 +113,7 @@ async def test_sharing_tells_how_far_hashing_is_and_who_comes(folder: Path) -> N
     assert any(isinstance(event, shoal.PeerJoined) for event in told)
 
 
-async def test_fetching_yields_what_happens_and_last_the_result(folder: Path) -> None:
+async def test_fetching_yields_events_and_last_the_result(folder: Path) -> None:
     async with both(folder) as (share, node):
         out = folder.parent / "out"
         events = [event async for event in node.fetching(share.link, out)]
@@ -124,7 +124,7 @@ async def test_fetching_yields_what_happens_and_last_the_result(folder: Path) ->
     assert done[-1].done == share.manifest.root.size
 
 
-async def test_a_callback_hears_the_same_and_may_end_it(tmp_path: Path) -> None:
+async def test_an_error_of_on_progress_ends_the_fetch(tmp_path: Path) -> None:
     async with Holder(BIG) as holder, shoal.Node(here([holder.address])) as node:
 
         def refuse(event: DownloadEvent) -> None:
@@ -140,7 +140,7 @@ async def test_a_callback_hears_the_same_and_may_end_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["cancel", "close"])
-async def test_ended_half_way_nothing_verified_is_fetched_again(
+async def test_verified_chunks_of_a_cancelled_fetch_are_not_fetched_again(
     tmp_path: Path, way: str
 ) -> None:
     out = tmp_path / "out"
@@ -161,7 +161,7 @@ async def test_ended_half_way_nothing_verified_is_fetched_again(
         told: list[DownloadEvent] = []
         await node.fetch(BIG.link, out, on_progress=told.append)
         (started,) = [event for event in told if isinstance(event, shoal.Started)]
-    # What was on its way, and what came while it stopped, does not count.
+    # Chunks in flight, and chunks that arrived while it stopped, are not kept.
     assert started.resumed > 10
     assert started.resumed <= len(given)
     assert len(holder.given) <= 200 - started.resumed + 2
@@ -182,11 +182,11 @@ async def test_cancelling_a_share_ends_its_hashing(tmp_path: Path) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        # Its thread has ended, too: there is one for the next.
+        # The hashing thread has ended too, so the next share can use it.
         assert (await node.share(Path(__file__))).port
 
 
-async def test_what_exists_is_an_error_with_a_type(folder: Path) -> None:
+async def test_fetch_raises_a_typed_error(folder: Path) -> None:
     async with both(folder) as (share, node):
         with pytest.raises(TargetExistsError):
             await node.fetch(share.link, folder)
@@ -197,7 +197,7 @@ async def test_what_exists_is_an_error_with_a_type(folder: Path) -> None:
             await node.fetch(absent, folder.parent / "x", timeout=0.3)
 
 
-async def test_seeding_goes_on_until_the_node_ends(folder: Path) -> None:
+async def test_a_seeded_share_is_served_until_the_node_is_closed(folder: Path) -> None:
     async with both(folder) as (share, node):
         fetched = await node.fetch(share.link, folder.parent / "out", seed=True)
         assert fetched.share is not None
@@ -208,7 +208,9 @@ async def test_seeding_goes_on_until_the_node_ends(folder: Path) -> None:
     assert contents(folder.parent / "again") == FILES
 
 
-async def test_a_share_and_what_is_in_it_are_described(folder: Path) -> None:
+async def test_stat_and_list_describe_a_share_its_folders_and_files(
+    folder: Path,
+) -> None:
     async with both(folder) as (share, node):
         link = share.link
         whole = await node.stat(link)
@@ -229,7 +231,7 @@ async def test_a_share_and_what_is_in_it_are_described(folder: Path) -> None:
         assert manifest.root.is_folder
 
 
-async def test_a_single_file_is_described_by_its_name_or_without(folder: Path) -> None:
+async def test_stat_of_a_single_file_needs_no_path(folder: Path) -> None:
     async with both(folder / "a.txt") as (share, node):
         assert (await node.stat(share.link)).name == "a.txt"
         assert (await node.stat(share.link, "a.txt")).size == 13
@@ -250,7 +252,7 @@ async def test_a_file_of_a_folder_is_read_by_its_path(folder: Path) -> None:
             await node.open(share.link, "x")
 
 
-async def test_what_a_node_shares_itself_it_reads_from_the_disk(folder: Path) -> None:
+async def test_a_node_reads_its_own_share_from_the_disk(folder: Path) -> None:
     async with shoal.Node(here()) as node:
         share = await node.share(folder)
         assert (await node.stat(share.link)).files == 4
@@ -258,7 +260,7 @@ async def test_what_a_node_shares_itself_it_reads_from_the_disk(folder: Path) ->
             assert await file.read() == FILES["deep/er/b.bin"]
 
 
-async def test_one_node_looks_at_a_share_reads_it_and_fetches_it(folder: Path) -> None:
+async def test_one_node_can_stat_read_and_fetch_the_same_share(folder: Path) -> None:
     async with both(folder) as (share, node):
         await node.stat(share.link)
         async with node.open(share.link, "a.txt") as file:
@@ -266,7 +268,7 @@ async def test_one_node_looks_at_a_share_reads_it_and_fetches_it(folder: Path) -
             fetched = await node.fetch(share.link, out, seed=True)
             assert await file.read() == FILES["a.txt"]
         assert fetched.share is not None
-        # Nobody else has it any more.
+        # No other peer has it any more.
         await share.leave()
         for path, data in FILES.items():
             async with node.open(share.link, path, timeout=5) as file:
@@ -274,7 +276,7 @@ async def test_one_node_looks_at_a_share_reads_it_and_fetches_it(folder: Path) -
     assert contents(out) == FILES
 
 
-async def test_what_is_still_being_fetched_can_be_read_already(tmp_path: Path) -> None:
+async def test_a_share_can_be_read_while_it_is_fetched(tmp_path: Path) -> None:
     async with SlowHolder(BIG, 100) as slow, shoal.Node(here([slow.address])) as node:
         task = asyncio.create_task(node.fetch(BIG.link, tmp_path / "out"))
         await slow.until(lambda: len(slow.given) > 5)
@@ -286,7 +288,7 @@ async def test_what_is_still_being_fetched_can_be_read_already(tmp_path: Path) -
         await asyncio.wait([task])
 
 
-async def test_verifying_compares_what_is_here(folder: Path) -> None:
+async def test_verify_compares_local_files_with_the_link(folder: Path) -> None:
     async with both(folder) as (share, node):
         assert await node.verify(share.link, str(folder))
         (folder / "a.txt").write_bytes(b"First\nsecond\n")
@@ -294,7 +296,7 @@ async def test_verifying_compares_what_is_here(folder: Path) -> None:
             await node.verify(share.link, folder)
 
 
-async def test_an_open_channel_goes_by_its_text(tmp_path: Path) -> None:
+async def test_an_open_channel_is_fetched_by_the_text_of_its_id(tmp_path: Path) -> None:
     source = tmp_path / "notes.txt"
     source.write_bytes(b"n" * 3000)
     async with shoal.Node(here()) as node:
@@ -309,7 +311,7 @@ async def test_an_open_channel_goes_by_its_text(tmp_path: Path) -> None:
                 assert await other.fetch_chunk(share.channel.id, 2) == b"n" * 952
 
 
-async def test_it_obeys_the_variables_and_arguments_come_first(
+async def test_arguments_override_environment_variables(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SHOAL_LAN_ONLY", "1")
@@ -324,7 +326,7 @@ async def test_it_obeys_the_variables_and_arguments_come_first(
         shoal.Node(here(), port=1)
 
 
-async def test_the_timeout_of_the_settings_is_that_of_every_call() -> None:
+async def test_the_timeout_setting_applies_to_every_call() -> None:
     async with shoal.Node(
         lan_only=True, no_lan=True, interfaces="127.0.0.1", timeout=0.2
     ) as node:

@@ -1,4 +1,4 @@
-"""How a share stands can be asked at any time, and what was moved is counted."""
+"""`Node.status` describes a share at any time; `Node.tally` counts moved bytes."""
 
 import random
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ HOLDING = make_holding(COUNT * CHUNK - 5, chunk_size=CHUNK)
 
 @asynccontextmanager
 async def reading(holder: Holder) -> AsyncIterator[shoal.Node]:
-    """Give a node that knows a holder."""
+    """Yield a node that knows the address of a holder."""
     async with shoal.Node(here([holder.address]), rng=random.Random(1)) as node:
         yield node
 
@@ -39,13 +39,13 @@ class FlipsABit(Holder):
         talk.give(index, bytes([data[0] ^ 1]) + data[1:])
 
 
-async def test_nothing_is_known_of_a_share_that_nobody_asked_for() -> None:
+async def test_the_status_of_a_share_never_requested_is_empty() -> None:
     async with Holder(HOLDING) as holder, reading(holder) as node:
         status = node.status(HOLDING.link)
         assert (status.manifest, status.have, status.peers) == (None, None, ())
 
 
-async def test_what_was_read_shows_with_who_gave_it() -> None:
+async def test_status_reports_read_chunks_and_the_peer_that_sent_them() -> None:
     async with Holder(HOLDING) as holder, reading(holder) as node:
         async with node.open(HOLDING.link, timeout=20) as file:
             file.seek(7 * CHUNK)
@@ -63,7 +63,7 @@ async def test_what_was_read_shows_with_who_gave_it() -> None:
         assert node.status(HOLDING.link).reading == frozenset()
 
 
-async def test_what_was_asked_for_and_has_not_come_shows() -> None:
+async def test_status_reports_requested_chunks() -> None:
     async with Mute(HOLDING) as holder, reading(holder) as node:
         async with node.open(HOLDING.link, timeout=0.3) as file:
             file.seek(3 * CHUNK)
@@ -89,7 +89,7 @@ async def test_both_ends_count_the_same_bytes(make_file: MakeFile) -> None:
         assert giver.status(share.link).have is not None
 
 
-async def test_what_does_not_verify_is_counted_and_not_as_received() -> None:
+async def test_a_wrong_chunk_counts_as_a_failure_and_not_as_received() -> None:
     async with FlipsABit(HOLDING) as holder, reading(holder) as node:
         async with node.open(HOLDING.link, timeout=0.5) as file:
             with pytest.raises(VerificationError):
@@ -110,13 +110,13 @@ async def test_what_does_not_verify_is_counted_and_not_as_received() -> None:
         ("incoming", "8.8.8.8", "direct"),
     ],
 )
-def test_the_path_of_a_peer_is_how_it_was_found(
+def test_the_path_of_a_peer_follows_from_its_source_and_address(
     source: str, host: str, path: str
 ) -> None:
     assert path_of(source, host) == path
 
 
-def test_a_duration_is_counted_with_those_up_to_the_next_bound() -> None:
+def test_a_duration_is_counted_in_the_bucket_of_the_next_bound() -> None:
     durations = Durations()
     for seconds in (0.0, BOUNDS[0], BOUNDS[0] * 1.01, BOUNDS[-1] * 2):
         durations.add(seconds)

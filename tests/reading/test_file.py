@@ -1,4 +1,4 @@
-"""A file of a share is read as one that is here, and only what is read is fetched."""
+"""Files of a share read like local files, and fetch only the chunks that are read."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ DATA = b"".join(HOLDING.chunk(index) for index in range(COUNT))
 
 @asynccontextmanager
 async def opened(*holders: Holder) -> AsyncIterator[AsyncFile]:
-    """Open the one file that these holders have."""
+    """Open the only file that these holders have."""
     addresses = [holder.address for holder in holders]
     async with shoal.Node(here(addresses), rng=random.Random(1)) as node:
         link = holders[0].holding.link
@@ -35,7 +35,7 @@ async def opened(*holders: Holder) -> AsyncIterator[AsyncFile]:
 
 
 class Mute(Holder):
-    """Answers nothing until it is told to, and notes what is taken back."""
+    """A holder that answers requests only when `speak` is called."""
 
     def __init__(self, holding: Holding) -> None:
         super().__init__(holding)
@@ -45,7 +45,7 @@ class Mute(Holder):
         self.held.append((talk, index))
 
     def speak(self) -> None:
-        """Answer all that was asked."""
+        """Answer all pending requests."""
         held, self.held = self.held, []
         for talk, index in held:
             talk.give(index)
@@ -57,7 +57,7 @@ class FlipsABit(Holder):
         talk.give(index, bytes([data[0] ^ 1]) + data[1:])
 
 
-async def test_one_read_fetches_the_chunks_that_hold_it() -> None:
+async def test_a_read_fetches_only_the_chunks_it_covers() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         file.seek(5 * CHUNK - 1)
         assert await file.read(2) == DATA[5 * CHUNK - 1 : 5 * CHUNK + 1]
@@ -66,7 +66,7 @@ async def test_one_read_fetches_the_chunks_that_hold_it() -> None:
         assert holder.pages_asked == [0]
 
 
-async def test_a_chunk_that_is_read_as_a_whole_is_not_copied() -> None:
+async def test_a_read_of_a_whole_chunk_does_not_copy_it() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         file.seek(5 * CHUNK)
         first = await file.read(CHUNK)
@@ -76,7 +76,7 @@ async def test_a_chunk_that_is_read_as_a_whole_is_not_copied() -> None:
         assert await file.read(CHUNK - 1) == first[:-1]
 
 
-async def test_who_jumps_about_fetches_nothing_ahead() -> None:
+async def test_random_reads_fetch_nothing_ahead() -> None:
     places = [30, 3, 17, 9, 22]
     async with Holder(HOLDING) as holder, opened(holder) as file:
         for index in places:
@@ -85,7 +85,7 @@ async def test_who_jumps_about_fetches_nothing_ahead() -> None:
         assert holder.given == places
 
 
-async def test_who_reads_on_has_the_next_chunks_fetched_ahead() -> None:
+async def test_sequential_reads_fetch_the_next_chunks_ahead() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         for _ in range(3):
             await file.read(CHUNK)
@@ -93,14 +93,14 @@ async def test_who_reads_on_has_the_next_chunks_fetched_ahead() -> None:
         assert holder.given == list(range(6))
 
 
-async def test_the_end_of_a_stream_is_asked_for_once() -> None:
+async def test_reading_to_the_end_fetches_each_chunk_once() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         assert await file.read() == DATA
         assert await file.read() == b""
         assert sorted(holder.given) == list(range(COUNT))
 
 
-async def test_a_stream_of_known_length_is_fetched_to_its_end_and_no_further() -> None:
+async def test_blocks_of_a_known_size_fetch_nothing_beyond_it() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         file.seek(2 * CHUNK + 1)
         blocks = [block async for block in file.blocks(5 * CHUNK)]
@@ -108,7 +108,7 @@ async def test_a_stream_of_known_length_is_fetched_to_its_end_and_no_further() -
         assert sorted(holder.given) == [2, 3, 4, 5, 6, 7]
 
 
-async def test_what_was_read_lately_is_not_fetched_again() -> None:
+async def test_recently_read_chunks_are_not_fetched_again() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         for _ in range(3):
             file.seek(0)
@@ -119,10 +119,10 @@ async def test_what_was_read_lately_is_not_fetched_again() -> None:
         assert len(holder.given) == first == len(set(holder.given))
 
 
-async def test_the_position_of_the_reader_comes_first() -> None:
+async def test_the_chunk_at_the_position_is_requested_first() -> None:
     async with Mute(HOLDING) as holder, opened(holder) as file:
         reading = asyncio.create_task(file.read())
-        # Nothing of the holder has verified yet, so it is asked for one only.
+        # No chunk of the holder has been verified yet, so only one is requested.
         await holder.until(lambda: bool(holder.held))
         reading.cancel()
         await asyncio.wait([reading])
@@ -135,7 +135,7 @@ async def test_the_position_of_the_reader_comes_first() -> None:
         assert set(holder.given) == {0, 30}
 
 
-async def test_a_read_that_is_cancelled_changes_nothing() -> None:
+async def test_a_cancelled_read_leaves_the_position_unchanged() -> None:
     async with Mute(HOLDING) as holder, opened(holder) as file:
         reading = asyncio.create_task(file.read(CHUNK))
         await holder.until(lambda: bool(holder.held))
@@ -148,7 +148,7 @@ async def test_a_read_that_is_cancelled_changes_nothing() -> None:
         assert holder.given == [0]
 
 
-async def test_a_read_that_nobody_answers_ends_and_a_later_one_may_do_better() -> None:
+async def test_a_read_can_succeed_after_an_earlier_one_timed_out() -> None:
     async with Mute(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             async with node.open(HOLDING.link, timeout=0.5) as file:
@@ -159,14 +159,14 @@ async def test_a_read_that_nobody_answers_ends_and_a_later_one_may_do_better() -
                 assert await file.read(1) == DATA[:1]
 
 
-async def test_a_liar_costs_one_chunk_and_is_left_alone() -> None:
+async def test_a_liar_is_not_asked_again() -> None:
     async with FlipsABit(HOLDING) as liar, Holder(HOLDING) as honest:
         async with opened(liar, honest) as file:
             assert await file.read() == DATA
     assert len(liar.given) <= 4
 
 
-async def test_only_liars_end_a_read() -> None:
+async def test_a_read_from_only_liars_raises_a_verification_error() -> None:
     async with FlipsABit(HOLDING) as liar:
         async with shoal.Node(here([liar.address])) as node:
             async with node.open(HOLDING.link, timeout=1) as file:
@@ -174,14 +174,14 @@ async def test_only_liars_end_a_read() -> None:
                     await file.read(1)
 
 
-async def test_a_slow_peer_holds_up_only_what_it_was_asked_for() -> None:
+async def test_a_fast_peer_sends_more_than_a_slow_one() -> None:
     async with SlowHolder(HOLDING, 4) as slow, Holder(HOLDING) as fast:
         async with opened(slow, fast) as file:
             assert await file.read() == DATA
     assert len(slow.given) < len(fast.given)
 
 
-async def test_two_files_of_one_share_have_one_connection_and_one_cache() -> None:
+async def test_two_files_of_one_share_use_one_connection_and_one_cache() -> None:
     async with Holder(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             async with node.open(HOLDING.link) as one, node.open(HOLDING.link) as two:
@@ -193,13 +193,13 @@ async def test_two_files_of_one_share_have_one_connection_and_one_cache() -> Non
         assert sorted(holder.given) == list(range(COUNT))
 
 
-async def test_tasks_that_share_a_file_take_turns() -> None:
+async def test_reads_of_one_file_by_many_tasks_run_one_after_another() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         parts = await asyncio.gather(*(file.read(1000) for _ in range(50)))
         assert b"".join(parts) == DATA[:50_000]
 
 
-async def test_the_cache_is_bounded_and_what_it_forgot_is_fetched_again() -> None:
+async def test_a_chunk_evicted_from_the_bounded_cache_is_fetched_again() -> None:
     count = CACHE_SIZE // (1 << 20) + 8
     large = make_holding(bytes(count << 20), chunk_size=1 << 20)
     async with Holder(large) as holder, opened(holder) as file:
@@ -214,7 +214,7 @@ async def test_the_cache_is_bounded_and_what_it_forgot_is_fetched_again() -> Non
         assert holder.given.count(count - 1) == 1
 
 
-async def test_a_reader_that_has_gone_wants_nothing() -> None:
+async def test_closing_a_file_cancels_its_requests() -> None:
     async with Mute(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             file = await node.open(HOLDING.link)
@@ -235,7 +235,7 @@ async def test_a_reader_that_has_gone_wants_nothing() -> None:
             assert sorted(holder.given) == asked
 
 
-async def test_what_is_closed_cannot_be_read() -> None:
+async def test_a_closed_file_cannot_be_read() -> None:
     async with Holder(HOLDING) as holder:
         async with opened(holder) as file:
             pass
@@ -247,7 +247,7 @@ async def test_what_is_closed_cannot_be_read() -> None:
             file.seek(0)
 
 
-async def test_closing_the_node_ends_who_waits_for_a_chunk() -> None:
+async def test_closing_the_node_ends_a_pending_read() -> None:
     async with Mute(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             file = await node.open(HOLDING.link)
@@ -259,7 +259,7 @@ async def test_closing_the_node_ends_who_waits_for_a_chunk() -> None:
             await file.read()
 
 
-async def test_who_has_left_for_long_leaves_the_swarm(
+async def test_the_swarm_is_left_some_time_after_the_last_file_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("shoal.reading.share_cache.LINGER", 0.05)
@@ -273,14 +273,31 @@ async def test_who_has_left_for_long_leaves_the_swarm(
         assert len(holder.talks) == 2
 
 
-async def test_an_empty_file_has_nothing_to_read() -> None:
+@pytest.mark.parametrize("linger", [0.0, 60.0])
+async def test_an_error_of_leaving_a_swarm_is_raised_when_the_node_closes(
+    monkeypatch: pytest.MonkeyPatch, linger: float
+) -> None:
+    async def fail(cache: ShareCache) -> None:
+        raise RuntimeError("could not leave")
+
+    monkeypatch.setattr("shoal.reading.share_cache.LINGER", linger)
+    monkeypatch.setattr(ShareCache, "aclose", fail)
+    node = shoal.Node(here())
+    with node.reading(HOLDING.link):
+        pass
+    await asyncio.sleep(0.01)
+    with pytest.raises(RuntimeError, match="could not leave"):
+        await node.aclose()
+
+
+async def test_an_empty_file_reads_as_empty() -> None:
     async with Holder(make_holding(b"")) as holder, opened(holder) as file:
         assert await file.read() == b""
         assert [line async for line in file] == []
         assert await file.readinto(bytearray(3)) == 0
 
 
-async def test_a_single_file_has_no_other_beside_it() -> None:
+async def test_a_single_file_is_opened_by_its_own_name_only() -> None:
     async with Holder(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             async with node.open(HOLDING.link, "data") as file:
@@ -305,7 +322,9 @@ STEP = st.one_of(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEP, max_size=12))
-def test_it_reads_as_any_file(steps: list[tuple[str, int]]) -> None:
+def test_reads_return_the_same_bytes_as_a_local_file(
+    steps: list[tuple[str, int]],
+) -> None:
     async def run() -> None:
         here_file = io.BytesIO(LINES)
         async with Holder(TEXT) as holder, opened(holder) as file:
@@ -324,12 +343,12 @@ def test_it_reads_as_any_file(steps: list[tuple[str, int]]) -> None:
     asyncio.run(run())
 
 
-async def test_its_lines_are_those_of_any_file() -> None:
+async def test_lines_are_those_of_a_local_file() -> None:
     async with Holder(TEXT) as holder, opened(holder) as file:
         assert [line async for line in file] == LINES.splitlines(keepends=True)
 
 
-def test_a_place_wants_no_more_than_fits_in_the_cache() -> None:
+def test_all_readers_together_request_no_more_than_fits_in_the_cache() -> None:
     async def run() -> None:
         async with shoal.Node(here()) as node:
             cache = ShareCache(node._services, HOLDING.link)
