@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["Described", "Extents", "FileEntry", "Span"]
+__all__ = ["Extents", "FileEntry", "FileInfo", "FileRange"]
 
-Span: TypeAlias = tuple[int, int, int]
+FileRange: TypeAlias = tuple[int, int, int]
 """The number of a file, how many bytes, and where in that file they begin."""
 
 
-class Described(Protocol):
+class FileInfo(Protocol):
     """Be known before any of its bytes are there: a file of a folder."""
 
     @property
@@ -33,7 +33,7 @@ class Described(Protocol):
 
 
 class FileEntry(NamedTuple):
-    """Describe a file; `Described` says what that means."""
+    """Describe a file; `FileInfo` says what that means."""
 
     path: str
     """Relative to the folder, with `/` between the names."""
@@ -59,11 +59,11 @@ class Extents:
         """Return where file `number` begins in the byte string."""
         return self._ends[number] - self.sizes[number]
 
-    def cover(self, first: int, end: int) -> list[Span]:
+    def cover(self, first: int, end: int) -> list[FileRange]:
         """Return what bytes `first` to `end - 1` are made of; empty files never are."""
         ends = self._ends
         number = bisect_right(ends, first)
-        spans: list[Span] = []
+        spans: list[FileRange] = []
         start = ends[number] - self.sizes[number] if first < end else 0
         while first < end:
             stop = ends[number]

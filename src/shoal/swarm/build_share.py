@@ -19,7 +19,7 @@ from shoal.core.manifest.paths import path_problem
 from shoal.core.manifest.root import SALT_SIZE
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.hash_cache import HashCache, hash_source
-from shoal.storage.shared.scan import Tree, scan_tree
+from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
 
@@ -56,7 +56,7 @@ def make_share(
     entries = None
     file_pages = 0
     if tree is not None:
-        entries = [(e.path, e.size, e.executable) for e in tree.entries]
+        entries = [(e.path, e.size, e.executable) for e in tree.files]
         file_pages = len(split_pages(encode_files(entries)))
     name = options.name or os.path.basename(os.path.abspath(path))
     size = disk_size(path, tree, disk)
@@ -66,7 +66,7 @@ def make_share(
     if tree is None:
         source = SharedFiles.open([path], chunk_size, disk=disk)
     else:
-        source = SharedFiles.open_tree(tree, chunk_size, disk=disk)
+        source = SharedFiles.open_folder(tree, chunk_size, disk=disk)
     try:
         digests = hash_source(
             source,
@@ -97,7 +97,7 @@ def make_share(
     return Made(manifest, source)
 
 
-def disk_size(path: Path, tree: Tree | None, disk: Disk) -> int:
+def disk_size(path: Path, tree: ScannedFolder | None, disk: Disk) -> int:
     """Return how many bytes a share has before any are read."""
     if tree is not None:
         return tree.size
@@ -107,7 +107,7 @@ def disk_size(path: Path, tree: Tree | None, disk: Disk) -> int:
 
 def _scan(
     path: Path, options: ShareOptions, disk: Disk, warn: Callable[[str], None]
-) -> Tree | None:
+) -> ScannedFolder | None:
     """Return the files of a folder; None for what is not one."""
     found = disk.state_at(path, follow=True)
     if found is None or not found.is_directory:
@@ -118,7 +118,7 @@ def _scan(
         if problem is not None:
             raise ValueError(problem)
 
-    return scan_tree(
+    return scan_folder(
         path,
         disk=disk,
         include=options.include,

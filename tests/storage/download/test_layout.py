@@ -42,7 +42,7 @@ def test_every_wanted_byte_has_one_place(
         (i, whole[i * chunk_size :][: layout.chunks.length(i)]) for i in layout.wanted
     ]
     for index, chunk in chunks:
-        spans = list(layout.spans(index))
+        spans = list(layout.file_ranges(index))
         assert sum(size for _, size, _ in spans) == len(chunk)
         for number, size, offset in spans:
             bytes_there = {(number, place) for place in range(offset, offset + size)}
@@ -69,7 +69,7 @@ def test_neighbours_are_written_in_one_go() -> None:
 
 def test_a_single_file_is_one_extent() -> None:
     layout = Layout(Chunks(25, 10))
-    assert [list(layout.spans(index)) for index in range(3)] == [
+    assert [list(layout.file_ranges(index)) for index in range(3)] == [
         [(0, 10, 0)],
         [(0, 10, 10)],
         [(0, 5, 20)],

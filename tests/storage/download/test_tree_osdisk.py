@@ -26,9 +26,9 @@ CHUNK = 1000
 FETCH = """
 import random, sys
 from pathlib import Path
-from tests.storage.download.test_tree_osdisk import CHUNK, content, entries, open_tree
+from tests.storage.download.test_tree_osdisk import CHUNK, content, entries, open_folder
 
-store = open_tree(Path(sys.argv[1]))
+store = open_folder(Path(sys.argv[1]))
 whole = content()
 wrong = [i for i in store.have if store.get(i) != whole[i * CHUNK:][:CHUNK]]
 print("have", store.have.count, "wrong", len(wrong), flush=True)
@@ -62,7 +62,7 @@ def content() -> bytes:
     return random.Random(4).randbytes(sum(file.size for file in entries()))
 
 
-def open_tree(target: Path, *, keep_exec: bool = False) -> FileStore:
+def open_folder(target: Path, *, keep_exec: bool = False) -> FileStore:
     files = entries()
     chunks = Chunks(sum(file.size for file in files), CHUNK)
     return FileStore.open(
@@ -99,7 +99,7 @@ def test_a_folder_arrives_with_its_names_and_permissions(
     target = tmp_path / "Ordner ü"
     before = os.umask(0o027)
     try:
-        store = open_tree(target, keep_exec=keep_exec)
+        store = open_folder(target, keep_exec=keep_exec)
         fill(store)
         (staging,) = tmp_path.iterdir()
         for path in (staging, *(each for each in staging.rglob("*") if each.is_dir())):
@@ -120,7 +120,7 @@ def test_a_folder_arrives_with_its_names_and_permissions(
 
 def test_few_files_are_open_at_a_time(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    store = open_tree(tmp_path / "tree")
+    store = open_folder(tmp_path / "tree")
     fill(store)
     assert len(os.listdir("/proc/self/fd")) < before + 110
     store.finish()
@@ -135,7 +135,7 @@ def test_without_syncfs_every_file_is_flushed(
         raise OSError(38, "no such call")
 
     monkeypatch.setattr(osdisk, "syncfs", fail)
-    store = open_tree(tmp_path / "tree")
+    store = open_folder(tmp_path / "tree")
     fill(store)
     store.commit()
     store.finish()
@@ -169,7 +169,7 @@ def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path) -> None:
         process.wait()
     assert kills
     with pytest.raises(TargetExistsError):
-        open_tree(target)
+        open_folder(target)
     check(target)
     assert os.listdir(tmp_path) == ["tree"]
 
@@ -302,5 +302,5 @@ def test_a_staging_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
     outside.mkdir()
     (tmp_path / f".tree.shoal-{IDENTITY[:4].hex()}").symlink_to(outside)
     with pytest.raises(ShoalError):
-        open_tree(tmp_path / "tree")
+        open_folder(tmp_path / "tree")
     assert os.listdir(outside) == []

@@ -21,7 +21,7 @@ from shoal.storage.shared.hash_cache import (
     hash_source,
     state_key,
 )
-from shoal.storage.shared.scan import scan_tree
+from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
 from tests.helpers.faulty_disk import FaultyDisk
 from tests.storage.shared.test_hashing import digest
@@ -45,7 +45,9 @@ def make_folder(tmp_path: Path) -> Path:
 
 def open_folder(folder: Path, chunk_size: int = CHUNK) -> SharedFiles:
     disk = OsDisk()
-    return SharedFiles.open_tree(scan_tree(folder, disk=disk), chunk_size, disk=disk)
+    return SharedFiles.open_folder(
+        scan_folder(folder, disk=disk), chunk_size, disk=disk
+    )
 
 
 class Hasher:

@@ -9,7 +9,7 @@ import pytest
 
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.osdisk import OsDisk
-from shoal.storage.shared.scan import Tree, scan_tree
+from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from tests.helpers.requirements import require
 from tests.storage.disk.test_osdisk import lines
 
@@ -21,13 +21,13 @@ def make(folder: Path, *paths: str) -> Path:
     return folder
 
 
-def paths(tree: Tree) -> list[str]:
+def paths(tree: ScannedFolder) -> list[str]:
     return [file.path for file in tree.files]
 
 
 def test_files_are_sorted_by_the_bytes_of_their_paths(tmp_path: Path) -> None:
     names = ["a/b", "a.b", "a-b", "a/b0", "ü", "z", "A", "漢/é", "😀", "\uffee", ".x"]
-    tree = scan_tree(make(tmp_path / "top", *names), disk=OsDisk())
+    tree = scan_folder(make(tmp_path / "top", *names), disk=OsDisk())
     assert tree.name == "top"
     assert paths(tree) == sorted(names, key=lambda name: name.encode())
     assert tree.size == sum(len(name.encode()) for name in names)
@@ -40,8 +40,8 @@ def test_the_executable_bit_is_the_owners(tmp_path: Path) -> None:
     make(tmp_path, "a", "b", "c")
     (tmp_path / "a").chmod(0o744)
     (tmp_path / "b").chmod(0o655)
-    tree = scan_tree(tmp_path, disk=OsDisk())
-    assert [each.executable for each in tree.entries] == [True, False, False]
+    tree = scan_folder(tmp_path, disk=OsDisk())
+    assert [each.executable for each in tree.files] == [True, False, False]
 
 
 def test_links_and_special_files_are_skipped_and_said(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_links_and_special_files_are_skipped_and_said(tmp_path: Path) -> None:
     os.mkfifo(top / "fifo")
     (top / "empty").mkdir()
     warnings: list[str] = []
-    tree = scan_tree(top, disk=OsDisk(), warn=warnings.append, exclude=["broken"])
+    tree = scan_folder(top, disk=OsDisk(), warn=warnings.append, exclude=["broken"])
     assert paths(tree) == ["file"]
     assert sorted(warnings) == [
         "'bad\\x1b[2J' is a link and is not shared.",
@@ -69,11 +69,11 @@ def test_the_folder_itself_may_be_a_link_or_a_dot(
 ) -> None:
     make(tmp_path / "top", "file")
     (tmp_path / "link").symlink_to("top")
-    assert scan_tree(tmp_path / "link", disk=OsDisk()).name == "link"
+    assert scan_folder(tmp_path / "link", disk=OsDisk()).name == "link"
     monkeypatch.chdir(tmp_path / "top")
-    assert scan_tree(Path("."), disk=OsDisk()).name == "top"
+    assert scan_folder(Path("."), disk=OsDisk()).name == "top"
     with pytest.raises(UsageError, match="no name"):
-        scan_tree(Path("/"), disk=OsDisk())
+        scan_folder(Path("/"), disk=OsDisk())
 
 
 def test_patterns_choose_and_excluded_folders_are_not_entered(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_patterns_choose_and_excluded_folders_are_not_entered(tmp_path: Path) ->
             looked.append(os.path.basename(path))
             return super().open_directory(path, at=at, follow=follow)
 
-    tree = scan_tree(tmp_path, disk=Watched(), include=["**/*.txt"], exclude=["d/e"])
+    tree = scan_folder(tmp_path, disk=Watched(), include=["**/*.txt"], exclude=["d/e"])
     assert paths(tree) == ["a.txt", "d/c.txt", "g/h.txt"]
     assert "e" not in looked
     assert "g" in looked
@@ -101,29 +101,29 @@ def test_names_that_cannot_be_shared_are_named(tmp_path: Path) -> None:
             raise ValueError("that name is reserved.")
 
     with pytest.raises(UsageError, match="'d/CON' cannot be shared: that name is res"):
-        scan_tree(tmp_path, disk=OsDisk(), check_path=refuse)
-    tree = scan_tree(tmp_path, disk=OsDisk(), check_path=refuse, exclude=["d/CON"])
+        scan_folder(tmp_path, disk=OsDisk(), check_path=refuse)
+    tree = scan_folder(tmp_path, disk=OsDisk(), check_path=refuse, exclude=["d/CON"])
     assert paths(tree) == ["good"]
     os.close(os.open(os.fsencode(tmp_path) + b"/bad\xff", os.O_CREAT))
     with pytest.raises(UsageError, match=r"'bad\\udcff' is not valid UTF-8"):
-        scan_tree(tmp_path, disk=OsDisk())
+        scan_folder(tmp_path, disk=OsDisk())
 
 
 def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     disk = OsDisk()
     with pytest.raises(ShoalError, match="There is no folder"):
-        scan_tree(tmp_path / "missing", disk=disk)
+        scan_folder(tmp_path / "missing", disk=disk)
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is not a folder"):
-        scan_tree(tmp_path / "file", disk=disk)
+        scan_folder(tmp_path / "file", disk=disk)
     (tmp_path / "empty" / "inside").mkdir(parents=True)
     with pytest.raises(UsageError, match="no file to share"):
-        scan_tree(tmp_path / "empty", disk=disk)
+        scan_folder(tmp_path / "empty", disk=disk)
     make(tmp_path / "many", "a", "b", "c")
     with pytest.raises(UsageError, match="more than 2 files"):
-        scan_tree(tmp_path / "many", disk=disk, max_files=2)
+        scan_folder(tmp_path / "many", disk=disk, max_files=2)
     before = len(os.listdir("/proc/self/fd"))
-    scan_tree(tmp_path / "many", disk=disk)
+    scan_folder(tmp_path / "many", disk=disk)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -134,11 +134,11 @@ def test_a_folder_that_may_not_be_read_is_forbidden(tmp_path: Path) -> None:
     (tmp_path / "closed").chmod(0)
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from shoal.storage.shared.scan import scan_tree\n"
+        "from shoal.storage.shared.scan import scan_folder\n"
         "from shoal.storage.disk.osdisk import OsDisk\n"
         "os.setuid(65534)\n"
         "exclude = sys.argv[2:]\n"
-        "try: print(len(scan_tree(Path(sys.argv[1]), disk=OsDisk(), "
+        "try: print(len(scan_folder(Path(sys.argv[1]), disk=OsDisk(), "
         "exclude=exclude).files))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
@@ -177,7 +177,7 @@ def test_a_folder_swapped_while_it_is_read_is_not_entered(
             outside.rename(top / "d")
 
     with pytest.raises(StoreError):
-        scan_tree(top, disk=_swapping(swap))
+        scan_folder(top, disk=_swapping(swap))
 
 
 def _swapping(swap: Callable[[], None]) -> OsDisk:

@@ -12,9 +12,9 @@ from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data
 from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.download.completed import open_verified_target
-from shoal.storage.extents import FileEntry
+from shoal.storage.extents import FileEntry, FileInfo
 from shoal.storage.shared.hashing import hash_chunks
-from shoal.storage.shared.scan import scan_tree
+from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
 from tests.storage.shared.test_hashing import digest
 
@@ -40,8 +40,8 @@ def whole(folder: Path) -> bytes:
 
 @pytest.fixture
 def store(folder: Path) -> Iterator[SharedFiles]:
-    tree = scan_tree(folder, disk=OsDisk())
-    opened = SharedFiles.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
+    tree = scan_folder(folder, disk=OsDisk())
+    opened = SharedFiles.open_folder(tree, CHUNK, disk=OsDisk(), max_open=2)
     yield opened
     opened.close()
 
@@ -54,8 +54,8 @@ def test_nothing_is_open_before_it_is_needed_and_few_at_a_time(
     folder: Path, whole: bytes
 ) -> None:
     before = fds()
-    tree = scan_tree(folder, disk=OsDisk())
-    store = SharedFiles.open_tree(tree, CHUNK, disk=OsDisk(), max_open=2)
+    tree = scan_folder(folder, disk=OsDisk())
+    store = SharedFiles.open_folder(tree, CHUNK, disk=OsDisk(), max_open=2)
     assert fds() == before
     assert b"".join(store.get(i) for i in range(store.chunks.count)) == whole
     assert fds() == before + 2
@@ -157,8 +157,8 @@ def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
             return super().open_read(path, at=at, follow=follow)
 
     disk = Watched()
-    tree = scan_tree(folder, disk=disk)
-    store = SharedFiles.open_tree(tree, CHUNK, disk=disk, max_open=1)
+    tree = scan_folder(folder, disk=disk)
+    store = SharedFiles.open_folder(tree, CHUNK, disk=disk, max_open=1)
     found = hash_chunks(store, digest, threads=1)
     expected = [digest(whole[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
     assert found == b"".join(expected)
@@ -208,8 +208,8 @@ def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
     (tmp_path / "share").mkdir()
     with (tmp_path / "share" / "big").open("wb") as file:
         file.truncate(1 << 40)
-    tree = scan_tree(tmp_path / "share", disk=OsDisk())
-    store = SharedFiles.open_tree(tree, 4 << 20, disk=OsDisk())
+    tree = scan_folder(tmp_path / "share", disk=OsDisk())
+    store = SharedFiles.open_folder(tree, 4 << 20, disk=OsDisk())
     assert store.get(200_000) == bytes(4 << 20)
     store.close()
 
@@ -218,8 +218,8 @@ def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
 
 
 def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> None:
-    tree = scan_tree(folder, disk=OsDisk())
-    store = SharedFiles.open_tree(tree, CHUNK, disk=OsDisk())
+    tree = scan_folder(folder, disk=OsDisk())
+    store = SharedFiles.open_folder(tree, CHUNK, disk=OsDisk())
     asked: list[int] = []
 
     def verify(index: int, data: Data) -> bool:
@@ -249,14 +249,14 @@ def test_a_folder_that_is_there_is_served_if_it_verifies(
     folder: Path, whole: bytes
 ) -> None:
     disk = OsDisk()
-    files = scan_tree(folder, disk=disk).entries
+    files: list[FileInfo] = [*scan_folder(folder, disk=disk).files]
     (folder / "more").write_bytes(b"not of the share")
 
     def verify(index: int, data: Data) -> bool:
         return data == whole[index * CHUNK :][:CHUNK]
 
-    chunks = SharedFiles.open_tree(
-        scan_tree(folder, disk=disk, exclude=["more"]), CHUNK, disk=disk
+    chunks = SharedFiles.open_folder(
+        scan_folder(folder, disk=disk, exclude=["more"]), CHUNK, disk=disk
     ).chunks
     store = open_verified_target(folder, chunks, verify, disk=disk, files=files)
     assert store.get(3) == whole[300:400]

@@ -15,9 +15,9 @@ from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.staging import clear_finished
-from shoal.storage.extents import Described, Extents
+from shoal.storage.extents import Extents, FileInfo
 from shoal.storage.shared.hashing import run_in_threads
-from shoal.storage.shared.scan import Tree, TreeFile, scan_tree
+from shoal.storage.shared.scan import ScannedFile, ScannedFolder, scan_folder
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore, Verify
 
@@ -42,7 +42,7 @@ def open_verified_target(
     verify: Verify | None,
     *,
     disk: Disk,
-    files: Sequence[Described] | None = None,
+    files: Sequence[FileInfo] | None = None,
     identity: bytes | None = None,
 ) -> VerifiedTargetStore:
     """Verify every chunk of an existing file, or of an existing folder of `files`.
@@ -57,7 +57,7 @@ def open_verified_target(
         store = VerifiedTargetStore.open([target], chunks.chunk_size, disk=disk)
     else:
         tree = _find(target, files, disk)
-        store = VerifiedTargetStore.open_tree(tree, chunks.chunk_size, disk=disk)
+        store = VerifiedTargetStore.open_folder(tree, chunks.chunk_size, disk=disk)
     try:
         if store.chunks != chunks or not _verifies(store, verify):
             raise _not_the_same(target)
@@ -69,10 +69,10 @@ def open_verified_target(
     return store
 
 
-def _find(target: Path, files: Sequence[Described], disk: Disk) -> Tree:
+def _find(target: Path, files: Sequence[FileInfo], disk: Disk) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
-        tree = scan_tree(target, disk=disk)
+        tree = scan_folder(target, disk=disk)
     except UsageError as error:
         raise _not_the_same(target) from error
     by_path = {file.path: file for file in tree.files}
@@ -80,7 +80,7 @@ def _find(target: Path, files: Sequence[Described], disk: Disk) -> Tree:
     expected = [(file.path, file.size) for file in files]
     if [(each.path, each.size) for each in found] != expected:
         raise _not_the_same(target)
-    return Tree(tree.name, found)
+    return ScannedFolder(tree.name, found)
 
 
 def _verifies(store: SharedFiles, verify: Verify | None) -> bool:
@@ -112,7 +112,7 @@ def open_completed(
     chunks: Chunks,
     *,
     disk: Disk,
-    files: Sequence[Described] | None = None,
+    files: Sequence[FileInfo] | None = None,
     selected: Collection[int] | None = None,
 ) -> SharedFiles:
     """Open what was downloaded to `target`; of a folder of `files`, the `selected`.
@@ -127,7 +127,7 @@ def open_completed(
         opened.trusted = False
         return opened
     chosen = None if selected is None else set(selected)
-    found: list[TreeFile] = []
+    found: list[ScannedFile] = []
     missing: list[int] = []
     for number, entry in enumerate(files):
         location = target / entry.path
@@ -137,9 +137,9 @@ def open_completed(
         if state is None or not state.is_file or state.size != entry.size:
             missing.append(number)
             state = _impossible_state(entry.size)
-        found.append(TreeFile(entry.path, str(location), state))
-    tree = Tree(target.name, tuple(found))
-    opened = SharedFiles.open_tree(tree, chunks.chunk_size, disk=disk, trusted=False)
+        found.append(ScannedFile(entry.path, str(location), state))
+    tree = ScannedFolder(target.name, tuple(found))
+    opened = SharedFiles.open_folder(tree, chunks.chunk_size, disk=disk, trusted=False)
     if missing:
         extents = Extents(entry.size for entry in files)
         opened.have = _without(chunks, _covering(chunks, extents, missing))
@@ -147,7 +147,7 @@ def open_completed(
 
 
 def kept_chunks(
-    chunks: Chunks, files: Sequence[Described], selected: Collection[int]
+    chunks: Chunks, files: Sequence[FileInfo], selected: Collection[int]
 ) -> Bitfield:
     """Return the chunks that remain if only the `selected` files are downloaded.
 

@@ -61,7 +61,7 @@ class DataFiles:
 
     def read(self, index: int) -> bytes:
         """Return a chunk; raise `StoreError` when it cannot be read."""
-        return b"".join(self._read(*span) for span in self.layout.spans(index))
+        return b"".join(self._read(*span) for span in self.layout.file_ranges(index))
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
         with self._borrowed(number) as fd:
@@ -76,7 +76,7 @@ class DataFiles:
     def read_now(self, index: int) -> bytes | None:
         """Return a chunk if that needs no waiting, else None."""
         parts: list[bytes] = []
-        for number, size, offset in self.layout.spans(index):
+        for number, size, offset in self.layout.file_ranges(index):
             fd = self._files.borrow_now(number)
             if fd is None:
                 return None

@@ -32,7 +32,7 @@ from shoal.storage.download.journal import MAX_CHUNKS
 from shoal.storage.download.layout import Layout
 from shoal.storage.download.resume import Prepared, prepare
 from shoal.storage.download.staging import Staging
-from shoal.storage.extents import Described
+from shoal.storage.extents import FileInfo
 from shoal.storage.store import DownloadStore, Verify, check_length
 
 __all__ = [
@@ -92,7 +92,7 @@ class FileStore(DownloadStore):
         chunks: Chunks,
         *,
         disk: Disk,
-        files: Sequence[Described] | None = None,
+        files: Sequence[FileInfo] | None = None,
         selected: Collection[int] | None = None,
         keep_exec: bool = False,
         overwrite: bool = False,

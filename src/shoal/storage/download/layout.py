@@ -16,7 +16,7 @@ from itertools import pairwise
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import UsageError
 from shoal.storage.disk.disk import Data
-from shoal.storage.extents import Described, Extents, FileEntry, Span
+from shoal.storage.extents import Extents, FileEntry, FileInfo, FileRange
 
 __all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
 
@@ -39,7 +39,7 @@ class Layout:
     def __init__(
         self,
         chunks: Chunks,
-        files: Sequence[Described] | None = None,
+        files: Sequence[FileInfo] | None = None,
         selected: Collection[int] | None = None,
         *,
         keep_exec: bool = False,
@@ -56,7 +56,7 @@ class Layout:
         self.is_tree = files is not None
         """Whether it is a folder."""
         single = FileEntry("data", chunks.size)
-        self.files: Sequence[Described] = [single] if files is None else files
+        self.files: Sequence[FileInfo] = [single] if files is None else files
         """The files, by number; the path of a single one is that in the staging."""
         self.extents = Extents(file.size for file in self.files)
         self.side = len(self.files)
@@ -103,7 +103,7 @@ class Layout:
         if self.side_size > start:
             self._side_starts[index] = start
 
-    def _cover(self, index: int) -> list[Span]:
+    def _cover(self, index: int) -> list[FileRange]:
         first = self.chunks.offset(index)
         return self.extents.cover(first, first + self.chunks.length(index))
 
@@ -172,7 +172,7 @@ class Layout:
             return False
         return not self.is_tree or self.extents.sizes[number] >= LARGE
 
-    def spans(self, index: int) -> Sequence[Span]:
+    def file_ranges(self, index: int) -> Sequence[FileRange]:
         """Return where the bytes of chunk `index` go, in order."""
         if not self.is_tree:  # quick, since that is the usual case
             return ((0, self.chunks.length(index), self.chunks.offset(index)),)
@@ -180,7 +180,7 @@ class Layout:
             return tuple(self._spans_aside(index))
         return self._cover(index)
 
-    def _spans_aside(self, index: int) -> Iterator[Span]:
+    def _spans_aside(self, index: int) -> Iterator[FileRange]:
         place = self._side_starts[index]
         for number, size, offset in self._cover(index):
             if self._selected[number]:
@@ -201,7 +201,7 @@ class Layout:
         for index, data in ordered:
             view = memoryview(data)
             done = 0
-            for number, size, offset in self.spans(index):
+            for number, size, offset in self.file_ranges(index):
                 part = view[done : done + size]
                 if number == last and offset == expected:
                     buffers.append(part)
@@ -232,7 +232,7 @@ class Layout:
         return found
 
 
-def _check(files: Sequence[Described], extents: Extents, chunks: Chunks) -> None:
+def _check(files: Sequence[FileInfo], extents: Extents, chunks: Chunks) -> None:
     """Refuse what a manifest never lets through; this is the last line of defence."""
     if extents.total != chunks.size or any(file.size < 0 for file in files):
         raise ValueError("the sizes of the files do not add up")

@@ -110,7 +110,7 @@ class ResumeScan:
         """Say whether the files are long enough to have chunk `index` in them."""
         return all(
             self.sizes[number] >= offset + size
-            for number, size, offset in self._layout.spans(index)
+            for number, size, offset in self._layout.file_ranges(index)
         )
 
     def _look_at(self, disk: Disk, number: int, at: int) -> None:

@@ -8,13 +8,15 @@ and again, long enough for many small chunks at a time.
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from shoal.core.manifest.chunks import Chunks
 from shoal.errors import UnfinishedError
 from shoal.storage.disk.disk import Data
 
-__all__ = ["BATCH_SIZE", "Hashable", "hash_chunks", "run_in_threads"]
+if TYPE_CHECKING:
+    from shoal.storage.shared.shared_files import SharedFiles
+
+__all__ = ["BATCH_SIZE", "hash_chunks", "run_in_threads"]
 
 BATCH_SIZE = 1024 * 1024
 """How many bytes a thread reads at a time; one chunk, if that is more."""
@@ -25,22 +27,8 @@ _WORTH_THREADS = 8 * 1024
 _MAX_THREADS = 16  # beyond, disk and memory are the limit
 
 
-class Hashable(Protocol):
-    """Be a byte string that can be read and told from a changed one."""
-
-    @property
-    def chunks(self) -> Chunks:
-        """Return how it is cut."""
-
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` from `offset` on; raise `StoreError` if that fails."""
-
-    def check_unchanged(self) -> None:
-        """Raise `StoreError` if any byte may have changed since it was opened."""
-
-
 def hash_chunks(
-    source: Hashable,
+    source: "SharedFiles",
     algorithm: Callable[[Data], bytes],
     *,
     threads: int | None = None,

@@ -16,16 +16,15 @@ from typing import NamedTuple
 
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
-from shoal.storage.extents import FileEntry
 from shoal.storage.shared.globs import Selection
 
-__all__ = ["MAX_FILES", "Tree", "TreeFile", "scan_tree"]
+__all__ = ["MAX_FILES", "ScannedFile", "ScannedFolder", "scan_folder"]
 
 MAX_FILES = 100_000
 """How many files a share may have."""
 
 
-class TreeFile(NamedTuple):
+class ScannedFile(NamedTuple):
     """Say what is known of a file that is to be shared."""
 
     path: str
@@ -46,12 +45,12 @@ class TreeFile(NamedTuple):
         return bool(self.state.mode & 0o100)
 
 
-class Tree(NamedTuple):
+class ScannedFolder(NamedTuple):
     """Hold the files of a folder that is to be shared."""
 
     name: str
     """Of the folder."""
-    files: tuple[TreeFile, ...]
+    files: tuple[ScannedFile, ...]
     """Sorted by the UTF-8 bytes of their paths."""
 
     @property
@@ -59,13 +58,8 @@ class Tree(NamedTuple):
         """Return how many bytes there are in all."""
         return sum(file.size for file in self.files)
 
-    @property
-    def entries(self) -> list[FileEntry]:
-        """Return the files as a download knows them."""
-        return [FileEntry(each.path, each.size, each.executable) for each in self.files]
 
-
-def scan_tree(
+def scan_folder(
     path: Path,
     *,
     disk: Disk,
@@ -74,7 +68,7 @@ def scan_tree(
     warn: Callable[[str], None] = lambda message: None,
     check_path: Callable[[str], object] = lambda path: None,
     max_files: int = MAX_FILES,
-) -> Tree:
+) -> ScannedFolder:
     """Return the files in a folder; `globs` says how patterns choose among them.
 
     `warn` hears of each link and special file that is skipped. `check_path` gets
@@ -92,7 +86,7 @@ def scan_tree(
     if not scan.files:
         raise UsageError(f"There is no file to share in {path}.")
     scan.files.sort(key=lambda file: file.path.encode())
-    return Tree(name, tuple(scan.files))
+    return ScannedFolder(name, tuple(scan.files))
 
 
 class _Scan:
@@ -106,7 +100,7 @@ class _Scan:
         check_path: Callable[[str], object],
         max_files: int,
     ) -> None:
-        self.files: list[TreeFile] = []
+        self.files: list[ScannedFile] = []
         self._disk = disk
         self._selection = selection
         self._warn = warn
@@ -154,7 +148,7 @@ class _Scan:
             self._warn(f"{_show(path)} is {kind} and is not shared.")
         else:
             self._check(path)
-            self.files.append(TreeFile(path, f"{folder}/{name}", state))
+            self.files.append(ScannedFile(path, f"{folder}/{name}", state))
             if len(self.files) > self._max_files:
                 raise UsageError(
                     f"There are more than {self._max_files:,} files; share fewer, "

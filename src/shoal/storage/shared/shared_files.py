@@ -21,8 +21,8 @@ from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
-from shoal.storage.extents import Extents, Span
-from shoal.storage.shared.scan import Tree
+from shoal.storage.extents import Extents, FileRange
+from shoal.storage.shared.scan import ScannedFolder
 
 __all__ = ["SharedFileChangedError", "SharedFiles"]
 
@@ -42,7 +42,7 @@ class _File(NamedTuple):
 
 
 class SharedFiles:
-    """Read the chunks of one or several files; open it with `open` or `open_tree`.
+    """Read the chunks of one or several files; open it with `open` or `open_folder`.
 
     `get` may be called from several threads.
     """
@@ -96,9 +96,9 @@ class SharedFiles:
         return store
 
     @classmethod
-    def open_tree(
+    def open_folder(
         cls,
-        tree: Tree,
+        tree: ScannedFolder,
         chunk_size: int,
         *,
         disk: Disk,
@@ -128,7 +128,7 @@ class SharedFiles:
         Raises `SharedFileChangedError` when it is so no more, `StoreError` when it
         cannot be read, `KeyError` when there is no such chunk.
         """
-        spans = self._spans(index)
+        spans = self._file_ranges(index)
         small = self._read_small(spans)
         if small is not None and self.verify is not None:
             if self.verify(index, small):
@@ -151,7 +151,7 @@ class SharedFiles:
             f"Chunk {index} is not sent: {what} Share it again."
         )
 
-    def _read_small(self, spans: Sequence[Span]) -> bytes | None:
+    def _read_small(self, spans: Sequence[FileRange]) -> bytes | None:
         """Return a chunk of small files, to be verified; None when it is not one.
 
         Such files are not worth being kept open, and the hash of the chunk says more
@@ -187,7 +187,7 @@ class SharedFiles:
         if not self.trusted or len(self._files) > 1:
             return self.get_many_now((index,))[0]
         # Somebody waits for just this one, so it goes the shortest way.
-        ((number, size, offset),) = self._spans(index)
+        ((number, size, offset),) = self._file_ranges(index)
         fd = self._opened.borrow_now(number)
         if fd is None:
             return None
@@ -240,7 +240,7 @@ class SharedFiles:
         return self._disk.pread_many_now(fd, size, (index * size for index in indexes))
 
     def _get_now(self, index: int, borrowed: dict[int, int]) -> bytes | None:
-        spans = self._spans(index)
+        spans = self._file_ranges(index)
         if not self.trusted and index not in self._proven:
             return None
         parts: list[bytes] = []
@@ -337,7 +337,7 @@ class SharedFiles:
                 "what it was is still being sent."
             )
 
-    def _spans(self, index: int) -> Sequence[Span]:
+    def _file_ranges(self, index: int) -> Sequence[FileRange]:
         """Return what chunk `index` is made of."""
         size, chunk_size = self.chunks.size, self.chunks.chunk_size
         first = index * chunk_size
