@@ -1,11 +1,11 @@
-"""Open pages are told what changes; whoever does not listen costs next to nothing."""
+"""Open pages get events with what changed, and slow or idle pages cost little."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 import msgspec
@@ -13,43 +13,130 @@ import pytest
 from aiohttp import web
 from msgspec.structs import replace
 
-from shoal.gateway.page.events import MAX_STREAMS, Events
-from shoal.gateway.page.snapshot import ShareView, unknown_view
+from shoal.core.manifest.chunks import Bitfield
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.names.link import Link
+from shoal.core.report.status import PeerStatus, ShareStatus
+from shoal.errors import NotFoundError
+from shoal.gateway.page.events import MAX_STREAMS, PERIOD, EventStreams, Sampler
+from shoal.gateway.page.view import ShareView, unknown_view
+from shoal.gateway.shares import ServedShare
+from tests.helpers.holder import make_holding
 
-MANY_CELLS = 100_000  # so that few messages fill every buffer
+MANY_CELLS = 100_000  # a few events of this size fill every buffer
 TICK = 0.01
-PATIENCE = 10.0
+PATIENCE = 10.0  # seconds
+HOLDING = make_holding(16_384 * 3, chunk_size=16_384)
+MANIFEST = Manifest(HOLDING.link.id, HOLDING.root)
+
+
+# Samples.
+
+
+class Share(NamedTuple):
+    """Stand in for a `ServedShare`."""
+
+    number: int
+    link: Link
+    problem: Exception | None
+    manifest: Manifest | None
+
+
+class World:
+    """Stand in for the clock and for the node that knows the status of a share."""
+
+    def __init__(self, share: Share) -> None:
+        self.now = 0.0
+        self.calls = 0
+        self.peers: dict[int, int] = {}
+        """Bytes received from each peer."""
+        shares = [cast(ServedShare, share)]
+        self.sampler = Sampler(shares, self.status, lambda: self.now)
+
+    def status(self, link: Link) -> ShareStatus:
+        self.calls += 1
+        address = "192.0.2.1:4000"
+        peers = tuple(
+            PeerStatus(key, address, "lan", "lan", 3, received, 0)
+            for key, received in self.peers.items()
+        )
+        nothing: frozenset[int] = frozenset()
+        return ShareStatus(MANIFEST, Bitfield(3), nothing, nothing, peers)
+
+
+KNOWN = Share(0, HOLDING.link, None, MANIFEST)
+
+
+def test_a_rate_counts_the_bytes_since_the_first_sample() -> None:
+    world = World(KNOWN)
+    world.peers = {1: 5000, 2: 0}
+    (view,) = world.sampler.sample()
+    assert view.down == 0  # the bytes before the first sample do not count
+    world.now, world.peers = 2.0, {1: 5000 + 4096, 2: 2048}
+    (view,) = world.sampler.sample()
+    assert view.down == 3072
+    assert [row.down for row in view.peers] == ["2.0 KiB/s", "1.0 KiB/s"]
+
+
+def test_a_peer_that_disconnected_is_forgotten() -> None:
+    world = World(KNOWN)
+    world.peers = {1: 1 << 20}
+    world.sampler.sample()
+    world.now, world.peers = 2.0, {}
+    assert world.sampler.sample()[0].peers == ()
+    world.now, world.peers = 4.0, {1: 0}  # another peer with the same key
+    assert world.sampler.sample()[0].down == 0
+
+
+def test_several_pages_share_a_sample() -> None:
+    world = World(KNOWN)
+    views = world.sampler.sample()
+    world.now = PERIOD / 4
+    assert world.sampler.sample() is views
+    world.now = PERIOD
+    world.sampler.sample()
+    assert world.calls == 2
+
+
+def test_the_status_of_an_unknown_share_is_not_read() -> None:
+    world = World(Share(0, HOLDING.link, NotFoundError("No peer has it."), None))
+    (view,) = world.sampler.sample()
+    assert (view.is_known, view.summary) == (False, "No peer has it.")
+    assert world.calls == 0
+
+
+# Streams.
 
 
 class Changing:
-    """Be another snapshot at every look; remember how many there were."""
+    """Return a different view for every sample, and count the samples."""
 
     def __init__(self, kinds: str = "03", cells: int = 10) -> None:
-        self.looks = 0
-        self.looked = asyncio.Event()
+        self.samples = 0
+        self.sampled = asyncio.Event()
         self._kinds = cycle(kind * cells for kind in kinds)
 
-    def look(self) -> Sequence[ShareView]:
-        self.looks += 1
-        self.looked.set()
+    def sample(self) -> Sequence[ShareView]:
+        self.samples += 1
+        self.sampled.set()
         cells = next(self._kinds)
         return [replace(unknown_view(0, None), is_known=True, cells=cells)]
 
-    async def until_left_alone(self) -> None:
-        """Wait until nobody has looked for many periods."""
+    async def until_idle(self) -> None:
+        """Wait until no sample was taken for many periods."""
         with suppress(TimeoutError):
             while True:
-                self.looked.clear()
+                self.sampled.clear()
                 async with asyncio.timeout(TICK * 30):
-                    await self.looked.wait()
+                    await self.sampled.wait()
 
 
 class Served:
-    """Events on a port of this machine."""
+    """Serve events on a local port."""
 
-    def __init__(self, looked_at: Changing, **limits: float) -> None:
+    def __init__(self, source: Changing, **limits: float) -> None:
         self.closing = asyncio.Event()
-        self.events = Events(looked_at.look, self.closing, period=TICK, **limits)
+        self.events = EventStreams(source.sample, self.closing, period=TICK, **limits)
         self.ended = asyncio.Semaphore(0)
         """Released by each stream that ends."""
         self.url = ""
@@ -61,8 +148,8 @@ class Served:
         finally:
             self.ended.release()
 
-    async def first(self, response: aiohttp.ClientResponse) -> Any:
-        """Return the next message of a stream."""
+    async def next_event(self, response: aiohttp.ClientResponse) -> Any:
+        """Return the data of the next event of a stream."""
         async with asyncio.timeout(PATIENCE):
             line = await response.content.readuntil(b"\n\n")
         assert line.startswith(b"data: ")
@@ -70,9 +157,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(looked_at: Changing, **limits: float) -> AsyncIterator[Served]:
-    """Serve events, and let go of every page at the end."""
-    served = Served(looked_at, **limits)
+async def serving(source: Changing, **limits: float) -> AsyncIterator[Served]:
+    """Serve events, and close every stream at the end."""
+    served = Served(source, **limits)
     app = web.Application()
     app.router.add_get("/events", served.answer)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -98,48 +185,48 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_a_page_is_told_everything_and_then_what_changes(
+async def test_a_page_gets_all_fields_first_and_then_the_changes(
     http: aiohttp.ClientSession,
 ) -> None:
     async with serving(Changing()) as served, http.get(served.url) as response:
         assert response.content_type == "text/event-stream"
         assert response.headers["Cache-Control"] == "no-store"
-        (all_of_it,) = await served.first(response)
-        assert set(all_of_it) == set(ShareView.__struct_fields__)
-        (news,) = await served.first(response)
-        assert set(news) == {"number", "cells"}
-        assert news["cells"] == [[0, "3" * 10]]
+        (full,) = await served.next_event(response)
+        assert set(full) == set(ShareView.__struct_fields__)
+        (change,) = await served.next_event(response)
+        assert set(change) == {"number", "cells"}
+        assert change["cells"] == [[0, "3" * 10]]
 
 
-async def test_a_page_that_reads_nothing_is_not_written_for(
+async def test_no_events_are_made_for_a_page_that_does_not_read(
     http: aiohttp.ClientSession,
 ) -> None:
-    looked_at = Changing(cells=MANY_CELLS)
-    async with serving(looked_at) as served:
+    source = Changing(cells=MANY_CELLS)
+    async with serving(source) as served:
         with socket.create_connection(("127.0.0.1", served.port)) as slow:
             slow.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
-            # Once all buffers are full it is looked for nobody any more.
+            # Once all buffers are full, no more samples are taken.
             async with asyncio.timeout(PATIENCE):
-                await looked_at.looked.wait()
-                await looked_at.until_left_alone()
-            assert looked_at.looks < 200
-            # Others are told all the same.
+                await source.sampled.wait()
+                await source.until_idle()
+            assert source.samples < 200
+            # Other pages still get events.
             async with http.get(served.url) as response:
-                assert await served.first(response)
+                assert await served.next_event(response)
 
 
-async def test_a_page_that_takes_nothing_for_long_is_let_go() -> None:
-    looked_at = Changing(cells=MANY_CELLS)
-    async with serving(looked_at, stall_time=TICK * 10) as served:
+async def test_a_page_that_reads_nothing_is_disconnected_after_a_while() -> None:
+    source = Changing(cells=MANY_CELLS)
+    async with serving(source, stall_time=TICK * 10) as served:
         with socket.create_connection(("127.0.0.1", served.port)) as slow:
             slow.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
             async with asyncio.timeout(PATIENCE):
                 await served.ended.acquire()
-            assert looked_at.looks
+            assert source.samples
             assert not served.events.streams
 
 
-async def test_only_so_many_pages_are_kept_up_to_date(
+async def test_the_number_of_open_pages_is_limited(
     http: aiohttp.ClientSession,
 ) -> None:
     async with serving(Changing()) as served:
@@ -161,7 +248,7 @@ async def test_every_stream_ends_when_the_gateway_closes(
     http: aiohttp.ClientSession,
 ) -> None:
     async with serving(Changing()) as served, http.get(served.url) as response:
-        await served.first(response)
+        await served.next_event(response)
         served.closing.set()
         async with asyncio.timeout(PATIENCE):
             while await response.content.readany():
@@ -169,7 +256,7 @@ async def test_every_stream_ends_when_the_gateway_closes(
         assert served.events.streams == 0
 
 
-async def test_while_nothing_changes_a_page_hears_little(
+async def test_an_unchanged_page_gets_a_comment_as_heartbeat(
     http: aiohttp.ClientSession,
 ) -> None:
     still = Changing("0")
@@ -177,6 +264,6 @@ async def test_while_nothing_changes_a_page_hears_little(
         serving(still, heartbeat=TICK * 3) as served,
         http.get(served.url) as response,
     ):
-        await served.first(response)
+        await served.next_event(response)
         async with asyncio.timeout(PATIENCE):
             assert await response.content.readuntil(b"\n\n") == b":\n\n"

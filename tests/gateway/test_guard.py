@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shoal.gateway.connections import MAX_CONNECTIONS
+from shoal.gateway.guard import MAX_CONNECTIONS
 from shoal.gateway.hosts import parse_endpoint
 from shoal.gateway.server import Gateway
 from tests.adversary.http import ODD_LINES, ODD_PATHS

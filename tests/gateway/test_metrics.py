@@ -6,15 +6,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from shoal.errors import UsageError
-from shoal.gateway.metrics import add_metrics
-from shoal.gateway.server import PARTS, Gateway
+from shoal.gateway.server import Gateway
 from tests.helpers.holder import Holder, make_holding
 from tests.helpers.http import Answer, curl, get, serving
 
 CHUNK = 16_384
 COUNT = 5
 HOLDING = make_holding(COUNT * CHUNK - 5, chunk_size=CHUNK)
-WITH_METRICS = (*PARTS, add_metrics)
 
 
 async def _scrape(gateway: Gateway, *options: str) -> Answer:
@@ -35,7 +33,7 @@ def _samples(answer: Answer) -> dict[str, float]:
 async def test_a_scraper_is_told_what_was_moved() -> None:
     async with (
         Holder(HOLDING) as holder,
-        serving(holder, parts=WITH_METRICS) as gateway,
+        serving(holder, with_metrics=True) as gateway,
     ):
         before = _samples(await _scrape(gateway))
         assert before["shoal_bytes_total received,direct"] == 0
@@ -60,7 +58,7 @@ async def test_a_scraper_is_told_what_was_moved() -> None:
 async def test_nothing_secret_is_in_it_and_it_is_guarded_as_all_is() -> None:
     async with (
         Holder(HOLDING) as holder,
-        serving(holder, parts=WITH_METRICS) as gateway,
+        serving(holder, with_metrics=True) as gateway,
     ):
         answer = await _scrape(gateway)
         assert answer.status == 200
@@ -95,5 +93,5 @@ async def test_without_the_package_one_sentence_says_what_to_do(
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     async with Holder(HOLDING) as holder:
         with pytest.raises(UsageError, match=r"pip install 'shoal\[metrics\]'"):
-            async with serving(holder, parts=WITH_METRICS):
+            async with serving(holder, with_metrics=True):
                 pass

@@ -10,14 +10,14 @@ from msgspec.structs import replace
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.status import ShareStatus
-from shoal.gateway.page.html import MAX_FILES, Content, csp, render
-from shoal.gateway.page.snapshot import ShareView, known_view, unknown_view
+from shoal.gateway.page.html import MAX_FILES, ShareDetails, csp, render
+from shoal.gateway.page.view import ShareView, known_view, unknown_view
 from tests.helpers.holder import make_holding
 
 HOLDING = make_holding(16_384 * 3, chunk_size=16_384)
 STATUS = ShareStatus(None, None, frozenset({1}), frozenset(), ())
 VIEW = known_view(0, Manifest(HOLDING.link.id, HOLDING.root), STATUS, {})
-CONTENT = Content(
+CONTENT = ShareDetails(
     "film.mp4", "3 chunks", False, (File("film.mp4", 9, False, 0),), "shoal:x", None
 )
 NASTY = "\"><img src=x onerror=alert(1)>'&<script>alert(2)</script>"
@@ -42,7 +42,7 @@ class Tags(HTMLParser):
         return [attrs for tag, attrs in self.found if tag == name]
 
 
-def _page(view: ShareView = VIEW, content: Content = CONTENT) -> Tags:
+def _page(view: ShareView = VIEW, content: ShareDetails = CONTENT) -> Tags:
     return Tags(render([(view, content)]))
 
 
@@ -64,8 +64,8 @@ def test_a_link_has_the_name_of_the_file_quoted() -> None:
 def test_nothing_that_a_share_or_a_peer_says_becomes_markup() -> None:
     plain = _page()
     file = File(f"{NASTY}.mp4", 9, False, 0)
-    content = Content(NASTY, NASTY, False, (file,), NASTY, None)
-    page = _page(replace(VIEW, summary=NASTY, here=NASTY, map_label=NASTY), content)
+    content = ShareDetails(NASTY, NASTY, False, (file,), NASTY, None)
+    page = _page(replace(VIEW, summary=NASTY, progress=NASTY, map_label=NASTY), content)
     assert [tag for tag, _ in page.found] == [tag for tag, _ in plain.found]
     assert [a.keys() for _, a in page.found] == [a.keys() for _, a in plain.found]
     assert NASTY in page.text
@@ -85,7 +85,7 @@ def test_a_folder_of_very_many_files_is_listed_in_part() -> None:
     hrefs = [a["href"] for a in page.all("a")]
     assert sum(h is not None and h.endswith(".txt") for h in hrefs) == MAX_FILES
     assert "files/0/" in hrefs
-    assert "All files, 5 more" in page.text
+    assert "All files (5 more)" in page.text
 
 
 def test_the_policy_allows_this_style_and_this_script_and_no_other() -> None:

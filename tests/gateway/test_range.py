@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.gateway.range import Conditions, Span, answer, parse_range
+from shoal.gateway.range import ByteRange, Preconditions, parse_range, select
 from tests.helpers.ranges import RANGES, SIZE, RangeCase
 
 TAG = '"abc"'
@@ -12,7 +12,7 @@ TAG = '"abc"'
 
 def status(method: str = "GET", **lines: list[str]) -> int:
     """Return how a request with these headers is answered."""
-    return answer(method, Conditions(**lines), SIZE, TAG).status
+    return select(method, Preconditions(**lines), SIZE, TAG).status
 
 
 def test_the_table_has_all_the_single_ranges_that_were_promised() -> None:
@@ -23,10 +23,10 @@ def test_the_table_has_all_the_single_ranges_that_were_promised() -> None:
 
 @pytest.mark.parametrize("case", RANGES, ids=lambda case: case.value[:30])
 def test_a_range_is_read_as_the_standard_says(case: RangeCase) -> None:
-    found = answer("GET", Conditions(range=[case.value]), SIZE, TAG)
+    found = select("GET", Preconditions(range=[case.value]), SIZE, TAG)
     assert found.status == case.status
     if case.status != 416:
-        assert (found.span.first, found.span.end) == (case.first, case.last + 1)
+        assert (found.range.first, found.range.end) == (case.first, case.last + 1)
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200))
@@ -56,30 +56,30 @@ def test_a_suffix_names_the_bytes_that_a_slice_does(length: int, size: int) -> N
 @given(st.text(max_size=30), st.integers(0, 1 << 70))
 def test_whatever_is_asked_for_lies_within_the_file(text: str, size: int) -> None:
     for value in (text, "bytes=" + text):
-        span = parse_range(value, size)
-        if span is not None:
-            assert 0 <= span.first <= span.end <= size
+        found = parse_range(value, size)
+        if found is not None:
+            assert 0 <= found.first <= found.end <= size
 
 
 @given(st.from_regex(r"bytes=([0-9]{0,4}-[0-9]{0,4},?){1,4}", fullmatch=True))
 def test_one_that_is_granted_has_something_in_it(value: str) -> None:
-    found = answer("GET", Conditions(range=[value]), SIZE, TAG)
-    assert (found.status == 206) <= (0 < found.span.length <= SIZE)
+    found = select("GET", Preconditions(range=[value]), SIZE, TAG)
+    assert (found.status == 206) <= (0 < found.range.length <= SIZE)
     assert found.status in (200, 206, 416)
 
 
 def test_of_an_empty_file_everything_is_the_whole() -> None:
     for value in ("bytes=0-", "bytes=-5", "bytes=7-9"):
-        found = answer("GET", Conditions(range=[value]), 0, TAG)
-        assert (found.status, found.span) == (200, Span(0, 0))
+        found = select("GET", Preconditions(range=[value]), 0, TAG)
+        assert (found.status, found.range) == (200, ByteRange(0, 0))
 
 
-def test_who_asks_up_to_the_end_may_stop_anywhere() -> None:
+def test_who_asks_up_to_the_end_is_open_ended_anywhere() -> None:
     asked = {"0-": True, f"5-{SIZE}": True, f"5-{SIZE - 1}": True, "5-9": False}
-    for value, may_stop in {**asked, "-5": False}.items():
-        span = parse_range(f"bytes={value}", SIZE)
-        assert span is not None
-        assert span.may_stop == may_stop
+    for value, is_open_ended in {**asked, "-5": False}.items():
+        found = parse_range(f"bytes={value}", SIZE)
+        assert found is not None
+        assert found.is_open_ended == is_open_ended
 
 
 def test_a_range_is_for_get_alone_and_stands_once() -> None:

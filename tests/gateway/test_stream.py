@@ -9,10 +9,9 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from shoal.gateway.files import MAX_STREAMS
-from shoal.gateway.range import Span
+from shoal.gateway.files import MAX_STREAMS, send
+from shoal.gateway.range import ByteRange
 from shoal.gateway.server import Gateway
-from shoal.gateway.stream import send
 from shoal.storage.chunk_cache import CACHE_SIZE
 from tests.helpers.badholders import FlipsABit, SendsZeroes, Silent
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
@@ -228,7 +227,7 @@ async def test_who_takes_nothing_for_long_is_left() -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         async with gateway.shares[0].open("data") as file:
             request, response = cast(web.Request, client), cast(web.Response, client)
-            await send(request, response, file, Span(0, file.size), stall_time=0.1)
+            await send(request, response, file, ByteRange(0, file.size), stall_time=0.1)
     assert client.is_left
 
 

@@ -56,12 +56,11 @@ def command(links: tuple[str, ...], endpoint: str | None, **options: Any) -> Non
 async def _serve(
     texts: tuple[str, ...], endpoint: str | None, options: dict[str, Any]
 ) -> None:
-    from shoal.gateway.hosts import Endpoint, parse_endpoint
+    from shoal.gateway.hosts import HttpEndpoint, parse_endpoint
 
-    where = Endpoint("", 0) if endpoint is None else parse_endpoint(endpoint)
+    where = HttpEndpoint("", 0) if endpoint is None else parse_endpoint(endpoint)
     links = [only_link(read_link(text)) for text in texts]
-    from shoal.gateway.metrics import add_metrics
-    from shoal.gateway.server import PARTS, Gateway
+    from shoal.gateway.server import Gateway
 
     async with looking(options) as (node, output):
         async with Gateway(
@@ -70,8 +69,8 @@ async def _serve(
             endpoint=where,
             timeout=options["timeout"],
             use_hints=options["use_hints"],
+            with_metrics=options["metrics"],
             on_problem=output.problem,
-            parts=(*PARTS, add_metrics) if options["metrics"] else PARTS,
         ) as gateway:
             output.result(
                 gateway.url,

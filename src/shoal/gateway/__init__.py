@@ -1,10 +1,8 @@
-"""Shares over HTTP, for browsers, players and whatever else knows a URL.
+"""Shares over HTTP, for browsers, players and any other HTTP client.
 
-Pure: `range`, `paths`, `hosts`, `mediatypes`, `listing`. The rest stands on aiohttp,
-which is imported here and nowhere above. Who owns what:
-
-    server.Gateway      the sockets, the node, the token, the routes
-    shares.ServedShare  one share named on the command line, and its readers
-    guard               who is answered at all
-    files, stream       what is answered
+`server.Gateway` owns the sockets, the token and the routes, and a `shares.ServedShare`
+for each link. `guard` and `hosts` decide which clients and requests are served; `files`
+serves files and folders, `page` the page, `metrics` the numbers for Prometheus.
+`range`, `mediatypes` and `page.view` are pure. aiohttp is imported only here and in
+`shoal.origin.web`.
 """

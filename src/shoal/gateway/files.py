@@ -1,65 +1,77 @@
-"""The routes to what is shared: `/TOKEN/files/N/PATH`, and lists of it.
+"""Serve the files and folders of shares: `/TOKEN/files/N/PATH`.
 
-A request for a file waits until its share is known; what it asks for is checked
-against the manifest, so nothing is fetched for HEAD, 304 or 416.
+A request waits until the share's manifest is known. The path and range are checked
+against the manifest, so HEAD requests and responses with status 304 or 416 fetch
+nothing. Bytes are sent as they are verified. A failure after the first byte closes the
+connection, so a client may get fewer bytes than announced but never wrong ones.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from html import escape
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from msgspec import Struct
 
 from shoal.core.manifest.file_table import File
+from shoal.core.manifest.listing import list_files
 from shoal.core.manifest.manifest import Manifest
 from shoal.errors import NotFoundError, ShoalError
-from shoal.gateway import listing
-from shoal.gateway.guard import names_of, refusal
 from shoal.gateway.mediatypes import disposition, media_type
-from shoal.gateway.paths import quoted
-from shoal.gateway.range import Answer, Conditions, answer
+from shoal.gateway.range import ByteRange, Preconditions, Selection, select
+from shoal.gateway.request import names_of, quoted, refusal
 from shoal.gateway.shares import ServedShare
-from shoal.gateway.stream import send
 
 if TYPE_CHECKING:
-    from shoal.gateway.server import Gateway
+    from shoal.reading.file import AsyncFile
 
-__all__ = ["FILE_CSP", "PLAYED_CSP", "add_files"]
+__all__ = ["STALL_TIME", "FileRoutes", "FolderEntry", "folder_page", "send"]
 
-MAX_STREAMS = 32  # files that are sent at once; each holds a chunk in memory
-LINES = 500  # of a listing, sent at once
+MAX_STREAMS = 32  # files sent at the same time; each holds a chunk in memory
+BLOCK_SIZE = 256 * 1024  # bytes per write to a socket
+STALL_TIME = 600.0  # seconds a client may read nothing, as a paused player does
+LINES = 500  # lines of a folder's page per write
 _NOTHING = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 FILE_CSP = f"sandbox; {_NOTHING}"
-"""What a shared file may do when it is opened by itself: nothing."""
+"""The policy of a shared file: when opened by itself, it may do nothing."""
 PLAYED_CSP = (
     f"sandbox allow-same-origin; {_NOTHING}; "
     "img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 )
-"""The same for a film: the page that the browser makes for it asks for it once more."""
+"""The policy of a film: the browser makes a page around it that requests it again."""
+FOLDER_CSP = f"{_NOTHING}; style-src 'unsafe-inline'"
+"""The policy of a folder's page: it may only have a style."""
 
 
-def add_files(gateway: "Gateway") -> None:
-    """Answer `/TOKEN/files/N/PATH` with the files of share N, and its folders."""
-    routes = _Files(gateway)
-    gateway.route("/files/{number}/{path:.*}", routes.answer)
+class FileRoutes:
+    """Handle the requests for files and folders of shares."""
 
+    def __init__(
+        self,
+        shares: Mapping[str, ServedShare],
+        on_problem: Callable[[str], None],
+        stall_time: float,
+    ) -> None:
+        """Serve `shares`, by their numbers as they are written in a path.
 
-class _Files:
-    """Answer for what is shared."""
-
-    def __init__(self, gateway: "Gateway") -> None:
-        self._gateway = gateway
-        self._stall_time = gateway.stall_time
+        `on_problem` is called with a sentence when a file could not be sent. A client
+        that reads nothing for `stall_time` seconds is disconnected.
+        """
+        self._shares = shares
+        self._on_problem = on_problem
+        self._stall_time = stall_time
         self._streams = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer for a file or a folder."""
+        """Respond with a file, or with a page that lists a folder."""
         _, number, *names = names_of(request)
-        share = self._gateway.share(number)
+        share = self._shares.get(number)
         if share is None:
-            return refusal(404, "There is no such share here.")
+            return refusal(404, "No share has this number.")
         try:
             manifest = await share.known()
         except NotFoundError as error:
@@ -75,35 +87,37 @@ class _Files:
                 where = f"./{quoted(names[-1])}/"
                 return web.Response(status=301, headers={"Location": where})
         except NotFoundError:
-            return refusal(404, "There is nothing of that name in this share.")
+            return refusal(404, "The share has no file or folder of this name.")
         return await self._answer_file(request, share, file)
 
     async def _answer_file(
         self, request: web.Request, share: ServedShare, file: File
     ) -> web.StreamResponse:
         tag = share.tag(file.path)
-        found = answer(request.method, _conditions(request), file.size, tag)
-        is_read = request.method == "GET" and found.span.length > 0
-        if is_read and self._streams >= MAX_STREAMS:
-            refused = refusal(503, "Too much is being read; end some of it first.")
+        selected = select(request.method, _preconditions(request), file.size, tag)
+        has_body = request.method == "GET" and selected.range.length > 0
+        if has_body and self._streams >= MAX_STREAMS:
+            refused = refusal(503, "Too many files are being read; close some first.")
             refused.headers["Retry-After"] = "1"
             return refused
-        response = _headed(file, tag, found)
+        response = _make_response(file, tag, selected)
         await response.prepare(request)
-        if is_read:
+        if has_body:
             self._streams += 1
             try:
                 async with share.open(file.path) as opened:
-                    await send(request, response, opened, found.span, self._stall_time)
+                    await send(
+                        request, response, opened, selected.range, self._stall_time
+                    )
             except ShoalError as error:
-                self._gateway.on_problem(f"{file.path} was not sent: {error}")
+                self._on_problem(f"{file.path} was not sent: {error}")
             finally:
                 self._streams -= 1
         return response
 
 
 def _find(manifest: Manifest, path: str) -> File | None:
-    """Return a file; None when it is a folder. Raises `NotFoundError`."""
+    """Return the file at a path; None for a folder. Raises `NotFoundError`."""
     try:
         return manifest.find(path)
     except NotFoundError:
@@ -112,9 +126,9 @@ def _find(manifest: Manifest, path: str) -> File | None:
         return None
 
 
-def _conditions(request: web.Request) -> Conditions:
+def _preconditions(request: web.Request) -> Preconditions:
     lines = request.headers.getall
-    return Conditions(
+    return Preconditions(
         if_match=lines("If-Match", []),
         if_none_match=lines("If-None-Match", []),
         if_range=lines("If-Range", []),
@@ -122,50 +136,145 @@ def _conditions(request: web.Request) -> Conditions:
     )
 
 
-def _headed(file: File, tag: str, found: Answer) -> web.StreamResponse:
-    """Return the headers of an answer for a file."""
-    response = web.StreamResponse(status=found.status)
+def _make_response(file: File, tag: str, selected: Selection) -> web.StreamResponse:
+    """Return the response for a file, with all headers and without its body."""
+    response = web.StreamResponse(status=selected.status)
     headers = response.headers
     headers["ETag"] = tag
     headers["Accept-Ranges"] = "bytes"
     headers["Cache-Control"] = "private, no-cache"
     kind = media_type(file.path)
     headers["Content-Security-Policy"] = PLAYED_CSP if kind.is_played else FILE_CSP
-    span = found.span
-    if found.status in (200, 206):
+    sent = selected.range
+    if selected.status in (200, 206):
         headers["Content-Type"] = kind.name
         headers["Content-Disposition"] = disposition(file.path)
-    if found.status == 206:
-        headers["Content-Range"] = f"bytes {span.first}-{span.end - 1}/{file.size}"
-    elif found.status == 416:
+    if selected.status == 206:
+        headers["Content-Range"] = f"bytes {sent.first}-{sent.end - 1}/{file.size}"
+    elif selected.status == 416:
         headers["Content-Range"] = f"bytes */{file.size}"
-    if found.status != 304:
-        response.content_length = span.length
+    if selected.status != 304:
+        response.content_length = sent.length
     return response
 
 
-# Lists.
+# The bytes of a file.
+
+
+async def send(
+    request: web.Request,
+    response: web.StreamResponse,
+    file: "AsyncFile",
+    wanted: ByteRange,
+    stall_time: float = STALL_TIME,
+) -> None:
+    """Send some bytes of a file; the response's headers have been sent.
+
+    A client that reads nothing for `stall_time` seconds is disconnected. When a client
+    disconnects, aiohttp cancels this, which also cancels the fetching. Raises
+    `ShoalError`, after closing the connection, if the bytes cannot be fetched.
+    """
+    try:
+        async with aclosing(_blocks(file, wanted)) as blocks:
+            async for block in blocks:
+                async with asyncio.timeout(stall_time):
+                    await response.write(block)
+    except (ShoalError, TimeoutError) as error:
+        if request.transport is not None:
+            request.transport.abort()
+        if isinstance(error, ShoalError):
+            raise
+
+
+async def _blocks(
+    file: "AsyncFile", wanted: ByteRange
+) -> AsyncGenerator[memoryview, None]:
+    """Yield the bytes of a range, chunk by chunk and without copying them."""
+    # A client that may stop anywhere gets no more prefetched than it has read.
+    until = None if wanted.is_open_ended else wanted.end
+    position = wanted.first
+    while position < wanted.end:
+        end = min(position + file.reader.rest_of_chunk(position), wanted.end)
+        for piece in await file.reader.get(position, end, until):
+            for start in range(0, len(piece), BLOCK_SIZE):
+                yield piece[start : start + BLOCK_SIZE]
+        position = end
+
+
+# Folders.
+
+
+class FolderEntry(Struct, frozen=True):
+    """Describe one line of a folder's page."""
+
+    name: str
+    """The name to show."""
+    href: str
+    """The relative URL to link to, quoted."""
+    size: int | None
+    """Bytes; None for a folder."""
 
 
 async def _list_folder(
     request: web.Request, manifest: Manifest, folder: str
 ) -> web.StreamResponse:
-    """Answer with what is in a folder; raises `NotFoundError`."""
+    """Respond with a page that lists a folder; raises `NotFoundError`."""
     if folder and not (manifest.file_table and manifest.file_table.under(folder)):
-        raise NotFoundError(f"There is no folder {folder} in the share.")
+        raise NotFoundError(f"The share has no folder {folder}.")
     title = f"{manifest.root.name}/{folder}" if folder else manifest.root.name
-    above = [listing.Entry("../", "../" if folder else "../../", None)]
-    entries = (*above, *listing.children(manifest, folder))
-    return await _send_listing(request, listing.page(title, entries))
+    parent = [FolderEntry("../", "../" if folder else "../../", None)]
+    entries = (*parent, *_children(manifest, folder))
+    return await _send_lines(request, folder_page(title, entries))
 
 
-async def _send_listing(
-    request: web.Request, lines: Iterator[str]
-) -> web.StreamResponse:
-    """Send a page as it is made: a folder may have many files."""
+def _children(manifest: Manifest, folder: str) -> Iterator[FolderEntry]:
+    """Yield the direct children of a folder, in the order of their paths.
+
+    Raises `NotFoundError` if the share has no such folder.
+    """
+    files = list_files(manifest, folder)
+    start = len(folder) + 1 if folder else 0
+    below = ""
+    for file in files:
+        if below and file.path.startswith(below):
+            continue
+        name, slash, _ = file.path[start:].partition("/")
+        if slash:
+            below = file.path[: start + len(name) + 1]
+            yield FolderEntry(name + "/", f"./{quoted(name)}/", None)
+        else:
+            yield FolderEntry(name, f"./{quoted(name)}", file.size)
+
+
+_STYLE = (
+    ":root{color-scheme:light dark;font:1rem/1.6 system-ui,sans-serif}"
+    "body{margin:1rem auto;max-width:50rem;padding:0 1rem}"
+    "td{padding:.1rem 1rem .1rem 0;overflow-wrap:anywhere}"
+    "td+td{text-align:right;white-space:nowrap}"
+)
+
+
+def folder_page(title: str, entries: Iterable[FolderEntry]) -> Iterator[str]:
+    """Yield the HTML page of a folder, line by line; all names are escaped."""
+    yield (
+        '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n"
+        f"<h1><bdi>{escape(title)}</bdi></h1>\n"
+    )
+    yield "<table>\n"
+    for entry in entries:
+        href, name = escape(entry.href), escape(entry.name)
+        size = "" if entry.size is None else f"{entry.size:,}"
+        yield f'<tr><td><a href="{href}"><bdi>{name}</bdi></a><td>{size}\n'
+    yield "</table>\n"
+
+
+async def _send_lines(request: web.Request, lines: Iterator[str]) -> web.StreamResponse:
+    """Send a page while it is made, as a folder may have very many files."""
     response = web.StreamResponse()
     response.headers["Content-Type"] = "text/html; charset=utf-8"
-    response.headers["Content-Security-Policy"] = listing.CSP
+    response.headers["Content-Security-Policy"] = FOLDER_CSP
     await response.prepare(request)
     if request.method == "GET":
         block: list[str] = []

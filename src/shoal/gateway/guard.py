@@ -1,10 +1,13 @@
-"""Who is answered at all: a middleware in front of every route.
+"""Decide which clients and requests the gateway serves.
 
-Whoever knows the token may read; what is guarded against is a page of a stranger in
-the user's own browser, which can send requests here and must learn nothing, and
-programs that send what HTTP does not allow. `threats.md`, part E.
+Anyone who knows the token may read. The guard protects against web pages of other
+sites in the user's own browser, which can send requests here and must learn nothing,
+and against requests that violate HTTP. It also limits the number of connections and
+closes those that stay silent. docs/threat-model.md has the reasons under "A web page
+that the user has open".
 """
 
+import asyncio
 import hmac
 from collections.abc import Callable, Collection
 
@@ -12,20 +15,22 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.typedefs import Handler, Middleware
 
 from shoal.gateway.hosts import AllowedHosts
-from shoal.gateway.paths import parse_target
+from shoal.gateway.request import parse_target, refusal
 
-__all__ = ["make_guard", "names_of", "protect", "refusal"]
+__all__ = ["HEADER_TIME", "MAX_CONNECTIONS", "Connections", "make_guard", "protect"]
 
+MAX_CONNECTIONS = 128  # further ones are closed at once
+HEADER_TIME = 10.0  # seconds to send a request, and between two requests
 METHODS = ("GET", "HEAD")
 VERSIONS = (HttpVersion10, HttpVersion11)
-STRANGERS = {"cross-site", "same-site"}
-"""Values of `Sec-Fetch-Site` with which another site's page asks."""
+FOREIGN_SITES = {"cross-site", "same-site"}
+"""Values of `Sec-Fetch-Site` in requests from another site's page."""
 _HEADERS = {
     "Server": "shoal",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # The token is in the path.
+    # The token is part of the path, so the path must not reach other sites.
     "Referrer-Policy": "no-referrer",
 }
 _DEFAULTS = {
@@ -35,33 +40,36 @@ _DEFAULTS = {
 }
 
 
+# Requests.
+
+
 def make_guard(
     token: str,
     hosts: AllowedHosts,
     on_fault: Callable[[Exception], None],
-    open_to_all: Collection[str] = (),
+    open_paths: Collection[str] = (),
 ) -> Middleware:
-    """Return the middleware that lets in who knows `token` and names one of `hosts`.
+    """Return a middleware that refuses requests without `token` or to other hosts.
 
-    `on_fault` hears of what should not have gone wrong behind it. The paths that are
-    `open_to_all` want no token, and everything else.
+    `on_fault` is called with each unexpected exception of a handler. Requests for
+    `open_paths` need no token but pass all other checks.
     """
     secret = token.encode()
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        refused = _look(request, hosts)
+        refused = _check(request, hosts)
         if refused is not None:
             return refused
         try:
             target = parse_target(request.raw_path)
         except ValueError as error:
-            return refusal(400, f"This path cannot be asked for: {error}.", close=True)
+            return refusal(400, f"The path is refused: {error}.", close=True)
         if target.authority is not None and not hosts.allows([target.authority]):
             return _misdirected()
-        is_open = "/".join(("", *target.names)) in open_to_all
+        is_open = "/".join(("", *target.names)) in open_paths
         if not is_open and not hmac.compare_digest(target.names[0].encode(), secret):
-            return refusal(404, "Nothing is here; open the address that serve printed.")
+            return refusal(404, "Not found. Open the address that `serve` printed.")
         try:
             return await handler(request)
         except (web.HTTPException, ConnectionError):
@@ -73,65 +81,115 @@ def make_guard(
     return guard
 
 
-def names_of(request: web.Request) -> tuple[str, ...]:
-    """Return the path behind the token, decoded, name by name.
-
-    The last one is empty where the path ends in a slash.
-    """
-    return parse_target(request.raw_path).names[1:]
-
-
 async def protect(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Add to a response what keeps others from using it; a signal's handler."""
+    """Add the headers that keep other sites from using a response.
+
+    A handler of aiohttp's `on_response_prepare`.
+    """
     response.headers.update(_HEADERS)
     for name, value in _DEFAULTS.items():
         response.headers.setdefault(name, value)
 
 
-def refusal(status: int, text: str, *, close: bool = False) -> web.Response:
-    """Return an answer that says in a sentence why there is none."""
-    response = web.Response(status=status, text=text + "\n")
-    if close:
-        response.force_close()
-    return response
-
-
-def _look(request: web.Request, hosts: AllowedHosts) -> web.Response | None:
-    """Return why a request is refused, whatever it is about."""
+def _check(request: web.Request, hosts: AllowedHosts) -> web.Response | None:
+    """Return a refusal if any header of a request is not acceptable."""
     headers = request.headers
     if not hosts.allows(headers.getall("Host", [])):
         return _misdirected()
     if request.method not in METHODS:
-        refused = refusal(405, "Only GET and HEAD are answered here.", close=True)
+        refused = refusal(405, "Use GET or HEAD.", close=True)
         refused.headers["Allow"] = ", ".join(METHODS)
         return refused
     if request.version not in VERSIONS:
-        return refusal(505, "HTTP/1.1 is spoken here.", close=True)
-    if _has_more(request):
-        return refusal(400, "A request here has no body and no upgrade.", close=True)
+        return refusal(505, "Use HTTP/1.1.", close=True)
+    if _has_body_or_upgrade(request):
+        return refusal(400, "Send no body and no upgrade.", close=True)
     sites = {each.strip(" \t").lower() for each in headers.getall("Sec-Fetch-Site", [])}
-    if sites & STRANGERS:
-        return refusal(403, "A page of another site may not use this.")
+    if sites & FOREIGN_SITES:
+        return refusal(403, "Pages of other sites have no access.")
     own = {f"http://{name}" for name in headers.getall("Host")}
     if not own.issuperset(headers.getall("Origin", [])):
-        return refusal(403, "A page of another origin may not use this.")
+        return refusal(403, "Pages of other origins have no access.")
     return None
 
 
-def _has_more(request: web.Request) -> bool:
-    """Say whether something follows a request that belongs to it."""
+def _has_body_or_upgrade(request: web.Request) -> bool:
     headers = request.headers
     return (
         request.can_read_body
         or headers.get("Content-Length", "0") != "0"
         or "Transfer-Encoding" in headers
-        # That one is ignored; others aiohttp would heed.
+        # aiohttp ignores an upgrade to h2c but would act on others.
         or headers.get("Upgrade", "h2c").lower() != "h2c"
     )
 
 
 def _misdirected() -> web.Response:
-    """Return the answer for another server's request: nothing at all."""
+    """Return the response to a request for another server; it reveals nothing."""
     response = web.Response(status=421)
     response.force_close()
     return response
+
+
+# Connections.
+
+
+class Connections:
+    """Limit the number of clients, and disconnect those that send no request.
+
+    aiohttp limits the time for every request but the first; only its latest versions
+    limit that one too.
+    """
+
+    def __init__(self, header_time: float) -> None:
+        """Disconnect clients whose first request takes over `header_time` seconds."""
+        self._header_time = header_time
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._server: web.Server | None = None
+
+    def begin(self, server: web.Server) -> None:
+        """Pass new connections to `server` from now on."""
+        self._server = server
+
+    def accept(self) -> asyncio.BaseProtocol:
+        """Return the protocol for a new connection; a protocol factory for asyncio."""
+        assert self._server is not None
+        if len(self._server.connections) >= MAX_CONNECTIONS:
+            return _Crowded()
+        client = self._server()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._header_time, self._disconnect, client)
+        self._silent[client] = timer
+        return client
+
+    @property
+    def middleware(self) -> Middleware:
+        """Return a middleware that notes each client's first request."""
+
+        @web.middleware
+        async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+            timer = self._silent.pop(request.protocol, None)
+            if timer is not None:
+                timer.cancel()
+            return await handler(request)
+
+        return note
+
+    def close(self) -> None:
+        """Cancel all timers."""
+        for timer in self._silent.values():
+            timer.cancel()
+        self._silent.clear()
+
+    def _disconnect(self, client: web.RequestHandler) -> None:
+        self._silent.pop(client, None)
+        if client.transport is not None:
+            client.transport.abort()
+
+
+class _Crowded(asyncio.Protocol):
+    """Close a connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()

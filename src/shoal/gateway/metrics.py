@@ -1,53 +1,56 @@
-"""What Prometheus is told: bytes by path, chunks, peers, lies, disk and queue times.
+"""Metrics for Prometheus: bytes by path, chunks, peers, failures, disk and queue times.
 
-It is asked for by a program that knows no token, so it answers without one, only with
-`--metrics`, and has nothing in it that names a share, a file or a peer: shares are
-numbered as on the page. Text exposition format 0.0.4.
+A scraper needs a URL that does not change, so `/metrics` needs no token. It is served
+only with `--metrics` and names no share, file or peer: shares are numbered as on the
+page. Text exposition format 0.0.4.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from shoal.core.report.counters import BOUNDS, Durations, Tally
 from shoal.core.report.status import PATHS, ShareStatus
 from shoal.errors import UsageError
+from shoal.gateway.shares import ServedShare
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from shoal.gateway.server import Gateway
+    from shoal.node.node import Node
 
-__all__ = ["PATH", "add_metrics"]
+__all__ = ["PATH", "make_handler"]
 
 PATH = "/metrics"
 
 
 class _Collector:
-    """Turn what the node knows into metrics, whenever it is asked."""
+    """Make the metrics of a node and its shares, each time they are scraped."""
 
-    def __init__(self, gateway: "Gateway") -> None:
-        self._gateway = gateway
+    def __init__(self, node: "Node", shares: Sequence[ServedShare]) -> None:
+        self._node = node
+        self._shares = shares
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield every metric; the registry calls it."""
-        node = self._gateway.node
+        """Yield every metric; called by the registry."""
+        tally = self._node.tally
         statuses = {
-            str(share.number): node.status(share.link) for share in self._gateway.shares
+            str(share.number): self._node.status(share.link) for share in self._shares
         }
-        yield from _moved(node.tally)
+        yield from _moved(tally)
         yield _chunks(statuses.items())
         yield _peers(statuses.items())
-        yield from _times(node.tally)
+        yield from _times(tally)
 
 
-def add_metrics(gateway: "Gateway") -> None:
-    """Answer `/metrics`, without a token.
+def make_handler(node: "Node", shares: Sequence[ServedShare]) -> Handler:
+    """Return the handler for requests of `/metrics`.
 
-    Raises `UsageError` without the package that writes the format.
+    Raises `UsageError` without the package prometheus-client.
     """
     try:
         from prometheus_client import CollectorRegistry
@@ -59,14 +62,14 @@ def add_metrics(gateway: "Gateway") -> None:
             "pip install 'shoal[metrics]'."
         ) from None
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(gateway))
+    registry.register(_Collector(node, shares))
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(0)  # several scrapers take turns
+        await asyncio.sleep(0)  # lets other tasks run between several scrapers
         body = generate_latest(registry)
         return web.Response(body=body, headers={"Content-Type": KIND})
 
-    gateway.route_open(PATH, answer)
+    return answer
 
 
 def _moved(tally: Tally) -> Iterator["Metric"]:

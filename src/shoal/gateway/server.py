@@ -1,8 +1,7 @@
-"""The gateway: what listens, and what is served on which route.
+"""The gateway: an HTTP server for shares, and the table of its routes.
 
-Each thing that can be asked for is added by a function of its own, `PARTS`, which
-gets the gateway and calls `route`. All stands below one token that nobody can guess;
-whatever is not below it is not found.
+All paths are below one token that cannot be guessed. A request for any other path gets
+status 404, except `/metrics` if that is enabled.
 """
 
 import asyncio
@@ -10,31 +9,37 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shoal.core.names.link import Link
-from shoal.gateway.connections import HEADER_TIME, Connections
-from shoal.gateway.files import add_files
-from shoal.gateway.guard import make_guard, protect
-from shoal.gateway.hosts import LOOPBACK, Endpoint, allowed_hosts, format_host
-from shoal.gateway.listen import open_sockets
-from shoal.gateway.page.routes import add_page
+from shoal.gateway.files import STALL_TIME, FileRoutes
+from shoal.gateway.guard import HEADER_TIME, Connections, make_guard, protect
+from shoal.gateway.hosts import (
+    LOOPBACK,
+    HttpEndpoint,
+    allowed_hosts,
+    format_host,
+    open_sockets,
+)
+from shoal.gateway.page.events import EventStreams, Sampler
+from shoal.gateway.page.html import PageRoutes
 from shoal.gateway.shares import ServedShare
-from shoal.gateway.stream import STALL_TIME
 from shoal.net.interfaces import list_interfaces
-from shoal.node.node import Node
 
-__all__ = ["PARTS", "Gateway", "Part"]
+if TYPE_CHECKING:
+    from shoal.node.node import Node
+
+__all__ = ["Gateway"]
 
 TOKEN_SIZE = 16  # bytes
-MAX_LINE = 8 * 1024  # bytes of the first line, and of each header
-MAX_HEADERS = 64  # of one request
-GRACE = 0.1  # seconds that requests have once it ends
+MAX_LINE = 8 * 1024  # bytes of the request line, and of each header
+MAX_HEADERS = 64  # per request
+GRACE = 0.1  # seconds that requests have to finish when the gateway closes
 
-_silent = logging.Logger("shoal.gateway")  # requests are refused, not written about
+_silent = logging.Logger("shoal.gateway")  # refused requests are not logged
 _silent.addHandler(logging.NullHandler())
 
 
@@ -50,57 +55,52 @@ class Gateway:
 
     def __init__(
         self,
-        node: Node,
+        node: "Node",
         links: Sequence[Link],
         *,
-        endpoint: Endpoint = Endpoint("", 0),  # noqa: B008
+        endpoint: HttpEndpoint = HttpEndpoint("", 0),  # noqa: B008
         timeout: float | None = None,
         use_hints: bool = False,
+        with_metrics: bool = False,
         on_problem: Callable[[str], None] = lambda text: None,
-        parts: "Sequence[Part] | None" = None,
         header_time: float = HEADER_TIME,
         stall_time: float = STALL_TIME,
     ) -> None:
-        """Prepare to serve `links` and nothing else.
+        """Prepare to serve `links` at `endpoint`, reading them through `node`.
 
-        A read fails after `timeout` seconds without a new chunk. Peers named in links
-        are asked only with `use_hints`. Clients have `header_time` seconds for each
-        request, and may take nothing for `stall_time` seconds.
+        A read fails after `timeout` seconds without a new chunk. The peers named in
+        the links are used only with `use_hints`, and `/metrics` is served only with
+        `with_metrics`. `on_problem` is called with sentences for the user. A client
+        has `header_time` seconds for each request, and is disconnected after reading
+        nothing for `stall_time` seconds.
         """
-        self.node = node
-        """What the shares are read by."""
         self.token = secrets.token_urlsafe(TOKEN_SIZE)
-        """The first name of every path; who has it may read."""
-        self.closing = asyncio.Event()
-        """Set once it ends; answers without an end of their own end then."""
-        self.on_problem = on_problem
-        """Hears, in sentences, what the user should know."""
-        self.stall_time = stall_time
-        """Seconds that a client may take nothing of what is sent."""
-        self._endpoint = endpoint
-        self._header_time = header_time
+        """The first segment of every path; anyone who knows it may read."""
         unique = {link.id: link if use_hints else Link(link.id) for link in links}
         self.shares = [
             ServedShare(number, link, node, timeout)
             for number, link in enumerate(unique.values())
         ]
-        """What is served, by number."""
-        self._by_number = {str(share.number): share for share in self.shares}
-        self._parts = PARTS if parts is None else parts
-        self._owned = AsyncExitStack()
+        """The shares, in the order of their numbers."""
+        self._node = node
+        self._endpoint = endpoint
+        self._with_metrics = with_metrics
+        self._on_problem = on_problem
+        self._header_time = header_time
+        self._stall_time = stall_time
         self._connections = Connections(header_time)
-        self._routes: list[web.RouteDef] = []
-        self._open_to_all: set[str] = set()
+        self._closing = asyncio.Event()
+        self._owned = AsyncExitStack()
         self._port = 0
 
     @property
     def port(self) -> int:
-        """Return the TCP port it listens on."""
+        """Return the TCP port that the gateway listens on."""
         return self._port
 
     @property
     def url(self) -> str:
-        """Return the address of its page."""
+        """Return the URL of the page."""
         host = self._endpoint.host or LOOPBACK[0]
         if self._endpoint.is_wildcard:
             addresses = [each.address for each in list_interfaces()]
@@ -108,27 +108,10 @@ class Gateway:
             host = next(iter(others), LOOPBACK[0])
         return f"http://{format_host(host, self._port)}/{self.token}/"
 
-    def share(self, number: str) -> ServedShare | None:
-        """Return the share of that number, as it stands in a path."""
-        return self._by_number.get(number)
-
-    def route(self, path: str, handler: Handler) -> None:
-        """Answer GET and HEAD of a path below the token: `route("/events", f)`.
-
-        To be called by parts only, before it listens. Names in braces are as in
-        aiohttp, but it is `names_of(request)` that tells what was asked for.
-        """
-        self._routes.append(web.get(f"/{self.token}{path}", handler))
-
-    def route_open(self, path: str, handler: Handler) -> None:
-        """Answer GET and HEAD of a path for who knows no token; as `route` else."""
-        self._open_to_all.add(path)
-        self._routes.append(web.get(path, handler))
-
     async def run(self) -> None:
-        """Find out what is in each share, however long that takes.
+        """Load the manifests of all shares, however long that takes.
 
-        Raises the first error when none of them can ever be served.
+        Raises the error of the first share if none of them can be served.
         """
         async with asyncio.TaskGroup() as tasks:
             for share in self.shares:
@@ -141,7 +124,7 @@ class Gateway:
     async def _run_share(self, share: ServedShare) -> None:
         await share.run()
         if share.problem is not None:
-            self.on_problem(str(share.problem))
+            self._on_problem(str(share.problem))
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -152,7 +135,7 @@ class Gateway:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.closing.set()
+        self._closing.set()
         await self._owned.aclose()
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -162,8 +145,8 @@ class Gateway:
         self._port = sockets[0].getsockname()[1]
         runner = web.AppRunner(
             self._make_app(),
-            handler_cancellation=True,  # who goes away reads no more
-            auto_decompress=False,  # nothing from anybody is ever decompressed
+            handler_cancellation=True,  # a client that disconnects stops its fetches
+            auto_decompress=False,  # no input is ever decompressed
             access_log=None,
             logger=_silent,
             keepalive_timeout=self._header_time,
@@ -184,26 +167,43 @@ class Gateway:
             stack.callback(server.close)
 
     def _make_app(self) -> web.Application:
+        routes, open_routes = self._routes(), self._open_routes()
         hosts = allowed_hosts(self._endpoint, self._port)
-        guard = make_guard(self.token, hosts, self._on_fault, self._open_to_all)
+        guard = make_guard(self.token, hosts, self._on_fault, open_routes)
         app = web.Application(middlewares=[self._connections.middleware, guard])
         app.on_response_prepare.append(protect)
-        self.route("", self._add_slash)
-        for part in self._parts:
-            part(self)
-        app.add_routes(self._routes)
+        for path, handler in {**routes, **open_routes}.items():
+            app.router.add_get(path, handler)
         return app
 
+    def _routes(self) -> dict[str, Handler]:
+        """Return the handler for each path; handlers find names with `names_of`."""
+        clock = asyncio.get_running_loop().time
+        sample = Sampler(self.shares, self._node.status, clock).sample
+        page = PageRoutes(self.shares, sample)
+        shares = {str(share.number): share for share in self.shares}
+        files = FileRoutes(shares, self._on_problem, self._stall_time)
+        top = f"/{self.token}"
+        return {
+            top: self._add_slash,
+            f"{top}/": page.answer,
+            f"{top}/icon.svg": page.answer_icon,
+            f"{top}/events": EventStreams(sample, self._closing).answer,
+            f"{top}/files/{{number}}/{{path:.*}}": files.answer,
+        }
+
+    def _open_routes(self) -> dict[str, Handler]:
+        """Return the handlers that need no token."""
+        if not self._with_metrics:
+            return {}
+        from shoal.gateway.metrics import PATH, make_handler
+
+        return {PATH: make_handler(self._node, self.shares)}
+
     async def _add_slash(self, request: web.Request) -> web.StreamResponse:
-        """Lead who left out the last character of the address to the page."""
+        """Redirect a URL that lacks the final slash to the page."""
         return web.Response(status=301, headers={"Location": f"/{self.token}/"})
 
     def _on_fault(self, error: Exception) -> None:
         what = f"{type(error).__name__}: {error}"
-        self.on_problem(f"A fault in shoal itself: {what}. Please report it.")
-
-
-Part: TypeAlias = Callable[[Gateway], None]
-"""Adds routes to a gateway."""
-
-PARTS: Sequence[Part] = (add_files, add_page)
+        self._on_problem(f"Internal error in shoal: {what}. Please report it.")

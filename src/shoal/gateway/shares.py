@@ -1,36 +1,39 @@
-"""One share that the gateway serves, as far as it is known."""
+"""One share that the gateway serves: its manifest once that is known, and its files."""
 
 import asyncio
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.errors import NotFoundError, ShoalError, VerificationError
-from shoal.node.node import Node
-from shoal.reading.file import Opening
-from shoal.reading.share_cache import ShareCache
+
+if TYPE_CHECKING:
+    from shoal.node.node import Node
+    from shoal.reading.file import Opening
+    from shoal.reading.share_cache import ShareCache
 
 __all__ = ["ServedShare"]
 
 TIMEOUT = 60.0  # seconds without a new chunk after which a read fails
-RETRY = 5.0  # seconds until somebody is looked for again
+RETRY = 5.0  # seconds until the next search for peers
 
 
 class ServedShare:
-    """Know one share and open its files; others may look at all of it."""
+    """Load the manifest of one share and open its files."""
 
     def __init__(
-        self, number: int, link: Link, node: Node, timeout: float | None
+        self, number: int, link: Link, node: "Node", timeout: float | None
     ) -> None:
-        """Serve `link` under `number`; a read waits `timeout` seconds at most."""
+        """Serve `link` as share `number`; a read fails after `timeout` seconds."""
         self.number = number
-        """Its place in the paths of its files."""
+        """The number in the paths of its files."""
         self.link = link
-        """With the hints that are used, and no others."""
+        """The share's link, without hints unless they are used."""
         self.problem: ShoalError | None = None
-        """Why it is not known yet; None while nothing speaks against it."""
+        """Why the manifest could not be loaded so far; None without a failure."""
         self._node = node
         self._timeout = timeout or node.settings.timeout or TIMEOUT
         self._identity = link.identity
@@ -39,17 +42,12 @@ class ServedShare:
 
     @property
     def manifest(self) -> Manifest | None:
-        """Return what it has in it; None until its files are known."""
+        """Return the manifest; None until its list of files is known."""
         return self._manifest
-
-    @property
-    def reading(self) -> ShareCache | None:
-        """Return what is in memory and who is asked; None while it is not served."""
-        return self._reading
 
     @contextmanager
     def read(self) -> Iterator[None]:
-        """Stay in its swarm within this block."""
+        """Stay in the share's swarm until the end of the block."""
         with self._node.reading(self.link) as self._reading:
             try:
                 yield
@@ -57,9 +55,9 @@ class ServedShare:
                 self._reading = None
 
     async def run(self) -> None:
-        """Find out what is in it, however long that takes.
+        """Load the manifest, however long that takes.
 
-        Returns, with a `problem`, when that can never be.
+        Returns without it, with `problem` set, if a later attempt cannot succeed.
         """
         while self._manifest is None:
             try:
@@ -72,24 +70,24 @@ class ServedShare:
                 return
 
     async def known(self) -> Manifest:
-        """Return what is in it, as soon as that is known.
+        """Wait for the manifest and return it.
 
-        Raises `NotFoundError` when it takes too long, or another `ShoalError`.
+        Raises `NotFoundError` after the timeout, or another `ShoalError`.
         """
         return self._manifest or await self._load(self._timeout)
 
     async def _load(self, timeout: float | None) -> Manifest:
         assert self._reading is not None
         manifest = await self._reading.load(lambda m: m.file_pages, timeout)
-        _ = manifest.files  # raises when they are not what a share may hold
+        _ = manifest.files  # raises if a path or a size is not allowed
         self._manifest, self.problem = manifest, None
         return manifest
 
-    def open(self, path: str) -> Opening:
-        """Return a file, to be read; raises as `Node.open` does."""
+    def open(self, path: str) -> "Opening":
+        """Open a file for reading; raises what `Node.open` raises."""
         return self._node.open(self.link, path, timeout=self._timeout)
 
     def tag(self, path: str) -> str:
-        """Return the strong entity tag of a file, which tells nobody the link."""
+        """Return the strong entity tag of a file, which does not reveal the link."""
         name = self._identity + path.encode()
         return f'"{hashlib.sha256(name).hexdigest()[:32]}"'

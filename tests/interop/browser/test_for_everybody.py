@@ -21,7 +21,7 @@ async def test_a_screen_reader_finds_its_way(browser: Chromium, folder: str) -> 
     unnamed = [role for role, name in found if role in named and not name.strip()]
     assert unnamed == []
     (chunks,) = [name for role, name in found if name.startswith("Chunk map")]
-    assert "of 1 chunk here" in chunks
+    assert "of 1 chunk verified" in chunks
     assert ("heading", "Files") in found
 
 
@@ -38,7 +38,7 @@ async def test_the_keyboard_is_enough(browser: Chromium, folder: str) -> None:
         seen.append(await tab.run("document.activeElement.textContent.trim()"))
         if await tab.run("document.activeElement.matches('summary')"):
             break
-    assert seen[0] == "To the shares"
+    assert seen[0] == "Skip to the shares"
     assert NASTY in seen
     await _press(tab, "Enter", 13)
     await tab.until("document.querySelector('details').open")

@@ -31,7 +31,7 @@ async def test_a_film_plays_and_seeks_while_most_of_it_is_missing(
     assert cells[0] == "3"
     assert "0" * (len(cells) // 3) in cells, cells
     drawn = await tab.run(
-        'document.querySelector(".map [data-state=\\"3\\"]").getAttribute("d")'
+        'document.querySelector(".map [data-kind=\\"3\\"]").getAttribute("d")'
     )
     assert drawn.count("M") == cells.count("3")
     assert tab.complaints == []
@@ -73,7 +73,9 @@ async def test_without_scripts_the_page_is_whole(
     assert await tab.run("document.getElementById('state').dataset.live") == "no"
     assert len(await tab.run(CELLS)) > 50
     assert await tab.run("document.querySelector('video').controls")
-    assert await tab.run("document.querySelector('.pass code').textContent.length") > 60
+    assert (
+        await tab.run("document.querySelector('.pass-on code').textContent.length") > 60
+    )
     assert not await tab.run(_VISIBLE.format("button, .graph, [data-graph]"))
     await tab.go(folder)
     href = await tab.run(

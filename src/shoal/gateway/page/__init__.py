@@ -1,7 +1,7 @@
-"""The page that shows what a gateway serves, how it comes, and where to open it.
+"""The gateway's page: the shares, their chunk maps, peers, rates and files.
 
-Pure: `cells` (the chunk map), `snapshot` (what is shown, in words), `html`. `watch`
-asks the node how things stand, `events` tells open pages what has changed, `routes`
-answers for both. `page.html`, `page.css` and `page.js` are sent in one piece, as they
-are; the policy names them by their hashes.
+`view` makes the words and the chunk map and is pure; `html` renders and serves the
+page; `events` samples the node and sends open pages what changed. `page.html`,
+`page.css` and `page.js` are sent as one document, whose content security policy names
+style and script by their hashes.
 """

@@ -1,56 +1,145 @@
-"""The page as HTML: complete without its script, which only keeps it up to date; pure.
+"""The gateway's page as HTML, which shows all shares and works without its script.
 
-Everything that a share says of itself is escaped, names most of all.
+Every text that comes from a share or a peer is escaped.
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from string import Template
 
+from aiohttp import web
 from msgspec import Struct
 
 from shoal.core.manifest.file_table import File
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.units import format_size
 from shoal.gateway.mediatypes import media_type
-from shoal.gateway.page.cells import COLUMNS, STATES, STEP, draw
-from shoal.gateway.page.snapshot import PeerRow, ShareView
-from shoal.gateway.paths import quoted
+from shoal.gateway.page.view import (
+    CELL_KINDS,
+    COLUMNS,
+    STEP,
+    PeerRow,
+    ShareView,
+    draw_cells,
+)
+from shoal.gateway.request import quoted
+from shoal.gateway.shares import ServedShare
 
-__all__ = ["ICON", "Content", "csp", "render"]
+__all__ = ["PageRoutes", "ShareDetails", "csp", "render"]
 
-MAX_FILES = 200  # of a share that the page lists; the rest is in the folder's own list
-PLAYERS = {"video": "Play", "audio": "Listen", "image": "Look"}
+MAX_FILES = 200  # files of a share that the page lists; the folder's own page has all
+PLAYERS = {"video": "Play", "audio": "Listen", "image": "Preview"}
 
 _HERE = files("shoal.gateway.page")
 _STYLE = _HERE.joinpath("page.css").read_text("utf-8")
 _SCRIPT = _HERE.joinpath("page.js").read_text("utf-8")
 _PAGE = Template(_HERE.joinpath("page.html").read_text("utf-8"))
-ICON = _HERE.joinpath("icon.svg").read_text("utf-8")
-"""The picture of the page, as SVG."""
+_ICON = _HERE.joinpath("icon.svg").read_text("utf-8")
 
 
-class Content(Struct, frozen=True):
-    """Say what does not change in a share, once it is known."""
+class ShareDetails(Struct, frozen=True):
+    """Hold what the page shows of a share and what never changes once it is known."""
 
     name: str
-    """What it is called."""
+    """The share's name, or a placeholder."""
     about: str
-    """How large it is, and how many files it has."""
+    """Its size, and its number of files and chunks."""
     is_folder: bool
-    """Whether it has a list of files of its own."""
+    """True if there is a page that lists its files."""
     files: Sequence[File]
-    """What is in it; none while it is not known."""
+    """Its files; empty until they are known."""
     link: str
-    """What others pass to `get`."""
+    """The link that `shoal get` takes."""
     qr: str | None
-    """The link as a QR code in SVG; None when it cannot be drawn."""
+    """The link as a QR code in SVG; None without the package that draws it."""
+
+
+class PageRoutes:
+    """Handle the requests for the page and its icon."""
+
+    def __init__(
+        self,
+        shares: Sequence[ServedShare],
+        sample: Callable[[], Sequence[ShareView]],
+    ) -> None:
+        """Show `shares`; `sample` returns the current view of each."""
+        self._shares = shares
+        self._sample = sample
+        self._details: dict[int, ShareDetails] = {}
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Respond with the page."""
+        details = map(self._details_of, self._shares)
+        text = render(list(zip(self._sample(), details, strict=True)))
+        return _response(text, "text/html", {"Content-Security-Policy": csp()})
+
+    async def answer_icon(self, request: web.Request) -> web.StreamResponse:
+        """Respond with the page's icon."""
+        return _response(_ICON, "image/svg+xml", {"Cache-Control": "max-age=86400"})
+
+    def _details_of(self, share: ServedShare) -> ShareDetails:
+        """Return the details of a share, kept once its manifest is known."""
+        found = self._details.get(share.number)
+        if found is None:
+            found = _describe(share)
+            if share.manifest is not None:
+                self._details[share.number] = found
+        return found
+
+
+def _response(text: str, kind: str, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(
+        body=text.encode(), content_type=kind, charset="utf-8", headers=headers
+    )
+
+
+def _describe(share: ServedShare) -> ShareDetails:
+    link, manifest = str(share.link), share.manifest
+    if manifest is None:
+        name = f"Share {share.number + 1}"
+        return ShareDetails(name, "not found yet", False, (), link, _draw_qr(link))
+    root = manifest.root
+    return ShareDetails(
+        root.name,
+        _about(manifest),
+        root.is_folder,
+        manifest.files,
+        link,
+        _draw_qr(link),
+    )
+
+
+def _about(manifest: Manifest) -> str:
+    size, count = format_size(manifest.root.size), manifest.chunks.count
+    number = len(manifest.files)
+    files = f"{number:,} file{'' if number == 1 else 's'}, " if number != 1 else ""
+    each = format_size(manifest.chunks.chunk_size)
+    return f"{files}{size} in {count:,} chunk{'' if count == 1 else 's'} of {each}"
+
+
+def _draw_qr(text: str) -> str | None:
+    """Return a QR code in SVG; None without the package that draws it."""
+    try:
+        import segno
+    except ImportError:
+        return None
+    drawn: str = segno.make(text, error="m").svg_inline(
+        border=3,
+        dark="#000",
+        light="#fff",
+        omitsize=True,
+        svgclass=None,
+        lineclass=None,
+        title="QR code of the link",
+    )
+    return drawn.replace("<svg", '<svg role="img"', 1)
 
 
 def csp() -> str:
-    """Return the page's policy: its own style and script, and nothing of others."""
+    """Return the page's policy, which allows its own style and script only."""
     return (
         f"default-src 'none'; script-src '{_hash(_SCRIPT)}'; "
         f"style-src '{_hash(_STYLE)}'; img-src 'self'; media-src 'self'; "
@@ -59,19 +148,19 @@ def csp() -> str:
     )
 
 
-def render(shares: Sequence[tuple[ShareView, Content]]) -> str:
+def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
     """Return the page."""
-    names = [content.name for _, content in shares]
+    names = [details.name for _, details in shares]
     title = names[0] if len(names) == 1 else f"{len(names)} shares"
     is_waiting = not all(view.is_known for view, _ in shares)
     return _PAGE.substitute(
         title=escape(title),
         style=_STYLE,
         script=_SCRIPT,
-        # Without its script the page asks again until there is something to show.
+        # Without its script the page reloads until every share is known.
         refresh='<meta http-equiv="refresh" content="3">' if is_waiting else "",
-        contents=_contents(shares) if len(shares) > 1 else "",
-        shares="".join(_share(view, content) for view, content in shares),
+        navigation=_navigation(shares) if len(shares) > 1 else "",
+        shares="".join(_share(view, details) for view, details in shares),
     )
 
 
@@ -79,32 +168,32 @@ def _hash(text: str) -> str:
     return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
 
 
-def _contents(shares: Sequence[tuple[ShareView, Content]]) -> str:
+def _navigation(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
     items = "".join(
-        f'<li><a href="#share-{view.number}"><bdi>{escape(content.name)}</bdi></a>'
-        for view, content in shares
+        f'<li><a href="#share-{view.number}"><bdi>{escape(details.name)}</bdi></a>'
+        for view, details in shares
     )
     return f'<nav aria-label="Shares"><ul>{items}</ul></nav>'
 
 
-def _share(view: ShareView, content: Content) -> str:
+def _share(view: ShareView, details: ShareDetails) -> str:
     n = view.number
     known = "" if view.is_known else " data-unknown"
-    body = _known(view, content) if view.is_known else ""
+    body = _known(view, details) if view.is_known else ""
     return (
         f'<section class="share" id="share-{n}" data-share="{n}"{known} '
         f'aria-labelledby="name-{n}">'
-        f'<header><h2 id="name-{n}"><bdi>{escape(content.name)}</bdi></h2>'
-        f"<p>{escape(content.about)}</p></header>"
+        f'<header><h2 id="name-{n}"><bdi>{escape(details.name)}</bdi></h2>'
+        f"<p>{escape(details.about)}</p></header>"
         f'<p class="summary" data-text="summary">{escape(view.summary)}</p>'
-        f"{body}{_pass_on(n, content)}</section>"
+        f"{body}{_link(n, details)}</section>"
     )
 
 
-def _known(view: ShareView, content: Content) -> str:
+def _known(view: ShareView, details: ShareDetails) -> str:
     return (
         _chunks(view)
-        + _files(view.number, content)
+        + _files(view.number, details)
         + '<div class="columns">'
         + _speed(view)
         + _peers(view)
@@ -117,21 +206,21 @@ def _chunks(view: ShareView) -> str:
     width = max(min(len(cells), COLUMNS), 1) * STEP
     height = max(-(-len(cells) // COLUMNS), 1) * STEP
     paths = "".join(
-        f'<path class="s{state.code}" data-state="{state.code}" '
-        f'd="{draw(cells, state.code)}"/>'
-        for state in STATES
+        f'<path class="s{kind.code}" data-kind="{kind.code}" '
+        f'd="{draw_cells(cells, kind.code)}"/>'
+        for kind in CELL_KINDS
     )
     legend = "".join(
-        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><path class="s{state.code}" '
-        f'd="M0 0{state.shape}"/></svg>{state.label}'
-        for state in STATES
+        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><path class="s{kind.code}" '
+        f'd="M0 0{kind.shape}"/></svg>{kind.label}'
+        for kind in CELL_KINDS
     )
     return (
         f'<section class="chunks" aria-labelledby="chunks-{n}">'
         f'<h3 id="chunks-{n}">Chunks</h3>'
-        f'<p class="here"><progress max="100" value="{view.percent}" '
-        f'aria-label="Chunks that are here"></progress> '
-        f'<span data-text="here">{escape(view.here)}</span></p>'
+        f'<p class="progress"><progress max="100" value="{view.percent}" '
+        f'aria-label="Verified chunks"></progress> '
+        f'<span data-text="progress">{escape(view.progress)}</span></p>'
         f'<svg class="map" role="img" aria-label="{escape(view.map_label)}" '
         f'viewBox="0 0 {width} {height}" width="{width * 1.6:.0f}" '
         f'data-cells="{cells}" data-columns="{COLUMNS}" data-step="{STEP}">'
@@ -139,12 +228,12 @@ def _chunks(view: ShareView) -> str:
     )
 
 
-def _files(n: int, content: Content) -> str:
-    rows = "".join(_file(n, content, file) for file in content.files[:MAX_FILES])
-    more = len(content.files) - MAX_FILES
+def _files(n: int, details: ShareDetails) -> str:
+    rows = "".join(_file(n, details, file) for file in details.files[:MAX_FILES])
+    more = len(details.files) - MAX_FILES
     rest = ""
-    if content.is_folder:
-        text = f"All files, {more:,} more" if more > 0 else "As a list of its own"
+    if details.is_folder:
+        text = f"All files ({more:,} more)" if more > 0 else "List of files"
         rest = f'<p><a href="files/{n}/">{text}</a></p>'
     return (
         f'<section class="files" aria-labelledby="files-{n}">'
@@ -152,14 +241,14 @@ def _files(n: int, content: Content) -> str:
     )
 
 
-def _file(n: int, content: Content, file: File) -> str:
+def _file(n: int, details: ShareDetails, file: File) -> str:
     href = escape(f"files/{n}/{quoted(file.path)}")
     name = escape(file.path)
     kind = media_type(file.path)
     player = PLAYERS.get(kind.name.partition("/")[0]) if kind.is_passive else None
     shown = ""
     if player is not None:
-        is_open = " open" if len(content.files) == 1 else ""
+        is_open = " open" if len(details.files) == 1 else ""
         element = _player(kind.name.partition("/")[0], href, name)
         shown = (
             f'<details{is_open}><summary>{player}<span class="unseen"> <bdi>{name}'
@@ -174,11 +263,11 @@ def _file(n: int, content: Content, file: File) -> str:
 def _player(kind: str, href: str, name: str) -> str:
     if kind == "image":
         return f'<img loading="lazy" src="{href}" alt="{name}">'
-    # Nothing is fetched before somebody plays it.
+    # Nothing is fetched before the user presses play.
     return (
         f'<{kind} controls preload="none" src="{href}" aria-label="{name}"></{kind}>'
-        '<p class="unplayable" hidden>This browser cannot play it. Give its address '
-        "to a player, or save it.</p>"
+        '<p class="unplayable" hidden>This browser cannot play this file. Open '
+        "its address in a player, or save it.</p>"
     )
 
 
@@ -194,7 +283,7 @@ def _speed(view: ShareView) -> str:
         '<ul class="legend" data-graph hidden><li><svg viewBox="0 0 10 10" '
         'aria-hidden="true"><path class="down" d="M0 5h10"/></svg>down<li>'
         '<svg viewBox="0 0 10 10" aria-hidden="true"><path class="up" d="M0 5h10"/>'
-        "</svg>up<li data-most></ul></section>"
+        "</svg>up<li data-peak></ul></section>"
     )
 
 
@@ -220,16 +309,16 @@ def _peer(row: PeerRow) -> str:
     )
 
 
-def _pass_on(n: int, content: Content) -> str:
-    qr = content.qr or (
-        '<p class="note">With <code>pip install "shoal[qr]"</code> '
-        "a QR code stands here.</p>"
+def _link(n: int, details: ShareDetails) -> str:
+    qr = details.qr or (
+        '<p class="note">After <code>pip install "shoal[qr]"</code> '
+        "the page shows a QR code.</p>"
     )
     return (
-        f'<section class="pass" aria-labelledby="pass-{n}">'
-        f'<h3 id="pass-{n}">Pass it on</h3><div class="link"><div>'
-        "<p>Whoever has this link can fetch the share:</p>"
-        f'<p><code id="link-{n}">shoal get {escape(content.link)}</code></p>'
+        f'<section class="pass-on" aria-labelledby="link-section-{n}">'
+        f'<h3 id="link-section-{n}">Share this link</h3><div class="link"><div>'
+        "<p>Anyone with this link can download the share:</p>"
+        f'<p><code id="link-{n}">shoal get {escape(details.link)}</code></p>'
         f'<button type="button" data-copy="link-{n}" hidden>Copy</button></div>'
         f"{qr}</div></section>"
     )

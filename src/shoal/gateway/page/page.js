@@ -1,10 +1,10 @@
 "use strict";
-// Keeps what the server has sent up to date. All words come from there; this only puts
-// newer ones in their place, as text, never as markup.
+// Keeps the page up to date. All words come from the server; this script only replaces
+// them with newer ones, as text and never as markup.
 (() => {
-  const RETRY = 3000; // milliseconds until the next attempt after a refusal
-  const SPEAK = 10000; // milliseconds between two things a screen reader is told
-  const SAMPLES = 120; // of the graph, two a second
+  const RETRY = 3000; // milliseconds until the next attempt after the server refused
+  const SPEAK = 10000; // milliseconds between two announcements to screen readers
+  const SAMPLES = 120; // of the graph, two per second
   const SVG_HEIGHT = 40;
   const state = document.getElementById("state");
   const shares = new Map();
@@ -14,8 +14,8 @@
     const shapes = new Map();
     if (map) {
       const shown = section.querySelectorAll(".chunks .legend path");
-      map.querySelectorAll("[data-state]").forEach((path, i) => {
-        shapes.set(path.dataset.state, [path, shown[i].getAttribute("d").slice(4)]);
+      map.querySelectorAll("[data-kind]").forEach((path, i) => {
+        shapes.set(path.dataset.kind, [path, shown[i].getAttribute("d").slice(4)]);
       });
     }
     for (const hidden of section.querySelectorAll(".graph, [data-graph]")) {
@@ -41,8 +41,8 @@
     const step = Number(share.map.dataset.step);
     const drawn = new Map([...share.shapes.keys()].map((code) => [code, ""]));
     [...cells].forEach((code, i) => {
-      const place = `M${(i % columns) * step} ${Math.floor(i / columns) * step}`;
-      drawn.set(code, drawn.get(code) + place + share.shapes.get(code)[1]);
+      const start = `M${(i % columns) * step} ${Math.floor(i / columns) * step}`;
+      drawn.set(code, drawn.get(code) + start + share.shapes.get(code)[1]);
     });
     for (const [code, path] of drawn) share.shapes.get(code)[0].setAttribute("d", path);
   }
@@ -63,10 +63,10 @@
 
   function drawGraph(share) {
     const { history, section } = share;
-    const most = Math.max(1, ...history.flat());
+    const peak = Math.max(1, ...history.flat());
     const line = (which) => history.map((pair, i) => {
       const x = SAMPLES - history.length + i + 1;
-      const y = SVG_HEIGHT - 1 - (pair[which] / most) * (SVG_HEIGHT - 3);
+      const y = SVG_HEIGHT - 1 - (pair[which] / peak) * (SVG_HEIGHT - 3);
       return `${i ? "L" : "M"}${x} ${y.toFixed(1)}`;
     }).join("");
     const set = (name, d) =>
@@ -75,8 +75,8 @@
     set("down", line(0));
     set("up", line(1));
     set("area", `${line(0)}V${SVG_HEIGHT}H${first}Z`);
-    section.querySelector("[data-most]").textContent =
-      most > 1 ? `at most ${formatRate(most)}` : "";
+    section.querySelector("[data-peak]").textContent =
+      peak > 1 ? `peak ${formatRate(peak)}` : "";
   }
 
   function formatRate(rate) {
@@ -91,12 +91,12 @@
       const share = shares.get(change.number);
       if (!share) continue;
       if (change.is_known && "unknown" in share.section.dataset) {
-        location.reload(); // now there are files to be listed
+        location.reload(); // now the server can list the files
         return;
       }
-      for (const place of share.section.querySelectorAll("[data-text]")) {
-        const text = change[place.dataset.text];
-        if (text !== undefined) place.textContent = text;
+      for (const element of share.section.querySelectorAll("[data-text]")) {
+        const text = change[element.dataset.text];
+        if (text !== undefined) element.textContent = text;
       }
       if (!share.map) continue;
       if ("percent" in change) share.section.querySelector("progress").value = change.percent;
@@ -108,30 +108,30 @@
     }
   }
 
-  // One connection, and none while nobody looks: a browser has few for each host.
+  // One connection, and none while the page is hidden: browsers limit them per host.
   let source = null;
   function listen() {
     if (source || document.hidden) return;
     source = new EventSource("events");
-    source.onopen = () => setState(true, "live");
+    source.onopen = () => setState(true, "Live");
     source.onmessage = (event) => apply(JSON.parse(event.data));
     source.onerror = () => {
-      setState(false, "not connected, trying again");
+      setState(false, "Not connected, retrying");
       if (source && source.readyState === EventSource.CLOSED) {
-        hangUp();
+        disconnect();
         setTimeout(listen, RETRY);
       }
     };
   }
-  function hangUp() {
+  function disconnect() {
     if (source) source.close();
     source = null;
   }
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) hangUp();
+    if (document.hidden) disconnect();
     else listen();
   });
-  addEventListener("pagehide", hangUp);
+  addEventListener("pagehide", disconnect);
   addEventListener("pageshow", listen);
 
   setInterval(() => {
@@ -143,16 +143,16 @@
     }
   }, 500);
 
-  let said = "";
+  let announced = "";
   const live = document.getElementById("live");
   setInterval(() => {
-    const text = [...document.querySelectorAll("[data-text=here]")]
-      .map((place) => place.textContent).join("; ");
-    if (text !== said) live.textContent = said = text;
+    const text = [...document.querySelectorAll("[data-text=progress]")]
+      .map((element) => element.textContent).join("; ");
+    if (text !== announced) live.textContent = announced = text;
   }, SPEAK);
 
   for (const button of document.querySelectorAll("[data-copy]")) {
-    if (!navigator.clipboard) break; // only where the page counts as secure
+    if (!navigator.clipboard) break; // browsers offer it only to secure pages
     button.hidden = false;
     button.addEventListener("click", async () => {
       const text = document.getElementById(button.dataset.copy).textContent;
@@ -160,7 +160,7 @@
         await navigator.clipboard.writeText(text);
         button.textContent = "Copied";
       } catch {
-        button.textContent = "Mark and copy it by hand";
+        button.textContent = "Select and copy it by hand";
       }
     });
   }

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import shoal
-from shoal.gateway.listing import Entry, page
+from shoal.gateway.files import FolderEntry, folder_page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, make_holding
@@ -94,7 +94,7 @@ async def test_the_page_is_there_before_anybody_has_the_share() -> None:
     ):
         answer = await curl(gateway.url)
         assert answer.status == 200
-        assert b"waiting for somebody who has it" in answer.body
+        assert b"Waiting for a peer" in answer.body
         answer = await get(gateway, "files/0/data")
         assert answer.status == 504
         assert b"0.1 s" in answer.body
@@ -102,7 +102,7 @@ async def test_the_page_is_there_before_anybody_has_the_share() -> None:
 
 def test_a_name_cannot_be_markup() -> None:
     evil = '<script>alert("1")</script>\'&<b>'
-    text = "".join(page(evil, [Entry(evil, "./x'\"><i>", 1)]))
+    text = "".join(folder_page(evil, [FolderEntry(evil, "./x'\"><i>", 1)]))
     found = _Links(text)
     assert found.text.count(evil) == 3  # title, heading, link
     assert not {"script", "b", "i"} & found.tags
@@ -110,8 +110,8 @@ def test_a_name_cannot_be_markup() -> None:
 
 
 def test_a_large_folder_is_sent_line_by_line() -> None:
-    entries = (Entry(str(number), str(number), number) for number in range(10**9))
-    lines = page("large", entries)
+    entries = (FolderEntry(str(number), str(number), number) for number in range(10**9))
+    lines = folder_page("large", entries)
     assert sum(len(next(lines)) for _ in range(1000)) > 1000
 
 

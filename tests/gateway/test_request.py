@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.gateway.paths import MAX_PATH, parse_target, quoted
+from shoal.gateway.request import MAX_PATH, parse_target, quoted
 
 NAME = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), min_size=1
