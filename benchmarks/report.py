@@ -17,14 +17,15 @@ __all__ = ["draw", "update"]
 _INTRO = """\
 # Benchmarks
 
-Made by `scripts/bench --write`: each section by the command it names, on the machine
-and at the time it names. The sides run in turn, five times or more; figures are
-median (min-max), ratios are taken round by round. Every result is checked by hash,
-which is not counted. Compare the ratios, not the figures: these differ from
-machine to machine and from hour to hour. An aim counts as reached within 5 %.
+`scripts/bench --write` makes this page: each section with the command, on the machine
+and at the time that the section names. The programs run in turn, five times or more.
+Figures are median (min-max); ratios are computed for each round. Every result is
+verified by hash, which is not part of the time. Compare the ratios, not the figures,
+which differ from machine to machine and from hour to hour. A goal counts as reached
+within 5 %.
 
-Crowds of up to 10,000 are simulated: [simulation.md](simulation.md). What stands in the
-way of aims that are not reached: [limits.md](limits.md).
+[simulation.md](simulation.md) has simulations of up to 10,000 downloaders,
+[limits.md](limits.md) the reasons for goals that were not reached.
 """
 
 

@@ -35,7 +35,7 @@ def _cell(column: Column, samples: Sequence[Sample]) -> str:
 
 
 def _ratios(workload: Workload, result: Result) -> str:
-    rows = [["compared, round by round", "median (min-max)", "aim", "reached"]]
+    rows = [["compared, round by round", "median (min-max)", "goal", "reached"]]
     for ratio in workload.ratios:
         if values := _quotients(ratio, result):
             verdict = judge(ratio.aim, median(values))

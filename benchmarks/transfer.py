@@ -24,12 +24,11 @@ MIB = 2**-20
 FIRST_PORT = 20_000  # in a namespace of our own every port is free
 
 HOW = (
-    "Everything is hashed and in the page cache before; whatever arrives is compared "
-    "by SHA-256. Clients are fresh processes, their start is counted. The time is "
-    "given twice: to the end of the program, and until the file has been flushed to "
-    "the disk as well, which shoal does by itself. Before each run as much "
-    "memory is touched and freed as the file needs, since a host may have taken it "
-    "back."
+    "Everything is hashed and in the page cache beforehand; what arrives is compared "
+    "by SHA-256. Clients are new processes, and their start is included. The time is "
+    "given twice: to the end of the program, and until the file has also been flushed "
+    "to the disk, which shoal always does itself. Before each run, as much memory as "
+    "the file needs is written and freed, because the host may have reclaimed it."
 )
 COLUMNS = (
     Column("wall", "wall s"),

@@ -113,28 +113,27 @@ def _start_aria2(job: Job, *, has_tls: bool) -> Way:
 
 CURL = Peer(
     name="curl from nginx",
-    how="plain HTTP, sendfile, nothing verified.",
+    how="plain HTTP, sendfile; nothing verified.",
     missing=lambda: missing_programs("nginx", "curl"),
     start=lambda job: _start_curl(job, has_tls=False),
 )
 CURL_TLS = Peer(
     name="curl from nginx, HTTPS",
-    how="TLS 1.3 with a certificate made for the run, nothing but TLS verified.",
+    how="TLS 1.3 with a certificate made for the run; only TLS verifies.",
     missing=lambda: missing_programs("nginx", "curl", "openssl"),
     start=lambda job: _start_curl(job, has_tls=True),
 )
 ARIA2 = Peer(
     name="aria2 -x4 from nginx",
-    how="four connections, plain HTTP, nothing verified, no space allocated before.",
+    how=(
+        "four connections, plain HTTP, no space allocated in advance; nothing verified."
+    ),
     missing=lambda: missing_programs("nginx", "aria2c"),
     start=lambda job: _start_aria2(job, has_tls=False),
 )
 ARIA2_TLS = Peer(
     name="aria2 -x4 from nginx, HTTPS",
-    how=(
-        "four connections, TLS 1.3, nothing but TLS verified, no space allocated "
-        "before."
-    ),
+    how="four connections, TLS 1.3, no space allocated in advance; only TLS verifies.",
     missing=lambda: missing_programs("nginx", "aria2c", "openssl"),
     start=lambda job: _start_aria2(job, has_tls=True),
 )

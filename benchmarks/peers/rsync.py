@@ -52,7 +52,7 @@ def _start(job: Job) -> Way:
 
 DAEMON = Peer(
     name="rsync daemon",
-    how="`-a`, in the clear, the whole file verified by its checksum.",
+    how="`-a`, unencrypted; the whole file verified by its checksum.",
     missing=missing_rsync,
     start=_start,
 )

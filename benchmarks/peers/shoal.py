@@ -116,7 +116,7 @@ SEALED = Peer(
     name="shoal",
     how=(
         "a sealed share, encrypted, every chunk verified, flushed to the disk before "
-        "the file has its name."
+        "the file gets its name."
     ),
     missing=lambda: None,
     start=_start_sealed,
@@ -124,8 +124,8 @@ SEALED = Peer(
 OPEN = Peer(
     name="shoal",
     how=(
-        "an open channel in chunks of 1 MiB, in the clear, every chunk verified, "
-        "flushed to the disk before the file has its name."
+        "an open channel in chunks of 1 MiB, unencrypted, every chunk verified, "
+        "flushed to the disk before the file gets its name."
     ),
     missing=lambda: None,
     start=_start_open,

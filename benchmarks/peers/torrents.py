@@ -163,8 +163,8 @@ LIBTORRENT_V2 = Peer(
 ARIA2 = Peer(
     name="aria2 by BitTorrent",
     how=(
-        "the same torrent of version 1, default settings but for space allocated "
-        "before; every piece verified."
+        "the same torrent of version 1, default settings, except that no space is "
+        "allocated in advance; every piece verified."
     ),
     missing=missing_aria2,
     start=_start_aria2,

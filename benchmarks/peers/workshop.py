@@ -55,7 +55,7 @@ PAIR = Peer(
     name="node",
     how=(
         "the workshop's pair of programs with TCP_NODELAY, which find each other by "
-        "multicast, an open channel in chunks of 1 MiB, every chunk verified."
+        "multicast; an open channel in chunks of 1 MiB, every chunk verified."
     ),
     missing=missing_node,
     start=_start,

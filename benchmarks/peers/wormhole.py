@@ -104,8 +104,8 @@ def _start(job: Job) -> Way:
 PEER = Peer(
     name="magic-wormhole",
     how=(
-        "mailbox and relay on loopback, encrypted, the whole file verified by "
-        "SHA-256; the sender was started before."
+        "mailbox and relay on loopback, encrypted, the whole file verified by SHA-256; "
+        "the sender was started beforehand."
     ),
     missing=missing_wormhole,
     start=_start,

@@ -15,26 +15,28 @@ from benchmarks.simulation.scenario import MIXED, Scenario
 
 __all__ = ["add", "add_picks", "draw", "say"]
 
-INTRO = """# The simulated crowd
+INTRO = """# Simulation of large swarms
 
-Made by `scripts/bench simulate --write`, each line by the command beside it.
-What decides is the code that ships: the picker, the windows, whom to ask for what, whom
-to tell of what, which chunk is rarest, whom to dial. Simulated are the clock and the
-network: an uplink is shared equally by the connections that send, downlinks are as wide
-as it takes, and everything else arrives after 20 ms. One source has 1 GiB in chunks of
-1 MiB; all downloaders arrive within one second and have at most 40 neighbours each.
-Mixed uplinks are of 20, 50, 100 and 500 Mbit/s, the source has their mean; all others
-are of 100 Mbit/s. Leavers go once they have half of it, liars say that they have
-everything and send garbage; they come beside the downloaders.
+`scripts/bench simulate --write` makes this page, with one command for each line. The
+code that decides is the code of shoal itself: the picker, the windows, which chunk to
+request from which peer, what to announce to which peer, which chunk is rarest, and
+which address to dial. Only the clock and the network are simulated. The connections
+that send share an uplink equally, downlinks are not limited, and everything except
+chunks arrives after 20 ms. One source has 1 GiB in chunks of 1 MiB. All downloaders
+start within one second and have at most 40 neighbours each. Equal uplinks have 100
+Mbit/s. Mixed uplinks have 20, 50, 100 and 500 Mbit/s, and that of the source has their
+mean. Leavers leave when they have half of the chunks. Liars claim to have every chunk
+and send garbage; they are not counted as downloaders.
 
-The bound is that of a fluid, max(F/u, N·F/(u + Σu)), of those who stay. Twice is what
-came though it was there already, wrong what did not verify, both as shares of what
-verified. Control is every byte beside the chunks with what TLS adds to it: connections,
-greetings, addresses, announcements, requests, headers. What TLS and TCP add to the data
-of chunks is left out. The same command has the same outcome, but for the processor's
-time. That messages mean the same once they were bytes is tested by a small crowd that
-talks through real sessions (`--sessions`). 10,000 take a core for a quarter of an hour
-or more, and 3 GiB of memory; `--compiled` wants a C compiler.
+The bound is that of a fluid model, max(F/u, N·F/(u + Σu)), for the downloaders that
+stay. "twice" is what arrived although it was already stored, "wrong" what did not
+verify, both as a share of what verified. "control" is every byte other than chunks,
+including what TLS adds to it: connections, greetings, addresses, announcements,
+requests, headers. What TLS and TCP add to the data of chunks is not counted. The same
+command always has the same result, except for the processor time. A small swarm that
+talks through real sessions (`--sessions`) tests that messages mean the same after they
+were encoded. 10,000 downloaders take one core for a quarter of an hour or more, and 3
+GiB of memory; `--compiled` needs a C compiler.
 """
 HEAD = (
     "| downloaders | uplinks | leave | lie | bound s | last s | last / bound "
@@ -43,9 +45,10 @@ HEAD = (
 )
 PICKS = """## What a pick costs
 
-Measured, not simulated: whole downloads of so many chunks, in memory, from one peer
-that has everything and seven that have three tenths each; a pick is asked for, arrives
-and is verified. What grows is the time to reach memory that no cache holds any more.
+Measured, not simulated: whole downloads with this many chunks, in memory, from one peer
+that has every chunk and seven peers that have three tenths each. A pick is requested,
+arrives and is verified. The increase is the time to access memory that no longer fits
+into any cache.
 
 """
 WIDTH, HEIGHT = 1080, 300  # pixels of the picture

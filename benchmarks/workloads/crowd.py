@@ -111,19 +111,20 @@ def _wait_all(programs: Sequence[Program]) -> list[float]:
 def _make(name: str, count: int, size: int) -> Workload:
     return Workload(
         name=name,
-        title=f"{size // MIB} MiB from one source to {count} who start at once",
+        title=f"{size // MIB} MiB from one source to {count} simultaneous downloaders",
         how=(
-            "Every host is a network namespace on one switch and sends through "
-            f"`tc … tbf {SHAPER}`. The clock starts with the launch of the "
-            "downloaders and stops when the last one has all of it, verified; all "
-            "stay until then. shoal: a sealed share, downloaders know the address of "
-            "the source only. libtorrent: default settings, no tracker, every peer "
-            "is told of all others. aria2: default settings but for space allocated "
-            "before, a tracker at the source tells everyone of all others. The bound "
-            "is that of a fluid, max(F/u, N·F/(u + N·u)), with the u of one plain TCP "
-            "stream in the same round. Copies are bytes out of the source's device, "
-            "with all headers, over the size; the load is bytes sent by all, per "
-            "downloader."
+            "Every host is a network namespace on one switch and sends through `tc … "
+            f"tbf {SHAPER}`. The clock starts when the downloaders are launched and "
+            "stops when the last one has the whole file, verified; all stay until "
+            "then. shoal: a sealed share; downloaders know only the address of the "
+            "source. libtorrent: default settings, no tracker; every peer gets the "
+            "addresses of all others. aria2: default settings, except that no space is "
+            "allocated in advance; a tracker at the source gives every peer the "
+            "addresses of all others. The bound is that of a fluid model, max(F/u, "
+            "N·F/(u + N·u)), where u is the rate of one plain TCP stream in the same "
+            "round. Copies are the bytes that leave the source's network device, with "
+            "all headers, divided by the size of the file; the load is the bytes that "
+            "all hosts send, per downloader."
         ),
         columns=(
             Column("first", "first s"),

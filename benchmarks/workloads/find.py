@@ -94,10 +94,11 @@ WORKLOAD = Workload(
     name="find",
     title="From the start of a process to the first address found on the LAN",
     how=(
-        "Two processes that only do discovery, on one host and on two hosts joined "
-        "by a cable (network namespaces). Whoever comes second is timed from its "
-        "start, that of Python included, until the one who looks says an address: "
-        "first the one who looks comes, then the one who shares."
+        "Two processes that only do discovery, on one host and on two hosts joined by "
+        "a cable (network namespaces). One process searches and the other announces. "
+        "The process that starts second is timed from its start, including that of "
+        "Python, until the searching process reports an address: in one case the "
+        "searching process starts second, in the other the announcing process."
     ),
     columns=(Column("found", "ms", 0, 1e3),),
     ratios=(

@@ -57,9 +57,9 @@ WORKLOAD = Workload(
     name="first-byte",
     title="From the start of a process to the first byte of a chunk on the LAN",
     how=(
-        "The server runs and is announced in a network namespace of its own; the "
-        "client is a fresh process that finds it by multicast and writes one chunk "
-        "of 1,024 bytes. Page cache and byte code are warm."
+        "The server runs and is announced in a network namespace of its own. The "
+        "client is a new process that finds it by multicast and writes one chunk of "
+        "1,024 bytes. The page cache and the byte code are warm."
     ),
     columns=(
         Column("first_byte", "first byte ms", 0, 1e3),

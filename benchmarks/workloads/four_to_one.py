@@ -26,7 +26,10 @@ def prepare(setup: Setup) -> Sequence[Side]:
 WORKLOAD = Workload(
     name="four-to-one",
     title=f"1 GiB from {SOURCES} sources to one client",
-    how=f"All are on one machine, so nobody gains a wire. {HOW} {describe(PEERS)}",
+    how=(
+        f"All run on one machine, so more sources do not mean more bandwidth. {HOW} "
+        f"{describe(PEERS)}"
+    ),
     columns=COLUMNS,
     ratios=(
         Ratio(

@@ -110,13 +110,13 @@ WORKLOAD = Workload(
     name="hashing",
     title=f"The link of a file of {SIZE >> 30} GiB",
     how=(
-        "From the start of `shoal share` to the line with the link: first with "
-        "nothing known, then with the hashes of the first time in the cache of this "
-        "user. Beside it BLAKE3 of the whole file, as b3sum has it with one thread "
-        "and with all, and reading alone. The file is real, of random bytes, and in "
-        "the page cache, read through before each run, but for the lines `from disk`, "
-        "before which it was dropped from there. All links and all hashes have to be "
-        "the same."
+        "From the start of `shoal share` to the line with the link: first without any "
+        "stored hashes, then with the hashes of the first run in the user's cache. For "
+        "comparison, BLAKE3 of the whole file, as b3sum computes it with one thread "
+        "and with all threads, and reading alone. The file has random bytes and is not "
+        "sparse. It is read into the page cache before each run, except for the lines "
+        "`from disk`, where it is removed from the cache. All links and all hashes "
+        "must be equal."
     ),
     columns=(
         Column("wall", "wall s"),

@@ -122,18 +122,19 @@ def _fetch(scene: Scene, peers: Sequence[str]) -> Sample:
 
 
 def _make(name: str, size: int, rate: int | None) -> Workload:
-    pace = f"gives {rate // MIB} MiB a second" if rate else "gives as fast as it can"
+    pace = f"sends {rate // MIB} MiB per second" if rate else "sends at full speed"
     return Workload(
         name=name,
-        title=f"{size // MIB} MiB from one honest source beside peers that are not",
+        title=f"{size // MIB} MiB from one honest source, with misbehaving peers",
         how=(
             f"A sealed share on loopback, whose source {pace}. The bad peers have the "
-            "link and begin to misbehave after the proofs; all of them are known from "
-            "the start and are dialled in random order. Liars answer every request at "
-            "once, with what does not verify. Those who give nothing say that they "
-            "have everything; one of them gives true chunks until half are there. The "
-            "last one asks the source for as many chunks as it can and reads none, "
-            "all the while. Times are those of the whole command."
+            "link and start to misbehave after the proofs. The client knows all of "
+            "them from the start and dials them in random order. Liars answer every "
+            "request at once with data that does not verify. Peers that give nothing "
+            "claim to have everything; one of them sends correct chunks until the "
+            "client has half of the file. In the last line, a peer requests as many "
+            "chunks from the source as it can during the whole run, and reads none. "
+            "Times are those of the whole command."
         ),
         columns=(
             Column("wall", "wall s"),

@@ -114,14 +114,14 @@ def _limit(name: str) -> Ratio:
 
 WORKLOAD = Workload(
     name="memory",
-    title="The most memory that either end needs",
+    title="Peak memory of each end",
     how=(
         f"Sealed shares of sparse files with {READ // MIB} MiB of random bytes in the "
-        "middle, which are what clients read by `shoal cat`; the source hashes all of "
-        "the file before. Then many clients at once at one source of 1 GiB, and one "
-        "client that fetches 1 GiB from many sources to the disk. Resident memory at "
-        "most, of the one that needs the most of each end; what the system shares "
-        "between processes is counted for each."
+        "middle, which clients read with `shoal cat`; the source hashes the whole file "
+        "beforehand. Then many clients at the same time at one source of 1 GiB, and "
+        "one client that downloads 1 GiB from many sources to the disk. The figure is "
+        "the peak resident memory of the process that needs the most at each end; "
+        "memory that processes share is counted for each."
     ),
     columns=(
         Column("source", "source MiB", 1, 1 / MIB),

@@ -22,10 +22,10 @@ def prepare(setup: Setup) -> Sequence[Side]:
 
 WORKLOAD = Workload(
     name="one-to-one-open",
-    title="1 GiB from one source to one client, in the clear",
+    title="1 GiB from one source to one client, unencrypted",
     how=(
-        f"{HOW} {describe(PEERS)} Drift is how far samples of the memory lie apart "
-        "after the first quarter."
+        f"{HOW} {describe(PEERS)} Drift is the range of the memory samples after the "
+        "first quarter of the run."
     ),
     columns=(
         *COLUMNS,

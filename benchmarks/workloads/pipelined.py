@@ -65,13 +65,13 @@ WORKLOAD = Workload(
     name="pipelined",
     title=f"Chunks of {CHUNK:,} bytes over one connection on loopback",
     how=(
-        f"{PIPELINED:,} chunks of a named channel are asked for in random order, "
-        f"{DEPTH} requests outstanding, then 4,096 one at a time. All servers are "
-        "driven by one and the same client, which sends requests encoded before and "
-        "counts the bytes that come. nginx serves the same file over HTTP, each chunk "
-        "a range, pipelined as well. That the client is not the bottleneck is shown by "
-        "the last line, where a server that reads nothing sends answers made before. "
-        "CPU seconds of the server are those of both parts."
+        f"{PIPELINED:,} chunks of a named channel are requested in random order with "
+        f"{DEPTH} requests in flight, then 4,096 chunks one at a time. The same client "
+        "drives all servers; it sends requests that were encoded beforehand and counts "
+        "the bytes that arrive. nginx serves the same file over HTTP, one range for "
+        "each chunk, also pipelined. The last line shows that the client is not the "
+        "bottleneck: there, a server that reads nothing sends answers that were "
+        "prepared beforehand. The CPU seconds of the server are those of both parts."
     ),
     columns=(
         Column("rate", "chunks/s", 0),

@@ -61,13 +61,13 @@ WORKLOAD = Workload(
     name="random-reads",
     title=f"Random reads of {READ >> 10} KiB in a share of {SIZE >> 30} GiB",
     how=(
-        f"One process opens the share and reads {COUNT} times, each time somewhere "
-        "else, at multiples of the size, one after the other; the first few are not "
-        "counted. Every byte is verified by shoal and compared afterwards. With "
-        "chunks of 64 KiB a read is one chunk; with those that a share of this size "
-        "has by default, all of a chunk has to come before any of it is verified. "
-        f"Beside it a plain TCP echo in Python: {READ >> 10} KiB there and back over "
-        "one connection, nothing encrypted or verified."
+        f"One process opens the share and reads {COUNT} times in sequence, each time "
+        "at another random multiple of the read size; the first few reads are not "
+        "counted. shoal verifies every byte, and the benchmark compares all bytes "
+        "afterwards. With chunks of 64 KiB, a read is one chunk; with the chunks that "
+        "a share of this size has by default, a whole chunk must arrive before any of "
+        f"it is verified. For comparison, a plain TCP echo in Python: {READ >> 10} KiB "
+        "in each direction over one connection, without encryption or verification."
     ),
     columns=(
         Column("p50", "p50 us", 0, 1e6),

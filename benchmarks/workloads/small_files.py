@@ -140,18 +140,17 @@ WORKLOAD = Workload(
     name="small-files",
     title=f"A folder of {FILES:,} files of 0 to {LARGEST:,} bytes",
     how=(
-        "From a source that is ready, with everything hashed and in the page cache, "
-        "into a folder that is not there; three levels deep, each tenth file "
-        "executable. How long a source takes from its start until it is ready, with "
-        "nothing known of the folder, is a column of its own. "
-        "shoal: a sealed share, every chunk verified, everything flushed to the disk "
-        "before the folder has its name. tar: piped through a TCP connection and "
-        "unpacked, in the clear, nothing verified or flushed. rsync: `-a` from a "
-        "daemon, in the clear, nothing flushed. magic-wormhole: a zip that is packed "
-        "and unpacked on the way, encrypted, nothing flushed; the sender has walked "
-        "the folder before. The time is given twice: to the end "
-        "of the program, and until the file system has been flushed as well. Paths, "
-        "bytes and executable bits are compared."
+        "From a running source, with everything hashed and in the page cache, into a "
+        "folder that does not exist; three levels deep, with every tenth file "
+        "executable. A separate column has the time that a source takes from its start "
+        "until it is ready, without any stored hashes. shoal: a sealed share, every "
+        "chunk verified, everything flushed to the disk before the folder gets its "
+        "name. tar: piped through a TCP connection and unpacked, unencrypted, nothing "
+        "verified or flushed. rsync: `-a` from a daemon, unencrypted, nothing flushed. "
+        "magic-wormhole: a zip archive that is packed and unpacked during the "
+        "transfer, encrypted, nothing flushed; the sender has listed the folder "
+        "beforehand. The time is given twice: to the end of the program, and until the "
+        "file system has been flushed. Paths, bytes and executable bits are compared."
     ),
     columns=(
         Column("ready", "source ready s"),

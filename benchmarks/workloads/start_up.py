@@ -45,8 +45,9 @@ WORKLOAD = Workload(
     name="start-up",
     title="From the start of a process to its end, with nothing to do",
     how=(
-        "Page cache and byte code are warm; entering the namespace, one to two "
-        f"milliseconds, is in all of them. One run is the median of {TIMES} processes."
+        "The page cache and the byte code are warm. Entering the namespace, one to two "
+        f"milliseconds, is included in all figures. One run is the median of {TIMES} "
+        "processes."
     ),
     columns=(Column("wall", "ms", 0, 1e3), Column("cpu", "CPU ms", 0, 1e3)),
     ratios=(
