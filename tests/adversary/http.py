@@ -1,4 +1,4 @@
-"""Ask a gateway for what nobody honest asks for; threats.md E1, E2, E5, E6.
+"""Ask a gateway for what nobody honest asks for.
 
 python -m tests.adversary.http URL
 

@@ -1,7 +1,7 @@
 """What others say and call things drives no terminal, wherever it is printed.
 
 ESC, a line end, a change of direction: escaped on standard output and error, and in
-JSON lines, by the real command. threats.md C4.
+JSON lines, by the real command.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
 """Holders that attack who shares: its memory stays flat and honest ones are served.
 
 The sharer is the real command in a process of its own, so that what it uses can be
-measured. The cases are those of `tests.adversary.greedy`; threats.md B1 to B9, B14,
-B15.
+measured. The cases are those of `tests.adversary.greedy`.
 """
 
 import asyncio

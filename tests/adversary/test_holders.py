@@ -1,6 +1,6 @@
 """Peers that have the link and misuse it: the honest download completes all the same.
 
-threats.md B: each of them is met beside an honest holder, by a node that fetches or
+Each of them is met beside an honest holder, by a node that fetches or
 by one that shares.
 """
 

@@ -1,7 +1,7 @@
 """Links whose maker is hostile, fetched for real: nothing is written anywhere.
 
 The corpus of `tests.adversary.paths` is served by somebody who has each link. All of
-it is fetched in this process, some of it by the command as well. threats.md C.
+it is fetched in this process, some of it by the command as well.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Somebody without the link, at the port and in the middle: he gets nothing.
 
-threats.md A and D5. The sharer is the real command, and so is whoever fetches.
+The sharer is the real command, and so is whoever fetches.
 """
 
 import asyncio

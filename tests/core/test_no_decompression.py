@@ -1,4 +1,4 @@
-"""Nothing that somebody else sent is ever decompressed. threats.md C8.
+"""Nothing that somebody else sent is ever decompressed.
 
 A few bytes that unpack into a gigabyte are no danger to who never unpacks. That is
 proven over the syntax trees: no module can reach a decompressor, and where aiohttp is

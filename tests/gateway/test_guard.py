@@ -1,4 +1,4 @@
-"""Strangers get nothing through the gateway: threats.md, part E, through sockets."""
+"""Strangers get nothing through the gateway, tried through sockets."""
 
 import asyncio
 import contextlib

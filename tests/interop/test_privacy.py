@@ -1,6 +1,6 @@
 """What somebody who records every packet learns of a share that is found in the DHT.
 
-threats.md D5: that there is one. Not its id or names, and not that what is announced
+That there is one. Not its id or names, and not that what is announced
 on the LAN and what is looked for in the DHT are the same. The DHT is bittorrent-dht's.
 """
 

@@ -1,7 +1,7 @@
 """Who goes on sharing what it fetched gives nothing that is not what was fetched.
 
 The target is the user's own from the moment it has its name: he may edit, shorten,
-replace or delete it. threats.md F8.
+replace or delete it.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Whatever is done with a link ends within two seconds of a signal, at any moment.
 
 With the right code, nothing that was verified lost, and all of it on the disk for
-good. threats.md F15.
+good.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Little memory is enough, and where there is none it is said. threats.md F16."""
+"""Little memory is enough, and where there is none it is said."""
 
 import asyncio
 import os

@@ -2,7 +2,7 @@
 
 Whoever fetches goes on within ten seconds, without being started again. Each machine
 is a network namespace of its own; between them is a router that drops what it is told
-to, without a word. threats.md F12 and F13.
+to, without a word.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""A peer that is paused holds nobody up, and may go on later. threats.md B13."""
+"""A peer that is paused holds nobody up, and may go on later."""
 
 import os
 import signal

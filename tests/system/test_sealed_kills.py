@@ -170,7 +170,7 @@ async def test_no_verified_chunk_is_asked_for_again(tmp_path: Path) -> None:
 async def test_what_was_edited_while_it_was_stopped_is_fetched_again(
     tmp_path: Path,
 ) -> None:
-    """And nothing else is. threats.md F7."""
+    """Nothing else is removed."""
     holding = make_holding(300 * 16_384 + 5)
     out = tmp_path / "out"
     async with SlowHolder(holding, 200) as holder:

@@ -203,7 +203,7 @@ def test_what_was_fetched_is_given_on_with_seed(file: Shared, tmp_path: Path) ->
     assert (tmp_path / "again").read_bytes() == file.path.read_bytes()
 
 
-# Others on this machine: threats.md F18.
+# Other users of this machine.
 
 
 def test_a_link_need_not_be_seen_by_anybody_else(

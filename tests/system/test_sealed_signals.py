@@ -1,7 +1,6 @@
 """Ctrl-C and SIGTERM end what is done with a link, whatever that is at the moment.
 
 Within two seconds, with all that was verified kept and the command to go on printed.
-threats.md F15.
 """
 
 import json

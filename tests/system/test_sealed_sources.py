@@ -1,4 +1,4 @@
-"""What is shared changes while it is hashed, read and given: threats.md F8 to F10.
+"""What is shared changes while it is hashed, read and sent.
 
 Nothing of it is ever given that was not there when it was hashed, and it is said.
 """

@@ -1,4 +1,4 @@
-"""What day it is does not matter: nothing of a transfer asks. threats.md F11."""
+"""What day it is does not matter: nothing of a transfer asks."""
 
 import shutil
 import subprocess

@@ -1,6 +1,6 @@
 """A disk whose flushes take long: the network goes on for a while, then waits.
 
-What a power loss may take stays bounded however slow the disk is. threats.md F17.
+What a power loss may take stays bounded however slow the disk is.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What listens goes on when the system has no file descriptor left for it.
 
-threats.md A8. In a process of its own: the limit is the process's.
+In a process of its own: the limit is the process's.
 """
 
 import asyncio

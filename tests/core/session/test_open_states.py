@@ -1,7 +1,7 @@
 """A peer of an open channel that says anything at any time, at either end.
 
 As for sealed shares in `test_sealed_states`: a model that was written from
-docs/protocol.md alone says what each message may do. threats.md B17.
+docs/protocol.md alone says what each message may do.
 """
 
 import re

@@ -2,7 +2,7 @@
 
 A model that was written from docs/protocol.md alone says what each byte may do. The
 conversation must do that and nothing else: hand up what the state allows, answer what
-it must, end with an error that blames the peer, and stay ended. threats.md B17.
+it must, end with an error that blames the peer, and stay ended.
 """
 
 import hmac

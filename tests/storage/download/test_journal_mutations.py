@@ -1,6 +1,6 @@
 """Three hundred broken and lying journals: a resume believes none of their lies.
 
-threats.md F6. Whoever forges checksums lies about all chunks or the last ones; one lie
+Whoever forges checksums lies about all chunks or the last ones; one lie
 among many that are true may pass, and costs whoever wrote it there his own download.
 """
 

@@ -1,6 +1,6 @@
 """Records that no library would send, from somebody who has proved the id.
 
-threats.md A10. Nothing here takes time: what is bounded is bytes.
+Nothing here takes time: what is bounded is bytes.
 """
 
 import asyncio

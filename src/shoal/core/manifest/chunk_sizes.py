@@ -2,7 +2,7 @@
 
 Small chunks spread sooner and waste less on a liar; large ones make a small root.
 The rule is frozen: the id of a public share depends on it, and two people who share
-the same thing should get the same link. docs/design.md, "Building a share".
+the same thing should get the same link. See docs/design.md, "Two kinds of share".
 """
 
 import msgspec

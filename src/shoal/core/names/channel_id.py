@@ -72,8 +72,8 @@ def parse_channel(text: str) -> Channel:
     if looks_like_link(text):
         # Never a channel: see the module's docstring.
         raise UsageError(
-            f"{text[:16]}… looks like the link of a sealed share, which this version "
-            "cannot fetch yet; check what was passed on to you."
+            "This looks like the link of a sealed share, not like the id of an open "
+            "channel; read it with parse_link() or fetch it with fetch()."
         )
     return Channel(_check_text(text), is_hash=False)
 
