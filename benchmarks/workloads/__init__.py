@@ -15,6 +15,7 @@ from benchmarks.workloads import (
     random_reads,
     small_files,
     start_up,
+    stop,
 )
 
 __all__ = ["WORKLOADS"]
@@ -30,6 +31,7 @@ _ALL = (
     pipelined.WORKLOAD,
     first_byte.WORKLOAD,
     start_up.WORKLOAD,
+    stop.WORKLOAD,
     find.WORKLOAD,
     hashing.WORKLOAD,
     memory.WORKLOAD,

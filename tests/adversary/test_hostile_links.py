@@ -6,7 +6,6 @@ it is fetched in this process, some of it by the command as well.
 
 import asyncio
 import os
-import time
 from pathlib import Path
 from random import Random
 
@@ -81,7 +80,6 @@ async def test_nothing_of_a_hostile_link_is_written(
 ) -> None:
     monkeypatch.chdir(target)
     before = snapshot(target.parent.parent)
-    began = time.monotonic()
     for start in range(0, len(CORPUS), BATCH):
         async with Node(here(), rng=Random(1)) as node:
             batch = CORPUS[start : start + BATCH]
@@ -89,7 +87,6 @@ async def test_nothing_of_a_hostile_link_is_written(
             reasons = await asyncio.gather(*works)
         assert all(reason.isprintable() for reason in reasons)
         assert snapshot(target.parent.parent) == before
-    assert time.monotonic() - began < 100
 
 
 async def test_a_fine_link_of_the_same_making_is_fetched(target: Path) -> None:

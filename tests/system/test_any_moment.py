@@ -1,13 +1,12 @@
-"""Whatever is done with a link ends within two seconds of a signal, at any moment.
+"""Every command that takes a link ends after a signal, whenever the signal comes.
 
-With the right code, nothing that was verified lost, and all of it on the disk for
-good.
+It ends with the right code and loses no verified chunk; all of them are on the disk for
+good. `scripts/bench stop` measures how long that takes.
 """
 
 import json
 import random
 import signal
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +21,7 @@ from tests.helpers.signals import until_caught
 
 CHUNK = 16_384
 SIZE = 200 * CHUNK + 5
-PROMISED = 2.0  # seconds from a signal to the end
-LATER = 8.0  # seconds more, for a machine that has other things to do
+PATIENCE = 10.0  # seconds from a signal to the end, on a busy machine
 COMMANDS = ["get", "cat", "chunk", "ls", "share"]
 SHARED = 96 << 20  # bytes of a file that takes as long to hash as anything here
 
@@ -40,8 +38,6 @@ class Interrupter:
         with self._large.open("wb") as file:
             file.truncate(SHARED)  # a hole: no disk is used
         self._kept = 0
-        self.took: list[float] = []
-        """Seconds from each signal to the end."""
         self.caught = 0
         """How many had time to note that they were interrupted."""
 
@@ -65,10 +61,8 @@ class Interrupter:
             # Before that it is Python that a signal ends, in its own way.
             until_caught(program)
             time.sleep(self._rng.uniform(0.0, 0.8))  # any moment will do
-            begun = time.monotonic()
             program.send(signum)
-            ended = program.finish(PROMISED + LATER)
-        self.took.append(time.monotonic() - begun)
+            ended = program.finish(PATIENCE)
         # What was done already was not interrupted.
         assert ended.code in (128 + signum, 0), ended.stderr
         if ended.code == 128 + signum:
@@ -113,9 +107,6 @@ def interrupt_often(slow: tuple[str, str], folder: Path, times: int, seed: int) 
     interrupter = Interrupter(*slow, folder, seed)
     for number in range(times):
         interrupter.interrupt(COMMANDS[number % len(COMMANDS)])
-    # Each had ten seconds. That the promise is two is seen by most of them, because
-    # what else the machine does holds up some.
-    assert statistics.quantiles(interrupter.took, n=10)[8] < PROMISED
     assert interrupter.caught > times // 3, "the moments were badly chosen"
 
 

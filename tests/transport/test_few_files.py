@@ -68,9 +68,9 @@ async def test_it_survives_having_no_file_descriptor_left(
             await use(address)
             process.stdin.write(b"now take all there is\n")
             strangers += await flood(address, 100)
-            spare, used = (await process.stdout.readline()).split()
+            spare, rounds = (await process.stdout.readline()).split()
             assert int(spare) >= 20, "strangers took what files need"
-            assert float(used) < 0.5, "it spins"
+            assert int(rounds) < 2000, "its loop spins"
             await use(address)
             _, said = await process.communicate(b"\n")
             assert said == b""

@@ -10,7 +10,7 @@ import pytest
 
 from shoal.core.names.address import Address
 from shoal.discovery.base import Discovery
-from shoal.discovery.lan import LanDiscovery
+from shoal.discovery.lan import LanDiscovery, state
 from shoal.discovery.lan.client import MAX_WAITING
 from shoal.discovery.lan.packets import MAX_PEERS, SENDER, encode_answer
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
@@ -96,18 +96,17 @@ async def test_two_of_one_process_find_each_other(
 
 
 async def test_whoever_comes_first_hears_whoever_comes_later_at_once(
-    stack: AsyncExitStack, topic: bytes
+    stack: AsyncExitStack, topic: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The second question would come long after the test has given up.
+    monkeypatch.setattr(state, "ASK_AGAIN", ())
     first, other = await lan(stack), await lan(stack)
-    loop = asyncio.get_running_loop()
     before = os.urandom(20)
     await listen(stack, other, before, 4000)
     await (await listen(stack, first, before)).wait_for(4000)
     waiting = await listen(stack, first, topic)
-    began = loop.time()
     await listen(stack, other, topic, 4001)
     await waiting.wait_for(4001)
-    assert loop.time() - began < 0.5, "that took a second question"
 
 
 async def test_it_is_a_discovery_and_says_that_all_is_well(
