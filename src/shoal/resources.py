@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from shoal.config.settings import Settings
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
 from shoal.core.report.counters import Tally
 from shoal.core.report.events import Notice
@@ -55,9 +55,9 @@ class Means(Struct, frozen=True, kw_only=True):
     """For everything that is left to chance."""
     pool: BufferPool
     """Buffers of chunks."""
-    up: TokenBucket
+    up: RateLimit
     """What may be sent."""
-    down: TokenBucket
+    down: RateLimit
     """What may be asked for."""
     tally: Tally
     """Counts what was moved."""
@@ -78,8 +78,8 @@ class Services:
         self.rng = rng or Random()
         self.on_notice = on_notice
         self.buffers = BufferPool()
-        self.bucket = TokenBucket(settings.limit_up)
-        self.bucket_down = TokenBucket(settings.limit_down)
+        self.bucket = RateLimit(settings.limit_up)
+        self.bucket_down = RateLimit(settings.limit_down)
         self.networks = Networks(settings)
         self.sealed_port: Port | None = None
         """Where sealed shares are reached; None while there is none."""

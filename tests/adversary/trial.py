@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from shoal.core.limits.chatter import MAX_PAUSE, MAX_PAUSES
+from shoal.core.limits import MAX_PAUSE, MAX_PAUSES
 from tests.adversary.adv import LISTENERS
 from tests.helpers.commands import peer_of, rss, run, share
 from tests.helpers.process import Program

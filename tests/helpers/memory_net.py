@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
 from shoal.core.report.counters import Tally
 from shoal.core.report.events import DownloadEvent
@@ -149,8 +149,8 @@ class Member:
                 threads=net.threads,
                 rng=Random(number),
                 pool=BufferPool(),
-                up=TokenBucket(limit_up),
-                down=TokenBucket(),
+                up=RateLimit(limit_up),
+                down=RateLimit(),
                 tally=Tally(),
             ),
             sources=sources,

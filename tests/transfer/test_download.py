@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.asking import ANY_PAUSE
 from shoal.core.schedule.window import STALL_TIME
@@ -319,7 +319,7 @@ async def test_a_choice_that_does_not_exist_is_a_lie() -> None:
 @pytest.mark.parametrize("gives_any", [False, True])
 @virtual_time
 async def test_a_rate_is_kept(gives_any: bool) -> None:
-    bucket = TokenBucket(20 * SIZE)
+    bucket = RateLimit(20 * SIZE)
     async with fetching(CONTENT, bucket=bucket) as made:
         givers = [FakeGiver(made) for _ in range(1 if gives_any else 3)]
         begun = now()

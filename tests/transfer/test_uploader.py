@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import StoreError
 from shoal.transfer.uploader import BATCH_SIZE, Uploader
@@ -110,7 +110,7 @@ async def uploading(
     store: Store, rate: float | None = None, *, threads: int = 2
 ) -> AsyncIterator[tuple[Uploader, Log]]:
     with ThreadPoolExecutor(threads, "reader") as executor:
-        uploader = Uploader(store, executor, TokenBucket(rate))
+        uploader = Uploader(store, executor, RateLimit(rate))
         try:
             yield uploader, Log()
         finally:
@@ -157,7 +157,7 @@ async def test_with_a_rate_all_have_the_same_share_at_any_time() -> None:
 
 @virtual_time
 async def test_one_rate_is_kept_by_all_uploaders_that_share_it() -> None:
-    bucket = TokenBucket(10 * SIZE)
+    bucket = RateLimit(10 * SIZE)
     log = Log()
     with ThreadPoolExecutor(1) as threads:
         uploaders = [Uploader(Store(), threads, bucket) for _ in range(2)]

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec import Struct
 
-from shoal.core.limits.chatter import BURST, MAX_PAUSE, MAX_PAUSES
+from shoal.core.limits import MAX_PAUSE, MAX_PAUSES, MESSAGE_BURST
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
 from tests.helpers.memory_net import Member, memory_net
@@ -53,7 +53,12 @@ async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
         (connection,) = (each.connection for each in talkers)
         # What one read holds may be beyond what is allowed.
         reads = 2 + TIME / MAX_PAUSE
-        assert BURST < connection.session.beside < BURST + ONE_READ * reads < MANY
+        assert (
+            MESSAGE_BURST
+            < connection.session.unpaid_messages
+            < MESSAGE_BURST + ONE_READ * reads
+            < MANY
+        )
         assert not peer.is_lost
 
 

@@ -20,7 +20,7 @@ from random import Random
 from msgspec import Struct
 
 from shoal.channel.servers import Server, ServerPool
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import (
@@ -68,7 +68,7 @@ class Swarm:
         *,
         rng: Random,
         pool: BufferPool,
-        bucket: TokenBucket | None = None,
+        bucket: RateLimit | None = None,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         search: Callable[[], Search] = Search,

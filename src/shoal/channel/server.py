@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.session.session import ChunkWanted, Event, OpenServerSession
@@ -73,12 +73,12 @@ class Uploads:
         *,
         pool: BufferPool,
         on_problem: Callable[[ShoalError], None],
-        bucket: TokenBucket | None = None,
+        bucket: RateLimit | None = None,
     ) -> None:
         """Serve `store`; `on_problem` hears, once each, why chunks are not sent."""
         self._store = store
         self._handshake = handshake
-        self._uploader = Uploader(store, executor, bucket or TokenBucket())
+        self._uploader = Uploader(store, executor, bucket or RateLimit())
         self._pool = pool
         self._on_problem = on_problem
         self._told: set[str] = set()

@@ -223,7 +223,7 @@ class Conversations:
         # What is announced again costs as well, and could be the whole share. Once it
         # may be: whoever completes was not asked to say what we had ourselves.
         if not fresh or not peer.have.is_complete:
-            peer.connection.chatter.add((named - len(fresh)) / NAMED_AGAIN)
+            peer.connection.message_limit.add((named - len(fresh)) / NAMED_AGAIN)
         self._giving.on_have(peer, fresh)
         if peer.have.is_complete:
             self._shared.set()
@@ -238,5 +238,5 @@ class Conversations:
             if first + number > peer.have.size or len(indexes) + number > MAX_PULLED:
                 raise ProtocolError("chunks pulled that do not exist, or too many")
             indexes.extend(range(first, first + number))
-        peer.connection.chatter.add(len(indexes) / NAMED_AGAIN)
+        peer.connection.message_limit.add(len(indexes) / NAMED_AGAIN)
         self._pulling.on_pulling(peer, indexes)

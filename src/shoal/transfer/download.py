@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.counters import Tally
 from shoal.core.report.outlook import Lack
@@ -76,7 +76,7 @@ class Transfer(Generic[G]):
         *,
         rng: Random,
         pool: BufferPool,
-        bucket: TokenBucket | None = None,
+        bucket: RateLimit | None = None,
         wanted: Iterable[int] | None = None,
         make_writer: type[ChunkWriter[G]] = ChunkWriter,
         tally: Tally | None = None,
@@ -109,7 +109,7 @@ class Transfer(Generic[G]):
         )
         self._watcher = watcher
         self._pool = pool
-        self._bucket = bucket or TokenBucket()
+        self._bucket = bucket or RateLimit()
         self._resume: asyncio.TimerHandle | None = None
         self._clock = asyncio.get_running_loop().time
 

@@ -3,7 +3,7 @@
 `Uploader` owns what every taker still wants and the order they are served in: one
 batch each, round and round. Chunks in the page cache are read on the event loop;
 what has to come from the disk is read in a worker thread, so a slow disk holds up
-nobody else. What may be sent in bytes per second comes from a `TokenBucket` that all
+nobody else. What may be sent in bytes per second comes from a `RateLimit` that all
 shares of a node have in common.
 """
 
@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from time import monotonic
 from typing import Protocol, TypeAlias
 
-from shoal.core.limits.bucket import TokenBucket
+from shoal.core.limits import RateLimit
 from shoal.core.report.counters import Tally
 from shoal.errors import StoreError
 from shoal.storage.store import ChunkReader
@@ -51,7 +51,7 @@ class Uploader:
         self,
         store: ChunkReader,
         executor: Executor,
-        bucket: TokenBucket,
+        bucket: RateLimit,
         tally: Tally | None = None,
     ) -> None:
         """Serve nobody yet; `tally` counts how long takers and reads wait."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Generic, Protocol, TypeVar, cast
 
-from shoal.core.limits.chatter import Chatter
+from shoal.core.limits import MessageLimit
 from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
 from shoal.errors import PeerError, PeerTimeoutError
@@ -74,7 +74,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """Bytes passed to the socket or queued for it."""
         self.answered = 0
         """Chunks sent to the peer; each allows it one more message."""
-        self.chatter = Chatter()
+        self.message_limit = MessageLimit()
         """Limit of the peer's messages other than chunks."""
         self._handler = handler
         self._transport: asyncio.Transport | None = None
@@ -251,7 +251,9 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def _bound_chatter(self, now: float) -> None:
         """Pause reading from a peer that has sent too many messages."""
         try:
-            pause = self.chatter.pause(self.session.beside - self.answered, now)
+            pause = self.message_limit.pause(
+                self.session.unpaid_messages - self.answered, now
+            )
         except PeerError as error:
             self.close(error)
             return

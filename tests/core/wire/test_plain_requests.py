@@ -72,6 +72,6 @@ def test_a_session_says_the_same_as_reading_them_one_by_one(
             sent.append(each)
     session = OpenServerSession(Chunks(1000 * 1024, 1024), None)
     assert receive(session, b"".join(sent), cycle(sizes)) == expected
-    assert session.beside == len(sent)
+    assert session.unpaid_messages == len(sent)
     assert not session.is_mid_frame
     assert not session.missing

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from shoal.core.crypto.proof import make_knock
-from shoal.core.limits.leniency import Leniency
+from shoal.core.limits import HandshakeLimit
 from shoal.core.names.address_scope import slot_of
 from shoal.errors import PeerError
 from shoal.transport.sealed.half_open import HalfOpen
@@ -102,7 +102,9 @@ async def knock_in_vain(sealed: Sealed, source: str = "127.0.0.1") -> bytes:
 
 
 async def test_handshakes_that_come_to_nothing_are_bounded_by_host() -> None:
-    async with open_sealed(leniency=Leniency(burst=5.0, rate=0.0)) as sealed:
+    async with open_sealed(
+        handshake_limit=HandshakeLimit(burst=5.0, rate=0.0)
+    ) as sealed:
         for _ in range(20):  # those that prove the id count for nothing
             (await sealed.dial()).transport.abort()
         answers = [await knock_in_vain(sealed) for _ in range(8)]
@@ -117,7 +119,9 @@ async def test_holders_whom_we_turn_away_are_not_held_to_have_failed() -> None:
     def refuse(peer: ProvenPeer) -> Plain:
         raise PeerError("too many")
 
-    async with open_sealed(leniency=Leniency(burst=2.0, rate=0.0)) as sealed:
+    async with open_sealed(
+        handshake_limit=HandshakeLimit(burst=2.0, rate=0.0)
+    ) as sealed:
         sealed.listener.register(OTHER_KEYS, refuse)
         for _ in range(5):
             with pytest.raises(PeerError):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from shoal.core.crypto.proof import make_knock
-from shoal.core.limits.overhead import OVERHEAD_LIMIT
+from shoal.core.limits import OVERHEAD_LIMIT
 from shoal.errors import ProtocolError
 from shoal.transport.tls.certificate import client_context, make_certificate
 from shoal.transport.tls.records import Records

@@ -162,7 +162,7 @@ class SealedSession(Session):
                 raise ProtocolError("a chunk that was not asked for")
             self._owed_any -= 1
             self._set_limit()
-        self.beside -= 1
+        self.unpaid_messages -= 1
         if len(frame) < LARGE_FRAME:
             # The frame's buffer is about to be received into again.
             event = ChunkReceived(message.index, bytes(message.data), None, was_any)

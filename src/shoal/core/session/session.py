@@ -118,7 +118,7 @@ class Session:
 
     def __init__(self, state: State, limit: int, pool: BufferPool | None) -> None:
         self.state = state
-        self.beside = 0
+        self.unpaid_messages = 0
         """Messages of the peer so far, of whatever type, that gave no chunk."""
         self._reader = FrameReader(limit, pool)
         self._outgoing: list[bytes] = []
@@ -147,7 +147,7 @@ class Session:
         self._reader.buffer_updated(received)
         self._handle_leading()
         for frame in self._reader.frames():
-            self.beside += 1
+            self.unpaid_messages += 1
             message = self._decode(frame)
             if message is None:
                 continue
@@ -197,7 +197,7 @@ class OpenServerSession(Session):
     def _handle_leading(self) -> None:
         indexes, size = leading_requests(self._reader.pending)
         self._reader.skip(size)
-        self.beside += len(indexes)
+        self.unpaid_messages += len(indexes)
         count = self._chunks.count
         self._events += [ChunkWanted(each, each) for each in indexes if each < count]
 
@@ -263,7 +263,7 @@ class OpenClientSession(Session):
         index = index_of(message.index)
         if index is None or index not in self._owed:
             raise ProtocolError("a chunk that was not asked for")
-        self.beside -= 1
+        self.unpaid_messages -= 1
         self._owed[index] -= 1
         if not self._owed[index]:
             del self._owed[index]

@@ -25,7 +25,7 @@ from shoal.core.crypto.proof import (
     ServerProof,
     match_knock,
 )
-from shoal.core.limits.leniency import Leniency
+from shoal.core.limits import HandshakeLimit
 from shoal.errors import PeerError, UsageError
 from shoal.transport.listen import accept_forever, bind_all, file_limit
 from shoal.transport.sealed.half_open import MAX_HALF_OPEN, MAX_PER_ADDRESS, HalfOpen
@@ -82,7 +82,7 @@ class SealedListener:
         within: float = PROOF_TIME,
         max_half_open: int = MAX_HALF_OPEN,
         max_per_address: int = MAX_PER_ADDRESS,
-        leniency: Leniency | None = None,
+        handshake_limit: HandshakeLimit | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Take over `sockets`, which listen at `port`; use `open`."""
@@ -95,7 +95,9 @@ class SealedListener:
         self._random_bytes = random_bytes
         self._shares: dict[bytes, _Share] = {}  # by knock key
         self._nonces = NonceMemory()
-        self._leniency = Leniency() if leniency is None else leniency
+        self._handshake_limit = (
+            HandshakeLimit() if handshake_limit is None else handshake_limit
+        )
         # The remaining descriptors are for peers and files.
         most = min(max_half_open, file_limit() // 4)
         self._half_open: HalfOpen[_Stranger] = HalfOpen(most, max_per_address)
@@ -250,7 +252,7 @@ class SealedListener:
         except OSError:
             return
         share = self._recognise(knock)
-        if share is not None and self._leniency.allows(
+        if share is not None and self._handshake_limit.allows(
             stranger.host, self._loop.time()
         ):
             tls = stranger.tls = self._begin_tls(stranger, share)
@@ -283,7 +285,7 @@ class SealedListener:
 
         def on_failed(_: Exception | None) -> None:
             if not is_proven:  # otherwise we refused a holder
-                self._leniency.on_failed(stranger.host, self._loop.time())
+                self._handshake_limit.on_failed(stranger.host, self._loop.time())
             self._on_refused(stranger)
 
         proven = ProvenProtocol(begin, on_proven, on_failed)

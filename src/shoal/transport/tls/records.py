@@ -8,7 +8,7 @@ keeps as much memory for a connection as it ever held for it at once.
 import ssl
 from collections import deque
 
-from shoal.core.limits.overhead import Overhead
+from shoal.core.limits import OverheadLimit
 from shoal.errors import PeerError, ProtocolError
 
 __all__ = ["RECORD_SIZE", "Data", "Records"]
@@ -37,7 +37,7 @@ class Records:
         """Whether the handshake is done."""
         self.has_ended = False
         """Whether the peer has said that nothing follows."""
-        self.overhead = Overhead()
+        self.overhead = OverheadLimit()
         """What the peer sent since the handshake that carried nothing."""
 
     def receive(self, received: memoryview) -> None:

@@ -108,7 +108,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
                 self._fail(ProtocolError("too much TLS before it was known who it is"))
         if self._is_closing:
             return
-        self._records.overhead.on_time(asyncio.get_running_loop().time())
+        self._records.overhead.leak(asyncio.get_running_loop().time())
         self._records.receive(_scratch.view[:nbytes])
         if not self._records.is_open:
             self._shake_hands()

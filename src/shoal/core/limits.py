@@ -1,0 +1,202 @@
+"""Limit what peers and strangers may send us, and how fast we send; pure.
+
+Each limit is a leaky bucket: what is counted goes in, time lets it run out at a
+constant rate, and a level above the limit is too much. docs/threat-model.md names the
+attack that each one stops.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from shoal.core.names.address_scope import slot_of
+from shoal.errors import ProtocolError
+
+__all__ = [
+    "OVERHEAD_LIMIT",
+    "HandshakeLimit",
+    "LeakyBucket",
+    "MessageLimit",
+    "OverheadLimit",
+    "RateLimit",
+]
+
+RATE_BURST = 0.1  # seconds of a rate limit that may be moved at once after a pause
+
+MESSAGE_RATE = 1000.0  # messages per second beyond those that chunks pay for
+MESSAGE_BURST = 4000.0  # messages at once
+MAX_PAUSE = 10.0  # seconds; we do not notice that a peer hangs up during a pause
+MAX_PAUSES = 2  # longest pauses in a row; after the next excess the peer is cut off
+
+# More than one TLS record, because a record counts until all of it has arrived.
+OVERHEAD_LIMIT = 64 * 1024  # bytes of overhead that nothing has paid for
+OVERHEAD_RATE = 128 * 1024  # bytes per second: 5,000 messages, one TLS record each
+PAYLOAD_SHARE = 256  # bytes of payload, sent or received, that pay for one of overhead
+
+HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host causes
+HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs milliseconds of work
+MAX_HOSTS = 1024  # hosts with failed handshakes that are remembered
+
+
+class LeakyBucket:
+    """Count something that time lets run out at a constant rate."""
+
+    __slots__ = ("_leaked_at", "_rate", "level")
+
+    def __init__(self, rate: float) -> None:
+        """Start empty; `rate` per second runs out."""
+        self.level = 0.0
+        """What is in the bucket; whoever adds to it sets this."""
+        self._rate = rate
+        self._leaked_at: float | None = None
+
+    def leak(self, now: float) -> None:
+        """Remove what has run out since the last call."""
+        if self.level and self._leaked_at is not None:
+            self.level = max(0.0, self.level - (now - self._leaked_at) * self._rate)
+        self._leaked_at = now
+
+    def seconds_above(self, limit: float) -> float:
+        """Return how long after the last `leak` the level stays above `limit`."""
+        return max(0.0, (self.level - limit) / self._rate)
+
+
+class RateLimit(LeakyBucket):
+    """Keep the bytes that are sent or received at a rate, on average."""
+
+    def __init__(self, rate: float | None = None) -> None:
+        """Allow `rate` bytes per second; None is no limit."""
+        super().__init__(rate or 1.0)
+        self.is_limited = rate is not None
+        """Whether there is a rate to keep."""
+        self._burst = self._rate * RATE_BURST
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until the next bytes may be moved."""
+        if not self.is_limited:
+            return 0.0
+        self.leak(now)
+        return self.seconds_above(self._burst)
+
+    def take(self, size: int, now: float) -> None:
+        """Count `size` bytes as moved; the next ones wait for any excess."""
+        if self.is_limited:
+            self.leak(now)
+            self.level += size
+
+
+class MessageLimit(LeakyBucket):
+    """Bound how many messages one peer sends beyond those that chunks pay for.
+
+    Acting on any message costs time, and a million messages that request nothing hold
+    up every other peer that the same thread serves. An honest peer sends only a few
+    messages for each chunk that it sends or receives. After each read we stop reading
+    from a peer that exceeds the limit for a while. Cutting it off at once would make
+    it reconnect; cutting it off never would keep a connection of which we cannot see
+    that the peer has hung up, because unread messages hide that.
+    """
+
+    __slots__ = ("_counted", "_pauses")
+
+    def __init__(self) -> None:
+        """Start with no message counted."""
+        super().__init__(MESSAGE_RATE)
+        self._counted = 0
+        self._pauses = 0  # longest ones, in a row
+
+    def add(self, messages: float) -> None:
+        """Count work that costs as much as this many messages."""
+        self.level += messages
+
+    def pause(self, messages: int, now: float) -> float:
+        """Return for how many seconds to stop reading from the peer.
+
+        `messages` is how many the peer has sent so far, less the chunks that it sent
+        and received. Raises `ProtocolError` after `MAX_PAUSES` longest pauses.
+        """
+        self.leak(now)
+        self.level = max(0.0, self.level + messages - self._counted)
+        self._counted = messages
+        if self.level <= MESSAGE_BURST:
+            self._pauses = 0
+            return 0.0
+        pause = min(MAX_PAUSE, self.seconds_above(MESSAGE_BURST))
+        self._pauses = self._pauses + 1 if pause == MAX_PAUSE else 0
+        if self._pauses > MAX_PAUSES:
+            raise ProtocolError("an endless flow of messages without any chunk")
+        return pause
+
+
+class OverheadLimit(LeakyBucket):
+    """Bound how many bytes one peer sends that are not payload.
+
+    Decrypting a TLS record costs time even if it carries nothing: a key update of 27
+    bytes costs as much as ten full records. A peer that sends nothing but those could
+    keep a node busy with a hundredth of its line.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Start with no overhead counted."""
+        super().__init__(OVERHEAD_RATE)
+
+    def on_payload(self, size: int) -> None:
+        """Let `size` bytes of payload pay for some overhead."""
+        if self.level:
+            self.level = max(0.0, self.level - size / PAYLOAD_SHARE)
+
+    def add(self, size: int) -> None:
+        """Count `size` bytes; a negative size corrects what turned out to be payload.
+
+        Raises `ProtocolError` when the limit is exceeded.
+        """
+        self.level += size
+        if self.level > OVERHEAD_LIMIT:
+            raise ProtocolError("TLS records that carry almost no data")
+
+
+class HandshakeLimit:
+    """Bound how many TLS handshakes of one host may fail.
+
+    Any client that knows the link, or has recorded a knock, can make us compute a TLS
+    handshake without ever proving the id. Handshakes that prove it are not counted, so
+    a host may run any number of honest peers. A host at its limit gets no more than
+    `HANDSHAKE_RATE` handshakes a second until it stops.
+    """
+
+    def __init__(
+        self, burst: float = HANDSHAKE_BURST, rate: float = HANDSHAKE_RATE
+    ) -> None:
+        """Allow `burst` failures of one host at once, and `rate` more per second."""
+        self._burst = burst
+        self._rate = rate
+        # The host that failed last comes last.
+        self._failures: OrderedDict[Hashable, LeakyBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def allows(self, host: str, now: float) -> bool:
+        """Return True if a host may begin another handshake."""
+        failures = self._failures.get(_key(host))
+        if failures is None:
+            return True
+        failures.leak(now)
+        return failures.level <= self._burst - 1
+
+    def on_failed(self, host: str, now: float) -> None:
+        """Count a failed handshake of a host."""
+        key = _key(host)
+        failures = self._failures.setdefault(key, LeakyBucket(self._rate))
+        failures.leak(now)
+        # No failures beyond the burst, so a host that stops is soon allowed again.
+        failures.level = min(failures.level + 1, self._burst)
+        self._failures.move_to_end(key)
+        if len(self._failures) > MAX_HOSTS:
+            self._failures.popitem(last=False)
+
+
+def _key(host: str) -> Hashable:
+    """Return a global address's slot, or the host itself; see `slot_of`."""
+    slot = slot_of(host)
+    return host if slot is None else slot

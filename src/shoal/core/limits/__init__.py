@@ -1,1 +1,0 @@
-"""Limit what strangers and peers may do."""

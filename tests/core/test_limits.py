@@ -1,0 +1,271 @@
+"""Limits on rates, messages, overhead and failed handshakes, on a fake clock."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.limits import (
+    HANDSHAKE_BURST,
+    HANDSHAKE_RATE,
+    MAX_HOSTS,
+    MAX_PAUSE,
+    MAX_PAUSES,
+    MESSAGE_BURST,
+    MESSAGE_RATE,
+    OVERHEAD_LIMIT,
+    OVERHEAD_RATE,
+    PAYLOAD_SHARE,
+    RATE_BURST,
+    HandshakeLimit,
+    MessageLimit,
+    OverheadLimit,
+    RateLimit,
+)
+from shoal.errors import ProtocolError
+
+# RateLimit
+
+RATES = st.sampled_from([1.0, 1000.0, 2.5e7])
+STEPS = st.lists(
+    # Bytes as a part of the rate, and the pause after more could have been sent.
+    st.tuples(st.floats(0, 3), st.sampled_from([0.0, 0.0, 0.01, 0.5, 10.0])),
+    max_size=60,
+)
+
+
+@given(RATES, STEPS, st.floats(0, 1e6))
+def test_the_rate_is_kept_between_any_two_moments(
+    rate: float, steps: list[tuple[float, float]], start: float
+) -> None:
+    limit, now = RateLimit(rate), start
+    sent: list[tuple[float, float]] = []
+    for part, pause in steps:
+        now += limit.wait(now) + pause
+        assert limit.wait(now) <= 1e-6, "the wait was not over when it should be"
+        limit.take(int(part * rate), now)
+        sent.append((now, int(part * rate)))
+    for first in range(len(sent)):
+        size = 0.0
+        for until, bytes_ in sent[first:]:
+            # One piece may exceed the rate; the next piece waits for it.
+            allowed = rate * (until - sent[first][0] + RATE_BURST)
+            assert size <= allowed * (1 + 1e-6) + rate * 1e-5
+            size += bytes_
+
+
+@given(RATES, st.lists(st.floats(0.001, 2), min_size=1, max_size=60))
+def test_a_sender_that_always_has_data_reaches_the_whole_rate(
+    rate: float, parts: list[float]
+) -> None:
+    limit, now, size = RateLimit(rate), 0.0, 0.0
+    for part in parts:
+        now += limit.wait(now)
+        limit.take(int(part * rate), now)
+        size += int(part * rate)
+    now += limit.wait(now)
+    assert size >= rate * now * (1 - 1e-6)
+
+
+def test_a_long_pause_allows_one_burst_and_no_more() -> None:
+    limit = RateLimit(1000)
+    limit.take(0, 0.0)
+    taken = 0
+    while not limit.wait(3600.0):
+        limit.take(1, 3600.0)
+        taken += 1
+    assert taken == 1000 * RATE_BURST + 1
+
+
+def test_the_next_piece_waits_for_one_that_exceeded_the_rate() -> None:
+    limit = RateLimit(1000)
+    limit.take(5000, 10.0)
+    assert limit.wait(10.0) == pytest.approx(5 - RATE_BURST)
+    assert limit.wait(12.0) == pytest.approx(3 - RATE_BURST)
+    assert limit.wait(15.0) == 0.0
+
+
+def test_without_a_rate_nothing_waits() -> None:
+    limit = RateLimit()
+    assert not limit.is_limited
+    for _ in range(10):
+        limit.take(1 << 40, 0.0)
+        assert limit.wait(0.0) == 0.0
+    assert RateLimit(5).is_limited
+
+
+# MessageLimit
+
+ONE_READ = 30_000  # messages that one read can hold
+
+
+def test_a_peer_that_sends_few_messages_is_never_paused() -> None:
+    limit, sent = MessageLimit(), 0
+    for second in range(1000):
+        sent += int(MESSAGE_RATE)
+        assert limit.pause(sent, float(second)) == 0
+
+
+def test_many_messages_at_once_cause_a_pause_that_time_shortens() -> None:
+    limit = MessageLimit()
+    sent = int(MESSAGE_BURST + 9 * MESSAGE_RATE)
+    assert limit.pause(sent, 0.0) == pytest.approx(9)
+    assert limit.pause(sent, 4.0) == pytest.approx(5)
+    assert limit.pause(sent, 9.0) == 0
+    assert limit.pause(sent + int(MESSAGE_RATE), 9.0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("read", [1, 100, 5000])
+def test_a_peer_that_always_sends_too_much_is_read_at_the_limit(read: int) -> None:
+    limit, sent, now = MessageLimit(), 0, 0.0
+    while now < 100:
+        sent += read
+        now += max(0.0001, limit.pause(sent, now))
+    assert sent <= MESSAGE_BURST + MESSAGE_RATE * now + 2 * read
+
+
+def test_a_peer_that_exceeds_the_limit_after_every_longest_pause_is_cut_off() -> None:
+    limit, sent, now = MessageLimit(), 0, 0.0
+    for _ in range(MAX_PAUSES):
+        sent += ONE_READ
+        assert limit.pause(sent, now) == MAX_PAUSE
+        now += MAX_PAUSE
+    with pytest.raises(ProtocolError):
+        limit.pause(sent + ONE_READ, now)
+
+
+def test_a_peer_that_exceeds_the_limit_now_and_then_is_not_cut_off() -> None:
+    limit, sent, now = MessageLimit(), 0, 0.0
+    for _ in range(100):
+        sent += ONE_READ
+        assert limit.pause(sent, now) == MAX_PAUSE
+        now += ONE_READ / MESSAGE_RATE
+        assert limit.pause(sent, now) == 0
+
+
+def test_chunks_pay_for_the_messages_that_requested_them() -> None:
+    limit = MessageLimit()
+    # Requested and sent, many at a time and faster than any line.
+    for number in range(10_000):
+        assert limit.pause(64, number * 1e-6) == 0
+        assert limit.pause(0, number * 1e-6) == 0
+
+
+def test_chunks_and_time_do_not_pay_in_advance() -> None:
+    limit = MessageLimit()
+    limit.pause(0, 0.0)
+    limit.pause(-1_000_000, 1.0)
+    limit.pause(-1_000_000, 1_000_000.0)
+    sent = -1_000_000 + int(MESSAGE_BURST + MESSAGE_RATE)
+    assert limit.pause(sent, 1_000_000.0) == pytest.approx(1)
+
+
+def test_expensive_messages_count_more_than_once() -> None:
+    limit = MessageLimit()
+    limit.add(MESSAGE_BURST + 2 * MESSAGE_RATE)
+    assert limit.pause(0, 0.0) == pytest.approx(2)
+
+
+# OverheadLimit
+
+RECORD = 22  # bytes of a TLS record beside its content
+
+
+def test_overhead_alone_is_too_much_beyond_the_limit() -> None:
+    limit = OverheadLimit()
+    limit.add(OVERHEAD_LIMIT)
+    with pytest.raises(ProtocolError):
+        limit.add(1)
+
+
+def test_overhead_at_the_rate_is_allowed_forever() -> None:
+    limit = OverheadLimit()
+    for second in range(1000):
+        limit.leak(second)
+        limit.add(OVERHEAD_RATE // 2)
+        limit.leak(second + 0.5)
+        limit.add(OVERHEAD_RATE // 2)
+
+
+def test_overhead_above_the_rate_is_soon_too_much() -> None:
+    limit = OverheadLimit()
+
+    def send_too_fast() -> None:
+        for second in range(10):
+            limit.leak(second)
+            limit.add(OVERHEAD_RATE * 9 // 8)
+
+    with pytest.raises(ProtocolError):
+        send_too_fast()
+
+
+def test_payload_does_not_pay_in_advance() -> None:
+    limit = OverheadLimit()
+    limit.on_payload(1 << 40)
+    limit.leak(0)
+    limit.leak(1000)
+    with pytest.raises(ProtocolError):
+        limit.add(OVERHEAD_LIMIT + 1)
+
+
+def test_full_records_and_a_record_for_each_request_pay_for_themselves() -> None:
+    # The smallest chunks and a record for each request: what a fast peer sends.
+    limit = OverheadLimit()
+    for _ in range(100_000):
+        limit.add(RECORD)
+        limit.on_payload(16 * 1024)
+    assert PAYLOAD_SHARE * RECORD < 16 * 1024
+
+
+def test_a_record_that_arrives_in_pieces_counts_until_it_is_complete() -> None:
+    limit = OverheadLimit()
+    for _ in range(1000):
+        limit.add(16 * 1024)
+        limit.add(RECORD - 16 * 1024)
+        limit.on_payload(16 * 1024)
+
+
+# HandshakeLimit
+
+HOST, OTHER = "127.0.0.1", "127.0.0.2"
+
+
+def exhaust(limit: HandshakeLimit, host: str, now: float = 0.0) -> int:
+    """Fail until the host is at its limit; return the number of failures."""
+    count = 0
+    while limit.allows(host, now):
+        limit.on_failed(host, now)
+        count += 1
+    return count
+
+
+def test_a_burst_of_handshakes_may_fail_and_then_a_few_a_second() -> None:
+    limit = HandshakeLimit()
+    assert exhaust(limit, HOST) == HANDSHAKE_BURST
+    assert exhaust(limit, HOST, 1.0) == HANDSHAKE_RATE
+    assert exhaust(limit, HOST, 1000.0) == HANDSHAKE_BURST
+
+
+def test_hosts_are_limited_separately_and_an_ipv6_network_as_one_host() -> None:
+    limit = HandshakeLimit()
+    exhaust(limit, HOST)
+    assert limit.allows(OTHER, 0.0)
+    exhaust(limit, "2600:1:2:3::1")
+    assert not limit.allows("2600:1:2:3:ffff::2", 0.0)
+    assert limit.allows("2600:1:2:4::1", 0.0)
+
+
+def test_a_host_that_stops_is_soon_allowed_however_often_it_failed() -> None:
+    limit = HandshakeLimit()
+    for _ in range(100_000):
+        limit.on_failed(HOST, 0.0)
+    assert not limit.allows(HOST, 0.5 / HANDSHAKE_RATE)
+    assert limit.allows(HOST, 1.0 / HANDSHAKE_RATE)
+
+
+def test_only_the_hosts_that_failed_last_are_remembered() -> None:
+    limit = HandshakeLimit(burst=1.0, rate=0.0)
+    for number in range(MAX_HOSTS + 10):
+        limit.on_failed(f"10.0.{number >> 8}.{number & 255}", 0.0)
+    assert len(limit) == MAX_HOSTS
+    assert limit.allows("10.0.0.9", 0.0)
+    assert not limit.allows("10.0.0.10", 0.0)
