@@ -1,19 +1,16 @@
-"""What the shares of one node have in common: networks, threads, disk, limits.
+"""The resources of a node: threads, disk, networks, rate limits and counters.
 
-`Services` owns all of it; closing it ends what was put under its care, the latest
-first. It knows nothing of shares.
+`Resources` owns them. `aclose` also closes everything else that was registered with
+it, the latest first. It knows nothing about shares.
 """
 
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
-
-from msgspec import Struct
 
 from shoal.config.settings import Settings
 from shoal.core.limits import RateLimit
@@ -29,42 +26,18 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from shoal.core.report.status import Watchable
     from shoal.storage.disk.disk import Disk
     from shoal.storage.shared.shared_files import SharedFiles
-    from shoal.storage.store import Holding
-    from shoal.transport.sealed.port import Port
 
-__all__ = ["Means", "Services"]
+__all__ = ["Resources"]
 
 T = TypeVar("T")
 
-THREADS = 4  # for hashing, writing, flushing and reading what is not cached
+THREADS = 4  # for hashing, flushing and reads that are not in the page cache
 
 
-class Means(Struct, frozen=True, kw_only=True):
-    """Hold what the parts of a swarm have in common."""
-
-    node_id: bytes
-    """What others tell this node from others by; a claim."""
-    port: int
-    """TCP port that others may dial."""
-    threads: Executor
-    """For hashing, writing, flushing and reading what is not cached."""
-    rng: Random
-    """For everything that is left to chance."""
-    pool: BufferPool
-    """Buffers of chunks."""
-    up: RateLimit
-    """What may be sent."""
-    down: RateLimit
-    """What may be asked for."""
-    tally: Tally
-    """Counts what was moved."""
-
-
-class Services:
-    """Hold what every share of a node uses."""
+class Resources:
+    """Hold the resources that all shares of a node use."""
 
     def __init__(
         self,
@@ -76,22 +49,21 @@ class Services:
     ) -> None:
         self.settings = settings
         self.rng = rng or Random()
+        """For every random choice."""
         self.on_notice = on_notice
+        """Shows a message to the user."""
         self.buffers = BufferPool()
-        self.bucket = RateLimit(settings.limit_up)
-        self.bucket_down = RateLimit(settings.limit_down)
+        """Buffers that chunks are received into."""
+        self.up = RateLimit(settings.limit_up)
+        """The upload rate of all shares together."""
+        self.down = RateLimit(settings.limit_down)
+        """The download rate of all shares together."""
+        self.counters = Tally()
+        """What this node has transferred, and how long it waited."""
         self.networks = Networks(settings)
-        self.sealed_port: Port | None = None
-        """Where sealed shares are reached; None while there is none."""
-        self.holdings: dict[bytes, Holding] = {}
-        """What is shared or being fetched, by the id of its share."""
-        self.swarms: list[tuple[bytes, Watchable]] = []
-        """Which swarms the node is in, each with the id of its share."""
-        self.tally = Tally()
-        """What was moved so far."""
-        self._sources: list[SharedFiles] = []
         self.owned = AsyncExitStack()
-        """What ends with the node; whatever is opened is put here."""
+        """Everything that ends with the node; what is opened is pushed here."""
+        self._sources: list[SharedFiles] = []
         self._given_disk = disk
         self._is_stopped = threading.Event()
         self.owned.callback(self._end_threads)
@@ -99,37 +71,37 @@ class Services:
 
     @cached_property
     def threads(self) -> "ThreadPoolExecutor":
-        """Return the worker threads; only those who use some pay for importing them."""
+        """Return the worker threads, which are imported when first used."""
         from concurrent.futures import ThreadPoolExecutor
 
         return ThreadPoolExecutor(THREADS, "shoal")
 
     @cached_property
     def disk(self) -> "Disk":
-        """Return the disk; only those who touch one pay for importing it."""
+        """Return the disk, which is imported when first used."""
         from shoal.storage.disk.osdisk import OsDisk
 
         return self._given_disk or OsDisk()
 
     @cached_property
     def home(self) -> "Path | None":
-        """Return the folder for what this user keeps from run to run."""
+        """Return the folder for the data that this user keeps between runs."""
         from platformdirs import user_data_path
 
         return user_data_path("shoal")
 
     @property
     def is_stopped(self) -> bool:
-        """Say whether long work in a thread should end."""
+        """Return True if long work in a thread should end."""
         return self._is_stopped.is_set()
 
     def problems(self) -> tuple[str, ...]:
-        """Return what does not work at the moment, in sentences for the user."""
+        """Return the current problems of networks and shared files, as sentences."""
         changed = (each.changed for each in self._sources)
         return (*self.networks.problems(), *(text for text in changed if text))
 
     def own_source(self, source: "SharedFiles") -> None:
-        """Close files that are shared with the node, and tell when they change."""
+        """Close shared files with the node, and report changes to them as problems."""
         self._sources.append(source)
         self.owned.callback(source.close)
 
@@ -138,21 +110,21 @@ class Services:
             self.threads.shutdown()
 
     async def aclose(self) -> None:
-        """End everything; idempotent."""
+        """Close everything; idempotent."""
         self._is_stopped.set()
         await self.owned.aclose()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run what blocks in a worker thread."""
+        """Call a function that blocks in a worker thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, work)
 
     async def join(
         self, network: Discovery, topic: bytes, port: int
     ) -> AsyncGenerator[tuple[Address, str], None]:
-        """Be found on one network at `port`; yield whom it finds, and its name.
+        """Announce `port` on one network; yield the addresses found and its name.
 
-        When the network fails the user is told, and there is nobody more.
+        If the network fails, the user is notified and the iteration ends.
         """
         try:
             async with aclosing(network.join(topic, port)) as addresses:
@@ -166,10 +138,10 @@ class Services:
         work: Callable[[Callable[[], bool]], T],
         undo: Callable[[T], None] = lambda result: None,
     ) -> T:
-        """Run what takes long in a worker thread.
+        """Call a function that takes long in a worker thread.
 
-        `work` is given what says whether to stop. Whoever is cancelled waits until it
-        has; should it have come to an end all the same, `undo` gets the result.
+        `work` receives a function that returns True once it should stop. A caller that
+        is cancelled waits until `work` has ended; `undo` gets the result, if any.
         """
         is_left = threading.Event()
         future = asyncio.get_running_loop().run_in_executor(
@@ -185,7 +157,7 @@ class Services:
             raise
 
     def own_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Run something until it ends or the node does."""
+        """Run a coroutine as a task that is cancelled when the node closes."""
         task = asyncio.get_running_loop().create_task(work)
 
         async def end() -> None:

@@ -19,8 +19,9 @@ from shoal.core.manifest.root import HASHES_PER_PAGE
 from shoal.core.report.events import PeerJoined
 from shoal.core.wire.sealed_messages import Peers
 from shoal.node.node import Node
-from shoal.resources import Services
-from shoal.swarm.member import Membership, open_port
+from shoal.resources import Resources
+from shoal.swarm.member import Member
+from shoal.swarm.registry import Registry
 from tests.helpers.badholders import (
     IDLE,
     LIARS,
@@ -90,10 +91,11 @@ async def test_nine_liars_about_the_manifest_cost_a_page_each() -> None:
         ]
         honest = await stack.enter_async_context(Holder(holding))
         peers = [each.address for each in (*liars, honest)]
-        services = Services(here(peers), rng=Random(1))
-        stack.push_async_callback(services.aclose)
-        port = await open_port(services)
-        async with Membership(services, holding.link, port) as member:
+        resources = Resources(here(peers), rng=Random(1))
+        stack.push_async_callback(resources.aclose)
+        registry = Registry(resources)
+        port = await registry.port()
+        async with Member(registry, holding.link, port) as member:
             manifest = await member.swarm.load(lambda m: range(m.page_count))
     assert manifest.is_complete
     assert any(liar.pages_asked for liar in liars)

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from shoal.channel.server import MAX_CLIENTS, USE_TIME, Uploads
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address import Address
-from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.messages import Request, encode_frame
 from tests.helpers.memory_net import MemoryTransport
 from tests.helpers.memory_store import MemoryStore
+from tests.helpers.resources import make_resources
 from tests.helpers.virtual_time import virtual_time
 
 CHUNKS = Chunks(3000, 1024)
@@ -54,9 +54,7 @@ async def serving() -> AsyncIterator[Uploads]:
     store = MemoryStore(CHUNKS)
     store.put(0, bytes(1024))
     with ThreadPoolExecutor(1) as threads:
-        uploads = Uploads(
-            store, None, threads, pool=BufferPool(), on_problem=lambda problem: None
-        )
+        uploads = Uploads(store, None, make_resources(threads), lambda problem: None)
         try:
             yield uploads
         finally:

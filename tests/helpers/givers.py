@@ -1,4 +1,4 @@
-"""Givers that a `Transfer` asks, without a network; each misbehaves in one way."""
+"""Givers that a `Download` asks, without a network; each misbehaves in one way."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -9,8 +9,8 @@ from typing import Any
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.session.session import ChunkReceived
-from shoal.core.wire.framing import BufferPool
-from shoal.transfer.download import Transfer
+from shoal.transfer.download import Download
+from tests.helpers.resources import make_resources
 from tests.helpers.transient import TransientStore
 from tests.helpers.wire import Content
 
@@ -35,13 +35,13 @@ class FakeGiver:
         self._chosen = list(range(fetching.content.count))
         Random(5).shuffle(self._chosen)
 
-    def ask(self, indexes: Iterable[int]) -> None:
+    def request(self, indexes: Iterable[int]) -> None:
         for index in indexes:
             self.asked.append(index)
             self._owe()
             self.on_ask(index)
 
-    def ask_any(self, number: int) -> None:
+    def request_any(self, number: int) -> None:
         for _ in range(number):
             self.any_asked += 1
             self._owe()
@@ -72,18 +72,19 @@ class FakeGiver:
         self._owed -= 1
         if data is None:
             data = self.fetching.content.chunk(index)
-        transfer = self.fetching.transfer
-        transfer.on_heard(self)
-        transfer.on_chunk(self, ChunkReceived(index, data, None, was_any))
-        transfer.on_answers_done(self)
+        download = self.fetching.download
+        download.scheduler.on_heard(self, asyncio.get_running_loop().time())
+        download.on_chunk(self, ChunkReceived(index, data, None, was_any))
+        download.on_answers_done(self)
 
     def refuse(self, index: int | None, *, is_busy: bool = False) -> None:
         """Answer with a refusal."""
         self._owed -= 1
-        transfer = self.fetching.transfer
-        transfer.on_heard(self)
-        transfer.on_refused(self, index, is_busy=is_busy)
-        transfer.on_answers_done(self)
+        download = self.fetching.download
+        download.scheduler.on_heard(self, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        download.scheduler.on_refused(self, index, now, is_busy=is_busy)
+        download.on_answers_done(self)
 
     def _owe(self) -> None:
         self._owed += 1
@@ -91,9 +92,9 @@ class FakeGiver:
 
 
 class Fetching:
-    """A transfer into memory, and everything that it reports."""
+    """A download into memory, and everything that it reports."""
 
-    transfer: Transfer[FakeGiver]
+    download: Download[FakeGiver]
 
     def __init__(self, content: Content) -> None:
         self.content = content
@@ -117,9 +118,9 @@ class Fetching:
         self.verified.append((giver, index))
         self._changed.set()
 
-    def on_lie(self, giver: FakeGiver, index: int) -> None:
+    def on_wrong_chunk(self, giver: FakeGiver, index: int) -> None:
         self.lies.append((giver, index))
-        asyncio.get_running_loop().call_soon(self.transfer.remove, giver)
+        asyncio.get_running_loop().call_soon(self.download.remove, giver)
         self._changed.set()
 
     def on_wrong_sizes(self) -> None:
@@ -146,7 +147,7 @@ class Fetching:
         """Wait until all is there; check it."""
         await self.until(lambda: self.is_complete)
         assert not self.errors
-        for index in self.transfer.have:
+        for index in self.download.have:
             assert self.store.get(index) == self.content.chunk(index)
 
     async def tick(self) -> None:
@@ -154,21 +155,21 @@ class Fetching:
         while True:
             await asyncio.sleep(TICK)
             now = asyncio.get_running_loop().time()
-            self.stalled += self.transfer.on_tick(now)
+            self.stalled += self.download.on_tick(now)
 
 
 @asynccontextmanager
-async def fetching(content: Content, **arguments: Any) -> AsyncIterator[Fetching]:
-    """Begin a transfer that nobody gives anything yet."""
+async def fetching(
+    content: Content, *, limit_down: float | None = None, **arguments: Any
+) -> AsyncIterator[Fetching]:
+    """Begin a download that nobody gives anything yet."""
     made = Fetching(content)
     with ThreadPoolExecutor(1) as threads:
-        made.transfer = Transfer(
+        made.download = Download(
             made.store,
             made,
             made,
-            threads,
-            rng=Random(1),
-            pool=BufferPool(),
+            make_resources(threads, limit_down=limit_down),
             **arguments,
         )
         ticking = asyncio.create_task(made.tick())
@@ -177,4 +178,4 @@ async def fetching(content: Content, **arguments: Any) -> AsyncIterator[Fetching
         finally:
             ticking.cancel()
             await asyncio.wait([ticking])
-            await made.transfer.stop()
+            await made.download.stop()

@@ -15,9 +15,10 @@ from shoal.core.crypto.hashes import DIGEST_SIZE, chunk_digest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.names.link import Link
-from shoal.resources import Services
+from shoal.resources import Resources
 from shoal.storage.shared.shared_files import SharedFiles
-from shoal.swarm.member import Membership
+from shoal.swarm.member import Member
+from shoal.swarm.registry import Registry
 from shoal.transport.sealed.port import Port
 from tests.helpers.fetching import here
 
@@ -55,17 +56,17 @@ def make_file(path: Path) -> None:
 async def main(path: Path) -> None:
     """Do what the module says."""
     make_file(path)
-    services = Services(here())
+    resources = Resources(here())
     manifest = make_manifest()
-    source = SharedFiles.open([path], CHUNKS.chunk_size, disk=services.disk)
+    source = SharedFiles.open([path], CHUNKS.chunk_size, disk=resources.disk)
     source.verify = manifest.hash_table.verifies
-    port = await Port.open(services.networks.hosts(), 0)
-    async with Membership(services, Link(manifest.id), port) as member:
+    port = await Port.open(resources.networks.hosts(), 0)
+    async with Member(Registry(resources), Link(manifest.id), port) as member:
         member.swarm.serve(manifest, source)
         say(f"ready {member.link} {port.port}")
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await port.aclose()
-    await services.aclose()
+    await resources.aclose()
     say(f"peak {peak_memory()}")
 
 

@@ -8,20 +8,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from random import Random
 from typing import Any
 
-from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
-from shoal.core.report.counters import Tally
 from shoal.core.report.events import DownloadEvent
-from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.origin.source import OriginReader
-from shoal.resources import Means
-from shoal.swarm.swarm import SealedSwarm
+from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
 from shoal.transport.sealed.proven import Factory, ProvenPeer
+from tests.helpers.resources import make_resources
 
 __all__ = ["Member", "MemoryNet", "MemoryTransport", "memory_net"]
 
@@ -140,19 +136,12 @@ class Member:
         self.address = Address(f"10.0.0.{number}", 4000)
         self.node_id = bytes([number]) * 16
         self.events: list[DownloadEvent] = []
-        self.swarm = SealedSwarm(
+        self.swarm = Swarm(
             share_id,
             lambda address, factory: net.dial(self, address, factory),
-            Means(
-                node_id=self.node_id,
-                port=self.address.port,
-                threads=net.threads,
-                rng=Random(number),
-                pool=BufferPool(),
-                up=RateLimit(limit_up),
-                down=RateLimit(),
-                tally=Tally(),
-            ),
+            make_resources(net.threads, limit_up=limit_up, seed=number),
+            node_id=self.node_id,
+            port=self.address.port,
             sources=sources,
             timeout=timeout,
             on_event=self.events.append,

@@ -81,10 +81,10 @@ async def test_both_ends_count_the_same_bytes(make_file: MakeFile) -> None:
         peer = shoal.Address("127.0.0.1", share.port)
         async with shoal.Node(here([peer])) as taker:
             await taker.fetch(share.link, source.with_name("there"), timeout=20)
-            tally = taker.tally
+            tally = taker.counters
             assert tally.received == {"direct": source.stat().st_size}
             assert sum(tally.writes.counts) >= 1
-        given = giver.tally
+        given = giver.counters
         assert given.sent == {"lan": source.stat().st_size}
         assert giver.status(share.link).have is not None
 
@@ -94,8 +94,8 @@ async def test_a_wrong_chunk_counts_as_a_failure_and_not_as_received() -> None:
         async with node.open(HOLDING.link, timeout=0.5) as file:
             with pytest.raises(VerificationError):
                 await file.read(1)
-        assert node.tally.failures == 1
-        assert not node.tally.received
+        assert node.counters.failures == 1
+        assert not node.counters.received
 
 
 @pytest.mark.parametrize(

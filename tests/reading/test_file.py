@@ -351,7 +351,7 @@ async def test_lines_are_those_of_a_local_file() -> None:
 def test_all_readers_together_request_no_more_than_fits_in_the_cache() -> None:
     async def run() -> None:
         async with shoal.Node(here()) as node:
-            cache = ShareCache(node._services, HOLDING.link)
+            cache = ShareCache(node._registry, HOLDING.link)
             for number in range(1, 60):
                 cache.add_reader()
                 assert number * cache.ahead_limit <= max(CACHE_SIZE // 2, 16 << 20)

@@ -20,9 +20,10 @@ from shoal.core.wire.sealed_messages import (
 )
 from shoal.errors import UsageError
 from shoal.node.node import Node
-from shoal.resources import Services
+from shoal.resources import Resources
 from shoal.swarm.manifest_fetcher import PAGE_TIME
-from shoal.swarm.member import Membership, open_port
+from shoal.swarm.member import Member
+from shoal.swarm.registry import Registry
 from tests.adversary.greedy import dialling
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, Talk, holding_of
@@ -167,12 +168,13 @@ async def test_a_page_that_is_not_here_is_asked_of_another_at_once(
         whole, none = HOLDING.pages, b""
         assert pages_of(talk) == {3: whole[3], 0: none, 4: whole[4], 1: none}
         # Somebody who wants it all is not held up by asking this one.
-        services = Services(here([address, holder.address]), rng=Random(1))
-        port = await open_port(services)
+        resources = Resources(here([address, holder.address]), rng=Random(1))
+        registry = Registry(resources)
+        port = await registry.port()
         async with asyncio.timeout(PAGE_TIME):
-            async with Membership(services, HOLDING.link, port) as member:
+            async with Member(registry, HOLDING.link, port) as member:
                 await member.swarm.load(lambda m: range(m.page_count))
-        await services.aclose()
+        await resources.aclose()
 
 
 @pytest.fixture

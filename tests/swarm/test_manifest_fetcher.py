@@ -1,12 +1,12 @@
 """Manifest pages come from whoever has them, and a liar wastes one."""
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.manifest import build_manifest
 from shoal.swarm.manifest_fetcher import (
     COPY_TIME,
-    MAX_PAGES_ASKED,
+    MAX_PAGES_REQUESTED,
     PAGE_TIME,
-    PageFetcher,
+    ManifestFetcher,
 )
 
 PAGES = 13
@@ -20,7 +20,7 @@ class Giver:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def ask_page(self, number: int) -> None:
+    def request_page(self, number: int) -> None:
         self.asked.append(number)
 
 
@@ -28,15 +28,16 @@ class Fetch:
     """A fetcher, what it reports, and the time."""
 
     def __init__(self, *givers: Giver) -> None:
-        self.manifest = Manifest(WHOLE.id, WHOLE.root_record)
         self.lies: list[tuple[Giver, int]] = []
         self.came = 0
         self.now = 100.0
-        self.pages: PageFetcher[Giver] = PageFetcher(
-            self.manifest,
-            on_lie=lambda giver, number: self.lies.append((giver, number)),
+        self.pages: ManifestFetcher[Giver] = ManifestFetcher(
+            WHOLE.id,
+            on_wrong_page=lambda giver, number: self.lies.append((giver, number)),
             on_page=self.count,
         )
+        self.manifest = self.pages.on_root(WHOLE.root_record)
+        self.came = 0  # pages, without the root record
         for giver in givers:
             self.pages.add(giver, self.now)
 
@@ -74,7 +75,7 @@ def test_each_page_is_asked_for_once_and_of_several() -> None:
     assert (len(one.asked), len(two.asked)) == (1, 1)
     for giver in one, two:
         fetch.give(giver, giver.asked[0])
-        assert len(giver.asked) == 1 + MAX_PAGES_ASKED
+        assert len(giver.asked) == 1 + MAX_PAGES_REQUESTED
     fetch.want()  # nothing is asked for twice
     fetch.answer(one, two)
     assert sorted(one.asked + two.asked) == list(range(PAGES))
@@ -163,9 +164,9 @@ def test_who_gives_one_page_after_the_other_is_not_late() -> None:
     fetch = Fetch(slow)
     fetch.want(0)
     fetch.give(slow, 0)
-    fetch.want(*range(1, 1 + MAX_PAGES_ASKED))
+    fetch.want(*range(1, 1 + MAX_PAGES_REQUESTED))
     fetch.pages.add(other, fetch.now)
-    for number in range(1, 1 + MAX_PAGES_ASKED):
+    for number in range(1, 1 + MAX_PAGES_REQUESTED):
         fetch.tick(COPY_TIME - 0.1)
         fetch.give(slow, number)
     assert not other.asked

@@ -19,9 +19,9 @@ from shoal.core.wire.sealed_messages import (
     Peers,
 )
 from shoal.errors import LyingPeerError
-from shoal.swarm.connections import WHOLE_WAIT
+from shoal.swarm.dispatcher import COMPLETE_WAIT
 from shoal.swarm.manifest_fetcher import PAGE_TIME
-from shoal.swarm.peer import FIRST_PART, MOST_PARTED
+from shoal.swarm.upload import FIRST_PART, MAX_SPLIT
 from shoal.transfer.dialler import MAX_PEERS
 from shoal.transport.sealed.proven import ProvenPeer
 from tests.helpers.memory_net import MemoryNet, memory_net
@@ -72,7 +72,7 @@ async def test_one_that_leeches_gets_everything_and_gives_it_on() -> None:
         first.begin()
         second.begin(first)
         stores = [await fetch(second)]
-        await first.swarm.shared.wait()
+        await first.swarm.until_shared()
         await first.leave()
         third.begin(second)
         stores.append(await fetch(third))
@@ -101,7 +101,7 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
         await second.swarm.stop()
 
 
-@pytest.mark.parametrize("size", [SIZE, FIRST_PART, 2 * FIRST_PART, 2 * MOST_PARTED])
+@pytest.mark.parametrize("size", [SIZE, FIRST_PART, 2 * FIRST_PART, 2 * MAX_SPLIT])
 @virtual_time
 async def test_a_lone_chunk_arrives_whole_in_however_many_parts(size: int) -> None:
     content = Content.make(3 * size, size)
@@ -189,9 +189,9 @@ async def test_who_has_everything_leaves_dialling_to_others_for_a_while() -> Non
             member.begin()
             peer = raw(net, member, "10.0.9.8")
             peer.say(Hello(0), Peers([(address.host, address.port)]))
-            await asyncio.sleep(WHOLE_WAIT / 2)
+            await asyncio.sleep(COMPLETE_WAIT / 2)
         assert len(dials) == 1, "one who lacks something dials at once"
-        await asyncio.sleep(WHOLE_WAIT)
+        await asyncio.sleep(COMPLETE_WAIT)
         assert len(dials) == 2
 
 
@@ -226,7 +226,7 @@ async def test_hello_said_twice_is_one_peer() -> None:
         peer.say(Hello(0), Hello(0), Hello(0, MANIFEST.root_record, full))
         await asyncio.sleep(1)
         assert len(joined(member)) == 1
-        assert member.swarm.shared.is_set()
+        await member.swarm.until_shared()
         assert not left(member)
         peer.say(Hello(0, MANIFEST.root_record, full))
         await net.until(lambda: peer.is_lost)
@@ -370,7 +370,7 @@ async def test_a_liar_of_a_dialled_address_is_dialled_no_more() -> None:
             return peer
 
         net.accepts[address] = accept
-        member.swarm._roster._known.add(address, "test")
+        member.swarm._connections._dialler.add(address, "test")
         member.begin()
         await asyncio.sleep(500)
         assert dials == 1

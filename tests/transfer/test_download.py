@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 
-from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.asking import ANY_PAUSE
 from shoal.core.schedule.window import STALL_TIME
@@ -54,7 +53,7 @@ def now() -> float:
 async def test_the_only_full_giver_chooses_and_is_asked_for_no_more_than_that() -> None:
     async with fetching(CONTENT) as made:
         giver = FakeGiver(made)
-        made.transfer.add(giver, gives_any=True)
+        made.download.add(giver, gives_any=True)
         await made.complete()
         assert giver.any_asked == CONTENT.count
         assert not giver.asked
@@ -64,8 +63,8 @@ async def test_the_only_full_giver_chooses_and_is_asked_for_no_more_than_that() 
 async def test_of_two_full_givers_each_is_asked_by_index() -> None:
     async with fetching(CONTENT) as made:
         one, two = FakeGiver(made), FakeGiver(made)
-        made.transfer.add(one, gives_any=True)
-        made.transfer.add(two, gives_any=True)
+        made.download.add(one, gives_any=True)
+        made.download.add(two, gives_any=True)
         # The first had been asked to choose before the second came.
         chosen = one.any_asked
         await made.complete()
@@ -81,7 +80,7 @@ async def test_of_two_full_givers_each_is_asked_by_index() -> None:
 async def test_givers_that_cannot_choose_are_never_asked_to() -> None:
     async with fetching(CONTENT) as made:
         giver = FakeGiver(made)
-        made.transfer.add(giver)
+        made.download.add(giver)
         await made.complete()
         assert giver.any_asked == 0
         assert sorted(giver.asked) == ALL
@@ -91,9 +90,9 @@ async def test_givers_that_cannot_choose_are_never_asked_to() -> None:
 async def test_one_that_has_only_some_is_asked_for_those_alone() -> None:
     async with fetching(CONTENT) as made:
         full, part = FakeGiver(made), FakeGiver(made)
-        made.transfer.add(part, some(ALL[:10]), gives_any=True)
-        made.transfer.add(full, gives_any=True)
-        made.transfer.on_have(part, [50, 51])
+        made.download.add(part, some(ALL[:10]), gives_any=True)
+        made.download.add(full, gives_any=True)
+        made.download.on_have(part, [50, 51])
         await made.complete()
         assert part.any_asked == 0
         assert set(part.asked) <= {*ALL[:10], 50, 51}
@@ -104,11 +103,11 @@ async def test_one_that_has_only_some_is_asked_for_those_alone() -> None:
 async def test_who_wants_only_some_chunks_lets_nobody_choose() -> None:
     async with fetching(CONTENT, wanted=[7, 3]) as made:
         giver = FakeGiver(made)
-        made.transfer.add(giver, gives_any=True)
+        made.download.add(giver, gives_any=True)
         await made.complete()
         assert (giver.any_asked, giver.asked) == (0, [7, 3])
         made.is_complete = False
-        made.transfer.want([3, 9])
+        made.download.want([3, 9])
         await made.complete()
         assert giver.asked == [7, 3, 9]
 
@@ -121,7 +120,7 @@ async def test_one_that_has_nothing_to_choose_is_asked_by_index() -> None:
 
     async with fetching(CONTENT) as made:
         giver = Chooser(made)
-        made.transfer.add(giver, gives_any=True)
+        made.download.add(giver, gives_any=True)
         begun = now()
         await made.complete()
         assert sorted(giver.asked) == ALL
@@ -136,7 +135,7 @@ async def test_one_that_always_chooses_the_same_chooses_no_more() -> None:
 
     async with fetching(CONTENT) as made:
         giver = Same(made)
-        made.transfer.add(giver, gives_any=True)
+        made.download.add(giver, gives_any=True)
         await made.complete()
         assert giver.any_asked <= 12
         assert not made.lies
@@ -148,8 +147,8 @@ async def test_what_is_refused_is_asked_of_another_and_not_again_of_the_same() -
         refuser, other = Refuser(made), FakeGiver(made)
         refuser.refused = {5, 99}
         other.delay = 0.05
-        made.transfer.add(refuser)
-        made.transfer.add(other)
+        made.download.add(refuser)
+        made.download.add(other)
         await made.complete()
         assert Counter(refuser.asked)[5] <= 1
         assert Counter(refuser.asked)[99] <= 1
@@ -160,8 +159,8 @@ async def test_what_is_refused_is_asked_of_another_and_not_again_of_the_same() -
 async def test_what_one_refused_is_never_asked_of_it_again() -> None:
     async with fetching(CONTENT) as made:
         refuser, other = Refuser(made), FakeGiver(made)
-        made.transfer.add(refuser)
-        made.transfer.add(other)
+        made.download.add(refuser)
+        made.download.add(other)
         await made.complete()
         assert refuser.asked
         assert len(refuser.asked) == len(set(refuser.asked))
@@ -176,7 +175,7 @@ async def test_one_that_is_busy_is_asked_again_but_not_at_once() -> None:
 
     async with fetching(CONTENT) as made:
         busy = Busy(made)
-        made.transfer.add(busy)
+        made.download.add(busy)
         await asyncio.sleep(5)
         # Each refusal takes 0.05 s, with two outstanding at least.
         assert len(busy.asked) <= 5 / 0.05 * 2 + 10
@@ -192,8 +191,8 @@ async def test_near_the_end_another_is_asked_and_the_slower_is_told_to_stop() ->
     content = Content.make(8 * SIZE, SIZE)
     async with fetching(content) as made:
         slow, fast = Slow(made), FakeGiver(made)
-        made.transfer.add(slow)
-        made.transfer.add(fast)
+        made.download.add(slow)
+        made.download.add(fast)
         owed = set(slow.asked)
         assert owed
         begun = now()
@@ -213,7 +212,7 @@ async def test_near_the_end_another_is_asked_and_the_slower_is_told_to_stop() ->
 async def test_what_one_that_stalls_owes_goes_to_others() -> None:
     async with fetching(CONTENT) as made:
         silent = Silent(made)
-        made.transfer.add(silent)
+        made.download.add(silent)
         owed = list(silent.asked)
         assert owed
         late = FakeGiver(made)
@@ -221,7 +220,7 @@ async def test_what_one_that_stalls_owes_goes_to_others() -> None:
         await asyncio.sleep(STALL_TIME + 1)
         assert made.stalled == [silent]
         assert silent.asked == owed
-        made.transfer.add(late)
+        made.download.add(late)
         await made.complete()
         assert sorted(late.asked) == ALL
         assert now() - begun < STALL_TIME + 10
@@ -237,13 +236,13 @@ async def test_two_that_stall_at_the_same_chunks_do_not_keep_a_third_from_them()
     content = Content.make(SIZE, SIZE)
     async with fetching(content) as made:
         one, two, late = Silent(made), Silent(made), FakeGiver(made)
-        made.transfer.add(one)
-        made.transfer.add(two)
+        made.download.add(one)
+        made.download.add(two)
         await asyncio.sleep(1)
         # Each was asked for everything; no more copies are asked for.
         assert one.asked == two.asked == [0]
         await asyncio.sleep(2 * STALL_TIME)
-        made.transfer.add(late)
+        made.download.add(late)
         assert late.asked == [0]
         await made.complete()
 
@@ -252,9 +251,9 @@ async def test_two_that_stall_at_the_same_chunks_do_not_keep_a_third_from_them()
 async def test_one_that_stalls_at_choosing_does_not_hold_up_the_rest() -> None:
     async with fetching(CONTENT) as made:
         silent, part = Silent(made), FakeGiver(made)
-        made.transfer.add(silent, gives_any=True)
+        made.download.add(silent, gives_any=True)
         assert silent.any_asked
-        made.transfer.add(part, some(ALL))
+        made.download.add(part, some(ALL))
         await made.complete()
         assert made.stalled in ([], [silent])
 
@@ -263,10 +262,10 @@ async def test_one_that_stalls_at_choosing_does_not_hold_up_the_rest() -> None:
 async def test_one_that_leaves_owes_nothing() -> None:
     async with fetching(CONTENT) as made:
         gone, other = Silent(made), FakeGiver(made)
-        made.transfer.add(gone)
-        made.transfer.add(other)
-        made.transfer.remove(gone)
-        made.transfer.remove(gone)
+        made.download.add(gone)
+        made.download.add(other)
+        made.download.remove(gone)
+        made.download.remove(gone)
         begun = now()
         await made.complete()
         assert now() - begun < STALL_TIME
@@ -291,9 +290,9 @@ async def test_what_does_not_verify_is_a_lie_and_is_asked_of_another(
 
     async with fetching(CONTENT) as made:
         liar, honest = Liar(made), FakeGiver(made)
-        made.transfer.add(liar, gives_any=gives_any)
+        made.download.add(liar, gives_any=gives_any)
         await made.until(lambda: bool(made.lies))
-        made.transfer.add(honest)
+        made.download.add(honest)
         await made.complete()
         assert {giver for giver, _ in made.lies} == {liar}
         assert {giver for giver, _ in made.verified} == {honest}
@@ -308,10 +307,10 @@ async def test_a_choice_that_does_not_exist_is_a_lie() -> None:
 
     async with fetching(CONTENT) as made:
         liar, honest = Beyond(made), FakeGiver(made)
-        made.transfer.add(liar, gives_any=True)
+        made.download.add(liar, gives_any=True)
         await made.until(lambda: bool(made.lies))
         assert made.lies[0] == (liar, CONTENT.count)
-        made.transfer.add(honest)
+        made.download.add(honest)
         await made.complete()
         assert not made.errors
 
@@ -319,12 +318,11 @@ async def test_a_choice_that_does_not_exist_is_a_lie() -> None:
 @pytest.mark.parametrize("gives_any", [False, True])
 @virtual_time
 async def test_a_rate_is_kept(gives_any: bool) -> None:
-    bucket = RateLimit(20 * SIZE)
-    async with fetching(CONTENT, bucket=bucket) as made:
+    async with fetching(CONTENT, limit_down=20 * SIZE) as made:
         givers = [FakeGiver(made) for _ in range(1 if gives_any else 3)]
         begun = now()
         for giver in givers:
-            made.transfer.add(giver, gives_any=gives_any)
+            made.download.add(giver, gives_any=gives_any)
         await made.complete()
         # 100 chunks at 20 a second, but for the first burst.
         assert now() - begun == pytest.approx(5, abs=0.3)
@@ -336,7 +334,7 @@ async def test_nobody_is_asked_for_more_than_it_keeps(most: int) -> None:
     content = Content.make(600 * 1024, 1024)
     async with fetching(content) as made:
         giver = FakeGiver(made)
-        made.transfer.add(giver, most=most)
+        made.download.add(giver, most=most)
         await made.complete()
         assert giver.most <= most
         assert giver.most > most / 2
@@ -350,7 +348,7 @@ async def test_the_failure_of_the_store_is_told() -> None:
             raise StoreError("no space")
 
         made.store.put_many = fail  # type: ignore[method-assign]
-        made.transfer.add(FakeGiver(made))
+        made.download.add(FakeGiver(made))
         await made.until(lambda: bool(made.errors))
         await asyncio.sleep(1)
         assert [str(error) for error in made.errors] == ["no space"]
@@ -361,10 +359,10 @@ async def test_the_failure_of_the_store_is_told() -> None:
 async def test_nothing_is_asked_for_that_is_there() -> None:
     content = Content.make(0)
     async with fetching(content) as made:
-        assert made.transfer.is_complete
+        assert made.download.is_complete
     async with fetching(CONTENT) as made:
         giver = FakeGiver(made)
-        made.transfer.add(giver)
+        made.download.add(giver)
         await made.complete()
         asked = len(giver.asked)
         await asyncio.sleep(10)

@@ -16,7 +16,7 @@ from shoal.core.schedule.inflight import IN_FLIGHT_LIMIT
 from shoal.node.node import Node
 from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.download.filestore import WRITE_BEHIND
-from shoal.transfer.writer import BATCH_SIZE, BATCHES
+from shoal.transfer.writer import BATCH_SIZE, MAX_BATCHES
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, holding_of
 
@@ -97,7 +97,7 @@ async def test_a_slow_flush_holds_up_the_network_only_when_much_waits(
             await fetching
     assert disk.flushing.is_set()
     # What was in the threads' hands when it became too much is written, too.
-    assert WRITE_BEHIND <= rested_at <= WRITE_BEHIND + BATCHES * BATCH_SIZE
+    assert WRITE_BEHIND <= rested_at <= WRITE_BEHIND + MAX_BATCHES * BATCH_SIZE
     assert given <= rested_at + IN_FLIGHT_LIMIT, "it piles up in memory"
     assert out.stat().st_size == COUNT * CHUNK
     with out.open("rb") as file:

@@ -14,6 +14,7 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.errors import StoreError
 from shoal.transfer.uploader import BATCH_SIZE, Uploader
 from tests.helpers.memory_store import MemoryStore
+from tests.helpers.resources import make_resources
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
@@ -40,7 +41,7 @@ class Log:
                 await self._changed.wait()
 
 
-class Taker:
+class Receiver:
     """Want chunks, and take them while it has room."""
 
     def __init__(self, name: str, log: Log, wants: Sequence[int] = ()) -> None:
@@ -55,7 +56,7 @@ class Taker:
     def is_writable(self) -> bool:
         return len(self.got) < self.room
 
-    def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
+    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
         taken = [self.wants.popleft() for _ in range(min(limit, len(self.wants)))]
         return [(index, f"{self.name}{index}") for index in taken]
 
@@ -110,7 +111,7 @@ async def uploading(
     store: Store, rate: float | None = None, *, threads: int = 2
 ) -> AsyncIterator[tuple[Uploader, Log]]:
     with ThreadPoolExecutor(threads, "reader") as executor:
-        uploader = Uploader(store, executor, RateLimit(rate))
+        uploader = Uploader(store, make_resources(executor, limit_up=rate))
         try:
             yield uploader, Log()
         finally:
@@ -121,19 +122,19 @@ async def uploading(
 @virtual_time
 async def test_without_a_rate_each_has_a_batch_in_turn() -> None:
     async with uploading(Store()) as (uploader, log):
-        takers = [Taker(name, log, range(3 * BATCH)) for name in "abc"]
-        for taker in takers:
-            taker.room = 0  # so that nobody begins before all are there
-            uploader.wake(taker)
-        for taker in takers:
-            taker.room = 1 << 30
-        waiting, takers[0].wants = takers[0].wants, deque()
-        uploader.wake(takers[0])
-        takers[0].wants = waiting
-        for taker in takers:
-            uploader.wake(taker)
-        for taker in takers:
-            assert taker.got == list(range(3 * BATCH))
+        receivers = [Receiver(name, log, range(3 * BATCH)) for name in "abc"]
+        for receiver in receivers:
+            receiver.room = 0  # so that nobody begins before all are there
+            uploader.wake(receiver)
+        for receiver in receivers:
+            receiver.room = 1 << 30
+        waiting, receivers[0].wants = receivers[0].wants, deque()
+        uploader.wake(receivers[0])
+        receivers[0].wants = waiting
+        for receiver in receivers:
+            uploader.wake(receiver)
+        for receiver in receivers:
+            assert receiver.got == list(range(3 * BATCH))
         assert uploader.served == len(log.names)
         assert uploader.sent == len(log.names) * SIZE
 
@@ -141,10 +142,10 @@ async def test_without_a_rate_each_has_a_batch_in_turn() -> None:
 @virtual_time
 async def test_with_a_rate_all_have_the_same_share_at_any_time() -> None:
     async with uploading(Store(), 10 * SIZE) as (uploader, log):
-        takers = [Taker(name, log, range(40)) for name in "abcd"]
+        receivers = [Receiver(name, log, range(40)) for name in "abcd"]
         begun = asyncio.get_running_loop().time()
-        for taker in takers:
-            uploader.wake(taker)
+        for receiver in receivers:
+            uploader.wake(receiver)
         await log.until(lambda: len(log.names) == 120)
         taken = asyncio.get_running_loop().time() - begun
         # 10 chunks a second, but for the first burst.
@@ -152,7 +153,7 @@ async def test_with_a_rate_all_have_the_same_share_at_any_time() -> None:
         # The first few went to who came first; from then on it is turn by turn.
         for place in range(2, 116):
             assert set(log.names[place : place + 4]) == set("abcd")
-        assert all(taker.got == sorted(taker.got) for taker in takers)
+        assert all(receiver.got == sorted(receiver.got) for receiver in receivers)
 
 
 @virtual_time
@@ -160,10 +161,12 @@ async def test_one_rate_is_kept_by_all_uploaders_that_share_it() -> None:
     bucket = RateLimit(10 * SIZE)
     log = Log()
     with ThreadPoolExecutor(1) as threads:
-        uploaders = [Uploader(Store(), threads, bucket) for _ in range(2)]
+        uploaders = [
+            Uploader(Store(), make_resources(threads, up=bucket)) for _ in range(2)
+        ]
         begun = asyncio.get_running_loop().time()
         for name, uploader in zip("ab", uploaders, strict=True):
-            uploader.wake(Taker(name, log, range(50)))
+            uploader.wake(Receiver(name, log, range(50)))
         await log.until(lambda: len(log.names) == 100)
         assert asyncio.get_running_loop().time() - begun == pytest.approx(10, abs=0.5)
         for uploader in uploaders:
@@ -173,7 +176,7 @@ async def test_one_rate_is_kept_by_all_uploaders_that_share_it() -> None:
 @virtual_time
 async def test_one_that_takes_nothing_holds_up_nobody() -> None:
     async with uploading(Store()) as (uploader, log):
-        stuck, other = Taker("s", log, range(50)), Taker("o", log, range(50))
+        stuck, other = Receiver("s", log, range(50)), Receiver("o", log, range(50))
         stuck.room = 2
         uploader.wake(stuck)
         uploader.wake(other)
@@ -195,7 +198,7 @@ async def test_what_is_on_the_disk_is_read_in_a_thread_while_others_are_served()
     store = Store()
     store.cold = store.slow = {5, 6}
     async with uploading(store) as (uploader, log):
-        slow, fast = Taker("s", log, [4, 5, 6, 7]), Taker("f", log, range(7, 30))
+        slow, fast = Receiver("s", log, [4, 5, 6, 7]), Receiver("f", log, range(7, 30))
         uploader.wake(slow)
         uploader.wake(fast)
         assert slow.got == [4]
@@ -220,12 +223,12 @@ async def test_what_cannot_be_read_is_refused_and_the_rest_is_sent(
     if is_cold:
         store.cold = set(range(CONTENT.count))
     async with uploading(store) as (uploader, log):
-        taker = Taker("t", log, [50, *range(BATCH, 2 * BATCH)])
-        uploader.wake(taker)
-        await log.until(lambda: not taker.wants and uploader.is_idle)
-        assert taker.refused == ["t50"]
-        assert sorted(taker.got) == list(range(BATCH, 2 * BATCH))
-        assert uploader.sent == len(taker.got) * SIZE
+        receiver = Receiver("t", log, [50, *range(BATCH, 2 * BATCH)])
+        uploader.wake(receiver)
+        await log.until(lambda: not receiver.wants and uploader.is_idle)
+        assert receiver.refused == ["t50"]
+        assert sorted(receiver.got) == list(range(BATCH, 2 * BATCH))
+        assert uploader.sent == len(receiver.got) * SIZE
 
 
 @pytest.mark.parametrize("is_cold", [False, True])
@@ -235,10 +238,10 @@ async def test_what_is_not_there_any_more_is_refused(is_cold: bool) -> None:
     store.cold = {1} if is_cold else set()
     del store._data[1]
     async with uploading(store) as (uploader, log):
-        taker = Taker("t", log, [1])
-        uploader.wake(taker)
-        await log.until(lambda: bool(taker.refused))
-        assert taker.refused == ["t1"]
+        receiver = Receiver("t", log, [1])
+        uploader.wake(receiver)
+        await log.until(lambda: bool(receiver.refused))
+        assert receiver.refused == ["t1"]
 
 
 @virtual_time
@@ -246,18 +249,18 @@ async def test_another_store_takes_over_once_nobody_reads_the_first() -> None:
     first, second = Store(), Store()
     first.cold = first.slow = {5}
     async with uploading(first) as (uploader, log):
-        taker = Taker("t", log, [5])
-        uploader.wake(taker)
+        receiver = Receiver("t", log, [5])
+        uploader.wake(receiver)
         assert await asyncio.to_thread(first.begun.wait, 20)
         change = asyncio.create_task(uploader.read_from(second))
-        taker.wants.append(6)
-        uploader.wake(Taker("o", log, [7]))
+        receiver.wants.append(6)
+        uploader.wake(Receiver("o", log, [7]))
         await log.until(lambda: "o" in log.names)
         assert not change.done()
         assert second.readers == []
         first.may_read.set()
         await change
-        await log.until(lambda: taker.got == [5, 6])
+        await log.until(lambda: receiver.got == [5, 6])
     assert len(first.readers) == 1
 
 
@@ -266,7 +269,7 @@ async def test_one_that_leaves_while_its_chunks_are_read_gets_nothing() -> None:
     store = Store()
     store.cold, store.slow = {5, 7}, {5}
     async with uploading(store, threads=1) as (uploader, log):
-        gone, other = Taker("g", log, [5, 6]), Taker("o", log, [7])
+        gone, other = Receiver("g", log, [5, 6]), Receiver("o", log, [7])
         uploader.wake(gone)
         assert await asyncio.to_thread(store.begun.wait, 20)
         uploader.remove(gone)
@@ -283,7 +286,7 @@ async def test_nothing_is_being_read_any_more_once_it_is_closed() -> None:
     store = Store()
     store.cold, store.slow = {5, 6}, {5}
     async with uploading(store) as (uploader, log):
-        gone, other = Taker("g", log, [5]), Taker("o", log, [6])
+        gone, other = Receiver("g", log, [5]), Receiver("o", log, [6])
         uploader.wake(gone)
         assert await asyncio.to_thread(store.begun.wait, 20)
         uploader.remove(gone)
@@ -303,26 +306,26 @@ async def test_nobody_is_served_after_closing_not_even_who_was_being_read_for() 
     store = Store()
     store.cold, store.slow = set(range(20)), {5}
     async with uploading(store, threads=1) as (uploader, log):
-        taker = Taker("t", log, [5, *range(40)])
-        uploader.wake(taker)
+        receiver = Receiver("t", log, [5, *range(40)])
+        uploader.wake(receiver)
         assert await asyncio.to_thread(store.begun.wait, 20)
-        left = len(taker.wants)
+        left = len(receiver.wants)
         closing = asyncio.create_task(uploader.aclose())
         await asyncio.sleep(0)
         store.may_read.set()
         await closing
-        uploader.wake(taker)
-        assert len(taker.wants) == left
+        uploader.wake(receiver)
+        assert len(receiver.wants) == left
 
 
 @virtual_time
 async def test_what_is_left_of_a_rate_is_not_sent_after_closing() -> None:
     async with uploading(Store(), SIZE) as (uploader, log):
-        taker = Taker("t", log, range(50))
-        uploader.wake(taker)
+        receiver = Receiver("t", log, range(50))
+        uploader.wake(receiver)
         await uploader.aclose()
         await asyncio.sleep(100)
-        assert len(taker.got) <= 1
+        assert len(receiver.got) <= 1
 
 
 async def test_a_lone_request_is_answered_at_once_where_nobody_has_to_wait() -> None:
@@ -330,9 +333,9 @@ async def test_a_lone_request_is_answered_at_once_where_nobody_has_to_wait() -> 
     store.cold.add(1)
     store.bad.add(2)
     async with uploading(store) as (uploader, _):
-        assert uploader.give_now(0) == CONTENT.chunk(0)
-        assert uploader.give_now(1) is None, "it has to come from the disk"
-        assert uploader.give_now(2) is None, "it is for its turn to say what is wrong"
+        assert uploader.read_now(0) == CONTENT.chunk(0)
+        assert uploader.read_now(1) is None, "it has to come from the disk"
+        assert uploader.read_now(2) is None, "it is for its turn to say what is wrong"
         assert (uploader.served, uploader.sent) == (1, SIZE)
     async with uploading(store, rate=1e9) as (uploader, _):
-        assert uploader.give_now(0) is None, "there is a rate to keep"
+        assert uploader.read_now(0) is None, "there is a rate to keep"

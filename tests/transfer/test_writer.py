@@ -1,4 +1,4 @@
-"""What arrives fast is judged and written many chunks at a time, the rest at once."""
+"""What arrives fast is results and written many chunks at a time, the rest at once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,17 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.report.counters import Tally
-from shoal.core.wire.framing import BufferPool
 from shoal.storage.disk.disk import Data
-from shoal.transfer.writer import BATCH_SIZE, HOLD_TIME, Arrived, ChunkWriter, Verdict
+from shoal.transfer.writer import BATCH_SIZE, HOLD_TIME, Arrived, ChunkWriter, Outcome
+from tests.helpers.resources import make_resources
 from tests.helpers.transient import TransientStore
 from tests.helpers.virtual_time import STEP, virtual_time
 
 SIZE = BATCH_SIZE // 4
 CHUNKS = Chunks(100 * SIZE, SIZE)
 SOON = 100 * STEP  # seconds that nothing was waited for in
-Batch = list[tuple[Arrived[str], Verdict]]
+Batch = list[tuple[Arrived[str], Outcome]]
 
 
 class Writing:
@@ -30,11 +29,9 @@ class Writing:
         self.writer: ChunkWriter[str] = ChunkWriter(
             store,
             None,
-            executor,
-            pool=BufferPool(),
-            on_verdicts=self._on_verdicts,
+            make_resources(executor),
+            on_results=self._on_results,
             on_error=self._on_error,
-            tally=Tally(),
         )
 
     def put(self, chunks: int) -> None:
@@ -51,8 +48,8 @@ class Writing:
             await self._changed.wait()
         return loop.time() - begun
 
-    def _on_verdicts(self, judged: Batch) -> None:
-        self.done += len(judged)
+    def _on_results(self, results: Batch) -> None:
+        self.done += len(results)
         self._changed.set()
 
     def _on_error(self, error: BaseException) -> None:

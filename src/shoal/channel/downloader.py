@@ -4,7 +4,7 @@
 happen in worker threads. In short:
 
     server ready -> its sizes are tried -> the store is opened for them
-                 -> a `Transfer` asks every server that claims the same sizes
+                 -> a `Download` asks every server that claims the same sizes
 
 The sizes of a hash channel are not committed to by its id. Those of the first
 server are tried; the last chunk is asked for first, and a chunk with the right
@@ -14,13 +14,10 @@ hash and another length convicts all who claimed them.
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
-from random import Random
 
 from msgspec import Struct
 
 from shoal.channel.servers import Server, ServerPool
-from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import (
@@ -30,13 +27,13 @@ from shoal.core.report.events import (
 )
 from shoal.core.report.outlook import Outlook, Search
 from shoal.core.session.session import ChunkReceived, InfoReceived
-from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.handshake import Offer
 from shoal.errors import LyingPeerError, PeerTimeoutError
+from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
 from shoal.transfer.dialler import Found
-from shoal.transfer.download import Transfer
-from shoal.transfer.monitor import Vigil
+from shoal.transfer.download import Download, Watcher
+from shoal.transfer.monitor import Monitor
 
 __all__ = ["Fetched", "OpenStore", "Swarm"]
 
@@ -57,18 +54,15 @@ class Fetched(Struct, frozen=True):
     """What it was verified against; None for a named channel."""
 
 
-class Swarm:
+class Swarm(Watcher[Server]):
     """Fetch one open channel from all of its servers."""
 
     def __init__(
         self,
         channel: Channel,
         open_store: OpenStore,
-        executor: Executor,
+        resources: Resources,
         *,
-        rng: Random,
-        pool: BufferPool,
-        bucket: RateLimit | None = None,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         search: Callable[[], Search] = Search,
@@ -76,14 +70,13 @@ class Swarm:
         """Prepare to fetch; `timeout` is the longest wait without a new chunk."""
         self._channel = channel
         self._open_store = open_store
-        self._executor = executor
-        self._rng = rng
-        self._pool = pool
-        self._bucket = bucket
+        self._resources = resources
         self._on_event = on_event
         self._search = search
         self._loop = asyncio.get_running_loop()
-        self._pool_of_servers = ServerPool(channel, self, rng=rng, pool=pool)
+        self._pool_of_servers = ServerPool(
+            channel, self, rng=resources.rng, pool=resources.buffers
+        )
         self._claims: dict[Server, Chunks] = {}  # the sizes each server claims
         self._verified: dict[Server, int] = {}  # chunks each server gave
         self._convicted: set[Chunks] = set()
@@ -91,9 +84,9 @@ class Swarm:
         self._tried: set[Chunks | None] = set()
         self._tried_since = 0.0
         self._offer: Offer | None = None  # of the sizes that are being tried
-        self._transfer: Transfer[Server] | None = None
+        self._download: Download[Server] | None = None
         self._changing: asyncio.Task[None] | None = None
-        self._vigil = Vigil(timeout, self._loop.time(), on_event)
+        self._monitor = Monitor(timeout, on_event)
         self._ended = asyncio.Event()
         self._is_over = threading.Event()
         self._error: BaseException | None = None
@@ -115,24 +108,24 @@ class Swarm:
                     each.cancel()
             if self._error is not None:
                 raise self._error
-            assert self._transfer is not None
-            await self._transfer.stop()
-            await self._in_thread(self._transfer.store.finish)
-            return Fetched(self._transfer.chunks, self._offer)
+            assert self._download is not None
+            await self._download.stop()
+            await self._in_thread(self._download.store.finish)
+            return Fetched(self._download.chunks, self._offer)
         finally:
             self._is_over.set()
             if self._changing is not None:
                 await asyncio.wait([self._changing])
-            await self._drop_transfer()
+            await self._drop_download()
 
     def _in_thread(self, work: Callable[[], None]) -> asyncio.Future[None]:
-        return self._loop.run_in_executor(self._executor, work)
+        return self._loop.run_in_executor(self._resources.threads, work)
 
-    async def _drop_transfer(self) -> None:
-        transfer, self._transfer = self._transfer, None
-        if transfer is not None:
-            await transfer.stop()
-            await self._in_thread(transfer.store.close)
+    async def _drop_download(self) -> None:
+        download, self._download = self._download, None
+        if download is not None:
+            await download.stop()
+            await self._in_thread(download.store.close)
 
     # What the pool of servers tells its client.
 
@@ -152,28 +145,28 @@ class Swarm:
 
     def on_heard(self, server: Server) -> None:
         """Note that a server is alive."""
-        if self._transfer is not None:
-            self._transfer.on_heard(server)
+        if self._download is not None:
+            self._download.scheduler.on_heard(server, self._loop.time())
 
     def on_chunk(self, server: Server, chunk: ChunkReceived) -> None:
         """Pass on a chunk."""
-        if self._transfer is not None:
-            self._transfer.on_chunk(server, chunk)
+        if self._download is not None:
+            self._download.on_chunk(server, chunk)
 
     def on_read_done(self, server: Server) -> None:
         """Ask for more after all chunks of one read."""
-        if self._transfer is not None:
-            self._transfer.on_answers_done(server)
+        if self._download is not None:
+            self._download.on_answers_done(server)
 
     def on_server_lost(self, server: Server, error: Exception | None) -> None:
         """Ask others for what a lost server was asked for."""
         self._claims.pop(server, None)
         verified = self._verified.pop(server, None)
-        is_banned = server.address in self._pool_of_servers.liars
+        is_banned = self._pool_of_servers.is_banned(server)
         if verified is None and not is_banned:
             return
-        if self._transfer is not None:
-            self._transfer.remove(server)
+        if self._download is not None:
+            self._download.remove(server)
         reason = str(error) if error is not None else None
         self._on_event(PeerLeft(server.address, reason, is_banned, verified or 0))
         self._reconsider()
@@ -185,8 +178,8 @@ class Swarm:
             self._ban(server, WRONG_SIZES)
             return
         self._claims[server] = claim
-        if self._transfer is not None and claim == self._layout:
-            self._transfer.add(server)
+        if self._download is not None and claim == self._layout:
+            self._download.add(server)
         else:
             self._reconsider()
 
@@ -195,7 +188,7 @@ class Swarm:
         if self._changing is not None or self._ended.is_set():
             return
         others = set(self._claims.values()) - {self._layout}
-        if not others or (self._transfer is not None and self._transfer.is_proven):
+        if not others or (self._download is not None and self._download.is_proven):
             return
         is_claimed = self._layout in self._claims.values()
         is_late = self._loop.time() - self._tried_since > PROOF_TIME
@@ -205,7 +198,7 @@ class Swarm:
     async def _change_layout(self) -> None:
         """Open a store for sizes that somebody claims, in place of any other."""
         try:
-            await self._drop_transfer()
+            await self._drop_download()
             fresh = [c for c in self._claims.values() if c not in self._tried]
             if not fresh:
                 self._tried = {self._layout}
@@ -223,7 +216,11 @@ class Swarm:
     async def _try_layout(self, layout: Chunks) -> None:
         offers = [server.offer for server, c in self._claims.items() if c == layout]
         store = await self._loop.run_in_executor(
-            self._executor, self._open_store, layout, offers[0], self._is_over.is_set
+            self._resources.threads,
+            self._open_store,
+            layout,
+            offers[0],
+            self._is_over.is_set,
         )
         self._tried_since = self._loop.time()
         self._offer = offers[0]
@@ -231,34 +228,23 @@ class Swarm:
 
     def _begin(self, store: DownloadStore, offer: Offer | None) -> None:
         """Ask all servers that claim the sizes of the open store."""
-        self._transfer = Transfer(
-            store,
-            offer,
-            self,
-            self._executor,
-            rng=self._rng,
-            pool=self._pool,
-            bucket=self._bucket,
-        )
-        chunks, done = store.chunks, self._transfer.done
-        self._vigil.begin(
-            chunks, len(store.have), done, self._loop.time(), verified=offer is not None
-        )
-        if self._transfer.is_complete:
+        self._download = Download(store, offer, self, self._resources)
+        self._monitor.on_started(self._download)
+        if self._download.is_complete:
             self.on_complete()
         for server, claim in list(self._claims.items()):
-            if claim == chunks:
-                self._transfer.add(server)
+            if claim == store.chunks:
+                self._download.add(server)
 
-    # What the transfer reports.
+    # Results of the download.
 
     def on_verified(self, server: Server, index: int) -> None:
         """Count a chunk for its server."""
-        self._vigil.on_news(self._loop.time())
+        self._monitor.on_verified()
         if server in self._verified:
             self._verified[server] += 1
 
-    def on_lie(self, server: Server, index: int) -> None:
+    def on_wrong_chunk(self, server: Server, index: int) -> None:
         """Drop a server whose chunk did not verify."""
         self._ban(server, f"chunk {index} did not verify")
 
@@ -295,12 +281,12 @@ class Swarm:
         while True:
             await asyncio.sleep(TICK)
             now = self._loop.time()
-            if self._transfer is not None:
+            if self._download is not None:
                 self._tell_progress()
-                for server in self._transfer.on_tick(now):
+                for server in self._download.on_tick(now):
                     self._loop.call_later(STALL_LIMIT, self._drop_if_silent, server)
             self._reconsider()
-            error = self._vigil.look(self._outlook(), now)
+            error = self._monitor.check(self._outlook())
             if error is not None:
                 self._end(error)
 
@@ -311,20 +297,19 @@ class Swarm:
                 server.close(PeerTimeoutError(f"{server.address} stopped answering"))
 
     def _tell_progress(self) -> None:
-        if self._transfer is None:
+        if self._download is None:
             return
-        done, size = self._transfer.done, self._transfer.chunks.size
-        self._vigil.tell_progress(done, size, len(self._verified), self._loop.time())
+        self._monitor.report_progress(self._download, len(self._verified))
 
     def _outlook(self) -> Outlook:
-        servers, transfer = self._pool_of_servers, self._transfer
+        servers, download = self._pool_of_servers, self._download
         return Outlook(
             found=servers.found,
             ready=len(servers.ready),
             has_only_liars=servers.has_only_liars,
             lacks_sizes=bool(servers.ready) and self._layout is None,
-            is_begun=transfer is not None and transfer.done > 0,
+            is_begun=download is not None and download.done > 0,
             search=self._search(),
-            lack=transfer.lack if transfer is not None else None,
-            unwritten=transfer.unwritten if transfer is not None else 0,
+            lack=download.scheduler.lack if download is not None else None,
+            unwritten=download.unwritten if download is not None else 0,
         )

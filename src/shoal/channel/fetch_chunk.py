@@ -17,7 +17,7 @@ from shoal.core.report.patience import Patience
 from shoal.core.session.session import ChunkReceived, InfoReceived
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import LyingPeerError, UsageError
-from shoal.resources import Services
+from shoal.resources import Resources
 from shoal.transfer.dialler import Found
 
 __all__ = ["fetch_chunk"]
@@ -27,16 +27,16 @@ TICK = 0.25  # seconds between looks at the clock
 
 
 async def fetch_chunk(
-    services: Services, channel: Channel, index: int, timeout: float | None
+    resources: Resources, channel: Channel, index: int, timeout: float | None
 ) -> bytes:
     """Return one chunk of an open channel.
 
     Raises `UsageError` for an index that a server reports as too large,
     `NotFoundError` or `VerificationError` when no server sends the chunk in time.
     """
-    networks = services.networks
+    networks = resources.networks
     query = ChunkQuery(
-        channel, index, rng=services.rng, timeout=timeout, search=networks.search
+        channel, index, rng=resources.rng, timeout=timeout, search=networks.search
     )
     return await query.run(networks.find(channel.topic))
 
@@ -124,7 +124,7 @@ class ChunkQuery:
             if not self._channel.is_hash:
                 # Answered first by a shoal, ignored by a Node server.
                 server.ask_info()
-            server.ask([self._index])
+            server.request([self._index])
 
     def _check_range(self, count: int) -> bool:
         """Say whether the chunk exists; end with its range if it does not."""

@@ -1,6 +1,6 @@
 """Open channels, as a node shares and fetches them.
 
-Each function does one thing with the services of a node; what it opens ends with
+Each function does one thing with the resources of a node; what it opens ends with
 them.
 """
 
@@ -24,7 +24,7 @@ from shoal.core.wire.handshake import (
     encode_handshake,
 )
 from shoal.discovery.base import Discovery
-from shoal.resources import Services
+from shoal.resources import Resources
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.transport.listen import Listener
@@ -50,7 +50,7 @@ class OpenShare:
 
 
 async def share_open(
-    services: Services,
+    resources: Resources,
     path: AnyPath,
     channel: str | Channel | None,
     chunk_size: int | None,
@@ -61,24 +61,24 @@ async def share_open(
         chunk_size = ShareOptions.of().chunk_size or DEFAULT_CHUNK_SIZE
     if isinstance(channel, str):
         channel = check_name(channel)
-    source = await _open_source(services, Path(path), chunk_size)
+    source = await _open_source(resources, Path(path), chunk_size)
     if channel is not None:
-        return await _serve(services, source, channel, None)
+        return await _serve(resources, source, channel, None)
     check_fits(source.chunks)
-    digests = await services.in_thread(
+    digests = await resources.in_thread(
         partial(
             hash_chunks,
             source,
             _digest,
             progress=lambda done: on_hashed(done, source.chunks.size),
-            stopped=lambda: services.is_stopped,
+            stopped=lambda: resources.is_stopped,
         )
     )
-    return await _serve_hashed(services, source, digests)
+    return await _serve_hashed(resources, source, digests)
 
 
 async def fetch_open(
-    services: Services,
+    resources: Resources,
     channel: str | Channel,
     target: AnyPath,
     *,
@@ -96,86 +96,83 @@ async def fetch_open(
     seed = defaults.seed if seed is None else seed
     if isinstance(channel, str):
         channel = parse_channel(channel)
-    disk, target = services.disk, Path(target)
-    place = await services.in_thread(
+    disk, target = resources.disk, Path(target)
+    place = await resources.in_thread(
         partial(Target, target, channel, disk, overwrite=overwrite, seed=seed)
     )
     swarm = Swarm(
         channel,
         place.open_store,
-        services.threads,
-        rng=services.rng,
-        pool=services.buffers,
-        bucket=services.bucket_down,
+        resources,
         timeout=timeout,
         on_event=on_event,
-        search=services.networks.search,
+        search=resources.networks.search,
     )
-    fetched = await swarm.run(services.networks.find(channel.topic))
-    return await _seed(services, target, channel, fetched) if seed else None
+    fetched = await swarm.run(resources.networks.find(channel.topic))
+    return await _seed(resources, target, channel, fetched) if seed else None
 
 
 async def announce(
-    services: Services, network: Discovery, topic: bytes, port: int
+    resources: Resources, network: Discovery, topic: bytes, port: int
 ) -> None:
     """Be found on one network; what it reports is of no interest."""
-    async with aclosing(services.join(network, topic, port)) as found:
+    async with aclosing(resources.join(network, topic, port)) as found:
         async for _ in found:
             pass
 
 
 async def _seed(
-    services: Services, target: Path, channel: Channel, fetched: Fetched
+    resources: Resources, target: Path, channel: Channel, fetched: Fetched
 ) -> OpenShare:
-    source = await _open_source(services, target, fetched.chunks.chunk_size)
+    source = await _open_source(resources, target, fetched.chunks.chunk_size)
     if fetched.offer is None:
-        return await _serve(services, source, channel, None)
-    return await _serve_hashed(services, source, fetched.offer.digests)
+        return await _serve(resources, source, channel, None)
+    return await _serve_hashed(resources, source, fetched.offer.digests)
 
 
-async def _open_source(services: Services, path: Path, chunk_size: int) -> SharedFiles:
-    disk = services.disk
-    source = await services.in_thread(
+async def _open_source(
+    resources: Resources, path: Path, chunk_size: int
+) -> SharedFiles:
+    disk = resources.disk
+    source = await resources.in_thread(
         partial(SharedFiles.open, [path], chunk_size, disk=disk)
     )
-    services.own_source(source)
+    resources.own_source(source)
     return source
 
 
 async def _serve_hashed(
-    services: Services, source: SharedFiles, digests: bytes
+    resources: Resources, source: SharedFiles, digests: bytes
 ) -> OpenShare:
     chunks = source.chunks
     source.verify = Offer(digests, chunks.chunk_size, chunks.size).verifies
     starts = range(0, len(digests), DIGEST_SIZE)
     channel = hash_channel(digests[i : i + DIGEST_SIZE] for i in starts)
     handshake = encode_handshake(digests, chunks)
-    return await _serve(services, source, channel, handshake)
+    return await _serve(resources, source, channel, handshake)
 
 
 async def _serve(
-    services: Services, source: SharedFiles, channel: Channel, handshake: bytes | None
+    resources: Resources, source: SharedFiles, channel: Channel, handshake: bytes | None
 ) -> OpenShare:
     """Listen, then announce: whoever finds us is answered."""
     uploads = Uploads(
         source,
         handshake,
-        services.threads,
-        pool=services.buffers,
-        bucket=services.bucket,
-        on_problem=lambda problem: services.on_notice(Notice(str(problem))),
+        resources,
+        on_problem=lambda problem: resources.on_notice(Notice(str(problem))),
     )
-    networks = services.networks
+    networks = resources.networks
     listener = await Listener.open(
         uploads.accept,
         hosts=networks.hosts(),
-        port=services.settings.port,
+        port=resources.settings.port,
         make_room=uploads.make_room,
     )
-    services.owned.push_async_callback(uploads.aclose)
-    services.owned.push_async_callback(listener.aclose)
+    resources.owned.push_async_callback(uploads.aclose)
+    resources.owned.push_async_callback(listener.aclose)
     for network in networks.discovery():
-        services.own_task(announce(services, network, channel.topic, listener.port))
+        resources.own_task(announce(resources, network, channel.topic, listener.port))
     return OpenShare(channel, listener.port, uploads)
 
 

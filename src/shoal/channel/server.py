@@ -7,14 +7,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable
-from concurrent.futures import Executor
 
-from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.session.session import ChunkWanted, Event, OpenServerSession
-from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError, ShoalError, StoreError
+from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.transfer.responses import write_chunks
 from shoal.transfer.uploader import Uploader
@@ -44,7 +42,7 @@ class _Client:
     def is_writable(self) -> bool:
         return self.connection.is_writable
 
-    def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
+    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
         wanted = self.wanted
         batch = [wanted.popleft() for _ in range(min(limit, len(wanted)))]
         if len(wanted) <= MAX_WANTED // 2:
@@ -69,17 +67,14 @@ class Uploads:
         self,
         store: ChunkReader,
         handshake: bytes | None,
-        executor: Executor,
-        *,
-        pool: BufferPool,
+        resources: Resources,
         on_problem: Callable[[ShoalError], None],
-        bucket: RateLimit | None = None,
     ) -> None:
         """Serve `store`; `on_problem` hears, once each, why chunks are not sent."""
         self._store = store
         self._handshake = handshake
-        self._uploader = Uploader(store, executor, bucket or RateLimit())
-        self._pool = pool
+        self._uploader = Uploader(store, resources)
+        self._pool = resources.buffers
         self._on_problem = on_problem
         self._told: set[str] = set()
         self._clients: dict[Connection[OpenServerSession], _Client] = {}
@@ -181,7 +176,7 @@ class Uploads:
             return False
         match events[0]:
             case ChunkWanted(index=index, echo=echo):
-                data = self._uploader.give_now(index)
+                data = self._uploader.read_now(index)
                 if data is not None:
                     write_chunks(client.connection, [(echo, data)])
                     return True

@@ -44,14 +44,14 @@ class Server:
         self.offer: Offer | None = None
         """What a hash channel's handshake offered; None before, or if named."""
 
-    def ask(self, indexes: Iterable[int]) -> None:
+    def request(self, indexes: Iterable[int]) -> None:
         """Send requests for chunks."""
         if self.connection is not None:
             for index in indexes:
                 self.connection.session.request(index)
             self.connection.flush()
 
-    def ask_any(self, number: int) -> None:
+    def request_any(self, number: int) -> None:
         """Do nothing: an open channel has no word for it."""
 
     def cancel(self, indexes: Iterable[int]) -> None:
@@ -99,8 +99,6 @@ class ServerPool:
     ) -> None:
         self.ready: dict[Address, Server] = {}
         """Servers that can be asked."""
-        self.liars: dict[Address, Exception] = {}
-        """Servers that sent what does not verify, and what it was."""
         self._channel = channel
         self._client = client
         self._pool = pool
@@ -116,7 +114,11 @@ class ServerPool:
     @property
     def has_only_liars(self) -> bool:
         """Say whether all that was found turned out to lie."""
-        return bool(self.liars) and len(self.liars) == len(self._dialler)
+        return self._dialler.has_only_liars
+
+    def is_banned(self, server: Server) -> bool:
+        """Return True if a server is banned."""
+        return self._dialler.is_banned(server.address)
 
     async def run(self, found: Iterable[Found]) -> None:
         """Dial what is found until cancelled; then close every connection."""
@@ -132,7 +134,6 @@ class ServerPool:
 
     def ban(self, server: Server, error: PeerError) -> None:
         """Leave a server alone that sent what does not verify."""
-        self.liars[server.address] = error
         self._dialler.ban(server.address)
         server.close(error)
 
@@ -201,7 +202,6 @@ class ServerPool:
         if server is None:
             return
         if isinstance(error, LyingPeerError):
-            self.liars[server.address] = error
             self._dialler.ban(server.address)
         self._dialler.on_lost(server.address)
         self.ready.pop(server.address, None)

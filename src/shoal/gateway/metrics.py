@@ -37,14 +37,14 @@ class _Collector:
 
     def collect(self) -> Iterator["Metric"]:
         """Yield every metric; called by the registry."""
-        tally = self._node.tally
+        counters = self._node.counters
         statuses = {
             str(share.number): self._node.status(share.link) for share in self._shares
         }
-        yield from _moved(tally)
+        yield from _moved(counters)
         yield _chunks(statuses.items())
         yield _peers(statuses.items())
-        yield from _times(tally)
+        yield from _times(counters)
 
 
 def make_handler(node: "Node", shares: Sequence[ServedShare]) -> Handler:

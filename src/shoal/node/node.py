@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, Notice, ShareEvent
-from shoal.resources import Services
+from shoal.resources import Resources
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shoal.reading.share_cache import ShareCache, ShareCaches
     from shoal.storage.disk.disk import Disk
     from shoal.swarm.operations import FetchResult, SealedShare
+    from shoal.swarm.registry import Registry
 
 __all__ = ["Node"]
 
@@ -66,7 +67,7 @@ class Node:
             raise TypeError("pass settings as one object or by name, not both")
         self.settings = settings or Settings.of(**fields)
         """How the network is used."""
-        self._services = Services(
+        self._resources = Resources(
             self.settings, disk=disk, rng=rng, on_notice=on_notice
         )
 
@@ -78,16 +79,16 @@ class Node:
 
     async def aclose(self) -> None:
         """End every share, reader and search for peers; idempotent."""
-        await self._services.aclose()
+        await self._resources.aclose()
 
     def problems(self) -> tuple[str, ...]:
         """Return the current problems, in sentences for the user."""
-        return self._services.problems()
+        return self._resources.problems()
 
     @property
-    def tally(self) -> "Tally":
-        """Return the bytes that all shares moved: `node.tally.received["lan"]`."""
-        return self._services.tally
+    def counters(self) -> "Tally":
+        """Return what all shares transferred: `node.counters.received["lan"]`."""
+        return self._resources.counters
 
     # Sealed shares.
 
@@ -111,7 +112,7 @@ class Node:
         from shoal.swarm.operations import share_sealed
 
         made = ShareOptions.of(**options)
-        return await share_sealed(self._services, Path(path), made, on_progress)
+        return await share_sealed(self._registry, Path(path), made, on_progress)
 
     async def fetch(
         self,
@@ -169,7 +170,7 @@ class Node:
 
         fetch = partial(
             fetch_sealed,
-            self._services,
+            self._registry,
             _link(link),
             FetchOptions.of(out, **options),
             self._seconds(timeout),
@@ -278,8 +279,8 @@ class Node:
         from shoal.core.report.status import ShareStatus
 
         share_id = _link(link).id
-        swarms = [s.status() for i, s in self._services.swarms if i == share_id]
-        holding = self._services.holdings.get(share_id)
+        swarms = [s.status() for i, s in self._registry.swarms if i == share_id]
+        holding = self._registry.holdings.get(share_id)
         known = [s for s in swarms if s.have is not None] or swarms
         return ShareStatus(
             next((s.manifest for s in known if s.manifest is not None), None),
@@ -302,7 +303,7 @@ class Node:
         from shoal.swarm.operations import verify_sealed
 
         seconds = self._seconds(timeout)
-        return await verify_sealed(self._services, _link(link), Path(path), seconds)
+        return await verify_sealed(self._registry, _link(link), Path(path), seconds)
 
     # Open channels.
 
@@ -322,7 +323,7 @@ class Node:
         """
         from shoal.channel.operations import share_open
 
-        return await share_open(self._services, path, channel, chunk_size, on_hashed)
+        return await share_open(self._resources, path, channel, chunk_size, on_hashed)
 
     async def fetch_open(
         self,
@@ -345,7 +346,7 @@ class Node:
         from shoal.channel.operations import fetch_open
 
         return await fetch_open(
-            self._services,
+            self._resources,
             channel,
             target,
             overwrite=overwrite,
@@ -380,14 +381,20 @@ class Node:
             return await read_chunk(self._share_caches, share, index, seconds)
         from shoal.channel.fetch_chunk import fetch_chunk
 
-        return await fetch_chunk(self._services, share, index, seconds)
+        return await fetch_chunk(self._resources, share, index, seconds)
+
+    @cached_property
+    def _registry(self) -> "Registry":
+        from shoal.swarm.registry import Registry
+
+        return Registry(self._resources)
 
     @cached_property
     def _share_caches(self) -> "ShareCaches":
         from shoal.reading.share_cache import ShareCaches
 
-        caches = ShareCaches(self._services)
-        self._services.owned.push_async_callback(caches.aclose)
+        caches = ShareCaches(self._registry)
+        self._resources.owned.push_async_callback(caches.aclose)
         return caches
 
     def _seconds(self, timeout: float | None) -> float | None:

@@ -47,19 +47,21 @@ class OriginReader(Protocol):
 class OriginClient(Protocol):
     """Receive what an origin does; all methods are called on the event loop."""
 
-    def on_asked(self, origin: "Origin", indexes: Sequence[int]) -> None:
+    def on_requested(self, origin: "Origin", indexes: Sequence[int]) -> None:
         """Note chunks that are about to be requested."""
 
-    async def settle(self, origin: "Origin", run: range) -> list[int]:
+    async def wait_for_peers(self, origin: "Origin", run: range) -> list[int]:
         """Return the chunks of `run` that should still be requested."""
 
     def on_bytes(self, origin: "Origin") -> None:
         """Note that the origin sent some bytes."""
 
-    def on_given(self, origin: "Origin", chunk: ChunkReceived) -> None:
+    def on_chunk(self, origin: "Origin", chunk: ChunkReceived) -> None:
         """Take a chunk, not verified."""
 
-    def on_lacking(self, origin: "Origin", run: range, error: OriginFileError) -> None:
+    def on_missing_file(
+        self, origin: "Origin", run: range, error: OriginFileError
+    ) -> None:
         """Note that the origin cannot serve `run` because of one of its files."""
 
     def on_failed(self, origin: "Origin", error: PeerError) -> None:
@@ -101,7 +103,7 @@ class Origin:
         self.verified += 1
         self._received += size
 
-    def ask(self, indexes: Iterable[int]) -> None:
+    def request(self, indexes: Iterable[int]) -> None:
         """Request chunks."""
         listed = list(indexes)
         self.outstanding.update(listed)
@@ -109,9 +111,9 @@ class Origin:
             task = asyncio.get_running_loop().create_task(self._fetch(run))
             self._tasks[task] = run
             task.add_done_callback(self._tasks.pop)
-        self._client.on_asked(self, listed)
+        self._client.on_requested(self, listed)
 
-    def ask_any(self, number: int) -> None:
+    def request_any(self, number: int) -> None:
         """Refuse: an origin does not know which chunks are rare."""
         raise AssertionError("an origin does not choose")
 
@@ -137,11 +139,11 @@ class Origin:
 
     async def _fetch(self, run: range) -> None:
         try:
-            for each in runs_of(await self._client.settle(self, run)):
+            for each in runs_of(await self._client.wait_for_peers(self, run)):
                 async with self._turns:
                     await self._fetch_run(each)
         except OriginFileError as error:
-            self._client.on_lacking(self, run, error)
+            self._client.on_missing_file(self, run, error)
         except PeerError as error:
             self._client.on_failed(self, error)
         except Exception as error:
@@ -152,7 +154,7 @@ class Origin:
         async with aclosing(reading) as chunks:
             async for index, data in chunks:
                 self.outstanding.discard(index)
-                self._client.on_given(self, ChunkReceived(index, data, None))
+                self._client.on_chunk(self, ChunkReceived(index, data, None))
 
     def _on_bytes(self) -> None:
         self._client.on_bytes(self)

@@ -17,12 +17,13 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import AHEAD_LIMIT
 from shoal.errors import ShoalError, StoreError
-from shoal.resources import Services
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
-from shoal.swarm.member import Membership, open_port
-from shoal.swarm.swarm import SealedSwarm
-from shoal.transfer.writer import Arrived, ChunkWriter, Verdict
+from shoal.swarm.member import Member
+from shoal.swarm.registry import Registry
+from shoal.swarm.swarm import ChunkSource, Swarm
+from shoal.transfer.download import Download
+from shoal.transfer.writer import Arrived, ChunkWriter, Outcome
 
 __all__ = ["ReaderPosition", "ShareCache", "ShareCaches"]
 
@@ -45,14 +46,16 @@ class ReaderPosition:
 class ShareCache:
     """Read one share: join its swarm, request chunks, keep those read recently."""
 
-    def __init__(self, services: Services, link: Link) -> None:
+    def __init__(self, registry: Registry, link: Link) -> None:
         """Prepare a cache; it joins the swarm when something is first requested."""
         self.link = link
         self.users = 0
         """Number of `ShareCaches.enter` calls that were not left again."""
-        self._services = services
-        self._member: Membership | None = None
+        self._registry = registry
+        self._resources = registry.resources
+        self._member: Member | None = None
         self._cache: ChunkCache | None = None
+        self._download: Download[ChunkSource] | None = None  # into the cache
         self._readers: set[ReaderPosition] = set()
         self._joining = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
@@ -73,33 +76,33 @@ class ShareCache:
 
         Raises `NotFoundError` when that takes more than `timeout` seconds.
         """
-        holding = self._services.holdings.get(self.link.id)
+        holding = self._registry.holdings.get(self.link.id)
         if holding is not None:
             return holding.manifest
         swarm = await self._join()
         async with _time_limit(swarm, timeout):
             return await swarm.load(numbers)
 
-    async def _join(self) -> SealedSwarm:
+    async def _join(self) -> Swarm:
         async with self._joining:
-            if self._services.is_stopped:
+            if self._resources.is_stopped:
                 raise _closed()
             if self._member is None:
-                port = await open_port(self._services)
-                member = Membership(self._services, self.link, port, yields=True)
+                port = await self._registry.port()
+                member = Member(self._registry, self.link, port, yields=True)
                 self._member = await member.__aenter__()
             return self._member.swarm
 
     @property
     def manifest(self) -> Manifest | None:
         """Return the manifest with the pages loaded so far; None before the root."""
-        holding = self._services.holdings.get(self.link.id)
+        holding = self._registry.holdings.get(self.link.id)
         if holding is not None:
             return holding.manifest
         return self.swarm.manifest if self.swarm is not None else None
 
     @property
-    def swarm(self) -> SealedSwarm | None:
+    def swarm(self) -> Swarm | None:
         """Return the swarm of the share; None before it is joined."""
         return self._member.swarm if self._member is not None else None
 
@@ -146,13 +149,13 @@ class ShareCache:
             if data is not None:
                 self._move(reader, indexes)
                 return data
-        if self.link.id in self._services.holdings:
+        if self.link.id in self._registry.holdings:
             data = await self._stored(index)
             if data is not None:
                 return data
         begun = self._clock()
         cache, swarm = self._cache, self.swarm
-        if cache is None or swarm is None or self._services.is_stopped:
+        if cache is None or swarm is None or self._resources.is_stopped:
             cache, swarm = await self._open_cache(timeout)
         cache.pin(index)
         try:
@@ -164,14 +167,14 @@ class ShareCache:
                     await fetching
             data = cache.look(index)
             assert data is not None
-            self._services.tally.waits.add(self._clock() - begun)
+            self._resources.counters.waits.add(self._clock() - begun)
             return data
         finally:
             cache.unpin(index)
 
     async def _fetch(
         self,
-        swarm: SealedSwarm,
+        swarm: Swarm,
         cache: ChunkCache,
         reader: ReaderPosition,
         indexes: range,
@@ -182,28 +185,27 @@ class ShareCache:
         assert manifest is not None
         if len(indexes) > 1 or not manifest.hash_table.has(index):
             await self._load_hashes(swarm, indexes)
-        swarm.want_first(index)
+        assert self._download is not None
+        self._download.want_first(index)
         self._move(reader, indexes, index)
         cache.make_room(index)  # while the request is on its way
         await swarm.until_verified(index)
 
     async def _stored(self, index: int) -> Data | None:
         """Return a chunk that this node shares or fetches to the disk; else None."""
-        holding = self._services.holdings.get(self.link.id)
+        holding = self._registry.holdings.get(self.link.id)
         if holding is None or index not in holding.store.have:
             return None
         try:
             data = holding.store.get_now(index)
             if data is None:
                 read = partial(holding.store.get, index)
-                data = await self._services.in_thread(read)
+                data = await self._resources.in_thread(read)
         except (KeyError, StoreError):
             return None
         return data
 
-    async def _open_cache(
-        self, timeout: float | None
-    ) -> tuple[ChunkCache, SealedSwarm]:
+    async def _open_cache(self, timeout: float | None) -> tuple[ChunkCache, Swarm]:
         """Return the cache and the swarm that fills it."""
         swarm = await self._join()
         if self._cache is None:
@@ -211,17 +213,19 @@ class ShareCache:
                 manifest = await swarm.load(lambda m: ())
             # Another reader may have opened it meanwhile.
             if self._cache is None:
-                self._cache = ChunkCache(manifest.chunks, swarm.forget)
-                swarm.begin(self._cache, (), gives=False, make_writer=MemoryWriter)
+                self._cache = ChunkCache(manifest.chunks, self._on_forgotten)
+                self._download = swarm.begin(
+                    self._cache, (), serves=False, make_writer=MemoryWriter
+                )
         return self._cache, swarm
 
-    async def _load_hashes(self, swarm: SealedSwarm, indexes: range) -> None:
+    async def _load_hashes(self, swarm: Swarm, indexes: range) -> None:
         """Request the hashes of `indexes`; wait for that of the first."""
         manifest = swarm.manifest
         assert manifest is not None
         first, last = manifest.page_of(indexes[0]), manifest.page_of(indexes[-1])
         if last != first:
-            swarm.learn(range(first, last + 1))
+            swarm.want_pages(range(first, last + 1))
         if manifest.page(first) is None:
             await swarm.load(lambda m: (first,))
 
@@ -233,7 +237,7 @@ class ShareCache:
         Its earlier requests are cancelled, unless they are among these.
         """
         before, reader.requested = reader.requested, indexes
-        if before == indexes or self._member is None or self._cache is None:
+        if before == indexes or self._download is None or self._cache is None:
             return
         have = self._cache.have
         dropped = [index for index in _minus(before, indexes) if index not in have]
@@ -245,17 +249,17 @@ class ShareCache:
             if index != requested and index not in have
         ]
         if fresh:
-            swarm = self._member.swarm
-            manifest = swarm.manifest
+            assert self.swarm is not None
+            manifest = self.swarm.manifest
             assert manifest is not None
             known = [index for index in fresh if manifest.hash_table.has(index)]
             if known:
-                swarm.want(known)
+                self._download.want(known)
 
     def _cancel(self, indexes: Iterable[int]) -> None:
         """Cancel requests for chunks, except those that a reader still requests."""
         cache = self._cache
-        if cache is None or self._member is None:
+        if cache is None or self._download is None:
             return
         unused = [
             index
@@ -265,14 +269,19 @@ class ShareCache:
             and not any(index in reader.requested for reader in self._readers)
         ]
         if unused:
-            self._member.swarm.unwant(unused)
+            self._download.unwant(unused)
+
+    def _on_forgotten(self, index: int) -> None:
+        """Note that the cache has dropped a chunk, so that it can be fetched again."""
+        assert self._download is not None
+        self._download.forget(index)
 
 
 class ShareCaches:
     """Keep one `ShareCache` for each link that is read."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._open: dict[Link, ShareCache] = {}
         self._idle: dict[Link, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -284,7 +293,7 @@ class ShareCaches:
             timer.cancel()
         cache = self._open.get(link)
         if cache is None:
-            cache = self._open[link] = ShareCache(self._services, link)
+            cache = self._open[link] = ShareCache(self._registry, link)
         cache.users += 1
         return cache
 
@@ -340,30 +349,30 @@ class MemoryWriter(ChunkWriter[P]):
         if self._is_stopped:
             return
         if len(arrived.data) <= ON_LOOP_SIZE:
-            self._settle(arrived, self._judge(arrived))
+            self._report(arrived, self._verify(arrived))
             return
         self.waiting += len(arrived.data)
         self._run(
-            self._flushing,
-            partial(self._judge, arrived),
-            partial(self._on_verdict, arrived),
+            self._resources.threads,
+            partial(self._verify, arrived),
+            partial(self._on_outcome, arrived),
         )
 
-    def _on_verdict(self, arrived: Arrived[P], verdict: Verdict) -> None:
+    def _on_outcome(self, arrived: Arrived[P], outcome: Outcome) -> None:
         self.waiting -= len(arrived.data)
         if not self._is_stopped:
-            self._settle(arrived, verdict)
+            self._report(arrived, outcome)
 
-    def _settle(self, arrived: Arrived[P], verdict: Verdict) -> None:
-        if verdict is Verdict.RIGHT:
+    def _report(self, arrived: Arrived[P], outcome: Outcome) -> None:
+        if outcome is Outcome.VERIFIED:
             self._store.put(arrived.index, arrived.data)
         elif arrived.buffer is not None:
-            self._pool.give(arrived.buffer)
-        self._on_verdicts([(arrived, verdict)])
+            self._resources.buffers.give(arrived.buffer)
+        self._on_results([(arrived, outcome)])
 
 
 @asynccontextmanager
-async def _time_limit(swarm: SealedSwarm, timeout: float | None) -> AsyncIterator[None]:
+async def _time_limit(swarm: Swarm, timeout: float | None) -> AsyncIterator[None]:
     """Raise the swarm's reason if the block takes more than `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):

@@ -12,15 +12,12 @@ time until `finish` or `close` begins.
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.storage.disk.disk import Data
 
-if TYPE_CHECKING:
-    from shoal.core.manifest.manifest import Manifest
-
-__all__ = ["ChunkReader", "DownloadStore", "Holding", "Verify", "check_length"]
+__all__ = ["ChunkReader", "DownloadStore", "Verify", "check_length"]
 
 Verify: TypeAlias = Callable[[int, Data], bool]
 """Return True if these bytes are the chunk with this index; called in any thread."""
@@ -89,14 +86,6 @@ class DownloadStore(ChunkReader):
 
     def close(self) -> None:
         """Close all files; idempotent."""
-
-
-class Holding(NamedTuple):
-    """A sealed share that this node serves."""
-
-    manifest: "Manifest"
-    """With all pages."""
-    store: ChunkReader
 
 
 def check_length(chunks: Chunks, index: int, data: Data) -> None:

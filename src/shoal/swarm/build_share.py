@@ -1,7 +1,7 @@
-"""Make a sealed share of a file or folder: scan, hash, describe; all of it blocks.
+"""Build a sealed share of a file or folder: scan it, hash it, describe it.
 
-What comes out is a `Manifest`, whose id is the link, and the `SharedFiles` that its
-chunks are read from.
+The result is a `Manifest`, whose id is in the link, and the store that chunks are read
+from. Every function blocks.
 """
 
 import os
@@ -23,19 +23,19 @@ from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
 
-__all__ = ["Made", "make_share"]
+__all__ = ["Built", "build_share"]
 
 SCHEME = "shoal v1 chunk"
 
 
-class Made(NamedTuple):
-    """Hold what sharing needs."""
+class Built(NamedTuple):
+    """The result of building a share."""
 
     manifest: Manifest
     source: SharedFiles
 
 
-def make_share(
+def build_share(
     path: Path,
     options: ShareOptions,
     *,
@@ -44,29 +44,29 @@ def make_share(
     on_hashed: Callable[[int, int], None],
     stopped: Callable[[], bool],
     warn: Callable[[str], None],
-) -> Made:
-    """Scan and hash what is at `path`.
+) -> Built:
+    """Scan and hash the file or folder at `path`.
 
-    `home` is the folder for this user's secret and the hashes of earlier runs; None
-    does without. Raises `UsageError`, `ForbiddenError` or another `ShoalError`.
+    `home` is the folder for this user's secret and the hashes of earlier runs; with
+    None neither is used. Raises `UsageError`, `ForbiddenError` or another `ShoalError`.
     """
     if options.chunk_size is not None:
         check_chunk_size(options.chunk_size)
-    tree = _scan(path, options, disk, warn)
+    scanned = _scan(path, options, disk, warn)
     entries = None
     file_pages = 0
-    if tree is not None:
-        entries = [(e.path, e.size, e.executable) for e in tree.files]
+    if scanned is not None:
+        entries = [(e.path, e.size, e.executable) for e in scanned.files]
         file_pages = len(split_pages(encode_files(entries)))
     name = options.name or os.path.basename(os.path.abspath(path))
-    size = disk_size(path, tree, disk)
+    size = disk_size(path, scanned, disk)
     chunk_size = options.chunk_size or choose_chunk_size(
         size, name=name, file_pages=file_pages
     )
-    if tree is None:
+    if scanned is None:
         source = SharedFiles.open([path], chunk_size, disk=disk)
     else:
-        source = SharedFiles.open_folder(tree, chunk_size, disk=disk)
+        source = SharedFiles.open_folder(scanned, chunk_size, disk=disk)
     try:
         digests = hash_source(
             source,
@@ -94,13 +94,13 @@ def make_share(
         source.close()
         raise
     source.verify = manifest.hash_table.verifies
-    return Made(manifest, source)
+    return Built(manifest, source)
 
 
-def disk_size(path: Path, tree: ScannedFolder | None, disk: Disk) -> int:
-    """Return how many bytes a share has before any are read."""
-    if tree is not None:
-        return tree.size
+def disk_size(path: Path, scanned: ScannedFolder | None, disk: Disk) -> int:
+    """Return the size of a share in bytes, before any of it is read."""
+    if scanned is not None:
+        return scanned.size
     found = disk.state_at(path, follow=True)
     return found.size if found is not None else 0
 
@@ -108,7 +108,7 @@ def disk_size(path: Path, tree: ScannedFolder | None, disk: Disk) -> int:
 def _scan(
     path: Path, options: ShareOptions, disk: Disk, warn: Callable[[str], None]
 ) -> ScannedFolder | None:
-    """Return the files of a folder; None for what is not one."""
+    """Return the files of a folder; None if `path` is no folder."""
     found = disk.state_at(path, follow=True)
     if found is None or not found.is_directory:
         return None

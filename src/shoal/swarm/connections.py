@@ -1,13 +1,14 @@
-"""Who is in the swarm of one sealed share with us, and by which connection.
+"""The connections with the peers of one sealed share.
 
-`Roster` owns the connections of one share: it makes them, for who dials us as for
-whom we dial, keeps one of two with the same node, passes addresses on and remembers
-who lied. What is said on them is its handler's business.
+`Connections` makes them, for peers that dial us and for peers that we dial, keeps one
+of two with the same node, passes addresses of peers on and bans peers that sent wrong
+data. Which address to dial when is decided by its `Dialler`; what is said on a
+connection is its handler's business.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
@@ -16,142 +17,149 @@ from shoal.core.report.status import path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import MAX_PEERS
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
-from shoal.resources import Means
-from shoal.swarm.acquaintances import Acquaintances
-from shoal.swarm.peer import Offers, SealedPeer
-from shoal.transfer.dialler import Found
+from shoal.resources import Resources
+from shoal.swarm.peer import Peer
+from shoal.transfer.dialler import Dialler, Found
 from shoal.transport.connection import Connection, Handler
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 
-__all__ = ["Roster"]
+__all__ = ["Connections"]
 
 SWARM = "swarm"  # the network of addresses that peers pass on
 MAX_CONNECTIONS = 192  # with the peers of one share
 MAX_PER_ADDRESS = 4  # connections from one global address
-USE_TIME = 30.0  # seconds after it gave or took some for which a peer keeps its place
-GOODBYE_TIME = 0.25  # seconds that peers have to hang up once we said goodbye
-# Whoever lacks something dials whom it hears of at once. So who lacks nothing leaves it
-# the time: two that dial each other waste a handshake, when there is most to do.
-WHOLE_WAIT = 1.0  # seconds until who has everything dials whom it hears of
+USE_TIME = 30.0  # seconds after its last chunk for which a peer keeps its place
+GOODBYE_TIME = 0.25  # seconds that peers have to hang up once we have sent goodbye
 STALL_LIMIT = 30.0  # seconds of silence after which a stalled peer is dropped
 
 
-class Roster:
-    """Keep the connections with the peers of one share."""
+class Connections:
+    """Keep the connections with the peers of one share; iterate over the peers."""
 
     def __init__(
         self,
         handler: Handler[SealedSession],
         dial: Dial,
-        means: Means,
-        giving: Offers,
+        resources: Resources,
+        node_id: bytes,
     ) -> None:
-        """Begin with nobody; `giving` knows what we have."""
-        self.peers: dict[Connection[SealedSession], SealedPeer] = {}
-        """Everybody who has proved the id and is connected."""
+        """Start with no connection.
+
+        `handler` acts on what peers send, `dial` connects to an address, `node_id` is
+        our own.
+        """
+        self._peers: dict[Connection[SealedSession], Peer] = {}
         self._handler = handler
-        self._means = means
-        self._giving = giving
-        self._known = Acquaintances(dial, self._factory, self._count_dialled, means.rng)
+        self._dial = dial
+        self._resources = resources
+        self._node_id = node_id
+        self._dialler = Dialler(self._attempt, self._count_dialled, resources.rng)
         self._loop = asyncio.get_running_loop()
         self._is_leaving = False
-        self._gone = asyncio.Event()  # everybody, once we are leaving
+        self._all_gone = asyncio.Event()  # set once we are leaving
 
     def __len__(self) -> int:
-        return len(self.peers)
+        return len(self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        """Yield every peer that has proven the id and is connected."""
+        return iter(list(self._peers.values()))
+
+    def peer_of(self, connection: Connection[SealedSession]) -> Peer | None:
+        """Return the peer of a connection; None once it is forgotten."""
+        return self._peers.get(connection)
 
     @property
     def found(self) -> int:
         """Return how many peers are known, connected or not."""
-        return max(self._known.found, len(self.peers))
+        return max(len(self._dialler), len(self._peers))
 
     @property
     def has_only_liars(self) -> bool:
-        """Say whether all that was found turned out to lie."""
-        return self._known.has_only_liars and not self.peers
+        """Return True if every address found is banned and no peer is connected."""
+        return self._dialler.has_only_liars and not self._peers
 
     async def run(self, found: Iterable[Found]) -> None:
-        """Dial what is found until cancelled; then close every connection."""
+        """Dial the addresses found until cancelled; then close every connection."""
         try:
-            await self._known.run(found)
+            await self._dialler.run(found)
         finally:
-            for peer in list(self.peers.values()):
+            for peer in self:
                 peer.close()
 
     def know_share(self, manifest: Manifest) -> None:
-        """Know in every conversation what there is to ask for."""
-        for connection in self.peers:
+        """Tell every session how many chunks and pages there are."""
+        for connection in self._peers:
             connection.session.know_share(manifest.chunks, manifest.page_count)
 
     async def leave(self) -> None:
-        """Say goodbye to everybody, and wait until they hang up; not for long.
+        """Send goodbye to every peer and wait `GOODBYE_TIME` for them to hang up.
 
-        Whoever would join from now on is turned away.
+        Peers that connect from now on are refused.
         """
         self._is_leaving = True
-        self._gone.clear()
-        for peer in list(self.peers.values()):
-            # To who has said nothing we may not have said hello, which comes first.
+        self._all_gone.clear()
+        for peer in self:
+            # Hello comes first, and we may not have sent it to a silent peer.
             if peer.is_greeted:
                 peer.say_goodbye()
             else:
                 peer.close()
-        if self.peers:
+        if self._peers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_TIME):
-                    await self._gone.wait()
+                    await self._all_gone.wait()
 
-    # Connections begin.
+    # Connections start.
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
-        """Return the connection for a peer that dialled us and proved the id.
+        """Return the connection for a peer that dialled us and has proven the id.
 
-        When there are too many, another makes room. Raises `PeerError` when none can,
-        or when there are too many of its address.
+        If there are too many connections, an idle one is closed. Raises `PeerError` if
+        there is none, or if too many come from the same address.
         """
         host = proven.address.host
-        same = sum(p.connection.address.host == host for p in self.peers.values())
+        same = sum(peer.connection.address.host == host for peer in self)
         if same >= MAX_PER_ADDRESS and scope_of(host) is Scope.GLOBAL:
             raise PeerError("too many connections from one address")
-        if sum(not each.is_closing for each in self.peers) >= MAX_CONNECTIONS:
+        if sum(not each.is_closing for each in self._peers) >= MAX_CONNECTIONS:
             self._make_room()
         return self._make(proven, None, "incoming")
 
     def _make_room(self) -> None:
-        """Have one go that dialled us and is of no use; raises `PeerError`.
+        """Close one idle connection of a peer that dialled us.
 
-        Who has never given or taken anything goes first, and of those whoever has
-        been here longest: so those who only hold places get nowhere by being many,
-        and each newcomer has its chance to be of use.
+        A peer that has never sent or received a chunk goes first, and of those the one
+        connected longest: so peers that only hold places gain nothing by being many,
+        and each new peer has its chance. Raises `PeerError` if none is idle.
         """
         latest = self._loop.time() - USE_TIME
         idle = [
             peer
-            for connection, peer in self.peers.items()
+            for peer in self
             if peer.dialled is None
-            and not connection.is_closing
+            and not peer.connection.is_closing
             and peer.last_use <= latest
         ]
         if not idle:
             raise PeerError("too many connections")
-        # Of equals the first in the order of their coming.
-        self._send_away(min(idle, key=lambda peer: peer.last_use))
-
-    def _send_away(self, peer: SealedPeer) -> None:
-        """End the conversation with a peer that did nothing wrong."""
-        # To who has said nothing we may not have said hello, which comes first.
-        if peer.is_greeted:
-            peer.say_goodbye()
-        peer.close()
+        # Of equals the first in the order of connecting.
+        leaving = min(idle, key=lambda peer: peer.last_use)
+        if leaving.is_greeted:
+            leaving.say_goodbye()
+        leaving.close()
 
     def _count_dialled(self) -> int:
-        """Return how many we dialled: those who dial us take nobody's place there."""
-        return sum(peer.dialled is not None for peer in self.peers.values())
+        """Return how many connections we dialled; only these fill the dialler."""
+        return sum(peer.dialled is not None for peer in self._peers.values())
+
+    async def _attempt(self, address: Address, source: str) -> None:
+        await self._dial(address, self._factory(address, source))
 
     def _factory(self, address: Address, source: str) -> Factory:
-        # What a peer says of its port is a claim: it keeps us from no address that
-        # anybody but other peers has named.
-        if source == SWARM and address in {p.address for p in self.peers.values()}:
+        # A peer's port is a claim: it must not keep us from an address that anyone but
+        # other peers has named.
+        if source == SWARM and address in {peer.address for peer in self}:
             raise PeerError(f"{address} has dialled us")
         return lambda proven: self._make(proven, address, source)
 
@@ -160,31 +168,28 @@ class Roster:
     ) -> Connection[SealedSession]:
         if self._is_leaving:
             raise PeerError("we are about to leave")
-        for other in list(self.peers.values()):
+        for other in self:
             if other.node_id == proven.node_id:
                 self._keep_one(other, proven.address, dialled)
-        connection = Connection(SealedSession(self._means.pool), self._handler)
-        self.peers[connection] = SealedPeer(
+        connection = Connection(SealedSession(self._resources.buffers), self._handler)
+        self._peers[connection] = Peer(
             connection,
             proven.node_id,
             dialled=dialled,
             source=source,
             path=path_of(source, proven.address.host),
-            giving=self._giving,
-            tally=self._means.tally,
+            counters=self._resources.counters,
         )
         return connection
 
-    def _keep_one(
-        self, other: SealedPeer, address: Address, dialled: Address | None
-    ) -> None:
+    def _keep_one(self, other: Peer, address: Address, dialled: Address | None) -> None:
         """Close one of two connections that crossed, if that is ours to do.
 
-        Only who dialled a connection closes it, and of the two nodes the one with
-        the larger id. A node id is a claim, so they must also agree on the host.
-        Raises `PeerError` when it is the new one.
+        Only the node that dialled a connection closes it, and of the two nodes the one
+        with the larger id (docs/protocol.md). A node id is a claim, so the hosts must
+        agree as well. Raises `PeerError` if the new connection is the one to close.
         """
-        if self._means.node_id < other.node_id or (dialled and other.dialled):
+        if self._node_id < other.node_id or (dialled and other.dialled):
             return
         if dialled is not None and other.connection.address.host == address.host:
             raise PeerError(f"{dialled} has dialled us")
@@ -195,53 +200,53 @@ class Roster:
 
     def remove(
         self, connection: Connection[SealedSession], error: Exception | None
-    ) -> SealedPeer | None:
-        """Forget a connection that has ended; return whose it was."""
-        peer = self.peers.pop(connection, None)
+    ) -> Peer | None:
+        """Forget a connection that has ended; return its peer."""
+        peer = self._peers.pop(connection, None)
         if peer is not None:
             if isinstance(error, LyingPeerError):
-                self._known.ban(peer.address)
+                self._dialler.ban(peer.address)
             if peer.dialled is not None:
                 if peer.has_left:
-                    self._known.on_left(peer.dialled)
+                    self._dialler.on_left(peer.dialled)
                 else:
-                    self._known.on_lost(peer.dialled)
-            if not self.peers:
-                self._gone.set()
+                    self._dialler.on_lost(peer.dialled)
+            if not self._peers:
+                self._all_gone.set()
         return peer
 
-    def on_greeted(self, peer: SealedPeer) -> None:
-        """Forgive the failures of an address: it speaks as it should."""
+    def on_greeted(self, peer: Peer) -> None:
+        """Reset the back-off of an address whose peer has sent hello."""
         if peer.dialled is not None:
-            self._known.on_ready(peer.dialled)
+            self._dialler.on_ready(peer.dialled)
 
-    def ban(self, peer: SealedPeer, error: LyingPeerError) -> None:
-        """Leave a peer alone that sent what does not verify."""
-        self._known.ban(peer.address)
+    def ban(self, peer: Peer, error: LyingPeerError) -> None:
+        """Ban a peer that sent data which did not verify, and close its connection."""
+        self._dialler.ban(peer.address)
         peer.close(error)
 
-    def is_banned(self, address: Address) -> bool:
-        """Say whether a peer is left alone."""
-        return self._known.is_banned(address)
+    def is_banned(self, peer: Peer) -> bool:
+        """Return True if connections with a peer's address are refused."""
+        return self._dialler.is_banned(peer.address)
 
     def drop_slower(self) -> None:
         """Of two connections that we dialled to one node, close the slower.
 
-        Both have to have given something first: a node id can be copied, and what
-        nobody has given may be the honest one.
+        Only once both have sent a chunk: a node id can be copied, and the connection
+        that has sent none may be the honest one.
         """
-        best: dict[bytes, SealedPeer] = {}
-        for peer in sorted(self.peers.values(), key=lambda p: -p.verified):
+        best: dict[bytes, Peer] = {}
+        for peer in sorted(self, key=lambda peer: -peer.verified):
             if peer.dialled is None or not peer.verified:
                 continue
             if best.setdefault(peer.node_id, peer) is not peer:
                 peer.close()
 
-    def watch_silence(self, peer: SealedPeer) -> None:
-        """Drop a stalled peer if it stays silent."""
+    def watch_silence(self, peer: Peer) -> None:
+        """Drop a stalled peer if it stays silent for `STALL_LIMIT`."""
         self._loop.call_later(STALL_LIMIT, self._drop_if_silent, peer)
 
-    def _drop_if_silent(self, peer: SealedPeer) -> None:
+    def _drop_if_silent(self, peer: Peer) -> None:
         connection = peer.connection
         if not connection.is_closing:
             if self._loop.time() - connection.last_heard >= STALL_LIMIT:
@@ -249,21 +254,20 @@ class Roster:
 
     # Addresses are passed on.
 
-    def introduce(self, newcomer: SealedPeer) -> None:
-        """Tell a newcomer of the others, and them of it."""
-        others = [p for p in self.peers.values() if p is not newcomer and p.port]
+    def introduce(self, newcomer: Peer) -> None:
+        """Send a new peer the addresses of the others, and its address to them."""
+        others = [peer for peer in self if peer is not newcomer and peer.port]
         newcomer.introduce([each.address for each in others[-MAX_PEERS:]])
         if newcomer.port:
             for each in others[-MAX_PEERS:]:
                 each.introduce([newcomer.address])
 
-    def on_addresses(
-        self, peer: SealedPeer, addresses: Iterable[tuple[str, int]]
+    def add_addresses(
+        self, peer: Peer, addresses: Iterable[tuple[str, int]], wait: float
     ) -> None:
-        """Note the addresses that a peer passed on, as far as it is believed."""
+        """Dial, in `wait` seconds, the addresses from a peer that are believable."""
         host = peer.connection.address.host
         for each in addresses:
             address = Address(*each)
             if is_believable(address, host):
-                wait = WHOLE_WAIT if self._giving.is_whole else 0.0
-                self._known.add(address, SWARM, wait)
+                self._dialler.add(address, SWARM, wait)

@@ -1,10 +1,10 @@
-"""Fetch the manifest of a sealed share: the root record, then pages as needed.
+"""Fetch the manifest of a sealed share from its peers: the root record, then pages.
 
-`PageFetcher` owns the manifest while it grows and which peers were asked for which
-page. A page is verified as it comes, and a peer is asked for one until one has
-verified, so a liar wastes one page and is reported to the `on_lie` it was given.
-Nothing can be fetched before its page is here, so who does not answer soon is not
-waited for: as many others are asked, then twice as many.
+`ManifestFetcher` owns the manifest while it grows, and knows which peers were asked
+for which page. A page is verified when it arrives. A peer is asked for one page at a
+time until one of its pages has verified, so a liar wastes one page. No chunk can be
+fetched before its page is here, so a slow peer is not waited for long: the page is
+requested from as many others, then from twice as many.
 """
 
 from collections import deque
@@ -15,170 +15,206 @@ from typing import Generic, Protocol, TypeVar
 from msgspec import Struct, field
 
 from shoal.core.manifest.manifest import Manifest
+from shoal.errors import LyingPeerError
 
-__all__ = ["PageFetcher", "PageGiver"]
+__all__ = ["ManifestFetcher", "PageSource"]
 
-MAX_PAGES_ASKED = 4  # of one peer at once
-UNPROVEN_PAGES = 1  # of one that has not given any yet
-COPY_TIME = 1.0  # seconds without a page of those asked until others are asked, too
-PAGE_TIME = 5.0  # seconds until whoever could be asked is asked again
+MAX_PAGES_REQUESTED = 4  # from one peer at once
+UNPROVEN_PAGES = 1  # from a peer that has not sent any page yet
+COPY_TIME = 1.0  # seconds without a requested page until other peers are asked too
+PAGE_TIME = 5.0  # seconds until every peer that could be asked is asked again
 
 
-class PageGiver(Protocol):
-    """Give manifest pages to us; what it is called by is its identity."""
+class PageSource(Protocol):
+    """Send manifest pages to us: a peer, told from others by identity."""
 
     def __hash__(self) -> int: ...
 
-    def ask_page(self, number: int) -> None:
+    def request_page(self, number: int) -> None:
         """Send a request for a page."""
 
 
-G = TypeVar("G", bound=PageGiver)
+S = TypeVar("S", bound=PageSource)
 
 
-class _Request(Struct, Generic[G]):
-    """Remember who was asked for one page, in order, and when the last of them was."""
+class _Request(Struct, Generic[S]):
+    """The peers that one page was requested from, in order, and when the last was."""
 
-    givers: list[G]
+    sources: list[S]
     since: float
 
 
 class _Record(Struct):
-    """Remember what one peer gave, and lacked."""
+    """What one peer has sent, and which pages it lacks."""
 
-    gave_at: float  # when it last gave a page, or was added
-    is_proven: bool = False  # whether one that it gave has verified
-    lacking: dict[int, float] = field(default_factory=dict)  # and when it said so
+    sent_at: float  # when it last sent a page, or was added
+    is_proven: bool = False  # True once one of its pages has verified
+    lacking: dict[int, float] = field(default_factory=dict)  # when it said so, by page
 
     @property
     def most(self) -> int:
-        """Return for how many pages it may be asked at once."""
-        return MAX_PAGES_ASKED if self.is_proven else UNPROVEN_PAGES
+        """Return how many pages can be requested from it at once."""
+        return MAX_PAGES_REQUESTED if self.is_proven else UNPROVEN_PAGES
 
     def may_have(self, number: int, now: float) -> bool:
-        """Say whether it is worth asking for a page."""
+        """Return True if a page is worth requesting from it."""
         return now - self.lacking.get(number, -inf) >= PAGE_TIME
 
 
-class PageFetcher(Generic[G]):
-    """Fetch the pages that somebody wants of one manifest."""
+class ManifestFetcher(Generic[S]):
+    """Fetch the parts of one share's manifest that are wanted."""
 
     def __init__(
         self,
-        manifest: Manifest,
+        share_id: bytes,
         *,
-        on_lie: Callable[[G, int], None],
         on_page: Callable[[], None],
+        on_wrong_page: Callable[[S, int], None],
     ) -> None:
-        """Begin with a verified root; `on_page` hears of each page that came."""
-        self.manifest = manifest
-        self._on_lie = on_lie
+        """Start with the id alone.
+
+        `on_page` is called when the root record or a page has arrived, and
+        `on_wrong_page` with the peer whose page did not verify.
+        """
+        self.manifest: Manifest | None = None
+        """What is known of the share; None before the root record arrives."""
+        self._id = share_id
         self._on_page = on_page
+        self._on_wrong_page = on_wrong_page
         self._missing: deque[int] = deque()
-        self._asked: dict[int, _Request[G]] = {}
-        self._givers: dict[G, _Record] = {}  # in the order in which they are asked
+        self._requested: dict[int, _Request[S]] = {}
+        self._sources: dict[S, _Record] = {}  # in the order in which they are asked
+
+    def on_root(self, record: bytes) -> Manifest:
+        """Accept the root record that a peer sent, and return the manifest.
+
+        Raises `LyingPeerError` for a record other than the one known, `ManifestError`
+        if the id proves it but it cannot be used.
+        """
+        if self.manifest is None:
+            self.manifest = Manifest(self._id, record)
+            self._on_page()
+        elif record != self.manifest.root_record:
+            raise LyingPeerError("a root record that does not give the id")
+        return self.manifest
 
     def want(self, numbers: Iterable[int], now: float) -> None:
-        """Fetch these pages, unless they are there or on their way."""
+        """Fetch these pages, unless they are here or requested already.
+
+        The root record must be known.
+        """
+        assert self.manifest is not None
         for number in numbers:
-            known = number in self._asked or number in self._missing
+            known = number in self._requested or number in self._missing
             if not known and self.manifest.page(number) is None:
                 self._missing.append(number)
-        self._ask(now)
+        self._request_missing(now)
 
-    def add(self, giver: G, now: float) -> None:
-        """Ask a peer that knows the root, too."""
-        if giver not in self._givers:
-            self._givers[giver] = _Record(now)
-            self._ask(now)
+    def has_pages(self, numbers: Iterable[int]) -> bool:
+        """Return True if all these pages are here."""
+        manifest = self.manifest
+        return manifest is not None and all(
+            manifest.page(number) is not None for number in numbers
+        )
 
-    def remove(self, giver: G, now: float) -> None:
-        """Ask others for what a peer was asked for."""
-        if self._givers.pop(giver, None) is not None:
-            for number in list(self._asked):
-                self._settle(giver, number)
-            self._ask(now)
+    # The peers that pages are requested from.
 
-    def on_page(self, giver: G, number: int, data: bytes, now: float) -> None:
-        """Take a page that was asked for; without data, the giver lacks it."""
-        if self.manifest.page(number) is not None:
+    def add(self, source: S, now: float) -> None:
+        """Request pages from a peer that knows the root record, too."""
+        if source not in self._sources:
+            self._sources[source] = _Record(now)
+            self._request_missing(now)
+
+    def remove(self, source: S, now: float) -> None:
+        """Request from other peers what this one was asked for."""
+        if self._sources.pop(source, None) is not None:
+            for number in list(self._requested):
+                self._give_up_on(source, number)
+            self._request_missing(now)
+
+    def on_page(self, source: S, number: int, data: bytes, now: float) -> None:
+        """Accept a page that was requested; without data, the peer lacks it."""
+        if self.manifest is None or self.manifest.page(number) is not None:
             return
-        record = self._givers.get(giver)
+        record = self._sources.get(source)
         if not data:
-            self._settle(giver, number)
+            self._give_up_on(source, number)
             if record is not None:
                 record.lacking[number] = now
         elif self.manifest.add_page(number, data):
-            # Late or not, it is the page.
-            self._asked.pop(number, None)
+            # A late answer is as good.
+            self._requested.pop(number, None)
             if record is not None:
-                record.gave_at, record.is_proven = now, True
+                record.sent_at, record.is_proven = now, True
             self._on_page()
         else:
-            self.remove(giver, now)
-            self._on_lie(giver, number)
-        self._ask(now)
+            self.remove(source, now)
+            self._on_wrong_page(source, number)
+        self._request_missing(now)
 
     def on_tick(self, now: float) -> None:
-        """Ask others for pages that do not come."""
-        for number, request in list(self._asked.items()):
+        """Request late pages from other peers."""
+        for number, request in list(self._requested.items()):
             if now - request.since > PAGE_TIME:
-                for giver in request.givers:
-                    # The others first, the next time.
-                    self._givers[giver] = self._givers.pop(giver)
-                self._take_back(number)
+                for source in request.sources:
+                    # Next time the other peers are asked first.
+                    self._sources[source] = self._sources.pop(source)
+                self._put_back(number)
             elif now - self._last_sign(request) > COPY_TIME:
-                self._ask_others(number, request, now)
-        self._ask(now)
+                self._request_copies(number, request, now)
+        self._request_missing(now)
 
-    def _settle(self, giver: G, number: int) -> None:
-        """Wait for a peer's answer no more; the page is missing if nobody owes it."""
-        request = self._asked.get(number)
-        if request is not None and giver in request.givers:
-            request.givers.remove(giver)
-            if not request.givers:
-                self._take_back(number)
+    # Requesting.
 
-    def _take_back(self, number: int) -> None:
-        del self._asked[number]
+    def _give_up_on(self, source: S, number: int) -> None:
+        """Stop waiting for a peer's answer; the page is missing if it was the last."""
+        request = self._requested.get(number)
+        if request is not None and source in request.sources:
+            request.sources.remove(source)
+            if not request.sources:
+                self._put_back(number)
+
+    def _put_back(self, number: int) -> None:
+        del self._requested[number]
         self._missing.append(number)
 
-    def _last_sign(self, request: _Request[G]) -> float:
-        """Return when one of those asked gave something, or was asked."""
-        gave_at = (self._givers[giver].gave_at for giver in request.givers)
-        return max(request.since, *gave_at)
+    def _last_sign(self, request: _Request[S]) -> float:
+        """Return when one of the peers asked last sent a page, or was asked."""
+        sent_at = (self._sources[source].sent_at for source in request.sources)
+        return max(request.since, *sent_at)
 
-    def _load(self, giver: G) -> int:
-        return sum(giver in request.givers for request in self._asked.values())
+    def _load(self, source: S) -> int:
+        return sum(source in request.sources for request in self._requested.values())
 
-    def _ask_others(self, number: int, request: _Request[G], now: float) -> None:
-        """Ask as many again for a page as were asked already."""
+    def _request_copies(self, number: int, request: _Request[S], now: float) -> None:
+        """Request a page from as many peers again as were asked already."""
         others = [
-            giver
-            for giver, record in self._givers.items()
-            if giver not in request.givers
-            and self._load(giver) < record.most
+            source
+            for source, record in self._sources.items()
+            if source not in request.sources
+            and self._load(source) < record.most
             and record.may_have(number, now)
         ]
-        for giver in others[: len(request.givers)]:
-            request.givers.append(giver)
+        for source in others[: len(request.sources)]:
+            request.sources.append(source)
             request.since = now
-            giver.ask_page(number)
+            source.request_page(number)
 
-    def _ask(self, now: float) -> None:
-        for giver, record in self._givers.items():
-            load = self._load(giver)
+    def _request_missing(self, now: float) -> None:
+        for source, record in self._sources.items() if self._missing else ():
+            load = self._load(source)
             while load < record.most:
                 number = self._next_for(record, now)
                 if number is None:
                     break
                 self._missing.remove(number)
-                self._asked[number] = _Request([giver], now)
-                giver.ask_page(number)
+                self._requested[number] = _Request([source], now)
+                source.request_page(number)
                 load += 1
 
     def _next_for(self, record: _Record, now: float) -> int | None:
-        """Return the page to ask of a peer next."""
+        """Return the page to request next from a peer."""
+        assert self.manifest is not None
         for number in self._missing:
             if self.manifest.page(number) is None and record.may_have(number, now):
                 return number

@@ -1,19 +1,20 @@
-"""The swarm of one sealed share: the same object leeches and seeds.
+"""The swarm of one sealed share: the same object downloads and uploads.
 
-`SealedSwarm` decides, on the event loop and synchronously, over five that each keep
-one thing: who is here (`Roster`), what is known of the share (`Learning`), what is
-given (`Giving`), what is fetched (`Fetching`) and which origins are asked (`Pulling`).
-What peers say to each other goes through its `Conversations`:
+A share that is complete from the start is served with `serve`. Otherwise `load`
+fetches the manifest, then `begin` or `fetch` downloads chunks and serves them on:
 
-    peer proven -> hellos -> the root record -> pages -> the store -> the transfer
-    chunk verified -> announced to all, given to whoever asks
+    peer proven -> hello -> root record -> pages -> store -> download
+    chunk verified -> announced to all peers, sent to those that request it
 
-Whoever has everything from the start begins with `serve`, everybody else with
-`load` and `fetch`.
+`Swarm` connects the parts, which each own one kind of state: the `Dispatcher` acts on
+messages and holds the connections, `ManifestFetcher` the manifest, `Download` what is
+fetched, `Upload` what is served, `Origins` the state of each origin. The swarm itself
+decides what follows from a result, watches the clock and ends the callers' waits.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -24,330 +25,385 @@ from shoal.core.report.outlook import Outlook, Search
 from shoal.core.report.patience import Patience
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession
-from shoal.errors import LyingPeerError, ShoalError, StoreError
+from shoal.errors import LyingPeerError, ShoalError
 from shoal.origin.source import Origin, OriginReader
-from shoal.resources import Means
+from shoal.resources import Resources
 from shoal.storage.store import ChunkReader, DownloadStore
-from shoal.swarm.fetching import Fetching, SealedGiver
-from shoal.swarm.learning import Learning
-from shoal.swarm.origins import Pulling
-from shoal.swarm.peer import SealedPeer
-from shoal.swarm.protocol import Conversations
-from shoal.swarm.upload import Giving
-from shoal.transfer.conditions import Goal
+from shoal.swarm.dispatcher import Dispatcher
+from shoal.swarm.manifest_fetcher import ManifestFetcher
+from shoal.swarm.origins import Origins
+from shoal.swarm.peer import Peer
+from shoal.swarm.upload import Upload
+from shoal.transfer.conditions import Conditions
 from shoal.transfer.dialler import Found
+from shoal.transfer.download import Download, Watcher
+from shoal.transfer.monitor import Monitor
 from shoal.transfer.writer import ChunkWriter
 from shoal.transport.connection import Connection
 from shoal.transport.sealed.proven import Dial, ProvenPeer
 
-__all__ = ["SealedSwarm"]
+__all__ = ["ChunkSource", "Swarm"]
 
 TICK = 0.25  # seconds between looks at stalled peers and at the clock
 
+ChunkSource: TypeAlias = Peer | Origin
 
-class SealedSwarm:
-    """Exchange the chunks of one share with everyone who has its link."""
+
+class Swarm(Watcher[ChunkSource]):
+    """Exchange the chunks of one share with all peers that have its link."""
 
     def __init__(
         self,
         share_id: bytes,
         dial: Dial,
-        means: Means,
+        resources: Resources,
         *,
+        node_id: bytes,
+        port: int,
         sources: Sequence[OriginReader] = (),
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
-        on_notice: Callable[[Notice], None] = lambda notice: None,
         search: Callable[[], Search] = Search,
     ) -> None:
-        """Prepare; `dial` is how others are reached.
+        """Prepare; `dial` connects to peers, `node_id` and `port` are our own.
 
-        `sources` are the share's origins; they are closed with the swarm.
+        `sources` are the share's origins, which are closed with the swarm. `timeout` is
+        the longest wait for a new chunk, in seconds. `search` returns how looking for
+        peers stands, for messages.
         """
-        self.shared = asyncio.Event()
-        """Set once a peer has, or had, everything."""
-        self._tally = means.tally
-        self._on_notice = on_notice
+        self._resources = resources
+        self._node_id = node_id
+        self._sources = sources
         self._search = search
         self._loop = asyncio.get_running_loop()
-        self._goal = Goal()
-        self._told: set[str] = set()
-        self._learning = Learning(
-            share_id, on_news=self._goal.check, on_lie=self._on_page_lie
+        self._waiting = Conditions()  # callers that wait for chunks and pages
+        self._shared = Conditions()  # callers that wait for a peer to be complete
+        self._reported: set[str] = set()  # problems that the user knows
+        self._pages: ManifestFetcher[Peer] = ManifestFetcher(
+            share_id, on_page=self._waiting.check, on_wrong_page=self._on_wrong_page
         )
-        self._giving = Giving(means, lambda: self.peers, self._on_problem)
-        self._fetching = Fetching(self, means, timeout=timeout, on_event=on_event)
-        self._pulling = Pulling(
-            sources,
-            self._fetching,
-            lambda: self.peers,
-            node_id=means.node_id,
-            on_notice=on_notice,
-            on_error=self.on_error,
-        )
-        self._conversations = Conversations(
+        self._monitor = Monitor(timeout, on_event)
+        self._dispatcher = Dispatcher(
+            self._pages,
             dial,
-            self._learning,
-            self._giving,
-            self._fetching,
-            self._pulling,
-            means,
-            shared=self.shared,
+            resources,
+            node_id=node_id,
+            port=port,
+            waiting=self._waiting,
+            shared=self._shared,
             on_event=on_event,
-            on_hostile=self._goal.fail,
         )
-        self._roster = self._conversations.roster
+        self._connections = self._dispatcher.connections
 
-    # What others do with a swarm.
-
-    def serve(
-        self,
-        manifest: Manifest,
-        store: ChunkReader,
-        lasting: Bitfield | None = None,
-    ) -> None:
-        """Give what `store` has from now on, or of that only what is `lasting`."""
-        self._learning.begin(manifest)
-        self._giving.begin(store, lasting)
-        self._roster.know_share(manifest)
-        for peer in self.peers:
-            self._conversations.say_hello(peer)
+    # What callers do with a swarm.
 
     async def run(self, found: Iterable[Found]) -> None:
-        """Talk to peers until cancelled; then close every connection."""
+        """Connect to peers until cancelled; then close every connection.
+
+        An error in any task ends the swarm, and with that error every caller's wait.
+        """
+        error: BaseException = ShoalError(
+            "This node has left the share; share or fetch it again."
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._roster.run(found))
-                while True:
-                    await asyncio.sleep(TICK)
-                    self._on_tick(self._loop.time())
+                tasks.create_task(self._connections.run(found))
+                tasks.create_task(self._tick_forever())
+        except BaseExceptionGroup as group:
+            error = _first_of(group)
+            raise error from None
         finally:
-            await self._pulling.aclose()
-            await self._giving.aclose()
+            self._waiting.fail(error)
+            self._shared.fail(error)
+            await self._close()
+
+    async def _close(self) -> None:
+        origins, upload = self._dispatcher.origins, self._dispatcher.upload
+        if origins is not None:
+            await origins.aclose()
+        else:
+            for source in self._sources:
+                await source.aclose()
+        if upload is not None:
+            await upload.aclose()
+
+    def serve(
+        self, manifest: Manifest, store: ChunkReader, kept: Bitfield | None = None
+    ) -> None:
+        """Serve the chunks in `store` from now on, or of these only those in `kept`."""
+        download = self._dispatcher.download
+        have = Bitfield.from_bytes(bytes(store.have), store.have.size)
+        self._pages.manifest = manifest
+        self._dispatcher.upload = Upload(
+            store,
+            # While we download, chunks are added to that bitfield.
+            have if download is None else download.have,
+            self._resources,
+            self._on_problem,
+            kept,
+        )
+        self._connections.know_share(manifest)
+        for peer in self._connections:
+            self._dispatcher.say_hello(peer)
 
     async def load(self, numbers: Callable[[Manifest], Iterable[int]]) -> Manifest:
-        """Fetch the root record and the pages that `numbers` names of a manifest.
+        """Fetch the root record, then the pages that `numbers` returns for it.
 
-        Raises `ManifestError` for a hostile one, `NotFoundError` when nobody has it.
+        Raises `ManifestError` if it is hostile, `NotFoundError` if no peer has it.
         """
-        await self._goal.reach(lambda: self.manifest is not None)
+        await self._waiting.wait(lambda: self.manifest is not None)
         assert self.manifest is not None
         manifest = self.manifest
         wanted = list(numbers(manifest))
-        self._learning.want(wanted)
-        await self._goal.reach(lambda: self._learning.has(wanted))
+        self.want_pages(wanted)
+        await self._waiting.wait(lambda: self._pages.has_pages(wanted))
         return manifest
+
+    def want_pages(self, numbers: Iterable[int]) -> None:
+        """Fetch these pages of the manifest, without waiting for them."""
+        self._pages.want(numbers, self._loop.time())
 
     async def fetch(
         self,
         store: DownloadStore,
         wanted: Iterable[int] | None = None,
-        lasting: Bitfield | None = None,
+        kept: Bitfield | None = None,
     ) -> None:
-        """Fetch what `store` is missing, or of that what is `wanted`, and serve it.
+        """Fetch the chunks that `store` is missing, or the `wanted`, and serve them.
 
-        With `lasting`, only that is served: the rest will not stay. Raises
+        With `kept`, only those are served: the others will not stay. Raises
         `UnfinishedError`, `VerificationError` or what the store raises.
         """
-        self.begin(store, wanted, lasting=lasting)
+        download = self.begin(store, wanted, kept=kept)
         try:
-            await self._goal.reach(lambda: self._fetching.is_complete)
+            await self._waiting.wait(lambda: download.is_complete)
         finally:
             await self.stop()
-
-    async def until_verified(self, index: int) -> None:
-        """Wait for a chunk that is being fetched; raises as `fetch` does."""
-        have = self._fetching.have
-        assert have is not None
-        await self._goal.reach(lambda: index in have)
-
-    async def stop(self) -> None:
-        """Fetch nothing more, and wait for what is being written."""
-        await self._fetching.stop(len(self._roster), self.uploaded)
 
     def begin(
         self,
         store: DownloadStore,
         wanted: Iterable[int] | None = None,
         *,
-        gives: bool = True,
-        lasting: Bitfield | None = None,
-        make_writer: type[ChunkWriter[SealedGiver]] = ChunkWriter,
-    ) -> None:
-        """Start to fetch what `store` is missing, or of that what is `wanted`.
+        serves: bool = True,
+        kept: Bitfield | None = None,
+        make_writer: type[ChunkWriter[ChunkSource]] = ChunkWriter,
+    ) -> Download[ChunkSource]:
+        """Start to fetch the chunks that `store` is missing, or of these the `wanted`.
 
-        With `gives`, what it has is given on, or of that only what is `lasting`.
+        With `serves`, its chunks are served on, or of these only those in `kept`.
         """
-        assert self.manifest is not None
-        verifier = self.manifest.hash_table
-        self._fetching.begin(store, verifier, wanted, make_writer)
-        if gives:
-            self.serve(self.manifest, store, lasting)
-        for peer in self.peers:
-            self._fetching.add(peer)
-        self._pulling.begin(self.manifest)
-        if self._pulling.lacks_pages():
-            self._learning.want(self._pulling.lacks_pages())
+        manifest = self.manifest
+        assert manifest is not None
+        download = Download(
+            store,
+            manifest.hash_table,
+            self,
+            self._resources,
+            wanted=wanted,
+            make_writer=make_writer,
+        )
+        origins = Origins(
+            self._sources,
+            manifest,
+            download,
+            self._connections,
+            node_id=self._node_id,
+            on_notice=self._resources.on_notice,
+            on_error=self.on_error,
+        )
+        self._dispatcher.download, self._dispatcher.origins = download, origins
+        self._monitor.on_started(download)
+        if serves:
+            self.serve(manifest, store, kept)
+        for peer in self._connections:
+            self._dispatcher.request_from(peer)
+        if origins.missing_pages():
+            self.want_pages(origins.missing_pages())
+        return download
+
+    async def until_verified(self, index: int) -> None:
+        """Wait for a chunk that is being fetched; raises as `fetch` does."""
+        download = self._dispatcher.download
+        assert download is not None
+        await self._waiting.wait(lambda: index in download.have)
+
+    async def until_shared(self) -> None:
+        """Wait until a peer has every chunk; raise the error if the swarm fails."""
+        await self._shared.wait(lambda: self._dispatcher.is_shared)
+
+    async def stop(self) -> None:
+        """Fetch nothing more, and wait until what has arrived is written."""
+        download = self._dispatcher.download
+        if download is not None:
+            await download.stop()
+            self._report_progress(download)
 
     async def read_from(self, store: ChunkReader) -> None:
-        """Give what was fetched out of another store; the first may be closed then."""
-        await self._giving.read_from(store)
-
-    def want(self, indexes: Iterable[int]) -> None:
-        """Fetch these chunks as well, in this order."""
-        self._fetching.want(indexes)
-
-    def want_first(self, index: int) -> None:
-        """Fetch a chunk before all others: somebody waits for it."""
-        self._fetching.want_first(index)
-
-    def unwant(self, indexes: Iterable[int]) -> None:
-        """Fetch these no more, as far as they have not come."""
-        self._fetching.unwant(indexes)
-
-    def forget(self, index: int) -> None:
-        """Note that the store has let go of a chunk."""
-        self._fetching.forget(index)
-
-    def learn(self, numbers: Iterable[int]) -> None:
-        """Fetch these pages of the manifest; nobody waits for them."""
-        self._learning.want(numbers)
+        """Serve chunks out of another store; then the first one can be closed."""
+        assert self._dispatcher.upload is not None
+        await self._dispatcher.upload.read_from(store)
 
     def why_nothing_came(self, seconds: float) -> ShoalError:
-        """Return the error for somebody who has waited so long, and no longer."""
+        """Return the error for a caller that has waited `seconds` and gives up."""
         outlook = replace(self._outlook(), is_begun=False)
         error = Patience(seconds, 0.0).reason_to_end(seconds, outlook)
         assert error is not None
         return error
 
     async def drain(self, within: float) -> None:
-        """Wait until nobody waits for a chunk of ours, for some seconds at most."""
+        """Wait until no peer waits for a chunk from us, `within` seconds at most."""
+        upload = self._dispatcher.upload
         deadline = self._loop.time() + within
-        while self._loop.time() < deadline:
-            is_idle = self._giving.is_idle and not any(
-                peer.has_wants or not peer.connection.is_drained for peer in self.peers
-            )
-            if is_idle:
+        while upload is not None and self._loop.time() < deadline:
+            if upload.is_idle:
                 return
             await asyncio.sleep(TICK / 5)
 
     async def leave(self) -> None:
-        """Say goodbye to everybody, and wait until they hang up; not for long."""
-        await self._roster.leave()
+        """Send goodbye to every peer, and wait for a moment until they hang up."""
+        await self._connections.leave()
 
     @property
     def manifest(self) -> Manifest | None:
-        """Return what is known of the share; None before the root record came."""
-        return self._learning.manifest
+        """Return what is known of the share; None before the root record arrives."""
+        return self._pages.manifest
 
     @property
-    def peers(self) -> list[SealedPeer]:
-        """Return who we are connected with."""
-        return list(self._roster.peers.values())
+    def peers(self) -> list[Peer]:
+        """Return the connected peers."""
+        return list(self._connections)
 
     @property
     def uploaded(self) -> int:
         """Return how many bytes of chunks were sent."""
-        return self._giving.sent
+        upload = self._dispatcher.upload
+        return upload.sent if upload is not None else 0
 
     def status(self) -> SwarmStatus:
-        """Return how it stands, for whoever shows it."""
-        have = self._giving.have
+        """Return the state of the swarm; it refers to live data, so use it at once."""
+        parts = self._dispatcher
+        owner = parts.upload or parts.download
+        origins = parts.origins.used if parts.origins is not None else ()
         return SwarmStatus(
             self.manifest,
-            self._fetching.have if have is None else have,
-            self._fetching.asked,
-            (
-                *(peer.status() for peer in self.peers),
-                *(origin.status() for origin in self._pulling.asked),
-            ),
+            owner.have if owner is not None else None,
+            parts.download.scheduler.asked if parts.download else frozenset(),
+            tuple(each.status() for each in (*self._connections, *origins)),
         )
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
-        """Return the connection for a peer that dialled us and proved the id.
+        """Return the connection for a peer that dialled us and has proven the id.
 
-        Raises `PeerError` when there are too many.
+        Raises `PeerError` if there are too many.
         """
-        return self._roster.accept(proven)
+        return self._connections.accept(proven)
 
-    # What the transfer reports.
+    # Results of the download.
 
-    def on_verified(self, giver: SealedGiver, index: int) -> None:
-        """Give a chunk on, and announce it soon."""
-        self._fetching.on_verified()
-        size = self._fetching.length(index)
-        if isinstance(giver, Origin):
-            self._pulling.on_verified(giver)
-            self._tally.received[giver.path] += size
-        giver.on_verified(size)
-        self._giving.on_verified(index)
-        self._goal.check()
+    def on_verified(self, source: ChunkSource, index: int) -> None:
+        """Serve a chunk from now on, and announce it soon."""
+        parts = self._dispatcher
+        assert parts.download is not None
+        self._monitor.on_verified()
+        size = parts.download.chunks.length(index)
+        source.on_verified(size)
+        if isinstance(source, Origin) and parts.origins is not None:
+            parts.origins.on_verified(source)
+            self._resources.counters.received[source.path] += size
+        if parts.upload is not None:
+            parts.upload.on_stored(index)
+        self._waiting.check()
 
-    def on_lie(self, giver: SealedGiver, index: int) -> None:
-        """Drop a peer, or an origin, whose chunk did not verify."""
-        if isinstance(giver, Origin):
-            self._tally.failures += 1
-            self._pulling.ban(giver, index)
-        elif isinstance(giver, SealedPeer):
-            self._ban(giver, f"chunk {index} did not verify")
+    def on_wrong_chunk(self, source: ChunkSource, index: int) -> None:
+        """Ban a peer, or leave an origin unused, whose chunk did not verify."""
+        if isinstance(source, Peer):
+            self._ban(source, f"chunk {index} did not verify")
+        elif self._dispatcher.origins is not None:
+            self._resources.counters.failures += 1
+            self._dispatcher.origins.on_wrong_chunk(source, index)
 
-    def _on_page_lie(self, peer: SealedPeer, number: int) -> None:
+    def _on_wrong_page(self, peer: Peer, number: int) -> None:
         self._ban(peer, f"manifest page {number} did not verify")
 
-    def _ban(self, peer: SealedPeer, what: str) -> None:
-        self._tally.failures += 1
-        self._roster.ban(peer, LyingPeerError(what))
-
-    def on_wrong_sizes(self) -> None:
-        """Do nothing: the id proves the sizes, so this cannot be."""
+    def _ban(self, peer: Peer, what: str) -> None:
+        self._resources.counters.failures += 1
+        self._connections.ban(peer, LyingPeerError(what))
 
     def on_complete(self) -> None:
-        """Tell whoever waits for it."""
-        self._giving.announce()
-        self._goal.check()
+        """Announce the last chunks and end the callers' waits."""
+        if self._dispatcher.upload is not None:
+            self._dispatcher.upload.announce()
+        self._waiting.check()
 
     def on_error(self, error: BaseException) -> None:
-        """Tell whoever waits that the store failed."""
-        self._goal.fail(error)
+        """End the callers' waits with an error, now and later."""
+        self._waiting.fail(error)
 
-    def _on_problem(self, error: StoreError) -> None:
-        """Tell the user, once, why chunks are not given."""
-        if str(error) not in self._told:
-            self._told.add(str(error))
-            self._on_notice(Notice(str(error)))
+    def _on_problem(self, error: Exception) -> None:
+        """Notify the user, once, why chunks cannot be served."""
+        if str(error) not in self._reported:
+            self._reported.add(str(error))
+            self._resources.on_notice(Notice(str(error)))
 
     # The clock.
 
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self._on_tick(self._loop.time())
+
     def _on_tick(self, now: float) -> None:
-        self._learning.on_tick(now)
-        if self._fetching.is_active:
-            self._pulling.on_tick(now)
-            for giver in self._fetching.on_tick(len(self._roster), self.uploaded):
-                if isinstance(giver, Origin):
-                    self._pulling.on_stalled(giver)
-                elif isinstance(giver, SealedPeer):
-                    self._roster.watch_silence(giver)
-            self._roster.drop_slower()
-        if not self._goal.is_set:
-            return
-        error = self._fetching.look(self._outlook())
-        if error is not None:
-            # Not for ever: who reads here and there may have more luck later.
-            self._goal.end(error)
+        download, origins = self._dispatcher.download, self._dispatcher.origins
+        self._pages.on_tick(now)
+        if download is not None and origins is not None and not download.is_complete:
+            origins.on_tick(now)
+            self._report_progress(download)
+            for source in download.on_tick(now):
+                if isinstance(source, Peer):
+                    self._connections.watch_silence(source)
+                else:
+                    origins.on_stalled(source)
+            self._connections.drop_slower()
+        if self._waiting.is_awaited:
+            error = self._monitor.check(self._outlook())
+            if error is not None:
+                # Not `fail`: a later read may be luckier.
+                self._waiting.end(error)
+
+    def _report_progress(self, download: Download[ChunkSource]) -> None:
+        self._monitor.report_progress(download, len(self._connections), self.uploaded)
 
     def _outlook(self) -> Outlook:
-        has_only_liars = self._roster.has_only_liars
-        if self._pulling.has_any:
-            # Somebody was there, or nobody would know what to ask an origin for.
-            has_only_liars = not self.peers and self._pulling.has_only_liars
+        """Return how the download stands, to explain why nothing arrives."""
+        download, origins = self._dispatcher.download, self._dispatcher.origins
+        has_only_liars = self._connections.has_only_liars
+        if self._sources:
+            # A peer was connected, or no origin could be asked for anything.
+            lied = origins is not None and origins.has_only_liars
+            has_only_liars = not len(self._connections) and lied
         return Outlook(
-            found=self._roster.found,
-            ready=len(self._roster),
+            found=self._connections.found,
+            ready=len(self._connections),
             has_only_liars=has_only_liars,
             lacks_sizes=False,
-            is_begun=self._fetching.is_under_way,
+            is_begun=download is not None and download.done > 0,
             search=self._search(),
-            lack=self._fetching.lack,
-            unwritten=self._fetching.unwritten,
-            origins=self._pulling.troubles(),
+            lack=download.scheduler.lack if download is not None else None,
+            unwritten=download.unwritten if download is not None else 0,
+            origins=self._unused_origins() if origins is None else origins.problems(),
         )
+
+    def _unused_origins(self) -> tuple[str, ...]:
+        return tuple(
+            f"The origin {source.name} is asked once a peer has said what the share is."
+            for source in self._sources
+        )
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error in a group that is no group itself."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,8 +1,8 @@
-"""Where a sealed share is fetched to, and which of its files; all of it blocks.
+"""The target of one fetch, and the files chosen for it; every method blocks.
 
-The target has the share's own name unless the user gave another. A folder that is
-there is never written into, a file only when asked for; with `seed`, what is there
-is verified instead, and served.
+The target has the share's own name unless the user gave another. An existing folder is
+never written into, an existing file only with `overwrite`; with `seed`, an existing
+target is verified instead and served.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,15 +32,15 @@ from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
 
-__all__ = ["SealedTarget", "verify_target"]
+__all__ = ["Target", "verify_target"]
 
 
 def verify_target(
     path: Path, manifest: Manifest, disk: Disk, stopped: Callable[[], bool]
 ) -> VerifiedTargetStore:
-    """Verify what is at `path` against a manifest with all its pages; blocks.
+    """Verify the file or folder at `path` against a manifest with all its pages.
 
-    Raises `VerificationError` when it is something else.
+    Raises `VerificationError` if it does not match.
     """
     files = manifest.files if manifest.root.is_folder else None
     verify = _make_verify(path, manifest, stopped)
@@ -49,7 +49,7 @@ def verify_target(
             path, manifest.chunks, verify, disk=disk, files=files
         )
     except TargetExistsError as error:
-        raise VerificationError(f"{path} is not what the link names.") from error
+        raise VerificationError(f"{path} does not match the link.") from error
 
 
 def _make_verify(
@@ -57,20 +57,20 @@ def _make_verify(
 ) -> Callable[[int, Data], bool]:
     def verify(index: int, data: Data) -> bool:
         if stopped():
-            raise UnfinishedError(f"{path} was not looked through.")
+            raise UnfinishedError(f"{path} was not verified to its end.")
         return manifest.hash_table.verifies(index, data)
 
     return verify
 
 
-class SealedTarget:
+class Target:
     """Open the store of one download once the manifest is known."""
 
     def __init__(self, link: Link, options: FetchOptions, disk: Disk) -> None:
         self.wanted: Iterable[int] | None = None
-        """The chunks to fetch, once it is open; None for all."""
-        self.lasting: Bitfield | None = None
-        """The chunks that will be there when it is complete; None for all."""
+        """The chunks to fetch, once the store is open; None for all."""
+        self.kept: Bitfield | None = None
+        """The chunks that stay after the download; None for all."""
         self._link = link
         self._options = options
         self._disk = disk
@@ -80,23 +80,23 @@ class SealedTarget:
 
     @property
     def path(self) -> Path:
-        """Return where the share is fetched to."""
+        """Return the path that the share is fetched to."""
         assert self._path is not None
         return self._path
 
     def check_early(self) -> None:
-        """Refuse what can be refused before anybody is asked.
+        """Refuse everything that can be refused before a peer is asked.
 
         Raises `TargetExistsError` or `StoreError`.
         """
         options = self._options
         if options.is_inside and options.out is not None:
-            # Whether it is a file that goes in there only the root record tells.
+            # Only the root record tells whether a file goes into it.
             if self._disk.state_at(options.out, follow=True) is None:
                 check_target(options.out, self._link.identity, disk=self._disk)
         elif self._path is None:
             check_folder(options.folder, self._disk)
-        elif not self._is_to_be_served(self._path):
+        elif not self._is_served_again(self._path):
             check_target(
                 self._path,
                 self._link.identity,
@@ -105,15 +105,15 @@ class SealedTarget:
             )
 
     def first_pages(self, manifest: Manifest) -> Iterable[int]:
-        """Return the pages that `choose` needs: those that tell the files, if any."""
+        """Return the pages that `choose` needs: those with the files, if it selects."""
         is_choosing = bool(self._options.include or self._options.exclude)
         all_pages = range(manifest.page_count)
         return manifest.file_pages if is_choosing else all_pages
 
     def choose(self, manifest: Manifest) -> Iterable[int]:
-        """Choose what to fetch, and return the pages that `open` needs for that.
+        """Choose the files to fetch, and return the pages that `open` needs for them.
 
-        Raises `UsageError` when no file is chosen.
+        Raises `UsageError` if no file is chosen.
         """
         if self._path is None:
             self._path = self._place(manifest.root)
@@ -122,8 +122,8 @@ class SealedTarget:
         if self._selected is None:
             return range(manifest.page_count)
         if self._options.seed:
-            self.lasting = kept_chunks(manifest.chunks, manifest.files, self._selected)
-        if self._is_to_be_served(self._path):
+            self.kept = kept_chunks(manifest.chunks, manifest.files, self._selected)
+        if self._is_served_again(self._path):
             return range(manifest.page_count)
         needed = set(manifest.file_pages)
         for number in self._selected:
@@ -134,13 +134,13 @@ class SealedTarget:
         return sorted(needed)
 
     def open(self, manifest: Manifest, stopped: Callable[[], bool]) -> DownloadStore:
-        """Open the store for a share of which the pages chosen are known.
+        """Open the store, once the pages that `choose` returned are known.
 
-        Raises what the store raises, and `UnfinishedError` once `stopped` says so.
+        Raises what the store raises, and `UnfinishedError` if `stopped` returns True.
         """
         verify = _make_verify(self.path, manifest, stopped)
         files = manifest.files if manifest.root.is_folder else None
-        if self._is_to_be_served(self.path) and manifest.is_complete:
+        if self._is_served_again(self.path) and manifest.is_complete:
             return open_verified_target(
                 self.path,
                 manifest.chunks,
@@ -165,7 +165,7 @@ class SealedTarget:
         return store
 
     def open_finished(self, manifest: Manifest) -> SharedFiles:
-        """Return what gives on what was fetched: files that are the user's own now."""
+        """Return a store that serves the fetched files, which the user may change."""
         source = open_completed(
             self.path,
             manifest.chunks,
@@ -182,7 +182,7 @@ class SealedTarget:
             return options.folder / root.name
         return options.out if root.is_folder else options.out / root.name
 
-    def _is_to_be_served(self, path: Path) -> bool:
+    def _is_served_again(self, path: Path) -> bool:
         return (
             self._options.seed
             and not self._options.overwrite
@@ -199,5 +199,7 @@ class SealedTarget:
             if self._selection.takes(file.path)
         ]
         if not selected:
-            raise UsageError("No file of this share fits; see them with shoal ls.")
+            raise UsageError(
+                "No file of this share matches; list its files with shoal ls."
+            )
         return selected

@@ -1,215 +1,291 @@
-"""What this node has of one sealed share, and gives to its peers.
+"""What this node uploads of one sealed share.
 
-`Giving` owns the bitfield that peers are told, the order in which they are served
-and the choice of what "any chunk" is.
+An `Upload` exists once there is a store to read chunks from. It owns the bitfield that
+peers are told, the queue of each peer's requests, the choice of the chunk for a
+request that accepts any, and when new chunks are announced. In which order the peers
+are served is decided by its `Uploader`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.announcements import News
 from shoal.core.schedule.rarest import Spread
-from shoal.errors import StoreError
-from shoal.resources import Means
+from shoal.core.session.request_queue import Wants
+from shoal.core.wire.messages import response_header
+from shoal.core.wire.sealed_messages import Ask, Reason
+from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
-from shoal.swarm.peer import SealedPeer
+from shoal.swarm.peer import Peer
+from shoal.transfer.responses import write_chunks
 from shoal.transfer.uploader import Uploader
 
-__all__ = ["Giving"]
+__all__ = ["Upload"]
+
+FIRST_PART = 32 * 1024  # bytes of a single chunk that are sent before the rest
+# Waking up the peer early gains little where the rest takes long.
+MAX_SPLIT = 256 * 1024  # bytes of a chunk that is sent in two parts
 
 
-class Giving:
-    """Give the chunks of one share that are here."""
+class _Receiver:
+    """Serve the requests of one peer; the `Receiver` of an `Uploader`."""
+
+    def __init__(self, peer: Peer, upload: "Upload") -> None:
+        self.peer = peer
+        self.requests = Wants()
+        self._upload = upload
+        self._chosen: set[Hashable] = set()  # chunks that we chose and have not sent
+
+    @property
+    def is_writable(self) -> bool:
+        """Return True if the peer's socket accepts more."""
+        return self.peer.connection.is_writable
+
+    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
+        """Return the next chunks to send.
+
+        The chunk for a request that accepts any is chosen here, as late as possible.
+        """
+        upload = self._upload
+        chunks: list[tuple[int, Hashable]] = []
+        while self.requests and len(chunks) < limit:
+            index, was_any = self.requests.take(lambda: upload.rarest.next_for(self))
+            if index is None:
+                self.peer.refuse(None, Reason.NOTHING)
+                continue
+            if was_any:
+                self._chosen.add(index)
+            else:
+                upload.rarest.on_given(self, index)
+            chunks.append((index, index))
+        return chunks
+
+    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
+        """Send chunks."""
+        write_chunks(self.peer.connection, chunks)
+        self._chosen.difference_update(index for index, _ in chunks)
+        self.peer.on_sent(sum(len(data) for _, data in chunks))
+        self._upload.on_served(self)
+
+    def send_now(self, index: int, data: bytes) -> None:
+        """Send the only chunk that the peer has requested, without `next_requests`.
+
+        In two parts: the peer wakes up for the first while the second is encrypted.
+        """
+        connection = self.peer.connection
+        self.requests.cancel(index)
+        connection.on_answered(1)
+        header = response_header(index, len(data))
+        if len(data) > MAX_SPLIT:
+            connection.writelines((header, data))
+        else:
+            connection.write(header + data[:FIRST_PART])
+            if len(data) > FIRST_PART:
+                connection.write(memoryview(data)[FIRST_PART:])
+        self._upload.rarest.on_given(self, index)
+        self.peer.on_sent(len(data))
+        self._upload.on_served(self)
+
+    def refuse(self, notes: list[Hashable], error: Exception) -> None:
+        """Refuse chunks that cannot be read."""
+        for index in notes:
+            assert isinstance(index, int)
+            self._upload.on_unreadable(index, error)
+            if index in self._chosen:
+                self._chosen.discard(index)
+                self.peer.refuse(None, Reason.NOTHING)
+            else:
+                self.peer.refuse(index, Reason.MISSING)
+        self._upload.on_served(self)
+
+
+class Upload:
+    """Serve the chunks of one share to its peers."""
 
     def __init__(
         self,
-        means: Means,
-        peers: Callable[[], Iterable[SealedPeer]],
-        on_problem: Callable[[StoreError], None],
+        store: ChunkReader,
+        have: Bitfield,
+        resources: Resources,
+        on_problem: Callable[[Exception], None],
+        kept: Bitfield | None = None,
     ) -> None:
-        """Have nothing yet; `peers` says who hears of what there is.
+        """Serve the chunks in `have` out of `store`.
 
-        `on_problem` hears why chunks cannot be given.
+        Whoever owns `have` adds to it before calling `on_stored`. With `kept`, serve
+        only those of them that will stay after the download. `on_problem` is called
+        with the reason when a chunk cannot be read.
         """
-        self._means = means
+        self.have = have
+        """The chunks that peers are told we have."""
+        self._kept = kept
+        if kept is not None:
+            self.have = Bitfield.from_bytes(bytes(have), have.size)
+            for index in kept.missing():
+                self.have.discard(index)
+        self.rarest: Spread[_Receiver] = Spread(self.have, resources.rng)
+        """Chooses the chunk for a request that accepts any."""
+        self._announcements: News[_Receiver] = News(
+            self.have, lambda receiver: receiver.peer.have
+        )
         self._on_problem = on_problem
-        self.have: Bitfield | None = None
-        """Which chunks are here; None before it is known how many there are."""
-        self._peers = peers
-        self._lasting: Bitfield | None = None  # what will stay here; None for all
-        self._uploader: Uploader | None = None
-        self._spread: Spread[SealedPeer] | None = None
-        self._news: News[SealedPeer] | None = None
-        self._announcing: asyncio.Handle | None = None
+        self._counters = resources.counters
+        self._uploader = Uploader(store, resources)
+        self._receivers: dict[Peer, _Receiver] = {}
+        self._timer: asyncio.Handle | None = None  # of the next announcement
         self._is_soon = False
+        self._is_closed = False
         self._loop = asyncio.get_running_loop()
 
     @property
     def sent(self) -> int:
-        """Return how many bytes of chunks were given."""
-        return self._uploader.sent if self._uploader is not None else 0
-
-    def begin(self, store: ChunkReader, lasting: Bitfield | None = None) -> None:
-        """Give what `store` has from now on, or of that only what is `lasting`."""
-        self._lasting = lasting
-        self.have = Bitfield.from_bytes(bytes(store.have), store.have.size)
-        for index in lasting.missing() if lasting is not None else ():
-            self.have.discard(index)
-        means = self._means
-        self._spread = Spread(self.have, means.rng)
-        self._news = News(self.have, lambda peer: peer.have)
-        self._uploader = Uploader(store, means.threads, means.up, means.tally)
-        for peer in self._peers():
-            self.on_bitfield(peer)
-
-    async def read_from(self, store: ChunkReader) -> None:
-        """Give chunks out of another store; then the old one may be closed.
-
-        What the other has not got is given no more, and newcomers are not told of it.
-        """
-        if self.have is not None and self._spread is not None:
-            for index in store.have.missing():
-                if self.have.discard(index):
-                    self._spread.on_gone(index)
-        if self._uploader is not None:
-            await self._uploader.read_from(store)
-
-    async def aclose(self) -> None:
-        """Give nothing more; idempotent."""
-        self._news = None
-        if self._announcing is not None:
-            self._announcing.cancel()
-        if self._uploader is not None:
-            await self._uploader.aclose()
-
-    # What peers have.
-
-    def on_bitfield(self, peer: SealedPeer) -> None:
-        """Note what a peer announced first."""
-        if self._spread is not None and peer.have is not None:
-            self._spread.on_peer_joined(peer, peer.have)
-
-    def on_have(self, peer: SealedPeer, indexes: Iterable[int]) -> None:
-        """Note what a peer announced since."""
-        if self._spread is not None:
-            for index in indexes:
-                self._spread.on_have(peer, index)
-
-    def on_peer_left(self, peer: SealedPeer) -> None:
-        """Forget a peer."""
-        if self._news is not None:
-            self._news.on_peer_left(peer)
-        if self._spread is not None:
-            self._spread.on_peer_left(peer)
-        if self._uploader is not None:
-            self._uploader.remove(peer)
-
-    # What peers are given.
+        """Return how many bytes of chunks were sent."""
+        return self._uploader.sent
 
     @property
-    def is_whole(self) -> bool:
-        """Say whether everything is here."""
-        return self.have is not None and self.have.is_complete
-
-    def has(self, index: int) -> bool:
-        """Say whether a chunk can be given."""
-        return self.have is not None and index in self.have
-
-    def choose(self, peer: SealedPeer) -> int | None:
-        """Return the chunk that a peer should be given when any will do."""
-        return self._spread.next_for(peer) if self._spread is not None else None
-
-    def on_given(self, peer: SealedPeer, index: int) -> None:
-        """Note a chunk on its way that the peer chose."""
-        if self._spread is not None:
-            self._spread.on_given(peer, index)
-
-    def on_gone(self, index: int, error: Exception) -> None:
-        """Choose a chunk no more: it cannot be read, or is not what it was.
-
-        Asked for by its index it is looked at again: a file may be mended.
-        """
-        if self._spread is not None:
-            self._spread.on_gone(index)
-        if isinstance(error, StoreError):
-            self._on_problem(error)
+    def is_complete(self) -> bool:
+        """Return True if we have every chunk."""
+        return self.have.is_complete
 
     @property
     def is_idle(self) -> bool:
-        """Say whether nothing is being read for anybody."""
-        return self._uploader is None or self._uploader.is_idle
+        """Return True if no peer waits for a chunk or for its delivery."""
+        return self._uploader.is_idle and not any(
+            each.requests or not each.peer.connection.is_drained
+            for each in self._receivers.values()
+        )
 
-    def wake(self, peer: SealedPeer) -> None:
-        """Serve a peer that wants something and takes it."""
-        if self._uploader is None:
-            return  # nothing is given here
-        if peer.has_wants:
-            if self._news is not None:
-                self._news.on_taking(peer)
-            if not self._give_at_once(peer, self._uploader):
-                self._uploader.wake(peer)
-        else:
-            self.on_served(peer)
+    async def read_from(self, store: ChunkReader) -> None:
+        """Read chunks from another store; then the old one may be closed.
 
-    def _give_at_once(self, peer: SealedPeer, uploader: Uploader) -> bool:
-        """Answer the lone request of a peer, if nobody has to wait for that."""
-        index = peer.lone_want
-        if index is None or not peer.is_writable:
+        Chunks that the other store lacks are no longer served or announced.
+        """
+        for index in store.have.missing():
+            if self.have.discard(index):
+                self.rarest.on_gone(index)
+        await self._uploader.read_from(store)
+
+    async def aclose(self) -> None:
+        """Serve nothing more; idempotent."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._uploader.aclose()
+
+    # Peers and their chunks.
+
+    def on_hello_sent(self, peer: Peer) -> None:
+        """Note a peer that was just told, in a hello, of all the chunks we have."""
+        receiver = self._receivers[peer] = _Receiver(peer, self)
+        self._announcements.on_peer_joined(receiver)
+        if peer.have is not None:
+            self.rarest.on_peer_joined(receiver, peer.have)
+
+    def on_bitfield(self, peer: Peer, have: Bitfield) -> None:
+        """Note the chunks that a peer announced first."""
+        receiver = self._receivers.get(peer)
+        if receiver is not None:
+            self.rarest.on_peer_joined(receiver, have)
+
+    def on_have(self, peer: Peer, indexes: Iterable[int]) -> None:
+        """Note chunks that a peer announced later."""
+        receiver = self._receivers.get(peer)
+        if receiver is not None:
+            for index in indexes:
+                self.rarest.on_have(receiver, index)
+
+    def remove(self, peer: Peer) -> None:
+        """Forget a peer that has left, and its requests."""
+        receiver = self._receivers.pop(peer, None)
+        if receiver is not None:
+            self._announcements.on_peer_left(receiver)
+            self.rarest.on_peer_left(receiver)
+            self._uploader.remove(receiver)
+
+    # Requests.
+
+    def on_request(self, peer: Peer, request: Ask) -> None:
+        """Queue a request, or refuse it."""
+        requests = self._receivers[peer].requests
+        reason = requests.add(request.index, self.have.__contains__)
+        if reason is not None:
+            peer.refuse(request.index, reason)
+
+    def on_cancel(self, peer: Peer, index: int) -> None:
+        """Remove a request from the queue."""
+        self._receivers[peer].requests.cancel(index)
+
+    def serve(self, peer: Peer) -> None:
+        """Send a peer the chunks it requested, when its turn comes."""
+        receiver = self._receivers[peer]
+        if not receiver.requests:
+            self.on_served(receiver)
+            return
+        self._announcements.on_taking(receiver)
+        if not self._serve_now(receiver):
+            self._uploader.wake(receiver)
+
+    def _serve_now(self, receiver: _Receiver) -> bool:
+        """Answer a single request at once, if no other peer is waiting."""
+        index = receiver.requests.lone
+        if index is None or not receiver.is_writable:
             return False
-        data = uploader.give_now(index)
+        data = self._uploader.read_now(index)
         if data is None:
             return False
-        peer.give(index, data)
-        self._means.tally.turns.add(0.0)
+        receiver.send_now(index, data)
+        self._counters.turns.add(0.0)
         return True
 
-    # What is new here.
-
-    def on_told_all(self, peer: SealedPeer) -> None:
-        """Note a peer that was just told of all there is."""
-        if self._news is not None:
-            self._news.on_peer_joined(peer)
-
-    def on_served(self, peer: SealedPeer) -> None:
-        """Note a peer that may wait for nothing more: another may be told then."""
-        if self._news is not None and not peer.is_taking:
-            if self._news.on_served(peer):
+    def on_served(self, receiver: _Receiver) -> None:
+        """Announce to the next peer once this one waits for nothing more."""
+        if not receiver.requests and receiver.is_writable:
+            if self._announcements.on_served(receiver):
                 self._announce_soon()
 
-    def on_verified(self, index: int) -> None:
-        """Give a chunk from now on, and announce it soon."""
-        if self.have is None or self._spread is None or self._news is None:
-            return
-        if self._lasting is not None and index not in self._lasting:
-            return  # to be told of what will be refused soon helps nobody
-        if self.have.add(index):
-            self._spread.on_chunk(index)
-            self._news.on_chunk(index)
-            self._announce_soon()
+    def on_unreadable(self, index: int, error: Exception) -> None:
+        """Stop choosing a chunk that cannot be read or is not what it was.
+
+        A request for its index reads it again: the file may have been repaired.
+        """
+        self.rarest.on_gone(index)
+        if not isinstance(error, KeyError):
+            self._on_problem(error)
+
+    # Announcements.
+
+    def on_stored(self, index: int) -> None:
+        """Serve a chunk from now on, and announce it soon."""
+        if self._kept is not None:
+            if index not in self._kept:
+                return  # it would be refused as soon as the download has ended
+            self.have.add(index)
+        self.rarest.on_chunk(index)
+        self._announcements.on_chunk(index)
+        self._announce_soon()
 
     def _announce_soon(self) -> None:
-        """Announce once all that is being done has been done."""
+        """Announce after the callbacks that are already due."""
         if not self._is_soon:
             self._is_soon = True
-            self._wake_at(self._loop.time())
+            self._announce_at(self._loop.time())
 
-    def _wake_at(self, when: float) -> None:
-        if self._announcing is not None:
-            self._announcing.cancel()
-        self._announcing = self._loop.call_at(when, self.announce)
+    def _announce_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._is_closed:
+            self._timer = self._loop.call_at(when, self.announce)
 
     def announce(self) -> None:
-        """Tell those whose turn it is what is new, and go on while others wait."""
-        if self._announcing is not None:
-            self._announcing.cancel()
-            self._announcing = None
+        """Announce new chunks to the peers whose turn it is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._is_soon = False
-        if self._news is None:
-            return
         now = self._loop.time()
-        for peer, news in self._news.due(now):
-            peer.announce(news)
-        again = self._news.due_at(now)
+        for receiver, indexes in self._announcements.due(now):
+            receiver.peer.announce(indexes)
+        again = self._announcements.due_at(now)
         if again is not None:
-            self._wake_at(again)
+            self._announce_at(again)

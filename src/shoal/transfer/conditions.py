@@ -1,15 +1,15 @@
-"""What callers wait for while a swarm goes about its business."""
+"""Conditions that callers can await while the event loop changes the state."""
 
 import asyncio
 from collections.abc import Callable
 
-__all__ = ["Goal"]
+__all__ = ["Conditions"]
 
 
-class Goal:
-    """Let any number wait, each for something of its own.
+class Conditions:
+    """Let any number of callers wait, each for a condition of its own.
 
-    Whoever changes something calls `check`.
+    The owner of the state calls `check` after each change.
     """
 
     def __init__(self) -> None:
@@ -17,36 +17,36 @@ class Goal:
         self._error: BaseException | None = None
 
     @property
-    def is_set(self) -> bool:
-        """Say whether somebody waits."""
+    def is_awaited(self) -> bool:
+        """Return True if a caller waits."""
         return bool(self._waits)
 
-    async def reach(self, is_reached: Callable[[], bool]) -> None:
-        """Wait until `is_reached` holds; raise what `end` is given, or `fail` was."""
+    async def wait(self, is_met: Callable[[], bool]) -> None:
+        """Wait until `is_met` returns True; raise the error of `end` or `fail`."""
         if self._error is not None:
             raise self._error
-        if is_reached():
+        if is_met():
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waits[waiter] = is_reached
+        self._waits[waiter] = is_met
         try:
             await waiter
         finally:
             del self._waits[waiter]
 
     def check(self) -> None:
-        """End every wait that is over."""
-        for waiter, is_reached in self._waits.items():
-            if not waiter.done() and is_reached():
+        """End every wait whose condition is met."""
+        for waiter, is_met in self._waits.items():
+            if not waiter.done() and is_met():
                 waiter.set_result(None)
 
     def end(self, error: BaseException) -> None:
-        """End every wait with an error; later ones may do better."""
+        """End every wait with an error; later waits can still succeed."""
         for waiter in self._waits:
             if not waiter.done():
                 waiter.set_exception(error)
 
     def fail(self, error: BaseException) -> None:
-        """End every wait with an error, and every later one."""
-        self._error = error
-        self.end(error)
+        """End every wait, now and later, with an error; the first error counts."""
+        self._error = self._error or error
+        self.end(self._error)

@@ -1,8 +1,8 @@
-"""Dial the peers of one share: whom, when, and how many at once.
+"""Dial the peers of one share: which address, when, and how many at once.
 
-`Dialler` owns the peer book. Of the many addresses that discovery reports, each is
-dialled once at a time, later and later when it fails. It serves both kinds of share:
-how a connection is made, and what becomes of it, is up to whoever uses it.
+`Dialler` owns the `PeerBook`, which knows the back-off and the ban of each address.
+Each address that discovery reports is dialled once at a time, and later each time it
+fails. Both kinds of share use it: its caller makes the connections.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ Attempt = Callable[[Address, str], Awaitable[object]]
 
 
 class Dialler:
-    """Dial what is found, later and later when it fails."""
+    """Dial the addresses found, later each time one fails."""
 
     def __init__(
         self, attempt: Attempt, connected: Callable[[], int], rng: Random
     ) -> None:
-        """Know nobody; `connected` says how many connections stand."""
+        """Start with no address; `connected` returns how many connections there are."""
         self._attempt = attempt
         self._connected = connected
         self._book = PeerBook(rng)
@@ -40,7 +40,7 @@ class Dialler:
         self._clock = asyncio.get_running_loop().time
 
     def __iter__(self) -> Iterator[Address]:
-        """Yield every address that is known."""
+        """Yield every known address."""
         return iter(self._book)
 
     def __len__(self) -> int:
@@ -52,12 +52,12 @@ class Dialler:
         return self._dialling
 
     def add(self, address: Address, source: str, wait: float = 0.0) -> None:
-        """Note an address that somebody reported, to be dialled in `wait` seconds."""
+        """Add an address that `source` reported, to be dialled in `wait` seconds."""
         if self._book.add(address, source, self._clock() + wait):
             self._wake.set()
 
     async def run(self, found: Iterable[Found]) -> None:
-        """Dial what is found until cancelled."""
+        """Dial the addresses found until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for each in found:
                 tasks.create_task(self._listen(each))
@@ -80,7 +80,7 @@ class Dialler:
                     pass
 
     def on_ready(self, address: Address) -> None:
-        """Note that a peer that was dialled speaks as it should."""
+        """Reset the back-off of an address whose peer has answered correctly."""
         self._book.on_ready(address)
 
     def on_lost(self, address: Address) -> None:
@@ -89,13 +89,22 @@ class Dialler:
         self._wake.set()
 
     def on_left(self, address: Address) -> None:
-        """Leave an address alone for a little: its peer has said goodbye."""
+        """Wait before dialling an address again: its peer has sent goodbye."""
         self._book.on_left(address, self._clock())
         self._wake.set()
 
     def ban(self, address: Address) -> None:
-        """Leave an address alone for a while: what it sent did not verify."""
+        """Ban an address for a while: data from it did not verify."""
         self._book.ban(address, self._clock())
+
+    def is_banned(self, address: Address) -> bool:
+        """Return True if an address is banned."""
+        return self._book.is_banned(address, self._clock())
+
+    @property
+    def has_only_liars(self) -> bool:
+        """Return True if every address found is banned, and there is one."""
+        return bool(len(self._book)) and all(map(self.is_banned, self._book))
 
     async def _listen(self, found: Found) -> None:
         async for address, source in found:

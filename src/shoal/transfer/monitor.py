@@ -1,56 +1,60 @@
-"""Watch a download for whoever waits for it: progress, stalls, and when to give up."""
+"""Watch a download for its caller: progress, stalls, and when to stop waiting."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Any
 
-from shoal.core.manifest.chunks import Chunks
 from shoal.core.report.events import DownloadEvent, Progress, Stalled, Started
 from shoal.core.report.outlook import Outlook
 from shoal.core.report.patience import Patience
 from shoal.core.report.rate import RateMeter
 from shoal.errors import ShoalError
+from shoal.transfer.download import Download
 
-__all__ = ["Vigil"]
+__all__ = ["Monitor"]
 
 
-class Vigil:
-    """Turn what happens to a download into events."""
+class Monitor:
+    """Report the events of a download; it exists before the download does."""
 
     def __init__(
-        self,
-        timeout: float | None,
-        now: float,
-        on_event: Callable[[DownloadEvent], None],
+        self, timeout: float | None, on_event: Callable[[DownloadEvent], None]
     ) -> None:
-        """Begin to watch; `timeout` is the longest wait for a new chunk, in seconds."""
-        self._patience = Patience(timeout, now)
-        self._rate = RateMeter(now)
+        """Start to watch; `timeout` is the longest wait for a new chunk, in seconds."""
+        self._clock = asyncio.get_running_loop().time
+        self._patience = Patience(timeout, self._clock())
+        self._rate = RateMeter(self._clock())
         self._on_event = on_event
 
-    def begin(
-        self, chunks: Chunks, resumed: int, done: int, now: float, *, verified: bool
+    def on_started(self, download: Download[Any]) -> None:
+        """Report the sizes of a download that starts, and what it resumes with."""
+        chunks, is_verified = download.chunks, download.verifier is not None
+        self._rate = RateMeter(self._clock(), download.done)
+        self._on_event(
+            Started(
+                chunks.size,
+                chunks.chunk_size,
+                chunks.count,
+                len(download.have),
+                is_verified,
+            )
+        )
+
+    def on_verified(self) -> None:
+        """Note that a chunk is verified and written."""
+        self._patience.on_news(self._clock())
+
+    def report_progress(
+        self, download: Download[Any], peers: int, uploaded: int = 0
     ) -> None:
-        """Tell what is about to be fetched.
-
-        `resumed` chunks of it are there already, `done` bytes; `verified` says
-        whether there is something to verify them against.
-        """
-        self._rate = RateMeter(now, done)
-        size, chunk_size, count = chunks.size, chunks.chunk_size, chunks.count
-        self._on_event(Started(size, chunk_size, count, resumed, verified))
-
-    def on_news(self, now: float) -> None:
-        """Note a chunk that is verified and written."""
-        self._patience.on_news(now)
-
-    def tell_progress(
-        self, done: int, size: int, peers: int, now: float, uploaded: int = 0
-    ) -> None:
-        """Tell how much of how many bytes is there, and how much was given."""
-        rate = self._rate.rate(now, done)
+        """Report how many bytes are here, and how many were `uploaded`."""
+        done, size = download.done, download.chunks.size
+        rate = self._rate.rate(self._clock(), done)
         self._on_event(Progress(done, size, rate, peers, uploaded))
 
-    def look(self, outlook: Outlook, now: float) -> ShoalError | None:
-        """Tell a stall when it is time to; return the error to end with, if any."""
+    def check(self, outlook: Outlook) -> ShoalError | None:
+        """Report a stall when it is time; return the error to end with, if any."""
+        now = self._clock()
         stall = self._patience.stall_to_tell(now, outlook)
         if stall is not None:
             waited, cause = self._patience.waited(now), stall.cause.value

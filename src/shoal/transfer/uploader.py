@@ -1,79 +1,73 @@
-"""Serve chunks to many at once, fairly and within a rate.
+"""Serve chunks to many receivers, fairly and within a rate.
 
-`Uploader` owns what every taker still wants and the order they are served in: one
-batch each, round and round. Chunks in the page cache are read on the event loop;
-what has to come from the disk is read in a worker thread, so a slow disk holds up
-nobody else. What may be sent in bytes per second comes from a `RateLimit` that all
-shares of a node have in common.
+`Uploader` owns the order in which receivers are served: one batch each, in turns.
+Chunks in the page cache are read on the event loop; chunks that have to come from the
+disk are read in a worker thread, so that a slow disk delays no other receiver. The
+rate is that of the node, which all its shares have in common.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Hashable
-from concurrent.futures import Executor
 from time import monotonic
 from typing import Protocol, TypeAlias
 
-from shoal.core.limits import RateLimit
-from shoal.core.report.counters import Tally
 from shoal.errors import StoreError
+from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 
-__all__ = ["Taker", "Uploader"]
+__all__ = ["Receiver", "Uploader"]
 
-BATCH_SIZE = 64 * 1024  # bytes read before the next taker has its turn
-
-
-_Read: TypeAlias = bytes | StoreError | KeyError
+BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 
 
-class Taker(Protocol):
-    """Take chunks for one peer; called on the event loop only."""
+_Read: TypeAlias = bytes | Exception
+
+
+class Receiver(Protocol):
+    """Receive chunks for one peer; called on the event loop only."""
 
     @property
     def is_writable(self) -> bool:
-        """Say whether more may be sent without piling up."""
+        """Return True if more can be sent without piling up in memory."""
 
-    def next_wants(self, limit: int) -> list[tuple[int, Hashable]]:
-        """Return up to `limit` chunks to send now, with what `send` wants to know."""
+    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
+        """Return up to `limit` chunks to send now, each with a note for `send`."""
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        """Send chunks that were wanted."""
+        """Send chunks, each with the note of its request."""
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
-        """Do without chunks that were wanted: they cannot be given."""
+        """Refuse requests whose chunks cannot be read."""
 
 
 class Uploader:
-    """Give the chunks of one store to everyone who wants some."""
+    """Serve the chunks of one store to every receiver that requests some."""
 
-    def __init__(
-        self,
-        store: ChunkReader,
-        executor: Executor,
-        bucket: RateLimit,
-        tally: Tally | None = None,
-    ) -> None:
-        """Serve nobody yet; `tally` counts how long takers and reads wait."""
+    def __init__(self, store: ChunkReader, resources: Resources) -> None:
+        """Send within the upload rate of `resources`.
+
+        Its counters record how long receivers wait for a turn and reads take.
+        """
         self.served = 0
         """Chunks sent so far."""
         self.sent = 0
-        """Bytes of them."""
+        """Bytes in these chunks."""
         self._store = store
-        self._executor = executor
-        self._bucket = bucket
-        self._turns: deque[Taker] = deque()
-        self._waiting: dict[Taker, float] = {}  # those in _turns, since when
-        self._reading: dict[Taker, asyncio.Future[tuple[list[_Read], float]]] = {}
-        # Of those who are gone, too.
+        self._threads = resources.threads
+        self._bucket = resources.up
+        self._counters = resources.counters
+        self._turns: deque[Receiver] = deque()
+        self._waiting: dict[Receiver, float] = {}  # those in _turns, since when
+        self._reading: dict[Receiver, asyncio.Future[tuple[list[_Read], float]]] = {}
+        # All running reads, also those of receivers that have left.
         self._reads: set[asyncio.Future[tuple[list[_Read], float]]] = set()
         self._is_closed = False
         self._pause: asyncio.TimerHandle | None = None
-        self._tally = tally or Tally()
         self._loop = asyncio.get_running_loop()
 
     async def aclose(self) -> None:
-        """Serve nobody any more; idempotent."""
+        """Serve no more chunks; idempotent."""
         self._is_closed = True
         self._turns.clear()
         self._waiting.clear()
@@ -83,129 +77,134 @@ class Uploader:
             await asyncio.wait(self._reads)
 
     async def read_from(self, store: ChunkReader) -> None:
-        """Give the chunks of another store; wait until nobody reads the old one."""
+        """Read from another store; wait until no thread reads the old one."""
         self._store = store
         if self._reads:
             await asyncio.wait(self._reads)
 
     @property
     def is_idle(self) -> bool:
-        """Say whether nothing is being read for anybody."""
+        """Return True if no chunk is being read."""
         return not self._reading
 
-    def give_now(self, index: int) -> bytes | None:
-        """Return a chunk for who asks for just that, if nobody has to wait for it.
+    def read_now(self, index: int) -> bytes | None:
+        """Return the chunk of a single request, if no other receiver is waiting.
 
-        Spares a lone request the queue, which takes longer than the rest of it.
+        This saves such a request the queue, which takes longer than serving it.
         """
         if self._turns or self._bucket.is_limited or self._is_closed:
             return None
         try:
             data = self._store.get_now(index)
         except (StoreError, KeyError):
-            return None  # in its turn it is refused, and it is said why
+            return None  # `_serve_one` will refuse it with the reason
         if data is not None:
             self.served += 1
             self.sent += len(data)
         return data
 
-    def wake(self, taker: Taker) -> None:
-        """Note that a taker wants something or can take more."""
+    def wake(self, receiver: Receiver) -> None:
+        """Note that a receiver has requests or that its socket accepts more."""
         if self._is_closed:
             return
-        if taker not in self._waiting and taker not in self._reading:
-            self._queue(taker)
+        if receiver not in self._waiting and receiver not in self._reading:
+            self._queue(receiver)
         self._serve()
 
-    def remove(self, taker: Taker) -> None:
-        """Forget a taker; what is being read for it is dropped."""
-        self._reading.pop(taker, None)
-        if self._waiting.pop(taker, None) is not None:
-            self._turns.remove(taker)
+    def remove(self, receiver: Receiver) -> None:
+        """Forget a receiver; chunks being read for it are dropped."""
+        self._reading.pop(receiver, None)
+        if self._waiting.pop(receiver, None) is not None:
+            self._turns.remove(receiver)
 
-    def _queue(self, taker: Taker) -> None:
-        self._waiting[taker] = self._loop.time()
-        self._turns.append(taker)
+    def _queue(self, receiver: Receiver) -> None:
+        self._waiting[receiver] = self._loop.time()
+        self._turns.append(receiver)
 
     def _serve(self) -> None:
-        """Give everyone in turn a batch until nobody takes or the rate is used up."""
+        """Send a batch to each receiver in turn, as far as the rate allows."""
         while self._turns and self._pause is None:
             wait = self._bucket.wait(self._loop.time())
             if wait > 0:
                 self._pause = self._loop.call_later(wait, self._resume)
                 return
-            taker = self._turns.popleft()
-            self._tally.turns.add(self._loop.time() - self._waiting.pop(taker))
-            if taker.is_writable and self._serve_one(taker):
-                self._queue(taker)
+            receiver = self._turns.popleft()
+            self._counters.turns.add(self._loop.time() - self._waiting.pop(receiver))
+            if receiver.is_writable and self._serve_one(receiver):
+                self._queue(receiver)
 
     def _resume(self) -> None:
         self._pause = None
         self._serve()
 
-    def _serve_one(self, taker: Taker) -> bool:
-        """Send one batch; say whether the taker should have another turn."""
-        # With a rate to keep, turns are short, so that all have the same share.
+    def _serve_one(self, receiver: Receiver) -> bool:
+        """Send one batch; return True if the receiver should have another turn."""
+        # Within a rate limit turns are short, so that all receivers get the same share.
         size = self._store.chunks.chunk_size
         limit = 1 if self._bucket.is_limited else max(1, BATCH_SIZE // size)
-        wants = taker.next_wants(limit)
-        if not wants:
+        requests = receiver.next_requests(limit)
+        if not requests:
             return False
         chunks: list[bytes | None]
         try:
-            chunks = self._store.get_many_now([index for index, _ in wants])
+            chunks = self._store.get_many_now([index for index, _ in requests])
         except (StoreError, KeyError):
-            chunks = [None]  # read one by one, to refuse only what is not there
-        ready = next((i for i, c in enumerate(chunks) if c is None), len(wants))
-        self._send(taker, wants[:ready], [c for c in chunks if c is not None][:ready])
-        if ready < len(wants):
-            self._read(taker, wants[ready:])
+            chunks = [None]  # read one by one, to refuse only those that are missing
+        ready = next((i for i, c in enumerate(chunks) if c is None), len(requests))
+        self._send(
+            receiver, requests[:ready], [c for c in chunks if c is not None][:ready]
+        )
+        if ready < len(requests):
+            self._read(receiver, requests[ready:])
             return False
         return True
 
     def _send(
-        self, taker: Taker, wants: list[tuple[int, Hashable]], chunks: list[bytes]
+        self,
+        receiver: Receiver,
+        requests: list[tuple[int, Hashable]],
+        chunks: list[bytes],
     ) -> None:
-        if not wants:
+        if not requests:
             return
         size = sum(map(len, chunks))
         self._bucket.take(size, self._loop.time())
-        self.served += len(wants)
+        self.served += len(requests)
         self.sent += size
-        taker.send(
-            [(note, data) for (_, note), data in zip(wants, chunks, strict=True)]
+        receiver.send(
+            [(note, data) for (_, note), data in zip(requests, chunks, strict=True)]
         )
 
-    def _read(self, taker: Taker, wants: list[tuple[int, Hashable]]) -> None:
-        """Have a worker thread read what is not in the page cache."""
+    def _read(self, receiver: Receiver, requests: list[tuple[int, Hashable]]) -> None:
+        """Have a worker thread read chunks that are not in the page cache."""
 
         def read() -> tuple[list[_Read], float]:
             begun = monotonic()
-            return [self._read_one(index) for index, _ in wants], monotonic() - begun
+            return [self._read_one(index) for index, _ in requests], monotonic() - begun
 
         def done(future: asyncio.Future[tuple[list[_Read], float]]) -> None:
             self._reads.discard(future)
-            if self._reading.get(taker) is not future:
+            if self._reading.get(receiver) is not future:
                 return
-            del self._reading[taker]
+            del self._reading[receiver]
             results, seconds = future.result()
-            self._tally.reads.add(seconds)
-            found = list(zip(wants, results, strict=True))
-            good = [(want, data) for want, data in found if isinstance(data, bytes)]
-            self._send(taker, [want for want, _ in good], [data for _, data in good])
+            self._counters.reads.add(seconds)
+            found = list(zip(requests, results, strict=True))
+            good = [(each, data) for each, data in found if isinstance(data, bytes)]
+            self._send(receiver, [each for each, _ in good], [data for _, data in good])
             for (_, note), error in found:
                 if not isinstance(error, bytes):
-                    taker.refuse([note], error)
-            self.wake(taker)
+                    receiver.refuse([note], error)
+            self.wake(receiver)
 
-        future = self._loop.run_in_executor(self._executor, read)
-        self._reading[taker] = future
+        future = self._loop.run_in_executor(self._threads, read)
+        self._reading[receiver] = future
         self._reads.add(future)
         future.add_done_callback(done)
 
     def _read_one(self, index: int) -> _Read:
-        """Return a chunk or why there is none; runs in a worker thread."""
+        """Return a chunk or the error of reading it; runs in a worker thread."""
         try:
             return self._store.get(index)
-        except (StoreError, KeyError) as error:
+        except Exception as error:
             return error

@@ -1,9 +1,10 @@
-"""Verify what arrived and write it, in worker threads beside the network.
+"""Verify chunks that arrived and write them, in threads beside the event loop.
 
-`ChunkWriter` owns the store while a download runs, and two threads: one judges batch
-after batch in the order of arrival and hands each to the other, which writes it. A
-group commit runs in a third, so a slow flush holds up neither, until the store is too
-far ahead of the disk. Nothing counts before its verdict.
+`ChunkWriter` owns the store while a download runs, and two threads: the first verifies
+one batch after another in the order of arrival and passes each to the second, which
+writes it. A group commit runs in a third thread, so that a slow flush delays neither
+of them until the store is too far ahead of the disk. A chunk counts only once it is
+verified and written.
 """
 
 import asyncio
@@ -18,57 +19,56 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from shoal.core.report.counters import Tally
-from shoal.core.wire.framing import BufferPool
+from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
 
-__all__ = ["Arrived", "ChunkWriter", "Verdict", "Verifier"]
+__all__ = ["Arrived", "ChunkWriter", "Outcome", "Verifier"]
 
-P = TypeVar("P")
+S = TypeVar("S")
 
-# Fewer and larger ones wake fewer threads, each of which takes a processor from the
-# event loop.
-BATCH_SIZE = 4 * 1024 * 1024  # bytes judged and written in one go
-BATCHES = 6  # on their way; enough that neither thread waits for us
-HOLD_TIME = 0.005  # seconds that a batch waits at most to become so large
+# Large batches wake the threads less often, and each wake-up takes a processor from
+# the event loop.
+BATCH_SIZE = 4 * 1024 * 1024  # bytes verified and written together
+MAX_BATCHES = 6  # in the threads at once; enough that neither waits for the loop
+HOLD_TIME = 0.005  # seconds that a batch waits at most to reach BATCH_SIZE
 
 
-class Verdict(Enum):
-    """What became of a chunk that arrived."""
+class Outcome(Enum):
+    """The result of verifying one chunk."""
 
-    RIGHT = auto()
-    """It verified, and is written."""
+    VERIFIED = auto()
+    """Its hash is right, and it is written."""
     WRONG = auto()
-    """It is not what the id names."""
-    OTHER_LENGTH = auto()
-    """It is what the id names, but the sizes that are being tried are wrong."""
+    """Its hash is not the one that the id commits to."""
+    WRONG_LENGTH = auto()
+    """Its hash is right, but the sizes that the server claimed are wrong."""
 
 
 class Verifier(Protocol):
     """Know the hash of every chunk."""
 
     def verifies(self, index: int, data: bytes | memoryview) -> bool:
-        """Say whether `data` is chunk `index`."""
+        """Return True if `data` is chunk `index`."""
 
 
-class Arrived(Struct, Generic[P], frozen=True):
-    """A chunk as it came from a peer."""
+class Arrived(Struct, Generic[S], frozen=True):
+    """A chunk as it came from a source, not verified."""
 
-    peer: P
+    source: S
     index: int
     data: bytes | memoryview
     buffer: bytearray | None
-    """What `data` lies in, if the pool wants it back."""
+    """The pooled buffer that contains `data`; None if there is none to return."""
 
 
-class _Relay(Executor):
-    """Two threads, one behind the other: what the first returns, the second calls.
+class _Pipeline(Executor):
+    """Two threads in a row: the first returns a function, which the second calls.
 
-    The event loop hears of the end only: it would be woken twice for each batch.
+    The event loop is woken once per batch, when the second thread has finished.
     """
 
     def __init__(self) -> None:
-        self._first = ThreadPoolExecutor(1, "shoal-judge")
+        self._first = ThreadPoolExecutor(1, "shoal-verify")
         self._second = ThreadPoolExecutor(1, "shoal-write")
 
     def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -95,46 +95,43 @@ class _Relay(Executor):
             done.set_exception(error)
 
 
-class ChunkWriter(Generic[P]):
-    """Take chunks that arrived to their place on the disk."""
+class ChunkWriter(Generic[S]):
+    """Verify chunks and write them to a store."""
 
     def __init__(
         self,
         store: DownloadStore,
         verifier: Verifier | None,
-        executor: Executor,
+        resources: Resources,
         *,
-        pool: BufferPool,
-        on_verdicts: Callable[[list[tuple[Arrived[P], Verdict]]], None],
+        on_results: Callable[[list[tuple[Arrived[S], Outcome]]], None],
         on_error: Callable[[BaseException], None],
-        tally: Tally,
     ) -> None:
-        """Write to `store` what `verifier` verifies; without one, everything.
+        """Write to `store` the chunks that `verifier` verifies; without one, all.
 
-        Group commits run in `executor`. How long the disk takes is counted in `tally`.
+        Group commits run in the threads of `resources`, whose counters record how long
+        the disk takes.
         """
         self.waiting = 0
-        """Bytes that arrived and have no verdict yet."""
+        """Bytes that have arrived and are not verified and written."""
         self._store = store
         self._verifier = verifier
-        self._pool = pool
-        self._on_verdicts = on_verdicts
+        self._resources = resources
+        self._on_results = on_results
         self._on_error = on_error
-        self._tally = tally
-        self._queue: deque[Arrived[P]] = deque()
+        self._queue: deque[Arrived[S]] = deque()
         self._queued = 0  # bytes in it
         self._last_put = -inf
         self._hold: asyncio.TimerHandle | None = None
-        self._relay = _Relay()
-        self._flushing = executor
+        self._pipeline = _Pipeline()
         self._running: set[asyncio.Future[Any]] = set()
         self._batches = 0
         self._is_committing = False
         self._is_stopped = False
         self._loop = asyncio.get_running_loop()
 
-    def put(self, arrived: Arrived[P]) -> None:
-        """Take a chunk; its verdict comes later."""
+    def put(self, arrived: Arrived[S]) -> None:
+        """Accept a chunk; `on_results` reports it later."""
         size = len(arrived.data)
         self.waiting += size
         self._queued += size
@@ -142,33 +139,33 @@ class ChunkWriter(Generic[P]):
         before, self._last_put = self._last_put, self._loop.time()
         if self._queued >= BATCH_SIZE or self._last_put - before >= HOLD_TIME:
             self._next_batch()
-        elif self._hold is None:  # more is about to come
+        elif self._hold is None:  # more chunks are about to arrive
             self._hold = self._loop.call_later(HOLD_TIME, self._next_batch)
 
     async def stop(self) -> None:
-        """Take nothing more and wait for the threads; idempotent."""
+        """Accept no more chunks and wait for the threads; idempotent."""
         self._is_stopped = True
         self._queue.clear()
         self._end_hold()
         while self._running:
             await asyncio.wait(self._running)
-        self._relay.shutdown()
+        self._pipeline.shutdown()
 
     def _next_batch(self) -> None:
-        """Hand the threads what is waiting, unless they have enough to do."""
+        """Pass waiting chunks to the threads, unless they have enough to do."""
         self._end_hold()
-        if self._batches >= BATCHES or not self._queue or self._is_stopped:
+        if self._batches >= MAX_BATCHES or not self._queue or self._is_stopped:
             return
         if self._store.is_behind:
-            return  # to go on when a commit has ended
-        batch: list[Arrived[P]] = []
+            return  # until a commit has ended
+        batch: list[Arrived[S]] = []
         size = 0
         while self._queue and size < BATCH_SIZE:
             batch.append(self._queue.popleft())
             size += len(batch[-1].data)
         self._queued -= size
         self._batches += 1
-        self._run(self._relay, partial(self._judge_batch, batch), self._on_written)
+        self._run(self._pipeline, partial(self._verify_batch, batch), self._on_written)
 
     def _end_hold(self) -> None:
         if self._hold is not None:
@@ -181,74 +178,73 @@ class ChunkWriter(Generic[P]):
         work: Callable[[], Any],
         then: Callable[[Any], None],
     ) -> None:
-        """Do something in one of the threads, then go on with its result."""
+        """Call `work` in a thread, then `then` on the event loop with its result."""
         future = self._loop.run_in_executor(thread, work)
         self._running.add(future)
 
         def done(future: asyncio.Future[Any]) -> None:
             self._running.discard(future)
-            error = future.exception()
-            if error is not None:
-                self._fail(error)
-            else:
+            try:
                 then(future.result())
+            except BaseException as error:  # of the thread, or of what follows from it
+                self._fail(error)
 
         future.add_done_callback(done)
 
-    def _judge_batch(
-        self, batch: list[Arrived[P]]
-    ) -> Callable[[], tuple[list[tuple[Arrived[P], Verdict]], float]]:
-        """Judge chunks; return what writes them, for the other thread."""
-        judged = [(each, self._judge(each)) for each in batch]
+    def _verify_batch(
+        self, batch: list[Arrived[S]]
+    ) -> Callable[[], tuple[list[tuple[Arrived[S], Outcome]], float]]:
+        """Verify chunks; return the function with which the next thread writes them."""
+        results = [(each, self._verify(each)) for each in batch]
 
-        def write() -> tuple[list[tuple[Arrived[P], Verdict]], float]:
+        def write() -> tuple[list[tuple[Arrived[S], Outcome]], float]:
             begun = monotonic()
             self._store.put_many(
-                [(a.index, a.data) for a, v in judged if v is Verdict.RIGHT]
+                [(a.index, a.data) for a, o in results if o is Outcome.VERIFIED]
             )
-            return judged, monotonic() - begun
+            return results, monotonic() - begun
 
         return write
 
-    def _judge(self, arrived: Arrived[P]) -> Verdict:
+    def _verify(self, arrived: Arrived[S]) -> Outcome:
         has_length = len(arrived.data) == self._store.chunks.length(arrived.index)
         if self._verifier is None:
-            return Verdict.RIGHT if has_length else Verdict.WRONG
+            return Outcome.VERIFIED if has_length else Outcome.WRONG
         if not self._verifier.verifies(arrived.index, arrived.data):
-            return Verdict.WRONG
-        return Verdict.RIGHT if has_length else Verdict.OTHER_LENGTH
+            return Outcome.WRONG
+        return Outcome.VERIFIED if has_length else Outcome.WRONG_LENGTH
 
     def _on_written(
-        self, written: tuple[list[tuple[Arrived[P], Verdict]], float]
+        self, written: tuple[list[tuple[Arrived[S], Outcome]], float]
     ) -> None:
-        judged, seconds = written
-        self._tally.writes.add(seconds)
+        results, seconds = written
+        self._resources.counters.writes.add(seconds)
         self._batches -= 1
-        for arrived, _ in judged:
+        for arrived, _ in results:
             self.waiting -= len(arrived.data)
             if arrived.buffer is not None:
-                self._pool.give(arrived.buffer)
+                self._resources.buffers.give(arrived.buffer)
         self._next_batch()
         self.commit_if_due()
         if not self._is_stopped:
-            self._on_verdicts(judged)
+            self._on_results(results)
 
     def commit_if_due(self) -> None:
-        """Begin a group commit if it is time to and none is under way."""
+        """Start a group commit if one is due and none is running."""
         if self._is_stopped:
             return
         if not self._is_committing and self._store.is_commit_due(self._loop.time()):
             self._is_committing = True
-            self._run(self._flushing, self._commit, self._on_committed)
+            self._run(self._resources.threads, self._commit, self._on_committed)
 
     def _commit(self) -> float:
-        """Flush; return how many seconds that took."""
+        """Flush the store; return how many seconds that took."""
         begun = monotonic()
         self._store.commit()
         return monotonic() - begun
 
     def _on_committed(self, seconds: float) -> None:
-        self._tally.flushes.add(seconds)
+        self._resources.counters.flushes.add(seconds)
         self._is_committing = False
         self.commit_if_due()
         self._next_batch()

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator
 from random import Random
 
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import slot_of
+from shoal.core.names.address_scope import Scope, scope_of, slot_of
 from shoal.core.peers.dialqueue import DialQueue
 
 __all__ = ["BAN_TIME", "NAMED_SOURCES", "PeerBook"]
@@ -69,6 +69,7 @@ class PeerBook:
         self._rng = rng
         self._entries: dict[Address, _Entry] = {}
         self._own: set[Address] = set()
+        self._bans: dict[Address, float] = {}  # until when
         self._queue = DialQueue(rng)
         self._slots: dict[Hashable, set[Address]] = {}
         # Those that can make room, by how useless they were; the oldest first.
@@ -157,13 +158,28 @@ class PeerBook:
         self._idle(address, entry)
 
     def ban(self, address: Address, now: float) -> None:
-        """Leave an address alone for `BAN_TIME`: what it sent did not verify."""
+        """Ban an address for `BAN_TIME`: data from it did not verify."""
+        self._bans = {a: until for a, until in self._bans.items() if until > now}
+        self._bans[address] = now + BAN_TIME
         entry = self._entries.get(address) or self._enter(address, "unknown")
         if entry is not None:
             entry.not_before = now + BAN_TIME
             entry.is_banned = True
             if not entry.is_connected:
                 self._idle(address, entry)
+
+    def is_banned(self, address: Address, now: float) -> bool:
+        """Return True if an address is banned.
+
+        On the internet the ban of one port bans the whole host. Elsewhere many peers
+        share one host, so a ban covers one port.
+        """
+        if scope_of(address.host) is not Scope.GLOBAL:
+            return self._bans.get(address, 0.0) > now
+        return any(
+            banned.host == address.host and until > now
+            for banned, until in self._bans.items()
+        )
 
     def forget(self, address: Address) -> None:
         """Never dial an address again: it is our own."""

@@ -4,7 +4,7 @@ import pytest
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
-from shoal.swarm.link_addresses import is_usable, usable_hints
+from shoal.swarm.member import is_usable, usable_hints
 
 ANYWHERE = Settings()
 ON_LOOPBACK = Settings(interfaces=("127.0.0.1",))

@@ -1,16 +1,14 @@
 """Whom a node dials, when, and whom it leaves alone; nobody is really dialled."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
 from shoal.core.names.address import Address
 from shoal.core.peers.peerbook import BAN_TIME, MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.swarm.acquaintances import Acquaintances
-from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS
-from shoal.transport.sealed.proven import Factory, ProvenPeer
+from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS, Dialler
 from tests.helpers.virtual_time import virtual_time
 
 A, B = Address("10.0.0.1", 4000), Address("10.0.0.2", 4000)
@@ -30,19 +28,10 @@ class World:
         self.hangs: set[Address] = set()
         self.connected: set[Address] = set()
         self.sources: list[str] = []
-        self.known = Acquaintances(
-            self.dial, self.make, lambda: len(self.connected), Random(1)
-        )
+        self.on_connected: Callable[[Address], None] = self.connected.add
+        self.known = Dialler(self.dial, lambda: len(self.connected), Random(1))
 
-    def make(self, address: Address, source: str) -> Factory:
-        def factory(peer: ProvenPeer) -> asyncio.BufferedProtocol:
-            self.connected.add(address)
-            self.sources.append(source)
-            return asyncio.BufferedProtocol()
-
-        return factory
-
-    async def dial(self, address: Address, factory: Factory) -> None:
+    async def dial(self, address: Address, source: str) -> None:
         self.dials.append((now(), address))
         if address in self.hangs:
             await asyncio.Event().wait()
@@ -50,7 +39,8 @@ class World:
         error = self.answers.get(address, PeerError("nobody is there"))
         if error is not None:
             raise error
-        factory(ProvenPeer(address, bytes(16), 1))
+        self.sources.append(source)
+        self.on_connected(address)
 
     def lose(self, address: Address) -> None:
         self.connected.discard(address)
@@ -124,17 +114,7 @@ async def test_one_that_lets_us_in_and_hangs_up_is_dialled_later_and_later() -> 
 async def test_one_that_hangs_up_while_being_dialled_keeps_no_slot() -> None:
     async with dialling((A, "lan")) as world:
         world.answers[A] = None
-        plain = world.make
-
-        def hang_up(address: Address, source: str) -> Factory:
-            def factory(peer: ProvenPeer) -> asyncio.BufferedProtocol:
-                protocol = plain(address, source)(peer)
-                world.lose(address)
-                return protocol
-
-            return factory
-
-        world.known._make = hang_up
+        world.on_connected = world.lose
         await asyncio.sleep(200)
         assert 5 <= len(world.dials) <= 15
 
@@ -187,7 +167,7 @@ async def test_only_liars_are_left_when_all_that_was_found_lied() -> None:
     assert not only_liars(world)
     world.known.ban(B)
     assert only_liars(world)
-    assert world.known.found == 2
+    assert len(world.known) == 2
     world.known.add(GLOBAL, "dht")
     assert not only_liars(world)
 

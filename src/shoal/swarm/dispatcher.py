@@ -1,0 +1,303 @@
+"""Act on what the peers of one sealed share send.
+
+`Dispatcher` is the handler of every connection of the share. It checks each message
+against what the peer may send at this point (docs/protocol.md, "Messages") and passes
+it to the owner of the state concerned: the connections, the manifest, the upload, the
+download or the origins.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from shoal.core.manifest.chunks import Bitfield
+from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
+from shoal.core.session.request_queue import MAX_WANTED
+from shoal.core.session.sealed_session import SealedSession
+from shoal.core.session.session import ChunkReceived, Event
+from shoal.core.wire.framing import LARGE_FRAME
+from shoal.core.wire.sealed_messages import (
+    MAX_PULLED,
+    Ask,
+    Cancel,
+    Goodbye,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    Pull,
+    Reason,
+    Refuse,
+)
+from shoal.errors import ManifestError, PeerError, ProtocolError
+from shoal.origin.source import Origin
+from shoal.resources import Resources
+from shoal.swarm.connections import Connections
+from shoal.swarm.manifest_fetcher import ManifestFetcher
+from shoal.swarm.origins import Origins
+from shoal.swarm.peer import Peer
+from shoal.swarm.upload import Upload
+from shoal.transfer.conditions import Conditions
+from shoal.transfer.download import Download
+from shoal.transport.connection import Connection
+from shoal.transport.sealed.proven import Dial
+
+__all__ = ["Dispatcher"]
+
+NAMED_AGAIN = 100  # chunks announced again that count as one message
+# A peer that lacks chunks dials newly learned addresses at once. So one that has all
+# of them waits: two that dial each other waste a handshake when there is most to do.
+COMPLETE_WAIT = 1.0  # seconds until a complete node dials an address from a peer
+
+
+class Dispatcher:
+    """Pass the messages of every peer to the parts of a swarm."""
+
+    def __init__(
+        self,
+        pages: ManifestFetcher[Peer],
+        dial: Dial,
+        resources: Resources,
+        *,
+        node_id: bytes,
+        port: int,
+        waiting: Conditions,
+        shared: Conditions,
+        on_event: Callable[[DownloadEvent], None],
+    ) -> None:
+        """Start with no connection.
+
+        `port` is ours, for the peers' hellos. `waiting` fails if the root record is
+        hostile; `shared` is checked once a peer has every chunk.
+        """
+        self.connections = Connections(self, dial, resources, node_id)
+        """The connected peers."""
+        self.upload: Upload | None = None
+        """None until there is something to serve."""
+        self.download: Download[Peer | Origin] | None = None
+        """None until there is something to fetch."""
+        self.origins: Origins | None = None
+        """None until there is something to fetch."""
+        self.is_shared = False
+        """True once a peer has, or had, every chunk."""
+        self._pages = pages
+        self._port = port
+        self._waiting = waiting
+        self._shared = shared
+        self._on_event = on_event
+        self._clock = asyncio.get_running_loop().time
+
+    def say_hello(self, peer: Peer) -> None:
+        """Send our port and, once known, the root record and the chunks we have."""
+        manifest = self._pages.manifest
+        if manifest is None or self.upload is None:
+            peer.say_hello(self._port, None, None)
+        else:
+            peer.say_hello(self._port, manifest.root_record, self.upload.have)
+            self.upload.on_hello_sent(peer)
+
+    def request_from(self, peer: Peer) -> None:
+        """Download from a peer, if it has announced its chunks."""
+        if self.download is not None and peer.have is not None:
+            have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
+            self.download.add(peer, have, gives_any=True, most=MAX_WANTED)
+
+    # What a connection reports to its handler.
+
+    def on_connected(self, connection: Connection[SealedSession]) -> None:
+        """Greet a peer."""
+        manifest = self._pages.manifest
+        if manifest is not None:
+            connection.session.know_share(manifest.chunks, manifest.page_count)
+        peer = self.connections.peer_of(connection)
+        assert peer is not None
+        self.say_hello(peer)
+
+    def on_events(
+        self, connection: Connection[SealedSession], events: list[Event]
+    ) -> None:
+        """Act on a peer's messages; one that is not allowed ends the connection."""
+        peer = self.connections.peer_of(connection)
+        if peer is None:
+            return
+        self._note_alive(peer, events)
+        try:
+            for event in events:
+                self._on_message(peer, event)
+        except PeerError as error:
+            peer.close(error)
+            return
+        except ManifestError as error:
+            self._waiting.fail(error)
+            return
+        if peer.has_left:
+            peer.close()
+            return
+        if self.download is not None:
+            self.download.on_answers_done(peer)
+        self._send_due(peer)
+        # A peer that does not read what it requested is not asked what else it wants.
+        connection.flush()
+        if not connection.is_writable:
+            connection.pause_reading()
+
+    def _note_alive(self, peer: Peer, events: list[Event]) -> None:
+        """Note that bytes arrived, unless a chunk alone did: it is noted by itself.
+
+        In bulk it counts how much there was to read.
+        """
+        connection = peer.connection
+        is_bulk = connection.found > LARGE_FRAME
+        if self.download is not None:
+            if is_bulk or ChunkReceived not in map(type, events):
+                self.download.scheduler.on_heard(
+                    peer, self._clock(), is_ahead=connection.is_ahead
+                )
+
+    def _send_due(self, peer: Peer) -> None:
+        """Send the chunks and pages that a peer requested, while its socket accepts."""
+        if self.upload is not None:
+            self.upload.serve(peer)
+        if self._pages.manifest is not None:
+            peer.send_pages(self._pages.manifest.page)
+
+    def on_writable(self, connection: Connection[SealedSession]) -> None:
+        """Send more to a peer whose socket accepts more."""
+        peer = self.connections.peer_of(connection)
+        if peer is not None:
+            connection.resume_reading()
+            self._send_due(peer)
+
+    def on_lost(
+        self,
+        connection: Connection[SealedSession],
+        error: PeerError | OSError | None,
+    ) -> None:
+        """Forget a peer, and request from others what it was asked for."""
+        peer = self.connections.remove(connection, error)
+        if peer is None:
+            return
+        self._pages.remove(peer, self._clock())
+        if self.download is not None:
+            self.download.remove(peer)
+        if self.upload is not None:
+            self.upload.remove(peer)
+        is_banned = self.connections.is_banned(peer)
+        reason = str(error) if error is not None else None
+        self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
+
+    # Messages.
+
+    def _on_message(self, peer: Peer, event: Event) -> None:
+        match event:
+            case ChunkReceived():
+                if self.download is not None:
+                    self.download.on_chunk(peer, event)
+            case Ask():
+                self._on_request(peer, event)
+            case Have():
+                self._on_have(peer, event)
+            case Pull():
+                self._on_origin_requests(peer, event)
+            case Hello():
+                self._on_hello(peer, event)
+            case Page(index=number, data=None):
+                peer.on_page_request(number)
+            case Page(index=number, data=bytes() as data):
+                self._pages.on_page(peer, number, data, self._clock())
+            case Cancel(index=index):
+                if self.upload is not None:
+                    self.upload.on_cancel(peer, index)
+            case Refuse(index=index, reason=reason):
+                if self.download is not None:
+                    is_busy = reason == Reason.BUSY
+                    self.download.scheduler.on_refused(
+                        peer, index, self._clock(), is_busy=is_busy
+                    )
+            case Peers(addresses=addresses):
+                is_complete = self.upload is not None and self.upload.is_complete
+                wait = COMPLETE_WAIT if is_complete else 0.0
+                self.connections.add_addresses(peer, addresses, wait)
+            case Goodbye():
+                peer.has_left = True
+
+    def _on_request(self, peer: Peer, request: Ask) -> None:
+        if self.upload is not None:
+            self.upload.on_request(peer, request)
+        elif request.index is None:
+            peer.refuse(None, Reason.NOTHING)
+        else:
+            peer.refuse(request.index, Reason.MISSING)
+
+    def _on_hello(self, peer: Peer, hello: Hello) -> None:
+        is_first, peer.is_greeted = not peer.is_greeted, True
+        peer.port = hello.port
+        if self.connections.is_banned(peer):
+            raise PeerError("it sent data that did not verify a while ago")
+        if is_first:
+            self._on_event(PeerJoined(peer.address, peer.source))
+            self.connections.on_greeted(peer)
+            self.connections.introduce(peer)
+        if hello.root is None or hello.bitfield is None:
+            return
+        is_news = self._pages.manifest is None
+        manifest = self._pages.on_root(hello.root)
+        if is_news:
+            self.connections.know_share(manifest)
+        self._on_bitfield(peer, hello.bitfield, manifest.chunks.count)
+
+    def _on_bitfield(self, peer: Peer, bits: bytes, count: int) -> None:
+        try:
+            have = Bitfield.from_bytes(bits, count)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+        if peer.have is not None:
+            raise ProtocolError("a second bitfield")
+        peer.have = have
+        self._pages.add(peer, self._clock())
+        if self.upload is not None:
+            self.upload.on_bitfield(peer, have)
+        if have.is_complete:
+            self._on_complete_peer()
+        self.request_from(peer)
+        if self.origins is not None:
+            self.origins.announce_to(peer)
+
+    def _on_have(self, peer: Peer, message: Have) -> None:
+        if peer.have is None:
+            raise ProtocolError("chunks announced before a bitfield")
+        fresh: list[int] = []
+        end = named = 0
+        for first, number in message.ranges:
+            # Checked before looping: ranges could name the same chunks for ever.
+            if first < end or not number or first + number > peer.have.size:
+                raise ProtocolError("chunks announced twice, or that do not exist")
+            end = first + number
+            named += number
+            fresh += peer.have.add_run(first, number)
+        # Announcing chunks again costs us time, and a message can name the whole share.
+        # A peer may do that once, when it completes: it does not know what we have.
+        if not fresh or not peer.have.is_complete:
+            peer.connection.message_limit.add((named - len(fresh)) / NAMED_AGAIN)
+        if self.upload is not None:
+            self.upload.on_have(peer, fresh)
+        if peer.have.is_complete:
+            self._on_complete_peer()
+        if self.download is not None:
+            self.download.on_have(peer, fresh)
+
+    def _on_complete_peer(self) -> None:
+        self.is_shared = True
+        self._shared.check()
+
+    def _on_origin_requests(self, peer: Peer, message: Pull) -> None:
+        if peer.have is None:
+            return  # it may know the root record before us
+        indexes: list[int] = []
+        for first, number in message.ranges:
+            # Checked before looping, as above; no peer fetches so many at once.
+            if first + number > peer.have.size or len(indexes) + number > MAX_PULLED:
+                raise ProtocolError("chunks pulled that do not exist, or too many")
+            indexes.extend(range(first, first + number))
+        peer.connection.message_limit.add(len(indexes) / NAMED_AGAIN)
+        if self.origins is not None:
+            self.origins.on_peer_requests(peer, indexes)

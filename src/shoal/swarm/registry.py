@@ -1,0 +1,46 @@
+"""The sealed shares of one node: its port, its swarms and the stores it can read from.
+
+`Registry` owns the port that all sealed shares of the node use, which is opened when
+the first share needs it.
+"""
+
+from typing import NamedTuple
+
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.status import Watchable
+from shoal.resources import Resources
+from shoal.storage.store import ChunkReader
+from shoal.transport.sealed.port import Port
+
+__all__ = ["Holding", "Registry"]
+
+
+class Holding(NamedTuple):
+    """The chunks that this node has of one share, for its own readers."""
+
+    manifest: Manifest
+    store: ChunkReader
+
+
+class Registry:
+    """Know every sealed share that this node shares or fetches."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.holdings: dict[bytes, Holding] = {}
+        """What is shared or being fetched, by share id."""
+        self.swarms: list[tuple[bytes, Watchable]] = []
+        """The swarms that this node is in, each with its share id."""
+        self._port: Port | None = None
+
+    async def port(self) -> Port:
+        """Return the node's one port for sealed shares; open it when first used.
+
+        Raises `NetworkError` if it cannot be opened.
+        """
+        if self._port is None:
+            resources = self.resources
+            hosts = resources.networks.hosts()
+            self._port = await Port.open(hosts, resources.settings.port)
+            resources.owned.push_async_callback(self._port.aclose)
+        return self._port
