@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator
 
 from shoal.core.names.address import Address
-from shoal.discovery.lan import LanDiscovery
-from shoal.discovery.lan.packets import SENDER, encode_answer, encode_question
+from shoal.discovery.lan.client import LanDiscovery
+from shoal.discovery.lan.packets import SENDER, encode_query, encode_response
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT
 
 _POLL = 0.05  # seconds between looks at `problem`, which nothing announces
@@ -39,12 +39,12 @@ def hostile_packets(topic: bytes, rng: random.Random) -> Iterator[bytes]:
         other = rng.randbytes(20)
         spoofed = [Address(f"10.9.{rng.randrange(256)}.1", 80)] * 31
         mine = [Address(SENDER, rng.randrange(1, 65536)) for _ in range(31)]
-        answer = encode_answer(topic, rng.randbytes(32), mine)
-        loop = encode_question(topic)[:12] + b"\xc0\x0c" * 700
-        yield encode_question(other)
-        yield encode_question(topic)
-        yield encode_answer(other, b"x" * 100, spoofed)
-        yield encode_answer(topic, b"", spoofed)
+        answer = encode_response(topic, rng.randbytes(32), mine)
+        loop = encode_query(topic)[:12] + b"\xc0\x0c" * 700
+        yield encode_query(other)
+        yield encode_query(topic)
+        yield encode_response(other, b"x" * 100, spoofed)
+        yield encode_response(topic, b"", spoofed)
         yield answer
         yield answer[: rng.randrange(len(answer))]
         yield loop + b"\x0ddns-discovery"
@@ -80,7 +80,7 @@ def _hold(port: int) -> None:
 
 def _speak(source: str, channel: str, port: int) -> None:
     with _sender(source) as sock:
-        packet = encode_answer(topic_of(channel), b"", [Address(SENDER, port)])
+        packet = encode_response(topic_of(channel), b"", [Address(SENDER, port)])
         sock.sendto(packet, (GROUP, MDNS_PORT))
 
 

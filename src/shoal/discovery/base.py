@@ -1,41 +1,80 @@
-"""What every way of finding peers offers: join a topic, hear addresses.
+"""The interface of every way of finding peers: join a topic, receive addresses.
 
-Discovery only yields addresses, again and again as it hears them. Whom to dial,
-how often, and what is a duplicate is decided by the peer book, not here.
+A discovery only yields addresses, again and again as it hears them. The peer book
+decides which to dial and how often, and which are duplicates.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
 from typing import Protocol
 
 from shoal.core.names.address import Address
 
-__all__ = ["TOPIC_SIZE", "Discovery"]
+__all__ = ["TOPIC_SIZE", "AddressQueue", "Discovery"]
 
-TOPIC_SIZE = 20  # bytes; a SHA-1, because that is what the mainline DHT takes
+TOPIC_SIZE = 20  # bytes; a SHA-1, because the mainline DHT requires that (BEP 5)
 
 
 class Discovery(Protocol):
     """Find peers on one network (LAN, DHT, a fixed list)."""
 
     name: str
-    """What this network is called in messages: `lan`, `dht`, `peer`."""
+    """The network's name in messages: `lan`, `dht`, `peer`."""
     problem: str | None
-    """What does not work, and what still does, as a sentence for the user."""
+    """A sentence for the user: the current failure, and what still works."""
 
     @property
     def reach(self) -> str:
-        """Say where it looks, and how far it got: `the DHT (4 nodes answered)`."""
+        """Describe the network and its state: `the DHT (4 nodes answered)`."""
         ...
 
     def join(self, topic: bytes, port: int | None) -> AsyncGenerator[Address, None]:
         """Yield addresses of the topic's peers for as long as it is iterated.
 
-        With a `port` this node is announced under the topic as well, until the
-        iterator is closed. The same address may come many times. The iterator of
-        a network that stays open never ends by itself.
+        With a `port`, this node is also announced under the topic until the iterator
+        is closed. The same address may be yielded many times. Only `aclose`, the
+        iterator's or the discovery's, ends the iterator.
         """
         ...
 
     async def aclose(self) -> None:
-        """Release every socket; idempotent, ends all iterators."""
+        """Close every socket and end all iterators; idempotent."""
         ...
+
+
+class AddressQueue:
+    """Pass addresses from a discovery's task to the caller that iterates over a topic.
+
+    The queue is bounded and never blocks the task: an address that does not fit is
+    dropped, since it will be heard again. One that is waiting is not added twice.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Hold at most `limit` addresses."""
+        self._limit = limit
+        self._waiting: dict[Address, None] = {}
+        self._has_changed = asyncio.Event()
+        self._is_closed = False
+
+    def put(self, addresses: Iterable[Address]) -> None:
+        """Add those of the addresses that fit."""
+        for address in addresses:
+            if len(self._waiting) < self._limit:
+                self._waiting[address] = None
+        self._has_changed.set()
+
+    def close(self) -> None:
+        """Make `get` return None from now on; idempotent."""
+        self._is_closed = True
+        self._has_changed.set()
+
+    async def get(self) -> Address | None:
+        """Return the address that has waited longest, None once closed."""
+        while not self._is_closed:
+            if self._waiting:
+                address = next(iter(self._waiting))
+                del self._waiting[address]
+                return address
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        return None

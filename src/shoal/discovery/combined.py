@@ -1,7 +1,7 @@
-"""The networks a node looks at, merged: LAN, DHT and what the user named.
+"""All discoveries of a node, combined: LAN, DHT and the addresses the user named.
 
-`Networks` makes each of them when it is first needed, so that a node which only
-talks to `--peer` opens no socket for discovery and imports nothing for it.
+`Networks` makes them when they are first needed, so that a node which only dials
+`--peer` opens no socket for discovery and imports no module for it.
 """
 
 from collections.abc import AsyncGenerator
@@ -25,33 +25,33 @@ class Networks:
     def hosts(self) -> list[str]:
         """Return the addresses to listen on.
 
-        Raises `UsageError` when an interface that the user named is not there.
+        Raises `UsageError` if an interface that the user named does not exist.
         """
         if not self._settings.interfaces:
             return ["0.0.0.0"]
         return [each.address for each in list_interfaces(self._settings.interfaces)]
 
     def discovery(self) -> list[Discovery]:
-        """Return every network that the settings allow."""
+        """Return every discovery that the settings allow."""
         if self._open is None:
             self._open = self._make()
         return self._open
 
     def find(self, topic: bytes) -> list[AsyncGenerator[tuple[Address, str], None]]:
-        """Return, for each network, the topic's peers with that network's name."""
+        """Return one iterator per network: the topic's peers and the network's name."""
         return [_named(network, topic) for network in self.discovery()]
 
     def problems(self) -> tuple[str, ...]:
-        """Return what does not work at the moment, in sentences."""
+        """Return the current failures, as sentences for the user."""
         return tuple(each.problem for each in self._open or () if each.problem)
 
     def search(self) -> Search:
-        """Return how looking for peers goes."""
-        looked = tuple(each.reach for each in self._open or ())
-        return Search(looked, self.problems())
+        """Return the state of the search for peers on all networks."""
+        reach = tuple(each.reach for each in self._open or ())
+        return Search(reach, self.problems())
 
     async def aclose(self) -> None:
-        """Release every network; idempotent."""
+        """Close every discovery; idempotent."""
         for network in self._open or ():
             await network.aclose()
 
@@ -63,7 +63,7 @@ class Networks:
 
             networks.append(StaticDiscovery(settings.peers))
         if not settings.no_lan:
-            from shoal.discovery.lan import LanDiscovery
+            from shoal.discovery.lan.client import LanDiscovery
 
             networks.append(LanDiscovery(interfaces=settings.interfaces))
         if not settings.lan_only:

@@ -1,4 +1,4 @@
-"""Addresses that the user named; nothing is looked for."""
+"""Addresses that the user named with --peer, offered without any search."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -9,25 +9,25 @@ __all__ = ["StaticDiscovery"]
 
 
 class StaticDiscovery:
-    """Offer a fixed list of addresses as if they had been found."""
+    """Offer a fixed list of addresses as if they had been discovered."""
 
     name = "peer"
 
     def __init__(self, addresses: Sequence[Address]) -> None:
         self.problem: str | None = None
-        """Always None: a list does not fail."""
+        """Always None: a list cannot fail."""
         self._addresses = tuple(addresses)
         self._closed = asyncio.Event()
 
     @property
     def reach(self) -> str:
-        """Name what was named."""
+        """Name the option that the addresses come from."""
         return "--peer"
 
     async def join(
         self, topic: bytes, port: int | None
     ) -> AsyncGenerator[Address, None]:
-        """Yield every address once, then wait; `port` is announced to nobody."""
+        """Yield every address once, then wait; nothing is announced."""
         for address in self._addresses:
             yield address
         await self._closed.wait()

@@ -9,10 +9,10 @@ from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.discovery.combined import Networks
 from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
-from shoal.discovery.dht.endpoint import Endpoint
 from shoal.discovery.dht.krpc import ID_SIZE, build_get_peers, parse_message
-from shoal.discovery.lan.packets import encode_question
+from shoal.discovery.lan.packets import encode_query
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
+from shoal.discovery.udp import UdpClient
 from shoal.doctor.finding import Finding, failed, note, ok
 from shoal.errors import ProtocolError, ShoalError
 from shoal.net.interfaces import Interface, list_interfaces
@@ -117,7 +117,7 @@ def _judge_mdns_port(ports: list[int]) -> Finding:
 async def _hear_oneself(interface: Interface) -> tuple[int, str]:
     """Return the port on which a packet of ours came back; 0 if none, and why."""
     loop = asyncio.get_running_loop()
-    packet = encode_question(os.urandom(TOPIC_SIZE))
+    packet = encode_query(os.urandom(TOPIC_SIZE))
     try:
         sock, port = open_socket(interface.address)
         with closing(sock):
@@ -171,18 +171,18 @@ async def _ask_nodes(addresses: list[Address], bind: str, patience: float) -> in
         if answered >= set(addresses):
             has_all.set()
 
-    endpoint = Endpoint(bind, hear)
-    await endpoint.open()
+    udp = UdpClient(bind, hear)
+    await udp.open()
     try:
         node_id, topic = os.urandom(ID_SIZE), os.urandom(TOPIC_SIZE)
         for number, address in enumerate(addresses):
             tid = number.to_bytes(2, "big")
-            endpoint.send(build_get_peers(tid, node_id, topic), address)
+            udp.send(build_get_peers(tid, node_id, topic), address)
         try:
             async with asyncio.timeout(patience):
                 await has_all.wait()
         except TimeoutError:
             pass
     finally:
-        await endpoint.aclose()
+        await udp.aclose()
     return len(answered & set(addresses))

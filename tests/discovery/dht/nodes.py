@@ -1,4 +1,4 @@
-"""DHT nodes on 127.0.0.1 inside the test's own loop: simulated ones, real sockets."""
+"""Simulated DHT nodes with real sockets on 127.0.0.1, in the test's own loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -7,12 +7,10 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from tests.discovery.dht.simulation import SimulatedNode
-
 from shoal.core.names.address import Address
-from shoal.discovery.dht.bencode import Value, decode
 from shoal.discovery.dht.client import DhtDiscovery
-from shoal.discovery.dht.krpc import Node
+from shoal.discovery.dht.krpc import BencodeValue, DhtNode, bdecode
+from tests.discovery.dht.simulation import SimulatedNode
 
 __all__ = ["UdpNode", "start_dht", "wait_for_problem"]
 
@@ -20,7 +18,7 @@ _PATIENCE = 10.0  # seconds
 
 
 class UdpNode(asyncio.DatagramProtocol):
-    """Carry a simulated node's datagrams, and note everything that arrives."""
+    """Send and receive a simulated node's datagrams, and record each message."""
 
     transport: asyncio.DatagramTransport
 
@@ -30,20 +28,20 @@ class UdpNode(asyncio.DatagramProtocol):
         self._kind = kind
         self._id = Random(seed).randbytes(20)
         self._changed = asyncio.Event()
-        self._is_gone = asyncio.Event()
-        self.inner = kind(Node(self._id, Address("127.0.0.1", 1)))
-        self.heard: list[tuple[dict[bytes, Value], Address]] = []
-        """Every message so far, and who sent it."""
+        self._is_closed = asyncio.Event()
+        self.inner = kind(DhtNode(self._id, Address("127.0.0.1", 1)))
+        self.messages: list[tuple[dict[bytes, BencodeValue], Address]] = []
+        """Every message received so far, and its sender."""
 
     @property
     def address(self) -> Address:
-        """Return where this node is asked."""
+        """Return this node's UDP address."""
         return self.inner.me.address
 
-    def asked(self, query: bytes, topic: bytes | None = None) -> list[Address]:
-        """Return who has sent this query so far, about this topic or any."""
+    def senders_of(self, query: bytes, topic: bytes | None = None) -> list[Address]:
+        """Return the senders of this query so far, about this topic or any."""
         found = []
-        for message, source in self.heard:
+        for message, source in self.messages:
             arguments = message.get(b"a", {})
             assert isinstance(arguments, dict)
             if message.get(b"q") == query and topic in (None, arguments[b"info_hash"]):
@@ -58,14 +56,14 @@ class UdpNode(asyncio.DatagramProtocol):
                 await self._changed.wait()
 
     def send(self, data: bytes, address: Address) -> None:
-        """Send something of one's own accord."""
+        """Send a datagram that answers nothing."""
         self.transport.sendto(data, address)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        message = decode(data)
+        message = bdecode(data)
         assert isinstance(message, dict)
         source = Address(*addr)
-        self.heard.append((message, source))
+        self.messages.append((message, source))
         self._changed.set()
         if message[b"y"] == b"q":
             answer = self.inner.answer(data, source)
@@ -73,7 +71,7 @@ class UdpNode(asyncio.DatagramProtocol):
                 self.transport.sendto(answer, addr)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._is_gone.set()
+        self._is_closed.set()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -81,7 +79,7 @@ class UdpNode(asyncio.DatagramProtocol):
             lambda: self, local_addr=("127.0.0.1", 0)
         )
         address = Address(*self.transport.get_extra_info("sockname"))
-        self.inner.me = Node(self._id, address)
+        self.inner.me = DhtNode(self._id, address)
         return self
 
     async def __aexit__(
@@ -91,11 +89,11 @@ class UdpNode(asyncio.DatagramProtocol):
         trace: TracebackType | None,
     ) -> None:
         self.transport.close()
-        await self._is_gone.wait()
+        await self._is_closed.wait()
 
 
 async def wait_for_problem(discovery: DhtDiscovery) -> str:
-    """Return what the discovery complains of, as soon as it does."""
+    """Return the discovery's problem as soon as it has one."""
     async with asyncio.timeout(_PATIENCE):
         while discovery.problem is None:  # noqa: ASYNC110 (an attribute has no event)
             await asyncio.sleep(0.01)

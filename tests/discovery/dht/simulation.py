@@ -1,7 +1,7 @@
-"""A DHT of simulated nodes under a fake clock, honest ones and others.
+"""A DHT of simulated nodes, honest or malicious, under a fake clock.
 
-`Simulation.run` drives one `Lookup` through it. Every datagram passes through the
-real encoding in both directions and takes a random time each way.
+`Simulation.run` drives one `Lookup` through it. Every datagram is
+encoded and decoded in both directions and takes a random time each way.
 """
 
 import heapq
@@ -12,10 +12,16 @@ from random import Random
 
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import subnet_of
-from shoal.discovery.dht.bencode import Encodable, Value, decode, encode
-from shoal.discovery.dht.candidates import distance
-from shoal.discovery.dht.krpc import Node, parse_message
+from shoal.discovery.dht.krpc import (
+    BencodeInput,
+    BencodeValue,
+    DhtNode,
+    bdecode,
+    bencode,
+    parse_message,
+)
 from shoal.discovery.dht.lookup import Lookup
+from shoal.discovery.dht.nodes import distance
 from shoal.errors import ProtocolError
 
 PER_BUCKET = 8
@@ -23,34 +29,34 @@ LATENCY = (0.01, 0.12)  # seconds, one way
 
 
 def compact(address: Address) -> bytes:
-    """Return the six bytes of BEP 5."""
+    """Return an address as BEP 5's compact peer info, 6 bytes."""
     ip = bytes(int(part) for part in address.host.split("."))
     return ip + address.port.to_bytes(2, "big")
 
 
-def compact_node(node: Node) -> bytes:
-    """Return the 26 bytes of BEP 5."""
+def compact_node(node: DhtNode) -> bytes:
+    """Return a node as BEP 5's compact node info, 26 bytes."""
     return node.id + compact(node.address)
 
 
-def reply(tid: Value, **body: Encodable) -> bytes:
-    """Return a reply with these keys in its body."""
+def build_response(tid: BencodeValue, **body: BencodeInput) -> bytes:
+    """Return a KRPC response with these keys in its body."""
     encoded = {key.encode(): value for key, value in body.items()}
     assert isinstance(tid, bytes)
-    return encode({b"t": tid, b"y": b"r", b"r": encoded})
+    return bencode({b"t": tid, b"y": b"r", b"r": encoded})
 
 
 class SimulatedNode:
     """Answer get_peers and announce_peer as an honest node does."""
 
-    def __init__(self, me: Node) -> None:
+    def __init__(self, me: DhtNode) -> None:
         self.me = me
-        self.known: list[Node] = []
+        self.known: list[DhtNode] = []
         self.peers: dict[bytes, list[Address]] = {}
 
     def answer(self, data: bytes, source: Address) -> bytes | None:
         """Return the answer to a query, None for silence."""
-        query = decode(data)
+        query = bdecode(data)
         assert isinstance(query, dict)
         arguments = query[b"a"]
         assert isinstance(arguments, dict)
@@ -61,34 +67,40 @@ class SimulatedNode:
             return self.on_announce(query[b"t"], topic, arguments, source)
         return self.on_get_peers(query[b"t"], topic, source)
 
-    def on_get_peers(self, tid: Value, topic: bytes, source: Address) -> bytes | None:
+    def on_get_peers(
+        self, tid: BencodeValue, topic: bytes, source: Address
+    ) -> bytes | None:
         nearest = heapq.nsmallest(8, self.known, lambda each: distance(each.id, topic))
-        body: dict[str, Encodable] = {
+        body: dict[str, BencodeInput] = {
             "id": self.me.id,
             "token": self.token(source),
             "nodes": b"".join(map(compact_node, nearest)),
         }
         if topic in self.peers:
             body["values"] = [compact(peer) for peer in self.peers[topic]]
-        return reply(tid, **body)
+        return build_response(tid, **body)
 
     def on_announce(
-        self, tid: Value, topic: bytes, arguments: dict[bytes, Value], source: Address
+        self,
+        tid: BencodeValue,
+        topic: bytes,
+        arguments: dict[bytes, BencodeValue],
+        source: Address,
     ) -> bytes | None:
         port = arguments[b"port"]
         assert isinstance(port, int)
         assert arguments[b"implied_port"] == 0
         if arguments[b"token"] != self.token(source):
-            return encode({b"t": b"x", b"y": b"e", b"e": [203, b"bad token"]})
+            return bencode({b"t": b"x", b"y": b"e", b"e": [203, b"bad token"]})
         self.peers.setdefault(topic, []).append(Address(source.host, port))
-        return reply(tid, id=self.me.id)
+        return build_response(tid, id=self.me.id)
 
     def token(self, source: Address) -> bytes:
         return self.me.id[:4] + compact(source)[:4]
 
 
 class DeadNode(SimulatedNode):
-    """Say nothing."""
+    """Answer nothing."""
 
     def answer(self, data: bytes, source: Address) -> bytes | None:
         return None
@@ -96,7 +108,7 @@ class DeadNode(SimulatedNode):
 
 @dataclass
 class Outcome:
-    """What one pass has found and what it cost."""
+    """Hold the result of one lookup and its cost."""
 
     peers: list[Address] = field(default_factory=list)
     sent: dict[Address, int] = field(default_factory=dict)
@@ -105,7 +117,7 @@ class Outcome:
 
 
 class Simulation:
-    """Hold the nodes, and carry datagrams between them and one lookup."""
+    """Hold the nodes, and pass datagrams between them and one lookup."""
 
     def __init__(self, rng: Random, *, me: str = "9.9.9.9") -> None:
         self.rng = rng
@@ -115,19 +127,19 @@ class Simulation:
     def add(
         self, kind: type[SimulatedNode], count: int, *, on_loopback: bool = False
     ) -> list[SimulatedNode]:
-        """Add nodes, on the internet each in a /24 of its own."""
+        """Add nodes, each in its own /24 unless `on_loopback`."""
         made = []
         for _ in range(count):
             number = len(self.nodes) + 1
             host = f"5.{number >> 8}.{number & 255}.7"
             address = Address("127.0.0.1" if on_loopback else host, 10_000 + number)
-            node = kind(Node(self.rng.randbytes(20), address))
+            node = kind(DhtNode(self.rng.randbytes(20), address))
             self.nodes[address] = node
             made.append(node)
         return made
 
     def connect(self) -> None:
-        """Fill every node's table, as if all had been looking for long.
+        """Fill every node's routing table, as after many lookups.
 
         As in libtorrent, a table has one node of each /24 of the internet.
         """
@@ -136,7 +148,7 @@ class Simulation:
         ]
         self.rng.shuffle(everyone)
         for node in self.nodes.values():
-            buckets: dict[int, list[Node]] = {}
+            buckets: dict[int, list[DhtNode]] = {}
             subnets: set[str | None] = set()
             for other, subnet in everyone:
                 gap = distance(other.id, node.me.id)
@@ -149,12 +161,12 @@ class Simulation:
     def closest(
         self, topic: bytes, count: int, among: Iterable[SimulatedNode] | None = None
     ) -> list[SimulatedNode]:
-        """Return the nodes that a topic belongs to."""
+        """Return the nodes nearest to a topic."""
         nodes = self.nodes.values() if among is None else among
         return heapq.nsmallest(count, nodes, lambda each: distance(each.me.id, topic))
 
     def run(self, lookup: Lookup) -> Outcome:
-        """Drive one pass to its end."""
+        """Run one lookup to its end."""
         now = 0.0
         outcome = Outcome()
         serial = itertools.count()
@@ -172,7 +184,7 @@ class Simulation:
                 outcome.lasted = now
                 return outcome
             wake_at = lookup.wake_at
-            assert wake_at is not None, "it awaits nothing and is not done"
+            assert wake_at is not None, "the lookup awaits nothing and is not done"
             if not arriving or wake_at < arriving[0][0]:
                 assert wake_at >= now, "the clock stands still"
                 now = wake_at
@@ -180,7 +192,7 @@ class Simulation:
                 continue
             now, _, source, answer = heapq.heappop(arriving)
             try:
-                found = lookup.on_reply(parse_message(answer), source)
+                found = lookup.on_message(parse_message(answer), source)
             except ProtocolError:
                 continue
             if found and outcome.first_peer_at is None:

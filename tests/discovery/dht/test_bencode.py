@@ -1,14 +1,14 @@
-"""Bencode: one spelling per value, and nothing but ProtocolError for the rest."""
+"""Bencode (BEP 3): one encoding per value, ProtocolError for everything else."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.discovery.dht.bencode import MAX_DEPTH, Value, decode, encode
+from shoal.discovery.dht.krpc import MAX_DEPTH, BencodeValue, bdecode, bencode
 from shoal.errors import ProtocolError
 
 INTEGERS = st.integers(-(10**20) + 1, 10**20 - 1)
-VALUES: st.SearchStrategy[Value] = st.recursive(
+VALUES: st.SearchStrategy[BencodeValue] = st.recursive(
     INTEGERS | st.binary(max_size=40),
     lambda inner: (
         st.lists(inner, max_size=5)
@@ -19,42 +19,42 @@ VALUES: st.SearchStrategy[Value] = st.recursive(
 
 
 @given(VALUES)
-def test_what_is_encoded_decodes_to_the_same(value: Value) -> None:
-    assert decode(encode(value), max_depth=100) == value
+def test_an_encoded_value_decodes_to_itself(value: BencodeValue) -> None:
+    assert bdecode(bencode(value), max_depth=100) == value
 
 
 @given(st.binary() | st.text("0123456789:eild-").map(str.encode))
-def test_bytes_decode_to_what_encodes_to_them_or_blame_their_sender(
+def test_decoded_bytes_encode_to_themselves_or_are_refused(
     data: bytes,
 ) -> None:
     try:
-        value = decode(data)
+        value = bdecode(data)
     except ProtocolError:
         return
-    # The order of keys is the only freedom.
-    assert sorted(encode(value)) == sorted(data)
-    assert decode(encode(value)) == value
+    # Only the order of keys may differ.
+    assert sorted(bencode(value)) == sorted(data)
+    assert bdecode(bencode(value)) == value
 
 
 @given(VALUES, st.data())
-def test_a_value_cut_short_is_refused(value: Value, data: st.DataObject) -> None:
-    encoded = encode(value)
+def test_a_truncated_value_is_refused(value: BencodeValue, data: st.DataObject) -> None:
+    encoded = bencode(value)
     end = data.draw(st.integers(0, len(encoded) - 1))
     with pytest.raises(ProtocolError):
-        decode(encoded[:end], max_depth=100)
+        bdecode(encoded[:end], max_depth=100)
 
 
-def test_the_examples_of_bep_3() -> None:
-    assert encode([b"spam", b"eggs"]) == b"l4:spam4:eggse"
-    assert encode({b"spam": [b"a", b"b"]}) == b"d4:spaml1:a1:bee"
-    assert decode(b"i-3e") == -3
-    assert decode(b"de") == {}
-    assert decode(b"0:") == b""
+def test_the_examples_of_bep_3_encode_and_decode() -> None:
+    assert bencode([b"spam", b"eggs"]) == b"l4:spam4:eggse"
+    assert bencode({b"spam": [b"a", b"b"]}) == b"d4:spaml1:a1:bee"
+    assert bdecode(b"i-3e") == -3
+    assert bdecode(b"de") == {}
+    assert bdecode(b"0:") == b""
 
 
-def test_keys_are_encoded_in_order_and_decoded_in_any() -> None:
-    assert encode({b"b": 1, b"a": 2}) == b"d1:ai2e1:bi1ee"
-    assert decode(b"d1:bi1e1:ai2ee") == {b"a": 2, b"b": 1}
+def test_keys_are_encoded_in_order_and_decoded_in_any_order() -> None:
+    assert bencode({b"b": 1, b"a": 2}) == b"d1:ai2e1:bi1ee"
+    assert bdecode(b"d1:bi1e1:ai2ee") == {b"a": 2, b"b": 1}
 
 
 @pytest.mark.parametrize(
@@ -87,17 +87,17 @@ def test_keys_are_encoded_in_order_and_decoded_in_any() -> None:
         b"d1:ai1e1:ai2ee",
     ],
 )
-def test_every_other_spelling_is_refused(data: bytes) -> None:
+def test_non_canonical_encodings_are_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        decode(data)
+        bdecode(data)
 
 
 @pytest.mark.parametrize("opening", [b"l", b"d0:"])
-def test_nesting_is_bounded(opening: bytes) -> None:
+def test_nesting_is_limited(opening: bytes) -> None:
     inner = b"le" if opening == b"l" else b"de"
     fits = opening * (MAX_DEPTH - 1) + inner + b"e" * (MAX_DEPTH - 1)
-    decode(fits)
+    bdecode(fits)
     with pytest.raises(ProtocolError, match="deeper"):
-        decode(opening + fits + b"e")
+        bdecode(opening + fits + b"e")
     with pytest.raises(ProtocolError, match="deeper"):
-        decode(opening * 1_000_000)
+        bdecode(opening * 1_000_000)

@@ -1,53 +1,54 @@
-"""Messages of the DHT: the examples of BEP 5, and the bounds on what comes in."""
+"""Messages of the DHT: the examples of BEP 5, and the limits on received messages."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.discovery.dht.simulation import compact, compact_node
 
 from shoal.core.names.address import Address
-from shoal.discovery.dht.bencode import Encodable, encode
 from shoal.discovery.dht.krpc import (
     MAX_DATAGRAM,
     MAX_NODES,
     MAX_TOKEN,
     MAX_TRANSACTION,
     MAX_VALUES,
-    Failure,
-    Node,
-    Query,
-    Reply,
+    BencodeInput,
+    DhtNode,
+    KrpcError,
+    KrpcQuery,
+    KrpcResponse,
+    bencode,
     build_announce_peer,
     build_get_peers,
     parse_message,
 )
 from shoal.errors import ProtocolError
+from tests.discovery.dht.simulation import compact, compact_node
 
 ME = b"abcdefghij0123456789"
 TOPIC = b"mnopqrstuvwxyz123456"
 PEER = Address("1.2.3.4", 51413)
 
 
-def replied(**body: Encodable) -> bytes:
-    """Encode a reply whose body has these keys beside the id."""
-    keys: dict[bytes, Encodable] = {key.encode(): each for key, each in body.items()}
-    return encode({b"t": b"aa", b"y": b"r", b"r": {b"id": ME, **keys}})
+def response(**body: BencodeInput) -> bytes:
+    """Encode a response whose body has these keys and the id."""
+    keys: dict[bytes, BencodeInput] = {key.encode(): each for key, each in body.items()}
+    return bencode({b"t": b"aa", b"y": b"r", b"r": {b"id": ME, **keys}})
 
 
-def parse_reply(data: bytes) -> Reply:
+def parse_response(data: bytes) -> KrpcResponse:
     message = parse_message(data)
-    assert isinstance(message, Reply)
+    assert isinstance(message, KrpcResponse)
     return message
 
 
-def test_get_peers_is_that_of_bep_5_and_says_read_only() -> None:
+def test_get_peers_matches_bep_5_and_is_marked_read_only() -> None:
     assert build_get_peers(b"aa", ME, TOPIC) == (
         b"d1:ad2:id20:abcdefghij01234567899:info_hash20:mnopqrstuvwxyz123456e"
         b"1:q9:get_peers2:roi1e1:t2:aa1:y1:qe"
     )
 
 
-def test_announce_peer_is_that_of_bep_5_with_the_port_given() -> None:
+def test_announce_peer_matches_bep_5_with_an_explicit_port() -> None:
     data = build_announce_peer(b"aa", ME, TOPIC, port=6881, token=b"aoeusnth")
     assert data == (
         b"d1:ad2:id20:abcdefghij012345678912:implied_porti0e"
@@ -56,42 +57,42 @@ def test_announce_peer_is_that_of_bep_5_with_the_port_given() -> None:
     )
 
 
-def test_a_reply_with_peers_is_that_of_bep_5() -> None:
+def test_a_response_with_peers_matches_bep_5() -> None:
     data = (
         b"d1:rd2:id20:abcdefghij01234567895:token8:aoeusnth"
         b"6:valuesl6:axje.u6:idhtnmee1:t2:aa1:y1:re"
     )
     peers = (Address("97.120.106.101", 11893), Address("105.100.104.116", 28269))
-    assert parse_message(data) == Reply(b"aa", ME, b"aoeusnth", peers=peers)
+    assert parse_message(data) == KrpcResponse(b"aa", ME, b"aoeusnth", peers=peers)
 
 
-def test_a_reply_with_nodes() -> None:
-    nodes = (Node(TOPIC, PEER), Node(ME, Address("5.6.7.8", 1)))
-    data = replied(nodes=b"".join(map(compact_node, nodes)))
-    assert parse_message(data) == Reply(b"aa", ME, nodes=nodes)
+def test_a_response_with_nodes_is_parsed() -> None:
+    nodes = (DhtNode(TOPIC, PEER), DhtNode(ME, Address("5.6.7.8", 1)))
+    data = response(nodes=b"".join(map(compact_node, nodes)))
+    assert parse_message(data) == KrpcResponse(b"aa", ME, nodes=nodes)
 
 
-def test_an_error_and_a_query() -> None:
+def test_an_error_and_a_query_are_parsed() -> None:
     error = b"d1:eli201e23:A Generic Error Ocurrede1:t2:aa1:y1:ee"
-    assert parse_message(error) == Failure(b"aa", 201)
-    assert parse_message(b"d1:elee".replace(b"lee", b"le1:t2:aa1:y1:ee")) == Failure(
+    assert parse_message(error) == KrpcError(b"aa", 201)
+    assert parse_message(b"d1:elee".replace(b"lee", b"le1:t2:aa1:y1:ee")) == KrpcError(
         b"aa", 0
     )
-    assert parse_message(build_get_peers(b"zz", ME, TOPIC)) == Query(b"zz")
+    assert parse_message(build_get_peers(b"zz", ME, TOPIC)) == KrpcQuery(b"zz")
 
 
-def test_what_a_reply_may_make_us_keep_is_bounded() -> None:
-    many = parse_reply(replied(values=[compact(PEER)] * 900))
+def test_the_data_kept_from_a_response_is_limited() -> None:
+    many = parse_response(response(values=[compact(PEER)] * 900))
     assert len(many.peers) == MAX_VALUES
-    many = parse_reply(replied(nodes=compact_node(Node(ME, PEER)) * 300))
+    many = parse_response(response(nodes=compact_node(DhtNode(ME, PEER)) * 300))
     assert len(many.nodes) == MAX_NODES
-    assert parse_reply(replied(token=b"x" * MAX_TOKEN)).token is not None
-    assert parse_reply(replied(token=b"x" * (MAX_TOKEN + 1))).token is None
+    assert parse_response(response(token=b"x" * MAX_TOKEN)).token is not None
+    assert parse_response(response(token=b"x" * (MAX_TOKEN + 1))).token is None
 
 
-def test_peers_of_other_address_families_are_passed_over() -> None:
-    values: list[Encodable] = [b"x" * 18, compact(PEER), 7, []]
-    assert parse_reply(replied(values=values)).peers == (PEER,)
+def test_peers_of_other_address_families_are_skipped() -> None:
+    values: list[BencodeInput] = [b"x" * 18, compact(PEER), 7, []]
+    assert parse_response(response(values=values)).peers == (PEER,)
 
 
 @pytest.mark.parametrize(
@@ -106,19 +107,19 @@ def test_peers_of_other_address_families_are_passed_over() -> None:
         b"d1:rde1:t2:aa1:y1:re",
         b"d1:rd2:id19:abcdefghij012345678e1:t2:aa1:y1:re",
         b"d1:rd2:idi1ee1:t2:aa1:y1:re",
-        encode({b"y": b"r", b"r": {b"id": ME}}),
-        encode({b"t": 7, b"y": b"r", b"r": {b"id": ME}}),
-        encode({b"t": b"x" * (MAX_TRANSACTION + 1), b"y": b"r", b"r": {b"id": ME}}),
-        encode({b"t": b"aa", b"y": b"x", b"r": {b"id": ME}}),
-        encode({b"t": b"aa", b"y": [], b"r": {b"id": ME}}),
-        replied(nodes=b"x" * 27),
-        replied(nodes=[]),
-        replied(values=b"x" * 6),
-        replied(values={}),
-        replied(v=b"x" * MAX_DATAGRAM),
+        bencode({b"y": b"r", b"r": {b"id": ME}}),
+        bencode({b"t": 7, b"y": b"r", b"r": {b"id": ME}}),
+        bencode({b"t": b"x" * (MAX_TRANSACTION + 1), b"y": b"r", b"r": {b"id": ME}}),
+        bencode({b"t": b"aa", b"y": b"x", b"r": {b"id": ME}}),
+        bencode({b"t": b"aa", b"y": [], b"r": {b"id": ME}}),
+        response(nodes=b"x" * 27),
+        response(nodes=[]),
+        response(values=b"x" * 6),
+        response(values={}),
+        response(v=b"x" * MAX_DATAGRAM),
     ],
 )
-def test_everything_else_is_refused(data: bytes) -> None:
+def test_malformed_messages_are_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         parse_message(data)
 
@@ -137,10 +138,10 @@ SCRAPS = st.recursive(
 
 
 @given(SCRAPS)
-def test_nothing_but_a_protocol_error_comes_out_of_a_strange_message(
-    value: Encodable,
+def test_a_strange_message_raises_only_protocol_errors(
+    value: BencodeInput,
 ) -> None:
     try:
-        parse_message(encode(value))
+        parse_message(bencode(value))
     except ProtocolError:
         pass

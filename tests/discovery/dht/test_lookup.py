@@ -1,12 +1,17 @@
-"""One pass, step by step: whom it asks when, and what it takes from an answer."""
+"""One lookup, step by step: its queries, accepted responses, and the next lookup."""
 
 from random import Random
 
 import pytest
 
 from shoal.core.names.address import Address
-from shoal.discovery.dht.bencode import decode
-from shoal.discovery.dht.krpc import Failure, Node, Query, Reply
+from shoal.discovery.dht.krpc import (
+    DhtNode,
+    KrpcError,
+    KrpcQuery,
+    KrpcResponse,
+    bdecode,
+)
 from shoal.discovery.dht.lookup import (
     ALPHA,
     QUERY_TIMEOUT,
@@ -14,6 +19,7 @@ from shoal.discovery.dht.lookup import (
     Datagram,
     K,
     Lookup,
+    LookupSchedule,
 )
 
 TOPIC = bytes(20)
@@ -21,42 +27,44 @@ SLOW_AFTER = QUERY_TIMEOUT * SLOW_SHARE
 PEER = Address("8.8.8.8", 4001)
 
 
-def node(gap: int) -> Node:
-    """Return a node this far from the topic, in a network of its own."""
-    return Node(gap.to_bytes(20, "big"), Address(f"7.7.{gap}.1", 7000))
+def node(gap: int) -> DhtNode:
+    """Return a node at this distance from the topic, in its own /24."""
+    return DhtNode(gap.to_bytes(20, "big"), Address(f"7.7.{gap}.1", 7000))
 
 
 def lookup(*gaps: int, port: int | None = None) -> Lookup:
-    """Return a pass that begins at nodes this far from the topic."""
+    """Return a lookup that starts at nodes at these distances from the topic."""
     nodes = [node(gap) for gap in gaps]
     return Lookup(TOPIC, node_id=b"\xff" * 20, rng=Random(1), nodes=nodes, port=port)
 
 
 def tid(query: Datagram) -> bytes:
-    message = decode(query.data)
+    message = bdecode(query.data)
     assert isinstance(message, dict)
     found = message[b"t"]
     assert isinstance(found, bytes)
     return found
 
 
-def answer(gap: int, query: Datagram, *nodes: Node, token: bytes = b"tok") -> Reply:
-    """Return the reply of the node this far from the topic."""
-    return Reply(tid(query), node(gap).id, token, nodes)
+def answer(
+    gap: int, query: Datagram, *nodes: DhtNode, token: bytes = b"tok"
+) -> KrpcResponse:
+    """Return the response of the node at this distance from the topic."""
+    return KrpcResponse(tid(query), node(gap).id, token, nodes)
 
 
-def test_four_questions_are_under_way_at_once_nearest_first() -> None:
+def test_four_queries_are_in_flight_at_once_nearest_first() -> None:
     looking = lookup(*range(1, 10))
     queries = looking.next_queries(0.0)
     assert [each.address for each in queries] == [
         node(gap).address for gap in range(1, ALPHA + 1)
     ]
     assert looking.next_queries(0.0) == []
-    looking.on_reply(answer(1, queries[0]), queries[0].address)
+    looking.on_message(answer(1, queries[0]), queries[0].address)
     assert [each.address for each in looking.next_queries(0.1)] == [node(5).address]
 
 
-def test_a_silent_node_gives_up_its_place_before_its_turn() -> None:
+def test_others_are_queried_before_a_silent_node_times_out() -> None:
     looking = lookup(*range(1, 10))
     first = looking.next_queries(0.0)
     assert looking.wake_at == SLOW_AFTER
@@ -65,41 +73,41 @@ def test_a_silent_node_gives_up_its_place_before_its_turn() -> None:
     assert [each.address for each in others] == [
         node(gap).address for gap in range(5, 9)
     ]
-    late = Reply(tid(first[0]), node(1).id, peers=(PEER,))
-    assert looking.on_reply(late, first[0].address) == [PEER]
+    late = KrpcResponse(tid(first[0]), node(1).id, peers=(PEER,))
+    assert looking.on_message(late, first[0].address) == [PEER]
 
 
-def test_after_its_time_out_a_node_is_failed_and_its_answer_too_late() -> None:
+def test_a_response_after_the_timeout_is_ignored() -> None:
     looking = lookup(1)
     (query,) = looking.next_queries(0.0)
     looking.on_timeout(QUERY_TIMEOUT)
     assert looking.failed() == [node(1).address]
-    late = Reply(tid(query), node(1).id, peers=(PEER,))
-    assert looking.on_reply(late, query.address) == []
+    late = KrpcResponse(tid(query), node(1).id, peers=(PEER,))
+    assert looking.on_message(late, query.address) == []
     assert looking.next_queries(QUERY_TIMEOUT) == []
     assert looking.is_done
 
 
-def test_only_the_address_that_was_asked_with_the_right_transaction_counts() -> None:
+def test_only_the_queried_address_with_the_right_transaction_counts() -> None:
     looking = lookup(1, 2)
     one, two = looking.next_queries(0.0)
-    right = Reply(tid(one), node(1).id, peers=(PEER,))
-    assert looking.on_reply(right, two.address) == []
-    assert looking.on_reply(right, Address(one.address.host, 7001)) == []
-    wrong = Reply(tid(two), node(1).id, peers=(PEER,))
-    assert looking.on_reply(wrong, one.address) == []
-    assert looking.on_reply(Query(tid(one)), one.address) == []
-    assert looking.on_reply(right, one.address) == [PEER]
-    assert looking.on_reply(right, one.address) == []
+    right = KrpcResponse(tid(one), node(1).id, peers=(PEER,))
+    assert looking.on_message(right, two.address) == []
+    assert looking.on_message(right, Address(one.address.host, 7001)) == []
+    wrong = KrpcResponse(tid(two), node(1).id, peers=(PEER,))
+    assert looking.on_message(wrong, one.address) == []
+    assert looking.on_message(KrpcQuery(tid(one)), one.address) == []
+    assert looking.on_message(right, one.address) == [PEER]
+    assert looking.on_message(right, one.address) == []
 
 
 @pytest.mark.parametrize("is_refusal", [True, False])
-def test_a_node_that_refuses_or_is_another_fails_at_once(is_refusal: bool) -> None:
+def test_a_node_that_refuses_or_has_another_id_fails_at_once(is_refusal: bool) -> None:
     looking = lookup(1)
     (query,) = looking.next_queries(0.0)
-    wrong = Reply(tid(query), node(2).id, b"tok", peers=(PEER,))
-    message = Failure(tid(query), 202) if is_refusal else wrong
-    assert looking.on_reply(message, query.address) == []
+    wrong = KrpcResponse(tid(query), node(2).id, b"tok", peers=(PEER,))
+    message = KrpcError(tid(query), 202) if is_refusal else wrong
+    assert looking.on_message(message, query.address) == []
     assert looking.failed() == [query.address]
 
 
@@ -107,12 +115,12 @@ def test_a_bootstrap_node_may_have_any_id() -> None:
     start = Address("7.7.7.7", 6881)
     looking = Lookup(TOPIC, node_id=b"\xff" * 20, rng=Random(1), bootstrap=[start])
     (query,) = looking.next_queries(0.0)
-    looking.on_reply(answer(9, query, node(1)), start)
-    assert looking.answered() == [Node(node(9).id, start)]
+    looking.on_message(answer(9, query, node(1)), start)
+    assert looking.answered() == [DhtNode(node(9).id, start)]
     assert [each.address for each in looking.next_queries(0.1)] == [node(1).address]
 
 
-def test_a_dead_bootstrap_node_does_not_hold_up_an_announcement() -> None:
+def test_a_dead_bootstrap_node_does_not_delay_an_announcement() -> None:
     start = Address("7.7.200.1", 6881)
     looking = Lookup(
         TOPIC,
@@ -128,78 +136,78 @@ def test_a_dead_bootstrap_node_does_not_hold_up_an_announcement() -> None:
             if query.address != start:
                 answered += 1
                 gap = int(query.address.host.split(".")[2])
-                looking.on_reply(answer(gap, query), query.address)
+                looking.on_message(answer(gap, query), query.address)
     announcements = looking.next_queries(0.1)
     assert len(announcements) == K
     for query in announcements:
-        message = decode(query.data)
+        message = bdecode(query.data)
         assert isinstance(message, dict)
         assert message[b"q"] == b"announce_peer"
         gap = int(query.address.host.split(".")[2])
-        looking.on_reply(Reply(tid(query), node(gap).id), query.address)
+        looking.on_message(KrpcResponse(tid(query), node(gap).id), query.address)
     assert looking.next_queries(0.2) == []
     assert looking.is_done
 
 
-def test_a_peer_comes_out_once_and_only_if_believed() -> None:
+def test_a_peer_is_returned_once_and_only_if_believable() -> None:
     looking = lookup(1, 2)
     one, two = looking.next_queries(0.0)
     bad = (Address("127.0.0.1", 4001), Address("8.8.8.8", 0), Address("10.1.1.1", 9999))
-    reply = Reply(tid(one), node(1).id, peers=(*bad, PEER, PEER))
-    assert looking.on_reply(reply, one.address) == [PEER]
-    reply = Reply(tid(two), node(2).id, peers=(PEER,))
-    assert looking.on_reply(reply, two.address) == []
+    response = KrpcResponse(tid(one), node(1).id, peers=(*bad, PEER, PEER))
+    assert looking.on_message(response, one.address) == [PEER]
+    response = KrpcResponse(tid(two), node(2).id, peers=(PEER,))
+    assert looking.on_message(response, two.address) == []
 
 
-def test_one_reply_brings_in_k_nodes_at_most() -> None:
+def test_at_most_k_nodes_are_accepted_from_one_response() -> None:
     looking = lookup(200)
     (query,) = looking.next_queries(0.0)
     named = [node(gap) for gap in range(30, 0, -1)]
-    looking.on_reply(answer(200, query, *named), query.address)
-    asked = set()
+    looking.on_message(answer(200, query, *named), query.address)
+    queried = set()
     now = 0.0
     while not looking.is_done:
-        asked |= {each.address for each in looking.next_queries(now)}
+        queried |= {each.address for each in looking.next_queries(now)}
         now = looking.wake_at or now
         looking.on_timeout(now)
-    assert asked == {node(gap).address for gap in range(1, K + 1)}
+    assert queried == {node(gap).address for gap in range(1, K + 1)}
 
 
-def test_whoever_names_ever_nearer_nodes_is_not_followed_for_ever() -> None:
+def test_a_chain_of_ever_nearer_nodes_is_followed_to_a_limit() -> None:
     looking = Lookup(
         TOPIC, node_id=b"\xff" * 20, rng=Random(1), nodes=[node(250)], max_queries=20
     )
     nearest = 250
-    asked = 0
+    queried = 0
     while not looking.is_done:
         queries = looking.next_queries(0.0)
-        asked += len(queries)
+        queried += len(queries)
         for query in queries:
             nearest -= 1
             gap = int(query.address.host.split(".")[2])
-            looking.on_reply(answer(gap, query, node(nearest)), query.address)
-    assert asked == 20
+            looking.on_message(answer(gap, query, node(nearest)), query.address)
+    assert queried == 20
 
 
-def test_an_announcement_shows_each_node_its_own_token() -> None:
+def test_an_announcement_has_each_nodes_own_token() -> None:
     looking = lookup(1, 2, port=4001)
     for gap, query in enumerate(looking.next_queries(0.0), 1):
-        looking.on_reply(answer(gap, query, token=b"t%d" % gap), query.address)
+        looking.on_message(answer(gap, query, token=b"t%d" % gap), query.address)
     one, two = looking.next_queries(0.1)
     assert b"5:token2:t1" in one.data
     assert b"5:token2:t2" in two.data
     assert b"4:porti4001e" in one.data
     assert not looking.is_done
-    looking.on_reply(Reply(tid(one), node(1).id), one.address)
-    looking.on_reply(Failure(tid(two), 203), two.address)
+    looking.on_message(KrpcResponse(tid(one), node(1).id), one.address)
+    looking.on_message(KrpcError(tid(two), 203), two.address)
     assert looking.next_queries(0.2) == []
     assert (looking.is_done, looking.announced) == (True, 1)
 
 
-def test_an_announcement_that_nobody_confirms_ends_with_the_time_out() -> None:
+def test_an_unconfirmed_announcement_ends_with_the_timeout() -> None:
     looking = lookup(1, port=4001)
     (query,) = looking.next_queries(0.0)
-    looking.on_reply(answer(1, query), query.address)
+    looking.on_message(answer(1, query), query.address)
     looking.next_queries(1.0)
     assert looking.wake_at == 1.0 + QUERY_TIMEOUT
     looking.on_timeout(1.0 + QUERY_TIMEOUT)
@@ -210,6 +218,41 @@ def test_an_announcement_that_nobody_confirms_ends_with_the_time_out() -> None:
 def test_nothing_is_announced_without_a_port() -> None:
     looking = lookup(1)
     (query,) = looking.next_queries(0.0)
-    looking.on_reply(answer(1, query), query.address)
+    looking.on_message(answer(1, query), query.address)
     assert looking.next_queries(0.1) == []
     assert looking.is_done
+
+
+def waits(schedule: LookupSchedule, count: int, *found: Address) -> list[float]:
+    """Return the waits after this many lookups that each found the same."""
+    result = []
+    for _ in range(count):
+        schedule.on_peers(found)
+        result.append(schedule.next_wait(is_failure=False))
+    return result
+
+
+def test_while_no_peer_is_found_lookups_repeat_at_least_every_minute() -> None:
+    assert waits(LookupSchedule(rng=Random(1)), 7) == [5, 10, 20, 40, 60, 60, 60]
+
+
+def test_once_a_peer_is_found_lookups_slow_down_to_ten_to_fifteen_minutes() -> None:
+    found = waits(LookupSchedule(rng=Random(1)), 30, PEER)
+    assert found[:7] == [5, 10, 20, 40, 80, 160, 320]
+    assert all(600 <= wait <= 900 for wait in found[7:])
+    assert len(set(found[7:])) > 20
+
+
+def test_our_own_announcement_does_not_count_as_a_peer() -> None:
+    schedule = LookupSchedule(rng=Random(1), port=4001)
+    assert waits(schedule, 7, PEER)[-1] == 60
+    assert schedule.was_alone
+    assert waits(schedule, 1, PEER, Address("8.8.8.8", 4002))[0] > 60
+    assert not schedule.was_alone
+
+
+def test_a_failed_lookup_is_repeated_within_a_minute() -> None:
+    schedule = LookupSchedule(rng=Random(1))
+    waits(schedule, 10, PEER)
+    schedule.on_peers([PEER])
+    assert schedule.next_wait(is_failure=True) == 60

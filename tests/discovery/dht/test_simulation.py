@@ -1,22 +1,21 @@
-"""Lookups through hundreds of simulated nodes, many of them dead or lying."""
+"""Lookups through hundreds of simulated nodes, many of them dead or malicious."""
 
 from collections.abc import Iterable
 from random import Random
 
 import pytest
+
+from shoal.core.names.address import Address
+from shoal.discovery.dht.krpc import BencodeValue, DhtNode, bencode
+from shoal.discovery.dht.lookup import MAX_PEERS, MAX_QUERIES, QUERY_TIMEOUT, K, Lookup
 from tests.discovery.dht.simulation import (
     DeadNode,
     SimulatedNode,
     Simulation,
+    build_response,
     compact,
     compact_node,
-    reply,
 )
-
-from shoal.core.names.address import Address
-from shoal.discovery.dht.bencode import Value, encode
-from shoal.discovery.dht.krpc import Node
-from shoal.discovery.dht.lookup import MAX_PEERS, MAX_QUERIES, QUERY_TIMEOUT, K, Lookup
 
 TOPIC = bytes(range(20))
 PEER = Address("8.8.8.8", 4001)
@@ -30,10 +29,10 @@ def look_up(
     start: Iterable[SimulatedNode] | None = None,
     topic: bytes = TOPIC,
 ) -> Lookup:
-    """Return a lookup that begins at three honest nodes."""
+    """Return a lookup that starts at three honest nodes."""
     if start is None:
-        everyone = simulation.nodes.values()
-        start = [node for node in everyone if type(node) is SimulatedNode][:3]
+        nodes = simulation.nodes.values()
+        start = [node for node in nodes if type(node) is SimulatedNode][:3]
     return Lookup(
         topic,
         node_id=simulation.rng.randbytes(20),
@@ -44,14 +43,14 @@ def look_up(
 
 
 def store(simulation: Simulation, nodes: Iterable[SimulatedNode]) -> None:
-    """Let these nodes know the peer, as if it had been announced to them."""
+    """Store the peer at these nodes, as if it had been announced to them."""
     for node in nodes:
         node.peers[TOPIC] = [PEER]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("dead", [0.0, 0.3, 0.5])
-def test_what_one_announces_the_other_finds(seed: int, dead: float) -> None:
+def test_a_lookup_finds_the_announced_peer(seed: int, dead: float) -> None:
     simulation = Simulation(Random(seed))
     simulation.add(SimulatedNode, 240 - int(240 * dead))
     simulation.add(DeadNode, int(240 * dead))
@@ -67,7 +66,7 @@ def test_what_one_announces_the_other_finds(seed: int, dead: float) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_an_announcement_reaches_the_nodes_that_the_topic_belongs_to(seed: int) -> None:
+def test_an_announcement_reaches_the_nodes_nearest_to_the_topic(seed: int) -> None:
     simulation = Simulation(Random(seed))
     simulation.add(SimulatedNode, 300)
     simulation.connect()
@@ -76,7 +75,7 @@ def test_an_announcement_reaches_the_nodes_that_the_topic_belongs_to(seed: int) 
     assert holders == {each.me for each in simulation.closest(TOPIC, K)}
 
 
-def test_a_lookup_in_a_healthy_network_asks_few_nodes_and_each_once() -> None:
+def test_a_lookup_in_a_healthy_network_queries_few_nodes_once_each() -> None:
     simulation = Simulation(Random(1))
     simulation.add(SimulatedNode, 300)
     simulation.connect()
@@ -86,7 +85,7 @@ def test_a_lookup_in_a_healthy_network_asks_few_nodes_and_each_once() -> None:
     assert outcome.lasted < 1.5
 
 
-def test_many_nodes_on_one_loopback_address_are_many_nodes() -> None:
+def test_many_nodes_on_one_loopback_address_count_as_many() -> None:
     simulation = Simulation(Random(2), me="127.0.0.1")
     simulation.add(SimulatedNode, 60, on_loopback=True)
     simulation.connect()
@@ -96,7 +95,7 @@ def test_many_nodes_on_one_loopback_address_are_many_nodes() -> None:
     assert simulation.run(look_up(simulation)).peers == [Address("127.0.0.1", 4001)]
 
 
-def test_a_network_of_dead_nodes_costs_one_time_out() -> None:
+def test_a_network_of_dead_nodes_costs_one_timeout() -> None:
     simulation = Simulation(Random(3))
     dead = simulation.add(DeadNode, 3)
     lookup = look_up(simulation, start=dead, port=4001)
@@ -106,59 +105,71 @@ def test_a_network_of_dead_nodes_costs_one_time_out() -> None:
     assert (outcome.peers, lookup.announced, lookup.answered()) == ([], 0, [])
 
 
-def test_without_any_node_to_begin_with_it_is_done_at_once() -> None:
+def test_a_lookup_without_any_node_is_done_at_once() -> None:
     lookup = look_up(Simulation(Random(4)), start=[], port=4001)
     assert lookup.next_queries(0.0) == []
     assert lookup.is_done
 
 
 class WrongTransaction(SimulatedNode):
-    """Answer well, and to a question nobody asked."""
+    """Respond with the wrong transaction id."""
 
-    def on_get_peers(self, tid: Value, topic: bytes, source: Address) -> bytes | None:
+    def on_get_peers(
+        self, tid: BencodeValue, topic: bytes, source: Address
+    ) -> bytes | None:
         assert isinstance(tid, bytes)
         poison = [compact(Address("6.6.6.6", 6666))]
-        return reply(tid[:-1] + bytes([tid[-1] ^ 1]), id=self.me.id, values=poison)
+        return build_response(
+            tid[:-1] + bytes([tid[-1] ^ 1]), id=self.me.id, values=poison
+        )
 
 
 class WrongId(SimulatedNode):
-    """Answer as another node than the one that was asked."""
+    """Respond with another node's id."""
 
-    def on_get_peers(self, tid: Value, topic: bytes, source: Address) -> bytes | None:
+    def on_get_peers(
+        self, tid: BencodeValue, topic: bytes, source: Address
+    ) -> bytes | None:
         poison = [compact(Address("6.6.6.6", 6666))]
-        return reply(tid, id=topic, token=b"t", values=poison)
+        return build_response(tid, id=topic, token=b"t", values=poison)
 
 
 class Nested(SimulatedNode):
-    """Answer with lists inside lists, ten thousand deep or as many as fit."""
+    """Respond with lists nested ten thousand deep."""
 
     depth = 10_000
 
-    def on_get_peers(self, tid: Value, topic: bytes, source: Address) -> bytes | None:
+    def on_get_peers(
+        self, tid: BencodeValue, topic: bytes, source: Address
+    ) -> bytes | None:
         deep = b"l" * self.depth + b"e" * self.depth
         return b"d1:rd2:id20:" + self.me.id + b"6:values" + deep + b"e1:t4:abcd1:y1:re"
 
 
 class NestedToFit(Nested):
-    """Stay within the size of a datagram that is read at all."""
+    """Stay within the largest datagram that is parsed."""
 
     depth = 2_000
 
 
 class Refusing(SimulatedNode):
-    """Answer with an error."""
+    """Respond with an error."""
 
-    def on_get_peers(self, tid: Value, topic: bytes, source: Address) -> bytes | None:
+    def on_get_peers(
+        self, tid: BencodeValue, topic: bytes, source: Address
+    ) -> bytes | None:
         assert isinstance(tid, bytes)
-        return encode({b"t": tid, b"y": b"e", b"e": [202, b"no"]})
+        return bencode({b"t": tid, b"y": b"e", b"e": [202, b"no"]})
 
 
 class Misdirecting(SimulatedNode):
-    """Name victims, in our own network too, as nodes next to the topic."""
+    """Name victims, some in our own network, as nodes next to the topic."""
 
-    def on_get_peers(self, tid: Value, topic: bytes, source: Address) -> bytes | None:
+    def on_get_peers(
+        self, tid: BencodeValue, topic: bytes, source: Address
+    ) -> bytes | None:
         nodes = [
-            Node(topic[:19] + bytes([last]), Address(host, port))
+            DhtNode(topic[:19] + bytes([last]), Address(host, port))
             for last in range(5)
             for host, port in (
                 ("127.0.0.1", 2222),
@@ -170,20 +181,20 @@ class Misdirecting(SimulatedNode):
             )
         ]
         body = b"".join(map(compact_node, nodes))
-        return reply(tid, id=self.me.id, token=b"t", nodes=body)
+        return build_response(tid, id=self.me.id, token=b"t", nodes=body)
 
 
-LIARS = [WrongTransaction, WrongId, Nested, NestedToFit, Refusing, Misdirecting]
+MALICIOUS = [WrongTransaction, WrongId, Nested, NestedToFit, Refusing, Misdirecting]
 
 
-@pytest.mark.parametrize("liar", LIARS)
+@pytest.mark.parametrize("kind", MALICIOUS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_two_liars_in_five_slow_a_lookup_down_and_no_more(
-    liar: type[SimulatedNode], seed: int
+def test_a_lookup_succeeds_with_two_malicious_nodes_in_five(
+    kind: type[SimulatedNode], seed: int
 ) -> None:
     simulation = Simulation(Random(seed))
     honest = simulation.add(SimulatedNode, 150)
-    simulation.add(liar, 100)
+    simulation.add(kind, 100)
     simulation.connect()
     store(simulation, simulation.closest(TOPIC, K, among=honest))
     outcome = simulation.run(look_up(simulation))
@@ -196,56 +207,60 @@ def test_two_liars_in_five_slow_a_lookup_down_and_no_more(
 
 
 class Flooding(SimulatedNode):
-    """Answer with as many peers as a datagram holds."""
+    """Respond with as many peers as a datagram holds."""
 
     count = 10_000
     first = 0
 
-    def on_get_peers(self, tid: Value, topic: bytes, source: Address) -> bytes | None:
+    def on_get_peers(
+        self, tid: BencodeValue, topic: bytes, source: Address
+    ) -> bytes | None:
         Flooding.first += self.count
         values = [
             compact(Address(f"11.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}", 2000))
             for n in range(self.first, self.first + self.count)
         ]
-        return reply(tid, id=self.me.id, token=b"t", values=values)
+        return build_response(tid, id=self.me.id, token=b"t", values=values)
 
 
 class FloodingToFit(Flooding):
-    """Stay within the size of a datagram that is read at all."""
+    """Stay within the largest datagram that is parsed."""
 
     count = 900
 
 
-def test_ten_thousand_values_are_no_reply() -> None:
+def test_a_response_with_ten_thousand_peers_is_ignored() -> None:
     simulation = Simulation(Random(5))
     flooding = simulation.add(Flooding, 3)
     assert simulation.run(look_up(simulation, start=flooding)).peers == []
 
 
-def test_of_one_reply_a_hundred_values_are_used_and_of_a_pass_a_thousand() -> None:
+def test_at_most_a_hundred_peers_per_response_and_a_thousand_per_lookup() -> None:
     simulation = Simulation(Random(6))
     flooding = simulation.add(FloodingToFit, 20)
     one = simulation.run(look_up(simulation, start=flooding[:1]))
     assert len(one.peers) == 100
-    everyone = simulation.run(look_up(simulation, start=flooding))
-    assert len(everyone.peers) == MAX_PEERS
+    all_of_them = simulation.run(look_up(simulation, start=flooding))
+    assert len(all_of_them.peers) == MAX_PEERS
 
 
 class Colluding(SimulatedNode):
-    """Name only others of its kind, whose ids surround the topic."""
+    """Name only other colluding nodes, whose ids surround the topic."""
 
-    def __init__(self, me: Node) -> None:
-        super().__init__(Node(TOPIC[:15] + me.id[15:], me.address))
+    def __init__(self, me: DhtNode) -> None:
+        super().__init__(DhtNode(TOPIC[:15] + me.id[15:], me.address))
 
 
 def conspire(simulation: Simulation) -> None:
-    """Let the colluding nodes know each other and nobody else."""
-    everyone = [each for each in simulation.nodes.values() if type(each) is Colluding]
-    for each in everyone:
-        each.known = [other.me for other in everyone if other is not each]
+    """Let the colluding nodes know each other and no other node."""
+    nodes = [each for each in simulation.nodes.values() if type(each) is Colluding]
+    for each in nodes:
+        each.known = [other.me for other in nodes if other is not each]
 
 
-def test_an_eclipse_by_950_of_1000_ends_within_bounds_and_says_nothing_wrong() -> None:
+def test_an_eclipse_by_950_of_1000_nodes_ends_within_limits_and_invents_no_peer() -> (
+    None
+):
     simulation = Simulation(Random(7))
     honest = simulation.add(SimulatedNode, 50)
     simulation.add(Colluding, 950)
@@ -258,13 +273,13 @@ def test_an_eclipse_by_950_of_1000_ends_within_bounds_and_says_nothing_wrong() -
     assert outcome.lasted < 60.0
 
 
-def test_an_eclipse_from_a_few_networks_fails() -> None:
+def test_an_eclipse_from_four_networks_fails() -> None:
     rng = Random(8)
     simulation = Simulation(rng)
     honest = simulation.add(SimulatedNode, 100)
     for number in range(400):
         address = Address(f"6.6.{number % 4}.{number // 4}", 7000)
-        near = Node(rng.randbytes(20), address)
+        near = DhtNode(rng.randbytes(20), address)
         simulation.nodes[address] = Colluding(near)
     simulation.connect()
     conspire(simulation)

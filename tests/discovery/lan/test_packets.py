@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # That is dnslib, which the codec is compared with.
-"""The codec of dns-discovery 6's packets, against its bytes and against dnslib."""
+"""The codec of dns-discovery 6's packets, compared with its bytes and with dnslib."""
 
 import base64
 import contextlib
@@ -17,12 +17,12 @@ from shoal.discovery.lan.packets import (
     MAX_PACKET,
     MAX_PEERS,
     SENDER,
-    Answer,
-    Query,
-    Response,
+    LanAnswer,
+    LanQuery,
+    LanResponse,
     decode,
-    encode_answer,
-    encode_question,
+    encode_query,
+    encode_response,
 )
 from shoal.errors import ProtocolError
 
@@ -40,23 +40,23 @@ peers = st.builds(Address, hosts, st.integers(1, 65535))
 
 
 def response(*strings: bytes, name: bytes = WIRE_NAME, klass: int = 1) -> bytes:
-    """Build a response of one TXT record by hand."""
+    """Return a response with one TXT record."""
     text = b"".join(bytes((len(string),)) + string for string in strings)
     header = struct.pack("!6H", 0, 0x8400, 0, 1, 0, 0)
     return header + name + struct.pack("!HHIH", 16, klass, 0, len(text)) + text
 
 
-# The bytes
+# Bytes on the wire.
 
 
-def test_the_question_has_the_bytes_of_dns_discovery() -> None:
-    packet = encode_question(TOPIC)
+def test_a_query_has_the_bytes_of_dns_discovery() -> None:
+    packet = encode_query(TOPIC)
     assert packet == bytes(4) + b"\0\1" + bytes(6) + WIRE_NAME + b"\0\x10\0\1"
     assert len(packet) == 78
 
 
-def test_the_answer_has_the_bytes_of_dns_discovery() -> None:
-    packet = encode_answer(TOPIC, TOKEN, [SOURCE])
+def test_a_response_has_the_bytes_of_dns_discovery() -> None:
+    packet = encode_response(TOPIC, TOKEN, [SOURCE])
     assert packet == (
         b"\0\0\x84\0\0\1\0\1\0\0\0\0"
         + (WIRE_NAME + b"\0\x10\0\1")
@@ -67,32 +67,32 @@ def test_the_answer_has_the_bytes_of_dns_discovery() -> None:
 
 
 @given(topics)
-def test_what_is_asked_is_read(topic: bytes) -> None:
-    assert decode(encode_question(topic)) == Query((topic,))
+def test_an_encoded_query_decodes_to_itself(topic: bytes) -> None:
+    assert decode(encode_query(topic)) == LanQuery((topic,))
 
 
 @given(topics, st.binary(max_size=200), st.lists(peers, max_size=MAX_PEERS))
-def test_what_is_answered_is_read(
-    topic: bytes, token: bytes, told: list[Address]
+def test_an_encoded_response_decodes_to_itself(
+    topic: bytes, token: bytes, announced: list[Address]
 ) -> None:
-    packet = encode_answer(topic, token, told)
-    assert decode(packet) == Response((Answer(topic, token, tuple(told)),))
+    packet = encode_response(topic, token, announced)
+    assert decode(packet) == LanResponse((LanAnswer(topic, token, tuple(announced)),))
 
 
-# Against dnslib
+# Compared with dnslib.
 
 
 @given(topics, st.lists(peers, max_size=MAX_PEERS))
-def test_dnslib_reads_what_we_write(topic: bytes, told: list[Address]) -> None:
-    question = dnslib.DNSRecord.parse(encode_question(topic))
+def test_dnslib_parses_our_packets(topic: bytes, announced: list[Address]) -> None:
+    question = dnslib.DNSRecord.parse(encode_query(topic))
     assert (question.header.id, question.header.bitmap) == (0, 0)
     name = f"{topic.hex()}.dns-discovery.local."
     assert [(str(q.qname), q.qtype, q.qclass) for q in question.questions] == [
         (name, 16, 1)
     ]
-    answer = dnslib.DNSRecord.parse(encode_answer(topic, TOKEN, told))
+    answer = dnslib.DNSRecord.parse(encode_response(topic, TOKEN, announced))
     entries = b"".join(
-        bytes(map(int, host.split("."))) + port.to_bytes(2) for host, port in told
+        bytes(map(int, host.split("."))) + port.to_bytes(2) for host, port in announced
     )
     assert answer.header.bitmap == 0x8400
     assert [(str(r.rname), r.rtype, r.rclass, r.ttl) for r in answer.rr] == [
@@ -105,14 +105,16 @@ def test_dnslib_reads_what_we_write(topic: bytes, told: list[Address]) -> None:
 
 
 @given(st.lists(topics, min_size=1, max_size=8), st.binary(max_size=20))
-def test_we_read_what_dnslib_compresses(asked: list[bytes], other: bytes) -> None:
+def test_we_parse_names_that_dnslib_compresses(
+    queried: list[bytes], other: bytes
+) -> None:
     query = dnslib.DNSRecord(dnslib.DNSHeader(id=7, bitmap=0))
     reply = dnslib.DNSRecord(dnslib.DNSHeader(bitmap=0x8400))
     reply.add_question(dnslib.DNSQuestion("_ipp._tcp.local", 12))
     reply.add_answer(
         dnslib.RR("_ipp._tcp.local", 12, rdata=dnslib.PTR("x._ipp._tcp.local"))
     )
-    for topic in asked:
+    for topic in queried:
         name = f"{topic.hex()}.dns-discovery.local"
         query.add_question(dnslib.DNSQuestion(name, 16))
         query.add_question(dnslib.DNSQuestion(name, 1))
@@ -120,13 +122,13 @@ def test_we_read_what_dnslib_compresses(asked: list[bytes], other: bytes) -> Non
         reply.add_ar(dnslib.RR(name, 16, rdata=text))
     packed = reply.pack()
     assert packed.count(b"\x0ddns-discovery") == 1, "nothing was compressed"
-    assert decode(query.pack()) == Query(tuple(asked))
-    assert decode(packed) == Response(
-        tuple(Answer(topic, b"t", (SOURCE,)) for topic in asked)
+    assert decode(query.pack()) == LanQuery(tuple(queried))
+    assert decode(packed) == LanResponse(
+        tuple(LanAnswer(topic, b"t", (SOURCE,)) for topic in queried)
     )
 
 
-# Whatever else the network says
+# Other packets on the network.
 
 
 @given(
@@ -142,7 +144,7 @@ def test_we_read_what_dnslib_compresses(asked: list[bytes], other: bytes) -> Non
     st.tuples(*[st.integers(0, 3)] * 4),
     st.booleans(),
 )
-def test_arbitrary_bytes_raise_nothing_but_protocol_errors(
+def test_arbitrary_bytes_raise_only_protocol_errors(
     parts: list[bytes], counts: tuple[int, ...], is_response: bool
 ) -> None:
     header = struct.pack("!6H", 0, 0x8400 if is_response else 0, *counts)
@@ -152,10 +154,10 @@ def test_arbitrary_bytes_raise_nothing_but_protocol_errors(
 
 
 @given(st.data())
-def test_a_damaged_answer_raises_nothing_but_protocol_errors(
+def test_a_damaged_response_raises_only_protocol_errors(
     data: st.DataObject,
 ) -> None:
-    packet = bytearray(encode_answer(TOPIC, TOKEN, [SOURCE]))
+    packet = bytearray(encode_response(TOPIC, TOKEN, [SOURCE]))
     for _ in range(data.draw(st.integers(1, 4))):
         packet[data.draw(st.integers(0, len(packet) - 1))] = data.draw(
             st.integers(0, 255)
@@ -165,10 +167,10 @@ def test_a_damaged_answer_raises_nothing_but_protocol_errors(
 
 
 @pytest.mark.parametrize(
-    "packet", [encode_question(TOPIC), encode_answer(TOPIC, TOKEN, [SOURCE])]
+    "packet", [encode_query(TOPIC), encode_response(TOPIC, TOKEN, [SOURCE])]
 )
 def test_a_truncated_packet_is_refused(packet: bytes) -> None:
-    # Cut before the word that marks ours, it is a stranger's and says nothing.
+    # Cut before the domain's label, it is an unrelated packet and is not refused.
     for size in range(12 + 41 + 14, len(packet)):
         with pytest.raises(ProtocolError):
             decode(packet[:size])
@@ -179,7 +181,7 @@ def test_a_truncated_packet_is_refused(packet: bytes) -> None:
     [
         (b"", "0 bytes"),
         (bytes(11), "11 bytes"),
-        (encode_question(TOPIC) + bytes(MAX_PACKET), "1550 bytes"),
+        (encode_query(TOPIC) + bytes(MAX_PACKET), "1550 bytes"),
         (response(name=b"\xc0\x0c" + WIRE_NAME), "too many parts"),
         (response(name=b"\xff\xff" + WIRE_NAME), "ends too early"),
         (response(name=b"\x40" + b"x" * 64 + WIRE_NAME), "name that is too long"),
@@ -190,7 +192,7 @@ def test_a_truncated_packet_is_refused(packet: bytes) -> None:
         (
             struct.pack("!6H", 0, 0, 33, 0, 0, 0)
             + (b"\0" + bytes(4)) * 32
-            + encode_question(TOPIC)[12:],
+            + encode_query(TOPIC)[12:],
             "too many records",
         ),
         (
@@ -201,15 +203,15 @@ def test_a_truncated_packet_is_refused(packet: bytes) -> None:
         ),
     ],
 )
-def test_it_is_refused(packet: bytes, reason: str) -> None:
+def test_a_malformed_packet_is_refused(packet: bytes, reason: str) -> None:
     with pytest.raises(ProtocolError, match=reason):
         decode(packet)
 
 
 @pytest.mark.parametrize(("pointers", "is_read"), [(100, True), (200, False)])
-def test_a_name_of_many_pointers_is_given_up(pointers: int, is_read: bool) -> None:
-    # The first record's data is a chain of pointers, each to the one before it and
-    # the first to the name at 12; the second record's name is the chain's end.
+def test_a_name_with_too_many_pointers_is_refused(pointers: int, is_read: bool) -> None:
+    # The first record's data is a chain of pointers: the first points to the name at
+    # offset 12, each other to the one before. The second record's name is the last.
     start = 12 + len(WIRE_NAME) + 10
     chain = struct.pack("!H", 0xC00C) + b"".join(
         struct.pack("!H", 0xC000 | start + 2 * i) for i in range(pointers - 1)
@@ -219,7 +221,7 @@ def test_a_name_of_many_pointers_is_given_up(pointers: int, is_read: bool) -> No
     header = struct.pack("!6H", 0, 0x8400, 0, 2, 0, 0)
     packet = header + first + last + struct.pack("!HHIH", 16, 1, 0, 0)
     if is_read:
-        assert decode(packet) == Response((Answer(TOPIC, b"", ()),))
+        assert decode(packet) == LanResponse((LanAnswer(TOPIC, b"", ()),))
     else:
         with pytest.raises(ProtocolError):
             decode(packet)
@@ -243,25 +245,25 @@ def test_a_name_of_many_pointers_is_given_up(pointers: int, is_read: bool) -> No
         pytest.param(response(b"peers=AAAAAA+h", klass=3), id="class CHAOS"),
     ],
 )
-def test_an_answer_about_something_else_says_nothing(packet: bytes) -> None:
-    assert decode(packet) == Response(())
+def test_an_unrelated_record_yields_no_answer(packet: bytes) -> None:
+    assert decode(packet) == LanResponse(())
 
 
-def test_names_compare_without_case() -> None:
-    upper = encode_question(TOPIC).upper()
-    assert decode(upper) == Query((TOPIC,))
+def test_names_are_compared_without_case() -> None:
+    upper = encode_query(TOPIC).upper()
+    assert decode(upper) == LanQuery((TOPIC,))
 
 
-def test_the_bits_of_mdns_above_the_class_do_not_matter() -> None:
-    question = encode_question(TOPIC)[:-2] + b"\x80\x01"
-    assert decode(question) == Query((TOPIC,))
+def test_the_mdns_bit_of_the_class_is_ignored() -> None:
+    question = encode_query(TOPIC)[:-2] + b"\x80\x01"
+    assert decode(question) == LanQuery((TOPIC,))
     answer = response(b"peers=AAAAAA+h", klass=0x8001)
-    assert decode(answer) == Response((Answer(TOPIC, b"", (SOURCE,)),))
+    assert decode(answer) == LanResponse((LanAnswer(TOPIC, b"", (SOURCE,)),))
 
 
-def test_unknown_strings_and_the_rest_of_an_entry_are_left_alone() -> None:
+def test_unknown_strings_and_incomplete_entries_are_ignored() -> None:
     entries = base64.b64encode(b"\x0a\0\0\x01\x0f\xa1" + b"\x0a\0\0\x02\0\0" + b"\x0a")
     packet = response(b"", b"v=1", b"alone", b"peers=" + entries, b"peers6=x")
-    assert decode(packet) == Response(
-        (Answer(TOPIC, b"", (Address("10.0.0.1", 4001),)),)
+    assert decode(packet) == LanResponse(
+        (LanAnswer(TOPIC, b"", (Address("10.0.0.1", 4001),)),)
     )

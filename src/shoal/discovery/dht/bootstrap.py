@@ -1,8 +1,8 @@
-"""The first nodes of the DHT: their names, turned into addresses.
+"""Resolve the names of the DHT's bootstrap nodes to addresses.
 
-Owns the threads that wait for the resolver. They are daemons of our own, not the
-loop's executor: that one is joined when the program ends, and a resolver which does
-not answer would hold up a Ctrl-C for as long as it likes.
+The system's resolver blocks, so it runs in daemon threads. The loop's executor would
+not do: the program waits for its threads at exit, so a resolver that does not answer
+would delay Ctrl-C without limit.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ DEFAULT_BOOTSTRAP = (
 )
 
 RESOLVE_TIMEOUT = 5.0  # seconds for all names together
-RESOLVE_AGAIN = 300.0  # seconds that an answer of the resolver is good for
+RESOLVE_AGAIN = 300.0  # seconds that the resolver's answer is kept
 MAX_ADDRESSES = 4  # taken from one name
 
 Resolver = Callable[[str], list[str]]
-"""Blocks, returns the IPv4 addresses of a name, raises OSError."""
+"""Return the IPv4 addresses of a name; blocks, raises `OSError`."""
 
 
 def resolve_by_system(host: str) -> list[str]:
-    """Return the IPv4 addresses that the system's resolver has for a name."""
+    """Return the IPv4 addresses of a name from the system's resolver."""
     found = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_DGRAM)
     return [str(each[4][0]) for each in found]
 
 
 class Bootstrap:
-    """Turn the bootstrap nodes into addresses, and remember them for a while.
+    """Resolve the bootstrap nodes and cache their addresses.
 
-    Without `use_names`, names other than `localhost` are passed over: a node
-    confined to loopback has no use for them, and may not ask the network.
+    Without `use_names`, names other than `localhost` are skipped: a node restricted
+    to loopback cannot use them and must not query the network.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Bootstrap:
         self._cache: dict[str, tuple[float, list[str]]] = {}
         self._lock = asyncio.Lock()
         self.unresolved: tuple[str, ...] = ()
-        """The names that `addresses` could last do nothing with."""
+        """The names that the last call of `addresses` could not resolve."""
 
     async def addresses(self) -> list[Address]:
-        """Return the addresses of all nodes that have one; never raises for a name."""
+        """Return the addresses of all nodes whose names resolve; raises nothing."""
         async with self._lock:
             names = list(dict.fromkeys(node.host for node in self._nodes))
             found = dict(
@@ -97,9 +97,9 @@ def _is_dotted(host: str) -> bool:
 
 
 async def _call_in_daemon(resolver: Resolver, name: str) -> list[str]:
-    """Call the resolver without ever having to wait for it.
+    """Call the resolver in a thread that nothing waits for at exit.
 
-    Raises OSError when it fails or takes too long.
+    Raises `OSError` if it fails or takes longer than `RESOLVE_TIMEOUT`.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[str]] = loop.create_future()
@@ -117,7 +117,7 @@ async def _call_in_daemon(resolver: Resolver, name: str) -> list[str]:
             hosts = resolver(name)
         except (OSError, ValueError):
             hosts = None
-        # The loop may be closed by now; then nobody waits any more.
+        # The loop may be closed by now; then no task waits for the answer.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, hosts)
 

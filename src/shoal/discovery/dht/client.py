@@ -1,8 +1,8 @@
-"""The DHT as a way to find peers: one UDP socket, many topics.
+"""Find peers in the DHT: one UDP socket, many topics.
 
-`DhtDiscovery` owns the socket, the task of each join and the nodes remembered from
-one pass to the next. What to send and whom to believe is decided in `lookup`; this
-file only carries datagrams and waits. It answers no query (BEP 43).
+`DhtDiscovery` owns the socket, one task per join, and the nodes kept from one lookup to
+the next. `lookup` decides which datagrams to send and which responses to accept; this
+module only sends, receives and waits. It answers no query (BEP 43).
 """
 
 import asyncio
@@ -13,31 +13,39 @@ from typing import Self, TypeAlias
 
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
-from shoal.discovery.base import TOPIC_SIZE
+from shoal.discovery.base import TOPIC_SIZE, AddressQueue
 from shoal.discovery.dht.bootstrap import (
     DEFAULT_BOOTSTRAP,
     Bootstrap,
     Resolver,
     resolve_by_system,
 )
-from shoal.discovery.dht.endpoint import Endpoint
-from shoal.discovery.dht.feed import Feed
-from shoal.discovery.dht.known import KnownNodes
-from shoal.discovery.dht.krpc import ID_SIZE, Node, parse_message
-from shoal.discovery.dht.lookup import QUERY_TIMEOUT, K, Lookup
-from shoal.discovery.dht.schedule import INTERVAL, RETRY, Schedule, Span
+from shoal.discovery.dht.krpc import ID_SIZE, DhtNode, parse_message
+from shoal.discovery.dht.lookup import (
+    INTERVAL,
+    QUERY_TIMEOUT,
+    RETRY,
+    K,
+    Lookup,
+    LookupSchedule,
+    WaitRange,
+)
+from shoal.discovery.dht.nodes import KnownNodes
+from shoal.discovery.udp import UdpClient
 from shoal.errors import ProtocolError, UsageError
 
-__all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
+__all__ = ["DEFAULT_BOOTSTRAP", "MAX_WAITING", "DhtDiscovery"]
 
-_Hear: TypeAlias = Callable[[list[Address]], None]
+MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
+
+_OnPeers: TypeAlias = Callable[[list[Address]], None]
 
 
 class DhtDiscovery:
     """Find and announce peers in the mainline DHT (BEP 5), as a read-only node.
 
-    `bind` is the IPv4 address of the interface to keep to. `interval`, `retry`,
-    `timeout` (all in seconds) and `rng` are for those who cannot wait, as tests.
+    `bind` is the local IPv4 address to send from. `interval`, `retry`, `timeout` (all
+    in seconds) and `rng` exist for tests, which cannot wait.
     """
 
     name = "dht"
@@ -54,8 +62,8 @@ class DhtDiscovery:
         rng: Random | None = None,
     ) -> None:
         self._bind = bind
-        self._interval = Span(*interval)
-        self._retry = Span(*retry)
+        self._interval = WaitRange(*interval)
+        self._retry = WaitRange(*retry)
         self._timeout = timeout
         self._rng = rng or SystemRandom()
         self._node_id = self._rng.randbytes(ID_SIZE)
@@ -63,27 +71,27 @@ class DhtDiscovery:
         self._bootstrap = Bootstrap(
             bootstrap, use_names=not is_confined, resolver=resolver
         )
-        self._endpoint = Endpoint(bind, self._handle_datagram)
+        self._udp = UdpClient(bind, self._on_datagram)
         self._known = KnownNodes()
-        self._passes: set[_Pass] = set()
+        self._running: set[_RunningLookup] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
-        self._answered = 0  # nodes, in the latest pass
+        self._answered = 0  # nodes, in the latest lookup
         self.problem: str | None = None
-        """What is wrong, as a sentence for the user; None while nodes answer."""
+        """A sentence for the user on what fails; None while nodes answer."""
 
     @property
     def reach(self) -> str:
-        """Say how many nodes answered in the latest pass."""
+        """Describe how many nodes answered in the latest lookup."""
         nodes = "1 node" if self._answered == 1 else f"{self._answered} nodes"
         return f"the DHT ({nodes} answered)"
 
     def join(self, topic: bytes, port: int | None) -> AsyncGenerator[Address, None]:
-        """Yield the topic's peers; with a `port`, announce it for as long.
+        """Yield the topic's peers; with a `port`, announce it meanwhile.
 
-        The iterator ends only with `aclose`, its own or the discovery's; while no
-        node can be reached it waits and tries again, and `problem` says why.
-        Raises `UsageError` for a topic or a port that cannot be.
+        Only `aclose`, the iterator's or the discovery's, ends the iterator. While no
+        node can be reached, the lookup is repeated and `problem` gives the reason.
+        Raises `UsageError` for an invalid topic or port.
         """
         if len(topic) != TOPIC_SIZE:
             raise UsageError(f"A topic has {TOPIC_SIZE} bytes, not {len(topic)}.")
@@ -100,7 +108,7 @@ class DhtDiscovery:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            await self._endpoint.aclose()
+            await self._udp.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,14 +121,14 @@ class DhtDiscovery:
     ) -> AsyncGenerator[Address, None]:
         if self._is_closed:
             return
-        feed = Feed()
-        # The search goes on while the caller is busy with an address.
-        task = asyncio.create_task(self._search(topic, port, feed), name="dht search")
+        queue = AddressQueue(MAX_WAITING)
+        # The search continues while the caller handles an address.
+        task = asyncio.create_task(self._search(topic, port, queue), name="dht search")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: feed.close())
+        task.add_done_callback(lambda _: queue.close())
         try:
-            while (address := await feed.get()) is not None:
+            while (address := await queue.get()) is not None:
                 yield address
         finally:
             task.cancel()
@@ -128,25 +136,27 @@ class DhtDiscovery:
             if not task.cancelled():
                 task.result()
 
-    async def _search(self, topic: bytes, port: int | None, feed: Feed) -> None:
-        """Look the topic up for ever, one pass after the other."""
-        schedule = Schedule(
+    async def _search(
+        self, topic: bytes, port: int | None, queue: AddressQueue
+    ) -> None:
+        """Look the topic up again and again until cancelled."""
+        schedule = LookupSchedule(
             rng=self._rng, port=port, interval=self._interval, retry=self._retry
         )
 
-        def hear(peers: list[Address]) -> None:
+        def on_peers(peers: list[Address]) -> None:
             schedule.on_peers(peers)
-            feed.put(peers)
+            queue.put(peers)
 
         while True:
             is_failure = True
             try:
                 lookup = await self._look_up(
-                    topic, port, hear, is_repeat=schedule.was_alone
+                    topic, port, on_peers, is_repeat=schedule.was_alone
                 )
             except OSError as error:
                 self.problem = (
-                    f"The DHT could not be asked from {self._bind} ({error}); "
+                    f"The DHT cannot be reached from {self._bind} ({error}); "
                     "check the network. Trying again."
                 )
             else:
@@ -156,27 +166,27 @@ class DhtDiscovery:
             await asyncio.sleep(schedule.next_wait(is_failure=is_failure))
 
     async def _look_up(
-        self, topic: bytes, port: int | None, hear: _Hear, *, is_repeat: bool
+        self, topic: bytes, port: int | None, on_peers: _OnPeers, *, is_repeat: bool
     ) -> Lookup:
-        """Make one pass, from remembered nodes if they are enough and alive.
+        """Run one lookup, from the known nodes if they are enough and alive.
 
-        A repeated one, after nobody was found, starts from the bootstrap nodes too:
-        if those remembered are liars, this is the way round them.
+        A repeated lookup, after one that found no peer, also starts from the bootstrap
+        nodes: the known nodes may be malicious.
         """
-        await self._endpoint.open()
+        await self._udp.open()
         known = self._known.closest(topic, K)
         if len(known) == K and not is_repeat:
             lookup = self._make_lookup(topic, port, known, ())
-            await self._drive(lookup, hear)
+            await self._run(lookup, on_peers)
             if lookup.answered():
                 self.problem = None
                 return lookup
-            # All of them silent: this machine has moved, or been asleep.
+            # All are silent: this machine has changed networks, or was asleep.
             self._known.clear()
             known = []
         first = await self._bootstrap.addresses()
         lookup = self._make_lookup(topic, port, known, first)
-        await self._drive(lookup, hear)
+        await self._run(lookup, on_peers)
         self.problem = None if lookup.answered() else self._describe(first)
         return lookup
 
@@ -184,7 +194,7 @@ class DhtDiscovery:
         self,
         topic: bytes,
         port: int | None,
-        nodes: Iterable[Node],
+        nodes: Iterable[DhtNode],
         bootstrap: Iterable[Address],
     ) -> Lookup:
         return Lookup(
@@ -197,60 +207,60 @@ class DhtDiscovery:
             timeout=self._timeout,
         )
 
-    async def _drive(self, lookup: Lookup, hear: _Hear) -> None:
-        """Carry one pass's datagrams until it is done."""
+    async def _run(self, lookup: Lookup, on_peers: _OnPeers) -> None:
+        """Send and receive the datagrams of one lookup until it is done."""
         loop = asyncio.get_running_loop()
-        current = _Pass(lookup, hear)
-        self._passes.add(current)
+        current = _RunningLookup(lookup, on_peers)
+        self._running.add(current)
         try:
             while True:
                 for address, data in lookup.next_queries(loop.time()):
-                    self._endpoint.send(data, address)
+                    self._udp.send(data, address)
                 if lookup.is_done:
                     break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(lookup.wake_at):
-                        await current.has_news.wait()
-                current.has_news.clear()
+                        await current.has_changed.wait()
+                current.has_changed.clear()
                 lookup.on_timeout(loop.time())
         finally:
-            self._passes.discard(current)
+            self._running.discard(current)
         self._answered = len(lookup.answered())
-        self._known.on_pass(lookup.answered(), lookup.failed())
+        self._known.on_lookup(lookup.answered(), lookup.failed())
 
-    def _handle_datagram(self, data: bytes, source: Address) -> None:
-        """Give a datagram to the passes that await something from its source."""
-        waiting = [each for each in self._passes if each.lookup.is_awaiting(source)]
+    def _on_datagram(self, data: bytes, source: Address) -> None:
+        """Pass a datagram to the lookups that await one from its source."""
+        waiting = [each for each in self._running if each.lookup.is_awaiting(source)]
         if not waiting:
-            return  # Strangers cost one look at a set, not a parse.
+            return  # a stranger's datagram costs a set lookup, not a parse
         try:
             message = parse_message(data)
         except ProtocolError:
             return
         for each in waiting:
-            each.hear(each.lookup.on_reply(message, source))
-            each.has_news.set()
+            each.on_peers(each.lookup.on_message(message, source))
+            each.has_changed.set()
 
     def _describe(self, tried: Sequence[Address]) -> str:
-        """Say in one sentence why nobody in the DHT was reached."""
+        """Return a sentence on why no node of the DHT was reached."""
         missing = ", ".join(self._bootstrap.unresolved)
         if not tried:
-            what = f"No DHT node could be asked (no address for {missing or 'any'})"
+            what = f"No DHT node can be reached (no address for {missing or 'any'})"
         else:
             what = f"No DHT node answered (tried {len(tried)}"
             what += f"; no address for {missing})" if missing else ")"
-            if self._endpoint.send_error is not None:
-                what += f": {self._endpoint.send_error}"
+            if self._udp.send_error is not None:
+                what += f": {self._udp.send_error}"
         return (
             f"{what}; check the network, or name another node with "
             "--dht-bootstrap HOST:PORT. Trying again."
         )
 
 
-class _Pass:
-    """One lookup under way and what it needs from the socket."""
+class _RunningLookup:
+    """Hold one lookup in progress and the receiver of its peers."""
 
-    def __init__(self, lookup: Lookup, hear: _Hear) -> None:
+    def __init__(self, lookup: Lookup, on_peers: _OnPeers) -> None:
         self.lookup = lookup
-        self.hear = hear
-        self.has_news = asyncio.Event()
+        self.on_peers = on_peers
+        self.has_changed = asyncio.Event()

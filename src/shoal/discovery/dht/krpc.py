@@ -1,102 +1,125 @@
-"""The messages of the DHT (BEP 5): two questions out, their answers in; pure.
+"""The messages of the DHT (KRPC, BEP 5) and their encoding (bencode, BEP 3); pure.
 
-Every query says `ro` (BEP 43), because this node answers none. Each limit on what
-a stranger may make us keep is enforced here, before a lookup sees the message.
+This node sends two queries and reads their responses. Every query has `ro` set
+(BEP 43), because this node answers none. Strangers send everything that is decoded
+here, so each limit on stored data is enforced here, before a lookup sees the message;
+the decoder keeps its own stack instead of recursing and refuses a value with more than
+one spelling. Only unsorted keys are accepted, since some real nodes do not sort them.
 """
 
 import ipaddress
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from shoal.core.names.address import Address
-from shoal.discovery.dht.bencode import Encodable, Value, decode, encode
 from shoal.errors import ProtocolError
 
 __all__ = [
     "ID_SIZE",
+    "MAX_DEPTH",
     "TRANSACTION_SIZE",
-    "Failure",
-    "Message",
-    "Node",
-    "Query",
-    "Reply",
+    "BencodeInput",
+    "BencodeValue",
+    "DhtNode",
+    "KrpcError",
+    "KrpcMessage",
+    "KrpcQuery",
+    "KrpcResponse",
+    "bdecode",
+    "bencode",
     "build_announce_peer",
     "build_get_peers",
     "parse_message",
 ]
 
-ID_SIZE = 20  # bytes, of a node's id as of a topic
+ID_SIZE = 20  # bytes of a node's id, and of a topic
 TRANSACTION_SIZE = 4  # bytes; two are usual, four are harder to guess
-MAX_DATAGRAM = 8192  # bytes; an honest answer keeps to one packet, about 1,500
-MAX_TRANSACTION = 32  # bytes of somebody else's transaction id
+MAX_DATAGRAM = 8192  # bytes; an honest response fits in one packet, about 1,500
+MAX_TRANSACTION = 32  # bytes of another node's transaction id
 MAX_TOKEN = 128  # bytes; real ones have 4 to 20
-MAX_VALUES = 100  # peers looked at in one reply
-MAX_NODES = 32  # nodes looked at in one reply; BEP 5 sends 8, some send 20
+MAX_VALUES = 100  # peers read from one response
+MAX_NODES = 32  # nodes read from one response; BEP 5 sends 8, some send 20
+MAX_DEPTH = 16  # nested containers; a DHT message needs three
 
-_PEER_SIZE = 6  # bytes: IPv4 address, port
-_NODE_SIZE = ID_SIZE + _PEER_SIZE
+_PEER_SIZE = 6  # bytes: IPv4 address, port ("compact peer info", BEP 5)
+_NODE_SIZE = ID_SIZE + _PEER_SIZE  # bytes ("compact node info", BEP 5)
+
+BencodeValue: TypeAlias = (
+    int | bytes | list["BencodeValue"] | dict[bytes, "BencodeValue"]
+)
+"""A decoded value."""
+BencodeInput: TypeAlias = (
+    int | bytes | Sequence["BencodeInput"] | Mapping[bytes, "BencodeInput"]
+)
+"""A value that can be encoded."""
+
+# The digit counts keep int() from parsing a number long enough to be an attack.
+_INTEGER = re.compile(rb"i(0|-?[1-9][0-9]{0,19})e")
+_LENGTH = re.compile(rb"(0|[1-9][0-9]{0,7}):")
 
 
-class Node(NamedTuple):
-    """Name one node of the DHT."""
+class DhtNode(NamedTuple):
+    """Identify one node of the DHT."""
 
     id: bytes
-    """The 20 bytes that it claims as its id."""
+    """The 20 bytes that the node claims as its id."""
     address: Address
-    """Where it answers, by UDP."""
+    """The node's UDP address."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """Hold one node's answer to `get_peers` or `announce_peer`."""
+class KrpcResponse:
+    """Hold one node's response to `get_peers` or `announce_peer`."""
 
     tid: bytes
-    """The transaction that it claims to answer."""
+    """The transaction id that the response claims to answer."""
     node_id: bytes
-    """The id of the node that answers."""
+    """The id of the responding node."""
     token: bytes | None = None
-    """What the node wants to be shown by who announces to it."""
-    nodes: tuple[Node, ...] = ()
-    """Nodes nearer to the topic, as far as the answering one knows."""
+    """The token that the node requires in an announcement."""
+    nodes: tuple[DhtNode, ...] = ()
+    """Nodes nearer to the topic that the responding node knows."""
     peers: tuple[Address, ...] = ()
     """Peers of the topic; nothing about them has been checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Hold one node's refusal."""
+class KrpcError:
+    """Hold one node's error message."""
 
     tid: bytes
-    """The transaction that it claims to answer."""
+    """The transaction id that the error claims to answer."""
     code: int
-    """201 generic, 202 server, 203 protocol, 204 unknown method; 0 if it said none."""
+    """201 generic, 202 server, 203 protocol, 204 unknown method; 0 if absent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """Stand for a question, which a read-only node does not answer (BEP 43)."""
+class KrpcQuery:
+    """Hold another node's query, which a read-only node does not answer (BEP 43)."""
 
     tid: bytes
-    """The transaction that the asker chose."""
+    """The transaction id that the querying node chose."""
 
 
-Message: TypeAlias = Reply | Failure | Query
-"""Everything that can arrive in a datagram."""
+KrpcMessage: TypeAlias = KrpcResponse | KrpcError | KrpcQuery
+"""Every message that can arrive in a datagram."""
 
 
 def build_get_peers(tid: bytes, node_id: bytes, topic: bytes) -> bytes:
-    """Return the datagram that asks for a topic's peers (BEP 5)."""
+    """Return the datagram that requests a topic's peers (BEP 5, get_peers)."""
     return _build_query(b"get_peers", tid, {b"id": node_id, b"info_hash": topic})
 
 
 def build_announce_peer(
     tid: bytes, node_id: bytes, topic: bytes, *, port: int, token: bytes
 ) -> bytes:
-    """Return the datagram that announces a TCP port under a topic (BEP 5).
+    """Return the datagram that announces a TCP port (BEP 5, announce_peer).
 
-    `token` is the one that the same node gave for the same topic.
+    `token` is from the same node's response to `get_peers` for the same topic.
     """
-    arguments: dict[bytes, Encodable] = {
+    arguments: dict[bytes, BencodeInput] = {
         b"id": node_id,
         b"implied_port": 0,
         b"info_hash": topic,
@@ -106,66 +129,70 @@ def build_announce_peer(
     return _build_query(b"announce_peer", tid, arguments)
 
 
-def parse_message(data: bytes) -> Message:
-    """Read one datagram.
+def parse_message(data: bytes) -> KrpcMessage:
+    """Parse one datagram.
 
-    Raises `ProtocolError` for whatever BEP 5 does not allow.
+    Raises `ProtocolError` for everything that BEP 5 does not allow.
     """
     if len(data) > MAX_DATAGRAM:
         raise ProtocolError(f"a DHT message of {len(data)} bytes")
-    message = decode(data)
+    message = bdecode(data)
     if not isinstance(message, dict):
-        raise ProtocolError("a DHT message that is no dictionary")
+        raise ProtocolError("a DHT message that is not a dictionary")
     tid = message.get(b"t")
     if not isinstance(tid, bytes) or len(tid) > MAX_TRANSACTION:
         raise ProtocolError("a DHT message without a usable transaction id")
     match message.get(b"y"):
         case b"r":
-            return _parse_reply(tid, message.get(b"r"))
+            return _parse_response(tid, message.get(b"r"))
         case b"e":
-            return _parse_failure(tid, message.get(b"e"))
+            return _parse_error(tid, message.get(b"e"))
         case b"q":
-            return Query(tid)
+            return KrpcQuery(tid)
         case _:
-            raise ProtocolError("a DHT message that is no query, reply or error")
+            raise ProtocolError("a DHT message that is no query, response or error")
 
 
-def _build_query(name: bytes, tid: bytes, arguments: dict[bytes, Encodable]) -> bytes:
-    return encode({b"a": arguments, b"q": name, b"ro": 1, b"t": tid, b"y": b"q"})
+def _build_query(
+    name: bytes, tid: bytes, arguments: dict[bytes, BencodeInput]
+) -> bytes:
+    return bencode({b"a": arguments, b"q": name, b"ro": 1, b"t": tid, b"y": b"q"})
 
 
-def _parse_reply(tid: bytes, body: Value | None) -> Reply:
+def _parse_response(tid: bytes, body: BencodeValue | None) -> KrpcResponse:
     if not isinstance(body, dict):
-        raise ProtocolError("a DHT reply without a body")
+        raise ProtocolError("a DHT response without a body")
     node_id = body.get(b"id")
     if not isinstance(node_id, bytes) or len(node_id) != ID_SIZE:
-        raise ProtocolError("a DHT reply without its node's id")
+        raise ProtocolError("a DHT response without its node's id")
     token = body.get(b"token")
     if not isinstance(token, bytes) or len(token) > MAX_TOKEN:
         token = None
     nodes = _parse_nodes(body.get(b"nodes", b""))
     peers = _parse_values(body.get(b"values", []))
-    return Reply(tid, node_id, token, nodes, peers)
+    return KrpcResponse(tid, node_id, token, nodes, peers)
 
 
-def _parse_failure(tid: bytes, body: Value | None) -> Failure:
+def _parse_error(tid: bytes, body: BencodeValue | None) -> KrpcError:
     code = body[0] if isinstance(body, list) and body else 0
-    return Failure(tid, code if isinstance(code, int) else 0)
+    return KrpcError(tid, code if isinstance(code, int) else 0)
 
 
-def _parse_nodes(data: Value) -> tuple[Node, ...]:
+def _parse_nodes(data: BencodeValue) -> tuple[DhtNode, ...]:
     if not isinstance(data, bytes) or len(data) % _NODE_SIZE:
-        raise ProtocolError("a DHT reply whose nodes are not 26 bytes each")
+        raise ProtocolError("a DHT response whose nodes are not 26 bytes each")
     starts = range(0, min(len(data), MAX_NODES * _NODE_SIZE), _NODE_SIZE)
     return tuple(
-        Node(data[at : at + ID_SIZE], _parse_peer(data[at + ID_SIZE : at + _NODE_SIZE]))
+        DhtNode(
+            data[at : at + ID_SIZE], _parse_peer(data[at + ID_SIZE : at + _NODE_SIZE])
+        )
         for at in starts
     )
 
 
-def _parse_values(values: Value) -> tuple[Address, ...]:
+def _parse_values(values: BencodeValue) -> tuple[Address, ...]:
     if not isinstance(values, list):
-        raise ProtocolError("a DHT reply whose values are no list")
+        raise ProtocolError("a DHT response whose values are not a list")
     # Other lengths are other address families (BEP 32), not errors.
     return tuple(
         _parse_peer(value)
@@ -177,3 +204,92 @@ def _parse_values(values: Value) -> tuple[Address, ...]:
 def _parse_peer(data: bytes) -> Address:
     host = str(ipaddress.IPv4Address(data[:4]))
     return Address(host, int.from_bytes(data[4:], "big"))
+
+
+def bencode(value: BencodeInput) -> bytes:
+    """Return the canonical encoding of a value (BEP 3)."""
+    parts: list[bytes] = []
+    _encode_into(parts, value)
+    return b"".join(parts)
+
+
+def bdecode(data: bytes, *, max_depth: int = MAX_DEPTH) -> BencodeValue:
+    """Return the one value that `data` encodes (BEP 3).
+
+    Raises `ProtocolError` if `data` is anything else.
+    """
+    stack: list[_Container] = []
+    position = 0
+    while True:
+        first = data[position : position + 1]
+        value: BencodeValue
+        if first in (b"d", b"l"):
+            if len(stack) == max_depth:
+                raise ProtocolError(f"bencode is nested deeper than {max_depth}")
+            stack.append(_Container(is_dict=first == b"d"))
+            position += 1
+            continue
+        if first == b"e" and stack:
+            value = stack.pop().close()
+            position += 1
+        else:
+            value, position = _decode_scalar(data, position)
+        if stack:
+            stack[-1].items.append(value)
+        elif position == len(data):
+            return value
+        else:
+            raise ProtocolError("bytes after the end of a bencoded value")
+
+
+class _Container:
+    """Hold a list or dictionary whose end has not been read yet."""
+
+    __slots__ = ("_is_dict", "items")
+
+    def __init__(self, *, is_dict: bool) -> None:
+        self._is_dict = is_dict
+        self.items: list[BencodeValue] = []
+
+    def close(self) -> BencodeValue:
+        if not self._is_dict:
+            return self.items
+        if len(self.items) % 2:
+            raise ProtocolError("a bencoded dictionary ends in a key without a value")
+        result: dict[bytes, BencodeValue] = {}
+        for key, value in zip(self.items[::2], self.items[1::2], strict=True):
+            if not isinstance(key, bytes):
+                raise ProtocolError("a key in a bencoded dictionary is not a string")
+            if key in result:
+                raise ProtocolError("a bencoded dictionary has the same key twice")
+            result[key] = value
+        return result
+
+
+def _decode_scalar(data: bytes, position: int) -> tuple[int | bytes, int]:
+    """Return the integer or string at `position` and the position after it."""
+    if found := _INTEGER.match(data, position):
+        return int(found[1]), found.end()
+    if found := _LENGTH.match(data, position):
+        end = found.end() + int(found[1])
+        if end <= len(data):
+            return data[found.end() : end], end
+    raise ProtocolError(f"no bencoded value at byte {position}")
+
+
+def _encode_into(parts: list[bytes], value: BencodeInput) -> None:
+    if isinstance(value, bytes):
+        parts.append(b"%d:%b" % (len(value), value))
+    elif isinstance(value, int):
+        parts.append(b"i%de" % value)
+    elif isinstance(value, Mapping):
+        parts.append(b"d")
+        for key in sorted(value):
+            _encode_into(parts, key)
+            _encode_into(parts, value[key])
+        parts.append(b"e")
+    else:
+        parts.append(b"l")
+        for item in value:
+            _encode_into(parts, item)
+        parts.append(b"e")

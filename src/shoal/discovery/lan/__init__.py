@@ -1,9 +1,6 @@
-"""Peers on the same network, found by multicast DNS as dns-discovery 6 does it.
+"""Find peers on the local network by multicast DNS, as the npm package dns-discovery 6.
 
-`packets` is the codec and `state` the decisions, both pure; `client` owns the
-sockets and the clock. Nothing here knows what a topic stands for.
+`packets` encodes and decodes, `state` decides; both are pure. `sockets` opens one
+multicast socket per interface, and `client` owns them and the clock. None of them knows
+what a topic stands for.
 """
-
-from shoal.discovery.lan.client import LanDiscovery
-
-__all__ = ["LanDiscovery"]

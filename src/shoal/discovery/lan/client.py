@@ -1,9 +1,8 @@
-"""The asyncio edge of LAN discovery: sockets, clock and waiting iterators.
+"""Find peers on the LAN: sockets, the clock, and iterators that wait for addresses.
 
-`LanDiscovery` owns one endpoint for each IPv4 address, one task that asks again
-and looks for new interfaces, and an inbox for each join. It decides nothing: what
-a packet means and when to ask is in `state`. The network's failures end up in
-`LanDiscovery.problem`, never in an iterator.
+`LanDiscovery` owns one socket per IPv4 address, one task that repeats queries and looks
+for new interfaces, and a queue per join. It decides nothing: `state` does. Failures of
+the network show in `LanDiscovery.problem`, never in an iterator.
 """
 
 import asyncio
@@ -12,42 +11,42 @@ import os
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from typing import Self, cast
+from typing import Self
 
 from shoal.core.names.address import Address
-from shoal.discovery.base import TOPIC_SIZE
-from shoal.discovery.lan.packets import encode_question
+from shoal.discovery.base import TOPIC_SIZE, AddressQueue
+from shoal.discovery.lan.packets import encode_query
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, PORTS, open_socket
 from shoal.discovery.lan.state import LanState, TopicJoin
+from shoal.discovery.udp import UdpSocket
 from shoal.errors import ProtocolError
 from shoal.net.interfaces import Interface, list_interfaces
 
-__all__ = ["LanDiscovery"]
+__all__ = ["MAX_WAITING", "LanDiscovery"]
 
 MAX_INTERFACES = 64  # IPv4 addresses; a host of containers may have any number
-MAX_WAITING = 256  # addresses of one join that nobody has fetched yet
-SCAN_EVERY = 5.0  # seconds between looks for new interfaces, as Node has it
+MAX_WAITING = 256  # addresses of one join that have not been fetched yet
+SCAN_EVERY = 5.0  # seconds between scans for new interfaces, as in dns-discovery
 
 _INSTEAD = "A peer can still be named with --peer HOST:PORT."
-
-_Inbox = asyncio.Queue[Address | None]  # None ends the iterator
 
 
 class LanDiscovery:
     """Find peers on the LAN and be found by them, as dns-discovery 6 does.
 
-    Its sockets open with the first join and close with `aclose`.
+    The sockets open with the first join and close with `aclose`.
     """
 
     name = "lan"
 
     def __init__(self, *, interfaces: Sequence[str] = ()) -> None:
+        """Use only `interfaces`, names or addresses; empty means all."""
         self.problem: str | None = None
-        """One sentence on what does not work and what still does, for the user."""
+        """A sentence for the user on what fails and what still works."""
         self._allowed = tuple(interfaces)
         self._state = LanState(secret=os.urandom(32), rng=random.Random())
-        self._inboxes: dict[TopicJoin, _Inbox] = {}
-        self._endpoints: dict[Interface, _Endpoint] = {}
+        self._queues: dict[TopicJoin, AddressQueue] = {}
+        self._sockets: dict[Interface, _LanSocket] = {}
         self._opening = asyncio.Lock()
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -55,8 +54,8 @@ class LanDiscovery:
 
     @property
     def reach(self) -> str:
-        """Name the interfaces that are listened on."""
-        names = ", ".join(sorted({each.name for each in self._endpoints}))
+        """Name the interfaces in use."""
+        names = ", ".join(sorted({each.name for each in self._sockets}))
         return f"the LAN ({names or 'no interface'})"
 
     async def join(
@@ -64,44 +63,42 @@ class LanDiscovery:
     ) -> AsyncGenerator[Address, None]:
         """Yield addresses of the topic's peers until closed.
 
-        With a `port` this node is announced from the first `anext` on. Raises
-        `UsageError` there when an interface that the user named does not exist.
+        With a `port`, this node is announced from the first `anext` on. That call
+        raises `UsageError` if an interface that the user named does not exist.
         """
         if len(topic) != TOPIC_SIZE:
             raise ValueError(f"a topic has {TOPIC_SIZE} bytes, not {len(topic)}")
         await self._open()
         if self._is_closed:
             return
-        inbox = _Inbox(MAX_WAITING)
+        queue = AddressQueue(MAX_WAITING)
         join = self._state.join(topic, port, time.monotonic())
-        self._inboxes[join] = inbox
+        self._queues[join] = queue
         try:
-            self._woken.set()  # its first question is due
-            while (address := await inbox.get()) is not None:
+            self._woken.set()  # the first query is due
+            while (address := await queue.get()) is not None:
                 yield address
         finally:
             self._state.leave(join)
-            del self._inboxes[join]
+            del self._queues[join]
 
     async def aclose(self) -> None:
         """Close every socket and end all iterators; idempotent."""
         self._is_closed = True
-        for inbox in self._inboxes.values():
-            if inbox.full():
-                inbox.get_nowait()
-            inbox.put_nowait(None)
-        endpoints = list(self._endpoints.values())
-        self._endpoints.clear()
-        for endpoint in endpoints:
-            endpoint.close()
+        for queue in self._queues.values():
+            queue.close()
+        sockets = list(self._sockets.values())
+        self._sockets.clear()
+        for each in sockets:
+            each.close()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
             if not task.cancelled():
                 task.result()
-        for endpoint in endpoints:
-            await endpoint.closed.wait()
+        for each in sockets:
+            await each.closed.wait()
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,18 +106,18 @@ class LanDiscovery:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    # Interfaces come and go
+    # Interfaces come and go.
 
     async def _open(self) -> None:
-        """Open the sockets and start the task, the first time only."""
+        """Open the sockets and start the task on the first call."""
         async with self._opening:
             if self._task is None and not self._is_closed:
-                await self._update(_look(self._allowed))
+                await self._update(_list_interfaces(self._allowed))
                 if not self._is_closed:  # while the sockets were opened
                     self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        """Ask when it is time, and look for new interfaces; runs until cancelled."""
+        """Query when due and scan for new interfaces until cancelled."""
         next_scan = time.monotonic() + SCAN_EVERY
         while True:
             wake_at = min(next_scan, self._state.next_timeout() or next_scan)
@@ -132,157 +129,129 @@ class LanDiscovery:
                 next_scan = time.monotonic() + SCAN_EVERY
                 await self._update(
                     each
-                    for each in _look()
+                    for each in _list_interfaces()
                     if not self._allowed
                     or each.name in self._allowed
                     or each.address in self._allowed
                 )
-            self._ask_when_due()
+            self._query_due_topics()
 
     async def _update(self, found: Iterable[Interface]) -> None:
-        """Open endpoints for new interfaces, close those of interfaces now gone.
+        """Open sockets for new interfaces, close those of interfaces now gone.
 
-        An endpoint that is new, or could not send, asks for everything at once.
+        A new socket, or one that could not send, queries every topic at once.
         """
         interfaces = list(dict.fromkeys(found))[:MAX_INTERFACES]
-        for gone in self._endpoints.keys() - interfaces:
-            self._endpoints.pop(gone).close()
-        failed = [each for each in self._endpoints.values() if each.error is not None]
+        for gone in self._sockets.keys() - interfaces:
+            self._sockets.pop(gone).close()
+        silent = [each for each in self._sockets.values() if each.send_error]
         refused: OSError | None = None
         for interface in interfaces:
-            if interface not in self._endpoints:
+            if interface not in self._sockets:
                 try:
-                    endpoint = await _open_endpoint(interface, self._handle_packet)
+                    opened = await _open_socket(interface, self._on_packet)
                 except OSError as error:
                     refused = error
                     continue
                 if self._is_closed:
-                    endpoint.close()
+                    opened.close()
                     return
-                self._endpoints[interface] = endpoint
-                failed.append(endpoint)
-        self._ask(self._state.topics, failed)
+                self._sockets[interface] = opened
+                silent.append(opened)
+        self._query(self._state.topics, silent)
         self._note_problem(refused)
 
     def _note_problem(self, refused: OSError | None) -> None:
-        endpoints = self._endpoints.values()
-        errors = [each.error for each in endpoints if each.error is not None]
-        if not endpoints and refused is None:
+        sockets = self._sockets.values()
+        errors = [each.send_error for each in sockets if each.send_error]
+        if not sockets and refused is None:
             self.problem = (
                 "LAN discovery does not work: no network interface with an IPv4 "
                 f"address is up here. {_INSTEAD}"
             )
-        elif len(errors) == len(endpoints):
+        elif len(errors) == len(sockets):
             reason = errors[0] if errors else refused
             assert reason is not None
             self.problem = (
                 "LAN discovery does not work: multicast is refused here "
                 f"({reason.strerror or reason}). {_INSTEAD}"
             )
-        elif all(each.port != MDNS_PORT for each in endpoints):
+        elif all(each.port != MDNS_PORT for each in sockets):
             self.problem = (
-                "Another program keeps UDP port 5353 to itself, so a peer on the LAN "
-                f"may take up to a minute to find this machine. {_INSTEAD}"
+                "Another program has exclusive use of UDP port 5353, so a peer on the "
+                f"LAN may take up to a minute to find this machine. {_INSTEAD}"
             )
         else:
             self.problem = None
 
-    # Packets
+    # Packets.
 
-    def _ask_when_due(self) -> None:
-        topics = self._state.next_questions(time.monotonic())
-        if topics and self._endpoints:
-            self._ask(topics, self._endpoints.values())
+    def _query_due_topics(self) -> None:
+        topics = self._state.next_queries(time.monotonic())
+        if topics and self._sockets:
+            self._query(topics, self._sockets.values())
             self._note_problem(None)
 
-    def _ask(self, topics: Iterable[bytes], endpoints: Iterable["_Endpoint"]) -> None:
-        """Ask for topics, and tell that we announce those that we do.
+    def _query(self, topics: Iterable[bytes], sockets: Iterable["_LanSocket"]) -> None:
+        """Query topics, and announce those of them that we announce.
 
-        Node's peers learn that from our answer to our own question, which multicast
-        brings back; where 5353 is another's, the question does not come back.
+        Node peers learn of us from our answer to our own query, which multicast
+        brings back to us. If another program has exclusive use of 5353, the query
+        does not come back, hence the answer here.
         """
         for topic in topics:
-            question = encode_question(topic)
-            for endpoint in endpoints:
-                answer = self._state.answer_to(topic, endpoint.interface.address)
+            query = encode_query(topic)
+            for each in sockets:
+                announcement = self._state.response_to(topic, each.interface.address)
                 for port in PORTS:
-                    endpoint.send(question, port)
-                    if answer is not None:
-                        endpoint.send(answer, port)
+                    each.multicast(query, port)
+                    if announcement is not None:
+                        each.multicast(announcement, port)
 
-    def _handle_packet(
-        self, endpoint: "_Endpoint", data: bytes, sender: Address
-    ) -> None:
-        if not sender.port or not endpoint.interface.is_on_subnet(sender.host):
+    def _on_packet(self, receiver: "_LanSocket", data: bytes, sender: Address) -> None:
+        if not sender.port or not receiver.interface.is_on_subnet(sender.host):
             return
         try:
             reaction = self._state.on_packet(data, sender, time.monotonic())
         except ProtocolError:
-            return  # anyone on the LAN can send anything; nobody is to blame
-        for answer in reaction.answers:
-            endpoint.send(answer, sender.port)
-        for join, address in reaction.heard:
-            # What overflows is heard again; whoever fills an inbox gains nothing.
-            with contextlib.suppress(asyncio.QueueFull):
-                self._inboxes[join].put_nowait(address)
+            return  # any program on the LAN can send anything; there is no one to ban
+        for response in reaction.responses:
+            receiver.multicast(response, sender.port)
+        for join, address in reaction.found:
+            self._queues[join].put((address,))
 
 
-class _Endpoint(asyncio.DatagramProtocol):
-    """Carry packets through one interface's socket."""
+class _LanSocket(UdpSocket):
+    """Send and receive packets through one interface."""
 
     def __init__(
         self,
         interface: Interface,
         port: int,
-        on_packet: Callable[["_Endpoint", bytes, Address], None],
+        on_packet: Callable[["_LanSocket", bytes, Address], None],
     ) -> None:
+        super().__init__(lambda data, sender: on_packet(self, data, sender))
         self.interface = interface
         self.port = port
-        self.error: OSError | None = None  # of the last sending
-        self.closed = asyncio.Event()
-        self._on_packet = on_packet
-        self._transport: asyncio.DatagramTransport | None = None
 
-    def send(self, data: bytes, port: int) -> None:
-        """Multicast a packet to a port of the group; failure shows in `error`."""
-        assert self._transport is not None
-        self.error = None
-        self._transport.sendto(data, (GROUP, port))
-
-    def close(self) -> None:
-        """Stop hearing; `closed` is set when the socket is gone."""
-        assert self._transport is not None
-        self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport (called by asyncio)."""
-        self._transport = cast(asyncio.DatagramTransport, transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Pass a packet on (called by asyncio)."""
-        self._on_packet(self, data, Address(addr[0], addr[1]))
-
-    def error_received(self, exc: Exception) -> None:
-        """Remember why sending failed (called by asyncio, from within `sendto`)."""
-        self.error = exc if isinstance(exc, OSError) else OSError(str(exc))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Say that the socket is gone (called by asyncio)."""
-        self.closed.set()
+    def multicast(self, data: bytes, port: int) -> None:
+        """Send a packet to a port of the group; `send_error` is that of this packet."""
+        self.send_error = None
+        self.send(data, Address(GROUP, port))
 
 
-def _look(allowed: Sequence[str] = ()) -> list[Interface]:
+def _list_interfaces(allowed: Sequence[str] = ()) -> list[Interface]:
     try:
         return list_interfaces(allowed)
     except OSError:
-        return []  # as good as none; `problem` says so and the next look comes
+        return []  # `problem` reports that there is none, and the next scan comes
 
 
-async def _open_endpoint(
-    interface: Interface, on_packet: Callable[[_Endpoint, bytes, Address], None]
-) -> _Endpoint:
+async def _open_socket(
+    interface: Interface, on_packet: Callable[[_LanSocket, bytes, Address], None]
+) -> _LanSocket:
     sock, port = open_socket(interface.address)
-    _, endpoint = await asyncio.get_running_loop().create_datagram_endpoint(
-        lambda: _Endpoint(interface, port, on_packet), sock=sock
+    _, opened = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _LanSocket(interface, port, on_packet), sock=sock
     )
-    return endpoint
+    return opened

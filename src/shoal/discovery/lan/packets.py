@@ -1,13 +1,13 @@
-"""The two packets of dns-discovery 6, built and read: a question and its answer.
+"""Encode and decode the two packets of dns-discovery 6: a query and its response.
 
-The codec is our own and not a DNS library's because it meets every multicast
-packet of the network, hostile ones included, in a program whose start-up is
-counted in milliseconds. Reading is bounded here in bytes, records and parts per
-name, an unrelated packet (printers, televisions) costs one search for a word, and
-nothing is imported for it; dnslib costs 5 ms to import and bounds none of that.
-The tests hold this file against dnslib, compressed names and all.
+docs/protocol.md, "LAN discovery", describes both; they are multicast DNS (RFC 6762) in
+the message format of RFC 1035. No DNS library is used: this codec receives every
+multicast packet of the network, hostile ones included, in a program that starts in
+milliseconds. It bounds bytes, records and parts per name; an unrelated packet (from a
+printer or a television) costs one substring search. dnslib takes 5 ms to import and
+bounds none of these. The tests compare this module with dnslib.
 
-Pure: bytes in, values out. Everything malformed is a `ProtocolError`.
+Pure: bytes in, values out. Malformed packets raise `ProtocolError`.
 """
 
 import binascii
@@ -22,29 +22,29 @@ __all__ = [
     "MAX_PACKET",
     "MAX_PEERS",
     "SENDER",
-    "Answer",
-    "Query",
-    "Response",
+    "LanAnswer",
+    "LanQuery",
+    "LanResponse",
     "decode",
-    "encode_answer",
-    "encode_question",
+    "encode_query",
+    "encode_response",
 ]
 
 MAX_PACKET = 1472  # bytes; one unfragmented Ethernet frame holds either packet
-MAX_RECORDS = 32  # questions and records together; dns-discovery sends two
+MAX_RECORDS = 32  # questions and records in total; dns-discovery sends two
 MAX_NAME = 255  # bytes, RFC 1035 section 2.3.4
 MAX_PARTS = 128  # labels and pointers of one name
-MAX_PEERS = 31  # entries; as base64 they fill one string, RFC 1035 section 3.3
+MAX_PEERS = 31  # entries; base64 of them fills one string, RFC 1035 section 3.3
 
 SENDER = "0.0.0.0"
-"""Stands in an answer for "the address that this came from"."""
+"""Host in an answer that stands for the sender's own address."""
 
 _DOMAIN = (b"dns-discovery", b"local")
 _DOMAIN_BYTES = b"\x0ddns-discovery\x05local\x00"
 _TOPIC_HEX = 40  # characters
 _TXT = 16
 _IN = 1
-# Above the class stand mDNS's bits, RFC 6762 sections 5.4 and 10.2.
+# The top bit of the class has another use in mDNS, RFC 6762 sections 5.4 and 10.2.
 _CLASS_MASK = 0x7FFF
 _IS_RESPONSE = 0x8000
 _RESPONSE_FLAGS = 0x8400  # response, authoritative
@@ -55,38 +55,38 @@ _RECORD = struct.Struct("!HHIH")
 _PEER = struct.Struct("!4BH")
 
 
-class Answer(NamedTuple):
-    """Tell who announces one topic."""
+class LanAnswer(NamedTuple):
+    """List peers that announce one topic."""
 
     topic: bytes
     """20 bytes."""
     token: bytes
-    """Tells its maker his own answers; opaque to all others, may be empty."""
+    """Lets a node recognise its own answers; opaque to all others, may be empty."""
     peers: tuple[Address, ...]
-    """With `SENDER` as host where the sender means himself; ports are not 0."""
+    """The host is `SENDER` where the sender announces itself; ports are not 0."""
 
 
-class Query(NamedTuple):
-    """Ask who announces these topics."""
+class LanQuery(NamedTuple):
+    """Request the peers of some topics."""
 
     topics: tuple[bytes, ...]
-    """Empty when the packet asks for nothing of ours."""
+    """Empty if the packet is not about topics."""
 
 
-class Response(NamedTuple):
-    """Carry answers, asked for or not."""
+class LanResponse(NamedTuple):
+    """Hold answers, requested or not."""
 
-    answers: tuple[Answer, ...]
-    """Empty when the packet says nothing of ours."""
+    answers: tuple[LanAnswer, ...]
+    """Empty if the packet is not about topics."""
 
 
-def encode_question(topic: bytes) -> bytes:
-    """Build the packet that asks for one topic."""
+def encode_query(topic: bytes) -> bytes:
+    """Return the packet that requests the peers of one topic."""
     return _HEADER.pack(0, 0, 1, 0, 0, 0) + _encode_question(topic)
 
 
-def encode_answer(topic: bytes, token: bytes, peers: Sequence[Address]) -> bytes:
-    """Build the packet that tells where one topic is announced.
+def encode_response(topic: bytes, token: bytes, peers: Sequence[Address]) -> bytes:
+    """Return the packet that lists peers of one topic.
 
     Every host must be dotted IPv4; at most `MAX_PEERS` fit.
     """
@@ -105,25 +105,25 @@ def encode_answer(topic: bytes, token: bytes, peers: Sequence[Address]) -> bytes
     )
 
 
-def decode(data: bytes) -> Query | Response:
-    """Read a packet, whoever sent it, and keep what is about topics.
+def decode(data: bytes) -> LanQuery | LanResponse:
+    """Parse a packet from any sender; skip questions and records not about topics.
 
-    Raises `ProtocolError` when it is malformed or passes a limit.
+    Raises `ProtocolError` if it is malformed or exceeds a limit.
     """
     if not _HEADER.size <= len(data) <= MAX_PACKET:
         raise ProtocolError(f"A multicast DNS packet of {len(data)} bytes.")
     _, flags, questions, *counts = _HEADER.unpack_from(data)
     is_response = bool(flags & _IS_RESPONSE)
-    # Compression may move the word but never hides it.
+    # Compression may move this label but never hides it.
     if _DOMAIN[0] not in data.lower():
-        return Response(()) if is_response else Query(())
+        return LanResponse(()) if is_response else LanQuery(())
     if questions + sum(counts) > MAX_RECORDS:
         raise ProtocolError("A multicast DNS packet with too many records.")
     try:
         topics, offset = _read_questions(data, questions)
         if not is_response:
-            return Query(tuple(topics))
-        return Response(tuple(_read_answers(data, offset, sum(counts))))
+            return LanQuery(tuple(topics))
+        return LanResponse(tuple(_read_answers(data, offset, sum(counts))))
     except (IndexError, struct.error):
         raise ProtocolError("A multicast DNS packet that ends too early.") from None
 
@@ -150,7 +150,7 @@ def _read_questions(data: bytes, count: int) -> tuple[list[bytes], int]:
     return topics, offset
 
 
-def _read_answers(data: bytes, offset: int, count: int) -> Iterator[Answer]:
+def _read_answers(data: bytes, offset: int, count: int) -> Iterator[LanAnswer]:
     for _ in range(count):
         labels, offset = _read_name(data, offset)
         kind, klass, _, size = _RECORD.unpack_from(data, offset)
@@ -164,18 +164,18 @@ def _read_answers(data: bytes, offset: int, count: int) -> Iterator[Answer]:
 
 
 def _read_name(data: bytes, offset: int) -> tuple[list[bytes], int]:
-    """Return a name's labels and the offset behind it."""
+    """Return a name's labels and the offset after it."""
     labels: list[bytes] = []
     size = 0
-    behind = None
+    end = None
     for _ in range(MAX_PARTS):
         length = data[offset]
         if length >= 0xC0:
-            # A pointer, RFC 1035 section 4.1.4. Some lead round in circles.
-            behind = offset + 2 if behind is None else behind
+            # A pointer, RFC 1035 section 4.1.4; MAX_PARTS ends a circle of them.
+            end = offset + 2 if end is None else end
             offset = (length & 0x3F) << 8 | data[offset + 1]
         elif length == 0:
-            return labels, offset + 1 if behind is None else behind
+            return labels, offset + 1 if end is None else end
         else:
             size += 1 + length
             if length >= 0x40 or size > MAX_NAME:
@@ -186,7 +186,7 @@ def _read_name(data: bytes, offset: int) -> tuple[list[bytes], int]:
 
 
 def _topic_of(labels: list[bytes], kind: int, klass: int) -> bytes | None:
-    """Return the topic that a question or record is about, if it is about one."""
+    """Return the topic of a question or record, None if it is not about a topic."""
     if kind != _TXT or klass & _CLASS_MASK != _IN or len(labels) != 3:
         return None
     # DNS names compare without case, RFC 1035 section 2.3.3.
@@ -199,8 +199,8 @@ def _topic_of(labels: list[bytes], kind: int, klass: int) -> bytes | None:
         return None
 
 
-def _read_text(topic: bytes, text: bytes) -> Answer:
-    """Read a TXT record's strings; those of other keys are for others."""
+def _read_text(topic: bytes, text: bytes) -> LanAnswer:
+    """Parse a TXT record's strings; unknown keys are ignored."""
     token = peers = b""
     offset = 0
     while offset < len(text):
@@ -213,7 +213,7 @@ def _read_text(topic: bytes, text: bytes) -> Answer:
         elif key == b"peers":
             peers = value
         offset = end
-    return Answer(topic, token, tuple(_read_peers(peers)))
+    return LanAnswer(topic, token, tuple(_read_peers(peers)))
 
 
 def _read_peers(encoded: bytes) -> Iterator[Address]:
@@ -221,7 +221,7 @@ def _read_peers(encoded: bytes) -> Iterator[Address]:
         entries = binascii.a2b_base64(encoded)
     except binascii.Error:
         raise ProtocolError("A list of peers that is not base64.") from None
-    # A rest shorter than an entry is left alone, as dns-discovery does.
+    # Trailing bytes shorter than an entry are ignored, as in dns-discovery.
     for offset in range(0, len(entries) - _PEER.size + 1, _PEER.size):
         *host, port = _PEER.unpack_from(entries, offset)
         if port:

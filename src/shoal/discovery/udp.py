@@ -1,0 +1,92 @@
+"""UDP sockets on the event loop, for the discoveries that exchange packets."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from shoal.core.names.address import Address
+
+__all__ = ["UdpClient", "UdpSocket"]
+
+
+class UdpSocket(asyncio.DatagramProtocol):
+    """Send and receive datagrams over one socket, from its opening to its end."""
+
+    def __init__(self, handle: Callable[[bytes, Address], None]) -> None:
+        """Pass each datagram and its sender to `handle`."""
+        self.send_error: OSError | None = None
+        """The system's reason for refusing to send, None if it has not refused."""
+        self.closed = asyncio.Event()
+        """Set once the socket is closed, by us or by an error."""
+        self._handle = handle
+        self._transport: asyncio.DatagramTransport
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one datagram; a failure shows in `send_error` and nothing is raised."""
+        if not self.closed.is_set():
+            self._transport.sendto(data, address)
+
+    def close(self) -> None:
+        """Receive nothing more; `closed` is set once the socket is closed."""
+        self._transport.close()
+
+    # Called by asyncio.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Pass a datagram on."""
+        self._handle(data, Address(addr[0], addr[1]))
+
+    def error_received(self, exc: Exception) -> None:
+        """Keep the reason why sending failed."""
+        self.send_error = exc if isinstance(exc, OSError) else OSError(str(exc))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the socket is closed."""
+        self.closed.set()
+
+
+class UdpClient:
+    """Send and receive datagrams from one local address on any free port.
+
+    The socket is opened when needed, and again after the system has closed it.
+    """
+
+    def __init__(self, bind: str, handle: Callable[[bytes, Address], None]) -> None:
+        """Use the local address `bind`; pass each datagram and sender to `handle`."""
+        self._bind = bind
+        self._handle = handle
+        self._opening = asyncio.Lock()
+        self._socket: UdpSocket | None = None
+
+    @property
+    def send_error(self) -> OSError | None:
+        """The system's reason for refusing to send since `open`, None if it did not."""
+        return self._socket.send_error if self._socket else None
+
+    async def open(self) -> None:
+        """Open the socket unless it is open.
+
+        Raises `OSError` if the local address cannot be used.
+        """
+        async with self._opening:
+            if self._socket is None or self._socket.closed.is_set():
+                loop = asyncio.get_running_loop()
+                _, self._socket = await loop.create_datagram_endpoint(
+                    lambda: UdpSocket(self._handle), local_addr=(self._bind, 0)
+                )
+            self._socket.send_error = None
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one datagram, or drop it if the socket is closed; raises nothing."""
+        if self._socket is not None:
+            self._socket.send(data, address)
+
+    async def aclose(self) -> None:
+        """Close the socket and wait until it is closed; idempotent."""
+        if self._socket is not None:
+            self._socket.close()
+            await self._socket.closed.wait()
