@@ -1,6 +1,6 @@
-"""Where chunks live on this machine: what is shared, and what is being fetched.
+"""Chunks on this machine: the files that the user shares, and downloads.
 
-Synchronous code without an event loop: it blocks, so it is called from worker
-threads, but for the few methods whose name ends in `now`. Every touch of the file
-system goes through `shoal.storage.disk.disk.Disk`.
+This code is synchronous and has no event loop. It blocks, so callers run it in worker
+threads, except the methods whose name ends in `now`. All access to the file system is
+through `shoal.storage.disk.disk.Disk`.
 """

@@ -1,8 +1,8 @@
-"""Which bytes of a share are in which of its files.
+"""Map the bytes of a share to its files.
 
-A share is one byte string: its files one after the other, in their order. A single
-file is the case of one extent. This is arithmetic only; `layout` says where a
-download puts the bytes, `source` reads them from what is shared.
+A share is one string of bytes: its files one after the other, in order. A share that
+is a single file has one extent. This is arithmetic only. `layout` decides where a
+download writes the bytes, and `shared_files` reads them from shared files.
 """
 
 from bisect import bisect_right
@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol, TypeAlias
 __all__ = ["Extents", "FileEntry", "FileInfo", "FileRange"]
 
 FileRange: TypeAlias = tuple[int, int, int]
-"""The number of a file, how many bytes, and where in that file they begin."""
+"""The number of a file, a length in bytes, and the offset in the file."""
 
 
 class FileInfo(Protocol):
-    """Be known before any of its bytes are there: a file of a folder."""
+    """What is known of a file of a folder before any of its bytes arrive."""
 
     @property
     def path(self) -> str:
@@ -29,11 +29,11 @@ class FileInfo(Protocol):
 
     @property
     def executable(self) -> bool:
-        """Say whether it is executable at its origin."""
+        """Return True if it is executable on the machine that shares it."""
 
 
 class FileEntry(NamedTuple):
-    """Describe a file; `FileInfo` says what that means."""
+    """A plain `FileInfo`."""
 
     path: str
     """Relative to the folder, with `/` between the names."""
@@ -43,7 +43,7 @@ class FileEntry(NamedTuple):
 
 
 class Extents:
-    """Map ranges of one byte string to the files it is made of."""
+    """Map ranges of a share's bytes to its files."""
 
     def __init__(self, sizes: Iterable[int]) -> None:
         self.sizes = list(sizes)
@@ -52,24 +52,27 @@ class Extents:
 
     @property
     def total(self) -> int:
-        """Return how many bytes there are in all."""
+        """Return the size of the share in bytes."""
         return self._ends[-1] if self._ends else 0
 
     def start(self, number: int) -> int:
-        """Return where file `number` begins in the byte string."""
+        """Return the offset in the share at which file `number` begins."""
         return self._ends[number] - self.sizes[number]
 
     def cover(self, first: int, end: int) -> list[FileRange]:
-        """Return what bytes `first` to `end - 1` are made of; empty files never are."""
+        """Return the file ranges that make up bytes `first` to `end - 1`.
+
+        Empty files are left out.
+        """
         ends = self._ends
         number = bisect_right(ends, first)
-        spans: list[FileRange] = []
+        ranges: list[FileRange] = []
         start = ends[number] - self.sizes[number] if first < end else 0
         while first < end:
             stop = ends[number]
             after = stop if stop < end else end
             if first < after:
-                spans.append((number, after - first, first - start))
+                ranges.append((number, after - first, first - start))
             first = start = stop
             number += 1
-        return spans
+        return ranges

@@ -1,13 +1,13 @@
 """The interfaces of everything that stores chunks.
 
-Uploading needs a `ChunkReader`: `SharedFiles` (files that are shared), a
-`DownloadStore`, or the node's cache of chunks. Downloading needs a `DownloadStore`:
-`FileStore` writes to a target, `ChunkCache` keeps chunks in memory. Chunks are
-numbered as in `Chunks`, and a caller verifies each chunk before it puts it in.
+Uploads read from a `ChunkReader`. `SharedFiles` is one, for the files that the user
+shares. Downloads write to a `DownloadStore`: `FileStore` for a target on the disk,
+`ChunkCache` for chunks in memory, `VerifiedTargetStore` for a target that was complete
+before. Chunks are numbered as in `Chunks`. A caller verifies a chunk before `put`.
 
-All methods block, and only one worker thread at a time may call them. Exceptions are
-`have` and the methods whose name ends in `now`: the event loop may call those at any
-time until `finish` or `close` begins.
+All methods may block, and one worker thread at a time calls them. `have` and the
+methods whose name ends in `now` belong to the event loop, at any time until `finish`
+or `close` begins.
 """
 
 from abc import abstractmethod

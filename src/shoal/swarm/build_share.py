@@ -18,7 +18,7 @@ from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.manifest.paths import path_problem
 from shoal.core.manifest.root import SALT_SIZE
 from shoal.storage.disk.disk import Disk
-from shoal.storage.shared.hash_cache import HashCache, hash_source
+from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
@@ -68,7 +68,7 @@ def build_share(
     else:
         source = SharedFiles.open_folder(scanned, chunk_size, disk=disk)
     try:
-        digests = hash_source(
+        digests = hash_files(
             source,
             chunk_digest,
             scheme=SCHEME,

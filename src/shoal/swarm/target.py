@@ -196,7 +196,7 @@ class Target:
         selected = [
             number
             for number, file in enumerate(manifest.files)
-            if self._selection.takes(file.path)
+            if self._selection.selects(file.path)
         ]
         if not selected:
             raise UsageError(

@@ -280,7 +280,7 @@ def test_a_staging_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     staging = tmp_path / f".file.shoal-{IDENTITY[:4].hex()}"
     staging.symlink_to(tmp_path / "real")
-    with pytest.raises(ForbiddenError, match="not a folder of yours"):
+    with pytest.raises(ForbiddenError, match="not a folder that you own"):
         FileStore.open(tmp_path / "file", IDENTITY, Chunks(1, 1), disk=OsDisk())
     assert not os.listdir(tmp_path / "real")
 
@@ -386,8 +386,8 @@ def test_the_boot_has_an_id() -> None:
 @pytest.mark.parametrize(
     ("number", "kind", "said"),
     [
-        (ENOSPC, DiskFullError, "no room for /a. Free some space"),
-        (EDQUOT, DiskFullError, "no room for /a. Free some space"),
+        (ENOSPC, DiskFullError, "no space for /a. Free some space"),
+        (EDQUOT, DiskFullError, "no space for /a. Free some space"),
         (EACCES, ForbiddenError, "does not allow shoal to write /a"),
         (EIO, StoreError, "Could not write /a"),
     ],

@@ -39,10 +39,10 @@ def test_what_is_no_pattern_is_said(pattern: str) -> None:
 
 def test_what_is_excluded_is_so_whatever_includes_it() -> None:
     selection = Selection(["docs", "**/*.md"], ["docs/old", "**/draft.*"])
-    assert selection.takes("docs/a.txt")
-    assert selection.takes("x/y.md")
-    assert not selection.takes("x/y.txt")
-    assert not selection.takes("docs/old/a.md")
-    assert not selection.takes("x/draft.md")
-    assert selection.leaves_out("docs/old")
-    assert Selection().takes("anything")
+    assert selection.selects("docs/a.txt")
+    assert selection.selects("x/y.md")
+    assert not selection.selects("x/y.txt")
+    assert not selection.selects("docs/old/a.md")
+    assert not selection.selects("x/draft.md")
+    assert selection.excludes("docs/old")
+    assert Selection().selects("anything")

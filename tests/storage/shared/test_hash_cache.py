@@ -18,7 +18,7 @@ from shoal.storage.shared.hash_cache import (
     MAX_ENTRIES,
     RECENT_NS,
     HashCache,
-    hash_source,
+    hash_files,
     state_key,
 )
 from shoal.storage.shared.scan import scan_folder
@@ -71,7 +71,7 @@ class Hasher:
             return digest(data)
 
         late = time.time_ns() + 2 * RECENT_NS
-        return hash_source(
+        return hash_files(
             source,
             count,
             scheme=scheme,

@@ -1,1 +1,1 @@
-"""Do all file I/O, behind the interface `Disk`."""
+"""All file I/O, behind the interface `Disk`."""

@@ -1,8 +1,8 @@
-"""The one small interface through which shoal touches the file system.
+"""The interface through which shoal accesses the file system.
 
-`Disk` is what the stores are written against. `shoal.storage.disk.osdisk` is the real
-one; tests put a disk in its place that loses power, fills up and fails. Nothing
-else in `shoal.storage` opens, reads, writes or renames anything.
+The stores use only `Disk`. `shoal.storage.disk.osdisk` implements it for this machine;
+tests implement a disk that loses power, fills up and fails. Nothing else in
+`shoal.storage` opens, reads, writes or renames a file.
 """
 
 import stat
@@ -13,40 +13,40 @@ from typing import NamedTuple, Protocol, TypeAlias
 __all__ = ["UNKNOWN_BOOT", "Data", "Disk", "FileState", "Name", "NewFile", "NewFiles"]
 
 Data: TypeAlias = bytes | bytearray | memoryview
-"""What bytes are written from: one byte per item."""
+"""Bytes to be written; a memoryview must have items of one byte."""
 
 Name: TypeAlias = Path | str
-"""A path; where an open folder is given with it, the name of something in there."""
+"""A path; relative to the open folder `at` if a method is given one."""
 
 NewFile: TypeAlias = tuple[str, Data, int]
-"""A file that is to be made: its name, its bytes, its permissions less the umask."""
+"""A file to create: its name, its bytes, and its permissions before the umask."""
 
 NewFiles: TypeAlias = tuple[int, Sequence[NewFile]]
-"""Files that are to be made, and the open folder they are to be in."""
+"""An open folder, and the files to create in it."""
 
 UNKNOWN_BOOT = bytes(16)
-"""The boot id of a machine that does not tell; equal to no other, not even itself."""
+"""The boot id of a machine that does not report one; two of these never match."""
 
 
 class FileState(NamedTuple):
-    """Say which file something is, and in which state."""
+    """Which file a name or descriptor refers to, and its state; from `stat`."""
 
     device: int
     inode: int
     size: int
     """In bytes."""
     mtime_ns: int
-    """When its bytes last changed, in nanoseconds of the file system's clock."""
+    """When the bytes last changed, in nanoseconds of the file system's clock."""
     links: int
-    """How many names it has; 0 when it was deleted or replaced."""
+    """How many names (hard links) it has; 0 after it was deleted or replaced."""
     mode: int
     owner: int
     ctime_ns: int
-    """When anything about it last changed, its mode and names included."""
+    """When anything about it last changed, including its mode and names."""
 
     @property
     def is_file(self) -> bool:
-        """Say whether it is a regular file."""
+        """Return True if it is a regular file."""
         return stat.S_ISREG(self.mode)
 
     @property
@@ -56,140 +56,148 @@ class FileState(NamedTuple):
 
     @property
     def is_directory(self) -> bool:
-        """Say whether it is a folder."""
+        """Return True if it is a folder."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_link(self) -> bool:
-        """Say whether it is a symbolic link."""
+        """Return True if it is a symbolic link."""
         return stat.S_ISLNK(self.mode)
 
     def is_same_file(self, other: "FileState") -> bool:
-        """Say whether both are the same file, changed or not."""
+        """Return True if both describe the same file, changed or not."""
         return self[:2] == other[:2]
 
     def is_same_state(self, other: "FileState") -> bool:
-        """Say whether both are the same file with the same bytes."""
+        """Return True if both describe the same file with the same bytes."""
         return self[:4] == other[:4]
 
 
 class Disk(Protocol):
-    """Read, write and name files; every method raises `StoreError` and its kin.
+    """Read, write and name files.
 
-    File descriptors are integers that only their own disk understands. All methods
-    may be called from several threads. `at` is an open folder: what a name given
-    with it leads to is in that very folder, whatever has become of its path.
+    A file descriptor is an integer that only the disk that returned it understands.
+    `at` is an open folder: a name is then looked up in that folder, even if another
+    program has moved or replaced the folder's path. Methods may be called from several
+    threads. Every method may raise `StoreError` or one of its subclasses.
     """
 
     def open_read(
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> int:
-        """Open a regular file to read; `follow` a link or refuse it.
+        """Open a regular file for reading; refuse a link unless `follow` is set.
 
-        Raises `UsageError` for what is no regular file.
+        Raises `UsageError` if it is not a regular file.
         """
 
     def open_write(self, path: Name, *, at: int | None = None) -> int:
-        """Open a regular file to read and write; make it, for us alone, if missing."""
+        """Open a regular file for reading and writing.
+
+        If it is missing, create it with access for this user only.
+        """
 
     def create(
         self, path: Name, *, at: int | None = None, mode: int = 0o600
     ) -> int | None:
-        """Make a file and open it; None when the name is taken.
+        """Create and open a file; return None if the name exists.
 
-        It gets the permissions `mode`, less the umask.
+        Its permissions are `mode` less the umask.
         """
 
     def write_new(self, folders: Sequence[NewFiles]) -> list[int]:
-        """Make files in different folders; return how many in each.
+        """Create files in several folders; return how many in each.
 
-        Those are all of a folder, in order, or those before the first whose name is
-        taken. It does what `create`, `pwrite` and `close` do, in less time, in several
-        folders at once if that helps. After an error any of them may be there, some
-        with some of their bytes.
+        That is the number of all files of a folder or, if a name exists, of those
+        before it. This is a faster form of `create`, `pwrite` and `close`, and may
+        work in several folders at once. After an error any of the files may exist,
+        each with all or some of its bytes.
         """
 
     def open_directory(
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> int | None:
-        """Open a folder for use as `at`, None when it is missing.
+        """Open a folder for use as `at`; return None if it is missing.
 
-        Raises `StoreError` for anything else, a link too unless it is to `follow`.
+        Raises `StoreError` if it is not a folder, or is a link and `follow` is not
+        set.
         """
 
     def list_directory(self, fd: int) -> list[str]:
-        """Return the names in an open folder, in no order."""
+        """Return the names in an open folder, in any order."""
 
     def close(self, fd: int) -> None:
         """Close a file or folder; this never fails."""
 
     def pread_into(self, fd: int, buffer: bytearray | memoryview, offset: int) -> int:
-        """Fill `buffer` from `offset` on; return how many bytes there were."""
+        """Fill `buffer` with the bytes at `offset`; return how many were read.
+
+        That is fewer than the buffer holds only at the end of the file.
+        """
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
-        """Return `size` bytes from `offset` on, or as many as there are."""
+        """Return `size` bytes at `offset`, or fewer at the end of the file."""
 
     def pread_now(self, fd: int, size: int, offset: int) -> bytes | None:
-        """Return `size` bytes if memory holds them all, else None; never wait."""
+        """Return `size` bytes if all are in memory, otherwise None; never block."""
 
     def pread_many_now(
         self, fd: int, size: int, offsets: Iterable[int]
     ) -> list[bytes | None]:
-        """Return what `pread_now` would for `size` bytes from each offset on.
+        """Return the result of `pread_now` with `size` for each offset.
 
-        Of use for small reads: they cost less than one by one.
+        For small reads this is faster than one call for each.
         """
 
     def read_small(self, path: Name, size: int) -> bytes | None:
-        """Return all bytes of a regular file if it has `size` of them, else None.
+        """Return all bytes of a regular file if there are `size` of them.
 
-        It does what `open_read`, `pread` and `close` do, in less time; no link is
-        followed. None also says that it cannot be read.
+        Otherwise, and if the file cannot be read, return None. This is a faster form
+        of `open_read`, `pread` and `close`; it does not follow links.
         """
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
-        """Write all of the buffers, one after the other, from `offset` on."""
+        """Write all buffers, one after the other, beginning at `offset`."""
 
     def fdatasync(self, fd: int) -> None:
-        """Wait until the file's bytes and size would survive a power loss.
+        """Flush the bytes and size of a file, so that they survive a power loss.
 
-        After an error nothing written since the last success may be believed, and
-        asking again does not help.
+        After an error nothing that was written since the last success can be relied
+        on, and another call does not help.
         """
 
     def sync_file_system(self, fd: int) -> bool:
-        """Wait until all bytes and names on the file system of `fd` are safe.
+        """Flush all bytes and names on the file system of `fd`.
 
-        That is one wait for any number of files. Errors are told of what was
-        written since `fd` was opened, and as final as those of `fdatasync`. Says
-        False, having done nothing, where the system cannot.
+        This takes one wait for any number of files. It reports errors of writes since
+        `fd` was opened; they are final, as with `fdatasync`. Where the system cannot
+        do it, return False and do nothing.
         """
 
     def fsync_directory(self, path: Name, *, at: int | None = None) -> None:
-        """Wait until the names in a folder would survive a power loss."""
+        """Flush the names in a folder, so that they survive a power loss."""
 
     def allocate(self, fd: int, size: int) -> None:
-        """Make a file `size` bytes long and reserve the room if that is possible."""
+        """Make a file `size` bytes long, and reserve disk space if possible."""
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut a file to `size` bytes, or lengthen it by zeroes."""
+        """Cut a file to `size` bytes, or extend it with zeroes."""
 
     def set_mode(self, fd: int, mode: int) -> None:
-        """Give a file or folder these permissions, where there are such things."""
+        """Set the permissions of a file or folder, if the file system has any."""
 
     def umask(self) -> int:
-        """Return which permissions this user's new files do not get."""
+        """Return the permission bits that this user's new files do not get."""
 
     def free_space(self, path: Path) -> int:
-        """Return how many bytes may still be written where `path` is."""
+        """Return how many bytes can still be written to the file system of `path`."""
 
     def state(self, fd: int) -> FileState:
-        """Return the identity of an open file or folder."""
+        """Return the state of an open file or folder."""
 
     def state_at(
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> FileState | None:
-        """Return the identity of what has this name, None when nothing has."""
+        """Return the state of the file with this name; None if there is none."""
 
     def rename(
         self,
@@ -199,9 +207,9 @@ class Disk(Protocol):
         at: int | None = None,
         to: int | None = None,
     ) -> None:
-        """Rename a file, replacing the file that `target` may be, in one step.
+        """Rename a file in one step, replacing a file that has the name `target`.
 
-        `at` is the folder that `source` is in, `to` the one for `target`.
+        `at` is the open folder that contains `source`, `to` the one for `target`.
         """
 
     def rename_new(
@@ -212,25 +220,25 @@ class Disk(Protocol):
         at: int | None = None,
         to: int | None = None,
     ) -> None:
-        """Rename a file or folder in one step.
+        """Rename a file or folder in one step, without replacing anything.
 
-        Raises `TargetExistsError` when `target` is there, and leaves it alone.
+        Raises `TargetExistsError` if `target` exists.
         """
 
     def make_directory(self, path: Name, *, at: int | None = None) -> None:
-        """Make a folder for us alone, or accept one that is ours already.
+        """Create a folder with access for this user only, unless it exists.
 
-        Raises `ForbiddenError` when the name is a link or somebody else's.
+        Raises `ForbiddenError` if the name is a link or belongs to another user.
         """
 
     def unlink(self, path: Name, *, at: int | None = None) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
 
     def remove_directory(self, path: Name, *, at: int | None = None) -> bool:
-        """Remove a folder; say False, and leave it, when something is in it."""
+        """Remove a folder; return False and keep it if it is not empty."""
 
     def lock(self, fd: int) -> bool:
-        """Lock a file until it is closed; say False when another holds the lock."""
+        """Lock a file until it is closed; return False if it is locked already."""
 
     def boot_id(self) -> bytes:
-        """Return 16 bytes that differ after each start of the machine."""
+        """Return 16 bytes that change each time the machine starts."""

@@ -1,8 +1,8 @@
-"""The folders of a tree, opened name by name from one that is open already.
+"""Open and remove folders below an open folder, one path component at a time.
 
-No link is ever followed on the way, so whoever swaps a folder for a link while a
-download runs gains nothing: it is refused, or the folder that was there is still
-the one that is written to. A bounded number of them is kept open.
+No link is ever followed. If another program replaces a folder with a link during a
+download, that link is refused, or the original folder is still used through its
+descriptor.
 """
 
 from collections import OrderedDict
@@ -14,35 +14,35 @@ from shoal.storage.disk.disk import Disk
 __all__ = ["Folders", "remove_all"]
 
 MAX_OPEN = 32
-"""How many folders of one share are kept open."""
+"""How many folders of one share stay open between calls."""
 MAX_DEPTH = 512
-"""How many folders deep it goes: each level keeps one open."""
+"""How many levels of folders are removed; each level keeps one folder open."""
 
 
 class Folders:
-    """Open folders below `root` by their path; for one thread at a time."""
+    """Open folders below `root` by path; for one thread at a time."""
 
     def __init__(self, disk: Disk, root: int) -> None:
-        """Begin at the open folder `root`, which stays the caller's."""
+        """Use the open folder `root`, which the caller closes."""
         self._disk = disk
         self._root = root
         self._open: OrderedDict[str, int] = OrderedDict()
 
     def find(self, path: str) -> int | None:
-        """Return a folder, open until the next call; None when it is missing.
+        """Return a folder, which stays open until the next call; None if missing.
 
         `path` has `/` between the names and is empty for the root. Raises
-        `StoreError` for anything that is no folder, a link too.
+        `StoreError` for a link or anything else that is not a folder.
         """
         self._close_surplus()
         return self._find(path, create=False)
 
     def make(self, path: str) -> int:
-        """Return a folder as `find` does; what is missing is made, for us alone."""
+        """Return a folder as `find` does; create it if it is missing."""
         return self.make_all([path])[0]
 
     def make_all(self, paths: Sequence[str]) -> list[int]:
-        """Return several folders as `make` does, all open until the next call."""
+        """Return several folders as `make` does; all stay open until the next call."""
         self._close_surplus()
         return [self._make(path) for path in paths]
 
@@ -50,7 +50,7 @@ class Folders:
         fd = self._find(path, create=True)
         if fd is None:
             raise StoreError(
-                f"Somebody removed the folder {path} while it was being fetched; "
+                f"Another program removed the folder {path} during the download; "
                 "run the command again."
             )
         return fd
@@ -80,16 +80,16 @@ class Folders:
             self._disk.close(oldest)
 
     def close(self) -> None:
-        """Close what is open but the root; it may be used again afterwards."""
+        """Close all folders but the root; the object can be used again afterwards."""
         while self._open:
             _, fd = self._open.popitem()
             self._disk.close(fd)
 
 
 def remove_all(disk: Disk, name: str, at: int, *, depth: int = 0) -> None:
-    """Remove the file, link or folder `name` in the open folder `at`, if it is there.
+    """Remove the file, link or folder `name` in the open folder `at`, if it exists.
 
-    Raises `StoreError` when something cannot be removed.
+    A folder is removed with its contents. Raises `StoreError` if that fails.
     """
     found = disk.state_at(name, at=at)
     if found is None:
@@ -98,7 +98,7 @@ def remove_all(disk: Disk, name: str, at: int, *, depth: int = 0) -> None:
         disk.unlink(name, at=at)
         return
     if depth == MAX_DEPTH:
-        raise StoreError(f"The folder {name} is nested too deep; remove it by hand.")
+        raise StoreError(f"The folder {name} is nested too deep; remove it yourself.")
     fd = disk.open_directory(name, at=at)
     if fd is None:
         return

@@ -1,8 +1,8 @@
-"""A bounded number of open files out of any number of them.
+"""Keep a limited number of the files of a share open.
 
-Whoever reads or writes one borrows its descriptor; the one not borrowed for the
-longest time is closed when there are too many. A descriptor is never closed while
-it is borrowed: its number could become that of another file meanwhile.
+To read or write a file, a caller borrows its descriptor. When too many files are open,
+the one that was borrowed least recently is closed. A borrowed descriptor is never
+closed, because the system could reuse its number for another file.
 """
 
 import threading
@@ -12,7 +12,7 @@ from collections.abc import Callable
 __all__ = ["MAX_OPEN", "OpenFiles"]
 
 MAX_OPEN = 64
-"""How many files of one share are open, if no more are borrowed."""
+"""How many files of one share stay open, unless more are borrowed."""
 
 
 class _Open:
@@ -24,7 +24,7 @@ class _Open:
 
 
 class OpenFiles:
-    """Lend descriptors of files that are numbered; safe for threads."""
+    """Lend the descriptors of numbered files; safe for threads."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class OpenFiles:
         close_file: Callable[[int], None],
         limit: int = MAX_OPEN,
     ) -> None:
-        """Open by number with `open_file`, close a descriptor with `close_file`."""
+        """Use `open_file` to open a file by its number, `close_file` to close it."""
         self._open_file = open_file
         self._close_file = close_file
         self._limit = limit
@@ -40,9 +40,9 @@ class OpenFiles:
         self._files: OrderedDict[int, _Open] = OrderedDict()
 
     def borrow(self, number: int) -> int:
-        """Return the descriptor of a file, until `give_back`; open it if need be.
+        """Return the descriptor of a file until `give_back`; open it if necessary.
 
-        Raises what opening raises.
+        Raises the errors of `open_file`.
         """
         fd = self.borrow_now(number)
         if fd is not None:
@@ -53,7 +53,7 @@ class OpenFiles:
             if found is None:
                 self._files[number] = _Open(fd)
                 surplus = self._take_surplus()
-            else:  # another thread was quicker
+            else:  # another thread opened it first
                 found.borrowed += 1
                 surplus, fd = [fd], found.fd
         for each in surplus:
@@ -61,7 +61,7 @@ class OpenFiles:
         return fd
 
     def borrow_now(self, number: int) -> int | None:
-        """Return the descriptor of a file if it is open; never wait."""
+        """Return the descriptor of a file if it is open; never block."""
         with self._lock:
             found = self._files.get(number)
             if found is None:
@@ -71,28 +71,28 @@ class OpenFiles:
             return found.fd
 
     def give_back(self, number: int) -> None:
-        """Let a borrowed descriptor go."""
+        """Return a borrowed descriptor."""
         with self._lock:
             found = self._files.get(number)
             if found is not None:
                 found.borrowed -= 1
 
     def forget(self, number: int) -> None:
-        """Close a file if it is open; nobody may be borrowing it."""
+        """Close a file if it is open; it must not be borrowed."""
         with self._lock:
             found = self._files.pop(number, None)
         if found is not None:
             self._close_file(found.fd)
 
     def close(self) -> None:
-        """Close all; nobody may be borrowing any. Idempotent."""
+        """Close all files; none may be borrowed. Idempotent."""
         with self._lock:
             files, self._files = self._files, OrderedDict()
         for each in files.values():
             self._close_file(each.fd)
 
     def _take_surplus(self) -> list[int]:
-        """Take out, oldest first, what is open beyond the limit and not borrowed."""
+        """Remove and return descriptors beyond the limit that are not borrowed."""
         surplus: list[int] = []
         for number in list(self._files)[: max(0, len(self._files) - self._limit + 1)]:
             if len(self._files) <= self._limit:

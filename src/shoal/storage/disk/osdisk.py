@@ -1,6 +1,7 @@
-"""The names of real files: looking them up, making, changing and removing them.
+"""The file system of this machine, behind the `Disk` interface.
 
-It is one half of `shoal.storage.disk.osdisk.OsDisk`; `osfiles` is the other.
+`osfiles` has the methods for open files. Here are those for names, for whole file
+systems, and for the machine itself.
 """
 
 import os
@@ -24,17 +25,17 @@ __all__ = ["OsDisk"]
 
 
 class OsDisk(OsFiles):
-    """Do what `Disk` says of names on this machine's file system."""
+    """Implement `Disk` on this machine's file system."""
 
     def list_directory(self, fd: int) -> list[str]:
-        """Return the names in an open folder, in no order."""
+        """Return the names in an open folder, in any order."""
         try:
             return os.listdir(fd)
         except OSError as error:
             raise self._failed(error, fd, "read") from error
 
     def fsync_directory(self, path: Name, *, at: int | None = None) -> None:
-        """Wait until the names in a folder would survive a power loss."""
+        """Flush the names in a folder, so that they survive a power loss."""
         try:
             fd = os.open(path, FOLDER_FLAGS, dir_fd=at)
             try:
@@ -42,11 +43,11 @@ class OsDisk(OsFiles):
             finally:
                 os.close(fd)
         except OSError as error:
-            if error.errno != EINVAL:  # a file system that needs no such thing
+            if error.errno != EINVAL:  # a file system that does not need it
                 raise translate(error, self._place(path, at), "flush") from error
 
     def free_space(self, path: Path) -> int:
-        """Return how many bytes may still be written where `path` is."""
+        """Return how many bytes can still be written to the file system of `path`."""
         try:
             found = os.statvfs(path)
         except OSError as error:
@@ -56,7 +57,7 @@ class OsDisk(OsFiles):
     def state_at(
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> FileState | None:
-        """Return the identity of what has this name, None when nothing has."""
+        """Return the state of the file with this name; None if there is none."""
         try:
             return make_state(os.stat(path, dir_fd=at, follow_symlinks=follow))
         except (FileNotFoundError, NotADirectoryError):
@@ -74,7 +75,7 @@ class OsDisk(OsFiles):
         at: int | None = None,
         to: int | None = None,
     ) -> None:
-        """Rename a file, replacing the file that `target` may be, in one step."""
+        """Rename a file in one step, replacing a file that has the name `target`."""
         try:
             os.replace(source, target, src_dir_fd=at, dst_dir_fd=to)
         except OSError as error:
@@ -88,39 +89,40 @@ class OsDisk(OsFiles):
         at: int | None = None,
         to: int | None = None,
     ) -> None:
-        """Rename a file or folder in one step, never onto something else."""
+        """Rename a file or folder in one step, without replacing anything."""
         try:
             try:
                 rename_without_replacing(str(source), str(target), at, to)
             except OSError as error:
                 if error.errno not in UNSUPPORTED:
                     raise
-                _rename_new_by_other_means(source, target, at, to)
+                _rename_new_without_renameat2(source, target, at, to)
         except OSError as error:
             place = self._place(target, to)
             if error.errno in (EEXIST, ENOTEMPTY):
                 raise TargetExistsError(
-                    f"{place} has come to exist meanwhile, and was left alone."
+                    f"Another program created {place}, which was left unchanged; "
+                    "choose another name."
                 ) from error
             raise translate(error, place, "write") from error
 
     def make_directory(self, path: Name, *, at: int | None = None) -> None:
-        """Make a folder for us alone, or accept one that is ours already."""
+        """Create a folder with access for this user only, unless it exists."""
         try:
             os.mkdir(path, 0o700, dir_fd=at)
         except FileExistsError:
             found = self.state_at(path, at=at)
-            # Its name can be foretold, so in /tmp somebody may have been first.
+            # The name can be guessed, so in /tmp another user may have created it.
             if found and not (found.is_directory and found.owner == os.geteuid()):
                 raise ForbiddenError(
-                    f"{self._place(path, at)} is not a folder of yours; remove it or "
-                    "choose another place."
+                    f"{self._place(path, at)} is not a folder that you own; remove it "
+                    "or choose another place."
                 ) from None
         except OSError as error:
-            raise translate(error, self._place(path, at), "make") from error
+            raise translate(error, self._place(path, at), "create") from error
 
     def unlink(self, path: Name, *, at: int | None = None) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         try:
             os.unlink(path, dir_fd=at)
         except (FileNotFoundError, NotADirectoryError):
@@ -129,7 +131,7 @@ class OsDisk(OsFiles):
             raise translate(error, self._place(path, at), "remove") from error
 
     def remove_directory(self, path: Name, *, at: int | None = None) -> bool:
-        """Remove a folder; say False, and leave it, when something is in it."""
+        """Remove a folder; return False and keep it if it is not empty."""
         try:
             os.rmdir(path, dir_fd=at)
         except FileNotFoundError:
@@ -141,7 +143,7 @@ class OsDisk(OsFiles):
         return True
 
     def sync_file_system(self, fd: int) -> bool:
-        """Wait until all on the file system of `fd` is safe; False if impossible."""
+        """Flush the whole file system of `fd`; return False if that is not possible."""
         try:
             syncfs(fd)
         except OSError as error:
@@ -151,7 +153,7 @@ class OsDisk(OsFiles):
         return True
 
     def allocate(self, fd: int, size: int) -> None:
-        """Make a file `size` bytes long and reserve the room if that is possible."""
+        """Make a file `size` bytes long, and reserve disk space if possible."""
         if size:
             try:
                 fallocate(fd, size)
@@ -161,7 +163,7 @@ class OsDisk(OsFiles):
         self.truncate(fd, size)
 
     def umask(self) -> int:
-        """Return the umask without changing it, which would disturb other threads."""
+        """Return the umask; `os.umask` would change it for all threads for a moment."""
         try:
             with open("/proc/self/status", encoding="ascii", errors="replace") as file:
                 for line in file:
@@ -172,7 +174,7 @@ class OsDisk(OsFiles):
         return 0o022
 
     def boot_id(self) -> bytes:
-        """Return 16 bytes that differ after each start of the machine."""
+        """Return 16 bytes that change each time the machine starts."""
         try:
             with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
                 boot = bytes.fromhex(file.read().strip().replace("-", ""))
@@ -181,13 +183,14 @@ class OsDisk(OsFiles):
         return boot if len(boot) == len(UNKNOWN_BOOT) else UNKNOWN_BOOT
 
 
-def _rename_new_by_other_means(
+def _rename_new_without_renameat2(
     source: Name, target: Name, at: int | None, to: int | None
 ) -> None:
-    """Rename without replacing where the kernel cannot do it in one call.
+    """Rename without replacing, where the kernel cannot do that in one call.
 
-    A file gets its second name (which fails if there is one) before it loses the
-    first. A folder cannot have two; `os.rename` itself refuses all but an empty one.
+    A file gets the new name as a second one, which fails if the name exists, and then
+    loses the old one. A folder cannot have two names; `os.rename` replaces a folder
+    only if it is empty.
     """
     if stat.S_ISDIR(os.stat(source, dir_fd=at, follow_symlinks=False).st_mode):
         if _exists(target, to):
@@ -199,7 +202,7 @@ def _rename_new_by_other_means(
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
-        # No hard links either (FAT): claim the name, then rename onto the claim.
+        # No hard links either (FAT): create the new name, then rename over it.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE_FLAGS
         os.close(os.open(target, flags, 0o600, dir_fd=to))
         os.replace(source, target, src_dir_fd=at, dst_dir_fd=to)

@@ -1,8 +1,10 @@
-"""The bytes of real files: opening, reading, writing and flushing them.
+"""Open files of this machine: opening, reading, writing and flushing them.
 
-Only regular files are ever opened to read or write: links are refused unless the
-caller follows them on purpose, and nothing here waits for somebody to write into a
-FIFO. It is one half of `shoal.storage.disk.osdisk.OsDisk`; `osnames` is the other.
+Only regular files are opened for reading or writing. A link is refused unless the
+caller asks to follow it, and opening a FIFO never waits for its writer. `OsFiles` is
+the base of `shoal.storage.disk.osdisk.OsDisk`, which adds names and whole folders.
+
+`translate` turns the errors of the system into those of `shoal.errors`.
 """
 
 import os
@@ -29,25 +31,25 @@ SAFE_FLAGS = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
-"""What every file is opened with."""
+"""The flags with which every file is opened."""
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | SAFE_FLAGS
-"""What every folder is opened with."""
+"""The flags with which every folder is opened."""
 UNSUPPORTED = frozenset({EINVAL, ENOSYS, ENOTSUP, EPERM})
-"""How the system says that a file system or the kernel has no such thing."""
+"""The errors of a kernel or file system that does not support an operation."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINKS | SAFE_FLAGS
 _READ = os.O_RDONLY | _NO_LINKS | SAFE_FLAGS
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
-_MAX_BUFFERS = 1024  # how many buffers Linux takes in one pwritev
-# Bytes written by one call. Larger calls were up to four times slower where it was
-# measured; docs/design.md says what may be behind it.
+_MAX_BUFFERS = 1024  # buffers; the most that Linux accepts in one pwritev
+# Bytes per write call. Larger calls were up to four times slower when measured;
+# docs/design.md gives possible reasons.
 _SLICE = 256 * 1024
-_SMALL = 16 * 1024  # bytes; what is read at once into memory of its own
-_MANY = 100  # files; to make fewer takes less time than to start a thread
+_SPARE_SIZE = 16 * 1024  # bytes; the least size of the buffer that is kept for reads
+_MANY = 100  # files; creating fewer takes less time than starting a thread
 
 
 class OsFiles:
-    """Do what `Disk` says of open files on this machine's file system."""
+    """The methods of `Disk` for open files, on this machine's file system."""
 
     def __init__(self) -> None:
         self._names: dict[int, object] = {}  # for messages
@@ -56,28 +58,28 @@ class OsFiles:
     def open_read(
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> int:
-        """Open a regular file to read; `follow` a link or refuse it."""
+        """Open a regular file for reading; refuse a link unless `follow` is set."""
         return self._open(path, os.O_RDONLY | (0 if follow else _NO_LINKS), at)
 
     def open_write(self, path: Name, *, at: int | None = None) -> int:
-        """Open a regular file to read and write; make it, for us alone, if missing."""
+        """Open a regular file for reading and writing; create it if it is missing."""
         return self._open(path, os.O_RDWR | os.O_CREAT | _NO_LINKS, at)
 
     def create(
         self, path: Name, *, at: int | None = None, mode: int = 0o600
     ) -> int | None:
-        """Make a file and open it; None when the name is taken."""
+        """Create and open a file; return None if the name exists."""
         try:
             fd = os.open(path, _NEW, mode, dir_fd=at)
         except FileExistsError:
             return None
         except OSError as error:
-            raise translate(error, self._place(path, at), "make") from error
+            raise translate(error, self._place(path, at), "create") from error
         self._names[fd] = self._place(path, at)
         return fd
 
     def write_new(self, folders: Sequence[NewFiles]) -> list[int]:
-        """Make files in different folders; return how many in each."""
+        """Create files in several folders; return how many in each."""
         made = [0] * len(folders)
         turns = iter(range(len(folders)))
 
@@ -91,8 +93,8 @@ class OsFiles:
             return made
         from concurrent.futures import ThreadPoolExecutor
 
-        # The time goes into the system's bookkeeping, which two cores can share as
-        # long as they are not in the same folder.
+        # Most of the time is the kernel's work on each folder, and two threads in
+        # different folders do not wait for each other.
         with ThreadPoolExecutor(1, "shoal-make") as pool:
             other = pool.submit(make)
             make()
@@ -100,7 +102,7 @@ class OsFiles:
         return made
 
     def _write_new(self, files: Sequence[NewFile], at: int) -> int:
-        # There may be very many small ones, so each goes the shortest way.
+        # There may be very many small files, so this makes the fewest calls.
         write, close = os.write, os.close
         for number, (name, data, mode) in enumerate(files):
             try:
@@ -108,7 +110,7 @@ class OsFiles:
             except FileExistsError:
                 return number
             except OSError as error:
-                raise translate(error, self._place(name, at), "make") from error
+                raise translate(error, self._place(name, at), "create") from error
             try:
                 try:
                     done = write(fd, data)
@@ -123,7 +125,7 @@ class OsFiles:
     def open_directory(
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> int | None:
-        """Open a folder for use as `at`, None when it is missing."""
+        """Open a folder for use as `at`; return None if it is missing."""
         try:
             fd = os.open(path, FOLDER_FLAGS | (0 if follow else _NO_LINKS), dir_fd=at)
         except OSError as error:
@@ -151,10 +153,10 @@ class OsFiles:
         try:
             os.close(fd)
         except OSError:
-            pass  # whoever cares about the bytes has synced them before
+            pass  # a caller that needs the bytes on disk has flushed them before
 
     def pread_into(self, fd: int, buffer: bytearray | memoryview, offset: int) -> int:
-        """Fill `buffer` from `offset` on; return how many bytes there were."""
+        """Fill `buffer` with the bytes at `offset`; return how many were read."""
         done = 0
         try:
             with memoryview(buffer) as view:
@@ -168,7 +170,7 @@ class OsFiles:
         return done
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
-        """Return `size` bytes from `offset` on, or as many as there are."""
+        """Return `size` bytes at `offset`, or fewer at the end of the file."""
         try:
             data = os.pread(fd, size, offset)
             while len(data) < size:
@@ -181,20 +183,20 @@ class OsFiles:
         return data
 
     def pread_now(self, fd: int, size: int, offset: int) -> bytes | None:
-        """Return `size` bytes if memory holds them all, else None; never wait."""
+        """Return `size` bytes if all are in memory, otherwise None; never block."""
         if not _NOWAIT:
             return None
-        # Fresh memory for a large read costs more than the read: keep one buffer.
-        # Taking it away while it is in use is what makes this safe with threads.
+        # New memory for a large read takes longer than the read, so one buffer is kept.
+        # While one thread uses it the attribute is None, so no other thread can.
         spare, self._spare = self._spare, None
         if spare is None or len(spare) < size:
-            spare = bytearray(max(size, _SMALL))
+            spare = bytearray(max(size, _SPARE_SIZE))
         try:
             with memoryview(spare)[:size] as view:
                 if os.preadv(fd, (view,), offset, _NOWAIT) != size:
                     return None
                 return bytes(view)
-        except OSError:  # would wait, or cannot tell: the caller reads in a thread
+        except OSError:  # it would block, or the file system cannot report that
             return None
         finally:
             self._spare = spare
@@ -202,7 +204,7 @@ class OsFiles:
     def pread_many_now(
         self, fd: int, size: int, offsets: Iterable[int]
     ) -> list[bytes | None]:
-        """Return what `pread_now` would for `size` bytes from each offset on."""
+        """Return the result of `pread_now` with `size` for each offset."""
         if not _NOWAIT:
             return [None for _ in offsets]
         found: list[bytes | None] = []
@@ -211,14 +213,14 @@ class OsFiles:
         for offset in offsets:
             try:
                 is_whole = read(fd, buffers, offset, _NOWAIT) == size
-            except OSError:  # would wait, or cannot tell
+            except OSError:  # it would block, or the file system cannot report that
                 is_whole = False
             found.append(bytes(into) if is_whole else None)
         return found
 
     def read_small(self, path: Name, size: int) -> bytes | None:
-        """Return all bytes of a file if it has `size` of them."""
-        # Called for each of very many small files, so it goes the shortest way.
+        """Return all bytes of a file if there are `size` of them."""
+        # Called for each of very many small files, so this makes the fewest calls.
         try:
             fd = os.open(path, _READ)
             try:
@@ -230,45 +232,45 @@ class OsFiles:
         return data if len(data) == size else None
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
-        """Write all of the buffers, one after the other, from `offset` on."""
+        """Write all buffers, one after the other, beginning at `offset`."""
         try:
-            for few in _slices(buffers):
-                offset = _write_all(fd, few, offset)
+            for some in _slices(buffers):
+                offset = _write_all(fd, some, offset)
         except OSError as error:
             raise self._failed(error, fd, "write") from error
 
     def fdatasync(self, fd: int) -> None:
-        """Wait until the file's bytes and size would survive a power loss."""
+        """Flush the bytes and size of a file, so that they survive a power loss."""
         try:
             os.fdatasync(fd)
         except OSError as error:
             raise self._failed(error, fd, "flush") from error
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut a file to `size` bytes, or lengthen it by zeroes."""
+        """Cut a file to `size` bytes, or extend it with zeroes."""
         try:
             os.ftruncate(fd, size)
         except OSError as error:
             raise self._failed(error, fd, "write") from error
 
     def set_mode(self, fd: int, mode: int) -> None:
-        """Give a file or folder these permissions, where there are such things."""
+        """Set the permissions of a file or folder, if the file system has any."""
         try:
             os.fchmod(fd, mode)
         except OSError as error:
-            # Some file systems (FAT, many network ones) know no permissions.
+            # FAT and many network file systems have no permissions.
             if error.errno not in UNSUPPORTED:
                 raise self._failed(error, fd, "change") from error
 
     def state(self, fd: int) -> FileState:
-        """Return the identity of an open file or folder."""
+        """Return the state of an open file or folder."""
         try:
             return make_state(os.fstat(fd))
         except OSError as error:
             raise self._failed(error, fd, "examine") from error
 
     def lock(self, fd: int) -> bool:
-        """Lock a file until it is closed; say False when another holds the lock."""
+        """Lock a file until it is closed; return False if it is locked already."""
         import fcntl
 
         try:
@@ -287,8 +289,8 @@ class OsFiles:
 
 
 def make_state(found: os.stat_result) -> FileState:
-    """Return what matters of what the system says of a file."""
-    # _make is the quick way; this is called for each chunk that is sent.
+    """Return the state of a file from the result of `stat`."""
+    # _make is faster than the constructor; this runs for each chunk that is sent.
     return FileState._make(
         (
             found.st_dev,
@@ -304,24 +306,25 @@ def make_state(found: os.stat_result) -> FileState:
 
 
 def _slices(buffers: Sequence[Data]) -> Iterator[list[Data]]:
-    """Yield the same bytes in lists that are to be written by one call each."""
-    few: list[Data] = []
+    """Yield the same bytes in lists, each small enough for one write call."""
+    some: list[Data] = []
     size = 0
     for buffer in buffers:
         view = memoryview(buffer)
         while view:
             part = view[: _SLICE - size]
-            few.append(part)
+            some.append(part)
             size += len(part)
             view = view[len(part) :]
-            if size == _SLICE or len(few) == _MAX_BUFFERS:
-                yield few
-                few, size = [], 0
-    if few:
-        yield few
+            if size == _SLICE or len(some) == _MAX_BUFFERS:
+                yield some
+                some, size = [], 0
+    if some:
+        yield some
 
 
 def _write_all(fd: int, buffers: Sequence[Data], offset: int) -> int:
+    """Write all buffers at `offset`; return the offset after them."""
     end = offset + sum(map(len, buffers))
     while (written := os.pwritev(fd, buffers, offset)) < end - offset:
         offset += written
@@ -335,7 +338,7 @@ def _write_all(fd: int, buffers: Sequence[Data], offset: int) -> int:
 
 
 class _Below(NamedTuple):
-    """Name something in an open folder; put together only for a message."""
+    """A name in an open folder; joined only when a message needs the text."""
 
     folder: object
     name: object
@@ -345,12 +348,15 @@ class _Below(NamedTuple):
 
 
 def translate(error: OSError, path: object, verb: str) -> StoreError:
-    """Return what shoal says when `path` could not be opened, read, written, ..."""
+    """Return the shoal error for a system error about `path`.
+
+    `verb` is the operation that failed: open, read, write and so on.
+    """
     number = error.errno
     if number in (ENOSPC, EDQUOT):
         return DiskFullError(
-            f"The disk is full: there is no room for {path}. "
-            "Free some space and run the command again to go on."
+            f"The disk is full: there is no space for {path}. "
+            "Free some space and run the command again to resume."
         )
     if number in (EACCES, EPERM, EROFS):
         return ForbiddenError(
@@ -359,5 +365,5 @@ def translate(error: OSError, path: object, verb: str) -> StoreError:
         )
     return StoreError(
         f"Could not {verb} {path} ({error.strerror}); "
-        "see to it and run the command again."
+        "fix the problem and run the command again."
     )

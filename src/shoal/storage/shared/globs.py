@@ -1,16 +1,15 @@
-"""Which files of a folder are meant by `--include` and `--exclude`.
+"""The patterns of `--include` and `--exclude`, which select files of a folder.
 
 A pattern is matched against the whole path of a file relative to the folder, with
 `/` between the names:
 
-    *       any characters but `/`          ?   one character but `/`
-    **      any characters, `/` too         [abc] [a-z] [!a]   one of these, or not
-    **/     any folders, or none: `**/*.txt` is every .txt, `*.txt` those at the top
+    *       any characters except `/`       ?   one character except `/`
+    **      any characters, including `/`   [abc] [a-z] [!a]   one of these, or not
+    **/     any folders or none: `**/*.txt` is every .txt, `*.txt` those at the top
 
-A pattern that matches a folder covers all that is in it: `logs` and `logs/` mean
-`logs/**`. Letters count as they are written, and so does a dot at the beginning.
-A file is taken if no pattern that excludes covers it, and one that includes does,
-or there is none.
+A pattern that matches a folder also matches everything in it: `logs` and `logs/` mean
+`logs/**`. Case matters, and a leading dot is an ordinary character. A file is selected
+if no exclude pattern matches it, and an include pattern does or there are none.
 """
 
 import re
@@ -22,32 +21,34 @@ __all__ = ["Selection", "match"]
 
 
 class Selection:
-    """Decide by patterns which paths are taken."""
+    """Select paths by patterns."""
 
     def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()):
-        """Raise `UsageError` for a pattern that cannot be one."""
+        """Raise `UsageError` for an invalid pattern."""
         self._includes = [match(pattern) for pattern in include]
         self._excludes = [match(pattern) for pattern in exclude]
 
-    def takes(self, path: str) -> bool:
-        """Say whether the file of this path is taken."""
-        if self.leaves_out(path):
+    def selects(self, path: str) -> bool:
+        """Return True if the file with this path is selected."""
+        if self.excludes(path):
             return False
         return not self._includes or any(each(path) for each in self._includes)
 
-    def leaves_out(self, path: str) -> bool:
-        """Say whether a file or folder, with all that is in it, is excluded."""
+    def excludes(self, path: str) -> bool:
+        """Return True if a file, or a folder with everything in it, is excluded."""
         return any(each(path) for each in self._excludes)
 
 
 def match(pattern: str) -> Callable[[str], bool]:
-    """Return what says whether a pattern covers a path.
+    """Return a function that returns True if a pattern matches a path.
 
-    Raises `UsageError` for an empty pattern or one with a `[` that is not closed.
+    Raises `UsageError` for an empty pattern or one with an unclosed `[`.
     """
     stripped = pattern.strip("/")
     if not stripped:
-        raise UsageError("A pattern cannot be empty; name a file or folder.")
+        raise UsageError(
+            "A pattern cannot be empty; give the name of a file or folder."
+        )
     expression = re.compile(_translate(stripped) + "(?:/.*)?", re.DOTALL)
     return lambda path: expression.fullmatch(path) is not None
 
@@ -77,15 +78,15 @@ def _translate(pattern: str) -> str:
 
 
 def _translate_set(pattern: str, rest: str) -> tuple[str, int]:
-    """Return the expression of a set in brackets, and how many characters it has."""
+    """Return the regular expression of a bracketed set, and the set's length."""
     end = rest.find("]", 3 if rest[1:2] == "!" else 2)
     if end < 0:
-        raise UsageError(f"The pattern {pattern!r} has a [ that is not closed.")
+        raise UsageError(f"The pattern {pattern!r} has a [ without a ]; add it.")
     inside = rest[1:end]
     negated = inside.startswith("!")
     inside = re.sub(r"([\\^\[\]&~|])", r"\\\1", inside[negated:])
     try:
         re.compile(f"[{inside}]")
     except re.error as error:
-        raise UsageError(f"The pattern {pattern!r} cannot be read: {error}.") from error
+        raise UsageError(f"The pattern {pattern!r} is invalid: {error}.") from error
     return f"(?!/)[{'^' if negated else ''}{inside}]", end + 1

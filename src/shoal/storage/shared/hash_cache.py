@@ -1,18 +1,17 @@
-"""Hashes of what was shared before, so that sharing it again is instant.
+"""The hashes of earlier shares, so that sharing the same files again takes no time.
 
-One entry is one file in the user's cache folder, named by its key: a hash over the
-name of the hash scheme, the chunk size, and of every file that is shared its path
-in the folder, device, inode, size, and times of change (of its bytes, mtime, and of
-anything about it, ctime). Chunks are cut from all files taken together, so what is
-remembered is the hashes of a share in one state as a whole: a file of its own, or a
-folder. If one file of a folder changes, all of it is hashed again.
+Each entry is a file in the user's cache folder. Its name is its key: a hash of the
+name of the hash scheme, the chunk size and, for every file, its path in the folder,
+device, inode, size, mtime and ctime. A chunk may span several files, so an entry has
+the hashes of a whole share. If one file of a folder changes, the whole folder is
+hashed again.
 
-A file that changed just before hashing began could change once more without its
-times showing it, so there is no entry for such. An entry is written beside its place
-and renamed, and ends in a checksum: of several processes the last one wins, after a
-crash it is there or not, and what cannot be read is as good as not there. Nothing
-here ever fails a share, and no hash from here is believed before the chunk it is of
-was verified once (`SharedFiles.trusted`).
+If a file changed just before hashing began, it could change again without a new mtime
+or ctime, so such a share gets no entry. An entry ends in a checksum, and is written
+under another name and then renamed. So if several processes write it the last one
+wins, a crash leaves the whole entry or none, and an unreadable entry counts as
+missing. A problem with the cache never makes a share fail, and no cached hash is
+trusted before its chunk has verified once (`SharedFiles.trusted`).
 """
 
 import os
@@ -31,30 +30,30 @@ __all__ = [
     "MAX_ENTRIES",
     "RECENT_NS",
     "HashCache",
-    "hash_source",
+    "hash_files",
     "make_directories",
     "state_key",
 ]
 
 MAX_BYTES = 64 * 1024 * 1024
-"""How large all entries together may be; the oldest go first."""
+"""The size of all entries together; beyond it the oldest are removed."""
 MAX_ENTRIES = 1000
-"""How many there may be."""
+"""The most entries; beyond it the oldest are removed."""
 RECENT_NS = 2_000_000_000
-"""How long before hashing a file must have changed last, in nanoseconds."""
+"""How old the last change of a file must be when hashing begins, in nanoseconds."""
 
 _MAGIC = b"shoalhc\x01"
-_CHECK_SIZE = 32  # bytes at the end of an entry: SHA-256 of the rest
-_ABANDONED_NS = 3_600_000_000_000  # age at which what nobody renamed is removed
+_CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
+_ABANDONED_NS = 3_600_000_000_000  # age at which a file that was not renamed is removed
 
 
 def state_key(
     states: Iterable[tuple[str, FileState]], chunk_size: int, scheme: str, now_ns: int
 ) -> bytes | None:
-    """Return what stands for files in their present state; None if it may not last.
+    """Return the key for files in these states; None if they changed too recently.
 
-    `states` are paths and identities in the order of the share, `scheme` names how
-    chunks are hashed, `now_ns` is the time of day when hashing begins.
+    `states` are the paths and states of the files in the order of the share, `scheme`
+    is the name of the hash scheme, and `now_ns` is the time of day when hashing begins.
     """
     key = sha256(_MAGIC + f"{scheme}\0{chunk_size}\0".encode())
     for path, state in states:
@@ -67,18 +66,18 @@ def state_key(
 
 
 class HashCache:
-    """Remember hashes in a folder; safe for any number of processes."""
+    """Store hashes in a folder; safe for any number of processes."""
 
     def __init__(
         self, directory: Path, *, disk: Disk, max_bytes: int = MAX_BYTES
     ) -> None:
-        """Use `directory`, which is made for us alone when there is something in it."""
+        """Use `directory`; the first `add` creates it, for this user only."""
         self._directory = directory
         self._disk = disk
         self._max_bytes = max_bytes
 
     def find(self, key: bytes) -> bytes | None:
-        """Return the hashes remembered under a key; None when there are none."""
+        """Return the hashes stored under a key; None if there are none."""
         try:
             fd = self._disk.open_read(self._directory / key.hex())
             try:
@@ -93,7 +92,7 @@ class HashCache:
         return _decode(key, entry)
 
     def add(self, key: bytes, digests: bytes) -> None:
-        """Remember hashes under a key if that can be; never fails."""
+        """Store hashes under a key; ignore errors."""
         entry = _encode(key, digests)
         if len(entry) > self._max_bytes:
             return
@@ -122,7 +121,7 @@ class HashCache:
             self._disk.close(fd)
 
     def _prune(self, at: int) -> None:
-        """Remove the oldest entries beyond the limits, and what crashes left."""
+        """Remove the oldest entries beyond the limits, and files left by crashes."""
         found: list[tuple[int, int, str]] = []
         for name in self._disk.list_directory(at):
             state = self._disk.state_at(name, at=at)
@@ -139,8 +138,8 @@ class HashCache:
                 self._disk.unlink(name, at=at)
 
 
-def hash_source(
-    source: SharedFiles,
+def hash_files(
+    files: SharedFiles,
     algorithm: Callable[[Data], bytes],
     *,
     scheme: str,
@@ -150,23 +149,23 @@ def hash_source(
     progress: Callable[[int], None] | None = None,
     stopped: Callable[[], bool] | None = None,
 ) -> bytes:
-    """Return what `hash_chunks` would, at once if it is remembered.
+    """Return the result of `hash_chunks`, from the cache if it has it.
 
-    Then `source.trusted` is False from here on; its `verify` has to be set before
-    it gives anything. `scheme` names `algorithm`.
+    In that case `files.trusted` becomes False, and the caller must set `files.verify`
+    before it reads a chunk. `scheme` is the name of `algorithm`.
     """
-    chunks = source.chunks
-    key = state_key(source.states, chunks.chunk_size, scheme, now_ns)
+    chunks = files.chunks
+    key = state_key(files.states, chunks.chunk_size, scheme, now_ns)
     width = len(algorithm(b""))
     if cache is not None and key is not None:
         found = cache.find(key)
         if found is not None and len(found) == chunks.count * width:
-            source.trusted = False
+            files.trusted = False
             if progress is not None and chunks.size:
                 progress(chunks.size)
             return found
     digests = hash_chunks(
-        source, algorithm, threads=threads, progress=progress, stopped=stopped
+        files, algorithm, threads=threads, progress=progress, stopped=stopped
     )
     if cache is not None and key is not None:
         cache.add(key, digests)
@@ -174,7 +173,7 @@ def hash_source(
 
 
 def make_directories(disk: Disk, path: Path) -> None:
-    """Make a folder and those above it that are missing, for us alone and for good."""
+    """Create a folder and its missing parents for this user only, and flush them."""
     for each in (*reversed(path.parents), path):
         if disk.state_at(each, follow=True) is None:
             disk.make_directory(each)

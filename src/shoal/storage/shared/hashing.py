@@ -1,8 +1,8 @@
-"""Hash what is shared, chunk by chunk, in threads.
+"""Hash shared files, chunk by chunk, in threads.
 
-Reading and hashing release the interpreter's lock, so two threads are nearly twice
-as fast as one. Memory is bounded: each thread has one buffer that it uses again
-and again, long enough for many small chunks at a time.
+Reading and hashing release the interpreter's lock, so two threads are nearly twice as
+fast as one. Each thread has one buffer, large enough for many small chunks, that it
+uses for all its reads, so memory is bounded.
 """
 
 import os
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["BATCH_SIZE", "hash_chunks", "run_in_threads"]
 
 BATCH_SIZE = 1024 * 1024
-"""How many bytes a thread reads at a time; one chunk, if that is more."""
+"""How many bytes a thread reads at a time, or one chunk if that is more."""
 
-# In bytes. With smaller chunks threads mostly wait for the interpreter's lock: two
-# are slower than one at 4 KiB, and no faster at 1 KiB, for which it is not released.
+# Bytes. With smaller chunks threads mostly wait for the interpreter's lock: two are
+# slower than one at 4 KiB, and no faster at 1 KiB, for which it is not released.
 _WORTH_THREADS = 8 * 1024
-_MAX_THREADS = 16  # beyond, disk and memory are the limit
+_MAX_THREADS = 16  # more do not help: disk and memory are the limit
 
 
 def hash_chunks(
-    source: "SharedFiles",
+    files: "SharedFiles",
     algorithm: Callable[[Data], bytes],
     *,
     threads: int | None = None,
@@ -37,12 +37,12 @@ def hash_chunks(
 ) -> bytes:
     """Return the digests of all chunks, one after the other.
 
-    `threads` is one per processor by default. `progress` hears how many bytes are
-    done so far, from one of the threads at a time. `stopped` is asked between
-    batches: once it says True, `UnfinishedError` is raised. Raises `StoreError`
-    when the source cannot be read or changes meanwhile.
+    The default for `threads` is one per processor. `progress` is called with the
+    number of bytes hashed so far, by one thread at a time. `stopped` is called between
+    batches; once it returns True, this raises `UnfinishedError`. Raises `StoreError`
+    if a file cannot be read or changes before the end.
     """
-    chunks = source.chunks
+    chunks = files.chunks
     width = len(algorithm(b""))
     digests = bytearray(chunks.count * width)
     together = max(1, BATCH_SIZE // chunks.chunk_size)
@@ -55,11 +55,11 @@ def hash_chunks(
         for first in batches:
             if stopped is not None and stopped():
                 raise UnfinishedError(
-                    "Hashing was stopped before its end; run the command again."
+                    "Hashing was stopped before the end; run the command again."
                 )
             end = min(first + together, chunks.count)
             size = min(chunks.offset(end), chunks.size) - chunks.offset(first)
-            source.read_into(buffer[:size], chunks.offset(first))
+            files.read_into(buffer[:size], chunks.offset(first))
             digests[first * width : end * width] = b"".join(
                 algorithm(buffer[start : min(start + chunks.chunk_size, size)])
                 for start in range(0, size, chunks.chunk_size)
@@ -72,16 +72,16 @@ def hash_chunks(
     if chunks.chunk_size < _WORTH_THREADS:
         threads = 1
     run_in_threads(hash_batches, range(0, chunks.count, together), threads)
-    source.check_unchanged()
+    files.check_unchanged()
     return bytes(digests)
 
 
 def run_in_threads(
     work: Callable[[Iterable[int]], None], numbers: range, threads: int | None = None
 ) -> None:
-    """Deal out `numbers` to several runs of `work` in threads, each at its own pace.
+    """Call `work` in several threads; each gets the next of `numbers` when it is ready.
 
-    The first error of any is raised, once all have ended; the others get no more.
+    After an error no thread gets another number; once all have ended, it is raised.
     """
     count = min(threads or os.cpu_count() or 1, _MAX_THREADS, len(numbers))
     if count <= 1:
@@ -105,19 +105,19 @@ def run_in_threads(
 
 
 class _Dealer:
-    """Hand each number to exactly one of several threads."""
+    """An iterator for several threads; each number goes to one of them."""
 
     def __init__(self, numbers: range) -> None:
         self._rest = iter(numbers)
-        self._dealing = threading.Lock()
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[int]:
         return self
 
     def __next__(self) -> int:
-        with self._dealing:
+        with self._lock:
             return next(self._rest)
 
     def stop(self) -> None:
-        with self._dealing:
+        with self._lock:
             self._rest = iter(range(0))

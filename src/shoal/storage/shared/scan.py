@@ -1,12 +1,12 @@
-"""Finding what is in a folder that is to be shared.
+"""List the files of a folder that the user shares.
 
-Links are never followed, and nothing but regular files is ever opened: a link out
-of the folder must not carry along what is there, nor a FIFO or device hold up the
-share. Each folder is opened by its path and then has to be the one that was seen
-from above, so a link put in its place meanwhile is found out. Files are looked at
-but not opened here; whoever reads one compares it with the `state` noted here.
+Links are not followed and only regular files are listed, so that a link cannot add
+files from outside of the folder, and a FIFO or device cannot block the share. Each
+folder is opened by its path and then compared with its state as listed in its parent,
+which detects a link that took its place since. Files are not opened here;
+`SharedFiles` compares each file that it opens with the `state` recorded here.
 
-Folders without files are not kept: a share consists of files.
+A share consists of files, so empty folders are left out.
 """
 
 import os
@@ -21,41 +21,41 @@ from shoal.storage.shared.globs import Selection
 __all__ = ["MAX_FILES", "ScannedFile", "ScannedFolder", "scan_folder"]
 
 MAX_FILES = 100_000
-"""How many files a share may have."""
+"""The most files that a share may have."""
 
 
 class ScannedFile(NamedTuple):
-    """Say what is known of a file that is to be shared."""
+    """A file that the user shares."""
 
     path: str
     """Relative to the folder, with `/` between the names."""
     location: str
     """Its absolute path."""
     state: FileState
-    """What it was when it was looked at."""
+    """Its state at the time of the scan."""
 
     @property
     def size(self) -> int:
-        """Return how many bytes it has."""
+        """Return its size in bytes."""
         return self.state.size
 
     @property
     def executable(self) -> bool:
-        """Say whether its owner may execute it."""
+        """Return True if its owner may execute it."""
         return bool(self.state.mode & 0o100)
 
 
 class ScannedFolder(NamedTuple):
-    """Hold the files of a folder that is to be shared."""
+    """The files of a folder that the user shares."""
 
     name: str
-    """Of the folder."""
+    """The name of the folder."""
     files: tuple[ScannedFile, ...]
     """Sorted by the UTF-8 bytes of their paths."""
 
     @property
     def size(self) -> int:
-        """Return how many bytes there are in all."""
+        """Return the size of all files in bytes."""
         return sum(file.size for file in self.files)
 
 
@@ -69,18 +69,20 @@ def scan_folder(
     check_path: Callable[[str], object] = lambda path: None,
     max_files: int = MAX_FILES,
 ) -> ScannedFolder:
-    """Return the files in a folder; `globs` says how patterns choose among them.
+    """Return the files of a folder that the patterns select (see `globs`).
 
-    `warn` hears of each link and special file that is skipped. `check_path` gets
-    each path and raises `ValueError` or `UsageError` if a share may not have it.
-    Raises `UsageError` when a name cannot be shared, or there are no files or too
-    many; `ForbiddenError` when a folder may not be read; `ShoalError` when there is
-    none.
+    `warn` is called with a message for each link and special file that is skipped.
+    `check_path` is called with each path, and raises `ValueError` or `UsageError` if a
+    share may not have it. Raises `UsageError` if a name cannot be shared or there are
+    no files or too many, `ForbiddenError` if a folder may not be read, and
+    `ShoalError` if there is no folder.
     """
     top = os.path.abspath(path)
     name = os.path.basename(top)
     if not name:
-        raise UsageError(f"{path} has no name to share it under; name a folder in it.")
+        raise UsageError(
+            f"{path} has no name under which it could be shared; name a folder in it."
+        )
     scan = _Scan(disk, Selection(include, exclude), warn, check_path, max_files)
     scan.run(top)
     if not scan.files:
@@ -90,7 +92,7 @@ def scan_folder(
 
 
 class _Scan:
-    """Go through a folder and those in it, one after the other."""
+    """Scan a folder and the folders in it, one after the other."""
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class _Scan:
         self._warn = warn
         self._check_path = check_path
         self._max_files = max_files
-        self._rest: list[tuple[str, FileState]] = []  # folders still to be entered
+        self._rest: list[tuple[str, FileState]] = []  # folders still to scan
 
     def run(self, top: str) -> None:
         found = self._disk.state_at(top, follow=True)
@@ -124,24 +126,26 @@ class _Scan:
     ) -> None:
         fd = self._disk.open_directory(location, follow=follow)
         if fd is None:
-            raise StoreError(f"{location} was removed while it was read; share again.")
+            raise StoreError(f"{location} was removed during the scan; share it again.")
         try:
             if not self._disk.state(fd).is_same_file(state):
-                raise StoreError(f"{location} was replaced while it was read.")
+                raise StoreError(
+                    f"{location} was replaced during the scan; share it again."
+                )
             for name in self._disk.list_directory(fd):
                 self._look_at(location, prefix + name, name, fd)
         finally:
             self._disk.close(fd)
 
     def _look_at(self, folder: str, path: str, name: str, at: int) -> None:
-        if self._selection.leaves_out(path):
+        if self._selection.excludes(path):
             return
         state = self._disk.state_at(name, at=at)
         if state is None:
-            return  # removed while we were looking
+            return  # removed since it was listed
         if state.is_directory:
             self._rest.append((path, state))
-        elif not self._selection.takes(path):
+        elif not self._selection.selects(path):
             pass
         elif not state.is_file:
             kind = "a link" if state.is_link else "neither a file nor a folder"
@@ -172,5 +176,5 @@ class _Scan:
 
 
 def _show(path: str) -> str:
-    """Return a path so that nothing in it does anything to a terminal."""
+    """Return a quoted path without characters that control a terminal."""
     return ascii(path) if not path.isprintable() else repr(path)

@@ -1,8 +1,9 @@
-"""The secret of this user, from which the salts of shares are derived.
+"""The user's secret, from which the salts of shares are derived.
 
-It is 32 random bytes in a file of their own. It must be the same in every run and
-for every process, or the same share would get another link each time; so it comes
-to exist whole, in one step, and whoever is second takes what the first has made.
+It is a file of 32 random bytes. It must be the same for every run and every process,
+otherwise the same files would get a different link each time. So the complete file is
+created in one step, and if two processes create it at once, the second one uses the
+file of the first.
 """
 
 import os
@@ -21,32 +22,32 @@ _MODE = 0o600
 
 
 def user_secret(disk: Disk, path: Path) -> bytes | None:
-    """Return the secret kept at `path`, and make it if there is none.
+    """Return the secret in the file `path`; create the file if it is missing.
 
-    None means that there is none to be had: the place cannot be written, or what is
-    there is no secret. It is left alone then.
+    Return None if the file cannot be created or read, or does not contain a secret.
+    An existing file is then left unchanged.
     """
     try:
         if disk.state_at(path) is None:
             make_directories(disk, path.parent)
-            _make(disk, path)
+            _create(disk, path)
         return _read(disk, path)
     except ShoalError:
         return None
 
 
-def _make(disk: Disk, path: Path) -> None:
+def _create(disk: Disk, path: Path) -> None:
     draft = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
     fd = disk.create(draft)
     if fd is None:
-        raise StoreError(f"{draft} is there already.")
+        raise StoreError(f"{draft} already exists.")
     try:
         disk.pwrite(fd, [os.urandom(SECRET_SIZE)], 0)
         disk.fdatasync(fd)
         disk.rename_new(draft, path)
         disk.fsync_directory(path.parent)
     except TargetExistsError:
-        disk.unlink(draft)  # another process was quicker
+        disk.unlink(draft)  # another process created it first
     except StoreError:
         disk.unlink(draft)
         raise

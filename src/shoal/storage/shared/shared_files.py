@@ -1,48 +1,50 @@
-"""The files that are shared, read as one byte string and never changed.
+"""The files that the user shares, read as one string of bytes and never changed.
 
-Their chunks may span several files, as in fs-chunk-store. A bounded number of files
-is open at a time; a share of no more than that survives their being deleted or
-replaced. What must not happen is that bytes are sent that were not there when the
-share was hashed: a file is compared, each time it is opened and after each read,
-with the state it was in at the beginning. Once it differs, a chunk of it leaves
-this store only if it still verifies. A chunk of many small files is verified each
-time instead.
+A chunk may span several files, as in fs-chunk-store. A limited number of files is open
+at a time; a share with no more files than that can still be read after they were
+deleted or replaced.
 
-There is no mmap: reading a file that somebody truncates would end the process.
-Not noticed are changes that leave size and time of change as they were (some done
-through mmap); the receiver's own verification is there for those.
+Bytes that were not in the files when the share was hashed must never be sent. So each
+file is compared with its first state when it is opened and after each read. Once a
+file has changed, its chunks are returned only if they still verify. If the share has
+many small files, each chunk of them is verified every time instead.
+
+Files are not mapped into memory, because reading a mapped file that another program
+truncates would end the process. Changes that keep size and mtime (some made through
+mmap) are not detected here; the receiver verifies each chunk anyway.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, FileRange
 from shoal.storage.shared.scan import ScannedFolder
+from shoal.storage.store import Verify
 
 __all__ = ["SharedFileChangedError", "SharedFiles"]
 
-_SMALL_FILE = 64 * 1024  # bytes; a file of no more is read whole when there are many
-_SMALL_CHUNK = 16 * 1024  # bytes; the way to larger chunks takes little of the time
+_SMALL_FILE = 64 * 1024  # bytes; if there are many files, smaller ones are read whole
+_SMALL_CHUNK = 16 * 1024  # bytes; reading larger chunks together saves little time
 
 
 class SharedFileChangedError(StoreError):
-    """Say that a chunk is no longer what was shared, so it is not sent."""
+    """A chunk is not sent because its bytes have changed since it was shared."""
 
 
 class _File(NamedTuple):
     path: Path | str
-    state: FileState  # at the beginning
-    name: str  # within a folder that is shared
-    follow: bool  # what was a link from the beginning
+    state: FileState  # when the share began
+    name: str  # the path in a shared folder; empty for a single file
+    follow: bool  # whether the path may be a link
 
 
 class SharedFiles:
-    """Read the chunks of one or several files; open it with `open` or `open_folder`.
+    """Read the chunks of one or several files; create it by `open` or `open_folder`.
 
     `get` may be called from several threads.
     """
@@ -56,38 +58,38 @@ class SharedFiles:
     ) -> None:
         self._extents = Extents(file.state.size for file in files)
         self.chunks = Chunks(self._extents.total, chunk_size)
-        """How the files, taken together, are cut."""
+        """How the bytes of all files together are divided."""
         self.have = Bitfield.full(self.chunks.count)
-        """Which chunks there are: all, unless files were missing from the start."""
-        self.verify: Callable[[int, Data], bool] | None = None
-        """Says whether a chunk is what was shared; None while nobody can tell."""
+        """The chunks that can be read: all, unless files were missing at the start."""
+        self.verify: Verify | None = None
+        """Verifies a chunk against the share's hashes; None until they are known."""
         self.changed: str | None = None
-        """What happened to a file meanwhile, as a sentence for the user."""
+        """How a file changed, as a sentence for the user; None if none did."""
         self.trusted = True
-        """Whether the hashes are those of bytes read by this very process.
+        """Whether this process computed the share's hashes from these files.
 
-        If not, no chunk leaves this store before it has verified once.
+        If not, each chunk must verify once before it is returned.
         """
-        self._proven = Bitfield(self.chunks.count)  # of use while not trusted
+        self._verified = Bitfield(self.chunks.count)  # used only if not trusted
         self._disk = disk
         self._files = files
         self._opened = OpenFiles(self._open, disk.close, max_open)
         self._is_many = len(files) > max_open
-        self._altered: set[int] = set()  # numbers of files
+        self._altered: set[int] = set()  # numbers of the files that changed
 
     @classmethod
     def open(
         cls, paths: Sequence[Path], chunk_size: int, *, disk: Disk, follow: bool = True
     ) -> Self:
-        """Open files to share; `follow` those that are links, or refuse them.
+        """Open files to share; refuse links unless `follow` is set.
 
-        Raises `UsageError` for a folder or special file, `ForbiddenError` for one
-        that may not be read, `ShoalError` for one that is not there.
+        Raises `UsageError` for a folder or special file, `ForbiddenError` for a file
+        that may not be read, and `ShoalError` for a missing one.
         """
         files = [_look_at(path, disk, follow) for path in paths]
         store = cls(files, chunk_size, disk)
         try:
-            for number in range(len(files)):  # tells of what may not be read
+            for number in range(len(files)):  # fails for a file that may not be read
                 store._opened.borrow(number)
                 store._opened.give_back(number)
         except ShoalError:
@@ -105,7 +107,7 @@ class SharedFiles:
         trusted: bool = True,
         max_open: int = MAX_OPEN,
     ) -> Self:
-        """Share the files of a folder, opening each when it is needed."""
+        """Share the files of a folder; each is opened when it is first read."""
         files = [
             _File(file.location, file.state, file.path, follow=False)
             for file in tree.files
@@ -116,51 +118,51 @@ class SharedFiles:
 
     @property
     def states(self) -> Iterable[tuple[str, FileState]]:
-        """Return the names and states of the files when the share began.
+        """Return the paths and first states of the files.
 
-        A file that is not shared as part of a folder has the empty name.
+        Paths are relative to the shared folder; that of a single file is empty.
         """
         return ((file.name, file.state) for file in self._files)
 
     def get(self, index: int) -> bytes:
-        """Return a chunk as it was when it was shared.
+        """Return a chunk with the bytes that were shared.
 
-        Raises `SharedFileChangedError` when it is so no more, `StoreError` when it
-        cannot be read, `KeyError` when there is no such chunk.
+        Raises `SharedFileChangedError` if its bytes have changed, `StoreError` if it
+        cannot be read, and `KeyError` if there is no such chunk.
         """
-        spans = self._file_ranges(index)
-        small = self._read_small(spans)
+        ranges = self._file_ranges(index)
+        small = self._read_small(ranges)
         if small is not None and self.verify is not None:
             if self.verify(index, small):
                 return small
-        parts = [self._read(*span) for span in spans]
+        parts = [self._read(*span) for span in ranges]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        is_altered = any(number in self._altered for number, _, _ in spans)
+        is_altered = any(number in self._altered for number, _, _ in ranges)
         if small is None and not is_altered:
-            if self.trusted or index in self._proven:
+            if self.trusted or index in self._verified:
                 return data
         if self.verify is not None and len(data) == self.chunks.length(index):
             if self.verify(index, data):
                 if not is_altered:
-                    self._proven.add(index)
+                    self._verified.add(index)
                 return data
-        what = self.changed or (
-            "it is not what it was when it was hashed, though nothing shows it."
+        cause = self.changed or (
+            "its bytes have changed since it was hashed, though size and time have not."
         )
         raise SharedFileChangedError(
-            f"Chunk {index} is not sent: {what} Share it again."
+            f"Chunk {index} is not sent: {cause} Share it again."
         )
 
-    def _read_small(self, spans: Sequence[FileRange]) -> bytes | None:
-        """Return a chunk of small files, to be verified; None when it is not one.
+    def _read_small(self, ranges: Sequence[FileRange]) -> bytes | None:
+        """Return a chunk of small files, unverified; None if the files are not small.
 
-        Such files are not worth being kept open, and the hash of the chunk says more
-        than their states would, in less time.
+        To verify such a chunk takes less time than to keep its files open and compare
+        their states, and proves more.
         """
         if self.verify is None or not self._is_many:
             return None
         parts: list[bytes] = []
-        for number, size, offset in spans:
+        for number, size, offset in ranges:
             file = self._files[number]
             if file.follow or file.state.size > _SMALL_FILE:
                 return None
@@ -180,13 +182,13 @@ class SharedFiles:
         return data
 
     def get_now(self, index: int) -> bytes | None:
-        """Return a chunk if that needs no waiting; on None ask `get` in a thread.
+        """Return a chunk if that does not block, otherwise None: then call `get`.
 
-        Raises `KeyError` when there is no such chunk.
+        Raises `KeyError` if there is no such chunk.
         """
         if not self.trusted or len(self._files) > 1:
             return self.get_many_now((index,))[0]
-        # Somebody waits for just this one, so it goes the shortest way.
+        # A reader waits for this single chunk, so this makes the fewest calls.
         ((number, size, offset),) = self._file_ranges(index)
         fd = self._opened.borrow_now(number)
         if fd is None:
@@ -199,9 +201,10 @@ class SharedFiles:
         return None if self._altered else data
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
-        """Return what `get_now` would for each, looking at each file only once.
+        """Return the results of `get_now` for several chunks.
 
-        It is of use for files that are open: opening one may take time.
+        Each file is compared with its first state only once. A chunk of a file that is
+        not open is None, since opening a file may block.
         """
         borrowed: dict[int, int] = {}
         try:
@@ -215,18 +218,18 @@ class SharedFiles:
             for number in borrowed:
                 self._opened.give_back(number)
         if not self._altered.isdisjoint(borrowed):
-            return [None] * len(found)  # verifying takes time: that is for `get`
+            return [None] * len(found)  # `get` verifies them, which takes time
         return found
 
     def _are_alike(self, indexes: Sequence[int]) -> bool:
-        """Say whether these are small chunks of one file, all of full length."""
+        """Return True if these are small, full-length chunks of a single file."""
         size, chunk_size = self._extents.total, self.chunks.chunk_size
         return (
             len(self._files) == 1
             and chunk_size <= _SMALL_CHUNK
             and min(indexes, default=0) >= 0
             and max(indexes, default=0) < size // chunk_size
-            and (self.trusted or all(index in self._proven for index in indexes))
+            and (self.trusted or all(index in self._verified for index in indexes))
         )
 
     def _get_alike_now(
@@ -240,11 +243,11 @@ class SharedFiles:
         return self._disk.pread_many_now(fd, size, (index * size for index in indexes))
 
     def _get_now(self, index: int, borrowed: dict[int, int]) -> bytes | None:
-        spans = self._file_ranges(index)
-        if not self.trusted and index not in self._proven:
+        ranges = self._file_ranges(index)
+        if not self.trusted and index not in self._verified:
             return None
         parts: list[bytes] = []
-        for number, size, offset in spans:
+        for number, size, offset in ranges:
             fd = borrowed.get(number)
             if fd is None:
                 fd = self._opened.borrow_now(number)
@@ -258,7 +261,10 @@ class SharedFiles:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill `buffer` from `offset` on; raise `StoreError` when bytes are missing."""
+        """Fill `buffer` with the bytes at `offset`.
+
+        Raises `StoreError` if there are too few.
+        """
         done = 0
         for number, size, start in self._extents.cover(offset, offset + len(buffer)):
             fd = self._opened.borrow(number)
@@ -270,11 +276,13 @@ class SharedFiles:
             if count != size or number in self._altered:
                 self.check_unchanged()
                 path = self._files[number].path
-                raise StoreError(f"{path} cannot be read to its end.")
+                raise StoreError(
+                    f"{path} could not be read completely; share it again."
+                )
             done += size
 
     def check_unchanged(self) -> None:
-        """Raise `StoreError` if a file has changed since it was looked at first."""
+        """Raise `StoreError` if a file has changed since its first state."""
         for number, file in enumerate(self._files):
             fd = self._opened.borrow_now(number)
             if fd is None:
@@ -297,53 +305,54 @@ class SharedFiles:
         try:
             fd = self._disk.open_read(file.path, follow=file.follow)
         except UsageError as error:
-            raise self._gone(number) from error
+            raise self._note_gone(number) from error
         except StoreError as error:
             now = self._disk.state_at(file.path, follow=file.follow)
             if now is not None and now.is_same_state(file.state):
                 raise
-            raise self._gone(number) from error
+            raise self._note_gone(number) from error
         self._compare(number, self._disk.state(fd))
         return fd
 
-    def _gone(self, number: int) -> SharedFileChangedError:
+    def _note_gone(self, number: int) -> SharedFileChangedError:
+        """Note that a file was deleted or replaced; return the error to raise."""
         path = self._files[number].path
         self._altered.add(number)
         if self.changed is None:
             self.changed = (
                 f"{path} was deleted or replaced since it was shared; "
-                "chunks that no longer match are not sent."
+                "chunks that no longer verify are not sent."
             )
         return SharedFileChangedError(
             f"{path} was deleted or replaced since it was shared. Share it again."
         )
 
     def _compare(self, number: int, now: FileState) -> None:
-        """Note what became of a file: whether its bytes may have changed."""
+        """Note whether a file has changed, by its present state."""
         if number in self._altered:
             return
         file = self._files[number]
         if not now.is_same_state(file.state):
             if not self._altered:
-                what = "truncated" if now.size < file.state.size else "changed"
+                change = "truncated" if now.size < file.state.size else "changed"
                 self.changed = (
-                    f"{file.path} was {what} since it was shared; "
-                    "chunks that no longer match are not sent."
+                    f"{file.path} was {change} since it was shared; "
+                    "chunks that no longer verify are not sent."
                 )
             self._altered.add(number)
         elif not now.links and self.changed is None:
             self.changed = (
                 f"{file.path} was deleted or replaced since it was shared; "
-                "what it was is still being sent."
+                "its original bytes are still being sent."
             )
 
     def _file_ranges(self, index: int) -> Sequence[FileRange]:
-        """Return what chunk `index` is made of."""
+        """Return the file ranges that make up chunk `index`."""
         size, chunk_size = self.chunks.size, self.chunks.chunk_size
         first = index * chunk_size
         if not 0 <= first < size:
             raise KeyError(index)
-        if len(self._files) == 1:  # quick, since that is the usual case
+        if len(self._files) == 1:  # the usual case, so it is kept fast
             return ((0, min(chunk_size, size - first), first),)
         if index not in self.have:
             raise KeyError(index)
