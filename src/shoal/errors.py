@@ -43,6 +43,7 @@ __all__ = [
     "UnfinishedError",
     "UsageError",
     "VerificationError",
+    "first_error",
 ]
 
 
@@ -135,3 +136,11 @@ class SelfConnectionError(PeerError):
 
 class PeerTimeoutError(PeerError):
     """A peer did not answer in time."""
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error in a group, or in the groups in it, that is no group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -12,20 +12,20 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
-from shoal.config.settings import Settings
 from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
 from shoal.core.report.counters import Tally
 from shoal.core.report.events import Notice
 from shoal.core.wire.framing import BufferPool
-from shoal.discovery.base import Discovery
-from shoal.discovery.combined import Networks
 from shoal.errors import ShoalError
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
+    from shoal.config.settings import Settings
+    from shoal.discovery.base import Discovery
+    from shoal.discovery.combined import Networks
     from shoal.storage.disk.disk import Disk
     from shoal.storage.shared.shared_files import SharedFiles
 
@@ -41,7 +41,7 @@ class Resources:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: "Settings",
         *,
         disk: "Disk | None" = None,
         rng: Random | None = None,
@@ -60,14 +60,20 @@ class Resources:
         """The download rate of all shares together."""
         self.counters = Tally()
         """What this node has transferred, and how long it waited."""
-        self.networks = Networks(settings)
         self.owned = AsyncExitStack()
         """Everything that ends with the node; what is opened is pushed here."""
         self._sources: list[SharedFiles] = []
         self._given_disk = disk
         self._is_stopped = threading.Event()
         self.owned.callback(self._end_threads)
-        self.owned.push_async_callback(self.networks.aclose)
+        self.owned.push_async_callback(self._leave_networks)
+
+    @cached_property
+    def networks(self) -> "Networks":
+        """Return the discovery networks, which are imported when first used."""
+        from shoal.discovery.combined import Networks
+
+        return Networks(self.settings)
 
     @cached_property
     def threads(self) -> "ThreadPoolExecutor":
@@ -105,6 +111,10 @@ class Resources:
         self._sources.append(source)
         self.owned.callback(source.close)
 
+    async def _leave_networks(self) -> None:
+        if "networks" in vars(self):
+            await self.networks.aclose()
+
     def _end_threads(self) -> None:
         if "threads" in vars(self):
             self.threads.shutdown()
@@ -120,7 +130,7 @@ class Resources:
         return await loop.run_in_executor(self.threads, work)
 
     async def join(
-        self, network: Discovery, topic: bytes, port: int
+        self, network: "Discovery", topic: bytes, port: int
     ) -> AsyncGenerator[tuple[Address, str], None]:
         """Announce `port` on one network; yield the addresses found and its name.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from shoal.cli.memory import heed_memory_limit
 from shoal.cli.output import printable
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, first_error
 
 __all__ = ["InterruptedByUser", "run_command"]
 
@@ -40,7 +40,7 @@ def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> N
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_supervise(work, on_interrupt))
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        raise first_error(group) from None
     except BrokenPipeError:
         # Whoever read our output has gone; keep the interpreter from trying on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -121,11 +121,3 @@ def _give_up(signum: int, message: str) -> None:
     with contextlib.suppress(OSError):
         os.write(2, said.encode(errors="replace"))
     os._exit(128 + signum)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error in a group that is not a group itself."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

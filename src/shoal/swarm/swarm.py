@@ -25,7 +25,7 @@ from shoal.core.report.outlook import Outlook, Search
 from shoal.core.report.patience import Patience
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession
-from shoal.errors import LyingPeerError, ShoalError
+from shoal.errors import LyingPeerError, ShoalError, first_error
 from shoal.origin.source import Origin, OriginReader
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader, DownloadStore
@@ -110,7 +110,7 @@ class Swarm(Watcher[ChunkSource]):
                 tasks.create_task(self._connections.run(found))
                 tasks.create_task(self._tick_forever())
         except BaseExceptionGroup as group:
-            error = _first_of(group)
+            error = first_error(group)
             raise error from None
         finally:
             self._waiting.fail(error)
@@ -399,11 +399,3 @@ class Swarm(Watcher[ChunkSource]):
             f"The origin {source.name} is asked once a peer has said what the share is."
             for source in self._sources
         )
-
-
-def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error in a group that is no group itself."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
