@@ -1,10 +1,10 @@
-"""Measure shoal beside the programs that people use today.
+"""Measure shoal and the programs that people use today.
 
-`scripts/bench [WORKLOAD…]` runs them side by side on one machine, in turn, inside
-network namespaces of its own, and checks every result by hash. What is compared
-are ratios within one run; absolute figures differ between machines and hours.
+`scripts/bench [WORKLOAD…]` runs these programs in turn on one machine, inside network
+namespaces, and verifies every result by hash. Compare the ratios within one run:
+absolute figures differ between machines and hours.
 
-A workload is one file in `workloads`; it says how to prepare, which sides there
-are and what one run of a side measures. Nothing here fails because something is
-slow: a wrong result is the only failure.
+Each workload is a module in `workloads`. It prepares the files and the servers, lists
+the sides to compare and measures one run of a side. A run fails only if its result is
+wrong, never because it is slow.
 """

@@ -18,12 +18,12 @@ ROUNDS = 5
 
 
 def main() -> int:
-    """Run the workloads that were named, or all of them, or simulate a crowd."""
+    """Run workloads, compare two checkouts, or simulate a swarm."""
     if sys.argv[1:2] == ["simulate"]:
         from benchmarks.simulate import main as simulate
 
         return simulate(sys.argv[2:])
-    # So that what was started is ended and what was written is removed.
+    # An exception ends the programs that we started and removes our files.
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(143))
     if sys.argv[1:2] == ["compare"]:
         return compare.main(sys.argv[2:])
@@ -58,7 +58,7 @@ def _run(name: str, options: argparse.Namespace) -> None:
 
 
 def print_progress(text: str) -> None:
-    """Say what is being done, on standard error."""
+    """Print a line of progress to standard error."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
@@ -66,14 +66,14 @@ def _parse() -> argparse.Namespace:
     known = "\n".join(f"  {name:16} {each.title}" for name, each in WORKLOADS.items())
     parser = argparse.ArgumentParser(
         "scripts/bench",
-        description="Measure shoal and the peers that this machine has, in turn. "
-        "`scripts/bench simulate` simulates a crowd, `scripts/bench compare` measures "
-        "two checkouts side by side; both have options of their own.",
+        description="Measure shoal and the other programs that this machine has, in "
+        "turn. `scripts/bench compare` measures two checkouts of shoal, "
+        "`scripts/bench simulate` simulates a swarm; both have their own options.",
         epilog=f"workloads:\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "workloads", nargs="*", metavar="WORKLOAD", help="which to run; all by default"
+        "workloads", nargs="*", metavar="WORKLOAD", help="what to run [all]"
     )
     parser.add_argument(
         "-n",
@@ -87,29 +87,30 @@ def _parse() -> argparse.Namespace:
         type=lambda text: text.split(","),
         default=(),
         metavar="NAME,…",
-        help="only sides whose name begins so, as in shoal,curl",
+        help="run only the sides whose names begin with one of these words, as in "
+        "shoal,curl",
     )
     parser.add_argument(
         "--write",
         action="store_true",
-        help="record it in docs/benchmarks.json and draw the tables and the picture",
+        help="record the results in docs/benchmarks.json and draw tables and picture",
     )
     parser.add_argument(
-        "--draw", action="store_true", help="only draw, from what was recorded"
+        "--draw", action="store_true", help="only draw the recorded results"
     )
     parser.add_argument(
         "--scratch",
         type=Path,
         default=Path(gettempdir()),
-        help="folder for temporary files of up to 11 GiB",
+        help="folder for up to 11 GiB of temporary files",
     )
     options = parser.parse_args()
     if unknown := [each for each in options.workloads if each not in WORKLOADS]:
         parser.error(f"there is no workload {unknown[0]!r}; see --help")
     if options.rounds < 1:
-        parser.error("-n wants at least 1")
+        parser.error("-n must be at least 1")
     if options.write and options.peers:
-        parser.error("--write wants all peers; leave out --peers")
+        parser.error("--write records all sides; leave out --peers")
     return options
 
 

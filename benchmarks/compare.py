@@ -1,9 +1,9 @@
 """Compare two checkouts of shoal: `scripts/bench compare OTHER [WORKLOAD…] -n 7`.
 
-Each checkout runs the shoal sides of its own workloads in a process of its own. The
-rounds alternate, and the checkout that goes first changes from round to round. Both
-run on the Python and the packages of this checkout, from a fresh virtual environment
-each, so only the code of shoal and of its benchmarks differs.
+Each checkout runs the shoal sides of its own workloads in its own process. The rounds
+alternate, and the checkout that runs first changes from round to round. Both run in new
+virtual environments with the Python and the packages of this checkout, so only the code
+of shoal and of its benchmarks differs.
 """
 
 import argparse
@@ -34,13 +34,13 @@ DEFAULT = (
     *("small-files", "start-up", "crowd"),
 )
 ROUNDS = 7
-TOLERANCE = 0.03  # of a ratio, beyond which its row is marked
+TOLERANCE = 0.03  # difference of a ratio from 1 beyond which its row is marked
 _SCRIPT = "import sys\nfrom shoal.__main__ import main\nsys.exit(main())\n"
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A folder with a build of shoal, and the Python that runs this build."""
+    """The folder of a checkout, and the Python that imports shoal from it."""
 
     root: Path
     python: Path
@@ -52,8 +52,8 @@ class Checkout:
         python = folder / "bin" / "python"
         paths = [root, root / "src", sysconfig.get_path("purelib")]
         [packages] = folder.glob("lib/python*/site-packages")
-        # Python runs no .pth file in a folder that another one names, so the editable
-        # installation of this checkout has no effect.
+        # Python does not read the .pth files of a folder that another .pth file names,
+        # so the editable installation of this checkout has no effect.
         lines = "".join(f"{path}\n" for path in paths)
         (packages / "checkout.pth").write_text(lines, encoding="utf-8")
         script = folder / "bin" / "shoal"
@@ -62,9 +62,9 @@ class Checkout:
         return cls(root, python)
 
     def describe(self) -> str:
-        """Return the commit, and the code that a program of this checkout imports.
+        """Return the commit and the path that programs of this checkout import from.
 
-        Raises `SystemExit` if that code is not in the checkout.
+        Raises `SystemExit` if the path is not in the checkout.
         """
         code = "import shoal.__main__; print(shoal.__main__.__file__)"
         found = _output(self.root, str(self.python), "-c", code)
@@ -74,7 +74,7 @@ class Checkout:
 
     @contextmanager
     def start(self, workload: str, scratch: Path) -> Iterator["subprocess.Popen[str]"]:
-        """Start a worker that prepares a workload; it ends with the block."""
+        """Start a worker for a workload; it ends with the `with` block."""
         worker = HERE / "benchmarks" / "programs" / "compared.py"
         with subprocess.Popen(
             [str(self.python), str(worker), workload, str(scratch)],
@@ -117,7 +117,7 @@ def _measure(
     samples: tuple[list[Any], list[Any]] = ([], [])
     with ExitStack() as stack:
         workers = [stack.enter_context(each.start(name, scratch)) for each in checkouts]
-        # A worker warms up with a round that is not counted.
+        # Round 0 warms up and is not counted.
         for number in range(rounds + 1):
             print(f"  {name}: round {number} of {rounds}", file=sys.stderr, flush=True)
             for index in (0, 1) if number % 2 else (1, 0):

@@ -1,4 +1,4 @@
-"""A crowd on a switch: one source, many who want what it has, and how they start."""
+"""Start a source and many downloaders on one switch, with each of three programs."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,12 +24,12 @@ __all__ = ["DONE", "MEMBERS", "Crowd", "Launch", "Member"]
 TORRENT_PORT = 6881
 TRACKER_PORT = 6969
 DONE = r'^complete$|"event":"complete"'
-"""What a downloader says when it has everything."""
+"""The line that a downloader prints when its file is complete."""
 
 
 @dataclass
 class Crowd:
-    """What all the sides of one run have in common."""
+    """The hosts and the file, which all sides of a run use."""
 
     source: Host
     downloaders: Sequence[Host]
@@ -37,42 +37,42 @@ class Crowd:
     file: Path
     digest: str
     rate: float = field(default=0.0)
-    """Bytes per second of payload that one host sends, as measured last."""
+    """Payload bytes per second that one host sends, as last measured."""
 
     @property
     def size(self) -> int:
-        """Return how many bytes everybody wants."""
+        """Return the size of the file in bytes."""
         return self.file.stat().st_size
 
     @property
     def bound(self) -> float:
-        """Return the seconds that nobody can do better than, if bytes were fluid."""
+        """Return the least possible time in seconds, by a fluid model."""
         count = len(self.downloaders)
         all_rates = self.rate * (1 + count)
         return max(self.size / self.rate, count * self.size / all_rates)
 
     def target(self, number: int) -> Path:
-        """Return where a downloader writes to."""
+        """Return the path that a downloader writes to."""
         folder = self.scratch / f"downloader-{number}"
         folder.mkdir(exist_ok=True)
         return folder / self.file.name
 
     def torrent(self) -> Path:
-        """Return the torrent of the file, in pieces as libtorrent chooses them."""
+        """Return the path of the torrent, with libtorrent's choice of piece size."""
         torrent = self.scratch / "source.torrent"
         if not torrent.exists():
             make_torrent(self.source.namespace, self.file, torrent, 0)
         return torrent
 
     def others(self, host: Host | None = None) -> list[str]:
-        """Return where everybody else listens, of those who speak BitTorrent."""
-        everybody = (self.source, *self.downloaders)
-        return [f"{h.address}:{TORRENT_PORT}" for h in everybody if h is not host]
+        """Return the BitTorrent addresses of all hosts except this one."""
+        hosts = (self.source, *self.downloaders)
+        return [f"{h.address}:{TORRENT_PORT}" for h in hosts if h is not host]
 
     def launch(
         self, stack: ExitStack, argv: Callable[[int, Host], Sequence[str]]
     ) -> list[Program]:
-        """Start a program at every downloader."""
+        """Start a program on every downloader."""
         return [
             start(stack, host.namespace, argv(number, host))
             for number, host in enumerate(self.downloaders)
@@ -80,17 +80,17 @@ class Crowd:
 
 
 Launch = Callable[[], list[Program]]
-"""Start the downloaders, who print `DONE`."""
+"""Start the downloaders, which print `DONE`."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A program that everybody in the crowd runs."""
+    """A program that all hosts run."""
 
     name: str
     missing: Callable[[], str | None]
     start: Callable[[Crowd, ExitStack], Launch]
-    """Start the source, until it is ready; return what starts the downloaders."""
+    """Start the source and wait until it is ready; return the `Launch`."""
 
 
 def _start_shoal(crowd: Crowd, stack: ExitStack) -> Launch:
@@ -127,7 +127,7 @@ def _start_aria2(crowd: Crowd, stack: ExitStack) -> Launch:
     start_tracker(*place, TRACKER_PORT, crowd.others())
     tracker = f"http://{crowd.source.address}:{TRACKER_PORT}/announce"
     make = partial(aria2_argv, torrent, port=TORRENT_PORT, tracker=tracker)
-    # Nobody goes before the last one has everything.
+    # All stay until the last downloader is complete.
     stay = ["--seed-ratio=0.0"]
     seed = [*stay, "--bt-seed-unverified=true", "--allow-overwrite=true"]
     start(*place, make(crowd.file.parent, options=seed))

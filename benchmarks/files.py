@@ -1,4 +1,4 @@
-"""Files to transfer, and whether they arrived."""
+"""Make the files to transfer, verify the copies, and control the page cache."""
 
 import fcntl
 import hashlib
@@ -25,18 +25,18 @@ __all__ = [
 ]
 
 _STEP = 1 << 24
-# Of <linux/fs.h>, where longs have 64 bits.
+# From <linux/fs.h>, for systems with 64-bit longs.
 _GET_FLAGS = 0x80086601
 _SET_FLAGS = 0x40086602
 _TOP_FOLDER = 0x00020000
 
 
 def make_file(path: Path, size: int, seed: int = 1) -> str:
-    """Fill a file with bytes that no compression shortens; return its SHA-256.
+    """Fill a file with incompressible bytes; return its SHA-256.
 
-    They are on the disk and in the page cache when this returns.
+    The bytes are on the disk and in the page cache when this returns.
     """
-    # A cipher gives them several times faster than a random number generator.
+    # A cipher is several times faster than a random number generator.
     key = hashlib.sha256(seed.to_bytes(8, "big")).digest()
     stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
     zeros = bytes(_STEP)
@@ -52,7 +52,7 @@ def make_file(path: Path, size: int, seed: int = 1) -> str:
 
 
 def read_through(path: Path) -> None:
-    """Have all of a file in the page cache, if there is room."""
+    """Load all of a file into the page cache, if there is room."""
     with path.open("rb", buffering=0) as file:
         buffer = bytearray(_STEP)
         while file.readinto(buffer):
@@ -60,7 +60,7 @@ def read_through(path: Path) -> None:
 
 
 def make_sparse_file(path: Path, size: int, filled: int, seed: int = 1) -> str:
-    """Make a file of holes with some bytes in its middle; return their SHA-256."""
+    """Make a sparse file with some bytes in its middle; return their SHA-256."""
     data = Random(seed).randbytes(filled)
     with path.open("wb") as file:
         file.truncate(size)
@@ -76,9 +76,10 @@ def digest_of(path: Path) -> str:
 
 
 def make_tree(root: Path, count: int, largest: int, seed: int = 1) -> str:
-    """Fill a folder with small files three levels deep; return what names it.
+    """Fill a folder with small files three levels deep; return `digest_of_tree`.
 
-    Their sizes are even from 0 to `largest` bytes; each tenth is executable.
+    The sizes are evenly spread from 0 to `largest` bytes; every tenth file is
+    executable.
     """
     rng = Random(seed)
     for number in range(count):
@@ -92,12 +93,12 @@ def make_tree(root: Path, count: int, largest: int, seed: int = 1) -> str:
 
 
 def spread_folders(folder: Path) -> None:
-    """Have ext4 put what is made in a folder wherever there is room on the disk.
+    """Have ext4 spread the subfolders of a folder over the disk.
 
-    Without a journal, which is what many virtual machines have, ext4 does not use an
-    inode again for minutes after it was freed, and looks at all of those nearby for
-    each file that it makes: whoever comes soon after somebody who removed a large
-    folder in the same place is several times slower. Does nothing elsewhere.
+    Without a journal, as on many virtual machines, ext4 does not reuse an inode for
+    minutes after it was freed, and for each new file it examines all such inodes
+    nearby. So a program is several times slower if a large folder was removed in the
+    same place shortly before. Does nothing on other file systems.
     """
     fd = os.open(folder, os.O_RDONLY)
     flags = array("l", [0])
@@ -106,13 +107,13 @@ def spread_folders(folder: Path) -> None:
         flags[0] |= _TOP_FOLDER
         fcntl.ioctl(fd, _SET_FLAGS, flags)
     except OSError:
-        pass  # not a file system that has this
+        pass  # the file system does not have this flag
     finally:
         os.close(fd)
 
 
 def digest_of_tree(root: Path) -> str:
-    """Return a hash over all files of a folder: paths, bytes, executable bits."""
+    """Return a hash of the paths, bytes and executable bits of a folder's files."""
     digest = hashlib.sha256()
     for path in sorted(each for each in root.rglob("*") if not each.is_dir()):
         is_executable = bool(path.stat().st_mode & 0o100)
@@ -122,7 +123,7 @@ def digest_of_tree(root: Path) -> str:
 
 
 def flush(path: Path) -> float:
-    """Flush a file to the disk; return how many seconds that took."""
+    """Flush a file to the disk; return the time in seconds."""
     begin = time.perf_counter()
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -133,14 +134,14 @@ def flush(path: Path) -> float:
 
 
 def flush_all(path: Path) -> float:
-    """Flush all of the file system of `path`; return how many seconds that took."""
+    """Flush the file system of `path`; return the time in seconds."""
     begin = time.perf_counter()
     subprocess.run(["sync", "-f", str(path)], check=True)
     return time.perf_counter() - begin
 
 
 def forget_cached(path: Path) -> None:
-    """Have the system drop what its page cache holds of a file that was flushed."""
+    """Remove a flushed file from the page cache."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""What the machine is, as far as it explains the figures, and no more."""
+"""Describe the machine that the figures were measured on."""
 
 import mmap
 import os
@@ -30,11 +30,11 @@ def _processor() -> str:
 
 
 def warm_memory(size: int) -> None:
-    """Touch `size` bytes of free memory, so that whoever needs it soon has it at once.
+    """Write to `size` bytes of free memory, so that later writes do not wait for it.
 
-    A virtual machine gives back what it does not use; the first to write there again
-    waits for the host, for ten times as long as the write itself takes. Who that
-    meets would be chance.
+    A virtual machine returns unused memory to its host. The next program that writes
+    to this memory waits for the host, ten times as long as the write itself takes;
+    which program that is would be chance.
     """
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
     mmap.mmap(-1, size, flags=flags).close()

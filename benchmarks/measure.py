@@ -1,8 +1,8 @@
-"""Run a program once and take its measure: time, processor, memory.
+"""Run a program once and measure its time, CPU time and memory.
 
-CPU seconds of a client come from `os.wait4`, those of a server that runs on from
-/proc. Memory always comes from /proc, sampled: what `wait4` calls the maximum
-begins with the memory of whoever started the program.
+The CPU time of a client comes from `os.wait4`, that of a server, which keeps running,
+from /proc. Memory is sampled from /proc, because the maximum that `wait4` reports
+includes the memory of the process that started the program.
 """
 
 import os
@@ -26,7 +26,7 @@ __all__ = [
     "run_client",
 ]
 
-PERIOD = 0.02  # seconds between two looks at the memory
+PERIOD = 0.02  # seconds between two samples of the memory
 TIME_LIMIT = 300.0  # seconds after which a client is killed
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -36,7 +36,7 @@ class MemoryWatch:
 
     def __init__(self, pid: int) -> None:
         self.peak = 0
-        """Bytes, the most since the process began."""
+        """The maximum since the process started, in bytes."""
         self._resident: list[int] = []
         self._path = f"/proc/{pid}/status"
         self._ended = threading.Event()
@@ -44,7 +44,7 @@ class MemoryWatch:
 
     @property
     def drift(self) -> int:
-        """Return how far samples lie apart after the first quarter, in bytes."""
+        """Return the range of the samples after the first quarter, in bytes."""
         late = self._resident[len(self._resident) // 4 :]
         return max(late) - min(late) if late else 0
 
@@ -72,7 +72,7 @@ class MemoryWatch:
 
 
 def _memory(path: str) -> tuple[int, int] | None:
-    """Return bytes now and at most; None when the process is gone."""
+    """Return the current and the maximum bytes; None if the process has ended."""
     fields: dict[str, int] = {}
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -85,10 +85,11 @@ def _memory(path: str) -> tuple[int, int] | None:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what would change how programs run.
+    """Return the environment without the variables that change how programs run.
 
-    That is every SHOAL_* variable but which loop to run on, and those of Python: with
-    one of them it does not keep byte code and compiles shoal anew at each start.
+    These are the variables of Node and Python (one of which keeps Python from storing
+    byte code, so that it compiles shoal at each start) and all SHOAL_* variables except
+    the choice of the event loop.
     """
     changing = ("SHOAL_", "PYTHON", "NODE_")
     kept = ("SHOAL_UVLOOP",)  # as scripts/bench sets it
@@ -100,9 +101,9 @@ def clean_environment() -> dict[str, str]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return what a running process has used so far, in seconds.
+    """Return the CPU time that a running process has used, in seconds.
 
-    That is all threads, and those of its children that have ended.
+    It includes all threads, and the children that have ended.
     """
     with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
         fields = file.read().rpartition(")")[2].split()
@@ -110,18 +111,18 @@ def cpu_seconds(pid: int) -> float:
 
 
 def peak_memory(pid: int) -> int:
-    """Return the most memory a running process has had so far, in bytes."""
+    """Return the maximum memory of a running process so far, in bytes."""
     found = _memory(f"/proc/{pid}/status")
     return found[1] if found is not None else 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run of a client gave; times in seconds from its start."""
+    """The measurements of one run of a client, in seconds from its start."""
 
     wall: float
     first_byte: float
-    """Of standard output; the end if there was none."""
+    """The first byte of standard output; the end if there was no output."""
     cpu: float
     memory: MemoryWatch
     stdout: bytes
@@ -132,7 +133,7 @@ def run_client(
     *,
     namespace: Namespace,
 ) -> Outcome:
-    """Run a program to its end; raise `AssertionError` when it fails."""
+    """Run a program to its end; raise `AssertionError` if it fails."""
     with tempfile.TemporaryFile() as errors:
         begin = time.perf_counter()
         process = subprocess.Popen(
@@ -169,7 +170,7 @@ def run_client(
 
 
 def _read(pipe: IO[bytes]) -> tuple[bytes, float]:
-    """Return all that comes, and when the first of it came."""
+    """Return the bytes up to the end, and the time of the first of them."""
     with pipe:
         first = pipe.read(1)
         at = time.perf_counter() if first else 0.0

@@ -1,4 +1,4 @@
-"""What a workload is made of and what running it gives."""
+"""The parts of a workload, and the result of running one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,64 +9,64 @@ from typing import TypeAlias
 __all__ = ["Column", "Ratio", "Result", "Sample", "Setup", "Side", "Workload"]
 
 Sample: TypeAlias = Mapping[str, float]
-"""The figures of one run, by the key of their column; a side may leave some out."""
+"""The figures of one run, by the key of their column; a side may omit some."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of the table: key of the sample, heading with unit, digits shown."""
+    """One figure of the table: key of the sample, heading with unit, decimals."""
 
     key: str
     heading: str
     digits: int = 2
     scale: float = 1.0
-    """What the figure is multiplied with to have the unit of the heading."""
+    """Factor that converts the figure to the unit of the heading."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Compare two sides by one figure, round by round."""
+    """A comparison of two sides by one figure, round by round."""
 
     heading: str
     key: str
     over: str
-    """Side whose figure is divided …"""
+    """The side whose figure is divided …"""
     under: str = ""
-    """… by that of this one; by nothing if empty."""
-    aim: str = ""
-    """What the project aims at: `at least N` or `at most N`, then any words."""
+    """… by the figure of this side; not divided if empty."""
+    goal: str = ""
+    """The goal of the project: `at least N` or `at most N`, then any words."""
     scale: float = 1.0
-    """What it is multiplied with to have the unit of the heading."""
+    """Factor that converts the ratio to the unit of the heading."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of those compared."""
+    """One of the programs or cases that are compared."""
 
     name: str
     run: Callable[[], Sample]
-    """Do it once, check what came of it, return the figures."""
+    """Run the side once, verify the result and return the figures."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a workload prepares with; all of it is undone at the end."""
+    """The means with which a workload prepares; all are released at the end."""
 
     stack: ExitStack
     scratch: Path
     wanted: Sequence[str] = ()
-    """Only sides whose name begins with one of these run; all if there is none."""
+    """The beginnings of the names of the sides to run; all sides run if empty."""
     missing: list[str] = field(default_factory=list)
-    """Sentences on what is not measured because it is not there."""
+    """The sides that are not measured because a program is missing, with reasons."""
     notes: list[str] = field(default_factory=list)
-    """Sentences that belong under the table."""
+    """Sentences to print below the table."""
 
     def wants(self, name: str) -> bool:
-        """Say whether a side of this name was asked for."""
+        """Return True if a side of this name was requested."""
         return not self.wanted or name.startswith(tuple(self.wanted))
 
     def admits(self, name: str, missing: Callable[[], str | None]) -> bool:
-        """Say whether a side is to run; note it when it is wanted and cannot."""
+        """Return True if a side is requested and can run; note if it cannot."""
         if not self.wants(name):
             return False
         reason = missing()
@@ -77,12 +77,12 @@ class Setup:
 
 @dataclass(frozen=True)
 class Workload:
-    """Something to do, and how to do it with each side."""
+    """A task, and how each side performs it."""
 
     name: str
     title: str
     how: str
-    """A paragraph for the reader: what exactly is measured, and what is not."""
+    """A paragraph that explains exactly what is measured."""
     columns: Sequence[Column]
     ratios: Sequence[Ratio]
     prepare: Callable[[Setup], Sequence[Side]]
@@ -90,7 +90,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured: for each side its samples, round by round."""
+    """The samples of each side, round by round."""
 
     samples: Mapping[str, Sequence[Sample]]
     missing: Sequence[str] = ()

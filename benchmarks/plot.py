@@ -1,7 +1,7 @@
-"""The picture for the README: shoal beside its peers, as bars.
+"""The bar chart for the README, which compares shoal with other programs.
 
-It is drawn from what was recorded, has its own ground and so reads the same wherever
-it is shown, and follows the reader's choice of light or dark.
+It is drawn from the recorded results. It has its own background, so it is legible on
+any page, and follows the light or dark theme of the reader.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ class Panel:
     scale: float = 1.0
     is_less_better: bool = False
     bound: float | None = None
-    """Where a line shows what nobody can do better than."""
+    """Value of the dashed line that marks the best possible result."""
 
 
 PANELS = (
@@ -102,7 +102,7 @@ class Bar:
 
 
 def draw(records: Mapping[str, Record]) -> str | None:
-    """Return the picture as SVG; None when nothing of it was measured yet."""
+    """Return the picture as SVG; None if no panel has been measured yet."""
     top, parts = MARGIN, []
     for panel in PANELS:
         bars = _bars(panel, records)
@@ -125,7 +125,7 @@ def draw(records: Mapping[str, Record]) -> str | None:
 
 
 def _say(records: Mapping[str, Record]) -> str:
-    """Return what the picture shows, for who cannot see it."""
+    """Return a description of the picture for screen readers."""
     said = []
     for panel in PANELS:
         bars = _bars(panel, records)

@@ -1,4 +1,4 @@
-"""docs/benchmarks.json: what was measured, from which tables and picture are made."""
+"""docs/benchmarks.json: the recorded results, the source of tables and picture."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ __all__ = ["Record", "load", "save"]
 
 @dataclass(frozen=True)
 class Record:
-    """What one run of a workload gave."""
+    """The result of a workload, with the command, date and machine."""
 
     command: str
     date: str
@@ -22,7 +22,7 @@ class Record:
 
 
 def load(path: Path) -> dict[str, Record]:
-    """Return what was recorded last, by the name of its workload."""
+    """Return the last record of each workload by name."""
     if not path.exists():
         return {}
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -30,7 +30,7 @@ def load(path: Path) -> dict[str, Record]:
 
 
 def save(path: Path, records: Mapping[str, Record]) -> None:
-    """Write all records; a line for each side, so that changes can be read."""
+    """Write all records, one line for each side to keep diffs readable."""
     parts = []
     for name in sorted(records):
         record = records[name]
@@ -57,13 +57,13 @@ def _dump(value: object) -> str:
 
 
 def _encode(samples: Sequence[Sample]) -> dict[str, list[float | None]]:
-    """Turn samples round by round into lists figure by figure."""
+    """Return a list of values for each figure, in the order of the rounds."""
     keys = dict.fromkeys(key for sample in samples for key in sample)
     return {key: [_short(sample.get(key)) for sample in samples] for key in keys}
 
 
 def _short(value: float | None) -> float | None:
-    """Leave out digits that nobody measured."""
+    """Round to the digits that are significant."""
     return None if value is None else float(f"{value:.5g}")
 
 

@@ -1,7 +1,7 @@
-"""docs/benchmarks.*: the record of what was measured, its tables and its picture.
+"""Update the files docs/benchmarks.*: recorded results, tables and picture.
 
-docs/benchmarks.md has one section for each workload, replaced when it runs again;
-what else is in there stays as it is.
+docs/benchmarks.md has one section for each workload, which a new run replaces. Other
+text in the file stays unchanged.
 """
 
 import re
@@ -32,7 +32,7 @@ within 5 %.
 def update(
     folder: Path, workloads: Mapping[str, Workload], name: str, measured: Record
 ) -> None:
-    """Record what one workload gave, and draw everything anew."""
+    """Record the result of one workload and redraw tables and picture."""
     path = folder / "benchmarks.json"
     records = {**record.load(path), name: measured}
     folder.mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ def update(
 
 
 def draw(folder: Path, workloads: Mapping[str, Workload]) -> None:
-    """Make the tables and the picture from the records."""
+    """Draw the tables and the picture from the records."""
     records = record.load(folder / "benchmarks.json")
     path = folder / "benchmarks.md"
     text = path.read_text(encoding="utf-8") if path.exists() else _INTRO
@@ -66,7 +66,7 @@ def _section(workload: Workload, measured: Record) -> str:
 
 
 def _put(text: str, section: str) -> str:
-    """Put a section where the old one of its heading is, or at the end."""
+    """Replace the section with the same heading, or append the section."""
     heading = section.partition("\n")[0]
     old = re.compile(rf"^{re.escape(heading)}\n.*?(?=^## |\Z)", re.M | re.S)
     if old.search(text):

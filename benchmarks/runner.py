@@ -1,8 +1,8 @@
-"""Run a workload: every side in turn, round after round.
+"""Run a workload: every side in turn, in several rounds.
 
-The sides alternate (A B A B …), so that what else the machine does meets all of
-them, and a ratio is taken within a round. One round before the first is not
-counted: it fills the page cache and lets just-in-time compilers warm up.
+The sides alternate (A B A B …), so other load on the machine affects all of them, and
+ratios are computed within a round. A round before the first is not counted: it fills
+the page cache and warms up just-in-time compilers.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +22,10 @@ def run(
     tell: Callable[[str], None],
     wanted: Sequence[str] = (),
 ) -> Result:
-    """Prepare, run `rounds` times, and clean up whatever happens.
+    """Prepare, run `rounds` times and always clean up.
 
-    With `wanted`, only sides whose name begins with one of these words run. Raises
-    `AssertionError` when a side gives a wrong result.
+    With `wanted`, run only the sides whose names begin with one of these words. Raises
+    `AssertionError` if a side has a wrong result.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(

@@ -1,8 +1,8 @@
-"""Hosts on one switch, each of which sends no faster than a home connection does.
+"""Hosts on one switch, each with the upload rate of a home connection.
 
-A host is a network namespace with one device; a further namespace holds the bridge
-that joins them. What a host sends passes a token bucket filter, what it receives is
-not limited.
+A host is a network namespace with one device; another namespace holds the bridge that
+joins the hosts. A token bucket filter limits outgoing traffic; incoming traffic is not
+limited.
 """
 
 import json
@@ -15,27 +15,27 @@ from tests.helpers.netns import Namespace
 __all__ = ["SHAPER", "Host", "make_hosts", "missing_shaper"]
 
 SHAPER = "rate 40mbit burst 64kb latency 100ms"
-"""What `tc` is told of the filter."""
+"""Arguments of `tc` for the filter."""
 _DEVICE = "eth0"
 _SUBNET = "10.77.0"
 
 
 @dataclass(frozen=True)
 class Host:
-    """One host, and where it is."""
+    """One host and its address."""
 
     namespace: Namespace
     address: str
 
     def transmitted(self) -> int:
-        """Return how many bytes have left its device, headers included."""
+        """Return the bytes that its device has sent, including headers."""
         said = self.namespace.run("ip", "-s", "-j", "link", "show", "dev", _DEVICE)
         count: int = json.loads(said)[0]["stats64"]["tx"]["bytes"]
         return count
 
 
 def missing_shaper() -> str | None:
-    """Say why nothing can be shaped here; None when it can."""
+    """Return why this machine cannot limit traffic; None if it can."""
     if shutil.which("tc") is None:
         return "tc is not installed"
     with ExitStack() as stack:
@@ -50,7 +50,7 @@ def missing_shaper() -> str | None:
 
 
 def make_hosts(stack: ExitStack, count: int) -> list[Host]:
-    """Make hosts that reach each other; they go with `stack`."""
+    """Make hosts that reach each other; closing `stack` removes them."""
     switch = stack.enter_context(Namespace())
     switch.run("ip", "link", "add", "br0", "type", "bridge")
     switch.run("ip", "link", "set", "br0", "up")

@@ -1,7 +1,7 @@
-"""Simulate a crowd: `scripts/bench simulate --peers 10000 --compiled`.
+"""Simulate a swarm: `scripts/bench simulate --peers 10000 --compiled`.
 
-The product's own picker, peer book and decisions, under a simulated clock and network.
-The same words have the same outcome; only the processor's time differs.
+The simulation runs shoal's own picker, peer book and decisions under a simulated clock
+and network. The same arguments have the same outcome, except for the processor time.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SHOWN = 5.0  # simulated seconds between two lines of progress
 
 
 def main(words: list[str]) -> int:
-    """Simulate what `words` say and print what became of it."""
+    """Simulate the swarm that `words` describe and print the outcome."""
     options = _parse(words)
     if options.draw:
         report.draw(DOCS)
@@ -45,7 +45,7 @@ def main(words: list[str]) -> int:
         sessions=options.sessions,
         seed=options.seed,
     )
-    # Nothing here is ever freed in circles, and looking for some takes a third.
+    # The simulation makes no reference cycles; looking for them takes a third longer.
     gc.disable()
     crowd = Crowd(scenario)
     crowd.clock.later(SHOWN, _show, crowd)
@@ -77,11 +77,11 @@ def _command(words: list[str]) -> str:
 
 
 def _show(crowd: Crowd) -> None:
-    """Say how far it is, on standard error."""
+    """Print the progress to standard error."""
     here = [each for each in crowd.downloaders if not each.is_gone]
     got = sum(each.have.count for each in here) / max(1, len(here))
     done = sum(each.finished is not None for each in here)
-    text = f"  {crowd.clock.now:.0f} s: {got:.0f} chunks each, {done} have all"
+    text = f"  {crowd.clock.now:.0f} s: {got:.0f} chunks each, {done} complete"
     print(text, file=sys.stderr, flush=True)
     crowd.clock.later(SHOWN, _show, crowd)
 
@@ -92,16 +92,36 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--peers", type=int, default=100, help="downloaders [100]")
     add("--chunks", type=int, default=1024, help="chunks of the share [1024]")
     add("--chunk-size", type=int, default=1 << 20, help="bytes of each [1 MiB]")
-    add("--mixed", action="store_true", help="uplinks of 20 to 500 Mbit/s, not of 100")
-    add("--neighbours", type=int, default=40, help="connections of one, at most [40]")
-    add("--leavers", type=float, default=0.0, help="share that leaves half-way [0]")
-    add("--liars", type=float, default=0.0, help="share that lies, beside them [0]")
-    add("--seed", type=int, default=1, help="of all chance [1]")
+    add(
+        "--mixed",
+        action="store_true",
+        help="uplinks of 20 to 500 Mbit/s instead of 100",
+    )
+    add(
+        "--neighbours",
+        type=int,
+        default=40,
+        help="connections of each peer, at most [40]",
+    )
+    add("--leavers", type=float, default=0.0, help="fraction that leaves half-way [0]")
+    add(
+        "--liars",
+        type=float,
+        default=0.0,
+        help="fraction of additional peers that lie [0]",
+    )
+    add("--seed", type=int, default=1, help="seed of all random choices [1]")
     add("--sessions", action="store_true", help="encode and decode every message")
-    add("--picks", action="store_true", help="measure what a pick costs instead")
-    add("--compiled", action="store_true", help="compile first; several times as fast")
-    add("--write", action="store_true", help="record it in docs/simulation.json")
-    add("--draw", action="store_true", help="only draw, from what was recorded")
+    add("--picks", action="store_true", help="measure the cost of a pick instead")
+    add(
+        "--compiled",
+        action="store_true",
+        help="compile first, which is several times faster",
+    )
+    add(
+        "--write", action="store_true", help="record the result in docs/simulation.json"
+    )
+    add("--draw", action="store_true", help="only draw the recorded results")
     add("--docs", type=Path, default=DOCS, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 

@@ -1,4 +1,4 @@
-"""Tables in Markdown, which read as well on a terminal."""
+"""Render results as Markdown tables that are also legible on a terminal."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from benchmarks.model import Column, Ratio, Result, Sample, Workload
 __all__ = ["lay_out", "render"]
 
 TOLERANCE = 0.05
-"""How far a figure may be from its aim because the machine was not quiet."""
-_AIM = re.compile(r"at (least|most) ([\d.]+)")
+"""Relative distance within which a goal counts as reached despite noise."""
+_GOAL = re.compile(r"at (least|most) ([\d.]+)")
 
 
 def render(workload: Workload, result: Result) -> str:
-    """Return the figures of each side, the ratios, and what is missing."""
+    """Return the figures of each side, the ratios and the missing programs."""
     parts = [_figures(workload, result), _ratios(workload, result)]
     parts += [f"Missing: {each}" for each in result.missing]
     parts += result.notes
@@ -38,8 +38,8 @@ def _ratios(workload: Workload, result: Result) -> str:
     rows = [["compared, round by round", "median (min-max)", "goal", "reached"]]
     for ratio in workload.ratios:
         if values := _quotients(ratio, result):
-            verdict = judge(ratio.aim, median(values))
-            rows.append([ratio.heading, _spread(values, 2), ratio.aim, verdict])
+            verdict = judge(ratio.goal, median(values))
+            rows.append([ratio.heading, _spread(values, 2), ratio.goal, verdict])
     return lay_out(rows) if len(rows) > 1 else ""
 
 
@@ -53,9 +53,9 @@ def _quotients(ratio: Ratio, result: Result) -> list[float]:
     return [a[key] / b[key] * scale for a, b in pairs if b[key]]
 
 
-def judge(aim: str, value: float) -> str:
-    """Say whether a figure is as it should be; nothing when the aim is no number."""
-    found = _AIM.match(aim)
+def judge(goal: str, value: float) -> str:
+    """Return whether a figure reaches its goal, as text; empty without a number."""
+    found = _GOAL.match(goal)
     if found is None:
         return ""
     wanted = float(found[2])
@@ -75,7 +75,7 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def lay_out(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown; the first row is its head."""
+    """Return a Markdown table whose first row is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

@@ -1,7 +1,7 @@
-"""One file from its sources to one client, by whatever program: what that takes.
+"""Measure the transfer of one file from its sources to one client, by any program.
 
-Servers run on from run to run; a client is a fresh process each time, and its start
-is counted. Programs whose server serves but once start it before the clock does.
+Servers keep running between runs. Each run starts a new client, and its start is part
+of the time. If a server of some program serves only once, it starts before the clock.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from benchmarks.model import Column, Sample, Setup, Side
 __all__ = ["COLUMNS", "HOW", "Fetch", "Job", "Peer", "Way", "describe", "make_job"]
 
 MIB = 2**-20
-FIRST_PORT = 20_000  # in a namespace of our own every port is free
+FIRST_PORT = 20_000  # in our own namespace every port is free
 
 HOW = (
     "Everything is hashed and in the page cache beforehand; what arrives is compared "
@@ -44,7 +44,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be fetched, and where its sources and clients run."""
+    """The file to transfer, and the namespace of its sources and clients."""
 
     setup: Setup
     namespace: Namespace
@@ -52,13 +52,13 @@ class Job:
     """The file, alone in its folder."""
     digest: str
     sources: int = 1
-    """How many serve it."""
+    """How many servers have the file."""
     ports: Iterator[int] = field(default_factory=partial(count, FIRST_PORT))
-    """TCP ports that nobody has yet."""
+    """Unused TCP ports."""
 
     @property
     def size(self) -> int:
-        """Return how many bytes are to be fetched."""
+        """Return the size of the file in bytes."""
         return self.source.stat().st_size
 
     def folder(self, name: str) -> Path:
@@ -70,7 +70,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Fetch:
-    """One run of a client: its command line, what it writes, who serves it."""
+    """One run of a client: its command line, its output file and its servers."""
 
     argv: Sequence[str]
     target: Path
@@ -79,23 +79,23 @@ class Fetch:
 
 
 Way = Callable[[ExitStack], Fetch]
-"""Called before each run; what it puts on the stack ends after the run."""
+"""Called before each run; closing the stack after the run ends what it started."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A program that is compared."""
+    """A program to compare."""
 
     name: str
     how: str
-    """A sentence for the reader: how it is run, and what it verifies."""
+    """A sentence on how the program is run and what it verifies."""
     missing: Callable[[], str | None]
-    """Say why it cannot run here; None when it can."""
+    """Return why the program cannot run here; None if it can."""
     start: Callable[[Job], Way]
-    """Start its servers; return how to fetch from them."""
+    """Start the servers; return how to fetch from them."""
 
     def side(self, job: Job, suffix: str = "") -> list[Side]:
-        """Return this as a side, or nothing if it is not wanted or cannot run."""
+        """Return a list of one side, or of none if it is not wanted or cannot run."""
         name = self.name + suffix
         if not job.setup.admits(name, self.missing):
             return []
@@ -103,12 +103,12 @@ class Peer:
 
 
 def describe(peers: Sequence[Peer]) -> str:
-    """Return how each of them is run, as sentences."""
+    """Return a sentence on how each program is run."""
     return " ".join(f"{peer.name}: {peer.how}" for peer in peers)
 
 
 def make_job(setup: Setup, size: int) -> Job:
-    """Make a file, and a namespace to fetch it in."""
+    """Make a file and a namespace to transfer it in."""
     namespace = setup.stack.enter_context(Namespace())
     folder = setup.scratch / "served"
     folder.mkdir()

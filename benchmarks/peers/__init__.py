@@ -1,4 +1,4 @@
-"""The programs that are compared, one module each, and how their servers start."""
+"""The programs to compare, one module each, and how to start their servers."""
 
 from benchmarks.peers.shoal import SealedShare, Share, shoal_argv
 

@@ -1,7 +1,7 @@
-"""Start the programs that are compared, inside the namespace of the workload.
+"""Start the programs to compare inside the namespace of the workload.
 
-They run with their own defaults unless a comment says what was changed and why;
-whatever is started ends with the stack it was started on.
+They run with their own defaults, unless a comment explains the change. Closing the
+stack that a program was started on ends it.
 """
 
 import shutil
@@ -20,13 +20,13 @@ __all__ = ["missing_programs", "own_argv", "start", "wait_listening"]
 
 
 def missing_programs(*names: str) -> str | None:
-    """Say which of these programs are not there; None when all are."""
+    """Return which of these programs are missing, as text; None if none is."""
     missing = [name for name in names if shutil.which(name) is None]
     return f"no {', no '.join(missing)} on this machine" if missing else None
 
 
 def own_argv(name: str, *args: object) -> list[str]:
-    """Return the command line of one of `benchmarks.programs`."""
+    """Return the command line of a module of `benchmarks.programs`."""
     return [sys.executable, "-m", f"benchmarks.programs.{name}", *map(str, args)]
 
 
@@ -38,14 +38,14 @@ def start(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Program:
-    """Start a program with nothing in its environment that would change it."""
+    """Start a program in `clean_environment` with the additions in `env`."""
     env = {**clean_environment(), **(env or {})}
     return stack.enter_context(Program(argv, namespace=namespace, env=env, cwd=cwd))
 
 
 def wait_listening(namespace: Namespace, port: int, timeout: float = 20.0) -> None:
-    """Wait until somebody listens on a TCP port inside the namespace."""
+    """Wait until a process listens on a TCP port inside the namespace."""
     deadline = time.monotonic() + timeout
     while not namespace.run("ss", "-Hltn", f"sport = :{port}").strip():
-        assert time.monotonic() < deadline, f"nobody listens on port {port}"
+        assert time.monotonic() < deadline, f"no process listens on port {port}"
         time.sleep(0.02)

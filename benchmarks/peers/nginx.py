@@ -1,6 +1,6 @@
-"""nginx, and who fetches from it: curl over HTTP and HTTPS, aria2 by four connections.
+"""nginx, with curl and aria2 (four connections) as its clients, over HTTP and HTTPS.
 
-One process serves all connections; sendfile as packaged.
+One process serves all connections, with sendfile as in the default configuration.
 """
 
 import subprocess
@@ -25,7 +25,7 @@ http {{
     access_log off;
     sendfile on;
     tcp_nopush on;
-    # Small chunks all go over one connection.
+    # All small chunks use one connection.
     keepalive_requests 1000000;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -47,9 +47,9 @@ class Nginx:
 
     pid: int
     address: str
-    """Of the folder, without the slash at its end."""
+    """URL of the folder, without the slash at its end."""
     certificate: Path
-    """What to trust, if it serves over TLS."""
+    """The certificate to trust if it serves over TLS."""
 
     @classmethod
     def start(
@@ -62,7 +62,7 @@ class Nginx:
         *,
         has_tls: bool = False,
     ) -> "Nginx":
-        """Start it; `folder` is for its own files."""
+        """Start nginx; `folder` is for its own files."""
         certificate = folder / "certificate.pem"
         if has_tls:
             _make_certificate(certificate, folder / "key.pem")
@@ -86,7 +86,7 @@ def _make_certificate(certificate: Path, key: Path) -> None:
 
 
 def _prepare(job: Job, name: str, *, has_tls: bool) -> tuple[Nginx, Path, str]:
-    """Start nginx; return it, where to write to and what to ask for."""
+    """Start nginx; return it, the path of the target and the URL of the file."""
     folder = job.folder(name)
     place = (job.setup.stack, job.namespace, job.source.parent, folder)
     nginx = Nginx.start(*place, next(job.ports), has_tls=has_tls)
@@ -105,7 +105,7 @@ def _start_aria2(job: Job, *, has_tls: bool) -> Way:
     name = "aria2-tls" if has_tls else "aria2"
     nginx, target, url = _prepare(job, name, has_tls=has_tls)
     trust = [f"--ca-certificate={nginx.certificate}"] if has_tls else []
-    # By default it writes zeros to all of the file first.
+    # By default aria2 first fills the file with zeros.
     argv = ["aria2c", "-x4", "--file-allocation=none", "--quiet", "--no-conf", *trust]
     argv += ["-d", str(target.parent), "-o", target.name, url]
     return lambda stack: Fetch(argv, target, [nginx.pid])

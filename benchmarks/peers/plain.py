@@ -1,4 +1,4 @@
-"""The plainest of transfers: what a command prints, through a TCP connection."""
+"""The simplest transfer: the output of a command over a TCP connection."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["OutputServer"]
 
 @dataclass(frozen=True)
 class OutputServer:
-    """A running server that gives everyone what some command prints."""
+    """A running server that sends the output of a command to every client."""
 
     pid: int
     port: int
@@ -21,12 +21,12 @@ class OutputServer:
     def start(
         cls, stack: ExitStack, namespace: Namespace, *command: object
     ) -> "OutputServer":
-        """Listen at every address of a namespace."""
+        """Start the server on every address of a namespace."""
         argv = own_argv("output_server", *command)
         program = start(stack, namespace, argv)
         port = int(program.wait_line(r"^listening (\d+)$", stream="out")[1])
         return cls(program.pid, port)
 
     def take_argv(self, host: str, command: str) -> list[str]:
-        """Return what runs a shell command with the stream as its standard input."""
+        """Return the command line that pipes the stream into a shell command."""
         return ["bash", "-c", f"exec {command} < /dev/tcp/{host}/{self.port}"]

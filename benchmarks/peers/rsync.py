@@ -1,4 +1,4 @@
-"""rsync from its own daemon, in the clear."""
+"""rsync from its own daemon, unencrypted."""
 
 import os
 from contextlib import ExitStack
@@ -22,14 +22,14 @@ pid file = {folder}/rsyncd.pid
 
 
 def missing_rsync() -> str | None:
-    """Say why it cannot run here; None when it can."""
+    """Return why rsync cannot run here; None if it can."""
     return missing_programs("rsync")
 
 
 def start_rsync(
     stack: ExitStack, namespace: Namespace, root: Path, folder: Path, port: int
 ) -> tuple[int, str]:
-    """Serve a folder; return process id and address. `folder` is for its own files."""
+    """Start a daemon; return process id and address. `folder` is for its own files."""
     config = folder / "rsyncd.conf"
     owner = {"uid": os.getuid(), "gid": os.getgid()}
     text = _CONFIG.format(folder=folder, root=root, **owner)

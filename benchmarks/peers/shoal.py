@@ -1,4 +1,4 @@
-"""shoal itself: the one that belongs to this interpreter."""
+"""shoal itself, as installed for this interpreter."""
 
 import json
 import sys
@@ -16,12 +16,12 @@ from benchmarks.transfer import Fetch, Job, Peer, Way
 __all__ = ["OPEN", "SEALED", "SealedShare", "Share", "shoal_argv"]
 
 ALONE = ("--lan-only", "--no-lan")
-"""Options of one who is told where the others are."""
+"""Options that turn off discovery, for commands that get the addresses of peers."""
 _START = r'^\{.*"event":"start".*\}$'
 
 
 def shoal_argv(*args: object) -> list[str]:
-    """Return a command line of shoal."""
+    """Return the command line of shoal with these arguments."""
     script = Path(sys.executable).with_name("shoal")
     begin = [str(script)] if script.exists() else [sys.executable, "-m", "shoal"]
     return [*begin, *map(str, args)]
@@ -56,7 +56,7 @@ class SealedShare:
 
     @property
     def pid(self) -> int:
-        """Return its process id."""
+        """Return the process id."""
         return self.program.pid
 
     @classmethod
@@ -68,14 +68,14 @@ class SealedShare:
         home: Path,
         *options: object,
     ) -> "SealedShare":
-        """Share a file or folder; `home` is for what shoal keeps from run to run."""
+        """Share a file or folder; `home` is for the files that shoal keeps."""
         argv = shoal_argv("share", path, "--json", *ALONE, *options)
         program = start(stack, namespace, argv, env={"XDG_DATA_HOME": str(home)})
         event = json.loads(program.wait_line(_START, 300, stream="out")[0])
         return cls(program, event["link"], event["port"])
 
     def get_argv(self, host: str, out: Path, *options: object) -> list[str]:
-        """Return the command that fetches it, told where it is."""
+        """Return the command that fetches the share from this address."""
         peer = f"{host}:{self.port}"
         return shoal_argv(
             *("get", self.link, "-o", out, "--no-progress"),
@@ -85,7 +85,7 @@ class SealedShare:
 
 def _start_sealed(job: Job) -> Way:
     folder = job.folder("shoal")
-    # With --public all sources of the same bytes give the same link.
+    # With --public, all sources of the same bytes have the same link.
     shares = [
         SealedShare.start(
             *(job.setup.stack, job.namespace, job.source, folder / str(number)),

@@ -1,7 +1,7 @@
 """Programs that speak BitTorrent: libtorrent, aria2 and webtorrent.
 
-Nobody looks for anybody: libtorrent and webtorrent are told the addresses, aria2,
-which cannot be told, asks a tracker that knows nothing else.
+None of them discovers peers: libtorrent and webtorrent get the addresses as arguments,
+and aria2, which takes none, gets them from a tracker.
 """
 
 import shutil
@@ -34,14 +34,14 @@ NODE_FOLDER = Path(__file__).parent.parent / "node"
 
 
 def missing_libtorrent() -> str | None:
-    """Say why libtorrent cannot run here; None when it can."""
+    """Return why libtorrent cannot run here; None if it can."""
     found = find_spec("libtorrent") is not None
-    return None if found else "not installed; it has no wheel from Python 3.14"
+    return None if found else "not installed; no wheel for Python 3.14 or later"
 
 
 def missing_aria2() -> str | None:
-    """Say why aria2 cannot fetch a torrent here; None when it can."""
-    # The torrent is made by libtorrent.
+    """Return why aria2 cannot fetch a torrent here; None if it can."""
+    # libtorrent makes the torrent.
     return missing_programs("aria2c") or missing_libtorrent()
 
 
@@ -49,14 +49,14 @@ def _missing_webtorrent() -> str | None:
     if shutil.which("node") is None:
         return "no node on this machine"
     if not (NODE_FOLDER / "node_modules" / "webtorrent").is_dir():
-        return "not installed; `scripts/setup bench` does it"
+        return "not installed; `scripts/setup bench` installs it"
     return missing_libtorrent()
 
 
 def make_torrent(
     namespace: Namespace, file: Path, torrent: Path, *options: object
 ) -> Path:
-    """Write the torrent of a file; options are those of our libtorrent program."""
+    """Write the torrent of a file; options are those of programs/torrent_peer.py."""
     argv = own_argv("torrent_peer", "make", file, torrent, *options)
     run_client(argv, namespace=namespace)
     return torrent
@@ -87,7 +87,7 @@ def _addresses(ports: Sequence[int]) -> list[str]:
 def start_tracker(
     stack: ExitStack, namespace: Namespace, port: int, addresses: Sequence[str]
 ) -> Program:
-    """Start a tracker that tells everyone of these addresses."""
+    """Start a tracker that reports these addresses to every peer."""
     program = start(stack, namespace, own_argv("tracker", port, *addresses))
     program.wait_line("^listening$", stream="out")
     return program
@@ -96,12 +96,12 @@ def start_tracker(
 def aria2_argv(
     torrent: Path, folder: Path, port: int, tracker: str, options: Sequence[str]
 ) -> list[str]:
-    """Return the command that fetches or seeds a torrent, asking one tracker only."""
+    """Return the command that fetches or seeds a torrent through one tracker."""
     return [
         *("aria2c", "--no-conf", "--console-log-level=warn", "--summary-interval=0"),
         *("--enable-dht=false", "--enable-dht6=false", "--disable-ipv6=true"),
         *("--bt-enable-lpd=false", "--enable-peer-exchange=false"),
-        # By default it writes zeros to all of the file first.
+        # By default aria2 first fills the file with zeros.
         "--file-allocation=none",
         f"--bt-tracker={tracker}",
         f"--listen-port={port}",

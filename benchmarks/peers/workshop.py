@@ -1,7 +1,7 @@
 """The Node programs of the p2p workshop, with TCP_NODELAY.
 
-Without it each chunk waits for a delayed acknowledgement, and there would be nothing
-to compare.
+Without TCP_NODELAY, each chunk waits for a delayed acknowledgement, and a comparison
+would be pointless.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from benchmarks.transfer import Fetch, Job, Peer, Way
 
 __all__ = ["PAIR", "NodeServer", "missing_node", "node_argv"]
 
-CHUNK = 1024 * 1024  # bytes, as shoal's open channel beside it
+CHUNK = 1024 * 1024  # bytes, as in the open channel of shoal
 
 
 def node_argv(script: str, *args: object) -> list[str]:
-    """Return the command line of one of the programs."""
+    """Return the command line of one of the Node programs."""
     return ["node", str(NODE_PROGRAMS / script), *map(str, args)]
 
 

@@ -1,8 +1,8 @@
-"""magic-wormhole, with a mailbox and a transit relay of its own on loopback.
+"""magic-wormhole, with its own mailbox and transit relay on loopback.
 
-It lives in a virtual environment of its own, made when it is first wanted: shoal
-needs nothing of it, and it brings Twisted. A sender serves once, so each run has one,
-started and connected to its mailbox before the clock starts.
+It has a separate virtual environment, which is made at its first use, because shoal
+does not need it and it installs Twisted. A sender serves only once, so each run has a
+new one, which starts and connects to the mailbox before the clock starts.
 """
 
 import subprocess
@@ -33,7 +33,7 @@ _PATIENCE = 300  # seconds that installing may take
 
 @cache
 def missing_wormhole() -> str | None:
-    """Install it if it is not there; say why that failed, None if it did not."""
+    """Install magic-wormhole if missing; return why that failed, None if not."""
     folder = _environment()
     if (folder / "complete").exists():
         return None
@@ -55,12 +55,12 @@ def _environment() -> Path:
 
 
 class Wormhole:
-    """A mailbox and a relay, and what sends and receives through them."""
+    """A mailbox and a relay; starts senders and receivers that use them."""
 
     def __init__(
         self, stack: ExitStack, namespace: Namespace, folder: Path, ports: Sequence[int]
     ) -> None:
-        """Start both; they keep their files in `folder`."""
+        """Start both servers; they keep their files in `folder`."""
         mailbox, relay = ports
         self._namespace = namespace
         self._folder = folder
@@ -75,7 +75,7 @@ class Wormhole:
             wait_listening(namespace, port)
 
     def send(self, stack: ExitStack, path: Path) -> tuple[Program, str]:
-        """Start a sender; return it and its code once it can be received."""
+        """Start a sender; return it and its code once a receiver can connect."""
         code = next(self._codes)
         argv = [*self._argv, "send", "--hide-progress", "--no-qr", "--code", code]
         program = start(stack, self._namespace, [*argv, str(path)], cwd=self._folder)
@@ -83,7 +83,7 @@ class Wormhole:
         return program, code
 
     def receive_argv(self, code: str, target: Path) -> list[str]:
-        """Return the command that receives what is sent with that code."""
+        """Return the command that receives the file with that code."""
         argv = [*self._argv, "receive", "--hide-progress", "--accept-file"]
         return [*argv, "-o", str(target), code]
 

@@ -1,12 +1,13 @@
-"""Ask a server of an open channel for small chunks, by doing next to nothing.
+"""Request small chunks from a server of an open channel, as cheaply as possible.
 
 python -m benchmarks.programs.chunk_client PORT FILE [--http] [--unchecked]
 
-To compare servers the client must not be what limits them. So every request is
-encoded before the clock starts, answers are counted by their length alone (all
-indexes used have the same encoded length, so all answers do), and one system call
-sends or receives as much as there is. What came is compared by hash afterwards.
-With `--http` the server is one of files, asked for ranges. Prints its figures as JSON.
+To compare servers, the client must not be the bottleneck. So all requests are encoded
+before the clock starts. Answers are only counted by their length: all indexes have
+encodings of the same length, so all answers have, too. Each system call sends or
+receives as much as possible. The answers are compared by hash afterwards. With
+`--http`, the server is a web server and the client requests ranges. Prints the figures
+as JSON.
 """
 
 import hashlib
@@ -25,32 +26,32 @@ from shoal.core.wire.messages import Request, encode_frame, response_header
 __all__ = ["CHUNK", "FIRST", "response_of"]
 
 CHUNK = 1024  # bytes
-FIRST = 256  # the first index asked for: from here to 65,535 all are encoded alike
-DEPTH = 64  # requests outstanding
+FIRST = 256  # the first index: those up to 65,535 have encodings of the same length
+DEPTH = 64  # requests in flight
 PIPELINED = 32_768  # chunks in the pipelined part
-ALONE = 4_096  # chunks in the part of one at a time
-_RANGES = range(977, 9_765)  # chunks of which both offsets have seven digits
+ALONE = 4_096  # chunks in the part with one request at a time
+_RANGES = range(977, 9_765)  # chunks whose offsets both have seven digits
 
 
 def response_of(index: int, data: bytes) -> bytes:
-    """Return the frame that has to come for a chunk."""
+    """Return the correct answer for a chunk, as a frame."""
     return response_header(index, len(data)) + data
 
 
 class Dialect(Protocol):
-    """How a server is asked, and what it answers; all in the same lengths."""
+    """The requests and answers of a protocol, each of the same length."""
 
     chunks: range
-    """Indexes that may be asked for."""
+    """Indexes that the client may request."""
     skip: int
-    """Bytes at the beginning of an answer that are not compared."""
+    """Bytes at the start of each answer that are not compared."""
 
     def request(self, index: int) -> bytes:
-        """Return what asks for a chunk."""
+        """Return the request for a chunk."""
         ...
 
     def response(self, index: int, data: bytes) -> bytes:
-        """Return what comes, with anything in the bytes to be skipped."""
+        """Return the answer for a chunk; the first `skip` bytes are arbitrary."""
         ...
 
 
@@ -63,11 +64,11 @@ class Frames:
         self.chunks = range(FIRST, len(source) // CHUNK)
 
     def request(self, index: int) -> bytes:
-        """Return what asks for a chunk."""
+        """Return the request for a chunk."""
         return encode_frame(Request(index))
 
     def response(self, index: int, data: bytes) -> bytes:
-        """Return what comes."""
+        """Return the answer for a chunk."""
         return response_of(index, data)
 
 
@@ -86,19 +87,19 @@ class Ranges:
         self.skip = came.index(b"\r\n\r\n") + 4
 
     def request(self, index: int) -> bytes:
-        """Return what asks for a chunk."""
+        """Return the request for a chunk."""
         start = index * CHUNK
         asked = f"bytes={start}-{start + CHUNK - 1}"
         head = f"GET /{self._name} HTTP/1.1\r\nHost: bench\r\nRange: {asked}\r\n\r\n"
         return head.encode()
 
     def response(self, index: int, data: bytes) -> bytes:
-        """Return what comes; its header, which has the time in it, is skipped."""
+        """Return zeros instead of the header, which contains the time, and the data."""
         return bytes(self.skip) + data
 
 
 class Exchange:
-    """Some requests, the answers that are right, and room for those that come."""
+    """The requests, the hash of the correct answers, and a buffer for answers."""
 
     def __init__(self, source: bytes, dialect: Dialect, count: int) -> None:
         indexes = Random(7).choices(dialect.chunks, k=count)
@@ -115,15 +116,15 @@ class Exchange:
         self._digest = _digest(answer[self._skip :] for answer in answers)
 
     def check(self) -> None:
-        """Raise AssertionError when one of the answers was wrong."""
+        """Raise `AssertionError` if an answer was wrong."""
         size = self.response_size
         starts = range(0, len(self.received), size)
         came = (bytes(self.received[at + self._skip : at + size]) for at in starts)
-        assert _digest(came) == self._digest, "those are not the chunks asked for"
+        assert _digest(came) == self._digest, "the answers are not the requested chunks"
 
 
 def _digest(answers: Iterable[bytes]) -> bytes:
-    """Hash answers in whatever order: Node's come as its threads have read them."""
+    """Hash the sorted answers: Node answers in the order of its threads' reads."""
     digest = hashlib.sha256()
     for answer in sorted(answers):
         digest.update(answer)
@@ -131,7 +132,7 @@ def _digest(answers: Iterable[bytes]) -> bytes:
 
 
 def run_pipelined(sock: socket.socket, exchange: Exchange) -> None:
-    """Keep `DEPTH` requests outstanding until all are answered."""
+    """Keep `DEPTH` requests in flight until all are answered."""
     requests, received = memoryview(exchange.requests), memoryview(exchange.received)
     step, size, count = exchange.request_size, exchange.response_size, exchange.count
     asked = min(DEPTH, count)
@@ -146,7 +147,7 @@ def run_pipelined(sock: socket.socket, exchange: Exchange) -> None:
 
 
 def run_alone(sock: socket.socket, exchange: Exchange) -> list[float]:
-    """Ask again only when answered; return how long each took, in seconds."""
+    """Send each request after the last answer; return the latencies in seconds."""
     requests, received = memoryview(exchange.requests), memoryview(exchange.received)
     step, size = exchange.request_size, exchange.response_size
     times = []
@@ -169,7 +170,7 @@ def _receive(sock: socket.socket, into: memoryview) -> int:
 def measure(
     port: int, source: bytes, dialect: Dialect, *, is_checked: bool
 ) -> dict[str, float]:
-    """Do both parts over one connection each; return the figures, in seconds."""
+    """Run both parts, each over one connection; return the figures in seconds."""
     many, few = (Exchange(source, dialect, count) for count in (PIPELINED, ALONE))
     with _connect(port) as sock:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -195,7 +196,7 @@ def _connect(port: int) -> socket.socket:
 
 
 def main(argv: list[str]) -> None:
-    """Do what the command line says."""
+    """Run with the arguments of the command line."""
     port, path, *flags = argv
     source = Path(path).read_bytes()
     dialect: Dialect = Frames(source)

@@ -1,9 +1,9 @@
-"""Run the shoal sides of one workload, a round for each line of standard input.
+"""Run the shoal sides of one workload, one round for each line of standard input.
 
 python benchmarks/programs/compared.py WORKLOAD FOLDER
 
-`benchmarks.compare` starts this script with the Python of a checkout, whose own
-`benchmarks` and `shoal` it imports. Each round prints its samples by side as JSON.
+`benchmarks.compare` starts this script in a virtual environment that imports
+`benchmarks` and `shoal` from a checkout. Each round prints its samples as JSON.
 """
 
 import json
@@ -16,8 +16,8 @@ __all__: list[str] = []
 
 SIDES = ("shoal", "import shoal")
 LARGEST = 3 << 30
-"""Bytes in the file of `random-reads`: two copies should stay in the page cache. By
-default its chunks are as large as those of any larger file."""
+"""Bytes of the file of `random-reads`, so that two copies fit into the page cache. Its
+default chunk size is the largest that shoal chooses, as for the usual file."""
 
 
 def main(name: str, folder: str) -> None:

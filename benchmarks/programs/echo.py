@@ -1,4 +1,4 @@
-"""Send some bytes over TCP and have them back: what nothing can be faster than.
+"""Send bytes over TCP and receive them back: a lower bound for any request.
 
 python -m benchmarks.programs.echo serve
 python -m benchmarks.programs.echo ask PORT SIZE COUNT
@@ -15,12 +15,12 @@ from benchmarks.programs.latencies import summarize
 
 __all__: list[str] = []
 
-BUFFER = 1 << 20  # bytes taken at once
+BUFFER = 1 << 20  # bytes
 WARM_UP = 20  # exchanges that are not counted
 
 
 def serve(listener: socket.socket) -> None:
-    """Serve one client after the other, until killed."""
+    """Serve one client after another until killed."""
     buffer = memoryview(bytearray(BUFFER))
     while True:
         client, _ = listener.accept()
@@ -31,7 +31,7 @@ def serve(listener: socket.socket) -> None:
 
 
 def ask(port: int, size: int, count: int) -> dict[str, float]:
-    """Send `size` bytes and wait until they are back, `count` times."""
+    """Send `size` bytes and wait until they return, `count` times."""
     sent = bytes(range(256)) * (size // 256)
     buffer = memoryview(bytearray(size))
     times = []
@@ -46,12 +46,12 @@ def ask(port: int, size: int, count: int) -> dict[str, float]:
                 assert more, "the server has closed the connection"
                 came += more
             times.append(time.perf_counter() - begin)
-            assert buffer == sent, "that is not what was sent"
+            assert buffer == sent, "what arrived is not what was sent"
     return summarize(times[WARM_UP:])
 
 
 def main(command: str, *words: str) -> None:
-    """Do what the command line says."""
+    """Run with the arguments of the command line."""
     if command == "serve":
         with socket.create_server(("127.0.0.1", 0)) as listener:
             print(f"listening {listener.getsockname()[1]}", flush=True)

@@ -1,10 +1,10 @@
-"""Read a file, and hash it by BLAKE3 or not, as fast as it goes.
+"""Read a file, with or without hashing it by BLAKE3, as fast as possible.
 
 python -m benchmarks.programs.hash_file read|one|all FILE
 
-`read` only reads, into one buffer; `one` hashes it in one thread, as b3sum does with
-`--num-threads 1`; `all` maps it and hashes it in all threads, as b3sum does by
-default. Prints the hash, or the size where there is none.
+`read` only reads the file into one buffer. `one` hashes it in one thread, like
+`b3sum --num-threads 1`. `all` maps it into memory and hashes it in all threads, like
+b3sum by default. Prints the hash, or the size after `read`.
 """
 
 import sys
@@ -17,7 +17,7 @@ STEP = 1024 * 1024  # bytes read at once
 
 
 def read(path: str, *, is_hashed: bool) -> str:
-    """Read a file from its beginning to its end; return its hash or its size."""
+    """Read a file from start to end; return its hash or its size."""
     digest = blake3()
     size = 0
     buffer = memoryview(bytearray(STEP))
@@ -30,7 +30,7 @@ def read(path: str, *, is_hashed: bool) -> str:
 
 
 def main(way: str, path: str) -> None:
-    """Do what the command line says."""
+    """Run with the arguments of the command line."""
     if way == "all":
         digest = blake3(max_threads=blake3.AUTO)
         digest.update_mmap(path)

@@ -1,4 +1,4 @@
-"""What the programs say of how long their requests took."""
+"""Summarize the latencies of requests."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ __all__ = ["summarize"]
 
 
 def summarize(times: Iterable[float]) -> dict[str, float]:
-    """Return median and 99th percentile of some times, in their unit."""
+    """Return the median and the 99th percentile, in the unit of the times."""
     ranked = sorted(times)
     return {
         "p50": ranked[len(ranked) // 2],

@@ -1,8 +1,8 @@
-"""Give everyone who connects what a command prints: the plainest of transfers.
+"""Send the output of a command to every client: the simplest transfer.
 
 python -m benchmarks.programs.output_server COMMAND…
 
-The command writes into the socket itself. Prints `listening PORT`.
+The command writes directly into the socket. Prints `listening PORT`.
 """
 
 import socket
@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 
 def serve(listener: socket.socket, command: list[str]) -> None:
-    """Serve one client after the other, until killed."""
+    """Serve one client after another until killed."""
     while True:
         client, _ = listener.accept()
         with client:

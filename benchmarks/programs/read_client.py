@@ -1,9 +1,9 @@
-"""Read a share here and there, as somebody who seeks does, and say how long it takes.
+"""Read a share at random offsets and measure the latency of each read.
 
 python -m benchmarks.programs.read_client LINK HOST:PORT SIZE COUNT FILE
 
-Everything that is read is compared with FILE, which is what the share is of. Prints
-its figures as JSON, in seconds.
+All bytes are compared with FILE, the shared file. Prints the figures as JSON, in
+seconds.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ __all__: list[str] = []
 
 WARM_UP = 5  # reads that are not counted
 Read = Callable[[int, int], Awaitable[bytes]]
-"""Given an offset and a size in bytes, return what is there."""
+"""Return the bytes at an offset, given the offset and a size in bytes."""
 
 
 @asynccontextmanager
 async def reader(link_text: str, peer: str) -> AsyncIterator[Read]:
-    """Open a share; the one place that knows how shoal is asked."""
+    """Open a share; yield a function that reads from it."""
     settings = Settings(peers=(parse_address(peer),), lan_only=True, no_lan=True)
     async with Node(settings) as node, node.open(link_text) as file:
 
@@ -41,7 +41,7 @@ async def reader(link_text: str, peer: str) -> AsyncIterator[Read]:
 
 
 async def measure(link: str, peer: str, size: int, count: int, path: str) -> None:
-    """Read `count` times `size` bytes, at offsets that are multiples of it."""
+    """Read `size` bytes `count` times, at offsets that are multiples of `size`."""
     rng = Random(11)
     times = []
     fd = os.open(path, os.O_RDONLY)
@@ -58,7 +58,7 @@ async def measure(link: str, peer: str, size: int, count: int, path: str) -> Non
 
 
 def main(link: str, peer: str, size: str, count: str, path: str) -> None:
-    """Do what the command line says."""
+    """Run with the arguments of the command line."""
     asyncio.run(measure(link, peer, int(size), int(count), path))
 
 

@@ -1,10 +1,10 @@
-"""A server that reads nothing: it counts bytes and sends as many that are ready.
+"""A server that only counts requests and sends as many prepared answers.
 
 python -m benchmarks.programs.replay_server
 
-It says how fast the client of the small chunks could be, were there no server to
-wait for: for as many requests as came it sends as many answers in one system call,
-and looks at none of them. Prints `listening PORT`.
+It shows how fast `chunk_client` is without waiting for a server: it does not decode
+the requests, and one system call sends as many answers as requests have arrived. Prints
+`listening PORT`.
 """
 
 import socket
@@ -20,7 +20,7 @@ _ANSWER = len(_ANSWERS) // 1024
 
 
 def serve(listener: socket.socket) -> None:
-    """Serve one client after the other, until killed."""
+    """Serve one client after another until killed."""
     answers = memoryview(_ANSWERS)
     buffer = bytearray(1024 * _REQUEST)
     while True:

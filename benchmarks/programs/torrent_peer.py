@@ -5,9 +5,9 @@ python -m benchmarks.programs.torrent_peer COMMAND, which is one of
     seed TORRENT FOLDER PORT [--tuned]
     get TORRENT FOLDER PORT [--tuned] [--stay] HOST:PORT…
 
-`seed` prints `seeding` when all is checked. `get` prints `complete` when every piece
-has verified and is written, and ends or, with `--stay`, goes on seeding. Torrents are
-of version 1, unless `--v2` says otherwise.
+`seed` prints `seeding` when it has verified the file. `get` prints `complete` when
+every piece is verified and written; then it ends or, with `--stay`, seeds. Torrents
+have version 1, with `--v2` version 2.
 """
 
 import os
@@ -20,20 +20,20 @@ import libtorrent as lt
 
 __all__: list[str] = []
 
-PIECE = 1024 * 1024  # bytes, as shoal has them at 1 GiB
-PERIOD = 200  # milliseconds between looks at the state, where no alert comes
+PIECE = 1024 * 1024  # bytes, like shoal's chunks of a file of 1 GiB
+PERIOD = 200  # milliseconds between checks of the state if no alert arrives
 
 _ALONE = {
     "enable_dht": False,
     "enable_lsd": False,
     "enable_upnp": False,
     "enable_natpmp": False,
-    # All are on one machine.
+    # All peers are on one machine.
     "allow_multiple_connections_per_ip": True,
     "alert_mask": lt.alert.category_t.status_notification
     | lt.alert.category_t.storage_notification,
 }
-# What makes it fast between two on one machine: plain TCP, no choking, long queues.
+# Fast settings between two peers on one machine: plain TCP, no choking, long queues.
 _TUNED = {
     "enable_outgoing_utp": False,
     "enable_incoming_utp": False,
@@ -53,7 +53,7 @@ _TUNED = {
 
 
 def make(path: Path, torrent: Path, piece_size: int, *, is_v2: bool) -> None:
-    """Write the torrent of a file; a piece size of 0 is libtorrent's own choice."""
+    """Write the torrent of a file; with a piece size of 0, libtorrent chooses."""
     files = lt.file_storage()
     lt.add_files(files, str(path))
     flags = lt.create_torrent.v2_only if is_v2 else lt.create_torrent.v1_only
@@ -63,11 +63,11 @@ def make(path: Path, torrent: Path, piece_size: int, *, is_v2: bool) -> None:
 
 
 def join(torrent: Path, folder: Path, port: int, *, is_tuned: bool) -> tuple[Any, Any]:
-    """Begin; return the session and the torrent in it."""
+    """Start a session; return it and its torrent."""
     settings: dict[str, Any] = {**_ALONE, "listen_interfaces": f"0.0.0.0:{port}"}
     if is_tuned:
         settings |= _TUNED
-    pack: Any = settings  # its names are checked by libtorrent itself
+    pack: Any = settings  # libtorrent checks its names itself
     session = lt.session(pack)
     params = lt.add_torrent_params()
     params.ti = lt.torrent_info(str(torrent))
@@ -77,7 +77,7 @@ def join(torrent: Path, folder: Path, port: int, *, is_tuned: bool) -> tuple[Any
 
 
 def wait_complete(session: Any, handle: Any) -> None:
-    """Wait until every piece has verified and was given to the system."""
+    """Wait until every piece is verified and passed to the system."""
     while not handle.status().is_seeding:
         session.wait_for_alert(PERIOD)
         session.pop_alerts()
@@ -88,7 +88,7 @@ def wait_complete(session: Any, handle: Any) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Do what the command line says."""
+    """Run with the arguments of the command line."""
     flags = {word for word in argv if word.startswith("--")}
     command, *words = [word for word in argv if word not in flags]
     if command == "make":
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
     print("seeding" if is_source else "complete", flush=True)
     while is_source or "--stay" in flags:
         time.sleep(1)
-    # Taking leave of everybody is not what is measured.
+    # An orderly disconnection is not part of the measurement.
     os._exit(0)
 
 

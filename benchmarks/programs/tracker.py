@@ -1,8 +1,9 @@
-"""A BitTorrent tracker that tells everyone of the same peers, but not of themselves.
+"""A BitTorrent tracker that reports the same peers to every client.
 
 python -m benchmarks.programs.tracker PORT HOST:PORT…
 
-aria2 cannot be told of a peer in any other way. Prints `listening`.
+A client is not reported to itself. aria2 has no other way to get the address of a peer.
+Prints `listening`.
 """
 
 import socket
@@ -12,22 +13,22 @@ from urllib.parse import parse_qs, urlsplit
 
 __all__: list[str] = []
 
-INTERVAL = 3600  # seconds until somebody should ask again
+INTERVAL = 3600  # seconds until a client should ask again
 
 
 class Tracker(ThreadingHTTPServer):
-    """Answer whoever asks."""
+    """Answer all clients."""
 
     peers: list[tuple[str, int]]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answer one request, as BEP 3 and BEP 23 say."""
+    """Answer one request according to BEP 3 and BEP 23."""
 
     server: Tracker
 
     def do_GET(self) -> None:
-        """Say who is there, whatever was asked."""
+        """Report the peers, whatever the path of the request."""
         host = self.client_address[0]
         port = int(parse_qs(urlsplit(self.path).query)["port"][0])
         others = [each for each in self.server.peers if each != (host, port)]
@@ -43,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def encode_peer(peer: tuple[str, int]) -> bytes:
-    """Return an address in the six bytes that trackers have for it."""
+    """Return the six-byte encoding of an address (BEP 23)."""
     host, port = peer
     return socket.inet_aton(host) + port.to_bytes(2, "big")
 

@@ -1,1 +1,1 @@
-"""A crowd of many shoals under a simulated clock and network."""
+"""A swarm of many nodes under a simulated clock and network."""

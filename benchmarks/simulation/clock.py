@@ -1,4 +1,4 @@
-"""The simulated time: what is due is done in order, and nothing else takes time."""
+"""The simulated clock, which runs actions in the order of their times."""
 
 import heapq
 from collections.abc import Callable
@@ -8,28 +8,28 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Do things at their time, and of equals in the order they were put off."""
+    """Run actions at their times, those with equal times in the order of scheduling."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        """Seconds since the beginning."""
+        """Seconds since the start."""
         self.done = 0
-        """How many things were done so far."""
+        """The number of actions that have run."""
         self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
 
     def at(self, when: float, action: Callable[..., None], *args: Any) -> None:
-        """Do something at a time that is not over."""
+        """Schedule an action for a time in the future."""
         self._count += 1
         heapq.heappush(self._due, (when, self._count, action, args))
 
     def later(self, seconds: float, action: Callable[..., None], *args: Any) -> None:
-        """Do something after some seconds."""
+        """Schedule an action that runs after this many seconds."""
         self._count += 1
         heapq.heappush(self._due, (self.now + seconds, self._count, action, args))
 
     def run(self, is_over: Callable[[], bool], until: float) -> None:
-        """Let time pass until `is_over`, nothing is due, or it is `until`."""
+        """Run actions until `is_over`, until none is left or until the time `until`."""
         due, pop = self._due, heapq.heappop
         while due and not is_over():
             when, _, action, args = pop(due)

@@ -1,7 +1,7 @@
-"""The same simulation several times as fast: its modules and core's, by mypyc.
+"""Compile the simulation and `shoal.core` with mypyc and run it several times faster.
 
-They are compiled from a copy of the very files that ship, into a temporary folder, and
-the outcome is the same; only the processor's time differs. It takes a C compiler.
+A copy of the source files is compiled in a temporary folder. The outcome is the same,
+except for the processor time. This requires a C compiler.
 """
 
 import ast
@@ -35,7 +35,7 @@ setup(packages=[], ext_modules=mypycify({arguments!r}, opt_level="3"))
 
 
 def run_compiled(words: list[str]) -> int:
-    """Run `benchmarks.simulate` with these words in a compiled copy."""
+    """Run `benchmarks.simulate` with these arguments in a compiled copy."""
     with TemporaryDirectory() as folder:
         _build(Path(folder))
         command = [sys.executable, "-m", "benchmarks.simulate", *words]
@@ -61,7 +61,7 @@ def _build(folder: Path) -> None:
 
 
 def _move_bitfield(core: Path) -> None:
-    """Give `Bitfield` a file of its own: mypyc does not take its neighbour's base."""
+    """Move `Bitfield` to a separate file: mypyc cannot compile its neighbour's base."""
     path = core / "chunks.py"
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)

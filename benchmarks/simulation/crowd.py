@@ -1,6 +1,6 @@
-"""Everybody of one simulated crowd: who arrives, meets whom, leaves and lies.
+"""All nodes of a simulated swarm: when they arrive, connect, leave and lie.
 
-Whom to dial is the product's `PeerBook` to say, of what discovery and peers report.
+shoal's own `PeerBook` decides which of the reported addresses to dial.
 """
 
 from random import Random
@@ -17,17 +17,17 @@ from shoal.transfer.dialler import MAX_DIALS
 
 __all__ = ["Crowd"]
 
-SETUP_TRIPS = 6  # ways of a packet until a connection has stood both proofs
-SETUP = 2600  # bytes of knock, TLS handshake, greeting and proofs, both ways
+SETUP_TRIPS = 6  # one-way trips until both proofs of a connection are verified
+SETUP = 2600  # bytes of knock, TLS handshake, greeting and proofs, in both directions
 FOUND = 50  # addresses that discovery reports at once
 LOOKUPS = (0.0, 1.0, 3.0, 9.0, 27.0)  # seconds after its arrival
 
 
 class Crowd:
-    """Let a crowd have what a source shares."""
+    """Simulate downloads of one share by many nodes."""
 
     def __init__(self, scenario: Scenario) -> None:
-        """Prepare everybody; nobody is there yet."""
+        """Prepare all nodes; none has arrived yet."""
         self.scenario = scenario
         self.clock = Clock()
         self.tally = Tally()
@@ -53,8 +53,8 @@ class Crowd:
             node.number for node in rng.sample(self.downloaders, leavers)
         )
         self.banned = 0
-        """How many connections were ended because of a lie."""
-        self._left = scenario.downloaders - leavers  # that want to have it all
+        """The number of connections that ended because of a wrong chunk."""
+        self._left = scenario.downloaders - leavers  # those that want all chunks
         self._books = [PeerBook(rng) for _ in self.nodes]
         self._dialling = [0] * len(self.nodes)
         self._addresses = [Address(f"{n}", PORT) for n in range(len(self.nodes))]
@@ -84,7 +84,7 @@ class Crowd:
         return node
 
     def run(self, until: float) -> bool:
-        """Let time pass until all have all, or it is `until`; say which."""
+        """Run until all downloads are complete; return False at the time `until`."""
         self._everybody = self.nodes
         self._arrive(self.source)
         for node in self._everybody[1:]:
@@ -100,7 +100,7 @@ class Crowd:
         elif node.finished is not None:
             self._left -= 1
 
-    # Who is there.
+    # Arriving and leaving.
 
     def _arrive(self, node: Node) -> None:
         self._present.append(node.number)
@@ -115,7 +115,7 @@ class Crowd:
             self._disconnect(node, number)
 
     def _look_up(self, node: Node) -> None:
-        """Have discovery report some of those who are there."""
+        """Have discovery report some of the nodes."""
         number = min(FOUND, len(self._present))
         self._hear(node, self._rng.sample(self._present, number), "dht")
 
@@ -126,7 +126,7 @@ class Crowd:
                 book.add(self._addresses[number], source)
         self._dial(node)
 
-    # Who meets whom.
+    # Connecting.
 
     def _dial(self, node: Node) -> None:
         """Dial as `Acquaintances` does."""
@@ -167,7 +167,7 @@ class Crowd:
         self._dial(node)
 
     def _introduce(self, node: Node, newcomer: Node) -> None:
-        """Tell a newcomer of the others, and them of it, as `Roster` does."""
+        """Report a new peer to the others and them to it, as `Connections` does."""
         others = [n for n in node.links if n != newcomer.number][-MAX_PEERS:]
         for taker, named in [
             (newcomer, others),

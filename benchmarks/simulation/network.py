@@ -1,8 +1,8 @@
-"""The simulated network: what a message weighs, and how an uplink sends chunks.
+"""The simulated network: the size of messages, and how an uplink sends chunks.
 
-Downlinks are as wide as it takes. An uplink is shared equally by the connections
-that have something to send, as TCP's are; messages beside the chunks are counted
-and take up the uplink, but are never held up.
+Downlinks have no limit. The connections that have chunks to send share an uplink
+equally, as TCP connections do. Messages other than chunks are counted and use the
+uplink, but are never delayed.
 """
 
 import heapq
@@ -20,52 +20,54 @@ RECORD = 22  # bytes that TLS 1.3 adds to a record
 
 
 def weight(*messages: Struct) -> int:
-    """Return the bytes of messages that are sent together, really encoded."""
+    """Return the encoded size of messages that are sent together, in bytes."""
     return sum(len(encode_frame(each)) for each in messages) + RECORD
 
 
 class Tally:
-    """Count messages and their bytes, by what they are."""
+    """Count messages and their bytes by kind."""
 
     def __init__(self) -> None:
         self.messages: dict[str, int] = {}
-        """How many records with messages of a kind were sent."""
+        """The number of TLS records with messages of each kind."""
         self.bytes: dict[str, int] = {}
-        """Bytes of them, with what TLS adds."""
+        """The bytes of these records, including what TLS adds."""
 
     def add(self, kind: str, size: int, number: int = 1) -> None:
-        """Note `number` records of `size` bytes in all."""
+        """Add `number` records with `size` bytes in total."""
         self.messages[kind] = self.messages.get(kind, 0) + number
         self.bytes[kind] = self.bytes.get(kind, 0) + size
 
 
 class Uplink:
-    """Send on several connections at once, each at the same rate."""
+    """Send chunks on several connections at the same time and rate."""
 
     def __init__(
         self, clock: Clock, rate: float, on_sent: Callable[[Sequence[Any]], None]
     ) -> None:
-        """Send `rate` bytes per second; tell `on_sent` what has been sent."""
+        """Send `rate` bytes per second; call `on_sent` for each chunk that was sent."""
         self.rate = rate
         self.debt = 0
-        """Bytes of other messages that went out since a chunk began."""
+        """Bytes of other messages that were sent since the last chunk started."""
         self.busy = 0.0
-        """Seconds it has sent in all, up to the last change."""
+        """Total seconds of sending, up to the last change."""
         self._clock = clock
         self._on_sent = on_sent
-        self._sending: list[tuple[float, int, Any]] = []  # by the level at their end
-        self._level = 0.0  # bytes that each connection was given so far
-        self._since = 0.0  # when the level was right
+        self._sending: list[
+            tuple[float, int, Any]
+        ] = []  # by the level at which they end
+        self._level = 0.0  # bytes that each connection has sent so far
+        self._since = 0.0  # the time of the level
         self._version = 0
         self._count = 0
         self._is_telling = False
 
     def __len__(self) -> int:
-        """Return how many connections are sending."""
+        """Return the number of connections that are sending."""
         return len(self._sending)
 
     def start(self, link: Any, size: int) -> None:
-        """Begin to send a chunk."""
+        """Start to send a chunk."""
         self._pass_time()
         self._count += 1
         end = self._level + size + self.debt
@@ -74,7 +76,7 @@ class Uplink:
         self._plan()
 
     def stop(self, link: Any) -> None:
-        """Give up what is being sent on a connection, if anything is."""
+        """Stop sending the current chunk of a connection, if there is one."""
         self._pass_time()
         self._sending = [each for each in self._sending if each[2] is not link]
         heapq.heapify(self._sending)
@@ -88,7 +90,7 @@ class Uplink:
         self._since = self._clock.now
 
     def _plan(self) -> None:
-        """Wake when the next chunk has been sent."""
+        """Schedule a check for the time when the next chunk is sent."""
         if self._is_telling or not self._sending:
             return
         self._version += 1
@@ -101,7 +103,7 @@ class Uplink:
             return
         self._pass_time()
         sent: list[Any] = []
-        # The one that was waited for is done, whatever became of the last digit.
+        # The expected chunk is sent, despite rounding errors.
         while self._sending and (not sent or self._sending[0][0] <= self._level + 1):
             sent.append(heapq.heappop(self._sending)[2])
         self._is_telling = True

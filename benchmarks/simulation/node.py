@@ -25,7 +25,7 @@ from shoal.transfer.uploader import BATCH_SIZE
 
 __all__ = ["Link", "Node"]
 
-LEAST_WAIT = 0.001  # seconds until a node looks again whom to tell
+LEAST_WAIT = 0.001  # seconds between checks for peers to announce chunks to
 REQUEST = weight(Ask(999))
 RESPONSE = weight(Ask(999)) + 16
 CANCEL = weight(Cancel(999))
@@ -42,12 +42,12 @@ class Link:
         self.other = other
         self.have = Bitfield.from_bytes(bytes(other.have), other.have.size)
         self.wants = Wants()
-        self.sending: list[tuple[int, bool]] = []  # committed to the connection
-        self.is_waiting = False  # for its turn
+        self.sending: list[tuple[int, bool]] = []  # passed to the connection
+        self.is_waiting = False  # waiting for its turn
 
 
 class Node:
-    """Download and give on, or give from the start."""
+    """Download and serve, or serve from the start."""
 
     def __init__(
         self,
@@ -62,28 +62,28 @@ class Node:
         is_full: bool,
         is_liar: bool = False,
     ) -> None:
-        """Be alone; `rate` is of the uplink, in bytes per second."""
+        """Start without peers; `rate` is that of the uplink, in bytes per second."""
         count = scenario.chunks
         self.number = number
         self.have = Bitfield.full(count) if is_full else Bitfield(count)
-        """What can be given."""
+        """The chunks that the node has."""
         self.links: dict[int, Link] = {}
-        """Who it is connected with, by their numbers."""
+        """Connected peers by number."""
         self.is_liar = is_liar
         self.is_gone = False
         self.finished: float | None = None
-        """When it had everything, in simulated seconds."""
+        """When the download was complete, in simulated seconds."""
         self.sent = 0
         """Chunks given."""
         self.wasted = 0
-        """Chunks got that were there already."""
+        """The number of chunks received again."""
         self.wrong = 0
-        """Chunks got that did not verify."""
+        """The number of chunks received that did not verify."""
         self.uplink: Uplink = Uplink(clock, rate, self._on_sent)
         self.on_lie: Callable[[int], None] | None = None
         """Called with the number of a peer whose chunk did not verify."""
         self.on_verified: Callable[[], None] | None = None
-        """Called for each chunk that is new."""
+        """Called for each new chunk."""
         self._post = post
         self._chunk_size = scenario.chunk_size
         self._parallel = scenario.parallel
@@ -101,29 +101,29 @@ class Node:
         self._batch = max(1, BATCH_SIZE // scenario.chunk_size)
 
     def begin(self) -> None:
-        """Start the clock of a downloader."""
+        """Start a download."""
         if self._asking is not None:
             self._clock.later(self._rng.random() * TICK, self._on_tick)
 
     # Connections.
 
     def meet(self, other: "Node") -> None:
-        """Be connected with another, who has said what it has."""
+        """Connect with a peer, whose chunks are known."""
         link = self.links[other.number] = Link(self, other)
         self._news.on_peer_joined(other.number)
         if self._spread is not None:
             self._spread.on_peer_joined(other.number, link.have)
         if self._asking is not None and self.finished is None:
-            # Both look into the same bitfield, which the picker adds to.
+            # Both use the same bitfield, which the picker updates.
             self._asking.add(other.number, link.have, gives_any=True, most=MAX_WANTED)
 
     def greet(self, number: int) -> None:
-        """Begin to ask one that has become connected."""
+        """Send the first requests to a connected peer."""
         if self._asking is not None and self.finished is None:
             self._ask(number)
 
     def part(self, number: int) -> None:
-        """Be connected with another no more."""
+        """Disconnect from a peer."""
         link = self.links.pop(number, None)
         if link is None:
             return
@@ -181,7 +181,7 @@ class Node:
         self._clock.later(TICK, self._on_tick)
 
     def on_have(self, giver: int, indexes: Sequence[int]) -> None:
-        """Note what a peer has since."""
+        """Note chunks that a peer announces."""
         if self._spread is not None:
             for index in indexes:
                 self._spread.on_have(giver, index)
@@ -196,13 +196,13 @@ class Node:
                 have.add(index)
 
     def on_refused(self, giver: int, index: int | None, is_busy: bool) -> None:
-        """Note that a peer will not give a chunk."""
+        """Note that a peer refused a request."""
         if self._asking is not None and giver in self._asking:
             self._asking.on_refused(giver, index, self._clock.now, is_busy=is_busy)
             self._ask(giver)
 
     def on_chunk(self, link: Link, index: int, was_any: bool) -> None:
-        """Note a chunk that came on a connection of ours."""
+        """Note a chunk that arrived on one of our connections."""
         asking, giver = self._asking, link.other.number
         if self.links.get(giver) is not link or asking is None:
             return
@@ -269,7 +269,7 @@ class Node:
     # Giving, as in Giving, SealedPeer and Uploader.
 
     def on_wanted(self, taker: int, indexes: Sequence[int | None]) -> None:
-        """Note what a peer asks for; None is any chunk."""
+        """Note the requests of a peer; None is a request for any chunk."""
         link = self.links.get(taker)
         if link is None:
             return
@@ -282,7 +282,7 @@ class Node:
         self._wake(link)
 
     def on_cancelled(self, taker: int, index: int) -> None:
-        """Note what a peer wants no more."""
+        """Note the requests that a peer cancels."""
         link = self.links.get(taker)
         if link is not None:
             link.wants.cancel(index)
@@ -301,7 +301,7 @@ class Node:
         self._serve()
 
     def _serve(self) -> None:
-        """Give everyone in turn a batch, until nobody takes."""
+        """Send a batch to each peer in turn until no connection accepts more."""
         turns, parallel = self._turns, self._parallel
         for _ in range(len(turns)):
             link = turns[0]

@@ -1,4 +1,4 @@
-"""What became of a simulated crowd, as the figures that are recorded."""
+"""The outcome of a simulated swarm: the figures that are recorded."""
 
 import time
 
@@ -9,42 +9,42 @@ from benchmarks.simulation.scenario import Scenario, bound
 
 __all__ = ["Outcome", "simulate"]
 
-LONGEST = 1e6  # simulated seconds until a crowd is given up
+LONGEST = 1e6  # simulated seconds after which a simulation fails
 
 
 class Outcome(Struct, frozen=True):
-    """Say how it went; all shares are of the data that arrived and verified."""
+    """The figures of a simulation; fractions are of the data that verified."""
 
     bound: float
-    """Simulated seconds in which a fluid would be everywhere."""
+    """The least possible time in simulated seconds, by a fluid model."""
     last: float
-    """Simulated seconds until the last had it all."""
+    """Simulated seconds until the last download was complete."""
     copies: float
-    """What the source sent, in copies of the whole."""
+    """Bytes that the source sent, as a multiple of the share's size."""
     twice: float
-    """Share that came though it was there already."""
+    """Fraction that arrived although it was already stored."""
     wrong: float
-    """Share that did not verify."""
+    """Fraction that did not verify."""
     control: float
-    """Bytes of messages beside chunks, for each chunk."""
+    """Bytes of messages other than chunks, for each chunk."""
     control_share: float
-    """Those bytes as a share of the data."""
+    """These bytes as a fraction of the data."""
     chunks: int
-    """Chunks that arrived and verified."""
+    """The number of chunks that arrived and verified."""
     processor: float
-    """Seconds of processor; the only figure that is not the same every time."""
+    """Processor time in seconds; the only figure that differs between runs."""
 
     @property
     def over(self) -> float:
-        """Return the time of the last as a multiple of the bound."""
+        """Return the time of the last download as a multiple of the bound."""
         return self.last / self.bound
 
 
 def simulate(crowd: Crowd) -> Outcome:
-    """Let a crowd have it all; raises `RuntimeError` when it does not end."""
+    """Simulate a swarm to its end; raise `RuntimeError` if it does not end."""
     scenario, begun = crowd.scenario, time.process_time()
     if not crowd.run(LONGEST):
-        raise RuntimeError("the simulated crowd does not come to an end")
+        raise RuntimeError("the simulation does not end")
     got = sum(each.have.count for each in crowd.downloaders)
     control = sum(crowd.tally.bytes.values()) / got
     return Outcome(
@@ -61,10 +61,10 @@ def simulate(crowd: Crowd) -> Outcome:
 
 
 def _bound(scenario: Scenario, crowd: Crowd) -> float:
-    """Return the bound of those who stay until they have it all.
+    """Return the bound for the downloaders that stay until they are complete.
 
-    What leavers give while they are there is not counted as theirs to give, what they
-    take neither: their uplinks are as wide as the others', so it hardly matters.
+    The bound counts neither what leavers send nor what they receive; their uplinks are
+    as fast as those of the others, so the difference is small.
     """
     stay = [n.uplink.rate for n in crowd.downloaders if n.number not in crowd.leavers]
     return bound(scenario.share.size, crowd.source.uplink.rate, stay)

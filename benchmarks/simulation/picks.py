@@ -1,6 +1,6 @@
-"""What one pick costs, by how many chunks there are; this is measured, not simulated.
+"""The cost of a pick by the number of chunks; measured, not simulated.
 
-Every pick is made as a download makes it: asked for, arrived, verified.
+Every picked chunk is requested, arrives and is verified, as in a download.
 """
 
 import gc
@@ -15,28 +15,28 @@ from shoal.core.schedule.picker import ChunkPicker
 __all__ = ["COUNTS", "Picks", "measure_picks"]
 
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
-PARTIAL = 7  # peers that have some chunks each; one more has everything
-PICKS = 200_000  # at least, over as many pickers as it takes
-WINDOW = 4  # chunks asked for at once
-SHARE = 0.3  # of the chunks that a partial peer has
+PARTIAL = 7  # peers that have some of the chunks; one more has all
+PICKS = 200_000  # at least, in as many downloads as necessary
+WINDOW = 4  # chunks requested at once
+SHARE = 0.3  # fraction of the chunks that a partial peer has
 
 
 class Picks(Struct, frozen=True):
-    """Say what a pick cost."""
+    """The measured cost of a pick."""
 
     chunks: int
-    """How many there were to choose from, at first."""
+    """The number of chunks in the download."""
     seconds: float
-    """For one pick, on average over the whole download."""
+    """Seconds for one pick, averaged over the whole download."""
 
     @property
     def rate(self) -> float:
-        """Return how many picks were made per second."""
+        """Return the picks per second."""
         return 1 / self.seconds
 
 
 def measure_picks(chunks: int, seed: int = 1) -> Picks:
-    """Fetch `chunks` chunks from a few peers, as often as it takes to measure it."""
+    """Pick `chunks` chunks from a few peers, as often as measuring needs."""
     rounds = -(-PICKS // chunks)
     seconds = 0.0
     for number in range(rounds):
@@ -52,7 +52,7 @@ def measure_picks(chunks: int, seed: int = 1) -> Picks:
 
 
 def _prepare(chunks: int, rng: Random) -> tuple[ChunkPicker[int], range]:
-    """Return a picker that knows peers which have all and some of the chunks."""
+    """Return a picker with one complete and several partial peers."""
     picker: ChunkPicker[int] = ChunkPicker(Bitfield(chunks), rng)
     peers = range(1 + PARTIAL)
     picker.on_peer_joined(0, None)

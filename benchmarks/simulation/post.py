@@ -1,8 +1,8 @@
-"""How what one node says gets to another: at once after the latency, or as bytes.
+"""Deliver messages between nodes: as calls after the latency, or as encoded bytes.
 
-`Post` hands over what was meant, which is what large crowds can afford. `SessionPost`
-has every word encoded by the product's `SealedSession`, and decoded and checked by the
-one at the other end; the same crowd comes to the same end with either.
+`Post` calls the receiving node directly, which is fast enough for large swarms.
+`SessionPost` encodes every message with shoal's `SealedSession`, whose counterpart
+decodes and checks it. A swarm has the same outcome with both.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,22 +25,22 @@ ROOT = 500  # bytes of a root record
 
 
 class Post:
-    """Hand over what was meant."""
+    """Deliver messages without encoding them."""
 
     def __init__(self, clock: Clock, scenario: Scenario) -> None:
-        """Deliver after the latency of `scenario`."""
+        """Deliver messages after the latency of `scenario`."""
         self._clock = clock
         self._latency = scenario.latency
 
     def meet(self, one: "Node", other: "Node") -> None:
-        """Note two nodes that are connected and say hello to each other."""
+        """Note that two nodes are connected and exchange hello messages."""
 
     def ask(self, by: "Node", of: "Node", indexes: Sequence[int | None]) -> None:
-        """Deliver requests; None is for any chunk."""
+        """Deliver requests; None is a request for any chunk."""
         self._clock.later(self._latency, of.on_wanted, by.number, indexes)
 
     def tell(self, by: "Node", told: Sequence[tuple["Node", Sequence[int]]]) -> None:
-        """Deliver to each node which chunks are new."""
+        """Deliver announcements of new chunks."""
         self._clock.later(self._latency, self._tell, by, told)
 
     def _tell(self, by: "Node", told: Sequence[tuple["Node", Sequence[int]]]) -> None:
@@ -49,33 +49,33 @@ class Post:
                 each.on_have(by.number, news)
 
     def cancel(self, by: "Node", of: "Node", index: int) -> None:
-        """Deliver that a chunk is not wanted any more."""
+        """Deliver the cancellation of a request."""
         self._clock.later(self._latency, of.on_cancelled, by.number, index)
 
     def refuse(self, by: "Node", to: "Node", index: int | None, reason: str) -> None:
-        """Deliver that a chunk will not come."""
+        """Deliver the refusal of a request."""
         is_busy = reason == Reason.BUSY
         self._clock.later(self._latency, to.on_refused, by.number, index, is_busy)
 
     def give(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
-        """Deliver a chunk to the node whose end of the connection is `link`."""
+        """Deliver a chunk to the node at the end `link` of a connection."""
         self._clock.later(self._latency, link.owner.on_chunk, link, index, was_any)
 
 
 class SessionPost(Post):
-    """Encode and decode all of it, as connections do."""
+    """Encode and decode all messages, as connections do."""
 
     def __init__(self, clock: Clock, scenario: Scenario) -> None:
-        """Give chunks of zeros."""
+        """Deliver messages after the latency of `scenario`; chunks consist of zeros."""
         super().__init__(clock, scenario)
         self._share = scenario.share
         self._data = bytes(scenario.chunk_size)
         self._sessions: dict[Link, SealedSession] = {}
         self.sent = 0
-        """Bytes of all messages, without the data of chunks."""
+        """The bytes of all messages, without the data of chunks."""
 
     def meet(self, one: "Node", other: "Node") -> None:
-        """Say hello, and read the other's."""
+        """Send a hello message in both directions."""
         for node, peer in ((one, other), (other, one)):
             session = self._sessions[node.links[peer.number]] = SealedSession()
             session.know_share(self._share, 1)
@@ -96,23 +96,23 @@ class SessionPost(Post):
         self._flush(by, of)
 
     def tell(self, by: "Node", told: Sequence[tuple["Node", Sequence[int]]]) -> None:
-        """Send each node its news."""
+        """Send announcements of new chunks."""
         for each, news in told:
             self._session(by, each).send_have(news)
             self._flush(by, each)
 
     def cancel(self, by: "Node", of: "Node", index: int) -> None:
-        """Take a request back."""
+        """Send the cancellation of a request."""
         self._session(by, of).cancel(index)
         self._flush(by, of)
 
     def refuse(self, by: "Node", to: "Node", index: int | None, reason: str) -> None:
-        """Send a refusal."""
+        """Send the refusal of a request."""
         self._session(by, to).send(Refuse(index, reason))
         self._flush(by, to)
 
     def give(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
-        """Send a chunk; the other side finds out itself who chose it."""
+        """Send a chunk; the receiver determines which request it answers."""
         header = response_header(index, len(self._data))
         self.sent += len(header)
         data = header + self._data
@@ -129,7 +129,7 @@ class SessionPost(Post):
             self._clock.later(self._latency, self._arrive, link, data, None)
 
     def _read(self, link: "Link", data: bytes) -> list[Any]:
-        """Return what bytes mean to the session of one end."""
+        """Return the events that the session of one end decodes from bytes."""
         session, events = self._sessions[link], []
         view = memoryview(data)
         while view:
@@ -141,7 +141,7 @@ class SessionPost(Post):
         return events
 
     def _arrive(self, link: "Link", data: bytes, was_any: bool | None) -> None:
-        """Act on bytes at one end, unless its connection is gone."""
+        """Process bytes at one end, unless the connection has ended."""
         node, number = link.owner, link.other.number
         if node.links.get(number) is not link:
             return
@@ -168,5 +168,5 @@ def _listed(ranges: Iterable[tuple[int, int]]) -> list[int]:
 
 
 def make_post(clock: Clock, scenario: Scenario) -> Post:
-    """Return the post that a scenario asks for."""
+    """Return the `Post` or `SessionPost` for a scenario."""
     return (SessionPost if scenario.sessions else Post)(clock, scenario)

@@ -1,4 +1,4 @@
-"""docs/simulation.json: what was simulated; the tables and the picture made of it."""
+"""docs/simulation.json: the recorded simulations, with their tables and picture."""
 
 import json
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ LEFT, TOP, PLOT_WIDTH, PLOT_HEIGHT, STEP = 70, 56, 240, 180, 345
 
 
 def say(outcome: Outcome) -> str:
-    """Return the figures for who waits for them."""
+    """Return the figures as lines for the terminal."""
     return (
         f"last {outcome.over:.3f} of the bound of {outcome.bound:.1f} s\n"
         f"source {outcome.copies:.3f} copies\n"
@@ -69,7 +69,7 @@ def say(outcome: Outcome) -> str:
 def add(
     folder: Path, scenario: Scenario, outcome: Outcome, command: str, where: str
 ) -> None:
-    """Record a crowd and draw everything anew."""
+    """Record a simulation and redraw tables and picture."""
     records = _load(folder)
     records["crowds"][command] = {
         "scenario": to_builtins(scenario),
@@ -80,7 +80,7 @@ def add(
 
 
 def add_picks(folder: Path, found: Sequence[Picks], where: str) -> None:
-    """Record what picks cost and draw everything anew."""
+    """Record the cost of picks and redraw tables and picture."""
     records = _load(folder)
     records["picks"] = {"found": to_builtins(found), "where": where}
     _save(folder, records)
@@ -101,7 +101,7 @@ def _save(folder: Path, records: dict[str, Any]) -> None:
 
 
 def draw(folder: Path) -> None:
-    """Make the tables and the picture from the records."""
+    """Draw the tables and the picture from the records."""
     records = _load(folder)
     crowds = sorted(
         (

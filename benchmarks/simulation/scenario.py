@@ -1,4 +1,4 @@
-"""What is simulated: how many, how far apart, how fast, how honest and how faithful."""
+"""The parameters of a simulation: numbers, latency, rates, leavers and liars."""
 
 from collections.abc import Sequence
 from random import Random
@@ -15,51 +15,51 @@ MIXED = (20 * MBIT, 50 * MBIT, 100 * MBIT, 500 * MBIT)
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
-    """Describe one simulated crowd; the same one has the same outcome."""
+    """The parameters of a swarm; the same parameters have the same outcome."""
 
     downloaders: int
     chunks: int = 1024
     chunk_size: int = 1024 * 1024
     """Bytes."""
     uplinks: Sequence[float] = EQUAL
-    """Bytes per second; dealt out in turn, the source has the mean."""
+    """Bytes per second, assigned in turn; the source has the mean."""
     latency: float = 0.02
-    """Seconds from one to any other."""
+    """One-way delay between any two nodes, in seconds."""
     neighbours: int = 40
-    """Connections of one, at most."""
+    """Maximum number of connections of a node."""
     arrival: float = 1.0
-    """Seconds within which all arrive."""
+    """Seconds within which all nodes arrive."""
     leavers: float = 0.0
-    """Share of the downloaders that leave when they have half of it."""
+    """Fraction of the downloaders that leave when they have half of the chunks."""
     liars: float = 0.0
-    """Share that says it has everything and sends garbage, beside the downloaders."""
+    """Peers that claim every chunk and send garbage, as a fraction of downloaders."""
     parallel: int = 1000
-    """Connections that an uplink sends chunks on at once, at most."""
+    """Maximum number of connections on which an uplink sends chunks at once."""
     committed: int = 256 * 1024
-    """Bytes that one connection takes before it is full; a chunk in any case."""
+    """Bytes that a connection accepts before it is full; at least one chunk."""
     sessions: bool = False
-    """Whether real sessions encode and decode every message; for small crowds."""
+    """Whether real sessions encode and decode every message, for small swarms."""
     seed: int = 1
 
     @property
     def share(self) -> Chunks:
-        """Return how what everybody wants is cut."""
+        """Return the chunks of the share."""
         return Chunks(self.chunks * self.chunk_size, self.chunk_size)
 
     @property
     def source_rate(self) -> float:
-        """Return the uplink of the source."""
+        """Return the rate of the source's uplink."""
         return sum(self.uplinks) / len(self.uplinks)
 
     def rates(self, rng: Random) -> list[float]:
-        """Return the uplink of each downloader."""
+        """Return the rate of each downloader's uplink."""
         each = [self.uplinks[i % len(self.uplinks)] for i in range(self.downloaders)]
         rng.shuffle(each)
         return each
 
 
 def bound(size: float, source: float, downloaders: Sequence[float]) -> float:
-    """Return the seconds that nobody can do better than, if bytes were a fluid.
+    """Return the least possible time in seconds, by a fluid model.
 
     `size` is in bytes, the uplinks in bytes per second.
     """

@@ -1,4 +1,4 @@
-"""The workloads by name; each is one file and a `WORKLOAD` in it."""
+"""The workloads by name; each is the `WORKLOAD` of a module."""
 
 from benchmarks.model import Workload
 from benchmarks.workloads import (

@@ -1,4 +1,4 @@
-"""One source, and many who want the same at once: when has the last one got it?"""
+"""One source and many simultaneous downloaders: when is the last one complete?"""
 
 import threading
 import time
@@ -20,12 +20,12 @@ from benchmarks.shaped import SHAPER, make_hosts, missing_shaper
 __all__ = ["LARGE_WORKLOAD", "WORKLOAD"]
 
 MIB = 1024 * 1024
-PATIENCE = 240.0  # seconds until a downloader is given up
+PATIENCE = 240.0  # seconds until a download counts as failed
 STREAM = "one plain stream"
 
 
 def prepare(setup: Setup, *, count: int, size: int) -> Sequence[Side]:
-    """Make the hosts; the sources start with each run, and are ready before it."""
+    """Make the hosts; each run starts its source before the clock."""
     reason = missing_shaper()
     if reason is not None:
         setup.missing.append(f"{reason}; nothing can be measured.")
@@ -48,7 +48,7 @@ def prepare(setup: Setup, *, count: int, size: int) -> Sequence[Side]:
 
 
 def _measure_rate(crowd: Crowd, server: OutputServer) -> Sample:
-    """Send the file once over plain TCP, to one downloader, who throws it away."""
+    """Send the file once over plain TCP to one downloader, which discards it."""
     argv = server.take_argv(crowd.source.address, "cat > /dev/null")
     outcome = run_client(argv, namespace=crowd.downloaders[0].namespace)
     crowd.rate = crowd.size / outcome.wall
@@ -85,7 +85,7 @@ def _run(crowd: Crowd, member: Member) -> Sample:
 
 
 def _wait_all(programs: Sequence[Program]) -> list[float]:
-    """Return when each of them said that it was done."""
+    """Return the time when each program printed `DONE`."""
     ended: dict[int, float] = {}
     errors: list[BaseException] = []
 
@@ -138,8 +138,8 @@ def _make(name: str, count: int, size: int) -> Workload:
             Column("bound", "bound s"),
         ),
         ratios=(
-            Ratio("last, shoal : bound", "over", "shoal", aim="at most 1.10"),
-            Ratio("copies from source, shoal", "copies", "shoal", aim="at most 1.10"),
+            Ratio("last, shoal : bound", "over", "shoal", goal="at most 1.10"),
+            Ratio("copies from source, shoal", "copies", "shoal", goal="at most 1.10"),
             Ratio(
                 "last, shoal : libtorrent", "last", "shoal", "libtorrent", "at most 1"
             ),

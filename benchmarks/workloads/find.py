@@ -17,24 +17,24 @@ __all__ = ["WORKLOAD"]
 
 PORT = 4001
 PATIENCE = 20.0  # seconds
-NODE = "seeker comes, one host, node"
+NODE = "seeker second, one host, node"
 
-_names = (f"channel {number}" for number in count())  # none is looked for twice
+_names = (f"channel {number}" for number in count())  # each is used once
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Make one host, and two that are joined by a cable."""
+    """Make one host, and two hosts that are joined by a cable."""
     host, left, right = (setup.stack.enter_context(Namespace()) for _ in range(3))
     join_by_veth(left, right)
     places = {"one host": (host, host), "two hosts": (left, right)}
     sides = []
     for place, (here, there) in places.items():
         sides += [
-            Side(f"seeker comes, {place}", partial(_seeker_comes, here, there)),
-            Side(f"sharer comes, {place}", partial(_sharer_comes, here, there)),
+            Side(f"seeker second, {place}", partial(_seeker_second, here, there)),
+            Side(f"announcer second, {place}", partial(_announcer_second, here, there)),
         ]
     if setup.admits(NODE, missing_node):
-        sides.append(Side(NODE, partial(_node_comes, host)))
+        sides.append(Side(NODE, partial(_node_second, host)))
     return sides
 
 
@@ -48,35 +48,35 @@ def _node(namespace: Namespace, *args: object) -> Program:
     return Program(argv, namespace=namespace)
 
 
-def _seeker_comes(here: Namespace, there: Namespace) -> Sample:
-    """Start the one who shares, wait, then time the one who looks."""
+def _seeker_second(here: Namespace, there: Namespace) -> Sample:
+    """Start the announcer, wait, then time the seeker."""
     name = next(_names)
     with ExitStack() as stack:
-        sharer = stack.enter_context(_tool(here, "join", name, PORT))
-        sharer.wait_line("^ready$")
-        time.sleep(0.3)  # its first announcement is over
+        announcer = stack.enter_context(_tool(here, "join", name, PORT))
+        announcer.wait_line("^ready$")
+        time.sleep(0.3)  # until its first announcement is over
         begin = time.perf_counter()
         seeker = stack.enter_context(_tool(there, "join", name, 0))
         return _found(begin, seeker)
 
 
-def _sharer_comes(here: Namespace, there: Namespace) -> Sample:
-    """Start the one who looks, wait, then time the one who shares."""
+def _announcer_second(here: Namespace, there: Namespace) -> Sample:
+    """Start the seeker, wait, then time the announcer."""
     name = next(_names)
     with ExitStack() as stack:
         seeker = stack.enter_context(_tool(here, "join", name, 0))
         seeker.wait_line("^ready$")
-        time.sleep(0.3)  # it has asked, and nobody has answered
+        time.sleep(0.3)  # until its first question is over, without an answer
         begin = time.perf_counter()
         stack.enter_context(_tool(there, "join", name, PORT))
         return _found(begin, seeker)
 
 
-def _node_comes(host: Namespace) -> Sample:
+def _node_second(host: Namespace) -> Sample:
     name = next(_names)
     with ExitStack() as stack:
-        sharer = stack.enter_context(_node(host, name, PORT))
-        sharer.wait_line("^ready$")
+        announcer = stack.enter_context(_node(host, name, PORT))
+        announcer.wait_line("^ready$")
         time.sleep(0.3)
         begin = time.perf_counter()
         seeker = stack.enter_context(_node(host, name))
@@ -103,9 +103,9 @@ WORKLOAD = Workload(
     columns=(Column("found", "ms", 0, 1e3),),
     ratios=(
         Ratio(
-            "seeker comes, one host, shoal : node",
+            "seeker second, one host, shoal : node",
             "found",
-            "seeker comes, one host",
+            "seeker second, one host",
             NODE,
         ),
     ),

@@ -18,7 +18,7 @@ MIB = 2**-20
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Start one server of each kind, on channels of their own."""
+    """Start one server of each kind, each with its own channel."""
     namespace = setup.stack.enter_context(Namespace())
     source = setup.scratch / "source"
     make_file(source, 8 * CHUNK)
@@ -44,7 +44,7 @@ def _node(channel: str) -> list[str]:
 
 def _run(namespace: Namespace, argv: list[str], chunk: bytes) -> Sample:
     outcome = run_client(argv, namespace=namespace)
-    assert outcome.stdout == chunk, "that is not the chunk"
+    assert outcome.stdout == chunk, "the client wrote other bytes than the chunk"
     return {
         "first_byte": outcome.first_byte,
         "wall": outcome.wall,

@@ -16,7 +16,7 @@ ALONE = ", one source"
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Start the servers, with everything hashed and in the page cache."""
+    """Start the servers; all data is hashed and in the page cache."""
     alone = make_job(setup, SIZE)
     job = replace(alone, sources=SOURCES)
     sides = [side for peer in PEERS for side in peer.side(job)]

@@ -1,4 +1,4 @@
-"""Sharing a large file: when is there a link, the first time and the second?"""
+"""Share a large file: how long until the link, the first and the second time?"""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -23,22 +23,22 @@ SIZE = 10 << 30  # bytes
 
 @dataclass
 class Job:
-    """What is hashed, and what came of it so far."""
+    """The file to hash, and the results so far."""
 
     namespace: Namespace
     file: Path
     home: Path
-    """What shoal keeps from run to run."""
+    """The folder for the files that shoal keeps."""
     results: dict[str, str] = field(default_factory=dict)
 
     def check(self, kind: str, result: str) -> None:
-        """Raise `AssertionError` unless a result is the same as before."""
+        """Raise `AssertionError` if a result differs from an earlier one."""
         known = self.results.setdefault(kind, result)
         assert result == known, f"the same file gave {known}, and then {result}"
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Write the file, and say for each side whether it is in the page cache."""
+    """Write the file; return sides with the file in the page cache and without."""
     namespace = setup.stack.enter_context(Namespace())
     file = setup.scratch / "source"
     make_file(file, SIZE)
@@ -58,10 +58,10 @@ def prepare(setup: Setup) -> Sequence[Side]:
 
 
 def _warm(job: Job, run: Callable[[], Sample]) -> Callable[[], Sample]:
-    """Do something with the file in the page cache.
+    """Return a run that begins with the file in the page cache.
 
-    It is read before each run: some hosts take back memory that nobody touches for
-    a while.
+    The file is read before each run, because some hosts reclaim memory that has not
+    been used for a while.
     """
 
     def run_warm() -> Sample:
@@ -72,7 +72,7 @@ def _warm(job: Job, run: Callable[[], Sample]) -> Callable[[], Sample]:
 
 
 def _cold(job: Job, run: Callable[[], Sample]) -> Callable[[], Sample]:
-    """Do something with the file not in the page cache, but leave it there."""
+    """Return a run that begins with the file outside the page cache."""
 
     def run_cold() -> Sample:
         forget_cached(job.file)
@@ -82,7 +82,7 @@ def _cold(job: Job, run: Callable[[], Sample]) -> Callable[[], Sample]:
 
 
 def _share(job: Job, *, is_first: bool) -> Sample:
-    """Share it until there is a link; the same one each time, as it is public."""
+    """Share the file until the link is printed, which --public makes the same."""
     if is_first and job.home.exists():
         rmtree(job.home)
     with ExitStack() as stack:

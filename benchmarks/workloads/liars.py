@@ -1,4 +1,4 @@
-"""One honest source, and beside it peers who lie, stall or ask without end."""
+"""One honest source, and peers that lie, stall or send endless requests."""
 
 import re
 import sys
@@ -20,9 +20,9 @@ from benchmarks.peers import SealedShare
 __all__ = ["FAST_WORKLOAD", "WORKLOAD"]
 
 MIB = 1024 * 1024
-RATE = 8 * MIB  # bytes per second that the slow source gives
+RATE = 8 * MIB  # bytes per second that the slow source sends
 HONEST = "honest alone"
-AIM = "at most 1.5"
+GOAL = "at most 1.5"
 
 LYING = ("FlipsABit", "SendsAnother", "SendsZeroes", "SendsShort")
 IDLING = ("Silent", "StallsAtTheLast", "Drips", "AnnouncesInVain", "RefusesAll")
@@ -33,18 +33,18 @@ BESIDE: dict[str, Sequence[str]] = {
     "sends too little": LYING[3:],
     "stalls half-way": IDLING[1:2],
     "drips a byte a second": IDLING[2:3],
-    "announces what it lacks": IDLING[3:4],
+    "announces missing chunks": IDLING[3:4],
     "refuses all": IDLING[4:],
     "9 liars of 10": tuple(islice(cycle(LYING), 9)),
-    "9 of 10 give nothing": tuple(islice(cycle(IDLING), 9)),
+    "9 of 10 send nothing": tuple(islice(cycle(IDLING), 9)),
 }
-"""Who is there beside the honest source, by the name of the side."""
-GREEDY = "asks for a million, reads none"
+"""The peers in addition to the honest source, by the name of the side."""
+GREEDY = "requests a million, reads none"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What all the sides have in common."""
+    """The share and the paths that all sides use."""
 
     namespace: Namespace
     share: SealedShare
@@ -54,11 +54,11 @@ class Scene:
 
     @property
     def source(self) -> str:
-        """Return where the honest one is."""
+        """Return the address of the honest source."""
         return f"127.0.0.1:{self.share.port}"
 
     def start(self, stack: ExitStack, module: str, *args: object) -> Program:
-        """Start one of the programs that misuse the link."""
+        """Start one of the misbehaving programs."""
         known = ("--link", self.share.link, "--peer", self.source)
         argv = [sys.executable, "-m", f"tests.adversary.{module}", *map(str, args)]
         program = Program(
@@ -71,7 +71,7 @@ class Scene:
 
 
 def prepare(setup: Setup, *, size: int, rate: int | None) -> Sequence[Side]:
-    """Start the honest source; the others come and go with each run."""
+    """Start the honest source; each run starts and ends the other peers."""
     namespace = setup.stack.enter_context(Namespace())
     file = setup.scratch / "source"
     digest = make_file(file, size)
@@ -106,7 +106,7 @@ def _run_greedy(scene: Scene) -> Sample:
 
 
 def _fetch(scene: Scene, peers: Sequence[str]) -> Sample:
-    """Fetch it once, with the real command that is told of all of them."""
+    """Fetch the share once with the real command, which gets all addresses."""
     more = [word for peer in peers for word in ("--peer", peer)]
     argv = scene.share.get_argv("127.0.0.1", scene.target, "--json", *more)
     outcome = run_client(argv, namespace=scene.namespace)
@@ -130,7 +130,7 @@ def _make(name: str, size: int, rate: int | None) -> Workload:
             f"A sealed share on loopback, whose source {pace}. The bad peers have the "
             "link and start to misbehave after the proofs. The client knows all of "
             "them from the start and dials them in random order. Liars answer every "
-            "request at once with data that does not verify. Peers that give nothing "
+            "request at once with data that does not verify. Peers that send nothing "
             "claim to have everything; one of them sends correct chunks until the "
             "client has half of the file. In the last line, a peer requests as many "
             "chunks from the source as it can during the whole run, and reads none. "
@@ -143,12 +143,12 @@ def _make(name: str, size: int, rate: int | None) -> Workload:
             Column("banned", "peers banned", 0),
         ),
         ratios=tuple(
-            Ratio(f"time, {name} : {HONEST}", "wall", name, HONEST, AIM)
+            Ratio(f"time, {name} : {HONEST}", "wall", name, HONEST, GOAL)
             for name in (*BESIDE, GREEDY)
         )
         + tuple(
             Ratio(f"memory, {name} : {HONEST}", "peak", name, HONEST)
-            for name in ("9 liars of 10", "9 of 10 give nothing")
+            for name in ("9 liars of 10", "9 of 10 send nothing")
         ),
         prepare=partial(prepare, size=size, rate=rate),
     )

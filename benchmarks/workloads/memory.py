@@ -1,4 +1,4 @@
-"""How much memory both ends need, for shares of any size and peers in any number."""
+"""Peak memory of both ends, for shares of many sizes and for many peers."""
 
 import shlex
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ READ = 64 * MIB  # bytes that each client reads, from the middle
 SIZES = {"100 MiB": 100 * MIB, "1 GiB": 1 << 30, "10 GiB": 10 << 30}
 SIZES["100 GiB"] = 100 << 30
 COUNTS = (1, 10, 50)
-"""How many peers there are."""
+"""Numbers of peers."""
 LIMIT = "at most 256"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A share to be made, read and forgotten."""
+    """A file that each run shares and reads."""
 
     namespace: Namespace
     scratch: Path
@@ -37,12 +37,12 @@ class Job:
     digest: str
 
     def share(self, stack: ExitStack) -> SealedShare:
-        """Hash the file and share it; the same link each time."""
+        """Hash and share the file, with the same link each time."""
         home = self.scratch / "home"
         return SealedShare.start(stack, self.namespace, self.file, home, "--public")
 
     def read(self, target: Path, share: SealedShare) -> Outcome:
-        """Read what is in the middle of the share."""
+        """Read the random bytes in the middle of the share."""
         first = (self.file.stat().st_size - READ) // 2
         argv = shoal_argv(
             *("cat", share.link, "-r", f"{first}-{first + READ - 1}"),
@@ -60,7 +60,7 @@ def _name(end: str, count: int) -> str:
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Make files that are next to nothing on the disk."""
+    """Make sparse files."""
     namespace = setup.stack.enter_context(Namespace())
     jobs = {}
     for name, size in SIZES.items():
@@ -75,7 +75,7 @@ def prepare(setup: Setup) -> Sequence[Side]:
 
 
 def _read(job: Job, count: int) -> Sample:
-    """Share from nothing, and have some read it at once."""
+    """Share without stored hashes; several clients read at the same time."""
     with ExitStack() as stack:
         home = stack.enter_context(TemporaryDirectory(dir=job.scratch))
         fresh = Job(job.namespace, Path(home), job.file, job.digest)
@@ -88,7 +88,7 @@ def _read(job: Job, count: int) -> Sample:
 
 
 def _fetch(job: Job, count: int) -> Sample:
-    """Fetch all of a share from many."""
+    """Fetch all of a share from many sources."""
     target = job.scratch / "target"
     with ExitStack() as stack:
         first, *others = [job.share(stack) for _ in range(count)]
@@ -97,7 +97,7 @@ def _fetch(job: Job, count: int) -> Sample:
         argv = first.get_argv("127.0.0.1", target, *options)
         outcome = run_client(argv, namespace=job.namespace)
         source = max(peak_memory(share.pid) for share in (first, *others))
-    assert digest_of(target) == digest_of(job.file), "that is not what was sent"
+    assert digest_of(target) == digest_of(job.file), "what arrived is not what was sent"
     target.unlink()
     return _figures(source, [outcome.memory.peak])
 
@@ -109,7 +109,7 @@ def _figures(source: int, clients: Sequence[int]) -> Sample:
 
 def _limit(name: str) -> Ratio:
     heading = f"peak MiB of either end, {name}"
-    return Ratio(heading, "peak", name, aim=LIMIT, scale=1 / MIB)
+    return Ratio(heading, "peak", name, goal=LIMIT, scale=1 / MIB)
 
 
 WORKLOAD = Workload(

@@ -1,4 +1,4 @@
-"""One large file from one source to one client: sealed, on disk."""
+"""One large file from one source to the disk of one client, encrypted."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ CURL = nginx.CURL_TLS.name
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Start the servers, with everything hashed and in the page cache."""
+    """Start the servers; all data is hashed and in the page cache."""
     job = make_job(setup, SIZE)
     return [side for peer in PEERS for side in peer.side(job)]
 

@@ -15,7 +15,7 @@ CURL = nginx.CURL.name
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Start the servers, with everything hashed and in the page cache."""
+    """Start the servers; all data is hashed and in the page cache."""
     job = make_job(setup, SIZE)
     return [side for peer in PEERS for side in peer.side(job)]
 

@@ -1,4 +1,4 @@
-"""Many small chunks over one connection: what a message costs."""
+"""Many small chunks over one connection: the cost of a message."""
 
 import json
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from benchmarks.programs.chunk_client import CHUNK, DEPTH, PIPELINED
 __all__ = ["WORKLOAD"]
 
 SIZE = 16 * 1024 * 1024  # bytes in the file that is served
-PORT = 8080  # of nginx: in a namespace of our own every port is free
+PORT = 8080  # of nginx; in our own namespace every port is free
 NGINX = "nginx, ranges"
-NOBODY = "no server at all"
+NO_SERVER = "no server at all"
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Start every server once; a run is one client."""
+    """Start every server once; each run is one client."""
     namespace = setup.stack.enter_context(Namespace())
     folder = setup.scratch / "served"
     folder.mkdir()
@@ -43,7 +43,7 @@ def prepare(setup: Setup) -> Sequence[Side]:
         sides.append(Side(NGINX, partial(run, nginx.pid, PORT, "--http")))
     replay = start(setup.stack, namespace, own_argv("replay_server"))
     port = int(replay.wait_line(r"^listening (\d+)$")[1])
-    return [*sides, Side(NOBODY, partial(run, replay.pid, port, "--unchecked"))]
+    return [*sides, Side(NO_SERVER, partial(run, replay.pid, port, "--unchecked"))]
 
 
 def _run(
@@ -85,7 +85,7 @@ WORKLOAD = Workload(
         Ratio("chunks/s, shoal : node", "rate", "shoal", "node", "at least 5"),
         Ratio("p50 alone, shoal : node", "p50", "shoal", "node", "at most 1"),
         Ratio("chunks/s, shoal : nginx", "rate", "shoal", NGINX),
-        Ratio("chunks/s, no server at all : shoal", "rate", NOBODY, "shoal"),
+        Ratio("chunks/s, no server at all : shoal", "rate", NO_SERVER, "shoal"),
     ),
     prepare=prepare,
 )

@@ -1,4 +1,4 @@
-"""Here and there in a large share: what a seek costs when the peer is known."""
+"""Reads at random offsets in a large share: the cost of a seek with a known peer."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ COUNT = 200  # reads in one run
 ECHOES = 2_000  # exchanges in one run
 ECHO = "raw TCP echo"
 CHUNK_SIZES = {"shoal": ("--chunk-size", "64K"), "shoal, chunks of 4 MiB": ()}
-"""Options of a share, by the name of its side; none is the default."""
+"""Options of a share by the name of its side; without options, the defaults apply."""
 
 
 def prepare(setup: Setup) -> Sequence[Side]:

@@ -1,4 +1,4 @@
-"""A folder of very many small files: what a file costs, not what a byte does."""
+"""A folder of very many small files: the cost of a file, not of a byte."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ __all__ = ["WORKLOAD"]
 FILES = 20_000
 LARGEST = 4096  # bytes
 MIB = 2**-20
-# In a namespace of our own every port is free.
+# In our own namespace every port is free.
 RSYNC_PORT = 8730
 WORMHOLE_PORTS = (4000, 4001)
 TAR = "tar over TCP"
@@ -34,31 +34,31 @@ WORMHOLE = "magic-wormhole"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the folder is, and what a source started there may keep files in."""
+    """The folder to share, and a folder for the files of its source."""
 
     stack: ExitStack
-    """Ends with the run."""
+    """Closed at the end of the run."""
     namespace: Namespace
     source: Path
     folder: Path
-    """New for each run, as if nothing had ever been shared before."""
+    """A new folder for each run, without any stored hashes."""
 
 
 Start = Callable[[Place, Path], tuple[list[str], int]]
-"""Start a source; return the command that fetches to a target, and its process id."""
+"""Start a source; return the command that fetches from it, and its process id."""
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
     """Make the folder; sources start with each run."""
     namespace = setup.stack.enter_context(Namespace())
     spread_folders(setup.scratch)
-    # Where on the disk each of these is depends on its name, so it has to be a new one.
+    # The place of a folder on the disk depends on its name, so each name is new.
     name = setup.scratch.name
     source = setup.scratch / f"{name}-source"
     source.mkdir()
     digest = make_tree(source, FILES, LARGEST)
-    # A folder for each run, all removed at the end: nobody should pay for inodes that
-    # another has freed.
+    # A folder for each run, all removed at the end: otherwise inodes that one run has
+    # freed would slow down the next.
     folders = (setup.scratch / f"{name}-{number}" for number in count())
     run = partial(_run, namespace, source, folders, digest)
     ways: dict[str, tuple[Callable[[], str | None], Start]] = {
@@ -84,7 +84,7 @@ def _start_shoal(place: Place, target: Path) -> tuple[list[str], int]:
 def _start_tar(place: Place, target: Path) -> tuple[list[str], int]:
     command = ("tar", "-C", place.source, "-cf", "-", ".")
     server = OutputServer.start(place.stack, place.namespace, *command)
-    # Made by the command that is timed, as by the others.
+    # The timed command makes the folder, as the other programs do.
     script = f"mkdir '{target}' && exec tar -C '{target}' -xf -"
     return server.take_argv("127.0.0.1", f'sh -c "{script}"'), server.pid
 
@@ -116,7 +116,7 @@ def _run(
         begin = time.perf_counter()
         argv, server = start(Place(stack, namespace, source, folder), target)
         ready = time.perf_counter() - begin
-        # Nobody has to wait for what another wrote.
+        # Otherwise the client would wait for writes of the source.
         flush_all(folder)
         before = cpu_seconds(server)
         with MemoryWatch(server) as memory:

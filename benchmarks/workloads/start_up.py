@@ -1,4 +1,4 @@
-"""What starting costs, before anything is done."""
+"""The cost of starting a process."""
 
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ PYTHON = "python alone"
 
 
 def prepare(setup: Setup) -> Sequence[Side]:
-    """Name the commands; there is nothing else to prepare."""
+    """Return a side for each command; there is nothing else to prepare."""
     namespace = setup.stack.enter_context(Namespace())
     commands = {
         PYTHON: [sys.executable, "-c", "pass"],

@@ -1,4 +1,4 @@
-"""How long a command takes to end after Ctrl-C, with all that it must keep on disk."""
+"""The time from Ctrl-C to the end of a command, which first flushes its chunks."""
 
 import signal
 import time
@@ -62,6 +62,6 @@ WORKLOAD = Workload(
         "`get` has verified are on the disk when it ends."
     ),
     columns=(Column("wall", "ms", 0, 1e3),),
-    ratios=(Ratio("shoal get, seconds", "wall", "shoal get", aim="at most 2"),),
+    ratios=(Ratio("shoal get, seconds", "wall", "shoal get", goal="at most 2"),),
     prepare=prepare,
 )

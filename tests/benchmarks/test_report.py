@@ -1,4 +1,4 @@
-"""What the benchmarks make of what they measured: a record, tables, a picture."""
+"""The record, tables and picture that the benchmarks make of their results."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -30,7 +30,7 @@ WORKLOAD = Workload(
 
 
 @pytest.mark.parametrize(
-    ("aim", "value", "verdict"),
+    ("goal", "value", "verdict"),
     [
         ("at least 1.0", 1.0, "yes"),
         ("at least 1.0; 1.1 is hoped for", 0.96, "within 5 %"),
@@ -42,13 +42,13 @@ WORKLOAD = Workload(
         ("", 1.0, ""),
     ],
 )
-def test_an_aim_is_judged_with_its_tolerance(
-    aim: str, value: float, verdict: str
+def test_a_goal_is_judged_with_its_tolerance(
+    goal: str, value: float, verdict: str
 ) -> None:
-    assert judge(aim, value) == verdict
+    assert judge(goal, value) == verdict
 
 
-def test_ratios_are_of_pairs_and_their_median_is_judged() -> None:
+def test_ratios_are_computed_by_round_and_their_median_is_judged() -> None:
     table = render(WORKLOAD, RESULT)
     assert "| shoal     | 600 (500-800) | 10.00 |" in table
     assert "| other <1> | 400 (400-500) | -     |" in table
@@ -64,7 +64,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert record.load(tmp_path / "none.json") == {}
 
 
-def test_a_section_replaces_its_own_and_leaves_the_others(tmp_path: Path) -> None:
+def test_a_new_section_replaces_the_old_one_and_no_other(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     page.write_text("# Title\n\n## one-to-one\n\nold\n\n## by hand\n\nkept\n")
     report.update(tmp_path, {"one-to-one": WORKLOAD}, "one-to-one", RECORD)
@@ -76,7 +76,7 @@ def test_a_section_replaces_its_own_and_leaves_the_others(tmp_path: Path) -> Non
     assert page.read_text() == text
 
 
-def test_the_picture_is_well_formed_and_has_the_best_first() -> None:
+def test_the_picture_is_well_formed_and_shows_the_best_side_first() -> None:
     picture = plot.draw({"one-to-one": RECORD})
     assert picture is not None
     tree = ElementTree.fromstring(picture)

@@ -1,6 +1,6 @@
-"""A simulated crowd: the code that ships, no sockets, no clock, no luck.
+"""A simulated swarm of the real code, without sockets, real time or randomness.
 
-The large ones are run by `scripts/bench simulate`; see docs/simulation.md.
+Large swarms are run by `scripts/bench simulate`; see docs/simulation.md.
 """
 
 import pytest
@@ -30,13 +30,13 @@ SMALL = Scenario(
 
 
 def run(scenario: Scenario) -> tuple[Crowd, Outcome]:
-    """Let a crowd have it all; return it with all that is the same every time."""
+    """Simulate a swarm; return it with its outcome, without the processor time."""
     crowd = Crowd(scenario)
     return crowd, replace(simulate(crowd), processor=0.0)
 
 
 @pytest.mark.parametrize(("downloaders", "seed"), [(8, 1), (8, 2), (8, 3), (16, 1)])
-def test_on_a_lan_all_have_everything_soon_and_the_source_sends_hardly_more_than_once(
+def test_a_swarm_on_a_lan_ends_near_the_bound_with_little_more_than_one_copy_sent(
     downloaders: int, seed: int
 ) -> None:
     crowd, outcome = run(replace(LAN, downloaders=downloaders, seed=seed))
@@ -44,22 +44,20 @@ def test_on_a_lan_all_have_everything_soon_and_the_source_sends_hardly_more_than
     assert outcome.over <= 1.10
     assert outcome.copies <= 1.10
     assert outcome.twice <= 0.01
-    # Every downloader gives on.
+    # Every downloader serves.
     assert all(node.sent > LAN.chunks / 4 for node in crowd.downloaders)
 
 
-def test_a_crowd_far_apart_gets_all_soon_twice_hardly_anything_and_talks_little() -> (
-    None
-):
+def test_a_distant_swarm_ends_near_the_bound_with_few_duplicates_and_messages() -> None:
     crowd, outcome = run(CROWD)
     assert all(node.have.is_complete for node in crowd.downloaders)
-    # A quarter of the chunks, so the beginning weighs four times as much.
+    # With a quarter of the chunks, the start has four times the weight.
     assert outcome.over <= 1.40
     assert outcome.twice <= 0.01
     assert outcome.control_share <= 0.005
 
 
-def test_who_stays_gets_all_of_it_though_others_leave_and_lie() -> None:
+def test_downloaders_that_stay_complete_although_others_leave_and_lie() -> None:
     crowd, outcome = run(replace(CROWD, leavers=0.5, liars=0.05))
     stay = [n for n in crowd.downloaders if n.number not in crowd.leavers]
     assert all(node.have.is_complete for node in stay)
@@ -68,17 +66,17 @@ def test_who_stays_gets_all_of_it_though_others_leave_and_lie() -> None:
     assert outcome.wrong <= 0.05
 
 
-def test_the_same_seed_has_the_same_outcome_and_another_has_not() -> None:
+def test_the_same_seed_has_the_same_outcome_and_another_seed_does_not() -> None:
     first, again, other = (run(replace(SMALL, seed=seed))[1] for seed in (7, 7, 8))
     assert first == again
     assert first != other
 
 
-def test_a_crowd_that_talks_through_real_sessions_comes_to_the_same_end() -> None:
+def test_real_sessions_have_the_same_outcome() -> None:
     _, meant = run(SMALL)
     crowd, said = run(replace(SMALL, sessions=True))
     assert said == meant
-    # What was counted as control is what sessions said, but for TLS's part of it.
+    # The counted control bytes are those of the sessions, plus those of TLS.
     assert isinstance(crowd.post, SessionPost)
     counted = crowd.tally
     kinds = ("request", "have", "cancel", "refuse", "response")

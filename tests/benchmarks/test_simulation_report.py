@@ -1,4 +1,4 @@
-"""What is made of simulated crowds: a record, a table, a picture."""
+"""The record, table and picture that are made of simulated swarms."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,7 +21,7 @@ OUTCOME = Outcome(
 )
 
 
-def test_crowds_and_picks_are_recorded_tabled_and_drawn(tmp_path: Path) -> None:
+def test_swarms_and_picks_are_recorded_listed_and_drawn(tmp_path: Path) -> None:
     for number in (1_000, 100):
         scenario = Scenario(downloaders=number)
         report.add(tmp_path, scenario, OUTCOME, f"run {number}", "here")
@@ -42,7 +42,7 @@ def test_crowds_and_picks_are_recorded_tabled_and_drawn(tmp_path: Path) -> None:
     assert said.count("100") >= 2
 
 
-def test_the_same_command_again_replaces_its_record(tmp_path: Path) -> None:
+def test_a_repeated_command_replaces_its_record(tmp_path: Path) -> None:
     for _ in range(2):
         report.add(tmp_path, Scenario(downloaders=5), OUTCOME, "run", "here")
     assert (tmp_path / "simulation.md").read_text().count("`run`") == 1
