@@ -1,4 +1,4 @@
-"""Folders are plain links, and what is in a name is text."""
+"""A folder's page has plain links, and names are escaped."""
 
 from html.parser import HTMLParser
 from urllib.parse import urljoin
@@ -19,7 +19,7 @@ FOLDER = make_holding(
 
 
 class _Links(HTMLParser):
-    """Collect where a page links to, and every element that it has."""
+    """Collect the links, elements and text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class _Links(HTMLParser):
 
 
 async def crawl(gateway: Gateway) -> dict[str, bytes]:
-    """Follow every link in the folders, as a browser would; return the files."""
+    """Follow every link in the folders as a browser would; return the files."""
     seen: set[str] = set()
     found: dict[str, bytes] = {}
     top = gateway.url + "files/"
     todo = [f"{top}{share.number}/" for share in gateway.shares]
     while todo:
         url = todo.pop()
-        # The one that leads up from there is the page, which has tests of its own.
+        # Links above the folders lead to the main page, which has its own tests.
         if url in seen or not url.startswith(top):
             continue
         seen.add(url)
@@ -57,7 +57,7 @@ async def crawl(gateway: Gateway) -> dict[str, bytes]:
     return found
 
 
-async def test_every_file_is_found_by_following_links() -> None:
+async def test_following_links_finds_every_file() -> None:
     single = make_holding(3000, name="one file.bin")
     async with Holder(FOLDER) as holder, Holder(single) as other:
         async with serving(holder, other) as gateway:
@@ -69,24 +69,24 @@ async def test_every_file_is_found_by_following_links() -> None:
     }
 
 
-async def test_a_folder_without_its_slash_leads_to_it() -> None:
+async def test_a_folders_url_without_a_slash_redirects() -> None:
     async with Holder(FOLDER) as holder, serving(holder) as gateway:
         answer = await get(gateway, "files/0/a/b", "-L")
         assert (answer.status, answer.headers["location"]) == (301, "./b/")
-        links = _Links(answer.body.decode()).links  # of what that leads to
+        links = _Links(answer.body.decode()).links  # in the folder's page
         assert links == ["../", "./c.txt", "./d.txt"]
         whole = gateway.url.rstrip("/")
         assert (await curl(whole)).headers["location"] == f"/{gateway.token}/"
 
 
-async def test_what_is_no_folder_is_not_found() -> None:
+async def test_an_unknown_path_is_not_found() -> None:
     async with Holder(FOLDER) as holder, serving(holder) as gateway:
         for path in ("nosuch/", "a/nosuch", "~.txt/", "a/e.txt/", "a/b/c.txt/x", "A/"):
             assert (await get(gateway, f"files/0/{path}")).status == 404
         assert (await get(gateway, "files/0/a/", "-I")).status == 200
 
 
-async def test_the_page_is_there_before_anybody_has_the_share() -> None:
+async def test_the_page_is_served_before_any_peer_has_the_share() -> None:
     link = make_holding(1).link
     async with (
         shoal.Node(here()) as node,
@@ -100,7 +100,7 @@ async def test_the_page_is_there_before_anybody_has_the_share() -> None:
         assert b"0.1 s" in answer.body
 
 
-def test_a_name_cannot_be_markup() -> None:
+def test_a_name_is_never_parsed_as_markup() -> None:
     evil = '<script>alert("1")</script>\'&<b>'
     text = "".join(folder_page(evil, [FolderEntry(evil, "./x'\"><i>", 1)]))
     found = _Links(text)
@@ -109,13 +109,13 @@ def test_a_name_cannot_be_markup() -> None:
     assert found.links == ["./x'\"><i>"]
 
 
-def test_a_large_folder_is_sent_line_by_line() -> None:
+def test_a_large_folders_page_is_made_line_by_line() -> None:
     entries = (FolderEntry(str(number), str(number), number) for number in range(10**9))
     lines = folder_page("large", entries)
     assert sum(len(next(lines)) for _ in range(1000)) > 1000
 
 
-async def test_folders_with_many_files_are_listed_whole() -> None:
+async def test_a_folder_with_many_files_is_listed_completely() -> None:
     names = [f"f{number:05}" for number in range(3000)]
     large = make_holding(b"", name="large", files=[(name, 0, False) for name in names])
     async with Holder(large) as holder, serving(holder) as gateway:

@@ -1,4 +1,4 @@
-"""Strangers get nothing through the gateway, tried through sockets."""
+"""Other sites and invalid requests get nothing from the gateway, through sockets."""
 
 import asyncio
 import contextlib
@@ -30,46 +30,50 @@ async def gateway(holder: Holder) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-# E1: a name of a stranger that points here.
+# A foreign host name that resolves to this machine.
 
-OURS = ["127.0.0.1:{0}", "localhost:{0}", "LocalHost:{0}", "[::1]:{0}"]
-STRANGE = [
+OWN = ["127.0.0.1:{0}", "localhost:{0}", "LocalHost:{0}", "[::1]:{0}"]
+FOREIGN = [
     *("evil.example", "evil.example:{0}", "127.0.0.1", "127.0.0.1:1", "localhost"),
     *("localhost.:{0}", "127.0.0.1.evil.example:{0}", "127.1:{0}", "[::]:{0}"),
     *("evil@127.0.0.1:{0}", "127.0.0.1:{0}, evil.example", "0.0.0.0:{0}", ""),
 ]
 
 
-@pytest.mark.parametrize("host", OURS)
-async def test_it_is_asked_by_its_own_names(gateway: Gateway, host: str) -> None:
+@pytest.mark.parametrize("host", OWN)
+async def test_the_gateway_accepts_its_own_host_names(
+    gateway: Gateway, host: str
+) -> None:
     answer = await get(gateway, FILE, "-I", "-H", f"Host: {host.format(gateway.port)}")
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("host", STRANGE)
-async def test_a_rebound_name_gets_421_no_byte_and_no_second_try(
+@pytest.mark.parametrize("host", FOREIGN)
+async def test_a_rebound_host_name_gets_status_421_and_a_closed_connection(
     gateway: Gateway, holder: Holder, host: str
 ) -> None:
     data = request(gateway, FILE).replace(
         b"127.0.0.1:%d" % gateway.port, host.format(gateway.port).encode()
     )
-    # It hangs up, or `say` would wait for more; the second request goes unheard.
+    # The gateway disconnects, or `say` would wait; the second request is ignored.
     answer = await say(gateway, data + data)
     assert (answer.status, answer.body) == (421, b"")
     assert answer.headers["connection"] == "close"
     assert holder.given == []
 
 
-async def test_the_target_of_a_request_may_name_no_other_host(gateway: Gateway) -> None:
+async def test_a_target_in_absolute_form_may_name_no_other_host(
+    gateway: Gateway,
+) -> None:
     own = request(gateway, FILE, method="HEAD")
     named = own.replace(b" /", b" http://localhost:%d/" % gateway.port, 1)
-    strange = own.replace(b" /", b" http://evil.example/", 1)
+    foreign = own.replace(b" /", b" http://evil.example/", 1)
     close = b"Connection: close\r\n\r\n"
     assert (await say(gateway, named[:-2] + close)).status == 200
-    assert (await say(gateway, strange)).status == 421
+    assert (await say(gateway, foreign)).status == 421
 
 
-async def test_it_listens_on_both_kinds_of_loopback_and_nowhere_else(
+async def test_the_gateway_listens_on_both_loopback_addresses_only(
     gateway: Gateway,
 ) -> None:
     path = gateway.url.partition(str(gateway.port))[2]
@@ -80,7 +84,7 @@ async def test_it_listens_on_both_kinds_of_loopback_and_nowhere_else(
         await asyncio.open_connection("127.0.0.2", gateway.port)
 
 
-async def test_a_host_that_is_named_is_listened_on_and_may_be_asked_for(
+async def test_the_gateway_listens_on_a_given_host_and_accepts_its_name(
     holder: Holder,
 ) -> None:
     async with serving(holder, endpoint=parse_endpoint("127.0.0.3:0")) as gateway:
@@ -90,7 +94,9 @@ async def test_a_host_that_is_named_is_listened_on_and_may_be_asked_for(
             await asyncio.open_connection("127.0.0.1", gateway.port)
 
 
-async def test_everywhere_means_every_address_but_no_name(holder: Holder) -> None:
+async def test_a_wildcard_gateway_accepts_any_address_but_no_foreign_name(
+    holder: Holder,
+) -> None:
     async with serving(holder, endpoint=parse_endpoint("0.0.0.0:0")) as gateway:
         assert (await get(gateway, FILE, "-I")).status == 200
         for host, status in (("192.0.2.7", 200), ("evil.example", 421)):
@@ -98,7 +104,7 @@ async def test_everywhere_means_every_address_but_no_name(holder: Holder) -> Non
             assert (await get(gateway, FILE, *words)).status == status
 
 
-# E2: a page of a stranger in the user's browser.
+# A page of another site in the user's browser.
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site"])
@@ -119,24 +125,30 @@ async def test_a_page_of_another_origin_gets_nothing(
     assert holder.given == []
 
 
-async def test_its_own_page_and_the_user_are_let_in(gateway: Gateway) -> None:
+async def test_requests_from_the_own_page_or_the_user_are_served(
+    gateway: Gateway,
+) -> None:
     own = f"Origin: http://127.0.0.1:{gateway.port}"
     for line in ("Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none", own):
         assert (await get(gateway, FILE, "-H", line)).status == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-async def test_nothing_but_get_and_head_is_done(gateway: Gateway, method: str) -> None:
+async def test_methods_other_than_get_and_head_are_refused(
+    gateway: Gateway, method: str
+) -> None:
     answer = await get(gateway, FILE, "-X", method)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-async def test_a_form_cannot_be_posted(gateway: Gateway) -> None:
+async def test_a_posted_form_is_refused(gateway: Gateway) -> None:
     answer = await get(gateway, "", "-d", "x" * 100_000)
     assert answer.status == 405
 
 
-async def test_every_answer_keeps_other_origins_out(gateway: Gateway) -> None:
+async def test_every_response_has_the_headers_that_keep_other_origins_out(
+    gateway: Gateway,
+) -> None:
     token = gateway.token
     wrong = gateway.url.replace(token, "A" * len(token))
     answers = [
@@ -150,7 +162,7 @@ async def test_every_answer_keeps_other_origins_out(gateway: Gateway) -> None:
     for answer in answers:
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert answer.headers["x-content-type-options"] == "nosniff"
-        # The token is in the path, so it must not travel on.
+        # The token is in the path, so the path must not reach other sites.
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert not [name for name in answer.headers if "access-control" in name]
@@ -166,7 +178,7 @@ async def test_the_token_has_128_bits_and_is_new_each_time(holder: Holder) -> No
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", token) for token in tokens)
 
 
-# E3: what is shared is shown, not run.
+# Shared files are shown but never run.
 
 
 @pytest.mark.parametrize(
@@ -185,26 +197,26 @@ async def test_the_token_has_128_bits_and_is_new_each_time(holder: Holder) -> No
         ("x.PNG", "image/png", True),
     ],
 )
-async def test_what_could_run_is_saved_and_the_rest_in_a_sandbox(
+async def test_files_that_could_run_are_saved_and_others_are_sandboxed(
     name: str, kind: str, shown: bool
 ) -> None:
     holding = make_holding(b"<script>alert(1)</script>", name=name)
     async with Holder(holding) as holder, serving(holder) as gateway:
         answer = await get(gateway, f"files/0/{name}")
     assert answer.headers["content-type"] == kind
-    saved = answer.headers["content-disposition"].partition(";")[0]
-    assert saved == ("inline" if shown else "attachment")
+    shown_as = answer.headers["content-disposition"].partition(";")[0]
+    assert shown_as == ("inline" if shown else "attachment")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("sandbox")
     assert "default-src 'none'" in policy
     assert "allow-scripts" not in policy
 
 
-# E5: what HTTP does not allow.
+# Requests that HTTP does not allow.
 
 
 @pytest.mark.parametrize("path", ODD_PATHS)
-async def test_a_path_that_could_mean_two_things_means_nothing(
+async def test_an_ambiguous_path_is_refused(
     gateway: Gateway, holder: Holder, path: str
 ) -> None:
     answer = await say(gateway, request(gateway, f"files/0/{path}"))
@@ -213,12 +225,12 @@ async def test_a_path_that_could_mean_two_things_means_nothing(
 
 
 @pytest.mark.parametrize("odd", ODD_LINES)
-async def test_a_request_that_two_programs_would_read_differently_is_refused(
+async def test_a_request_that_two_programs_would_parse_differently_is_refused(
     gateway: Gateway, holder: Holder, odd: str
 ) -> None:
     smuggled = request(gateway, FILE)
     data = request(gateway, FILE, ODD_LINES[odd]) + b"0\r\n\r\n" + smuggled
-    # 0: it hung up before it had read everything, and the answer was lost.
+    # 0: the gateway disconnected before reading everything, losing the answer.
     assert (await say(gateway, data)).status in (400, 431, 0)
     assert holder.given == []
 
@@ -233,21 +245,25 @@ async def test_a_request_that_two_programs_would_read_differently_is_refused(
         b"\0" * 9,
     ],
 )
-async def test_what_is_not_http_is_refused(gateway: Gateway, first: bytes) -> None:
+async def test_a_request_line_that_is_not_http_1_is_refused(
+    gateway: Gateway, first: bytes
+) -> None:
     line, rest = request(gateway, FILE).split(b"\r\n", 1)
     line = first.replace(b"%s", line.split()[1])
     assert (await say(gateway, line + b"\r\n" + rest)).status in (400, 421, 505)
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nX: "])
-async def test_who_does_not_finish_a_request_is_left(
+async def test_a_client_that_does_not_finish_a_request_is_disconnected(
     holder: Holder, sent: bytes
 ) -> None:
     async with serving(holder, header_time=0.2) as gateway:
         assert (await say(gateway, sent)).status == 0
 
 
-async def test_who_drips_a_second_request_is_left(holder: Holder) -> None:
+async def test_a_client_that_drips_its_second_request_is_disconnected(
+    holder: Holder,
+) -> None:
     async with serving(holder, header_time=0.2) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(gateway, FILE, method="HEAD"))
@@ -267,7 +283,7 @@ async def test_who_drips_a_second_request_is_left(holder: Holder) -> None:
         writer.close()
 
 
-async def test_a_crowd_of_connections_is_cut_off(gateway: Gateway) -> None:
+async def test_the_number_of_connections_is_limited(gateway: Gateway) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(MAX_CONNECTIONS):
             _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
@@ -275,13 +291,13 @@ async def test_a_crowd_of_connections_is_cut_off(gateway: Gateway) -> None:
         assert (await say(gateway, request(gateway, FILE))).status == 0
     async with asyncio.timeout(20):
         while (await get(gateway, FILE)).status != 200:
-            pass  # it takes a moment to see that they have gone
+            pass  # the gateway needs a moment to notice the disconnects
 
 
-# E6: nothing but what was named.
+# Shares that the gateway was not given.
 
 
-async def test_nothing_that_was_not_named_is_looked_for() -> None:
+async def test_no_request_makes_the_gateway_look_for_another_share() -> None:
     other = make_holding(1000)
     async with Holder(other) as stranger, Holder(HOLDING) as holder:
         async with serving(holder, peers=[stranger.address]) as gateway:

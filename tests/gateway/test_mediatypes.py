@@ -1,4 +1,4 @@
-"""What a file is said to be, whatever machine says it."""
+"""A file's media type depends on its extension only."""
 
 import pytest
 from hypothesis import given
@@ -18,11 +18,11 @@ from shoal.gateway.mediatypes import disposition, media_type
         ("a.", "application/octet-stream"),
     ],
 )
-def test_the_end_of_the_name_says_what_it_is(path: str, name: str) -> None:
+def test_the_extension_selects_the_media_type(path: str, name: str) -> None:
     assert media_type(path).name == name
 
 
-def test_nothing_that_runs_is_shown() -> None:
+def test_no_type_that_can_run_scripts_is_passive() -> None:
     for ending in ("html", "htm", "xhtml", "svg", "xml", "js", "mjs", "css", "pdf"):
         assert not media_type(f"a.{ending}").is_passive
     for ending in ("mhtml", "swf", "hta", "php", "wasm", "xsl", "exe", "unknown"):
@@ -30,7 +30,7 @@ def test_nothing_that_runs_is_shown() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_a_name_in_a_header_is_plain_ascii(name: str) -> None:
+def test_a_content_disposition_is_printable_ascii(name: str) -> None:
     value = disposition(name)
     assert value.isascii()
     assert value.isprintable()

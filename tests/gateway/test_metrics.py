@@ -1,4 +1,4 @@
-"""What a scraper is told is what was moved, and nothing that is secret."""
+"""The metrics count what was transferred and contain no secret."""
 
 import sys
 
@@ -30,7 +30,7 @@ def _samples(answer: Answer) -> dict[str, float]:
     return found
 
 
-async def test_a_scraper_is_told_what_was_moved() -> None:
+async def test_the_metrics_count_what_was_transferred() -> None:
     async with (
         Holder(HOLDING) as holder,
         serving(holder, with_metrics=True) as gateway,
@@ -43,19 +43,21 @@ async def test_a_scraper_is_told_what_was_moved() -> None:
         answer = await get(gateway, url, "-r", f"0-{2 * CHUNK - 1}")
         assert len(answer.body) == 2 * CHUNK
         after = _samples(await _scrape(gateway))
-        here = after["shoal_chunks 0,here"]
-        assert here == len(set(holder.given)) >= 2
-        assert after["shoal_bytes_total received,direct"] == here * CHUNK
-        assert after["shoal_chunks 0,missing"] == COUNT - here
+        stored = after["shoal_chunks 0,here"]
+        assert stored == len(set(holder.given)) >= 2
+        assert after["shoal_bytes_total received,direct"] == stored * CHUNK
+        assert after["shoal_chunks 0,missing"] == COUNT - stored
         assert after["shoal_peers direct,0"] == 1
         assert after["shoal_verification_failures_total"] == 0
         waits = after["shoal_queue_seconds_count reader"]
         assert 1 <= waits == after["shoal_queue_seconds_bucket +Inf,reader"]
         assert after["shoal_queue_seconds_sum reader"] > 0
-        assert after["shoal_disk_seconds_count write"] == 0  # nothing is written
+        assert (
+            after["shoal_disk_seconds_count write"] == 0
+        )  # the gateway writes no files
 
 
-async def test_nothing_secret_is_in_it_and_it_is_guarded_as_all_is() -> None:
+async def test_the_metrics_contain_no_secret_and_are_guarded_like_other_paths() -> None:
     async with (
         Holder(HOLDING) as holder,
         serving(holder, with_metrics=True) as gateway,
@@ -81,13 +83,13 @@ async def test_nothing_secret_is_in_it_and_it_is_guarded_as_all_is() -> None:
 
 
 @pytest.mark.parametrize("path", ["metrics", "metrics/", "metrics/x"])
-async def test_without_being_asked_for_there_are_none(path: str) -> None:
+async def test_metrics_are_not_served_unless_enabled(path: str) -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         answer = await curl(f"http://127.0.0.1:{gateway.port}/{path}")
         assert answer.status == 404
 
 
-async def test_without_the_package_one_sentence_says_what_to_do(
+async def test_a_missing_package_is_reported_with_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)

@@ -1,4 +1,4 @@
-"""The page is whole without its script, and nothing in it is a share's own markup."""
+"""The page works without its script and escapes every text from a share."""
 
 import re
 from base64 import b64encode
@@ -24,7 +24,7 @@ NASTY = "\"><img src=x onerror=alert(1)>'&<script>alert(2)</script>"
 
 
 class Tags(HTMLParser):
-    """Collect what is in a page."""
+    """Collect the elements and the text of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -46,14 +46,14 @@ def _page(view: ShareView = VIEW, content: ShareDetails = CONTENT) -> Tags:
     return Tags(render([(view, content)]))
 
 
-def test_files_are_plain_links_in_what_the_server_sends() -> None:
+def test_the_page_links_to_each_file() -> None:
     page = _page()
     assert "files/0/film.mp4" in [a["href"] for a in page.all("a")]
     (video,) = page.all("video")
     assert (video["src"], video["preload"]) == ("files/0/film.mp4", "none")
 
 
-def test_a_link_has_the_name_of_the_file_quoted() -> None:
+def test_a_files_path_is_quoted_in_its_link() -> None:
     file = File("a b/100 % ü?#.mp3", 9, False, 0)
     page = _page(content=replace(CONTENT, files=(file,)))
     href = "files/0/a%20b/100%20%25%20%C3%BC%3F%23.mp3"
@@ -61,7 +61,7 @@ def test_a_link_has_the_name_of_the_file_quoted() -> None:
     assert page.all("audio")[0]["src"] == href
 
 
-def test_nothing_that_a_share_or_a_peer_says_becomes_markup() -> None:
+def test_text_from_a_share_or_a_peer_is_never_markup() -> None:
     plain = _page()
     file = File(f"{NASTY}.mp4", 9, False, 0)
     content = ShareDetails(NASTY, NASTY, False, (file,), NASTY, None)
@@ -71,7 +71,7 @@ def test_nothing_that_a_share_or_a_peer_says_becomes_markup() -> None:
     assert NASTY in page.text
 
 
-def test_only_what_runs_nothing_is_shown_in_the_page() -> None:
+def test_files_that_can_run_scripts_are_not_embedded() -> None:
     names = ("x.html", "x.svg", "x.pdf", "x.js", "x", ".mp4")
     files = tuple(File(name, 9, False, 0) for name in names)
     page = _page(content=replace(CONTENT, files=files))
@@ -79,7 +79,7 @@ def test_only_what_runs_nothing_is_shown_in_the_page() -> None:
     assert len([a for a in page.all("a") if "files/0/" in (a["href"] or "")]) == 6
 
 
-def test_a_folder_of_very_many_files_is_listed_in_part() -> None:
+def test_the_page_lists_a_limited_number_of_files() -> None:
     files = tuple(File(f"{i}.txt", 1, False, i) for i in range(MAX_FILES + 5))
     page = _page(content=replace(CONTENT, files=files, is_folder=True))
     hrefs = [a["href"] for a in page.all("a")]
@@ -88,7 +88,7 @@ def test_a_folder_of_very_many_files_is_listed_in_part() -> None:
     assert "All files (5 more)" in page.text
 
 
-def test_the_policy_allows_this_style_and_this_script_and_no_other() -> None:
+def test_the_policy_allows_only_the_pages_own_style_and_script() -> None:
     page = render([(VIEW, CONTENT)])
     for kind in ("script", "style"):
         (text,) = re.findall(f"<{kind}>(.*?)</{kind}>", page, re.DOTALL)
@@ -96,7 +96,7 @@ def test_the_policy_allows_this_style_and_this_script_and_no_other() -> None:
         assert f"{kind}-src 'sha256-{digest}';" in csp()
     assert "default-src 'none'" in csp()
     assert "unsafe" not in csp()
-    # What the policy would refuse is not there to begin with.
+    # The page has no inline style or handler, which the policy would block.
     assert not any(
         name == "style" or name.startswith("on")
         for _, attrs in Tags(page).found
@@ -104,15 +104,15 @@ def test_the_policy_allows_this_style_and_this_script_and_no_other() -> None:
     )
 
 
-def test_without_its_script_the_page_comes_again_until_there_is_something() -> None:
-    waiting = render([(unknown_view(0, "Nobody has it."), CONTENT)])
+def test_without_its_script_the_page_reloads_until_the_share_is_known() -> None:
+    waiting = render([(unknown_view(0, "No peer has it."), CONTENT)])
     assert '<noscript><meta http-equiv="refresh"' in waiting
-    assert "Nobody has it." in waiting
-    # From then on it would stop what is being played.
+    assert "No peer has it." in waiting
+    # A reload later would stop a player.
     assert "refresh" not in render([(VIEW, CONTENT)])
 
 
-def test_every_picture_and_control_has_a_name() -> None:
+def test_every_image_and_control_has_an_accessible_name() -> None:
     page = _page()
     for svg in page.all("svg"):
         assert svg.get("aria-hidden") == "true" or svg["aria-label"]
@@ -124,7 +124,7 @@ def test_every_picture_and_control_has_a_name() -> None:
     assert page.all("html")[0]["lang"] == "en"
 
 
-def test_several_shares_have_a_list_to_jump_from() -> None:
+def test_several_shares_get_a_navigation_list() -> None:
     views = [VIEW, replace(VIEW, number=1)]
     page = Tags(render([(view, CONTENT) for view in views]))
     ids = [attrs["id"] for _, attrs in page.found if "id" in attrs]

@@ -1,36 +1,36 @@
-"""Ranges and conditions are those of RFC 9110."""
+"""Ranges and preconditions are evaluated as RFC 9110 requires."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.gateway.range import ByteRange, Preconditions, parse_range, select
+from shoal.gateway.range import ByteRange, Preconditions, parse_range, plan_response
 from tests.helpers.ranges import RANGES, SIZE, RangeCase
 
 TAG = '"abc"'
 
 
 def status(method: str = "GET", **lines: list[str]) -> int:
-    """Return how a request with these headers is answered."""
-    return select(method, Preconditions(**lines), SIZE, TAG).status
+    """Return the status of the response to a request with these headers."""
+    return plan_response(method, Preconditions(**lines), SIZE, TAG).status
 
 
-def test_the_table_has_all_the_single_ranges_that_were_promised() -> None:
+def test_the_table_has_at_least_forty_single_ranges() -> None:
     single = [case for case in RANGES if case.status != 200]
     assert len(single) >= 40
     assert len({case.value for case in RANGES}) == len(RANGES)
 
 
 @pytest.mark.parametrize("case", RANGES, ids=lambda case: case.value[:30])
-def test_a_range_is_read_as_the_standard_says(case: RangeCase) -> None:
-    found = select("GET", Preconditions(range=[case.value]), SIZE, TAG)
+def test_each_range_of_the_table_selects_its_status_and_bytes(case: RangeCase) -> None:
+    found = plan_response("GET", Preconditions(range=[case.value]), SIZE, TAG)
     assert found.status == case.status
     if case.status != 416:
         assert (found.range.first, found.range.end) == (case.first, case.last + 1)
 
 
 @given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 200))
-def test_a_range_names_the_bytes_that_a_slice_does(
+def test_a_range_selects_the_same_bytes_as_a_slice(
     first: int, last: int, size: int
 ) -> None:
     data = bytes(range(256))[:size]
@@ -46,7 +46,7 @@ def test_a_range_names_the_bytes_that_a_slice_does(
 
 
 @given(st.integers(0, 200), st.integers(1, 200))
-def test_a_suffix_names_the_bytes_that_a_slice_does(length: int, size: int) -> None:
+def test_a_suffix_selects_the_same_bytes_as_a_slice(length: int, size: int) -> None:
     data = bytes(range(256))[:size]
     found = parse_range(f"bytes=-{length}", size)
     assert found is not None
@@ -54,7 +54,7 @@ def test_a_suffix_names_the_bytes_that_a_slice_does(length: int, size: int) -> N
 
 
 @given(st.text(max_size=30), st.integers(0, 1 << 70))
-def test_whatever_is_asked_for_lies_within_the_file(text: str, size: int) -> None:
+def test_any_parsed_range_is_within_the_file(text: str, size: int) -> None:
     for value in (text, "bytes=" + text):
         found = parse_range(value, size)
         if found is not None:
@@ -62,27 +62,27 @@ def test_whatever_is_asked_for_lies_within_the_file(text: str, size: int) -> Non
 
 
 @given(st.from_regex(r"bytes=([0-9]{0,4}-[0-9]{0,4},?){1,4}", fullmatch=True))
-def test_one_that_is_granted_has_something_in_it(value: str) -> None:
-    found = select("GET", Preconditions(range=[value]), SIZE, TAG)
+def test_a_206_response_is_never_empty(value: str) -> None:
+    found = plan_response("GET", Preconditions(range=[value]), SIZE, TAG)
     assert (found.status == 206) <= (0 < found.range.length <= SIZE)
     assert found.status in (200, 206, 416)
 
 
-def test_of_an_empty_file_everything_is_the_whole() -> None:
+def test_any_range_of_an_empty_file_is_the_whole_file() -> None:
     for value in ("bytes=0-", "bytes=-5", "bytes=7-9"):
-        found = select("GET", Preconditions(range=[value]), 0, TAG)
+        found = plan_response("GET", Preconditions(range=[value]), 0, TAG)
         assert (found.status, found.range) == (200, ByteRange(0, 0))
 
 
-def test_who_asks_up_to_the_end_is_open_ended_anywhere() -> None:
-    asked = {"0-": True, f"5-{SIZE}": True, f"5-{SIZE - 1}": True, "5-9": False}
-    for value, is_open_ended in {**asked, "-5": False}.items():
+def test_a_range_to_the_end_of_the_file_is_open_ended() -> None:
+    ranges = {"0-": True, f"5-{SIZE}": True, f"5-{SIZE - 1}": True, "5-9": False}
+    for value, is_open_ended in {**ranges, "-5": False}.items():
         found = parse_range(f"bytes={value}", SIZE)
         assert found is not None
         assert found.is_open_ended == is_open_ended
 
 
-def test_a_range_is_for_get_alone_and_stands_once() -> None:
+def test_a_range_is_ignored_for_head_and_when_repeated() -> None:
     assert status("HEAD", range=["bytes=0-1"]) == 200
     assert status(range=["bytes=0-1", "bytes=0-1"]) == 200
 
@@ -98,9 +98,9 @@ def test_a_range_is_for_get_alone_and_stands_once() -> None:
         ("Thu, 01 Jan 1970 00:00:00 GMT", 200),
     ],
 )
-def test_if_range_wants_the_very_tag(value: str, expected: int) -> None:
+def test_if_range_needs_the_exact_tag(value: str, expected: int) -> None:
     assert status(if_range=[value], range=["bytes=0-1"]) == expected
-    # What is not there any more is no reason to refuse.
+    # If the tag differs, a range beyond the end is ignored, not refused.
     if expected == 200:
         assert status(if_range=[value], range=["bytes=99999999-"]) == 200
     assert status(if_range=[value]) == 200
@@ -124,7 +124,7 @@ def test_if_range_wants_the_very_tag(value: str, expected: int) -> None:
 def test_if_none_match_compares_weakly(value: str, is_met: bool) -> None:
     assert status(if_none_match=[value]) == (304 if is_met else 200)
     assert status("HEAD", if_none_match=[value]) == (304 if is_met else 200)
-    # It comes before the range.
+    # If-None-Match is evaluated before the range.
     with_range = status(if_none_match=[value], range=["bytes=0-1"])
     assert with_range == (304 if is_met else 206)
 
@@ -137,12 +137,12 @@ def test_if_match_compares_strongly(value: str, is_met: bool) -> None:
     assert status(if_match=[value], if_none_match=["*"]) == (304 if is_met else 412)
 
 
-def test_tags_on_several_lines_are_one_list() -> None:
+def test_tags_on_several_header_lines_form_one_list() -> None:
     assert status(if_none_match=['"x"', TAG]) == 304
     assert status(if_match=['"x"', TAG]) == 200
 
 
 @given(st.text(max_size=40))
-def test_a_list_of_tags_may_be_anything(text: str) -> None:
+def test_any_list_of_tags_gets_a_valid_status(text: str) -> None:
     assert status(if_none_match=[text]) in (200, 304)
     assert status(if_match=[text]) in (200, 412)

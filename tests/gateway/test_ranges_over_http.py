@@ -1,4 +1,4 @@
-"""The table of ranges and the conditions, asked of the real server by curl."""
+"""curl requests the table of ranges, and preconditions, from a running gateway."""
 
 import asyncio
 from pathlib import Path
@@ -14,19 +14,19 @@ DATA = b"".join(HOLDING.chunk(index) for index in range(HOLDING.chunks.count))
 FILE = "files/0/data"
 
 
-async def ask_all(url: str) -> list[Answer]:
-    """Ask for every range of the table, some at once."""
+async def request_all(url: str) -> list[Answer]:
+    """Request every range of the table, several at a time."""
     turn = asyncio.Semaphore(4)
 
-    async def ask(case: RangeCase) -> Answer:
+    async def fetch(case: RangeCase) -> Answer:
         async with turn:
             return await curl(url, "-H", f"Range: {case.value}")
 
-    return list(await asyncio.gather(*map(ask, RANGES)))
+    return list(await asyncio.gather(*map(fetch, RANGES)))
 
 
 def check(case: RangeCase, answer: Answer, *, is_ours: bool) -> None:
-    """Say whether an answer is what the case says."""
+    """Assert that an answer is the one that the case expects."""
     assert (answer.code, answer.status) == (0, case.status), case
     if case.status == 416:
         assert answer.headers["content-range"] == f"bytes */{SIZE}"
@@ -34,32 +34,34 @@ def check(case: RangeCase, answer: Answer, *, is_ours: bool) -> None:
         return
     assert answer.body == DATA[case.first : case.last + 1]
     assert answer.headers["content-length"] == str(len(answer.body))
-    place = f"bytes {case.first}-{case.last}/{SIZE}" if case.status == 206 else None
-    assert answer.headers.get("content-range") == place
+    expected = f"bytes {case.first}-{case.last}/{SIZE}" if case.status == 206 else None
+    assert answer.headers.get("content-range") == expected
 
 
-async def test_every_range_of_the_table_is_answered_as_the_standard_says() -> None:
+async def test_the_gateway_answers_every_range_of_the_table_as_the_rfc_requires() -> (
+    None
+):
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
-        answers = await ask_all(gateway.url + FILE)
+        answers = await request_all(gateway.url + FILE)
     for case, answer in zip(RANGES, answers, strict=True):
         check(case, answer, is_ours=True)
     assert len({answer.headers["etag"] for answer in answers}) == 1
 
 
-async def test_nginx_answers_the_same_where_it_agrees(tmp_path: Path) -> None:
+async def test_nginx_gives_the_same_answers_except_where_noted(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "data").write_bytes(DATA)
     async with nginx(root, tmp_path) as url:
-        answers = await ask_all(url + "data")
+        answers = await request_all(url + "data")
     for case, answer in zip(RANGES, answers, strict=True):
         if case.nginx:
             check(case, answer, is_ours=False)
         else:
-            assert answer.status != case.status, f"it agrees: {case}"
+            assert answer.status != case.status, f"nginx gives the same answer: {case}"
 
 
-async def test_head_has_the_headers_of_get_and_fetches_nothing() -> None:
+async def test_head_returns_the_headers_of_get_and_fetches_nothing() -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         head = await get(gateway, FILE, "-I")
         ranged = await get(gateway, FILE, "-I", "-r", "0-9")
@@ -72,7 +74,7 @@ async def test_head_has_the_headers_of_get_and_fetches_nothing() -> None:
     assert fetched == []
 
 
-async def test_what_the_client_has_already_is_not_fetched() -> None:
+async def test_responses_without_a_body_fetch_nothing() -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         tag = (await get(gateway, FILE, "-I")).headers["etag"]
         known = await get(gateway, FILE, "-H", f"If-None-Match: {tag}")
@@ -86,7 +88,7 @@ async def test_what_the_client_has_already_is_not_fetched() -> None:
     assert (other.status, other.body) == (200, DATA)
 
 
-async def test_a_download_goes_on_only_with_the_same_tag() -> None:
+async def test_a_download_resumes_only_with_the_same_tag() -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         tag = (await get(gateway, FILE, "-I")).headers["etag"]
         for value, status in ((tag, 206), (f"W/{tag}", 200), ('"x"', 200)):
@@ -96,7 +98,7 @@ async def test_a_download_goes_on_only_with_the_same_tag() -> None:
             assert answer.body == DATA[40_000 if status == 206 else 0 :]
 
 
-async def test_a_tag_is_the_same_next_time_and_of_this_file_alone() -> None:
+async def test_a_tag_is_stable_and_unique_to_its_file() -> None:
     other = make_holding(SIZE + 1)
     async with Holder(HOLDING) as holder, Holder(other) as second:
         async with serving(holder, second) as gateway:
@@ -109,7 +111,7 @@ async def test_a_tag_is_the_same_next_time_and_of_this_file_alone() -> None:
 
 
 @pytest.mark.parametrize("value", ["bytes=0-", "bytes=-5"])
-async def test_an_empty_file_is_whole_whatever_is_asked_for(value: str) -> None:
+async def test_any_range_of_an_empty_file_gets_the_whole_file(value: str) -> None:
     async with Holder(make_holding(b"")) as holder, serving(holder) as gateway:
         answer = await get(gateway, FILE, "-H", f"Range: {value}")
     assert (answer.status, answer.headers["content-length"]) == (200, "0")

@@ -1,4 +1,4 @@
-"""A path is what it says, or it is refused."""
+"""A request's path is parsed exactly or refused."""
 
 import string
 
@@ -14,7 +14,7 @@ NAME = st.text(
 
 
 @given(st.lists(NAME, min_size=1), st.booleans())
-def test_every_path_of_a_share_arrives_as_it_was(
+def test_a_quoted_path_is_parsed_back_to_its_names(
     names: list[str], folder: bool
 ) -> None:
     path = "/".join(names)
@@ -25,7 +25,7 @@ def test_every_path_of_a_share_arrives_as_it_was(
 
 
 @given(st.text(alphabet=string.printable, max_size=40))
-def test_no_name_leads_elsewhere(text: str) -> None:
+def test_no_parsed_name_is_empty_relative_or_has_a_separator(text: str) -> None:
     try:
         names = parse_target("/" + text).names
     except ValueError:
@@ -44,7 +44,7 @@ def test_no_name_leads_elsewhere(text: str) -> None:
         ("http:///a", ""),
     ],
 )
-def test_the_long_form_names_its_host(text: str, authority: str) -> None:
+def test_a_target_in_absolute_form_has_an_authority(text: str, authority: str) -> None:
     assert parse_target(text).authority == authority
 
 
@@ -58,6 +58,6 @@ def test_the_long_form_names_its_host(text: str, authority: str) -> None:
         "/" + "a" * MAX_PATH,
     ],
 )
-def test_what_is_no_honest_path_is_refused(text: str) -> None:
+def test_a_malformed_or_ambiguous_path_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="it "):
         parse_target(text)

@@ -1,4 +1,4 @@
-"""What is served is what was named, once it is known, and from whom the user says."""
+"""The gateway serves the shares it was given and uses only allowed peers."""
 
 import pytest
 
@@ -16,7 +16,7 @@ HOLDING = make_holding(50_000)
 FILE = "files/0/data"
 
 
-async def test_a_link_that_is_named_twice_is_one_share() -> None:
+async def test_two_links_to_one_share_are_served_once() -> None:
     async with Holder(HOLDING) as holder:
         async with shoal.Node(here([holder.address])) as node:
             hinted = Link(HOLDING.link.id, (holder.address,))
@@ -24,7 +24,7 @@ async def test_a_link_that_is_named_twice_is_one_share() -> None:
                 assert [share.number for share in gateway.shares] == [0]
 
 
-async def test_peers_that_a_link_names_are_left_alone_unless_asked_for() -> None:
+async def test_hints_in_a_link_are_used_only_with_use_hints() -> None:
     async with Holder(HOLDING) as holder:
         link = Link(HOLDING.link.id, (holder.address,))
         async with shoal.Node(here()) as node:
@@ -36,21 +36,21 @@ async def test_peers_that_a_link_names_are_left_alone_unless_asked_for() -> None
                 assert (await get(gateway, FILE)).status == 200
 
 
-async def test_a_hostile_link_ends_it_and_the_page_says_why() -> None:
+async def test_a_single_invalid_share_ends_run_and_the_page_shows_why() -> None:
     hostile = holding_of(next(iter(hostile_manifests())))
     problems: list[str] = []
     async with Holder(hostile) as holder:
         async with shoal.Node(here([holder.address])) as node:
             links = [hostile.link]
-            tell = problems.append
-            async with Gateway(node, links, on_problem=tell) as gateway:
+            on_problem = problems.append
+            async with Gateway(node, links, on_problem=on_problem) as gateway:
                 with pytest.raises(ManifestError):
                     await gateway.run()
                 assert (await get(gateway, FILE)).status == 502
                 assert problems[0].encode()[:30] in (await curl(gateway.url)).body
 
 
-async def test_a_hostile_link_does_not_keep_others_from_being_served() -> None:
+async def test_an_invalid_share_does_not_stop_the_other_shares() -> None:
     hostile = holding_of(next(iter(hostile_manifests())))
     async with Holder(hostile) as bad, Holder(HOLDING) as good:
         async with serving(bad, good) as gateway:

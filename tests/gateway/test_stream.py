@@ -1,4 +1,4 @@
-"""What is still arriving is sent as it comes, and nothing that does not verify."""
+"""A file is sent while its chunks arrive, each after it is verified."""
 
 import asyncio
 import tracemalloc
@@ -27,7 +27,7 @@ PATIENCE = 20.0  # seconds
 
 
 class Gate(Holder):
-    """Gives the chunks below a number at once, others when it is raised."""
+    """Serve the chunks below a limit at once, and the others when told to."""
 
     def __init__(self, holding: Holding, limit: int) -> None:
         super().__init__(holding)
@@ -41,12 +41,12 @@ class Gate(Holder):
             self._held.append((talk, index))
 
     def step(self) -> None:
-        """Give one chunk that waits."""
+        """Serve one held request."""
         talk, index = self._held.pop(0)
         talk.give(index)
 
     def open(self) -> None:
-        """Give everything from now on."""
+        """Serve all held and future requests."""
         held, self._held = self._held, []
         self._limit = COUNT
         for talk, index in held:
@@ -57,7 +57,7 @@ class Gate(Holder):
 async def reading(
     gateway: Gateway, *lines: bytes
 ) -> AsyncIterator[asyncio.StreamReader]:
-    """Ask for the file and read the headers; hang up at the end of the block."""
+    """Request the file and read the headers; disconnect at the end of the block."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     try:
         writer.write(request(gateway, FILE, *lines))
@@ -68,7 +68,7 @@ async def reading(
         writer.transport.abort()
 
 
-async def test_what_is_here_is_sent_while_the_rest_arrives() -> None:
+async def test_verified_chunks_are_sent_while_the_rest_arrives() -> None:
     async with Gate(HOLDING, 3) as holder, serving(holder) as gateway:
         async with reading(gateway) as reader:
             assert await reader.readexactly(3 * CHUNK) == DATA[: 3 * CHUNK]
@@ -78,19 +78,19 @@ async def test_what_is_here_is_sent_while_the_rest_arrives() -> None:
 
 
 async def prove(gateway: Gateway) -> None:
-    """Have a chunk that verifies, so that its holder is asked for more than one."""
+    """Fetch one valid chunk, after which its holder gets several requests at a time."""
     first = PROOF * CHUNK
     got = await get(gateway, FILE, "-r", f"{first}-{first + CHUNK - 1}")
     assert got.body == DATA[first : first + CHUNK]
 
 
-async def test_where_a_reader_is_comes_before_what_others_read_ahead() -> None:
+async def test_a_readers_position_is_fetched_before_what_others_prefetch() -> None:
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         await prove(gateway)
         async with reading(gateway):
             await holder.until(lambda: len(holder.asked) >= 5)
             async with reading(gateway, b"Range: bytes=-9") as reader:
-                await get(gateway, FILE, "-I")  # by then it has been heard
+                await get(gateway, FILE, "-I")  # by then the holder has the requests
                 before = len(holder.asked)
                 holder.step()
                 await holder.until(lambda: len(holder.asked) > before)
@@ -99,21 +99,21 @@ async def test_where_a_reader_is_comes_before_what_others_read_ahead() -> None:
                 assert await reader.readexactly(9) == DATA[-9:]
 
 
-async def test_a_player_that_seeks_fetches_little_and_nothing_twice() -> None:
-    places = [0, 40 * CHUNK + 7, 10 * CHUNK, 40 * CHUNK + 7, 0]
+async def test_a_seeking_player_fetches_no_chunk_twice() -> None:
+    positions = [0, 40 * CHUNK + 7, 10 * CHUNK, 40 * CHUNK + 7, 0]
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
-        for place in places:
-            # As a player does: to the end, but it stops when it has enough.
-            line = b"Range: bytes=%d-" % place
+        for position in positions:
+            # A player requests up to the end and stops when it has enough.
+            line = b"Range: bytes=%d-" % position
             async with reading(gateway, line) as reader:
                 got = await reader.readexactly(CHUNK)
-                assert got == DATA[place : place + CHUNK]
+                assert got == DATA[position : position + CHUNK]
         given = list(holder.given)
     assert len(given) == len(set(given))
 
 
 @pytest.mark.parametrize(
-    ("line", "asked"),
+    ("line", "requested"),
     [
         (b"Range: bytes=0-", [0]),
         (b"Range: bytes=0-1048570", [0]),
@@ -121,35 +121,35 @@ async def test_a_player_that_seeks_fetches_little_and_nothing_twice() -> None:
         (b"X: y", [0, 1, 2, 3, 4]),
     ],
 )
-async def test_who_may_stop_anywhere_has_nothing_fetched_ahead_at_first(
-    line: bytes, asked: list[int]
+async def test_an_open_ended_range_prefetches_nothing_at_first(
+    line: bytes, requested: list[int]
 ) -> None:
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         await prove(gateway)
         async with reading(gateway, line):
-            await holder.until(lambda: len(holder.asked) == 1 + len(asked))
-            await get(gateway, FILE, "-I")  # time for it to ask for more
-            assert holder.asked[1:] == asked
+            await holder.until(lambda: len(holder.asked) == 1 + len(requested))
+            await get(gateway, FILE, "-I")  # time for more requests to arrive
+            assert holder.asked[1:] == requested
 
 
-async def test_a_client_that_goes_away_ends_what_it_wanted() -> None:
+async def test_a_client_that_disconnects_stops_its_fetches() -> None:
     async with Gate(HOLDING, 2) as holder, serving(holder) as gateway:
         async with reading(gateway) as reader:
             await reader.readexactly(2 * CHUNK)
             await holder.until(lambda: len(holder.asked) > 2)
-        await get(gateway, FILE, "-I")  # by then it has been noticed
-        wanted = list(holder.asked)
+        await get(gateway, FILE, "-I")  # by then the gateway has noticed
+        requested = list(holder.asked)
         holder.open()
         last = await get(gateway, FILE, "-r", f"{(COUNT - 1) * CHUNK}-")
         assert last.body == DATA[(COUNT - 1) * CHUNK :]
-        assert holder.asked == [*wanted, COUNT - 1]
-    assert len(wanted) < COUNT // 2
+        assert holder.asked == [*requested, COUNT - 1]
+    assert len(requested) < COUNT // 2
 
 
 @pytest.mark.parametrize("liar", [FlipsABit, SendsZeroes])
 async def test_bytes_that_do_not_verify_end_the_connection(liar: type[Holder]) -> None:
     class TurnsBad(liar):  # type: ignore[misc,valid-type]
-        """Honest for a while."""
+        """Serve five honest chunks first."""
 
         def on_ask(self, talk: Talk, index: int) -> None:
             if index < 5:
@@ -159,10 +159,10 @@ async def test_bytes_that_do_not_verify_end_the_connection(liar: type[Holder]) -
 
     problems: list[str] = []
     async with TurnsBad(HOLDING) as holder:
-        tell = problems.append
-        async with serving(holder, timeout=1.0, on_problem=tell) as gateway:
+        on_problem = problems.append
+        async with serving(holder, timeout=1.0, on_problem=on_problem) as gateway:
             answer = await get(gateway, FILE)
-    # 18: fewer bytes than were promised.
+    # 18: curl got fewer bytes than announced.
     assert (answer.code, answer.status) == (18, 200)
     assert answer.headers["content-length"] == str(len(DATA))
     assert 0 < len(answer.body) <= 5 * CHUNK
@@ -172,7 +172,7 @@ async def test_bytes_that_do_not_verify_end_the_connection(liar: type[Holder]) -
 
 
 @pytest.mark.parametrize("words", [(), ("-r", "100-")])
-async def test_where_there_are_only_liars_not_one_byte_is_sent(
+async def test_no_byte_is_sent_if_every_peer_sends_wrong_chunks(
     words: tuple[str, ...],
 ) -> None:
     async with FlipsABit(HOLDING) as liar, serving(liar, timeout=0.5) as gateway:
@@ -180,7 +180,7 @@ async def test_where_there_are_only_liars_not_one_byte_is_sent(
     assert (answer.code, answer.body) == (18, b"")
 
 
-async def test_a_read_that_nobody_answers_ends_and_a_later_one_does_better() -> None:
+async def test_a_read_that_times_out_can_be_repeated_later() -> None:
     async with Gate(HOLDING, 4) as holder, serving(holder, timeout=0.5) as gateway:
         answer = await get(gateway, FILE)
         assert (answer.code, answer.body) == (18, DATA[: 4 * CHUNK])
@@ -189,12 +189,12 @@ async def test_a_read_that_nobody_answers_ends_and_a_later_one_does_better() -> 
         assert (answer.code, answer.body) == (0, DATA[4 * CHUNK :])
 
 
-async def test_who_reads_slowly_is_waited_for_and_costs_little_memory() -> None:
+async def test_a_slow_client_is_waited_for_and_needs_little_memory() -> None:
     count = 2 * CACHE_SIZE // (1 << 20)
     large = make_holding(bytes(count << 20), chunk_size=1 << 20)
     async with Holder(large) as holder, serving(holder) as gateway:
         async with reading(gateway) as reader:
-            # What is not read is not fetched: the sockets are full, then it waits.
+            # Once the sockets are full, nothing more is fetched until the client reads.
             await holder.until(lambda: len(holder.given) >= 16)
             await asyncio.sleep(0.2)
             assert len(holder.given) <= 40
@@ -209,29 +209,29 @@ async def test_who_reads_slowly_is_waited_for_and_costs_little_memory() -> None:
 
 
 class Stuck:
-    """A request and its response: a client that takes nothing, and can be left."""
+    """Stand in for the request and response of a client that reads nothing."""
 
     def __init__(self) -> None:
         self.transport = self
-        self.is_left = False
+        self.is_aborted = False
 
     async def write(self, data: memoryview) -> None:
         await asyncio.Event().wait()
 
     def abort(self) -> None:
-        self.is_left = True
+        self.is_aborted = True
 
 
-async def test_who_takes_nothing_for_long_is_left() -> None:
+async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     client = Stuck()
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         async with gateway.shares[0].open("data") as file:
             request, response = cast(web.Request, client), cast(web.Response, client)
             await send(request, response, file, ByteRange(0, file.size), stall_time=0.1)
-    assert client.is_left
+    assert client.is_aborted
 
 
-async def test_only_so_many_files_are_sent_at_once() -> None:
+async def test_the_number_of_files_sent_at_once_is_limited() -> None:
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         async with asyncio.TaskGroup() as tasks:
             closing = asyncio.Event()
@@ -253,10 +253,10 @@ async def test_only_so_many_files_are_sent_at_once() -> None:
         holder.open()
         async with asyncio.timeout(PATIENCE):
             while (await get(gateway, FILE)).status != 200:
-                pass  # it takes a moment to see that they have gone
+                pass  # the gateway needs a moment to notice the disconnects
 
 
-async def test_the_end_of_the_gateway_ends_what_is_being_sent() -> None:
+async def test_closing_the_gateway_ends_open_responses() -> None:
     async with Silent(HOLDING) as holder:
         async with serving(holder) as gateway:
             stack = reading(gateway)
@@ -265,7 +265,7 @@ async def test_the_end_of_the_gateway_ends_what_is_being_sent() -> None:
         await stack.__aexit__(None, None, None)
 
 
-async def test_slow_peers_make_a_slow_stream_and_the_right_one() -> None:
+async def test_several_clients_get_the_right_bytes_from_slow_and_fast_peers() -> None:
     async with SlowHolder(HOLDING, 200) as slow, Holder(HOLDING) as fast:
         async with serving(slow, fast) as gateway:
             answers = await asyncio.gather(*(get(gateway, FILE) for _ in range(4)))

@@ -1,4 +1,4 @@
-"""`shoal://ID/path` is a file system of fsspec, for reading."""
+"""fsspec reads shares as `shoal://ID/path`."""
 
 import os
 import pickle
@@ -29,8 +29,8 @@ BIG = FILES["deep/er/b.bin"]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """End what fsspec would keep until the program ends."""
+def _clear_cache() -> Iterator[None]:
+    """Clear the file systems that fsspec would keep until the program ends."""
     yield
     ShoalFileSystem.clear_instance_cache()
 
@@ -53,16 +53,16 @@ def folder(tmp_path: Path, share: Share) -> shoal.BlockingShare:
 
 @pytest.fixture
 def fs(folder: shoal.BlockingShare) -> ShoalFileSystem:
-    """Give a file system that knows where the folder is."""
+    """Return a file system that connects to the folder's peer."""
     return ShoalFileSystem(**near(folder))
 
 
 def id_of(share: shoal.BlockingShare) -> str:
-    """Return what stands for a share in a URL."""
+    """Return a share's link without its scheme, as in a `shoal://` URL."""
     return str(share.link).removeprefix("shoal:")
 
 
-def test_it_lists_folders(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> None:
+def test_ls_lists_folders(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> None:
     top = id_of(folder)
     assert fs.ls(top, detail=False) == [
         f"{top}/a.txt",
@@ -92,7 +92,9 @@ def test_it_lists_folders(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> N
     assert sorted(sum(walked, [])) == sorted(os.path.basename(p) for p in FILES)
 
 
-def test_it_describes(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> None:
+def test_info_describes_files_and_folders(
+    fs: ShoalFileSystem, folder: shoal.BlockingShare
+) -> None:
     top = id_of(folder)
     assert fs.info(f"{top}/a.txt")["size"] == 13
     assert fs.isdir(f"{top}/deep/er")
@@ -107,7 +109,9 @@ def test_it_describes(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> None:
         fs.open(f"{top}/deep")
 
 
-def test_it_reads(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> None:
+def test_files_are_read_whole_in_ranges_and_as_text(
+    fs: ShoalFileSystem, folder: shoal.BlockingShare
+) -> None:
     top = id_of(folder)
     paths = [f"{top}/{path}" for path in FILES]
     assert [fs.cat_file(path) for path in paths] == list(FILES.values())
@@ -125,7 +129,7 @@ def test_it_reads(fs: ShoalFileSystem, folder: shoal.BlockingShare) -> None:
         assert list(text) == ["first\n", "second\n"]
 
 
-def test_ranges_are_read_at_once_and_each_chunk_is_fetched_once(
+def test_cat_ranges_fetches_each_chunk_once(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
     big = f"{id_of(folder)}/deep/er/b.bin"
@@ -136,7 +140,7 @@ def test_ranges_are_read_at_once_and_each_chunk_is_fetched_once(
     assert folder.uploaded <= 8 * CHUNK
 
 
-def test_what_cannot_be_read_is_returned_or_raised(
+def test_cat_ranges_returns_or_raises_errors(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
     paths = [f"{id_of(folder)}/{name}" for name in ("a.txt", "nothing")]
@@ -152,7 +156,7 @@ def test_what_cannot_be_read_is_returned_or_raised(
 
 
 @pytest.mark.parametrize("cache", ["none", "readahead", "blockcache", "bytes", "all"])
-def test_the_caches_of_fsspec_work_on_top(
+def test_every_cache_type_of_fsspec_works(
     fs: ShoalFileSystem, folder: shoal.BlockingShare, cache: str
 ) -> None:
     path = f"{id_of(folder)}/deep/er/b.bin"
@@ -163,17 +167,17 @@ def test_the_caches_of_fsspec_work_on_top(
         assert file.read() == BIG
 
 
-def test_without_them_only_what_is_read_is_fetched(
+def test_random_reads_fetch_only_the_chunks_read(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
     with fs.open(f"{id_of(folder)}/deep/er/b.bin") as file:
-        for place in (9, 3, 15):
-            file.seek(place * CHUNK + 100)
+        for index in (9, 3, 15):
+            file.seek(index * CHUNK + 100)
             file.read(50)
     assert folder.uploaded == 3 * CHUNK
 
 
-def test_it_gets_a_folder(
+def test_get_copies_a_folder(
     fs: ShoalFileSystem, folder: shoal.BlockingShare, tmp_path: Path
 ) -> None:
     fs.get(id_of(folder), str(tmp_path / "out"), recursive=True)
@@ -185,7 +189,7 @@ def test_it_gets_a_folder(
     assert got == FILES
 
 
-def test_a_single_file_goes_by_its_name_or_by_none(
+def test_a_single_file_is_found_with_and_without_its_name(
     tmp_path: Path, share: Share
 ) -> None:
     path = tmp_path / "one.bin"
@@ -201,7 +205,7 @@ def test_a_single_file_goes_by_its_name_or_by_none(
         assert file.read() == BIG
 
 
-def test_urls_are_read_in_every_form(folder: shoal.BlockingShare) -> None:
+def test_every_form_of_url_is_parsed(folder: shoal.BlockingShare) -> None:
     top = id_of(folder)
     strip = ShoalFileSystem._strip_protocol
     forms = [
@@ -220,7 +224,7 @@ def test_urls_are_read_in_every_form(folder: shoal.BlockingShare) -> None:
         fsspec.filesystem("shoal", **LOOPBACK).ls("shoal://")
 
 
-def test_hints_are_ignored_unless_they_are_asked_for(
+def test_hints_are_used_only_with_use_hints(
     folder: shoal.BlockingShare,
 ) -> None:
     url = f"shoal://{id_of(folder)}?peer=127.0.0.1:{folder.port}/a.txt"
@@ -230,7 +234,7 @@ def test_hints_are_ignored_unless_they_are_asked_for(
         assert file.read() == FILES["a.txt"]
 
 
-def test_it_obeys_the_variables(
+def test_environment_variables_are_used(
     folder: shoal.BlockingShare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOAL_LAN_ONLY", "1")
@@ -241,15 +245,15 @@ def test_it_obeys_the_variables(
         assert file.read() == FILES["a.txt"]
 
 
-def test_a_share_cannot_be_written(
+def test_opening_for_writing_raises(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
     for mode in ("wb", "ab", "xb", "w"):
-        with pytest.raises(OSError, match="read only"):
+        with pytest.raises(OSError, match="read-only"):
             fs.open(f"{id_of(folder)}/new", mode)
 
 
-def test_it_is_pickled_with_its_files(
+def test_file_systems_and_files_are_picklable(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
     again = pickle.loads(pickle.dumps(fs))
@@ -263,17 +267,17 @@ def test_it_is_pickled_with_its_files(
         assert file.read() == FILES["a.txt"]
 
 
-def test_threads_have_one_node_between_them(
+def test_threads_share_one_node(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
     path = f"shoal://{id_of(folder)}/deep/er/b.bin"
 
-    def read(place: int) -> bool:
+    def read(position: int) -> bool:
         with fsspec.open(path, **near(folder)) as file:
-            file.seek(place)
-            return bool(file.read(CHUNK) == BIG[place : place + CHUNK])
+            file.seek(position)
+            return bool(file.read(CHUNK) == BIG[position : position + CHUNK])
 
-    # That of the share, and perhaps of nodes of other tests that are on their way out.
+    # The share's thread, and perhaps threads of earlier tests that are still ending.
     before = set(threading.enumerate())
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(0, len(BIG), 3000)))
@@ -283,7 +287,7 @@ def test_threads_have_one_node_between_them(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_fork_goes_on_with_what_its_parent_had(
+def test_a_forked_process_reads_its_parents_files(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
     path = f"{id_of(folder)}/deep/er/b.bin"

@@ -1,6 +1,6 @@
-"""Programs that read through fsspec read shares, and fetch what they need of them.
+"""Libraries that read through fsspec read shares and fetch only the chunks they need.
 
-What is fetched is counted by those who give it.
+The peers that serve a share count the bytes they upload.
 """
 
 import json
@@ -32,8 +32,8 @@ FOOTER = 65_536  # bytes of a Parquet file's end that pyarrow reads first
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left() -> Iterator[None]:
-    """End what fsspec would keep until the program ends."""
+def _clear_cache() -> Iterator[None]:
+    """Clear the file systems that fsspec would keep until the program ends."""
     yield
     ShoalFileSystem.clear_instance_cache()
 
@@ -125,7 +125,7 @@ def test_pyarrow_reads_a_folder_as_one_table(tmp_path: Path, share: Share) -> No
     data = dataset.dataset(
         id_of(shared), filesystem=fs, format="parquet", partitioning="hive"
     )
-    # `year=` alone decides that one of the files is not looked into.
+    # The filter on `year` rules one file out by its path, so that file is not read.
     table = data.to_table(columns=["c3", "year"], filter=dataset.field("year") == 2025)
     assert table.num_rows == 20_000
     assert set(table["year"].to_pylist()) == {2025}
@@ -148,22 +148,22 @@ def test_zarr_reads_a_part_of_an_array(tmp_path: Path, share: Share) -> None:
         f"shoal://{id_of(shared)}", mode="r", storage_options=near(shared)
     )
     assert (array[150:160, 250:390] == numbers[150:160, 250:390]).all()
-    # Two pieces of the array, of 80,000 bytes each, and what describes it.
+    # Two pieces of the array, of 80,000 bytes each, and its metadata.
     assert shared.uploaded <= 2 * 7 * CHUNK
     assert (array[:] == numbers).all()
 
 
 def test_a_safetensors_file_gives_one_tensor(tmp_path: Path, share: Share) -> None:
     tensors = {f"layer.{i}": os.urandom(5 * CHUNK + i) for i in range(12)}
-    header, place = {}, 0
+    header, position = {}, 0
     for name, data in tensors.items():
-        end = place + len(data)
+        end = position + len(data)
         header[name] = {
             "dtype": "U8",
             "shape": [len(data)],
-            "data_offsets": [place, end],
+            "data_offsets": [position, end],
         }
-        place = end
+        position = end
     text = json.dumps(header).encode()
     path = tmp_path / "model.safetensors"
     head = len(text).to_bytes(8, "little") + text
@@ -187,13 +187,13 @@ def test_a_safetensors_file_gives_one_tensor(tmp_path: Path, share: Share) -> No
 TEN_LINES = ROOT / "examples/columns.py"
 
 
-def test_they_are_ten_lines() -> None:
+def test_the_example_has_at_most_ten_lines() -> None:
     lines = [line for line in TEN_LINES.read_text().splitlines() if line]
     assert len(lines) <= 10
 
 
 def read_column(python: str, *shares: shoal.BlockingShare) -> dict[str, float]:
-    """Run the ten lines with a Python; return what they print of a column."""
+    """Run the ten-line example with a Python; return the statistics that it prints."""
     options = near(*shares)
     env = {
         **os.environ,
@@ -215,7 +215,7 @@ def read_column(python: str, *shares: shoal.BlockingShare) -> dict[str, float]:
 
 
 def check_ten_lines(path: Path, python: str, share: Share) -> None:
-    """Have the ten lines read a column from two peers, which count what they give."""
+    """Let the example read a column from two peers and check what they uploaded."""
     import pandas
 
     peers = share(path), share(path)
@@ -250,12 +250,12 @@ def test_ten_lines_in_a_fresh_environment_read_a_column_of_a_gibibyte(
     check_ten_lines(path, python, share)
 
 
-# fsspec's own tests of file systems, as far as they apply to one that is only read.
+# Those of fsspec's own tests that apply to a read-only file system.
 
 
 @pytest.fixture
 def port() -> int:
-    """Return a TCP port that is free."""
+    """Return a free TCP port."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
@@ -277,7 +277,7 @@ class TestGet(AbstractFixtures, AbstractGetTests):
         return False
 
     def share(self, share: Share, port: int, source: str) -> str:
-        """Share what a scenario has made, and return where it is to be had."""
+        """Share the files of a scenario, and return their path."""
         shared = share(Path(source).parent, port=port)
         return f"{id_of(shared)}/{Path(source).name}"
 
@@ -309,5 +309,5 @@ class TestGet(AbstractFixtures, AbstractGetTests):
         made = self._10_files_with_hashed_names(local_fs, os.path.join, fs_path)
         return self.share(share, port, made)
 
-    # It writes through the file system that it tests.
+    # This test writes through the file system under test.
     test_get_directory_recursive = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""An S3 server as origin: moto's, on loopback, read through s3fs."""
+"""An S3 server as an origin: moto's, on loopback, read through s3fs."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ FILES = {
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give an S3 server and the URL of a folder in one of its buckets."""
+    """Start an S3 server; return the URL of a folder in one of its buckets."""
     with s3_server(monkeypatch) as address:
         put_into(address, "models", {f"small/{k}": v for k, v in FILES.items()})
         yield "s3://models/small/"
@@ -37,7 +37,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Give a folder with the same files."""
+    """Return a folder with the same files."""
     folder = tmp_path / "small"
     for path, data in FILES.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -46,14 +46,14 @@ def model(tmp_path: Path) -> Path:
 
 
 async def fetch(model: Path, out: Path, origin: str, timeout: float) -> None:
-    """Fetch from an origin what a peer told and does not stay to give."""
+    """Fetch a share from an origin after its only peer sent the manifest and left."""
     async with Node(replace(here(), limit_up=1.0)) as sharing:
         share = await sharing.share(model, chunk_size=CHUNK)
-        left = asyncio.Event()
+        started = asyncio.Event()
 
         def note(event: DownloadEvent) -> None:
             if isinstance(event, Started):
-                left.set()
+                started.set()
 
         peer = Address("127.0.0.1", share.port)
         settings = replace(here([peer]), origins=(origin,))
@@ -61,7 +61,7 @@ async def fetch(model: Path, out: Path, origin: str, timeout: float) -> None:
             fetching = asyncio.create_task(
                 node.fetch(share.link, out, timeout=timeout, on_progress=note)
             )
-            await left.wait()
+            await started.wait()
             await sharing.aclose()
             await fetching
 
@@ -73,9 +73,7 @@ async def test_a_folder_is_fetched_from_s3(
     assert list_folder(tmp_path / "out") == list_folder(model)
 
 
-async def test_what_is_shared_is_compared_with_what_is_in_the_bucket(
-    bucket: str, model: Path
-) -> None:
+async def test_sharing_checks_the_files_in_the_bucket(bucket: str, model: Path) -> None:
     async with Node(here()) as node:
         share = await node.share(model, origins=bucket)
         assert share.link.origins == (bucket,)
@@ -84,7 +82,7 @@ async def test_what_is_shared_is_compared_with_what_is_in_the_bucket(
             await node.share(model, origins=bucket)
 
 
-async def test_a_bucket_that_is_not_there_is_named(
+async def test_a_missing_bucket_is_named_in_the_error(
     bucket: str, model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UnfinishedError, match="The origin s3://none"):

@@ -1,4 +1,4 @@
-"""Whoever only reads asks origins, too; through fsspec, as through `shoal.open`."""
+"""Reads use origins too, through fsspec as through `shoal.open`."""
 
 import gc
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ CHUNK = 16_384
 def _share_it() -> Iterator[Share]:
     with sharing() as share_it:
         yield share_it
-    # Its node goes with the last that knows it.
+    # The node ends with the last reference to it.
     ShoalFileSystem.clear_instance_cache()  # type: ignore[no-untyped-call]
     gc.collect()
 
 
 @pytest.fixture
 def origin() -> Iterator[WebOrigin]:
-    """Give an empty web server."""
+    """Start a web server without files."""
     with web_origin_beside({}) as served:
         yield served
 
 
-def test_fsspec_asks_an_origin_that_is_named_for_no_more_than_is_read(
+def test_a_read_from_a_named_origin_requests_little_more_than_it_needs(
     origin: WebOrigin, make_file: MakeFile, share_it: Share
 ) -> None:
     path = make_file(64 * CHUNK, 1)
@@ -41,7 +41,9 @@ def test_fsspec_asks_an_origin_that_is_named_for_no_more_than_is_read(
     name = str(shared.link).removeprefix("shoal:") + "/" + path.name
     settings = {"origins": origin.url + "f", **near(shared)}
     system = fsspec.filesystem("shoal", **settings)  # type: ignore[no-untyped-call]
-    assert system.cat_file(name, 0, 1) == data[:1]  # and with it the page of hashes
+    assert (
+        system.cat_file(name, 0, 1) == data[:1]
+    )  # which also fetches the page of hashes
     shared.close()
     assert not origin.asked
     assert (
@@ -51,7 +53,7 @@ def test_fsspec_asks_an_origin_that_is_named_for_no_more_than_is_read(
 
 
 @pytest.mark.parametrize("use_hints", [False, True])
-def test_fsspec_asks_what_only_a_link_names_if_told_to(
+def test_an_origin_in_a_link_is_used_only_with_use_hints(
     use_hints: bool, origin: WebOrigin, make_file: MakeFile, share_it: Share
 ) -> None:
     path = make_file(4 * CHUNK, 1)

@@ -1,4 +1,7 @@
-"""Origins beside peers: the first node pulls, the others swarm; in virtual time."""
+"""Nodes fetch from origins what no peer has, and from each other the rest.
+
+In virtual time, with peers and origins in memory.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -37,11 +40,11 @@ from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
 LARGE = Content.make(128 * SIZE - 5, SIZE)
-LIE = bytes(len(CONTENT.data))
+WRONG = bytes(len(CONTENT.data))
 
 
-def teacher(net: MemoryNet, manifest: Manifest) -> Member:
-    """Return a member that can tell what the share is, and has nothing of it."""
+def manifest_peer(net: MemoryNet, manifest: Manifest) -> Member:
+    """Return a member that has the manifest of a share and no chunk."""
     member = net.join(manifest.id)
     member.swarm.serve(manifest, MemoryStore(manifest.chunks))
     return member
@@ -50,15 +53,15 @@ def teacher(net: MemoryNet, manifest: Manifest) -> Member:
 async def fetch_after(
     net: MemoryNet, manifest: Manifest, members: Sequence[Member]
 ) -> list[TransientStore]:
-    """Fetch with each member, once somebody told what there is and has left."""
-    teaching = teacher(net, manifest)
-    teaching.begin()
-    for place, member in enumerate(members):
-        member.begin(teaching, *members[:place])
+    """Fetch with each member after a peer sent the manifest and left."""
+    first_peer = manifest_peer(net, manifest)
+    first_peer.begin()
+    for number, member in enumerate(members):
+        member.begin(first_peer, *members[:number])
     for member in members:
         await member.swarm.load(lambda m: range(m.page_count))
-    await teaching.leave()
-    del net.accepts[teaching.address]
+    await first_peer.leave()
+    del net.accepts[first_peer.address]
     return list(await asyncio.gather(*map(fetch, members)))
 
 
@@ -67,7 +70,7 @@ def content_of(store: TransientStore) -> bytes:
 
 
 @virtual_time
-async def test_eight_nodes_share_an_origin_out_among_themselves() -> None:
+async def test_eight_nodes_fetch_little_more_than_one_copy_from_their_origins() -> None:
     async with memory_net() as net:
         line, manifest = Line(1e6), manifest_of(LARGE)
         origins = [MemoryOrigin({"": LARGE.data}, line) for _ in range(8)]
@@ -80,7 +83,7 @@ async def test_eight_nodes_share_an_origin_out_among_themselves() -> None:
 
 
 @virtual_time
-async def test_one_that_comes_later_is_told_what_is_pulled() -> None:
+async def test_a_new_peer_is_told_which_chunks_are_being_fetched() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data}, Line(20_000))
         member = net.join(MANIFEST.id, [origin])
@@ -88,7 +91,7 @@ async def test_one_that_comes_later_is_told_what_is_pulled() -> None:
         await net.until(lambda: origin.sent > 0)
         peer = raw(net, member)
         peer.say(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
-        # Sooner than it asks for the next.
+        # Before the member requests further chunks.
         await asyncio.sleep(0.1)
         assert any(isinstance(m, Pull) for m in peer.heard)
         await fetching
@@ -100,11 +103,11 @@ ONE = Content.make(SIZE, SIZE)
 async def crossing(
     net: MemoryNet, node_id: bytes, origin: MemoryOrigin
 ) -> asyncio.Task[None]:
-    """Have a member and a peer of that id say at the same time what they pull."""
+    """Let a member and a peer with this id announce the same fetch at the same time."""
     manifest = manifest_of(ONE)
-    member, teaching = net.join(manifest.id, [origin]), teacher(net, manifest)
-    teaching.begin()
-    member.begin(teaching)
+    member, first_peer = net.join(manifest.id, [origin]), manifest_peer(net, manifest)
+    first_peer.begin()
+    member.begin(first_peer)
     await member.swarm.load(lambda m: range(m.page_count))
     peer = Raw()
     net.connect("10.0.9.9", node_id, member.address, lambda proven: peer)
@@ -116,34 +119,34 @@ async def crossing(
 
 
 @virtual_time
-async def test_what_a_node_with_a_lower_id_is_about_to_pull_is_left_to_it() -> None:
+async def test_of_two_announcing_nodes_the_one_with_the_lower_id_fetches() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": ONE.data})
         fetching = await crossing(net, b"\0" * 16, origin)
         await asyncio.sleep(PULL_TIME / 2)
         assert not origin.sent
-        await fetching  # since it does not keep its word
+        await fetching  # after a while, since the peer never fetches it
         assert origin.reads == 1
 
 
 @virtual_time
-async def test_what_a_node_with_a_higher_id_is_about_to_pull_is_not() -> None:
+async def test_a_node_does_not_wait_for_one_with_a_higher_id() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": ONE.data})
         origin.error = PeerError("not yet")
         fetching = await crossing(net, b"\xff" * 16, origin)
         await asyncio.sleep(SETTLE_TIME * 2)
         assert origin.reads == 1
-        # Nor is it waited for when that comes to nothing.
+        # After a failure the node does not wait for the peer either.
         origin.error = None
         async with asyncio.timeout(PULL_TIME / 2):
             await fetching
 
 
 @virtual_time
-async def test_while_a_peer_has_everything_the_origin_is_not_asked() -> None:
+async def test_an_origin_is_not_used_while_a_peer_has_everything() -> None:
     async with memory_net() as net:
-        # Slow enough for the origin to be asked, were it to be.
+        # Slow enough for the origin to be used, if it were to be.
         first, origin = source(net, limit_up=100_000), MemoryOrigin({"": CONTENT.data})
         first.begin()
         member = net.join(MANIFEST.id, [origin])
@@ -153,7 +156,9 @@ async def test_while_a_peer_has_everything_the_origin_is_not_asked() -> None:
 
 
 @virtual_time
-async def test_what_peers_announce_and_do_not_give_comes_from_it() -> None:
+async def test_chunks_that_peers_announce_and_do_not_send_come_from_the_origin() -> (
+    None
+):
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data})
         member = net.join(MANIFEST.id, [origin])
@@ -165,35 +170,35 @@ async def test_what_peers_announce_and_do_not_give_comes_from_it() -> None:
         await net.until(lambda: member.swarm.manifest is not None)
         store = TransientStore(MANIFEST.chunks)
         member.swarm.manifest.add_page(0, MANIFEST.page(0))  # type: ignore[union-attr, arg-type]
-        # Sooner than the peer is dropped for its silence.
+        # Before the peer is dropped for its silence.
         async with asyncio.timeout(STALL_LIMIT / 2):
             await member.swarm.fetch(store)
         assert content_of(store) == CONTENT.data
 
 
 @virtual_time
-async def test_who_says_he_pulls_everything_keeps_nobody_from_it_for_long() -> None:
+async def test_a_peer_that_announces_every_chunk_blocks_others_only_briefly() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data})
         member = net.join(MANIFEST.id, [origin])
-        teaching = teacher(net, MANIFEST)
-        teaching.begin()
-        member.begin(teaching)
+        first_peer = manifest_peer(net, MANIFEST)
+        first_peer.begin()
+        member.begin(first_peer)
         await member.swarm.load(lambda m: range(m.page_count))
         peer = raw(net, member)
         peer.say(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
         store = TransientStore(MANIFEST.chunks)
         fetching = asyncio.create_task(member.swarm.fetch(store))
 
-        async def insist() -> None:
+        async def announce() -> None:
             while True:
                 peer.say(Pull([(0, CONTENT.count)]))
                 await asyncio.sleep(0.1)
 
-        insisting = asyncio.create_task(insist())
+        announcing = asyncio.create_task(announce())
         async with asyncio.timeout(30):
             await fetching
-        insisting.cancel()
+        announcing.cancel()
         assert content_of(store) == CONTENT.data
 
 
@@ -201,7 +206,7 @@ async def test_who_says_he_pulls_everything_keeps_nobody_from_it_for_long() -> N
     "ranges", [[(0, CONTENT.count + 1)], [(CONTENT.count, 1)], [(0, 1 << 31)]]
 )
 @virtual_time
-async def test_who_pulls_what_does_not_exist_is_hung_up_on(
+async def test_a_peer_that_announces_a_chunk_out_of_range_is_disconnected(
     ranges: list[tuple[int, int]],
 ) -> None:
     async with memory_net() as net:
@@ -214,9 +219,9 @@ async def test_who_pulls_what_does_not_exist_is_hung_up_on(
 
 
 @virtual_time
-async def test_an_origin_that_lies_is_left_alone_and_the_download_goes_on() -> None:
+async def test_an_origin_that_sends_a_wrong_chunk_is_no_longer_used() -> None:
     async with memory_net() as net:
-        liar, good = MemoryOrigin({"": LIE}), MemoryOrigin({"": CONTENT.data})
+        liar, good = MemoryOrigin({"": WRONG}), MemoryOrigin({"": CONTENT.data})
         member = net.join(MANIFEST.id, [liar, good])
         (store,) = await fetch_after(net, MANIFEST, [member])
         assert content_of(store) == CONTENT.data
@@ -224,9 +229,9 @@ async def test_an_origin_that_lies_is_left_alone_and_the_download_goes_on() -> N
 
 
 @virtual_time
-async def test_only_origins_that_lie_end_it_as_liars_do() -> None:
+async def test_a_download_fails_if_its_only_origin_sends_wrong_chunks() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id, [MemoryOrigin({"": LIE})])
+        member = net.join(MANIFEST.id, [MemoryOrigin({"": WRONG})])
         loop = asyncio.get_running_loop()
         begun = loop.time()
         with pytest.raises(VerificationError, match="memory://origin sent what"):
@@ -235,7 +240,7 @@ async def test_only_origins_that_lie_end_it_as_liars_do() -> None:
 
 
 def fails(origin: MemoryOrigin) -> None:
-    origin.error = PeerError("it is ill")
+    origin.error = PeerError("it is broken")
 
 
 def falls_silent(origin: MemoryOrigin) -> None:
@@ -244,7 +249,7 @@ def falls_silent(origin: MemoryOrigin) -> None:
 
 @pytest.mark.parametrize("break_it", [fails, falls_silent])
 @virtual_time
-async def test_a_dead_origin_is_named_and_what_came_is_kept(
+async def test_an_origin_that_fails_midway_is_named_in_the_error(
     break_it: Callable[[MemoryOrigin], None],
 ) -> None:
     async with memory_net() as net:
@@ -258,18 +263,18 @@ async def test_a_dead_origin_is_named_and_what_came_is_kept(
 
 
 @virtual_time
-async def test_an_origin_that_was_dead_from_the_start_is_named() -> None:
+async def test_an_origin_that_never_worked_is_named_in_the_error() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data})
-        origin.error = PeerError("it is ill")
+        origin.error = PeerError("it is broken")
         member = net.join(MANIFEST.id, [origin], timeout=20)
-        with pytest.raises(NotFoundError, match="cannot be used: it is ill"):
+        with pytest.raises(NotFoundError, match="cannot be used: it is broken"):
             await fetch_after(net, MANIFEST, [member])
-        assert origin.reads < 10, "asked again and again"
+        assert origin.reads < 10, "requests are repeated too often"
 
 
 @virtual_time
-async def test_an_origin_that_recovers_is_asked_again() -> None:
+async def test_an_origin_that_recovers_is_used_again() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data}, Line(100_000))
         member = net.join(MANIFEST.id, [origin])
@@ -283,7 +288,7 @@ async def test_an_origin_that_recovers_is_asked_again() -> None:
 
 
 @virtual_time
-async def test_while_an_origin_is_silent_a_peer_gives_the_rest() -> None:
+async def test_a_peer_sends_the_rest_while_an_origin_is_silent() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data}, Line(100_000))
         origin.is_silent = True
@@ -297,7 +302,7 @@ async def test_while_an_origin_is_silent_a_peer_gives_the_rest() -> None:
 
 
 @virtual_time
-async def test_the_origin_alone_does_not_know_what_is_shared() -> None:
+async def test_an_origin_without_a_peer_is_not_enough() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data})
         member = net.join(MANIFEST.id, [origin], timeout=5)
@@ -325,7 +330,7 @@ def folder() -> Manifest:
 
 
 @virtual_time
-async def test_chunks_that_span_files_are_put_together() -> None:
+async def test_chunks_that_span_files_are_assembled() -> None:
     async with memory_net() as net:
         manifest = folder()
         member = net.join(manifest.id, [MemoryOrigin(FILES)])
@@ -334,7 +339,7 @@ async def test_chunks_that_span_files_are_put_together() -> None:
 
 
 @virtual_time
-async def test_what_lacks_a_file_gives_the_others() -> None:
+async def test_an_origin_that_lacks_one_file_serves_the_others() -> None:
     async with memory_net() as net:
         manifest = folder()
         files = {path: data for path, data in FILES.items() if path != "e"}

@@ -1,4 +1,4 @@
-"""An HTTP origin: what it answers is the range that was asked for, or is refused."""
+"""An HTTP origin's response is the requested range of the right file, or refused."""
 
 import asyncio
 import socket
@@ -21,16 +21,16 @@ PART = Part("", "f", 1000, 3000, len(DATA))
 EXPECTED = DATA[1000:4000]
 
 
-async def read(source: WebReader, part: Part = PART, *, close: bool = True) -> bytes:
+async def read(reader: WebReader, part: Part = PART, *, close: bool = True) -> bytes:
     try:
-        async with aclosing(source.read(part)) as blocks:
+        async with aclosing(reader.read(part)) as blocks:
             return b"".join([block async for block in blocks])
     finally:
         if close:
-            await source.aclose()
+            await reader.aclose()
 
 
-def named(url: str, **settings: object) -> WebReader:
+def trusted(url: str, **settings: object) -> WebReader:
     return WebReader(url, Settings(**settings), is_trusted=True)  # type: ignore[arg-type]
 
 
@@ -38,21 +38,21 @@ def hinted(url: str, **settings: object) -> WebReader:
     return WebReader(url, Settings(**settings), is_trusted=False)  # type: ignore[arg-type]
 
 
-async def test_it_yields_what_was_asked_for_and_nothing_is_compressed() -> None:
+async def test_the_requested_bytes_are_returned_and_compression_is_declined() -> None:
     async with web_origin({"f": DATA}) as origin:
-        assert await read(named(origin.url + "f")) == EXPECTED
+        assert await read(trusted(origin.url + "f")) == EXPECTED
         assert origin.asked == [("f", "bytes=1000-3999")]
         assert origin.headers[0]["Accept-Encoding"] == "identity"
 
 
-async def test_files_of_a_folder_are_below_its_url() -> None:
+async def test_the_files_of_a_folder_are_below_its_url() -> None:
     files = {"base/a b/\u00fc?": DATA}
     async with web_origin(files) as origin:
         part = PART._replace(path="a b/\u00fc?")
-        assert await read(named(origin.url + "base"), part) == EXPECTED
+        assert await read(trusted(origin.url + "base"), part) == EXPECTED
 
 
-async def test_a_query_is_passed_on_as_it_is() -> None:
+async def test_a_query_is_sent_unchanged() -> None:
     async with web_origin({"f": DATA}) as origin:
         seen: list[str] = []
 
@@ -61,7 +61,7 @@ async def test_a_query_is_passed_on_as_it_is() -> None:
             return await origin.serve(request)
 
         origin.answer = answer
-        assert await read(named(origin.url + "f?sig=a%2Fb%7e+c")) == EXPECTED
+        assert await read(trusted(origin.url + "f?sig=a%2Fb%7e+c")) == EXPECTED
         assert seen == ["/f?sig=a%2Fb%7e+c"]
 
 
@@ -88,7 +88,7 @@ def with_status(status: int) -> Callable[[WebOrigin], Answer]:
 
 
 def short(origin: WebOrigin) -> Answer:
-    """Announce all that was asked for, and hang up in the middle."""
+    """Announce the requested range, and disconnect in the middle."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(status=206)
@@ -125,13 +125,13 @@ def short_of_its_range(origin: WebOrigin) -> Answer:
         (short_of_its_range, "early"),
     ],
 )
-async def test_what_is_not_what_was_asked_for_is_refused(
+async def test_a_response_other_than_the_requested_range_is_refused(
     make: Callable[[WebOrigin], Answer], why: str
 ) -> None:
     async with web_origin({"f": DATA}) as origin:
         origin.answer = make(origin)
         with pytest.raises(PeerError, match=why) as error:
-            await read(named(origin.url + "f?secret"))
+            await read(trusted(origin.url + "f?secret"))
         assert "secret" not in str(error.value)
 
 
@@ -144,17 +144,17 @@ async def test_what_is_not_what_was_asked_for_is_refused(
         (with_header("Content-Range", "bytes 1000-3999/16385"), "16385 bytes"),
     ],
 )
-async def test_a_file_that_is_not_there_or_of_another_size_is_its_own_fault(
+async def test_a_missing_or_resized_file_raises_an_error_for_that_file_only(
     make: Callable[[WebOrigin], Answer], why: str
 ) -> None:
     async with web_origin({"f": DATA}) as origin:
         origin.answer = make(origin)
         with pytest.raises(OriginFileError, match=why):
-            await read(named(origin.url + "f"))
+            await read(trusted(origin.url + "f"))
 
 
 @pytest.mark.parametrize("is_large", [False, True])
-async def test_one_that_ignores_ranges_is_read_only_where_the_file_is_small(
+async def test_a_server_that_ignores_ranges_is_used_only_for_small_files(
     is_large: bool,
 ) -> None:
     data = DATA + bytes(WHOLE_LIMIT if is_large else 0)
@@ -167,29 +167,27 @@ async def test_one_that_ignores_ranges_is_read_only_where_the_file_is_small(
         part, whole = PART._replace(file_size=len(data)), len(data)
         if is_large:
             with pytest.raises(PeerError, match="range"):
-                await read(named(origin.url + "f"), part)
+                await read(trusted(origin.url + "f"), part)
         else:
-            assert await read(named(origin.url + "f"), part) == EXPECTED
-        # Whoever wants all of it is not ignored.
+            assert await read(trusted(origin.url + "f"), part) == EXPECTED
+        # A request for the whole file is answered in any case.
         part = Part("", "f", 0, whole, whole)
-        assert await read(named(origin.url + "f"), part) == data
+        assert await read(trusted(origin.url + "f"), part) == data
 
 
-async def test_a_file_that_changes_is_noticed_once_and_then_left_to_the_hashes() -> (
-    None
-):
+async def test_a_changed_file_is_reported_once_and_then_left_to_the_hashes() -> None:
     async with web_origin({"f": DATA}) as origin:
-        source = named(origin.url + "f")
-        assert await read(source, close=False) == EXPECTED
-        assert await read(source, close=False) == EXPECTED
+        reader = trusted(origin.url + "f")
+        assert await read(reader, close=False) == EXPECTED
+        assert await read(reader, close=False) == EXPECTED
         assert "If-Range" in origin.headers[-1]
         origin.files["f"] = bytes(len(DATA))
         with pytest.raises(PeerError, match="changed"):
-            await read(source, close=False)
-        assert await read(source) == bytes(3000)
+            await read(reader, close=False)
+        assert await read(reader) == bytes(3000)
 
 
-async def test_a_redirect_is_followed_and_not_for_ever() -> None:
+async def test_redirects_are_followed_up_to_a_limit() -> None:
     async with web_origin({"f": DATA, "g": DATA}) as origin:
 
         async def once(request: web.Request) -> web.StreamResponse:
@@ -201,11 +199,11 @@ async def test_a_redirect_is_followed_and_not_for_ever() -> None:
             return web.Response(status=307, headers={"Location": "/f"})
 
         origin.answer = once
-        assert await read(named(origin.url + "f")) == EXPECTED
+        assert await read(trusted(origin.url + "f")) == EXPECTED
         origin.answer = again
         origin.asked.clear()
         with pytest.raises(PeerError, match="too many times"):
-            await read(named(origin.url + "f"))
+            await read(trusted(origin.url + "f"))
         assert len(origin.asked) == MAX_REDIRECTS + 1
 
 
@@ -222,7 +220,9 @@ async def test_a_redirect_is_followed_and_not_for_ever() -> None:
         "ftp://127.0.0.1/f",
     ],
 )
-async def test_a_redirect_leads_to_no_machine_that_only_we_reach(location: str) -> None:
+async def test_a_redirect_to_a_local_address_or_another_protocol_is_refused(
+    location: str,
+) -> None:
     async with web_origin({"f": DATA}) as origin, web_origin({"f": DATA}) as other:
 
         async def answer(request: web.Request) -> web.StreamResponse:
@@ -231,12 +231,12 @@ async def test_a_redirect_leads_to_no_machine_that_only_we_reach(location: str) 
 
         origin.answer = answer
         with pytest.raises(PeerError):
-            await read(named(origin.url + "f"))
+            await read(trusted(origin.url + "f"))
         assert not other.asked
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "[::1]"])
-async def test_what_only_a_link_names_is_not_asked_on_this_machine(host: str) -> None:
+async def test_an_origin_in_a_link_may_not_be_on_this_machine(host: str) -> None:
     async with web_origin({"f": DATA}) as origin:
         url = f"http://{host}:{origin.port}/f"
         with pytest.raises(PeerError):
@@ -244,7 +244,7 @@ async def test_what_only_a_link_names_is_not_asked_on_this_machine(host: str) ->
         with pytest.raises(PeerError):
             await read(hinted(url, lan_only=True))
         assert not origin.asked
-        # Unless the user keeps to that network.
+        # It may if the user confined shoal to that network.
         if host == "127.0.0.1":
             assert await read(hinted(url, interfaces=("lo",))) == EXPECTED
 
@@ -260,33 +260,33 @@ async def test_what_only_a_link_names_is_not_asked_on_this_machine(host: str) ->
         "http://192.0.2.1:22/f",
     ],
 )
-async def test_no_packet_is_sent_where_a_link_may_not_point(
+async def test_no_packet_is_sent_to_an_address_that_a_link_may_not_name(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("a socket was made")
 
-    source = hinted(url)
+    reader = hinted(url)
     monkeypatch.setattr(socket, "socket", refuse)
     with pytest.raises(PeerError, match="--origin|port"):
-        await read(source)
+        await read(reader)
 
 
-async def test_with_the_lan_alone_no_name_is_looked_up() -> None:
+async def test_lan_only_looks_up_no_names() -> None:
     with pytest.raises(PeerError, match="no name lookup"):
         await read(hinted("http://host.example/f", lan_only=True))
 
 
-async def test_nobody_there_is_said() -> None:
+async def test_a_refused_connection_is_reported_without_the_query() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/f?secret"
         with pytest.raises(PeerError, match="no connection") as error:
-            await read(named(url))
+            await read(trusted(url))
     assert "secret" not in str(error.value)
 
 
-async def test_what_is_not_http_is_said() -> None:
+async def test_a_server_that_is_not_http_is_reported_without_the_query() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
         writer.close()
@@ -294,22 +294,22 @@ async def test_what_is_not_http_is_said() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(PeerError, match="not HTTP|closed the connection") as error:
-            await read(named(f"http://127.0.0.1:{port}/f?secret"))
+            await read(trusted(f"http://127.0.0.1:{port}/f?secret"))
         assert "secret" not in str(error.value)
 
 
 async def test_a_certificate_that_does_not_verify_is_refused() -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.read())
+        received.append(await reader.read())
         writer.close()
 
-    # The server is told of it as an error, which is what is wanted.
+    # The server's side of the handshake fails too, which asyncio would log.
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     context = make_certificate().context
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(PeerError, match="certificate verify failed"):
-            await read(named(f"https://127.0.0.1:{port}/f"))
-    assert not any(heard)
+            await read(trusted(f"https://127.0.0.1:{port}/f"))
+    assert not any(received)

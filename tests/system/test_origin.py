@@ -1,4 +1,4 @@
-"""Origins from the command line, with a real nginx: docs/origin.md does the same."""
+"""Origins from the command line, with a real nginx, as in docs/tasks/origin.md."""
 
 import json
 import re
@@ -31,13 +31,13 @@ LINK = str(Link(bytes(32)))
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give an S3 server's address, which whatever is started here finds, too."""
+    """Start an S3 server that child processes find too; return its address."""
     with s3_server(monkeypatch) as address:
         yield address
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that no program listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -50,10 +50,10 @@ def link_of(sharing: Program) -> str:
     return link
 
 
-def test_eight_nodes_fetch_one_copy_of_a_slow_origin(
+def test_eight_nodes_fetch_little_more_than_one_copy_from_a_slow_origin(
     namespace: Namespace, make_file: MakeFile, tmp_path: Path
 ) -> None:
-    """A peer told what the share is and left; all they have is the origin."""
+    """A peer sent the manifest and left, so the origin is their only source."""
     require(missing_nginx())
     path = make_file(SIZE, 3)
     proxy = [sys.executable, "-m", "tests.helpers.slow_line", "8081", "8080", str(RATE)]
@@ -89,20 +89,20 @@ def test_eight_nodes_fetch_one_copy_of_a_slow_origin(
     for n in range(NODES):
         assert (tmp_path / str(n)).read_bytes() == path.read_bytes()
     assert sum(sent) <= 1.2 * SIZE
-    assert sum(sent) > 0.8 * SIZE, "a peer gave more than it should have"
+    assert sum(sent) > 0.8 * SIZE, "a peer sent more than it should have"
 
 
-def test_the_url_goes_along_in_the_link(make_file: MakeFile) -> None:
+def test_the_link_includes_the_origins_url(make_file: MakeFile) -> None:
     path = make_file(9 * CHUNK + 5, 4)
     with web_origin_beside({"f": path.read_bytes()}) as origin:
         with share(path, "--origin", origin.url + "f") as sharing:
             link = link_of(sharing)
             assert re.search(r"\?origin=http%3A%2F%2F127.0.0.1%3A\d+%2Ff$", link)
             assert "gets the origin's URL" in sharing.stderr
-            assert len(origin.asked) == 1, "one chunk, to compare"
+            assert len(origin.asked) == 1, "one chunk is compared"
 
 
-def less(data: bytes) -> bytes:
+def truncated(data: bytes) -> bytes:
     return data[:-1]
 
 
@@ -113,12 +113,15 @@ def zeros(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (less, "does not have the files you share: its file has 589828 bytes there"),
+        (
+            truncated,
+            "does not have the files you share: its file has 589828 bytes there",
+        ),
         (zeros, "has files that differ from the ones you share"),
         (None, "does not have the files you share: it answers 404"),
     ],
 )
-def test_an_origin_that_has_something_else_is_not_shared(
+def test_an_origin_with_other_files_is_refused(
     change: Callable[[bytes], bytes] | None, message: str, make_file: MakeFile
 ) -> None:
     path = make_file(9 * CHUNK + 5, 4)
@@ -131,7 +134,7 @@ def test_an_origin_that_has_something_else_is_not_shared(
         assert "secret" not in err
 
 
-def test_an_origin_that_is_not_there_is_not_shared(make_file: MakeFile) -> None:
+def test_an_unreachable_origin_is_refused(make_file: MakeFile) -> None:
     url = f"http://127.0.0.1:{free_port()}/f"
     with run("share", make_file(CHUNK, 4), "--origin", url) as sharing:
         code, out, err = sharing.finish()
@@ -140,27 +143,27 @@ def test_an_origin_that_is_not_there_is_not_shared(make_file: MakeFile) -> None:
 
 
 @contextmanager
-def told(link: str, sharing: Program, *args: object) -> Iterator[Program]:
-    """Start `get` for a share whose only peer leaves once it told what it is."""
+def get_after_manifest(link: str, sharing: Program, *args: object) -> Iterator[Program]:
+    """Start `get` for a share whose only peer leaves after sending the manifest."""
     with run("get", link, "--peer", peer_of(sharing), "--json", *args) as getting:
         getting.wait_line('"event":"start"')
         sharing.kill()
         yield getting
 
 
-def test_what_the_link_names_is_asked_on_networks_that_the_user_keeps_to(
+def test_an_origin_in_a_link_is_used_if_shoal_is_confined_to_its_network(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     path, out = make_file(40 * CHUNK, 4), tmp_path / "out"
     with web_origin_beside({"f": path.read_bytes()}) as origin:
         with share(path, "--origin", origin.url + "f", "--limit-up", 1) as sharing:
             link = link_of(sharing)
-            with told(link, sharing, "-o", out) as getting:
+            with get_after_manifest(link, sharing, "-o", out) as getting:
                 assert getting.finish().code == 0
     assert out.read_bytes() == path.read_bytes()
 
 
-def test_when_only_an_origin_that_lies_is_left_that_is_code_5(
+def test_the_exit_code_is_5_if_the_only_source_sends_wrong_chunks(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     path = make_file(40 * CHUNK, 4)
@@ -168,15 +171,17 @@ def test_when_only_an_origin_that_lies_is_left_that_is_code_5(
         args = ("--origin", origin.url + "f", "--timeout", 1)
         with share(path, "--limit-up", 1) as sharing:
             link = link_of(sharing)
-            with told(link, sharing, *args, "-o", tmp_path / "out") as getting:
+            with get_after_manifest(
+                link, sharing, *args, "-o", tmp_path / "out"
+            ) as getting:
                 code, out, err = getting.finish()
     assert code == 5
-    said = json.loads(out.splitlines()[-1])
-    assert (said["event"], said["code"]) == ("error", 5)
+    event = json.loads(out.splitlines()[-1])
+    assert (event["event"], event["code"]) == ("error", 5)
     assert f"The origin {origin.url[:-1]} sent what the id does not name" in err
 
 
-def test_when_nobody_but_a_dead_origin_is_left_it_is_named(
+def test_an_unreachable_origin_is_named_if_no_other_source_is_left(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}/"
@@ -184,9 +189,9 @@ def test_when_nobody_but_a_dead_origin_is_left_it_is_named(
     with share(path, "--limit-up", 1) as sharing:
         link = link_of(sharing)
         args = ("--origin", url + "f?secret", "--timeout", 1, "-o", tmp_path / "out")
-        with told(link, sharing, *args) as getting:
+        with get_after_manifest(link, sharing, *args) as getting:
             code, out, err = getting.finish()
-    # The peer may have given a chunk before it was told to go.
+    # The peer may have sent a chunk before it was killed.
     events = map(json.loads, out.splitlines())
     has_some = any(e["event"] == "progress" and e["done"] for e in events)
     assert code == (7 if has_some else 3)
@@ -194,10 +199,10 @@ def test_when_nobody_but_a_dead_origin_is_left_it_is_named(
     assert "secret" not in err.replace("--origin", "").split("Run this again")[0]
 
 
-def test_the_page_about_origins_does_what_it_says(
+def test_the_commands_on_the_page_about_origins_work(
     tmp_path: Path, make_file: MakeFile, s3: str
 ) -> None:
-    """Its commands are typed with servers of our own in the place of example.com."""
+    """The commands run with our own servers in place of example.com."""
     model = tmp_path / "model"
     model.mkdir()
     files = {"config.json": b"{}", "weights/a b.bin": make_file(SIZE, 7).read_bytes()}
@@ -240,7 +245,9 @@ def test_the_page_about_origins_does_what_it_says(
         (["cat", LINK + "?origin=nonsense"], "is a URL"),
     ],
 )
-def test_what_cannot_be_asked_for_is_code_2(words: list[str], message: str) -> None:
+def test_invalid_uses_of_origins_exit_with_code_2(
+    words: list[str], message: str
+) -> None:
     with run(*words, "-o", "x") if words[0] == "get" else run(*words) as program:
         code, out, err = program.finish()
     assert (code, out) == (2, b"")

@@ -1,4 +1,4 @@
-"""`shoal serve`, asked by curl and ffprobe as people do."""
+"""curl and ffprobe read from `shoal serve`."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
 URL = r"^http://127\.0\.0\.1:\d+/[A-Za-z0-9_-]{22}/$"
-NOBODY = "shoal:" + "a" * 51 + "cyunj"
+UNKNOWN = "shoal:" + "a" * 51 + "cyunj"
 
 
 def link_of(sharing: Program) -> str:
@@ -29,24 +29,24 @@ def link_of(sharing: Program) -> str:
 
 
 def serve(*sharing: Program, words: tuple[object, ...] = ()) -> Program:
-    """Start `shoal serve` of these shares."""
+    """Start `shoal serve` for these shares."""
     peers = [word for each in sharing for word in ("--peer", peer_of(each))]
     return run("serve", *map(link_of, sharing), *peers, *words)
 
 
 def url_of(serving: Program) -> str:
-    """Return the address that a `serve` printed."""
+    """Return the URL that a `serve` printed."""
     return serving.wait_line(URL, stream="out").string
 
 
 def curl(*words: str) -> bytes:
-    """Return what curl writes; it has to succeed."""
+    """Return the output of curl, which must succeed."""
     require(None if shutil.which("curl") else "curl is not installed")
     argv = ["curl", "-s", "-S", "-f", "-m", "20", *words]
     return subprocess.run(argv, check=True, capture_output=True, timeout=30).stdout
 
 
-def test_the_address_alone_is_printed_and_answers_at_once(
+def test_only_the_url_is_printed_and_it_works_at_once(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     source = make_file(3_000_000, 1)
@@ -62,7 +62,7 @@ def test_the_address_alone_is_printed_and_answers_at_once(
     assert "Ctrl-C ends it." in ended.stderr
 
 
-def test_several_shares_and_folders_are_served(
+def test_several_shares_and_folders_are_served_together(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     folder = make_folder(tmp_path / "many", 150)
@@ -71,12 +71,12 @@ def test_several_shares_and_folders_are_served(
         with serve(first, second) as serving:
             url = url_of(serving)
             for path in folder.rglob("file-00*9"):
-                place = f"files/0/{path.relative_to(folder)}"
-                assert curl(url + place) == path.read_bytes()
+                file_url = f"files/0/{path.relative_to(folder)}"
+                assert curl(url + file_url) == path.read_bytes()
             assert curl(f"{url}files/1/{source.name}") == source.read_bytes()
 
 
-def test_a_program_is_told_as_one(make_file: MakeFile) -> None:
+def test_json_output_has_start_and_error_events(make_file: MakeFile) -> None:
     with share(make_file(1000, 3)) as sharing:
         with serve(sharing, words=("--json",)) as serving:
             line = serving.wait_line(r"^\{", stream="out").string
@@ -91,20 +91,20 @@ def test_a_program_is_told_as_one(make_file: MakeFile) -> None:
     assert json.loads(ended.stdout.splitlines()[-1])["code"] == 143
 
 
-def test_it_ends_soon_whoever_is_reading(make_file: MakeFile) -> None:
+def test_ctrl_c_ends_it_soon_even_during_a_read(make_file: MakeFile) -> None:
     source = make_file(8_000_000, 4)
     words = ("--limit-down", "100K")
     with share(source) as sharing, serve(sharing, words=words) as serving:
         url = f"{url_of(serving)}files/0/{source.name}"
         with Program(["curl", "-s", "-S", "-N", "-o", "-", url]) as reader:
-            # It reads, and will for a minute.
+            # The reader has begun and would need over a minute.
             curl("-r", "0-9", url)
             serving.send(2)
             assert serving.finish(10).code == 130
             assert reader.finish().code == 18
 
 
-def test_nothing_is_left_on_the_disk(make_file: MakeFile, tmp_path: Path) -> None:
+def test_nothing_is_written_to_disk(make_file: MakeFile, tmp_path: Path) -> None:
     source = make_file(2_000_000, 5)
     here, home = tmp_path / "here", tmp_path / "home"
     here.mkdir()
@@ -119,7 +119,7 @@ def test_nothing_is_left_on_the_disk(make_file: MakeFile, tmp_path: Path) -> Non
     assert [*here.iterdir(), *home.iterdir()] == []
 
 
-def test_it_answers_before_anybody_has_the_share_and_finds_who_comes_late(
+def test_it_answers_before_any_peer_has_the_share_and_finds_a_late_one(
     make_file: MakeFile,
 ) -> None:
     source = make_file(100_000, 6)
@@ -132,16 +132,16 @@ def test_it_answers_before_anybody_has_the_share_and_finds_who_comes_late(
             assert curl(f"{url}files/0/{source.name}") == source.read_bytes()
 
 
-def test_strangers_get_nothing_and_the_next_honest_one_everything(
+def test_hostile_clients_get_nothing_and_an_honest_one_still_gets_the_file(
     make_file: MakeFile,
 ) -> None:
     source = make_file(1_000_000, 9)
     with share(source) as sharing, serve(sharing) as serving:
         url = f"{url_of(serving)}files/0/{source.name}"
-        place = urlsplit(url)
-        assert place.hostname is not None
-        assert place.port is not None
-        target = Target(place.hostname, place.port, place.path)
+        parts = urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        target = Target(parts.hostname, parts.port, parts.path)
         assert asyncio.run(attack(target, with_slow=False)) == []
         assert curl(url) == source.read_bytes()
         assert serving.stderr == "Ctrl-C ends it.\n"
@@ -158,38 +158,38 @@ def test_a_link_may_come_from_standard_input(make_file: MakeFile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         ((), 2, "Missing argument"),
         (("shoal:abc",), 2, "mistyped"),
-        ((NOBODY[:-1] + "a",), 2, "mistyped"),
+        ((UNKNOWN[:-1] + "a",), 2, "mistyped"),
         (("a channel",), 2, "needs a link"),
-        ((NOBODY, "--http", "8080"), 2, "HOST:PORT"),
-        ((NOBODY, "--http", "127.0.0.1:99999"), 2, "HOST:PORT"),
-        ((NOBODY, "--http", "192.0.2.7:0"), 1, "Name another HOST:PORT"),
+        ((UNKNOWN, "--http", "8080"), 2, "HOST:PORT"),
+        ((UNKNOWN, "--http", "127.0.0.1:99999"), 2, "HOST:PORT"),
+        ((UNKNOWN, "--http", "192.0.2.7:0"), 1, "Name another HOST:PORT"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_a_sentence(
-    words: tuple[str, ...], code: int, said: str
+def test_invalid_links_and_endpoints_are_reported(
+    words: tuple[str, ...], code: int, message: str
 ) -> None:
     with run("serve", *words) as program:
         ended = program.finish()
     assert (ended.code, ended.stdout) == (code, b"")
-    assert said in ended.stderr
+    assert message in ended.stderr
 
 
-def test_a_port_that_is_taken_is_said(make_file: MakeFile) -> None:
+def test_a_port_in_use_is_reported(make_file: MakeFile) -> None:
     with share(make_file(1000, 8)) as sharing, serve(sharing) as serving:
-        place = url_of(serving).split("/")[2]
-        with serve(sharing, words=("--http", place)) as second:
+        endpoint = url_of(serving).split("/")[2]
+        with serve(sharing, words=("--http", endpoint)) as second:
             ended = second.finish()
     assert (ended.code, ended.stdout) == (1, b"")
-    assert place in ended.stderr
+    assert endpoint in ended.stderr
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a film whose index is at its end, as a camera leaves it."""
+    """Make a film with its index at the end, as cameras write it."""
     require(None if shutil.which("ffmpeg") else "ffmpeg is not installed")
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     picture = "testsrc=duration=30:size=320x240:rate=10"
@@ -205,10 +205,10 @@ def test_a_player_reads_the_index_at_the_end_and_seeks(film: Path) -> None:
         url = f"{url_of(serving)}files/0/film.mp4"
         entries = "format=duration:stream=codec_name,width"
         argv = ["ffprobe", "-v", "error", "-of", "json", "-show_entries", entries, url]
-        said = json.loads(subprocess.check_output(argv, timeout=30))
-        assert float(said["format"]["duration"]) == pytest.approx(30, abs=0.2)
-        assert said["streams"] == [{"codec_name": "mpeg4", "width": 320}]
-        # One picture near the end is the same from here as from the file.
+        info = json.loads(subprocess.check_output(argv, timeout=30))
+        assert float(info["format"]["duration"]) == pytest.approx(30, abs=0.2)
+        assert info["streams"] == [{"codec_name": "mpeg4", "width": 320}]
+        # A frame near the end is the same through the gateway as from the file.
         argv = ["ffmpeg", "-v", "error", "-ss", "28", "-i"]
         rest = ["-frames:v", "1", "-f", "framemd5", "-"]
         ours = subprocess.check_output([*argv, url, *rest], timeout=30)

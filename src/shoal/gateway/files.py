@@ -20,7 +20,7 @@ from shoal.core.manifest.listing import list_files
 from shoal.core.manifest.manifest import Manifest
 from shoal.errors import NotFoundError, ShoalError
 from shoal.gateway.mediatypes import disposition, media_type
-from shoal.gateway.range import ByteRange, Preconditions, Selection, select
+from shoal.gateway.range import ByteRange, Preconditions, ResponsePlan, plan_response
 from shoal.gateway.request import names_of, quoted, refusal
 from shoal.gateway.shares import ServedShare
 
@@ -94,21 +94,20 @@ class FileRoutes:
         self, request: web.Request, share: ServedShare, file: File
     ) -> web.StreamResponse:
         tag = share.tag(file.path)
-        selected = select(request.method, _preconditions(request), file.size, tag)
-        has_body = request.method == "GET" and selected.range.length > 0
+        conditions = _preconditions(request)
+        plan = plan_response(request.method, conditions, file.size, tag)
+        has_body = request.method == "GET" and plan.range.length > 0
         if has_body and self._streams >= MAX_STREAMS:
             refused = refusal(503, "Too many files are being read; close some first.")
             refused.headers["Retry-After"] = "1"
             return refused
-        response = _make_response(file, tag, selected)
+        response = _make_response(file, tag, plan)
         await response.prepare(request)
         if has_body:
             self._streams += 1
             try:
                 async with share.open(file.path) as opened:
-                    await send(
-                        request, response, opened, selected.range, self._stall_time
-                    )
+                    await send(request, response, opened, plan.range, self._stall_time)
             except ShoalError as error:
                 self._on_problem(f"{file.path} was not sent: {error}")
             finally:
@@ -136,24 +135,24 @@ def _preconditions(request: web.Request) -> Preconditions:
     )
 
 
-def _make_response(file: File, tag: str, selected: Selection) -> web.StreamResponse:
+def _make_response(file: File, tag: str, plan: ResponsePlan) -> web.StreamResponse:
     """Return the response for a file, with all headers and without its body."""
-    response = web.StreamResponse(status=selected.status)
+    response = web.StreamResponse(status=plan.status)
     headers = response.headers
     headers["ETag"] = tag
     headers["Accept-Ranges"] = "bytes"
     headers["Cache-Control"] = "private, no-cache"
     kind = media_type(file.path)
     headers["Content-Security-Policy"] = PLAYED_CSP if kind.is_played else FILE_CSP
-    sent = selected.range
-    if selected.status in (200, 206):
+    sent = plan.range
+    if plan.status in (200, 206):
         headers["Content-Type"] = kind.name
         headers["Content-Disposition"] = disposition(file.path)
-    if selected.status == 206:
+    if plan.status == 206:
         headers["Content-Range"] = f"bytes {sent.first}-{sent.end - 1}/{file.size}"
-    elif selected.status == 416:
+    elif plan.status == 416:
         headers["Content-Range"] = f"bytes */{file.size}"
-    if selected.status != 304:
+    if plan.status != 304:
         response.content_length = sent.length
     return response
 

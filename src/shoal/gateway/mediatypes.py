@@ -1,7 +1,7 @@
-"""What a file is, by the end of its name; the same on every machine.
+"""Choose a file's media type by its extension, the same on every machine.
 
-`mimetypes` asks the system, so it would answer otherwise elsewhere. Only what a
-browser shows without running anything is shown; everything else is to be saved.
+`mimetypes` reads the system's tables, so its results differ between machines. Browsers
+may show only types that cannot run scripts; files of all other types are saved.
 """
 
 from urllib.parse import quote
@@ -12,29 +12,29 @@ __all__ = ["MediaType", "disposition", "media_type"]
 
 
 class MediaType(Struct, frozen=True):
-    """Say what a file is."""
+    """Hold the media type of a file."""
 
     name: str
-    """As in `Content-Type`."""
+    """The value of `Content-Type`."""
     is_passive: bool
-    """Whether a browser may show it: it runs nothing that is in it."""
+    """True if a browser may show the file, because it cannot contain a script."""
 
     @property
     def is_played(self) -> bool:
-        """Say whether a browser shows it in a page of its own making."""
+        """Return True if a browser makes its own page to show the file."""
         return self.is_passive and self.name.startswith(_PLAYED)
 
 
 _PLAYED = ("image/", "audio/", "video/")
 _PASSIVE = {
-    # Text, believed to be UTF-8.
+    # Text, assumed to be UTF-8.
     "text/plain; charset=utf-8": "txt text log md rst ini cfg conf toml yaml yml "
     "py c h cc cpp rs go java sh srt ass tex diff patch",
     "text/csv; charset=utf-8": "csv",
     "text/tab-separated-values; charset=utf-8": "tsv",
     "text/vtt; charset=utf-8": "vtt",
     "application/json": "json",
-    # Pictures; not SVG, which has scripts.
+    # Pictures; not SVG, which can contain scripts.
     "image/png": "png",
     "image/jpeg": "jpg jpeg jpe jfif",
     "image/gif": "gif",
@@ -96,14 +96,14 @@ _TYPES = {
 
 
 def media_type(path: str) -> MediaType:
-    """Return what a file is, to judge by its name."""
+    """Return the media type of the file at a path, by its extension."""
     name = path.rpartition("/")[2]
     stem, _, ending = name.rpartition(".")
     return _TYPES.get(ending.lower(), _UNKNOWN) if stem else _UNKNOWN
 
 
 def disposition(path: str) -> str:
-    """Return the `Content-Disposition` of a file, RFC 6266 with RFC 8187's name."""
+    """Return a file's `Content-Disposition` (RFC 6266, its name as in RFC 8187)."""
     kind = "inline" if media_type(path).is_passive else "attachment"
     name = path.rpartition("/")[2]
     return f"{kind}; filename*=UTF-8''{quote(name, safe='')}"

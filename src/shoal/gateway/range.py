@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-__all__ = ["ByteRange", "Preconditions", "Selection", "parse_range", "select"]
+__all__ = ["ByteRange", "Preconditions", "ResponsePlan", "parse_range", "plan_response"]
 
 # "bytes" is the only unit; its name is case-insensitive (section 14.1).
 _SPECIFIER = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
@@ -48,7 +48,7 @@ class Preconditions(Struct, frozen=True):
     range: Sequence[str] = ()
 
 
-class Selection(Struct, frozen=True):
+class ResponsePlan(Struct, frozen=True):
     """Hold the status of a response and the bytes that it carries."""
 
     status: int
@@ -57,25 +57,27 @@ class Selection(Struct, frozen=True):
     """The bytes to send; empty for 304, 412 and 416."""
 
 
-def select(method: str, conditions: Preconditions, size: int, tag: str) -> Selection:
-    """Select the response to a request for a file of `size` bytes whose tag is `tag`.
+def plan_response(
+    method: str, conditions: Preconditions, size: int, tag: str
+) -> ResponsePlan:
+    """Plan the response to a request for a file of `size` bytes with entity tag `tag`.
 
     The preconditions are evaluated in the order of RFC 9110 section 13.2.2.
     """
     nothing, whole = ByteRange(0, 0), ByteRange(0, size)
     if conditions.if_match and not _matches(conditions.if_match, tag, strong=True):
-        return Selection(412, nothing)
+        return ResponsePlan(412, nothing)
     if conditions.if_none_match and _matches(conditions.if_none_match, tag):
-        return Selection(304, nothing)
+        return ResponsePlan(304, nothing)
     # Ranges are defined for GET only (section 14.2).
     if method != "GET" or len(conditions.range) != 1:
-        return Selection(200, whole)
+        return ResponsePlan(200, whole)
     if conditions.if_range and conditions.if_range != [tag]:
-        return Selection(200, whole)
+        return ResponsePlan(200, whole)
     found = parse_range(conditions.range[0], size)
     if found is None:
-        return Selection(200, whole)
-    return Selection(206, found) if found.length else Selection(416, nothing)
+        return ResponsePlan(200, whole)
+    return ResponsePlan(206, found) if found.length else ResponsePlan(416, nothing)
 
 
 def parse_range(text: str, size: int) -> ByteRange | None:

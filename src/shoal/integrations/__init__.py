@@ -1,1 +1,1 @@
-"""Let other libraries read shares."""
+"""Adapters that let other libraries read shares."""

@@ -1,9 +1,9 @@
-"""Shares as a file system of fsspec: `shoal://ID/path`, for reading.
+"""Shares as a read-only fsspec file system: `shoal://ID/path`.
 
-ID is the link without its `shoal:`, the path is that within the share; of a share that
-is one file it is the file's name, or nothing. All file systems with the same settings
-have one node in the background, whatever thread they were made in, and a forked
-process has its own.
+ID is the link without its `shoal:`, and the path is the one within the share; for a
+share that is a single file, the path is the file's name or empty. All file systems with
+the same settings share one background node, whichever threads they were made in. A
+forked process starts its own node.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ from shoal.node.node import Node
 __all__ = ["ShoalFile", "ShoalFileSystem"]
 
 TIMEOUT = 60.0  # seconds without a new chunk after which a read fails
-MAX_RANGES = 16  # read at once by `cat_ranges`
-MAX_TREES = 32  # shares of which all names are kept
-READ_SIZE = 64 * 1024  # bytes that are looked through at once for the end of a line
-# An id, perhaps hints, perhaps a path; whatever stands in a path is left as it is.
+MAX_RANGES = 16  # ranges that `cat_ranges` reads at the same time
+MAX_TREES = 32  # shares whose names are kept in memory
+READ_SIZE = 64 * 1024  # bytes per read while searching for the end of a line
+# An id, then optional hints and an optional path, which is not decoded.
 _URL = re.compile(r"(?:shoal:(?://)?)?([A-Za-z2-7]{56})(?:\?([^/]*))?(/.*)?", re.DOTALL)
 
 Info: TypeAlias = dict[str, Any]
@@ -46,10 +46,10 @@ class ShoalFileSystem(AbstractFileSystem):
     names = fsspec.filesystem("shoal", peers="192.0.2.7:4001").ls(id)
     ```
 
-    Storage options are the fields of `Settings`, above the variables `SHOAL_…`;
-    without a `timeout` a read fails after a minute in which nothing came. Peers named
-    in a link (`shoal://ID?peer=HOST:PORT/path`) are asked only with `use_hints=True`:
-    a link may come from anybody, and who reads it often does not look at it.
+    Storage options are the fields of `Settings`; they take precedence over the
+    variables `SHOAL_…`. Without a `timeout`, a read fails after a minute without data.
+    Peers named in a link (`shoal://ID?peer=HOST:PORT/path`) are used only with
+    `use_hints=True`, because a link may come from anyone and be used unseen.
     """
 
     protocol = "shoal"
@@ -61,9 +61,9 @@ class ShoalFileSystem(AbstractFileSystem):
         use_hints: bool = False,
         **storage_options: Any,
     ) -> None:
-        """Ask nobody yet; `hints` is what a link has after its `?`.
+        """Prepare to read shares; `hints` is the part of a link after its `?`.
 
-        Raises `UsageError` when a setting cannot be read.
+        Nothing is connected yet. Raises `UsageError` for an invalid setting.
         """
         known = Settings.__struct_fields__
         fields = {k: v for k, v in storage_options.items() if k in known}
@@ -90,12 +90,12 @@ class ShoalFileSystem(AbstractFileSystem):
         match = _URL.fullmatch(path)
         return {"hints": match[2]} if match is not None and match[2] else {}
 
-    # What there is.
+    # Names.
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        """List a folder, or a file as itself: `fs.ls(id)`.
+        """List the children of a folder, or a single file: `fs.ls(id)`.
 
-        Raises `FileNotFoundError`, and `ShoalError` when nobody has the share.
+        Raises `FileNotFoundError`, or `ShoalError` if no peer has the share.
         """
         path = self._strip_protocol(path)
         tree = self._tree(path)
@@ -113,21 +113,21 @@ class ShoalFileSystem(AbstractFileSystem):
         return dict(self._tree(path).info(path))
 
     def ukey(self, path: str) -> str:
-        """Return what names these bytes for ever: `fs.ukey(path)`."""
+        """Return a key for the content, which never changes: `fs.ukey(path)`."""
         return str(self._strip_protocol(path))
 
     def checksum(self, path: str) -> str:
-        """Return what changes with the content, so never: `fs.checksum(path)`."""
+        """Return a key that would change with the content: `fs.checksum(path)`."""
         return self.ukey(path)
 
-    # What is in it.
+    # Contents.
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        """Return bytes of a file: `fs.cat_file(path, 0, 8)`; raises what `ls` raises.
+        """Return bytes of a file: `fs.cat_file(path, 0, 8)`.
 
-        As in a slice, negative numbers count from the end.
+        Negative positions count from the end, as in a slice. Raises what `ls` raises.
         """
         (data,) = self.cat_ranges([path], [start], [end], on_error="raise")
         return cast(bytes, data)
@@ -141,13 +141,13 @@ class ShoalFileSystem(AbstractFileSystem):
         on_error: str = "return",
         **kwargs: Any,
     ) -> list[Any]:
-        """Return several ranges, fetched at once: `fs.cat_ranges(paths, 0, 8)`.
+        """Return several ranges, fetched in parallel: `fs.cat_ranges(paths, 0, 8)`.
 
-        Neighbours within `max_gap` need not be joined: a chunk is fetched once. With
-        `on_error="raise"` the first error is raised instead of returned.
+        `max_gap` is ignored, as each chunk is fetched only once in any case. With
+        `on_error="raise"`, the first error is raised instead of returned.
         """
         if not isinstance(paths, list):
-            raise TypeError("paths has to be a list")
+            raise TypeError("paths must be a list")
         starts = starts if isinstance(starts, list) else [starts] * len(paths)
         ends = ends if isinstance(ends, list) else [ends] * len(paths)
         if not len(paths) == len(starts) == len(ends):
@@ -183,7 +183,7 @@ class ShoalFileSystem(AbstractFileSystem):
         **kwargs: Any,
     ) -> "ShoalFile":
         if mode != "rb":
-            raise io.UnsupportedOperation("a share can be read only")
+            raise io.UnsupportedOperation("shares are read-only")
         info = self._file_info(path)
         return ShoalFile(
             self,
@@ -197,14 +197,14 @@ class ShoalFileSystem(AbstractFileSystem):
         )
 
     def open_blocking(self, path: str) -> BlockingFile:
-        """Return the file itself, which caches by chunks: `fs.open_blocking(path)`."""
+        """Open a file as shoal's own file object: `fs.open_blocking(path)`."""
         name = self._file_info(path)["name"]
         link = self._link_of(name)
         return BlockingFile(
             self._loop_thread, link, _inner_path(name), timeout=self._timeout
         )
 
-    # How it is found.
+    # Lookup.
 
     @property
     def _timeout(self) -> float | None:
@@ -215,18 +215,18 @@ class ShoalFileSystem(AbstractFileSystem):
         return parse_link(f"{text}?{self._hints}" if self._hints else text)
 
     def _file_info(self, path: str) -> Info:
-        """Return the info of a file, be it named by nothing but its share."""
+        """Return the description of a file; a share's id alone names its only file."""
         path = self._strip_protocol(path)
         tree = self._tree(path)
         if tree.only_file is not None and "/" not in path:
             return tree.only_file
         info = tree.info(path)
         if info["type"] != "file":
-            raise IsADirectoryError(errno.EISDIR, "That is a folder", _inner_path(path))
+            raise IsADirectoryError(errno.EISDIR, "This is a folder", _inner_path(path))
         return info
 
     def _tree(self, path: str) -> "ShareTree":
-        """Return all names of a share; they never change."""
+        """Return the names in a share, which are loaded once as they never change."""
         top = path.partition("/")[0]
         if not top:
             raise FileNotFoundError(errno.ENOENT, "Name a share: shoal://ID/path")
@@ -242,10 +242,10 @@ class ShoalFileSystem(AbstractFileSystem):
 
 
 class ShoalFile(AbstractBufferedFile):
-    """Read a file of a share as fsspec has it; `ShoalFileSystem.open` makes these.
+    """Read a file of a share; `ShoalFileSystem.open` returns these.
 
-    Without a `cache_type` what shoal itself keeps has to do: whole chunks, and some
-    fetched ahead for who reads on and on.
+    Without a `cache_type`, only shoal's own cache is used: it keeps whole chunks and
+    prefetches for sequential reads.
     """
 
     DEFAULT_BLOCK_SIZE = READ_SIZE
@@ -258,7 +258,7 @@ class ShoalFile(AbstractBufferedFile):
     _file: BlockingFile | None = None
 
     def close(self) -> None:
-        """Let go of the share: `file.close()`; idempotent."""
+        """Close the file and leave the share: `file.close()`; idempotent."""
         if self._file is not None:
             self._file.close()
         super().close()
@@ -287,7 +287,7 @@ class ShareTree:
         """Return the description of a path; raises `FileNotFoundError`."""
         info = self._infos.get(path)
         if info is None:
-            what = "That is not in the share"
+            what = "The share has no such file or folder"
             raise FileNotFoundError(errno.ENOENT, what, _inner_path(path))
         return info
 
@@ -316,7 +316,7 @@ _Range: TypeAlias = tuple[Link, str, int, int]
 
 
 async def _read_ranges(node: Node, wanted: Sequence[_Range | Exception]) -> list[Any]:
-    """Return the bytes of each range, or why there are none."""
+    """Return the bytes of each range, or the error that prevented it."""
     turn = asyncio.Semaphore(MAX_RANGES)
 
     async def read(link: Link, path: str, first: int, end: int) -> bytes:
@@ -331,7 +331,7 @@ async def _read_ranges(node: Node, wanted: Sequence[_Range | Exception]) -> list
     return [next(found) if isinstance(each, tuple) else each for each in wanted]
 
 
-# One node for all file systems that use the network in the same way.
+# One node for all file systems with the same settings.
 _nodes: WeakValueDictionary[Settings, LoopThread] = WeakValueDictionary()
 
 

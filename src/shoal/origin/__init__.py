@@ -1,1 +1,1 @@
-"""Origins: servers that hold the bytes of a share, but do not speak to peers."""
+"""Origins: servers that have the files of a share but do not speak to peers."""

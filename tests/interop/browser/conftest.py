@@ -1,7 +1,7 @@
-"""What the tests with a browser have in common: what is served, and the browser.
+"""Fixtures of the browser tests: the served pages, and the browser.
 
-Share, gateway and browser are in a namespace with nothing but `lo`; the browser keeps
-its profile in a folder of the test.
+Share, gateway and browser run in a network namespace that has only `lo`; the browser's
+profile is in a folder of the test.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +15,7 @@ from tests.helpers.requirements import require
 from tests.helpers.site import Site, make_film, missing_film
 
 SECONDS = 40  # of the film
-RATE = "700K"  # bytes per second that its holder gives
+RATE = "700K"  # bytes per second that its peer uploads
 NASTY = "<img src=x onerror=document.title='ran'>&\"'.txt"
 # One red pixel.
 PIXEL = bytes.fromhex(
@@ -26,7 +26,7 @@ PIXEL = bytes.fromhex(
 
 @pytest.fixture(scope="package")
 def site() -> Iterator[Site]:
-    """Give a place to serve from; all ends with these tests."""
+    """Return a site to serve from, which ends with the tests of this package."""
     require(missing_chromium() or missing_namespaces())
     with Site() as made:
         yield made
@@ -34,7 +34,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def film(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Serve a film whose holder gives it slowly; return the page."""
+    """Serve a film whose peer uploads slowly; return the URL of the page."""
     require(missing_film())
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     make_film(path, SECONDS)
@@ -44,7 +44,7 @@ def film(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="package")
 def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Serve a folder whose names look like markup, or are long; return the page."""
+    """Serve a folder with long names and names like markup; return the page's URL."""
     path = tmp_path_factory.mktemp("folder") / "Möwen & <b>more</b>".replace("/", "")
     (path / "below").mkdir(parents=True)
     (path / "pixel.png").write_bytes(PIXEL)
@@ -56,6 +56,6 @@ def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 async def browser(site: Site, tmp_path: Path) -> AsyncIterator[Chromium]:
-    """Give a browser of the test's own."""
+    """Start a browser for one test."""
     async with open_chromium(tmp_path / "profile", site.namespace) as running:
         yield running

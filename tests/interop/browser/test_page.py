@@ -1,4 +1,4 @@
-"""The page shows what is served while it arrives, and plays it, in a real browser."""
+"""In a real browser, the page shows the chunks that arrive and plays films."""
 
 import pytest
 
@@ -25,7 +25,7 @@ async def test_a_film_plays_and_seeks_while_most_of_it_is_missing(
     await tab.run(f"video.currentTime = {SECONDS - 2}")
     await tab.until(f"!video.seeking && video.currentTime > {SECONDS - 1.8}")
     assert await tab.run("video.error === null && video.videoWidth") == 640
-    # The map shows it: what plays is here, what was jumped over is not.
+    # The map shows that the played chunks are verified and the skipped ones missing.
     await tab.until(f"/3[34]*$/.test({CELLS})")
     cells = await tab.run(CELLS)
     assert cells[0] == "3"
@@ -38,8 +38,8 @@ async def test_a_film_plays_and_seeks_while_most_of_it_is_missing(
 
 
 async def _cells_now(tab: Tab) -> str:
-    """Return the chunk map as a page that is opened now would be told it."""
-    said: str = await tab.run(
+    """Return the chunk map that a page opened now would get."""
+    cells: str = await tab.run(
         """(async () => {
             const reader = (await fetch("events")).body.getReader();
             const text = new TextDecoder().decode((await reader.read()).value);
@@ -47,10 +47,10 @@ async def _cells_now(tab: Tab) -> str:
             return JSON.parse(text.slice(6))[0].cells[0][1];
         })()"""
     )
-    return said
+    return cells
 
 
-async def test_names_that_look_like_markup_are_text(
+async def test_names_that_look_like_markup_are_shown_as_text(
     browser: Chromium, folder: str
 ) -> None:
     tab = await browser.open_tab()
@@ -65,7 +65,7 @@ async def test_names_that_look_like_markup_are_text(
     assert tab.complaints == []
 
 
-async def test_without_scripts_the_page_is_whole(
+async def test_the_page_works_without_scripts(
     browser: Chromium, film: str, folder: str
 ) -> None:
     tab = await browser.open_tab(scripts=False)
@@ -91,10 +91,10 @@ _VISIBLE = (
 )
 
 
-async def test_a_film_plays_when_its_link_is_opened_by_itself(
+async def test_a_film_plays_when_its_url_is_opened_directly(
     browser: Chromium, film: str
 ) -> None:
-    """As it is without scripts: the browser shows its own player."""
+    """The browser shows its own player, without scripts of ours."""
     tab = await browser.open_tab(scripts=False)
     await tab.go(f"{film}files/0/film.mp4")
     await tab.run("document.querySelector('video').play()")

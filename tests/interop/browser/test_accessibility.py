@@ -1,4 +1,4 @@
-"""The page is for everybody: by keyboard, by ear, on a phone, by day and by night."""
+"""The page is accessible: by keyboard, screen reader and phone, in light and dark."""
 
 from typing import Any
 
@@ -10,7 +10,9 @@ from tests.interop.browser.conftest import NASTY
 pytestmark = pytest.mark.interop
 
 
-async def test_a_screen_reader_finds_its_way(browser: Chromium, folder: str) -> None:
+async def test_the_page_has_roles_and_names_for_screen_readers(
+    browser: Chromium, folder: str
+) -> None:
     tab = await browser.open_tab()
     await tab.go(folder)
     nodes = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
@@ -29,17 +31,19 @@ def _value(node: dict[str, Any], name: str) -> str:
     return str(node.get(name, {}).get("value", ""))
 
 
-async def test_the_keyboard_is_enough(browser: Chromium, folder: str) -> None:
+async def test_the_page_works_with_the_keyboard_alone(
+    browser: Chromium, folder: str
+) -> None:
     tab = await browser.open_tab()
     await tab.go(folder)
-    seen = []
+    focused = []
     for _ in range(12):
         await _press(tab, "Tab", 9)
-        seen.append(await tab.run("document.activeElement.textContent.trim()"))
+        focused.append(await tab.run("document.activeElement.textContent.trim()"))
         if await tab.run("document.activeElement.matches('summary')"):
             break
-    assert seen[0] == "Skip to the shares"
-    assert NASTY in seen
+    assert focused[0] == "Skip to the shares"
+    assert NASTY in focused
     await _press(tab, "Enter", 13)
     await tab.until("document.querySelector('details').open")
     await tab.until("document.querySelector('details img').naturalWidth == 1")
@@ -59,7 +63,7 @@ async def _press(tab: Tab, key: str, code: int) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
-async def test_nothing_is_wider_than_the_window(
+async def test_no_page_is_wider_than_the_window(
     browser: Chromium, film: str, folder: str, width: int
 ) -> None:
     tab = await browser.open_tab()
@@ -72,10 +76,10 @@ async def test_nothing_is_wider_than_the_window(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_all_text_can_be_read_in_light_and_dark(
+async def test_all_text_has_enough_contrast_in_light_and_dark(
     browser: Chromium, film: str, scheme: str
 ) -> None:
-    """Contrast as WCAG 2.2 defines it, 4.5 at least."""
+    """The contrast is at least 4.5, as WCAG 2.2 defines it."""
     tab = await browser.open_tab()
     feature = {"name": "prefers-color-scheme", "value": scheme}
     await tab.call("Emulation.setEmulatedMedia", features=[feature])

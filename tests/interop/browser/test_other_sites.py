@@ -1,4 +1,4 @@
-"""Pages of strangers, in the same browser, neither read nor embed what is served."""
+"""Pages of other sites in the same browser can neither read nor embed the gateway."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.helpers.site import Site
 
 pytestmark = pytest.mark.interop
 
-PARTS = ("fetch", "no-cors", "text", "events", "image")
+ATTEMPTS = ("fetch", "no-cors", "text", "events", "image")
 
 _TRIES = """
 const results = {}, base = "TARGET";
@@ -38,42 +38,44 @@ document.documentElement.append(frame);
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_page_of_another_origin_reads_and_embeds_nothing(
+async def test_a_page_of_another_origin_can_read_and_embed_nothing(
     browser: Chromium, folder: str, site: Site, tmp_path: Path, host: str
 ) -> None:
-    """Another port of the same host is the same site, but not the same origin."""
+    """Another port of the same host is the same site but another origin."""
     (tmp_path / "evil.html").write_text(_EVIL.replace("TARGET", folder))
     port = site.serve_folder(tmp_path)
     tab = await browser.open_tab()
     await tab.go(f"http://{host}:{port}/evil.html")
-    got = await tab.until(f"Object.keys(results).length == {len(PARTS) + 3} && results")
+    got = await tab.until(
+        f"Object.keys(results).length == {len(ATTEMPTS) + 3} && results"
+    )
     assert set(got.values()) == {"nothing"}
     assert set(tab.statuses(folder)) == {403}
 
 
-async def test_what_strangers_try_works_for_the_page_itself(
+async def test_the_same_attempts_succeed_from_the_gateways_own_page(
     browser: Chromium, folder: str
 ) -> None:
-    """Guard the test above: it does ask for what is there."""
+    """Prove that the attempts of the test above would work if they were allowed."""
     tab = await browser.open_tab()
     await tab.go(folder)
     await tab.run(f"{_TRIES.replace('TARGET', folder)} window.results = results;")
-    got = await tab.until(f"Object.keys(results).length == {len(PARTS)} && results")
+    got = await tab.until(f"Object.keys(results).length == {len(ATTEMPTS)} && results")
     assert set(got.values()) == {"something"}
 
 
-async def test_what_is_shared_runs_nothing_when_it_is_opened(
+async def test_a_shared_html_file_is_saved_and_not_run(
     browser: Chromium, folder: str
 ) -> None:
     tab = await browser.open_tab()
     await tab.go(folder)
     title = await tab.run("document.title")
-    said = await tab.call("Page.navigate", url=f"{folder}files/0/page.html")
-    assert said["errorText"] == "net::ERR_ABORTED"  # it is to be saved
+    result = await tab.call("Page.navigate", url=f"{folder}files/0/page.html")
+    assert result["errorText"] == "net::ERR_ABORTED"  # the file is a download
     assert await tab.run("document.title") == title
 
 
-async def test_no_script_but_its_own_runs_in_the_page(
+async def test_injected_scripts_are_blocked_in_the_page(
     browser: Chromium, folder: str
 ) -> None:
     tab = await browser.open_tab()
@@ -83,5 +85,5 @@ async def test_no_script_but_its_own_runs_in_the_page(
         "document.createElement('script').src = 'files/0/page.html'",
         "document.createElement('script').text = 'document.title = 1'",
     ):
-        tried = f"(() => {{ try {{ {attempt} }} catch (e) {{ return e.name }} }})()"
-        assert await tab.run(tried) == "TypeError"
+        wrapped = f"(() => {{ try {{ {attempt} }} catch (e) {{ return e.name }} }})()"
+        assert await tab.run(wrapped) == "TypeError"
