@@ -1,1 +1,1 @@
-"""Encrypt connections with TLS 1.3, without asyncio's own layer."""
+"""TLS 1.3 for sealed shares, without asyncio's own layer (docs/design.md)."""

@@ -1,14 +1,17 @@
-"""Throw-away certificates, and the TLS settings of both ends.
+"""Temporary certificates, and the TLS settings of both ends.
 
-A certificate says nothing about anybody: it is there because TLS needs one, and
-because both proofs name its digest, which keeps relays out. Each node makes its
-own, a new one every hour and when its addresses change, so that nobody can follow
-a node by it. Its key exists only in this process. `ssl` takes keys from files
-only: the file is in memory where the system has that, elsewhere it is encrypted
-with a password that nobody keeps, and gone once it was read.
+docs/protocol.md, "Sealed transport", requires TLS 1.3 only, no client certificate, no
+SNI, no tickets and no resumption. A certificate identifies no one: TLS needs one, and
+both proofs include its digest, which keeps relays out. Each node makes its own, a new
+one every hour and when its addresses change, so that no observer can track the node by
+it. Its key exists only in this process. `ssl` reads keys only from files: the file is
+in memory where the system allows that; elsewhere it is encrypted with a password that
+is not kept, and deleted once read.
 
-Ed25519, because on two cores it did as many handshakes as P-256 (2,050 a second
-against 1,970, both ends in one thread) with a certificate two thirds the size.
+The DER is encoded here because its parts are fixed except for serial number, key and
+signature, and importing a library for X.509 takes longer (docs/design.md). The key is
+Ed25519: on two cores it did as many handshakes as P-256 (2,050 a second against 1,970,
+both ends in one thread), with a certificate two thirds the size.
 """
 
 import base64
@@ -34,8 +37,8 @@ __all__ = [
     "peer_certificate",
 ]
 
-LIFETIME = 3600.0  # seconds until a new one is made
-MAX_REMEMBERED = 64  # digests of our own certificates, the present one included
+LIFETIME = 3600.0  # seconds until a new certificate is made
+MAX_REMEMBERED = 64  # digests of our own certificates, the current one included
 
 _INTEGER, _BIT_STRING, _OCTET_STRING, _SEQUENCE = 0x02, 0x03, 0x04, 0x30
 _VERSION = 0xA0
@@ -48,16 +51,16 @@ _NOT_AFTER = b"99991231235959Z"  # no expiry, RFC 5280 section 4.1.2.5
 
 
 class Certificate(NamedTuple):
-    """Hold a certificate that is ready to be shown."""
+    """Hold a certificate with its key, loaded for use."""
 
     context: ssl.SSLContext
     """For the server's end of connections."""
     digest: bytes
-    """The SHA-256 of its DER: C in the proofs."""
+    """The SHA-256 of its DER: C in docs/protocol.md, "Sealed transport"."""
 
 
 class Certificates:
-    """Own the certificates of one node: the present one, and what to recognise."""
+    """Own the certificates of one node: the current one and digests of earlier ones."""
 
     def __init__(
         self,
@@ -65,38 +68,38 @@ class Certificates:
         addresses: Callable[[], object] = lambda: None,
         lifetime: float = LIFETIME,
     ) -> None:
-        """Begin without any; `now` gives seconds that never go back.
+        """Start without a certificate; `now` returns monotonic seconds.
 
-        What `addresses` returns differs once this node's addresses do.
+        When the value of `addresses` changes, a new certificate is made.
         """
         self._now = now
         self._addresses = addresses
         self._lifetime = lifetime
-        self._made_at: object = None  # these addresses
+        self._made_with: object = None  # the value of `addresses` at that time
         self._current: Certificate | None = None
         self._made = 0.0
         self._digests: OrderedDict[bytes, None] = OrderedDict()
 
     def current(self) -> Certificate:
-        """Return the one to show now; makes a new one when that is due, in 1 ms."""
+        """Return the certificate to present now; making a new one takes 1 ms."""
         now, addresses = self._now(), self._addresses()
-        is_old = now - self._made >= self._lifetime or addresses != self._made_at
+        is_old = now - self._made >= self._lifetime or addresses != self._made_with
         if self._current is None or is_old:
             self._current = make_certificate()
-            self._made, self._made_at = now, addresses
+            self._made, self._made_with = now, addresses
             self._digests[self._current.digest] = None
             if len(self._digests) > MAX_REMEMBERED:
                 self._digests.popitem(last=False)
         return self._current
 
     def __contains__(self, digest: object) -> bool:
-        """Say whether a certificate of this digest was our own lately."""
+        """Return True if `digest` is that of one of our recent certificates."""
         return digest in self._digests
 
 
 def make_certificate() -> Certificate:
-    """Return a new certificate, ready to be shown by a server."""
-    # Imported here: a command without sealed shares does not pay for it.
+    """Return a new certificate, loaded for a server."""
+    # Imported here, so that a command without sealed shares does not pay for it.
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
@@ -115,8 +118,8 @@ def make_certificate() -> Certificate:
 def client_context() -> ssl.SSLContext:
     """Return the settings of the client's end, the same for every connection.
 
-    No name is sent, nothing is resumed and every certificate will do: the proofs
-    decide.
+    No name is sent, no session is resumed and any certificate is accepted: the
+    proofs identify the server.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -127,7 +130,7 @@ def client_context() -> ssl.SSLContext:
 
 
 def peer_certificate(tls: ssl.SSLObject) -> bytes | None:
-    """Return the digest of the certificate that the server showed, if it did."""
+    """Return the digest of the server's certificate, None if it sent none."""
     der = tls.getpeercert(binary_form=True)
     return sha256(der).digest() if der else None
 
@@ -142,7 +145,7 @@ def _server_context() -> ssl.SSLContext:
 
 
 def _load_from_memory(context: ssl.SSLContext, pem: bytes) -> bool:
-    """Load a file that is on no disk; say whether this system can do that."""
+    """Load a file in memory; return False where the system cannot do that."""
     if not hasattr(os, "memfd_create"):
         return False
     file = os.memfd_create("shoal", os.MFD_CLOEXEC)
@@ -157,7 +160,7 @@ def _load_from_memory(context: ssl.SSLContext, pem: bytes) -> bool:
 
 
 def _encrypt_key(key: "Ed25519PrivateKey", password: str) -> bytes:
-    """Return the PEM of a key that nobody can use without the password."""
+    """Return the PEM of a key, encrypted with a password."""
     from cryptography.hazmat.primitives import serialization as forms
 
     encryption = forms.BestAvailableEncryption(password.encode())
@@ -165,7 +168,7 @@ def _encrypt_key(key: "Ed25519PrivateKey", password: str) -> bytes:
 
 
 def _load_from_disk(context: ssl.SSLContext, pem: bytes, password: str) -> None:
-    import tempfile  # which brings along much that is not needed elsewhere
+    import tempfile  # slow to import, and used only here
 
     file, path = tempfile.mkstemp(prefix="shoal-")
     try:
@@ -179,25 +182,27 @@ def _load_from_disk(context: ssl.SSLContext, pem: bytes, password: str) -> None:
 def encode_certificate(
     public_key: bytes, serial: bytes, sign: Callable[[bytes], bytes]
 ) -> bytes:
-    """Return the DER of a certificate of nobody, signed by its own key.
+    """Return the DER of a self-signed certificate with empty names.
 
-    `public_key` has 32 bytes, `serial` at most 19 that count; `sign` returns the
-    signature of what it is given.
+    It follows RFC 5280 section 4.1 and RFC 8410.
+
+    `public_key` has 32 bytes, `serial` at most 19; `sign` returns the signature of
+    its argument.
     """
-    number = b"\x01" + serial  # positive and in its shortest form, whatever it is
-    nobody = _encode(_SEQUENCE)
+    number = b"\x01" + serial  # positive and in its shortest form for any serial
+    empty_name = _encode(_SEQUENCE)
     body = _encode(
         _SEQUENCE,
         _encode(_VERSION, _encode(_INTEGER, _V3)),
         _encode(_INTEGER, number),
         _ED25519,
-        nobody,
+        empty_name,
         _encode(
             _SEQUENCE,
             _encode(_UTC_TIME, _NOT_BEFORE),
             _encode(_GENERALIZED_TIME, _NOT_AFTER),
         ),
-        nobody,
+        empty_name,
         _encode(_SEQUENCE, _ED25519, _encode(_BIT_STRING, b"\0", public_key)),
     )
     signature = _encode(_BIT_STRING, b"\0", sign(body))
@@ -205,7 +210,7 @@ def encode_certificate(
 
 
 def encode_key(private_key: bytes) -> bytes:
-    """Return the PEM of an Ed25519 key of 32 bytes (RFC 8410 section 7)."""
+    """Return the PEM of an Ed25519 private key of 32 bytes (RFC 8410 section 7)."""
     key = _encode(_OCTET_STRING, _encode(_OCTET_STRING, private_key))
     der = _encode(_SEQUENCE, _encode(_INTEGER, b"\0"), _ED25519, key)
     begin, end = b"-----BEGIN PRIVATE KEY-----\n", b"-----END PRIVATE KEY-----\n"
@@ -213,7 +218,7 @@ def encode_key(private_key: bytes) -> bytes:
 
 
 def _encode(tag: int, *parts: bytes) -> bytes:
-    """Return one value with its tag and length (X.690 section 8.1)."""
+    """Return the DER of one value: tag, length, content (X.690 section 8.1)."""
     content = b"".join(parts)
     size = len(content)
     if size < 0x80:

@@ -1,8 +1,8 @@
-"""TLS records through memory: OpenSSL with bytes on both sides and no socket.
+"""TLS records in memory: OpenSSL between two buffers instead of on a socket.
 
-`Records` is the one place that calls OpenSSL. It decrypts straight into the memory
-of whoever wants the bytes. OpenSSL gets them in bounded pieces, because it
-keeps as much memory for a connection as it ever held for it at once.
+`Records` is the only code that calls OpenSSL. It decrypts straight into the reader's
+buffer. OpenSSL is fed in bounded pieces, because it never frees the largest amount of
+memory that it has used for a connection.
 """
 
 import ssl
@@ -14,8 +14,8 @@ from shoal.errors import PeerError, ProtocolError
 __all__ = ["RECORD_SIZE", "Data", "Records"]
 
 RECORD_SIZE = 5 + 16 * 1024 + 256
-"""Bytes of the longest record, RFC 8446 section 5.2."""
-FEED_SIZE = 256 * 1024  # bytes given to OpenSSL at once
+"""Bytes of the longest TLS record, header included (RFC 8446 section 5.2)."""
+FEED_SIZE = 256 * 1024  # bytes passed to OpenSSL at once
 ENCRYPT_SLICE = 256 * 1024  # bytes encrypted at once
 
 Data = bytes | bytearray | memoryview
@@ -24,41 +24,41 @@ _NOTHING = memoryview(b"")
 
 
 class Records:
-    """Hold the TLS of one connection."""
+    """Hold the TLS state of one connection."""
 
     def __init__(self, context: ssl.SSLContext, *, is_server: bool) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._received = _NOTHING  # not given to OpenSSL yet
-        self._taken = 0  # bytes given to OpenSSL that are not accounted for
+        self._received = _NOTHING  # not passed to OpenSSL yet
+        self._pending = 0  # bytes in OpenSSL, neither payload nor overhead so far
         self.ssl = context.wrap_bio(self._incoming, self._outgoing, is_server)
-        """OpenSSL's side of it, to be asked for certificates and the like."""
+        """OpenSSL's object, for the peer's certificate."""
         self.is_open = False
         """Whether the handshake is done."""
         self.has_ended = False
-        """Whether the peer has said that nothing follows."""
+        """Whether the peer has ended its stream (close_notify)."""
         self.overhead = OverheadLimit()
-        """What the peer sent since the handshake that carried nothing."""
+        """Limit of the peer's bytes since the handshake that carry no payload."""
 
     def receive(self, received: memoryview) -> None:
-        """Take what came; it may not change until `keep` or all of it is used."""
+        """Use `received`, which must not change until `keep` or until it is used up."""
         self._received = received
 
     def keep(self) -> None:
-        """Copy what is left of what was received."""
-        self._give(self._received)
+        """Copy the unused rest of the received bytes."""
+        self._feed(self._received)
         self._received = _NOTHING
 
-    def _give(self, received: memoryview) -> None:
+    def _feed(self, received: memoryview) -> None:
         if received:
             self._incoming.write(received)
-            self._taken += len(received)
+            self._pending += len(received)
 
     def shake_hands(self) -> bytes:
-        """Go on with the handshake; return what to send, look at `is_open`.
+        """Continue the handshake; return the bytes to send. `is_open` shows its end.
 
-        Raises `PeerError` when it failed. No alert is sent then: who does not
-        know the protocol gets no answer.
+        Raises `PeerError` if it failed. No alert is sent then: a peer that does not
+        speak the protocol gets no answer.
         """
         self.keep()
         try:
@@ -71,51 +71,51 @@ class Records:
         if self.ssl.version() != "TLSv1.3" or self.ssl.session_reused:
             raise ProtocolError("a TLS connection that is not 1.3, or not a new one")
         self.is_open = True
-        self._taken = 0
+        self._pending = 0
         return self._outgoing.read()
 
     def fill(self, buffer: memoryview) -> int:
-        """Decrypt into `buffer`; return how many bytes of it are full.
+        """Decrypt into `buffer`; return how many bytes were written to it.
 
-        Not all of it is full when what was received has been used up, or the peer
-        has ended the stream. Raises `ssl.SSLError` for what cannot be decrypted, and
-        `ProtocolError` for too much that has nothing in it.
+        It is not filled if the received bytes are used up or the peer has ended the
+        stream. Raises `ssl.SSLError` for a record that cannot be decrypted, and
+        `ProtocolError` for too many records without payload.
         """
         size, filled = len(buffer), 0
         read, incoming = self.ssl.read, self._incoming
         while filled < size:
-            # Asking OpenSSL in vain is dear: an exception with its text. Giving it
-            # more while it has much moves all of that.
+            # Reading when no record is complete is expensive: OpenSSL raises and
+            # formats an exception. Feeding it while it holds much moves all of that.
             if self._received and incoming.pending < RECORD_SIZE:
-                self._give(self._received[:FEED_SIZE])
+                self._feed(self._received[:FEED_SIZE])
                 self._received = self._received[FEED_SIZE:]
             try:
-                # With a buffer it returns a number, whatever its type says.
+                # With a buffer it returns a number, contrary to its annotation.
                 count: int = read(size - filled, buffer[filled:])  # type: ignore
             except ssl.SSLWantReadError:
-                self._count_taken()
+                self._count_overhead()
                 if self._received:
-                    continue  # what was there was of TLS itself
+                    continue  # those records were TLS's own
                 break
             if not count:
                 self.has_ended = True
                 break
-            self._taken -= count
+            self._pending -= count
             filled += count
             if filled < size and not self._received and not incoming.pending:
-                # A read ends with its record, so all of it is used up.
-                self._count_taken()
+                # A read ends with its record, so every record is used up.
+                self._count_overhead()
                 break
         self.overhead.on_payload(filled)
         return filled
 
-    def _count_taken(self) -> None:
-        """Count what OpenSSL took and gave nothing for."""
-        taken, self._taken = self._taken, 0
-        self.overhead.add(taken)
+    def _count_overhead(self) -> None:
+        """Count the bytes that OpenSSL consumed without returning payload."""
+        pending, self._pending = self._pending, 0
+        self.overhead.add(pending)
 
     def encrypt(self, backlog: deque[memoryview]) -> tuple[bytes, int]:
-        """Take a slice from `backlog`; return its records, and how long it was."""
+        """Encrypt a slice of `backlog`; return its records and its size in bytes."""
         size = 0
         while backlog and size < ENCRYPT_SLICE:
             data = backlog.popleft()
@@ -127,14 +127,14 @@ class Records:
             size += len(data)
         return self._outgoing.read(), size
 
-    def say_end(self) -> bytes:
-        """Return what tells the peer that nothing follows."""
+    def end(self) -> bytes:
+        """Return the record that ends our stream (close_notify)."""
         try:
             self.ssl.unwrap()
         except ssl.SSLError:
-            pass  # it has been said; what the peer says to it is of no interest
+            pass  # the record is written; the peer's answer to it is not needed
         return self._outgoing.read()
 
     def answers(self) -> bytes:
-        """Return what TLS itself has to say to what was decrypted."""
+        """Return TLS's own answers to decrypted records, such as key updates."""
         return self._outgoing.read() if self._outgoing.pending else b""

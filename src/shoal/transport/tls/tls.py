@@ -1,15 +1,15 @@
-"""TLS over a connection: a protocol for the transport below, a transport above.
+"""TLS over a connection: a protocol for the transport below, itself a transport.
 
-`TlsConnection` stands between a socket's transport and the protocol that has the
-plain bytes. It needs nothing but `ssl`'s `wrap_bio`, on any event loop, and exists
-because asyncio's own layer keeps 256 KiB for each connection, idle or not. Here
-every connection of a thread receives into one buffer, whose bytes are decrypted
-straight into the memory of the protocol above before anything else can run, and
-what is to be sent is encrypted batch by batch as the socket takes it.
+`TlsConnection` stands between a socket's transport and the protocol that handles the
+plain bytes. It needs only `ssl`'s `wrap_bio`, works on any event loop, and exists
+because asyncio's own TLS keeps 256 KiB per connection, idle or not. Here all
+connections of a thread receive into one buffer, whose bytes are decrypted straight
+into the upper protocol's buffer before any other code runs, and outgoing data is
+encrypted batch by batch as the socket accepts it.
 
-It owns the transport below. It believes nobody: whom it talks to is for the
-protocol above to find out, and until that hands over to another one by
-`set_protocol`, a client may send a server `STRANGER_LIMIT` bytes and no more.
+It owns the transport below. It does not identify the peer; the upper protocol does,
+and until it hands over to another by `set_protocol`, a server accepts no more than
+`STRANGER_LIMIT` bytes from a client.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from shoal.transport.tls.records import RECORD_SIZE, Data, Records
 
 __all__ = ["STRANGER_LIMIT", "TlsConnection"]
 
-RECEIVE_SIZE = 1024 * 1024  # bytes taken from the socket at once; one buffer a thread
-HIGH_WATER = 256 * 1024  # bytes waiting at which the protocol above is paused
-STRANGER_LIMIT = 16 * 1024  # bytes of TLS from a peer of whom nothing is known
+RECEIVE_SIZE = 1024 * 1024  # bytes read from the socket at once; one buffer per thread
+HIGH_WATER = 256 * 1024  # bytes waiting at which the upper protocol is paused
+STRANGER_LIMIT = 16 * 1024  # bytes of TLS from a client before its proof
 
 
 def _has_ended(transport: asyncio.Transport | None) -> bool:
@@ -34,21 +34,21 @@ def _has_ended(transport: asyncio.Transport | None) -> bool:
 
 
 class _Scratch(threading.local):
-    """Give each thread, and so each event loop, one buffer to receive into."""
+    """Hold one receive buffer per thread, and so per event loop."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(RECEIVE_SIZE))
 
 
 _scratch = _Scratch()
-_NOBODY = asyncio.BufferedProtocol()  # has the plain bytes of what has ended
+_NO_PROTOCOL = asyncio.BufferedProtocol()  # of a connection that has ended
 
 
 class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
     """Encrypt one connection.
 
-    The protocol above hears nothing before the handshake is done, except
-    `connection_lost`, which it is told even if it never had a connection.
+    The upper protocol is not called before the handshake is done, except for
+    `connection_lost`, which is called even without a `connection_made`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         is_server: bool,
         preamble: bytes = b"",
     ) -> None:
-        """Begin; `preamble` is sent before TLS, in one piece with its beginning."""
+        """Send `preamble` before the handshake, in one write with its first part."""
         super().__init__()
         self._protocol = protocol
         self._records = Records(context, is_server=is_server)
@@ -69,43 +69,43 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._transport: asyncio.Transport | None = None
         self._backlog: deque[memoryview] = deque()  # not encrypted yet
         self._waiting = 0  # bytes in it
-        self._received = 0  # bytes, by the last read
+        self._received = 0  # bytes of the last read
         self._limits = (HIGH_WATER // 4, HIGH_WATER)
         self._is_closing = False
-        self._is_blocked = False  # the socket takes no more
-        self._is_paused = False  # the protocol above was told so
+        self._is_blocked = False  # the socket's buffer is full
+        self._is_paused = False  # the upper protocol is paused
         self._is_reading = True
         self._is_decrypting = False
         self._fault: Exception | None = None
 
-    # What the transport below calls.
+    # Called by the transport below.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake."""
-        # Not of that class where the loop is uvloop's, but all that it has to be.
+        # uvloop's transport is not a subclass, but has the same methods.
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         if self._is_closing:
             transport.abort()
             return
-        # What the socket does not take waits here, as plain text and not copied.
+        # Data that the socket does not accept waits here, unencrypted and not copied.
         transport.set_write_buffer_limits(high=0)
-        # A server has nothing to say yet, and OpenSSL takes 33 KiB when it begins:
-        # who knocks and says no more shall not have those.
+        # A server sends nothing yet, and OpenSSL allocates 33 KiB when it starts: a
+        # client that knocks and then stays silent does not get them.
         if not self._is_server:
             self._shake_hands()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the thread's buffer, which `buffer_updated` empties."""
+        """Return the thread's buffer; `buffer_updated` empties it."""
         return _scratch.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Decrypt what came."""
+        """Decrypt the received bytes."""
         self._received = nbytes
         if self._allowance is not None:
             self._allowance -= nbytes
             if self._allowance < 0:
-                self._fail(ProtocolError("too much TLS before it was known who it is"))
+                self._fail(ProtocolError("too many bytes of TLS before a proof"))
         if self._is_closing:
             return
         self._records.overhead.leak(asyncio.get_running_loop().time())
@@ -114,20 +114,20 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._shake_hands()
         else:
             self._decrypt()
-        # Whoever is read next receives into the same buffer.
+        # The next connection of this thread receives into the same buffer.
         self._records.keep()
 
     def eof_received(self) -> None:
-        """Take note that nothing more comes; the transport closes by itself."""
+        """Report the end of the peer's stream; the transport then closes."""
         if self._records.is_open and not self._is_closing:
             self._protocol.eof_received()
 
     def pause_writing(self) -> None:
-        """Stop encrypting: the socket takes no more."""
+        """Stop encrypting: the socket's buffer is full."""
         self._is_blocked = True
 
     def resume_writing(self) -> None:
-        """Encrypt what waits."""
+        """Encrypt the waiting data."""
         self._is_blocked = False
         self._encrypt()
         if self._is_paused and self._waiting <= self._limits[0]:
@@ -136,24 +136,24 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
                 self._protocol.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the protocol above, whether or not it had a connection."""
+        """Report to the upper protocol, even if it never had the connection."""
         self._is_closing = True
         self._transport = None
         self._backlog.clear()
         self._waiting = 0
-        # Nothing may hold itself in a circle: of a flood, all that OpenSSL has would
-        # wait for the garbage collector.
-        protocol, self._protocol = self._protocol, _NOBODY
+        # No reference cycle may remain: the memory that OpenSSL holds for a flood's
+        # connections would wait for the garbage collector.
+        protocol, self._protocol = self._protocol, _NO_PROTOCOL
         protocol.connection_lost(self._fault or error)
 
-    # What the protocol above calls.
+    # Called by the protocol above.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection.
+        """Return a property of the connection, or of the transport below.
 
-        `ssl_object` is its TLS, `held_back` how many bytes that were received may
-        not have been handed on yet, `gathers` whether `writelines` copies nothing,
-        `received` how many bytes of TLS the last look at the socket found.
+        `ssl_object` is OpenSSL's object, `held_back` the most received bytes that may
+        not have been passed on yet, `gathers` whether `writelines` avoids a copy,
+        `received` the number of bytes in the last read from the socket.
         """
         if name == "ssl_object":
             return self._records.ssl
@@ -168,61 +168,61 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand all further plain bytes to `protocol`; none was read ahead.
+        """Pass all further plain bytes to `protocol`; none has been read ahead.
 
-        This says that the peer is known: there is no limit to its bytes any more.
+        The peer has proven itself then, and `STRANGER_LIMIT` no longer applies.
         """
         assert isinstance(protocol, asyncio.BufferedProtocol)
         self._protocol = protocol
         self._allowance = None
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return who has the plain bytes."""
+        """Return the protocol that handles the plain bytes."""
         return self._protocol
 
     def is_closing(self) -> bool:
-        """Say whether the connection has ended or is about to."""
+        """Return True if the connection has ended or is about to."""
         return self._is_closing
 
     def is_reading(self) -> bool:
-        """Say whether plain bytes are handed on."""
+        """Return True if plain bytes are passed on."""
         return self._is_reading and not self._is_closing
 
     def pause_reading(self) -> None:
-        """Hand nothing on, and take nothing from the socket."""
+        """Pass nothing on, and read nothing from the socket."""
         self._is_reading = False
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Go on, soon, with what was received before and then with the socket."""
+        """Pass on bytes received earlier, then read from the socket again."""
         if not self._is_reading and not self._is_closing:
             self._is_reading = True
-            asyncio.get_running_loop().call_soon(self._go_on_reading)
+            asyncio.get_running_loop().call_soon(self._continue_reading)
 
     def set_write_buffer_limits(
         self, high: int | None = None, low: int | None = None
     ) -> None:
-        """Say at how many waiting bytes to pause the protocol, and to resume it."""
+        """Pause the protocol above `high` waiting bytes, resume it at `low`."""
         if high is None:
             high = HIGH_WATER if low is None else 4 * low
         self._limits = (high // 4 if low is None else low, high)
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return at how many waiting bytes the protocol is resumed, and paused."""
+        """Return the waiting bytes at which the protocol is resumed and paused."""
         return self._limits
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes wait for the socket to take them."""
+        """Return how many bytes wait for the socket."""
         below = self._transport.get_write_buffer_size() if self._transport else 0
         return self._waiting + below
 
     def write(self, data: Data) -> None:
-        """Send `data`, which must not change until the socket took it."""
+        """Send `data`, which must not change until it is sent."""
         self.writelines((data,))
 
     def writelines(self, list_of_data: Iterable[Data]) -> None:
-        """Send several pieces, of which none may change until they are sent."""
+        """Send several buffers, which must not change until they are sent."""
         if self._is_closing:
             return
         for data in list_of_data:
@@ -236,11 +236,11 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
-        """Say that one direction cannot be ended alone."""
+        """Return False: one direction cannot be closed alone."""
         return False
 
     def close(self) -> None:
-        """End the connection once everything written has been sent."""
+        """End the connection once all written data is sent."""
         if self._transport is not None and not self._is_closing:
             self._is_closing = True
             self._transport.pause_reading()
@@ -254,7 +254,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         if self._transport is not None:
             self._transport.abort()
 
-    # How it works.
+    # Both directions.
 
     def _fail(self, fault: Exception) -> None:
         self._fault = self._fault or fault
@@ -280,9 +280,9 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._decrypt()
 
     def _decrypt(self) -> None:
-        """Hand on what was received, as far as there are whole records."""
+        """Pass on the payload of all complete records."""
         if self._is_decrypting:
-            return  # called from a protocol that this calls
+            return  # called by the protocol that this method calls
         self._is_decrypting = True
         records = self._records
         try:
@@ -293,7 +293,8 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
                 if filled:
                     self._protocol.buffer_updated(filled)
                 if records.has_ended:
-                    # Who says so reads no more: what waits would wait for ever.
+                    # A peer that ends its stream also stops reading: data that
+                    # waits for it would wait without end.
                     self.eof_received()
                     self.abort()
                 if filled < len(buffer):
@@ -304,19 +305,19 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._is_decrypting = False
         self._send(records.answers())
 
-    def _go_on_reading(self) -> None:
+    def _continue_reading(self) -> None:
         if self.is_reading():
             self._decrypt()
         if self.is_reading() and self._transport is not None:
             self._transport.resume_reading()
 
     def _encrypt(self) -> None:
-        """Encrypt what waits, as far as the socket takes it."""
+        """Encrypt the waiting data until the socket's buffer is full."""
         if not self._records.is_open:
             return
         below = self._transport
         try:
-            # A transport that failed says so, but not yet that it is lost.
+            # A failed transport is closing, but has not called connection_lost yet.
             while self._backlog and not self._is_blocked and not _has_ended(below):
                 records, size = self._records.encrypt(self._backlog)
                 self._waiting -= size
@@ -324,6 +325,6 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         except ssl.SSLError as error:
             self._fail(error)
         if self._is_closing and not self._backlog and self._transport is not None:
-            self._send(self._records.say_end())
-            # Not from within `resume_writing`: asyncio would end it twice.
+            self._send(self._records.end())
+            # Not within `resume_writing`: asyncio would close the transport twice.
             asyncio.get_running_loop().call_soon(self._transport.close)
