@@ -1,4 +1,4 @@
-"""The machine's interfaces, and the list that confines them."""
+"""This machine's interfaces, and the list that restricts them."""
 
 import subprocess
 import sys
@@ -18,7 +18,9 @@ from shoal.net.interfaces import (
     ("text", "words"),
     [("", ()), ("lo", ("lo",)), (" lo, eth0 ,,10.0.0.7", ("lo", "eth0", "10.0.0.7"))],
 )
-def test_a_list_is_split_at_commas(text: str, words: tuple[str, ...]) -> None:
+def test_a_list_of_interfaces_is_split_at_commas(
+    text: str, words: tuple[str, ...]
+) -> None:
     assert parse_interfaces(text) == words
 
 
@@ -37,7 +39,9 @@ def test_a_list_is_split_at_commas(text: str, words: tuple[str, ...]) -> None:
         (24, "", False),
     ],
 )
-def test_a_subnet_has_its_addresses(prefix: int, address: str, expected: bool) -> None:
+def test_an_address_is_matched_with_the_subnet(
+    prefix: int, address: str, expected: bool
+) -> None:
     assert Interface("x", "10.0.0.7", prefix).is_on_subnet(address) is expected
 
 
@@ -47,7 +51,7 @@ def test_an_interface_is_found_by_name_and_by_address(word: str) -> None:
     assert {each.name for each in list_interfaces([word])} == {"lo"}
 
 
-def test_without_a_list_every_interface_is_meant() -> None:
+def test_without_a_list_every_interface_is_returned() -> None:
     assert set(list_interfaces(["lo"])) <= set(list_interfaces())
 
 
@@ -55,12 +59,12 @@ def test_this_machine_has_addresses() -> None:
     assert "127.0.0.1" in own_addresses()
 
 
-def test_one_that_is_missing_is_the_users_mistake_and_the_others_are_named() -> None:
+def test_a_missing_interface_is_a_usage_error_that_names_the_others() -> None:
     with pytest.raises(UsageError, match=r"'nosuch0'.*\blo\b"):
         list_interfaces(["lo", "nosuch0"])
 
 
-def test_importing_the_module_costs_no_start_up_time() -> None:
+def test_importing_the_module_loads_nothing_slow() -> None:
     code = "import shoal.net.interfaces, sys; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, timeout=30

@@ -1,4 +1,4 @@
-"""One connection over a real socket: bytes in, bytes out, and how it ends."""
+"""One connection over a real socket: receiving, sending and closing."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ Served = Connection[OpenServerSession]
 
 
 class Recorder:
-    """Keep what a connection tells its handler."""
+    """Record the calls of a connection to its handler."""
 
     def __init__(self) -> None:
         self.connections: list[Served] = []
@@ -59,7 +59,7 @@ class Recorder:
 
 
 class Pair:
-    """Hold our connection and the raw other end of it."""
+    """Hold our connection and its raw other end."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Recorder
@@ -88,13 +88,13 @@ async def connected(handshake: bytes | None = None) -> AsyncIterator[Pair]:
         await seen.until("lost")
 
 
-async def test_the_session_speaks_first_if_it_has_something_to_say() -> None:
+async def test_a_session_with_a_handshake_sends_it_first() -> None:
     async with connected(b"handshake") as pair:
         assert await pair.reader.readexactly(9) == b"handshake"
         assert pair.ours.sent == 9
 
 
-async def test_what_comes_is_told_as_events() -> None:
+async def test_received_messages_reach_the_handler_as_events() -> None:
     async with connected() as pair:
         pair.writer.write(encode_frame(Request(3)))
         await pair.seen.until("events")
@@ -103,7 +103,7 @@ async def test_what_comes_is_told_as_events() -> None:
         assert pair.ours.address.host == "127.0.0.1"
 
 
-async def test_what_a_peer_does_wrong_ends_its_connection_once() -> None:
+async def test_a_protocol_error_ends_the_connection_and_is_reported_once() -> None:
     async with connected() as pair:
         pair.writer.write(b"\x00" * 100)
         await pair.seen.until("lost")
@@ -111,26 +111,26 @@ async def test_what_a_peer_does_wrong_ends_its_connection_once() -> None:
         assert pair.ours.is_closing
 
 
-async def test_an_orderly_end_is_nobodys_fault() -> None:
+async def test_an_orderly_end_is_reported_without_an_error() -> None:
     async with connected() as pair:
         pair.writer.close()
         await pair.seen.until("lost")
         assert pair.seen.lost == [None]
 
 
-async def test_closing_says_why_and_is_idempotent() -> None:
+async def test_closing_reports_the_reason_and_is_idempotent() -> None:
     async with connected() as pair:
         error = PeerTimeoutError("too slow")
         pair.ours.close(error)
         pair.ours.close()
         await pair.seen.until("lost")
         assert pair.seen.lost == [error]
-        pair.ours.write(b"into nothing")
+        pair.ours.write(b"dropped")
         pair.ours.flush()
         assert not pair.ours.is_writable
 
 
-async def test_who_ends_its_side_and_takes_nothing_can_be_ended() -> None:
+async def test_a_half_closed_peer_that_reads_nothing_can_be_closed() -> None:
     async with connected() as pair:
         pair.ours.write(bytes(16 << 20))
         pair.writer.write_eof()
@@ -138,12 +138,12 @@ async def test_who_ends_its_side_and_takes_nothing_can_be_ended() -> None:
             await asyncio.sleep(0)
         assert pair.ours._transport is not None
         assert pair.ours._transport.is_closing()  # asyncio closes it
-        assert not pair.ours.is_closing  # and it still counts
+        assert not pair.ours.is_closing  # and it still has to be closed
         pair.ours.close()
         await pair.seen.until("lost")
 
 
-async def test_all_that_is_written_arrives_in_its_order() -> None:
+async def test_written_data_arrives_in_order() -> None:
     async with connected() as pair:
         parts = [bytes((i,)) * size for i, size in enumerate((1, 5 << 20, 2, 300_000))]
         for part in parts:
@@ -158,7 +158,7 @@ async def test_all_that_is_written_arrives_in_its_order() -> None:
 
 
 @pytest.mark.parametrize("gathers", [False, True])
-async def test_parts_arrive_in_their_order_among_what_else_is_written(
+async def test_parts_arrive_in_order_between_other_writes(
     gathers: bool,
 ) -> None:
     async with connected() as pair:
@@ -173,7 +173,7 @@ async def test_parts_arrive_in_their_order_among_what_else_is_written(
         assert pair.ours.sent == len(whole)
 
 
-async def test_something_large_and_shared_is_never_copied_at_once() -> None:
+async def test_a_large_buffer_is_not_copied_at_once() -> None:
     async with connected() as pair:
         shared = bytes(64 << 20)
         pair.ours._gathers = True
@@ -183,7 +183,7 @@ async def test_something_large_and_shared_is_never_copied_at_once() -> None:
         pair.ours.close()
 
 
-async def test_paused_reading_takes_nothing_until_resumed() -> None:
+async def test_a_paused_connection_reads_nothing_until_resumed() -> None:
     async with connected() as pair:
         pair.ours.pause_reading()
         pair.ours.pause_reading()
@@ -203,7 +203,7 @@ async def test_small_messages_do_not_wait_for_acknowledgements() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_a_port_that_is_taken_is_named() -> None:
+async def test_a_taken_port_is_named_in_the_error() -> None:
     def accept() -> Served:
         raise AssertionError
 
@@ -212,7 +212,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
             await Listener.open(accept, hosts=["127.0.0.1"], port=listener.port)
 
 
-async def test_a_host_that_is_not_ours_is_the_interfaces_fault() -> None:
+async def test_a_foreign_host_error_names_shoal_interfaces() -> None:
     def accept() -> Served:
         raise AssertionError
 
@@ -221,14 +221,14 @@ async def test_a_host_that_is_not_ours_is_the_interfaces_fault() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "a..b", "a" * 64])
-async def test_whom_nobody_can_reach_is_a_peers_error(host: str) -> None:
+async def test_an_unreachable_address_is_a_peer_error(host: str) -> None:
     connection = Connection(OpenServerSession(CHUNKS, None), Recorder())
     with pytest.raises(PeerError, match="cannot be reached"):
         await dial(connection, Address(host, 1))
 
 
 class FullSocket(asyncio.Transport):
-    """Stand for a socket that always has something to read."""
+    """Stand in for the transport of a socket with much to read."""
 
     def __init__(self, found: int) -> None:
         super().__init__({"received": found, "socket": socket.socket()})
@@ -243,7 +243,7 @@ class FullSocket(asyncio.Transport):
 
 
 @pytest.mark.parametrize("found", [AHEAD_SIZE, AHEAD_SIZE - 1])
-async def test_a_peer_is_ahead_of_us_when_much_waits_for_us(found: int) -> None:
+async def test_a_peer_is_ahead_when_one_read_returns_much(found: int) -> None:
     connection = Connection(OpenServerSession(CHUNKS, None), Recorder())
     socket_ = FullSocket(found)
     connection.connection_made(socket_)
@@ -255,7 +255,7 @@ async def test_a_peer_is_ahead_of_us_when_much_waits_for_us(found: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="polling elsewhere does not wait")
-async def test_the_packets_of_a_long_frame_are_looked_at_together() -> None:
+async def test_the_packets_of_a_long_frame_are_read_together() -> None:
     body = msgspec.msgpack.encode({"type": "request", "index": 7, "pad": bytes(60_000)})
     frame = encode_varint(len(body)) + body
     async with connected() as pair:
@@ -267,7 +267,7 @@ async def test_the_packets_of_a_long_frame_are_looked_at_together() -> None:
         await pair.seen.until("events")
         assert pair.seen.events.pop() == ChunkWanted(7, 7)
         assert pair.seen.updates <= 4
-        # And what comes after it is looked at when it comes.
+        # The next message is read as soon as it arrives.
         pair.writer.write(encode_frame(Request(8)))
         await pair.seen.until("events")
         assert pair.seen.events == [ChunkWanted(8, 8)]

@@ -1,6 +1,6 @@
-"""What listens goes on when the system has no file descriptor left for it.
+"""Listeners survive having no file descriptor left.
 
-In a process of its own: the limit is the process's.
+The listener runs in its own process, because the limit is per process.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from tests.helpers.sealed import flood, open_sealed
 from tests.helpers.wire import frame, read_frame
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="has no limit of file descriptors"
+    sys.platform == "win32", reason="Windows has no limit of file descriptors"
 )
 PATIENCE = 40.0  # seconds
 
 
 async def use_sealed(address: Address) -> None:
-    """Be a holder who is answered."""
+    """Connect as a holder and get an answer."""
     async with open_sealed() as here:
         plain = await here.dial(address=address)
         plain.transport.write(b"hello")
@@ -33,7 +33,7 @@ async def use_sealed(address: Address) -> None:
 
 
 async def use_open(address: Address) -> None:
-    """Be a client who is answered; like any, one that is turned away tries again."""
+    """Connect as a client and get a chunk; try again when refused."""
     while True:
         reader, writer = await asyncio.open_connection(*address)
         try:
@@ -47,7 +47,7 @@ async def use_open(address: Address) -> None:
 
 
 @pytest.mark.parametrize(("kind", "use"), [("sealed", use_sealed), ("open", use_open)])
-async def test_it_survives_having_no_file_descriptor_left(
+async def test_a_listener_survives_having_no_file_descriptor_left(
     kind: str, use: Callable[[Address], Awaitable[None]]
 ) -> None:
     process = await asyncio.create_subprocess_exec(
@@ -64,13 +64,13 @@ async def test_it_survives_having_no_file_descriptor_left(
         async with asyncio.timeout(PATIENCE):
             address = Address("127.0.0.1", int(await process.stdout.readline()))
             strangers = await flood(address, 300)
-            # It has accepted all of the flood before this one.
+            # The listener has accepted the whole flood before this connection.
             await use(address)
             process.stdin.write(b"now take all there is\n")
             strangers += await flood(address, 100)
             spare, rounds = (await process.stdout.readline()).split()
-            assert int(spare) >= 20, "strangers took what files need"
-            assert int(rounds) < 2000, "its loop spins"
+            assert int(spare) >= 20, "strangers used the descriptors reserved for files"
+            assert int(rounds) < 2000, "the accept loop spins"
             await use(address)
             _, said = await process.communicate(b"\n")
             assert said == b""

@@ -1,6 +1,6 @@
-"""A connection whose other end cannot be reached any more is given up.
+"""A connection whose other end is unreachable ends.
 
-Real partitions last longer than a test of an edge: tests/system/test_partition.py.
+Real partitions are in tests/system/test_partition.py.
 """
 
 import socket
@@ -15,7 +15,7 @@ from tests.helpers.sealed import open_sealed
 @pytest.mark.skipif(
     not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option"
 )
-async def test_both_ends_are_told_to_notice() -> None:
+async def test_both_ends_of_a_connection_watch_for_silence() -> None:
     async with open_sealed() as sealed:
         ours = await sealed.dial()
         for end in (ours, sealed.served[0]):
@@ -26,9 +26,11 @@ async def test_both_ends_are_told_to_notice() -> None:
         ours.transport.abort()
 
 
-@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="this system cannot say")
+@pytest.mark.skipif(
+    not hasattr(socket, "TCP_INFO"), reason="this system has no TCP_INFO"
+)
 @pytest.mark.parametrize("is_reset", [False, True])
-def test_who_hangs_up_is_noticed_though_nobody_reads(is_reset: bool) -> None:
+def test_a_hang_up_is_noticed_without_reading(is_reset: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
@@ -37,7 +39,7 @@ def test_who_hangs_up_is_noticed_though_nobody_reads(is_reset: bool) -> None:
             theirs.sendall(b"x" * 5000)
             assert not has_hung_up(watched)
             if is_reset:
-                ours.sendall(b"nobody reads this")
+                ours.sendall(b"unread")
                 assert theirs.recv(1)
             theirs.close()
             assert has_hung_up(watched)

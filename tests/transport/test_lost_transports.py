@@ -1,4 +1,4 @@
-"""A socket that fails in the middle of what is written to it."""
+"""A socket that fails while data is written to it."""
 
 import asyncio
 import signal
@@ -16,14 +16,14 @@ CHUNK = 4 * 1024 * 1024  # bytes
 
 
 class Plain(asyncio.BufferedProtocol):
-    """Have the plain bytes, and do nothing with them."""
+    """Receive the plain bytes and ignore them."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return memoryview(bytearray(1024))
 
 
 class Below(asyncio.Transport):
-    """Stand in for the transport of a socket, which may have failed."""
+    """Stand in for the transport of a socket that may fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,14 +45,14 @@ class Below(asyncio.Transport):
 
 
 def hand_over(below: Below, other: TlsConnection) -> None:
-    """Let one side receive what the other has sent."""
+    """Pass the bytes that one side has sent to the other."""
     for data in below.sent:
         other.get_buffer(-1)[: len(data)] = data
         other.buffer_updated(len(data))
     below.sent.clear()
 
 
-async def test_nothing_is_encrypted_for_a_transport_that_failed() -> None:
+async def test_nothing_is_encrypted_for_a_failed_transport() -> None:
     certificate = make_certificate()
     server = TlsConnection(certificate.context, Plain(), is_server=True)
     client = TlsConnection(client_context(), Plain(), is_server=False)
@@ -69,7 +69,7 @@ async def test_nothing_is_encrypted_for_a_transport_that_failed() -> None:
 
 
 class Resumed(asyncio.Protocol):
-    """Write again when the socket takes more, which is when the peer goes."""
+    """Write when writing resumes, just after the peer has closed."""
 
     def __init__(self, peer: socket.socket) -> None:
         self.ended = asyncio.Event()
@@ -90,7 +90,7 @@ class Resumed(asyncio.Protocol):
 
 @pytest.fixture
 def signals() -> Iterator[None]:
-    """Put the signal handlers back that a command replaces."""
+    """Restore the signal handlers that a command replaces."""
     kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     yield
     for each, handler in kept.items():
@@ -98,7 +98,7 @@ def signals() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_peer_that_goes_while_writing_resumes_leaves_no_traceback(
+def test_a_peer_that_closes_while_writing_resumes_causes_no_traceback(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
@@ -115,7 +115,7 @@ def test_a_peer_that_goes_while_writing_resumes_leaves_no_traceback(
             with suppress(OSError):
                 peer.recv(1 << 20)
             await asyncio.sleep(0)
-        await asyncio.sleep(0)  # what was called soon has been called
+        await asyncio.sleep(0)  # run the callbacks scheduled with call_soon
 
     run_command(work())
     assert capfd.readouterr().err == ""

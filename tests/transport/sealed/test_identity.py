@@ -1,4 +1,4 @@
-"""Nobody passes for a holder: certificates, and relays that have one of their own."""
+"""No relay or stranger passes as a holder; certificates cannot be tracked."""
 
 import asyncio
 import os
@@ -25,11 +25,11 @@ async def test_a_captured_knock_is_refused_the_second_time() -> None:
         plain = await sealed.dial(address=relay.address)
         plain.transport.abort()
         captured = bytes(relay.to_server)
-        # The knock and what a server would answer to, TLS's first record.
+        # The knock and TLS's first record, which a server would answer.
         end = 53 + int.from_bytes(captured[51:53])
         assert await answer_to(sealed.address, captured[:end], end=True) == b""
         assert await answer_to(sealed.address, captured, end=True) == b""
-        async with open_sealed() as another:  # it can be spent once at each
+        async with open_sealed() as another:  # each server accepts a knock once
             assert len(await answer_to(another.address, captured[:end], end=True)) > 99
         assert len(sealed.served) == 1
 
@@ -38,13 +38,13 @@ async def test_a_relay_with_its_own_certificate_is_refused_by_the_server() -> No
     async with open_sealed() as sealed, TlsRelay(sealed.address) as relay:
         with pytest.raises(PeerError):
             await sealed.dial(address=relay.address)
-        assert len(relay.to_client) == 34  # the greeting, and never a proof
+        assert len(relay.to_client) == 34  # the greeting, without a proof
         assert len(relay.to_server) == 81
         assert not sealed.served
 
 
 async def test_a_relay_with_its_own_certificate_is_refused_by_the_client() -> None:
-    # The proof is a holder's, made for the certificate that this holder has.
+    # The proof is a holder's, made for the holder's own certificate.
     async with LyingServer(make_certificate(), claimed=bytes(32)) as server:
         async with open_sealed() as sealed:
             with pytest.raises(NotAHolderError):
@@ -92,7 +92,7 @@ async def test_certificates_differ_between_nodes_hours_and_addresses() -> None:
     assert other.digest not in certificates
 
 
-async def test_two_servers_of_a_share_show_nothing_in_common() -> None:
+async def test_two_servers_of_a_share_have_different_certificates() -> None:
     shown = []
     for _ in range(2):
         async with open_sealed() as sealed:
@@ -107,7 +107,7 @@ async def test_two_servers_of_a_share_show_nothing_in_common() -> None:
     assert shown[0] != shown[1]
 
 
-def test_a_certificate_is_loaded_without_a_file_in_memory(
+def test_without_memory_files_a_certificate_is_loaded_from_disk(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delattr(os, "memfd_create", raising=False)

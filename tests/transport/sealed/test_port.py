@@ -1,4 +1,4 @@
-"""The one port of a node: which certificate it shows, and when."""
+"""The port of a node presents the right certificate, and recognises itself."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from tests.helpers.sealed import KEYS, Plain
 
 
 class Machine:
-    """A machine whose addresses change when a test says so."""
+    """Have addresses that a test can change."""
 
     def __init__(self) -> None:
         self.present = frozenset({"127.0.0.1", "10.0.0.1"})
@@ -36,8 +36,8 @@ async def open_port(machine: Machine) -> AsyncIterator[Port]:
         await port.aclose()
 
 
-async def shown(port: Port) -> bytes:
-    """Return the digest of the certificate that it shows to who knocks."""
+async def presented(port: Port) -> bytes:
+    """Return the digest of the certificate that a port presents after a knock."""
     _, writer = await asyncio.open_connection("127.0.0.1", port.port)
     writer.write(make_knock(KEYS.knock, os.urandom(16)))
     await writer.start_tls(client_context(), server_hostname="")
@@ -47,29 +47,29 @@ async def shown(port: Port) -> bytes:
     return digest
 
 
-async def test_a_new_certificate_is_shown_when_the_addresses_change() -> None:
+async def test_a_change_of_addresses_makes_a_new_certificate() -> None:
     machine = Machine()
     async with open_port(machine) as port:
-        first = await shown(port)
-        assert await shown(port) == first
+        first = await presented(port)
+        assert await presented(port) == first
         machine.present = frozenset({"127.0.0.1", "192.168.1.9"})
-        second = await shown(port)
+        second = await presented(port)
         assert second != first
         machine.present = frozenset({"127.0.0.1"})
-        assert await shown(port) not in (first, second)
+        assert await presented(port) not in (first, second)
 
 
-async def test_a_node_knows_itself_by_a_certificate_that_it_shows_no_more() -> None:
-    """Whoever dials us and is slow may be shown the one from before."""
+async def test_a_node_recognises_an_earlier_certificate_of_its_own() -> None:
+    """A slow connection to ourselves may still present the earlier certificate."""
     machine = Machine()
     async with open_port(machine) as port:
-        digest = await shown(port)
+        digest = await presented(port)
         machine.present = frozenset()
-        assert await shown(port) != digest
+        assert await presented(port) != digest
         assert digest in port._certificates
 
         def never(_: ProvenPeer) -> Plain:
-            raise AssertionError("it talks to itself")
+            raise AssertionError("the node connected to itself")
 
         with pytest.raises(SelfConnectionError):
             await port.dialler(KEYS)(Address("127.0.0.1", port.port), never)

@@ -1,4 +1,4 @@
-"""Sealed connections over real sockets, as holders of a share have them."""
+"""Sealed connections between holders of a share, over real sockets."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ async def test_holders_exchange_bytes_both_ways() -> None:
         await plain.until_lost()
 
 
-async def test_bytes_right_behind_the_proof_are_not_lost() -> None:
+async def test_bytes_right_after_the_proof_are_not_lost() -> None:
     async with open_sealed() as sealed:
         sealed.greeting = os.urandom(2 * MEGABYTE)
         plain = await sealed.dial()
@@ -54,7 +54,7 @@ async def test_bytes_right_behind_the_proof_are_not_lost() -> None:
         plain.transport.abort()
 
 
-async def test_what_was_written_before_closing_arrives() -> None:
+async def test_data_written_before_closing_arrives() -> None:
     async with open_sealed() as sealed:
         plain = await sealed.dial()
         data = os.urandom(5 * MEGABYTE)
@@ -66,7 +66,7 @@ async def test_what_was_written_before_closing_arrives() -> None:
         await plain.until_lost()
 
 
-async def test_a_reader_that_pauses_loses_nothing_and_holds_the_writer_up() -> None:
+async def test_a_paused_reader_loses_nothing_and_pauses_the_writer() -> None:
     async with open_sealed() as sealed:
         plain = await sealed.dial()
         served = sealed.served[0]
@@ -83,7 +83,7 @@ async def test_a_reader_that_pauses_loses_nothing_and_holds_the_writer_up() -> N
         plain.transport.abort()
 
 
-async def test_a_reader_that_pauses_in_the_middle_of_what_came_loses_nothing() -> None:
+async def test_a_reader_that_pauses_after_every_read_loses_nothing() -> None:
     async with open_sealed() as sealed:
         plain = await sealed.dial()
         served = sealed.served[0]
@@ -101,9 +101,9 @@ async def test_another_id_is_refused() -> None:
         assert not sealed.served
 
 
-def test_records_of_tls_itself_do_not_hold_up_what_follows() -> None:
+def test_data_after_records_without_payload_is_decrypted() -> None:
     context = make_certificate().context
-    context.num_tickets = 8  # as good as key updates: records without plain bytes
+    context.num_tickets = 8  # records without payload, like key updates
     client = Records(client_context(), is_server=False)
     server = Records(context, is_server=True)
     server.receive(memoryview(client.shake_hands()))
@@ -134,7 +134,7 @@ async def test_a_node_recognises_itself_by_its_id() -> None:
         assert not sealed.served
 
 
-async def test_each_of_many_shares_is_reached_at_one_port() -> None:
+async def test_many_shares_are_served_at_one_port() -> None:
     async with open_sealed() as sealed:
         all_keys = [derive_keys(bytes((n,)) * 32) for n in range(1, MAX_SHARES)]
         for keys in all_keys:
@@ -180,7 +180,7 @@ async def test_a_factory_may_refuse_a_holder() -> None:
         assert sealed.listener.half_open == 0
 
 
-async def test_dialling_ends_in_time_when_nobody_speaks() -> None:
+async def test_dialling_a_silent_server_times_out() -> None:
     async with open_sealed() as sealed:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             address = Address("127.0.0.1", silent.getsockname()[1])
@@ -190,7 +190,7 @@ async def test_dialling_ends_in_time_when_nobody_speaks() -> None:
             await sealed.dial(address=address)
 
 
-async def test_closing_ends_what_is_half_open_and_nothing_else() -> None:
+async def test_closing_ends_only_half_open_connections() -> None:
     async with open_sealed() as sealed:
         sealed.echo = True
         plain = await sealed.dial()

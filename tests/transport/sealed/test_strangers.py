@@ -1,4 +1,4 @@
-"""Whoever does not have the link of a share gets no answer, and holds nobody up."""
+"""A client without the link gets no answer and has to leave by the deadline."""
 
 import asyncio
 import os
@@ -15,8 +15,8 @@ from shoal.transport.tls.tls import STRANGER_LIMIT
 from tests.helpers.sealed import KEYS, OTHER_KEYS, PATIENCE, answer_to, open_sealed
 
 
-async def hello_of_tls() -> bytes:
-    """Return what a TLS client says first."""
+async def tls_client_hello() -> bytes:
+    """Return the first message of a TLS client."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client_context().wrap_bio(incoming, outgoing)
     with pytest.raises(ssl.SSLWantReadError):
@@ -37,13 +37,15 @@ async def test_garbage_gets_no_answer(size: int, end: bool) -> None:
 
 async def test_a_tls_client_that_does_not_knock_gets_no_answer() -> None:
     async with open_sealed() as sealed:
-        assert await answer_to(sealed.address, await hello_of_tls()) == b""
+        assert await answer_to(sealed.address, await tls_client_hello()) == b""
         knock = make_knock(OTHER_KEYS.knock, os.urandom(16))
-        assert await answer_to(sealed.address, knock + await hello_of_tls()) == b""
+        assert await answer_to(sealed.address, knock + await tls_client_hello()) == b""
 
 
 @pytest.mark.parametrize("stage", ["nothing", "half a knock", "knock", "tls", "proof"])
-async def test_silence_at_any_stage_is_ended_by_the_deadline(stage: str) -> None:
+async def test_the_deadline_ends_a_client_that_falls_silent_at_any_stage(
+    stage: str,
+) -> None:
     async with open_sealed(within=0.4) as sealed:
         begun = time.monotonic()
         reader, writer = await asyncio.open_connection(*sealed.address)
@@ -67,14 +69,16 @@ async def test_silence_at_any_stage_is_ended_by_the_deadline(stage: str) -> None
 
 
 @pytest.mark.parametrize("stage", ["knock", "tls", "proof"])
-async def test_a_byte_now_and_then_does_not_move_the_deadline(stage: str) -> None:
+async def test_the_deadline_does_not_move_for_a_client_that_trickles_bytes(
+    stage: str,
+) -> None:
     async with open_sealed(within=0.5) as sealed:
         reader, writer = await asyncio.open_connection(*sealed.address)
         knock = make_knock(KEYS.knock, os.urandom(16))
         drip = knock
         if stage != "knock":
             writer.write(knock)
-            drip = await hello_of_tls()
+            drip = await tls_client_hello()
         if stage == "proof":
             await writer.start_tls(client_context(), server_hostname="")
             drip = bytes(81)
@@ -86,7 +90,7 @@ async def test_a_byte_now_and_then_does_not_move_the_deadline(stage: str) -> Non
                 done, _ = await asyncio.wait({ended}, timeout=0.05)
                 if done:
                     break
-        assert ended.done(), "all of it was taken, long after the deadline"
+        assert ended.done(), "the connection outlived its deadline"
         assert ended.exception() is None or isinstance(ended.exception(), OSError)
         writer.transport.abort()
         assert sealed.listener.half_open == 0
@@ -104,7 +108,7 @@ async def test_tls_1_2_is_refused() -> None:
         writer.transport.abort()
 
 
-def test_a_handshake_of_tls_1_2_is_not_taken_for_one() -> None:
+def test_a_completed_handshake_of_tls_1_2_is_refused() -> None:
     contexts = client_context.__wrapped__(), make_certificate().context
     for each in contexts:
         each.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -121,7 +125,7 @@ def test_a_handshake_of_tls_1_2_is_not_taken_for_one() -> None:
         talk()
 
 
-async def test_a_stranger_may_not_talk_without_end_inside_tls() -> None:
+async def test_the_bytes_of_a_stranger_inside_tls_are_limited() -> None:
     async with open_sealed(within=60.0) as sealed:
         reader, writer = await asyncio.open_connection(*sealed.address)
         writer.write(make_knock(KEYS.knock, os.urandom(16)))

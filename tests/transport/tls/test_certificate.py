@@ -1,4 +1,4 @@
-"""The certificate that is put together by hand is one that others can read."""
+"""The certificate encoded by hand is one that a library can parse."""
 
 import ssl
 
@@ -19,7 +19,9 @@ from shoal.transport.tls.certificate import (
 
 
 @given(st.binary(min_size=16, max_size=16))
-def test_a_library_reads_the_certificate_and_its_signature(serial: bytes) -> None:
+def test_a_library_parses_the_certificate_and_verifies_its_signature(
+    serial: bytes,
+) -> None:
     key = Ed25519PrivateKey.generate()
     public = key.public_key().public_bytes_raw()
     found = x509.load_der_x509_certificate(encode_certificate(public, serial, key.sign))
@@ -33,14 +35,14 @@ def test_a_library_reads_the_certificate_and_its_signature(serial: bytes) -> Non
     assert found.serial_number == int.from_bytes(b"\x01" + serial)
 
 
-def test_a_library_reads_the_key() -> None:
+def test_a_library_parses_the_key() -> None:
     key = Ed25519PrivateKey.generate()
     found = load_pem_private_key(encode_key(key.private_bytes_raw()), None)
     assert isinstance(found, Ed25519PrivateKey)
     assert found.private_bytes_raw() == key.private_bytes_raw()
 
 
-def test_it_says_nothing_of_this_machines_clock() -> None:
+def test_the_dates_do_not_reveal_this_machines_clock() -> None:
     key = Ed25519PrivateKey.generate()
     der = encode_certificate(key.public_key().public_bytes_raw(), bytes(16), key.sign)
     found = x509.load_der_x509_certificate(der)
@@ -48,7 +50,7 @@ def test_it_says_nothing_of_this_machines_clock() -> None:
     assert found.not_valid_after_utc.year == 9999
 
 
-def test_no_two_certificates_have_a_digest_in_common() -> None:
+def test_every_certificate_has_its_own_digest() -> None:
     made = [make_certificate() for _ in range(3)]
     assert len({each.digest for each in made}) == len(made)
     assert all(isinstance(each.context, ssl.SSLContext) for each in made)

@@ -1,6 +1,6 @@
-"""Records that no library would send, from somebody who has proved the id.
+"""TLS records that no library sends, from a peer that has proven the id.
 
-Nothing here takes time: what is bounded is bytes.
+The limits are in bytes, so no test depends on time.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ def key_updates(tls: CraftedTls) -> bytes:
     return b"".join(tls.key_update() for _ in range(MANY))
 
 
-def key_updates_that_ask_for_one(tls: CraftedTls) -> bytes:
+def key_updates_that_request_one(tls: CraftedTls) -> bytes:
     return b"".join(tls.key_update(asks_for_one=True) for _ in range(MANY))
 
 
@@ -33,7 +33,7 @@ def records_of_one_byte(tls: CraftedTls) -> bytes:
     return b"".join(tls.record(b"x") for _ in range(MANY))
 
 
-def records_of_nothing(tls: CraftedTls) -> bytes:
+def empty_records(tls: CraftedTls) -> bytes:
     return b"".join(tls.record(b"") for _ in range(MANY))
 
 
@@ -41,12 +41,12 @@ def records_of_nothing(tls: CraftedTls) -> bytes:
     "make",
     [
         key_updates,
-        key_updates_that_ask_for_one,
+        key_updates_that_request_one,
         records_of_one_byte,
-        records_of_nothing,
+        empty_records,
     ],
 )
-async def test_records_with_nothing_in_them_end_the_connection(
+async def test_too_many_records_without_payload_end_the_connection(
     make: Callable[[CraftedTls], bytes],
 ) -> None:
     async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
@@ -55,11 +55,11 @@ async def test_records_with_nothing_in_them_end_the_connection(
         await tls.send(data)
         await tls.until_lost()
         await sealed.served[0].until_lost()
-        # It had had enough long before the end of them.
+        # The limit was exceeded long before the last record.
         assert len(sealed.served[0].received) < MANY / 2
 
 
-async def test_a_node_that_is_abused_serves_others() -> None:
+async def test_an_abused_node_serves_others() -> None:
     async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
         sealed.echo = True
         abusing = asyncio.create_task(tls.send(key_updates(tls)))
@@ -70,7 +70,7 @@ async def test_a_node_that_is_abused_serves_others() -> None:
         await abusing
 
 
-async def test_a_key_update_now_and_then_is_as_it_should_be() -> None:
+async def test_a_key_update_now_and_then_is_accepted() -> None:
     async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
         sealed.echo = True
         sent = b""
@@ -83,7 +83,7 @@ async def test_a_key_update_now_and_then_is_as_it_should_be() -> None:
 
 
 @pytest.mark.parametrize("size", [16, 22, 100])
-async def test_a_message_a_record_is_no_abuse(size: int) -> None:
+async def test_one_message_per_record_is_accepted(size: int) -> None:
     async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
         sent = b""
         for _ in range(1000):
@@ -101,7 +101,7 @@ async def test_a_record_of_another_kind_ends_the_connection(kind: int) -> None:
         await sealed.served[0].until_lost()
 
 
-async def test_who_says_that_it_ends_is_not_sent_what_it_is_owed() -> None:
+async def test_a_peer_that_ends_its_stream_is_sent_nothing_more() -> None:
     async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
         owed = bytes(64 << 20)
         sealed.served[0].transport.write(owed)
@@ -110,7 +110,7 @@ async def test_who_says_that_it_ends_is_not_sent_what_it_is_owed() -> None:
         await sealed.served[0].until_lost()
 
 
-async def test_a_record_changed_on_its_way_ends_the_connection() -> None:
+async def test_a_modified_record_ends_the_connection() -> None:
     async with open_sealed() as sealed, crafted(sealed.address, KEYS) as tls:
         record = bytearray(tls.record(b"hello"))
         record[-1] ^= 1
@@ -119,20 +119,20 @@ async def test_a_record_changed_on_its_way_ends_the_connection() -> None:
         assert not sealed.served[0].received
 
 
-async def test_a_server_gives_no_ticket() -> None:
+async def test_a_server_sends_no_ticket() -> None:
     async with open_sealed() as sealed:
         reader, writer = await asyncio.open_connection(*sealed.address)
         writer.write(make_knock(KEYS.knock, os.urandom(16)))
         await writer.start_tls(client_context(), server_hostname="")
-        await reader.readexactly(34)  # a ticket would have come before it
+        await reader.readexactly(34)  # a ticket would arrive before it
         assert not writer.get_extra_info("ssl_object").session.has_ticket
         writer.transport.abort()
 
 
-def test_a_session_that_was_resumed_is_refused() -> None:
+def test_a_resumed_session_is_refused() -> None:
     context = make_certificate().context
     context.options &= ~ssl.OP_NO_TICKET
-    context.num_tickets = 2  # as a server of somebody else's may do
+    context.num_tickets = 2  # as another implementation's server may
     contexts = client_context.__wrapped__(), context
     contexts[0].options &= ~ssl.OP_NO_TICKET
     first = Records(contexts[0], is_server=False)
@@ -146,7 +146,7 @@ def test_a_session_that_was_resumed_is_refused() -> None:
 
 
 def talk(client: Records, server: Records) -> None:
-    """Shake hands, and take what the server says right behind that."""
+    """Complete a handshake and process the server's records after it."""
     for _ in range(2):
         server.receive(memoryview(client.shake_hands()))
         client.receive(memoryview(server.shake_hands()))

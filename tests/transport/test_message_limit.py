@@ -1,4 +1,4 @@
-"""Who says much and nothing to the point is listened to slowly; others are not."""
+"""A peer that floods us with messages is read slowly; other peers are not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ def frames(*messages: Struct) -> bytes:
     ids=["unknown", "hello", "cancel", "page", "peers", "have"],
 )
 @virtual_time
-async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
+async def test_a_flooding_peer_is_read_slowly(said: bytes) -> None:
     async with memory_net() as net:
         member, other = source(net), net.join(MANIFEST.id)
         member.begin()
@@ -47,11 +47,11 @@ async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
         other.begin(member)
         await fetch(other)
         await asyncio.sleep(TIME)
-        talkers = [
+        flooders = [
             p for p in member.swarm.peers if p.source == "incoming" and not p.port
         ]
-        (connection,) = (each.connection for each in talkers)
-        # What one read holds may be beyond what is allowed.
+        (connection,) = (each.connection for each in flooders)
+        # One read may exceed the limit by what it holds.
         reads = 2 + TIME / MAX_PAUSE
         assert (
             MESSAGE_BURST
@@ -63,8 +63,8 @@ async def test_who_talks_without_end_is_listened_to_slowly(said: bytes) -> None:
 
 
 @asynccontextmanager
-async def talker() -> AsyncIterator[tuple[Raw, Member]]:
-    """Join one who says far too much and a member that is all alone with it."""
+async def flooding_peer() -> AsyncIterator[tuple[Raw, Member]]:
+    """Connect a peer that sends far too many messages to a member without others."""
     async with memory_net() as net:
         member = source(net)
         member.begin()
@@ -75,8 +75,8 @@ async def talker() -> AsyncIterator[tuple[Raw, Member]]:
 
 
 @virtual_time
-async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
-    async with talker() as (peer, member):
+async def test_the_messages_of_a_flooding_peer_that_hung_up_are_dropped() -> None:
+    async with flooding_peer() as (peer, member):
         await asyncio.sleep(1)
         assert member.swarm.peers
         peer.transport.hang_up()
@@ -85,9 +85,9 @@ async def test_who_talks_without_end_and_hangs_up_is_not_heard_out() -> None:
 
 
 @virtual_time
-async def test_who_talks_without_end_is_given_up() -> None:
-    """Behind what is not read it cannot be seen that a peer hung up."""
-    async with talker() as (peer, member):
+async def test_a_peer_that_keeps_flooding_is_disconnected() -> None:
+    """Unread messages would hide that the peer has hung up."""
+    async with flooding_peer() as (peer, member):
         await asyncio.sleep((MAX_PAUSES + 1) * MAX_PAUSE)
         assert peer.is_lost
         assert not member.swarm.peers

@@ -1,4 +1,4 @@
-"""Who has not proved the id yet has few places, and a crowd of them keeps none out."""
+"""Half-open connections are limited, and a flood of them keeps no holder out."""
 
 import asyncio
 import gc
@@ -37,7 +37,7 @@ async def test_a_flood_of_silence_keeps_no_holder_out() -> None:
             each.close()
 
 
-async def test_the_oldest_guest_of_an_address_has_to_go() -> None:
+async def test_the_oldest_connection_of_an_address_is_evicted() -> None:
     half_open: HalfOpen[int] = HalfOpen(max_connections=5, max_per_address=2)
     assert half_open.add(1, "8.8.8.8", 1.0) is None
     assert half_open.add(2, "10.0.0.1", 2.0) is None
@@ -55,18 +55,18 @@ async def test_the_oldest_guest_of_an_address_has_to_go() -> None:
     assert len(half_open) == 2
 
 
-async def test_a_system_without_room_has_fewer_guests_until_half_are_gone() -> None:
+async def test_a_shortage_lowers_the_limit_until_half_have_gone() -> None:
     half_open: HalfOpen[int] = HalfOpen(max_connections=8)
-    for guest in range(6):
-        assert half_open.add(guest, "127.0.0.1", 0.0) is None
+    for connection in range(6):
+        assert half_open.add(connection, "127.0.0.1", 0.0) is None
     assert half_open.tighten() == 0
     assert half_open.add(6, "127.0.0.1", 0.0) == 1
     assert half_open.add(7, "127.0.0.1", 0.0) == 2
     assert len(half_open) == 5
-    for guest in (3, 4, 5):
-        half_open.remove(guest)
-    for guest in range(10, 16):
-        assert half_open.add(guest, "127.0.0.1", 0.0) is None
+    for connection in (3, 4, 5):
+        half_open.remove(connection)
+    for connection in range(10, 16):
+        assert half_open.add(connection, "127.0.0.1", 0.0) is None
     assert half_open.add(16, "127.0.0.1", 0.0) == 6
     while half_open.tighten() is not None:
         pass
@@ -83,7 +83,9 @@ async def test_a_system_without_room_has_fewer_guests_until_half_are_gone() -> N
         ("2600:1:2:3::1", "2600:1:2:4::1", False),
     ],
 )
-def test_slots_are_of_global_addresses(host: str, other: str, is_same: bool) -> None:
+def test_a_slot_covers_a_global_address_or_ipv6_prefix(
+    host: str, other: str, is_same: bool
+) -> None:
     assert (slot_of(host) == slot_of(other)) is is_same
 
 
@@ -94,28 +96,28 @@ def test_other_addresses_have_no_slots(host: str) -> None:
     assert slot_of(host) is None
 
 
-async def knock_in_vain(sealed: Sealed, source: str = "127.0.0.1") -> bytes:
-    """Shake hands as a holder does, and prove nothing; return what was answered."""
+async def fail_handshake(sealed: Sealed, source: str = "127.0.0.1") -> bytes:
+    """Knock and start TLS as a holder does, prove nothing; return the answer."""
     knock = make_knock(KEYS.knock, os.urandom(16))
-    hello = client_hello() + bytes(1)  # what follows is no record
+    hello = client_hello() + bytes(1)  # the byte after it is not a record
     return await answer_to(sealed.address, knock + hello, end=True, source=source)
 
 
-async def test_handshakes_that_come_to_nothing_are_bounded_by_host() -> None:
+async def test_failed_handshakes_are_limited_by_host() -> None:
     async with open_sealed(
         handshake_limit=HandshakeLimit(burst=5.0, rate=0.0)
     ) as sealed:
-        for _ in range(20):  # those that prove the id count for nothing
+        for _ in range(20):  # handshakes that prove the id do not count
             (await sealed.dial()).transport.abort()
-        answers = [await knock_in_vain(sealed) for _ in range(8)]
+        answers = [await fail_handshake(sealed) for _ in range(8)]
         assert [bool(each) for each in answers] == 5 * [True] + 3 * [False]
         with pytest.raises(PeerError):
             await sealed.dial()
-        # Another host has done nothing.
-        assert await knock_in_vain(sealed, "127.0.0.2")
+        # Another host has not failed.
+        assert await fail_handshake(sealed, "127.0.0.2")
 
 
-async def test_holders_whom_we_turn_away_are_not_held_to_have_failed() -> None:
+async def test_refused_holders_do_not_count_as_failed() -> None:
     def refuse(peer: ProvenPeer) -> Plain:
         raise PeerError("too many")
 
@@ -141,7 +143,7 @@ async def test_strangers_do_not_flood_the_log(
 
 @contextmanager
 def no_garbage_collected() -> Iterator[None]:
-    """Free only what nothing refers to any more, as it happens in a flood."""
+    """Free only objects without references, as during a flood."""
     gc.collect()
     gc.disable()
     try:
@@ -151,17 +153,17 @@ def no_garbage_collected() -> Iterator[None]:
 
 
 def count(kind: type) -> int:
-    """Return how many there are in memory, those that have ended among them."""
+    """Return how many objects of a type are in memory, ended ones included."""
     return sum(isinstance(each, kind) for each in gc.get_objects())
 
 
-async def test_a_connection_that_has_ended_holds_no_memory_of_tls() -> None:
+async def test_an_ended_connection_frees_the_memory_of_tls() -> None:
     async with open_sealed() as sealed:
         (await sealed.dial()).transport.abort()
         with no_garbage_collected():
             before = count(Records)
             for _ in range(10):
-                # One that knocks and leaves, and one that stays for the proofs.
+                # One connection knocks and leaves, one stays for the proofs.
                 knock = make_knock(KEYS.knock, os.urandom(16))
                 await answer_to(sealed.address, knock, end=True)
                 plain = await sealed.dial()
@@ -172,7 +174,7 @@ async def test_a_connection_that_has_ended_holds_no_memory_of_tls() -> None:
             assert count(Records) <= before + 2
 
 
-async def test_a_flood_holds_no_more_memory_than_it_has_places() -> None:
+async def test_a_flood_uses_no_more_memory_than_the_limit_allows() -> None:
     async with open_sealed(max_half_open=64) as sealed:
         with no_garbage_collected():
             before = count(asyncio.Task)
