@@ -288,7 +288,7 @@ class FaultyDisk:
     ) -> None:
         self._enter("rename_new", target)
         if self._look_up(target, to) is not None:
-            raise TargetExistsError(f"{target} is already there.")
+            raise TargetExistsError(f"{target} already exists.")
         self._move(self._key(source, at), self._key(target, to), target)
 
     def make_directory(self, path: Name, *, at: int | None = None) -> None:
@@ -329,7 +329,7 @@ class FaultyDisk:
         self._clock += 1000
         number = self.fault(self.calls, method)
         if number == EEXIST:
-            raise TargetExistsError(f"{path} is already there.")
+            raise TargetExistsError(f"{path} already exists.")
         if number:
             raise _error(number, path, method)
 

@@ -73,9 +73,9 @@ CASES = {
     "two targets": Case("get team -o out -C folder", 2, "give one of them"),
     "bytes and events": Case("get team -o - --json", 2, "no --json"),
     "nothing on stdin": Case("get - -o out", 2, "no link on standard input"),
-    "target exists": Case("get team -o f", 6, "f is already there"),
-    "target folder exists": Case("get team -o folder", 6, "folder is already there"),
-    "target a dangling link": Case("get team -o dangling", 6, "already there"),
+    "target exists": Case("get team -o f", 6, "f already exists"),
+    "target folder exists": Case("get team -o folder", 6, "folder already exists"),
+    "target a dangling link": Case("get team -o dangling", 6, "already exists"),
     "no folder for the target": Case(
         "get team -o nodir/out --timeout 30", 1, "There is no folder nodir"
     ),

@@ -60,7 +60,7 @@ TABLE = [
         f"{GET} -o {{folder}}/no/o",
         "There is no folder .* make it or choose another",
     ),
-    Row(1, f"{GET} -o {{folder}}/o", "Another shoal is already fetching", "busy"),
+    Row(1, f"{GET} -o {{folder}}/o", "Another shoal is already downloading", "busy"),
     Row(1, "share {file} --port {taken}", r"Port \d+ is in use; choose", "taken"),
     Row(1, "doctor --port {taken}", "checks failed: listening", "taken"),
     # What was asked for cannot be.
@@ -98,12 +98,12 @@ TABLE = [
     ),
     Row(5, f"{OPEN} {{server}}", "All of the 1 found sent what the id", "liar"),
     # Something is there.
-    Row(6, f"{GET} -o {{folder}}/o", r"already there; remove it.*\(-f\)", "there"),
+    Row(6, f"{GET} -o {{folder}}/o", r"already exists; remove it.*\(-f\)", "there"),
     Row(6, f"{GET} -o {{folder}}/o --seed", "is not this share", "there"),
     Row(
         6,
         f"{GET} -o {{folder}}",
-        "is already there; remove it, choose another name",
+        "already exists; remove it, choose another name",
         "there",
     ),
     # Not all of it came.

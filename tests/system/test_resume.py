@@ -61,7 +61,7 @@ def test_a_second_get_on_one_target_says_so(tmp_path: Path) -> None:
             with run("get", *args) as second:
                 ended = second.finish()
     assert ended.code == 1
-    assert f"Another shoal is already fetching to {target}" in ended.stderr
+    assert f"Another shoal is already downloading to {target}" in ended.stderr
 
 
 # Runs the command on a small disk, then again on one that has grown.

@@ -134,7 +134,7 @@ def test_a_second_get_on_one_target_says_so_and_leaves(
             first.wait_line('"progress"')
             ended = slow.get("-o", out)
             assert ended.code == 1
-            assert f"Another shoal is already fetching to {out}" in ended.stderr
+            assert f"Another shoal is already downloading to {out}" in ended.stderr
             assert first.finish().code == 0
     assert out.read_bytes() == slow.content
 

@@ -117,7 +117,7 @@ def test_only_one_process_fetches_to_a_target(tmp_path: Path) -> None:
     target = tmp_path / "file"
     store = FileStore.open(target, IDENTITY, Chunks(100, 10), disk=OsDisk())
     second = fetch(target, 100, 10)
-    assert "Another shoal is already fetching" in lines(second)[0]
+    assert "Another shoal is already downloading" in lines(second)[0]
     assert second.returncode == 1
     store.close()
     assert lines(fetch(target, 100, 10))[-1] == "done"

@@ -158,7 +158,7 @@ def test_a_commit_covers_only_what_was_put_before_it_began(disk: FaultyDisk) -> 
 def test_an_existing_target_is_left_alone_unless_overwritten(disk: FaultyDisk) -> None:
     disk.close(disk.open_write(TARGET))
     disk.overwrite(TARGET, 0, b"precious")
-    with pytest.raises(TargetExistsError, match="already there"):
+    with pytest.raises(TargetExistsError, match="already exists"):
         open_store(disk)
     assert disk.paths() == {TARGET}
     store = open_store(disk, overwrite=True)
@@ -184,7 +184,9 @@ def test_a_target_that_comes_to_exist_is_not_replaced(disk: FaultyDisk) -> None:
 def test_a_second_process_on_one_target_is_told_so(disk: FaultyDisk) -> None:
     first = open_store(disk)
     first.put(1, chunk(1))
-    with pytest.raises(StoreError, match="Another shoal is already fetching to /disk"):
+    with pytest.raises(
+        StoreError, match="Another shoal is already downloading to /disk"
+    ):
         open_store(disk)
     first.put_many(items(*range(CHUNKS.count)))
     with pytest.raises(StoreError, match="Another shoal"):

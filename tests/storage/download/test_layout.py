@@ -76,14 +76,14 @@ def test_a_single_file_is_one_extent() -> None:
     ]
     assert layout.place(0) == ("", "data")
     assert layout.is_reserved(0)
-    assert layout.room == 25
+    assert layout.disk_space == 25
 
 
 def test_large_files_are_reserved_and_room_is_counted_in_units() -> None:
     files = [FileEntry("a", LARGE), FileEntry("b", 1)]
     layout = Layout(Chunks(LARGE + 1, 65536), files)
     assert [layout.is_reserved(number) for number in range(2)] == [True, False]
-    assert layout.room == LARGE + 4096
+    assert layout.disk_space == LARGE + 4096
 
 
 def test_a_selection_of_everything_is_none() -> None:

@@ -91,7 +91,7 @@ def test_a_file_changed_before_the_end_is_no_target(
     store = case.open(disk)
     store.put_many(case.items(*range(case.chunks.count)))
     disk.overwrite(STAGING / "data/b", 69, b"more")
-    with pytest.raises(StoreError, match="Somebody changed b"):
+    with pytest.raises(StoreError, match="Another program changed b"):
         store.finish()
     store.close()
     store = case.open(disk, verify=case.verify)
@@ -120,5 +120,5 @@ def test_one_of_very_many_files_that_was_changed_is_noticed(disk: FaultyDisk) ->
     store = case.open(disk)
     store.put_many(case.items(*range(case.chunks.count)))
     disk.overwrite(STAGING / "data/0500", 1, b"more")
-    with pytest.raises(StoreError, match="Somebody changed 0500"):
+    with pytest.raises(StoreError, match="Another program changed 0500"):
         store.finish()

@@ -1,1 +1,1 @@
-"""Keep a download on disk: staging folder, journal, final rename."""
+"""Downloads on the disk: the target, its staging folder and its journal."""

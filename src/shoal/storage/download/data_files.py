@@ -1,17 +1,16 @@
-"""The bytes of a share while it is being fetched, in one file or in many.
+"""Read, write and flush the files of a download.
 
-`DataFiles` owns the open files and folders of a download. It writes what it is given
-where `Layout` says, makes it outlive a power loss, and in the end gives each folder
-the permissions it is to have. Which chunks are there, and whether they may be
-believed, is the business of others.
+`DataFiles` owns the open files and folders of a download. It writes chunks where
+`Layout` maps them, flushes them, and at the end sets permissions and checks the files.
+It does not know which chunks are stored, or whether they can be trusted.
 
-A file of a folder comes to exist with the first chunk that reaches into it; a large
-one, whose room is reserved, at the start. It has its permissions at once, since
-nobody else gets into the folder. Everything is opened from the folder that `root`
-is, name by name, and no link is followed.
+A file of a folder is created when the first chunk with its bytes arrives, a large one
+at the start with its full size. It has its final permissions at once, since no other
+user can enter the staging folder. Everything is opened from the open folder `root`,
+one path component at a time, and no link is followed.
 
-Threads: `sync` may run beside everything else, `read` beside `write`; of the rest
-one at a time.
+Threads: `sync` may run at the same time as anything else, and `read` at the same time
+as `write`. Otherwise only one method may run at a time.
 """
 
 import threading
@@ -28,23 +27,23 @@ from shoal.storage.download.layout import FILE_MODE, SIDE, Layout
 
 __all__ = ["DataFiles"]
 
-_New: TypeAlias = tuple[int, NewFile]  # with its number
+_NumberedFile: TypeAlias = tuple[int, NewFile]
 
-_FEW = 4  # files are flushed one by one, more of them with their file system
+_FEW = 4  # files; more are flushed together, with the whole file system
 _FOLDER_MODE = 0o755
-_FOLDERS = 16  # that new files are made in at once, each of them open
+_FOLDERS = 16  # open folders; in so many at once new files are created
 
 
 class DataFiles:
-    """Read and write the bytes of one download."""
+    """Read and write the files of one download."""
 
     def __init__(self, disk: Disk, layout: Layout, staging: int, root: int) -> None:
-        """Work in the open folder `root`, which is closed with this, not `staging`.
+        """Use the open folders `root`, which `close` closes, and `staging`.
 
-        For a single file both are the same folder.
+        For a single file both are the same folder, which the caller closes.
         """
         self.layout = layout
-        """Where each byte goes."""
+        """The file and offset of each byte."""
         self._disk = disk
         self._staging = staging
         self._root: int | None = root
@@ -53,14 +52,14 @@ class DataFiles:
         self._opening = threading.Lock()
         self._marking = threading.Lock()
         self._exists = bytearray(layout.side + 1)
-        self._found: set[int] = set()  # that this run found and did not make
+        self._found: set[int] = set()  # files of an earlier run
         self._written: set[int] = set()  # since the last sync
         self._has_new_names = False  # since the last sync
 
     # Chunks.
 
     def read(self, index: int) -> bytes:
-        """Return a chunk; raise `StoreError` when it cannot be read."""
+        """Return a chunk; raise `StoreError` if it cannot be read."""
         return b"".join(self._read(*span) for span in self.layout.file_ranges(index))
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
@@ -68,13 +67,13 @@ class DataFiles:
             data = self._disk.pread(fd, size, offset)
         if len(data) != size:
             raise StoreError(
-                f"Somebody shortened {self.layout.place(number)[1]} while it was being "
-                "fetched; run the command again."
+                f"Another program shortened {self.layout.place(number)[1]} during the "
+                "download; run the command again."
             )
         return data
 
     def read_now(self, index: int) -> bytes | None:
-        """Return a chunk if that needs no waiting, else None."""
+        """Return a chunk if that does not block, otherwise None."""
         parts: list[bytes] = []
         for number, size, offset in self.layout.file_ranges(index):
             fd = self._files.borrow_now(number)
@@ -90,10 +89,10 @@ class DataFiles:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def write(self, ordered: Iterable[tuple[int, Data]]) -> None:
-        """Write chunks, given in ascending order; raise `StoreError` if that fails."""
+        """Write chunks in ascending order; raise `StoreError` if that fails."""
         layout = self.layout
         numbers: set[int] = set()
-        whole: dict[str, list[_New]] = {}  # new files by their folder
+        whole: dict[str, list[_NumberedFile]] = {}  # new files by folder
         for number, offset, buffers in layout.gather(ordered):
             numbers.add(number)
             if offset or self._exists[number] or not layout.is_all(number, buffers):
@@ -105,22 +104,22 @@ class DataFiles:
                 whole.setdefault(folder, []).append(new)
         groups = iter(whole.items())
         while some := dict(islice(groups, _FOLDERS)):
-            self._make(some)
-        # Not before: what a sync finds here it takes for written.
+            self._create(some)
+        # Only now, because `sync` expects that files in this set are written.
         with self._marking:
             self._written |= numbers
 
     @property
     def unsynced(self) -> int:
-        """Return how many files were written to since the last sync."""
+        """Return how many files were written to since the last `sync`."""
         return len(self._written)
 
     def _write(self, number: int, buffers: Sequence[Data], offset: int) -> None:
         with self._borrowed(number) as fd:
             self._disk.pwrite(fd, buffers, offset)
 
-    def _make(self, new: dict[str, list[_New]]) -> None:
-        """Make small files, with all their bytes, in several folders."""
+    def _create(self, new: dict[str, list[_NumberedFile]]) -> None:
+        """Create complete small files in several folders."""
         while new:
             try:
                 with self._opening:
@@ -131,19 +130,21 @@ class DataFiles:
                         for number, _ in group[:count]:
                             self._exists[number] = 1
             finally:
-                self._mark_new_names()  # after an error, too: some may be there
-            rest: dict[str, list[_New]] = {}
+                self._mark_new_names()  # after an error too, since some may exist
+            rest: dict[str, list[_NumberedFile]] = {}
             for count, (folder, group) in zip(made, new.items(), strict=True):
                 for number, (_, data, _) in group[count : count + 1]:
-                    self._write(number, (data,), 0)  # what made it first has failed
+                    self._write(
+                        number, (data,), 0
+                    )  # it existed: an earlier attempt failed
                 if group[count + 1 :]:
                     rest[folder] = group[count + 1 :]
             new = rest
 
     def sync(self) -> None:
-        """Make what was written so far outlive a power loss; wait for the disk.
+        """Flush all writes so far, so that they survive a power loss.
 
-        After `StoreError` nothing written since the last success may be believed.
+        After `StoreError` no write since the last success can be relied on.
         """
         with self._marking:
             numbers, self._written = self._written, set()
@@ -156,7 +157,7 @@ class DataFiles:
             self._disk.fsync_directory(".", at=self._staging)
 
     def sync_all(self) -> None:
-        """Make everything there outlive a power loss, whoever wrote it."""
+        """Flush all files, including those that an earlier run wrote."""
         numbers = {number for number, there in enumerate(self._exists) if there}
         if self.layout.is_tree:
             self._sync_all(numbers)
@@ -164,7 +165,7 @@ class DataFiles:
             self._sync_each(numbers)
 
     def _sync_all(self, numbers: set[int]) -> None:
-        """Flush the file system; where that cannot be, each file and folder."""
+        """Flush the file system or, if it cannot be, each file and folder."""
         assert self._root is not None
         if self._disk.sync_file_system(self._root):
             return
@@ -181,7 +182,7 @@ class DataFiles:
             with self._borrowed(number) as fd:
                 self._disk.fdatasync(fd)
 
-    # Beginning.
+    # Starting.
 
     def adopt(self, exists: bytearray) -> None:
         """Use the files of an earlier run: those whose number has a 1 in `exists`."""
@@ -189,13 +190,13 @@ class DataFiles:
         self._found = {number for number, found in enumerate(exists) if found}
 
     def reserve(self) -> None:
-        """Make every large file its full size, and reserve the room for it."""
+        """Give every large file its full size, and reserve disk space for it."""
         for number in self.layout.reserved:
             with self._borrowed(number) as fd:
                 self._disk.allocate(fd, self.layout.size(number))
 
     def repair(self, sizes: Sequence[int]) -> None:
-        """Give every file a size it can have; what is in it is another matter."""
+        """Give full size to large files and truncate files whose size is too large."""
         self.reserve()
         for number, size in enumerate(sizes):
             if size > self.layout.size(number):
@@ -203,7 +204,7 @@ class DataFiles:
                     self._disk.truncate(fd, self.layout.size(number))
 
     def clear(self) -> None:
-        """Remove all that is there; the file of a single one becomes empty."""
+        """Remove all files of a folder; make a single file empty."""
         if not self.layout.is_tree:
             with self._borrowed(0) as fd:
                 self._disk.truncate(fd, 0)
@@ -217,12 +218,12 @@ class DataFiles:
         self._exists = bytearray(self.layout.side + 1)
         self._found = set()
 
-    # Ending.
+    # Finishing.
 
     def finalize(self) -> None:
-        """Make it what it is to be when it has its name, which `sync` makes safe.
+        """Create empty files and set final permissions; `sync` must follow.
 
-        Raises `StoreError` when that cannot be done; `inspect` looks whether it was.
+        Raises `StoreError` if a file is not as it was written.
         """
         umask = self._disk.umask()
         if not self.layout.is_tree:
@@ -234,10 +235,10 @@ class DataFiles:
         self._mark_new_names()
 
     def inspect(self) -> bool:
-        """Remove what is strange in a folder; say whether `sync` is due again.
+        """Remove files that are not part of a shared folder, and check the others.
 
-        It may run beside `sync`. Raises `StoreError` unless each file is as it was
-        written.
+        Return True if any was removed, which requires another `sync`. It may run at
+        the same time as `sync`. Raises `StoreError` if a file is not as it was written.
         """
         assert self._root is not None
         if not self.layout.is_tree:
@@ -248,7 +249,7 @@ class DataFiles:
         return has_removed
 
     def close(self) -> None:
-        """Close everything; idempotent. Nobody may be using it."""
+        """Close all files and folders; no other method may be running. Idempotent."""
         self._files.close()
         self._folders.close()
         if self._root is not None and self._root != self._staging:
@@ -264,7 +265,7 @@ class DataFiles:
             self._files.give_back(number)
 
     def _open(self, number: int) -> int:
-        """Open a file to read and write, and make it if it is not there yet."""
+        """Open a file for reading and writing; create it if it does not exist."""
         folder, name = self.layout.place(number)
         with self._opening:
             is_side = number == self.layout.side
@@ -280,8 +281,8 @@ class DataFiles:
         if not self._disk.state(fd).is_sole_link:
             self._disk.close(fd)
             raise StoreError(
-                f"Somebody gave {name} another name while it was being fetched; "
-                "remove that and run the command again."
+                f"Another program gave {name} a second name during the download; "
+                "remove that name and run the command again."
             )
         return fd
 
@@ -293,10 +294,10 @@ class DataFiles:
 def _finalize_tree(
     disk: Disk, layout: Layout, root: int, found: Iterable[int], umask: int
 ) -> None:
-    """Make the empty files and give all in the open folder `root` its permissions.
+    """Create the empty files and set permissions below the open folder `root`.
 
-    Files have theirs unless their number is in `found`. Raises `StoreError` when one
-    of those is not what was written.
+    Files that this run created have theirs; `found` are the numbers of the others.
+    Raises `StoreError` if one of those is not as it was written.
     """
     folders = Folders(disk, root)
     try:
@@ -315,9 +316,12 @@ def _finalize_tree(
 
 
 def _inspect_tree(disk: Disk, layout: Layout, root: int) -> bool:
-    """Remove what is strange below the open folder `root`; say whether any was.
+    """Check every file below the open folder `root`; remove files of other programs.
 
-    Raises `StoreError` unless every file is as it was written.
+    The folder will be renamed as a whole, so whatever is in it becomes part of the
+    target. Each file must have the right size and only one name, and must not be a
+    link. Return True if anything was removed. Raises `StoreError` if a file is not as
+    it was written.
     """
     folders = Folders(disk, root)
     by_folder = layout.folders()
@@ -353,6 +357,6 @@ def _set_mode(
 def _check(layout: Layout, number: int, state: FileState | None) -> None:
     if state is None or not state.is_sole_link or state.size != layout.size(number):
         raise StoreError(
-            f"Somebody changed {layout.files[number].path} while it was being "
-            "fetched; run the command again."
+            f"Another program changed {layout.files[number].path} during the "
+            "download; run the command again."
         )

@@ -1,22 +1,22 @@
-"""The file or folder being fetched: chunks go in, and no crash takes them away.
+"""The store of a download to a file or folder; no crash loses a chunk of it.
 
-What is promised, whatever happens at whatever moment:
-- what the journal claims is in the data;
-- the target has its name only once it is whole;
-- a killed process loses no chunk for which `put` had returned, a power loss none
-  that a commit had covered.
+It guarantees, even if the process or the machine stops at any moment:
+- every chunk in the journal is in the data files;
+- the target gets its name only when it is complete;
+- a killed process loses no chunk for which `put` has returned, and a power loss none
+  that a commit has covered.
 
-So each put writes the chunks, then journals them; a commit syncs the data,
-then journals a mark, then syncs the journal (many chunks at a time: one sync costs
-as much as writing megabytes). `staging` owns the folder, `journal` the records,
-`content` the files, `layout` says what goes where. A folder gets its name in one
-step as well, and never that of anything that is there: neither is it merged into a
-folder nor does it replace a file.
+So a put writes the chunks and then records them in the journal. A commit flushes the
+data files, then records a commit mark, then flushes the journal. It covers many chunks,
+because one flush takes as long as writing megabytes. `staging` owns the staging folder,
+`resume` decides which chunks of an earlier run count, `journal` has the records,
+`data_files` the bytes, and `layout` maps chunks to files. A folder gets its name in one
+step too; it is never merged into an existing folder and never replaces a file.
 
-Threads: `put`, `put_many`, `get`, `finish` and `close` come from one thread at a
-time; `commit` may run in another thread meanwhile and covers what was put before
-it began. `have` and the methods ending in `now`, and `is_commit_due`, belong to the
-event loop, which has to leave the store alone while it is being closed.
+Threads: only one thread at a time calls `put`, `put_many`, `get`, `finish` or `close`.
+Another may call `commit` at the same time, which covers the chunks put before it began.
+`have`, `is_commit_due`, `is_behind` and the methods whose name ends in `now` belong to
+the event loop, which must not call them during `close`.
 """
 
 import threading
@@ -44,45 +44,45 @@ __all__ = [
 ]
 
 COMMIT_BYTES = 64 * 1024 * 1024
-"""How many bytes are committed together."""
+"""A commit is due when this many bytes are not committed."""
 COMMIT_FILES = 5000
-"""How many files are committed together: what a file costs to flush is not its bytes,
-and is to happen while others still come."""
+"""A commit is due when this many files are not flushed: to flush many small files takes
+time however few bytes they have, and should happen while other chunks still arrive."""
 COMMIT_SECONDS = 2.0
-"""How old the oldest chunk that is not committed gets before it is time to."""
+"""A commit is due when the oldest uncommitted chunk is this old."""
 WRITE_BEHIND = 2 * COMMIT_BYTES
-"""How many bytes a power loss may take, more or less: one group that is on its way to
-the disk, and one that comes meanwhile."""
+"""How many bytes may be uncommitted, which a power loss would lose: one commit group
+that is being flushed, and one that arrives in the meantime."""
 
 
-_MANY = 1000  # files; to look at fewer takes less time than to start a thread
+_MANY = 1000  # files; checking fewer takes less time than starting a thread
 
 
 class FileStore(DownloadStore):
-    """Keep the chunks of what is being fetched; open it with `open`."""
+    """Store the chunks of a download; create it with `open`."""
 
     def __init__(self, staging: Staging, prepared: Prepared, disk: Disk) -> None:
         layout = prepared.files.layout
         self.chunks = layout.chunks
-        """How the share is cut."""
+        """How the share is divided."""
         self.wanted = layout.wanted
-        """Which chunks are needed; others are not kept."""
+        """The chunks to download; others are not stored."""
         self.have = Bitfield(self.chunks.count)
-        """Which chunks are there."""
+        """The chunks that are stored."""
         for index in prepared.indexes:
             self.have.add(index)
         self.overwrite = False
-        """Whether `finish` may replace a file that has the target's name."""
+        """Whether `finish` may replace a file with the target's name."""
         self._disk = disk
         self._staging = staging
         self._is_tree = layout.is_tree
         self._files, self._journal, _ = prepared
         self._committing = threading.Lock()
-        # Each of these is written by one side only, so they need no lock.
+        # Only one thread writes each of these, so they need no lock.
         self._put_bytes = self._committed_bytes = 0
         self._waiting_since: float | None = None
         self._is_named = self._is_closed = False
-        self._lost: str | None = None
+        self._failure: str | None = None
 
     @classmethod
     def open(
@@ -98,25 +98,26 @@ class FileStore(DownloadStore):
         overwrite: bool = False,
         verify: Verify | None = None,
     ) -> "FileStore":
-        """Begin to fetch a share to `target`, or go on where the last run ended.
+        """Begin a download to `target`, or resume the download of an earlier run.
 
-        With `files`, in the order of their bytes, the share is a folder; then only
-        those whose numbers are `selected` are fetched. After another selection than
-        that of the last run all that is there is verified, or fetched anew.
+        With `files`, in the order of their bytes, the share is a folder; only the files
+        whose numbers are `selected` are downloaded, by default all. If the selection
+        differs from that of the earlier run, all stored chunks are verified or
+        downloaded again.
 
-        `identity` is the 32 bytes that name the share. `verify` is asked for a sample
-        of the chunks of a resume, and for all of them if the sample or the journal is
+        `identity` is the 32 bytes that name the share. On resume `verify` checks a
+        sample of the stored chunks, and all of them if the sample or the journal is
         bad; without it the journal is believed.
 
-        Raises `TargetExistsError` when the target is there (unless both it and the
-        share are a file and it may be overwritten), `DiskFullError` when it has no
-        room, `StoreError` when another process fetches to it.
+        Raises `TargetExistsError` if the target exists (unless `overwrite` is set and
+        both it and the share are single files), `DiskFullError` if there is not enough
+        space, and `StoreError` if another process downloads to it.
         """
         if len(identity) != 32:
             raise ValueError(f"an identity of {len(identity)} bytes instead of 32")
         if chunks.count > MAX_CHUNKS:
             raise UsageError(
-                f"{chunks.count:,} chunks are too many; ask for larger ones."
+                f"{chunks.count:,} chunks are too many; use larger chunks."
             )
         layout = Layout(chunks, files, selected, keep_exec=keep_exec)
         overwrite = overwrite and not layout.is_tree
@@ -134,27 +135,27 @@ class FileStore(DownloadStore):
         return store
 
     def get(self, index: int) -> bytes:
-        """Return a chunk, also after `finish`; raise `KeyError` when it is not there.
+        """Return a chunk, also after `finish`.
 
-        Raises `StoreError` when it cannot be read.
+        Raises `KeyError` if it is not stored and `StoreError` if it cannot be read.
         """
         self._check_present(index)
         return self._files.read(index)
 
     def get_now(self, index: int) -> bytes | None:
-        """Return a chunk if that needs no waiting; on None ask `get` in a thread.
+        """Return a chunk if that does not block, otherwise None: then call `get`.
 
-        Raises `KeyError` when it is not there.
+        Raises `KeyError` if it is not stored.
         """
         self._check_present(index)
         return self._files.read_now(index)
 
     def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
-        """Keep several verified chunks; once this returns, no kill takes them away.
+        """Store verified chunks; they survive the death of this process afterwards.
 
-        Those that are not wanted are dropped. Raises `DiskFullError` or another
-        `StoreError` when not all could be kept; then none of them counts, and the
-        same may be tried again.
+        Chunks that are not wanted are ignored. Raises `DiskFullError` or another
+        `StoreError` if any could not be stored; then none counts as stored, and the
+        caller may try again.
         """
         self._check_usable()
         for index, data in items:
@@ -175,18 +176,18 @@ class FileStore(DownloadStore):
 
     @property
     def is_complete(self) -> bool:
-        """Say whether all chunks that are wanted are there."""
+        """Return True if all wanted chunks are stored."""
         return self.have.count == self.wanted.count
 
     @property
     def is_behind(self) -> bool:
-        """Say whether no more should be put until a commit has ended."""
+        """Return True while no chunk should be put until a commit ends."""
         return self._put_bytes - self._committed_bytes >= WRITE_BEHIND
 
     def is_commit_due(self, now: float) -> bool:
-        """Say whether it is time to `commit`; `now` is monotonic, in seconds.
+        """Return True if it is time to `commit`; `now` is in monotonic seconds.
 
-        Time is counted from the first asking that finds something to commit.
+        The age of uncommitted chunks is counted from the first call that finds any.
         """
         waiting = self._put_bytes - self._committed_bytes
         if not waiting:
@@ -201,18 +202,18 @@ class FileStore(DownloadStore):
         )
 
     def commit_if_due(self, now: float) -> bool:
-        """Commit if it is time to; say whether it was."""
+        """Commit if it is time to; return True if it was."""
         if not self.is_commit_due(now):
             return False
         self.commit()
         return True
 
     def commit(self) -> None:
-        """Make what was put so far outlive a power loss; wait for the disk.
+        """Flush all chunks put so far, so that they survive a power loss.
 
-        Raises `StoreError` when the disk fails. If it failed to sync, nothing put
-        since the last commit is believed any more, by this run or the next, and
-        this store is of no more use; otherwise it may be tried again.
+        Raises `StoreError` if the disk fails. If it failed to flush, no chunk since
+        the last commit counts, in this run or the next, and the store can no longer be
+        used. After any other error the caller may try again.
         """
         with self._committing:
             self._check_usable()
@@ -228,27 +229,27 @@ class FileStore(DownloadStore):
         self._committed_bytes = put
 
     def finish(self) -> None:
-        """Give what was fetched its name, for good, and remove what helped.
+        """Give the complete download its name, flush it, and remove the staging folder.
 
-        Raises `TargetExistsError` when the name was taken meanwhile, `StoreError`
-        when the disk fails; what was fetched is kept, and it may be tried again.
-        Raises `ValueError` unless all wanted chunks are there.
+        Raises `TargetExistsError` if the target was created in the meantime and
+        `StoreError` if the disk fails; the chunks are kept, and the caller may try
+        again. Raises `ValueError` if a wanted chunk is missing.
         """
         if not self.is_complete:
-            raise ValueError(f"only {self.have!r} are there")
+            raise ValueError(f"only {self.have!r} are stored")
         if not self._is_named:
             self._check_usable()
             self._files.finalize()
             self._inspect_and_commit()
             self._staging.name_target(replace=self.overwrite)
             self._is_named = True
-        # The journal goes only when the name is safe.
+        # The journal is removed only after the name has been flushed.
         self._staging.sync_target()
         self._staging.remove()
 
     def _inspect_and_commit(self) -> None:
-        """Look at all files and make them safe; of very many, both at once."""
-        # Sealing a folder makes names that have to be safe as well.
+        """Check and flush all files; if there are very many, both at the same time."""
+        # To finalize a folder creates names, which have to be flushed as well.
         is_due = self._put_bytes != self._committed_bytes or self._is_tree
         with self._committing:
             if len(self._files.layout.selected) < _MANY:
@@ -263,15 +264,15 @@ class FileStore(DownloadStore):
                 self._commit()
 
     def close(self) -> None:
-        """Let go of the files, keeping what was put for the next run; idempotent.
+        """Close all files and keep the stored chunks for the next run; idempotent.
 
-        Where nothing was ever put, nothing stays. Raises `StoreError` when the last
-        commit fails, but lets go all the same.
+        Without any stored chunk the staging folder is removed. Raises `StoreError` if
+        the last commit fails, but closes all files first.
         """
         if self._is_closed:
             return
         try:
-            if self._is_named or self._lost is not None:
+            if self._is_named or self._failure is not None:
                 pass
             elif self.have.count:
                 self.commit()
@@ -286,21 +287,21 @@ class FileStore(DownloadStore):
         try:
             sync()
         except StoreError as error:
-            # What the system may have dropped now it will call synced next time.
-            self._lost = str(error)
+            # Linux may have dropped these writes, and would report success next time.
+            self._failure = str(error)
             self._journal.void()
             raise
 
     def _check_usable(self) -> None:
-        if self._lost is not None:
-            raise StoreError(self._lost)
+        if self._failure is not None:
+            raise StoreError(self._failure)
         if self._is_closed or self._is_named:
             raise ValueError("this store is closed")
 
     def _check_present(self, index: int) -> None:
         if index not in self.have:
             raise KeyError(index)
-        if self._lost is not None:
-            raise StoreError(self._lost)
+        if self._failure is not None:
+            raise StoreError(self._failure)
         if self._is_closed:
             raise ValueError("this store is closed")

@@ -1,23 +1,24 @@
-"""The journal: which chunks are on disk, so that nothing is fetched twice.
+"""The journal lists the chunks that are stored, so that none is downloaded twice.
 
-It is a header and then records of eight bytes that are only ever appended, so
-that a torn end is harmless: reading stops at the first record that is not what
-was written, and what follows is dropped. A record is
+A journal is a header and then records of eight bytes. Records are only appended, so an
+incomplete end is harmless: reading stops at the first record that is not valid and
+ignores everything after it. A record is
 
-    u32 value    the index of a chunk that is written in the data file,
-                 0x80000000 + n: all chunks journalled before this record, but for
-                     the last n, are in the data file for good (it was synced),
-                 0xFFFFFFFF: syncing failed; what was not for good is lost
-    u32 crc32    of value and the record's number, begun with the header's crc32,
-                 so that a record counts in its own place and journal only
+    u32 value    one of
+                 the index of a chunk that was written to the data files,
+                 0x80000000 + n, a commit mark: all chunks recorded before it, except
+                     the last n, were flushed to the disk,
+                 0xFFFFFFFF: flushing failed; all chunks without a commit mark are lost
+    u32 crc32    of the value and the number of the record, with the header's crc32 as
+                 start value, so a record is valid only in its own place and journal
 
-Whom to believe: the page cache outlives a process, not the machine. If the
-machine is still in the boot the header names, all records count; else only what
-a commit mark covers. A mark carries how many records it leaves out because chunks
-go on being written while the data file is synced by another thread.
+The page cache survives a killed process but not a restart of the machine. So if the
+boot id in the header is that of the running machine, all records count; otherwise only
+those that a commit mark covers. A mark excludes the last n chunks because one thread
+continues to write chunks while another flushes the data files.
 
-The functions and `JournalContents` are pure. `Journal` appends, through a `Disk`; one
-thread may append chunks while another commits.
+The functions and `JournalContents` are pure. `Journal` appends records by means of a
+`Disk`; one thread may append chunks while another commits.
 """
 
 import struct
@@ -46,9 +47,9 @@ __all__ = [
 
 VERSION = 1
 MAX_CHUNKS = 0x7FFFFFFF
-"""How many chunks a journal can tell apart."""
+"""The most chunks that a journal can number."""
 VOID = 0xFFFFFFFF
-"""The value of the record that says: what was not committed is lost."""
+"""The value of a record after which uncommitted chunks no longer count."""
 
 _MAGIC = b"shoaljnl"
 _MARK = 0x80000000
@@ -57,7 +58,7 @@ _CRC = struct.Struct(">I")
 _RECORD = struct.Struct(">II")
 _NUMBERED = struct.Struct(">IQ")
 
-# The padding keeps records aligned, so that no disk sector ends inside of one.
+# The padding aligns the records, so that none is in two sectors of the disk.
 HEADER_SIZE = -(-(_HEADER.size + _CRC.size) // _RECORD.size) * _RECORD.size
 """In bytes."""
 RECORD_SIZE = _RECORD.size
@@ -65,27 +66,27 @@ RECORD_SIZE = _RECORD.size
 
 
 class Header(NamedTuple):
-    """Say whose journal it is, and when it was begun."""
+    """The download that a journal belongs to, and when the journal began."""
 
     identity: bytes
-    """32 bytes that name the share."""
+    """32 bytes that name the download."""
     size: int
     """Of the share, in bytes."""
     chunk_size: int
     """In bytes."""
     boot_id: bytes
-    """16 bytes: the boot of the machine in which it was begun."""
+    """16 bytes: the boot id of the machine when the journal began."""
     salt: bytes
-    """8 random bytes, so that no record of an older journal fits in this one."""
+    """8 random bytes, so that no record of an older journal is valid in this one."""
 
     def encode(self) -> bytes:
-        """Return the `HEADER_SIZE` bytes that a journal begins with."""
+        """Return the first `HEADER_SIZE` bytes of a journal."""
         head = _HEADER.pack(_MAGIC, VERSION, *self)
         return (head + _CRC.pack(crc32(head))).ljust(HEADER_SIZE, b"\0")
 
     @classmethod
     def decode(cls, data: bytes) -> "Header | None":
-        """Read a header back; None when it is not one, or of another version."""
+        """Decode a header; None if it is invalid or of another version."""
         if len(data) < HEADER_SIZE:
             return None
         head = data[: _HEADER.size]
@@ -98,30 +99,30 @@ class Header(NamedTuple):
 
     @property
     def seed(self) -> int:
-        """Return what the checksum of every record begins with."""
+        """Return the start value of the checksum of every record."""
         return crc32(_HEADER.pack(_MAGIC, VERSION, *self))
 
 
 class JournalContents(NamedTuple):
-    """Hold what a journal says."""
+    """A decoded journal."""
 
     header: Header
     indexes: Sequence[int]
-    """The chunks journalled, in the order they were written."""
+    """The recorded chunks, in the order of writing."""
     committed: int
-    """How many of them, from the first on, a commit mark covers."""
+    """How many of these, from the first on, a commit mark covers."""
     records: int
-    """How many good records it has, marks included."""
+    """How many valid records it has, including marks."""
 
     def trusted(self, boot_id: bytes) -> Sequence[int]:
-        """Return the chunks to believe in now that the machine runs as `boot_id`."""
+        """Return the chunks that count if the machine's boot id is now `boot_id`."""
         if boot_id == self.header.boot_id != UNKNOWN_BOOT:
             return self.indexes
         return self.indexes[: self.committed]
 
 
 def encode_records(values: Sequence[int], number: int, seed: int) -> bytes:
-    """Return the records of some values, the first being record `number`."""
+    """Return the records of some values; the first is record number `number`."""
     return b"".join(
         _RECORD.pack(value, crc32(_NUMBERED.pack(value, number + place), seed))
         for place, value in enumerate(values)
@@ -134,7 +135,7 @@ def encode_mark(uncovered: int) -> int:
 
 
 def decode(data: bytes) -> JournalContents | None:
-    """Read a journal up to its first bad record; None when the header is bad."""
+    """Decode a journal up to its first invalid record; None without a valid header."""
     header = Header.decode(data)
     if header is None:
         return None
@@ -150,7 +151,7 @@ def decode(data: bytes) -> JournalContents | None:
             indexes.append(value)
         elif value == VOID:
             del indexes[committed:]
-            break  # nothing is ever appended after it
+            break  # no record follows it
         elif 0 <= (covered := len(indexes) - (value - _MARK)) <= len(indexes):
             committed = max(committed, covered)
         else:
@@ -160,11 +161,11 @@ def decode(data: bytes) -> JournalContents | None:
 
 
 class Journal:
-    """Append to an open journal file."""
+    """Append records to an open journal file."""
 
     def __init__(self, disk: Disk, fd: int, header: Header) -> None:
         self.fd = fd
-        """The journal file, which carries the lock; whoever made it closes it."""
+        """The journal file, which is locked; its creator closes it."""
         self._disk = disk
         self._seed = header.seed
         self._records = 0
@@ -173,16 +174,16 @@ class Journal:
 
     @property
     def chunks(self) -> int:
-        """Return how many chunks have been journalled."""
+        """Return how many chunks have been recorded."""
         return self._chunks
 
     @classmethod
     def begin(
         cls, disk: Disk, fd: int, header: Header, indexes: Sequence[int]
     ) -> "Journal":
-        """Write a journal into an empty file that has `indexes`, all committed.
+        """Write a journal of `indexes`, all committed, to an empty file, and flush it.
 
-        It is on disk for good when this returns; the chunks must be so before.
+        The chunks themselves must have been flushed before.
         """
         journal = cls(disk, fd, header)
         disk.pwrite(fd, [header.encode()], 0)
@@ -193,32 +194,32 @@ class Journal:
 
     @classmethod
     def reopen(cls, disk: Disk, fd: int, contents: JournalContents) -> "Journal":
-        """Go on with a journal that has been read."""
+        """Return a journal that appends to an existing file with these contents."""
         journal = cls(disk, fd, contents.header)
         journal._records = contents.records
         journal._chunks = len(contents.indexes)
         return journal
 
     def append(self, indexes: Sequence[int]) -> None:
-        """Note, in one write, that these chunks are written in the data file."""
+        """Record, in one write, that these chunks are in the data files."""
         with self._appending:
             self._append(indexes)
             self._chunks += len(indexes)
 
     def mark(self, covered: int) -> None:
-        """Note that the first `covered` chunks are there for good.
+        """Record that the first `covered` chunks were flushed.
 
-        `covered` is what `chunks` was before the data file was synced. The mark
-        counts once the journal is synced as well.
+        `covered` is the value of `chunks` before the flush of the data files. The mark
+        takes effect once the journal is flushed as well.
         """
         with self._appending:
             self._append([encode_mark(self._chunks - covered)])
 
     def void(self) -> None:
-        """Note that no chunk since the last commit is to be believed in.
+        """Record that chunks since the last commit do not count, after a failed flush.
 
-        It is the answer to a sync that failed, so it works even on a disk on which
-        not much works: should the note fail as well, all notes are taken back.
+        If the disk cannot write that record either, empty the journal, so that no
+        chunk counts.
         """
         with self._appending, suppress(StoreError):
             try:
@@ -229,6 +230,6 @@ class Journal:
     def _append(self, values: Sequence[int]) -> None:
         data = encode_records(values, self._records, self._seed)
         offset = HEADER_SIZE + self._records * RECORD_SIZE
-        # A write that failed half-way is overwritten by the next.
+        # A record that was written in part is overwritten by the next write.
         self._disk.pwrite(self.fd, [data], offset)
         self._records += len(values)

@@ -1,12 +1,12 @@
-"""Where each byte of a download goes: into which file, and at which place.
+"""The file and offset at which each byte of a download is stored.
 
-A single file is one file named `data` in the staging folder. A folder is a tree of
-files below `data`. If only some of its files are wanted, so are only the chunks
-that cover them, and what these chunks hold of other files goes, end to end, into
-one side file: a chunk is kept whole, so that it can be verified after a crash and
-be given to others, without a file appearing that nobody asked for.
+A single file is stored as `data` in the staging folder, a folder as a tree of files
+below `data`. If only some files of a folder are selected, only the chunks that cover
+them are wanted. Bytes of other files in those chunks are stored one after the other in
+the side file. So every stored chunk is complete, which allows it to be verified after
+a crash and uploaded, and no unselected file appears in the folder.
 
-It says so by arithmetic alone; `content` does the reading and writing.
+This is arithmetic only; `data_files` reads and writes.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,18 +23,18 @@ __all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
 SIDE = "side"
 """The name of the side file in the staging folder."""
 LARGE = 4 * 1024 * 1024
-"""From how many bytes on a file of a folder has its room reserved at the start."""
+"""A file of a folder that has this many bytes gets its full size at the start."""
 
 FILE_MODE = 0o644
-"""The permissions of a file that is not executable, less the umask."""
+"""The permissions of a file that is not executable, before the umask."""
 _EXECUTABLE_MODE = 0o755
 _PRIVATE_MODE = 0o600
 
-_UNIT = 4096  # bytes; a file takes up a multiple of that
+_UNIT = 4096  # bytes; the disk space of a file is a multiple of this
 
 
 class Layout:
-    """Say where the chunks of one download go."""
+    """Map the chunks of one download to files."""
 
     def __init__(
         self,
@@ -44,33 +44,34 @@ class Layout:
         *,
         keep_exec: bool = False,
     ) -> None:
-        """Lay out a folder of `files`, or a single file; `selected` are numbers.
+        """Lay out a folder of `files`, or a single file if None.
 
-        With `keep_exec` files are executable that were so at their origin.
+        `selected` are the numbers of the files to download, by default all. With
+        `keep_exec` a file is executable if the shared file is.
 
-        Raises `UsageError` when none is selected, `ValueError` when the files are
-        not what the chunks are cut from or no path may be below a folder.
+        Raises `UsageError` if no file is selected, and `ValueError` if the sizes of
+        the files do not match the chunks or a path is not safe.
         """
         self.chunks = chunks
-        """How the share is cut."""
+        """How the share is divided."""
         self.is_tree = files is not None
-        """Whether it is a folder."""
+        """Whether the share is a folder."""
         single = FileEntry("data", chunks.size)
         self.files: Sequence[FileInfo] = [single] if files is None else files
-        """The files, by number; the path of a single one is that in the staging."""
+        """The files by number; the path of a single file is its name while it grows."""
         self.extents = Extents(file.size for file in self.files)
         self.side = len(self.files)
-        """The number that stands for the side file."""
+        """The number of the side file."""
         self.side_size = 0
-        """How many bytes go there."""
+        """The size of the side file in bytes."""
         self.wanted = Bitfield.full(chunks.count)
-        """Which chunks are needed."""
+        """The chunks that cover the selected files."""
         self.selected: Sequence[int] = range(len(self.files))
-        """The numbers of the files to be had, ascending."""
+        """The numbers of the files to download, ascending."""
         self._keep_exec = keep_exec
         self._folders: dict[str, list[int]] | None = None
         self._selected = b"\1" * len(self.files)  # by number
-        self._side_starts: dict[int, int] = {}  # of chunks that are there in part
+        self._side_starts: dict[int, int] = {}  # offsets of partly selected chunks
         if files is not None:
             _check(files, self.extents, chunks)
         if selected is not None and set(selected) != set(self.selected):
@@ -89,7 +90,7 @@ class Layout:
             covering = self.covering(number)
             for index in covering:
                 self.wanted.add(index)
-            # Only at its ends can a chunk reach into files that are not selected.
+            # Only a chunk at one of its ends can include bytes of other files.
             for index in {*covering[:1], *covering[-1:]}:
                 self._set_aside(index)
 
@@ -108,22 +109,23 @@ class Layout:
         return self.extents.cover(first, first + self.chunks.length(index))
 
     def covering(self, number: int) -> range:
-        """Return the chunks that hold the bytes of a file."""
+        """Return the chunks that have bytes of a file."""
         first = self.extents.start(number)
         return self.chunks.covering(first, first + self.extents.sizes[number])
 
     @property
-    def room(self) -> int:
-        """Return how many bytes of a disk it takes."""
+    def disk_space(self) -> int:
+        """Return how many bytes of disk space the download takes."""
         if not self.is_tree:
             return self.chunks.size
         sizes = [self.extents.sizes[number] for number in self.selected]
         return sum(-(-size // _UNIT) for size in (*sizes, self.side_size)) * _UNIT
 
     def download_identity(self, identity: bytes) -> bytes:
-        """Return what names the share and, if that is not all of it, what of it.
+        """Return the 32 bytes that name a download of these files of a share.
 
-        Chunks of another selection are elsewhere, so its journal must not count.
+        `identity` names the share. Another selection stores chunks at other offsets,
+        so the journal of one must not count for another.
         """
         if len(self.selected) == len(self.files):
             return identity
@@ -131,13 +133,13 @@ class Layout:
         return sha256(identity + numbers).digest()
 
     def size(self, number: int) -> int:
-        """Return how many bytes a file has when it is whole, or the side file."""
+        """Return the size of a complete file, or of the side file, in bytes."""
         if number == self.side:
             return self.side_size
         return self.extents.sizes[number]
 
     def is_all(self, number: int, buffers: Sequence[Data]) -> bool:
-        """Say whether these are all bytes of a file, which is not the side file."""
+        """Return True if these are all bytes of a file other than the side file."""
         size = sum(map(len, buffers))
         is_file = self.is_tree and number != self.side
         return is_file and size == self.extents.sizes[number]
@@ -150,9 +152,9 @@ class Layout:
         return folder, name
 
     def mode(self, number: int) -> int:
-        """Return the permissions of a file, less the umask, from the start.
+        """Return the permissions, before the umask, with which a file is created.
 
-        A single file gets them in the end: until then it lies beside its journal.
+        A single file is private until `DataFiles.finalize` sets its permissions.
         """
         if number == self.side or not self.is_tree:
             return _PRIVATE_MODE
@@ -161,20 +163,20 @@ class Layout:
 
     @property
     def reserved(self) -> Sequence[int]:
-        """Return the numbers of the files that have their full size from the start."""
+        """Return the numbers of the files that get their full size at the start."""
         sizes = self.extents.sizes
         least = LARGE if self.is_tree else 1
         return [number for number in self.selected if sizes[number] >= least]
 
     def is_reserved(self, number: int) -> bool:
-        """Say whether a file has its full size from the start."""
+        """Return True if a file gets its full size at the start."""
         if number == self.side:
             return False
         return not self.is_tree or self.extents.sizes[number] >= LARGE
 
     def file_ranges(self, index: int) -> Sequence[FileRange]:
-        """Return where the bytes of chunk `index` go, in order."""
-        if not self.is_tree:  # quick, since that is the usual case
+        """Return the file ranges that store the bytes of chunk `index`, in order."""
+        if not self.is_tree:  # the usual case, so it is kept fast
             return ((0, self.chunks.length(index), self.chunks.offset(index)),)
         if index in self._side_starts:
             return tuple(self._spans_aside(index))
@@ -192,9 +194,9 @@ class Layout:
     def gather(
         self, ordered: Iterable[tuple[int, Data]]
     ) -> Iterator[tuple[int, int, list[Data]]]:
-        """Yield (file, offset, buffers) for chunks in ascending order.
+        """Yield (file number, offset, buffers) for chunks in ascending order.
 
-        What lies side by side in one file comes in one.
+        Adjacent bytes of one file are yielded together.
         """
         buffers: list[Data] = []
         last = begin = expected = -1
@@ -215,9 +217,9 @@ class Layout:
             yield last, begin, buffers
 
     def folders(self) -> dict[str, list[int]]:
-        """Return the selected files by folder, a folder before those in it.
+        """Return the numbers of the selected files by folder, parents first.
 
-        A folder is named by its path, the uppermost by the empty one.
+        The key is the path of the folder; that of the top folder is empty.
         """
         if self._folders is not None:
             return self._folders
@@ -233,13 +235,15 @@ class Layout:
 
 
 def _check(files: Sequence[FileInfo], extents: Extents, chunks: Chunks) -> None:
-    """Refuse what a manifest never lets through; this is the last line of defence."""
+    """Refuse unsafe paths; a manifest refuses them too, so this is a second check."""
     if extents.total != chunks.size or any(file.size < 0 for file in files):
         raise ValueError("the sizes of the files do not add up")
     paths = [file.path for file in files]
     together = "/" + "/\n/".join(paths) + "/"
-    together.encode()  # as it has to be to make them
-    # Compared by code points, which is the order of their UTF-8 bytes.
+    together.encode()  # raises an error for paths that cannot be created
+    # The order of code points is the order of the UTF-8 bytes.
     is_sorted = all(one < other for one, other in pairwise(paths))
     if not is_sorted or any(bad in together for bad in ("\0", "//", "/./", "/../")):
-        raise ValueError("no path of a file, or not in the order of their bytes")
+        raise ValueError(
+            "a path is not safe, or paths are not in the order of their bytes"
+        )

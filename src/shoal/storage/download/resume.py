@@ -76,22 +76,22 @@ def prepare(
 
 
 class ResumeScan:
-    """Say which files are there and how long they are; make it with `take`."""
+    """The files that an earlier run left, and their sizes; create it with `take`."""
 
     def __init__(self, layout: Layout) -> None:
         self.sizes = [0] * (layout.side + 1)
-        """How many bytes each file has, the side file last."""
+        """The size of each file in bytes, that of the side file last."""
         self.exists = bytearray(layout.side + 1)
-        """1 for each file that is there."""
+        """1 for each file that exists, 0 for the others."""
         self.newest_ns = 0
-        """When the last of them changed."""
+        """When one of them last changed, in nanoseconds."""
         self.is_damaged = False
-        """Whether something is not as shoal leaves it."""
+        """Whether anything is different from what shoal leaves behind."""
         self._layout = layout
 
     @classmethod
     def take(cls, disk: Disk, layout: Layout, root: int, staging: int) -> "ResumeScan":
-        """Look at all files, and remove what stands where one has to be."""
+        """Examine all files; remove anything else that has the name of one."""
         scan = cls(layout)
         folders = Folders(disk, root)
         try:
@@ -99,21 +99,21 @@ class ResumeScan:
                 at = folders.find(folder)
                 if at is not None:
                     for number in numbers:
-                        scan._look_at(disk, number, at)
+                        scan._examine(disk, number, at)
         finally:
             folders.close()
         if layout.side_size:
-            scan._look_at(disk, layout.side, staging)
+            scan._examine(disk, layout.side, staging)
         return scan
 
     def holds(self, index: int) -> bool:
-        """Say whether the files are long enough to have chunk `index` in them."""
+        """Return True if the files are long enough to contain chunk `index`."""
         return all(
             self.sizes[number] >= offset + size
             for number, size, offset in self._layout.file_ranges(index)
         )
 
-    def _look_at(self, disk: Disk, number: int, at: int) -> None:
+    def _examine(self, disk: Disk, number: int, at: int) -> None:
         _, name = self._layout.place(number)
         state = disk.state_at(name, at=at)
         if state is None:
@@ -125,7 +125,7 @@ class ResumeScan:
         size = self._layout.size(number)
         self.exists[number] = 1
         self.sizes[number] = state.size
-        if size:  # an empty one may have been made after the last chunk
+        if size:  # an empty file may have been created after the last chunk
             self.newest_ns = max(self.newest_ns, state.mtime_ns)
         is_short = state.size < size and self._layout.is_reserved(number)
         self.is_damaged |= state.size > size or is_short
@@ -139,10 +139,11 @@ def _start(staging: Staging, files: DataFiles, header: Header, disk: Disk) -> Jo
         journal = staging.begin_journal(header, ())
         files.clear()
         free = disk.free_space(staging.directory)
-        if free < layout.room:
+        if free < layout.disk_space:
             raise DiskFullError(
-                f"The disk is too full: {staging.target} needs {layout.room:,} bytes "
-                f"and {free:,} are free. Free some space or choose another place."
+                f"The disk is too full: {staging.target} needs "
+                f"{layout.disk_space:,} bytes and {free:,} are free. "
+                "Free some space or choose another place."
             )
         files.reserve()
         return journal

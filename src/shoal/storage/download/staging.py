@@ -26,31 +26,34 @@ _DATA, _JOURNAL, _NEW_JOURNAL = "data", "journal", "journal.new"
 
 
 class Staging:
-    """Own the staging folder of one target while holding its lock."""
+    """The staging folder of one target, owned while its lock is held."""
 
     def __init__(self, target: Path, identity: bytes, disk: Disk) -> None:
         if not target.name:
             raise UsageError(f"{target} cannot be the name of a file; add one.")
         name = os.fsdecode(os.fsencode(target.name)[:_MAX_NAME])
         self.target = target
-        """Where the share will be."""
+        """The path of the complete download."""
         self.directory = target.with_name(f".{name}.shoal-{identity[:4].hex()}")
         """The staging folder."""
         self.identity = identity
         """The 32 bytes that name the download."""
         self._disk = disk
-        self._at: int | None = None  # the folder, open, while it is ours
+        self._at: int | None = None  # the open folder, while it is locked
         self._lock: int | None = None
 
-    # Whose it is.
+    # Ownership.
 
     def lock(self) -> None:
-        """Make the folder if need be and lock it; raise `StoreError` if it is taken."""
+        """Create the folder if necessary and lock it.
+
+        Raises `StoreError` if another process has locked it.
+        """
         for _ in range(_LOCK_ATTEMPTS):
             self._disk.make_directory(self.directory)
             at = self._disk.open_directory(self.directory)
             if at is None:
-                continue  # the one who had it has just finished
+                continue  # the process that owned it has just finished
             try:
                 self._lock = self._lock_journal(at)
             finally:
@@ -62,7 +65,7 @@ class Staging:
         raise self._taken()
 
     def _lock_journal(self, at: int) -> int | None:
-        """Return the locked journal; None when the folder has gone meanwhile."""
+        """Return the locked journal; None if the folder was removed since."""
         try:
             fd = self._disk.open_write(_JOURNAL, at=at)
         except StoreError:
@@ -82,13 +85,13 @@ class Staging:
         return fd if is_ours else None
 
     def _is_still(self, fd: int, name: Path | str, at: int | None = None) -> bool:
-        """Say whether a name still leads to what is open: not removed or replaced."""
+        """Return True if a name still refers to an open file or folder."""
         found = self._disk.state_at(name, at=at)
         return found is not None and found.is_same_file(self._disk.state(fd))
 
     def _taken(self) -> StoreError:
         return StoreError(
-            f"Another shoal is already fetching to {self.target}; "
+            f"Another shoal is already downloading to {self.target}; "
             "wait for it or choose another target."
         )
 
@@ -109,47 +112,47 @@ class Staging:
                 if is_folder
                 else "remove it, choose another name, or ask to overwrite it (-f)."
             )
-            raise TargetExistsError(f"{target} is already there; {hint}")
+            raise TargetExistsError(f"{target} already exists; {hint}")
         elif not found.is_file:
             raise TargetExistsError(
-                f"{target} is not a regular file and is not overwritten; "
+                f"{target} is not a regular file, so it is not overwritten; "
                 "choose another name."
             )
 
     def clear_finished(self, target: FileState) -> None:
-        """Remove what is left by a run that ended just after naming its target."""
+        """Remove the folder of a run that was killed after it named the target."""
         if self._lock is None:
             if self._disk.state_at(self.directory) is None:
                 return
             try:
                 self.lock()
             except StoreError:
-                return  # somebody else's business, or not ours to touch
+                return  # another process or user owns it
         found = self._disk.state_at(_DATA, at=self._at)
         if found is None or found.is_same_file(target):
-            self.sync_target()  # as it would have done
+            self.sync_target()  # as that run would have done
             self.remove()
         else:
             self.release()
 
     def name_target(self, *, replace: bool) -> None:
-        """Give the data the name of the target; with `replace` a file may have it.
+        """Rename the data to the target; with `replace`, replace a file there.
 
-        Raises `TargetExistsError` otherwise. The name is not safe until
-        `sync_target`.
+        Without it, raises `TargetExistsError` if the target exists. The name survives
+        a power loss only after `sync_target`.
         """
         rename = self._disk.rename if replace else self._disk.rename_new
         rename(_DATA, self.target, at=self._at)
 
     def sync_target(self) -> None:
-        """Make the name of the target outlive a power loss."""
+        """Flush the name of the target, so that it survives a power loss."""
         self._disk.fsync_directory(self.target.parent)
 
     def remove(self) -> None:
-        """Remove the folder and all that shoal put into it; idempotent."""
+        """Remove the folder with everything that shoal created in it; idempotent."""
         if self._at is None:
             return
-        # The journal goes last: while there is data it has to be claimed or not.
+        # The journal goes last: as long as there is data, it says which chunks count.
         for name in (_DATA, SIDE, _NEW_JOURNAL, _JOURNAL):
             remove_all(self._disk, name, self._at)
         self._disk.remove_directory(self.directory)
@@ -157,7 +160,7 @@ class Staging:
         self.release()
 
     def release(self) -> None:
-        """Leave the folder as it is to the next run; idempotent."""
+        """Unlock the folder and keep it for the next run; idempotent."""
         if self._lock is not None:
             self._disk.close(self._lock)
             self._lock = None
@@ -204,7 +207,7 @@ class Staging:
         return Journal.reopen(self._disk, self._lock, contents)
 
     def begin_journal(self, header: Header, indexes: Sequence[int]) -> Journal:
-        """Put a new journal in the place of the old one, in one step, lock and all."""
+        """Replace the journal with a new one, locked as well, in one step."""
         self._disk.unlink(_NEW_JOURNAL, at=self._at)
         fd = self._disk.open_write(_NEW_JOURNAL, at=self._at)
         try:
