@@ -166,13 +166,28 @@ class Resources:
                 undo(future.result())
             raise
 
-    def own_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Run a coroutine as a task that is cancelled when the node closes."""
+    def own_task(self, work: Coroutine[None, None, None]) -> None:
+        """Run a coroutine as a task that is cancelled when the node closes.
+
+        If it fails, the user is notified at once, and `aclose` raises its error.
+        """
         task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._on_task_done)
 
         async def end() -> None:
             task.cancel()
             await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
 
         self.owned.push_async_callback(end)
-        return task
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.on_notice(
+                Notice(
+                    f"A background task failed ({type(error).__name__}: {error}). "
+                    "Restart shoal; if it happens again, report it."
+                )
+            )

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-from shoal.channel.server import MAX_CLIENTS, USE_TIME, Uploads
+from shoal.channel.server import MAX_CLIENTS, USE_TIME, ChannelServer
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address import Address
 from shoal.core.wire.messages import Request, encode_frame
@@ -20,15 +20,15 @@ CHUNKS = Chunks(3000, 1024)
 class Client(asyncio.BufferedProtocol):
     """The client's end of a connection."""
 
-    def __init__(self, uploads: Uploads) -> None:
+    def __init__(self, server: ChannelServer) -> None:
         self.is_lost = False
         self.received = 0
         self._buffer = memoryview(bytearray(1 << 16))
         self._transport = MemoryTransport(self, Address("10.0.0.1", 1))
-        server = uploads.accept()
-        far = MemoryTransport(server, Address("10.0.0.9", 1))
+        connection = server.accept()
+        far = MemoryTransport(connection, Address("10.0.0.9", 1))
         self._transport.other, far.other = far, self._transport
-        server.connection_made(far)
+        connection.connection_made(far)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -50,45 +50,45 @@ class Client(asyncio.BufferedProtocol):
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Uploads]:
+async def serving() -> AsyncIterator[ChannelServer]:
     store = MemoryStore(CHUNKS)
     store.put(0, bytes(1024))
     with ThreadPoolExecutor(1) as threads:
-        uploads = Uploads(store, None, make_resources(threads), lambda problem: None)
+        server = ChannelServer(store, None, make_resources(threads))
         try:
-            yield uploads
+            yield server
         finally:
-            await uploads.aclose()
+            await server.aclose()
 
 
 @virtual_time
 async def test_a_new_client_replaces_the_oldest_client_that_received_nothing() -> None:
-    async with serving() as uploads:
-        user = Client(uploads)
+    async with serving() as server:
+        user = Client(server)
         await user.take()
-        crowd = [Client(uploads) for _ in range(MAX_CLIENTS - 1)]
+        crowd = [Client(server) for _ in range(MAX_CLIENTS - 1)]
         await asyncio.sleep(1)
-        late = Client(uploads)
+        late = Client(server)
         await late.take()
         assert [each.is_lost for each in crowd].index(False) == 1
-        crowd += [Client(uploads) for _ in range(2 * MAX_CLIENTS)]
+        crowd += [Client(server) for _ in range(2 * MAX_CLIENTS)]
         await asyncio.sleep(1)
         assert (user.is_lost, late.is_lost) == (False, False)
-        assert len(uploads) == MAX_CLIENTS
+        assert len(server) == MAX_CLIENTS
 
 
 @virtual_time
 async def test_a_new_client_is_refused_while_all_others_receive_chunks() -> None:
-    async with serving() as uploads:
-        crowd = [Client(uploads) for _ in range(MAX_CLIENTS)]
+    async with serving() as server:
+        crowd = [Client(server) for _ in range(MAX_CLIENTS)]
         for each in crowd:
             await each.take()
-        late = Client(uploads)
+        late = Client(server)
         await asyncio.sleep(1)
         assert late.is_lost
         assert not any(each.is_lost for each in crowd)
         await asyncio.sleep(USE_TIME)
-        await Client(uploads).take()
+        await Client(server).take()
         assert [each.is_lost for each in crowd[:2]] == [True, False]
 
 
@@ -96,26 +96,26 @@ async def test_a_new_client_is_refused_while_all_others_receive_chunks() -> None
 async def test_idle_clients_are_disconnected_when_the_system_runs_out_of_sockets() -> (
     None
 ):
-    async with serving() as uploads:
-        users = [Client(uploads) for _ in range(5)]
+    async with serving() as server:
+        users = [Client(server) for _ in range(5)]
         for each in users:
             await each.take()
-        idle = [Client(uploads) for _ in range(5)]
-        assert uploads.make_room(3) == 3
+        idle = [Client(server) for _ in range(5)]
+        assert server.make_room(3) == 3
         # Connections that are closing are not counted again.
-        assert uploads.make_room(16) == 2
-        assert uploads.make_room(16) == 0
+        assert server.make_room(16) == 2
+        assert server.make_room(16) == 0
         await asyncio.sleep(1)
         assert all(each.is_lost for each in idle)
         # The limit stays at the remaining clients until half of them have left.
-        assert len(uploads) == 5
-        late = Client(uploads)
+        assert len(server) == 5
+        late = Client(server)
         await asyncio.sleep(1)
         assert late.is_lost
         assert not any(each.is_lost for each in users)
         for each in users[:3]:
             each.hang_up()
         await asyncio.sleep(1)
-        crowd = [Client(uploads) for _ in range(20)]
+        crowd = [Client(server) for _ in range(20)]
         await asyncio.sleep(1)
         assert not any(each.is_lost for each in crowd)

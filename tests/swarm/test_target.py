@@ -4,7 +4,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from shoal.channel.target import Target
+from shoal.channel.operations import ChannelTarget
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import hash_channel
 from shoal.core.wire.handshake import Offer
@@ -20,7 +20,7 @@ CHANNEL = hash_channel(DIGESTS)
 
 
 def open_store(path: Path, *, seed: bool = False) -> DownloadStore:
-    target = Target(path, CHANNEL, OsDisk(), overwrite=False, seed=seed)
+    target = ChannelTarget(path, CHANNEL, OsDisk(), overwrite=False, seed=seed)
     return target.open_store(CHUNKS, OFFER, lambda: False)
 
 

@@ -1,7 +1,6 @@
-"""Open channels, as a node shares and fetches them.
+"""Share and fetch open channels with the resources of a node.
 
-Each function does one thing with the resources of a node; what it opens ends with
-them.
+The listeners, connections and files that these functions open are closed with the node.
 """
 
 from collections.abc import Callable
@@ -10,12 +9,12 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from shoal.channel.downloader import Fetched, Swarm
-from shoal.channel.server import Uploads
-from shoal.channel.target import Target
+from shoal.channel.downloader import ChannelDownloader, Fetched
+from shoal.channel.server import ChannelServer
 from shoal.config.options import AnyPath, FetchOptions, ShareOptions
+from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel, check_name, hash_channel, parse_channel
-from shoal.core.report.events import DownloadEvent, Notice
+from shoal.core.report.events import DownloadEvent
 from shoal.core.wire.handshake import (
     DEFAULT_CHUNK_SIZE,
     DIGEST_SIZE,
@@ -24,29 +23,99 @@ from shoal.core.wire.handshake import (
     encode_handshake,
 )
 from shoal.discovery.base import Discovery
+from shoal.errors import UnfinishedError
 from shoal.resources import Resources
+from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.download.completed import open_verified_target
+from shoal.storage.download.filestore import FileStore
+from shoal.storage.download.staging import check_target
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
+from shoal.storage.store import DownloadStore
 from shoal.transport.listen import Listener
 
-__all__ = ["OpenShare", "announce", "fetch_open", "share_open"]
+__all__ = ["ChannelTarget", "OpenShare", "fetch_open", "share_open"]
 
 
 class OpenShare:
     """An open channel that a node serves until the node is closed."""
 
-    def __init__(self, channel: Channel, port: int, uploads: Uploads) -> None:
+    def __init__(self, channel: Channel, port: int, uploads: ChannelServer) -> None:
         self.channel = channel
-        """Its `id` is what others pass to `get`."""
+        """The channel; other machines fetch it by its `id`."""
         self.port = port
-        """TCP port that it is served on."""
+        """TCP port that the channel is served on."""
         self.uploads = uploads
-        """Who is connected and what was sent."""
+        """The server: its connections, and how much it sent."""
 
     @property
     def uploaded(self) -> int:
-        """Return how many bytes of chunks were given to others."""
+        """Return the number of bytes of chunks sent to clients."""
         return self.uploads.sent
+
+
+class ChannelTarget:
+    """The file that a download of a channel creates; every method blocks."""
+
+    def __init__(
+        self, path: Path, channel: Channel, disk: Disk, *, overwrite: bool, seed: bool
+    ) -> None:
+        """Check whether the download may create the file.
+
+        Raises `TargetExistsError` for an existing file, except with `overwrite`, or
+        with `seed`, which verifies and serves it; `StoreError` for a missing folder.
+        """
+        self.path = path
+        self._channel = channel
+        self._disk = disk
+        self._overwrite = overwrite
+        self._exists = seed and not overwrite and disk.state_at(path) is not None
+        if not self._exists:
+            check_target(path, channel.identity, disk=disk, overwrite=overwrite)
+
+    def open_store(
+        self, chunks: Chunks, offer: Offer | None, stopped: Callable[[], bool]
+    ) -> DownloadStore:
+        """Open the store for these sizes; takes long if it verifies existing data.
+
+        Raises what the store raises, and `UnfinishedError` if `stopped` returns True.
+        """
+        verify = None if offer is None else self._make_verify(offer, stopped)
+        identity = self._identity(chunks)
+        if self._exists:
+            return open_verified_target(
+                self.path, chunks, verify, disk=self._disk, identity=identity
+            )
+        return FileStore.open(
+            self.path,
+            identity,
+            chunks,
+            disk=self._disk,
+            overwrite=self._overwrite,
+            verify=verify,
+        )
+
+    def _identity(self, chunks: Chunks) -> bytes:
+        """Return 32 bytes that identify this download in the staging folder's name.
+
+        They cover the sizes, which are a server's claim: another run with other sizes
+        must not take these chunks for its own.
+        """
+        sizes = f"{chunks.size} {chunks.chunk_size}"
+        return sha256(self._channel.identity + sizes.encode()).digest()
+
+    def _make_verify(
+        self, offer: Offer, stopped: Callable[[], bool]
+    ) -> Callable[[int, Data], bool]:
+        def verify(index: int, data: Data) -> bool:
+            if stopped():
+                raise UnfinishedError(
+                    f"Stopped before all of {self.path} was verified; "
+                    "run the same command again."
+                )
+            return offer.verifies(index, data)
+
+        return verify
 
 
 async def share_open(
@@ -61,20 +130,20 @@ async def share_open(
         chunk_size = ShareOptions.of().chunk_size or DEFAULT_CHUNK_SIZE
     if isinstance(channel, str):
         channel = check_name(channel)
-    source = await _open_source(resources, Path(path), chunk_size)
+    files = await _open_files(resources, Path(path), chunk_size)
     if channel is not None:
-        return await _serve(resources, source, channel, None)
-    check_fits(source.chunks)
+        return await _serve(resources, files, channel, None)
+    check_fits(files.chunks)
     digests = await resources.in_thread(
         partial(
             hash_chunks,
-            source,
+            files,
             _digest,
-            progress=lambda done: on_hashed(done, source.chunks.size),
+            progress=lambda done: on_hashed(done, files.chunks.size),
             stopped=lambda: resources.is_stopped,
         )
     )
-    return await _serve_hashed(resources, source, digests)
+    return await _serve_hashed(resources, files, digests)
 
 
 async def fetch_open(
@@ -96,84 +165,72 @@ async def fetch_open(
     seed = defaults.seed if seed is None else seed
     if isinstance(channel, str):
         channel = parse_channel(channel)
-    disk, target = resources.disk, Path(target)
-    place = await resources.in_thread(
-        partial(Target, target, channel, disk, overwrite=overwrite, seed=seed)
+    disk, path = resources.disk, Path(target)
+    checked = await resources.in_thread(
+        partial(ChannelTarget, path, channel, disk, overwrite=overwrite, seed=seed)
     )
-    swarm = Swarm(
-        channel,
-        place.open_store,
-        resources,
-        timeout=timeout,
-        on_event=on_event,
-        search=resources.networks.search,
+    downloader = ChannelDownloader(
+        channel, checked.open_store, resources, timeout=timeout, on_event=on_event
     )
-    fetched = await swarm.run(resources.networks.find(channel.topic))
-    return await _seed(resources, target, channel, fetched) if seed else None
-
-
-async def announce(
-    resources: Resources, network: Discovery, topic: bytes, port: int
-) -> None:
-    """Be found on one network; what it reports is of no interest."""
-    async with aclosing(resources.join(network, topic, port)) as found:
-        async for _ in found:
-            pass
+    fetched = await downloader.run(resources.networks.find(channel.topic))
+    return await _seed(resources, path, channel, fetched) if seed else None
 
 
 async def _seed(
-    resources: Resources, target: Path, channel: Channel, fetched: Fetched
+    resources: Resources, path: Path, channel: Channel, fetched: Fetched
 ) -> OpenShare:
-    source = await _open_source(resources, target, fetched.chunks.chunk_size)
+    files = await _open_files(resources, path, fetched.chunks.chunk_size)
     if fetched.offer is None:
-        return await _serve(resources, source, channel, None)
-    return await _serve_hashed(resources, source, fetched.offer.digests)
+        return await _serve(resources, files, channel, None)
+    return await _serve_hashed(resources, files, fetched.offer.digests)
 
 
-async def _open_source(
-    resources: Resources, path: Path, chunk_size: int
-) -> SharedFiles:
+async def _open_files(resources: Resources, path: Path, chunk_size: int) -> SharedFiles:
     disk = resources.disk
-    source = await resources.in_thread(
+    files = await resources.in_thread(
         partial(SharedFiles.open, [path], chunk_size, disk=disk)
     )
-    resources.own_source(source)
-    return source
+    resources.own_source(files)
+    return files
 
 
 async def _serve_hashed(
-    resources: Resources, source: SharedFiles, digests: bytes
+    resources: Resources, files: SharedFiles, digests: bytes
 ) -> OpenShare:
-    chunks = source.chunks
-    source.verify = Offer(digests, chunks.chunk_size, chunks.size).verifies
+    chunks = files.chunks
+    files.verify = Offer(digests, chunks.chunk_size, chunks.size).verifies
     starts = range(0, len(digests), DIGEST_SIZE)
     channel = hash_channel(digests[i : i + DIGEST_SIZE] for i in starts)
     handshake = encode_handshake(digests, chunks)
-    return await _serve(resources, source, channel, handshake)
+    return await _serve(resources, files, channel, handshake)
 
 
 async def _serve(
-    resources: Resources, source: SharedFiles, channel: Channel, handshake: bytes | None
+    resources: Resources, files: SharedFiles, channel: Channel, handshake: bytes | None
 ) -> OpenShare:
-    """Listen, then announce: whoever finds us is answered."""
-    uploads = Uploads(
-        source,
-        handshake,
-        resources,
-        on_problem=lambda problem: resources.on_notice(Notice(str(problem))),
-    )
+    """Listen first, then announce, so that every client that finds us is answered."""
+    server = ChannelServer(files, handshake, resources)
     networks = resources.networks
     listener = await Listener.open(
-        uploads.accept,
+        server.accept,
         hosts=networks.hosts(),
         port=resources.settings.port,
-        make_room=uploads.make_room,
+        make_room=server.make_room,
     )
-    resources.owned.push_async_callback(uploads.aclose)
+    resources.owned.push_async_callback(server.aclose)
     resources.owned.push_async_callback(listener.aclose)
     for network in networks.discovery():
-        resources.own_task(announce(resources, network, channel.topic, listener.port))
-    return OpenShare(channel, listener.port, uploads)
+        resources.own_task(_announce(resources, network, channel.topic, listener.port))
+    return OpenShare(channel, listener.port, server)
+
+
+async def _announce(
+    resources: Resources, network: Discovery, topic: bytes, port: int
+) -> None:
+    """Announce the channel on one network; ignore the addresses found there."""
+    async with aclosing(resources.join(network, topic, port)) as found:
+        async for _ in found:
+            pass
 
 
 def _digest(data: bytes | bytearray | memoryview) -> bytes:

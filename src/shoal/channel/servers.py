@@ -1,48 +1,44 @@
-"""Find the servers of an open channel and keep a connection to each.
+"""Connections to the servers of one open channel.
 
-`ServerPool` owns the connections, who lied and, through a `Dialler`, whom to dial;
-what to ask of a server that is ready, and what to make of its answers, is its
-`Client`'s business. A server that lied is not dialled for a while.
+`Servers` dials the addresses found, keeps the connections and passes the messages of
+each server to its `Client`, which decides what to request. Its `Dialler` knows when to
+dial each address again and which addresses are banned.
 """
 
 import asyncio
 from collections.abc import Iterable
-from random import Random
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
-from shoal.core.session.session import (
-    ChunkReceived,
-    Event,
-    InfoReceived,
-    OfferReceived,
-    OpenClientSession,
-)
-from shoal.core.wire.framing import BufferPool
+from shoal.core.session.session import Event, OfferReceived, OpenClientSession
 from shoal.core.wire.handshake import Offer
-from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError
+from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError, first_error
+from shoal.resources import Resources
 from shoal.transfer.dialler import Dialler, Found
 from shoal.transport.connection import Connection, dial
 
-__all__ = ["Client", "Server", "ServerPool"]
+__all__ = ["Client", "Server", "Servers"]
 
-TICK = 1.0  # seconds between looks at handshakes that do not come
-HANDSHAKE_TIME = 10.0  # seconds for a handshake, and one more for so many bytes:
-HANDSHAKE_RATE = 64 * 1024
+T = TypeVar("T")
+
+TICK = 0.25  # seconds between ticks
+HANDSHAKE_TIME = 10.0  # seconds to wait for a handshake, plus those for its bytes:
+HANDSHAKE_RATE = 64 * 1024  # bytes per second
 
 
 class Server:
-    """One server of the channel, as far as we got with it."""
+    """One server of the channel; a `Source` of chunks."""
 
     def __init__(self, address: Address, source: str) -> None:
         self.address = address
-        """As it was dialled."""
+        """The address that was dialled."""
         self.source = source
         """The network that reported it."""
         self.connection: Connection[OpenClientSession] | None = None
+        """None until it is established."""
         self.offer: Offer | None = None
-        """What a hash channel's handshake offered; None before, or if named."""
+        """The hashes in its handshake; None before, and on a named channel."""
 
     def request(self, indexes: Iterable[int]) -> None:
         """Send requests for chunks."""
@@ -52,99 +48,106 @@ class Server:
             self.connection.flush()
 
     def request_any(self, number: int) -> None:
-        """Do nothing: an open channel has no word for it."""
+        """Do nothing: the protocol of open channels has no such message."""
 
     def cancel(self, indexes: Iterable[int]) -> None:
-        """Do nothing: an open channel has no word for it."""
+        """Do nothing: the protocol of open channels has no such message."""
 
-    def ask_info(self) -> None:
-        """Send a request for a named channel's sizes."""
+    def request_info(self) -> None:
+        """Send a request for the sizes of a named channel."""
         if self.connection is not None:
             self.connection.session.request_info()
             self.connection.flush()
 
     def close(self, error: PeerError | None = None) -> None:
-        """End the connection; `error` says what the server did wrong."""
+        """Close the connection; `error` is what the server did wrong."""
         if self.connection is not None:
             self.connection.close(error)
 
 
 class Client(Protocol):
-    """Use the servers that a pool finds; called on the event loop only."""
+    """Use the servers that `Servers` connects to; called on the event loop only."""
 
     def on_server_ready(self, server: Server) -> None:
-        """Ask a server: it is connected, and its handshake verified."""
+        """Send requests: the server is connected, and its handshake verified."""
 
-    def on_info(self, server: Server, info: InfoReceived) -> None:
-        """Take note of a named channel's sizes, as this server says them."""
-
-    def on_heard(self, server: Server) -> None:
-        """Take note that bytes came from a server."""
-
-    def on_chunk(self, server: Server, chunk: ChunkReceived) -> None:
-        """Take a chunk that was asked of this server."""
-
-    def on_read_done(self, server: Server) -> None:
-        """Go on with a server after all that came in one read."""
+    def on_events(self, server: Server, events: list[Event]) -> None:
+        """Act on the messages of one read from a server."""
 
     def on_server_lost(self, server: Server, error: Exception | None) -> None:
-        """Forget a server; `error` says why it is gone."""
+        """Forget a server; `error` is the reason, None for a normal end."""
+
+    def on_tick(self, now: float) -> None:
+        """Act on the time; called every `TICK` seconds."""
 
 
-class ServerPool:
-    """Keep connections to the servers of one channel; closes them at its end."""
+class Servers:
+    """Connect to the servers of one channel while a client needs them."""
 
-    def __init__(
-        self, channel: Channel, client: Client, *, rng: Random, pool: BufferPool
-    ) -> None:
+    def __init__(self, channel: Channel, client: Client, resources: Resources) -> None:
+        """Prepare; nothing is dialled before `run`."""
         self.ready: dict[Address, Server] = {}
-        """Servers that can be asked."""
+        """Servers that accept requests."""
         self._channel = channel
         self._client = client
-        self._pool = pool
+        self._buffers = resources.buffers
         self._servers: dict[Connection[OpenClientSession], Server] = {}
-        self._dialler = Dialler(self._dial, self._count_connected, rng)
+        self._dialler = Dialler(self._dial, self._count_connected, resources.rng)
         self._clock = asyncio.get_running_loop().time
 
     @property
     def found(self) -> int:
-        """Return how many addresses were reported so far."""
+        """Return how many addresses were found so far."""
         return len(self._dialler)
 
     @property
     def has_only_liars(self) -> bool:
-        """Say whether all that was found turned out to lie."""
+        """Return True if every address found is banned."""
         return self._dialler.has_only_liars
 
     def is_banned(self, server: Server) -> bool:
         """Return True if a server is banned."""
         return self._dialler.is_banned(server.address)
 
-    async def run(self, found: Iterable[Found]) -> None:
-        """Dial what is found until cancelled; then close every connection."""
+    async def run(self, found: Iterable[Found], result: asyncio.Future[T]) -> T:
+        """Connect to servers until `result` is set; then close every connection.
+
+        Returns or raises the result, or raises the error of a task that failed.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._dialler.run(found))
-                while True:
-                    await asyncio.sleep(TICK)
-                    self._end_silent(self._clock())
+                dialling = tasks.create_task(self._dialler.run(found))
+                ticking = tasks.create_task(self._tick_forever())
+                await asyncio.wait([result])
+                dialling.cancel()
+                ticking.cancel()
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
         finally:
             for server in list(self._servers.values()):
                 server.close()
+        return result.result()
 
     def ban(self, server: Server, error: PeerError) -> None:
-        """Leave a server alone that sent what does not verify."""
+        """Disconnect a server that sent wrong data, and do not dial it for a while."""
         self._dialler.ban(server.address)
         server.close(error)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = self._clock()
+            self._drop_silent(now)
+            self._client.on_tick(now)
 
     # Dialling.
 
     def _count_connected(self) -> int:
-        """Count all but those being dialled, which are among the servers as well."""
+        """Return the number of connections, without those that are being dialled."""
         return len(self._servers) - self._dialler.dialling
 
     async def _dial(self, address: Address, source: str) -> None:
-        session = OpenClientSession(self._channel, self._pool)
+        session = OpenClientSession(self._channel, self._buffers)
         connection = Connection(session, self)
         self._servers[connection] = Server(address, source)
         try:
@@ -152,8 +155,8 @@ class ServerPool:
         except PeerError as error:
             self.on_lost(connection, error)
 
-    def _end_silent(self, now: float) -> None:
-        """End connections whose handshake does not come, or only drips."""
+    def _drop_silent(self, now: float) -> None:
+        """Close connections whose handshake is late or arrives too slowly."""
         for connection, server in list(self._servers.items()):
             if (
                 server.connection is not None
@@ -163,10 +166,10 @@ class ServerPool:
             ):
                 server.close(PeerTimeoutError(f"{server.address} sent no handshake"))
 
-    # What a connection tells its handler.
+    # The handler of every connection.
 
     def on_connected(self, connection: Connection[OpenClientSession]) -> None:
-        """Note a connection; the server of a named channel may be asked."""
+        """Note a connection; the server of a named channel is ready at once."""
         server = self._servers[connection]
         server.connection = connection
         if not self._channel.is_hash:
@@ -175,19 +178,16 @@ class ServerPool:
     def on_events(
         self, connection: Connection[OpenClientSession], events: list[Event]
     ) -> None:
-        """Pass on what a server said."""
+        """Pass messages to the client; a hash channel's handshake makes a server ready.
+
+        See docs/protocol.md, "Open channels".
+        """
         server = self._servers[connection]
-        self._client.on_heard(server)
         for event in events:
-            match event:
-                case ChunkReceived():
-                    self._client.on_chunk(server, event)
-                case OfferReceived(offer=offer):
-                    server.offer = offer
-                    self._on_ready(server)
-                case InfoReceived():
-                    self._client.on_info(server, event)
-        self._client.on_read_done(server)
+            if isinstance(event, OfferReceived):
+                server.offer = event.offer
+                self._on_ready(server)
+        self._client.on_events(server, events)
 
     def on_writable(self, connection: Connection[OpenClientSession]) -> None:
         """Do nothing: requests are short and their number is bounded."""
@@ -197,7 +197,7 @@ class ServerPool:
         connection: Connection[OpenClientSession],
         error: PeerError | OSError | None,
     ) -> None:
-        """Forget a connection and dial its address again later."""
+        """Forget a connection; its address is dialled again later."""
         server = self._servers.pop(connection, None)
         if server is None:
             return
