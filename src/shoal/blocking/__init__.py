@@ -1,1 +1,1 @@
-"""Call shoal from code without an event loop: a loop in a thread of its own."""
+"""Call shoal from programs without an event loop: each call has its own loop thread."""

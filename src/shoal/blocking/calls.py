@@ -6,8 +6,8 @@ returned file or share is closed, or when the fetch is complete.
 
 import queue
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
-from typing import Any, Self, Unpack, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
@@ -17,7 +17,9 @@ from shoal.core.names.link import Link, parse_link
 from shoal.core.report.events import DownloadEvent, ShareEvent
 from shoal.errors import UsageError
 from shoal.node.node import Node
-from shoal.swarm.operations import FetchResult, SealedShare
+
+if TYPE_CHECKING:
+    from shoal.swarm.operations import FetchResult, SealedShare
 
 __all__ = ["BlockingShare", "fetch", "open", "share"]
 
@@ -58,7 +60,7 @@ def fetch(
     *,
     on_progress: Callable[[DownloadEvent], None] = lambda event: None,
     **options: Unpack[FetchCall],
-) -> FetchResult:
+) -> "FetchResult":
     """Fetch a share as `Node.fetch` does: `path = shoal.fetch(link, "out/").path`.
 
     `options` are the fields of `FetchOptions` but `seed`, and those of `Settings`.
@@ -73,30 +75,22 @@ def fetch(
         )
     link = _parse(link)
     settings, rest = _split({"seed": False, **options})
-    events: queue.SimpleQueue[DownloadEvent | FetchResult | None] = queue.SimpleQueue()
+    events: queue.SimpleQueue[DownloadEvent | None] = queue.SimpleQueue()
 
-    async def work(node: Node) -> None:
+    async def work(node: Node) -> "FetchResult":
         try:
-            async with aclosing(node.fetching(link, out, **rest)) as happening:
-                async for event in happening:
-                    events.put(event)
+            return await node.fetch(link, out, on_progress=events.put, **rest)
         finally:
             events.put(None)
 
     loop_thread = LoopThread(settings)
     try:
         future = loop_thread.begin(work)
-        result = None
         while (event := events.get()) is not None:
-            if isinstance(event, FetchResult):
-                result = event
-            else:
-                on_progress(event)
-        future.result()
+            on_progress(event)
+        return future.result()
     finally:
         loop_thread.close()
-    assert result is not None
-    return result
 
 
 def share(
@@ -131,7 +125,7 @@ def share(
 class BlockingShare:
     """A share that is served until `close`; a context manager."""
 
-    def __init__(self, loop_thread: LoopThread, shared: SealedShare) -> None:
+    def __init__(self, loop_thread: LoopThread, shared: "SealedShare") -> None:
         """Wrap a share and take over its loop thread; use `shoal.share` instead."""
         self.link = shared.link
         """The link that other machines pass to `fetch`."""

@@ -276,19 +276,8 @@ class Node:
         It requests nothing, so a share that was never requested has an empty status.
         The result refers to objects that change; read it before the next `await`.
         """
-        from shoal.core.report.status import ShareStatus
-
         share_id = _link(link).id
-        swarms = [s.status() for i, s in self._registry.swarms if i == share_id]
-        holding = self._registry.holdings.get(share_id)
-        known = [s for s in swarms if s.have is not None] or swarms
-        return ShareStatus(
-            next((s.manifest for s in known if s.manifest is not None), None),
-            holding.store.have if holding else next((s.have for s in known), None),
-            frozenset[int]().union(*(s.asked for s in swarms)),
-            self._share_caches.positions(share_id),
-            tuple(peer for s in swarms for peer in s.peers),
-        )
+        return self._registry.status(share_id, self._share_caches.positions(share_id))
 
     async def verify(
         self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None

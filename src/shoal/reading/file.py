@@ -14,14 +14,16 @@ from collections.abc import (
     Coroutine,
     Generator,
 )
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from shoal.core.manifest.chunks import check_index
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import ReadAhead
-from shoal.reading.share_cache import ShareCaches
+
+if TYPE_CHECKING:
+    from shoal.reading.share_cache import ShareCaches
 
 __all__ = [
     "AsyncFile",
@@ -40,7 +42,7 @@ class FileReader:
 
     def __init__(
         self,
-        caches: ShareCaches,
+        caches: "ShareCaches",
         link: Link,
         manifest: Manifest,
         file: File,
@@ -284,7 +286,7 @@ class Opening:
 
 
 async def open_reader(
-    caches: ShareCaches, link: Link, path: str | None, timeout: float | None
+    caches: "ShareCaches", link: Link, path: str | None, timeout: float | None
 ) -> FileReader:
     """Return a reader of a file of a share; raises what `Manifest.find` raises."""
     cache = caches.enter(link)
@@ -296,7 +298,7 @@ async def open_reader(
 
 
 async def read_chunk(
-    caches: ShareCaches, link: Link, index: int, timeout: float | None
+    caches: "ShareCaches", link: Link, index: int, timeout: float | None
 ) -> bytes:
     """Return one chunk of a share; raises `UsageError` for an invalid index."""
     cache = caches.enter(link)

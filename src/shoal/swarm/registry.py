@@ -7,7 +7,7 @@ the first share needs it.
 from typing import NamedTuple
 
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.status import Watchable
+from shoal.core.report.status import ShareStatus, Watchable
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.transport.sealed.port import Port
@@ -44,3 +44,19 @@ class Registry:
             self._port = await Port.open(hosts, resources.settings.port)
             resources.owned.push_async_callback(self._port.aclose)
         return self._port
+
+    def status(self, share_id: bytes, reading: frozenset[int]) -> ShareStatus:
+        """Return the state of a share, in all of its swarms and stores together.
+
+        `reading` are the chunks that its readers wait for, or read last.
+        """
+        swarms = [s.status() for i, s in self.swarms if i == share_id]
+        holding = self.holdings.get(share_id)
+        known = [s for s in swarms if s.have is not None] or swarms
+        return ShareStatus(
+            next((s.manifest for s in known if s.manifest is not None), None),
+            holding.store.have if holding else next((s.have for s in known), None),
+            frozenset[int]().union(*(s.asked for s in swarms)),
+            reading,
+            tuple(peer for s in swarms for peer in s.peers),
+        )
