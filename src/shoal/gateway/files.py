@@ -73,7 +73,7 @@ class FileRoutes:
         if share is None:
             return refusal(404, "No share has this number.")
         try:
-            manifest = await share.known()
+            manifest = await share.load()
         except NotFoundError as error:
             return refusal(504, str(error))
         except ShoalError as error:

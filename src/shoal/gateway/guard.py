@@ -17,7 +17,13 @@ from aiohttp.typedefs import Handler, Middleware
 from shoal.gateway.hosts import AllowedHosts
 from shoal.gateway.request import parse_target, refusal
 
-__all__ = ["HEADER_TIME", "MAX_CONNECTIONS", "Connections", "make_guard", "protect"]
+__all__ = [
+    "HEADER_TIME",
+    "MAX_CONNECTIONS",
+    "ConnectionLimiter",
+    "make_guard",
+    "protect",
+]
 
 MAX_CONNECTIONS = 128  # further ones are closed at once
 HEADER_TIME = 10.0  # seconds to send a request, and between two requests
@@ -131,10 +137,10 @@ def _misdirected() -> web.Response:
     return response
 
 
-# Connections.
+# ConnectionLimiter.
 
 
-class Connections:
+class ConnectionLimiter:
     """Limit the number of clients, and disconnect those that send no request.
 
     aiohttp limits the time for every request but the first; only its latest versions

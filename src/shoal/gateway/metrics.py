@@ -77,7 +77,7 @@ def _moved(tally: Tally) -> Iterator["Metric"]:
 
     moved = CounterMetricFamily(
         "shoal_bytes",
-        "Bytes of chunks: verified ones received, and sent.",
+        "Bytes of chunks: received and verified, or sent.",
         labels=["direction", "path"],
     )
     for direction, counts in (("received", tally.received), ("sent", tally.sent)):
@@ -86,7 +86,7 @@ def _moved(tally: Tally) -> Iterator["Metric"]:
     yield moved
     yield CounterMetricFamily(
         "shoal_verification_failures",
-        "Chunks and pages of manifests that did not verify.",
+        "Chunks and manifest pages that did not verify.",
         value=tally.failures,
     )
 
@@ -95,16 +95,17 @@ def _chunks(statuses: Iterable[tuple[str, ShareStatus]]) -> "Metric":
     from prometheus_client.core import GaugeMetricFamily
 
     chunks = GaugeMetricFamily(
-        "shoal_chunks", "Chunks of a share, by their state.", labels=["share", "state"]
+        "shoal_chunks", "Chunks of a share, by state.", labels=["share", "state"]
     )
     for number, status in statuses:
         if status.manifest is None:
             continue
         have = status.have
-        here = len(have) if have is not None else 0
-        asked = sum(have is None or index not in have for index in status.asked)
-        missing = status.manifest.chunks.count - here - asked
-        for state, count in (("here", here), ("asked", asked), ("missing", missing)):
+        stored = len(have) if have is not None else 0
+        requested = sum(have is None or index not in have for index in status.asked)
+        missing = status.manifest.chunks.count - stored - requested
+        states = (("here", stored), ("asked", requested), ("missing", missing))
+        for state, count in states:
             chunks.add_metric([number, state], count)
     return chunks
 
@@ -113,7 +114,7 @@ def _peers(statuses: Iterable[tuple[str, ShareStatus]]) -> "Metric":
     from prometheus_client.core import GaugeMetricFamily
 
     peers = GaugeMetricFamily(
-        "shoal_peers", "Peers that are connected.", labels=["share", "path"]
+        "shoal_peers", "Connected peers.", labels=["share", "path"]
     )
     for number, status in statuses:
         counts = Counter(peer.path for peer in status.peers)
@@ -126,7 +127,7 @@ def _times(tally: Tally) -> Iterator["Metric"]:
     from prometheus_client.core import HistogramMetricFamily
 
     disk = HistogramMetricFamily(
-        "shoal_disk_seconds", "What the disk takes.", labels=["operation"]
+        "shoal_disk_seconds", "Duration of disk operations.", labels=["operation"]
     )
     for name, durations in (
         ("write", tally.writes),
@@ -137,7 +138,7 @@ def _times(tally: Tally) -> Iterator["Metric"]:
     yield disk
     queue = HistogramMetricFamily(
         "shoal_queue_seconds",
-        "How long peers wait for their turn, and readers for a chunk.",
+        "Time that peers wait to be served, and readers for a chunk.",
         labels=["queue"],
     )
     for name, durations in (("upload", tally.turns), ("reader", tally.waits)):
@@ -146,7 +147,7 @@ def _times(tally: Tally) -> Iterator["Metric"]:
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:
-    """Return the cumulative counts that a histogram has."""
+    """Return the cumulative count of each bucket of a histogram."""
     total, buckets = 0, []
     for bound, count in zip((*map(str, BOUNDS), "+Inf"), durations.counts, strict=True):
         total += count

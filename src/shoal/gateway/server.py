@@ -16,7 +16,7 @@ from aiohttp.typedefs import Handler
 
 from shoal.core.names.link import Link
 from shoal.gateway.files import STALL_TIME, FileRoutes
-from shoal.gateway.guard import HEADER_TIME, Connections, make_guard, protect
+from shoal.gateway.guard import HEADER_TIME, ConnectionLimiter, make_guard, protect
 from shoal.gateway.hosts import (
     LOOPBACK,
     HttpEndpoint,
@@ -88,7 +88,7 @@ class Gateway:
         self._on_problem = on_problem
         self._header_time = header_time
         self._stall_time = stall_time
-        self._connections = Connections(header_time)
+        self._connections = ConnectionLimiter(header_time)
         self._closing = asyncio.Event()
         self._owned = AsyncExitStack()
         self._port = 0
@@ -129,7 +129,7 @@ class Gateway:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             for share in self.shares:
-                stack.enter_context(share.read())
+                stack.enter_context(share.join())
             await self._listen(stack)
             self._owned = stack.pop_all()
         return self

@@ -46,7 +46,7 @@ class ServedShare:
         return self._manifest
 
     @contextmanager
-    def read(self) -> Iterator[None]:
+    def join(self) -> Iterator[None]:
         """Stay in the share's swarm until the end of the block."""
         with self._node.reading(self.link) as self._reading:
             try:
@@ -69,7 +69,7 @@ class ServedShare:
                 self.problem = error
                 return
 
-    async def known(self) -> Manifest:
+    async def load(self) -> Manifest:
         """Wait for the manifest and return it.
 
         Raises `NotFoundError` after the timeout, or another `ShoalError`.

@@ -5,7 +5,7 @@ page only replaces them with newer ones.
 
 A chunk map has a limited number of cells, each for a chunk or a range of chunks. A cell
 is one character, so a map is a string and its changes are short strings. Each kind of
-cell has its own shape, because not everyone can tell colours apart.
+cell has its own shape, because some people cannot tell colours apart.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
