@@ -16,15 +16,14 @@ __all__ = ["run_compiled"]
 
 ROOT = Path(__file__).parent.parent.parent
 CORE = (
-    "asking",
-    "bitfield",
-    "buckets",
-    "flow",
-    "news",
-    "picker",
-    "spread",
-    "wants",
-    "window",
+    "manifest/bitfield",
+    "schedule/announcements",
+    "schedule/buckets",
+    "schedule/picker",
+    "schedule/rarest",
+    "schedule/scheduler",
+    "schedule/window",
+    "session/request_queue",
 )
 OURS = ("clock", "crowd", "network", "node")
 _SETUP = """
@@ -62,7 +61,7 @@ def _build(folder: Path) -> None:
 
 def _move_bitfield(core: Path) -> None:
     """Move `Bitfield` to a separate file: mypyc cannot compile its neighbour's base."""
-    path = core / "chunks.py"
+    path = core / "manifest" / "chunks.py"
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
     found = next(
@@ -73,6 +72,8 @@ def _move_bitfield(core: Path) -> None:
     before, after = lines[: found.lineno - 1], lines[found.end_lineno :]
     head = "from collections.abc import Iterator\n\n\n"
     own = lines[found.lineno - 1 : found.end_lineno]
-    (core / "bitfield.py").write_text(head + "".join(own), encoding="utf-8")
-    link = "from shoal.core.bitfield import Bitfield\n"
+    (core / "manifest" / "bitfield.py").write_text(
+        head + "".join(own), encoding="utf-8"
+    )
+    link = "from shoal.core.manifest.bitfield import Bitfield\n"
     path.write_text("".join([*before, link, *after]), encoding="utf-8")

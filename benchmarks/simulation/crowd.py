@@ -11,7 +11,7 @@ from benchmarks.simulation.node import Node
 from benchmarks.simulation.post import PORT, ROOT, make_post
 from benchmarks.simulation.scenario import Scenario
 from shoal.core.names.address import Address
-from shoal.core.peers.peerbook import PeerBook
+from shoal.core.peerbook import PeerBook
 from shoal.core.wire.sealed_messages import MAX_PEERS, Hello, Peers
 from shoal.transfer.dialler import MAX_DIALS
 

@@ -1,8 +1,8 @@
-"""One simulated shoal: it asks, is given, verifies, announces and gives on.
+"""One simulated shoal: it requests, receives, verifies, announces and serves chunks.
 
-What decides is the product's: `Asking` (with its picker and windows), `Wants`, `News`
-and `Spread`. Here is only what joins them, as `Transfer`, `Giving` and `Uploader` do
-around sockets and threads.
+The product's own code decides: `Scheduler` (with its picker and windows),
+`RequestQueue`, `Announcements` and `RarestFirst`. This module only joins them, as
+`Download`, `Upload` and `Uploader` do around sockets and threads.
 """
 
 from collections import deque
@@ -14,10 +14,10 @@ from benchmarks.simulation.network import Tally, Uplink, weight
 from benchmarks.simulation.post import Post
 from benchmarks.simulation.scenario import Scenario
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.announcements import News
-from shoal.core.schedule.asking import Asking
-from shoal.core.schedule.rarest import Spread
-from shoal.core.session.request_queue import MAX_WANTED, Wants
+from shoal.core.schedule.announcements import Announcements
+from shoal.core.schedule.rarest import RarestFirst
+from shoal.core.schedule.scheduler import Scheduler
+from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS, RequestQueue
 from shoal.core.session.sealed_session import ranges_of
 from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Reason, Refuse
 from shoal.swarm.swarm import TICK
@@ -41,7 +41,7 @@ class Link:
         self.owner = owner
         self.other = other
         self.have = Bitfield.from_bytes(bytes(other.have), other.have.size)
-        self.wants = Wants()
+        self.wants = RequestQueue()
         self.sending: list[tuple[int, bool]] = []  # passed to the connection
         self.is_waiting = False  # waiting for its turn
 
@@ -90,19 +90,21 @@ class Node:
         self._clock = clock
         self._rng = rng
         self._tally = tally
-        self._asking: Asking[int] | None = None
+        self._scheduler: Scheduler[int] | None = None
         if not is_full:
-            self._asking = Asking(scenario.share, Bitfield(count), rng)
-        self._spread: Spread[int] | None = None
+            self._scheduler = Scheduler(scenario.share, Bitfield(count), rng)
+        self._rarest: RarestFirst[int] | None = None
         self._turns: deque[Link] = deque()
-        self._news: News[int] = News(self.have, lambda peer: self.links[peer].have)
+        self._announcements: Announcements[int] = Announcements(
+            self.have, lambda peer: self.links[peer].have
+        )
         self._wakes_at = 0.0  # to announce again
         self._commit = max(1, scenario.committed // scenario.chunk_size)
         self._batch = max(1, BATCH_SIZE // scenario.chunk_size)
 
     def begin(self) -> None:
         """Start a download."""
-        if self._asking is not None:
+        if self._scheduler is not None:
             self._clock.later(self._rng.random() * TICK, self._on_tick)
 
     # Connections.
@@ -110,16 +112,18 @@ class Node:
     def meet(self, other: "Node") -> None:
         """Connect with a peer, whose chunks are known."""
         link = self.links[other.number] = Link(self, other)
-        self._news.on_peer_joined(other.number)
-        if self._spread is not None:
-            self._spread.on_peer_joined(other.number, link.have)
-        if self._asking is not None and self.finished is None:
+        self._announcements.on_peer_joined(other.number)
+        if self._rarest is not None:
+            self._rarest.on_peer_joined(other.number, link.have)
+        if self._scheduler is not None and self.finished is None:
             # Both use the same bitfield, which the picker updates.
-            self._asking.add(other.number, link.have, gives_any=True, most=MAX_WANTED)
+            self._scheduler.add(
+                other.number, link.have, can_choose=True, most=MAX_QUEUED_REQUESTS
+            )
 
     def greet(self, number: int) -> None:
         """Send the first requests to a connected peer."""
-        if self._asking is not None and self.finished is None:
+        if self._scheduler is not None and self.finished is None:
             self._ask(number)
 
     def part(self, number: int) -> None:
@@ -132,23 +136,23 @@ class Node:
             link.sending.clear()
         if link.is_waiting:
             self._turns.remove(link)
-        self._news.on_peer_left(number)
-        if self._spread is not None:
-            self._spread.on_peer_left(number)
-        if self._asking is not None and self._asking.remove(number):
+        self._announcements.on_peer_left(number)
+        if self._rarest is not None:
+            self._rarest.on_peer_left(number)
+        if self._scheduler is not None and self._scheduler.remove(number):
             self._ask_all()
         self._serve()
 
-    # Asking, as in Transfer.
+    # Scheduler, as in Transfer.
 
     def _ask(self, giver: int) -> None:
-        asking = self._asking
-        if asking is None or giver not in asking:
+        scheduler = self._scheduler
+        if scheduler is None or giver not in scheduler:
             return
-        room = asking.room(giver, 0)
+        room = scheduler.room(giver, 0)
         if room <= 0:
             return
-        number, indexes = asking.next_requests(giver, room, self._clock.now)
+        number, indexes = scheduler.next_requests(giver, room, self._clock.now)
         count = number + len(indexes)
         if count:
             self._tally.add("request", REQUEST * count, count)
@@ -158,37 +162,37 @@ class Node:
             self._post.ask(self, self.links[giver].other, asked)
 
     def _ask_all(self) -> None:
-        if self.finished is None and self._asking is not None:
-            for giver in self._asking.givers:
+        if self.finished is None and self._scheduler is not None:
+            for giver in self._scheduler.sources:
                 self._ask(giver)
 
     def _ask_due(self) -> None:
-        if self.finished is None and self._asking is not None:
-            for giver in self._asking.due():
+        if self.finished is None and self._scheduler is not None:
+            for giver in self._scheduler.due():
                 self._ask(giver)
 
     def _on_tick(self) -> None:
-        asking = self._asking
-        if self.finished is not None or self.is_gone or asking is None:
+        scheduler = self._scheduler
+        if self.finished is not None or self.is_gone or scheduler is None:
             return
         now = self._clock.now
         for number, link in self.links.items():
             mine = link.other.links.get(self.number)
             if mine is not None and mine.sending:
-                asking.on_heard(number, now)  # some bytes of a chunk
-        asking.on_tick(now)
+                scheduler.on_heard(number, now)  # some bytes of a chunk
+        scheduler.on_tick(now)
         self._ask_due()
         self._clock.later(TICK, self._on_tick)
 
     def on_have(self, giver: int, indexes: Sequence[int]) -> None:
         """Note chunks that a peer announces."""
-        if self._spread is not None:
+        if self._rarest is not None:
             for index in indexes:
-                self._spread.on_have(giver, index)
-        asking = self._asking
-        if self.finished is None and asking is not None:
-            asking.on_heard(giver, self._clock.now)
-            if asking.on_have(giver, indexes):
+                self._rarest.on_have(giver, index)
+        scheduler = self._scheduler
+        if self.finished is None and scheduler is not None:
+            scheduler.on_heard(giver, self._clock.now)
+            if scheduler.on_have(giver, indexes):
                 self._ask(giver)
         else:
             have = self.links[giver].have
@@ -197,30 +201,30 @@ class Node:
 
     def on_refused(self, giver: int, index: int | None, is_busy: bool) -> None:
         """Note that a peer refused a request."""
-        if self._asking is not None and giver in self._asking:
-            self._asking.on_refused(giver, index, self._clock.now, is_busy=is_busy)
+        if self._scheduler is not None and giver in self._scheduler:
+            self._scheduler.on_refused(giver, index, self._clock.now, is_busy=is_busy)
             self._ask(giver)
 
     def on_chunk(self, link: Link, index: int, was_any: bool) -> None:
         """Note a chunk that arrived on one of our connections."""
-        asking, giver = self._asking, link.other.number
-        if self.links.get(giver) is not link or asking is None:
+        scheduler, giver = self._scheduler, link.other.number
+        if self.links.get(giver) is not link or scheduler is None:
             return
         now = self._clock.now
-        asking.on_heard(giver, now)
-        if not asking.on_answer(giver, index, now, was_any=was_any):
+        scheduler.on_heard(giver, now)
+        if not scheduler.on_answer(giver, index, now, was_any=was_any):
             self.wasted += 1
             if self.finished is None:
                 self._ask(giver)
             return
         if link.other.is_liar:
             self.wrong += 1
-            asking.on_failed(index)
+            scheduler.on_failed(index)
             assert self.on_lie is not None
             self.on_lie(giver)
             self._ask_all()
             return
-        for number in asking.on_verified(index, giver):
+        for number in scheduler.on_verified(index, giver):
             self._count("cancel", CANCEL)
             self._post.cancel(self, self.links[number].other, index)
         self._on_right(index)
@@ -229,24 +233,24 @@ class Node:
             self._ask_due()
 
     def _on_right(self, index: int) -> None:
-        assert self._asking is not None
+        assert self._scheduler is not None
         self.have.add(index)
-        if self._spread is not None:
-            self._spread.on_chunk(index)
-        if self._asking.is_complete:
+        if self._rarest is not None:
+            self._rarest.on_chunk(index)
+        if self._scheduler.is_complete:
             self.finished = self._clock.now
-        self._news.on_chunk(index)
+        self._announcements.on_chunk(index)
         self._announce()
         assert self.on_verified is not None
         self.on_verified()
 
     def _announce(self) -> None:
-        if self.is_gone or self._asking is None:
+        if self.is_gone or self._scheduler is None:
             return
         now = self._clock.now
         told: list[tuple[Node, Sequence[int]]] = []
         size = 0
-        for number, news in self._news.due(now):
+        for number, news in self._announcements.due(now):
             if len(news) > 1 and not isinstance(news, range):
                 news = sorted(news)  # as ranges are
             told.append((self.links[number].other, news))
@@ -257,7 +261,7 @@ class Node:
             self._tally.add("have", size, len(told))
             self.uplink.debt += size
             self._post.tell(self, told)
-        again = self._news.due_at(now)
+        again = self._announcements.due_at(now)
         if again is not None and self._wakes_at <= now:
             self._wakes_at = max(again, now + LEAST_WAIT)
             self._clock.at(self._wakes_at, self._announce)
@@ -278,7 +282,7 @@ class Node:
             if reason is not None:
                 self._refuse(link, index, reason)
         if link.wants:
-            self._news.on_taking(taker)
+            self._announcements.on_taking(taker)
         self._wake(link)
 
     def on_cancelled(self, taker: int, index: int) -> None:
@@ -287,7 +291,7 @@ class Node:
         if link is not None:
             link.wants.cancel(index)
             if not link.wants and not link.sending:
-                if self._news.on_served(taker):
+                if self._announcements.on_served(taker):
                     self._announce()
 
     def _refuse(self, link: Link, index: int | None, reason: str) -> None:
@@ -326,19 +330,19 @@ class Node:
             if index is None:
                 self._refuse(link, None, Reason.NOTHING)
                 continue
-            if not was_any and self._spread is not None:
-                self._spread.on_given(link.other.number, index)
+            if not was_any and self._rarest is not None:
+                self._rarest.on_given(link.other.number, index)
             link.sending.append((index, was_any))
             given += 1
         if was_idle and link.sending:
             self.uplink.start(link, self._chunk_size + RESPONSE)
 
     def _choose(self, taker: int) -> int | None:
-        if self._spread is None:
-            self._spread = Spread(self.have, self._rng)
+        if self._rarest is None:
+            self._rarest = RarestFirst(self.have, self._rng)
             for number, link in self.links.items():
-                self._spread.on_peer_joined(number, link.have)
-        return self._spread.next_for(taker)
+                self._rarest.on_peer_joined(number, link.have)
+        return self._rarest.next_for(taker)
 
     def _on_sent(self, links: Sequence[Link]) -> None:
         for link in links:
@@ -352,5 +356,5 @@ class Node:
                 self.uplink.start(link, self._chunk_size + RESPONSE)
         for link in links:
             self._wake(link)
-            if not link.sending and self._news.on_served(link.other.number):
+            if not link.sending and self._announcements.on_served(link.other.number):
                 self._announce()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
-from shoal.core.report.counters import Tally
+from shoal.core.report.counters import Counters
 from shoal.core.report.events import Notice
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import ShoalError
@@ -58,7 +58,7 @@ class Resources:
         """The upload rate of all shares together."""
         self.down = RateLimit(settings.limit_down)
         """The download rate of all shares together."""
-        self.counters = Tally()
+        self.counters = Counters()
         """What this node has transferred, and how long it waited."""
         self.owned = AsyncExitStack()
         """Everything that ends with the node; what is opened is pushed here."""

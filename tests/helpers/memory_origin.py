@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
-from shoal.core.schedule.origin_parts import Part
 from shoal.errors import PeerError
+from shoal.origin.parts import Part
 from shoal.origin.source import OriginFileError
 
 __all__ = ["Line", "MemoryOrigin"]

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from shoal.config.settings import Settings
-from shoal.core.schedule.origin_parts import Part
 from shoal.errors import PeerError
+from shoal.origin.parts import Part
 from shoal.origin.source import OriginFileError
 from shoal.origin.web import MAX_REDIRECTS, WHOLE_LIMIT, WebReader
 from shoal.transport.tls.certificate import make_certificate

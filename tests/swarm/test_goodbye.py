@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shoal.core.names.address import Address
-from shoal.core.peers.peerbook import FIRST_BACKOFF, LEFT_TIME
+from shoal.core.peerbook import FIRST_BACKOFF, LEFT_TIME
 from shoal.core.report.events import PeerJoined, ShareEvent
 from shoal.core.wire.sealed_messages import Goodbye, Hello, Page
 from shoal.errors import PeerError

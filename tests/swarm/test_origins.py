@@ -11,8 +11,8 @@ import pytest
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest, build_manifest
-from shoal.core.report.patience import ORIGIN_LIARS_TIME
-from shoal.core.schedule.pulls import PULL_TIME
+from shoal.core.report.stall import ORIGIN_LIARS_TIME
+from shoal.core.schedule.origin_requests import FETCH_TIME
 from shoal.core.wire.sealed_messages import Hello, Pull
 from shoal.errors import (
     NotFoundError,
@@ -123,7 +123,7 @@ async def test_of_two_announcing_nodes_the_one_with_the_lower_id_fetches() -> No
     async with memory_net() as net:
         origin = MemoryOrigin({"": ONE.data})
         fetching = await crossing(net, b"\0" * 16, origin)
-        await asyncio.sleep(PULL_TIME / 2)
+        await asyncio.sleep(FETCH_TIME / 2)
         assert not origin.sent
         await fetching  # after a while, since the peer never fetches it
         assert origin.reads == 1
@@ -139,7 +139,7 @@ async def test_a_node_does_not_wait_for_one_with_a_higher_id() -> None:
         assert origin.reads == 1
         # After a failure the node does not wait for the peer either.
         origin.error = None
-        async with asyncio.timeout(PULL_TIME / 2):
+        async with asyncio.timeout(FETCH_TIME / 2):
             await fetching
 
 

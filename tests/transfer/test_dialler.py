@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from shoal.core.names.address import Address
-from shoal.core.peers.peerbook import BAN_TIME, MAX_BACKOFF
+from shoal.core.peerbook import BAN_TIME, MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS, Dialler
 from tests.helpers.virtual_time import virtual_time

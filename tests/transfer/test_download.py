@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.asking import ANY_PAUSE
+from shoal.core.schedule.scheduler import CHOICE_PAUSE
 from shoal.core.schedule.window import STALL_TIME
 from shoal.errors import StoreError
 from tests.helpers.givers import FakeGiver, Fetching, fetching
@@ -53,7 +53,7 @@ def now() -> float:
 async def test_the_only_full_giver_chooses_and_is_asked_for_no_more_than_that() -> None:
     async with fetching(CONTENT) as made:
         giver = FakeGiver(made)
-        made.download.add(giver, gives_any=True)
+        made.download.add(giver, can_choose=True)
         await made.complete()
         assert giver.any_asked == CONTENT.count
         assert not giver.asked
@@ -63,8 +63,8 @@ async def test_the_only_full_giver_chooses_and_is_asked_for_no_more_than_that() 
 async def test_of_two_full_givers_each_is_asked_by_index() -> None:
     async with fetching(CONTENT) as made:
         one, two = FakeGiver(made), FakeGiver(made)
-        made.download.add(one, gives_any=True)
-        made.download.add(two, gives_any=True)
+        made.download.add(one, can_choose=True)
+        made.download.add(two, can_choose=True)
         # The first had been asked to choose before the second came.
         chosen = one.any_asked
         await made.complete()
@@ -90,8 +90,8 @@ async def test_givers_that_cannot_choose_are_never_asked_to() -> None:
 async def test_one_that_has_only_some_is_asked_for_those_alone() -> None:
     async with fetching(CONTENT) as made:
         full, part = FakeGiver(made), FakeGiver(made)
-        made.download.add(part, some(ALL[:10]), gives_any=True)
-        made.download.add(full, gives_any=True)
+        made.download.add(part, some(ALL[:10]), can_choose=True)
+        made.download.add(full, can_choose=True)
         made.download.on_have(part, [50, 51])
         await made.complete()
         assert part.any_asked == 0
@@ -103,7 +103,7 @@ async def test_one_that_has_only_some_is_asked_for_those_alone() -> None:
 async def test_who_wants_only_some_chunks_lets_nobody_choose() -> None:
     async with fetching(CONTENT, wanted=[7, 3]) as made:
         giver = FakeGiver(made)
-        made.download.add(giver, gives_any=True)
+        made.download.add(giver, can_choose=True)
         await made.complete()
         assert (giver.any_asked, giver.asked) == (0, [7, 3])
         made.is_complete = False
@@ -120,11 +120,11 @@ async def test_one_that_has_nothing_to_choose_is_asked_by_index() -> None:
 
     async with fetching(CONTENT) as made:
         giver = Chooser(made)
-        made.download.add(giver, gives_any=True)
+        made.download.add(giver, can_choose=True)
         begun = now()
         await made.complete()
         assert sorted(giver.asked) == ALL
-        assert now() - begun < ANY_PAUSE
+        assert now() - begun < CHOICE_PAUSE
 
 
 @virtual_time
@@ -135,7 +135,7 @@ async def test_one_that_always_chooses_the_same_chooses_no_more() -> None:
 
     async with fetching(CONTENT) as made:
         giver = Same(made)
-        made.download.add(giver, gives_any=True)
+        made.download.add(giver, can_choose=True)
         await made.complete()
         assert giver.any_asked <= 12
         assert not made.lies
@@ -251,7 +251,7 @@ async def test_two_that_stall_at_the_same_chunks_do_not_keep_a_third_from_them()
 async def test_one_that_stalls_at_choosing_does_not_hold_up_the_rest() -> None:
     async with fetching(CONTENT) as made:
         silent, part = Silent(made), FakeGiver(made)
-        made.download.add(silent, gives_any=True)
+        made.download.add(silent, can_choose=True)
         assert silent.any_asked
         made.download.add(part, some(ALL))
         await made.complete()
@@ -277,10 +277,10 @@ def wrong(made: Fetching, index: int) -> bytes:
     return bytes(len(made.content.chunk(index)))
 
 
-@pytest.mark.parametrize("gives_any", [False, True])
+@pytest.mark.parametrize("can_choose", [False, True])
 @virtual_time
 async def test_what_does_not_verify_is_a_lie_and_is_asked_of_another(
-    gives_any: bool,
+    can_choose: bool,
 ) -> None:
     class Liar(FakeGiver):
         def give(
@@ -290,7 +290,7 @@ async def test_what_does_not_verify_is_a_lie_and_is_asked_of_another(
 
     async with fetching(CONTENT) as made:
         liar, honest = Liar(made), FakeGiver(made)
-        made.download.add(liar, gives_any=gives_any)
+        made.download.add(liar, can_choose=can_choose)
         await made.until(lambda: bool(made.lies))
         made.download.add(honest)
         await made.complete()
@@ -307,7 +307,7 @@ async def test_a_choice_that_does_not_exist_is_a_lie() -> None:
 
     async with fetching(CONTENT) as made:
         liar, honest = Beyond(made), FakeGiver(made)
-        made.download.add(liar, gives_any=True)
+        made.download.add(liar, can_choose=True)
         await made.until(lambda: bool(made.lies))
         assert made.lies[0] == (liar, CONTENT.count)
         made.download.add(honest)
@@ -315,14 +315,14 @@ async def test_a_choice_that_does_not_exist_is_a_lie() -> None:
         assert not made.errors
 
 
-@pytest.mark.parametrize("gives_any", [False, True])
+@pytest.mark.parametrize("can_choose", [False, True])
 @virtual_time
-async def test_a_rate_is_kept(gives_any: bool) -> None:
+async def test_a_rate_is_kept(can_choose: bool) -> None:
     async with fetching(CONTENT, limit_down=20 * SIZE) as made:
-        givers = [FakeGiver(made) for _ in range(1 if gives_any else 3)]
+        givers = [FakeGiver(made) for _ in range(1 if can_choose else 3)]
         begun = now()
         for giver in givers:
-            made.download.add(giver, gives_any=gives_any)
+            made.download.add(giver, can_choose=can_choose)
         await made.complete()
         # 100 chunks at 20 a second, but for the first burst.
         assert now() - begun == pytest.approx(5, abs=0.3)

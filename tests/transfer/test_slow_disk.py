@@ -12,7 +12,7 @@ from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.manifest import build_manifest
 from shoal.core.report.events import DownloadEvent, Progress, Started
-from shoal.core.schedule.inflight import IN_FLIGHT_LIMIT
+from shoal.core.schedule.window import IN_FLIGHT_LIMIT
 from shoal.node.node import Node
 from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.download.filestore import WRITE_BEHIND

@@ -22,7 +22,7 @@ from shoal.channel.servers import Server, Servers
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
-from shoal.core.report.outlook import Outlook
+from shoal.core.report.stall import DownloadState
 from shoal.core.session.session import ChunkReceived, Event, InfoReceived
 from shoal.core.wire.handshake import Offer
 from shoal.errors import LyingPeerError, PeerTimeoutError
@@ -177,16 +177,18 @@ class ChannelDownloader(Watcher[Server]):
     def _report_progress(self, download: Download[Server]) -> None:
         self._monitor.report_progress(download, len(self._verified))
 
-    def _outlook(self) -> Outlook:
+    def _outlook(self) -> DownloadState:
         servers, download = self._servers, self._download
-        return Outlook(
+        return DownloadState(
             found=servers.found,
             ready=len(servers.ready),
             has_only_liars=servers.has_only_liars,
             lacks_sizes=bool(servers.ready) and self._sizes is None,
             is_begun=download is not None and download.done > 0,
             search=self._resources.networks.search(),
-            lack=download.scheduler.lack if download is not None else None,
+            unavailable=download.scheduler.unavailable
+            if download is not None
+            else None,
             unwritten=download.unwritten if download is not None else 0,
         )
 

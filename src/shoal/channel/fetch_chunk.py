@@ -11,8 +11,7 @@ from collections import deque
 from shoal.channel.servers import Server, Servers
 from shoal.core.manifest.chunks import check_index
 from shoal.core.names.channel_id import Channel
-from shoal.core.report.outlook import Outlook
-from shoal.core.report.patience import Patience
+from shoal.core.report.stall import DownloadState, StallTimer
 from shoal.core.session.session import ChunkReceived, Event, InfoReceived
 from shoal.errors import LyingPeerError, UsageError
 from shoal.resources import Resources
@@ -49,7 +48,7 @@ class _ChunkFetcher:
         self._networks = resources.networks
         self._clock = loop.time
         self._servers = Servers(channel, self, resources)
-        self._patience = Patience(timeout, loop.time())
+        self._stall_timer = StallTimer(timeout, loop.time())
         self._unasked: deque[Server] = deque()
         self._asked: set[Server] = set()
         self._ask_another_at = 0.0
@@ -94,7 +93,7 @@ class _ChunkFetcher:
         """Ask another server when one is slow; end when the time is over."""
         if now >= self._ask_another_at:
             self._ask_next()
-        error = self._patience.reason_to_end(now, self._outlook())
+        error = self._stall_timer.reason_to_end(now, self._outlook())
         if error is not None and not self._chunk.done():
             self._chunk.set_exception(error)
 
@@ -119,8 +118,8 @@ class _ChunkFetcher:
             return False
         return True
 
-    def _outlook(self) -> Outlook:
-        return Outlook(
+    def _outlook(self) -> DownloadState:
+        return DownloadState(
             found=self._servers.found,
             ready=len(self._servers.ready),
             has_only_liars=self._servers.has_only_liars,

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
-from shoal.core.report.outlook import Search
+from shoal.core.report.stall import Search
 from shoal.discovery.base import Discovery
 from shoal.net.interfaces import list_interfaces
 

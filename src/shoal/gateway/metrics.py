@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from shoal.core.report.counters import BOUNDS, Durations, Tally
+from shoal.core.report.counters import BOUNDS, Counters, Durations
 from shoal.core.report.status import PATHS, ShareStatus
 from shoal.errors import UsageError
 from shoal.gateway.shares import ServedShare
@@ -72,7 +72,7 @@ def make_handler(node: "Node", shares: Sequence[ServedShare]) -> Handler:
     return answer
 
 
-def _moved(tally: Tally) -> Iterator["Metric"]:
+def _moved(tally: Counters) -> Iterator["Metric"]:
     from prometheus_client.core import CounterMetricFamily
 
     moved = CounterMetricFamily(
@@ -123,7 +123,7 @@ def _peers(statuses: Iterable[tuple[str, ShareStatus]]) -> "Metric":
     return peers
 
 
-def _times(tally: Tally) -> Iterator["Metric"]:
+def _times(tally: Counters) -> Iterator["Metric"]:
     from prometheus_client.core import HistogramMetricFamily
 
     disk = HistogramMetricFamily(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shoal.core.manifest.listing import Stat
     from shoal.core.manifest.manifest import Manifest
     from shoal.core.names.link import Link
-    from shoal.core.report.counters import Tally
+    from shoal.core.report.counters import Counters
     from shoal.core.report.status import ShareStatus
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache, ShareCaches
@@ -86,7 +86,7 @@ class Node:
         return self._resources.problems()
 
     @property
-    def counters(self) -> "Tally":
+    def counters(self) -> "Counters":
         """Return what all shares transferred: `node.counters.received["lan"]`."""
         return self._resources.counters
 

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any
 
 from shoal.core.names.origin_url import file_url, origin_name
-from shoal.core.schedule.origin_parts import Part
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError
+from shoal.origin.parts import Part
 from shoal.origin.source import OriginFileError
 
 __all__ = ["ObjectReader"]

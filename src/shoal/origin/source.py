@@ -14,10 +14,10 @@ from typing import Protocol
 
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.status import PeerStatus
-from shoal.core.schedule.origin_parts import Part, parts_of, runs_of
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError
+from shoal.origin.parts import Part, parts_of, runs_of
 
 __all__ = ["Origin", "OriginClient", "OriginFileError", "OriginReader", "read_run"]
 

@@ -23,10 +23,10 @@ from shoal import __version__
 from shoal.config.settings import Settings
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, origin_name
-from shoal.core.schedule.origin_parts import Part, parse_content_range
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
+from shoal.origin.parts import Part, parse_content_range
 from shoal.origin.source import OriginFileError
 
 __all__ = ["AddressFilter", "WebReader"]

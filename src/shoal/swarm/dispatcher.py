@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
-from shoal.core.session.request_queue import MAX_WANTED
+from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived, Event
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
-    MAX_PULLED,
+    MAX_ORIGIN_FETCHES,
     Ask,
     Cancel,
     Goodbye,
@@ -99,7 +99,7 @@ class Dispatcher:
         """Download from a peer, if it has announced its chunks."""
         if self.download is not None and peer.have is not None:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
-            self.download.add(peer, have, gives_any=True, most=MAX_WANTED)
+            self.download.add(peer, have, can_choose=True, most=MAX_QUEUED_REQUESTS)
 
     # What a connection reports to its handler.
 
@@ -295,7 +295,10 @@ class Dispatcher:
         indexes: list[int] = []
         for first, number in message.ranges:
             # Checked before looping, as above; no peer fetches so many at once.
-            if first + number > peer.have.size or len(indexes) + number > MAX_PULLED:
+            if (
+                first + number > peer.have.size
+                or len(indexes) + number > MAX_ORIGIN_FETCHES
+            ):
                 raise ProtocolError("chunks pulled that do not exist, or too many")
             indexes.extend(range(first, first + number))
         peer.connection.message_limit.add(len(indexes) / NAMED_AGAIN)

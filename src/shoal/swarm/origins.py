@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.peers.peerbook import BAN_TIME
+from shoal.core.peerbook import BAN_TIME
 from shoal.core.report.events import Notice
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError
@@ -144,11 +144,11 @@ class Origins:
         if self._node_id < peer.node_id:
             outstanding = self._outstanding
             indexes = [index for index in indexes if index not in outstanding]
-        self._download.scheduler.on_pulling(peer, indexes, self._clock())
+        self._download.scheduler.on_origin_fetch(peer, indexes, self._clock())
 
     def _is_left_to_peer(self, index: int) -> bool:
         """Return True if a peer fetches a chunk that we are about to fetch."""
-        source = self._download.scheduler.puller(index)
+        source = self._download.scheduler.origin_fetcher_of(index)
         return isinstance(source, Peer) and source.node_id < self._node_id
 
     # Results.

@@ -10,7 +10,7 @@ from math import inf
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.names.address import Address
-from shoal.core.report.counters import Tally
+from shoal.core.report.counters import Counters
 from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import Goodbye, Hello, Page, Peers, Refuse
@@ -33,7 +33,7 @@ class Peer:
         dialled: Address | None,
         source: str,
         path: str,
-        counters: Tally,
+        counters: Counters,
     ) -> None:
         """Start with a peer that has proven the id.
 

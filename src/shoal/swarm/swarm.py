@@ -21,8 +21,7 @@ from msgspec.structs import replace
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.events import DownloadEvent, Notice
-from shoal.core.report.outlook import Outlook, Search
-from shoal.core.report.patience import Patience
+from shoal.core.report.stall import DownloadState, Search, StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, ShoalError, first_error
@@ -247,7 +246,7 @@ class Swarm(Watcher[ChunkSource]):
     def why_nothing_came(self, seconds: float) -> ShoalError:
         """Return the error for a caller that has waited `seconds` and gives up."""
         outlook = replace(self._outlook(), is_begun=False)
-        error = Patience(seconds, 0.0).reason_to_end(seconds, outlook)
+        error = StallTimer(seconds, 0.0).reason_to_end(seconds, outlook)
         assert error is not None
         return error
 
@@ -288,7 +287,7 @@ class Swarm(Watcher[ChunkSource]):
         return SwarmStatus(
             self.manifest,
             owner.have if owner is not None else None,
-            parts.download.scheduler.asked if parts.download else frozenset(),
+            parts.download.scheduler.requested if parts.download else frozenset(),
             tuple(each.status() for each in (*self._connections, *origins)),
         )
 
@@ -374,7 +373,7 @@ class Swarm(Watcher[ChunkSource]):
     def _report_progress(self, download: Download[ChunkSource]) -> None:
         self._monitor.report_progress(download, len(self._connections), self.uploaded)
 
-    def _outlook(self) -> Outlook:
+    def _outlook(self) -> DownloadState:
         """Return how the download stands, to explain why nothing arrives."""
         download, origins = self._dispatcher.download, self._dispatcher.origins
         has_only_liars = self._connections.has_only_liars
@@ -382,14 +381,16 @@ class Swarm(Watcher[ChunkSource]):
             # A peer was connected, or no origin could be asked for anything.
             lied = origins is not None and origins.has_only_liars
             has_only_liars = not len(self._connections) and lied
-        return Outlook(
+        return DownloadState(
             found=self._connections.found,
             ready=len(self._connections),
             has_only_liars=has_only_liars,
             lacks_sizes=False,
             is_begun=download is not None and download.done > 0,
             search=self._search(),
-            lack=download.scheduler.lack if download is not None else None,
+            unavailable=download.scheduler.unavailable
+            if download is not None
+            else None,
             unwritten=download.unwritten if download is not None else 0,
             origins=self._unused_origins() if origins is None else origins.problems(),
         )

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.announcements import News
-from shoal.core.schedule.rarest import Spread
-from shoal.core.session.request_queue import Wants
+from shoal.core.schedule.announcements import Announcements
+from shoal.core.schedule.rarest import RarestFirst
+from shoal.core.session.request_queue import RequestQueue
 from shoal.core.wire.messages import response_header
 from shoal.core.wire.sealed_messages import Ask, Reason
 from shoal.resources import Resources
@@ -33,7 +33,7 @@ class _Receiver:
 
     def __init__(self, peer: Peer, upload: "Upload") -> None:
         self.peer = peer
-        self.requests = Wants()
+        self.requests = RequestQueue()
         self._upload = upload
         self._chosen: set[Hashable] = set()  # chunks that we chose and have not sent
 
@@ -124,9 +124,9 @@ class Upload:
             self.have = Bitfield.from_bytes(bytes(have), have.size)
             for index in kept.missing():
                 self.have.discard(index)
-        self.rarest: Spread[_Receiver] = Spread(self.have, resources.rng)
+        self.rarest: RarestFirst[_Receiver] = RarestFirst(self.have, resources.rng)
         """Chooses the chunk for a request that accepts any."""
-        self._announcements: News[_Receiver] = News(
+        self._announcements: Announcements[_Receiver] = Announcements(
             self.have, lambda receiver: receiver.peer.have
         )
         self._on_problem = on_problem

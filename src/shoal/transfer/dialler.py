@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from random import Random
 
 from shoal.core.names.address import Address
-from shoal.core.peers.peerbook import PeerBook
+from shoal.core.peerbook import PeerBook
 from shoal.errors import PeerError, SelfConnectionError
 
 __all__ = ["MAX_DIALS", "MAX_PEERS", "Dialler", "Found"]

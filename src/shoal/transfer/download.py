@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.asking import Asking
+from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.schedule.window import MAX_REQUESTS
 from shoal.core.session.session import ChunkReceived
 from shoal.resources import Resources
@@ -93,7 +93,7 @@ class Download(Generic[S]):
         """
         self.done = sum(map(self.chunks.length, self.have))
         """Bytes in these chunks."""
-        self.scheduler: Asking[S] = Asking(
+        self.scheduler: Scheduler[S] = Scheduler(
             self.chunks, self.have, resources.rng, wanted=wanted
         )
         """Decides what to request; the one owner of what each source was asked for."""
@@ -135,22 +135,22 @@ class Download(Generic[S]):
 
     def want(self, indexes: Iterable[int]) -> None:
         """Fetch these chunks too, in this order."""
-        for source in self.scheduler.want(indexes):
+        for source in self.scheduler.add_wanted(indexes):
             self._request(source)
 
     def want_first(self, index: int) -> None:
         """Fetch a chunk before all others, because a reader waits for it."""
         if not self._bucket.is_limited:
-            source = self.scheduler.want_at_once(index, self._clock())
+            source = self.scheduler.request_at_once(index, self._clock())
             if source is not None:
                 source.request((index,))
                 return
-        for source in self.scheduler.want((index,), before=True):
+        for source in self.scheduler.add_wanted((index,), before=True):
             self._request(source)
 
     def unwant(self, indexes: Iterable[int]) -> None:
         """Stop fetching these chunks, unless they have already arrived."""
-        for source, index in self.scheduler.unwant(indexes):
+        for source, index in self.scheduler.remove_wanted(indexes):
             source.cancel((index,))
         self._request_all()
 
@@ -173,15 +173,15 @@ class Download(Generic[S]):
         source: S,
         have: Bitfield | None = None,
         *,
-        gives_any: bool = False,
+        can_choose: bool = False,
         most: int = MAX_REQUESTS,
     ) -> None:
         """Request from a source its part of the chunks; without `have` it has all.
 
-        It accepts at most `most` requests at once; with `gives_any` it can choose the
+        It accepts at most `most` requests at once; with `can_choose` it can choose the
         chunks to send.
         """
-        self.scheduler.add(source, have, gives_any=gives_any, most=most)
+        self.scheduler.add(source, have, can_choose=can_choose, most=most)
         self._request(source)
 
     def add_origin(self, origin: S) -> None:
@@ -236,7 +236,7 @@ class Download(Generic[S]):
             self._request(source)
 
     def _request_all(self) -> None:
-        for source in self.scheduler.givers:
+        for source in self.scheduler.sources:
             self._request(source)
 
     def _request(self, source: S) -> None:

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from shoal.core.report.events import DownloadEvent, Progress, Stalled, Started
-from shoal.core.report.outlook import Outlook
-from shoal.core.report.patience import Patience
 from shoal.core.report.rate import RateMeter
+from shoal.core.report.stall import DownloadState, StallTimer
 from shoal.errors import ShoalError
 from shoal.transfer.download import Download
 
@@ -22,7 +21,7 @@ class Monitor:
     ) -> None:
         """Start to watch; `timeout` is the longest wait for a new chunk, in seconds."""
         self._clock = asyncio.get_running_loop().time
-        self._patience = Patience(timeout, self._clock())
+        self._stall_timer = StallTimer(timeout, self._clock())
         self._rate = RateMeter(self._clock())
         self._on_event = on_event
 
@@ -42,7 +41,7 @@ class Monitor:
 
     def on_verified(self) -> None:
         """Note that a chunk is verified and written."""
-        self._patience.on_news(self._clock())
+        self._stall_timer.on_chunk(self._clock())
 
     def report_progress(
         self, download: Download[Any], peers: int, uploaded: int = 0
@@ -52,11 +51,11 @@ class Monitor:
         rate = self._rate.rate(self._clock(), done)
         self._on_event(Progress(done, size, rate, peers, uploaded))
 
-    def check(self, outlook: Outlook) -> ShoalError | None:
+    def check(self, outlook: DownloadState) -> ShoalError | None:
         """Report a stall when it is time; return the error to end with, if any."""
         now = self._clock()
-        stall = self._patience.stall_to_tell(now, outlook)
+        stall = self._stall_timer.stall_to_report(now, outlook)
         if stall is not None:
-            waited, cause = self._patience.waited(now), stall.cause.value
+            waited, cause = self._stall_timer.waited(now), stall.cause.value
             self._on_event(Stalled(waited, stall.reason, cause))
-        return self._patience.reason_to_end(now, outlook)
+        return self._stall_timer.reason_to_end(now, outlook)

@@ -9,7 +9,7 @@ from shoal.core.schedule.announcements import (
     FEW_PEERS,
     FULL_PAUSE,
     MAX_TAKERS,
-    News,
+    Announcements,
 )
 
 COUNT = 64
@@ -22,7 +22,7 @@ class Holder:
     def __init__(self, peers: int) -> None:
         self.have = Bitfield(COUNT)
         self.theirs = {peer: Bitfield(COUNT) for peer in range(peers)}
-        self.news: News[int] = News(self.have, self.theirs.get)
+        self.news: Announcements[int] = Announcements(self.have, self.theirs.get)
         for peer in range(peers):
             self.news.on_peer_joined(peer)
         self.now = 100.0

@@ -35,6 +35,7 @@ class Model(RuleBasedStateMachine):
         self.asked: dict[int, set[int]] = {}  # by peer
         self.has: dict[int, set[int]] = {}
         self.is_full: dict[int, bool] = {}
+        self.field = field
         self.picker: ChunkPicker[int] = ChunkPicker(field, Random(seed))
 
     # What the model says.
@@ -158,13 +159,13 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def it_knows_what_it_asked_for(self) -> None:
         for peer, asked in getattr(self, "asked", {}).items():
-            assert self.picker.asked_of(peer) == asked
+            assert self.picker.requested_from(peer) == asked
 
     @invariant()
     def it_is_complete_when_all_is_verified(self) -> None:
         if hasattr(self, "picker"):
             assert self.picker.is_complete is (self.verified == self.all)
-            assert all(self.picker.has(i) == (i in self.verified) for i in self.all)
+            assert set(self.field) == self.verified
 
     def teardown(self) -> None:
         """Let everybody leave but one honest peer: it must get to the end."""
@@ -235,7 +236,7 @@ def test_a_picker_of_some_chunks_fetches_those_and_no_others() -> None:
     picker: ChunkPicker[str] = ChunkPicker(have, Random(1), wanted=[5, 3])
     picker.on_peer_joined("a", None)
     assert picker.next_requests("a", 9) == [5]
-    picker.want([7, 6, 5])
+    picker.add_wanted([7, 6, 5])
     assert picker.next_requests("a", 9, copies=range(50)) == [7, 6]
     for index in (5, 6, 7):
         assert not picker.is_complete
@@ -277,68 +278,69 @@ def test_a_peer_that_had_nothing_of_use_is_asked_for_what_it_gets() -> None:
     assert picker.next_requests("poor", 1) == [4]
 
 
-def reading(count: int = 10) -> ChunkPicker[int]:
+def reading(have: Bitfield | None = None) -> ChunkPicker[int]:
     """Return the picker of somebody who reads, and one peer that has all."""
-    picker: ChunkPicker[int] = ChunkPicker(Bitfield(count), Random(3), wanted=())
+    have = Bitfield(10) if have is None else have
+    picker: ChunkPicker[int] = ChunkPicker(have, Random(3), wanted=())
     picker.on_peer_joined(1, None)
     return picker
 
 
 def test_what_is_wanted_before_all_else_is_asked_for_first() -> None:
     picker = reading()
-    picker.want([1, 2])
-    picker.want([7, 8], before=True)
-    picker.want([2], before=True)
+    picker.add_wanted([1, 2])
+    picker.add_wanted([7, 8], before=True)
+    picker.add_wanted([2], before=True)
     assert picker.next_requests(1, 9) == [2, 7, 8, 1]
-    assert picker.is_all_asked
+    assert picker.is_all_requested
 
 
 def test_what_is_wanted_no_more_is_not_asked_for() -> None:
     picker = reading()
-    picker.want([1, 2, 3])
+    picker.add_wanted([1, 2, 3])
     assert picker.next_requests(1, 1) == [1]
-    assert picker.unwant([1, 2, 9]) == {1: [1], 2: []}
+    assert picker.remove_wanted([1, 2, 9]) == {1: [1], 2: []}
     assert picker.next_requests(1, 9) == [3]
-    assert picker.asked_of(1) == {3}
+    assert picker.requested_from(1) == {3}
 
 
 def test_what_comes_after_it_was_dropped_is_taken_all_the_same() -> None:
     picker = reading()
-    picker.want([1])
+    picker.add_wanted([1])
     picker.next_requests(1, 1)
-    picker.unwant([1])
+    picker.remove_wanted([1])
     assert picker.on_chunk_arrived(1, 1)
     picker.on_chunk_verified(1)
-    assert picker.has(1)
     assert picker.is_complete
 
 
 def test_what_has_arrived_cannot_be_dropped() -> None:
     picker = reading()
-    picker.want([1])
+    picker.add_wanted([1])
     picker.next_requests(1, 1)
     picker.on_chunk_arrived(1, 1)
-    assert picker.unwant([1]) == {}
+    assert picker.remove_wanted([1]) == {}
     assert not picker.is_complete
 
 
 def test_what_was_forgotten_may_be_wanted_again() -> None:
-    picker = reading()
+    have = Bitfield(10)
+    picker = reading(have)
     for _ in range(2):
-        picker.want([4])
+        picker.add_wanted([4])
         assert picker.next_requests(1, 9) == [4]
         assert picker.on_chunk_arrived(4, 1)
         picker.on_chunk_verified(4)
         assert picker.is_complete
         picker.forget(4)
-        assert not picker.has(4)
+        assert 4 not in have
         assert picker.next_requests(1, 9) == []
 
 
 def test_what_was_forgotten_is_as_rare_as_peers_have_it_since() -> None:
     picker = reading()
     picker.on_peer_joined(1, None)
-    picker.want([4])
+    picker.add_wanted([4])
     assert picker.next_requests(1, 9) == [4]
     picker.on_chunk_arrived(4, 1)
     picker.on_chunk_verified(4)
@@ -350,6 +352,6 @@ def test_what_was_forgotten_is_as_rare_as_peers_have_it_since() -> None:
     picker.forget(4)
     picker.on_peer_left(2)
     picker.on_peer_left(3)
-    picker.want([4])
+    picker.add_wanted([4])
     assert picker.unseen == 1
     assert picker.next_requests(1, 9) == [4]

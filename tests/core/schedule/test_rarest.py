@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.rarest import Spread
+from shoal.core.schedule.rarest import RarestFirst
 
 MOST = 12
 INDEX = st.integers(0, MOST - 1)
@@ -32,7 +32,9 @@ class Model(RuleBasedStateMachine):
         self.have = {index for index in have if index < count}
         self.announced: dict[int, set[int]] = {}
         self.given: dict[int, set[int]] = {}
-        self.spread: Spread[int] = Spread(field(count, self.have), Random(seed))
+        self.spread: RarestFirst[int] = RarestFirst(
+            field(count, self.have), Random(seed)
+        )
 
     def copies(self, index: int) -> int:
         return sum(
@@ -103,7 +105,7 @@ TestModel.settings = settings(deadline=None)
 def test_every_chunk_is_given_once_before_any_is_given_twice(
     count: int, peers: int, seed: int
 ) -> None:
-    spread: Spread[int] = Spread(Bitfield.full(count), Random(seed))
+    spread: RarestFirst[int] = RarestFirst(Bitfield.full(count), Random(seed))
     for peer in range(peers):
         spread.on_peer_joined(peer, Bitfield(count))
     order = Random(seed)
@@ -117,14 +119,14 @@ def test_every_chunk_is_given_once_before_any_is_given_twice(
 
 
 def test_what_one_was_given_by_others_is_given_to_those_who_lack_it() -> None:
-    spread: Spread[str] = Spread(Bitfield.full(4), Random(1))
+    spread: RarestFirst[str] = RarestFirst(Bitfield.full(4), Random(1))
     spread.on_peer_joined("all but one", field(4, {0, 1, 3}))
     assert spread.next_for("all but one") == 2
     assert spread.next_for("all but one") is None
 
 
 def test_the_copies_of_who_left_do_not_count() -> None:
-    spread: Spread[str] = Spread(Bitfield.full(2), Random(1))
+    spread: RarestFirst[str] = RarestFirst(Bitfield.full(2), Random(1))
     spread.on_peer_joined("a", field(2, {0}))
     spread.on_peer_joined("b", field(2, {1}))
     spread.on_peer_joined("c", field(2, {1}))
@@ -136,7 +138,7 @@ def test_the_copies_of_who_left_do_not_count() -> None:
 
 
 def test_what_was_given_and_announced_since_counts_once_and_leaves_once() -> None:
-    spread: Spread[str] = Spread(Bitfield.full(1), Random(1))
+    spread: RarestFirst[str] = RarestFirst(Bitfield.full(1), Random(1))
     spread.on_peer_joined("x", Bitfield(1))
     assert spread.next_for("x") == 0
     spread.on_have("x", 0)
@@ -148,7 +150,7 @@ def test_what_was_given_and_announced_since_counts_once_and_leaves_once() -> Non
 def test_nothing_is_left_for_who_has_nearly_all_of_a_large_share() -> None:
     count = 20_000
     everything = set(range(count))
-    spread: Spread[str] = Spread(Bitfield.full(count), Random(1))
+    spread: RarestFirst[str] = RarestFirst(Bitfield.full(count), Random(1))
     spread.on_peer_joined("x", field(count, everything - {777, 19_999}))
     # As rare as all others, so that trying a few does not find them.
     spread.on_peer_joined("y", field(count, {777, 19_999}))
@@ -158,7 +160,7 @@ def test_nothing_is_left_for_who_has_nearly_all_of_a_large_share() -> None:
 
 
 def test_chunks_that_are_not_here_are_never_given() -> None:
-    spread: Spread[str] = Spread(field(9, {4}), Random(1))
+    spread: RarestFirst[str] = RarestFirst(field(9, {4}), Random(1))
     spread.on_peer_joined("x", Bitfield(9))
     assert spread.next_for("x") == 4
     assert spread.next_for("x") is None

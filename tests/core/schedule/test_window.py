@@ -19,7 +19,7 @@ from shoal.core.schedule.window import (
 def proven(chunk_size: int = 1024) -> RequestWindow:
     """Return the window of a peer that has given a right chunk."""
     window = RequestWindow(chunk_size)
-    window.on_right()
+    window.on_proven()
     return window
 
 
@@ -40,11 +40,11 @@ def test_until_a_chunk_has_verified_one_is_asked_for() -> None:
     window.on_sent([1], 0.0)
     assert window.room() == 0
     window.on_answer(1, 0.01)
-    window.on_judging()
+    window.on_verifying()
     assert window.room() == 0
-    window.on_right()
+    window.on_proven()
     assert window.room() >= FIRST_REQUESTS
-    window.on_judging()  # from then on nothing waits for a verdict
+    window.on_verifying()  # from then on nothing waits for a verdict
     assert window.room() >= FIRST_REQUESTS
 
 

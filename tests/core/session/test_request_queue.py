@@ -1,11 +1,11 @@
 """What a taker asked for is kept in its order, and not for ever."""
 
-from shoal.core.session.request_queue import MAX_WANTED, Wants
+from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS, RequestQueue
 from shoal.core.wire.sealed_messages import Reason
 
 
-def wanting(*indexes: int | None) -> Wants:
-    wants = Wants()
+def wanting(*indexes: int | None) -> RequestQueue:
+    wants = RequestQueue()
     for index in indexes:
         assert wants.add(index, lambda index: True) is None
     return wants
@@ -33,7 +33,7 @@ def test_any_chunk_is_chosen_when_it_is_taken() -> None:
 
 
 def test_what_is_not_there_or_too_much_is_refused() -> None:
-    wants = wanting(*range(MAX_WANTED - 1))
+    wants = wanting(*range(MAX_QUEUED_REQUESTS - 1))
     assert wants.add(7, lambda index: False) == Reason.MISSING
     assert wants.add(7, lambda index: True) is None
     assert wants.add(None, lambda index: True) == Reason.BUSY

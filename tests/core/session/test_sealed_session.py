@@ -14,7 +14,7 @@ from shoal.core.session.session import ChunkReceived, Event, State
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
-    MAX_PULLED,
+    MAX_ORIGIN_FETCHES,
     MAX_RANGES,
     PAGE_SIZE,
     Ask,
@@ -165,9 +165,9 @@ def test_nothing_is_said_before_hello(message: SealedMessage) -> None:
 
 def test_no_more_is_said_to_be_pulled_than_is_believed() -> None:
     session, other = SealedSession(), greeted()
-    session.send_pulling(range(0, 5 * MAX_PULLED, 2))
+    session.send_pulling(range(0, 5 * MAX_ORIGIN_FETCHES, 2))
     (event,) = receive(other, said(session), iter(lambda: 1 << 20, None))
-    assert event == Pull([(index, 1) for index in range(0, 2 * MAX_PULLED, 2)])
+    assert event == Pull([(index, 1) for index in range(0, 2 * MAX_ORIGIN_FETCHES, 2)])
 
 
 def test_hello_may_be_said_again_and_other_types_mean_nothing() -> None:

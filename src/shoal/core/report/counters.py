@@ -1,13 +1,13 @@
-"""What a node has moved and how long that took, for whoever measures it; pure.
+"""Count what a node has moved and how long that took; pure.
 
-A `Tally` is written by those who move bytes, on the event loop, and read by `metrics`.
-It only ever grows, whatever peers and shares come and go.
+The code that moves bytes writes to a `Counters`, on the event loop, and `metrics` reads
+it. Counters only ever grow, whichever peers and shares come and go.
 """
 
 from bisect import bisect_left
 from collections import Counter
 
-__all__ = ["BOUNDS", "Durations", "Tally"]
+__all__ = ["BOUNDS", "Counters", "Durations"]
 
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
 """Seconds up to which durations are counted together; longer ones come last."""
@@ -28,7 +28,7 @@ class Durations:
         self.total += seconds
 
 
-class Tally:
+class Counters:
     """Count bytes and lies of all shares of a node."""
 
     def __init__(self) -> None:

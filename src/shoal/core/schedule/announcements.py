@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
 
-__all__ = ["ANNOUNCE_PAUSE", "FEW_PEERS", "News"]
+__all__ = ["ANNOUNCE_PAUSE", "FEW_PEERS", "Announcements"]
 
 ANNOUNCE_PAUSE = 0.02  # seconds in which chunks are announced together to few
 # Where two have everything nobody leaves the choice to either, so there is no hurry.
@@ -39,7 +39,7 @@ class _Hearer:
         self.is_full = False  # has everything
 
 
-class News(Generic[P]):
+class Announcements(Generic[P]):
     """Keep what came here in its order, and how far each peer has heard of it."""
 
     def __init__(self, have: Bitfield, theirs: Callable[[P], Bitfield | None]) -> None:

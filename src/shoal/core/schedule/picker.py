@@ -1,19 +1,18 @@
-"""Which chunk to ask of whom next; the heart of a download, without any I/O.
+"""Choose which chunk to request from which peer next; pure.
 
-What a pick considers, in this order:
+The order of preference:
 
-1. chunks somebody waits for, in the order they were named;
-2. chunks nobody was asked for: the rarest among the peers that have only some,
-   a random one of equals, so that two downloaders rarely ask for the same;
-3. near the end, when everything missing has been asked for: of what the caller says
-   is overdue, what was asked of others longest ago, so that one slow peer cannot
-   hold up the last chunk.
+1. chunks that a reader waits for, in the order in which they were added;
+2. chunks that nobody has been asked for: the rarest among the peers that have only
+   some, a random one of equals, so that two downloaders rarely choose the same;
+3. near the end, when every missing chunk has been requested: of the chunks that the
+   caller names as late, the one requested longest ago, so that one slow peer cannot
+   delay the last chunk.
 
-An origin is asked by `next_run` for what nobody has at all.
+An origin is asked by `next_run` for chunks that no peer has.
 
-A peer is any hashable value; the picker never looks into it. A chunk goes from
-missing to asked for to arrived to verified; only failure leads back, and `forget`, by a
-reader who does not keep what he has read.
+A peer is any hashable value. A chunk goes from missing to requested to arrived to
+verified. It goes back when a request or a chunk fails, and by `forget`.
 """
 
 from collections import deque
@@ -26,24 +25,24 @@ from shoal.core.schedule.buckets import Buckets
 
 __all__ = ["MAX_COPIES", "ChunkPicker"]
 
-Peer = TypeVar("Peer", bound=Hashable)
+P = TypeVar("P", bound=Hashable)
 
 MAX_COPIES = 2  # peers that are asked for one chunk near the end
-MAX_LISTED = 32  # chunks of a peer that are looked through to find the rarest
+MAX_LISTED = 32  # chunks of a peer that are searched one by one for the rarest
 
 
-class _PeerState:
-    """Remember what one peer has and what it was asked for."""
+class _PeerChunks:
+    """Remember what one peer has and what was requested from it."""
 
-    __slots__ = ("asked", "candidates", "have", "is_listed", "refused")
+    __slots__ = ("candidates", "have", "is_listed", "refused", "requested")
 
     def __init__(self, have: Bitfield | None) -> None:
         self.have = have  # None: everything
-        self.asked: set[int] = set()
+        self.requested: set[int] = set()
         self.refused: set[int] = set()
-        self.candidates: list[int] = []  # had by the peer, wanted when last looked
-        # Whether `candidates` has all that it could be asked for. Chunks are added
-        # as they come, so who has little of use costs little.
+        self.candidates: list[int] = []  # had by the peer, free when last looked
+        # Whether `candidates` has every free chunk of the peer. New ones are added
+        # as they come, so that a peer with few useful chunks costs little.
         self.is_listed = False
 
     def among(self, count: int) -> bytes:
@@ -55,19 +54,20 @@ class _PeerState:
         return bytes(among)
 
     def list(self, index: int) -> None:
-        """Note that the peer could be asked for a chunk."""
+        """Note a free chunk of the peer."""
         if self.is_listed:
             self.candidates.append(index)
             if len(self.candidates) > 2 * MAX_LISTED:
                 self.is_listed = False
 
-    def has(self, index: int) -> bool:
+    def offers(self, index: int) -> bool:
+        """Return True if the peer has a chunk and did not refuse it."""
         has = self.have is None or index in self.have
         return has and index not in self.refused
 
 
-class ChunkPicker(Generic[Peer]):
-    """Hand out the chunks of one share to the peers that have them."""
+class ChunkPicker(Generic[P]):
+    """Assign the chunks of one share to the peers that have them."""
 
     def __init__(
         self,
@@ -77,70 +77,66 @@ class ChunkPicker(Generic[Peer]):
         first: Iterable[int] = (),
         wanted: Iterable[int] | None = None,
     ) -> None:
-        """Start with the chunks in `have` verified; ask for `first` before others.
+        """Start with the chunks in `have` verified; request `first` before others.
 
-        With `wanted`, only those are fetched, and what `want` adds.
+        With `wanted`, only those are requested, and what `add_wanted` adds.
         """
         self._have = have
         self._rng = rng
-        self._peers: dict[Peer, _PeerState] = {}
-        self._in_flight: dict[int, list[Peer]] = {}  # the longest asked for first
+        self._peers: dict[P, _PeerChunks] = {}
+        self._in_flight: dict[int, list[P]] = {}  # the oldest request first
         self._arrived: set[int] = set()
-        self._buckets = Buckets(have.size)  # what nobody was asked for, by rarity
+        self._free = Buckets(have.size)  # requested from nobody, by rarity
         self._first: deque[int] = deque()
         self._left = 0  # wanted and not verified
         self._wanted: set[int] | None = None if wanted is None else set()
         if wanted is None:
             for index in have.missing():
-                self._buckets.add(index)
+                self._free.add(index)
             self._left = have.size - len(have)
             self._first.extend(index for index in first if index not in have)
         else:
-            self.want(wanted)
+            self.add_wanted(wanted)
 
     @property
     def is_complete(self) -> bool:
-        """Say whether every chunk that is wanted is verified."""
+        """Return True if every wanted chunk is verified."""
         return not self._left
 
     @property
-    def is_all_asked(self) -> bool:
-        """Say whether all that is missing was asked for: only copies are left."""
-        return not self._buckets
+    def is_all_requested(self) -> bool:
+        """Return True if every missing chunk has been requested at least once."""
+        return not self._free
 
     @property
     def wants_all(self) -> bool:
-        """Say whether any chunk is of use."""
+        """Return True if every chunk is wanted."""
         return self._wanted is None
 
     @property
     def unseen(self) -> int:
-        """Return how many chunks nobody was asked for and no partial peer has."""
-        return self._buckets.size_of(0)
+        """Return how many free chunks no partial peer has."""
+        return self._free.size_of(0)
 
     @property
     def an_unseen(self) -> int | None:
         """Return one of those chunks, or None."""
-        return self._buckets.one_of(0)
-
-    def has(self, index: int) -> bool:
-        """Say whether a chunk is verified."""
-        return index in self._have
+        return self._free.one_of(0)
 
     @property
-    def asked(self) -> frozenset[int]:
-        """Return what somebody was asked for, or has given and is not verified."""
+    def requested(self) -> frozenset[int]:
+        """Return the chunks that were requested, or have arrived unverified."""
         return frozenset((*self._in_flight, *self._arrived))
 
-    def asked_of(self, peer: Peer) -> frozenset[int]:
-        """Return what `peer` was asked for and has not given."""
+    def requested_from(self, peer: P) -> frozenset[int]:
+        """Return the chunks that were requested from `peer` and have not arrived."""
         state = self._peers.get(peer)
-        return frozenset(state.asked) if state else frozenset()
+        return frozenset(state.requested) if state else frozenset()
 
-    def want(self, indexes: Iterable[int], *, before: bool = False) -> None:
-        """Fetch these as well, in this order; for one who reads them so.
+    def add_wanted(self, indexes: Iterable[int], *, before: bool = False) -> None:
+        """Request these as well, in this order, because a reader reads them so.
 
-        With `before` they come before all that was wanted until now.
+        With `before`, they come before all that was wanted until now.
         """
         assert self._wanted is not None
         missing = [index for index in indexes if index not in self._have]
@@ -148,171 +144,168 @@ class ChunkPicker(Generic[Peer]):
         for index in fresh:
             self._wanted.add(index)
             self._left += 1
-            self._want_again(index)
+            self._set_free(index)
         if before:
             self._first.extendleft(reversed(missing))
         else:
             self._first.extend(fresh)
 
-    def want_of(self, index: int, peer: Peer) -> bool:
-        """Fetch a chunk of a peer, if that has it and no other is wanted; say so."""
+    def want_from(self, index: int, peer: P) -> bool:
+        """Request a chunk from a peer, if that has it and no other chunk is wanted.
+
+        Returns True if it counts as requested now.
+        """
         assert self._wanted is not None
         state = self._peers[peer]
-        if self._left or index in self._have or not state.has(index):
+        if self._left or index in self._have or not state.offers(index):
             return False
         self._wanted.add(index)
         self._left = 1
-        self._note_asked(index, peer, state)
+        self._note_request(index, peer, state)
         return True
 
-    def unwant(self, indexes: Iterable[int]) -> dict[int, list[Peer]]:
-        """Fetch these no more; return who was asked for which of them.
+    def remove_wanted(self, indexes: Iterable[int]) -> dict[int, list[P]]:
+        """Request these no more; return the peers to cancel each of them at.
 
-        What has arrived stays wanted: it costs nothing more.
+        A chunk that has arrived stays wanted, because it costs nothing more.
         """
         assert self._wanted is not None
-        asked: dict[int, list[Peer]] = {}
+        requests: dict[int, list[P]] = {}
         for index in indexes:
-            if (
-                index in self._have
-                or index in self._arrived
-                or index not in self._wanted
-            ):
+            is_here = index in self._have or index in self._arrived
+            if is_here or index not in self._wanted:
                 continue
             self._wanted.discard(index)
             self._left -= 1
-            self._buckets.discard(index)
-            asked[index] = self._in_flight.pop(index, [])
-            for peer in asked[index]:
-                self._peers[peer].asked.discard(index)
-        return asked
+            self._free.discard(index)
+            requests[index] = self._in_flight.pop(index, [])
+            for peer in requests[index]:
+                self._peers[peer].requested.discard(index)
+        return requests
 
     def forget(self, index: int) -> None:
-        """Note that a chunk which was verified is not kept any longer."""
+        """Note that a verified chunk is not kept any longer."""
         assert self._wanted is not None
         self._have.discard(index)
         self._wanted.discard(index)
-        # Nobody counted while it was here.
+        # Its rarity was not counted while we had it.
         partial = [s.have for s in self._peers.values() if s.have is not None]
         level = sum(index in have for have in partial)
-        self._buckets.shift(index, level - self._buckets.level(index))
+        self._free.shift(index, level - self._free.level(index))
 
-    # What happens to peers.
+    # Peers come and go.
 
-    def on_peer_joined(self, peer: Peer, have: Bitfield | None) -> None:
-        """Note a peer and what it has; None for everything."""
-        self._peers[peer] = _PeerState(have)
+    def on_peer_joined(self, peer: P, have: Bitfield | None) -> None:
+        """Note a peer and what it has; None means everything."""
+        self._peers[peer] = _PeerChunks(have)
         for index in have or ():
             if index not in self._have:
-                self._buckets.shift(index, 1)
+                self._free.shift(index, 1)
 
-    def on_have(self, peer: Peer, index: int) -> bool:
-        """Note that a peer which has only some chunks has one more.
-
-        Say whether it may be asked for that.
-        """
+    def on_have(self, peer: P, index: int) -> bool:
+        """Note a new chunk of a partial peer; return True if it is free."""
         state = self._peers[peer]
-        # How rare a chunk is that is here does not matter any more.
+        # The rarity of chunks that we have does not matter any more.
         if state.have is None or not state.have.add(index) or index in self._have:
             return False
-        self._buckets.shift(index, 1)
-        if index not in self._buckets:
+        self._free.shift(index, 1)
+        if index not in self._free:
             return False
         state.list(index)
         return True
 
-    def on_peer_left(self, peer: Peer) -> None:
-        """Forget a peer; what it was asked for is asked of others."""
-        for index in self.asked_of(peer):
+    def on_peer_left(self, peer: P) -> None:
+        """Forget a peer; the chunks requested from it are free again."""
+        for index in self.requested_from(peer):
             self.on_request_expired(index, peer)
         state = self._peers.pop(peer, None)
         for index in (state.have if state else None) or ():
             if index not in self._have:
-                self._buckets.shift(index, -1)
+                self._free.shift(index, -1)
 
     # What happens to chunks.
 
     def next_requests(
-        self, peer: Peer, limit: int, *, copies: Container[int] = ()
+        self, peer: P, limit: int, *, copies: Container[int] = ()
     ) -> list[int]:
-        """Return up to `limit` chunks to ask of `peer` now; they count as asked.
+        """Return up to `limit` chunks to request from `peer`; they count as requested.
 
-        Once nothing else is left, they are of `copies`, which others were asked for.
+        Once no chunk is free, they are among `copies`, requested from others before.
         """
         state = self._peers[peer]
         picked: list[int] = []
         while len(picked) < limit:
-            if self._buckets:
+            if self._free:
                 index: int | None = self._pick(state)
             else:
                 index = self._pick_copy(state, copies) if copies else None
             if index is None:
                 break
-            self._note_asked(index, peer, state)
+            self._note_request(index, peer, state)
             picked.append(index)
         return picked
 
     def next_run(
-        self, peer: Peer, limit: int, accepts: Callable[[int], bool], *, in_order: bool
+        self, peer: P, limit: int, accepts: Callable[[int], bool], *, in_order: bool
     ) -> list[int]:
-        """Return up to `limit` adjacent chunks to ask of an origin now.
+        """Return up to `limit` adjacent chunks to request from an origin now.
 
-        Nobody was asked for them and no peer that has some has them; the run begins at
-        random or, with `in_order`, where somebody waits for it.
+        They are free, and no partial peer has them. The run begins at random or, with
+        `in_order`, at the first chunk that a reader waits for.
         """
         state = self._peers[peer]
 
-        def is_free(index: int) -> bool:
-            is_unseen = index in self._buckets and not self._buckets.level(index)
-            return is_unseen and state.has(index) and accepts(index)
+        def fits(index: int) -> bool:
+            is_unseen = index in self._free and not self._free.level(index)
+            return is_unseen and state.offers(index) and accepts(index)
 
-        first = next(filter(is_free, self._first), None) if in_order else None
+        first = next(filter(fits, self._first), None) if in_order else None
         if first is None:
-            first = self._buckets.find_unseen(self._rng, is_free)
+            first = self._free.find_unseen(self._rng, fits)
         picked: list[int] = []
         if first is not None:
             for index in range(first, min(first + limit, self._have.size)):
-                if not is_free(index):
+                if not fits(index):
                     break
-                self._note_asked(index, peer, state)
+                self._note_request(index, peer, state)
                 picked.append(index)
         return picked
 
-    def on_chunk_arrived(self, index: int, peer: Peer) -> bool:
-        """Note data for a chunk; say whether it is needed and should be verified.
+    def on_chunk_arrived(self, index: int, peer: P) -> bool:
+        """Note a chunk that arrived; return True if it is needed: then verify it.
 
-        Until its verdict nobody else is asked for it.
+        Until it is verified, it is requested from nobody.
         """
-        self._take_back(index, peer)
+        self._drop_request(index, peer)
         if index in self._have or index in self._arrived:
             return False
         self._arrived.add(index)
-        self._buckets.discard(index)
+        self._free.discard(index)
         return True
 
-    def on_chunk_verified(self, index: int) -> list[Peer]:
-        """Note that a chunk is there; return the peers still asked for it."""
+    def on_chunk_verified(self, index: int) -> list[P]:
+        """Note that a chunk is right; return the peers that it is requested from."""
         if self._have.add(index) and self._is_wanted(index):
             self._left -= 1
         self._arrived.discard(index)
-        self._buckets.discard(index)
+        self._free.discard(index)
         others = self._in_flight.pop(index, [])
         for peer in others:
-            self._peers[peer].asked.discard(index)
+            self._peers[peer].requested.discard(index)
         return others
 
     def on_chunk_failed(self, index: int) -> None:
-        """Note that what arrived did not verify: the chunk is missing again."""
+        """Note that a chunk was wrong: it is missing again."""
         self._arrived.discard(index)
-        self._want_again(index)
+        self._set_free(index)
 
-    def on_request_expired(self, index: int, peer: Peer) -> None:
+    def on_request_expired(self, index: int, peer: P) -> None:
         """Note that `peer` did not answer in time: others may be asked."""
-        self._take_back(index, peer)
-        self._want_again(index)
+        self._drop_request(index, peer)
+        self._set_free(index)
 
-    def on_request_refused(self, index: int, peer: Peer) -> None:
-        """Note that `peer` does not have a chunk after all: others are asked."""
+    def on_request_refused(self, index: int, peer: P) -> None:
+        """Note that `peer` does not have a chunk after all."""
         state = self._peers.get(peer)
         if state is not None:
             state.refused.add(index)
@@ -320,52 +313,52 @@ class ChunkPicker(Generic[Peer]):
 
     # Picking.
 
-    def _note_asked(self, index: int, peer: Peer, state: _PeerState) -> None:
-        self._buckets.discard(index)
+    def _note_request(self, index: int, peer: P, state: _PeerChunks) -> None:
+        self._free.discard(index)
         self._in_flight.setdefault(index, []).append(peer)
-        state.asked.add(index)
+        state.requested.add(index)
 
-    def _pick(self, state: _PeerState) -> int | None:
-        """Return a chunk nobody was asked for and the peer has; rarest first."""
-        while self._first and self._first[0] not in self._buckets:
+    def _pick(self, state: _PeerChunks) -> int | None:
+        """Return a free chunk of the peer; the rarest first."""
+        while self._first and self._first[0] not in self._free:
             self._first.popleft()
         for index in self._first:
-            if index in self._buckets and state.has(index):
+            if index in self._free and state.offers(index):
                 return index
         if state.is_listed:
             return self._pick_listed(state)
-        probed = self._buckets.probe(self._rng, state.has)
+        probed = self._free.probe(self._rng, state.offers)
         if probed is not None or (state.have is None and not state.refused):
             return probed
         while True:
             while state.candidates:
                 index = state.candidates.pop()
-                if index in self._buckets and state.has(index):
+                if index in self._free and state.offers(index):
                     return index
             among = state.among(self._have.size)
-            state.candidates = self._buckets.candidates(self._rng, among)
+            state.candidates = self._free.candidates(self._rng, among)
             if len(state.candidates) <= MAX_LISTED:
                 state.is_listed = True
                 return self._pick_listed(state)
 
-    def _pick_listed(self, state: _PeerState) -> int | None:
-        """Return the rarest of the few chunks that the peer can be asked for."""
+    def _pick_listed(self, state: _PeerChunks) -> int | None:
+        """Return the rarest of the peer's few free chunks."""
         state.candidates = [
             index
             for index in state.candidates
-            if index in self._buckets and state.has(index)
+            if index in self._free and state.offers(index)
         ]
-        return min(state.candidates, key=self._buckets.level, default=None)
+        return min(state.candidates, key=self._free.level, default=None)
 
-    def _pick_copy(self, state: _PeerState, among: Container[int]) -> int | None:
-        """Return what others were asked for longest ago and the peer has."""
+    def _pick_copy(self, state: _PeerChunks, among: Container[int]) -> int | None:
+        """Return the chunk of the peer that was requested from others longest ago."""
         for index, peers in self._in_flight.items():
             if (
                 index in among
                 and len(peers) < MAX_COPIES
                 and index not in self._arrived
-                and index not in state.asked
-                and state.has(index)
+                and index not in state.requested
+                and state.offers(index)
             ):
                 return index
         return None
@@ -373,8 +366,8 @@ class ChunkPicker(Generic[Peer]):
     def _is_wanted(self, index: int) -> bool:
         return self._wanted is None or index in self._wanted
 
-    def _want_again(self, index: int) -> None:
-        """Put a chunk where anybody may be asked for it, if nobody is."""
+    def _set_free(self, index: int) -> None:
+        """Let any peer be asked for a chunk, unless one is, or we have it."""
         if (
             index in self._in_flight
             or index in self._arrived
@@ -382,16 +375,16 @@ class ChunkPicker(Generic[Peer]):
             or not self._is_wanted(index)
         ):
             return
-        self._buckets.add(index)
+        self._free.add(index)
         for state in self._peers.values():
-            if state.is_listed and state.has(index):
+            if state.is_listed and state.offers(index):
                 state.list(index)
 
-    def _take_back(self, index: int, peer: Peer) -> None:
-        """Note that `peer` is not asked for a chunk any more."""
+    def _drop_request(self, index: int, peer: P) -> None:
+        """Note that a chunk is not requested from `peer` any more."""
         state = self._peers.get(peer)
         if state is not None:
-            state.asked.discard(index)
+            state.requested.discard(index)
         peers = self._in_flight.get(index)
         if peers and peer in peers:
             peers.remove(peer)

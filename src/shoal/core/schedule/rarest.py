@@ -13,12 +13,12 @@ from typing import Generic, TypeVar
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.buckets import Buckets
 
-__all__ = ["Spread"]
+__all__ = ["RarestFirst"]
 
 Peer = TypeVar("Peer", bound=Hashable)
 
 
-class Spread(Generic[Peer]):
+class RarestFirst(Generic[Peer]):
     """Count the copies of every chunk among the peers of a share."""
 
     def __init__(self, have: Bitfield, rng: Random) -> None:

@@ -1,78 +1,117 @@
-"""How many requests one peer should have outstanding, and when it is stalled.
+"""How many requests may be outstanding: at one source, and at all of them; pure.
 
-Too few and the peer idles for a round trip after each chunk; too many and what is
-queued cannot be chosen any more. The window grows while answers come back faster
-than `TARGET_DELAY` and shrinks when they take longer, so its size follows the
-peer's rate and round trip by itself. Before its first chunk has verified a peer is
-asked for one only: whoever lies is found out at the price of that.
+Too few requests, and a source idles for a round trip after each chunk; too many, and
+we can no longer choose where the queued ones go. A source's window grows while answers
+take less than `TARGET_DELAY` and shrinks while they take longer, so its size follows
+the rate and the round trip of that source. Until its first chunk is verified, a source
+gets one request only: a peer that sends wrong chunks costs no more than that.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import ClassVar
 
-__all__ = ["MAX_REQUESTS", "OriginWindow", "RequestWindow"]
+__all__ = [
+    "MAX_REQUESTS",
+    "ORIGIN_RUNS",
+    "InFlightLimit",
+    "OriginWindow",
+    "RequestWindow",
+]
 
 TARGET_DELAY = 0.1  # seconds from request to answer that the window aims at
-# Where an answer takes that long, what it waits for is its turn and not the way.
+# An answer that takes longer than this waits for its turn, not for the network.
 LONG_DELAY = 1.0  # seconds from request to answer at which one request is enough
 MAX_REQUESTS = 256  # outstanding at one peer
 MAX_BYTES = 8 * 1024 * 1024  # outstanding at one peer
-UNPROVEN_REQUESTS = 1  # outstanding at a peer of which nothing has verified
-FIRST_REQUESTS = 4  # from then on
-STALL_TIME = 3.0  # seconds without a byte after which others are asked
-STALL_DELAYS = 3  # the same in usual delays of this peer, if that is longer
-MIN_RATE = 16 * 1024  # bytes per second; a chunk that comes slower is asked elsewhere
-SMOOTHING = 0.125  # weight of a new delay in the average, as RFC 6298 section 2
+UNPROVEN_REQUESTS = 1  # outstanding at a peer of which no chunk has been verified
+FIRST_REQUESTS = 4  # outstanding at a peer after its first verified chunk
+STALL_TIME = 3.0  # seconds without a byte after which a source counts as stalled
+STALL_DELAYS = 3  # the same in usual delays of this source, if that is longer
+MIN_RATE = 16 * 1024  # bytes per second; slower chunks are requested elsewhere
+SMOOTHING = 0.125  # weight of a new delay in the average, as in RFC 6298 section 2
 
-# An origin is asked for runs of chunks, and for few runs at once.
+# An origin gets requests for runs of chunks, a few runs at a time.
 ORIGIN_BYTES = 16 * 1024 * 1024  # outstanding at one origin
-ORIGIN_DELAY = 0.5  # seconds from request to answer that its window aims at
+ORIGIN_DELAY = 0.5  # seconds from request to answer that an origin's window aims at
 ORIGIN_RUNS = 4  # outstanding at one origin
+
+IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes requested or waiting for verification
+# What waits longer has left the processor's cache, and then hashing and writing it
+# takes half as long again.
+BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for verification
+BACKLOG_CHUNKS = 512  # waiting for verification; a kill loses them
+LESS = 1 / 16  # part by which a read that finds much data lowers the limit
+MORE = 1 / 64  # part by which any other read raises the limit
 
 
 class RequestWindow:
-    """Count the requests outstanding at one peer and time its answers."""
+    """Count the requests outstanding at one source, and time its answers."""
 
     __slots__ = (
         "_chunk_time",
         "_delay",
-        "_is_judged",
-        "_is_proven",
+        "_is_verifying",
         "_last_answer",
         "_last_heard",
         "_most",
         "_sent",
         "_size",
+        "can_choose",
+        "choices",
+        "choices_from",
+        "is_full",
+        "is_proven",
         "is_stalled",
+        "wasted_choices",
     )
+    is_origin: ClassVar[bool] = False
     FIRST: ClassVar[int] = FIRST_REQUESTS
     LEAST: ClassVar[int] = 2
     BYTES: ClassVar[int] = MAX_BYTES
     DELAY: ClassVar[float] = TARGET_DELAY
 
-    def __init__(self, chunk_size: int, most: int = MAX_REQUESTS) -> None:
+    def __init__(
+        self,
+        chunk_size: int,
+        most: int = MAX_REQUESTS,
+        *,
+        is_full: bool = False,
+        can_choose: bool = False,
+    ) -> None:
         """Begin small; never have more than `most` requests outstanding."""
         self._most = max(self.LEAST, min(most, self.BYTES // chunk_size))
         self._size = float(min(self.FIRST, self._most))
-        self._sent: dict[int, float] = {}  # when each chunk was asked for
+        self._sent: dict[int, float] = {}  # when each chunk was requested
         self._delay = 0.0
         self._chunk_time = chunk_size / MIN_RATE
         self._last_heard = 0.0
         self._last_answer = 0.0
-        self._is_proven = False  # a chunk of it has verified
-        self._is_judged = False  # one is being verified, and none has before
+        self._is_verifying = False  # the first chunk is being verified
+        self.is_proven = False
+        """Whether a chunk of the source has been verified."""
         self.is_stalled = False
-        """Whether the peer has left requests unanswered for too long."""
+        """Whether the source has left requests unanswered for too long."""
+        self.is_full = is_full
+        """Whether the source has every chunk."""
+        self.can_choose = can_choose
+        """Whether the source accepts requests for any chunk of its choice."""
+        self.choices: deque[int] = deque()
+        """What stands in the window for each chunk of its choice: negative numbers."""
+        self.choices_from = 0.0
+        """When it may be asked to choose again."""
+        self.wasted_choices = 0
+        """How many chunks of its choice we already had."""
 
     def __len__(self) -> int:
         """Return how many requests are outstanding."""
         return len(self._sent)
 
     def room(self, least: int = 1) -> int:
-        """Return how many more requests may be sent now, of `least` in all at least."""
-        if self.is_stalled or self._is_judged:
+        """Return how many more requests may be sent now; `least` in all, if proven."""
+        if self.is_stalled or self._is_verifying:
             return 0
-        most = max(least, int(self._size)) if self._is_proven else UNPROVEN_REQUESTS
+        most = max(least, int(self._size)) if self.is_proven else UNPROVEN_REQUESTS
         return most - len(self._sent)
 
     def on_sent(self, indexes: Iterable[int], now: float) -> None:
@@ -83,13 +122,13 @@ class RequestWindow:
             self._sent[index] = now
 
     def on_heard(self, now: float) -> None:
-        """Note that bytes came, of whatever."""
+        """Note that bytes of any kind arrived."""
         self._last_heard = now
 
     def on_answer(self, index: int, now: float) -> bool:
-        """Note an answer, late or not; say whether it was outstanding.
+        """Note an answer, late or not; return True if it was outstanding.
 
-        Resizes the window by how long it took.
+        Resizes the window by the time that the answer took.
         """
         self._last_answer = self._last_heard = now
         self.is_stalled = False
@@ -106,32 +145,27 @@ class RequestWindow:
             self._size = max(least, self._size - (1 - self.DELAY / delay))
         return True
 
-    def on_judging(self) -> None:
-        """Note that an answer is about to be verified."""
-        self._is_judged = not self._is_proven
+    def on_verifying(self) -> None:
+        """Send no more requests until the source's first chunk is verified."""
+        self._is_verifying = not self.is_proven
 
-    def on_right(self) -> bool:
-        """Note that an answer has verified; say whether it is the first.
-
-        Without that there is no more room.
-        """
-        is_first = not self._is_proven
-        self._is_proven = True
-        self._is_judged = False
-        return is_first
+    def on_proven(self) -> None:
+        """Note that the source's first chunk is verified: the window opens."""
+        self.is_proven = True
+        self._is_verifying = False
 
     def on_refused(self, index: int) -> None:
-        """Note that a request was refused: the peer is alive and has enough to do."""
+        """Note a refused request: the source is alive and has enough to do."""
         self._sent.pop(index, None)
         self._size = max(self.LEAST, self._size / 2)
         self.is_stalled = False
 
     def overdue(self, now: float, after: float) -> list[int]:
-        """Return what was asked for more than `after` seconds ago."""
+        """Return the chunks that were requested more than `after` seconds ago."""
         return [index for index, sent in self._sent.items() if now - sent > after]
 
     def forget(self, index: int) -> None:
-        """Note that an answer is not waited for any more."""
+        """Stop waiting for an answer."""
         self._sent.pop(index, None)
 
     @property
@@ -139,42 +173,45 @@ class RequestWindow:
         """Return the usual seconds from a request to its answer; 0 before any."""
         return self._delay
 
-    def wait(self, now: float) -> float:
-        """Return how long a chunk takes at the moment, in seconds."""
+    def chunk_delay(self, now: float) -> float:
+        """Return how many seconds a chunk takes at the moment."""
         oldest = min(self._sent.values(), default=now)
         return max(self._delay, now - oldest)
 
     def stall_deadline(self, others_delay: float = 0.0) -> float | None:
-        """Return when the peer counts as stalled; None while nothing is due.
+        """Return when the source will count as stalled; None if nothing is outstanding.
 
-        `others_delay` is how long answers of other peers usually take.
+        `others_delay` is how many seconds answers of other sources usually take.
         """
         if not self._sent or self.is_stalled:
             return None
-        # Whoever gives to many may let each wait longer than `STALL_TIME`.
+        # A peer that serves many may let each wait longer than `STALL_TIME`.
         usual = max(STALL_TIME, STALL_DELAYS * max(self._delay, others_delay))
-        # Bytes that drip put the deadline off, but not for ever: as long as others
-        # take for a chunk or, where nobody knows, as it takes at the least rate.
+        # Bytes that drip postpone the deadline, but not beyond the time that others
+        # take for a chunk or, if that is unknown, that a chunk takes at `MIN_RATE`.
         slowest = STALL_DELAYS * others_delay if others_delay else self._chunk_time
         return min(self._last_heard + usual, self._last_answer + max(usual, slowest))
 
     def check_stalled(self, now: float, others_delay: float = 0.0) -> bool:
-        """Say whether the peer has just become stalled; its requests are void."""
+        """Return True if the source has just stalled; its requests are void then."""
         deadline = self.stall_deadline(others_delay)
         if deadline is None or now < deadline:
             return False
         self.is_stalled = True
         self._sent.clear()
+        self.choices.clear()
         return True
 
 
 class OriginWindow(RequestWindow):
-    """Count what is asked of an origin: from one chunk up to a few long runs.
+    """Count the chunks requested from an origin: from one up to a few long runs.
 
-    It begins with one chunk, since everybody who begins at the same time asks before
-    hearing what the others ask for.
+    The window begins with one chunk, because nodes that start together request before
+    they hear what the others request.
     """
 
+    __slots__ = ()
+    is_origin = True
     FIRST = 1
     LEAST = 1
     BYTES = ORIGIN_BYTES
@@ -184,3 +221,52 @@ class OriginWindow(RequestWindow):
         """Return how many chunks the next run may have; 0 for no run now."""
         run = max(1, int(self._size) // ORIGIN_RUNS)
         return run if super().room() >= run else 0
+
+
+class InFlightLimit:
+    """Keep the requests at all sources together within what this node can take.
+
+    A source's own window follows what that source can do. What this node can do shows
+    in the sockets: if a read often finds much data waiting, the sources are ahead of
+    us. More requests would only fill memory, and wake sources that we do not need. So
+    the limit falls while sources are ahead, down to what one source may have
+    outstanding, and rises while they are not.
+    """
+
+    def __init__(self, chunk_size: int) -> None:
+        """Begin with the highest limit."""
+        self._chunk_size = chunk_size
+        self._backlog = max(
+            min(BACKLOG_LIMIT, BACKLOG_CHUNKS * chunk_size), 2 * chunk_size
+        )
+        self._least = float(max(MAX_BYTES, 2 * chunk_size))
+        self._limit = float(IN_FLIGHT_LIMIT)  # bytes requested
+        self._is_silent = False  # nothing has been read since the last tick
+
+    def room(self, outstanding: int, waiting: int) -> int:
+        """Return how many more chunks may be requested now; not below 0.
+
+        `outstanding` chunks have been requested and have not arrived; `waiting` bytes
+        have arrived and are not verified.
+        """
+        if waiting > self._backlog:
+            return 0
+        requested = outstanding * self._chunk_size
+        limit = min(int(self._limit), IN_FLIGHT_LIMIT - waiting)
+        # One chunk may always be outstanding, or nothing would ever move.
+        least = 0 if requested + waiting else 1
+        return max((limit - requested) // self._chunk_size, least)
+
+    def on_read(self, *, is_ahead: bool) -> None:
+        """Note that bytes arrived, and whether their source is ahead of us."""
+        self._is_silent = False
+        if is_ahead:
+            self._limit = max(self._limit * (1 - LESS), self._least)
+        else:
+            self._limit = min(self._limit * (1 + MORE), IN_FLIGHT_LIMIT)
+
+    def on_tick(self) -> None:
+        """Restore the highest limit once nothing arrives any more."""
+        if self._is_silent:
+            self._limit = float(IN_FLIGHT_LIMIT)
+        self._is_silent = True

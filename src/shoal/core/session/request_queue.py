@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from shoal.core.wire.sealed_messages import Reason
 
-__all__ = ["MAX_WANTED", "Wants"]
+__all__ = ["MAX_QUEUED_REQUESTS", "RequestQueue"]
 
-MAX_WANTED = 64  # requests of one taker that are kept; more are refused
+MAX_QUEUED_REQUESTS = 64  # requests of one taker that are kept; more are refused
 
 
-class Wants:
+class RequestQueue:
     """Keep the requests of one taker in their order."""
 
     __slots__ = ("_wanted",)
@@ -30,7 +30,7 @@ class Wants:
 
     def add(self, index: int | None, has: Callable[[int], bool]) -> str | None:
         """Keep a request, or return why it is refused; None asks for any chunk."""
-        if len(self._wanted) >= MAX_WANTED:
+        if len(self._wanted) >= MAX_QUEUED_REQUESTS:
             return Reason.BUSY
         if index is not None and not has(index):
             return Reason.MISSING

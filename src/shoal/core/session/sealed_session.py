@@ -15,7 +15,7 @@ from shoal.core.session.session import ChunkReceived, Session, State
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
-    MAX_PULLED,
+    MAX_ORIGIN_FETCHES,
     MAX_RANGES,
     Ask,
     Cancel,
@@ -97,7 +97,7 @@ class SealedSession(Session):
 
     def send_pulling(self, indexes: Iterable[int]) -> None:
         """Say which chunks are asked of an origin, as far as one is believed."""
-        self.send(Pull(ranges_of(sorted(indexes)[:MAX_PULLED])))
+        self.send(Pull(ranges_of(sorted(indexes)[:MAX_ORIGIN_FETCHES])))
 
     def request(self, index: int) -> None:
         """Ask for a chunk."""

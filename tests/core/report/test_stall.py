@@ -4,8 +4,16 @@ from typing import Any
 
 import pytest
 
-from shoal.core.report.outlook import Cause, Lack, Outlook, Search
-from shoal.core.report.patience import LIARS_TIME, SIZES_TIME, TELL_AFTER, Patience
+from shoal.core.report.stall import (
+    LIARS_TIME,
+    REPORT_AFTER,
+    SIZES_TIME,
+    Cause,
+    DownloadState,
+    Search,
+    StallTimer,
+    Unavailable,
+)
 from shoal.errors import (
     NotFoundError,
     ShoalError,
@@ -14,7 +22,7 @@ from shoal.errors import (
 )
 
 
-def outlook(**changes: Any) -> Outlook:
+def outlook(**changes: Any) -> DownloadState:
     """Return how things stand when nobody was found, but for `changes`."""
     facts: dict[str, Any] = {
         "found": 0,
@@ -24,11 +32,11 @@ def outlook(**changes: Any) -> Outlook:
         "is_begun": False,
         **changes,
     }
-    return Outlook(**facts)
+    return DownloadState(**facts)
 
 
 def test_without_a_timeout_it_waits_for_ever() -> None:
-    patience = Patience(None, 0.0)
+    patience = StallTimer(None, 0.0)
     assert patience.reason_to_end(1e9, outlook()) is None
     assert patience.reason_to_end(1e9, outlook(found=3, ready=2)) is None
 
@@ -40,16 +48,16 @@ def test_without_a_timeout_it_waits_for_ever() -> None:
 def test_it_gives_up_after_so_long_without_a_chunk(
     changes: dict[str, Any], error: type[ShoalError]
 ) -> None:
-    patience = Patience(5.0, 100.0)
+    patience = StallTimer(5.0, 100.0)
     assert patience.reason_to_end(104.9, outlook(**changes)) is None
     assert type(patience.reason_to_end(105.0, outlook(**changes))) is error
-    patience.on_news(105.0)
+    patience.on_chunk(105.0)
     assert patience.waited(106.5) == 1.5
     assert patience.reason_to_end(109.9, outlook(**changes)) is None
 
 
 def test_only_liars_are_waited_out_a_while_for_an_honest_one() -> None:
-    patience = Patience(None, 0.0)
+    patience = StallTimer(None, 0.0)
     liars = outlook(found=2, has_only_liars=True)
     assert patience.reason_to_end(1.0, outlook(found=1)) is None
     assert patience.reason_to_end(1.0 + LIARS_TIME, liars) is None
@@ -62,13 +70,13 @@ def test_only_liars_are_waited_out_a_while_for_an_honest_one() -> None:
 
 
 def test_only_liars_at_the_timeout_are_a_failure_to_verify() -> None:
-    patience = Patience(2.0, 0.0)
+    patience = StallTimer(2.0, 0.0)
     liars = outlook(found=1, has_only_liars=True, is_begun=True)
     assert type(patience.reason_to_end(2.0, liars)) is VerificationError
 
 
 def test_servers_without_sizes_are_given_a_moment_to_say_them() -> None:
-    patience = Patience(None, 0.0)
+    patience = StallTimer(None, 0.0)
     silent = outlook(found=1, ready=1, lacks_sizes=True)
     assert patience.reason_to_end(50.0, outlook(found=1)) is None
     assert patience.reason_to_end(50.0 + SIZES_TIME, silent) is None
@@ -78,13 +86,13 @@ def test_servers_without_sizes_are_given_a_moment_to_say_them() -> None:
 
 
 def test_a_stall_is_told_now_and_again_but_not_all_the_time() -> None:
-    patience = Patience(None, 0.0)
-    assert patience.stall_to_tell(TELL_AFTER - 0.1, outlook()) is None
-    assert patience.stall_to_tell(TELL_AFTER, outlook()) is not None
-    assert patience.stall_to_tell(TELL_AFTER + 0.1, outlook()) is None
-    assert patience.stall_to_tell(2 * TELL_AFTER, outlook()) is not None
-    patience.on_news(2.5 * TELL_AFTER)
-    assert patience.stall_to_tell(3 * TELL_AFTER, outlook()) is None
+    patience = StallTimer(None, 0.0)
+    assert patience.stall_to_report(REPORT_AFTER - 0.1, outlook()) is None
+    assert patience.stall_to_report(REPORT_AFTER, outlook()) is not None
+    assert patience.stall_to_report(REPORT_AFTER + 0.1, outlook()) is None
+    assert patience.stall_to_report(2 * REPORT_AFTER, outlook()) is not None
+    patience.on_chunk(2.5 * REPORT_AFTER)
+    assert patience.stall_to_report(3 * REPORT_AFTER, outlook()) is None
 
 
 @pytest.mark.parametrize(
@@ -105,12 +113,12 @@ def test_a_stall_is_told_now_and_again_but_not_all_the_time() -> None:
         ({"found": 1, "ready": 1}, Cause.SILENT, "0 of 1 peer answered for 20 s."),
         ({"found": 4, "ready": 3}, Cause.SILENT, "0 of 3 peers answered for 20 s."),
         (
-            {"found": 2, "ready": 2, "lack": Lack(17, 1)},
+            {"found": 2, "ready": 2, "unavailable": Unavailable(17, 1)},
             Cause.NOBODY_HAS,
             "2 peers, neither has chunk 17; waiting",
         ),
         (
-            {"found": 3, "ready": 3, "lack": Lack(17, 5)},
+            {"found": 3, "ready": 3, "unavailable": Unavailable(17, 5)},
             Cause.NOBODY_HAS,
             "3 peers, none has chunk 17 and 4 more; waiting",
         ),
@@ -124,7 +132,7 @@ def test_a_stall_is_told_now_and_again_but_not_all_the_time() -> None:
 def test_a_stall_names_its_cause(
     changes: dict[str, Any], cause: Cause, words: str
 ) -> None:
-    told = Patience(None, 0.0).stall_to_tell(TELL_AFTER, outlook(**changes))
+    told = StallTimer(None, 0.0).stall_to_report(REPORT_AFTER, outlook(**changes))
     assert told is not None
     assert told.cause is cause
     assert words in told.reason

@@ -3,21 +3,21 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule.asking import ANY_PAUSE, Asking
+from shoal.core.schedule.scheduler import CHOICE_PAUSE, Scheduler
 from shoal.core.schedule.window import FIRST_REQUESTS, MAX_BYTES, STALL_TIME
-from shoal.core.session.request_queue import MAX_WANTED
+from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 
 CHUNKS = Chunks(40 * 16_384, 16_384)
 
 
-def begin(*givers: str) -> Asking[str]:
-    asking: Asking[str] = Asking(CHUNKS, Bitfield(CHUNKS.count), Random(1))
+def begin(*givers: str) -> Scheduler[str]:
+    asking: Scheduler[str] = Scheduler(CHUNKS, Bitfield(CHUNKS.count), Random(1))
     for giver in givers:
         asking.add(giver)
     return asking
 
 
-def ask(asking: Asking[str], giver: str) -> list[int]:
+def ask(asking: Scheduler[str], giver: str) -> list[int]:
     """Ask a giver for as much as there is room for."""
     room = asking.room(giver, 0)
     return asking.next_requests(giver, room, 0.0)[1] if room > 0 else []
@@ -67,25 +67,25 @@ SIZE = 64 * 1024
 COUNT = 100
 
 
-def crowd(count: int = COUNT, *have: int) -> Asking[str]:
+def crowd(count: int = COUNT, *have: int) -> Scheduler[str]:
     known = Bitfield(count)
     for index in have:
         known.add(index)
-    return Asking(Chunks(count * SIZE, SIZE), known, Random(1))
+    return Scheduler(Chunks(count * SIZE, SIZE), known, Random(1))
 
 
-def ask_at(of: Asking[str], giver: str, now: float) -> tuple[int, list[int]]:
+def ask_at(of: Scheduler[str], giver: str, now: float) -> tuple[int, list[int]]:
     room = of.room(giver, 0)
     return of.next_requests(giver, room, now) if room > 0 else (0, [])
 
 
-def give(of: Asking[str], giver: str, index: int, now: float) -> list[str]:
+def give(of: Scheduler[str], giver: str, index: int, now: float) -> list[str]:
     of.on_heard(giver, now)
     assert of.on_answer(giver, index, now, was_any=False)
     return of.on_verified(index, giver)
 
 
-def prove(swarm: Asking[str], *givers: str) -> None:
+def prove(swarm: Scheduler[str], *givers: str) -> None:
     """Have each of them give its first chunk."""
     for giver in givers:
         (index,) = ask_at(swarm, giver, 0.0)[1]
@@ -94,7 +94,9 @@ def prove(swarm: Asking[str], *givers: str) -> None:
 
 def test_givers_that_are_ahead_of_us_are_asked_for_what_one_may_owe() -> None:
     size = MAX_BYTES // 8
-    swarm: Asking[str] = Asking(Chunks(800 * size, size), Bitfield(800), Random(1))
+    swarm: Scheduler[str] = Scheduler(
+        Chunks(800 * size, size), Bitfield(800), Random(1)
+    )
     for giver in "abcd":
         swarm.add(giver)
     prove(swarm, *"abcd")
@@ -110,12 +112,12 @@ def test_givers_that_are_ahead_of_us_are_asked_for_what_one_may_owe() -> None:
 
 def test_a_stall_ends_the_choice_of_a_giver_for_a_while_only() -> None:
     swarm = crowd()
-    swarm.add("source", gives_any=True, most=MAX_WANTED)
+    swarm.add("source", can_choose=True, most=MAX_QUEUED_REQUESTS)
     assert ask_at(swarm, "source", 0.0)[0]
     assert swarm.on_tick(2 * STALL_TIME) == ["source"]
     swarm.on_answer("source", 0, 2 * STALL_TIME, was_any=True)
     swarm.on_verified(0, "source")
-    number, indexes = ask_at(swarm, "source", 2 * STALL_TIME + ANY_PAUSE)
+    number, indexes = ask_at(swarm, "source", 2 * STALL_TIME + CHOICE_PAUSE)
     assert number
     assert indexes == []
 
@@ -179,38 +181,42 @@ def test_who_has_just_proven_itself_is_asked_at_once() -> None:
     assert swarm.due() == ["one"]
 
 
-def reader(*givers: str) -> Asking[str]:
+def reader(*givers: str) -> Scheduler[str]:
     """Return the asking of one who has read chunk 0 from the first giver."""
-    asking: Asking[str] = Asking(CHUNKS, Bitfield(CHUNKS.count), Random(1), wanted=())
+    asking: Scheduler[str] = Scheduler(
+        CHUNKS, Bitfield(CHUNKS.count), Random(1), wanted=()
+    )
     for number, giver in enumerate(givers):
         asking.add(giver)
-        assert asking.want_at_once(number, 0.0) == giver, "the unproven are asked first"
+        assert asking.request_at_once(number, 0.0) == giver, (
+            "the unproven are asked first"
+        )
         give(asking, giver, number, 1.0 - number / 10)
     return asking
 
 
 def test_the_one_chunk_that_is_waited_for_is_asked_of_who_answers_soonest() -> None:
     asking = reader("slow", "quick")
-    assert asking.want_at_once(7, 2.0) == "quick"
-    assert asking.asked == {7}
-    assert asking.want_at_once(8, 2.0) is None, "another is on its way"
+    assert asking.request_at_once(7, 2.0) == "quick"
+    assert asking.requested == {7}
+    assert asking.request_at_once(8, 2.0) is None, "another is on its way"
     give(asking, "quick", 7, 2.1)
     assert asking.is_complete
-    assert asking.want_at_once(8, 3.0) == "quick"
+    assert asking.request_at_once(8, 3.0) == "quick"
 
 
 def test_no_chunk_is_asked_at_once_that_is_here_or_that_no_peer_has() -> None:
     asking = reader("one")
-    assert asking.want_at_once(0, 2.0) is None
+    assert asking.request_at_once(0, 2.0) is None
     asking.remove("one")
     asking.add("two", Bitfield(CHUNKS.count))
     asking.add_origin("origin")
-    assert asking.want_at_once(7, 2.0) is None
+    assert asking.request_at_once(7, 2.0) is None
     assert asking.is_complete, "it counts as wanted"
 
 
 def test_what_was_asked_at_once_is_asked_of_others_when_its_giver_goes() -> None:
     asking = reader("slow", "quick")
-    assert asking.want_at_once(7, 2.0) == "quick"
+    assert asking.request_at_once(7, 2.0) == "quick"
     assert asking.remove("quick")
     assert ask_at(asking, "slow", 2.0) == (0, [7])

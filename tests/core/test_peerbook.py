@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.names.address import Address
-from shoal.core.peers.peerbook import (
+from shoal.core.peerbook import (
     BAN_TIME,
     FIRST_BACKOFF,
     KNOWN_BACKOFF,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest, build_manifest
-from shoal.core.schedule.origin_parts import parse_content_range, parts_of, runs_of
+from shoal.origin.parts import parse_content_range, parts_of, runs_of
 
 CHUNK = 16_384
 

@@ -3,8 +3,8 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule.asking import Asking
-from shoal.core.schedule.overdue import LATE_TIME
+from shoal.core.schedule.origin_requests import LATE_TIME
+from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.schedule.window import ORIGIN_RUNS, STALL_TIME
 
 SIZE = 1 << 20
@@ -12,10 +12,10 @@ COUNT = 64
 ORIGIN = "origin"
 
 
-def asking(wanted: list[int] | None = None) -> Asking[str]:
+def asking(wanted: list[int] | None = None) -> Scheduler[str]:
     """Return one that has nothing and may ask an origin."""
     chunks = Chunks(COUNT * SIZE, SIZE)
-    made: Asking[str] = Asking(chunks, Bitfield(COUNT), Random(1), wanted=wanted)
+    made: Scheduler[str] = Scheduler(chunks, Bitfield(COUNT), Random(1), wanted=wanted)
     made.add_origin(ORIGIN)
     return made
 
@@ -27,13 +27,13 @@ def having(*indexes: int) -> Bitfield:
     return field
 
 
-def pull(one: Asking[str], now: float) -> list[int]:
+def pull(one: Scheduler[str], now: float) -> list[int]:
     """Ask the origin for as much as it has room for, once."""
     limit = one.room(ORIGIN, 0)
     return one.next_requests(ORIGIN, limit, now)[1] if limit else []
 
 
-def answer(one: Asking[str], giver: str, indexes: list[int], now: float) -> None:
+def answer(one: Scheduler[str], giver: str, indexes: list[int], now: float) -> None:
     for index in indexes:
         one.on_heard(giver, now)
         if one.on_answer(giver, index, now, was_any=False):
@@ -84,14 +84,14 @@ def test_nothing_is_asked_of_it_while_a_peer_has_everything() -> None:
 def test_what_a_peer_is_pulling_is_not_asked_of_it() -> None:
     one = asking()
     one.add("ann", having())
-    one.on_pulling("ann", range(COUNT - 1), 0.0)
+    one.on_origin_fetch("ann", range(COUNT - 1), 0.0)
     assert pull(one, 0.0) == [COUNT - 1]
 
 
 def test_what_a_peer_was_pulling_that_left_is() -> None:
     one = asking()
     one.add("ann", having())
-    one.on_pulling("ann", range(COUNT), 0.0)
+    one.on_origin_fetch("ann", range(COUNT), 0.0)
     assert pull(one, 0.0) == []
     one.remove("ann")
     assert len(pull(one, 0.0)) == 1
@@ -99,7 +99,7 @@ def test_what_a_peer_was_pulling_that_left_is() -> None:
 
 def test_one_that_was_not_added_pulls_nothing() -> None:
     one = asking()
-    one.on_pulling("stranger", range(COUNT), 0.0)
+    one.on_origin_fetch("stranger", range(COUNT), 0.0)
     assert len(pull(one, 0.0)) == 1
 
 
@@ -140,8 +140,8 @@ def test_what_is_on_its_way_from_a_peer_is_not_asked_of_it_unless_overdue() -> N
 
 def test_for_a_reader_it_is_asked_in_the_order_of_reading() -> None:
     one = asking(wanted=[])
-    one.want([9, 10, 11])
-    one.want([5], before=True)
+    one.add_wanted([9, 10, 11])
+    one.add_wanted([5], before=True)
     assert pull(one, 0.0) == [5]
     answer(one, ORIGIN, [5], 0.1)
     assert [pull(one, 0.1), pull(one, 0.1)] == [[9], [10]]
@@ -151,7 +151,7 @@ def test_a_reader_that_read_nothing_for_long_asks_peers_first_again() -> None:
     one = asking(wanted=[])
     one.add("ann")
     assert pull(one, 0.0) == []
-    one.want([3])
+    one.add_wanted([3])
     assert pull(one, 100.0) == []
     assert pull(one, 100.0 + LATE_TIME) == [3]
 
@@ -172,7 +172,7 @@ def test_many_nodes_share_an_origin_out_among_themselves() -> None:
             for index in asked[name]:
                 times[index] += 1
             for other in nodes.keys() - {name}:
-                nodes[other].on_pulling(name, asked[name], now)
+                nodes[other].on_origin_fetch(name, asked[name], now)
         now += 0.1
         for name, indexes in asked.items():
             answer(nodes[name], ORIGIN, indexes, now)

@@ -1,7 +1,11 @@
 """How much is asked of all together: less while they are ahead, and never nothing."""
 
-from shoal.core.schedule.inflight import BACKLOG_LIMIT, IN_FLIGHT_LIMIT, Intake
-from shoal.core.schedule.window import MAX_BYTES
+from shoal.core.schedule.window import (
+    BACKLOG_LIMIT,
+    IN_FLIGHT_LIMIT,
+    MAX_BYTES,
+    InFlightLimit,
+)
 
 SIZE = 1 << 20
 MOST = IN_FLIGHT_LIMIT // SIZE
@@ -9,15 +13,15 @@ LEAST = MAX_BYTES // SIZE
 LONG = 200  # reads; more than it takes to get from one end to the other
 
 
-def ahead(reads: int) -> Intake:
-    intake = Intake(SIZE)
+def ahead(reads: int) -> InFlightLimit:
+    intake = InFlightLimit(SIZE)
     for _ in range(reads):
         intake.on_read(is_ahead=True)
     return intake
 
 
 def test_as_much_as_may_be_in_flight_is_asked_for_at_first() -> None:
-    intake = Intake(SIZE)
+    intake = InFlightLimit(SIZE)
     assert intake.room(0, 0) == MOST
     assert intake.room(MOST - 3, 0) == 3
     assert intake.room(10, 2 * SIZE) == MOST - 12
@@ -51,10 +55,10 @@ def test_one_who_was_ahead_and_falls_silent_holds_nobody_up() -> None:
 
 
 def test_nothing_is_asked_for_while_much_waits_for_its_verdict() -> None:
-    assert Intake(SIZE).room(0, BACKLOG_LIMIT + 1) == 0
+    assert InFlightLimit(SIZE).room(0, BACKLOG_LIMIT + 1) == 0
 
 
 def test_one_chunk_may_always_be_on_its_way() -> None:
     large = 2 * IN_FLIGHT_LIMIT
-    assert Intake(large).room(0, 0) == 1
-    assert Intake(large).room(1, 0) == 0
+    assert InFlightLimit(large).room(0, 0) == 1
+    assert InFlightLimit(large).room(1, 0) == 0

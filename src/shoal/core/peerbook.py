@@ -1,34 +1,37 @@
-"""Whom to dial and when: addresses, back-off and bans, without any I/O.
+"""Which addresses to dial, and when: back-off and bans; pure.
 
-Discovery reports the same address again and again; here it counts once. An
-address that fails is tried again later and later; one that lied is left alone.
+Discovery reports the same address again and again; the book counts it once. An address
+that fails is dialled again after longer and longer pauses, and one that sent wrong data
+is banned.
 
-Anybody may report addresses, so there is room for so many, and for few of any one
-machine on the internet. Where there is no more room, whichever has been of least use
-makes some: so nobody keeps honest addresses out by naming others. What the user named
-has a place of its own and is dialled first.
+Anyone may report addresses, so the book is limited, and so is the number of addresses
+of any one machine on the internet. A full book forgets the address that has been least
+useful, so an attacker who reports many addresses does not push out those of honest
+peers. Addresses that the user named do not count towards the limit and are dialled
+first.
 """
 
+import heapq
 from collections.abc import Hashable, Iterator
 from random import Random
 
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of, slot_of
-from shoal.core.peers.dialqueue import DialQueue
 
-__all__ = ["BAN_TIME", "NAMED_SOURCES", "PeerBook"]
+__all__ = ["BAN_TIME", "NAMED_SOURCES", "DialQueue", "PeerBook"]
 
-NAMED_SOURCES = frozenset({"peer", "hint"})  # of what the user, or the link, names
-MAX_ADDRESSES = 3000  # remembered, beside those that were named
-MAX_PORTS = 2  # of them with one global address: a machine needs no more
+NAMED_SOURCES = frozenset({"peer", "hint"})  # addresses that the user or the link names
+MAX_ADDRESSES = 3000  # addresses in a book, not counting named ones
+MAX_PORTS = 2  # addresses with one global host; an honest machine needs no more
 FIRST_BACKOFF = 1.0  # seconds until a failed address is dialled again
 MAX_BACKOFF = 60.0  # seconds
-MAX_FAILURES = 16  # counted
+MAX_FAILURES = 16  # failures of one address that count
 LEFT_TIME = 10.0  # seconds until an address that said goodbye is dialled again
-LEFT_FAILURES = 4  # that a goodbye counts as, since it will hardly be back so soon
-KNOWN_BACKOFF = 5.0  # seconds at most, for one that was a peer a while ago
-KNOWN_TIME = 600.0  # seconds after it was lost until it is one like any other
+LEFT_FAILURES = 4  # failures that a goodbye counts as, since a peer that left is gone
+KNOWN_BACKOFF = 5.0  # seconds at most, for an address that was a peer recently
+KNOWN_TIME = 600.0  # seconds that an address counts as a recent peer after it is lost
 BAN_TIME = 600.0  # seconds
+SLACK = 64  # void items that a queue may keep, beyond one for each valid item
 
 
 class _Entry:
@@ -50,7 +53,7 @@ class _Entry:
 
     def __init__(self, source: str, slot: Hashable, *, is_named: bool) -> None:
         self.source = source
-        self.slot = slot  # what its ports are counted by; None: they are not
+        self.slot = slot  # groups the ports of one global host; None: no group
         self.is_named = is_named
         self.is_connected = False
         self.failures = 0
@@ -59,36 +62,37 @@ class _Entry:
         self.is_banned = False
         self.was_peer = False
         self.known_until = 0.0
-        self.uselessness: int | None = None  # None: it need not make room
+        self.uselessness: int | None = None  # None: it cannot be forgotten
 
 
 class PeerBook:
     """Keep the addresses of one share's peers."""
 
     def __init__(self, rng: Random) -> None:
+        """Start without addresses."""
         self._rng = rng
         self._entries: dict[Address, _Entry] = {}
         self._own: set[Address] = set()
         self._bans: dict[Address, float] = {}  # until when
         self._queue = DialQueue(rng)
         self._slots: dict[Hashable, set[Address]] = {}
-        # Those that can make room, by how useless they were; the oldest first.
+        # Addresses that can be forgotten, by uselessness; the oldest come first.
         self._spare: list[dict[Address, None]] = [
             {} for _ in range(2 * (MAX_FAILURES + 1))
         ]
-        self._named = 0  # how many of the entries were named
+        self._named = 0  # entries that were named
 
     def __iter__(self) -> Iterator[Address]:
-        """Yield every address that is known."""
+        """Yield every known address."""
         return iter(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def add(self, address: Address, source: str, not_before: float = 0.0) -> bool:
-        """Note an address that discovery reported; say whether it is news.
+        """Note an address that discovery reported; return True if it is new.
 
-        If it is, it is not dialled earlier than `not_before`.
+        A new address is not dialled before `not_before`.
         """
         entry = self._entries.get(address)
         if entry is not None and source in NAMED_SOURCES and not entry.is_named:
@@ -119,36 +123,36 @@ class PeerBook:
         return dials
 
     def next_due(self) -> float | None:
-        """Return when the next may be dialled, 0 for at once; None if there is none."""
+        """Return when to dial next: a time, 0 for at once, None for never."""
         return self._queue.next_due()
 
     def on_ready(self, address: Address) -> None:
-        """Note that a peer answered as it should: its failures are forgiven."""
+        """Note that a peer answered correctly: its failures are forgotten."""
         entry = self._entries.get(address)
         if entry is not None:
             entry.failures = 0
             entry.is_ready = entry.was_peer = True
 
     def on_lost(self, address: Address, now: float) -> None:
-        """Note that dialling failed or the connection ended; try again later."""
+        """Note that dialling failed or the connection ended; dial again later."""
         entry = self._entries.get(address)
         if entry is None:
             return
         if entry.is_ready:
             entry.is_ready = False
             entry.known_until = now + KNOWN_TIME
-        # The network may be what has gone: then all go on soon after it is back.
+        # If the network failed rather than the peer, all peers return soon after it.
         is_known = now < entry.known_until
         most = KNOWN_BACKOFF if is_known else MAX_BACKOFF
         wait = min(FIRST_BACKOFF * 2**entry.failures, most)
-        # Half of it random, so that a crowd does not come back all at once.
+        # Half of it is random, so that a crowd does not return at the same moment.
         wait *= 0.5 + 0.5 * self._rng.random()
         entry.failures = min(entry.failures + 1, MAX_FAILURES)
         entry.not_before = max(entry.not_before, now + wait)
         self._idle(address, entry, is_known=is_known)
 
     def on_left(self, address: Address, now: float) -> None:
-        """Note that a peer said goodbye: it is hardly there, but may come back."""
+        """Note that a peer said goodbye: it has probably left, but may come back."""
         entry = self._entries.get(address)
         if entry is None:
             return
@@ -186,10 +190,10 @@ class PeerBook:
         self._remove(address)
         self._own.add(address)
 
-    # Entries come, wait and make room.
+    # Entries are added, wait, and are forgotten.
 
     def _enter(self, address: Address, source: str) -> _Entry | None:
-        """Return a new entry, which may take the place of another; None: no room."""
+        """Return a new entry, in place of another if need be; None if it is full."""
         is_named = source in NAMED_SOURCES
         entry = _Entry(source, slot_of(address.host), is_named=is_named)
         if is_named:
@@ -202,14 +206,14 @@ class PeerBook:
         return entry
 
     def _make_room(self, entry: _Entry) -> bool:
-        """Have another address go, if one must and can; say whether there is room."""
+        """Forget another address if necessary; return True if there is room."""
         same = self._slots.get(entry.slot, set())
         if len(same) >= MAX_PORTS:
             failed = [a for a in same if self._has_only_failed(a)]
             if not failed:
                 return False
             leaving = max(failed, key=lambda a: self._entries[a].failures)
-            # It waits as long: new ports must not mean more dials to one machine.
+            # The new one waits as long: new ports must not mean more dials to a host.
             entry.failures = self._entries[leaving].failures
             entry.not_before = self._entries[leaving].not_before
             self._remove(leaving)
@@ -225,25 +229,25 @@ class PeerBook:
         return uselessness is not None and uselessness > MAX_FAILURES + 1
 
     def _idle(self, address: Address, entry: _Entry, *, is_known: bool = False) -> None:
-        """Have an address dialled at its time; it may make room until then."""
+        """Dial an address when its time comes; until then it may be forgotten."""
         entry.is_connected = False
         rank = 0 if entry.is_named or is_known else 1 + entry.failures
         self._queue.put(address, rank, entry.not_before)
         self._keep(address, entry)
-        # A liar that is forgotten would be dialled as soon as it is reported again.
+        # A forgotten liar would be dialled as soon as it is reported again.
         if not entry.is_named and not entry.is_banned:
             rest = 0 if entry.was_peer else MAX_FAILURES + 1
             entry.uselessness = entry.failures + rest
             self._spare[entry.uselessness][address] = None
 
     def _keep(self, address: Address, entry: _Entry) -> None:
-        """Have an address make room for no other."""
+        """Do not forget an address for the sake of another."""
         if entry.uselessness is not None:
             del self._spare[entry.uselessness][address]
             entry.uselessness = None
 
     def _name(self, address: Address, entry: _Entry) -> None:
-        """Note that the user named an address, too."""
+        """Note that the user named a known address."""
         self._forget_slot(address, entry)
         entry.is_named = True
         self._named += 1
@@ -264,3 +268,97 @@ class PeerBook:
             same.discard(address)
             if not same:
                 del self._slots[entry.slot]
+
+
+class _Item:
+    """Represent one address until it is taken, moved or discarded."""
+
+    __slots__ = ("address", "is_due", "is_void", "rank")
+
+    def __init__(self, address: Address, rank: int) -> None:
+        self.address = address
+        self.rank = rank
+        self.is_due = False
+        self.is_void = False
+
+
+class DialQueue:
+    """Keep addresses in the order in which to dial them.
+
+    Each waits for its time. Of those whose time has come, one of the lowest rank comes
+    first, chosen at random, so that a crowd does not dial the same peer. Each step
+    costs at most the logarithm of the number of addresses, so that an attacker who
+    reports many does not make dialling expensive.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        """Start empty."""
+        self._rng = rng
+        self._items: dict[Address, _Item] = {}
+        self._waiting: list[tuple[float, int, _Item]] = []  # a heap
+        self._due: dict[int, list[_Item]] = {}  # by rank
+        self._due_count = 0
+        self._count = 0  # calls of `put`; breaks ties, so that no items are compared
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, address: Address, rank: int, when: float) -> None:
+        """Have an address dialled from `when` on, instead of at any other time."""
+        self.discard(address)
+        item = self._items[address] = _Item(address, rank)
+        self._count += 1
+        heapq.heappush(self._waiting, (when, self._count, item))
+        self._sweep()
+
+    def discard(self, address: Address) -> None:
+        """Remove an address."""
+        item = self._items.pop(address, None)
+        if item is not None:
+            item.is_void = True
+            self._due_count -= item.is_due
+
+    def take(self, now: float) -> Address | None:
+        """Remove and return the address to dial now; None if there is none."""
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, item = heapq.heappop(self._waiting)
+            if not item.is_void:
+                item.is_due = True
+                self._due_count += 1
+                self._due.setdefault(item.rank, []).append(item)
+        while self._due_count:
+            item = self._pop_due()
+            if not item.is_void:
+                self.discard(item.address)
+                return item.address
+        return None
+
+    def next_due(self) -> float | None:
+        """Return when `take` next finds one: a time, 0 for at once, None for never."""
+        if self._due_count:
+            return 0.0
+        while self._waiting and self._waiting[0][2].is_void:
+            heapq.heappop(self._waiting)
+        return self._waiting[0][0] if self._waiting else None
+
+    def _pop_due(self) -> _Item:
+        """Remove a random item of the lowest rank, void or not."""
+        rank = min(self._due)
+        items = self._due[rank]
+        place = self._rng.randrange(len(items))
+        items[place], items[-1] = items[-1], items[place]
+        item = items.pop()
+        if not items:
+            del self._due[rank]
+        return item
+
+    def _sweep(self) -> None:
+        """Drop void items once they are more than half of all."""
+        kept = len(self._waiting) + sum(map(len, self._due.values()))
+        if kept > 2 * len(self._items) + SLACK:
+            self._waiting = [each for each in self._waiting if not each[2].is_void]
+            heapq.heapify(self._waiting)
+            for rank, items in list(self._due.items()):
+                self._due[rank] = [each for each in items if not each.is_void]
+                if not self._due[rank]:
+                    del self._due[rank]

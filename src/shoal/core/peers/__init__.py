@@ -1,1 +1,0 @@
-"""Decide which peer to dial, and when."""

@@ -1,0 +1,202 @@
+"""Decide when a download is stalled, why, and when to give up; pure."""
+
+from enum import Enum
+
+from msgspec import Struct
+
+from shoal.errors import (
+    NotFoundError,
+    ShoalError,
+    UnfinishedError,
+    VerificationError,
+)
+
+__all__ = [
+    "Cause",
+    "DownloadState",
+    "Search",
+    "Stall",
+    "StallTimer",
+    "Unavailable",
+    "explain",
+]
+
+REPORT_AFTER = 20.0  # seconds without a new chunk until a stall is reported, each time
+LIARS_TIME = 10.0  # seconds to wait for an honest peer if all found sent wrong chunks
+# With origins we know the manifest, so a peer was honest and may come back.
+ORIGIN_LIARS_TIME = 30.0  # seconds to wait if only origins with wrong chunks are left
+SIZES_TIME = 3.0  # seconds that a named channel's servers have to send the sizes
+
+
+class Cause(Enum):
+    """Name what stalls a download."""
+
+    NOBODY_FOUND = "nobody-found"
+    """No address of a peer is known."""
+    UNREACHABLE = "unreachable"
+    """Addresses are known, but no peer is connected."""
+    SILENT = "silent"
+    """Peers are connected and do not answer."""
+    NOBODY_HAS = "nobody-has"
+    """Peers are connected, and none of them has the missing chunks."""
+    DISK = "disk"
+    """Chunks have arrived and are not written yet."""
+
+
+class Unavailable(Struct, frozen=True):
+    """Describe missing chunks that no connected peer has."""
+
+    index: int
+    """One such chunk."""
+    count: int
+    """How many there are."""
+
+
+class Search(Struct, frozen=True):
+    """Describe the search for peers."""
+
+    looked: tuple[str, ...] = ()
+    """Where it looks, as `the LAN (eth0)`."""
+    problems: tuple[str, ...] = ()
+    """What does not work, in sentences."""
+
+
+class DownloadState(Struct, frozen=True):
+    """Describe a download, to find out why no chunk arrives."""
+
+    found: int
+    """Addresses that discovery has reported."""
+    ready: int
+    """Peers that may get requests."""
+    has_only_liars: bool
+    """Whether every address found has sent wrong data."""
+    lacks_sizes: bool
+    """Whether peers are ready and none of them has sent the file's size."""
+    is_begun: bool
+    """Whether any chunk is stored, from this run or an earlier one."""
+    search: Search = Search()
+    """The search for peers."""
+    unavailable: Unavailable | None = None
+    """The missing chunks that no peer has, if no others are left to request."""
+    unwritten: int = 0
+    """Bytes that have arrived and are not verified and written."""
+    origins: tuple[str, ...] = ()
+    """Why origins send nothing, in sentences."""
+
+
+class Stall(Struct, frozen=True):
+    """Explain why no chunk arrives."""
+
+    cause: Cause
+    """For a program."""
+    reason: str
+    """For a person: a sentence that can follow a colon."""
+
+
+def explain(state: DownloadState, waited: float) -> Stall:
+    """Return why no chunk has arrived for `waited` seconds."""
+    stall = _explain_peers(state, waited)
+    return Stall(stall.cause, " ".join((stall.reason, *state.origins)))
+
+
+def _explain_peers(state: DownloadState, waited: float) -> Stall:
+    if state.unwritten:
+        size = f"{state.unwritten / (1 << 20):.1f} MiB"
+        reason = f"the disk is slow: {size} wait to be written."
+        return Stall(Cause.DISK, reason)
+    if not state.found:
+        return Stall(Cause.NOBODY_FOUND, _explain_none_found(state))
+    if not state.ready:
+        reason = (
+            f"{state.found} found, and none can be talked to; check that they still "
+            "share it, and the firewalls between."
+        )
+        return Stall(Cause.UNREACHABLE, reason)
+    if state.unavailable is not None:
+        reason = _explain_unavailable(state.ready, state.unavailable)
+        return Stall(Cause.NOBODY_HAS, reason)
+    reason = f"0 of {_peers(state.ready)} answered for {waited:.0f} s."
+    return Stall(Cause.SILENT, reason)
+
+
+def _explain_none_found(state: DownloadState) -> str:
+    looked = state.search.looked
+    where = f" on {' or '.join(looked)}" if looked else ""
+    hint = " ".join(state.search.problems)
+    return (
+        f"nobody who has it was found{where} yet; check the id and that someone "
+        f"shares it, or name one with --peer HOST:PORT. {hint}"
+    ).strip()
+
+
+def _explain_unavailable(ready: int, chunks: Unavailable) -> str:
+    none = {1: "and it has not", 2: "neither has"}.get(ready, "none has")
+    more = f" and {chunks.count - 1} more" if chunks.count > 1 else ""
+    return f"{_peers(ready)}, {none} chunk {chunks.index}{more}; waiting for who does."
+
+
+def _peers(number: int) -> str:
+    return f"{number} peer" if number == 1 else f"{number} peers"
+
+
+class StallTimer:
+    """Measure the time since the last verified chunk."""
+
+    def __init__(self, timeout: float | None, now: float) -> None:
+        """Give up after `timeout` seconds without a new chunk; None is never."""
+        self._timeout = timeout
+        self._last_chunk = now
+        self._last_report = now
+        self._liars_since = now  # when an honest peer was last known
+        self._sizeless_since = now  # when the sizes were last known
+
+    def on_chunk(self, now: float) -> None:
+        """Note a verified chunk."""
+        self._last_chunk = self._last_report = now
+
+    def waited(self, now: float) -> float:
+        """Return the seconds since the last verified chunk."""
+        return now - self._last_chunk
+
+    def stall_to_report(self, now: float, state: DownloadState) -> Stall | None:
+        """Return why no chunk arrives, if it is time to report that."""
+        if now - self._last_report < REPORT_AFTER:
+            return None
+        self._last_report = now
+        return explain(state, self.waited(now))
+
+    def reason_to_end(self, now: float, state: DownloadState) -> ShoalError | None:
+        """Return the error to end the download with, if it should end."""
+        self._liars_since = self._liars_since if state.has_only_liars else now
+        self._sizeless_since = self._sizeless_since if state.lacks_sizes else now
+        is_late = self._timeout is not None and self.waited(now) >= self._timeout
+        liars_time = ORIGIN_LIARS_TIME if state.origins else LIARS_TIME
+        if state.has_only_liars and (is_late or now - self._liars_since > liars_time):
+            return _only_liars(state)
+        if state.lacks_sizes and (is_late or now - self._sizeless_since > SIZES_TIME):
+            return ShoalError(
+                "The servers found do not say how large the file is, as servers of "
+                "the workshop's kind never do; fetch its chunks one by one with "
+                "shoal chunk."
+            )
+        if not is_late:
+            return None
+        why = explain(state, self.waited(now)).reason
+        if state.is_begun:
+            return UnfinishedError(
+                f"No new chunk for {self._timeout:g} s: {why} What was "
+                "verified is kept; run the same command again to go on."
+            )
+        return NotFoundError(f"Nobody gave a chunk within {self._timeout:g} s: {why}")
+
+
+def _only_liars(state: DownloadState) -> VerificationError:
+    if state.origins:
+        return VerificationError(
+            " ".join(state.origins) + " Nobody else can be asked; name another "
+            "origin, or try again when others share it."
+        )
+    return VerificationError(
+        f"All of the {state.found} found sent what the id does not name; "
+        "check the id, or try again when others share it."
+    )

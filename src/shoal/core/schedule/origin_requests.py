@@ -1,0 +1,100 @@
+"""When to request a chunk from an origin; pure.
+
+An origin is a source for what no peer has: peers that fetch a chunk from it announce
+that, and have the chunk soon, so others need not fetch it as well. Only when no chunk
+has arrived for a while is an origin asked for chunks that peers have, too.
+"""
+
+from collections.abc import Hashable, Iterable
+from typing import Generic, TypeVar
+
+from shoal.core.wire.sealed_messages import MAX_ORIGIN_FETCHES
+
+__all__ = ["FETCH_TIME", "LATE_TIME", "Lateness", "OriginFetches"]
+
+FETCH_TIME = 5.0  # seconds that a peer has to fetch a chunk it announced, at least
+FETCH_DELAYS = 3  # the same in the time that our own chunks take, if that is longer
+LATE_TIME = 3.0  # seconds without a chunk
+LATE_DELAYS = 3  # the same in the time that a chunk takes, if that is longer
+
+P = TypeVar("P", bound=Hashable)
+
+
+class OriginFetches(Generic[P]):
+    """Remember which chunks peers fetch from an origin, and since when.
+
+    A peer that does not have a chunk in time is not believed again, so that its
+    announcements cannot keep us from a chunk.
+    """
+
+    def __init__(self) -> None:
+        """Start with no peer fetching anything."""
+        self._fetched: dict[int, tuple[P, float]] = {}
+        self._of: dict[P, set[int]] = {}
+        self._distrusted: set[P] = set()
+
+    def add(self, peer: P, indexes: Iterable[int], now: float) -> None:
+        """Note the chunks that a peer announces to fetch from an origin."""
+        if peer in self._distrusted:
+            return
+        chunks = self._of.setdefault(peer, set())
+        for index in indexes:
+            if len(chunks) >= MAX_ORIGIN_FETCHES:
+                return
+            if index not in self._fetched:
+                self._fetched[index] = (peer, now)
+                chunks.add(index)
+
+    def on_have(self, peer: P, indexes: Iterable[int]) -> None:
+        """Note the chunks that a peer has by now."""
+        chunks = self._of.get(peer)
+        if chunks:
+            for index in indexes:
+                if index in chunks:
+                    chunks.discard(index)
+                    del self._fetched[index]
+
+    def remove(self, peer: P) -> None:
+        """Forget a peer and what it announced."""
+        for index in self._of.pop(peer, ()):
+            del self._fetched[index]
+        self._distrusted.discard(peer)
+
+    def peer_of(self, index: int) -> P | None:
+        """Return the peer that announced to fetch a chunk, or None."""
+        found = self._fetched.get(index)
+        return None if found is None else found[0]
+
+    def expects(self, index: int, now: float, delay: float) -> bool:
+        """Return True if a peer should have a chunk soon.
+
+        `delay` is how many seconds a chunk takes us at the moment.
+        """
+        found = self._fetched.get(index)
+        if found is None:
+            return False
+        peer, since = found
+        if now - since <= max(FETCH_TIME, FETCH_DELAYS * delay):
+            return True
+        self.remove(peer)
+        self._distrusted.add(peer)
+        return False
+
+
+class Lateness:
+    """Watch the time since a chunk arrived that we needed."""
+
+    def __init__(self) -> None:
+        """Start with nothing to wait for."""
+        self.is_late = False
+        """Whether a chunk was late, and no peer has sent a chunk since."""
+        self.last_chunk: float | None = None
+        """When the last needed chunk arrived; None while we wait for none."""
+
+    def check(self, now: float, longest: float) -> bool:
+        """Return True if a chunk is late; `longest` is the longest present delay."""
+        if self.last_chunk is None:
+            self.last_chunk = now
+        if now - self.last_chunk >= max(LATE_TIME, LATE_DELAYS * longest):
+            self.is_late = True
+        return self.is_late

@@ -1,0 +1,48 @@
+"""Who says of a chunk that it is about to have it is believed, for a while."""
+
+from shoal.core.schedule.origin_requests import FETCH_TIME, OriginFetches
+from shoal.core.wire.sealed_messages import MAX_ORIGIN_FETCHES
+
+
+def test_what_somebody_pulls_is_pulled_until_he_has_it() -> None:
+    pulls: OriginFetches[str] = OriginFetches()
+    pulls.add("ann", [1, 2, 3], 10.0)
+    assert [pulls.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 1, 1, 0]
+    pulls.on_have("ann", [2, 4])
+    pulls.on_have("bob", [3])
+    assert [pulls.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 0, 1, 0]
+
+
+def test_what_one_pulls_who_has_left_is_not() -> None:
+    pulls: OriginFetches[str] = OriginFetches()
+    pulls.add("ann", [1], 10.0)
+    pulls.add("bob", [1, 2], 10.0)
+    pulls.remove("ann")
+    assert not pulls.expects(1, 10.0, 0.0)
+    assert pulls.expects(2, 10.0, 0.0)
+    pulls.add("ann", [1], 11.0)
+    assert pulls.expects(1, 11.0, 0.0)
+
+
+def test_one_who_does_not_keep_his_word_is_not_believed_again() -> None:
+    pulls: OriginFetches[str] = OriginFetches()
+    pulls.add("ann", [1, 2], 10.0)
+    assert pulls.expects(1, 10.0 + FETCH_TIME, 0.0)
+    late = 10.1 + FETCH_TIME
+    assert not pulls.expects(1, late, 0.0)
+    pulls.add("ann", [1, 2, 3], late)
+    assert not any(pulls.expects(i, late, 0.0) for i in range(4))
+
+
+def test_where_a_chunk_takes_long_one_has_longer_for_it() -> None:
+    pulls: OriginFetches[str] = OriginFetches()
+    pulls.add("ann", [1], 10.0)
+    assert pulls.expects(1, 10.0 + 3 * 60, 60.0)
+    assert not pulls.expects(1, 10.1 + 3 * 60, 60.0)
+
+
+def test_nobody_keeps_others_from_everything() -> None:
+    pulls: OriginFetches[str] = OriginFetches()
+    pulls.add("ann", range(10 * MAX_ORIGIN_FETCHES), 10.0)
+    pulled = [pulls.expects(i, 10.0, 0.0) for i in range(10 * MAX_ORIGIN_FETCHES)]
+    assert sum(pulled) == MAX_ORIGIN_FETCHES
