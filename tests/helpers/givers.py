@@ -114,7 +114,7 @@ class Fetching:
 
     # What a watcher does.
 
-    def on_verified(self, giver: FakeGiver, index: int) -> None:
+    def on_verified(self, giver: FakeGiver, index: int, size: int) -> None:
         self.verified.append((giver, index))
         self._changed.set()
 
@@ -126,8 +126,8 @@ class Fetching:
     def on_wrong_sizes(self) -> None:
         raise AssertionError("a verifier that knows the length says so")
 
-    def on_complete(self) -> None:
-        self.is_complete = True
+    def on_batch_verified(self) -> None:
+        self.is_complete = self.download.is_complete
         self._changed.set()
 
     def on_error(self, error: BaseException) -> None:

@@ -251,18 +251,23 @@ class ChannelDownloader(Watcher[Server]):
         self._download = Download(store, self._offer, self, self._resources)
         self._monitor.on_started(self._download)
         if self._download.is_complete:
-            self.on_complete()
+            self._on_complete(self._download)
         for server, claim in list(self._claims.items()):
             if claim == store.chunks:
                 self._download.add(server)
 
     # The watcher of the download.
 
-    def on_verified(self, source: Server, index: int) -> None:
+    def on_verified(self, source: Server, index: int, size: int) -> None:
         """Count a chunk for its server."""
-        self._monitor.on_verified()
         if source in self._verified:
             self._verified[source] += 1
+
+    def on_batch_verified(self) -> None:
+        """End once all chunks are verified and written."""
+        self._monitor.on_verified()
+        if self._download is not None and self._download.is_complete:
+            self._on_complete(self._download)
 
     def on_wrong_chunk(self, source: Server, index: int) -> None:
         """Ban a server whose chunk did not verify."""
@@ -278,10 +283,8 @@ class ChannelDownloader(Watcher[Server]):
                 self._ban(server, WRONG_SIZES)
         self._reconsider()
 
-    def on_complete(self) -> None:
-        """End: all chunks are verified and written."""
-        if self._download is not None:
-            self._report_progress(self._download)
+    def _on_complete(self, download: Download[Server]) -> None:
+        self._report_progress(download)
         self._end(None)
 
     def on_error(self, error: BaseException) -> None:

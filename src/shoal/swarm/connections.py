@@ -48,7 +48,8 @@ class Connections:
         `handler` acts on what peers send, `dial` connects to an address, `node_id` is
         our own.
         """
-        self._peers: dict[Connection[SealedSession], Peer] = {}
+        self.peers: dict[Connection[SealedSession], Peer] = {}
+        """Every peer that has proven the id and is connected."""
         self._handler = handler
         self._dial = dial
         self._resources = resources
@@ -59,25 +60,21 @@ class Connections:
         self._all_gone = asyncio.Event()  # set once we are leaving
 
     def __len__(self) -> int:
-        return len(self._peers)
+        return len(self.peers)
 
     def __iter__(self) -> Iterator[Peer]:
-        """Yield every peer that has proven the id and is connected."""
-        return iter(list(self._peers.values()))
-
-    def peer_of(self, connection: Connection[SealedSession]) -> Peer | None:
-        """Return the peer of a connection; None once it is forgotten."""
-        return self._peers.get(connection)
+        """Yield every connected peer; the peers may change meanwhile."""
+        return iter(list(self.peers.values()))
 
     @property
     def found(self) -> int:
         """Return how many peers are known, connected or not."""
-        return max(len(self._dialler), len(self._peers))
+        return max(len(self._dialler), len(self.peers))
 
     @property
     def has_only_liars(self) -> bool:
         """Return True if every address found is banned and no peer is connected."""
-        return self._dialler.has_only_liars and not self._peers
+        return self._dialler.has_only_liars and not self.peers
 
     async def run(self, found: Iterable[Found]) -> None:
         """Dial the addresses found until cancelled; then close every connection."""
@@ -89,7 +86,7 @@ class Connections:
 
     def know_share(self, manifest: Manifest) -> None:
         """Tell every session how many chunks and pages there are."""
-        for connection in self._peers:
+        for connection in self.peers:
             connection.session.know_share(manifest.chunks, manifest.page_count)
 
     async def leave(self) -> None:
@@ -105,7 +102,7 @@ class Connections:
                 peer.say_goodbye()
             else:
                 peer.close()
-        if self._peers:
+        if self.peers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_TIME):
                     await self._all_gone.wait()
@@ -122,7 +119,7 @@ class Connections:
         same = sum(peer.connection.address.host == host for peer in self)
         if same >= MAX_PER_ADDRESS and scope_of(host) is Scope.GLOBAL:
             raise PeerError("too many connections from one address")
-        if sum(not each.is_closing for each in self._peers) >= MAX_CONNECTIONS:
+        if sum(not each.is_closing for each in self.peers) >= MAX_CONNECTIONS:
             self._make_room()
         return self._make(proven, None, "incoming")
 
@@ -151,7 +148,7 @@ class Connections:
 
     def _count_dialled(self) -> int:
         """Return how many connections we dialled; only these fill the dialler."""
-        return sum(peer.dialled is not None for peer in self._peers.values())
+        return sum(peer.dialled is not None for peer in self.peers.values())
 
     async def _attempt(self, address: Address, source: str) -> None:
         await self._dial(address, self._factory(address, source))
@@ -172,7 +169,7 @@ class Connections:
             if other.node_id == proven.node_id:
                 self._keep_one(other, proven.address, dialled)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
-        self._peers[connection] = Peer(
+        self.peers[connection] = Peer(
             connection,
             proven.node_id,
             dialled=dialled,
@@ -202,7 +199,7 @@ class Connections:
         self, connection: Connection[SealedSession], error: Exception | None
     ) -> Peer | None:
         """Forget a connection that has ended; return its peer."""
-        peer = self._peers.pop(connection, None)
+        peer = self.peers.pop(connection, None)
         if peer is not None:
             if isinstance(error, LyingPeerError):
                 self._dialler.ban(peer.address)
@@ -211,7 +208,7 @@ class Connections:
                     self._dialler.on_left(peer.dialled)
                 else:
                     self._dialler.on_lost(peer.dialled)
-            if not self._peers:
+            if not self.peers:
                 self._all_gone.set()
         return peer
 

@@ -108,15 +108,13 @@ class Dispatcher:
         manifest = self._pages.manifest
         if manifest is not None:
             connection.session.know_share(manifest.chunks, manifest.page_count)
-        peer = self.connections.peer_of(connection)
-        assert peer is not None
-        self.say_hello(peer)
+        self.say_hello(self.connections.peers[connection])
 
     def on_events(
         self, connection: Connection[SealedSession], events: list[Event]
     ) -> None:
         """Act on a peer's messages; one that is not allowed ends the connection."""
-        peer = self.connections.peer_of(connection)
+        peer = self.connections.peers.get(connection)
         if peer is None:
             return
         self._note_alive(peer, events)
@@ -162,7 +160,7 @@ class Dispatcher:
 
     def on_writable(self, connection: Connection[SealedSession]) -> None:
         """Send more to a peer whose socket accepts more."""
-        peer = self.connections.peer_of(connection)
+        peer = self.connections.peers.get(connection)
         if peer is not None:
             connection.resume_reading()
             self._send_due(peer)

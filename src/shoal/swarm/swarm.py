@@ -300,18 +300,24 @@ class Swarm(Watcher[ChunkSource]):
 
     # Results of the download.
 
-    def on_verified(self, source: ChunkSource, index: int) -> None:
-        """Serve a chunk from now on, and announce it soon."""
+    def on_verified(self, source: ChunkSource, index: int, size: int) -> None:
+        """Serve a chunk from now on."""
         parts = self._dispatcher
-        assert parts.download is not None
-        self._monitor.on_verified()
-        size = parts.download.chunks.length(index)
         source.on_verified(size)
         if isinstance(source, Origin) and parts.origins is not None:
             parts.origins.on_verified(source)
             self._resources.counters.received[source.path] += size
         if parts.upload is not None:
             parts.upload.on_stored(index)
+
+    def on_batch_verified(self) -> None:
+        """Announce the chunks soon, the last ones at once; end the callers' waits."""
+        download, upload = self._dispatcher.download, self._dispatcher.upload
+        self._monitor.on_verified()
+        if upload is not None:
+            upload.announce_soon()
+            if download is not None and download.is_complete:
+                upload.announce()
         self._waiting.check()
 
     def on_wrong_chunk(self, source: ChunkSource, index: int) -> None:
@@ -328,12 +334,6 @@ class Swarm(Watcher[ChunkSource]):
     def _ban(self, peer: Peer, what: str) -> None:
         self._resources.counters.failures += 1
         self._connections.ban(peer, LyingPeerError(what))
-
-    def on_complete(self) -> None:
-        """Announce the last chunks and end the callers' waits."""
-        if self._dispatcher.upload is not None:
-            self._dispatcher.upload.announce()
-        self._waiting.check()
 
     def on_error(self, error: BaseException) -> None:
         """End the callers' waits with an error, now and later."""

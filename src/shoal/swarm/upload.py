@@ -242,7 +242,7 @@ class Upload:
         """Announce to the next peer once this one waits for nothing more."""
         if not receiver.requests and receiver.is_writable:
             if self._announcements.on_served(receiver):
-                self._announce_soon()
+                self.announce_soon()
 
     def on_unreadable(self, index: int, error: Exception) -> None:
         """Stop choosing a chunk that cannot be read or is not what it was.
@@ -256,16 +256,15 @@ class Upload:
     # Announcements.
 
     def on_stored(self, index: int) -> None:
-        """Serve a chunk from now on, and announce it soon."""
+        """Serve a chunk from now on; `announce_soon` follows for several of them."""
         if self._kept is not None:
             if index not in self._kept:
                 return  # it would be refused as soon as the download has ended
             self.have.add(index)
         self.rarest.on_chunk(index)
         self._announcements.on_chunk(index)
-        self._announce_soon()
 
-    def _announce_soon(self) -> None:
+    def announce_soon(self) -> None:
         """Announce after the callbacks that are already due."""
         if not self._is_soon:
             self._is_soon = True

@@ -44,8 +44,11 @@ S_contra = TypeVar("S_contra", bound=Source, contravariant=True)
 class Watcher(Protocol[S_contra]):
     """Receive the results of a download; called on the event loop only."""
 
-    def on_verified(self, source: S_contra, index: int) -> None:
-        """Note that a chunk is verified and written."""
+    def on_verified(self, source: S_contra, index: int, size: int) -> None:
+        """Note that a chunk of `size` bytes is verified and written."""
+
+    def on_batch_verified(self) -> None:
+        """Act on several chunks after `on_verified` was called for each of them."""
 
     def on_wrong_chunk(self, source: S_contra, index: int) -> None:
         """Ban a source whose chunk did not verify."""
@@ -56,9 +59,6 @@ class Watcher(Protocol[S_contra]):
         This happens only where the sizes are a server's claim: on an open channel.
         """
         raise AssertionError("the id proves the sizes")
-
-    def on_complete(self) -> None:
-        """Finish: every wanted chunk is verified and written."""
 
     def on_error(self, error: BaseException) -> None:
         """End this attempt: the store failed."""
@@ -273,6 +273,7 @@ class Download(Generic[S]):
     # What the writer reports.
 
     def _on_results(self, results: Iterable[tuple[Arrived[S], Outcome]]) -> None:
+        before = self._verified
         for arrived, outcome in results:
             if outcome is Outcome.VERIFIED:
                 self._on_verified(arrived.index, arrived.source)
@@ -282,9 +283,9 @@ class Download(Generic[S]):
             else:
                 self._watcher.on_wrong_sizes()
                 return
-        if self.is_complete:
-            self._watcher.on_complete()
-        elif self._bucket.is_limited:
+        if self._verified > before:
+            self._watcher.on_batch_verified()
+        if self._bucket.is_limited:
             self._request_all()  # one more chunk may be requested from each
         else:
             self._request_due()
@@ -292,6 +293,7 @@ class Download(Generic[S]):
     def _on_verified(self, index: int, source: S) -> None:
         for other in self.scheduler.on_verified(index, source):
             other.cancel((index,))
-        self.done += self.chunks.length(index)
+        size = self.chunks.length(index)
+        self.done += size
         self._verified += 1
-        self._watcher.on_verified(source, index)
+        self._watcher.on_verified(source, index, size)
