@@ -125,8 +125,8 @@ class ChannelServer:
         """
         latest = self._clock() - USE_TIME
         opened = (each for each in self._clients if not each.is_closing)
-        idle = [each for each in opened if each.last_taken <= latest]
-        idle.sort(key=lambda each: each.last_taken)
+        idle = [each for each in opened if each.last_upload <= latest]
+        idle.sort(key=lambda each: each.last_upload)
         for each in idle[:count]:
             each.close()
         return min(count, len(idle))

@@ -161,7 +161,7 @@ class Servers:
             if (
                 server.connection is not None
                 and server.address not in self.ready
-                and now - connection.since
+                and now - connection.connected_at
                 > HANDSHAKE_TIME + connection.received / HANDSHAKE_RATE
             ):
                 server.close(PeerTimeoutError(f"{server.address} sent no handshake"))

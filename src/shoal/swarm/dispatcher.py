@@ -144,7 +144,7 @@ class Dispatcher:
         In bulk it counts how much there was to read.
         """
         connection = peer.connection
-        is_bulk = connection.found > LARGE_FRAME
+        is_bulk = connection.last_read > LARGE_FRAME
         if self.download is not None:
             if is_bulk or ChunkReceived not in map(type, events):
                 self.download.scheduler.on_heard(

@@ -71,7 +71,7 @@ class Peer:
         as long as any message arrives from it.
         """
         sent = self.connection.last_heard if self.verified else -inf
-        return max(self.connection.last_taken, sent)
+        return max(self.connection.last_upload, sent)
 
     @property
     def address(self) -> Address:

@@ -75,7 +75,7 @@ class _Receiver:
         """
         connection = self.peer.connection
         self.requests.cancel(index)
-        connection.on_answered(1)
+        connection.on_chunks_sent(1)
         header = response_header(index, len(data))
         if len(data) > MAX_SPLIT:
             connection.writelines((header, data))

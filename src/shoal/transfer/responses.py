@@ -18,7 +18,7 @@ def write_chunks(
     connection: Connection[S], chunks: list[tuple[Hashable, bytes]]
 ) -> None:
     """Write one response for each index and chunk, copying only small ones."""
-    connection.on_answered(len(chunks))
+    connection.on_chunks_sent(len(chunks))
     parts: list[bytes] = []
     for index, data in chunks:
         assert isinstance(index, int | str)

@@ -62,17 +62,17 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """The peer's address, as seen on the socket."""
         self.last_heard = 0.0
         """Loop time when the last bytes arrived, or when the connection was made."""
-        self.last_taken = -inf
+        self.last_upload = -inf
         """Loop time when the socket last accepted part of a chunk for the peer."""
-        self.since = 0.0
+        self.connected_at = 0.0
         """Loop time when the connection was made."""
         self.received = 0
         """Bytes received."""
-        self.found = 0
+        self.last_read = 0
         """Bytes that the last read from the socket returned."""
         self.sent = 0
         """Bytes passed to the socket or queued for it."""
-        self.answered = 0
+        self.chunks_sent = 0
         """Chunks sent to the peer; each allows it one more message."""
         self.message_limit = MessageLimit()
         """Limit of the peer's messages other than chunks."""
@@ -88,12 +88,12 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._held_back = 0
         self._gathers = False
         self._pause: asyncio.TimerHandle | None = None
-        self._is_wanted = True
+        self._is_read_paused = False
 
     @property
     def is_ahead(self) -> bool:
         """Return True if the peer sends faster than we read."""
-        return self.found >= AHEAD_SIZE
+        return self.last_read >= AHEAD_SIZE
 
     @property
     def is_writable(self) -> bool:
@@ -150,10 +150,10 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         elif parts:
             self.write(b"".join(parts))
 
-    def on_answered(self, chunks: int) -> None:
+    def on_chunks_sent(self, chunks: int) -> None:
         """Note that `chunks` more chunks are being sent to the peer."""
-        self.answered += chunks
-        self.last_taken = self._time()
+        self.chunks_sent += chunks
+        self.last_upload = self._time()
 
     def acknowledge_now(self) -> None:
         """Have the kernel acknowledge received data at once, where it can.
@@ -175,13 +175,13 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
     def pause_reading(self) -> None:
         """Read nothing from the peer until `resume_reading`."""
-        self._is_wanted = False
-        self._read_or_not()
+        self._is_read_paused = True
+        self._update_reading()
 
     def resume_reading(self) -> None:
         """Read from the peer again, once its message limit allows."""
-        self._is_wanted = True
-        self._read_or_not()
+        self._is_read_paused = False
+        self._update_reading()
 
     # Called by asyncio.
 
@@ -193,7 +193,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername") or ("", 0)
         self.address = Address(peer[0], peer[1])
-        self.since = self.last_heard = self._time()
+        self.connected_at = self.last_heard = self._time()
         self._socket = transport.get_extra_info("socket")
         assert self._socket is not None
         self._held_back = transport.get_extra_info("held_back", 0)
@@ -212,7 +212,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         """Pass received bytes to the session, and its events to the handler."""
         self.received += nbytes
         assert self._transport is not None
-        self.found = self._transport.get_extra_info("received", nbytes)
+        self.last_read = self._transport.get_extra_info("received", nbytes)
         now = self._time()
         since, self.last_heard = now - self.last_heard, now
         try:
@@ -224,7 +224,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
             self._wait_for_frame(nbytes, since)
         self._handler.on_events(self, events)
         self.flush()
-        self._bound_chatter(now)
+        self._limit_messages(now)
 
     def pause_writing(self) -> None:
         """Queue further writes: the transport's buffer is full."""
@@ -233,8 +233,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def resume_writing(self) -> None:
         """Write the queued data."""
         self._is_paused = False
-        if self.answered:
-            self.last_taken = self._time()
+        if self.chunks_sent:
+            self.last_upload = self._time()
         self._drain()
         if self.is_writable:
             self._handler.on_writable(self)
@@ -248,34 +248,34 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         fault = self._error or (error if isinstance(error, OSError) else None)
         self._handler.on_lost(self, fault)
 
-    def _bound_chatter(self, now: float) -> None:
+    def _limit_messages(self, now: float) -> None:
         """Pause reading from a peer that has sent too many messages."""
         try:
             pause = self.message_limit.pause(
-                self.session.unpaid_messages - self.answered, now
+                self.session.unpaid_messages - self.chunks_sent, now
             )
         except PeerError as error:
             self.close(error)
             return
         if pause > 0 and self._pause is None:
             loop = asyncio.get_running_loop()
-            self._pause = loop.call_later(pause, self._listen_again)
-            self._read_or_not()
+            self._pause = loop.call_later(pause, self._end_pause)
+            self._update_reading()
 
-    def _listen_again(self) -> None:
+    def _end_pause(self) -> None:
         """End the pause; if the peer has closed meanwhile, drop its last messages."""
         self._pause = None
         if self._socket is not None and has_hung_up(self._socket):
             self.close()
         else:
-            self._read_or_not()
+            self._update_reading()
 
-    def _read_or_not(self) -> None:
+    def _update_reading(self) -> None:
         """Read from the socket unless the owner or the message limit paused it."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not self._is_wanted or self._pause is not None:
+        if self._is_read_paused or self._pause is not None:
             if transport.is_reading():
                 transport.pause_reading()
         else:

@@ -10,6 +10,7 @@ import hashlib
 import random
 from typing import NamedTuple
 
+from shoal.core.limits import LeakyBucket
 from shoal.core.names.address import Address
 from shoal.discovery.lan.packets import (
     MAX_PEERS,
@@ -27,7 +28,9 @@ QUERY_WAITS = (1.0, 3.0, 9.0, 27.0)  # seconds after the previous query
 LAST_QUERY_WAIT = 60.0  # seconds, once those are used up
 QUERY_JITTER = 0.1  # of each wait, so that machines started together drift apart
 
-RESPONSE_BURST = 64  # responses at once, so that a rack starting together gets them all
+RESPONSE_BURST = (
+    64.0  # responses at once, so that a rack starting together gets them all
+)
 RESPONSE_RATE = 32.0  # responses per second; a flood of queries gets no more
 
 MAX_REMEMBERED = 256  # addresses per join, and tokens of our own
@@ -80,7 +83,7 @@ class LanState:
         self._rng = rng
         self._joins: dict[bytes, list[TopicJoin]] = {}
         self._own_tokens: dict[bytes, None] = {}
-        self._responses = _Allowance(RESPONSE_BURST, RESPONSE_RATE)
+        self._sent = LeakyBucket(RESPONSE_RATE)
 
     def join(self, topic: bytes, port: int | None, now: float) -> TopicJoin:
         """Begin to look for a topic and, with a `port`, to announce it.
@@ -158,7 +161,7 @@ class LanState:
         return tuple(
             response
             for response in responses
-            if response is not None and self._responses.take(now)
+            if response is not None and self._may_send(now)
         )
 
     def _on_answer(
@@ -177,6 +180,14 @@ class LanState:
             for port in dict.fromkeys(ports)
         ]
 
+    def _may_send(self, now: float) -> bool:
+        """Count one response; return False if too many were sent lately."""
+        self._sent.leak(now)
+        if self._sent.level > RESPONSE_BURST - 1:
+            return False
+        self._sent.level += 1
+        return True
+
     def _own_token(self, host: str) -> bytes:
         digest = hashlib.sha256(self._secret + host.encode()).digest()
         token = binascii.b2a_base64(digest, newline=False)
@@ -185,24 +196,3 @@ class LanState:
         if len(self._own_tokens) > MAX_REMEMBERED:
             del self._own_tokens[next(iter(self._own_tokens))]
         return token
-
-
-class _Allowance:
-    """Allow a burst and then a constant rate."""
-
-    def __init__(self, burst: int, per_second: float) -> None:
-        self._burst = float(burst)
-        self._per_second = per_second
-        self._left = self._burst
-        self._at: float | None = None
-
-    def take(self, now: float) -> bool:
-        """Use one; return False if none is left."""
-        if self._at is not None:
-            gained = (now - self._at) * self._per_second
-            self._left = min(self._burst, self._left + gained)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
