@@ -1,4 +1,4 @@
-"""The disk and the folder that tests of stores begin with."""
+"""Fixtures for the tests of stores: a disk in memory and a folder."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from shoal.storage.download import layout
 from tests.helpers.faulty_disk import FaultyDisk
-from tests.storage.trees import FILES, ROOT, Case
+from tests.storage.one_folder import FILES, ROOT, Case
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A small file to fetch onto a disk that fails, and what must hold whatever fails."""
+"""A small file to download to a disk that fails, and checks of what must hold."""
 
 import random
 from collections.abc import Callable
@@ -48,11 +48,11 @@ def open_store(
 
 def check_claims(store: FileStore) -> None:
     for index in store.have:
-        assert store.get(index) == chunk(index), f"chunk {index} is a lie"
+        assert store.get(index) == chunk(index), f"chunk {index} is wrong"
 
 
 def download(disk: FaultyDisk, rng: random.Random, done: dict[str, set[int]]) -> None:
-    """Fetch everything, noting what a process crash and a power loss must spare."""
+    """Download everything; note in `done` what crashes must not lose."""
     store = open_store(disk)
     done["put"], done["safe"] = set(store.have), set(store.have)
     try:
@@ -71,7 +71,7 @@ def download(disk: FaultyDisk, rng: random.Random, done: dict[str, set[int]]) ->
 
 
 def check_after(disk: FaultyDisk, expected: set[int]) -> None:
-    """Check the three promises, then go on to the end."""
+    """Check the guarantees of a store after a crash, then complete the download."""
     if disk.contents(TARGET) is not None:
         assert disk.contents(TARGET) == CONTENT
         with pytest.raises(TargetExistsError):

@@ -1,4 +1,4 @@
-"""Open folders, and the removal of folders with their contents."""
+"""Opening folders, and removing folders with their contents."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from shoal.storage.disk.disk import FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.osdisk import OsDisk
 from tests.helpers.faulty_disk import FaultyDisk
-from tests.storage.trees import ROOT
+from tests.storage.one_folder import ROOT
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def opened(disk: FaultyDisk, monkeypatch: pytest.MonkeyPatch) -> Folders:
     return Folders(disk, root)
 
 
-def test_folders_made_together_are_open_together(
+def test_folders_created_together_are_open_together(
     disk: FaultyDisk, opened: Folders
 ) -> None:
     paths = ["a", "a/b", "a/b/c", "d", "e"]
@@ -33,7 +33,7 @@ def test_folders_made_together_are_open_together(
     assert [state.inode for state in again] == [state.inode for state in states]
 
 
-def test_those_beyond_the_limit_are_closed_with_the_next_call(
+def test_folders_beyond_the_limit_are_closed_by_the_next_call(
     disk: FaultyDisk, opened: Folders
 ) -> None:
     fds = opened.make_all(["a", "b", "c", "d"])
@@ -52,7 +52,9 @@ def remove(folder: Path, name: str) -> None:
     disk.close(at)
 
 
-def test_everything_in_it_goes_and_links_are_not_followed(tmp_path: Path) -> None:
+def test_a_folder_is_removed_with_its_contents_without_following_links(
+    tmp_path: Path,
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").touch()
@@ -70,7 +72,7 @@ def test_everything_in_it_goes_and_links_are_not_followed(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["outside"]
 
 
-def test_there_is_an_end_to_nesting(
+def test_a_folder_nested_too_deep_is_not_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folders, "MAX_DEPTH", 3)

@@ -1,4 +1,4 @@
-"""A bounded number of open files, none closed while somebody uses it."""
+"""Few files stay open, and none is closed while it is borrowed."""
 
 import random
 import threading
@@ -11,7 +11,7 @@ from shoal.storage.disk.openfiles import OpenFiles
 
 
 class Opener:
-    """Give numbers for files, and remember which are open."""
+    """Return a number for each opened file, and record which are open."""
 
     def __init__(self) -> None:
         self.open: dict[int, int] = {}
@@ -32,7 +32,7 @@ class Opener:
             del self.open[fd]
 
 
-def test_the_one_not_used_for_longest_is_closed() -> None:
+def test_the_least_recently_borrowed_file_is_closed() -> None:
     opener = Opener()
     files = OpenFiles(opener.open_file, opener.close_file, 3)
     for number in (1, 2, 3, 1, 4):
@@ -47,7 +47,7 @@ def test_the_one_not_used_for_longest_is_closed() -> None:
     assert not opener.open
 
 
-def test_what_is_borrowed_stays_open() -> None:
+def test_a_borrowed_file_stays_open() -> None:
     opener = Opener()
     files = OpenFiles(opener.open_file, opener.close_file, 2)
     for number in range(5):
@@ -59,7 +59,7 @@ def test_what_is_borrowed_stays_open() -> None:
     assert len(opener.open) == 2
 
 
-def test_what_cannot_be_opened_is_told_and_nothing_stays() -> None:
+def test_an_error_while_opening_is_raised_and_nothing_stays_open() -> None:
     opener = Opener()
     files = OpenFiles(opener.open_file, opener.close_file)
     with pytest.raises(StoreError):

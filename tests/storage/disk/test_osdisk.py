@@ -79,15 +79,15 @@ def lines(process: subprocess.Popen[str]) -> list[str]:
     return process.communicate(timeout=50)[0].splitlines()
 
 
-def test_both_disks_are_disks(tmp_path: Path) -> None:
+def test_both_disks_implement_the_interface(tmp_path: Path) -> None:
     disks: list[Disk] = [OsDisk(), FaultyDisk(tmp_path)]
     assert len(disks) == 2
 
 
-# A whole download.
+# Complete downloads.
 
 
-def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path) -> None:
+def test_a_kill_loses_no_chunk_that_was_put(tmp_path: Path) -> None:
     target = tmp_path / "file"
     size, chunk_size = 2_000_000, 5_000
     rng = random.Random(7)
@@ -97,7 +97,7 @@ def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path) -> None:
         assert process.stdout is not None
         said = process.stdout.readline().split()
         assert said[:1] == ["have"]
-        assert said[3] == "0", "a chunk is not what was put"
+        assert said[3] == "0", "a chunk has other bytes than were put"
         assert int(said[1]) >= put
         time.sleep(rng.random() * 0.01)
         process.kill()
@@ -106,14 +106,14 @@ def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path) -> None:
         process.wait()
         if target.exists():
             break
-    # Whether the last kill came before, while or after the target got its name:
+    # The last kill was before, during or after the renaming of the target.
     last = lines(fetch(target, size, chunk_size))[-1]
     assert last == "done" or last.startswith("TargetExistsError")
     assert target.read_bytes() == random.Random(1).randbytes(size)
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_only_one_process_fetches_to_a_target(tmp_path: Path) -> None:
+def test_only_one_process_downloads_to_a_target(tmp_path: Path) -> None:
     target = tmp_path / "file"
     store = FileStore.open(target, IDENTITY, Chunks(100, 10), disk=OsDisk())
     second = fetch(target, 100, 10)
@@ -142,7 +142,7 @@ def test_files_and_folders_have_the_right_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
 
 
-def test_a_long_name_and_a_strange_one_can_be_fetched_to(tmp_path: Path) -> None:
+def test_a_target_may_have_a_long_or_unusual_name(tmp_path: Path) -> None:
     for name in ("x" * 255, "ä" * 127, os.fsdecode(b"\xff\xfe"), "-rf"):
         store = FileStore.open(tmp_path / name, IDENTITY, Chunks(1, 1), disk=OsDisk())
         store.put(0, b"x")
@@ -151,19 +151,23 @@ def test_a_long_name_and_a_strange_one_can_be_fetched_to(tmp_path: Path) -> None
         assert (tmp_path / name).read_bytes() == b"x"
 
 
-def test_a_run_killed_just_after_naming_the_target_is_cleared(tmp_path: Path) -> None:
+def test_the_staging_folder_of_a_run_killed_after_naming_the_target_is_removed(
+    tmp_path: Path,
+) -> None:
     target = tmp_path / "file"
     store = FileStore.open(target, IDENTITY, Chunks(1, 1), disk=OsDisk())
     store.put(0, b"x")
     (staging,) = tmp_path.iterdir()
-    os.link(staging / "data", target)  # as where the kernel cannot rename at once
+    os.link(staging / "data", target)  # as on a kernel without renameat2
     store.close()
     with pytest.raises(TargetExistsError):
         FileStore.open(target, IDENTITY, Chunks(1, 1), disk=OsDisk())
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_target_made_by_another_does_not_cost_the_download(tmp_path: Path) -> None:
+def test_a_target_created_by_another_program_does_not_lose_the_download(
+    tmp_path: Path,
+) -> None:
     target = tmp_path / "file"
     store = FileStore.open(target, IDENTITY, Chunks(2, 1), disk=OsDisk())
     store.put(0, b"x")
@@ -177,8 +181,12 @@ def test_a_target_made_by_another_does_not_cost_the_download(tmp_path: Path) -> 
     store.close()
 
 
-def test_neighbours_and_strangers_all_land_where_they_belong(tmp_path: Path) -> None:
-    chunks = Chunks(3_000_001, 1000)  # more neighbours than one system call takes
+def test_adjacent_and_scattered_chunks_are_written_to_their_offsets(
+    tmp_path: Path,
+) -> None:
+    chunks = Chunks(
+        3_000_001, 1000
+    )  # more adjacent chunks than one system call accepts
     content = random.Random(3).randbytes(chunks.size)
     store = FileStore.open(tmp_path / "file", IDENTITY, chunks, disk=OsDisk())
     items = [(i, content[chunks.offset(i) :][:1000]) for i in range(chunks.count)]
@@ -216,7 +224,7 @@ def test_another_thread_may_commit_while_chunks_are_put(tmp_path: Path) -> None:
 
 
 def in_small_tmpfs(folder: Path, script: str) -> list[str]:
-    """Return a command that runs a script with 8 MiB mounted on a folder."""
+    """Return a command that runs a script with an 8 MiB tmpfs mounted on a folder."""
     mount = f"mount -t tmpfs -o size=8m none {folder}"
     unshare = ["unshare", "-rm", "sh", "-c"]
     tried = subprocess.run([*unshare, mount], capture_output=True, text=True)
@@ -225,7 +233,7 @@ def in_small_tmpfs(folder: Path, script: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("size", "others"), [(4_000_000, 7_000_000), (16_000_000, 1)])
-def test_a_disk_too_small_ends_with_nine(
+def test_a_disk_too_small_ends_with_exit_code_9(
     tmp_path: Path, size: int, others: int
 ) -> None:
     fill = f"head -c {others} /dev/zero > {tmp_path}/other"
@@ -237,8 +245,8 @@ def test_a_disk_too_small_ends_with_nine(
     assert said[1:] == ["9", "other"]
 
 
-def test_a_disk_that_fills_up_midway_can_be_gone_on_with(tmp_path: Path) -> None:
-    """Room for the data there is, but not for all of the journal."""
+def test_a_download_resumes_after_the_disk_was_full(tmp_path: Path) -> None:
+    """There is space for the data, but not for all of the journal."""
     size, chunk_size = 2_000_000, 1_000
     page, pages_of_data = 4096, 489
     others = 8 * 1024 * 1024 - (pages_of_data + 2) * page
@@ -260,10 +268,10 @@ def test_a_disk_that_fills_up_midway_can_be_gone_on_with(tmp_path: Path) -> None
     assert said[-2:] == ["done", "0"]
 
 
-# Its own methods.
+# The methods of the disk.
 
 
-def test_a_fifo_does_not_hang_and_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_fifo_does_not_block_and_a_link_is_not_followed(tmp_path: Path) -> None:
     disk = OsDisk()
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "file").write_bytes(b"x")
@@ -276,7 +284,7 @@ def test_a_fifo_does_not_hang_and_a_link_is_not_followed(tmp_path: Path) -> None
     disk.close(disk.open_read(tmp_path / "link", follow=True))
 
 
-def test_a_staging_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+def test_a_staging_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     staging = tmp_path / f".file.shoal-{IDENTITY[:4].hex()}"
     staging.symlink_to(tmp_path / "real")
@@ -331,7 +339,7 @@ def test_allocate_works_where_the_kernel_cannot_reserve(
         disk.close(fd)
 
 
-def test_short_writes_are_written_to_their_end(
+def test_short_writes_are_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = OsDisk()
@@ -350,7 +358,7 @@ def test_short_writes_are_written_to_their_end(
     disk.close(fd)
 
 
-def test_reading_past_the_end_is_no_reading_now(tmp_path: Path) -> None:
+def test_reads_past_the_end_are_short_or_none(tmp_path: Path) -> None:
     disk = OsDisk()
     (tmp_path / "file").write_bytes(bytes(100))
     fd = disk.open_read(tmp_path / "file")
@@ -361,7 +369,7 @@ def test_reading_past_the_end_is_no_reading_now(tmp_path: Path) -> None:
         disk.pread(fd, 10, 0)
 
 
-def test_what_is_not_there_is_not_missed(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_not_errors(tmp_path: Path) -> None:
     disk = OsDisk()
     disk.unlink(tmp_path / "no")
     assert disk.remove_directory(tmp_path / "no")
@@ -375,7 +383,7 @@ def test_what_is_not_there_is_not_missed(tmp_path: Path) -> None:
     assert disk.free_space(tmp_path) > 0
 
 
-def test_the_boot_has_an_id() -> None:
+def test_the_boot_id_stays_the_same_until_a_restart() -> None:
     boot_id = OsDisk().boot_id()
     assert len(boot_id) == 16
     assert boot_id == OsDisk().boot_id()
@@ -392,7 +400,9 @@ def test_the_boot_has_an_id() -> None:
         (EIO, StoreError, "Could not write /a"),
     ],
 )
-def test_errors_say_what_to_do(number: int, kind: type[StoreError], said: str) -> None:
+def test_system_errors_become_shoal_errors_with_advice(
+    number: int, kind: type[StoreError], said: str
+) -> None:
     error = translate(OSError(number, os.strerror(number)), "/a", "write")
     assert type(error) is kind
     assert said in str(error)

@@ -1,4 +1,4 @@
-"""Many small files created at once, and many small reads at once, on a real disk."""
+"""Creation of many small files and many small reads, on the real disk."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from shoal.storage.disk.disk import NewFiles
 from shoal.storage.disk.osdisk import OsDisk
 
 CONTENT = bytes(range(256)) * 40
-FILES = 60  # in a folder; with two of them it is worth a thread
+FILES = 60  # per folder; two folders are enough for a second thread
 
 
 def new_files(disk: OsDisk, path: Path) -> NewFiles:
@@ -27,7 +27,7 @@ def close_all(disk: OsDisk, folders: list[NewFiles]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_each_file_is_in_its_own_folder(tmp_path: Path, count: int) -> None:
+def test_each_file_is_created_in_its_own_folder(tmp_path: Path, count: int) -> None:
     disk = OsDisk()
     folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(count)]
     assert disk.write_new(folders) == [FILES] * count
@@ -39,18 +39,18 @@ def test_each_file_is_in_its_own_folder(tmp_path: Path, count: int) -> None:
     assert (tmp_path / "at0" / "0").stat().st_mode & 0o777 == wanted
 
 
-def test_a_folder_ends_where_a_name_is_taken_and_others_go_on(tmp_path: Path) -> None:
+def test_an_existing_name_ends_its_folder_but_not_the_others(tmp_path: Path) -> None:
     disk = OsDisk()
     folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(3)]
-    (tmp_path / "at1" / "5").write_bytes(b"of somebody else")
+    (tmp_path / "at1" / "5").write_bytes(b"of another program")
     assert disk.write_new(folders) == [FILES, 5, FILES]
     close_all(disk, folders)
-    assert (tmp_path / "at1" / "5").read_bytes() == b"of somebody else"
+    assert (tmp_path / "at1" / "5").read_bytes() == b"of another program"
     assert sorted(os.listdir(tmp_path / "at1")) == list("012345")
 
 
 @pytest.mark.parametrize("wrong", range(4))
-def test_an_error_in_either_thread_is_told(tmp_path: Path, wrong: int) -> None:
+def test_an_error_in_either_thread_is_raised(tmp_path: Path, wrong: int) -> None:
     disk = OsDisk()
     folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(4)]
     fd, files = folders[wrong]
@@ -60,7 +60,7 @@ def test_an_error_in_either_thread_is_told(tmp_path: Path, wrong: int) -> None:
     close_all(disk, folders)
 
 
-def test_many_reads_are_those_of_each(tmp_path: Path) -> None:
+def test_many_reads_return_the_same_as_single_reads(tmp_path: Path) -> None:
     disk = OsDisk()
     (tmp_path / "file").write_bytes(CONTENT)
     fd = disk.open_read(tmp_path / "file")
@@ -73,7 +73,7 @@ def test_many_reads_are_those_of_each(tmp_path: Path) -> None:
     assert disk.pread_many_now(fd, 10, [0, 10]) == [None, None]
 
 
-def test_where_the_system_cannot_say_nothing_is_read(
+def test_without_nowait_reads_nothing_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = OsDisk()

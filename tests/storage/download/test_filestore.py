@@ -1,4 +1,4 @@
-"""A file being fetched: what is put, what is committed, and names that are taken."""
+"""A file being downloaded: its chunks, commits and name."""
 
 import random
 from pathlib import Path
@@ -28,10 +28,12 @@ from tests.storage.one_file import (
     open_store,
 )
 
-# What it is for.
+# Chunks and commits.
 
 
-def test_a_fetched_file_gets_its_name_and_nothing_else_stays(disk: FaultyDisk) -> None:
+def test_a_complete_file_gets_its_name_and_nothing_else_remains(
+    disk: FaultyDisk,
+) -> None:
     store = open_store(disk)
     order = list(range(CHUNKS.count))
     random.Random(2).shuffle(order)
@@ -58,12 +60,12 @@ def test_an_empty_file_is_complete_at_once(disk: FaultyDisk) -> None:
     assert disk.paths() == {TARGET}
 
 
-def test_a_store_without_a_chunk_leaves_nothing_behind(disk: FaultyDisk) -> None:
+def test_a_store_without_chunks_leaves_nothing_behind(disk: FaultyDisk) -> None:
     open_store(disk).close()
     assert disk.paths() == set()
 
 
-def test_what_was_put_before_closing_is_there_after_a_power_loss(
+def test_chunks_put_before_close_survive_a_power_loss(
     disk: FaultyDisk,
 ) -> None:
     store = open_store(disk)
@@ -75,7 +77,7 @@ def test_what_was_put_before_closing_is_there_after_a_power_loss(
     check_claims(store)
 
 
-def test_a_killed_process_loses_nothing(disk: FaultyDisk) -> None:
+def test_a_killed_process_loses_no_chunk(disk: FaultyDisk) -> None:
     store = open_store(disk)
     store.put(5, chunk(5))
     store.put_many(items(7, 6))
@@ -85,7 +87,7 @@ def test_a_killed_process_loses_nothing(disk: FaultyDisk) -> None:
     check_claims(store)
 
 
-def test_a_chunk_that_is_there_is_not_overwritten(disk: FaultyDisk) -> None:
+def test_a_stored_chunk_is_not_overwritten(disk: FaultyDisk) -> None:
     store = open_store(disk)
     store.put(5, chunk(5))
     store.put(5, bytes(100))
@@ -124,7 +126,7 @@ def test_commits_are_due_by_bytes_and_by_time(disk: FaultyDisk) -> None:
     assert store.is_commit_due(2000)
 
 
-def test_no_more_is_wanted_until_the_disk_has_caught_up(disk: FaultyDisk) -> None:
+def test_the_store_is_behind_until_a_commit_ends(disk: FaultyDisk) -> None:
     store = open_store(disk, chunks=Chunks(2 * WRITE_BEHIND, WRITE_BEHIND))
     states = [store.is_behind]
     store.put(0, bytes(WRITE_BEHIND))
@@ -135,17 +137,17 @@ def test_no_more_is_wanted_until_the_disk_has_caught_up(disk: FaultyDisk) -> Non
     assert states == [False, True, False]
 
 
-def test_a_commit_covers_only_what_was_put_before_it_began(disk: FaultyDisk) -> None:
+def test_a_commit_covers_only_chunks_put_before_it_began(disk: FaultyDisk) -> None:
     store = open_store(disk)
     store.put_many(items(1, 2))
     sync = disk.fdatasync
 
-    def put_meanwhile(fd: int) -> None:
+    def put_during_the_flush(fd: int) -> None:
         sync(fd)
         disk.fdatasync = sync  # type: ignore[method-assign]
         store.put_many(items(3, 4, 5))
 
-    disk.fdatasync = put_meanwhile  # type: ignore[method-assign]
+    disk.fdatasync = put_during_the_flush  # type: ignore[method-assign]
     store.commit()
     disk.lose_power(random.Random(5))
     store = open_store(disk)
@@ -155,7 +157,7 @@ def test_a_commit_covers_only_what_was_put_before_it_began(disk: FaultyDisk) -> 
 # Names.
 
 
-def test_an_existing_target_is_left_alone_unless_overwritten(disk: FaultyDisk) -> None:
+def test_an_existing_target_is_replaced_only_with_overwrite(disk: FaultyDisk) -> None:
     disk.close(disk.open_write(TARGET))
     disk.overwrite(TARGET, 0, b"precious")
     with pytest.raises(TargetExistsError, match="already exists"):
@@ -169,7 +171,7 @@ def test_an_existing_target_is_left_alone_unless_overwritten(disk: FaultyDisk) -
     assert disk.paths() == {TARGET}
 
 
-def test_a_target_that_comes_to_exist_is_not_replaced(disk: FaultyDisk) -> None:
+def test_a_target_created_in_the_meantime_is_not_replaced(disk: FaultyDisk) -> None:
     store = open_store(disk)
     store.put_many(items(*range(CHUNKS.count)))
     disk.close(disk.open_write(TARGET))
@@ -181,7 +183,7 @@ def test_a_target_that_comes_to_exist_is_not_replaced(disk: FaultyDisk) -> None:
     assert disk.contents(TARGET) == CONTENT
 
 
-def test_a_second_process_on_one_target_is_told_so(disk: FaultyDisk) -> None:
+def test_a_second_process_cannot_download_to_the_same_target(disk: FaultyDisk) -> None:
     first = open_store(disk)
     first.put(1, chunk(1))
     with pytest.raises(
@@ -197,7 +199,7 @@ def test_a_second_process_on_one_target_is_told_so(disk: FaultyDisk) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_whoever_locks_a_journal_that_has_just_gone_looks_again(
+def test_a_process_that_locks_a_removed_journal_starts_again(
     disk: FaultyDisk, overwrite: bool
 ) -> None:
     first = open_store(disk)
@@ -223,7 +225,7 @@ def test_whoever_locks_a_journal_that_has_just_gone_looks_again(
     assert disk.contents(TARGET) == CONTENT
 
 
-def test_there_must_be_a_folder_and_a_name(disk: FaultyDisk) -> None:
+def test_a_target_needs_an_existing_folder_and_a_file_name(disk: FaultyDisk) -> None:
     with pytest.raises(StoreError, match="no folder /nowhere"):
         FileStore.open(Path("/nowhere/file"), IDENTITY, CHUNKS, disk=disk)
     with pytest.raises(UsageError, match="name of a file"):

@@ -1,4 +1,4 @@
-"""A file being fetched while processes are killed and the power goes."""
+"""Downloads of a file with killed processes and power losses."""
 
 import random
 
@@ -25,11 +25,11 @@ from tests.storage.one_file import (
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_a_power_loss_costs_one_group_at_most_and_no_lie(seed: int) -> None:
+def test_a_power_loss_loses_only_uncommitted_chunks(seed: int) -> None:
     rng = random.Random(seed)
     disk = FaultyDisk(ROOT)
     done: dict[str, set[int]] = {}
-    for _ in range(rng.randrange(1, 4)):  # several losses on one download
+    for _ in range(rng.randrange(1, 4)):  # several power losses in one download
         lose_power_at(disk, disk.calls + rng.randrange(1, 120))
         done["safe"] = set()
         try:
@@ -42,7 +42,7 @@ def test_a_power_loss_costs_one_group_at_most_and_no_lie(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_power_loss_while_finishing_leaves_the_target_or_all_chunks(
+def test_a_power_loss_during_finish_leaves_the_target_or_all_chunks(
     seed: int,
 ) -> None:
     for call in range(1, 30):
@@ -64,7 +64,7 @@ def test_a_power_loss_while_finishing_leaves_the_target_or_all_chunks(
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_kill_costs_nothing_that_was_put(seed: int) -> None:
+def test_a_kill_loses_no_chunk_that_was_put(seed: int) -> None:
     rng = random.Random(seed)
     disk = FaultyDisk(ROOT)
     done: dict[str, set[int]] = {"put": set()}
@@ -77,7 +77,7 @@ def test_a_kill_costs_nothing_that_was_put(seed: int) -> None:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Do anything in any order, and compare with a set of indexes."""
+    """Call methods in any order, and compare the store with a set of indexes."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A file being fetched while the disk fills up or fails."""
+"""Downloads of a file to a disk that fills up or fails."""
 
 import random
 from collections.abc import Callable
@@ -26,14 +26,14 @@ from tests.storage.one_file import (
 )
 
 
-def test_a_disk_too_small_is_found_before_the_first_byte(disk: FaultyDisk) -> None:
+def test_a_disk_too_small_is_an_error_before_the_first_byte(disk: FaultyDisk) -> None:
     disk.capacity = 20_000
     with pytest.raises(DiskFullError, match="needs 24,950 bytes"):
         open_store(disk)
     assert disk.paths() == set()
 
 
-def test_a_disk_full_midway_keeps_what_was_put(disk: FaultyDisk) -> None:
+def test_a_full_disk_keeps_the_chunks_that_were_put(disk: FaultyDisk) -> None:
     store = open_store(disk)
     store.put_many(items(1, 2, 3))
     disk.fault = lambda number, method: ENOSPC if method == "pwrite" else 0
@@ -51,7 +51,7 @@ def test_a_disk_full_midway_keeps_what_was_put(disk: FaultyDisk) -> None:
     assert disk.contents(TARGET) == CONTENT
 
 
-def test_a_failed_sync_is_never_believed_again(disk: FaultyDisk) -> None:
+def test_chunks_of_a_failed_flush_never_count_again(disk: FaultyDisk) -> None:
     store = open_store(disk)
     store.put_many(items(1, 2))
     store.commit()
@@ -75,7 +75,7 @@ def test_a_failed_sync_is_never_believed_again(disk: FaultyDisk) -> None:
 
 
 @pytest.mark.parametrize("verify", [None, verify])
-def test_a_failed_sync_at_a_resume_is_never_believed_again(
+def test_chunks_of_a_failed_flush_on_resume_never_count_again(
     disk: FaultyDisk, verify: Callable[[int, Data], bool] | None
 ) -> None:
     store = open_store(disk)
@@ -99,7 +99,7 @@ def test_a_failed_sync_at_a_resume_is_never_believed_again(
     assert not open_store(disk, verify=verify).have.count
 
 
-def test_the_first_error_is_the_one_that_is_told(disk: FaultyDisk) -> None:
+def test_the_first_error_is_raised(disk: FaultyDisk) -> None:
     store = open_store(disk)
     store.put_many(items(1, 2))
     start = disk.calls
@@ -110,7 +110,7 @@ def test_the_first_error_is_the_one_that_is_told(disk: FaultyDisk) -> None:
 
 @pytest.mark.parametrize("number", [EIO, ENOSPC])
 @pytest.mark.parametrize("then", ["close", "power"])
-def test_any_call_may_fail(number: int, then: str) -> None:
+def test_any_call_to_the_disk_may_fail(number: int, then: str) -> None:
     for call in range(1, 400):
         disk = FaultyDisk(ROOT)
         done: dict[str, set[int]] = {"put": set(), "safe": set()}
@@ -125,7 +125,7 @@ def test_any_call_may_fail(number: int, then: str) -> None:
         disk.fault = no_fault
         if then == "power":
             disk.lose_power(random.Random(call))
-        # `safe` holds either way: what a failed sync loses was never in it.
+        # A failed flush loses chunks too, but none that is in `safe`.
         check_after(disk, done["safe"])
         if not failed and calls < call:
             return

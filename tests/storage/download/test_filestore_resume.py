@@ -1,4 +1,4 @@
-"""A file that was half fetched: what a resume believes, and what it looks at again."""
+"""The resume of a file: the chunks that count, and those it verifies again."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def half_done(disk: FaultyDisk) -> None:
         (CHUNKS, IDENTITY[:4] + bytes(28)),
     ],
 )
-def test_what_belongs_to_another_share_is_started_over(
+def test_a_download_of_another_share_starts_from_nothing(
     disk: FaultyDisk, chunks: Chunks, identity: bytes
 ) -> None:
     half_done(disk)
@@ -40,7 +40,7 @@ def test_what_belongs_to_another_share_is_started_over(
     assert disk.contents(STAGING / "data") == bytes(chunks.size)
 
 
-def test_a_broken_journal_costs_a_hash_of_everything_or_the_start(
+def test_with_a_damaged_journal_all_chunks_are_verified_or_lost(
     disk: FaultyDisk,
 ) -> None:
     half_done(disk)
@@ -53,7 +53,7 @@ def test_a_broken_journal_costs_a_hash_of_everything_or_the_start(
     assert not open_store(disk).have.count
 
 
-def test_an_edit_while_stopped_is_found_by_its_time(disk: FaultyDisk) -> None:
+def test_an_edit_between_runs_is_detected_by_time(disk: FaultyDisk) -> None:
     half_done(disk)
     disk.overwrite(STAGING / "data", 200, b"?")
     checked: set[int] = set()
@@ -68,23 +68,23 @@ def test_an_edit_while_stopped_is_found_by_its_time(disk: FaultyDisk) -> None:
 
 
 @pytest.mark.parametrize("spoiled", [range(CHUNKS.count - SAMPLE, CHUNKS.count), None])
-def test_an_edit_whose_time_is_hidden_is_found_by_the_sample(
+def test_an_edit_that_keeps_the_time_is_detected_by_the_sample(
     disk: FaultyDisk, spoiled: range | None
 ) -> None:
-    """Either among the last chunks, or so many that a random sample must hit."""
+    """It is among the last chunks, or so many changed that any sample has one."""
     store = open_store(disk)
     store.put_many(items(*range(CHUNKS.count)))
     store.close()
     wrong = spoiled or range(0, CHUNKS.count - SAMPLE)
     for index in wrong:
         disk.overwrite(STAGING / "data", CHUNKS.offset(index), bytes(2))
-    disk.overwrite(STAGING / "journal", 0, b"s")  # as young as the data
+    disk.overwrite(STAGING / "journal", 0, b"s")  # now as new as the data
     store = open_store(disk, verify=verify)
     assert set(store.have) == set(range(CHUNKS.count)) - set(wrong)
     check_claims(store)
 
 
-def test_a_resume_checks_a_sample_only(disk: FaultyDisk) -> None:
+def test_a_resume_verifies_only_a_sample(disk: FaultyDisk) -> None:
     half_done(disk)
     checked: set[int] = set()
 

@@ -1,4 +1,4 @@
-"""The journal's bytes: what was written is read, and nothing else is."""
+"""Decoding a journal returns the records that were written, and no others."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def journal(*values: int, header: Header = HEADER) -> bytes:
 
 
 @given(indexes)
-def test_indexes_come_back_in_order(values: list[int]) -> None:
+def test_indexes_are_decoded_in_order(values: list[int]) -> None:
     contents = decode(journal(*values))
     assert contents is not None
     assert contents.header == HEADER
@@ -40,7 +40,7 @@ def test_indexes_come_back_in_order(values: list[int]) -> None:
 
 
 @given(indexes, indexes, st.data())
-def test_after_another_boot_only_what_a_mark_covers_counts(
+def test_after_a_restart_only_chunks_covered_by_a_mark_count(
     before: list[int], after: list[int], data: st.DataObject
 ) -> None:
     uncovered = data.draw(st.integers(0, len(before)))
@@ -51,21 +51,23 @@ def test_after_another_boot_only_what_a_mark_covers_counts(
     assert list(contents.trusted(BOOT)) == before + after
 
 
-def test_an_unknown_boot_is_never_the_same() -> None:
+def test_an_unknown_boot_id_never_matches() -> None:
     header = HEADER._replace(boot_id=UNKNOWN_BOOT)
     contents = decode(journal(1, encode_mark(0), 2, header=header))
     assert contents is not None
     assert list(contents.trusted(UNKNOWN_BOOT)) == [1]
 
 
-def test_a_failed_sync_voids_what_no_mark_covers() -> None:
+def test_a_void_record_removes_chunks_without_a_mark() -> None:
     contents = decode(journal(1, 2, 3, encode_mark(1), 4, VOID, 5))
     assert contents is not None
     assert list(contents.trusted(BOOT)) == [1, 2]
 
 
 @given(indexes, st.integers(0, 4000))
-def test_a_torn_end_costs_only_what_is_torn(values: list[int], length: int) -> None:
+def test_an_incomplete_end_loses_only_its_records(
+    values: list[int], length: int
+) -> None:
     data = journal(*values)[: HEADER_SIZE + length]
     contents = decode(data)
     assert contents is not None
@@ -73,7 +75,7 @@ def test_a_torn_end_costs_only_what_is_torn(values: list[int], length: int) -> N
 
 
 @given(indexes, st.data())
-def test_a_flipped_bit_never_brings_a_chunk_that_was_not_written(
+def test_a_flipped_bit_never_adds_a_chunk(
     values: list[int], data: st.DataObject
 ) -> None:
     good = journal(*values)
@@ -90,12 +92,12 @@ def test_a_flipped_bit_never_brings_a_chunk_that_was_not_written(
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_can_be_read(data: bytes) -> None:
+def test_any_bytes_can_be_decoded(data: bytes) -> None:
     assert decode(data) is None
     decode(HEADER.encode() + data)
 
 
-def test_a_record_counts_only_in_its_place_and_its_journal() -> None:
+def test_a_record_is_valid_only_in_its_place_and_journal() -> None:
     other = HEADER._replace(salt=b"pepper!!")
     data = journal(1, 2)
     swapped = data[:HEADER_SIZE] + data[-RECORD_SIZE:] + data[HEADER_SIZE:-RECORD_SIZE]
@@ -105,18 +107,18 @@ def test_a_record_counts_only_in_its_place_and_its_journal() -> None:
         assert not contents.indexes
 
 
-def test_an_index_beyond_the_share_ends_the_reading() -> None:
+def test_decoding_stops_at_an_index_beyond_the_share() -> None:
     contents = decode(journal(1, 1000, 2))
     assert contents is not None
     assert list(contents.indexes) == [1]
 
 
-def test_the_format_is_what_it_was() -> None:
-    """Journals outlive versions of shoal: change `VERSION` with the format."""
+def test_the_format_has_not_changed() -> None:
+    """A newer shoal reads old journals, so a new format needs a new `VERSION`."""
     assert journal(3, encode_mark(0)).hex() == GOLDEN
 
 
-def test_what_is_appended_is_read_and_a_failed_write_is_overwritten() -> None:
+def test_appended_records_are_decoded_and_a_failed_write_is_overwritten() -> None:
     disk = FaultyDisk(Path("/"))
     fd = disk.open_write(Path("/journal"))
     writer = Journal.begin(disk, fd, HEADER, [7])

@@ -1,7 +1,8 @@
-"""Three hundred broken and lying journals: a resume believes none of their lies.
+"""Three hundred damaged and forged journals; a resume believes no false claim.
 
-Whoever forges checksums lies about all chunks or the last ones; one lie
-among many that are true may pass, and costs whoever wrote it there his own download.
+The forged journals have valid checksums and claim all chunks or the last ones. One
+false claim among many true ones might pass, and would spoil only the download of the
+user who forged it.
 """
 
 import random
@@ -77,7 +78,7 @@ def of_another_share(journal: bytes, rng: random.Random) -> bytes:
 
 
 def begun_as_another(journal: bytes, rng: random.Random) -> bytes:
-    """Have the header of one journal and the records of another."""
+    """Return the header of one journal with the records of another."""
     return of_another_share(journal, rng)[:HEADER_SIZE] + journal[HEADER_SIZE:]
 
 
@@ -93,7 +94,7 @@ def claiming_more(journal: bytes, rng: random.Random) -> bytes:
 def claiming(
     journal: bytes, indexes: range | list[int], identity: bytes = IDENTITY
 ) -> bytes:
-    """Return a journal that is in order, whatever it says."""
+    """Return a valid journal with these claims."""
     header = Header.decode(journal[:HEADER_SIZE])
     assert header is not None
     header = header._replace(identity=identity)
@@ -125,7 +126,9 @@ def write_journal(disk: FaultyDisk, path: Path, data: bytes) -> None:
 
 @pytest.mark.parametrize("is_hash_known", [True, False])
 @pytest.mark.parametrize("part", range(10))
-def test_no_lie_of_a_journal_is_believed(part: int, is_hash_known: bool) -> None:
+def test_no_false_claim_of_a_journal_is_believed(
+    part: int, is_hash_known: bool
+) -> None:
     kinds = BROKEN + LYING if is_hash_known else BROKEN
     for number in range(part * MUTATIONS // 10, (part + 1) * MUTATIONS // 10):
         rng = random.Random(number)

@@ -1,4 +1,4 @@
-"""Where bytes go: every byte of a wanted chunk somewhere, and none in two places."""
+"""Every byte of a wanted chunk is mapped to exactly one place."""
 
 import random
 
@@ -13,7 +13,7 @@ sizes = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 
 
 @given(sizes, st.integers(0, 500), st.integers(0, 500))
-def test_extents_are_slices_of_the_files_in_their_order(
+def test_extents_cover_the_files_in_order(
     sizes: list[int], first: int, length: int
 ) -> None:
     files = [random.Random(place).randbytes(size) for place, size in enumerate(sizes)]
@@ -57,7 +57,7 @@ def test_every_wanted_byte_has_one_place(
     assert len(places) == sum(map(len, written.values())), "a place is never used"
 
 
-def test_neighbours_are_written_in_one_go() -> None:
+def test_adjacent_chunks_are_written_together() -> None:
     layout = Layout(Chunks(100, 10), [FileEntry("a", 35), FileEntry("b", 65)])
     runs = list(layout.gather([(i, bytes(10)) for i in (0, 1, 2, 3, 4, 7, 8)]))
     assert [(n, offset, len(buffers)) for n, offset, buffers in runs] == [
@@ -79,14 +79,14 @@ def test_a_single_file_is_one_extent() -> None:
     assert layout.disk_space == 25
 
 
-def test_large_files_are_reserved_and_room_is_counted_in_units() -> None:
+def test_large_files_are_reserved_and_disk_space_is_counted_in_units() -> None:
     files = [FileEntry("a", LARGE), FileEntry("b", 1)]
     layout = Layout(Chunks(LARGE + 1, 65536), files)
     assert [layout.is_reserved(number) for number in range(2)] == [True, False]
     assert layout.disk_space == LARGE + 4096
 
 
-def test_a_selection_of_everything_is_none() -> None:
+def test_a_selection_of_every_file_is_the_whole_share() -> None:
     files = [FileEntry("a", 5), FileEntry("b", 5)]
     identity = bytes(range(32))
     every = Layout(Chunks(10, 3), files, {0, 1})
@@ -97,7 +97,7 @@ def test_a_selection_of_everything_is_none() -> None:
     assert len(one) == 32
 
 
-def test_folders_come_before_what_is_in_them() -> None:
+def test_folders_come_before_their_contents() -> None:
     paths = ["a/b/c/d", "a/x", "z"]
     layout = Layout(Chunks(3, 1), [FileEntry(path, 1) for path in paths])
     assert list(layout.folders().items()) == [

@@ -1,4 +1,4 @@
-"""Patterns: what they cover, and what they leave alone."""
+"""The paths that patterns match and do not match."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from shoal.storage.shared.globs import Selection, match
 
 
 @pytest.mark.parametrize(
-    ("pattern", "covered", "left"),
+    ("pattern", "matched", "others"),
     [
         ("*.txt", ["a.txt", ".txt", "a\nb.txt"], ["d/a.txt", "a.txtx", "a.TXT"]),
         ("**/*.txt", ["a.txt", "d/a.txt", "d/e/a.txt"], ["a.md", "txt"]),
@@ -25,19 +25,21 @@ from shoal.storage.shared.globs import Selection, match
         ("[\\^&&~~||].md", ["^.md", "&.md", "\\.md"], ["a.md"]),
     ],
 )
-def test_patterns(pattern: str, covered: list[str], left: list[str]) -> None:
-    covers = match(pattern)
-    assert [path for path in covered if not covers(path)] == []
-    assert [path for path in left if covers(path)] == []
+def test_a_pattern_matches_these_paths(
+    pattern: str, matched: list[str], others: list[str]
+) -> None:
+    matches = match(pattern)
+    assert [path for path in matched if not matches(path)] == []
+    assert [path for path in others if matches(path)] == []
 
 
 @pytest.mark.parametrize("pattern", ["", "/", "[a", "a[!]", "[z-a]"])
-def test_what_is_no_pattern_is_said(pattern: str) -> None:
+def test_an_invalid_pattern_is_an_error(pattern: str) -> None:
     with pytest.raises(UsageError, match="pattern"):
         match(pattern)
 
 
-def test_what_is_excluded_is_so_whatever_includes_it() -> None:
+def test_exclude_patterns_override_include_patterns() -> None:
     selection = Selection(["docs", "**/*.md"], ["docs/old", "**/draft.*"])
     assert selection.selects("docs/a.txt")
     assert selection.selects("x/y.md")

@@ -1,4 +1,4 @@
-"""The hash cache: quick, never wrong, and never in the way."""
+"""The hash cache saves hashing, is never wrong and never fails a share."""
 
 import os
 import random
@@ -51,7 +51,7 @@ def open_folder(folder: Path, chunk_size: int = CHUNK) -> SharedFiles:
 
 
 class Hasher:
-    """Hash a folder with a cache, and count the chunks that are really hashed."""
+    """Hash files with a cache, and count the chunks that are hashed."""
 
     def __init__(self, cache: HashCache | None) -> None:
         self.count = 0
@@ -59,7 +59,7 @@ class Hasher:
 
     def run(
         self,
-        source: SharedFiles,
+        files: SharedFiles,
         *,
         now_ns: int | None = None,
         scheme: str = "test",
@@ -72,7 +72,7 @@ class Hasher:
 
         late = time.time_ns() + 2 * RECENT_NS
         return hash_files(
-            source,
+            files,
             count,
             scheme=scheme,
             cache=self._cache,
@@ -80,7 +80,7 @@ class Hasher:
         )
 
 
-def test_sharing_again_hashes_nothing(tmp_path: Path, cache: HashCache) -> None:
+def test_unchanged_files_are_not_hashed_again(tmp_path: Path, cache: HashCache) -> None:
     folder = make_folder(tmp_path)
     hasher = Hasher(cache)
     first_source, second_source = open_folder(folder), open_folder(folder)
@@ -120,13 +120,13 @@ def add(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [edit, edit_and_hide, rename, swap, add])
-def test_any_change_is_another_key(
+def test_any_change_gives_another_key(
     tmp_path: Path, cache: HashCache, change: Callable[[Path], None]
 ) -> None:
     folder = make_folder(tmp_path)
     hasher = Hasher(cache)
     hasher.run(open_folder(folder))
-    time.sleep(0.02)  # the clock of a file system ticks slowly
+    time.sleep(0.02)  # file system clocks are coarse
     change(folder)
     source = open_folder(folder)
     found = hasher.run(source)
@@ -134,7 +134,7 @@ def test_any_change_is_another_key(
     assert found == b"".join(digest(source.get(i)) for i in range(8))
 
 
-def test_another_chunk_size_or_scheme_is_another_key(
+def test_another_chunk_size_or_scheme_gives_another_key(
     tmp_path: Path, cache: HashCache
 ) -> None:
     folder = make_folder(tmp_path)
@@ -146,7 +146,7 @@ def test_another_chunk_size_or_scheme_is_another_key(
     assert hasher.count == 15
 
 
-def test_what_has_just_changed_is_not_remembered(
+def test_files_that_have_just_changed_are_not_cached(
     tmp_path: Path, cache: HashCache
 ) -> None:
     folder = make_folder(tmp_path)
@@ -161,7 +161,7 @@ def test_what_has_just_changed_is_not_remembered(
     assert state_key([("a", state)], 5, "s", 12 * RECENT_NS) is not None
 
 
-def test_a_hash_from_a_lying_cache_sends_nothing(
+def test_a_wrong_cached_hash_prevents_reading_the_chunk(
     tmp_path: Path, cache: HashCache
 ) -> None:
     folder = make_folder(tmp_path)
@@ -169,15 +169,17 @@ def test_a_hash_from_a_lying_cache_sends_nothing(
     now_ns = time.time_ns() + 2 * RECENT_NS
     key = state_key(source.states, CHUNK, "test", now_ns)
     assert key is not None
-    lies = bytes(8 * 32)
-    cache.add(key, lies)
-    assert Hasher(cache).run(source, now_ns=now_ns) == lies
+    wrong = bytes(8 * 32)
+    cache.add(key, wrong)
+    assert Hasher(cache).run(source, now_ns=now_ns) == wrong
     source.verify = lambda index, data: digest(data) == bytes(32)
     with pytest.raises(SharedFileChangedError):
         source.get(0)
 
 
-def test_entries_are_for_this_user_only(tmp_path: Path, cache: HashCache) -> None:
+def test_entries_are_readable_by_this_user_only(
+    tmp_path: Path, cache: HashCache
+) -> None:
     cache.add(KEY, b"digests")
     folder = tmp_path / "cache" / "shoal" / "hashes"
     assert os.listdir(folder) == [KEY.hex()]
@@ -186,7 +188,7 @@ def test_entries_are_for_this_user_only(tmp_path: Path, cache: HashCache) -> Non
     assert cache.find(KEY) == b"digests"
 
 
-def test_a_broken_entry_is_none(tmp_path: Path, cache: HashCache) -> None:
+def test_a_damaged_entry_counts_as_missing(tmp_path: Path, cache: HashCache) -> None:
     cache.add(KEY, b"digests")
     path = tmp_path / "cache" / "shoal" / "hashes" / KEY.hex()
     good = path.read_bytes()
@@ -205,7 +207,9 @@ def test_a_broken_entry_is_none(tmp_path: Path, cache: HashCache) -> None:
     assert cache.find(KEY) == b"again"
 
 
-def test_it_is_bounded_and_the_oldest_go(tmp_path: Path) -> None:
+def test_the_cache_is_bounded_and_the_oldest_entries_are_removed(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "hashes"
     cache = HashCache(folder, disk=OsDisk(), max_bytes=1_000)
     keys = [bytes([place]) * 32 for place in range(6)]
@@ -215,7 +219,7 @@ def test_it_is_bounded_and_the_oldest_go(tmp_path: Path) -> None:
     kept = [key for key in keys if cache.find(key) is not None]
     assert kept == keys[-3:]
     cache.add(KEY, bytes(1_000))
-    assert cache.find(KEY) is None, "larger than all entries together may be"
+    assert cache.find(KEY) is None, "an entry larger than the cache"
     assert MAX_ENTRIES > 100
     abandoned = folder / ".abandoned-1"
     abandoned.touch()
@@ -224,7 +228,7 @@ def test_it_is_bounded_and_the_oldest_go(tmp_path: Path) -> None:
     assert not abandoned.exists()
 
 
-def test_a_disk_that_fails_is_no_cache() -> None:
+def test_disk_errors_never_give_wrong_hashes() -> None:
     for call in range(1, 30):
         disk = FaultyDisk(Path("/"))
         cache = HashCache(Path("/cache/hashes"), disk=disk)
@@ -250,7 +254,7 @@ def _write(folder: Path, seed: int) -> None:
         assert found is None or set(found) == set(key)
 
 
-def test_processes_do_not_corrupt_it(tmp_path: Path) -> None:
+def test_several_processes_do_not_corrupt_the_cache(tmp_path: Path) -> None:
     context = get_context("spawn")
     writers = [context.Process(target=_write, args=(tmp_path, n)) for n in range(3)]
     for writer in writers:
@@ -260,7 +264,7 @@ def test_processes_do_not_corrupt_it(tmp_path: Path) -> None:
         assert writer.exitcode == 0
 
 
-def test_an_empty_share_needs_no_cache(tmp_path: Path, cache: HashCache) -> None:
+def test_an_empty_share_can_be_cached(tmp_path: Path, cache: HashCache) -> None:
     (tmp_path / "empty").touch()
     source = SharedFiles.open([tmp_path / "empty"], CHUNK, disk=OsDisk())
     assert source.chunks == Chunks(0, CHUNK)

@@ -1,4 +1,4 @@
-"""Hashing in threads: the same digests as one after the other."""
+"""Hashing in threads gives the same digests as hashing in order."""
 
 import random
 import threading
@@ -30,7 +30,7 @@ def source(tmp_path: Path, size: int, chunk_size: int) -> SharedFiles:
     ("size", "chunk_size"),
     [(0, 1024), (1, 1024), (1024, 1024), (5 << 20, 1000), (7_000_001, 70_000)],
 )
-def test_digests_are_those_of_the_chunks(
+def test_threads_compute_the_digest_of_each_chunk(
     tmp_path: Path, size: int, chunk_size: int, threads: int | None
 ) -> None:
     store = source(tmp_path, size, chunk_size)
@@ -43,14 +43,14 @@ def test_digests_are_those_of_the_chunks(
     store.close()
 
 
-def test_a_chunk_larger_than_a_batch_is_read_whole(tmp_path: Path) -> None:
+def test_a_chunk_larger_than_a_batch_is_hashed_whole(tmp_path: Path) -> None:
     size = 2 * hashing.BATCH_SIZE + 1
     store = source(tmp_path, size, hashing.BATCH_SIZE + 1)
     assert hash_chunks(store, digest) == digest(store.get(0)) + digest(store.get(1))
     store.close()
 
 
-def test_hashing_stops_when_asked(tmp_path: Path) -> None:
+def test_hashing_stops_on_request(tmp_path: Path) -> None:
     store = source(tmp_path, 8 << 20, 1 << 18)
     heard: list[int] = []
     with pytest.raises(UnfinishedError, match="stopped"):
@@ -61,7 +61,7 @@ def test_hashing_stops_when_asked(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_change_while_hashing_is_noticed(tmp_path: Path) -> None:
+def test_a_change_during_hashing_is_an_error(tmp_path: Path) -> None:
     store = source(tmp_path, 4 << 20, 1 << 18)
     path = tmp_path / "file"
 
@@ -74,7 +74,7 @@ def test_a_change_while_hashing_is_noticed(tmp_path: Path) -> None:
     store.close()
 
 
-def test_one_failure_ends_all_threads() -> None:
+def test_an_error_in_one_thread_ends_all_threads() -> None:
     seen: list[int] = []
     both = threading.Barrier(2, timeout=10)
 

@@ -1,4 +1,4 @@
-"""What is in a folder that is shared: files, and nothing that could do harm."""
+"""The scan of a shared folder lists regular files and nothing harmful."""
 
 import os
 import subprocess
@@ -21,8 +21,8 @@ def make(folder: Path, *paths: str) -> Path:
     return folder
 
 
-def paths(tree: ScannedFolder) -> list[str]:
-    return [file.path for file in tree.files]
+def paths(folder: ScannedFolder) -> list[str]:
+    return [file.path for file in folder.files]
 
 
 def test_files_are_sorted_by_the_bytes_of_their_paths(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_files_are_sorted_by_the_bytes_of_their_paths(tmp_path: Path) -> None:
         assert file.size == len(file.path.encode())
 
 
-def test_the_executable_bit_is_the_owners(tmp_path: Path) -> None:
+def test_a_file_is_executable_if_its_owner_may_execute_it(tmp_path: Path) -> None:
     make(tmp_path, "a", "b", "c")
     (tmp_path / "a").chmod(0o744)
     (tmp_path / "b").chmod(0o655)
@@ -44,7 +44,7 @@ def test_the_executable_bit_is_the_owners(tmp_path: Path) -> None:
     assert [each.executable for each in tree.files] == [True, False, False]
 
 
-def test_links_and_special_files_are_skipped_and_said(tmp_path: Path) -> None:
+def test_links_and_special_files_are_skipped_with_a_warning(tmp_path: Path) -> None:
     outside = make(tmp_path / "outside", "secret")
     top = make(tmp_path / "top", "file")
     (top / "folder").symlink_to(outside)
@@ -76,7 +76,9 @@ def test_the_folder_itself_may_be_a_link_or_a_dot(
         scan_folder(Path("/"), disk=OsDisk())
 
 
-def test_patterns_choose_and_excluded_folders_are_not_entered(tmp_path: Path) -> None:
+def test_patterns_select_files_and_excluded_folders_are_not_opened(
+    tmp_path: Path,
+) -> None:
     make(tmp_path, "a.txt", "b.md", "d/c.txt", "d/e/f.txt", "g/h.txt")
     looked: list[str] = []
 
@@ -93,7 +95,7 @@ def test_patterns_choose_and_excluded_folders_are_not_entered(tmp_path: Path) ->
     assert "g" in looked
 
 
-def test_names_that_cannot_be_shared_are_named(tmp_path: Path) -> None:
+def test_the_error_names_the_path_that_cannot_be_shared(tmp_path: Path) -> None:
     make(tmp_path, "good", "d/CON")
 
     def refuse(path: str) -> None:
@@ -109,7 +111,7 @@ def test_names_that_cannot_be_shared_are_named(tmp_path: Path) -> None:
         scan_folder(tmp_path, disk=OsDisk())
 
 
-def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_shared_is_an_error(tmp_path: Path) -> None:
     disk = OsDisk()
     with pytest.raises(ShoalError, match="There is no folder"):
         scan_folder(tmp_path / "missing", disk=disk)
@@ -127,8 +129,8 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_folder_that_may_not_be_read_is_forbidden(tmp_path: Path) -> None:
-    """As somebody else: root may read everything."""
+def test_a_folder_without_read_permission_is_forbidden(tmp_path: Path) -> None:
+    """The scan runs as another user, because root may read everything."""
     tmp_path.chmod(0o755)
     make(tmp_path, "file", "closed/file")
     (tmp_path / "closed").chmod(0)
@@ -142,7 +144,7 @@ def test_a_folder_that_may_not_be_read_is_forbidden(tmp_path: Path) -> None:
         "exclude=exclude).files))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
-    require(None if os.geteuid() == 0 else "needs root to become somebody else")
+    require(None if os.geteuid() == 0 else "needs root to become another user")
     for parent in tmp_path.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o055)
 
@@ -163,7 +165,7 @@ def sys_executable() -> str:
 
 
 @pytest.mark.parametrize("what", ["removed", "replaced", "link"])
-def test_a_folder_swapped_while_it_is_read_is_not_entered(
+def test_a_folder_replaced_during_the_scan_is_refused(
     tmp_path: Path, what: str
 ) -> None:
     outside = make(tmp_path / "outside", "secret")

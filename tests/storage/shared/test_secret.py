@@ -1,4 +1,4 @@
-"""The user's secret: the same for everybody, or none."""
+"""Every process of a user gets the same secret, or none."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from shoal.storage.shared.secret import SECRET_SIZE, user_secret
 from tests.helpers.faulty_disk import FaultyDisk
 
 
-def test_it_is_made_once_and_for_this_user_only(tmp_path: Path) -> None:
+def test_the_secret_is_created_once_for_this_user_only(tmp_path: Path) -> None:
     path = tmp_path / "config" / "shoal" / "secret"
     secret = user_secret(OsDisk(), path)
     assert secret is not None
@@ -27,7 +27,7 @@ def test_it_is_made_once_and_for_this_user_only(tmp_path: Path) -> None:
     assert user_secret(OsDisk(), tmp_path / "other") != secret
 
 
-def test_all_who_come_at_once_get_the_same(tmp_path: Path) -> None:
+def test_concurrent_callers_get_the_same_secret(tmp_path: Path) -> None:
     for place in range(20):
         path = tmp_path / str(place) / "secret"
         with ThreadPoolExecutor(8) as pool:
@@ -37,7 +37,7 @@ def test_all_who_come_at_once_get_the_same(tmp_path: Path) -> None:
         assert os.listdir(path.parent) == ["secret"]
 
 
-def test_where_it_cannot_be_written_there_is_none(tmp_path: Path) -> None:
+def test_without_a_usable_file_there_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"too short")
     assert user_secret(OsDisk(), tmp_path / "file") is None
     assert (tmp_path / "file").read_bytes() == b"too short"
@@ -49,14 +49,14 @@ def test_where_it_cannot_be_written_there_is_none(tmp_path: Path) -> None:
     assert user_secret(disk, Path("/secret")) is None
 
 
-def test_a_crash_leaves_it_whole_or_not_there() -> None:
+def test_a_crash_leaves_a_complete_secret_or_none() -> None:
     for call in range(1, 20):
         disk = FaultyDisk(Path("/"))
         path = Path("/shoal/secret")
         disk.fault = lambda n, method, call=call: EIO if n >= call else 0  # type: ignore[misc]
-        told = user_secret(disk, path)
+        first = user_secret(disk, path)
         disk.fault = lambda n, method: 0
         disk.lose_power(random.Random(call))
         later = user_secret(disk, path)
         assert later is not None
-        assert told in (None, later)
+        assert first in (None, later)

@@ -1,9 +1,8 @@
-"""Files that are shared: one byte string, and never a byte that was not shared."""
+"""Shared files are one string of bytes; changed bytes are never returned."""
 
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,7 @@ def test_chunks_are_slices_of_the_file(store: SharedFiles) -> None:
 
 
 @pytest.mark.parametrize("indexes", [range(11), range(10), [7, 0, 7], [10], []])
-def test_what_memory_holds_is_read_at_once(
+def test_chunks_in_memory_are_read_without_blocking(
     store: SharedFiles, indexes: Sequence[int]
 ) -> None:
     read_all(store)
@@ -67,7 +66,7 @@ def test_what_memory_holds_is_read_at_once(
             store.get_many_now([*indexes, missing])
 
 
-def test_what_was_not_hashed_just_now_is_first_verified(store: SharedFiles) -> None:
+def test_untrusted_chunks_verify_before_they_are_read(store: SharedFiles) -> None:
     store.trusted, store.verify = False, verify
     assert store.get(3) == CONTENT[3000:4000]
     assert store.get_now(4) is None
@@ -101,7 +100,7 @@ def truncate(file: Path) -> None:
 def lengthen(file: Path) -> None:
     with file.open("ab") as opened:
         opened.write(b"more")
-    os.utime(file, ns=(1, 1))  # even where the clock of the file system is coarse
+    os.utime(file, ns=(1, 1))  # a coarse file system clock might not show the change
 
 
 def edit(file: Path) -> None:
@@ -112,19 +111,19 @@ def edit(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "lost", "said"),
+    ("change", "lost", "word"),
     [
         (truncate, range(5, 11), "truncated"),
         (edit, range(5, 6), "changed"),
         (lengthen, range(0), "changed"),
     ],
 )
-def test_of_a_changed_file_only_what_still_verifies_is_given(
+def test_only_chunks_of_a_changed_file_that_verify_are_returned(
     store: SharedFiles,
     file: Path,
     change: Callable[[Path], None],
     lost: range,
-    said: str,
+    word: str,
 ) -> None:
     store.verify = verify
     read_all(store)
@@ -139,11 +138,11 @@ def test_of_a_changed_file_only_what_still_verifies_is_given(
         else:
             assert verify(index, store.get(index))
     assert store.changed is not None
-    assert f"{file} was {said} since" in store.changed
+    assert f"{file} was {word} since" in store.changed
 
 
 @pytest.mark.parametrize("change", [truncate, edit, lengthen])
-def test_of_a_changed_file_nothing_is_given_if_nothing_verifies(
+def test_no_chunk_of_a_changed_file_is_returned_without_verification(
     store: SharedFiles, file: Path, change: Callable[[Path], None]
 ) -> None:
     change(file)
@@ -164,7 +163,7 @@ def replace(file: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [delete, replace])
-def test_a_deleted_file_is_still_given_and_said(
+def test_a_deleted_file_can_still_be_read_and_is_reported(
     store: SharedFiles, file: Path, change: Callable[[Path], None]
 ) -> None:
     change(file)
@@ -173,7 +172,7 @@ def test_a_deleted_file_is_still_given_and_said(
     assert f"{file} was deleted or replaced" in store.changed
 
 
-def test_only_chunks_of_the_file_that_changed_are_doubted(tmp_path: Path) -> None:
+def test_chunks_of_unchanged_files_need_no_verification(tmp_path: Path) -> None:
     paths = [tmp_path / "a", tmp_path / "empty", tmp_path / "b"]
     for path in paths:
         path.write_bytes(b"" if path.name == "empty" else bytes(1500))
@@ -188,7 +187,7 @@ def test_only_chunks_of_the_file_that_changed_are_doubted(tmp_path: Path) -> Non
     store.close()
 
 
-def test_what_cannot_be_shared_is_refused(tmp_path: Path, file: Path) -> None:
+def test_a_file_that_cannot_be_shared_is_an_error(tmp_path: Path, file: Path) -> None:
     disk = OsDisk()
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(file)
@@ -218,13 +217,13 @@ def test_what_cannot_be_shared_is_refused(tmp_path: Path, file: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_file_is_forbidden(file: Path) -> None:
+def test_a_file_without_read_permission_is_forbidden(file: Path) -> None:
     file.chmod(0)
     with pytest.raises(ForbiddenError, match="does not allow shoal to open"):
         SharedFiles.open([file], CHUNK, disk=OsDisk())
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(
+def test_a_file_that_changes_during_hashing_is_refused(
     store: SharedFiles, file: Path
 ) -> None:
     store.check_unchanged()
@@ -233,12 +232,3 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         store.check_unchanged()
     with pytest.raises(StoreError, match="changed while it was read; share it again"):
         store.read_into(memoryview(bytearray(CHUNK)), 9 * CHUNK)
-
-
-def test_sha256_is_the_usual_verify(store: SharedFiles, file: Path) -> None:
-    digests = [sha256(store.get(index)).digest() for index in range(11)]
-    store.verify = lambda index, data: sha256(data).digest() == digests[index]
-    edit(file)
-    assert store.get(4) == CONTENT[4000:5000]
-    with pytest.raises(SharedFileChangedError):
-        store.get(5)

@@ -1,4 +1,4 @@
-"""A folder that is shared: many files as one byte string, few of them open."""
+"""The files of a shared folder are one string of bytes; few are open at a time."""
 
 import os
 import random
@@ -50,7 +50,7 @@ def fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def test_nothing_is_open_before_it_is_needed_and_few_at_a_time(
+def test_files_are_opened_on_first_read_and_few_stay_open(
     folder: Path, whole: bytes
 ) -> None:
     before = fds()
@@ -63,7 +63,9 @@ def test_nothing_is_open_before_it_is_needed_and_few_at_a_time(
     assert fds() == before
 
 
-def test_threads_and_the_loop_read_the_same(store: SharedFiles, whole: bytes) -> None:
+def test_concurrent_reads_return_the_right_bytes(
+    store: SharedFiles, whole: bytes
+) -> None:
     def read(seed: int) -> None:
         rng = random.Random(seed)
         for _ in range(500):
@@ -76,11 +78,11 @@ def test_threads_and_the_loop_read_the_same(store: SharedFiles, whole: bytes) ->
         list(pool.map(read, range(4)))
 
 
-@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reads may wait here")
-def test_what_is_open_and_in_memory_is_read_at_once(
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="reads may block here")
+def test_open_files_in_memory_are_read_without_blocking(
     store: SharedFiles, whole: bytes
 ) -> None:
-    assert store.get_now(0) is None, "not open yet"
+    assert store.get_now(0) is None, "the file is not open yet"
     store.get(0)
     assert store.get_many_now([0, 1, 10]) == [whole[:100], whole[100:200], None]
 
@@ -105,19 +107,19 @@ def link(path: Path) -> None:
 
 @pytest.mark.parametrize("change", [edit, replace, link, Path.unlink])
 @pytest.mark.parametrize("is_open", [False, True])
-def test_of_a_file_that_changed_nothing_is_given_unless_it_verifies(
+def test_chunks_of_a_changed_file_are_returned_only_if_they_verify(
     store: SharedFiles, folder: Path, whole: bytes, change: object, is_open: bool
 ) -> None:
     def verify(index: int, data: Data) -> bool:
         return data == whole[index * CHUNK :][:CHUNK]
 
     if is_open:
-        store.get(5)  # which is of file 06, and of that only
+        store.get(5)  # opens file 06 only
     assert callable(change)
     change(folder / "06")  # bytes 400 to 732
     assert store.get(3) == whole[300:400]
     if is_open and change is not edit:
-        assert store.get(5) == whole[500:600], "what is open is what it was"
+        assert store.get(5) == whole[500:600], "the open file has its original bytes"
     else:
         with pytest.raises(SharedFileChangedError):
             store.get(4)
@@ -132,7 +134,7 @@ def test_of_a_file_that_changed_nothing_is_given_unless_it_verifies(
     assert store.get(8) == whole[800:900]
 
 
-def test_of_many_files_one_changed_without_a_trace_is_not_given(
+def test_a_change_that_keeps_size_and_time_is_found_among_many_files(
     store: SharedFiles, folder: Path, whole: bytes
 ) -> None:
     store.verify = lambda index, data: data == whole[index * CHUNK :][:CHUNK]
@@ -168,7 +170,7 @@ def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
 
 @pytest.mark.parametrize("change", [edit, replace, link, Path.unlink])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_change_while_hashing_is_noticed(
+def test_a_change_during_hashing_is_an_error(
     store: SharedFiles, folder: Path, change: object, when: str
 ) -> None:
     assert callable(change)
@@ -183,7 +185,7 @@ def test_a_change_while_hashing_is_noticed(
         )
 
 
-def test_a_file_that_changed_before_it_was_opened_is_not_even_hashed(
+def test_a_file_that_changed_before_it_was_opened_is_not_hashed(
     store: SharedFiles, folder: Path
 ) -> None:
     edit(folder / "06")
@@ -191,7 +193,7 @@ def test_a_file_that_changed_before_it_was_opened_is_not_even_hashed(
         store.read_into(memoryview(bytearray(10)), 450)
 
 
-def test_a_special_file_put_in_the_place_of_one_does_not_hang(
+def test_a_special_file_in_place_of_a_shared_one_does_not_block(
     store: SharedFiles, folder: Path
 ) -> None:
     (folder / "01").unlink()
@@ -204,7 +206,7 @@ def test_a_special_file_put_in_the_place_of_one_does_not_hang(
         store.get(3)
 
 
-def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
+def test_a_sparse_terabyte_can_be_scanned_and_read(tmp_path: Path) -> None:
     (tmp_path / "share").mkdir()
     with (tmp_path / "share" / "big").open("wb") as file:
         file.truncate(1 << 40)
@@ -214,25 +216,25 @@ def test_a_sparse_terabyte_is_scanned_and_read_at_once(tmp_path: Path) -> None:
     store.close()
 
 
-# Hashes that are not of this process's own making.
+# Hashes that this process has not computed.
 
 
-def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> None:
+def test_an_untrusted_chunk_is_verified_once(folder: Path, whole: bytes) -> None:
     tree = scan_folder(folder, disk=OsDisk())
     store = SharedFiles.open_folder(tree, CHUNK, disk=OsDisk())
-    asked: list[int] = []
+    verified: list[int] = []
 
     def verify(index: int, data: Data) -> bool:
-        asked.append(index)
+        verified.append(index)
         return data == whole[index * CHUNK :][:CHUNK]
 
     store.trusted = False
     with pytest.raises(SharedFileChangedError):
-        store.get(0)  # nobody can tell
+        store.get(0)  # without `verify`
     store.verify = verify
     assert store.get_now(0) is None
     assert store.get(0) == store.get(0) == whole[:CHUNK]
-    assert asked == [0]
+    assert verified == [0]
     assert store.get_now(0) in (whole[:CHUNK], None)
     store.verify = lambda index, data: False
     with pytest.raises(SharedFileChangedError, match="Chunk 1 is not sent"):
@@ -242,15 +244,15 @@ def test_what_is_not_trusted_is_verified_once(folder: Path, whole: bytes) -> Non
     store.close()
 
 
-# A folder that is there already.
+# An existing folder.
 
 
-def test_a_folder_that_is_there_is_served_if_it_verifies(
+def test_an_existing_folder_is_opened_only_if_it_verifies(
     folder: Path, whole: bytes
 ) -> None:
     disk = OsDisk()
     files: list[FileInfo] = [*scan_folder(folder, disk=disk).files]
-    (folder / "more").write_bytes(b"not of the share")
+    (folder / "more").write_bytes(b"not part of the share")
 
     def verify(index: int, data: Data) -> bool:
         return data == whole[index * CHUNK :][:CHUNK]

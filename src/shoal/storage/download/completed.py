@@ -56,8 +56,8 @@ def open_verified_target(
     if files is None:
         store = VerifiedTargetStore.open([target], chunks.chunk_size, disk=disk)
     else:
-        tree = _find(target, files, disk)
-        store = VerifiedTargetStore.open_folder(tree, chunks.chunk_size, disk=disk)
+        folder = _find(target, files, disk)
+        store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
     try:
         if store.chunks != chunks or not _verifies(store, verify):
             raise _not_the_same(target)
@@ -72,15 +72,15 @@ def open_verified_target(
 def _find(target: Path, files: Sequence[FileInfo], disk: Disk) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
-        tree = scan_folder(target, disk=disk)
+        scanned = scan_folder(target, disk=disk)
     except UsageError as error:
         raise _not_the_same(target) from error
-    by_path = {file.path: file for file in tree.files}
+    by_path = {file.path: file for file in scanned.files}
     found = tuple(by_path[file.path] for file in files if file.path in by_path)
     expected = [(file.path, file.size) for file in files]
     if [(each.path, each.size) for each in found] != expected:
         raise _not_the_same(target)
-    return ScannedFolder(tree.name, found)
+    return ScannedFolder(scanned.name, found)
 
 
 def _verifies(store: SharedFiles, verify: Verify | None) -> bool:
@@ -138,8 +138,10 @@ def open_completed(
             missing.append(number)
             state = _impossible_state(entry.size)
         found.append(ScannedFile(entry.path, str(location), state))
-    tree = ScannedFolder(target.name, tuple(found))
-    opened = SharedFiles.open_folder(tree, chunks.chunk_size, disk=disk, trusted=False)
+    folder = ScannedFolder(target.name, tuple(found))
+    opened = SharedFiles.open_folder(
+        folder, chunks.chunk_size, disk=disk, trusted=False
+    )
     if missing:
         extents = Extents(entry.size for entry in files)
         opened.have = _without(chunks, _covering(chunks, extents, missing))

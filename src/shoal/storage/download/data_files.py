@@ -149,7 +149,7 @@ class DataFiles:
         with self._marking:
             numbers, self._written = self._written, set()
             has_new_names, self._has_new_names = self._has_new_names, False
-        if self.layout.is_tree and (has_new_names or len(numbers) > _FEW):
+        if self.layout.is_folder and (has_new_names or len(numbers) > _FEW):
             self._sync_all(numbers)
             return
         self._sync_each(numbers)
@@ -159,7 +159,7 @@ class DataFiles:
     def sync_all(self) -> None:
         """Flush all files, including those that an earlier run wrote."""
         numbers = {number for number, there in enumerate(self._exists) if there}
-        if self.layout.is_tree:
+        if self.layout.is_folder:
             self._sync_all(numbers)
         else:
             self._sync_each(numbers)
@@ -205,7 +205,7 @@ class DataFiles:
 
     def clear(self) -> None:
         """Remove all files of a folder; make a single file empty."""
-        if not self.layout.is_tree:
+        if not self.layout.is_folder:
             with self._borrowed(0) as fd:
                 self._disk.truncate(fd, 0)
             return
@@ -226,12 +226,12 @@ class DataFiles:
         Raises `StoreError` if a file is not as it was written.
         """
         umask = self._disk.umask()
-        if not self.layout.is_tree:
+        if not self.layout.is_folder:
             with self._borrowed(0) as fd:
                 self._disk.set_mode(fd, FILE_MODE & ~umask)
             return
         assert self._root is not None
-        _finalize_tree(self._disk, self.layout, self._root, self._found, umask)
+        _finalize_folder(self._disk, self.layout, self._root, self._found, umask)
         self._mark_new_names()
 
     def inspect(self) -> bool:
@@ -241,9 +241,9 @@ class DataFiles:
         the same time as `sync`. Raises `StoreError` if a file is not as it was written.
         """
         assert self._root is not None
-        if not self.layout.is_tree:
+        if not self.layout.is_folder:
             return False
-        has_removed = _inspect_tree(self._disk, self.layout, self._root)
+        has_removed = _check_folder(self._disk, self.layout, self._root)
         if has_removed:
             self._mark_new_names()
         return has_removed
@@ -291,7 +291,7 @@ class DataFiles:
             self._has_new_names = True
 
 
-def _finalize_tree(
+def _finalize_folder(
     disk: Disk, layout: Layout, root: int, found: Iterable[int], umask: int
 ) -> None:
     """Create the empty files and set permissions below the open folder `root`.
@@ -315,7 +315,7 @@ def _finalize_tree(
         folders.close()
 
 
-def _inspect_tree(disk: Disk, layout: Layout, root: int) -> bool:
+def _check_folder(disk: Disk, layout: Layout, root: int) -> bool:
     """Check every file below the open folder `root`; remove files of other programs.
 
     The folder will be renamed as a whole, so whatever is in it becomes part of the

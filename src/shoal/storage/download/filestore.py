@@ -75,7 +75,7 @@ class FileStore(DownloadStore):
         """Whether `finish` may replace a file with the target's name."""
         self._disk = disk
         self._staging = staging
-        self._is_tree = layout.is_tree
+        self._is_folder = layout.is_folder
         self._files, self._journal, _ = prepared
         self._committing = threading.Lock()
         # Only one thread writes each of these, so they need no lock.
@@ -120,13 +120,13 @@ class FileStore(DownloadStore):
                 f"{chunks.count:,} chunks are too many; use larger chunks."
             )
         layout = Layout(chunks, files, selected, keep_exec=keep_exec)
-        overwrite = overwrite and not layout.is_tree
+        overwrite = overwrite and not layout.is_folder
         staging = Staging(target, identity, disk)
-        staging.check_target(overwrite=overwrite, is_folder=layout.is_tree)
+        staging.check_target(overwrite=overwrite, is_folder=layout.is_folder)
         staging.lock()
         try:
             # Another process may have finished it since.
-            staging.check_target(overwrite=overwrite, is_folder=layout.is_tree)
+            staging.check_target(overwrite=overwrite, is_folder=layout.is_folder)
             store = cls(staging, prepare(staging, layout, verify, disk), disk)
         except BaseException:
             staging.release()
@@ -250,7 +250,7 @@ class FileStore(DownloadStore):
     def _inspect_and_commit(self) -> None:
         """Check and flush all files; if there are very many, both at the same time."""
         # To finalize a folder creates names, which have to be flushed as well.
-        is_due = self._put_bytes != self._committed_bytes or self._is_tree
+        is_due = self._put_bytes != self._committed_bytes or self._is_folder
         with self._committing:
             if len(self._files.layout.selected) < _MANY:
                 self._files.inspect()

@@ -54,7 +54,7 @@ class Layout:
         """
         self.chunks = chunks
         """How the share is divided."""
-        self.is_tree = files is not None
+        self.is_folder = files is not None
         """Whether the share is a folder."""
         single = FileEntry("data", chunks.size)
         self.files: Sequence[FileInfo] = [single] if files is None else files
@@ -116,7 +116,7 @@ class Layout:
     @property
     def disk_space(self) -> int:
         """Return how many bytes of disk space the download takes."""
-        if not self.is_tree:
+        if not self.is_folder:
             return self.chunks.size
         sizes = [self.extents.sizes[number] for number in self.selected]
         return sum(-(-size // _UNIT) for size in (*sizes, self.side_size)) * _UNIT
@@ -141,7 +141,7 @@ class Layout:
     def is_all(self, number: int, buffers: Sequence[Data]) -> bool:
         """Return True if these are all bytes of a file other than the side file."""
         size = sum(map(len, buffers))
-        is_file = self.is_tree and number != self.side
+        is_file = self.is_folder and number != self.side
         return is_file and size == self.extents.sizes[number]
 
     def place(self, number: int) -> tuple[str, str]:
@@ -156,7 +156,7 @@ class Layout:
 
         A single file is private until `DataFiles.finalize` sets its permissions.
         """
-        if number == self.side or not self.is_tree:
+        if number == self.side or not self.is_folder:
             return _PRIVATE_MODE
         is_executable = self._keep_exec and self.files[number].executable
         return _EXECUTABLE_MODE if is_executable else FILE_MODE
@@ -165,18 +165,18 @@ class Layout:
     def reserved(self) -> Sequence[int]:
         """Return the numbers of the files that get their full size at the start."""
         sizes = self.extents.sizes
-        least = LARGE if self.is_tree else 1
+        least = LARGE if self.is_folder else 1
         return [number for number in self.selected if sizes[number] >= least]
 
     def is_reserved(self, number: int) -> bool:
         """Return True if a file gets its full size at the start."""
         if number == self.side:
             return False
-        return not self.is_tree or self.extents.sizes[number] >= LARGE
+        return not self.is_folder or self.extents.sizes[number] >= LARGE
 
     def file_ranges(self, index: int) -> Sequence[FileRange]:
         """Return the file ranges that store the bytes of chunk `index`, in order."""
-        if not self.is_tree:  # the usual case, so it is kept fast
+        if not self.is_folder:  # the usual case, so it is kept fast
             return ((0, self.chunks.length(index), self.chunks.offset(index)),)
         if index in self._side_starts:
             return tuple(self._spans_aside(index))

@@ -56,7 +56,7 @@ def prepare(
         disk.boot_id(),
         os.urandom(8),
     )
-    root = staging.open_data_folder() if layout.is_tree else staging.folder
+    root = staging.open_data_folder() if layout.is_folder else staging.folder
     files = DataFiles(disk, layout, staging.folder, root)
     try:
         scan = ResumeScan.take(disk, layout, root, staging.folder)
@@ -224,7 +224,7 @@ def _verified(files: DataFiles, indexes: Iterable[int], verify: Verify) -> list[
 def _sample(stored: Sequence[int], layout: Layout) -> set[int]:
     """Choose the last chunks, random chunks, and one of each file of a folder."""
     sample = {*stored[-SAMPLE:], *random.sample(stored, min(SAMPLE, len(stored)))}
-    if layout.is_tree:
+    if layout.is_folder:
         present = set(stored)
         count = min(SAMPLE_FILES, len(layout.selected))
         for number in random.sample(layout.selected, count):

@@ -100,7 +100,7 @@ class SharedFiles:
     @classmethod
     def open_folder(
         cls,
-        tree: ScannedFolder,
+        folder: ScannedFolder,
         chunk_size: int,
         *,
         disk: Disk,
@@ -110,7 +110,7 @@ class SharedFiles:
         """Share the files of a folder; each is opened when it is first read."""
         files = [
             _File(file.location, file.state, file.path, follow=False)
-            for file in tree.files
+            for file in folder.files
         ]
         store = cls(files, chunk_size, disk, max_open)
         store.trusted = trusted

@@ -1,4 +1,4 @@
-"""A folder being fetched while the disk fills up or fails."""
+"""Downloads of a folder to a disk that fills up or fails."""
 
 import random
 from errno import EIO, ENOSPC
@@ -8,12 +8,12 @@ import pytest
 from shoal.errors import DiskFullError, ShoalError, StoreError
 from tests.helpers.crashes import fail_at, no_fault
 from tests.helpers.faulty_disk import FaultyDisk
-from tests.storage.trees import FILES, ROOT, Case
+from tests.storage.one_folder import FILES, ROOT, Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")
 
 
-def test_a_disk_too_small_is_found_before_the_first_byte(
+def test_a_disk_too_small_is_an_error_before_the_first_byte(
     disk: FaultyDisk, case: Case
 ) -> None:
     disk.capacity = 20_000
@@ -22,7 +22,9 @@ def test_a_disk_too_small_is_found_before_the_first_byte(
     assert disk.paths() == set()
 
 
-def test_a_failed_sync_is_never_believed_again(disk: FaultyDisk, case: Case) -> None:
+def test_chunks_of_a_failed_flush_never_count_again(
+    disk: FaultyDisk, case: Case
+) -> None:
     store = case.open(disk)
     store.put_many(case.items(0, 1))
     store.commit()
@@ -45,7 +47,7 @@ def test_a_failed_sync_is_never_believed_again(disk: FaultyDisk, case: Case) -> 
     case.check_claims(case.open(disk))
 
 
-def test_few_files_are_synced_one_by_one_many_together(
+def test_few_files_are_flushed_one_by_one_and_many_together(
     disk: FaultyDisk, case: Case
 ) -> None:
     store = case.open(disk)
@@ -59,11 +61,11 @@ def test_few_files_are_synced_one_by_one_many_together(
         return 0
 
     disk.fault = note
-    store.put_many(case.items(4))  # in a file that has its name for good
+    store.put_many(case.items(4))  # in a file whose name was flushed
     store.commit()
     assert called == ["fdatasync", "fdatasync"]
     called.clear()
-    store.put_many(case.items(0, 1))  # in files that are new
+    store.put_many(case.items(0, 1))  # in new files
     store.commit()
     assert called == ["sync_file_system", "fdatasync"]
 
@@ -71,7 +73,9 @@ def test_few_files_are_synced_one_by_one_many_together(
 @pytest.mark.parametrize("number", [EIO, ENOSPC])
 @pytest.mark.parametrize("then", ["close", "power"])
 @pytest.mark.parametrize("selected", [None, {0, 2, 5}])
-def test_any_call_may_fail(number: int, then: str, selected: set[int] | None) -> None:
+def test_any_call_to_the_disk_may_fail(
+    number: int, then: str, selected: set[int] | None
+) -> None:
     case = Case(FILES, 100, selected)
     for call in range(1, 500):
         disk = FaultyDisk(ROOT)

@@ -1,4 +1,4 @@
-"""A folder being fetched: what arrives under its name, and names that are taken."""
+"""A folder being downloaded: its files, permissions and name."""
 
 import random
 
@@ -11,15 +11,15 @@ from shoal.storage.download.filestore import FileStore
 from shoal.storage.download.staging import check_target
 from shoal.storage.extents import FileEntry
 from tests.helpers.faulty_disk import FaultyDisk
-from tests.storage.trees import IDENTITY, STAGING, TARGET, Case
+from tests.storage.one_folder import IDENTITY, STAGING, TARGET, Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")
 
 
-# What it is for.
+# Chunks and files.
 
 
-def test_a_fetched_folder_gets_its_name_in_one_step_and_nothing_else_stays(
+def test_a_complete_folder_gets_its_name_and_nothing_else_remains(
     disk: FaultyDisk, case: Case
 ) -> None:
     store = case.open(disk)
@@ -38,7 +38,7 @@ def test_a_fetched_folder_gets_its_name_in_one_step_and_nothing_else_stays(
     assert STAGING not in disk.paths()
 
 
-def test_a_file_exists_once_a_chunk_of_it_is_there_a_large_one_at_once(
+def test_a_file_is_created_with_its_first_chunk_and_a_large_one_at_the_start(
     disk: FaultyDisk, case: Case
 ) -> None:
     store = case.open(disk)
@@ -50,7 +50,7 @@ def test_a_file_exists_once_a_chunk_of_it_is_there_a_large_one_at_once(
     }
 
 
-def test_a_commit_is_due_by_files_too(
+def test_a_commit_is_due_by_the_number_of_files_too(
     disk: FaultyDisk, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filestore, "COMMIT_FILES", 3)
@@ -62,7 +62,7 @@ def test_a_commit_is_due_by_files_too(
     assert not store.is_commit_due(0)
 
 
-def test_folders_let_nobody_in_until_they_have_the_name(
+def test_folders_are_private_until_they_have_their_name(
     disk: FaultyDisk, case: Case
 ) -> None:
     store = case.open(disk, keep_exec=True)
@@ -77,11 +77,11 @@ def test_folders_let_nobody_in_until_they_have_the_name(
 
 
 @pytest.mark.parametrize("keep_exec", [False, True])
-def test_what_an_earlier_run_made_gets_the_permissions_that_this_one_wants(
+def test_files_of_an_earlier_run_get_the_permissions_of_this_one(
     disk: FaultyDisk, case: Case, keep_exec: bool
 ) -> None:
     store = case.open(disk, keep_exec=not keep_exec)
-    store.put_many(case.items(0, 1))  # a/two is in 1
+    store.put_many(case.items(0, 1))  # a/two is in chunk 1
     store.close()
     store = case.open(disk, keep_exec=keep_exec)
     store.put_many(case.items(*case.missing(store)))
@@ -89,7 +89,7 @@ def test_what_an_earlier_run_made_gets_the_permissions_that_this_one_wants(
     assert disk.mode(TARGET / "a/two") == (0o755 if keep_exec else 0o644)
 
 
-def test_nothing_is_executable_unless_asked(disk: FaultyDisk, case: Case) -> None:
+def test_no_file_is_executable_by_default(disk: FaultyDisk, case: Case) -> None:
     store = case.open(disk)
     store.put_many(case.items(*range(case.chunks.count)))
     store.finish()
@@ -105,7 +105,7 @@ def test_a_folder_of_empty_files_is_complete_at_once(disk: FaultyDisk) -> None:
     assert disk.files(TARGET) == {"x/a": b"", "x/b": b""}
 
 
-def test_a_store_without_a_chunk_leaves_nothing_behind(
+def test_a_store_without_chunks_leaves_nothing_behind(
     disk: FaultyDisk, case: Case
 ) -> None:
     case.open(disk).close()
@@ -131,7 +131,7 @@ def test_a_folder_never_replaces_anything(
     assert disk.paths() == {TARGET}
 
 
-def test_a_folder_that_comes_to_exist_is_not_merged_into(
+def test_a_folder_created_in_the_meantime_is_not_merged_into(
     disk: FaultyDisk, case: Case
 ) -> None:
     store = case.open(disk)
@@ -154,7 +154,7 @@ def test_no_path_leads_out_of_the_folder(disk: FaultyDisk, path: str) -> None:
     assert disk.paths() == set()
 
 
-def test_files_have_to_be_in_order_and_to_add_up(disk: FaultyDisk) -> None:
+def test_files_must_be_in_order_and_add_up_to_the_share(disk: FaultyDisk) -> None:
     for paths in (["b", "a"], ["a", "a"]):
         with pytest.raises(ValueError, match="not safe"):
             Case([FileEntry(path, 5) for path in paths], 100).open(disk)

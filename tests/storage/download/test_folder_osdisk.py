@@ -1,4 +1,4 @@
-"""Folders on the real disk: kills, links swapped in, names and permissions."""
+"""Folders on the real disk: kills, replaced folders, names and permissions."""
 
 import os
 import random
@@ -26,7 +26,7 @@ CHUNK = 1000
 FETCH = """
 import random, sys
 from pathlib import Path
-from tests.storage.download.test_tree_osdisk import CHUNK, content, entries, open_folder
+from tests.storage.download.test_folder_osdisk import CHUNK, content, open_folder
 
 store = open_folder(Path(sys.argv[1]))
 whole = content()
@@ -44,7 +44,7 @@ print("done", flush=True)
 
 
 def entries() -> list[FileEntry]:
-    """Return files of three levels whose names are not only ASCII."""
+    """Return files on three levels, some with names that are not ASCII."""
     rng = random.Random(3)
     places = ["", "a/", "a/b/", "a/b/c/", "Ünï/", "Ünï/漢字 😀/", "sp ace/-x/"]
     files = [
@@ -93,7 +93,7 @@ def check(target: Path) -> None:
 
 
 @pytest.mark.parametrize("keep_exec", [False, True])
-def test_a_folder_arrives_with_its_names_and_permissions(
+def test_a_folder_gets_its_names_and_permissions(
     tmp_path: Path, keep_exec: bool
 ) -> None:
     target = tmp_path / "Ordner ü"
@@ -118,7 +118,7 @@ def test_a_folder_arrives_with_its_names_and_permissions(
         assert mode == (0o750 if keep_exec and file.executable else 0o640)
 
 
-def test_few_files_are_open_at_a_time(tmp_path: Path) -> None:
+def test_few_files_stay_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     store = open_folder(tmp_path / "tree")
     fill(store)
@@ -143,8 +143,8 @@ def test_without_syncfs_every_file_is_flushed(
     check(tmp_path / "tree")
 
 
-def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path) -> None:
-    """Whether the last kill came before, while or after the folder got its name."""
+def test_a_kill_loses_no_chunk_that_was_put(tmp_path: Path) -> None:
+    """The last kill is before, during or after the renaming of the folder."""
     target = tmp_path / "tree"
     rng = random.Random(7)
     put = kills = 0
@@ -174,11 +174,11 @@ def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["tree"]
 
 
-# Links swapped in.
+# Folders replaced with links.
 
 
 class Racer:
-    """Swap a folder for a link to another and back, again and again."""
+    """Replace a folder with a link to another and restore it, repeatedly."""
 
     def __init__(self, folder: Path, outside: Path) -> None:
         self.flips = 0
@@ -199,7 +199,7 @@ class Racer:
     def _run(self) -> None:
         while not self._is_done.is_set():
             aside = self._aside.with_name(f"aside{self.flips}")
-            # Each step may come too late: the download makes and removes as well.
+            # Any step may fail, since the download creates and removes folders too.
             with suppress(OSError):
                 os.rename(self._folder, aside)
             with suppress(OSError):
@@ -211,10 +211,11 @@ class Racer:
                 os.rename(aside, self._folder)
 
 
-def test_a_link_swapped_in_leads_nowhere(
+def test_a_link_that_replaces_a_folder_is_never_written_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "MAX_OPEN", 1)  # or the swapped one would stay open
+    # With more, the replaced folder would stay open.
+    monkeypatch.setattr(folders, "MAX_OPEN", 1)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "victim").write_bytes(b"precious")
@@ -234,7 +235,7 @@ def test_a_link_swapped_in_leads_nowhere(
                     try:
                         store.put(each, bytes(8))
                     except ShoalError:
-                        refused += 1  # as good as written to the right place
+                        refused += 1  # an error is as good as the right place
             for work in (store.commit, store.finish):
                 try:
                     work()
@@ -256,9 +257,7 @@ def test_a_link_swapped_in_leads_nowhere(
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "hard link"])
-def test_a_link_that_stands_in_a_place_is_never_written_through(
-    tmp_path: Path, what: str
-) -> None:
+def test_an_existing_link_is_never_written_through(tmp_path: Path, what: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "f").write_bytes(b"precious")
@@ -284,7 +283,7 @@ def test_a_link_that_stands_in_a_place_is_never_written_through(
     assert (outside / "f").stat().st_nlink == (2 if what == "hard link" else 1)
 
 
-def test_a_folder_moved_away_before_the_end_is_missed(tmp_path: Path) -> None:
+def test_a_folder_moved_away_before_the_end_is_an_error(tmp_path: Path) -> None:
     target = tmp_path / "tree"
     files = [FileEntry("d/f", 8), FileEntry("e", 8)]
     store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=OsDisk(), files=files)

@@ -1,16 +1,16 @@
-"""A folder of which only some files are fetched."""
+"""Downloads of only some files of a folder."""
 
 import pytest
 
 from shoal.errors import UsageError
 from tests.helpers.faulty_disk import FaultyDisk
-from tests.storage.trees import FILES, ROOT, STAGING, TARGET, Case
+from tests.storage.one_folder import FILES, ROOT, STAGING, TARGET, Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")
 
 
 @pytest.mark.parametrize("selected", [{3}, {0, 5}, {1}, {2, 4, 6}, set(range(7))])
-def test_only_what_is_selected_is_fetched_and_there(
+def test_only_selected_files_are_downloaded(
     disk: FaultyDisk, selected: set[int]
 ) -> None:
     case = Case(FILES, 100, selected)
@@ -32,10 +32,10 @@ def test_only_what_is_selected_is_fetched_and_there(
     assert {path for path in disk.paths() if path.parent == ROOT} == {TARGET}
 
 
-def test_chunks_that_reach_beyond_the_selection_can_be_verified_after_a_kill(
+def test_chunks_with_bytes_of_other_files_can_be_verified_after_a_kill(
     disk: FaultyDisk,
 ) -> None:
-    case = Case(FILES, 100, {3})  # bytes 131 to 199, so chunk 1 only
+    case = Case(FILES, 100, {3})  # bytes 131 to 199, so only chunk 1
     case.open(disk).put_many(case.items(1))
     disk.lose_process()
     store = case.open(disk, verify=case.verify)
@@ -47,7 +47,7 @@ def test_chunks_that_reach_beyond_the_selection_can_be_verified_after_a_kill(
     assert not case.open(disk, verify=case.verify).have.count
 
 
-def test_another_selection_keeps_what_verifies_and_removes_what_is_not_in_it(
+def test_another_selection_keeps_chunks_that_verify_and_removes_other_files(
     disk: FaultyDisk,
 ) -> None:
     first = Case(FILES, 100, {0, 4})
@@ -64,7 +64,7 @@ def test_another_selection_keeps_what_verifies_and_removes_what_is_not_in_it(
     assert disk.files(TARGET) == second.expected()
 
 
-def test_another_selection_without_a_way_to_verify_starts_over(
+def test_another_selection_without_verification_starts_from_nothing(
     disk: FaultyDisk,
 ) -> None:
     first = Case(FILES, 100, {0, 4})
@@ -77,7 +77,7 @@ def test_another_selection_without_a_way_to_verify_starts_over(
     assert disk.files(STAGING / "data") == {"large": bytes(2_000)}
 
 
-def test_nothing_selected_is_an_error(disk: FaultyDisk) -> None:
+def test_an_empty_selection_is_an_error(disk: FaultyDisk) -> None:
     with pytest.raises(UsageError, match="No file"):
         Case(FILES, 100, []).open(disk)
     with pytest.raises(ValueError, match="7 files"):

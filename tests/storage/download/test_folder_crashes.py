@@ -1,4 +1,4 @@
-"""A folder being fetched while processes are killed and the power goes."""
+"""Downloads of a folder with killed processes and power losses."""
 
 import random
 
@@ -9,23 +9,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.helpers.crashes import PowerLoss, lose_power_at, no_fault
 from tests.helpers.faulty_disk import FaultyDisk
-from tests.storage.trees import ROOT, TARGET, random_case, run_power_losses
+from tests.storage.one_folder import ROOT, TARGET, random_case, run_power_losses
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")
 
 
-def test_power_losses_cost_one_group_at_most_and_no_lie() -> None:
+def test_power_losses_lose_only_uncommitted_chunks() -> None:
     run_power_losses(range(200))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_power_losses_cost_one_group_at_most_and_no_lie_many_times() -> None:
+def test_very_many_power_losses_lose_only_uncommitted_chunks() -> None:
     run_power_losses(range(200, 2_200))
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_power_loss_while_finishing_leaves_the_target_or_all_chunks(
+def test_a_power_loss_during_finish_leaves_the_target_or_all_chunks(
     seed: int,
 ) -> None:
     for call in range(1, 150):
@@ -49,7 +49,7 @@ def test_a_power_loss_while_finishing_leaves_the_target_or_all_chunks(
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_kill_costs_nothing_that_was_put(seed: int) -> None:
+def test_a_kill_loses_no_chunk_that_was_put(seed: int) -> None:
     rng = random.Random(seed)
     case = random_case(rng)
     disk = FaultyDisk(ROOT)
@@ -65,7 +65,7 @@ def test_a_kill_costs_nothing_that_was_put(seed: int) -> None:
 
 
 class TreeMachine(RuleBasedStateMachine):
-    """Do anything in any order, and compare with a set of indexes."""
+    """Call methods in any order, and compare the store with a set of indexes."""
 
     @initialize(seed=st.integers(0, 10_000))
     def begin(self, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""A small folder to fetch onto a disk that fails, and what must hold whatever fails."""
+"""A small folder to download to a disk that fails, and checks of what must hold."""
 
 import random
 from collections.abc import Callable, Collection
@@ -33,7 +33,7 @@ FILES = [
 
 
 class Case:
-    """A folder with its bytes, cut into chunks, of which some files are wanted."""
+    """A folder with its bytes, divided into chunks; some or all files are selected."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Case:
         return data == self.chunk(index)
 
     def expected(self) -> dict[str, bytes]:
-        """Return what is to be in the folder in the end."""
+        """Return the contents of the complete folder."""
         found: dict[str, bytes] = {}
         start = 0
         for number, file in enumerate(self.files):
@@ -91,12 +91,12 @@ class Case:
 
     def check_claims(self, store: FileStore) -> None:
         for index in store.have:
-            assert store.get(index) == self.chunk(index), f"chunk {index} is a lie"
+            assert store.get(index) == self.chunk(index), f"chunk {index} is wrong"
 
     def download(
         self, disk: FaultyDisk, rng: random.Random, done: dict[str, set[int]]
     ) -> None:
-        """Fetch everything, noting what a kill and a power loss must spare."""
+        """Download everything; note in `done` what crashes must not lose."""
         store = self.open(disk, verify=self.verify if rng.random() < 0.3 else None)
         done["put"], done["safe"] = set(store.have), set(store.have)
         try:
@@ -113,16 +113,16 @@ class Case:
         finally:
             store.close()
 
-    def check_after(self, disk: FaultyDisk, spared: set[int]) -> None:
-        """Check the promises after a crash, then go on to the end."""
+    def check_after(self, disk: FaultyDisk, kept: set[int]) -> None:
+        """Check the guarantees after a crash, then complete the download."""
         if disk.files(TARGET) is not None:
-            assert disk.files(TARGET) == self.expected(), "there, but not whole"
+            assert disk.files(TARGET) == self.expected(), "the target is incomplete"
             with pytest.raises(TargetExistsError):
                 self.open(disk)
         else:
             store = self.open(disk)
             self.check_claims(store)
-            assert set(store.have) >= spared, "a chunk was lost"
+            assert set(store.have) >= kept, "a chunk was lost"
             store.put_many(self.items(*self.missing(store)))
             store.finish()
             store.close()
@@ -131,7 +131,7 @@ class Case:
 
 
 def random_case(rng: random.Random) -> Case:
-    """Return a folder of small, empty and large files, some of them wanted."""
+    """Return a folder of small, empty and large files, some of them selected."""
     files: list[FileEntry] = []
     for place in range(rng.randrange(1, 16)):
         folder = rng.choice(["", "a/", "a/b/", "ü/", "z/"])
@@ -146,7 +146,7 @@ def random_case(rng: random.Random) -> Case:
 
 
 def run_power_losses(seeds: range) -> None:
-    """Lose power at random moments, some number of times per download."""
+    """Lose power at random moments, one to three times per download."""
     for seed in seeds:
         rng = random.Random(seed)
         case = random_case(rng)
