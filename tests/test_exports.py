@@ -37,9 +37,9 @@ def _public(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[str, Defin
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_has_a_docstring(module: str) -> None:
-    said = ast.get_docstring(_tree(module))
-    assert said
-    assert len(said.splitlines()[0]) <= 88
+    docstring = ast.get_docstring(_tree(module))
+    assert docstring
+    assert len(docstring.splitlines()[0]) <= 88
 
 
 @pytest.mark.parametrize("module", NAMED)
@@ -60,12 +60,12 @@ def _sort_key(name: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("module", NAMED)
 def test_every_public_name_has_a_docstring(module: str) -> None:
-    silent = [
+    undocumented = [
         name
         for name, node in _public(_tree(module).body)
         if not ast.get_docstring(node) and not _is_overload(node)
     ]
-    assert silent == []
+    assert undocumented == []
 
 
 def _is_overload(node: Definition) -> bool:
@@ -76,20 +76,20 @@ def test_every_public_name_of_shoal_is_defined_in_its_listed_module() -> None:
     assert shoal.__all__ == sorted(shoal.__all__, key=_sort_key)
     assert set(shoal._MODULES) == set(shoal.__all__) - {"__version__"}
     for name, module in shoal._MODULES.items():
-        there = importlib.import_module(f"shoal.{module}")
-        assert getattr(shoal, name) is getattr(there, name)
-        assert name in there.__all__
+        defining = importlib.import_module(f"shoal.{module}")
+        assert getattr(shoal, name) is getattr(defining, name)
+        assert name in defining.__all__
     assert dir(shoal) == sorted(shoal.__all__)
 
 
 def test_type_checkers_see_the_lazily_loaded_names() -> None:
-    seen = {
+    imported = {
         alias.name: (node.module or "").removeprefix("shoal.")
         for node in ast.walk(_tree(""))
         if isinstance(node, ast.ImportFrom) and node.module != "importlib"
         for alias in node.names
     }
-    assert seen == shoal._MODULES
+    assert imported == shoal._MODULES
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

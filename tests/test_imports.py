@@ -28,33 +28,33 @@ THIRD_PARTY = {"click", "rich", "msgspec", "dnslib", "ifaddr"}
 
 
 def test_import_shoal_loads_no_other_package() -> None:
-    news = _loaded("import shoal") - BARE
-    assert news == {"shoal"}
-    # What Python itself has loaded already would not be seen.
+    loaded = _loaded("import shoal") - BARE
+    assert loaded == {"shoal"}
+    # A package that Python itself loads would go unnoticed.
     assert not BARE & {"asyncio", *THIRD_PARTY}
 
 
 @pytest.mark.parametrize("name", shoal.__all__)
 def test_each_public_name_loads_no_heavy_package(name: str) -> None:
-    news = _loaded(f"import shoal; shoal.{name}; shoal.__dir__()") - BARE
-    assert not news & {"click", "rich", "cryptography", "fsspec", "aiohttp"}
+    loaded = _loaded(f"import shoal; shoal.{name}; shoal.__dir__()") - BARE
+    assert not loaded & {"click", "rich", "cryptography", "fsspec", "aiohttp"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["nosuch"]])
 def test_the_bare_command_line_loads_only_click(
     words: list[str],
 ) -> None:
-    news = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
-    assert "click" in news
-    assert not news & {"asyncio", "socket", "ssl", "json", *THIRD_PARTY - {"click"}}
+    loaded = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
+    assert "click" in loaded
+    assert not loaded & {"asyncio", "socket", "ssl", "json", *THIRD_PARTY - {"click"}}
 
 
 def test_shoal_chunk_loads_neither_a_progress_bar_nor_the_dht() -> None:
     words = ["chunk", "0" * 64, "0", "--timeout", "0.1", "--lan-only", "--no-lan"]
-    news = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
-    assert "asyncio" in news
-    assert not news & {"rich", "dnslib", "cryptography", "json", "tomllib", "difflib"}
-    assert not news & {"ipaddress", "queue"}
+    loaded = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
+    assert "asyncio" in loaded
+    assert not loaded & {"rich", "dnslib", "cryptography", "json", "tomllib", "difflib"}
+    assert not loaded & {"ipaddress", "queue"}
 
 
 def test_the_command_imports_no_module_from_the_current_folder(tmp_path: Path) -> None:

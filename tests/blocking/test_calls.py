@@ -152,16 +152,16 @@ def test_on_progress_is_called_in_the_calling_thread(
     shared: Make, tmp_path: Path
 ) -> None:
     share = shared("data", DATA)
-    heard: list[tuple[threading.Thread, shoal.DownloadEvent]] = []
+    calls: list[tuple[threading.Thread, shoal.DownloadEvent]] = []
     result = shoal.fetch(
         share.link,
         tmp_path / "copy",
-        on_progress=lambda event: heard.append((threading.current_thread(), event)),
+        on_progress=lambda event: calls.append((threading.current_thread(), event)),
         **near(share),
     )
     assert result.path.read_bytes() == DATA
-    assert {thread for thread, _ in heard} == {threading.current_thread()}
-    assert any(isinstance(event, shoal.Progress) for _, event in heard)
+    assert {thread for thread, _ in calls} == {threading.current_thread()}
+    assert any(isinstance(event, shoal.Progress) for _, event in calls)
     share.wait()
     assert share.uploaded == len(DATA)
 

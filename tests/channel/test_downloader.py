@@ -52,8 +52,8 @@ async def test_a_liar_is_banned_and_its_chunks_are_requested_from_another_server
     assert (tmp_path / "out").read_bytes() == CONTENT.data
     assert banned(events) == {liar.address}
     assert liar.connections == 1
-    given = [each.chunks for each in events if isinstance(each, PeerLeft)]
-    assert 0 in given
+    verified = [each.chunks for each in events if isinstance(each, PeerLeft)]
+    assert 0 in verified
 
 
 @pytest.mark.parametrize("kind", LIES_AT_ONCE)

@@ -101,16 +101,16 @@ async def test_an_unknown_option_is_a_type_error(folder: Path) -> None:
 
 
 async def test_share_reports_hashing_and_joining_peers(folder: Path) -> None:
-    told: list[ShareEvent] = []
+    events: list[ShareEvent] = []
     async with shoal.Node(here()) as node:
-        share = await node.share(folder, on_progress=told.append)
+        share = await node.share(folder, on_progress=events.append)
         size = share.manifest.root.size
-        assert told[-1] == shoal.Hashing(size, size)
+        assert events[-1] == shoal.Hashing(size, size)
         address = shoal.Address("127.0.0.1", share.port)
         async with shoal.Node(here([address])) as other:
             await other.fetch(share.link, folder.parent / "out")
             await asyncio.wait_for(share.shared(), 10)
-    assert any(isinstance(event, shoal.PeerJoined) for event in told)
+    assert any(isinstance(event, shoal.PeerJoined) for event in events)
 
 
 async def test_fetching_yields_events_and_last_the_result(folder: Path) -> None:
@@ -156,14 +156,14 @@ async def test_verified_chunks_of_a_cancelled_fetch_are_not_fetched_again(
                 async for event in events:
                     if isinstance(event, shoal.Progress) and event.done > 20 * CHUNK:
                         break
-        given = set(slow.given)
+        sent = set(slow.given)
     async with Holder(BIG) as holder, shoal.Node(here([holder.address])) as node:
-        told: list[DownloadEvent] = []
-        await node.fetch(BIG.link, out, on_progress=told.append)
-        (started,) = [event for event in told if isinstance(event, shoal.Started)]
+        reported: list[DownloadEvent] = []
+        await node.fetch(BIG.link, out, on_progress=reported.append)
+        (started,) = [event for event in reported if isinstance(event, shoal.Started)]
     # Chunks in flight, and chunks that arrived while it stopped, are not kept.
     assert started.resumed > 10
-    assert started.resumed <= len(given)
+    assert started.resumed <= len(sent)
     assert len(holder.given) <= 200 - started.resumed + 2
     assert out.read_bytes() == b"".join(BIG.chunk(i) for i in range(200))
 

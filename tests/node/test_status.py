@@ -76,17 +76,17 @@ async def test_status_reports_requested_chunks() -> None:
 
 async def test_both_ends_count_the_same_bytes(make_file: MakeFile) -> None:
     source = make_file(COUNT * CHUNK - 5, 1)
-    async with shoal.Node(here([])) as giver:
-        share = await giver.share(source, chunk_size=CHUNK)
+    async with shoal.Node(here([])) as sharer:
+        share = await sharer.share(source, chunk_size=CHUNK)
         peer = shoal.Address("127.0.0.1", share.port)
-        async with shoal.Node(here([peer])) as taker:
-            await taker.fetch(share.link, source.with_name("there"), timeout=20)
-            tally = taker.counters
-            assert tally.received == {"direct": source.stat().st_size}
-            assert sum(tally.writes.counts) >= 1
-        given = giver.counters
-        assert given.sent == {"lan": source.stat().st_size}
-        assert giver.status(share.link).have is not None
+        async with shoal.Node(here([peer])) as receiver:
+            await receiver.fetch(share.link, source.with_name("there"), timeout=20)
+            received = receiver.counters
+            assert received.received == {"direct": source.stat().st_size}
+            assert sum(received.writes.counts) >= 1
+        sent = sharer.counters
+        assert sent.sent == {"lan": source.stat().st_size}
+        assert sharer.status(share.link).have is not None
 
 
 async def test_a_wrong_chunk_counts_as_a_failure_and_not_as_received() -> None:

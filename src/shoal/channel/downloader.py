@@ -145,7 +145,7 @@ class ChannelDownloader(Watcher[Server]):
             download.on_answers_done(server)
 
     def on_server_lost(self, server: Server, error: Exception | None) -> None:
-        """Request from other servers what this one was asked for."""
+        """Request its chunks from other servers."""
         self._claims.pop(server, None)
         verified = self._verified.pop(server, None)
         is_banned = self._servers.is_banned(server)
@@ -205,7 +205,7 @@ class ChannelDownloader(Watcher[Server]):
             self._reconsider()
 
     def _reconsider(self) -> None:
-        """Try other sizes if no server claims these, or if their proof takes long."""
+        """Try other sizes if no server claims these, or if proving them takes long."""
         if self._changing is not None or self._result.done():
             return
         others = set(self._claims.values()) - {self._sizes}

@@ -1,8 +1,8 @@
 """Fetch one chunk of an open channel, as the workshop's client does.
 
-Servers are asked one after another: the next one when a server sends a wrong chunk,
-disconnects or is slow. The first chunk that verifies is returned. On a named channel
-the first chunk is: it cannot be verified.
+The chunk is requested from one server after another: from the next one when a server
+sends a wrong chunk, disconnects or is slow. The first chunk that verifies is returned.
+On a named channel, which cannot be verified, it is the first chunk that arrives.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from shoal.resources import Resources
 
 __all__ = ["fetch_chunk"]
 
-WAIT = 3.0  # seconds before another server is asked too; doubled with each
+WAIT = 3.0  # seconds before the chunk is requested from one more server; doubled then
 
 
 async def fetch_chunk(
@@ -49,9 +49,9 @@ class _ChunkFetcher:
         self._clock = loop.time
         self._servers = Servers(channel, self, resources)
         self._stall_timer = StallTimer(timeout, loop.time())
-        self._unasked: deque[Server] = deque()
-        self._asked: set[Server] = set()
-        self._ask_another_at = 0.0
+        self._untried: deque[Server] = deque()
+        self._requested: set[Server] = set()
+        self._next_request_at = 0.0
         self._chunk: asyncio.Future[bytes] = loop.create_future()
 
     async def run(self) -> bytes:
@@ -60,12 +60,12 @@ class _ChunkFetcher:
         )
 
     def on_server_ready(self, server: Server) -> None:
-        """Ask a server, unless another is asked already."""
+        """Request the chunk, unless another server is about to send it."""
         if server.offer is not None and not self._check_index(server.offer.count):
             return
-        self._unasked.append(server)
-        if not self._asked:
-            self._ask_next()
+        self._untried.append(server)
+        if not self._requested:
+            self._request_next()
 
     def on_events(self, server: Server, events: list[Event]) -> None:
         """Return the chunk if it is right; ban the server if it is wrong."""
@@ -81,28 +81,28 @@ class _ChunkFetcher:
                     self._chunk.set_result(bytes(event.data))
 
     def on_server_lost(self, server: Server, error: Exception | None) -> None:
-        """Ask another server instead."""
-        if server in self._unasked:
-            self._unasked.remove(server)
-        if server in self._asked:
-            self._asked.remove(server)
-            if not self._asked:
-                self._ask_next()
+        """Request the chunk from another server instead."""
+        if server in self._untried:
+            self._untried.remove(server)
+        if server in self._requested:
+            self._requested.remove(server)
+            if not self._requested:
+                self._request_next()
 
     def on_tick(self, now: float) -> None:
-        """Ask another server when one is slow; end when the time is over."""
-        if now >= self._ask_another_at:
-            self._ask_next()
+        """Try one more server if the others are slow; end when the time is over."""
+        if now >= self._next_request_at:
+            self._request_next()
         error = self._stall_timer.reason_to_end(now, self._outlook())
         if error is not None and not self._chunk.done():
             self._chunk.set_exception(error)
 
-    def _ask_next(self) -> None:
-        if self._unasked:
-            server = self._unasked.popleft()
-            self._asked.add(server)
-            wait = WAIT * 2 ** (len(self._asked) - 1)
-            self._ask_another_at = self._clock() + wait
+    def _request_next(self) -> None:
+        if self._untried:
+            server = self._untried.popleft()
+            self._requested.add(server)
+            wait = WAIT * 2 ** (len(self._requested) - 1)
+            self._next_request_at = self._clock() + wait
             if not self._channel.is_hash:
                 # Shoal answers this before the request; a Node.js server ignores it.
                 server.request_info()

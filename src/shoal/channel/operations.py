@@ -76,7 +76,7 @@ class ChannelTarget:
     def open_store(
         self, chunks: Chunks, offer: Offer | None, stopped: Callable[[], bool]
     ) -> DownloadStore:
-        """Open the store for these sizes; takes long if it verifies existing data.
+        """Open the store for these sizes; verifying existing data can take minutes.
 
         Raises what the store raises, and `UnfinishedError` if `stopped` returns True.
         """
@@ -98,8 +98,8 @@ class ChannelTarget:
     def _identity(self, chunks: Chunks) -> bytes:
         """Return 32 bytes that identify this download in the staging folder's name.
 
-        They cover the sizes, which are a server's claim: another run with other sizes
-        must not take these chunks for its own.
+        They cover the sizes, which are only a server's claim: a download with wrong
+        sizes must not use or replace the staging folder of another run.
         """
         sizes = f"{chunks.size} {chunks.chunk_size}"
         return sha256(self._channel.identity + sizes.encode()).digest()
