@@ -57,7 +57,7 @@ class SaysEvil(Holder):
         super().greet(talk)
         talk.send(*self.first)
 
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         talk.send(Refuse(index, EVIL[:64]), Refuse(None, EVIL[:64]))
 
 

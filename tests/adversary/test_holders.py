@@ -54,7 +54,7 @@ async def test_a_liar_is_banned(kind: type[Holder], tmp_path: Path) -> None:
     async with kind(HOLDING) as liar, Holder(HOLDING) as honest:
         peers = [liar.address, honest.address]
         events = await fetch_sealed(HOLDING.link, out, peers)
-        assert liar.given, "the liar was never asked"
+        assert liar.sent, "the liar was never asked"
         assert len(liar.talks) == 1, "it was dialled again"
         assert [left.is_banned for left in left_of(events, liar.address)] == [True]
         assert not any(left.is_banned for left in left_of(events, honest.address))
@@ -72,12 +72,12 @@ async def test_nine_liars_of_ten(tmp_path: Path) -> None:
         for liar in liars:
             await liar.__aexit__()
     assert out.read_bytes() == DATA
-    asked = [liar for liar in liars if liar.given]
+    asked = [liar for liar in liars if liar.sent]
     assert asked
     for liar in asked:
         assert [left.is_banned for left in left_of(events, liar.address)] == [True]
-        assert len(liar.given) == 1, "it cost more than one chunk"
-    wasted = sum(len(each.given) for each in (*asked, honest)) - HOLDING.chunks.count
+        assert len(liar.sent) == 1, "it cost more than one chunk"
+    wasted = sum(len(each.sent) for each in (*asked, honest)) - HOLDING.chunks.count
     assert wasted <= len(asked) + 0.02 * HOLDING.chunks.count
 
 
@@ -98,9 +98,9 @@ async def test_nine_liars_about_the_manifest_cost_a_page_each() -> None:
         async with Member(registry, holding.link, port) as member:
             manifest = await member.swarm.load(lambda m: range(m.page_count))
     assert manifest.is_complete
-    assert any(liar.pages_asked for liar in liars)
-    assert all(len(liar.pages_asked) <= 1 for liar in liars)
-    assert sorted(honest.pages_asked) == list(range(13))
+    assert any(liar.pages_requested for liar in liars)
+    assert all(len(liar.pages_requested) <= 1 for liar in liars)
+    assert sorted(honest.pages_requested) == list(range(13))
 
 
 @pytest.mark.parametrize("kind", IDLE)
@@ -114,7 +114,7 @@ async def test_who_does_not_give_holds_nobody_up(
         peers = [idle.address, honest.address]
         events = await fetch_sealed(HOLDING.link, out, peers, timeout=8)
         # It was asked for something, but not for ever and again.
-        assert 0 < len(idle.asked) < 2 * HOLDING.chunks.count
+        assert 0 < len(idle.requested) < 2 * HOLDING.chunks.count
         assert not any(left.is_banned for left in left_of(events, honest.address))
     # What it was asked for is asked of the other after three seconds at the latest.
     assert time.monotonic() - began < 1.5 * honest_time + 4
@@ -145,7 +145,7 @@ async def test_who_copies_a_node_id_does_not_keep_the_honest_out(
         link = HOLDING.link
         async with Node(here([copy.address]), rng=Random(1)) as node:
             fetching = asyncio.create_task(node.fetch(link, out, timeout=20))
-            await copy.until(lambda: bool(copy.asked))
+            await copy.until(lambda: bool(copy.requested))
             for talk in copy.talks:
                 listed = [(honest.address.host, honest.address.port)]
                 talk.send(Peers(listed))
@@ -203,5 +203,5 @@ async def test_a_liar_about_the_manifest_is_banned(
         peers = [liar.address, honest.address]
         events = await fetch_sealed(HOLDING.link, out, peers)
         assert [left.is_banned for left in left_of(events, liar.address)] == [True]
-        assert len(liar.pages_asked) <= 1
+        assert len(liar.pages_requested) <= 1
     assert out.read_bytes() == DATA

@@ -59,7 +59,7 @@ async def test_a_rebound_host_name_gets_status_421_and_a_closed_connection(
     answer = await say(gateway, data + data)
     assert (answer.status, answer.body) == (421, b"")
     assert answer.headers["connection"] == "close"
-    assert holder.given == []
+    assert holder.sent == []
 
 
 async def test_a_target_in_absolute_form_may_name_no_other_host(
@@ -114,7 +114,7 @@ async def test_a_page_of_another_site_gets_nothing(
     for path in (FILE, "", "files/0/"):
         answer = await get(gateway, path, "-H", f"Sec-Fetch-Site: {site}")
         assert answer.status == 403
-    assert holder.given == []
+    assert holder.sent == []
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://localhost"])
@@ -122,7 +122,7 @@ async def test_a_page_of_another_origin_gets_nothing(
     gateway: Gateway, holder: Holder, origin: str
 ) -> None:
     assert (await get(gateway, FILE, "-H", f"Origin: {origin}")).status == 403
-    assert holder.given == []
+    assert holder.sent == []
 
 
 async def test_requests_from_the_own_page_or_the_user_are_served(
@@ -221,7 +221,7 @@ async def test_an_ambiguous_path_is_refused(
 ) -> None:
     answer = await say(gateway, request(gateway, f"files/0/{path}"))
     assert answer.status == 400
-    assert holder.given == []
+    assert holder.sent == []
 
 
 @pytest.mark.parametrize("odd", ODD_LINES)
@@ -232,7 +232,7 @@ async def test_a_request_that_two_programs_would_parse_differently_is_refused(
     data = request(gateway, FILE, ODD_LINES[odd]) + b"0\r\n\r\n" + smuggled
     # 0: the gateway disconnected before reading everything, losing the answer.
     assert (await say(gateway, data)).status in (400, 431, 0)
-    assert holder.given == []
+    assert holder.sent == []
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ async def test_no_request_makes_the_gateway_look_for_another_share() -> None:
     other = make_holding(1000)
     async with Holder(other) as stranger, Holder(HOLDING) as holder:
         async with serving(holder, peers=[stranger.address]) as gateway:
-            before = len(holder.talks), len(holder.asked)
+            before = len(holder.talks), len(holder.requested)
             wrong = gateway.url.replace(gateway.token, "A" * 22)
             link = str(other.link).removeprefix("shoal:")
             for url in (
@@ -319,5 +319,5 @@ async def test_no_request_makes_the_gateway_look_for_another_share() -> None:
                 f"http://127.0.0.1:{gateway.port}/",
             ):
                 assert (await curl(url)).status == 404
-            assert (len(holder.talks), len(holder.asked)) == before
+            assert (len(holder.talks), len(holder.requested)) == before
         assert stranger.talks == []

@@ -44,7 +44,7 @@ async def test_the_metrics_count_what_was_transferred() -> None:
         assert len(answer.body) == 2 * CHUNK
         after = _samples(await _scrape(gateway))
         stored = after["shoal_chunks 0,here"]
-        assert stored == len(set(holder.given)) >= 2
+        assert stored == len(set(holder.sent)) >= 2
         assert after["shoal_bytes_total received,direct"] == stored * CHUNK
         assert after["shoal_chunks 0,missing"] == COUNT - stored
         assert after["shoal_peers direct,0"] == 1

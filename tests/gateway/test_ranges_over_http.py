@@ -65,7 +65,7 @@ async def test_head_returns_the_headers_of_get_and_fetches_nothing() -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         head = await get(gateway, FILE, "-I")
         ranged = await get(gateway, FILE, "-I", "-r", "0-9")
-        fetched = list(holder.given)
+        fetched = list(holder.sent)
         whole = await get(gateway, FILE)
     del head.headers["date"], ranged.headers["date"], whole.headers["date"]
     assert (head.status, head.headers) == (200, whole.headers)
@@ -80,7 +80,7 @@ async def test_responses_without_a_body_fetch_nothing() -> None:
         known = await get(gateway, FILE, "-H", f"If-None-Match: {tag}")
         gone = await get(gateway, FILE, "-H", 'If-Match: "x"')
         beyond = await get(gateway, FILE, "-r", "50000-")
-        assert holder.given == []
+        assert holder.sent == []
         other = await get(gateway, FILE, "-H", 'If-None-Match: "x"')
     assert (known.status, known.body, known.headers["etag"]) == (304, b"", tag)
     assert (gone.status, gone.body) == (412, b"")

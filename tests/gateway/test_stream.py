@@ -34,23 +34,23 @@ class Gate(Holder):
         self._limit = limit
         self._held: list[tuple[Talk, int]] = []
 
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         if index < self._limit or index == PROOF:
-            talk.give(index)
+            talk.send_chunk(index)
         else:
             self._held.append((talk, index))
 
     def step(self) -> None:
         """Serve one held request."""
         talk, index = self._held.pop(0)
-        talk.give(index)
+        talk.send_chunk(index)
 
     def open(self) -> None:
         """Serve all held and future requests."""
         held, self._held = self._held, []
         self._limit = COUNT
         for talk, index in held:
-            talk.give(index)
+            talk.send_chunk(index)
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def test_verified_chunks_are_sent_while_the_rest_arrives() -> None:
             assert await reader.readexactly(3 * CHUNK) == DATA[: 3 * CHUNK]
             holder.open()
             assert await reader.readexactly(len(DATA) - 3 * CHUNK) == DATA[3 * CHUNK :]
-    assert sorted(holder.given) == list(range(COUNT))
+    assert sorted(holder.sent) == list(range(COUNT))
 
 
 async def prove(gateway: Gateway) -> None:
@@ -88,13 +88,13 @@ async def test_a_readers_position_is_fetched_before_what_others_prefetch() -> No
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         await prove(gateway)
         async with reading(gateway):
-            await holder.until(lambda: len(holder.asked) >= 5)
+            await holder.until(lambda: len(holder.requested) >= 5)
             async with reading(gateway, b"Range: bytes=-9") as reader:
                 await get(gateway, FILE, "-I")  # by then the holder has the requests
-                before = len(holder.asked)
+                before = len(holder.requested)
                 holder.step()
-                await holder.until(lambda: len(holder.asked) > before)
-                assert holder.asked[before] == COUNT - 1
+                await holder.until(lambda: len(holder.requested) > before)
+                assert holder.requested[before] == COUNT - 1
                 holder.open()
                 assert await reader.readexactly(9) == DATA[-9:]
 
@@ -108,7 +108,7 @@ async def test_a_seeking_player_fetches_no_chunk_twice() -> None:
             async with reading(gateway, line) as reader:
                 got = await reader.readexactly(CHUNK)
                 assert got == DATA[position : position + CHUNK]
-        given = list(holder.given)
+        given = list(holder.sent)
     assert len(given) == len(set(given))
 
 
@@ -127,22 +127,22 @@ async def test_an_open_ended_range_prefetches_nothing_at_first(
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         await prove(gateway)
         async with reading(gateway, line):
-            await holder.until(lambda: len(holder.asked) == 1 + len(requested))
+            await holder.until(lambda: len(holder.requested) == 1 + len(requested))
             await get(gateway, FILE, "-I")  # time for more requests to arrive
-            assert holder.asked[1:] == requested
+            assert holder.requested[1:] == requested
 
 
 async def test_a_client_that_disconnects_stops_its_fetches() -> None:
     async with Gate(HOLDING, 2) as holder, serving(holder) as gateway:
         async with reading(gateway) as reader:
             await reader.readexactly(2 * CHUNK)
-            await holder.until(lambda: len(holder.asked) > 2)
+            await holder.until(lambda: len(holder.requested) > 2)
         await get(gateway, FILE, "-I")  # by then the gateway has noticed
-        requested = list(holder.asked)
+        requested = list(holder.requested)
         holder.open()
         last = await get(gateway, FILE, "-r", f"{(COUNT - 1) * CHUNK}-")
         assert last.body == DATA[(COUNT - 1) * CHUNK :]
-        assert holder.asked == [*requested, COUNT - 1]
+        assert holder.requested == [*requested, COUNT - 1]
     assert len(requested) < COUNT // 2
 
 
@@ -151,11 +151,11 @@ async def test_bytes_that_do_not_verify_end_the_connection(liar: type[Holder]) -
     class TurnsBad(liar):  # type: ignore[misc,valid-type]
         """Serve five honest chunks first."""
 
-        def on_ask(self, talk: Talk, index: int) -> None:
+        def on_request(self, talk: Talk, index: int) -> None:
             if index < 5:
-                talk.give(index)
+                talk.send_chunk(index)
             else:
-                super().on_ask(talk, index)
+                super().on_request(talk, index)
 
     problems: list[str] = []
     async with TurnsBad(HOLDING) as holder:
@@ -195,9 +195,9 @@ async def test_a_slow_client_is_waited_for_and_needs_little_memory() -> None:
     async with Holder(large) as holder, serving(holder) as gateway:
         async with reading(gateway) as reader:
             # Once the sockets are full, nothing more is fetched until the client reads.
-            await holder.until(lambda: len(holder.given) >= 16)
+            await holder.until(lambda: len(holder.sent) >= 16)
             await asyncio.sleep(0.2)
-            assert len(holder.given) <= 40
+            assert len(holder.sent) <= 40
             tracemalloc.start()
             got = 0
             while got < count << 20:
@@ -205,7 +205,7 @@ async def test_a_slow_client_is_waited_for_and_needs_little_memory() -> None:
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
         assert peak < CACHE_SIZE + (24 << 20)
-        assert sorted(holder.given) == list(range(count))
+        assert sorted(holder.sent) == list(range(count))
 
 
 class Stuck:
@@ -270,4 +270,4 @@ async def test_several_clients_get_the_right_bytes_from_slow_and_fast_peers() ->
         async with serving(slow, fast) as gateway:
             answers = await asyncio.gather(*(get(gateway, FILE) for _ in range(4)))
     assert {(answer.code, answer.body) for answer in answers} == {(0, DATA)}
-    assert len(slow.given) + len(fast.given) <= COUNT + 8
+    assert len(slow.sent) + len(fast.sent) <= COUNT + 8

@@ -32,35 +32,37 @@ __all__ = [
 
 
 class FlipsABit(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         data = bytearray(self.holding.chunk(index))
         data[len(data) // 2] ^= 4
-        talk.give(index, bytes(data))
+        talk.send_chunk(index, bytes(data))
 
 
 class SendsAnother(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        talk.give(index, self.holding.chunk((index + 1) % self.holding.chunks.count))
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send_chunk(
+            index, self.holding.chunk((index + 1) % self.holding.chunks.count)
+        )
 
 
 class SendsZeroes(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        talk.give(index, bytes(self.holding.chunks.length(index)))
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send_chunk(index, bytes(self.holding.chunks.length(index)))
 
 
 class SendsShort(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        talk.give(index, self.holding.chunk(index)[:-1])
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send_chunk(index, self.holding.chunk(index)[:-1])
 
 
 class SendsNothing(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        talk.give(index, b"")
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send_chunk(index, b"")
 
 
 class SendsMore(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        talk.give(index, self.holding.chunk(index) + b"\0")
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send_chunk(index, self.holding.chunk(index) + b"\0")
 
 
 LIARS = [FlipsABit, SendsAnother, SendsZeroes, SendsShort, SendsNothing, SendsMore]
@@ -70,21 +72,21 @@ LIARS = [FlipsABit, SendsAnother, SendsZeroes, SendsShort, SendsNothing, SendsMo
 
 
 class Silent(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         pass
 
 
 class StallsAtTheLast(Holder):
     """Give everything but the last chunk that it is asked for."""
 
-    def on_ask(self, talk: Talk, index: int) -> None:
-        if len(set(self.given)) < self.holding.chunks.count // 2:
-            super().on_ask(talk, index)
+    def on_request(self, talk: Talk, index: int) -> None:
+        if len(set(self.sent)) < self.holding.chunks.count // 2:
+            super().on_request(talk, index)
 
 
 class RefusesAll(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        self.given.append(index)
+    def on_request(self, talk: Talk, index: int) -> None:
+        self.sent.append(index)
         talk.send(Refuse(index, "missing"))
 
 
@@ -107,7 +109,7 @@ class GivesTheSame(Holder):
         if isinstance(message, Page):
             super().on_message(talk, message)
         elif getattr(message, "index", 0) is None:
-            talk.give(0)
+            talk.send_chunk(0)
 
 
 class KeepsPages(Holder):
@@ -120,9 +122,9 @@ class KeepsPages(Holder):
 class Drips(Holder):
     """Send a byte a second of an answer that never ends."""
 
-    def on_ask(self, talk: Talk, index: int) -> None:
-        if not self.given:
-            self.given.append(index)
+    def on_request(self, talk: Talk, index: int) -> None:
+        if not self.sent:
+            self.sent.append(index)
             whole = encode_frame(Give(index, memoryview(self.holding.chunk(index))))
             self.drip(talk, whole)
 
@@ -179,7 +181,7 @@ class SpareBits(Holder):
 class Unsolicited(Holder):
     def greet(self, talk: Talk) -> None:
         super().greet(talk)
-        talk.give(3)
+        talk.send_chunk(3)
 
 
 class UnsolicitedPage(Holder):
@@ -189,8 +191,8 @@ class UnsolicitedPage(Holder):
 
 
 class ChunkTooFar(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        talk.give(self.holding.chunks.count + 5, b"x")
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send_chunk(self.holding.chunks.count + 5, b"x")
 
 
 class HugeFrame(Holder):

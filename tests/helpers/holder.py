@@ -1,12 +1,12 @@
-"""Somebody who has the link, and need not be honest with it.
+"""A scripted peer that has the link of a sealed share and need not be honest.
 
-A `Holder` does the real knock, TLS and proofs, by listening or by dialling, and
-then says what its methods say. As it stands it is honest; each way to misbehave
-overrides one of them:
+A `Holder` listens or dials with the real knock, TLS and proofs, or joins a
+`MemoryNet`; then it sends the messages that its methods choose. It is honest unless a
+subclass overrides one of them:
 
 class FlipsABit(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
-        talk.give(index, flipped(self.holding.chunk(index)))
+    def on_request(self, talk: Talk, index: int) -> None:
+        talk.send_chunk(index, flipped(self.holding.chunk(index)))
 
 async with FlipsABit(holding) as liar, Holder(holding) as honest:
     await fetch_sealed(holding.link, tmp_path, [liar.address, honest.address])
@@ -40,7 +40,6 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     decode_sealed,
 )
-from shoal.errors import PeerError
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
@@ -52,31 +51,31 @@ __all__ = [
     "SlowHolder",
     "Talk",
     "holding_of",
+    "Passive",
     "make_holding",
-    "refused",
 ]
 
-MAX_FRAME = 17 << 20  # bytes; a holder is not afraid of its peers
+MAX_FRAME = 17 << 20  # bytes; larger than any frame of a node
 PATIENCE = 30.0  # seconds
 
 
 class Holding(NamedTuple):
-    """What a holder has of one share."""
+    """The manifest and the chunks of one share."""
 
     link: Link
     root: bytes
     pages: Sequence[bytes]
     chunks: Chunks
     chunk: Callable[[int], bytes]
-    """Return the true bytes of a chunk."""
+    """Return the correct bytes of a chunk."""
 
     @property
     def full(self) -> bytes:
-        """Return the bitfield of who has everything."""
+        """Return the bitfield of a peer that has every chunk."""
         return bytes(Bitfield.full(self.chunks.count))
 
     def some(self, indexes: Iterable[int]) -> bytes:
-        """Return the bitfield of who has these chunks."""
+        """Return the bitfield of a peer that has these chunks."""
         have = Bitfield(self.chunks.count)
         for index in indexes:
             have.add(index)
@@ -90,9 +89,9 @@ def make_holding(
     name: str = "data",
     files: Sequence[Entry] | None = None,
 ) -> Holding:
-    """Return a share of one file with these bytes, or so many random ones.
+    """Return a share of a file with these bytes, or with this many random bytes.
 
-    With `files` it is a folder of those.
+    With `files`, it is a folder with these entries.
     """
     if isinstance(data, int):
         data = random.Random(data).randbytes(data)
@@ -110,7 +109,7 @@ def make_holding(
 
 
 def holding_of(manifest: Manifest, chunk: Callable[[int], bytes]) -> Holding:
-    """Return what somebody holds who has a whole manifest."""
+    """Return the `Holding` of a peer with a complete manifest."""
     numbers = range(manifest.page_count)
     pages = [page for n in numbers if (page := manifest.page(n)) is not None]
     link = Link(manifest.id)
@@ -118,52 +117,58 @@ def holding_of(manifest: Manifest, chunk: Callable[[int], bytes]) -> Holding:
 
 
 class Talk(asyncio.BufferedProtocol):
-    """One connection of a holder."""
+    """One connection between a holder and a node."""
 
     def __init__(self, holder: "Holder") -> None:
         self.holder = holder
-        self.said: list[SealedMessage] = []
-        """What the peer said; chunks are left out."""
-        self.asked: list[int | None] = []
-        """What the peer asked for, in order."""
-        self.given = 0
-        """Chunks that the peer gave."""
-        self.has: set[int] = set()
-        """Chunks that the peer announced."""
+        self.received: list[SealedMessage] = []
+        """All messages of the node, in order."""
+        self.announced: set[int] = set()
+        """Chunks that the node announced."""
         self.is_lost = False
         self.transport: asyncio.Transport
         self._reader = FrameReader(MAX_FRAME)
         self._sent: set[int] = set()
 
-    # What the holder says.
+    @property
+    def requested(self) -> list[int | None]:
+        """Return the requests of the node in order; None is one for any chunk."""
+        return [each.index for each in self.received if isinstance(each, Ask)]
+
+    @property
+    def chunks(self) -> list[int]:
+        """Return the chunks that the node sent, in order."""
+        return [each.index for each in self.received if isinstance(each, Give)]
+
+    # What the holder sends.
 
     def send(self, *messages: Struct) -> None:
-        """Say these."""
+        """Send these messages."""
         self.send_raw(b"".join(map(encode_frame, messages)))
 
     def send_raw(self, data: bytes) -> None:
-        """Write bytes, whatever they are."""
+        """Write any bytes."""
         if not self.is_lost:
             self.transport.write(data)
 
-    def give(self, index: int, data: bytes | None = None) -> None:
-        """Give a chunk, or say that `data` is one."""
+    def send_chunk(self, index: int, data: bytes | None = None) -> None:
+        """Send a chunk, with wrong bytes if `data` is given."""
         true = self.holder.holding.chunk(index) if data is None else data
-        self.holder.given.append(index)
+        self.holder.sent.append(index)
         self._sent.add(index)
         self.send(Give(index, memoryview(true)))
 
-    def next_any(self) -> int | None:
-        """Choose a chunk for who does not say which."""
+    def choose(self) -> int | None:
+        """Choose a chunk for a request that names none."""
         count = self.holder.holding.chunks.count
-        left = set(range(count)) - self.has - self._sent
+        left = set(range(count)) - self.announced - self._sent
         chosen = min(left, default=None)
         if chosen is not None:
             self._sent.add(chosen)
         return chosen
 
     def close(self) -> None:
-        """End it at once."""
+        """End the connection at once."""
         self.transport.abort()
 
     # What asyncio calls.
@@ -173,7 +178,7 @@ class Talk(asyncio.BufferedProtocol):
         self.transport = transport
         self.holder.talks.append(self)
         self.holder.greet(self)
-        self.holder.tell()
+        self.holder.notify()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._reader.get_buffer()
@@ -182,124 +187,125 @@ class Talk(asyncio.BufferedProtocol):
         self._reader.buffer_updated(nbytes)
         for frame in self._reader.frames():
             message = decode_sealed(bytes(frame))
-            if isinstance(message, Give):
-                self.given += 1
-            elif message is not None:
-                self.said.append(message)
             if message is not None:
                 self._note(message)
                 self.holder.on_message(self, message)
-        self.holder.tell()
+        self.holder.notify()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
-        self.holder.tell()
+        self.holder.notify()
 
     def _note(self, message: SealedMessage) -> None:
+        count = self.holder.holding.chunks.count
+        if isinstance(message, Give) and not self.holder.keeps_chunks:
+            message = Give(message.index, memoryview(b""))
+        self.received.append(message)
         match message:
-            case Ask(index=index):
-                self.asked.append(index)
-            case Hello(bitfield=bytes() as bits):
-                count = self.holder.holding.chunks.count
-                self.has.update(Bitfield.from_bytes(bits, count))
+            case Hello(bitfield=bytes() as bits) if len(bits) == -(-count // 8):
+                self.announced.update(Bitfield.from_bytes(bits, count))
             case Have(ranges=ranges):
                 for first, number in ranges:
-                    self.has.update(range(first, first + number))
+                    self.announced.update(range(first, first + number))
 
 
 class Holder:
-    """Listen at `address` for others who have the link, or dial them."""
+    """Listen at `address` for nodes that have the link, or dial them."""
+
+    keeps_chunks = True
+    """Whether the connections keep the bytes of received chunks."""
 
     def __init__(self, holding: Holding, node_id: bytes | None = None) -> None:
         self.holding = holding
         self.node_id = node_id or os.urandom(16)
         self.address = Address("127.0.0.1", 0)
-        """Where it listens."""
+        """The address that it listens at; port 0 while it does not."""
         self.talks: list[Talk] = []
-        """Every connection that was proven, in order."""
-        self.given: list[int] = []
-        """Every chunk it sent, or claimed to send, in order."""
+        """All connections after their proofs, in order."""
+        self.sent: list[int] = []
+        """The indexes of all chunks that it sent, right or wrong, in order."""
         self._changed = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._when_left: list[Callable[[], None]] = []
 
-    # What it says; the ways to misbehave change these.
+    # The messages it sends; subclasses override these to misbehave.
 
     @property
     def bitfield(self) -> bytes:
-        """Return what it claims to have."""
+        """Return the chunks that it claims to have."""
         return self.holding.full
 
     def greet(self, talk: Talk) -> None:
-        """Say the first thing."""
+        """Send the first message."""
         talk.send(Hello(self.address.port, self.holding.root, self.bitfield))
 
-    def on_ask(self, talk: Talk, index: int) -> None:
-        """Answer a request; "any" comes as the index chosen for it."""
-        talk.give(index)
+    def on_request(self, talk: Talk, index: int) -> None:
+        """Answer a request; for one that names no chunk, `index` is chosen."""
+        talk.send_chunk(index)
 
     def on_page(self, talk: Talk, number: int) -> None:
         """Answer a request for a page of the manifest."""
         talk.send(Page(number, self.holding.pages[number]))
 
     def on_message(self, talk: Talk, message: SealedMessage) -> None:
-        """Do what a message asks for."""
+        """Answer a message."""
         match message:
             case Ask(index=None):
-                chosen = talk.next_any()
+                chosen = talk.choose()
                 if chosen is None:
                     talk.send(Refuse(None, "nothing"))
                 else:
-                    self.on_ask(talk, chosen)
+                    self.on_request(talk, chosen)
             case Ask(index=int() as index):
-                self.on_ask(talk, index)
+                self.on_request(talk, index)
             case Page(index=number, data=None):
                 self.on_page(talk, number)
             case Goodbye():
                 talk.close()
 
-    # What a test does with it.
+    # What a test calls.
 
     async def dial(self, address: Address) -> Talk:
-        """Connect with a node that has the share, as one who dials."""
+        """Dial a node that has the share."""
         keys = self.holding.link.keys
         return await dial_sealed(address, keys, self.node_id, lambda _: Talk(self))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something that was said or lost makes `condition` true."""
+        """Wait until a message or a lost connection makes `condition` true."""
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do something after a while, unless it is closed before."""
+        """Call `action` after a while, unless the holder ends before."""
         timer = asyncio.get_running_loop().call_later(seconds, action)
         self._timers.append(timer)
 
     def when_left(self, action: Callable[[], None]) -> None:
-        """Do something once a peer has ended its connection with this holder."""
+        """Call `action` once a node has ended its connection with this holder."""
         self._when_left.append(action)
-        self.tell()
+        self.notify()
 
-    def tell(self) -> None:
-        """Wake whoever waits for something to happen here."""
+    def notify(self) -> None:
+        """Check the conditions of waiting tests."""
         self._changed.set()
         while self._when_left and any(talk.is_lost for talk in self.talks):
             self._when_left.pop()()
 
     @property
-    def asked(self) -> list[int | None]:
-        """Return everything that anybody asked for."""
-        return [index for talk in self.talks for index in talk.asked]
+    def requested(self) -> list[int | None]:
+        """Return the requests of all connections."""
+        return [index for talk in self.talks for index in talk.requested]
 
     @property
-    def pages_asked(self) -> list[int]:
-        """Return the pages that anybody asked for."""
-        said = [message for talk in self.talks for message in talk.said]
-        return [m.index for m in said if isinstance(m, Page) and m.data is None]
+    def pages_requested(self) -> list[int]:
+        """Return the pages that nodes requested."""
+        received = [message for talk in self.talks for message in talk.received]
+        return [m.index for m in received if isinstance(m, Page) and m.data is None]
 
-    def _accept(self, proven: ProvenPeer) -> Talk:
+    def accept(self, proven: ProvenPeer) -> Talk:
+        """Return the connection for a node that dialled and has proven the id."""
         return Talk(self)
 
     async def __aenter__(self) -> Self:
@@ -308,7 +314,7 @@ class Holder:
             self.node_id, certificates, hosts=[self.address.host]
         )
         self.address = Address(self.address.host, self._listener.port)
-        self._listener.register(self.holding.link.keys, self._accept)
+        self._listener.register(self.holding.link.keys, self.accept)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -316,32 +322,32 @@ class Holder:
         self.end()
 
     def end(self) -> None:
-        """End every connection; all there is to do for one who only dialled."""
+        """End every connection; enough for a holder that did not listen."""
         for timer in self._timers:
             timer.cancel()
         for talk in self.talks:
             talk.close()
 
 
+class Passive(Holder):
+    """Send only the messages that a test sends."""
+
+    def greet(self, talk: Talk) -> None:
+        pass
+
+    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+        pass
+
+
 class SlowHolder(Holder):
-    """Give one chunk after the other, so many a second."""
+    """Send chunks one after another, at a fixed rate."""
 
     def __init__(self, holding: Holding, chunks_per_second: float) -> None:
         super().__init__(holding)
         self._pause = 1 / chunks_per_second
-        self._free = 0.0  # when the next may be given
+        self._free = 0.0  # when the next chunk may be sent
 
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         now = asyncio.get_running_loop().time()
         self._free = max(now, self._free) + self._pause
-        self.later(self._free - now, lambda: talk.give(index))
-
-
-async def refused(holder: Holder, address: Address) -> bool:
-    """Say whether a node does not let a holder in."""
-    try:
-        talk = await holder.dial(address)
-    except PeerError:
-        return True
-    await holder.until(lambda: bool(talk.said) or talk.is_lost)
-    return not talk.said
+        self.later(self._free - now, lambda: talk.send_chunk(index))

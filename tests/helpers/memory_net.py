@@ -1,32 +1,37 @@
-"""Sealed swarms joined without sockets: whoever dials has proved the id.
+"""A network in memory for the nodes and scripted peers of a sealed share.
 
-Each member has an address of its own; what it writes is at the other end one round
-of the loop later, or, while that end does not read, when it reads again.
+Every connection starts after the proofs. Bytes arrive one round of the event loop after
+they were written, or when the receiver resumes reading.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from shoal.core.names.address import Address
 from shoal.core.report.events import DownloadEvent
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.origin.source import OriginReader
+from shoal.resources import Resources
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
 from shoal.transport.sealed.proven import Factory, ProvenPeer
+from tests.helpers.holder import Holder, Talk
 from tests.helpers.resources import make_resources
 
 __all__ = ["Member", "MemoryNet", "MemoryTransport", "memory_net"]
 
-LATENCY = 0.001  # seconds that dialling takes
-PATIENCE = 2000.0  # virtual seconds
+LATENCY = 0.001  # virtual seconds until a dialled connection opens
+PATIENCE = 2000.0  # virtual seconds that a condition has to become true
+
+
+H = TypeVar("H", bound=Holder)
 
 
 class _Socket:
-    """What is asked of the socket below; TCP_INFO begins with the state."""
+    """The socket functions that a connection uses; TCP_INFO begins with the state."""
 
     state = 1  # established
 
@@ -63,7 +68,7 @@ class MemoryTransport(asyncio.Transport):
                 self.protocol.pause_writing()
 
     def _deliver(self) -> None:
-        """Hand what came to the protocol; wake who waits to write more."""
+        """Pass the bytes that arrived to the protocol, and let the other end write."""
         while self._incoming and self._is_reading and not self._is_closing:
             buffer = self.protocol.get_buffer(-1)
             assert isinstance(buffer, memoryview)
@@ -77,13 +82,13 @@ class MemoryTransport(asyncio.Transport):
             other.protocol.resume_writing()
 
     def take(self, size: int) -> None:
-        """Read so many bytes of what came, and no more."""
+        """Read exactly this many of the bytes that arrived."""
         rest = self._incoming[size:]
         del self._incoming[size:]
         self._is_reading = True
         self._deliver()
         self._is_reading = False
-        self._incoming[:0] = rest  # what was written meanwhile comes behind it
+        self._incoming[:0] = rest  # before the bytes that were written meanwhile
 
     def get_write_buffer_size(self) -> int:
         return len(self.other._incoming)
@@ -108,13 +113,13 @@ class MemoryTransport(asyncio.Transport):
             self._loop.call_soon(self._deliver)
 
     def hang_up(self) -> None:
-        """End this end; the other one's kernel knows, and who reads it will."""
+        """Close this end; the other end notices when it reads or asks the kernel."""
         self._is_closing = True
-        self.other._socket.state = 8  # waits to be closed
+        self.other._socket.state = 8  # CLOSE_WAIT
         self._loop.call_soon(self.protocol.connection_lost, None)
 
     def abort(self) -> None:
-        """End both ends; what was not delivered is lost."""
+        """Close both ends and drop the bytes that were not delivered."""
         for end in (self, self.other):
             if not end._is_closing:
                 end._is_closing = True
@@ -122,16 +127,16 @@ class MemoryTransport(asyncio.Transport):
 
 
 class Member:
-    """One node's part in the swarm."""
+    """A node in the swarm."""
 
     def __init__(
         self,
         net: "MemoryNet",
         share_id: bytes,
         number: int,
+        resources: Resources,
         sources: Sequence[OriginReader],
         timeout: float | None,
-        limit_up: float | None,
     ) -> None:
         self.address = Address(f"10.0.0.{number}", 4000)
         self.node_id = bytes([number]) * 16
@@ -139,7 +144,7 @@ class Member:
         self.swarm = Swarm(
             share_id,
             lambda address, factory: net.dial(self, address, factory),
-            make_resources(net.threads, limit_up=limit_up, seed=number),
+            resources,
             node_id=self.node_id,
             port=self.address.port,
             sources=sources,
@@ -148,25 +153,25 @@ class Member:
         )
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, *known: "Member") -> None:
-        """Be in the swarm, and know of some others."""
+    def begin(self, *known: "Member | Holder") -> None:
+        """Join the swarm, and know the addresses of these others."""
         found = _report([member.address for member in known])
         self._task = asyncio.create_task(self.swarm.run([found]))
 
     async def leave(self) -> None:
-        """Say goodbye, then end every connection."""
+        """Send goodbye messages, then close every connection."""
         await self.swarm.leave()
         await self.vanish()
 
     async def vanish(self) -> None:
-        """End every connection without a word."""
+        """Close every connection without a goodbye message."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     @property
     def peers(self) -> list[Address]:
-        """Return the listening addresses of everybody it is connected with."""
+        """Return the listening addresses of the connected peers."""
         return sorted(peer.address for peer in self.swarm.peers)
 
 
@@ -176,12 +181,13 @@ async def _report(addresses: list[Address]) -> Found:
 
 
 class MemoryNet:
-    """Everybody who may be dialled."""
+    """The members and holders by their addresses."""
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self.threads = threads
         self.members: list[Member] = []
         self.accepts: dict[Address, Callable[[ProvenPeer], Any]] = {}
+        self._node_ids: dict[Address, bytes] = {}
         self._next_port = 50_000
 
     def join(
@@ -190,44 +196,61 @@ class MemoryNet:
         sources: Sequence[OriginReader] = (),
         timeout: float | None = None,
         limit_up: float | None = None,
+        limit_down: float | None = None,
     ) -> Member:
-        """Return a new member, which is not in the swarm before it begins.
+        """Return a new member, which joins the swarm when `begin` is called.
 
-        `sources` are its origins, `timeout` its patience in seconds; it sends
-        `limit_up` bytes per second at most.
+        `sources` are its origins, `timeout` its longest wait for a chunk in seconds,
+        `limit_up` and `limit_down` its rates in bytes per second.
         """
         number = len(self.members) + 1
-        member = Member(self, share_id, number, sources, timeout, limit_up)
+        resources = make_resources(
+            self.threads, limit_up=limit_up, limit_down=limit_down, seed=number
+        )
+        member = Member(self, share_id, number, resources, sources, timeout)
         self.members.append(member)
         self.accepts[member.address] = member.swarm.accept
+        self._node_ids[member.address] = member.node_id
         return member
 
+    def host(self, holder: H) -> H:
+        """Let a holder listen at an address of its own; return it."""
+        holder.address = Address(f"10.0.1.{len(self.accepts) + 1}", 4000)
+        self.accepts[holder.address] = holder.accept
+        self._node_ids[holder.address] = holder.node_id
+        return holder
+
+    def call(self, holder: Holder, member: Member, host: str = "") -> Talk:
+        """Connect a holder with a member as if it dialled; return the connection."""
+        host = host or holder.address.host
+        self.connect(host, holder.node_id, member.address, holder.accept)
+        return holder.talks[-1]
+
     async def dial(self, who: Member, address: Address, factory: Factory) -> None:
-        """Connect a member with whoever is at an address."""
+        """Connect a member with the node at an address."""
         await asyncio.sleep(LATENCY)
         if address == who.address:
             raise SelfConnectionError("this very node")
         if address not in self.accepts:
-            raise PeerError("nobody is there")
+            raise PeerError("no node has this address")
         self.connect(who.address.host, who.node_id, address, factory)
 
     def connect(
         self, host: str, node_id: bytes, address: Address, factory: Factory
     ) -> MemoryTransport:
-        """Join both ends, the server's first; return the dialler's."""
+        """Connect a client with the server at an address; return the client's end."""
         self._next_port += 1
         client = Address(host, self._next_port)
-        number = next(
-            (m.node_id for m in self.members if m.address == address), bytes(16)
-        )
         server = self.accepts[address](ProvenPeer(client, node_id, 1))
         near = MemoryTransport(asyncio.BufferedProtocol(), address)
         far = MemoryTransport(server, client)
         near.other, far.other = far, near
-        # The server stands before the dialler has made up its mind.
+        # The server's end is ready before the dialler accepts or refuses.
         server.connection_made(far)
         try:
-            near.protocol = factory(ProvenPeer(address, number, 1))
+            near.protocol = factory(
+                ProvenPeer(address, self._node_ids.get(address, bytes(16)), 1)
+            )
         except PeerError:
             near.abort()
             raise
@@ -235,17 +258,17 @@ class MemoryNet:
         return near
 
     async def until(self, condition: Callable[[], bool], step: float = 0.05) -> None:
-        """Look again every `step` virtual seconds until something holds."""
+        """Check a condition every `step` virtual seconds until it is true."""
         for _ in range(int(PATIENCE / step)):
             if condition():
                 return
             await asyncio.sleep(step)
-        raise AssertionError("it never came to that")
+        raise AssertionError("the condition never became true")
 
 
 @asynccontextmanager
 async def memory_net() -> AsyncIterator[MemoryNet]:
-    """Open a network of nobody; whoever joins has left it at the end."""
+    """Open an empty network; all members leave it at the end."""
     with ThreadPoolExecutor(2) as threads:
         net = MemoryNet(threads)
         try:

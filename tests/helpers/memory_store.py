@@ -1,4 +1,4 @@
-"""A store that keeps chunks in memory."""
+"""Stores that keep chunks in memory."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.storage.disk.disk import Data
 from shoal.storage.store import DownloadStore, check_length
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "TransientStore"]
 
 
 class MemoryStore(DownloadStore):
@@ -28,3 +28,17 @@ class MemoryStore(DownloadStore):
             check_length(self.chunks, index, data)
             if self.have.add(index):
                 self._data[index] = bytes(data)
+
+
+class TransientStore(MemoryStore):
+    """Keep chunks in memory until the test takes them."""
+
+    is_behind = False
+
+    def take(self, index: int) -> bytes:
+        """Return a chunk and forget its bytes; raise `KeyError` if it is missing."""
+        return self._data.pop(index)
+
+    def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
+        """Return nothing: these chunks are not uploaded."""
+        return [None for _ in indexes]

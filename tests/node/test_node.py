@@ -147,7 +147,7 @@ async def test_verified_chunks_of_a_cancelled_fetch_are_not_fetched_again(
     async with SlowHolder(BIG, 100) as slow, shoal.Node(here([slow.address])) as node:
         if way == "cancel":
             task = asyncio.create_task(node.fetch(BIG.link, out))
-            await slow.until(lambda: len(slow.given) > 20)
+            await slow.until(lambda: len(slow.sent) > 20)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -156,7 +156,7 @@ async def test_verified_chunks_of_a_cancelled_fetch_are_not_fetched_again(
                 async for event in events:
                     if isinstance(event, shoal.Progress) and event.done > 20 * CHUNK:
                         break
-        sent = set(slow.given)
+        sent = set(slow.sent)
     async with Holder(BIG) as holder, shoal.Node(here([holder.address])) as node:
         reported: list[DownloadEvent] = []
         await node.fetch(BIG.link, out, on_progress=reported.append)
@@ -164,7 +164,7 @@ async def test_verified_chunks_of_a_cancelled_fetch_are_not_fetched_again(
     # Chunks in flight, and chunks that arrived while it stopped, are not kept.
     assert started.resumed > 10
     assert started.resumed <= len(sent)
-    assert len(holder.given) <= 200 - started.resumed + 2
+    assert len(holder.sent) <= 200 - started.resumed + 2
     assert out.read_bytes() == b"".join(BIG.chunk(i) for i in range(200))
 
 
@@ -279,7 +279,7 @@ async def test_one_node_can_stat_read_and_fetch_the_same_share(folder: Path) -> 
 async def test_a_share_can_be_read_while_it_is_fetched(tmp_path: Path) -> None:
     async with SlowHolder(BIG, 100) as slow, shoal.Node(here([slow.address])) as node:
         task = asyncio.create_task(node.fetch(BIG.link, tmp_path / "out"))
-        await slow.until(lambda: len(slow.given) > 5)
+        await slow.until(lambda: len(slow.sent) > 5)
         async with node.open(BIG.link) as file:
             file.seek(-CHUNK, 2)
             assert await file.read() == BIG.chunk(199)

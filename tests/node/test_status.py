@@ -29,14 +29,14 @@ async def reading(holder: Holder) -> AsyncIterator[shoal.Node]:
 class Mute(Holder):
     asked_for: int | None = None
 
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         self.asked_for = index
 
 
 class FlipsABit(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         data = self.holding.chunk(index)
-        talk.give(index, bytes([data[0] ^ 1]) + data[1:])
+        talk.send_chunk(index, bytes([data[0] ^ 1]) + data[1:])
 
 
 async def test_the_status_of_a_share_never_requested_is_empty() -> None:

@@ -41,20 +41,20 @@ class Mute(Holder):
         super().__init__(holding)
         self.held: list[tuple[Talk, int]] = []
 
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         self.held.append((talk, index))
 
     def speak(self) -> None:
         """Answer all pending requests."""
         held, self.held = self.held, []
         for talk, index in held:
-            talk.give(index)
+            talk.send_chunk(index)
 
 
 class FlipsABit(Holder):
-    def on_ask(self, talk: Talk, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         data = self.holding.chunk(index)
-        talk.give(index, bytes([data[0] ^ 1]) + data[1:])
+        talk.send_chunk(index, bytes([data[0] ^ 1]) + data[1:])
 
 
 async def test_a_read_fetches_only_the_chunks_it_covers() -> None:
@@ -62,8 +62,8 @@ async def test_a_read_fetches_only_the_chunks_it_covers() -> None:
         file.seek(5 * CHUNK - 1)
         assert await file.read(2) == DATA[5 * CHUNK - 1 : 5 * CHUNK + 1]
         assert file.tell() == 5 * CHUNK + 1
-        assert sorted(holder.given) == [4, 5]
-        assert holder.pages_asked == [0]
+        assert sorted(holder.sent) == [4, 5]
+        assert holder.pages_requested == [0]
 
 
 async def test_a_read_of_a_whole_chunk_does_not_copy_it() -> None:
@@ -82,22 +82,22 @@ async def test_random_reads_fetch_nothing_ahead() -> None:
         for index in places:
             file.seek(index * CHUNK + 7)
             assert await file.read(8) == DATA[index * CHUNK + 7 : index * CHUNK + 15]
-        assert holder.given == places
+        assert holder.sent == places
 
 
 async def test_sequential_reads_fetch_the_next_chunks_ahead() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         for _ in range(3):
             await file.read(CHUNK)
-        await holder.until(lambda: len(holder.given) == 6)
-        assert holder.given == list(range(6))
+        await holder.until(lambda: len(holder.sent) == 6)
+        assert holder.sent == list(range(6))
 
 
 async def test_reading_to_the_end_fetches_each_chunk_once() -> None:
     async with Holder(HOLDING) as holder, opened(holder) as file:
         assert await file.read() == DATA
         assert await file.read() == b""
-        assert sorted(holder.given) == list(range(COUNT))
+        assert sorted(holder.sent) == list(range(COUNT))
 
 
 async def test_blocks_of_a_known_size_fetch_nothing_beyond_it() -> None:
@@ -105,7 +105,7 @@ async def test_blocks_of_a_known_size_fetch_nothing_beyond_it() -> None:
         file.seek(2 * CHUNK + 1)
         blocks = [block async for block in file.blocks(5 * CHUNK)]
         assert b"".join(blocks) == DATA[2 * CHUNK + 1 : 7 * CHUNK + 1]
-        assert sorted(holder.given) == [2, 3, 4, 5, 6, 7]
+        assert sorted(holder.sent) == [2, 3, 4, 5, 6, 7]
 
 
 async def test_recently_read_chunks_are_not_fetched_again() -> None:
@@ -113,10 +113,10 @@ async def test_recently_read_chunks_are_not_fetched_again() -> None:
         for _ in range(3):
             file.seek(0)
             await file.read(3 * CHUNK)
-        first = len(holder.given)
+        first = len(holder.sent)
         file.seek(CHUNK)
         await file.read(9)
-        assert len(holder.given) == first == len(set(holder.given))
+        assert len(holder.sent) == first == len(set(holder.sent))
 
 
 async def test_the_chunk_at_the_position_is_requested_first() -> None:
@@ -132,7 +132,7 @@ async def test_the_chunk_at_the_position_is_requested_first() -> None:
         assert [index for _, index in holder.held] == [0, 30]
         holder.speak()
         assert await jumped == DATA[30 * CHUNK : 30 * CHUNK + 1]
-        assert set(holder.given) == {0, 30}
+        assert set(holder.sent) == {0, 30}
 
 
 async def test_a_cancelled_read_leaves_the_position_unchanged() -> None:
@@ -145,7 +145,7 @@ async def test_a_cancelled_read_leaves_the_position_unchanged() -> None:
         again = asyncio.create_task(file.read(CHUNK))
         holder.speak()
         assert await again == DATA[:CHUNK]
-        assert holder.given == [0]
+        assert holder.sent == [0]
 
 
 async def test_a_read_can_succeed_after_an_earlier_one_timed_out() -> None:
@@ -155,7 +155,7 @@ async def test_a_read_can_succeed_after_an_earlier_one_timed_out() -> None:
                 with pytest.raises(NotFoundError, match=r"within 0\.5 s"):
                     await file.read(1)
                 holder.speak()
-                await holder.until(lambda: bool(holder.given))
+                await holder.until(lambda: bool(holder.sent))
                 assert await file.read(1) == DATA[:1]
 
 
@@ -163,7 +163,7 @@ async def test_a_liar_is_not_asked_again() -> None:
     async with FlipsABit(HOLDING) as liar, Holder(HOLDING) as honest:
         async with opened(liar, honest) as file:
             assert await file.read() == DATA
-    assert len(liar.given) <= 4
+    assert len(liar.sent) <= 4
 
 
 async def test_a_read_from_only_liars_raises_a_verification_error() -> None:
@@ -178,7 +178,7 @@ async def test_a_fast_peer_sends_more_than_a_slow_one() -> None:
     async with SlowHolder(HOLDING, 4) as slow, Holder(HOLDING) as fast:
         async with opened(slow, fast) as file:
             assert await file.read() == DATA
-    assert len(slow.given) < len(fast.given)
+    assert len(slow.sent) < len(fast.sent)
 
 
 async def test_two_files_of_one_share_use_one_connection_and_one_cache() -> None:
@@ -190,7 +190,7 @@ async def test_two_files_of_one_share_use_one_connection_and_one_cache() -> None
             async with node.open(HOLDING.link) as three:
                 assert await three.read(10) == DATA[:10]
         assert len(holder.talks) == 1
-        assert sorted(holder.given) == list(range(COUNT))
+        assert sorted(holder.sent) == list(range(COUNT))
 
 
 async def test_reads_of_one_file_by_many_tasks_run_one_after_another() -> None:
@@ -205,13 +205,13 @@ async def test_a_chunk_evicted_from_the_bounded_cache_is_fetched_again() -> None
     async with Holder(large) as holder, opened(holder) as file:
         async for _ in file.blocks():
             pass
-        assert sorted(holder.given) == list(range(count))
+        assert sorted(holder.sent) == list(range(count))
         file.seek(0)
         assert await file.read(5) == bytes(5)
-        assert holder.given.count(0) == 2
+        assert holder.sent.count(0) == 2
         file.seek(-5, io.SEEK_END)
         await file.read()
-        assert holder.given.count(count - 1) == 1
+        assert holder.sent.count(count - 1) == 1
 
 
 async def test_closing_a_file_cancels_its_requests() -> None:
@@ -232,7 +232,7 @@ async def test_closing_a_file_cancels_its_requests() -> None:
             async with node.open(HOLDING.link) as other:
                 last = asyncio.create_task(other.read(1))
                 await last
-            assert sorted(holder.given) == asked
+            assert sorted(holder.sent) == asked
 
 
 async def test_a_closed_file_cannot_be_read() -> None:

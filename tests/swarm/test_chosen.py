@@ -28,7 +28,7 @@ from tests.adversary.greedy import dialling
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, Talk, holding_of
 from tests.helpers.memory_net import memory_net
-from tests.helpers.memory_peers import CONTENT, MANIFEST, raw, source
+from tests.helpers.memory_peers import CONTENT, MANIFEST, source, talk_to
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.sealed_fetching import sharing
 
@@ -82,27 +82,27 @@ async def test_only_the_pages_of_what_is_chosen_are_fetched(
             timeout=10,
         )
         # Those that tell the files first: before, it is not known what is chosen.
-        assert holder.pages_asked[0] == 4
-        assert sorted(holder.pages_asked[1:]) == pages
+        assert holder.pages_requested[0] == 4
+        assert sorted(holder.pages_requested[1:]) == pages
         assert fetched.manifest.page(4) is not None
 
 
 async def test_a_resume_of_what_was_chosen_needs_no_other_pages(tmp_path: Path) -> None:
     class StopsHalfway(Holder):
-        def on_ask(self, talk: Talk, index: int) -> None:
-            if len(self.given) < 2:
-                talk.give(index)
+        def on_request(self, talk: Talk, index: int) -> None:
+            if len(self.sent) < 2:
+                talk.send_chunk(index)
 
     out = tmp_path / "out"
     async with StopsHalfway(HOLDING) as first, Node(here([first.address])) as node:
         fetching = asyncio.create_task(node.fetch(HOLDING.link, out, include="b"))
-        await first.until(lambda: len(first.asked) == 3)
+        await first.until(lambda: len(first.requested) == 3)
         fetching.cancel()
         await asyncio.wait([fetching])
     async with Holder(HOLDING) as holder, Node(here([holder.address])) as node:
         await node.fetch(HOLDING.link, out, include="b", timeout=10)
-        assert holder.pages_asked == [4, 3]
-        assert 0 < len(holder.given) < 3
+        assert holder.pages_requested == [4, 3]
+        assert 0 < len(holder.sent) < 3
     assert (out / "b" / "small").read_bytes() == bytes(SMALL)
 
 
@@ -112,7 +112,7 @@ async def test_where_nothing_is_chosen_no_page_of_hashes_is_fetched(
     async with Holder(HOLDING) as holder, Node(here([holder.address])) as node:
         with pytest.raises(UsageError, match="shoal ls"):
             await node.fetch(HOLDING.link, tmp_path / "out", include="d", timeout=10)
-        assert holder.pages_asked == [4]
+        assert holder.pages_requested == [4]
 
 
 async def test_a_node_reads_of_what_it_did_not_choose(tmp_path: Path) -> None:
@@ -139,17 +139,17 @@ class Asker(Holder):
 def talk_with(asker: Asker, port: int) -> Talk | None:
     """Return the connection with the node that says it is at this port."""
     for talk in asker.talks:
-        if any(isinstance(m, Hello) and m.port == port for m in talk.said):
+        if any(isinstance(m, Hello) and m.port == port for m in talk.received):
             return talk
     return None
 
 
 def pages_of(talk: Talk) -> dict[int, bytes | None]:
-    return {each.index: each.data for each in talk.said if isinstance(each, Page)}
+    return {each.index: each.data for each in talk.received if isinstance(each, Page)}
 
 
 def refused_by(talk: Talk) -> set[int | None]:
-    return {each.index for each in talk.said if isinstance(each, Refuse)}
+    return {each.index for each in talk.received if isinstance(each, Refuse)}
 
 
 async def test_a_page_that_is_not_here_is_asked_of_another_at_once(
@@ -206,11 +206,11 @@ async def test_only_what_will_stay_is_announced_and_all_of_that_is_given(
                 await asker.until(lambda: talk_with(asker, port) is not None)
                 talk = talk_with(asker, port)
                 assert talk is not None
-                await asker.until(lambda: len(talk.has) >= 3)
+                await asker.until(lambda: len(talk.announced) >= 3)
                 talk.send(*map(Ask, (2, 3, 4, 5, 6)))
-                await asker.until(lambda: talk.given + len(refused_by(talk)) == 5)
+                await asker.until(lambda: len(talk.chunks) + len(refused_by(talk)) == 5)
                 # The file begins within chunk 2 and ends within chunk 6.
-                assert talk.has == {3, 4, 5}
+                assert talk.announced == {3, 4, 5}
                 assert refused_by(talk) == {2, 6}
 
 
@@ -218,22 +218,22 @@ async def test_what_goes_while_it_is_seeded_is_not_announced_any_more() -> None:
     async with memory_net() as net:
         seed = source(net)
         seed.begin()
-        first = raw(net, seed)
-        first.say(Hello(0))
+        first = talk_to(net, seed)
+        first.send(Hello(0))
         rest = MemoryStore(MANIFEST.chunks)
         for index in range(10):
             rest.put(index, CONTENT.chunk(index))
         await seed.swarm.read_from(rest)
-        late = raw(net, seed)
-        late.say(Hello(0, MANIFEST.root_record, bytes(5)), Ask(3), Ask(30))
-        await net.until(lambda: len(late.heard) >= 3)
-        (hello,) = [each for each in late.heard if isinstance(each, Hello)]
+        late = talk_to(net, seed)
+        late.send(Hello(0, MANIFEST.root_record, bytes(5)), Ask(3), Ask(30))
+        await net.until(lambda: len(late.received) >= 3)
+        (hello,) = [each for each in late.received if isinstance(each, Hello)]
         assert hello.bitfield is not None
         have = Bitfield.from_bytes(hello.bitfield, CONTENT.count)
         assert list(have) == list(range(10))
-        assert [e.index for e in late.heard if isinstance(e, Give)] == [3]
-        assert [e.index for e in late.heard if isinstance(e, Refuse)] == [30]
-        late.say(*[Ask()] * 12)
-        await net.until(lambda: len(late.heard) >= 15)
-        given = [e.index for e in late.heard if isinstance(e, Give)]
+        assert [e.index for e in late.received if isinstance(e, Give)] == [3]
+        assert [e.index for e in late.received if isinstance(e, Refuse)] == [30]
+        late.send(*[Ask()] * 12)
+        await net.until(lambda: len(late.received) >= 15)
+        given = [e.index for e in late.received if isinstance(e, Give)]
         assert sorted(given) == list(range(10))

@@ -11,7 +11,7 @@ from shoal.errors import ShoalError
 from shoal.transfer.dialler import Found
 from tests.helpers.memory_net import Member, memory_net
 from tests.helpers.memory_peers import MANIFEST, source
-from tests.helpers.transient import TransientStore
+from tests.helpers.memory_store import TransientStore
 from tests.helpers.virtual_time import virtual_time
 
 

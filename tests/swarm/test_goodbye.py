@@ -15,16 +15,15 @@ from shoal.swarm.connections import GOODBYE_TIME
 from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.transport.sealed.proven import ProvenPeer
 from tests.helpers.fetching import here
-from tests.helpers.holder import Holder, make_holding
+from tests.helpers.holder import Holder, Talk, make_holding
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import (
     MANIFEST,
-    Raw,
     fetch,
     joined,
     left,
-    raw,
     source,
+    talk_to,
 )
 from tests.helpers.sealed_fetching import fetch_sealed
 from tests.helpers.virtual_time import virtual_time
@@ -56,13 +55,13 @@ async def test_one_that_does_not_hang_up_holds_up_nobody_for_long() -> None:
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(5000))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000))
         await asyncio.sleep(1)
         begun = now()
         await member.leave()
         assert now() - begun == pytest.approx(GOODBYE_TIME, abs=0.01)
-        assert peer.heard[-1] == Goodbye()
+        assert peer.received[-1] == Goodbye()
         assert peer.is_lost
 
 
@@ -71,12 +70,12 @@ async def test_who_has_said_nothing_is_not_told_and_not_waited_for() -> None:
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        peer = raw(net, member)
+        peer = talk_to(net, member)
         await asyncio.sleep(1)
         begun = now()
         await member.leave()
         assert now() - begun < GOODBYE_TIME
-        assert Goodbye() not in peer.heard
+        assert Goodbye() not in peer.received
 
 
 @virtual_time
@@ -84,12 +83,12 @@ async def test_who_is_leaving_lets_nobody_in() -> None:
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        raw(net, member).say(Hello(5000))
+        talk_to(net, member).send(Hello(5000))
         await asyncio.sleep(1)
         leaving = asyncio.create_task(member.leave())
         await asyncio.sleep(GOODBYE_TIME / 2)
         with pytest.raises(PeerError, match="leave"):
-            raw(net, member, "10.0.9.8")
+            talk_to(net, member, "10.0.9.8")
         await leaving
 
 
@@ -105,7 +104,7 @@ async def test_who_said_goodbye_is_dialled_later_than_who_vanished(
         await net.until(lambda: joined(second) == [first.address])
         dialled = asyncio.Event()
 
-        def accept(proven: ProvenPeer) -> Raw:
+        def accept(proven: ProvenPeer) -> Talk:
             dialled.set()
             raise PeerError("nobody is here any more")
 
@@ -124,15 +123,15 @@ async def test_what_was_asked_of_who_leaves_is_asked_of_others_at_once() -> None
     async with memory_net() as net:
         member = net.join(MANIFEST.id)
         member.begin()
-        silent = raw(net, member)
-        silent.say(Hello(5000, MANIFEST.root_record, FULL))
+        silent = talk_to(net, member)
+        silent.send(Hello(5000, MANIFEST.root_record, FULL))
         fetching = asyncio.create_task(fetch(member))
-        await net.until(lambda: any(isinstance(m, Page) for m in silent.heard))
+        await net.until(lambda: any(isinstance(m, Page) for m in silent.received))
         other = source(net)
         other.begin(member)
         await net.until(lambda: other.address in member.peers)
         assert not fetching.done()
-        silent.say(Goodbye())
+        silent.send(Goodbye())
         begun = now()
         await fetching
         # The page that it owed was not waited for, nor that it hangs up.
@@ -144,7 +143,7 @@ async def test_a_download_that_ends_says_goodbye(tmp_path: Path) -> None:
     async with Holder(HOLDING) as holder:
         await fetch_sealed(HOLDING.link, tmp_path / "out", [holder.address])
         await holder.until(lambda: holder.talks[0].is_lost)
-        assert holder.talks[0].said[-1] == Goodbye()
+        assert holder.talks[0].received[-1] == Goodbye()
 
 
 async def test_a_share_that_ends_says_goodbye(tmp_path: Path) -> None:
@@ -163,4 +162,4 @@ async def test_a_share_that_ends_says_goodbye(tmp_path: Path) -> None:
         talk = await holder.dial(Address("127.0.0.1", share.port))
         await heard.wait()
     await holder.until(lambda: talk.is_lost)
-    assert talk.said[-1] == Goodbye()
+    assert talk.received[-1] == Goodbye()

@@ -28,14 +28,12 @@ from tests.helpers.memory_peers import (
     CONTENT,
     MANIFEST,
     SIZE,
-    Raw,
     fetch,
     manifest_of,
-    raw,
     source,
+    talk_to,
 )
-from tests.helpers.memory_store import MemoryStore
-from tests.helpers.transient import TransientStore
+from tests.helpers.memory_store import MemoryStore, TransientStore
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
@@ -89,11 +87,11 @@ async def test_a_new_peer_is_told_which_chunks_are_being_fetched() -> None:
         member = net.join(MANIFEST.id, [origin])
         fetching = asyncio.create_task(fetch_after(net, MANIFEST, [member]))
         await net.until(lambda: origin.sent > 0)
-        peer = raw(net, member)
-        peer.say(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
         # Before the member requests further chunks.
         await asyncio.sleep(0.1)
-        assert any(isinstance(m, Pull) for m in peer.heard)
+        assert any(isinstance(m, Pull) for m in peer.received)
         await fetching
 
 
@@ -109,12 +107,11 @@ async def crossing(
     first_peer.begin()
     member.begin(first_peer)
     await member.swarm.load(lambda m: range(m.page_count))
-    peer = Raw()
-    net.connect("10.0.9.9", node_id, member.address, lambda proven: peer)
-    peer.say(Hello(5000, manifest.root_record, bytes(1)))
+    peer = talk_to(net, member, node_id=node_id)
+    peer.send(Hello(5000, manifest.root_record, bytes(1)))
     fetching = asyncio.create_task(member.swarm.fetch(TransientStore(manifest.chunks)))
-    await net.until(lambda: Pull([(0, 1)]) in peer.heard, SETTLE_TIME / 10)
-    peer.say(Pull([(0, 1)]))
+    await net.until(lambda: Pull([(0, 1)]) in peer.received, SETTLE_TIME / 10)
+    peer.send(Pull([(0, 1)]))
     return fetching
 
 
@@ -163,10 +160,10 @@ async def test_chunks_that_peers_announce_and_do_not_send_come_from_the_origin()
         origin = MemoryOrigin({"": CONTENT.data})
         member = net.join(MANIFEST.id, [origin])
         member.begin()
-        peer = raw(net, member)
+        peer = talk_to(net, member)
         nearly = Bitfield.full(CONTENT.count)
         nearly.discard(7)
-        peer.say(Hello(5000, MANIFEST.root_record, bytes(nearly)))
+        peer.send(Hello(5000, MANIFEST.root_record, bytes(nearly)))
         await net.until(lambda: member.swarm.manifest is not None)
         store = TransientStore(MANIFEST.chunks)
         member.swarm.manifest.add_page(0, MANIFEST.page(0))  # type: ignore[union-attr, arg-type]
@@ -185,14 +182,14 @@ async def test_a_peer_that_announces_every_chunk_blocks_others_only_briefly() ->
         first_peer.begin()
         member.begin(first_peer)
         await member.swarm.load(lambda m: range(m.page_count))
-        peer = raw(net, member)
-        peer.say(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
         store = TransientStore(MANIFEST.chunks)
         fetching = asyncio.create_task(member.swarm.fetch(store))
 
         async def announce() -> None:
             while True:
-                peer.say(Pull([(0, CONTENT.count)]))
+                peer.send(Pull([(0, CONTENT.count)]))
                 await asyncio.sleep(0.1)
 
         announcing = asyncio.create_task(announce())
@@ -212,9 +209,9 @@ async def test_a_peer_that_announces_a_chunk_out_of_range_is_disconnected(
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
-        peer.say(Pull(ranges))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
+        peer.send(Pull(ranges))
         await net.until(lambda: peer.is_lost)
 
 

@@ -7,15 +7,15 @@ import pytest
 from shoal.core.wire.sealed_messages import Ask, Give, Hello
 from shoal.errors import PeerError
 from shoal.swarm.connections import MAX_CONNECTIONS, USE_TIME
-from tests.helpers.memory_net import Member, MemoryNet, memory_net
+from tests.helpers.holder import Talk
+from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
     MANIFEST,
-    Raw,
     fetch,
     manifest_of,
-    raw,
     source,
+    talk_to,
 )
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
@@ -23,26 +23,26 @@ from tests.helpers.wire import Content
 EMPTY = bytes(5)
 
 
-def hello(peer: Raw) -> None:
-    peer.say(Hello(0, MANIFEST.root_record, EMPTY))
+def hello(peer: Talk) -> None:
+    peer.send(Hello(0, MANIFEST.root_record, EMPTY))
 
 
 async def fill(net: MemoryNet, seed: Member, content: Content = CONTENT) -> None:
     """Have somebody of use in every place but that of who was of use before."""
     root = manifest_of(content).root_record
     for _ in range(MAX_CONNECTIONS - 1):
-        peer = raw(net, seed)
-        peer.say(Hello(0, root, bytes(-(-content.count // 8))))
+        peer = talk_to(net, seed)
+        peer.send(Hello(0, root, bytes(-(-content.count // 8))))
         await take_one(net, peer, content.count - 1)
 
 
-def taken(peer: Raw) -> int:
-    return sum(isinstance(each, Give) for each in peer.heard)
+def taken(peer: Talk) -> int:
+    return sum(isinstance(each, Give) for each in peer.received)
 
 
-async def take_one(net: MemoryNet, peer: Raw, index: int = 0) -> None:
+async def take_one(net: MemoryNet, peer: Talk, index: int = 0) -> None:
     before = taken(peer)
-    peer.say(Ask(index))
+    peer.send(Ask(index))
     await net.until(lambda: taken(peer) > before)
 
 
@@ -51,7 +51,7 @@ async def test_who_only_holds_a_place_makes_room_for_who_comes() -> None:
     async with memory_net() as net:
         seed = source(net)
         seed.begin()
-        crowd = [raw(net, seed) for _ in range(MAX_CONNECTIONS)]
+        crowd = [talk_to(net, seed) for _ in range(MAX_CONNECTIONS)]
         for each in crowd:
             hello(each)
         await asyncio.sleep(1)
@@ -69,10 +69,10 @@ async def test_nobody_who_takes_something_is_sent_away() -> None:
     async with memory_net() as net:
         seed = source(net)
         seed.begin()
-        user = raw(net, seed)
+        user = talk_to(net, seed)
         hello(user)
         await take_one(net, user)
-        crowd = [raw(net, seed) for _ in range(3 * MAX_CONNECTIONS)]
+        crowd = [talk_to(net, seed) for _ in range(3 * MAX_CONNECTIONS)]
         await asyncio.sleep(1)
         assert not user.is_lost
         assert len(seed.swarm.peers) == MAX_CONNECTIONS
@@ -80,7 +80,7 @@ async def test_nobody_who_takes_something_is_sent_away() -> None:
         # Once it has taken nothing for long it is still the last of them to go.
         await asyncio.sleep(USE_TIME)
         await fill(net, seed)
-        raw(net, seed)
+        talk_to(net, seed)
         await asyncio.sleep(1)
         assert user.is_lost
 
@@ -90,12 +90,12 @@ async def test_where_all_are_of_use_who_comes_has_to_wait() -> None:
     async with memory_net() as net:
         seed = source(net)
         seed.begin()
-        crowd = [raw(net, seed) for _ in range(MAX_CONNECTIONS)]
+        crowd = [talk_to(net, seed) for _ in range(MAX_CONNECTIONS)]
         for each in crowd:
             hello(each)
             await take_one(net, each)
         with pytest.raises(PeerError, match="too many"):
-            raw(net, seed)
+            talk_to(net, seed)
         await asyncio.sleep(1)
         assert not any(each.is_lost for each in crowd)
         for each in crowd[1:]:
@@ -103,7 +103,7 @@ async def test_where_all_are_of_use_who_comes_has_to_wait() -> None:
         await asyncio.sleep(USE_TIME - 1)
         for each in crowd[1:]:
             await take_one(net, each)
-        newcomer = raw(net, seed)
+        newcomer = talk_to(net, seed)
         await asyncio.sleep(1)
         assert (crowd[0].is_lost, newcomer.is_lost) == (True, False)
 
@@ -114,21 +114,22 @@ async def test_who_takes_a_large_chunk_slowly_keeps_its_place() -> None:
     async with memory_net() as net:
         seed = source(net, content)
         seed.begin()
-        slow = raw(net, seed)
-        slow.say(Hello(0, manifest_of(content).root_record, bytes(1)), Ask(0))
+        slow = talk_to(net, seed)
+        slow.send(Hello(0, manifest_of(content).root_record, bytes(1)), Ask(0))
         await asyncio.sleep(1)
+        assert isinstance(slow.transport, MemoryTransport)
         slow.transport.pause_reading()
-        slow.say(Ask(0))
+        slow.send(Ask(0))
         for _ in range(4):
             await asyncio.sleep(USE_TIME - 1)
             slow.transport.take(256 << 10)
         assert taken(slow) == 1
         await fill(net, seed, content)
         with pytest.raises(PeerError, match="too many"):
-            raw(net, seed)
+            talk_to(net, seed)
         # By taking nothing more it does not keep it.
         await asyncio.sleep(USE_TIME)
-        raw(net, seed)
+        talk_to(net, seed)
         await asyncio.sleep(0.1)
         assert slow.is_lost
 
@@ -141,7 +142,7 @@ async def test_who_was_dialled_makes_no_room() -> None:
         seed.begin(one)
         await net.until(lambda: bool(seed.swarm.peers))
         for _ in range(2 * MAX_CONNECTIONS):
-            raw(net, seed)
+            talk_to(net, seed)
         await asyncio.sleep(1)
         assert one.address in seed.peers
         assert len(seed.swarm.peers) == MAX_CONNECTIONS

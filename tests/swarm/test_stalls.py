@@ -9,9 +9,8 @@ from shoal.core.report.events import Stalled
 from shoal.core.wire.sealed_messages import Hello
 from shoal.errors import ShoalError
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
-from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, raw, source
-from tests.helpers.memory_store import MemoryStore
-from tests.helpers.transient import TransientStore
+from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, source, talk_to
+from tests.helpers.memory_store import MemoryStore, TransientStore
 from tests.helpers.virtual_time import virtual_time
 
 
@@ -57,7 +56,7 @@ async def test_a_peer_says_nothing_but_hello() -> None:
     async with memory_net() as net:
         member = net.join(MANIFEST.id)
         member.begin()
-        raw(net, member).say(Hello(0, MANIFEST.root_record, bytes([255] * 5)))
+        talk_to(net, member).send(Hello(0, MANIFEST.root_record, bytes([255] * 5)))
         async with stalled(net, member) as event:
             assert event.cause == "silent"
             assert event.reason == "0 of 1 peer answered for 20 s."

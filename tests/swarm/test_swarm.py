@@ -17,6 +17,7 @@ from shoal.core.wire.sealed_messages import (
     Hello,
     Page,
     Peers,
+    SealedMessage,
 )
 from shoal.errors import LyingPeerError
 from shoal.swarm.dispatcher import COMPLETE_WAIT
@@ -24,21 +25,21 @@ from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.swarm.upload import FIRST_PART, MAX_SPLIT
 from shoal.transfer.dialler import MAX_PEERS
 from shoal.transport.sealed.proven import ProvenPeer
+from tests.helpers.holder import Passive, Talk
 from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
+    HOLDING,
     MANIFEST,
     SIZE,
-    Raw,
     fetch,
     joined,
     left,
     manifest_of,
-    raw,
     source,
+    talk_to,
 )
-from tests.helpers.memory_store import MemoryStore
-from tests.helpers.transient import TransientStore
+from tests.helpers.memory_store import MemoryStore, TransientStore
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
@@ -59,7 +60,7 @@ def count_dials(net: MemoryNet, address: Address) -> list[ProvenPeer]:
 
     def note(proven: ProvenPeer) -> Any:
         dials.append(proven)
-        return Raw() if accept is None else accept(proven)
+        return Talk(Passive(HOLDING)) if accept is None else accept(proven)
 
     net.accepts[address] = note
     return dials
@@ -92,11 +93,11 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
         second.begin(first)
         manifest = await second.swarm.load(lambda m: range(m.page_count))
         second.swarm.begin(TransientStore(manifest.chunks), [3, 4, 9])
-        peer = raw(net, second)
-        peer.say(Hello(5000))
+        peer = talk_to(net, second)
+        peer.send(Hello(5000))
         await second.swarm.until_verified(9)
-        await net.until(lambda: any(isinstance(m, Have) for m in peer.heard))
-        hellos = [m for m in peer.heard if isinstance(m, Hello)]
+        await net.until(lambda: any(isinstance(m, Have) for m in peer.received))
+        hellos = [m for m in peer.received if isinstance(m, Hello)]
         assert hellos[-1].root == MANIFEST.root_record
         await second.swarm.stop()
 
@@ -108,12 +109,12 @@ async def test_a_lone_chunk_arrives_whole_in_however_many_parts(size: int) -> No
     async with memory_net() as net:
         giver = source(net, content)
         giver.begin()
-        peer = raw(net, giver)
-        peer.say(Hello(0, manifest_of(content).root_record, bytes(1)))
+        peer = talk_to(net, giver)
+        peer.send(Hello(0, manifest_of(content).root_record, bytes(1)))
         for index in (2, 0):
-            peer.say(Ask(index))
+            peer.send(Ask(index))
             wanted = Give(index, memoryview(content.chunk(index)))
-            await net.until(partial(contains, peer.heard, wanted))
+            await net.until(partial(contains, peer.received, wanted))
         assert giver.swarm.uploaded == 2 * size
 
 
@@ -142,9 +143,8 @@ async def test_a_node_id_that_is_copied_costs_nobody_a_connection() -> None:
         other.begin()
         await net.until(lambda: len(member.swarm.peers) == 1)
         # Somebody from elsewhere claims to be it.
-        thief = Raw()
-        net.connect("10.0.66.6", other.node_id, member.address, lambda proven: thief)
-        thief.say(Hello(5000))
+        thief = talk_to(net, member, "10.0.66.6", other.node_id)
+        thief.send(Hello(5000))
         await asyncio.sleep(10)
         assert not left(member)
         assert other.address in member.peers
@@ -187,8 +187,8 @@ async def test_who_has_everything_leaves_dialling_to_others_for_a_while() -> Non
         dials = count_dials(net, address)
         for member in (net.join(MANIFEST.id), source(net)):
             member.begin()
-            peer = raw(net, member, "10.0.9.8")
-            peer.say(Hello(0), Peers([(address.host, address.port)]))
+            peer = talk_to(net, member, "10.0.9.8")
+            peer.send(Hello(0), Peers([(address.host, address.port)]))
             await asyncio.sleep(COMPLETE_WAIT / 2)
         assert len(dials) == 1, "one who lacks something dials at once"
         await asyncio.sleep(COMPLETE_WAIT)
@@ -200,15 +200,15 @@ async def test_a_newcomer_and_the_others_hear_of_each_other() -> None:
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        old, silent, new = (raw(net, member, f"10.0.9.{n}") for n in range(1, 4))
-        old.say(Hello(5001))
-        silent.say(Hello(0))  # listens nowhere
+        old, silent, new = (talk_to(net, member, f"10.0.9.{n}") for n in range(1, 4))
+        old.send(Hello(5001))
+        silent.send(Hello(0))  # listens nowhere
         await asyncio.sleep(1)
-        new.say(Hello(5003))
+        new.send(Hello(5003))
         await asyncio.sleep(1)
 
-        def named(peer: Raw) -> list[tuple[str, int]]:
-            said = [m.addresses for m in peer.heard if isinstance(m, Peers)]
+        def named(peer: Talk) -> list[tuple[str, int]]:
+            said = [m.addresses for m in peer.received if isinstance(m, Peers)]
             return [address for addresses in said for address in addresses]
 
         assert named(old) == [("10.0.9.3", 5003)]
@@ -221,14 +221,14 @@ async def test_hello_said_twice_is_one_peer() -> None:
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        peer = raw(net, member)
+        peer = talk_to(net, member)
         full = bytes([255] * 5)
-        peer.say(Hello(0), Hello(0), Hello(0, MANIFEST.root_record, full))
+        peer.send(Hello(0), Hello(0), Hello(0, MANIFEST.root_record, full))
         await asyncio.sleep(1)
         assert len(joined(member)) == 1
         await member.swarm.until_shared()
         assert not left(member)
-        peer.say(Hello(0, MANIFEST.root_record, full))
+        peer.send(Hello(0, MANIFEST.root_record, full))
         await net.until(lambda: peer.is_lost)
         assert [event.is_banned for event in left(member)] == [False]
 
@@ -240,31 +240,28 @@ async def test_a_root_record_that_does_not_give_the_id_is_a_lie(knows: bool) -> 
     async with memory_net() as net:
         member = source(net) if knows else net.join(MANIFEST.id)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(5000, other.root_record, bytes(5)))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000, other.root_record, bytes(5)))
         await asyncio.sleep(1)
         assert peer.is_lost
         (event,) = left(member)
         assert event.is_banned
         assert event.address == Address("10.0.9.9", 5000)
         # It is not let in again under that address.
-        again = raw(net, member)
-        again.say(Hello(5000))
+        again = talk_to(net, member)
+        again.send(Hello(5000))
         await asyncio.sleep(1)
         assert again.is_lost
         if not knows:
             assert member.swarm.manifest is None
 
 
-class HalfOfThePages(Raw):
-    """Give some pages of a large manifest, and leave."""
+class HalfOfThePages(Passive):
+    """Send some pages of a large manifest."""
 
-    def buffer_updated(self, nbytes: int) -> None:
-        before = len(self.heard)
-        super().buffer_updated(nbytes)
-        for message in self.heard[before:]:
-            if isinstance(message, Page) and message.index < PAGES // 2:
-                self.say(Page(message.index, LARGE.page(message.index)))
+    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+        if isinstance(message, Page) and message.index < PAGES // 2:
+            talk.send(Page(message.index, LARGE.page(message.index)))
 
 
 def large_hello() -> Hello:
@@ -277,9 +274,8 @@ async def test_a_manifest_goes_on_when_the_first_to_give_it_leaves() -> None:
     async with memory_net() as net:
         member = net.join(LARGE.id)
         member.begin()
-        first = HalfOfThePages()
-        net.connect("10.0.9.1", b"1" * 16, member.address, lambda proven: first)
-        first.say(large_hello())
+        first = net.call(HalfOfThePages(HOLDING), member, "10.0.9.1")
+        first.send(large_hello())
         begun = asyncio.get_running_loop().time()
         loading = asyncio.create_task(member.swarm.load(lambda m: range(m.page_count)))
         await net.until(
@@ -306,10 +302,10 @@ async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
     async with memory_net() as net:
         member = source(net, content)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(5000))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000))
         peer.transport.pause_reading()
-        peer.say(*[Ask(index) for index in range(asked)])
+        peer.send(*[Ask(index) for index in range(asked)])
         await asyncio.sleep(1)
         draining = asyncio.create_task(member.swarm.drain(60))
         await asyncio.sleep(5)
@@ -317,7 +313,7 @@ async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
         peer.transport.resume_reading()
         await draining
         await member.leave()
-        given = [m.index for m in peer.heard if isinstance(m, Give)]
+        given = [m.index for m in peer.received if isinstance(m, Give)]
         assert given == list(range(asked))
 
 
@@ -327,10 +323,10 @@ async def test_one_that_never_reads_does_not_hold_up_leaving_for_ever() -> None:
     async with memory_net() as net:
         member = source(net, content)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(5000))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000))
         peer.transport.pause_reading()
-        peer.say(*[Ask(index) for index in range(content.count)])
+        peer.send(*[Ask(index) for index in range(content.count)])
         await asyncio.sleep(1)
         begun = asyncio.get_running_loop().time()
         await member.swarm.drain(10)
@@ -342,11 +338,11 @@ async def test_who_asks_without_end_and_never_reads_is_not_read_from() -> None:
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(5000))
+        peer = talk_to(net, member)
+        peer.send(Hello(5000))
         peer.transport.pause_reading()
         for _ in range(200):
-            peer.say(*[Ask(index % 40) for index in range(500)])
+            peer.send(*[Ask(index % 40) for index in range(500)])
             await asyncio.sleep(0.01)
         (connection,) = (p.connection for p in member.swarm.peers)
         # What waits for it is bounded, however much it asks for.
@@ -361,12 +357,12 @@ async def test_a_liar_of_a_dialled_address_is_dialled_no_more() -> None:
         address = Address("10.0.7.7", 4000)
         liar = manifest_of(CONTENT, b"y" * 16)
 
-        def accept(proven: ProvenPeer) -> Raw:
+        def accept(proven: ProvenPeer) -> Talk:
             nonlocal dials
             dials += 1
-            peer = Raw()
+            peer = Talk(Passive(HOLDING))
             hello = Hello(4000, liar.root_record, bytes(5))
-            asyncio.get_running_loop().call_later(0.1, peer.say, hello)
+            asyncio.get_running_loop().call_later(0.1, peer.send, hello)
             return peer
 
         net.accepts[address] = accept
@@ -385,7 +381,7 @@ async def test_many_who_dial_in_do_not_keep_a_downloader_from_dialling() -> None
         honest, member = source(net), net.join(MANIFEST.id)
         honest.begin()
         for _ in range(MAX_PEERS):
-            raw(net, member).say(Hello(0))
+            talk_to(net, member).send(Hello(0))
         member.begin(honest)
         async with asyncio.timeout(60):
             await fetch(member)

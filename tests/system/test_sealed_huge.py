@@ -35,8 +35,8 @@ async def test_one_chunk_costs_the_root_and_one_page(index: int) -> None:
             ended = await asyncio.to_thread(program.finish)
         assert ended.code == 0, ended.stderr
         assert ended.stdout == true_chunk(index)
-        assert holder.pages_asked == [index // 2048]
-        assert holder.given == [index]
+        assert holder.pages_requested == [index // 2048]
+        assert holder.sent == [index]
 
 
 def test_memory_does_not_grow_with_the_share(tmp_path: Path) -> None:

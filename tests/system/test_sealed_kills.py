@@ -155,14 +155,14 @@ async def test_no_verified_chunk_is_asked_for_again(tmp_path: Path) -> None:
                 enough = len(known) + rng.randint(1, 50)
                 await holder.until(partial(has_chunks, holder, enough))
             (talk,) = holder.talks
-            assert known <= talk.has, "it forgot what it had"
-            assert len(talk.has) <= 380, "it was not killed in time"
-            assert known.isdisjoint(talk.asked), "it asked for what it had"
-            known |= talk.has
+            assert known <= talk.announced, "it forgot what it had"
+            assert len(talk.announced) <= 380, "it was not killed in time"
+            assert known.isdisjoint(talk.requested), "it asked for what it had"
+            known |= talk.announced
         holder.talks.clear()
         with run(*args) as program:
             ended = await asyncio.to_thread(program.finish)
-        assert known.isdisjoint(holder.asked)
+        assert known.isdisjoint(holder.requested)
     assert ended.code == 0
     assert out.read_bytes() == b"".join(map(holding.chunk, range(401)))
 
@@ -177,15 +177,15 @@ async def test_what_was_edited_while_it_was_stopped_is_fetched_again(
         args = ("get", holding.link, "-o", out, "--peer", holder.address)
         with run(*args):
             await holder.until(partial(has_chunks, holder, 60))
-        known = set(holder.talks[0].has)
+        known = set(holder.talks[0].announced)
         edited = set(random.Random(4).sample(sorted(known), 5))
         edit_chunks(tmp_path, edited)
-        holder.given.clear()
+        holder.sent.clear()
         with run(*args) as program:
             ended = await asyncio.to_thread(program.finish)
         assert ended.code == 0, ended.stderr
-        assert edited <= set(holder.given)
-        assert (known - edited).isdisjoint(holder.given)
+        assert edited <= set(holder.sent)
+        assert (known - edited).isdisjoint(holder.sent)
     assert out.read_bytes() == b"".join(map(holding.chunk, range(301)))
 
 
@@ -200,7 +200,7 @@ def edit_chunks(folder: Path, indexes: set[int]) -> None:
 
 def has_chunks(holder: Holder, number: int) -> bool:
     """Say whether a peer announced that many chunks."""
-    return any(len(talk.has) >= number for talk in holder.talks)
+    return any(len(talk.announced) >= number for talk in holder.talks)
 
 
 def test_all_gone_half_way_can_be_resumed(tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ async def test_share_says_goodbye_and_waits_for_nobody_who_does_not_hear_it(
         talk = await holder.dial(Address("127.0.0.1", port))
         # It gives a page only to who has said hello.
         talk.send(Page(0))
-        await holder.until(lambda: any(isinstance(m, Page) for m in talk.said))
+        await holder.until(lambda: any(isinstance(m, Page) for m in talk.received))
         _ends(program, signum)  # meanwhile nobody reads or hangs up
         await holder.until(lambda: talk.is_lost)
-        assert talk.said[-1] == Goodbye()
+        assert talk.received[-1] == Goodbye()
 
 
 @BOTH

@@ -1,369 +1,431 @@
-"""What a transfer asks of whom, with givers that are not on any network."""
+"""Which chunks a download requests from which peers, in virtual time."""
 
 import asyncio
-from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import pytest
 
-from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.scheduler import CHOICE_PAUSE
 from shoal.core.schedule.window import STALL_TIME
+from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
+from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Refuse, SealedMessage
 from shoal.errors import StoreError
-from tests.helpers.givers import FakeGiver, Fetching, fetching
+from shoal.swarm.swarm import ChunkSource
+from shoal.transfer.download import Download
+from tests.helpers.holder import Holder, Talk, holding_of
+from tests.helpers.memory_net import Member, MemoryNet, memory_net
+from tests.helpers.memory_peers import CONTENT, SIZE, left, manifest_of
+from tests.helpers.memory_store import TransientStore
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
-SIZE = 16_384
-CONTENT = Content.make(100 * SIZE - 5, SIZE)
 ALL = list(range(CONTENT.count))
 
 
-class Silent(FakeGiver):
-    def on_ask(self, index: int) -> None:
+class Source(Holder):
+    """Send every chunk `delay` seconds after its request."""
+
+    delay = 0.01
+    have: Iterable[int] = ALL
+    owed = 0
+    most = 0
+    """The largest number of requests without an answer."""
+
+    @property
+    def bitfield(self) -> bytes:
+        count = self.holding.chunks.count
+        return self.holding.some(index for index in self.have if index < count)
+
+    @property
+    def indexes(self) -> list[int]:
+        """Return the requests that name a chunk."""
+        return [index for index in self.requested if index is not None]
+
+    @property
+    def choices(self) -> int:
+        """Return the number of requests that leave the choice to this peer."""
+        return self.requested.count(None)
+
+    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+        if isinstance(message, Ask):
+            self.owed += 1
+            self.most = max(self.most, self.owed)
+        super().on_message(talk, message)
+
+    def on_request(self, talk: Talk, index: int) -> None:
+        self.answer(lambda: talk.send_chunk(index))
+
+    def answer(self, send: Callable[[], None]) -> None:
+        def answer() -> None:
+            self.owed -= 1
+            send()
+
+        self.later(self.delay, answer)
+
+    @property
+    def cancelled(self) -> list[int]:
+        """Return the requests that were cancelled."""
+        received = self.talks[-1].received
+        return [each.index for each in received if isinstance(each, Cancel)]
+
+
+class Silent(Source):
+    def on_request(self, talk: Talk, index: int) -> None:
         pass
 
-    def on_ask_any(self) -> None:
-        pass
 
-
-class Refuser(FakeGiver):
-    """Refuse one chunk, or all, for good or because it is busy."""
+class Refuser(Source):
+    """Refuse some chunks."""
 
     refused: range | set[int] = range(1000)
-    is_busy = False
+    reason = "missing"
 
-    def on_ask(self, index: int) -> None:
+    def on_request(self, talk: Talk, index: int) -> None:
         if index in self.refused:
-            self.later(lambda: self.refuse(index, is_busy=self.is_busy))
+            self.answer(lambda: talk.send(Refuse(index, self.reason)))
         else:
-            super().on_ask(index)
+            super().on_request(talk, index)
 
 
-def some(indexes: list[int]) -> Bitfield:
-    have = Bitfield(CONTENT.count)
-    for index in indexes:
-        have.add(index)
-    return have
+S = TypeVar("S", bound=Source)
+
+
+class Run:
+    """A download by a member that knows the manifest and has no peers yet."""
+
+    def __init__(
+        self, net: MemoryNet, member: Member, content: Content, store: TransientStore
+    ) -> None:
+        self.net = net
+        self.member = member
+        self.content = content
+        self.store = store
+        self.download: Download[ChunkSource]
+
+    async def join(
+        self, kind: type[S], have: Iterable[int] = ALL, delay: float | None = None
+    ) -> S:
+        """Connect a peer of this kind and wait until it has the first requests."""
+        source = kind(holding_of(manifest_of(self.content), self.content.chunk))
+        source.have = have
+        if delay is not None:
+            source.delay = delay
+        self.net.call(source, self.member)
+        await asyncio.sleep(0.001)
+        return source
+
+    async def complete(self) -> None:
+        """Wait until the download is complete; check its chunks."""
+        await self.net.until(lambda: self.download.is_complete)
+        for index in self.download.have:
+            assert self.store.get(index) == self.content.chunk(index)
+
+    @property
+    def bans(self) -> int:
+        return sum(event.is_banned for event in left(self.member))
+
+
+@asynccontextmanager
+async def downloading(
+    content: Content = CONTENT,
+    wanted: Sequence[int] | None = None,
+    limit_down: float | None = None,
+) -> AsyncIterator[Run]:
+    """Begin a download that has no peers yet."""
+    manifest = manifest_of(content)
+    async with memory_net() as net:
+        member = net.join(manifest.id, limit_down=limit_down)
+        member.begin()
+        run = Run(net, member, content, TransientStore(manifest.chunks))
+        teacher = await run.join(Source, have=())
+        await member.swarm.load(lambda m: range(m.page_count))
+        teacher.end()
+        await asyncio.sleep(0.001)
+        run.download = member.swarm.begin(run.store, wanted)
+        yield run
+        await member.swarm.stop()
 
 
 def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_the_only_full_giver_chooses_and_is_asked_for_no_more_than_that() -> None:
-    async with fetching(CONTENT) as made:
-        giver = FakeGiver(made)
-        made.download.add(giver, can_choose=True)
-        await made.complete()
-        assert giver.any_asked == CONTENT.count
-        assert not giver.asked
+@virtual_time
+async def test_a_lone_complete_peer_chooses_every_chunk() -> None:
+    async with downloading() as run:
+        source = await run.join(Source)
+        await run.complete()
+        assert source.choices == CONTENT.count
+        assert not source.indexes
 
 
 @virtual_time
-async def test_of_two_full_givers_each_is_asked_by_index() -> None:
-    async with fetching(CONTENT) as made:
-        one, two = FakeGiver(made), FakeGiver(made)
-        made.download.add(one, can_choose=True)
-        made.download.add(two, can_choose=True)
-        # The first had been asked to choose before the second came.
-        chosen = one.any_asked
-        await made.complete()
-        assert one.any_asked == chosen == 1
-        assert two.any_asked == 0
-        assert len(two.asked) > CONTENT.count / 4
-        # What it chose may have been asked of the other as well; nothing else is.
-        total = one.any_asked + len(one.asked) + len(two.asked)
-        assert total <= CONTENT.count + chosen
+async def test_two_complete_peers_get_requests_by_index() -> None:
+    async with downloading() as run:
+        one = await run.join(Source)
+        # The first peer was asked to choose before the second one joined.
+        chosen = one.choices
+        two = await run.join(Source)
+        await run.complete()
+        assert one.choices == chosen == 1
+        assert two.choices == 0
+        assert len(two.indexes) > CONTENT.count / 4
+        # Only the chosen chunk may have been requested from the other peer as well.
+        assert len(one.indexes) + len(two.indexes) <= CONTENT.count
 
 
 @virtual_time
-async def test_givers_that_cannot_choose_are_never_asked_to() -> None:
-    async with fetching(CONTENT) as made:
-        giver = FakeGiver(made)
-        made.download.add(giver)
-        await made.complete()
-        assert giver.any_asked == 0
-        assert sorted(giver.asked) == ALL
+async def test_a_partial_peer_gets_requests_for_its_chunks_only() -> None:
+    async with downloading() as run:
+        part = await run.join(Source, have=ALL[:10])
+        await run.join(Source)
+        part.talks[-1].send(Have([(30, 2)]))
+        await run.complete()
+        assert part.choices == 0
+        assert part.indexes
+        assert set(part.indexes) <= {*ALL[:10], 30, 31}
 
 
 @virtual_time
-async def test_one_that_has_only_some_is_asked_for_those_alone() -> None:
-    async with fetching(CONTENT) as made:
-        full, part = FakeGiver(made), FakeGiver(made)
-        made.download.add(part, some(ALL[:10]), can_choose=True)
-        made.download.add(full, can_choose=True)
-        made.download.on_have(part, [50, 51])
-        await made.complete()
-        assert part.any_asked == 0
-        assert set(part.asked) <= {*ALL[:10], 50, 51}
-        assert part.asked
+async def test_a_download_of_some_chunks_lets_no_peer_choose() -> None:
+    async with downloading(wanted=[7, 3]) as run:
+        source = await run.join(Source)
+        await run.complete()
+        assert source.requested == [7, 3]
+        run.download.want([3, 9])
+        await run.complete()
+        assert source.requested == [7, 3, 9]
 
 
 @virtual_time
-async def test_who_wants_only_some_chunks_lets_nobody_choose() -> None:
-    async with fetching(CONTENT, wanted=[7, 3]) as made:
-        giver = FakeGiver(made)
-        made.download.add(giver, can_choose=True)
-        await made.complete()
-        assert (giver.any_asked, giver.asked) == (0, [7, 3])
-        made.is_complete = False
-        made.download.want([3, 9])
-        await made.complete()
-        assert giver.asked == [7, 3, 9]
+async def test_a_peer_that_refuses_to_choose_gets_requests_by_index() -> None:
+    class RefusesToChoose(Source):
+        def on_message(self, talk: Talk, message: SealedMessage) -> None:
+            if message == Ask(None):
+                self.answer(lambda: talk.send(Refuse(None, "nothing")))
+            else:
+                super().on_message(talk, message)
 
-
-@virtual_time
-async def test_one_that_has_nothing_to_choose_is_asked_by_index() -> None:
-    class Chooser(FakeGiver):
-        def on_ask_any(self) -> None:
-            self.later(lambda: self.refuse(None))
-
-    async with fetching(CONTENT) as made:
-        giver = Chooser(made)
-        made.download.add(giver, can_choose=True)
+    async with downloading() as run:
         begun = now()
-        await made.complete()
-        assert sorted(giver.asked) == ALL
+        source = await run.join(RefusesToChoose)
+        await run.complete()
+        assert sorted(source.indexes) == ALL
         assert now() - begun < CHOICE_PAUSE
 
 
 @virtual_time
-async def test_one_that_always_chooses_the_same_chooses_no_more() -> None:
-    class Same(FakeGiver):
-        def on_ask_any(self) -> None:
-            self.later(lambda: self.give(0, was_any=True))
+async def test_a_peer_that_always_chooses_the_same_chunk_chooses_no_more() -> None:
+    class ChoosesTheFirst(Source):
+        def on_message(self, talk: Talk, message: SealedMessage) -> None:
+            if message == Ask(None):
+                self.answer(lambda: talk.send_chunk(0))
+            else:
+                super().on_message(talk, message)
 
-    async with fetching(CONTENT) as made:
-        giver = Same(made)
-        made.download.add(giver, can_choose=True)
-        await made.complete()
-        assert giver.any_asked <= 12
-        assert not made.lies
-
-
-@virtual_time
-async def test_what_is_refused_is_asked_of_another_and_not_again_of_the_same() -> None:
-    async with fetching(CONTENT) as made:
-        refuser, other = Refuser(made), FakeGiver(made)
-        refuser.refused = {5, 99}
-        other.delay = 0.05
-        made.download.add(refuser)
-        made.download.add(other)
-        await made.complete()
-        assert Counter(refuser.asked)[5] <= 1
-        assert Counter(refuser.asked)[99] <= 1
-        assert dict((i, g) for g, i in made.verified)[99] is other
+    async with downloading() as run:
+        source = await run.join(ChoosesTheFirst)
+        await run.complete()
+        assert source.choices <= 12
+        assert not run.bans
 
 
 @virtual_time
-async def test_what_one_refused_is_never_asked_of_it_again() -> None:
-    async with fetching(CONTENT) as made:
-        refuser, other = Refuser(made), FakeGiver(made)
-        made.download.add(refuser)
-        made.download.add(other)
-        await made.complete()
-        assert refuser.asked
-        assert len(refuser.asked) == len(set(refuser.asked))
-        assert {giver for giver, _ in made.verified} == {other}
+async def test_a_refused_chunk_is_requested_from_another_peer() -> None:
+    async with downloading() as run:
+        refuser = await run.join(Refuser)
+        refuser.refused = {5, 39}
+        other = await run.join(Source, delay=0.05)
+        await run.complete()
+        assert refuser.indexes.count(5) <= 1
+        assert refuser.indexes.count(39) <= 1
+        assert {5, 39} <= set(other.sent)
 
 
 @virtual_time
-async def test_one_that_is_busy_is_asked_again_but_not_at_once() -> None:
+async def test_a_refused_chunk_is_not_requested_again_from_the_same_peer() -> None:
+    async with downloading() as run:
+        refuser = await run.join(Refuser, have=ALL[:-1])
+        await run.join(Source)
+        await run.complete()
+        assert refuser.indexes
+        assert len(refuser.indexes) == len(set(refuser.indexes))
+
+
+@virtual_time
+async def test_a_busy_peer_gets_the_request_again_after_a_pause() -> None:
     class Busy(Refuser):
-        is_busy = True
+        reason = "busy"
         delay = 0.05
 
-    async with fetching(CONTENT) as made:
-        busy = Busy(made)
-        made.download.add(busy)
+    async with downloading() as run:
+        busy = await run.join(Busy, have=ALL[:-1])
         await asyncio.sleep(5)
-        # Each refusal takes 0.05 s, with two outstanding at least.
-        assert len(busy.asked) <= 5 / 0.05 * 2 + 10
+        # Each refusal takes 0.05 s, with at least two requests in flight.
+        assert len(busy.indexes) <= 5 / 0.05 * 2 + 10
         busy.refused = set()
-        await made.complete()
+        busy.talks[-1].send(Have([(CONTENT.count - 1, 1)]))
+        await run.complete()
 
 
 @virtual_time
-async def test_near_the_end_another_is_asked_and_the_slower_is_told_to_stop() -> None:
-    class Slow(FakeGiver):
-        delay = 1.5
-
+async def test_the_last_chunks_are_requested_twice_then_cancelled() -> None:
     content = Content.make(8 * SIZE, SIZE)
-    async with fetching(content) as made:
-        slow, fast = Slow(made), FakeGiver(made)
-        made.download.add(slow)
-        made.download.add(fast)
-        owed = set(slow.asked)
+    async with downloading(content) as run:
+        slow = await run.join(Source, have=range(7), delay=1.5)
+        owed = set(slow.indexes)
         assert owed
+        fast = await run.join(Source)
         begun = now()
-        await made.complete()
-        # Long before the slow one answers or counts as stalled.
+        await run.complete()
+        # Long before the slow peer answers or counts as stalled.
         assert now() - begun < 1.0
-        assert owed <= set(fast.asked)
-        assert set(slow.cancelled) == owed
-        assert not set(fast.cancelled) & set(range(8))
-        # Its answers come all the same, and harm nobody.
+        assert owed <= set(fast.sent)
+        await asyncio.sleep(0.1)
+        assert owed <= set(slow.cancelled) == set(slow.indexes)
+        assert not fast.cancelled
+        # Answers of the slow peer that arrive nevertheless do no harm.
         await asyncio.sleep(3)
-        assert not made.lies
-        assert len(made.verified) == 8
+        assert owed <= set(slow.sent)
+        assert not left(run.member)[1:]
+        assert run.download.done == len(content.data)
 
 
 @virtual_time
-async def test_what_one_that_stalls_owes_goes_to_others() -> None:
-    async with fetching(CONTENT) as made:
-        silent = Silent(made)
-        made.download.add(silent)
-        owed = list(silent.asked)
+async def test_the_requests_of_a_stalled_peer_go_to_others() -> None:
+    async with downloading() as run:
+        silent = await run.join(Silent, have=ALL[:-1])
+        owed = silent.indexes
         assert owed
-        late = FakeGiver(made)
         begun = now()
         await asyncio.sleep(STALL_TIME + 1)
-        assert made.stalled == [silent]
-        assert silent.asked == owed
-        made.download.add(late)
-        await made.complete()
-        assert sorted(late.asked) == ALL
+        assert silent.indexes == owed
+        late = await run.join(Source)
+        await run.complete()
+        assert set(ALL) == set(late.sent)
         assert now() - begun < STALL_TIME + 10
-        # When it comes back, it has its turn again, and nothing comes twice.
-        silent.give(owed[0])
-        assert len(made.verified) == CONTENT.count
-
-
-@virtual_time
-async def test_two_that_stall_at_the_same_chunks_do_not_keep_a_third_from_them() -> (
-    None
-):
-    content = Content.make(SIZE, SIZE)
-    async with fetching(content) as made:
-        one, two, late = Silent(made), Silent(made), FakeGiver(made)
-        made.download.add(one)
-        made.download.add(two)
+        # A chunk that the stalled peer sends after all is not counted twice.
+        silent.talks[-1].send_chunk(owed[0])
         await asyncio.sleep(1)
-        # Each was asked for everything; no more copies are asked for.
-        assert one.asked == two.asked == [0]
+        assert run.download.done == len(CONTENT.data)
+        assert not run.bans
+
+
+@virtual_time
+async def test_two_peers_stalled_at_a_chunk_do_not_keep_a_third_from_it() -> None:
+    async with downloading(Content.make(SIZE, SIZE), wanted=[0]) as run:
+        one, two = await run.join(Silent), await run.join(Silent)
+        await asyncio.sleep(1)
+        # Each got a request for the chunk, and gets no more of them.
+        assert one.requested == two.requested == [0]
         await asyncio.sleep(2 * STALL_TIME)
-        made.download.add(late)
-        assert late.asked == [0]
-        await made.complete()
+        late = await run.join(Source)
+        assert late.requested == [0]
+        await run.complete()
 
 
 @virtual_time
-async def test_one_that_stalls_at_choosing_does_not_hold_up_the_rest() -> None:
-    async with fetching(CONTENT) as made:
-        silent, part = Silent(made), FakeGiver(made)
-        made.download.add(silent, can_choose=True)
-        assert silent.any_asked
-        made.download.add(part, some(ALL))
-        await made.complete()
-        assert made.stalled in ([], [silent])
-
-
-@virtual_time
-async def test_one_that_leaves_owes_nothing() -> None:
-    async with fetching(CONTENT) as made:
-        gone, other = Silent(made), FakeGiver(made)
-        made.download.add(gone)
-        made.download.add(other)
-        made.download.remove(gone)
-        made.download.remove(gone)
+async def test_a_peer_that_stalls_before_it_chooses_does_not_delay_the_rest() -> None:
+    async with downloading() as run:
+        silent = await run.join(Silent)
+        assert silent.choices
         begun = now()
-        await made.complete()
+        await run.join(Source, have=ALL[:-1])
+        await run.net.until(lambda: run.download.done >= len(CONTENT.data) - SIZE)
+        assert now() - begun < 2 * STALL_TIME
+
+
+@virtual_time
+async def test_a_peer_that_left_owes_nothing() -> None:
+    async with downloading() as run:
+        gone, other = await run.join(Silent), await run.join(Source)
+        assert gone.requested
+        begun = now()
+        gone.end()
+        await run.complete()
         assert now() - begun < STALL_TIME
-        gone.give(0)  # too late to mean anything
-        gone.refuse(1)
+        assert set(other.sent) == set(ALL)
 
 
-def wrong(made: Fetching, index: int) -> bytes:
-    return bytes(len(made.content.chunk(index)))
-
-
-@pytest.mark.parametrize("can_choose", [False, True])
+@pytest.mark.parametrize("have", [ALL[:-1], ALL], ids=["by index", "any"])
 @virtual_time
-async def test_what_does_not_verify_is_a_lie_and_is_asked_of_another(
-    can_choose: bool,
+async def test_a_peer_is_banned_for_a_wrong_chunk_and_another_sends_it(
+    have: list[int],
 ) -> None:
-    class Liar(FakeGiver):
-        def give(
-            self, index: int, data: bytes | None = None, *, was_any: bool = False
-        ) -> None:
-            super().give(index, wrong(self.fetching, index), was_any=was_any)
+    class Liar(Source):
+        def on_request(self, talk: Talk, index: int) -> None:
+            zeros = bytes(self.holding.chunks.length(index))
+            self.answer(lambda: talk.send_chunk(index, zeros))
 
-    async with fetching(CONTENT) as made:
-        liar, honest = Liar(made), FakeGiver(made)
-        made.download.add(liar, can_choose=can_choose)
-        await made.until(lambda: bool(made.lies))
-        made.download.add(honest)
-        await made.complete()
-        assert {giver for giver, _ in made.lies} == {liar}
-        assert {giver for giver, _ in made.verified} == {honest}
+    async with downloading() as run:
+        liar = await run.join(Liar, have=have)
+        assert (liar.choices > 0) == (have == ALL)
+        await run.net.until(lambda: run.bans == 1)
+        honest = await run.join(Source)
+        await run.complete()
+        assert run.bans == 1
+        assert set(honest.sent) == set(ALL)
 
 
 @virtual_time
-async def test_a_choice_that_does_not_exist_is_a_lie() -> None:
-    class Beyond(FakeGiver):
-        def on_ask_any(self) -> None:
-            beyond = self.fetching.content.count
-            self.later(lambda: self.give(beyond, b"x", was_any=True))
+async def test_a_peer_is_banned_for_choosing_a_chunk_that_does_not_exist() -> None:
+    class Beyond(Source):
+        def on_request(self, talk: Talk, index: int) -> None:
+            self.answer(lambda: talk.send_chunk(CONTENT.count, b"x"))
 
-    async with fetching(CONTENT) as made:
-        liar, honest = Beyond(made), FakeGiver(made)
-        made.download.add(liar, can_choose=True)
-        await made.until(lambda: bool(made.lies))
-        assert made.lies[0] == (liar, CONTENT.count)
-        made.download.add(honest)
-        await made.complete()
-        assert not made.errors
+    async with downloading() as run:
+        await run.join(Beyond)
+        await run.net.until(lambda: run.bans == 1)
+        await run.join(Source)
+        await run.complete()
 
 
-@pytest.mark.parametrize("can_choose", [False, True])
+@pytest.mark.parametrize("peers", [1, 3])
 @virtual_time
-async def test_a_rate_is_kept(can_choose: bool) -> None:
-    async with fetching(CONTENT, limit_down=20 * SIZE) as made:
-        givers = [FakeGiver(made) for _ in range(1 if can_choose else 3)]
+async def test_the_download_rate_is_kept(peers: int) -> None:
+    async with downloading(limit_down=8 * SIZE) as run:
         begun = now()
-        for giver in givers:
-            made.download.add(giver, can_choose=can_choose)
-        await made.complete()
-        # 100 chunks at 20 a second, but for the first burst.
+        for _ in range(peers):
+            await run.join(Source)
+        await run.complete()
+        # 40 chunks at 8 per second, less the first burst.
         assert now() - begun == pytest.approx(5, abs=0.3)
 
 
-@pytest.mark.parametrize("most", [16, 64])
 @virtual_time
-async def test_nobody_is_asked_for_more_than_it_keeps(most: int) -> None:
-    content = Content.make(600 * 1024, 1024)
-    async with fetching(content) as made:
-        giver = FakeGiver(made)
-        made.download.add(giver, most=most)
-        await made.complete()
-        assert giver.most <= most
-        assert giver.most > most / 2
+async def test_no_peer_has_more_requests_in_flight_than_it_accepts() -> None:
+    content = Content.make(600 * SIZE, SIZE)
+    async with downloading(content) as run:
+        source = await run.join(Source, have=range(600))
+        await run.complete()
+        assert MAX_QUEUED_REQUESTS / 2 < source.most <= MAX_QUEUED_REQUESTS
 
 
 @virtual_time
-async def test_the_failure_of_the_store_is_told() -> None:
-    async with fetching(CONTENT) as made:
+async def test_a_failure_of_the_store_ends_the_download() -> None:
+    async with downloading() as run:
 
         def fail(items: object) -> None:
             raise StoreError("no space")
 
-        made.store.put_many = fail  # type: ignore[method-assign]
-        made.download.add(FakeGiver(made))
-        await made.until(lambda: bool(made.errors))
-        await asyncio.sleep(1)
-        assert [str(error) for error in made.errors] == ["no space"]
-        assert not made.verified
+        run.store.put_many = fail  # type: ignore[method-assign]
+        await run.join(Source)
+        with pytest.raises(StoreError, match="no space"):
+            await run.member.swarm.until_verified(CONTENT.count - 1)
+        assert not run.download.have
+        with suppress(StoreError):
+            await run.member.swarm.stop()
 
 
 @virtual_time
-async def test_nothing_is_asked_for_that_is_there() -> None:
-    content = Content.make(0)
-    async with fetching(content) as made:
-        assert made.download.is_complete
-    async with fetching(CONTENT) as made:
-        giver = FakeGiver(made)
-        made.download.add(giver)
-        await made.complete()
-        asked = len(giver.asked)
+async def test_stored_chunks_are_not_requested() -> None:
+    async with downloading(Content.make(0, SIZE)) as run:
+        assert run.download.is_complete
+    async with downloading() as run:
+        source = await run.join(Source)
+        await run.complete()
+        requests = len(source.requested)
         await asyncio.sleep(10)
-        assert len(giver.asked) == asked
+        assert len(source.requested) == requests

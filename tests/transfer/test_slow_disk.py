@@ -93,7 +93,7 @@ async def test_a_slow_flush_holds_up_the_network_only_when_much_waits(
                 await watch.until_it_rests()
             finally:
                 disk.may_flush.set()
-            rested_at, given = watch.done, len(holder.given) * CHUNK
+            rested_at, given = watch.done, len(holder.sent) * CHUNK
             await fetching
     assert disk.flushing.is_set()
     # What was in the threads' hands when it became too much is written, too.

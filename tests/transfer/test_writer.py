@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from shoal.core.manifest.chunks import Chunks
 from shoal.storage.disk.disk import Data
 from shoal.transfer.writer import BATCH_SIZE, HOLD_TIME, Arrived, ChunkWriter, Outcome
+from tests.helpers.memory_store import TransientStore
 from tests.helpers.resources import make_resources
-from tests.helpers.transient import TransientStore
 from tests.helpers.virtual_time import STEP, virtual_time
 
 SIZE = BATCH_SIZE // 4

@@ -10,8 +10,9 @@ from msgspec import Struct
 from shoal.core.limits import MAX_PAUSE, MAX_PAUSES, MESSAGE_BURST
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
-from tests.helpers.memory_net import Member, memory_net
-from tests.helpers.memory_peers import CONTENT, MANIFEST, Raw, fetch, raw, source
+from tests.helpers.holder import Talk
+from tests.helpers.memory_net import Member, MemoryTransport, memory_net
+from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, source, talk_to
 from tests.helpers.virtual_time import virtual_time
 
 UNKNOWN = b"\x0b\x82\xa4type\xa1x\xa1y\xc0"
@@ -41,8 +42,8 @@ async def test_a_flooding_peer_is_read_slowly(said: bytes) -> None:
     async with memory_net() as net:
         member, other = source(net), net.join(MANIFEST.id)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(0, MANIFEST.root_record, bytes(5)))
+        peer = talk_to(net, member)
+        peer.send(Hello(0, MANIFEST.root_record, bytes(5)))
         peer.transport.write(said * MANY)
         other.begin(member)
         await fetch(other)
@@ -63,13 +64,13 @@ async def test_a_flooding_peer_is_read_slowly(said: bytes) -> None:
 
 
 @asynccontextmanager
-async def flooding_peer() -> AsyncIterator[tuple[Raw, Member]]:
+async def flooding_peer() -> AsyncIterator[tuple[Talk, Member]]:
     """Connect a peer that sends far too many messages to a member without others."""
     async with memory_net() as net:
         member = source(net)
         member.begin()
-        peer = raw(net, member)
-        peer.say(Hello(0))
+        peer = talk_to(net, member)
+        peer.send(Hello(0))
         peer.transport.write(UNKNOWN * MANY)
         yield peer, member
 
@@ -79,6 +80,7 @@ async def test_the_messages_of_a_flooding_peer_that_hung_up_are_dropped() -> Non
     async with flooding_peer() as (peer, member):
         await asyncio.sleep(1)
         assert member.swarm.peers
+        assert isinstance(peer.transport, MemoryTransport)
         peer.transport.hang_up()
         await asyncio.sleep(MAX_PAUSE)
         assert not member.swarm.peers
