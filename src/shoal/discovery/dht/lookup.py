@@ -58,7 +58,8 @@ class WaitRange(NamedTuple):
     """Seconds."""
 
 
-INTERVAL = WaitRange(600.0, 900.0)  # nodes forget a peer after about 30 minutes
+# docs/protocol.md, "DHT discovery"; nodes forget a peer after about 30 minutes.
+INTERVAL = WaitRange(600.0, 900.0)
 RETRY = WaitRange(5.0, 60.0)  # the first wait, and the longest while we are alone
 
 
@@ -234,7 +235,7 @@ class Lookup:
         return Datagram(candidate.address, data)
 
     def _announce(self, port: int, now: float) -> list[Datagram]:
-        """Announce to the closest nodes that have responded with a token."""
+        """Announce to the closest nodes that have responded with a token (BEP 5)."""
         unusable = {NodeState.FRESH, NodeState.QUERIED, NodeState.SLOW}
         return [
             Datagram(

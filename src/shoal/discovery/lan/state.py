@@ -24,6 +24,7 @@ from shoal.discovery.lan.packets import (
 
 __all__ = ["LanState", "Reaction", "TopicJoin"]
 
+# The waits of dns-discovery 6 (docs/protocol.md, "LAN discovery").
 QUERY_WAITS = (1.0, 3.0, 9.0, 27.0)  # seconds after the previous query
 LAST_QUERY_WAIT = 60.0  # seconds, once those are used up
 QUERY_JITTER = 0.1  # of each wait, so that machines started together drift apart
@@ -189,6 +190,7 @@ class LanState:
         return True
 
     def _own_token(self, host: str) -> bytes:
+        # As dns-discovery 6 makes it; no other node can compute it.
         digest = hashlib.sha256(self._secret + host.encode()).digest()
         token = binascii.b2a_base64(digest, newline=False)
         self._own_tokens.pop(token, None)

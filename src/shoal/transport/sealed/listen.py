@@ -36,7 +36,8 @@ from shoal.transport.tls.tls import TlsConnection
 __all__ = ["MAX_SHARES", "PROOF_TIME", "SealedListener"]
 
 MAX_SHARES = 64  # per listener; each knock is compared with all of them
-PROOF_TIME = 10.0  # seconds from acceptance to the last proof
+# docs/protocol.md, "Sealed transport", allows 10 s up to the last proof.
+PROOF_TIME = 10.0  # seconds from acceptance
 BACKLOG = 1024  # connections the system may hold ready, those of a flood included
 LOG_PERIOD = 60.0  # seconds between two log lines about strangers
 
@@ -235,10 +236,13 @@ class SealedListener:
             stranger.accepted.close()
             self._on_refused(stranger)
 
-    # The steps of a handshake.
+    # The steps of docs/protocol.md, "Sealed transport", as the server.
 
     async def _meet(self, stranger: _Stranger) -> None:
-        """Read the knock; if it is right, begin TLS."""
+        """Read the knock; if it is right, begin TLS, otherwise close without an answer.
+
+        The end of this task closes a connection that has not reached TLS.
+        """
         # Exactly the bytes of a knock: those after it are for TLS.
         knock = bytearray(KNOCK_SIZE)
         received = 0
@@ -259,7 +263,7 @@ class SealedListener:
             await self._loop.connect_accepted_socket(lambda: tls, stranger.accepted)
 
     def _recognise(self, knock: bytearray) -> _Share | None:
-        """Return the share that a knock is for, None if it was seen before."""
+        """Return the share that a knock is for, None if it is wrong or repeated."""
         shares = list(self._shares.values())
         place = match_knock(list(self._shares), knock)
         if place is None or not self._nonces.spend(knock):
@@ -279,6 +283,7 @@ class SealedListener:
             nonlocal is_proven
             is_proven = True
             self._half_open.remove(stranger)
+            # The share may have been withdrawn during the proofs.
             if self._shares.get(share.keys.knock) is not share:
                 raise PeerError("the share is not offered any more")
             return share.factory(peer)

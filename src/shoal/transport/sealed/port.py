@@ -40,7 +40,8 @@ from shoal.transport.tls.tls import TlsConnection
 
 __all__ = ["DIAL_TIME", "Port", "dial_sealed"]
 
-DIAL_TIME = 10.0  # seconds from the first packet to the last proof
+# docs/protocol.md, "Sealed transport", allows 10 s up to the last proof.
+DIAL_TIME = 10.0  # seconds
 
 P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
@@ -155,11 +156,10 @@ async def dial_sealed(
     `PeerError` if it cannot be reached or hangs up, as a node does that does
     not have the share.
     """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[P] = loop.create_future()
+    outcome: asyncio.Future[P] = asyncio.get_running_loop().create_future()
 
     def begin(tls: ssl.SSLObject) -> ClientProof:
-        certificate = peer_certificate(tls)
+        certificate = peer_certificate(tls)  # C in both proofs
         if certificate is None:
             raise ProtocolError("a server without a certificate")
         if certificate in own_certificates:
@@ -178,7 +178,19 @@ async def dial_sealed(
 
     knock = make_knock(keys.knock, random_bytes(KNOCK_NONCE_SIZE))
     proven = ProvenProtocol(begin, on_proven, on_failed)
+    # The knock travels with TLS's first message, so it costs no round trip.
     tls = TlsConnection(client_context(), proven, is_server=False, preamble=knock)
+    return await _connect(tls, address, outcome, within)
+
+
+async def _connect(
+    tls: TlsConnection,
+    address: Address,
+    outcome: "asyncio.Future[P]",
+    within: float,
+) -> P:
+    """Connect `tls` to an address and wait for the outcome of the proofs."""
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(within):
             await loop.create_connection(lambda: tls, address.host, address.port)
@@ -193,13 +205,9 @@ async def dial_sealed(
         tls.abort()
         raise
     finally:
-        _discard(outcome)
-
-
-def _discard(outcome: "asyncio.Future[P]") -> None:
-    """Mark the outcome as retrieved, so that asyncio does not log its exception."""
-    if not outcome.cancel() and not outcome.cancelled():
-        outcome.exception()
+        # Marks the outcome as retrieved, so that asyncio does not log its exception.
+        if not outcome.cancel() and not outcome.cancelled():
+            outcome.exception()
 
 
 def _explain(address: Address, error: Exception | None) -> PeerError:

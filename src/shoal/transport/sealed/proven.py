@@ -86,6 +86,7 @@ class ProvenProtocol(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Continue the proofs."""
         try:
+            # If the peer's proof is wrong, this raises before we send any more.
             self._proof.receive(self._buffer[:nbytes])
             if self._proof.is_done:
                 self._hand_over()

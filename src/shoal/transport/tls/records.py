@@ -69,6 +69,7 @@ class Records:
             reason = error.reason or str(error)
             raise PeerError(f"the TLS handshake failed: {reason}") from error
         if self.ssl.version() != "TLSv1.3" or self.ssl.session_reused:
+            # docs/protocol.md, "Sealed transport": TLS 1.3 only, no resumption.
             raise ProtocolError("a TLS connection that is not 1.3, or not a new one")
         self.is_open = True
         self._pending = 0

@@ -26,6 +26,7 @@ __all__ = ["STRANGER_LIMIT", "TlsConnection"]
 
 RECEIVE_SIZE = 1024 * 1024  # bytes read from the socket at once; one buffer per thread
 HIGH_WATER = 256 * 1024  # bytes waiting at which the upper protocol is paused
+# A ClientHello may be longer (RFC 8446 section 4.1.2), but no honest one is.
 STRANGER_LIMIT = 16 * 1024  # bytes of TLS from a client before its proof
 
 
