@@ -1,8 +1,10 @@
-"""Write docs/shoal.1, the manual page, from what every `--help` says.
+"""Write docs/shoal.1, the manual page, and the table of docs/command-line.md.
 
     python docs/make_man.py
 
-With `-` it goes to standard output. The wheel installs it where `man` looks.
+Both follow from the help of the commands and from the table of options
+(`shoal.config.options`). With `-`, the manual page goes to standard output, and with
+`-t` the table. The wheel installs the page where `man` looks.
 """
 
 import re
@@ -15,19 +17,47 @@ import click
 
 from shoal.cli import cli
 from shoal.cli.options import EVERYWHERE
+from shoal.config.options import EVERY, OPTIONS, Option
 
 WIDTH = 72  # characters of a line, before dashes are escaped
-DATE = "2026-11-26"  # of the last change to what the commands are
+DATE = "2026-11-30"  # of the last change to what the commands are
 PAGE = Path(__file__).parent / "shoal.1"
+TABLE = Path(__file__).parent / "command-line.md"
+BEGIN, END = "<!-- options: made by make_man.py -->\n\n", "\n<!-- end of options -->"
 
 
 def main() -> None:
-    """Write the page."""
-    text = "\n".join(page()) + "\n"
+    """Write the page and the table."""
+    man, options_table = ("\n".join(lines) + "\n" for lines in (page(), table()))
     if sys.argv[1:] == ["-"]:
-        sys.stdout.write(text)
+        sys.stdout.write(man)
+    elif sys.argv[1:] == ["-t"]:
+        sys.stdout.write(options_table)
     else:
-        PAGE.write_text(text)
+        PAGE.write_text(man)
+        before, _, rest = TABLE.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        TABLE.write_text(before + BEGIN + options_table + END + after)
+
+
+def table() -> Iterator[str]:
+    """Yield the lines of a table of all options, in Markdown."""
+    yield "| option | commands | in Python | effect |"
+    yield "|---|---|---|---|"
+    for option in OPTIONS:
+        commands = "all" if option.commands == EVERY else ", ".join(option.commands)
+        python = " and ".join(f"`{each}.{option.keyword}`" for each in option.structs)
+        cells = (flags(option), commands or "–", python or "–", option.help)
+        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def flags(option: Option) -> str:
+    """Return how an option is written on the command line, or else its variable."""
+    if not option.commands:
+        return f"`{option.variable}`"
+    value = option.metavar or option.kind.metavar
+    names = ", ".join(filter(None, (option.short, option.flag)))
+    return f"`{names} {value}`" if value else f"`{names}`"
 
 
 def page() -> Iterator[str]:
@@ -41,7 +71,7 @@ def page() -> Iterator[str]:
     yield r".\" Made by docs/make_man.py; change the help of the commands instead."
     yield f'.TH SHOAL 1 {DATE} shoal "User Commands"'
     yield ".SH NAME"
-    yield r"shoal \- move a file or folder to any number of machines"
+    yield r"shoal \- copy a file or folder to any number of machines"
     yield ".SH SYNOPSIS"
     for number, (name, command) in enumerate(commands.items()):
         if number:
@@ -60,7 +90,7 @@ def page() -> Iterator[str]:
         own = [each for each in own if each.name != "version"]
         yield from options(own, click.Context(command, context))
     yield ".SH OPTIONS OF EVERY COMMAND"
-    yield "They may stand before the command, too, as may all others."
+    yield "All options may also stand before the command."
     yield from options([*EVERYWHERE, *cli.get_params(context)], context)
     for title, text in sections(cli.epilog or ""):
         yield f".SH {title.upper()}"
@@ -68,7 +98,7 @@ def page() -> Iterator[str]:
 
 
 def options(params: list[click.Parameter], context: click.Context) -> Iterator[str]:
-    """Yield a list of options, without arguments."""
+    """Yield the options among the parameters of a command."""
     for each in params:
         record = each.get_help_record(context)
         if record and isinstance(each, click.Option):
@@ -78,14 +108,14 @@ def options(params: list[click.Parameter], context: click.Context) -> Iterator[s
 
 
 def sections(epilog: str) -> Iterator[tuple[str, str]]:
-    """Split what ends the help into its parts, each of which has a title."""
+    """Split the end of the help into its titles and texts."""
     for part in epilog.strip().split("\n\n"):
         title, _, text = part.removeprefix("\b\n").partition(":\n")
         yield title, f"\b\n{text}"
 
 
 def prose(text: str) -> Iterator[str]:
-    """Yield paragraphs; what must not be filled stands as it is."""
+    """Yield paragraphs; those that `--help` does not wrap keep their lines."""
     for number, part in enumerate(re.split(r"\n\s*\n", text.strip())):
         lines = [line.strip() for line in part.splitlines()]
         if number:
@@ -99,12 +129,12 @@ def prose(text: str) -> Iterator[str]:
 
 
 def fill(text: str) -> Iterator[str]:
-    """Yield lines that are not too long for the source of a page."""
+    """Yield text in lines of at most `WIDTH` characters."""
     yield from map(escape, textwrap.wrap(text, WIDTH))
 
 
 def escape(text: str) -> str:
-    """Return text that the page's reader takes for nothing else."""
+    """Return text in which no character is a command of roff."""
     text = text.replace("\\", r"\e").replace("-", r"\-").replace("…", "...")
     return rf"\&{text}" if text.startswith((".", "'")) else text
 

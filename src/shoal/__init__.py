@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from shoal.blocking.file import BlockingFile
     from shoal.channel.operations import OpenShare
-    from shoal.config.options import FetchOptions, ShareOptions
+    from shoal.config.arguments import FetchOptions, ShareOptions
     from shoal.config.settings import Settings
     from shoal.core.manifest.file_table import File
     from shoal.core.manifest.listing import Stat
@@ -128,7 +128,7 @@ _MODULES = {
     "Channel": "core.names.channel_id",
     "DiskFullError": "errors",
     "DownloadEvent": "core.report.events",
-    "FetchOptions": "config.options",
+    "FetchOptions": "config.arguments",
     "FetchResult": "swarm.operations",
     "File": "core.manifest.file_table",
     "ForbiddenError": "errors",
@@ -153,7 +153,7 @@ _MODULES = {
     "SelfConnectionError": "errors",
     "Settings": "config.settings",
     "ShareEvent": "core.report.events",
-    "ShareOptions": "config.options",
+    "ShareOptions": "config.arguments",
     "ShoalError": "errors",
     "Stalled": "core.report.events",
     "Started": "core.report.events",

@@ -79,7 +79,7 @@ class Interrupter:
         done = [each["done"] for each in events if each["event"] == "progress"]
         self._kept = max([self._kept, *done])
         if ended.code == 128 + signum and any(e["event"] == "start" for e in events):
-            assert "Run this again to go on" in ended.stderr
+            assert "Run this again to resume" in ended.stderr
             self._check_journal()
         if self._out.exists():
             self._out.unlink()

@@ -71,7 +71,7 @@ CASES = {
     "an id that is no text": Case("get 'n\udcff' -o out", 2, "not valid text"),
     "a channel without target": Case("get team", 2, "-o OUT"),
     "two targets": Case("get team -o out -C folder", 2, "give one of them"),
-    "bytes and events": Case("get team -o - --json", 2, "no --json"),
+    "bytes and events": Case("get team -o - --json", 2, "leave out --json"),
     "nothing on stdin": Case("get - -o out", 2, "no link on standard input"),
     "target exists": Case("get team -o f", 6, "f already exists"),
     "target folder exists": Case("get team -o folder", 6, "folder already exists"),
@@ -127,7 +127,7 @@ def _says_one_thing(ended: Finished, code: int, says: str) -> None:
         for line in ended.stderr.splitlines()
         if line
         and "is a named channel: its content" not in line
-        and not re.match("shoal: Left [0-9.:]+ alone: ", line)
+        and not re.match("shoal: Banned [0-9.:]+: ", line)
     ]
     assert len(lines) == 1, lines
     assert lines[0].startswith("shoal: ")

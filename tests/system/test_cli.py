@@ -233,4 +233,4 @@ def test_who_stops_reading_is_a_plain_failure(source: Path) -> None:
         process.stdout = None
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said.startswith(b"shoal: Nobody reads")
+    assert said.startswith(b"shoal: The program that read standard output")

@@ -69,7 +69,7 @@ TABLE = [
     Row(2, "get {link} --nosuch", "There is no option --nosuch"),
     Row(2, "get", "Missing argument 'LINK'"),
     Row(2, f"get {MISTYPED}", "This link was mistyped: .* Copy it again"),
-    Row(2, "get team", "say where to write with -o"),
+    Row(2, "get team", "no file name; give one with -o"),
     Row(2, f"{GET} -o a -C b", "give one of them"),
     Row(2, "share {file} --open x --public", "--public is not for open channels"),
     Row(2, "share {file} --chunk-size 99999", "power of two"),
@@ -91,10 +91,10 @@ TABLE = [
     Row(3, f"chunk {CONTENT.id} 0 --timeout 0.2", "Nobody gave a chunk", no_json=True),
     # This machine does not allow it.
     Row(4, f"{GET} -C {{folder}}", "does not allow shoal to .*; change", "closed"),
-    Row(4, "share {file}", "cannot be read .*; allow it", "unreadable"),
+    Row(4, "share {file}", "cannot be read .*; change its permissions", "unreadable"),
     # Wrong bytes.
     Row(
-        5, "verify {link} {folder}/o --peer {peer}", "not what the link names", "there"
+        5, "verify {link} {folder}/o --peer {peer}", "does not match the link", "there"
     ),
     Row(5, f"{OPEN} {{server}}", "All of the 1 found sent what the id", "liar"),
     # Something is there.
@@ -111,7 +111,11 @@ TABLE = [
     # No room.
     Row(9, f"{GET} -o {{folder}}/o", "disk is too full", "tiny"),
     Row(
-        9, f"{GET} -o -", "no room for what is written to standard", "full_output", True
+        9,
+        f"{GET} -o -",
+        "disk that standard output writes to is full",
+        "full_output",
+        True,
     ),
     Row(9, f"{GET} -o -", "disk is too full", "tiny", no_json=True),
     # Ended from outside.

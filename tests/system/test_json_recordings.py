@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from shoal.cli.output import Output
-from shoal.cli.progress import NoBar, Reporter
+from shoal.cli.progress import Bar, Reporter
 from shoal.core.report.events import Hashing, Stalled
 from tests.helpers.badpeers import FlipsABit
 from tests.helpers.commands import run
@@ -159,7 +159,7 @@ def test_every_kind_of_line_that_is_documented_is_said_by_some_command(
     said: dict[str, Lines], capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = Output(is_quiet=False, is_verbose=False, as_json=True, shows_progress=True)
-    reporter = Reporter(output, "x", NoBar())
+    reporter = Reporter(output, "x", Bar())
     # What takes longer than a test has.
     reporter.on_event(Stalled(20.0, "nobody answers.", "silent"))
     reporter._since = -1e9

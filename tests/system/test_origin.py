@@ -237,7 +237,10 @@ def test_the_commands_on_the_page_about_origins_work(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["get", "a-channel", "--origin", "http://h/"], "has no origin"),
+        (
+            ["get", "a-channel", "--origin", "http://h/"],
+            "--origin is not for open channels",
+        ),
         (["get", LINK, "--origin", "nonsense"], "is a URL"),
         (["share", __file__, "--origin", "nonsense"], "is a URL"),
         (["share", __file__, "--open", "--origin", "http://h/"], "leave out one"),

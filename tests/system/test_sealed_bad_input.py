@@ -286,7 +286,7 @@ def test_no_space_half_way_keeps_what_was_verified(
     lines = ended.stdout.decode().split("\n")
     assert lines[0] == "code 9", ended.stderr
     assert "full" in ended.stderr
-    assert "Going on with" in ended.stderr
+    assert "Resuming: " in ended.stderr
     assert lines[2:5] == ["code 0", "same", "out"], lines
 
 

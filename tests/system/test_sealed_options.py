@@ -172,7 +172,7 @@ def test_seed_for_ends_in_time(file: Shared, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = file.do("get", "-o", out, "--seed-for", "1s")
     assert ended.code == 0
-    assert "Shared for as long as was asked" in ended.stderr
+    assert "The time of --seed-for is over" in ended.stderr
     assert out.read_bytes() == file.path.read_bytes()
 
 
@@ -226,7 +226,7 @@ def test_a_link_need_not_be_seen_by_anybody_else(
         with run("get", env={"SHOAL_LINK": shared.link}) as unsaid:
             command = Path(f"/proc/{unsaid.pid}/cmdline").read_bytes()
             assert secret[:20].encode() not in command
-    assert "Run this again to go on: shoal get - -o" in ended.stderr
+    assert "Run this again to resume: shoal get - -o" in ended.stderr
     for said in (ended.stderr, program.stderr):
         assert secret[:20] not in said.lower()
 

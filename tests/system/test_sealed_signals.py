@@ -58,7 +58,7 @@ def test_get_half_way_keeps_all_and_says_how_to_go_on(
         program.wait_line('"progress"', count=2)
         ended = ends(program, signum)
     again = " ".join(["shoal", *map(str, words)])
-    assert f"Run this again to go on: {again}" in ended.stderr
+    assert f"Run this again to resume: {again}" in ended.stderr
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     said = max(each["done"] for each in events if each["event"] == "progress")
     assert events[-1]["code"] == 128 + signum

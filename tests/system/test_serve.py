@@ -59,7 +59,7 @@ def test_only_the_url_is_printed_and_it_works_at_once(
         serving.send(2)
         ended = serving.finish()
     assert (ended.code, ended.stdout.decode()) == (130, url + "\n")
-    assert "Ctrl-C ends it." in ended.stderr
+    assert "Press Ctrl-C to stop." in ended.stderr
 
 
 def test_several_shares_and_folders_are_served_together(
@@ -144,7 +144,7 @@ def test_hostile_clients_get_nothing_and_an_honest_one_still_gets_the_file(
         target = Target(parts.hostname, parts.port, parts.path)
         assert asyncio.run(attack(target, with_slow=False)) == []
         assert curl(url) == source.read_bytes()
-        assert serving.stderr == "Ctrl-C ends it.\n"
+        assert serving.stderr == "Press Ctrl-C to stop.\n"
 
 
 def test_a_link_may_come_from_standard_input(make_file: MakeFile) -> None:

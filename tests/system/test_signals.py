@@ -121,7 +121,7 @@ def test_get_ends_half_way_and_says_how_to_go_on(signum: int, tmp_path: Path) ->
             # The last chunk, of 848 bytes, is asked for first.
             program.wait_line(r'"done": ?20304\b')
             said = _ends(program, signum)
-        assert "Run this again to go on: shoal get" in said
+        assert "Run this again to resume: shoal get" in said
         answered = set(server.requests[:20])
     with Background(lambda: FakeServer(CONTENT)) as server:
         with run("get", *args[:-1], server.address) as program:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
-from shoal.config.options import AnyPath, FetchFields, ShareFields
+from shoal.config.arguments import AnyPath, FetchFields, ShareFields
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.link import Link, parse_link
 from shoal.core.report.events import DownloadEvent, ShareEvent

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shoal.channel.downloader import ChannelDownloader, Fetched
 from shoal.channel.server import ChannelServer
-from shoal.config.options import AnyPath, FetchOptions, ShareOptions
+from shoal.config.arguments import AnyPath, FetchOptions, ShareOptions
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel, check_name, hash_channel, parse_channel
 from shoal.core.report.events import DownloadEvent

@@ -1,24 +1,32 @@
-"""The command line: one file for each command, found by its name.
+"""The command line: one module for each command, found by its name.
 
 Only this package prints or exits. A command's module is imported when that command
-runs, and what it needs of the engine inside its function, so that `shoal --help`
-loads click and nothing heavier.
+runs, and the modules that it needs of shoal inside its function, so that
+`shoal --help` imports click and nothing heavier.
 """
 
+import contextlib
+import errno
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from shoal.cli.failures import explain, tell_program, wants_json
-from shoal.cli.options import EVERYWHERE, key_of, version_option
-from shoal.cli.output import printable
-from shoal.cli.words import nearest, options_behind_command
-from shoal.config.file import read_file
+from shoal.cli.options import (
+    EVERYWHERE,
+    options_behind_command,
+    unknown_option,
+    version_option,
+)
+from shoal.cli.output import SCHEMA_VERSION, printable
+from shoal.config.kinds import nearest
+from shoal.config.options import OPTIONS
+from shoal.config.values import Defaults
+from shoal.errors import DiskFullError, ShoalError, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -26,24 +34,21 @@ if TYPE_CHECKING:
 __all__ = ["cli", "run"]
 
 _COMMANDS = {
-    "share": "Share a file or folder and print what others pass to get.",
-    "get": "Fetch a share from everyone who has it.",
+    "share": "Share a file or folder and print its link.",
+    "get": "Download a share from all peers that have it.",
     "cat": "Write a file of a share to standard output.",
     "ls": "List the files of a share.",
-    "info": "Say what a share is.",
-    "serve": "Serve shares over HTTP, to a browser or a player.",
-    "verify": "Compare what is here with what a link names.",
+    "info": "Describe a share: its name, size and chunks.",
+    "serve": "Serve shares over HTTP, for a browser or media player.",
+    "verify": "Check that a file or folder matches a link.",
     "chunk": "Write one chunk of a share to standard output.",
-    "doctor": "Say what works on this machine, and what to do about what does not.",
-    "completion": "Print what completes shoal's words in a shell.",
+    "doctor": "Check this machine and network, and say how to fix problems.",
+    "completion": "Print the script that completes commands and options in a shell.",
 }
 
 
-_OBEYS_FILE = "shoal.obeys_file"  # where a context keeps whether it does
-
-
 class _Commands(click.Group):
-    """Know every command by name and import it when it is asked for."""
+    """The commands by name, each imported when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -51,9 +56,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = _load(name)
-        if ctx.meta.get(_OBEYS_FILE):
-            ctx.default_map = {name: _defaults_of(command)}
+        command = importlib.import_module(f"shoal.cli.{name}").command
+        assert isinstance(command, click.Command)
         return command
 
     def resolve_command(
@@ -86,56 +90,37 @@ class _Commands(click.Group):
         return found
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # Who asks for help, or completes a word, gets it though the file is wrong.
-        is_help = not {"-h", "--help"}.isdisjoint(args)
-        ctx.meta[_OBEYS_FILE] = not (ctx.resilient_parsing or is_help)
         try:
-            args = options_behind_command(args, map(_load, _COMMANDS))
+            args = options_behind_command(args)
         except click.NoSuchOption:
             if not ctx.resilient_parsing:
                 raise
         return super().parse_args(ctx, args)
 
 
-def _load(name: str) -> click.Command:
-    command = importlib.import_module(f"shoal.cli.{name}").command
-    assert isinstance(command, click.Command)
-    return command
-
-
-def _defaults_of(command: click.Command) -> dict[str, Any]:
-    """Return what `config.toml` says of a command's options, by their parameters."""
-    file = read_file()
-    return {
-        each.name: file[key_of(each.opts)]
-        for each in command.params
-        if file and isinstance(each, click.Option) and key_of(each.opts) in file
-    }
-
-
 _EPILOG = """
 \b
 Exit codes:
-0    all went well
-1    failure: no such file, a second process on one target, anything else
-2    the command line is wrong, or a link mistyped
-3    nobody has it
-4    the file system forbids it
-5    it does not verify
+0    success
+1    failure: no such file, target in use by another shoal, or any other
+2    wrong command line, or mistyped link
+3    no peer has the share
+4    permission denied
+5    verification failed
 6    the target exists
-7    unfinished; run the same command again to go on
+7    incomplete; run the same command again to resume
 9    the disk is full
 130  interrupted
 143  terminated
 
 \b
 Environment and files:
-Every option has a variable, as SHOAL_LIMIT_UP=10M, and a key in the file
-~/.config/shoal/config.toml, as limit-up = "10M". Options count most, then
-variables, then the file.
-SHOAL_CONFIG      another file than that
-SHOAL_INTERFACES  what listening, multicast and the DHT keep to, as lo,eth0
-SHOAL_LINK        the link, so that it stays out of the list of processes
+Every option has a variable, e.g. SHOAL_LIMIT_UP=10M, and a key in the file
+~/.config/shoal/config.toml, e.g. limit-up = "10M". The command line comes
+first, then variables, then the file.
+SHOAL_CONFIG      path of the file, if it is another one
+SHOAL_INTERFACES  network interfaces or addresses to use, e.g. lo,eth0
+SHOAL_LINK        the link, to keep it out of the list of processes
 """
 
 
@@ -146,17 +131,17 @@ SHOAL_LINK        the link, so that it stays out of the list of processes
 )
 @version_option
 def cli() -> None:
-    """Move a file or folder to any number of machines, no server in the middle.
+    """Copy a file or folder to any number of machines, without a server.
 
     \b
     shoal share photos/              prints a link, and shares until Ctrl-C
-    shoal get LINK                   fetches it, anywhere
+    shoal get LINK                   downloads it, on any machine
     """
 
 
 def run(args: Sequence[str]) -> int:
     """Run one command line; return its exit code."""
-    # What an encoding other than UTF-8 lacks is written as its number.
+    # Characters that the encoding of standard output lacks are written as escapes.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -168,8 +153,56 @@ def run(args: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
-        code, message = explain(error)
+        code, message = _explain(error)
     click.echo(f"shoal: {printable(message)}", err=True)
-    if wants_json(args):
-        tell_program(code, message)
+    if _wants_json(args):
+        _write_json_error(code, message)
     return code
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the message for an error."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
+        case click.ClickException():
+            if isinstance(error, click.NoSuchOption):
+                text = unknown_option(error)
+            else:
+                text = error.format_message()
+            text += "" if text.endswith((".", "?")) else "."
+            context = getattr(error, "ctx", None)
+            hint = f" See {context.command_path} --help." if context else ""
+            return UsageError.exit_code, text + hint
+        case ShoalError():
+            return error.exit_code, str(error)
+        case OSError(errno=errno.ENOSPC):
+            return DiskFullError.exit_code, (
+                "The disk that standard output writes to is full; free some space "
+                "there."
+            )
+        case MemoryError():
+            return 1, "There is not enough memory; end other programs or allow more."
+        case _:
+            return 1, (
+                f"This is a bug in shoal: {type(error).__name__}: {error}. Set "
+                "SHOAL_DEBUG=1 to see where it is, and please report it."
+            )
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    """Return True if option, variable or file ask for JSON lines."""
+    (option,) = (each for each in OPTIONS if each.name == "json")
+    try:
+        return "--json" in args or Defaults.load().value(option) is True
+    except ShoalError:
+        return False
+
+
+def _write_json_error(code: int, message: str) -> None:
+    """End the JSON lines with the error that ended the command."""
+    import json
+
+    line = {"v": SCHEMA_VERSION, "event": "error", "code": code, "message": message}
+    with contextlib.suppress(OSError):
+        click.echo(json.dumps(line, separators=(",", ":")))

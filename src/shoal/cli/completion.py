@@ -1,25 +1,26 @@
-"""`shoal completion`: what a shell needs to complete commands and options."""
+"""`shoal completion`: print the script that completes words in a shell."""
 
 from typing import Any
 
 import click
 
-from shoal.cli.options import everywhere
+from shoal.cli.options import Command
 from shoal.errors import UsageError
 
 __all__ = ["command"]
 
-VARIABLE = "_SHOAL_COMPLETE"  # in which the script asks shoal for words
+VARIABLE = (
+    "_SHOAL_COMPLETE"  # in which the script passes the shell and the kind of request
+)
 
 
-@everywhere
-@click.command("completion")
+@click.command("completion", cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
 def command(shell: str, **options: Any) -> None:
-    """Print the script that completes shoal's words in SHELL: bash, zsh or fish.
+    """Print the script that completes commands and options in SHELL: bash, zsh or fish.
 
-    Write it to where the shell looks for such scripts, or have it read by the shell
-    each time it starts.
+    Save it in a folder that the shell searches for such scripts, or run it whenever
+    the shell starts.
 
     \b
     shoal completion bash > ~/.local/share/bash-completion/completions/shoal
@@ -30,7 +31,7 @@ def command(shell: str, **options: Any) -> None:
 
     from shoal.cli import cli
 
-    if options["as_json"]:
+    if options["json"]:
         raise UsageError("completion writes the script itself; leave out --json.")
     made = get_completion_class(shell)
     assert made is not None

@@ -1,11 +1,11 @@
-"""`shoal doctor`: what works here, what does not, and what to do about it."""
+"""`shoal doctor`: check this machine and network, and say how to fix problems."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.cli.options import everywhere, option, settings_from
+from shoal.cli.options import Command, settings_from
 from shoal.errors import ShoalError
 
 if TYPE_CHECKING:
@@ -14,21 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@everywhere
-@click.command("doctor")
-@option(
-    "-C",
-    "--folder",
-    default=".",
-    type=click.Path(path_type=Path, readable=False),
-    metavar="DIR",
-    help="Look at the disk where DIR is; here by default.",
-)
-def command(folder: Path, **options: Any) -> None:
-    """Look at ports, multicast, the DHT, the disk and the machine.
+@click.command("doctor", cls=Command)
+def command(**options: Any) -> None:
+    """Check ports, multicast, the DHT, the disk and the machine.
 
-    Each line says what was tried and, where there is something to know or to do, what.
-    Exits 1 when something that is needed does not work.
+    Each line is the result of one check, followed by advice where there is some. The
+    exit code is 1 if something that shoal needs does not work.
 
     \b
     shoal doctor
@@ -36,15 +27,16 @@ def command(folder: Path, **options: Any) -> None:
     """
     from shoal.cli.runner import run_command
 
-    run_command(_examine(folder, options))
+    run_command(_examine(options))
 
 
-async def _examine(folder: Path, options: dict[str, Any]) -> None:
+async def _examine(options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.doctor import State, examine
 
     output = Output.from_options(options)
     findings = []
+    folder = Path(options["folder"] or ".")
     async for each in examine(settings_from(options), folder):
         findings.append(each)
         output.result(
@@ -58,7 +50,7 @@ async def _examine(folder: Path, options: dict[str, Any]) -> None:
     bad = [each.name for each in findings if each.state is State.FAILED]
     if bad:
         count = f"{len(bad)} of {len(findings)} checks failed"
-        raise ShoalError(f"{count}: {', '.join(bad)}; see there what to do.")
+        raise ShoalError(f"{count}: {', '.join(bad)}; see above what to do.")
     notes = sum(each.state is State.NOTE for each in findings)
     output.event("complete", checks=len(findings), notes=notes)
 

@@ -1,4 +1,4 @@
-"""`shoal get`: fetch a share from everyone who has it."""
+"""`shoal get`: download a share from all peers that have it."""
 
 import asyncio
 import shlex
@@ -12,15 +12,11 @@ import click
 from click.core import ParameterSource
 
 from shoal.cli.options import (
-    PATH,
-    SECONDS,
-    everywhere,
+    Command,
+    fields_of,
     link_argument,
-    option,
-    pattern_options,
-    rate_option,
     read_link,
-    settings_from,
+    refuse_in_channel,
 )
 from shoal.errors import UnfinishedError, UsageError
 
@@ -36,56 +32,21 @@ __all__ = ["command"]
 
 
 class _Got(NamedTuple):
-    """Say what has come, and who goes on sharing it, if anybody does."""
+    """A finished download."""
 
     target: Path
     share: "OpenShare | SealedShare | None"
+    """The share that now serves it, with `--seed`."""
 
 
-@everywhere
-@click.command("get")
+@click.command("get", cls=Command)
 @link_argument
-@option(
-    "-o",
-    "--out",
-    "out",
-    type=PATH,
-    metavar="OUT",
-    help="Write to OUT; - is standard output.",
-)
-@option("-C", "--folder", "folder", type=PATH, metavar="DIR", help="Write into DIR.")
-@option("-f", "--force", is_flag=True, help="Overwrite a file that is there.")
-@pattern_options("fetch")
-@option(
-    "--keep-exec",
-    is_flag=True,
-    help="Make executable what was executable.",
-)
-@option(
-    "--seed",
-    is_flag=True,
-    help="Go on sharing when complete; a target that exists is verified and shared.",
-)
-@option(
-    "--seed-for",
-    type=SECONDS,
-    metavar="TIME",
-    help="Go on sharing for so long, as 90, 10m or 2h.",
-)
-@option(
-    "--timeout",
-    type=SECONDS,
-    metavar="S",
-    help="Longest wait for a new chunk, in seconds; for ever by default.",
-)
-@rate_option("down", "Fetch")
-@rate_option("up", "Send")
 def command(link: str, **options: Any) -> None:
-    """Fetch the share LINK, from everyone who has it, and check all of it.
+    """Download the share LINK from all peers that have it, and verify all of it.
 
-    LINK is a link or the id of an open channel; it may be - for standard input, or
-    be left out when SHOAL_LINK is set. Run the same command again to go on with a
-    download that was interrupted.
+    LINK is a link or the id of an open channel. It may be - to read it from standard
+    input, and may be left out if SHOAL_LINK is set. Run the same command again to
+    resume an interrupted download.
 
     \b
     shoal get shoal:mfrggzdf… -C downloads
@@ -95,7 +56,7 @@ def command(link: str, **options: Any) -> None:
     from shoal.cli.runner import run_command
 
     _prefer_given(options)
-    again = "Run this again to go on: " + shlex.join(["shoal", *sys.argv[1:]])
+    again = "Run this again to resume: " + shlex.join(["shoal", *sys.argv[1:]])
     try:
         run_command(_get(link, options), on_interrupt=again)
     except UnfinishedError as error:
@@ -103,17 +64,14 @@ def command(link: str, **options: Any) -> None:
 
 
 async def _get(text: str, options: dict[str, Any]) -> None:
-    from shoal.cli.output import Output
-    from shoal.cli.sharing import go_on_sharing
+    from shoal.cli.runner import open_node, report_until_cancelled
     from shoal.core.names.channel_id import Channel
     from shoal.core.names.link import parse_share
-    from shoal.node.node import Node
 
     _check_options(options)
+    options["seed"] |= options["seed_for"] is not None
     share = parse_share(read_link(text))
-    output = Output.from_options(options)
-    settings = settings_from(options)
-    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+    async with open_node(options) as (node, output):
         with _scratch(options) as folder:
             if isinstance(share, Channel):
                 got = await _get_open(node, share, folder, output, options)
@@ -126,12 +84,14 @@ async def _get(text: str, options: dict[str, Any]) -> None:
         output.result(str(got.target), event="complete", **facts)
         if got.share is None:
             return
-        output.say(f"Sharing {got.target} on port {got.share.port}; Ctrl-C ends it.")
+        output.say(
+            f"Sharing {got.target} on port {got.share.port}; press Ctrl-C to stop."
+        )
         try:
             async with asyncio.timeout(options["seed_for"]):
-                await go_on_sharing(node, output, got.share)
+                await report_until_cancelled(node, output, got.share)
         except TimeoutError:
-            output.say("Shared for as long as was asked.")
+            output.say("The time of --seed-for is over.")
             output.event("complete", **facts, uploaded=got.share.uploaded)
 
 
@@ -143,21 +103,15 @@ async def _get_sealed(
     options: dict[str, Any],
 ) -> _Got:
     from shoal.cli.progress import Reporter, make_bar
+    from shoal.config.arguments import FetchOptions
 
     title = link.keys.log_name
+    chosen = fields_of(FetchOptions, options)
+    chosen["folder"] = options["folder"] or "."
+    out = chosen.pop("out")
+    out = out if scratch is None else scratch / "data"
     with Reporter(output, title, make_bar(output, title, options["color"])) as reporter:
-        result = await node.fetch(
-            link,
-            scratch / "data" if scratch is not None else options["out"],
-            folder=options["folder"] or ".",
-            overwrite=options["force"],
-            include=options["include"],
-            exclude=options["exclude"],
-            keep_exec=options["keep_exec"],
-            seed=options["seed"] or options["seed_for"] is not None,
-            timeout=options["timeout"],
-            on_progress=reporter.on_event,
-        )
+        result = await node.fetch(link, out, on_progress=reporter.on_event, **chosen)
     return _Got(result.path, result.share)
 
 
@@ -170,10 +124,7 @@ async def _get_open(
 ) -> _Got:
     from shoal.cli.progress import Reporter, make_bar
 
-    if options["include"] or options["exclude"] or options["keep_exec"]:
-        raise UsageError("An open channel is one file; fetch it without patterns.")
-    if options["origins"]:
-        raise UsageError("An open channel has no origin; leave out --origin.")
+    refuse_in_channel(options, "include", "exclude", "keep-exec", "origin")
     if scratch is not None:
         target = scratch / "data"
     elif options["out"]:
@@ -182,22 +133,21 @@ async def _get_open(
         safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
         target = Path(options["folder"]) / safe
     else:
-        raise UsageError("A channel has no name; say where to write with -o OUT.")
+        raise UsageError("A channel has no file name; give one with -o OUT.")
     bar = make_bar(output, target.name, options["color"])
     with Reporter(output, target.name, bar) as reporter:
         share = await node.fetch_open(
             channel,
             target,
-            overwrite=options["force"],
-            seed=options["seed"] or options["seed_for"] is not None,
-            timeout=options["timeout"],
+            overwrite=options["overwrite"],
+            seed=options["seed"],
             on_progress=reporter.on_event,
         )
     return _Got(target, share)
 
 
 def _prefer_given(options: dict[str, Any]) -> None:
-    """Of OUT and DIR, forget the one that is only a variable's or the file's."""
+    """Let -o replace the folder of a variable or the file, and -C their target."""
     source = click.get_current_context().get_parameter_source
     given = [n for n in ("out", "folder") if source(n) == ParameterSource.COMMANDLINE]
     if len(given) == 1:
@@ -208,15 +158,17 @@ def _check_options(options: dict[str, Any]) -> None:
     if options["out"] is not None and options["folder"] is not None:
         raise UsageError("-o names the target and -C its folder; give one of them.")
     if options["out"] == "":
-        raise UsageError("The target after -o is empty; say where to write.")
-    seeds = options["seed"] or options["seed_for"] is not None
-    if options["out"] == "-" and (options["as_json"] or seeds):
-        raise UsageError("-o - writes the bytes themselves; no --json, no --seed.")
+        raise UsageError("The target after -o is empty; give the path to write to.")
+    is_more = options["json"] or options["seed"] or options["seed_for"] is not None
+    if options["out"] == "-" and is_more:
+        raise UsageError(
+            "-o - writes the bytes themselves; leave out --json and --seed."
+        )
 
 
 @contextmanager
 def _scratch(options: dict[str, Any]) -> Iterator[Path | None]:
-    """Yield a folder for what goes to standard output afterwards, or None."""
+    """Yield a temporary folder to download into before standard output, or None."""
     if options["out"] != "-":
         yield None
         return
@@ -228,7 +180,7 @@ def _scratch(options: dict[str, Any]) -> Iterator[Path | None]:
 
 def _write_out(target: Path) -> None:
     if target.is_dir():
-        raise UsageError("A folder cannot go to standard output; give -o OUT.")
+        raise UsageError("A folder cannot be written to standard output; give -o OUT.")
     import shutil
 
     with target.open("rb") as file:
@@ -237,7 +189,7 @@ def _write_out(target: Path) -> None:
 
 
 def _facts(target: Path) -> dict[str, Any]:
-    """Return what programs are told of what has come; a large folder takes a while."""
+    """Return what the JSON lines state of a target; a large folder takes a while."""
     files = [target] if target.is_file() else target.rglob("*")
     sizes = [path.stat().st_size for path in files if path.is_file()]
     return {"path": str(target), "size": sum(sizes), "files": len(sizes)}

@@ -1,22 +1,19 @@
-"""`shoal info`: what a share says of itself."""
+"""`shoal info`: describe a share."""
 
 from typing import Any
 
 import click
 
-from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import everywhere, link_argument, read_link
+from shoal.cli.options import Command, link_argument, read_link
 from shoal.cli.output import printable
 
 __all__ = ["command"]
 
 
-@everywhere
-@click.command("info")
+@click.command("info", cls=Command)
 @link_argument
-@timeout_option
 def command(link: str, **options: Any) -> None:
-    """Say what the share LINK is, without fetching it.
+    """Describe the share LINK without downloading it.
 
     \b
     shoal info shoal:mfrggzdf…
@@ -27,9 +24,11 @@ def command(link: str, **options: Any) -> None:
 
 
 async def _info(text: str, options: dict[str, Any]) -> None:
+    from shoal.cli.runner import only_link, open_node
+
     link = only_link(read_link(text))
-    async with looking(options) as (node, output):
-        manifest = await node.manifest(link, timeout=options["timeout"])
+    async with open_node(options) as (node, output):
+        manifest = await node.manifest(link)
         root, chunks = manifest.root, manifest.chunks
         facts = {
             "name": root.name,

@@ -1,20 +1,17 @@
-"""`shoal ls`: the files of a share."""
+"""`shoal ls`: list the files of a share."""
 
 from typing import Any
 
 import click
 
-from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import everywhere, link_argument, read_link
+from shoal.cli.options import Command, link_argument, read_link
 from shoal.cli.output import printable
 
 __all__ = ["command"]
 
 
-@everywhere
-@click.command("ls")
+@click.command("ls", cls=Command)
 @link_argument
-@timeout_option
 def command(link: str, **options: Any) -> None:
     """List the files of the share LINK: size in bytes, x if executable, path.
 
@@ -27,9 +24,11 @@ def command(link: str, **options: Any) -> None:
 
 
 async def _ls(text: str, options: dict[str, Any]) -> None:
+    from shoal.cli.runner import only_link, open_node
+
     link = only_link(read_link(text))
-    async with looking(options) as (node, output):
-        files = await node.list(link, timeout=options["timeout"])
+    async with open_node(options) as (node, output):
+        files = await node.list(link)
         for file in files:
             mark = "x" if file.executable else "-"
             output.result(

@@ -1,203 +1,121 @@
-"""Options that several commands share, and how their values are read.
+"""The options and arguments of the command line, made from the table of options."""
 
-Every option has a variable, `SHOAL_` and its name in capitals, and a key in
-`config.toml` (`shoal.config.file`).
-"""
-
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from shoal import __version__
-from shoal.config.file import variable_of
+from shoal.config.kinds import COLOR, COLORS, FLAG, PATH, nearest
+from shoal.config.options import EVERY, OPTIONS, Option, options_of
+from shoal.config.values import Defaults, resolve
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
+    from msgspec import Struct
+
     from shoal.config.settings import Settings
 
 __all__ = [
     "EVERYWHERE",
-    "PATH",
-    "SECONDS",
-    "SIZE",
-    "everywhere",
-    "key_of",
+    "Command",
+    "fields_of",
     "link_and_path",
     "link_argument",
-    "option",
-    "pattern_options",
-    "rate_option",
+    "options_behind_command",
     "read_link",
+    "refuse_in_channel",
     "settings_from",
+    "unknown_option",
     "version_option",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_LINK_SIZE = 16384  # characters read from standard input
+_TYPES = {id(COLOR): click.Choice(COLORS), id(PATH): click.Path(readable=False)}
 
 
-class _Seconds(click.ParamType[float]):
-    """Read a length of time in seconds, or as `10m`."""
+def _make(option: Option) -> click.Option:
+    """Return an option of the table as click has it.
 
-    name = "seconds"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        from shoal.config.parse import parse_seconds
-
-        try:
-            return parse_seconds(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Size(click.ParamType[int]):
-    """Read a number of bytes, as `64K` or `1M`."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        from shoal.config.parse import parse_size
-
-        try:
-            return parse_size(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Rate(click.ParamType[int]):
-    """Read bytes per second, more than none."""
-
-    name = "rate"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        from shoal.config.parse import parse_rate
-
-        try:
-            return parse_rate(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-# No more than a hint for who completes words: nothing is looked at.
-PATH = click.Path(readable=False)
-SECONDS = _Seconds()
-RATE = _Rate()
-SIZE = _Size()
-
-
-def key_of(names: Iterable[str]) -> str:
-    """Return an option's key in `config.toml`: its long name without dashes."""
-    return next(name for name in names if name.startswith("--"))[2:]
-
-
-def option(*names: str, **settings: Any) -> Callable[[F], F]:
-    """Give a command an option, and that its variable."""
-    variable = variable_of(key_of(names))
-    return click.option(*names, envvar=variable, **settings)
-
-
-def _option(*names: str, **settings: Any) -> click.Option:
-    return click.Option(names, envvar=variable_of(key_of(names)), **settings)
-
-
-_NETWORK = [
-    _option(
-        "--peer",
-        "peers",
-        multiple=True,
-        metavar="HOST:PORT",
-        help="Try this address beside what is found; may be repeated.",
-    ),
-    _option(
-        "--port",
-        type=click.IntRange(0, 65535),
-        default=0,
-        metavar="N",
-        help="Listen on this TCP port; a free one by default.",
-    ),
-    _option("--lan-only", is_flag=True, help="Look on the LAN only, not on the DHT."),
-    _option("--no-lan", is_flag=True, help="Send no multicast on the LAN."),
-    _option(
-        "--dht-bootstrap",
-        multiple=True,
-        metavar="HOST:PORT",
-        help="Enter the DHT here instead of at the public nodes; may be repeated.",
-    ),
-    _option(
-        "--origin",
-        "origins",
-        multiple=True,
-        metavar="URL",
-        help="A server that has the same bytes, as https://host/file or s3://bucket/; "
-        "may be repeated.",
-    ),
-]
-_OUTPUT = [
-    _option("--quiet", "-q", is_flag=True, help="Say nothing but errors."),
-    _option("--verbose", "-v", is_flag=True, help="Say more."),
-    _option("--json", "as_json", is_flag=True, help="Print events as JSON lines."),
-    _option("--no-progress", is_flag=True, help="Show no progress."),
-    _option(
-        "--color",
-        type=click.Choice(["auto", "always", "never"]),
-        default="auto",
-        metavar="WHEN",
-        help="Use colours: auto, always or never.",
-    ),
-]
-EVERYWHERE = [*_NETWORK, *_OUTPUT]
-"""Options of every command, also accepted before the command's name."""
-
-
-def version_option(function: F) -> F:
-    """Give a command, or the group of them, `--version`."""
-    return click.version_option(__version__, message="shoal %(version)s")(function)
-
-
-def everywhere(command: F) -> F:
-    """Give a command the options that stand everywhere."""
-    assert isinstance(command, click.Command)
-    command.params.extend(EVERYWHERE)
-    return version_option(command)
-
-
-def pattern_options(verb: str) -> Callable[[F], F]:
-    """Give a command `--include` and `--exclude`; `verb` is what it does to files."""
-
-    def give(function: F) -> F:
-        function = option(
-            "--exclude",
-            multiple=True,
-            metavar="GLOB",
-            help="Of a folder, leave out what fits; may be repeated.",
-        )(function)
-        return option(
-            "--include",
-            multiple=True,
-            metavar="GLOB",
-            help=f"Of a folder, {verb} only what fits; may be repeated.",
-        )(function)
-
-    return give
-
-
-def rate_option(direction: str, verb: str) -> Callable[[F], F]:
-    """Give a command `--limit-up` or `--limit-down`."""
-    return option(
-        f"--limit-{direction}",
-        type=RATE,
-        metavar="N",
-        help=f"{verb} at most so many bytes per second, as 10M.",
+    Values stay text here: `resolve` reads them, as it does those of variables.
+    """
+    flags = [option.flag, option.short] if option.short else [option.flag]
+    if option.kind is FLAG:
+        return click.Option([*flags, option.keyword], is_flag=True, help=option.help)
+    may_lack_value = option.metavar.startswith("[")
+    more: dict[str, Any] = (
+        {"is_flag": False, "flag_value": ""} if may_lack_value else {}
     )
+    return click.Option(
+        [*flags, option.keyword],
+        type=_TYPES.get(id(option.kind), click.STRING),
+        multiple=option.kind.is_list,
+        metavar=option.metavar or option.kind.metavar,
+        help=option.help,
+        **more,
+    )
+
+
+EVERYWHERE = [_make(option) for option in OPTIONS if option.commands == EVERY]
+"""The options of every command, also accepted before the command's name."""
+
+
+class Command(click.Command):
+    """A command with the options that the table gives it.
+
+    Its function gets the value of each: from the command line, a variable, the file
+    or the default.
+    """
+
+    def __init__(self, name: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self._options = options_of(name)
+        own = [each for each in self._options if name in each.commands]
+        self.params += [*map(_make, own), *EVERYWHERE]
+        version_option(self)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command's function with the values of all its options."""
+        source = ctx.get_parameter_source
+        given = {
+            name: value
+            for name, value in ctx.params.items()
+            if source(name) == ParameterSource.COMMANDLINE
+        }
+        ctx.params |= resolve(
+            self._options, given, Defaults.load(), lambda option: option.flag
+        )
+        return super().invoke(ctx)
+
+
+def version_option(command: F) -> F:
+    """Give a command, or the group of commands, `--version`."""
+    return click.version_option(__version__, message="shoal %(version)s")(command)
+
+
+def fields_of(struct: "type[Struct]", options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a command's options that are fields of a struct."""
+    names = struct.__struct_fields__
+    return {name: options[name] for name in names if name in options}
+
+
+def settings_from(options: Mapping[str, Any]) -> "Settings":
+    """Return the settings of a node, from a command's options."""
+    from shoal.config.settings import Settings
+
+    return Settings(**fields_of(Settings, options))
+
+
+def refuse_in_channel(options: Mapping[str, Any], *names: str) -> None:
+    """Raise `UsageError` if an option is set that open channels do not have."""
+    for option in OPTIONS:
+        if option.name in names and options[option.keyword]:
+            raise UsageError(f"{option.flag} is not for open channels; leave it out.")
 
 
 def link_argument(function: F) -> F:
@@ -206,9 +124,7 @@ def link_argument(function: F) -> F:
 
 
 def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
-    """Tell a link from a path where SHOAL_LINK stands in for the former."""
-    import os
-
+    """Return the link and the path, where SHOAL_LINK may replace the first argument."""
     from shoal.core.names.channel_id import looks_like_link
 
     usual = os.environ.get("SHOAL_LINK")
@@ -219,7 +135,7 @@ def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
 
 
 def read_link(text: str) -> str:
-    """Return the link itself, be it an argument or on standard input."""
+    """Return the link in an argument or, if that is `-`, on standard input."""
     if text != "-":
         return text
     line = sys.stdin.readline(MAX_LINK_SIZE).strip()
@@ -228,29 +144,65 @@ def read_link(text: str) -> str:
     return line
 
 
-def settings_from(options: dict[str, Any]) -> "Settings":
-    """Return how the network is used, from a command's options."""
-    from shoal.config.file import Defaults
-    from shoal.config.parse import parse_addresses
-    from shoal.config.settings import Settings
+_TAKES_VALUE = {
+    name: option.kind is not FLAG
+    for option in OPTIONS
+    if option.commands
+    for name in filter(None, (option.flag, option.short))
+}
 
-    origins: tuple[str, ...] = ()
-    if options["origins"]:
-        from shoal.core.names.origin_url import parse_origins
 
-        origins = parse_origins(options["origins"])
+def options_behind_command(args: Sequence[str]) -> list[str]:
+    """Move options that stand before the command behind it.
 
-    def addresses(values: tuple[str, ...]) -> tuple[Any, ...]:
-        return tuple(each for text in values for each in parse_addresses(text))
+    They mean the same in both places, but only the command knows its options. Raises
+    `click.NoSuchOption`.
+    """
+    place = 0
+    while place < len(args) and args[place].startswith("-") and len(args[place]) > 1:
+        word = args[place]
+        if word == "--":
+            break
+        if word in ("--help", "-h", "--version"):
+            return [word]
+        if name := _unknown(word):
+            raise click.NoSuchOption(name, possibilities=_long(_TAKES_VALUE))
+        place += _width(word)
+    if place >= len(args):
+        return []
+    return [*args[place : place + 1], *args[:place], *args[place + 1 :]]
 
-    return Settings(
-        peers=addresses(options["peers"]),
-        port=options["port"],
-        lan_only=options["lan_only"],
-        no_lan=options["no_lan"],
-        dht_bootstrap=addresses(options["dht_bootstrap"]),
-        limit_up=options.get("limit_up"),
-        limit_down=options.get("limit_down"),
-        interfaces=Defaults.load().words("interfaces"),
-        origins=origins,
-    )
+
+def _unknown(word: str) -> str | None:
+    """Return the option in a word that does not exist, or None."""
+    if word.startswith("--"):
+        name = word.partition("=")[0]
+        return None if name in _TAKES_VALUE else name
+    for letter in word[1:]:
+        name = f"-{letter}"
+        if _TAKES_VALUE.get(name, True):  # the rest of the word is its value
+            return None if name in _TAKES_VALUE else name
+    return None
+
+
+def _width(word: str) -> int:
+    """Return how many words an option and its value take up."""
+    if word.startswith("--"):
+        name, equals, _ = word.partition("=")
+        return 2 if _TAKES_VALUE.get(name) and not equals else 1
+    for place, letter in enumerate(word[1:], 2):
+        if _TAKES_VALUE.get(f"-{letter}"):
+            return 2 if place == len(word) else 1
+    return 1
+
+
+def _long(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith("--")]
+
+
+def unknown_option(error: click.NoSuchOption) -> str:
+    """Return a sentence about an option that does not exist."""
+    known = error.possibilities or []
+    if error.ctx is not None:
+        known = _long(name for each in error.ctx.command.params for name in each.opts)
+    return f"There is no option {error.option_name}{nearest(error.option_name, known)}"

@@ -1,4 +1,4 @@
-"""Where words go: results to standard output, everything else to standard error."""
+"""Write results to standard output, and everything else to standard error."""
 
 import sys
 from typing import Any
@@ -23,7 +23,7 @@ class Output:
         self.is_verbose = is_verbose
         self.as_json = as_json
         self.shows_progress = shows_progress and not is_quiet and not as_json
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @classmethod
     def from_options(cls, options: dict[str, Any]) -> "Output":
@@ -31,12 +31,12 @@ class Output:
         return cls(
             is_quiet=options["quiet"],
             is_verbose=options["verbose"],
-            as_json=options["as_json"],
+            as_json=options["json"],
             shows_progress=not options["no_progress"],
         )
 
     def result(self, text: str, *, event: str, **fields: Any) -> None:
-        """Write what the command is for: `text`, or an event, flushed."""
+        """Write the command's result: `text`, or an event with `--json`; flush."""
         if self.as_json:
             self.event(event, **fields)
         else:
@@ -50,14 +50,14 @@ class Output:
 
             for name, value in fields.items():
                 if isinstance(value, str):
-                    # A file's name may not be text; a JSON line has to be.
+                    # A file's name may be invalid Unicode; a JSON line must be valid.
                     fields[name] = value.encode(errors="replace").decode()
             line = {"v": SCHEMA_VERSION, "event": event, **fields}
             click.echo(_plain_json(msgspec.json.encode(line).decode()))
             sys.stdout.flush()
 
     def say(self, text: str) -> None:
-        """Tell a person something that may as well go unread."""
+        """Write a message that `--quiet` and `--json` suppress."""
         if not self.is_quiet and not self.as_json:
             click.echo(printable(text), err=True)
 
@@ -73,21 +73,21 @@ class Output:
             segno.make(text, error="m").terminal(out=sys.stderr, compact=True)
 
     def warn(self, text: str) -> None:
-        """Tell a person something that must not go unread."""
+        """Write a message that nothing suppresses."""
         click.echo(f"shoal: {printable(text)}", err=True)
 
     def problem(self, text: str) -> None:
         """Warn, once for each text."""
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._reported:
+            self._reported.add(text)
             self.warn(text)
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Return `text` with whatever could drive a terminal escaped.
+    """Return `text` with all characters escaped that could control a terminal.
 
-    Line ends are, too, unless they are in `keep`: what a peer says must not look like
-    a line of ours.
+    Line ends are escaped, too, unless they are in `keep`: text from a peer must not
+    look like a line of ours.
     """
     if text.isprintable():
         return text
@@ -95,10 +95,10 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def _plain_json(text: str) -> str:
-    """Return JSON that says the same and drives no terminal."""
+    """Return the same JSON without characters that could control a terminal."""
     if text.isprintable():
         return text
     import json
 
-    # Whatever is not printable stands in a string there, and `json` escapes it.
+    # Unprintable characters occur only inside strings, where `json` can escape them.
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)

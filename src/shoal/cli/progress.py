@@ -1,10 +1,10 @@
-"""How a download looks: a bar on a terminal, a line now and then, or JSON."""
+"""Show the progress of a download or share: a bar, lines, or JSON lines."""
 
 import math
 import os
 import sys
 import time
-from typing import Protocol, Self
+from typing import Self
 
 from shoal.cli.output import Output, format_size
 from shoal.core.report.events import (
@@ -20,33 +20,23 @@ from shoal.core.report.events import (
 
 __all__ = ["Bar", "Reporter", "make_bar"]
 
-_CANNOT_MOVE = ("dumb", "unknown")  # terminals that cannot draw a line anew
+_CANNOT_MOVE = ("dumb", "unknown")  # terminals that cannot redraw a line
 LINE_PERIOD = 10.0  # seconds between lines where there is no terminal
 JSON_PERIOD = 1.0  # seconds between JSON lines of progress
 
 
-class Bar(Protocol):
-    """Show how much of something is done."""
+class Bar:
+    """A bar that shows nothing, for `--quiet`, `--json` and `--no-progress`."""
 
     def update(self, done: int, size: int, note: str) -> None:
-        """Show that `done` of `size` bytes are done; `note` says how it goes."""
+        """Show that `done` of `size` bytes are done, with a short `note`."""
 
     def close(self) -> None:
-        """Take the bar away; idempotent."""
+        """Remove the bar; idempotent."""
 
 
-class NoBar:
-    """Show nothing."""
-
-    def update(self, done: int, size: int, note: str) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class LineBar:
-    """Write a plain line every `LINE_PERIOD`, for logs and pipes."""
+class LineBar(Bar):
+    """A plain line every `LINE_PERIOD`, for logs and pipes."""
 
     def __init__(self, title: str, output: Output) -> None:
         self._title = title
@@ -54,20 +44,17 @@ class LineBar:
         self._last = time.monotonic()
 
     def update(self, done: int, size: int, note: str) -> None:
-        """Write a line if it is time to."""
+        """Write a line if the last one is `LINE_PERIOD` old."""
         if time.monotonic() - self._last >= LINE_PERIOD:
             self._last = time.monotonic()
             share = 100 * done // size if size else 100
             self._output.say(f"{self._title}: {share} % of {format_size(size)}, {note}")
 
-    def close(self) -> None:
-        """Do nothing: lines stay."""
-
 
 def make_bar(output: Output, title: str, color: str) -> Bar:
-    """Return the bar that fits where standard error goes."""
+    """Return a bar for a terminal, for a log or for nothing, by standard error."""
     if not output.shows_progress:
-        return NoBar()
+        return Bar()
     if sys.stderr.isatty() and os.environ.get("TERM") not in _CANNOT_MOVE:
         from shoal.cli.terminalbar import TerminalBar
 
@@ -76,10 +63,10 @@ def make_bar(output: Output, title: str, color: str) -> Bar:
 
 
 class Reporter:
-    """Turn the events of a download or share into words, a bar or JSON lines."""
+    """Show the events of a download or share as messages, a bar or JSON lines."""
 
     def __init__(self, output: Output, title: str, bar: Bar) -> None:
-        """Take over `bar`, which goes when this is left."""
+        """Take over `bar`, and close it when the `with` block ends."""
         self._output = output
         self._title = title
         self._bar = bar
@@ -93,11 +80,11 @@ class Reporter:
         self._bar.close()
 
     def on_event(self, event: ShareEvent) -> None:
-        """Show what happened."""
+        """Show one event."""
         match event:
             case Hashing(done=done, size=size):
                 self._bar.update(done, size, "hashed")
-                # What is soon done is not worth a line.
+                # Hashing that ends soon gets no JSON line.
                 is_long = time.monotonic() - self._since >= JSON_PERIOD
                 if is_long and self._is_time(is_end=False):
                     self._output.event("progress", hashed=done, size=size)
@@ -136,9 +123,9 @@ class Reporter:
                 "its content is not verified."
             )
         if event.resumed:
-            self._output.say(
-                f"Going on with {event.resumed} of {event.chunks} chunks there."
-            )
+            here = format_size(min(event.resumed * event.chunk_size, event.size))
+            total = format_size(event.size)
+            self._output.say(f"Resuming: {here} of {total} already here.")
 
     def _on_progress(self, event: Progress) -> None:
         note = f"{format_size(event.rate)}/s from {event.peers}"
@@ -154,7 +141,7 @@ class Reporter:
             )
 
     def _is_time(self, *, is_end: bool) -> bool:
-        """Say whether to write a JSON line of progress now; the last one counts."""
+        """Return True if a JSON line of progress is due; the last one always is."""
         now = time.monotonic()
         if not is_end and now - self._last_json < JSON_PERIOD:
             return False
@@ -170,7 +157,7 @@ class Reporter:
             chunks=event.chunks,
         )
         if event.is_banned:
-            self._output.problem(f"Left {event.address} alone: {event.reason}.")
+            self._output.problem(f"Banned {event.address}: {event.reason}.")
         elif self._output.is_verbose:
             reason = f": {event.reason}" if event.reason else ""
-            self._output.say(f"Done with {event.address}{reason}.")
+            self._output.say(f"Disconnected from {event.address}{reason}.")

@@ -1,9 +1,9 @@
-"""Run a command's coroutine until it ends or a signal ends it.
+"""Run a command: its event loop, its signals, its node and its output.
 
-Signals count even when they were ignored by whoever started us, as a shell does
-for what it puts in the background. A signal cancels the command, which then
-closes what it holds; should that take too long, the process ends regardless:
-nothing on the disk depends on an orderly end.
+Signals count even if the parent process ignored them, as a shell does for background
+jobs. A signal cancels the command, which then closes its files and connections. If that
+takes too long, the process ends all the same: the data on the disk does not depend on
+an orderly end.
 """
 
 import asyncio
@@ -12,21 +12,37 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from shoal.cli.memory import heed_memory_limit
-from shoal.cli.output import printable
-from shoal.errors import ShoalError, first_error
+from shoal.cli.options import settings_from
+from shoal.cli.output import Output, printable
+from shoal.errors import ShoalError, UsageError, first_error
 
-__all__ = ["InterruptedByUser", "run_command"]
+if TYPE_CHECKING:
+    from shoal.channel.operations import OpenShare
+    from shoal.core.names.link import Link
+    from shoal.node.node import Node
+    from shoal.swarm.operations import SealedShare
 
-GRACE = 1.7  # seconds a command has to close what it holds
+__all__ = [
+    "InterruptedByUser",
+    "only_link",
+    "open_node",
+    "report_until_cancelled",
+    "run_command",
+]
+
+CLOSE_TIME = 1.7  # seconds a command has to close its files and connections
+REPORT_PERIOD = 1.0  # seconds between looks for problems and uploads
+_M_ARENA_MAX = -8  # of mallopt(3)
+_STACK_SIZE = 1 << 20  # bytes of each thread, instead of 8 MiB
 
 
 class InterruptedByUser(ShoalError):
-    """Say that a signal ended the command."""
+    """A signal ended the command."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
@@ -35,20 +51,42 @@ class InterruptedByUser(ShoalError):
 
 def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> None:
     """Run `work`; raise `InterruptedByUser`, with `on_interrupt`, on a signal."""
-    heed_memory_limit()
+    _obey_memory_limit()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_supervise(work, on_interrupt))
     except BaseExceptionGroup as group:
         raise first_error(group) from None
     except BrokenPipeError:
-        # Whoever read our output has gone; keep the interpreter from trying on.
+        # The reader of our output has gone; keep the interpreter from flushing to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise ShoalError("Nobody reads what is written to standard output.") from None
+        raise ShoalError(
+            "The program that read standard output has closed it; nothing more was "
+            "written."
+        ) from None
+
+
+def _obey_memory_limit() -> None:
+    """Use few addresses if `ulimit -v` limits them; call it before threads start.
+
+    The limit counts addresses, not memory. For each thread, glibc reserves 64 MiB of
+    addresses that it hardly uses; under a limit, threads share one such region.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return
+    import ctypes
+
+    threading.stack_size(_STACK_SIZE)
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes uvloop's loop, where it is installed; SHOAL_UVLOOP=0 refuses.
+    """Return the factory of uvloop's loop if it is installed; SHOAL_UVLOOP=0 refuses.
 
     It takes less processor time: docs/design.md, "Two event loops".
     """
@@ -68,7 +106,7 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
     out_of_memory: list[object] = []
 
     def on_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Print no traceback for what the network does, or a lack of memory."""
+        """Print no traceback for errors of the network, or for a lack of memory."""
         error = context.get("exception")
         if isinstance(error, MemoryError):
             out_of_memory.append(error)
@@ -81,14 +119,14 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
     def stop(signum: int, frame: FrameType | None) -> None:
         if not caught:
             caught.append(signum)
-            timer = threading.Timer(GRACE, _give_up, [signum, on_interrupt])
+            timer = threading.Timer(CLOSE_TIME, _exit_now, [signum, on_interrupt])
             timer.daemon = True
             timer.start()
             with contextlib.suppress(RuntimeError):  # the loop has just ended
                 loop.call_soon_threadsafe(task.cancel)
 
-    # Not the loop's own handlers: they wait for a loop that may be stuck writing to
-    # a pipe nobody reads.
+    # Not the loop's own handlers: they wait for the loop, which may be blocked writing
+    # to a pipe that no process reads.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
     try:
@@ -103,9 +141,9 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
 
 
 def _is_told_twice(context: dict[str, Any]) -> bool:
-    """Say whether asyncio had nobody left to tell that a transport is lost.
+    """Return True if asyncio reports the loss of a transport a second time.
 
-    It tells so twice when a socket fails just as its protocol may write on.
+    It does so when a socket fails at the moment its protocol may write again.
     """
     return "_call_connection_lost" in context.get("message", "")
 
@@ -115,9 +153,47 @@ def _explain(signum: int, message: str) -> str:
     return f"{word}. {message}".strip()
 
 
-def _give_up(signum: int, message: str) -> None:
-    """End the process where closing takes too long; the disk does not mind."""
+def _exit_now(signum: int, message: str) -> None:
+    """End the process because closing takes too long; the disk does not mind."""
     said = f"shoal: {printable(_explain(signum, message))}\n"
     with contextlib.suppress(OSError):
         os.write(2, said.encode(errors="replace"))
     os._exit(128 + signum)
+
+
+@asynccontextmanager
+async def open_node(options: dict[str, Any]) -> "AsyncIterator[tuple[Node, Output]]":
+    """Yield the node and the output of a command."""
+    from shoal.node.node import Node
+
+    output = Output.from_options(options)
+    settings = settings_from(options)
+    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+        yield node, output
+
+
+def only_link(text: str) -> "Link":
+    """Read a link; raises `UsageError` for an open channel."""
+    from shoal.core.names.link import Link, parse_share
+
+    share = parse_share(text)
+    if not isinstance(share, Link):
+        raise UsageError(
+            "This command needs a link, because an open channel does not describe its "
+            "content; download it with shoal get."
+        )
+    return share
+
+
+async def report_until_cancelled(
+    node: "Node", output: Output, share: "OpenShare | SealedShare | None" = None
+) -> None:
+    """Report problems, and to programs the uploads of a share, until cancelled."""
+    reported = 0
+    while True:
+        await asyncio.sleep(REPORT_PERIOD)
+        for problem in node.problems():
+            output.problem(problem)
+        if share is not None and share.uploaded != reported:
+            reported = share.uploaded
+            output.event("progress", uploaded=reported)

@@ -1,47 +1,25 @@
-"""`shoal serve`: shares over HTTP, for a browser or a player."""
+"""`shoal serve`: serve shares over HTTP, for a browser or media player."""
 
 import asyncio
 from typing import Any
 
 import click
 
-from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import everywhere, option, rate_option, read_link
+from shoal.cli.options import Command, read_link
 
 __all__ = ["command"]
 
-PROBLEM_PERIOD = 2.0  # seconds between looks at what does not work
 
-
-@everywhere
-@click.command("serve")
+@click.command("serve", cls=Command)
 @click.argument(
     "links", metavar="LINK...", nargs=-1, required=True, envvar="SHOAL_LINK"
 )
-@option(
-    "--http",
-    "endpoint",
-    metavar="HOST:PORT",
-    help="Listen there instead of at a free port that only this machine reaches.",
-)
-@option(
-    "--use-hints",
-    is_flag=True,
-    help="Ask the peers that are named in the links, too.",
-)
-@option(
-    "--metrics",
-    is_flag=True,
-    help="Answer /metrics, without a token, as Prometheus asks.",
-)
-@timeout_option
-@rate_option("down", "Fetch")
-def command(links: tuple[str, ...], endpoint: str | None, **options: Any) -> None:
-    """Serve the shares LINK... over HTTP and print the address of a page with them.
+def command(links: tuple[str, ...], **options: Any) -> None:
+    """Serve the shares LINK... over HTTP and print the address of a page of them.
 
-    What is read is fetched, verified and kept in memory for a while; nothing is
-    written to the disk. Who has the address may read, so pass it on as you would
-    the link.
+    The parts that a client reads are downloaded, verified and kept in memory for a
+    while; nothing is written to the disk. Anyone who has the address can read the
+    shares, so keep it as secret as the links.
 
     \b
     shoal serve shoal:mfrggzdf…
@@ -50,19 +28,19 @@ def command(links: tuple[str, ...], endpoint: str | None, **options: Any) -> Non
     """
     from shoal.cli.runner import run_command
 
-    run_command(_serve(links, endpoint, options))
+    run_command(_serve(links, options))
 
 
-async def _serve(
-    texts: tuple[str, ...], endpoint: str | None, options: dict[str, Any]
-) -> None:
+async def _serve(texts: tuple[str, ...], options: dict[str, Any]) -> None:
+    from shoal.cli.runner import only_link, open_node, report_until_cancelled
     from shoal.gateway.hosts import HttpEndpoint, parse_endpoint
 
-    where = HttpEndpoint("", 0) if endpoint is None else parse_endpoint(endpoint)
+    http = options["http"]
+    where = HttpEndpoint("", 0) if http is None else parse_endpoint(http)
     links = [only_link(read_link(text)) for text in texts]
     from shoal.gateway.server import Gateway
 
-    async with looking(options) as (node, output):
+    async with open_node(options) as (node, output):
         async with Gateway(
             node,
             links,
@@ -81,13 +59,10 @@ async def _serve(
             )
             if not where.is_loopback:
                 output.warn(
-                    "Other machines get there, and what they read can be read on the "
-                    "way: HTTP is not encrypted."
+                    "Other machines can reach this address, and HTTP is not encrypted: "
+                    "others on the network can read along."
                 )
-            output.say("Ctrl-C ends it.")
+            output.say("Press Ctrl-C to stop.")
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(gateway.run())
-                while True:
-                    await asyncio.sleep(PROBLEM_PERIOD)
-                    for problem in node.problems():
-                        output.problem(problem)
+                await report_until_cancelled(node, output)

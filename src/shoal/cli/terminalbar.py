@@ -1,6 +1,7 @@
 """A bar on a terminal, drawn with rich.
 
-It is apart from `progress` because only who watches a terminal pays for rich.
+It is a module of its own because importing rich takes long, and only a terminal
+needs it.
 """
 
 from collections.abc import Iterable
@@ -10,18 +11,19 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Column
 
 from shoal.cli.output import printable
+from shoal.cli.progress import Bar
 
 __all__ = ["TerminalBar"]
 
-WIDE = 60  # characters; on less there is no room for how much of how much
+WIDE = 60  # characters; a narrower terminal has no room for the sizes
 TITLE_WIDTH = 30  # characters of a title at most
 
 
-class TerminalBar:
-    """Draw one bar, which goes when it is closed."""
+class TerminalBar(Bar):
+    """A bar on a terminal, wiped when it is closed."""
 
     def __init__(self, title: str, color: str) -> None:
-        """Draw nothing yet known of `title`; `color` is auto, always or never."""
+        """Draw an empty bar named `title`; `color` is auto, always or never."""
         console = Console(
             stderr=True,
             force_terminal=True if color == "always" else None,
@@ -32,7 +34,7 @@ class TerminalBar:
         self._bar.start()
 
     def update(self, done: int, size: int, note: str) -> None:
-        """Redraw."""
+        """Redraw the bar."""
         self._bar.update(self._task, completed=done, total=size, note=note)
 
     def close(self) -> None:
@@ -41,7 +43,7 @@ class TerminalBar:
 
 
 class _Bar(Progress):
-    """Fit into one line of a terminal, however wide it is at the moment."""
+    """A progress display that fits into one line of a terminal of any width."""
 
     def __init__(self, console: Console) -> None:
         self._terminal = console  # needed before there is a `self.console`
@@ -54,7 +56,7 @@ class _Bar(Progress):
 
 
 def _text(form: str, width: int | None = None) -> TextColumn:
-    """Return a column of text that is taken as it is, and never wrapped."""
+    """Return a column of plain text that is never wrapped."""
     column = Column(no_wrap=True, overflow="ellipsis", max_width=width)
     return TextColumn(form, markup=False, table_column=column)
 

@@ -1,31 +1,22 @@
-"""`shoal verify`: is what is here what the link names?"""
+"""`shoal verify`: check that a file or folder matches a link."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from shoal.cli.looking import looking, only_link, timeout_option
-from shoal.cli.options import (
-    PATH,
-    everywhere,
-    link_and_path,
-    link_argument,
-    read_link,
-)
+from shoal.cli.options import Command, link_and_path, link_argument, read_link
 
 __all__ = ["command"]
 
 
-@everywhere
-@click.command("verify")
+@click.command("verify", cls=Command)
 @link_argument
-@click.argument("path", type=PATH, required=False, metavar="PATH")
-@timeout_option
+@click.argument("path", type=click.Path(readable=False), required=False, metavar="PATH")
 def command(link: str, path: str | None, **options: Any) -> None:
-    """Compare the file or folder PATH with what LINK names, byte for byte.
+    """Compare every byte of the file or folder PATH with the share LINK.
 
-    Exits 5 when they differ. Only the hashes are fetched.
+    The exit code is 5 if they differ. Only the hashes are downloaded.
 
     \b
     shoal verify shoal:mfrggzdf… photos/
@@ -39,11 +30,13 @@ def command(link: str, path: str | None, **options: Any) -> None:
 
 
 async def _verify(text: str, path: Path, options: dict[str, Any]) -> None:
+    from shoal.cli.runner import only_link, open_node
+
     link = only_link(read_link(text))
-    async with looking(options) as (node, output):
-        manifest = await node.verify(link, path, timeout=options["timeout"])
+    async with open_node(options) as (node, output):
+        manifest = await node.verify(link, path)
         output.result(
-            f"{path} is what the link names.",
+            f"{path} matches the link.",
             event="complete",
             path=str(path),
             size=manifest.root.size,

@@ -1,137 +1,291 @@
-"""What one may ask for when sharing and fetching.
+"""The one table of options.
 
-The structs are what the rest of shoal works with, the `…Fields` are the same as
-keywords of a call, where text stands in for a path and one pattern for several. What
-a call leaves out is as variables and `config.toml` have it.
+Each row gives an option its flag on the command line, its variable `SHOAL_…`, its key
+in `config.toml`, its keyword in the Python API and the text that describes it. To add
+an option, add a row. If the Python API should have it, also add a field to the struct
+that the row names (`Settings`, `ShareOptions` or `FetchOptions`).
 """
 
-import os
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, Unpack
+from typing import NamedTuple
 
-from msgspec import Struct
+from shoal.config.kinds import (
+    ADDRESSES,
+    COLOR,
+    FLAG,
+    NAMES,
+    ORIGINS,
+    PATH,
+    PATTERNS,
+    PORT,
+    RATE,
+    SECONDS,
+    SIZE,
+    TEXT,
+    Kind,
+)
 
-from shoal.config.file import Defaults
-from shoal.config.parse import parse_size
+__all__ = ["EVERY", "OPTIONS", "Option", "options_of"]
 
-__all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
-
-AnyPath: TypeAlias = str | os.PathLike[str]
-
-
-class ShareFields(TypedDict, total=False):
-    """Name what may be asked for in a call that shares."""
-
-    name: str | None
-    chunk_size: int | None
-    include: str | Iterable[str]
-    exclude: str | Iterable[str]
-    public: bool
-    new_link: bool
-    origins: str | Iterable[str]
+EVERY = ("every command",)
+"""The commands of an option that every command takes."""
 
 
-class FetchFields(TypedDict, total=False):
-    """Name what may be asked for in a call that fetches."""
+class Option(NamedTuple):
+    """Describe one option."""
 
-    folder: AnyPath
-    overwrite: bool
-    include: str | Iterable[str]
-    exclude: str | Iterable[str]
-    keep_exec: bool
-    seed: bool
+    name: str
+    """The name of its flag without dashes, and its key in `config.toml`."""
+    kind: Kind
+    """The values it takes."""
+    commands: tuple[str, ...]
+    """The commands that take it; without any, it has no flag."""
+    help: str
+    """What it does, as a sentence."""
+    metavar: str = ""
+    """The word for its value in `--help`; empty for that of its kind.
 
+    In brackets, the value may be left out.
+    """
+    short: str = ""
+    """Its short flag."""
+    structs: tuple[str, ...] = ()
+    """The structs of the Python API that have it as a field."""
+    field: str = ""
+    """The name of that field; empty if it is the option's name."""
 
-class ShareOptions(Struct, frozen=True, kw_only=True):
-    """Say how a share is made."""
+    @property
+    def flag(self) -> str:
+        """Return its flag: `--limit-up`."""
+        return f"--{self.name}"
 
-    name: str | None = None
-    """What it is called; the file's or folder's own name by default."""
-    chunk_size: int | None = None
-    """Bytes; chosen by its size by default."""
-    include: tuple[str, ...] = ()
-    """Patterns of the files of a folder that are shared; all by default."""
-    exclude: tuple[str, ...] = ()
-    """Patterns of files and folders that are left out."""
-    public: bool = False
-    """Whether everyone who shares the same bytes gets the same link."""
-    new_link: bool = False
-    """Whether the link should be one that nobody has yet."""
-    origins: tuple[str, ...] = ()
-    """URLs of servers that have the same bytes; they go along in the link."""
+    @property
+    def variable(self) -> str:
+        """Return its variable: `SHOAL_LIMIT_UP`."""
+        return "SHOAL_" + self.name.upper().replace("-", "_")
 
-    @classmethod
-    def of(cls, **fields: Unpack[ShareFields]) -> "ShareOptions":
-        """Read the keywords of a call: `shoal.ShareOptions.of(exclude="*.tmp")`.
-
-        Raises `TypeError` for unknown ones, `UsageError` for what is no origin and
-        when a variable cannot be read.
-        """
-        known = Defaults.load()
-        values: dict[str, Any] = {
-            "name": known.text("name"),
-            "chunk_size": known.read("chunk-size", parse_size),
-            "public": known.flag("public"),
-            "new_link": known.flag("new-link"),
-            "origins": known.words("origin"),
-        }
-        values |= _patterns(dict(fields), known)
-        if values["origins"]:
-            from shoal.core.names.origin_url import parse_origins
-
-            values["origins"] = parse_origins(values["origins"])
-        return cls(**values)
+    @property
+    def keyword(self) -> str:
+        """Return its name in Python: `limit_up`."""
+        return self.field or self.name.replace("-", "_")
 
 
-class FetchOptions(Struct, frozen=True, kw_only=True):
-    """Say how a share is fetched."""
+OPTIONS = (
+    Option(
+        "open",
+        TEXT,
+        ("share",),
+        "Share over an open channel, which Node programs understand and which is not "
+        "encrypted: channel NAME or, without NAME, a channel named by the hash of the "
+        "chunks. Write PATH first.",
+        "[NAME]",
+    ),
+    Option(
+        "chunk-size",
+        SIZE,
+        ("share",),
+        "Size of a chunk in bytes, e.g. 64K (default: depends on the size of the "
+        "share; 1024 in an open channel).",
+        structs=("ShareOptions",),
+    ),
+    Option(
+        "name",
+        TEXT,
+        ("share",),
+        "Name shown to receivers (default: the file name).",
+        structs=("ShareOptions",),
+    ),
+    Option("out", PATH, ("get",), "Write to OUT; - is standard output.", "OUT", "-o"),
+    Option(
+        "folder",
+        PATH,
+        ("get", "doctor"),
+        "Folder to download into; doctor checks its disk (default: the current one).",
+        "DIR",
+        "-C",
+        structs=("FetchOptions",),
+    ),
+    Option(
+        "force",
+        FLAG,
+        ("get",),
+        "Overwrite an existing file.",
+        short="-f",
+        structs=("FetchOptions",),
+        field="overwrite",
+    ),
+    Option(
+        "include",
+        PATTERNS,
+        ("share", "get"),
+        "Include only files matching GLOB (repeatable).",
+        structs=("ShareOptions", "FetchOptions"),
+    ),
+    Option(
+        "exclude",
+        PATTERNS,
+        ("share", "get"),
+        "Skip files matching GLOB (repeatable).",
+        structs=("ShareOptions", "FetchOptions"),
+    ),
+    Option(
+        "keep-exec",
+        FLAG,
+        ("get",),
+        "Make files executable that were executable when they were shared.",
+        structs=("FetchOptions",),
+    ),
+    Option(
+        "seed",
+        FLAG,
+        ("get",),
+        "Keep sharing when complete; verify and share a target that exists already.",
+        structs=("FetchOptions",),
+    ),
+    Option(
+        "seed-for",
+        SECONDS,
+        ("get",),
+        "Keep sharing for this long, e.g. 90, 10m or 2h.",
+    ),
+    Option(
+        "public",
+        FLAG,
+        ("share",),
+        "Create the same link as everyone who shares the same bytes; it can be "
+        "guessed.",
+        structs=("ShareOptions",),
+    ),
+    Option(
+        "new-link",
+        FLAG,
+        ("share",),
+        "Create a new link, for example because the old one leaked.",
+        structs=("ShareOptions",),
+    ),
+    Option("once", FLAG, ("share",), "Stop when one peer has the whole share."),
+    Option("qr", FLAG, ("share",), "Also show the link as a QR code."),
+    Option(
+        "range",
+        TEXT,
+        ("cat",),
+        "Write only these bytes, LAST included, as in HTTP: 0-99, 100-, -500.",
+        "FIRST-LAST",
+        "-r",
+    ),
+    Option(
+        "http",
+        TEXT,
+        ("serve",),
+        "Address to listen on (default: a free port that only this machine reaches).",
+        "HOST:PORT",
+    ),
+    Option(
+        "use-hints", FLAG, ("serve",), "Also connect to the addresses in the links."
+    ),
+    Option(
+        "metrics",
+        FLAG,
+        ("serve",),
+        "Serve metrics for Prometheus at /metrics, without a token.",
+    ),
+    Option(
+        "timeout",
+        SECONDS,
+        ("get", "cat", "ls", "info", "serve", "verify", "chunk"),
+        "Give up after this long without progress, e.g. 90 or 10m (default: never).",
+        structs=("Settings",),
+    ),
+    Option(
+        "limit-down",
+        RATE,
+        ("get", "serve"),
+        "Download at most this many bytes per second, e.g. 10M.",
+        structs=("Settings",),
+    ),
+    Option(
+        "limit-up",
+        RATE,
+        ("share", "get"),
+        "Upload at most this many bytes per second, e.g. 10M.",
+        structs=("Settings",),
+    ),
+    Option(
+        "peer",
+        ADDRESSES,
+        EVERY,
+        "Also connect to this address (repeatable).",
+        structs=("Settings",),
+        field="peers",
+    ),
+    Option(
+        "port",
+        PORT,
+        EVERY,
+        "TCP port to listen on (default: a free one).",
+        structs=("Settings",),
+    ),
+    Option(
+        "lan-only",
+        FLAG,
+        EVERY,
+        "Find peers on the LAN only; do not use the DHT.",
+        structs=("Settings",),
+    ),
+    Option(
+        "no-lan",
+        FLAG,
+        EVERY,
+        "Do not send multicast to find peers on the LAN.",
+        structs=("Settings",),
+    ),
+    Option(
+        "dht-bootstrap",
+        ADDRESSES,
+        EVERY,
+        "Join the DHT through this node instead of the public ones (repeatable).",
+        structs=("Settings",),
+    ),
+    Option(
+        "origin",
+        ORIGINS,
+        EVERY,
+        "Web server or object store that has the same bytes, e.g. https://host/file or "
+        "s3://bucket/ (repeatable).",
+        structs=("Settings", "ShareOptions"),
+        field="origins",
+    ),
+    Option(
+        "interfaces",
+        NAMES,
+        (),
+        "Network interfaces or addresses to use, e.g. lo,eth0 (default: all).",
+        structs=("Settings",),
+    ),
+    Option(
+        "quiet",
+        FLAG,
+        EVERY,
+        "Print only results, warnings and errors.",
+        short="-q",
+    ),
+    Option(
+        "verbose",
+        FLAG,
+        EVERY,
+        "Also report each peer that connects or leaves.",
+        short="-v",
+    ),
+    Option("json", FLAG, EVERY, "Print events as JSON lines."),
+    Option("no-progress", FLAG, EVERY, "Do not show progress."),
+    Option("color", COLOR, EVERY, "When to use colours: auto, always or never."),
+)
+"""Every option, in the order in which `--help` shows them."""
 
-    out: Path | None = None
-    """What to write to; the share's own name in `folder` by default."""
-    is_inside: bool = False
-    """Whether a single file goes into the folder `out`, under its own name."""
-    folder: Path = Path(".")
-    """Where to put it under its own name."""
-    overwrite: bool = False
-    """Whether a file that is there is replaced; a folder never is."""
-    include: tuple[str, ...] = ()
-    """Patterns of the files of a folder that are fetched; all by default."""
-    exclude: tuple[str, ...] = ()
-    """Patterns of files and folders that are left out."""
-    keep_exec: bool = False
-    """Whether files that were executable are so again."""
-    seed: bool = False
-    """Whether to go on sharing afterwards."""
 
-    @classmethod
-    def of(
-        cls, out: AnyPath | None = None, **fields: Unpack[FetchFields]
-    ) -> "FetchOptions":
-        """Read the arguments of a call: `shoal.FetchOptions.of("out/", seed=True)`.
-
-        Where `out` ends in a slash, a single file goes in there. Raises `TypeError`
-        for unknown keywords, `UsageError` when a variable cannot be read.
-        """
-        known = Defaults.load()
-        values: dict[str, Any] = {
-            "folder": known.text("folder") or ".",
-            "overwrite": known.flag("force"),
-            "keep_exec": known.flag("keep-exec"),
-            "seed": known.flag("seed"),
-        }
-        values |= _patterns(dict(fields), known)
-        values["folder"] = Path(values["folder"])
-        if out is not None:
-            values["out"] = Path(out)
-            values["is_inside"] = str(out).endswith(("/", os.sep))
-        return cls(**values)
-
-
-def _patterns(fields: dict[str, Any], known: Defaults) -> dict[str, Any]:
-    for name in ("include", "exclude"):
-        value = fields.get(name)
-        if value is None:
-            value = known.words(name, str.split)  # a comma may stand in a pattern
-        fields[name] = (value,) if isinstance(value, str) else tuple(value)
-    return fields
+def options_of(command: str) -> tuple[Option, ...]:
+    """Return the options that a command takes, with those that have no flag."""
+    return tuple(
+        option
+        for option in OPTIONS
+        if option.commands in (EVERY, ()) or command in option.commands
+    )

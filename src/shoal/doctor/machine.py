@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shoal import __version__
-from shoal.config.file import config_path, read_file
+from shoal.config.values import config_path, read_file
 from shoal.doctor.finding import Finding, note, ok
 from shoal.storage.disk.disk import UNKNOWN_BOOT
 from shoal.storage.disk.osdisk import OsDisk

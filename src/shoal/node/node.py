@@ -19,7 +19,7 @@ from shoal.resources import Resources
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
-    from shoal.config.options import AnyPath, FetchFields, ShareFields
+    from shoal.config.arguments import AnyPath, FetchFields, ShareFields
     from shoal.core.manifest.file_table import File
     from shoal.core.manifest.listing import Stat
     from shoal.core.manifest.manifest import Manifest
@@ -108,7 +108,7 @@ class Node:
         """
         from pathlib import Path
 
-        from shoal.config.options import ShareOptions
+        from shoal.config.arguments import ShareOptions
         from shoal.swarm.operations import share_sealed
 
         made = ShareOptions.of(**options)
@@ -164,7 +164,7 @@ class Node:
 
         Closing the generator early, as leaving this block does, cancels the fetch.
         """
-        from shoal.config.options import FetchOptions
+        from shoal.config.arguments import FetchOptions
         from shoal.node.event_stream import stream_events
         from shoal.swarm.operations import fetch_sealed
 

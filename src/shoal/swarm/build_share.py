@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from shoal.config.options import ShareOptions
+from shoal.config.arguments import ShareOptions
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.chunk_sizes import check_chunk_size, choose_chunk_size
 from shoal.core.manifest.file_table import encode_files, split_pages

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from shoal.config.options import FetchOptions, ShareOptions
+from shoal.config.arguments import FetchOptions, ShareOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, Hashing, Notice, ShareEvent

@@ -8,7 +8,7 @@ target is verified instead and served.
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from shoal.config.options import FetchOptions
+from shoal.config.arguments import FetchOptions
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.root import Root

@@ -1,25 +1,23 @@
-"""Where options may stand, and what is said of words that are mistyped."""
+"""Options may stand before the command, and messages suggest the nearest word."""
 
 import click
 import pytest
 
 from shoal.cli import cli, run
-from shoal.cli.words import nearest, options_behind_command
+from shoal.cli.options import options_behind_command
+from shoal.config.kinds import nearest
 
-KEEP_TO_MYSELF = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
+STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
 
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in KEEP_TO_MYSELF:
+    for name in STAY_LOCAL:
         monkeypatch.setenv(name, "1")
 
 
 def _reorder(text: str) -> str:
-    from shoal.cli.get import command as get
-    from shoal.cli.share import command as share
-
-    return " ".join(options_behind_command(text.split(), [get, share]))
+    return " ".join(options_behind_command(text.split()))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +47,7 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("gett x", "There is no command gett; did you mean get?"),
         ("Verfy x", "There is no command Verfy; did you mean verify?"),
@@ -67,35 +65,35 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("get", "Missing argument 'LINK'. See shoal get --help."),
         ("get x y", "unexpected extra argument (y). See shoal get --help."),
         ("get x --peer", "requires an argument."),
-        ("share x --port 70000", "Invalid value for '--port'"),
+        ("share x --port 70000", "--port: '70000' is not a port; write a number"),
         ("-q", "Name a command."),
     ],
 )
-def test_a_mistyped_word_is_answered_with_the_nearest(
-    typed: str, said: str, capsys: pytest.CaptureFixture[str]
+def test_the_message_for_a_mistyped_word_suggests_the_nearest_one(
+    typed: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(typed.split()) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("shoal: ")
-    assert said in captured.err
+    assert message in captured.err
     assert captured.out == ""
 
 
 @pytest.mark.parametrize("typed", ["--version", "get --version", "-q --version ls"])
-def test_the_version_is_told_everywhere(
+def test_every_command_has_the_option_version(
     typed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(typed.split()) == 0
     assert capsys.readouterr().out.startswith("shoal 0.")
 
 
-def test_nothing_is_suggested_where_nothing_is_near() -> None:
+def test_no_word_is_suggested_if_none_is_similar() -> None:
     assert nearest("gte", ["get", "share"]) == "; did you mean get?"
     assert nearest("zzz", ["get", "share"]) == "."
 
 
 @pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
-def test_every_command_has_the_options_that_stand_everywhere(name: str) -> None:
+def test_every_command_has_the_network_and_output_options(name: str) -> None:
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     known = {option for each in command.params for option in each.opts}

@@ -1,0 +1,107 @@
+"""What a Python caller can set for sharing and for fetching.
+
+The structs and their keywords are used as those of `shoal.config.settings`. They are
+apart from it because `pathlib` takes long to import, and a node alone does not need it.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias, TypedDict, Unpack
+
+from msgspec import Struct
+
+__all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+
+class ShareFields(TypedDict, total=False):
+    """Type the keywords of a call that shares."""
+
+    name: str | None
+    chunk_size: int | None
+    include: str | Iterable[str]
+    exclude: str | Iterable[str]
+    public: bool
+    new_link: bool
+    origins: str | Iterable[str]
+
+
+class ShareOptions(Struct, frozen=True, kw_only=True):
+    """Choose how a share is made."""
+
+    name: str | None = None
+    """Name shown to receivers; None is the name of the file or folder."""
+    chunk_size: int | None = None
+    """Size of a chunk in bytes; None chooses it by the size of the share."""
+    include: tuple[str, ...] = ()
+    """Patterns of the files of a folder to share; empty means all."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of the files and folders to skip."""
+    public: bool = False
+    """Whether everyone who shares the same bytes gets the same link."""
+    new_link: bool = False
+    """Whether to create a link that was never used before."""
+    origins: tuple[str, ...] = ()
+    """URLs of servers that have the same bytes; they become part of the link."""
+
+    @classmethod
+    def of(cls, **fields: Unpack[ShareFields]) -> "ShareOptions":
+        """Read the keywords of a call: `shoal.ShareOptions.of(exclude="*.tmp")`.
+
+        Raises `TypeError` for unknown keywords and `UsageError` for invalid values.
+        """
+        from shoal.config.values import values_of
+
+        return cls(**values_of("ShareOptions", fields))
+
+
+class FetchFields(TypedDict, total=False):
+    """Type the keywords of a call that fetches."""
+
+    folder: AnyPath
+    overwrite: bool
+    include: str | Iterable[str]
+    exclude: str | Iterable[str]
+    keep_exec: bool
+    seed: bool
+
+
+class FetchOptions(Struct, frozen=True, kw_only=True):
+    """Choose how a share is fetched."""
+
+    out: Path | None = None
+    """Path to write to; None is the share's own name in `folder`."""
+    is_inside: bool = False
+    """Whether `out` is a folder that a single file is written into."""
+    folder: Path = Path(".")
+    """Folder to write into."""
+    overwrite: bool = False
+    """Whether to replace an existing file; an existing folder never is."""
+    include: tuple[str, ...] = ()
+    """Patterns of the files of a folder to fetch; empty means all."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of the files and folders to skip."""
+    keep_exec: bool = False
+    """Whether files that were executable are made executable again."""
+    seed: bool = False
+    """Whether to keep sharing afterwards."""
+
+    @classmethod
+    def of(
+        cls, out: AnyPath | None = None, **fields: Unpack[FetchFields]
+    ) -> "FetchOptions":
+        """Read the arguments of a call: `shoal.FetchOptions.of("out/", seed=True)`.
+
+        If `out` ends in a slash, a single file is written into that folder. Raises
+        `TypeError` for unknown keywords and `UsageError` for invalid values.
+        """
+        from shoal.config.values import values_of
+
+        values = values_of("FetchOptions", fields)
+        values["folder"] = Path(values["folder"] or ".")
+        if out is not None:
+            values["out"] = Path(out)
+            values["is_inside"] = str(out).endswith(("/", os.sep))
+        return cls(**values)

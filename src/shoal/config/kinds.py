@@ -1,0 +1,199 @@
+"""The kinds of values that options take, and how each is written.
+
+The same value may be text (on the command line or in a variable), a value in
+`config.toml`, or an object that a Python caller passes. A `Kind` reads all three.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any, NamedTuple
+
+from shoal.core.names.address import Address, parse_address
+
+__all__ = [
+    "ADDRESSES",
+    "COLOR",
+    "COLORS",
+    "FLAG",
+    "NAMES",
+    "ORIGINS",
+    "PATH",
+    "PATTERNS",
+    "PORT",
+    "RATE",
+    "SECONDS",
+    "SIZE",
+    "TEXT",
+    "Kind",
+    "nearest",
+]
+
+COLORS = ("auto", "always", "never")
+_TRUE = frozenset(("1", "true", "yes", "on"))
+_FALSE = frozenset(("0", "false", "no", "off"))
+_SIZE = r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?"
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Kind(NamedTuple):
+    """Read the values of an option from text, TOML and Python.
+
+    Each method raises `ValueError` or `UsageError` for a value that is not valid.
+    """
+
+    parse: Callable[[str], Any]
+    """Read one text; of a list, return a tuple of the items in the text."""
+    toml_types: tuple[type, ...]
+    """The types that `config.toml` may use."""
+    hint: str
+    """What to write in `config.toml`, for error messages."""
+    default: Any = None
+    """The value where none is set; None leaves the choice to the command."""
+    is_list: bool = False
+    """Whether the option may be repeated; its value is then a tuple."""
+    metavar: str = ""
+    """The word for a value in `--help`."""
+    check: Callable[[Any], Any] = lambda value: value
+    """Check a value as a whole, and return it."""
+
+    def read_variable(self, text: str) -> Any:
+        """Read the text of an environment variable."""
+        return self.read(text.split() if self.is_list else text)
+
+    def read_toml(self, value: Any) -> Any:
+        """Read a value of `config.toml`."""
+        items = value if isinstance(value, list) else ()
+        are_texts = all(isinstance(item, str) for item in items)
+        if type(value) not in self.toml_types or not are_texts:
+            raise ValueError(self.hint)
+        return self.read(str(value) if type(value) in (int, float) else value)
+
+    def read(self, value: Any) -> Any:
+        """Read what a Python caller passes: text, or the value itself."""
+        if self.is_list:
+            items = (value,) if isinstance(value, str) else value
+            read = (self.parse(x) if isinstance(x, str) else (x,) for x in items)
+            value = tuple(chain.from_iterable(read))
+        elif isinstance(value, str):
+            value = self.parse(value)
+        return self.check(value)
+
+
+def _parse_addresses(text: str) -> tuple[Address, ...]:
+    return tuple(parse_address(word) for word in _split_words(text))
+
+
+def _parse_color(text: str) -> str:
+    if text not in COLORS:
+        raise ValueError(
+            f"{text[:40]!r} is not auto, always or never; write one of them."
+        )
+    return text
+
+
+def _parse_flag(text: str) -> bool:
+    word = text.strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError(f"{text[:40]!r} is neither yes nor no; write 1 or 0.")
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    return tuple(_split_words(text))
+
+
+def _parse_urls(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _parse_pattern(text: str) -> tuple[str, ...]:
+    return (text,)  # not split: a pattern may contain spaces and commas
+
+
+def _parse_port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= 65535:
+        return int(text)
+    raise ValueError(f"{text[:40]!r} is not a port; write a number up to 65535.")
+
+
+def _parse_size(text: str) -> int:
+    match = re.fullmatch(_SIZE, text)
+    if match is None:
+        raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1M, 2G.")
+    return int(match[1]) * _UNITS[match[2].lower()]
+
+
+def _parse_rate(text: str) -> int:
+    rate = _parse_size(text)
+    if not rate:
+        raise ValueError("A rate of 0 would never end; leave it out.")
+    return rate
+
+
+def _parse_seconds(text: str) -> float:
+    unit = _TIMES.get(text[-1:].lower())
+    try:
+        seconds = float(text[:-1]) * unit if unit else float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{text[:40]!r} is not a number of seconds above 0.")
+    return seconds
+
+
+def _split_words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def _check_origins(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not urls:
+        return urls
+    from shoal.core.names.origin_url import parse_origins
+
+    return parse_origins(urls)
+
+
+def _check_positive(number: float | None) -> float | None:
+    if number is None or number > 0:
+        return number
+    raise ValueError(f"{number} is not above 0; leave it out for no limit.")
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
+    """Return `; did you mean …?`, or `otherwise` if no known word is similar."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word.lower(), known, 1)
+    return f"; did you mean {near[0]}?" if near else otherwise
+
+
+_NUMBER = ((int, float, str), "write a number, or a text in quotes.")
+_LIST = ((str, list), "write a list of texts in quotes.", (), True)
+_QUOTED = ((str,), "write a text in quotes.")
+
+FLAG = Kind(_parse_flag, (bool,), "write true or false, without quotes.", False)
+"""Yes or no."""
+TEXT = Kind(str, *_QUOTED, metavar="TEXT")
+"""Any text."""
+PATH = Kind(str, *_QUOTED, metavar="PATH")
+"""Text that names a file or folder."""
+COLOR = Kind(_parse_color, *_QUOTED, default="auto", metavar="WHEN")
+"""When to use colours."""
+PORT = Kind(_parse_port, *_NUMBER, default=0, metavar="PORT")
+"""A TCP port; 0 is any."""
+SIZE = Kind(_parse_size, *_NUMBER, metavar="SIZE")
+"""Bytes, as `512`, `64K` or `2G`."""
+RATE = Kind(_parse_rate, *_NUMBER, metavar="RATE", check=_check_positive)
+"""Bytes per second, more than none."""
+SECONDS = Kind(_parse_seconds, *_NUMBER, metavar="TIME", check=_check_positive)
+"""A length of time above 0, as `90`, `10m` or `2h`."""
+ADDRESSES = Kind(_parse_addresses, *_LIST, metavar="HOST:PORT")
+"""`HOST:PORT`, several separated by commas or spaces."""
+NAMES = Kind(_parse_names, *_LIST, metavar="NAME")
+"""Words, separated by commas or spaces."""
+ORIGINS = Kind(_parse_urls, *_LIST, metavar="URL", check=_check_origins)
+"""URLs of origins, separated by spaces."""
+PATTERNS = Kind(_parse_pattern, *_LIST, metavar="GLOB")
+"""Patterns of paths, separated by spaces in a variable only."""

@@ -1,0 +1,146 @@
+"""Find the values of options: in a call, the variables `SHOAL_…` and `config.toml`.
+
+The value given on the command line or in a call counts most, then the variable, then
+the file, then the default. An invalid file is an error that names the key: obeying the
+rest of it would surprise its author.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from shoal.config.kinds import nearest
+from shoal.config.options import OPTIONS, Option
+from shoal.errors import ForbiddenError, UsageError
+
+__all__ = ["Defaults", "File", "config_path", "read_file", "resolve", "values_of"]
+
+MAX_SIZE = 1 << 20  # bytes of a file that is read
+
+File: TypeAlias = Mapping[str, Any]
+"""The values that a file sets, by key."""
+
+
+def config_path(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the path of the file: `SHOAL_CONFIG`, or one in the user's folder."""
+    named = environ.get("SHOAL_CONFIG")
+    if named:
+        return named
+    if sys.platform == "linux":
+        # The same path as platformdirs returns, without the time to import that.
+        home = environ.get("XDG_CONFIG_HOME", "").strip() or "~/.config"
+        return os.path.join(os.path.expanduser(home), "shoal", "config.toml")
+    else:
+        from platformdirs import user_config_path
+
+        return str(user_config_path("shoal", appauthor=False) / "config.toml")
+
+
+def read_file(environ: Mapping[str, str] = os.environ) -> File:
+    """Return the values that `config.toml` sets; none if there is no such file.
+
+    Raises `UsageError` for an invalid file, or if `SHOAL_CONFIG` names a file that
+    does not exist, and `ForbiddenError` for a file that we may not read.
+    """
+    path = config_path(environ)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_SIZE + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        if environ.get("SHOAL_CONFIG"):
+            raise UsageError(
+                f"There is no file {path}; create it, or correct SHOAL_CONFIG."
+            ) from None
+        return {}
+    except OSError as error:
+        reason = error.strerror
+        raise ForbiddenError(
+            f"{path} cannot be read ({reason}); change its permissions, or set "
+            "SHOAL_CONFIG."
+        ) from None
+    return dict(_read(path, data))
+
+
+def _read(path: str, data: bytes) -> Iterator[tuple[str, Any]]:
+    import tomllib
+
+    try:
+        if len(data) > MAX_SIZE:
+            raise ValueError(f"it is larger than {MAX_SIZE} bytes")
+        values = tomllib.loads(data.decode())
+    except ValueError as error:
+        raise UsageError(f"{path} is not TOML: {error}; correct it.") from None
+    options = {option.name: option for option in OPTIONS}
+    for key, value in values.items():
+        if key not in options:
+            near = nearest(key.replace("_", "-"), options, "; leave it out.")
+            raise UsageError(f"{path}: there is no key {key[:40]!r}{near}")
+        yield key, _read_value(options[key].kind.read_toml, value, f"{path}: {key}")
+
+
+def _read_value(read: Callable[[Any], Any], value: Any, place: str) -> Any:
+    """Read a value; raises `UsageError` that names the place where it is set."""
+    try:
+        return read(value)
+    except (ValueError, UsageError) as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+class Defaults:
+    """Look up the values that variables and `config.toml` set."""
+
+    def __init__(self, environ: Mapping[str, str], file: File) -> None:
+        self._environ = environ
+        self._file = file
+
+    @classmethod
+    def load(cls) -> "Defaults":
+        """Return the defaults of this process; raises what `read_file` raises."""
+        return cls(os.environ, read_file())
+
+    def value(self, option: Option) -> Any:
+        """Return the value of an option's variable, its key, or its kind's default.
+
+        Raises `UsageError` that names the variable.
+        """
+        text = self._environ.get(option.variable, "").strip()
+        if text:
+            return _read_value(option.kind.read_variable, text, option.variable)
+        return self._file.get(option.name, option.kind.default)
+
+
+def resolve(
+    options: Iterable[Option],
+    given: Mapping[str, Any],
+    defaults: Defaults,
+    place: Callable[[Option], str] = lambda option: option.keyword,
+) -> dict[str, Any]:
+    """Return the value of each option by its keyword: the one given, or the default.
+
+    `given` has values by keyword. A list that is None counts as not given; otherwise
+    None stands for no value. `place` returns how an error names an option.
+
+    Raises `UsageError`.
+    """
+    values = {}
+    for option in options:
+        name, kind = option.keyword, option.kind
+        if name in given and not (kind.is_list and given[name] is None):
+            values[name] = _read_value(kind.read, given[name], place(option))
+        else:
+            values[name] = defaults.value(option)
+    return values
+
+
+def values_of(
+    struct: str, given: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the fields of a struct: those given, and the defaults of the others.
+
+    The defaults are in `environ` or, without it, in the variables of this process and
+    in `config.toml`. Keywords that are no option stay unchanged. Raises `UsageError`.
+    """
+    options = [option for option in OPTIONS if struct in option.structs]
+    defaults = Defaults.load() if environ is None else Defaults(environ, {})
+    return {**given, **resolve(options, given, defaults)}
