@@ -78,7 +78,7 @@ def test_verify_tells_what_is_there_from_what_is_not(
     (folder.path / "notes").write_bytes(b"some n0tes")
     ended = folder.do("verify", folder.path)
     assert ended.code == 5
-    assert "is not what the link names" in ended.stderr
+    assert "does not match the link" in ended.stderr
     assert folder.do("verify", tmp_path / "nowhere").code in (1, 2)
 
 
