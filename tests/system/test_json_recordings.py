@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from shoal.cli.output import Output
-from shoal.cli.progress import Bar, Reporter
+from shoal.cli.output import Bar, Output
+from shoal.cli.progress import Reporter
 from shoal.core.report.events import Hashing, Stalled
 from tests.helpers.badpeers import FlipsABit
 from tests.helpers.commands import run

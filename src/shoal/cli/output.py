@@ -8,7 +8,7 @@ import click
 from shoal.core.report.units import format_size
 from shoal.errors import UsageError
 
-__all__ = ["SCHEMA_VERSION", "Output", "format_size", "printable"]
+__all__ = ["SCHEMA_VERSION", "Bar", "Output", "format_size", "printable"]
 
 SCHEMA_VERSION = 1  # of the JSON lines
 
@@ -81,6 +81,16 @@ class Output:
         if text not in self._reported:
             self._reported.add(text)
             self.warn(text)
+
+
+class Bar:
+    """A bar that shows nothing, for `--quiet`, `--json` and `--no-progress`."""
+
+    def update(self, done: int, size: int, note: str) -> None:
+        """Show that `done` of `size` bytes are done, with a short `note`."""
+
+    def close(self) -> None:
+        """Remove the bar; idempotent."""
 
 
 def printable(text: str, *, keep: str = "") -> str:

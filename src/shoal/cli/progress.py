@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Self
 
-from shoal.cli.output import Output, format_size
+from shoal.cli.output import Bar, Output, format_size
 from shoal.core.report.events import (
     Hashing,
     Notice,
@@ -18,21 +18,11 @@ from shoal.core.report.events import (
     Started,
 )
 
-__all__ = ["Bar", "Reporter", "make_bar"]
+__all__ = ["Reporter", "make_bar"]
 
 _CANNOT_MOVE = ("dumb", "unknown")  # terminals that cannot redraw a line
 LINE_PERIOD = 10.0  # seconds between lines where there is no terminal
 JSON_PERIOD = 1.0  # seconds between JSON lines of progress
-
-
-class Bar:
-    """A bar that shows nothing, for `--quiet`, `--json` and `--no-progress`."""
-
-    def update(self, done: int, size: int, note: str) -> None:
-        """Show that `done` of `size` bytes are done, with a short `note`."""
-
-    def close(self) -> None:
-        """Remove the bar; idempotent."""
 
 
 class LineBar(Bar):

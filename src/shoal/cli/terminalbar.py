@@ -10,8 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Column
 
-from shoal.cli.output import printable
-from shoal.cli.progress import Bar
+from shoal.cli.output import Bar, printable
 
 __all__ = ["TerminalBar"]
 
