@@ -56,9 +56,10 @@ def test_a_commit_is_due_by_the_number_of_files_too(
     monkeypatch.setattr(filestore, "COMMIT_FILES", 3)
     store = case.open(disk)
     store.put_many(case.items(0))
-    assert not store.commit_if_due(0)
+    assert not store.is_commit_due(0)
     store.put_many(case.items(1, 2))
-    assert store.commit_if_due(0)
+    assert store.is_commit_due(0)
+    store.commit()
     assert not store.is_commit_due(0)
 
 

@@ -31,7 +31,7 @@ _NumberedFile: TypeAlias = tuple[int, NewFile]
 
 _FEW = 4  # files; more are flushed together, with the whole file system
 _FOLDER_MODE = 0o755
-_FOLDERS = 16  # open folders; in so many at once new files are created
+_FOLDERS = 16  # folders; how many are open while files are created in them
 
 
 class DataFiles:
@@ -60,7 +60,7 @@ class DataFiles:
 
     def read(self, index: int) -> bytes:
         """Return a chunk; raise `StoreError` if it cannot be read."""
-        return b"".join(self._read(*span) for span in self.layout.file_ranges(index))
+        return b"".join(self._read(*each) for each in self.layout.file_ranges(index))
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
         with self._borrowed(number) as fd:
@@ -134,9 +134,8 @@ class DataFiles:
             rest: dict[str, list[_NumberedFile]] = {}
             for count, (folder, group) in zip(made, new.items(), strict=True):
                 for number, (_, data, _) in group[count : count + 1]:
-                    self._write(
-                        number, (data,), 0
-                    )  # it existed: an earlier attempt failed
+                    # The name exists, so an earlier attempt to write it failed.
+                    self._write(number, (data,), 0)
                 if group[count + 1 :]:
                     rest[folder] = group[count + 1 :]
             new = rest
@@ -158,7 +157,7 @@ class DataFiles:
 
     def sync_all(self) -> None:
         """Flush all files, including those that an earlier run wrote."""
-        numbers = {number for number, there in enumerate(self._exists) if there}
+        numbers = {number for number, exists in enumerate(self._exists) if exists}
         if self.layout.is_folder:
             self._sync_all(numbers)
         else:
@@ -234,7 +233,7 @@ class DataFiles:
         _finalize_folder(self._disk, self.layout, self._root, self._found, umask)
         self._mark_new_names()
 
-    def inspect(self) -> bool:
+    def check(self) -> bool:
         """Remove files that are not part of a shared folder, and check the others.
 
         Return True if any was removed, which requires another `sync`. It may run at

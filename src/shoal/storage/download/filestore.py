@@ -54,7 +54,6 @@ WRITE_BEHIND = 2 * COMMIT_BYTES
 """How many bytes may be uncommitted, which a power loss would lose: one commit group
 that is being flushed, and one that arrives in the meantime."""
 
-
 _MANY = 1000  # files; checking fewer takes less time than starting a thread
 
 
@@ -201,13 +200,6 @@ class FileStore(DownloadStore):
             or now - self._waiting_since >= COMMIT_SECONDS
         )
 
-    def commit_if_due(self, now: float) -> bool:
-        """Commit if it is time to; return True if it was."""
-        if not self.is_commit_due(now):
-            return False
-        self.commit()
-        return True
-
     def commit(self) -> None:
         """Flush all chunks put so far, so that they survive a power loss.
 
@@ -240,34 +232,34 @@ class FileStore(DownloadStore):
         if not self._is_named:
             self._check_usable()
             self._files.finalize()
-            self._inspect_and_commit()
+            self._check_and_commit()
             self._staging.name_target(replace=self.overwrite)
             self._is_named = True
         # The journal is removed only after the name has been flushed.
         self._staging.sync_target()
         self._staging.remove()
 
-    def _inspect_and_commit(self) -> None:
+    def _check_and_commit(self) -> None:
         """Check and flush all files; if there are very many, both at the same time."""
         # To finalize a folder creates names, which have to be flushed as well.
         is_due = self._put_bytes != self._committed_bytes or self._is_folder
         with self._committing:
             if len(self._files.layout.selected) < _MANY:
-                self._files.inspect()
+                self._files.check()
                 if is_due:
                     self._commit()
                 return
-            with ThreadPoolExecutor(1, "shoal-inspect") as pool:
-                inspecting = pool.submit(self._files.inspect)
+            with ThreadPoolExecutor(1, "shoal-check") as pool:
+                checking = pool.submit(self._files.check)
                 self._commit()
-            if inspecting.result():
+            if checking.result():
                 self._commit()
 
     def close(self) -> None:
         """Close all files and keep the stored chunks for the next run; idempotent.
 
         Without any stored chunk the staging folder is removed. Raises `StoreError` if
-        the last commit fails, but closes all files first.
+        the last commit fails, but closes all files even then.
         """
         if self._is_closed:
             return

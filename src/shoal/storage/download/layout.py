@@ -179,10 +179,10 @@ class Layout:
         if not self.is_folder:  # the usual case, so it is kept fast
             return ((0, self.chunks.length(index), self.chunks.offset(index)),)
         if index in self._side_starts:
-            return tuple(self._spans_aside(index))
+            return tuple(self._ranges_with_side(index))
         return self._cover(index)
 
-    def _spans_aside(self, index: int) -> Iterator[FileRange]:
+    def _ranges_with_side(self, index: int) -> Iterator[FileRange]:
         place = self._side_starts[index]
         for number, size, offset in self._cover(index):
             if self._selected[number]:

@@ -1,4 +1,4 @@
-"""Decide which chunks of an earlier run still count, and open the files of a download.
+"""Decide which chunks of an earlier run count, and open the files of a download.
 
 `prepare` either resumes from the staging folder that an earlier run left or starts
 from nothing. It trusts the journal only where the following agree with it: the

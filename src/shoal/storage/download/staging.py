@@ -1,11 +1,11 @@
 """The folder beside a target in which a download grows.
 
 The staging folder of NAME is `.NAME.shoal-XXXXXXXX`, beside NAME so that the last step
-is a rename within one file system. XXXXXXXX is the beginning of the download's
-identity, by which the next run finds the folder. It contains `data`, which is a file
-or a folder, and `journal`. The process that holds the lock on `journal` owns the
-folder; no other process touches its contents. After it has the lock, it opens
-everything relative to the folder that it locked and never by path again.
+is a rename within one file system. XXXXXXXX is the beginning of the share's identity,
+by which the next run finds the folder. It contains `data`, a file or a folder, and
+`journal`. The process that holds the lock on `journal` owns the folder, and no other
+process touches its contents. Everything in it is opened relative to the locked folder
+and never by path.
 """
 
 import os
@@ -30,14 +30,14 @@ class Staging:
 
     def __init__(self, target: Path, identity: bytes, disk: Disk) -> None:
         if not target.name:
-            raise UsageError(f"{target} cannot be the name of a file; add one.")
+            raise UsageError(f"{target} does not end in a file name; add one.")
         name = os.fsdecode(os.fsencode(target.name)[:_MAX_NAME])
         self.target = target
         """The path of the complete download."""
         self.directory = target.with_name(f".{name}.shoal-{identity[:4].hex()}")
         """The staging folder."""
         self.identity = identity
-        """The 32 bytes that name the download."""
+        """The 32 bytes that name the share."""
         self._disk = disk
         self._at: int | None = None  # the open folder, while it is locked
         self._lock: int | None = None
@@ -62,7 +62,7 @@ class Staging:
             if self._lock is not None:
                 self._at = at
                 return
-        raise self._taken()
+        raise self._in_use()
 
     def _lock_journal(self, at: int) -> int | None:
         """Return the locked journal; None if the folder was removed since."""
@@ -75,7 +75,7 @@ class Staging:
         is_ours = False
         try:
             if not self._disk.lock(fd):
-                raise self._taken()
+                raise self._in_use()
             is_ours = self._is_still(fd, _JOURNAL, at) and self._is_still(
                 at, self.directory
             )
@@ -89,7 +89,7 @@ class Staging:
         found = self._disk.state_at(name, at=at)
         return found is not None and found.is_same_file(self._disk.state(fd))
 
-    def _taken(self) -> StoreError:
+    def _in_use(self) -> StoreError:
         return StoreError(
             f"Another shoal is already downloading to {self.target}; "
             "wait for it or choose another target."

@@ -145,7 +145,6 @@ def hash_files(
     scheme: str,
     cache: HashCache | None,
     now_ns: int,
-    threads: int | None = None,
     progress: Callable[[int], None] | None = None,
     stopped: Callable[[], bool] | None = None,
 ) -> bytes:
@@ -164,9 +163,7 @@ def hash_files(
             if progress is not None and chunks.size:
                 progress(chunks.size)
             return found
-    digests = hash_chunks(
-        files, algorithm, threads=threads, progress=progress, stopped=stopped
-    )
+    digests = hash_chunks(files, algorithm, progress=progress, stopped=stopped)
     if cache is not None and key is not None:
         cache.add(key, digests)
     return digests

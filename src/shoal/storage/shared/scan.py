@@ -80,9 +80,7 @@ def scan_folder(
     top = os.path.abspath(path)
     name = os.path.basename(top)
     if not name:
-        raise UsageError(
-            f"{path} has no name under which it could be shared; name a folder in it."
-        )
+        raise UsageError(f"{path} has no name; share a folder in it instead.")
     scan = _Scan(disk, Selection(include, exclude), warn, check_path, max_files)
     scan.run(top)
     if not scan.files:
@@ -115,7 +113,7 @@ class _Scan:
         if found is None:
             raise ShoalError(f"There is no folder {top}; check its name.")
         if not found.is_directory:
-            raise UsageError(f"{top} is not a folder.")
+            raise UsageError(f"{top} is not a folder; name one that is.")
         self._enter(top, "", found, follow=True)
         while self._rest:
             path, state = self._rest.pop()
@@ -133,11 +131,11 @@ class _Scan:
                     f"{location} was replaced during the scan; share it again."
                 )
             for name in self._disk.list_directory(fd):
-                self._look_at(location, prefix + name, name, fd)
+                self._examine(location, prefix + name, name, fd)
         finally:
             self._disk.close(fd)
 
-    def _look_at(self, folder: str, path: str, name: str, at: int) -> None:
+    def _examine(self, folder: str, path: str, name: str, at: int) -> None:
         if self._selection.excludes(path):
             return
         state = self._disk.state_at(name, at=at)
