@@ -1,0 +1,71 @@
+"""Every module and name that CONTRIBUTING.md and docs/design.md point to exists."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src/shoal"
+PAGES = {
+    page: (ROOT / page).read_text() for page in ("CONTRIBUTING.md", "docs/design.md")
+}
+PATH = re.compile(r"`((?:src/shoal/)?[\w./]+(?:\.py|/))`")
+NAME = re.compile(
+    r"`((?:[a-z]\w*\.)+)([A-Z]\w*(?:\.\w+)?)`"
+)  # as core.limits.RateLimit
+PLACE = re.compile(
+    r"`((?:\w+/)*\w+\.py)`\s+\((`\w[^)]*`)\)"
+)  # as core/limits.py (`A.b`)
+
+
+@cache
+def names_in(path: Path) -> set[str]:
+    """Return the names that a module defines, those of classes as `Class.name`."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{name}" for name in _defined(node.body)}
+        found |= _defined([node])
+    return found
+
+
+def _defined(body: list[ast.stmt]) -> set[str]:
+    found: set[str] = set()
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {each.id for each in targets if isinstance(each, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_exists(page: str) -> None:
+    paths = PATH.findall(PAGES[page])
+    assert paths
+    bases = (ROOT, SOURCE)
+    missing = [p for p in paths if not any((base / p).exists() for base in bases)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_name_is_defined_where_the_page_says(page: str) -> None:
+    text = PAGES[page]
+    named = [
+        (module.rstrip(".").replace(".", "/") + ".py", name)
+        for module, name in NAME.findall(text)
+        if not module.startswith("shoal.")
+    ]
+    for path, names in PLACE.findall(text):
+        named += [(path, name) for name in re.findall(r"`([\w.]+)`", names)]
+    assert named
+    missing = [
+        f"{path}: {name}"
+        for path, name in named
+        if not (SOURCE / path).exists() or name not in names_in(SOURCE / path)
+    ]
+    assert missing == []
