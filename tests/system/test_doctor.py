@@ -1,4 +1,4 @@
-"""`shoal doctor` as a person runs it, on networks that are made for it."""
+"""`shoal doctor` as a command, in networks of its own."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ ALONE = {"SHOAL_LAN_ONLY": "1"}
 TOOL = Path(__file__).parents[1] / "helpers" / "lan_tool.py"
 
 
-def test_a_machine_with_only_loopback_is_well(namespace: Namespace) -> None:
+def test_no_check_fails_on_a_machine_with_only_loopback(namespace: Namespace) -> None:
     with shoal("doctor", "--json", ns=namespace, env=ALONE) as program:
         ended = program.finish()
     lines = lines_of(ended.stdout)
@@ -23,22 +23,24 @@ def test_a_machine_with_only_loopback_is_well(namespace: Namespace) -> None:
     assert lines[-1]["checks"] == len(lines) - 1
 
 
-def test_one_that_keeps_5353_to_itself_is_noticed(namespace: Namespace) -> None:
+def test_a_program_that_uses_port_5353_exclusively_is_noted(
+    namespace: Namespace,
+) -> None:
     with Program([sys.executable, str(TOOL), "hold"], namespace=namespace) as holder:
         holder.wait_line("^held$")
         with shoal("doctor", ns=namespace, env=ALONE) as program:
             ended = program.finish()
     assert ended.code == 0
-    assert "note    port 5353   Another program keeps" in ended.stdout.decode()
+    assert "note    port 5353   Another program uses" in ended.stdout.decode()
 
 
-def test_what_is_needed_and_does_not_work_is_named(namespace: Namespace) -> None:
+def test_failed_checks_are_named_and_the_exit_code_is_1(namespace: Namespace) -> None:
     namespace.run("ip", "link", "set", "lo", "down")
     with shoal("doctor", "-C", "/nowhere", ns=namespace, env=ALONE) as program:
         ended = program.finish()
     out = ended.stdout.decode()
     assert ended.code == 1
-    assert "failed  multicast   It does not work" in out
+    assert "failed  multicast   Multicast does not work" in out
     assert "failed  disk        /nowhere cannot be written to" in out
     assert ended.stderr.startswith("shoal: 2 of ")
-    assert "checks failed: multicast, disk; see there" in ended.stderr
+    assert "checks failed: multicast, disk; see above" in ended.stderr

@@ -1,10 +1,74 @@
-"""What works on this machine and what does not, each with what to do about it.
+"""Check what works on this machine, and say how to fix what does not.
 
-Every module looks at one thing and says what it found; `examine` asks all of them.
-Nothing is changed, and everything ends in time, whatever hangs.
+Each module checks one thing and reports findings; `examine` runs all of the checks.
+They change nothing, and each ends after `TIMEOUT` even if a call to the system hangs.
 """
 
-from shoal.doctor.examine import examine
-from shoal.doctor.finding import Finding, State
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from shoal.config.settings import Settings
+from shoal.doctor import local, network
+from shoal.doctor.finding import Finding, State, failed
 
 __all__ = ["Finding", "State", "examine"]
+
+TIMEOUT = 12.0  # seconds for each check
+
+_Check: TypeAlias = Callable[[], Coroutine[None, None, list[Finding]]]
+
+
+async def examine(settings: Settings, folder: Path) -> AsyncIterator[Finding]:
+    """Check this machine, its network as `settings` allow, and the disk of `folder`."""
+    checks: dict[str, _Check] = {
+        "listening": partial(network.check_listening, settings),
+        "peers": partial(network.check_peers, settings),
+        "multicast": partial(network.check_multicast, settings),
+        "dht": partial(network.check_dht, settings),
+        "disk": partial(_in_thread, partial(local.check_disk, folder)),
+        "home": partial(_in_thread, local.check_home),
+        "machine": partial(_in_thread, local.check_machine),
+    }
+    for name, check in checks.items():
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                findings = await check()
+        except TimeoutError:
+            findings = [
+                failed(
+                    name,
+                    f"The check did not end within {TIMEOUT:.0f} s.",
+                    "A call to the system hangs; check network file systems and DNS.",
+                )
+            ]
+        for each in findings:
+            yield each
+
+
+async def _in_thread(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Run a check in a daemon thread, which can hang without keeping the process."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Finding]] = loop.create_future()
+
+    def settle(found: list[Finding] | BaseException) -> None:
+        if answer.done():
+            return
+        if isinstance(found, BaseException):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def work() -> None:
+        found: list[Finding] | BaseException
+        try:
+            found = list(check())
+        except BaseException as error:
+            found = error
+        loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await answer

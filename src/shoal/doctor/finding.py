@@ -1,4 +1,4 @@
-"""What one look has shown."""
+"""The result of one check."""
 
 from enum import Enum
 
@@ -8,39 +8,39 @@ __all__ = ["Finding", "State", "failed", "note", "ok"]
 
 
 class State(Enum):
-    """Say how it is."""
+    """How a check ended."""
 
     OK = "ok"
-    """As it should be."""
+    """It works."""
     NOTE = "note"
-    """Worth knowing; shoal works all the same."""
+    """The user should know about it, but shoal works."""
     FAILED = "failed"
-    """Something that is needed does not work."""
+    """Something that shoal needs does not work."""
 
 
 class Finding(Struct, frozen=True):
-    """Say what was looked at and what that means."""
+    """The result of one check, and advice."""
 
     name: str
-    """What was looked at, in a word."""
+    """The name of the check, in a word or two."""
     state: State
-    """How it is."""
+    """How it ended."""
     found: str
-    """What was tried and what came of it, as a sentence."""
+    """The result, as a sentence."""
     advice: str | None = None
-    """What it means and what to do, if there is something to say."""
+    """What the result means and what to do, if there is anything to say."""
 
 
 def ok(name: str, found: str, advice: str | None = None) -> Finding:
-    """Return that something is as it should be."""
+    """Return a finding that something works."""
     return Finding(name, State.OK, found, advice)
 
 
 def note(name: str, found: str, advice: str) -> Finding:
-    """Return something that is worth knowing."""
+    """Return a finding that the user should know about."""
     return Finding(name, State.NOTE, found, advice)
 
 
 def failed(name: str, found: str, advice: str) -> Finding:
-    """Return that something needed does not work."""
+    """Return a finding that something does not work."""
     return Finding(name, State.FAILED, found, advice)

@@ -1,4 +1,4 @@
-"""Can it be reached, does multicast work, does the DHT answer?"""
+"""Check whether peers can reach this machine, and multicast and the DHT."""
 
 import asyncio
 import os
@@ -18,28 +18,24 @@ from shoal.errors import ProtocolError, ShoalError
 from shoal.net.interfaces import Interface, list_interfaces
 from shoal.transport.listen import bind_all
 
-__all__ = [
-    "look_at_dht",
-    "look_at_listening",
-    "look_at_multicast",
-    "look_at_peers",
-]
+__all__ = ["check_dht", "check_listening", "check_multicast", "check_peers"]
 
-LOOPBACK_TIME = 1.0  # seconds for a packet of ours to come back
+LOOPBACK_TIME = 1.0  # seconds for our own packet to come back
 DIAL_TIME = 3.0  # seconds for a peer to accept
 ANSWER_TIME = 4.0  # seconds for nodes of the DHT to answer
 TOPIC_SIZE = 20  # bytes
-_PEER_HINT = "Peers can still be named with --peer HOST:PORT."
+_PEER_HINT = "You can still name peers with --peer HOST:PORT."
 
 
-async def look_at_listening(settings: Settings) -> list[Finding]:
-    """Say whether others could dial us."""
+async def check_listening(settings: Settings) -> list[Finding]:
+    """Check that peers could connect to this machine."""
     name = "listening"
     try:
         hosts = Networks(settings).hosts()
         sockets, port = bind_all(hosts, settings.port)
     except ShoalError as error:
-        return [failed(name, str(error), "Nobody can dial this machine until it can.")]
+        advice = "Until this is solved, no peer can connect to this machine."
+        return [failed(name, str(error), advice)]
     for each in sockets:
         each.close()
     where = ", ".join(hosts)
@@ -47,15 +43,16 @@ async def look_at_listening(settings: Settings) -> list[Finding]:
     return [
         ok(
             name,
-            f"It can listen on {where}, on {what}.",
-            "From the internet it is dialled only if the router passes a --port on; "
-            "without, it fetches from who can be dialled, and gives to them.",
+            f"shoal can listen on {where}, on {what}.",
+            "Peers on the internet can reach you only if your router forwards a port; "
+            "choose it with --port. Otherwise, shoal exchanges chunks only with peers "
+            "that it can connect to.",
         )
     ]
 
 
-async def look_at_peers(settings: Settings) -> list[Finding]:
-    """Say whether the peers that were named accept connections."""
+async def check_peers(settings: Settings) -> list[Finding]:
+    """Check that the named peers accept connections."""
     return list(await asyncio.gather(*map(_dial, settings.peers)))
 
 
@@ -74,15 +71,15 @@ async def _dial(address: Address) -> Finding:
     return ok("peer", f"{address} accepts connections.")
 
 
-async def look_at_multicast(settings: Settings) -> list[Finding]:
-    """Say on which interfaces peers on the LAN can be found."""
+async def check_multicast(settings: Settings) -> list[Finding]:
+    """Find the interfaces on which multicast works."""
     if settings.no_lan:
-        return [ok("multicast", "Not tried: --no-lan.")]
+        return [ok("multicast", "Not checked, because of --no-lan.")]
     try:
         interfaces = list_interfaces(settings.interfaces)
     except (OSError, ShoalError) as error:
         return [failed("multicast", str(error), _PEER_HINT)]
-    tried = await asyncio.gather(*map(_hear_oneself, interfaces))
+    tried = await asyncio.gather(*map(_send_and_receive, interfaces))
     works = [each for each, (port, _) in zip(interfaces, tried, strict=True) if port]
     if not works:
         reasons = [f"{i.name}: {t[1]}" for i, t in zip(interfaces, tried, strict=True)]
@@ -90,32 +87,33 @@ async def look_at_multicast(settings: Settings) -> list[Finding]:
         return [
             failed(
                 "multicast",
-                f"It does not work ({what}).",
-                f"Nobody on the LAN is found, as in many containers. {_PEER_HINT}",
+                f"Multicast does not work ({what}).",
+                "shoal finds no peers on the LAN; this is normal in many containers. "
+                + _PEER_HINT,
             )
         ]
     names = ", ".join(f"{each.name} ({each.address})" for each in works)
     findings = [ok("multicast", f"A packet came back on {names}.")]
     silent = [i.name for i, t in zip(interfaces, tried, strict=True) if not t[0]]
     if silent:
-        what = f"Not on {', '.join(silent)}."
-        advice = "Nobody is found there; normal for tunnels and some containers."
+        what = f"Multicast does not work on {', '.join(silent)}."
+        advice = "shoal finds no peers there; normal for tunnels and some containers."
         findings.append(note("multicast", what, advice))
     return [*findings, _judge_mdns_port([port for port, _ in tried if port])]
 
 
 def _judge_mdns_port(ports: list[int]) -> Finding:
     if any(port == MDNS_PORT for port in ports):
-        return ok("port 5353", "It can be shared with whoever else uses it.")
+        return ok("port 5353", "shoal can share this port with other programs.")
     return note(
         "port 5353",
-        f"Another program keeps it to itself; {ports[0]} is used instead.",
-        "A peer on the LAN may take up to a minute to find this machine.",
+        f"Another program uses it exclusively; shoal uses {ports[0]} instead.",
+        "A peer on the LAN may need up to a minute to find this machine.",
     )
 
 
-async def _hear_oneself(interface: Interface) -> tuple[int, str]:
-    """Return the port on which a packet of ours came back; 0 if none, and why."""
+async def _send_and_receive(interface: Interface) -> tuple[int, str]:
+    """Return the port on which our own packet came back; 0 if none, and the reason."""
     loop = asyncio.get_running_loop()
     packet = encode_query(os.urandom(TOPIC_SIZE))
     try:
@@ -125,7 +123,7 @@ async def _hear_oneself(interface: Interface) -> tuple[int, str]:
             sock.sendto(packet, (GROUP, port))
             async with asyncio.timeout(LOOPBACK_TIME):
                 while await loop.sock_recv(sock, 2048) != packet:
-                    pass  # somebody else's
+                    pass  # another program's
         return port, ""
     except TimeoutError:
         return 0, "nothing came back"
@@ -133,36 +131,35 @@ async def _hear_oneself(interface: Interface) -> tuple[int, str]:
         return 0, error.strerror or str(error)
 
 
-async def look_at_dht(
-    settings: Settings, patience: float = ANSWER_TIME
-) -> list[Finding]:
-    """Say whether the nodes to begin with answer within `patience` seconds."""
+async def check_dht(settings: Settings, timeout: float = ANSWER_TIME) -> list[Finding]:
+    """Check that the DHT's bootstrap nodes answer within `timeout` seconds."""
     if settings.lan_only:
-        return [ok("dht", "Not tried: --lan-only.")]
+        return [ok("dht", "Not checked, because of --lan-only.")]
     bind = Networks(settings).hosts()[0]
     nodes = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
     bootstrap = Bootstrap(nodes, use_names=scope_of(bind) is not Scope.LOOPBACK)
     addresses = await bootstrap.addresses()
     missing = ", ".join(bootstrap.unresolved)
-    advice = "Check the network and its firewall (UDP), or name one with "
+    advice = "Check the network and its firewall (UDP), or name another node with "
     advice += f"--dht-bootstrap HOST:PORT. {_PEER_HINT}"
     if not addresses:
         return [failed("dht", f"No address was found for {missing}.", advice)]
     try:
-        answered = await _ask_nodes(addresses, bind, patience)
+        answered = await _count_answers(addresses, bind, timeout)
     except OSError as error:
-        return [failed("dht", f"It cannot be asked from {bind}: {error}.", advice)]
-    rest = f"; no address for {missing}" if missing else ""
+        found = f"No packet can be sent from {bind}: {error}."
+        return [failed("dht", found, advice)]
+    rest = f"; no address was found for {missing}" if missing else ""
     found = f"{answered} of {len(addresses)} nodes answered{rest}."
     return [ok("dht", found) if answered else failed("dht", found, advice)]
 
 
-async def _ask_nodes(addresses: list[Address], bind: str, patience: float) -> int:
-    """Return how many nodes answer; at once if all do."""
+async def _count_answers(addresses: list[Address], bind: str, timeout: float) -> int:
+    """Return how many nodes answer; return at once when all did."""
     answered: set[Address] = set()
     has_all = asyncio.Event()
 
-    def hear(data: bytes, source: Address) -> None:
+    def on_packet(data: bytes, source: Address) -> None:
         try:
             parse_message(data)
         except ProtocolError:
@@ -171,7 +168,7 @@ async def _ask_nodes(addresses: list[Address], bind: str, patience: float) -> in
         if answered >= set(addresses):
             has_all.set()
 
-    udp = UdpClient(bind, hear)
+    udp = UdpClient(bind, on_packet)
     await udp.open()
     try:
         node_id, topic = os.urandom(ID_SIZE), os.urandom(TOPIC_SIZE)
@@ -179,7 +176,7 @@ async def _ask_nodes(addresses: list[Address], bind: str, patience: float) -> in
             tid = number.to_bytes(2, "big")
             udp.send(build_get_peers(tid, node_id, topic), address)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 await has_all.wait()
         except TimeoutError:
             pass
