@@ -19,15 +19,15 @@ from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS, RequestQueue
 from shoal.core.session.sealed_session import ranges_of
-from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Reason, Refuse
+from shoal.core.wire.sealed_messages import Cancel, Have, Reason, Refuse, SealedRequest
 from shoal.swarm.swarm import TICK
 from shoal.transfer.uploader import BATCH_SIZE
 
 __all__ = ["Link", "Node"]
 
 LEAST_WAIT = 0.001  # seconds between checks for peers to announce chunks to
-REQUEST = weight(Ask(999))
-RESPONSE = weight(Ask(999)) + 16
+REQUEST = weight(SealedRequest(999))
+RESPONSE = weight(SealedRequest(999)) + 16
 CANCEL = weight(Cancel(999))
 REFUSE = weight(Refuse(999, Reason.MISSING))
 HAVE = weight(Have([(999, 1)]))

@@ -13,7 +13,14 @@ from benchmarks.simulation.scenario import Scenario
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived
 from shoal.core.wire.messages import response_header
-from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Reason, Refuse
+from shoal.core.wire.sealed_messages import (
+    Cancel,
+    Have,
+    Hello,
+    Reason,
+    Refuse,
+    SealedRequest,
+)
 
 if TYPE_CHECKING:
     from benchmarks.simulation.node import Link, Node
@@ -146,7 +153,7 @@ class SessionPost(Post):
         if node.links.get(number) is not link:
             return
         events = self._read(link, data)
-        wanted = [event.index for event in events if isinstance(event, Ask)]
+        wanted = [event.index for event in events if isinstance(event, SealedRequest)]
         if wanted:
             node.on_wanted(number, wanted)
         for event in events:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from shoal.config.arguments import FetchOptions, ShareOptions
     from shoal.config.settings import Settings
     from shoal.core.manifest.file_table import File
-    from shoal.core.manifest.listing import Stat
-    from shoal.core.manifest.manifest import Manifest
+    from shoal.core.manifest.manifest import Manifest, Stat
     from shoal.core.names.address import Address
     from shoal.core.names.channel_id import Channel, parse_channel
     from shoal.core.names.link import Link, parse_link
@@ -157,7 +156,7 @@ _MODULES = {
     "ShoalError": "errors",
     "Stalled": "core.report.events",
     "Started": "core.report.events",
-    "Stat": "core.manifest.listing",
+    "Stat": "core.manifest.manifest",
     "StoreError": "errors",
     "TargetExistsError": "errors",
     "UnfinishedError": "errors",

@@ -12,7 +12,14 @@ from msgspec import Struct
 
 from shoal.core.names.address import Address
 from shoal.core.wire.messages import encode_frame
-from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
+from shoal.core.wire.sealed_messages import (
+    Cancel,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    SealedRequest,
+)
 from shoal.errors import PeerError
 from tests.helpers.badholders import RUDE, ChunkTooFar
 from tests.helpers.holder import Holder, Holding, Talk
@@ -54,20 +61,20 @@ def frames(*messages: Struct, times: int) -> bytes:
 
 
 async def a_million_chunks(talk: Talk) -> None:
-    asks = [Ask(i % 64) for i in range(1000)]
+    asks = [SealedRequest(i % 64) for i in range(1000)]
     await send_much(talk, frames(*asks, times=1), 1000)
 
 
 async def one_chunk_again_and_again(talk: Talk) -> None:
-    await send_much(talk, frames(Ask(7), times=1000), 10)
+    await send_much(talk, frames(SealedRequest(7), times=1000), 10)
 
 
 async def a_million_any(talk: Talk) -> None:
-    await send_much(talk, frames(Ask(), times=1000), 1000)
+    await send_much(talk, frames(SealedRequest(), times=1000), 1000)
 
 
 async def a_million_missing(talk: Talk) -> None:
-    await send_much(talk, frames(Ask((1 << 32) - 1), times=1000), 1000)
+    await send_much(talk, frames(SealedRequest((1 << 32) - 1), times=1000), 1000)
 
 
 async def pages_again_and_again(talk: Talk) -> None:
@@ -79,7 +86,7 @@ async def a_million_hellos(talk: Talk) -> None:
 
 
 async def cancels(talk: Talk) -> None:
-    await send_much(talk, frames(Ask(1), Cancel(1), times=1000), 500)
+    await send_much(talk, frames(SealedRequest(1), Cancel(1), times=1000), 500)
 
 
 async def haves_over_and_over(talk: Talk) -> None:
@@ -109,7 +116,9 @@ async def unknown_messages(talk: Talk) -> None:
 async def indexes_out_of_range(talk: Talk) -> None:
     count = talk.holder.holding.chunks.count
     talk.transport.resume_reading()
-    talk.send(Ask(count), Ask(count + 1), Ask((1 << 32) - 1))
+    talk.send(
+        SealedRequest(count), SealedRequest(count + 1), SealedRequest((1 << 32) - 1)
+    )
     await talk.holder.until(lambda: talk.is_lost)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from shoal.core.crypto.hashes import DIGEST_SIZE
 from shoal.core.manifest.manifest import build_manifest
-from shoal.core.manifest.root import HASHES_PER_PAGE
+from shoal.core.manifest.pages import HASHES_PER_PAGE
 from shoal.core.report.events import PeerJoined
 from shoal.core.wire.sealed_messages import Peers
 from shoal.node.node import Node

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.root import MALFORMED
+from shoal.core.manifest.pages import MALFORMED
 from shoal.core.names.link import Link
 from shoal.errors import ManifestError
 from shoal.node.node import Node

@@ -12,7 +12,7 @@ from typing import Any
 
 from shoal.core.crypto.hashes import chunk_digest, link_check
 from shoal.core.crypto.keys import derive_keys
-from shoal.core.manifest.file_table import Entry
+from shoal.core.manifest.file_table import FileEntry
 from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.manifest.root import encode_root
 from shoal.core.names.address import Address
@@ -52,7 +52,7 @@ def true_hashes(size: int, chunk_size: int) -> bytes:
     return b"".join(map(chunk_digest, chunks))
 
 
-FILES: tuple[Entry, ...] = (
+FILES: tuple[FileEntry, ...] = (
     ("README", 5, False),
     ("bin/run.sh", 16 * KIB, True),
     ("data/empty", 0, False),
@@ -99,7 +99,7 @@ def _build(
     name: str,
     size: int,
     chunk_size: int,
-    files: Sequence[Entry] | None = None,
+    files: Sequence[FileEntry] | None = None,
     **salt: bytes,
 ) -> Manifest:
     digests = true_hashes(size, chunk_size)

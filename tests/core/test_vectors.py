@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shoal.core.manifest.file_table import Entry
+from shoal.core.manifest.file_table import FileEntry
 from shoal.core.manifest.paths import collision, path_problem
 from shoal.core.names.link import parse_share
 from shoal.errors import UsageError
@@ -24,7 +24,7 @@ from tests.core.make_vectors import (
 from tests.core.reference import base32, blake3_derive, hkdf, hmac_sha256, msgpack
 
 VECTORS = json.loads(PATH.read_text())
-FILES_OF: dict[str, tuple[Entry, ...]] = {
+FILES_OF: dict[str, tuple[FileEntry, ...]] = {
     "folder": FILES,
     "empty folder": (),
     "many files": MANY_FILES,

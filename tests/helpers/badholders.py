@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
-    Give,
     Have,
     Hello,
     Page,
     Peers,
     Refuse,
     SealedMessage,
+    SealedResponse,
 )
 from tests.helpers.holder import Holder, Holding, Talk, make_holding
 
@@ -77,7 +77,7 @@ class Silent(Holder):
 
 
 class StallsAtTheLast(Holder):
-    """Give everything but the last chunk that it is asked for."""
+    """Send everything but the last chunk that it is asked for."""
 
     def on_request(self, talk: Talk, index: int) -> None:
         if len(set(self.sent)) < self.holding.chunks.count // 2:
@@ -113,7 +113,7 @@ class GivesTheSame(Holder):
 
 
 class KeepsPages(Holder):
-    """Give every chunk, and never a page without which nobody can ask for one."""
+    """Send every chunk, and never a page without which nobody can ask for one."""
 
     def on_page(self, talk: Talk, number: int) -> None:
         pass
@@ -125,7 +125,8 @@ class Drips(Holder):
     def on_request(self, talk: Talk, index: int) -> None:
         if not self.sent:
             self.sent.append(index)
-            whole = encode_frame(Give(index, memoryview(self.holding.chunk(index))))
+            data = memoryview(self.holding.chunk(index))
+            whole = encode_frame(SealedResponse(index, data))
             self.drip(talk, whole)
 
     def drip(self, talk: Talk, rest: bytes) -> None:

@@ -23,21 +23,21 @@ from msgspec import Struct
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import Entry
+from shoal.core.manifest.file_table import FileEntry
 from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from shoal.core.wire.framing import FrameReader
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
-    Ask,
-    Give,
     Goodbye,
     Have,
     Hello,
     Page,
     Refuse,
     SealedMessage,
+    SealedRequest,
+    SealedResponse,
     decode_sealed,
 )
 from shoal.transport.sealed.listen import SealedListener
@@ -87,7 +87,7 @@ def make_holding(
     *,
     chunk_size: int = 16_384,
     name: str = "data",
-    files: Sequence[Entry] | None = None,
+    files: Sequence[FileEntry] | None = None,
 ) -> Holding:
     """Return a share of a file with these bytes, or with this many random bytes.
 
@@ -133,12 +133,14 @@ class Talk(asyncio.BufferedProtocol):
     @property
     def requested(self) -> list[int | None]:
         """Return the requests of the node in order; None is one for any chunk."""
-        return [each.index for each in self.received if isinstance(each, Ask)]
+        return [each.index for each in self.received if isinstance(each, SealedRequest)]
 
     @property
     def chunks(self) -> list[int]:
         """Return the chunks that the node sent, in order."""
-        return [each.index for each in self.received if isinstance(each, Give)]
+        return [
+            each.index for each in self.received if isinstance(each, SealedResponse)
+        ]
 
     # What the holder sends.
 
@@ -156,7 +158,7 @@ class Talk(asyncio.BufferedProtocol):
         true = self.holder.holding.chunk(index) if data is None else data
         self.holder.sent.append(index)
         self._sent.add(index)
-        self.send(Give(index, memoryview(true)))
+        self.send(SealedResponse(index, memoryview(true)))
 
     def choose(self) -> int | None:
         """Choose a chunk for a request that names none."""
@@ -198,8 +200,8 @@ class Talk(asyncio.BufferedProtocol):
 
     def _note(self, message: SealedMessage) -> None:
         count = self.holder.holding.chunks.count
-        if isinstance(message, Give) and not self.holder.keeps_chunks:
-            message = Give(message.index, memoryview(b""))
+        if isinstance(message, SealedResponse) and not self.holder.keeps_chunks:
+            message = SealedResponse(message.index, memoryview(b""))
         self.received.append(message)
         match message:
             case Hello(bitfield=bytes() as bits) if len(bits) == -(-count // 8):
@@ -250,13 +252,13 @@ class Holder:
     def on_message(self, talk: Talk, message: SealedMessage) -> None:
         """Answer a message."""
         match message:
-            case Ask(index=None):
+            case SealedRequest(index=None):
                 chosen = talk.choose()
                 if chosen is None:
                     talk.send(Refuse(None, "nothing"))
                 else:
                     self.on_request(talk, chosen)
-            case Ask(index=int() as index):
+            case SealedRequest(index=int() as index):
                 self.on_request(talk, index)
             case Page(index=number, data=None):
                 self.on_page(talk, number)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from shoal.core.session.session import ChunkReceived, Event
 from shoal.core.wire.sealed_messages import (
-    Ask,
     Cancel,
     Goodbye,
     Have,
@@ -18,6 +17,7 @@ from shoal.core.wire.sealed_messages import (
     Page,
     Peers,
     Refuse,
+    SealedRequest,
 )
 from tests.helpers.wire import pack, varint
 
@@ -144,7 +144,7 @@ class Model:
 
     def _on_request(self, index: int | None) -> Event | None:
         if index is None or index < self.chunks:
-            return Ask(index)
+            return SealedRequest(index)
         self._stray()
         self.answers.append({"type": "refuse", "index": index, "reason": "missing"})
         return None

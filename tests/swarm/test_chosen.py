@@ -9,14 +9,14 @@ import pytest
 from shoal.core.crypto.hashes import DIGEST_SIZE, chunk_digest
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import build_manifest
-from shoal.core.manifest.root import HASHES_PER_PAGE
+from shoal.core.manifest.pages import HASHES_PER_PAGE
 from shoal.core.wire.sealed_messages import (
-    Ask,
-    Give,
     Hello,
     Page,
     Refuse,
     SealedMessage,
+    SealedRequest,
+    SealedResponse,
 )
 from shoal.errors import UsageError
 from shoal.node.node import Node
@@ -207,7 +207,7 @@ async def test_only_what_will_stay_is_announced_and_all_of_that_is_given(
                 talk = talk_with(asker, port)
                 assert talk is not None
                 await asker.until(lambda: len(talk.announced) >= 3)
-                talk.send(*map(Ask, (2, 3, 4, 5, 6)))
+                talk.send(*map(SealedRequest, (2, 3, 4, 5, 6)))
                 await asker.until(lambda: len(talk.chunks) + len(refused_by(talk)) == 5)
                 # The file begins within chunk 2 and ends within chunk 6.
                 assert talk.announced == {3, 4, 5}
@@ -225,15 +225,19 @@ async def test_what_goes_while_it_is_seeded_is_not_announced_any_more() -> None:
             rest.put(index, CONTENT.chunk(index))
         await seed.swarm.read_from(rest)
         late = talk_to(net, seed)
-        late.send(Hello(0, MANIFEST.root_record, bytes(5)), Ask(3), Ask(30))
+        late.send(
+            Hello(0, MANIFEST.root_record, bytes(5)),
+            SealedRequest(3),
+            SealedRequest(30),
+        )
         await net.until(lambda: len(late.received) >= 3)
         (hello,) = [each for each in late.received if isinstance(each, Hello)]
         assert hello.bitfield is not None
         have = Bitfield.from_bytes(hello.bitfield, CONTENT.count)
         assert list(have) == list(range(10))
-        assert [e.index for e in late.received if isinstance(e, Give)] == [3]
+        assert [e.index for e in late.received if isinstance(e, SealedResponse)] == [3]
         assert [e.index for e in late.received if isinstance(e, Refuse)] == [30]
-        late.send(*[Ask()] * 12)
+        late.send(*[SealedRequest()] * 12)
         await net.until(lambda: len(late.received) >= 15)
-        given = [e.index for e in late.received if isinstance(e, Give)]
+        given = [e.index for e in late.received if isinstance(e, SealedResponse)]
         assert sorted(given) == list(range(10))

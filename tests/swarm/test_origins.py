@@ -13,7 +13,7 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.report.stall import ORIGIN_LIARS_TIME
 from shoal.core.schedule.origin_requests import FETCH_TIME
-from shoal.core.wire.sealed_messages import Hello, Pull
+from shoal.core.wire.sealed_messages import Hello, OriginFetch
 from shoal.errors import (
     NotFoundError,
     PeerError,
@@ -91,7 +91,7 @@ async def test_a_new_peer_is_told_which_chunks_are_being_fetched() -> None:
         peer.send(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
         # Before the member requests further chunks.
         await asyncio.sleep(0.1)
-        assert any(isinstance(m, Pull) for m in peer.received)
+        assert any(isinstance(m, OriginFetch) for m in peer.received)
         await fetching
 
 
@@ -110,8 +110,8 @@ async def crossing(
     peer = talk_to(net, member, node_id=node_id)
     peer.send(Hello(5000, manifest.root_record, bytes(1)))
     fetching = asyncio.create_task(member.swarm.fetch(TransientStore(manifest.chunks)))
-    await net.until(lambda: Pull([(0, 1)]) in peer.received, SETTLE_TIME / 10)
-    peer.send(Pull([(0, 1)]))
+    await net.until(lambda: OriginFetch([(0, 1)]) in peer.received, SETTLE_TIME / 10)
+    peer.send(OriginFetch([(0, 1)]))
     return fetching
 
 
@@ -189,7 +189,7 @@ async def test_a_peer_that_announces_every_chunk_blocks_others_only_briefly() ->
 
         async def announce() -> None:
             while True:
-                peer.send(Pull([(0, CONTENT.count)]))
+                peer.send(OriginFetch([(0, CONTENT.count)]))
                 await asyncio.sleep(0.1)
 
         announcing = asyncio.create_task(announce())
@@ -211,7 +211,7 @@ async def test_a_peer_that_announces_a_chunk_out_of_range_is_disconnected(
         member.begin()
         peer = talk_to(net, member)
         peer.send(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
-        peer.send(Pull(ranges))
+        peer.send(OriginFetch(ranges))
         await net.until(lambda: peer.is_lost)
 
 

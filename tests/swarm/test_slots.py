@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shoal.core.wire.sealed_messages import Ask, Give, Hello
+from shoal.core.wire.sealed_messages import Hello, SealedRequest, SealedResponse
 from shoal.errors import PeerError
 from shoal.swarm.connections import MAX_CONNECTIONS, USE_TIME
 from tests.helpers.holder import Talk
@@ -37,12 +37,12 @@ async def fill(net: MemoryNet, seed: Member, content: Content = CONTENT) -> None
 
 
 def taken(peer: Talk) -> int:
-    return sum(isinstance(each, Give) for each in peer.received)
+    return sum(isinstance(each, SealedResponse) for each in peer.received)
 
 
 async def take_one(net: MemoryNet, peer: Talk, index: int = 0) -> None:
     before = taken(peer)
-    peer.send(Ask(index))
+    peer.send(SealedRequest(index))
     await net.until(lambda: taken(peer) > before)
 
 
@@ -115,11 +115,13 @@ async def test_who_takes_a_large_chunk_slowly_keeps_its_place() -> None:
         seed = source(net, content)
         seed.begin()
         slow = talk_to(net, seed)
-        slow.send(Hello(0, manifest_of(content).root_record, bytes(1)), Ask(0))
+        slow.send(
+            Hello(0, manifest_of(content).root_record, bytes(1)), SealedRequest(0)
+        )
         await asyncio.sleep(1)
         assert isinstance(slow.transport, MemoryTransport)
         slow.transport.pause_reading()
-        slow.send(Ask(0))
+        slow.send(SealedRequest(0))
         for _ in range(4):
             await asyncio.sleep(USE_TIME - 1)
             slow.transport.take(256 << 10)

@@ -11,13 +11,13 @@ from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import (
-    Ask,
-    Give,
     Have,
     Hello,
     Page,
     Peers,
     SealedMessage,
+    SealedRequest,
+    SealedResponse,
 )
 from shoal.errors import LyingPeerError
 from shoal.swarm.dispatcher import COMPLETE_WAIT
@@ -112,8 +112,8 @@ async def test_a_lone_chunk_arrives_whole_in_however_many_parts(size: int) -> No
         peer = talk_to(net, giver)
         peer.send(Hello(0, manifest_of(content).root_record, bytes(1)))
         for index in (2, 0):
-            peer.send(Ask(index))
-            wanted = Give(index, memoryview(content.chunk(index)))
+            peer.send(SealedRequest(index))
+            wanted = SealedResponse(index, memoryview(content.chunk(index)))
             await net.until(partial(contains, peer.received, wanted))
         assert giver.swarm.uploaded == 2 * size
 
@@ -305,7 +305,7 @@ async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
         peer = talk_to(net, member)
         peer.send(Hello(5000))
         peer.transport.pause_reading()
-        peer.send(*[Ask(index) for index in range(asked)])
+        peer.send(*[SealedRequest(index) for index in range(asked)])
         await asyncio.sleep(1)
         draining = asyncio.create_task(member.swarm.drain(60))
         await asyncio.sleep(5)
@@ -313,7 +313,7 @@ async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
         peer.transport.resume_reading()
         await draining
         await member.leave()
-        given = [m.index for m in peer.received if isinstance(m, Give)]
+        given = [m.index for m in peer.received if isinstance(m, SealedResponse)]
         assert given == list(range(asked))
 
 
@@ -326,7 +326,7 @@ async def test_one_that_never_reads_does_not_hold_up_leaving_for_ever() -> None:
         peer = talk_to(net, member)
         peer.send(Hello(5000))
         peer.transport.pause_reading()
-        peer.send(*[Ask(index) for index in range(content.count)])
+        peer.send(*[SealedRequest(index) for index in range(content.count)])
         await asyncio.sleep(1)
         begun = asyncio.get_running_loop().time()
         await member.swarm.drain(10)
@@ -342,7 +342,7 @@ async def test_who_asks_without_end_and_never_reads_is_not_read_from() -> None:
         peer.send(Hello(5000))
         peer.transport.pause_reading()
         for _ in range(200):
-            peer.send(*[Ask(index % 40) for index in range(500)])
+            peer.send(*[SealedRequest(index % 40) for index in range(500)])
             await asyncio.sleep(0.01)
         (connection,) = (p.connection for p in member.swarm.peers)
         # What waits for it is bounded, however much it asks for.

@@ -11,7 +11,12 @@ from random import Random
 
 from shoal.core.names.address import parse_address
 from shoal.core.names.link import parse_link
-from shoal.core.wire.sealed_messages import Ask, Give, Hello, SealedMessage
+from shoal.core.wire.sealed_messages import (
+    Hello,
+    SealedMessage,
+    SealedRequest,
+    SealedResponse,
+)
 from tests.conftest import MakeFile
 from tests.helpers.commands import LOOPBACK, peer_of
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
@@ -86,14 +91,14 @@ class Taker(Holder):
             self._ask(talk)
 
     def on_message(self, talk: Talk, message: SealedMessage) -> None:
-        if isinstance(message, Give):
+        if isinstance(message, SealedResponse):
             self._owed -= 1
             self._ask(talk)
 
     def _ask(self, talk: Talk) -> None:
         if self._left:
             self._owed += 1
-            talk.send(Ask(self._left.pop()))
+            talk.send(SealedRequest(self._left.pop()))
         self.is_done = not self._owed
 
 

@@ -10,7 +10,13 @@ import pytest
 from shoal.core.schedule.scheduler import CHOICE_PAUSE
 from shoal.core.schedule.window import STALL_TIME
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
-from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Refuse, SealedMessage
+from shoal.core.wire.sealed_messages import (
+    Cancel,
+    Have,
+    Refuse,
+    SealedMessage,
+    SealedRequest,
+)
 from shoal.errors import StoreError
 from shoal.swarm.swarm import ChunkSource
 from shoal.transfer.download import Download
@@ -49,7 +55,7 @@ class Source(Holder):
         return self.requested.count(None)
 
     def on_message(self, talk: Talk, message: SealedMessage) -> None:
-        if isinstance(message, Ask):
+        if isinstance(message, SealedRequest):
             self.owed += 1
             self.most = max(self.most, self.owed)
         super().on_message(talk, message)
@@ -203,7 +209,7 @@ async def test_a_download_of_some_chunks_lets_no_peer_choose() -> None:
 async def test_a_peer_that_refuses_to_choose_gets_requests_by_index() -> None:
     class RefusesToChoose(Source):
         def on_message(self, talk: Talk, message: SealedMessage) -> None:
-            if message == Ask(None):
+            if message == SealedRequest(None):
                 self.answer(lambda: talk.send(Refuse(None, "nothing")))
             else:
                 super().on_message(talk, message)
@@ -220,7 +226,7 @@ async def test_a_peer_that_refuses_to_choose_gets_requests_by_index() -> None:
 async def test_a_peer_that_always_chooses_the_same_chunk_chooses_no_more() -> None:
     class ChoosesTheFirst(Source):
         def on_message(self, talk: Talk, message: SealedMessage) -> None:
-            if message == Ask(None):
+            if message == SealedRequest(None):
                 self.answer(lambda: talk.send_chunk(0))
             else:
                 super().on_message(talk, message)

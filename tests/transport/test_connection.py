@@ -11,9 +11,9 @@ import pytest
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address import Address
-from shoal.core.session.session import ChunkWanted, Event, OpenServerSession
-from shoal.core.wire.framing import encode_varint
-from shoal.core.wire.messages import Request, encode_frame
+from shoal.core.session.open_session import OpenServerSession
+from shoal.core.session.session import ChunkRequested, Event
+from shoal.core.wire.messages import Request, encode_frame, encode_varint
 from shoal.errors import NetworkError, PeerError, PeerTimeoutError, ProtocolError
 from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection, dial
 from shoal.transport.listen import Listener
@@ -98,7 +98,7 @@ async def test_received_messages_reach_the_handler_as_events() -> None:
     async with connected() as pair:
         pair.writer.write(encode_frame(Request(3)))
         await pair.seen.until("events")
-        assert pair.seen.events == [ChunkWanted(3, 3)]
+        assert pair.seen.events == [ChunkRequested(3, 3)]
         assert pair.ours.received == len(encode_frame(Request(3)))
         assert pair.ours.address.host == "127.0.0.1"
 
@@ -265,9 +265,9 @@ async def test_the_packets_of_a_long_frame_are_read_together() -> None:
             pair.writer.write(frame[start : start + 1000])
             await asyncio.sleep(0)
         await pair.seen.until("events")
-        assert pair.seen.events.pop() == ChunkWanted(7, 7)
+        assert pair.seen.events.pop() == ChunkRequested(7, 7)
         assert pair.seen.updates <= 4
         # The next message is read as soon as it arrives.
         pair.writer.write(encode_frame(Request(8)))
         await pair.seen.until("events")
-        assert pair.seen.events == [ChunkWanted(8, 8)]
+        assert pair.seen.events == [ChunkRequested(8, 8)]

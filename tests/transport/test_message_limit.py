@@ -9,7 +9,14 @@ from msgspec import Struct
 
 from shoal.core.limits import MAX_PAUSE, MAX_PAUSES, MESSAGE_BURST
 from shoal.core.wire.messages import encode_frame
-from shoal.core.wire.sealed_messages import Ask, Cancel, Have, Hello, Page, Peers
+from shoal.core.wire.sealed_messages import (
+    Cancel,
+    Have,
+    Hello,
+    Page,
+    Peers,
+    SealedRequest,
+)
 from tests.helpers.holder import Talk
 from tests.helpers.memory_net import Member, MemoryTransport, memory_net
 from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, source, talk_to
@@ -30,8 +37,8 @@ def frames(*messages: Struct) -> bytes:
     [
         UNKNOWN,
         frames(Hello(0)),
-        frames(Ask(3), Cancel(3)),
-        frames(Ask(CONTENT.count - 1), Cancel(CONTENT.count - 1), Page(0)),
+        frames(SealedRequest(3), Cancel(3)),
+        frames(SealedRequest(CONTENT.count - 1), Cancel(CONTENT.count - 1), Page(0)),
         frames(Peers([])),
         frames(Have([(0, CONTENT.count)])),
     ],

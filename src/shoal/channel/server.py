@@ -11,7 +11,8 @@ from collections.abc import Callable, Hashable
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.events import Notice
-from shoal.core.session.session import ChunkWanted, Event, OpenServerSession
+from shoal.core.session.open_session import OpenServerSession
+from shoal.core.session.session import ChunkRequested, Event
 from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
@@ -36,7 +37,7 @@ class _Client:
         on_refused: Callable[[Exception], None],
     ) -> None:
         self.connection = connection
-        self.queue: deque[ChunkWanted] = deque()
+        self.queue: deque[ChunkRequested] = deque()
         self._on_refused = on_refused
 
     @property
@@ -162,7 +163,7 @@ class ChannelServer:
             return
         if self._serve_now(client, events):
             return
-        client.queue.extend(each for each in events if isinstance(each, ChunkWanted))
+        client.queue.extend(each for each in events if isinstance(each, ChunkRequested))
         self._uploader.wake(client)
         if connection.session.is_mid_frame:
             connection.acknowledge_now()
@@ -175,7 +176,7 @@ class ChannelServer:
         if len(events) != 1 or client.queue or not client.is_writable:
             return False
         match events[0]:
-            case ChunkWanted(index=index, echo=echo):
+            case ChunkRequested(index=index, echo=echo):
                 data = self._uploader.read_now(index)
                 if data is not None:
                     write_chunks(client.connection, [(echo, data)])

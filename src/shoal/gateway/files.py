@@ -16,8 +16,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from shoal.core.manifest.file_table import File
-from shoal.core.manifest.listing import list_files
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.manifest import Manifest, list_files
 from shoal.errors import NotFoundError, ShoalError
 from shoal.gateway.mediatypes import disposition, media_type
 from shoal.gateway.range import ByteRange, Preconditions, ResponsePlan, plan_response

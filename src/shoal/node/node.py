@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
     from shoal.config.arguments import AnyPath, FetchFields, ShareFields
     from shoal.core.manifest.file_table import File
-    from shoal.core.manifest.listing import Stat
-    from shoal.core.manifest.manifest import Manifest
+    from shoal.core.manifest.manifest import Manifest, Stat
     from shoal.core.names.link import Link
     from shoal.core.report.counters import Counters
     from shoal.core.report.status import ShareStatus
@@ -233,7 +232,7 @@ class Node:
 
         Raises `NotFoundError` or what `manifest` raises.
         """
-        from shoal.core.manifest.listing import stat
+        from shoal.core.manifest.manifest import stat
 
         return stat(await self.manifest(link, timeout=timeout), path)
 
@@ -249,7 +248,7 @@ class Node:
         `for file in await node.list(link): print(file.size, file.path)`. Raises
         `NotFoundError` or what `manifest` raises.
         """
-        from shoal.core.manifest.listing import list_files
+        from shoal.core.manifest.manifest import list_files
 
         return list_files(await self.manifest(link, timeout=timeout), folder)
 

@@ -183,7 +183,7 @@ class ShareCache:
         index = indexes.start
         manifest = swarm.manifest
         assert manifest is not None
-        if len(indexes) > 1 or not manifest.hash_table.has(index):
+        if len(indexes) > 1 or not manifest.hash_table.has_digest(index):
             await self._load_hashes(swarm, indexes)
         assert self._download is not None
         self._download.want_first(index)
@@ -252,7 +252,7 @@ class ShareCache:
             assert self.swarm is not None
             manifest = self.swarm.manifest
             assert manifest is not None
-            known = [index for index in fresh if manifest.hash_table.has(index)]
+            known = [index for index in fresh if manifest.hash_table.has_digest(index)]
             if known:
                 self._download.want(known)
 

@@ -12,11 +12,15 @@ from typing import NamedTuple
 
 from shoal.config.arguments import ShareOptions
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.chunk_sizes import check_chunk_size, choose_chunk_size
-from shoal.core.manifest.file_table import encode_files, split_pages
+from shoal.core.manifest.file_table import encode_files
 from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.pages import split_pages
 from shoal.core.manifest.paths import path_problem
-from shoal.core.manifest.root import SALT_SIZE
+from shoal.core.manifest.root import (
+    SALT_SIZE,
+    check_sealed_chunk_size,
+    choose_chunk_size,
+)
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.scan import ScannedFolder, scan_folder
@@ -51,7 +55,7 @@ def build_share(
     None neither is used. Raises `UsageError`, `ForbiddenError` or another `ShoalError`.
     """
     if options.chunk_size is not None:
-        check_chunk_size(options.chunk_size)
+        check_sealed_chunk_size(options.chunk_size)
     scanned = _scan(path, options, disk, warn)
     entries = None
     file_pages = 0

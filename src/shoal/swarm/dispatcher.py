@@ -17,16 +17,16 @@ from shoal.core.session.session import ChunkReceived, Event
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
     MAX_ORIGIN_FETCHES,
-    Ask,
     Cancel,
     Goodbye,
     Have,
     Hello,
+    OriginFetch,
     Page,
     Peers,
-    Pull,
     Reason,
     Refuse,
+    SealedRequest,
 )
 from shoal.errors import ManifestError, PeerError, ProtocolError
 from shoal.origin.source import Origin
@@ -190,11 +190,11 @@ class Dispatcher:
             case ChunkReceived():
                 if self.download is not None:
                     self.download.on_chunk(peer, event)
-            case Ask():
+            case SealedRequest():
                 self._on_request(peer, event)
             case Have():
                 self._on_have(peer, event)
-            case Pull():
+            case OriginFetch():
                 self._on_origin_requests(peer, event)
             case Hello():
                 self._on_hello(peer, event)
@@ -218,7 +218,7 @@ class Dispatcher:
             case Goodbye():
                 peer.has_left = True
 
-    def _on_request(self, peer: Peer, request: Ask) -> None:
+    def _on_request(self, peer: Peer, request: SealedRequest) -> None:
         if self.upload is not None:
             self.upload.on_request(peer, request)
         elif request.index is None:
@@ -287,7 +287,7 @@ class Dispatcher:
         self.is_shared = True
         self._shared.check()
 
-    def _on_origin_requests(self, peer: Peer, message: Pull) -> None:
+    def _on_origin_requests(self, peer: Peer, message: OriginFetch) -> None:
         if peer.have is None:
             return  # it may know the root record before us
         indexes: list[int] = []

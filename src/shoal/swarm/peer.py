@@ -128,7 +128,7 @@ class Peer:
         mean nothing to it.
         """
         if self.have is not None:
-            self.connection.session.send_pulling(indexes)
+            self.connection.session.send_origin_fetch(indexes)
             self.connection.flush()
 
     def introduce(self, addresses: Iterable[Address]) -> None:

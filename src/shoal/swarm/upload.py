@@ -14,7 +14,7 @@ from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.session.request_queue import RequestQueue
 from shoal.core.wire.messages import response_header
-from shoal.core.wire.sealed_messages import Ask, Reason
+from shoal.core.wire.sealed_messages import Reason, SealedRequest
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.swarm.peer import Peer
@@ -205,7 +205,7 @@ class Upload:
 
     # Requests.
 
-    def on_request(self, peer: Peer, request: Ask) -> None:
+    def on_request(self, peer: Peer, request: SealedRequest) -> None:
         """Queue a request, or refuse it."""
         requests = self._receivers[peer].requests
         reason = requests.add(request.index, self.have.__contains__)

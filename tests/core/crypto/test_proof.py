@@ -15,8 +15,8 @@ from shoal.core.crypto.proof import (
     ClientProof,
     NonceMemory,
     Proof,
+    ProofState,
     ServerProof,
-    State,
     make_knock,
     match_knock,
 )
@@ -345,7 +345,7 @@ def flips(data: bytes) -> Iterator[bytes]:
 
 def assert_failed(proof: Proof) -> None:
     """Check that a proof is at its end and says nothing more."""
-    assert proof.state is State.FAILED
+    assert proof.state is ProofState.FAILED
     assert proof.data_to_send() == b""
     assert not proof.is_done
     assert proof.needed == 0

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.manifest.chunk_sizes import (
-    check_chunk_size,
-    check_fits,
-    choose_chunk_size,
-)
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.root import MAX_SHARE_SIZE, is_chunk_size
+from shoal.core.manifest.root import (
+    MAX_SHARE_SIZE,
+    check_root_fits,
+    check_sealed_chunk_size,
+    choose_chunk_size,
+    is_chunk_size,
+)
 from shoal.errors import UsageError
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -45,16 +46,16 @@ def test_the_chosen_size_is_frozen(size: int, chunk_size: int) -> None:
 def test_what_is_chosen_fits(size: int, file_pages: int, name: str) -> None:
     chunk_size = choose_chunk_size(size, name=name, file_pages=file_pages)
     assert is_chunk_size(chunk_size)
-    check_fits(Chunks(size, chunk_size), name=name, file_pages=file_pages)
+    check_root_fits(Chunks(size, chunk_size), name=name, file_pages=file_pages)
     if size <= 4 * GIB:
         assert Chunks(size, chunk_size).count <= 1024
 
 
 def test_too_small_chunks_are_refused_with_a_size_that_does() -> None:
     with pytest.raises(UsageError, match="use --chunk-size 4194304") as error:
-        check_fits(Chunks(TIB, 16 * KIB), name="x", file_pages=1)
+        check_root_fits(Chunks(TIB, 16 * KIB), name="x", file_pages=1)
     assert "67108864 chunks" in str(error.value)
-    check_fits(Chunks(TIB, 4 * MIB), name="x", file_pages=1)
+    check_root_fits(Chunks(TIB, 4 * MIB), name="x", file_pages=1)
 
 
 @pytest.mark.parametrize(
@@ -65,15 +66,15 @@ def test_what_no_chunk_size_helps_is_refused(size: int, file_pages: int) -> None
     with pytest.raises(UsageError, match="in parts"):
         choose_chunk_size(size, name="x", file_pages=file_pages)
     with pytest.raises(UsageError, match="in parts"):
-        check_fits(Chunks(size, 16 * KIB), name="x", file_pages=file_pages)
+        check_root_fits(Chunks(size, 16 * KIB), name="x", file_pages=file_pages)
 
 
 @pytest.mark.parametrize("chunk_size", [-1, 0, 1, 1024, 8192, 16_385, 3 << 14, 1 << 25])
 def test_other_sizes_are_refused_with_the_range(chunk_size: int) -> None:
     with pytest.raises(UsageError, match="power of two from 16384 to 16777216"):
-        check_chunk_size(chunk_size)
+        check_sealed_chunk_size(chunk_size)
 
 
 def test_every_power_of_two_in_the_range_is_fine() -> None:
     for bits in range(14, 25):
-        check_chunk_size(1 << bits)
+        check_sealed_chunk_size(1 << bits)

@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 from shoal.core.crypto.hashes import page_digest
 from shoal.core.manifest.file_table import (
     MAX_FILES,
-    Entry,
     File,
+    FileEntry,
+    FileSpan,
     FileTable,
-    Span,
     encode_files,
-    split_pages,
 )
+from shoal.core.manifest.pages import split_pages
 from shoal.core.manifest.paths import collision, path_problem
-from shoal.core.manifest.root import VERSION, Root
 from shoal.errors import ManifestError, UsageError
 from tests.core.reference import msgpack
 
@@ -31,19 +30,10 @@ def table_of(data: bytes, size: int) -> FileTable:
 
 def empty_table_of(data: bytes, size: int) -> tuple[FileTable, list[bytes]]:
     pages = split_pages(data)
-    chunk_count = -(-size // 16_384)
-    root = Root(
-        version=VERSION,
-        name="x",
-        size=size,
-        chunk_size=16_384,
-        hashes=bytes(32 * -(-chunk_count // 2048)),
-        files=b"".join(map(page_digest, pages)),
-    )
-    return FileTable(root), pages
+    return FileTable(b"".join(map(page_digest, pages)), size), pages
 
 
-def folder(*entries: Entry) -> FileTable:
+def folder(*entries: FileEntry) -> FileTable:
     return table_of(encode_files(entries), sum(size for _, size, _ in entries))
 
 
@@ -60,14 +50,14 @@ path_lists = (
 
 
 @st.composite
-def entry_lists(draw: st.DrawFn) -> list[Entry]:
+def entry_lists(draw: st.DrawFn) -> list[FileEntry]:
     sizes = st.integers(0, 3) | st.integers(0, 1 << 40)
     return [(path, draw(sizes), draw(st.booleans())) for path in draw(path_lists)]
 
 
 @given(entry_lists())
 def test_what_is_encoded_decodes_and_is_msgpack_in_its_one_form(
-    entries: list[Entry],
+    entries: list[FileEntry],
 ) -> None:
     data = encode_files(entries)
     assert data == msgpack(entries)
@@ -83,7 +73,7 @@ def test_what_is_encoded_decodes_and_is_msgpack_in_its_one_form(
 
 @given(entry_lists(), words)
 def test_a_folder_holds_what_begins_with_its_path(
-    entries: list[Entry], word: str
+    entries: list[FileEntry], word: str
 ) -> None:
     table = folder(*entries)
     folders = {word, "", *(path.rpartition("/")[0] for path, _, _ in entries)}
@@ -175,16 +165,7 @@ def test_a_page_is_kept_as_it_was_when_it_verified() -> None:
 def test_pages_cut_in_another_place_are_refused() -> None:
     data = encode_files([(f"{i:06}", 0, False) for i in range(8_000)])
     pages = [data[:100], data[100:]]
-    table = FileTable(
-        Root(
-            version=VERSION,
-            name="x",
-            size=0,
-            chunk_size=16_384,
-            hashes=b"",
-            files=b"".join(map(page_digest, pages)),
-        )
-    )
+    table = FileTable(b"".join(map(page_digest, pages)), 0)
     assert [table.add_page(i, page) for i, page in enumerate(pages)] == [False] * 2
 
 
@@ -203,8 +184,8 @@ def test_empty_files_have_a_place_and_no_bytes() -> None:
     b, d = table.find("b"), table.find("d")
     assert b == File("b", 2, True, 0)
     assert d is not None
-    assert list(table.spans(0, 3)) == [Span(b, 0, 2), Span(d, 0, 1)]
-    assert list(table.spans(1, 2)) == [Span(b, 1, 1)]
+    assert list(table.spans(0, 3)) == [FileSpan(b, 0, 2), FileSpan(d, 0, 1)]
+    assert list(table.spans(1, 2)) == [FileSpan(b, 1, 1)]
 
 
 @pytest.mark.parametrize("path", ["../x", "a:b", "con", "a\nb", "x" * 256, ""])

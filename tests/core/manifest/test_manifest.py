@@ -6,20 +6,20 @@ import tracemalloc
 import pytest
 
 from shoal.core.crypto.hashes import chunk_digest, root_digest
-from shoal.core.manifest.chunk_sizes import choose_chunk_size
-from shoal.core.manifest.file_table import Entry, Span
+from shoal.core.manifest.file_table import FileEntry, FileSpan
 from shoal.core.manifest.manifest import Manifest, build_manifest
-from shoal.core.manifest.root import PAGE_SIZE, encode_root
+from shoal.core.manifest.pages import PAGE_SIZE
+from shoal.core.manifest.root import choose_chunk_size, encode_root
 from shoal.errors import LyingPeerError, UsageError
 
 CHUNK = 16_384
-FILES: list[Entry] = [("a", 5, False), ("b/c", 20_000, True), ("d", 0, False)]
+FILES: list[FileEntry] = [("a", 5, False), ("b/c", 20_000, True), ("d", 0, False)]
 SIZE = sum(size for _, size, _ in FILES)
 DATA = random.Random(4).randbytes(SIZE)
 DIGESTS = chunk_digest(DATA[:CHUNK]) + chunk_digest(DATA[CHUNK:])
 
 
-def build(files: list[Entry] | None = None, **salt: bytes) -> Manifest:
+def build(files: list[FileEntry] | None = None, **salt: bytes) -> Manifest:
     return build_manifest("x", SIZE, CHUNK, DIGESTS, files, **salt)
 
 
@@ -45,7 +45,7 @@ def test_a_folder_arrives_page_by_page() -> None:
         assert got.page(number) is None
     assert got.add_page(1, pages[1])
     assert [file.path for file in got.files] == ["a", "b/c", "d"]
-    assert not got.hash_table.has(0)
+    assert not got.hash_table.has_digest(0)
     assert got.add_page(0, pages[0])
     assert is_complete(got)
     assert got.hash_table.verifies(1, DATA[CHUNK:])
@@ -59,8 +59,8 @@ def test_a_single_file_is_a_file_of_the_shares_name() -> None:
     assert len(manifest.file_pages) == 0
     (file,) = manifest.files
     assert (file.path, file.size, file.offset) == ("x", SIZE, 0)
-    assert manifest.spans(-1, 5) == (Span(file, 0, 5),)
-    assert manifest.spans(SIZE - 1, SIZE + 9) == (Span(file, SIZE - 1, 1),)
+    assert manifest.spans(-1, 5) == (FileSpan(file, 0, 5),)
+    assert manifest.spans(SIZE - 1, SIZE + 9) == (FileSpan(file, SIZE - 1, 1),)
     assert manifest.spans(SIZE, SIZE + 9) == ()
 
 
@@ -70,7 +70,7 @@ def test_files_know_their_chunks() -> None:
     assert list(manifest.chunks_of(a)) == [0]
     assert list(manifest.chunks_of(c)) == [0, 1]
     assert list(manifest.chunks_of(d)) == []
-    assert manifest.spans(4, 7) == (Span(a, 4, 1), Span(c, 0, 2))
+    assert manifest.spans(4, 7) == (FileSpan(a, 4, 1), FileSpan(c, 0, 2))
 
 
 def test_a_root_of_another_share_is_the_peers_lie() -> None:
@@ -128,7 +128,7 @@ def test_a_random_read_of_terabytes_needs_the_root_and_one_page(size: int) -> No
     assert got.hash_table.verifies(100_000, data)
     assert tracemalloc.get_traced_memory()[1] < 2 * PAGE_SIZE
     tracemalloc.stop()
-    assert not got.hash_table.has(100_000 - 2048)
+    assert not got.hash_table.has_digest(100_000 - 2048)
 
 
 def test_the_repr_does_not_hold_the_id() -> None:

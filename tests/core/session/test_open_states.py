@@ -23,14 +23,13 @@ from hypothesis.stateful import (
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel
+from shoal.core.session.open_session import OpenClientSession, OpenServerSession
 from shoal.core.session.session import (
     ChunkReceived,
-    ChunkWanted,
+    ChunkRequested,
     Event,
     InfoReceived,
     OfferReceived,
-    OpenClientSession,
-    OpenServerSession,
     Session,
 )
 from shoal.errors import PeerError
@@ -140,7 +139,7 @@ class Model:
                 index = index_meant(said["index"])
                 if index is None or index >= CONTENT.count:
                     return None
-                return ChunkWanted(index, said["index"])
+                return ChunkRequested(index, said["index"])
             case "info":
                 sizes = {"fileSize": CHUNKS.size, "chunkSize": CHUNKS.chunk_size}
                 self.answers.append({"type": "info", **sizes})

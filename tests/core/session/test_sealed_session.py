@@ -10,24 +10,24 @@ from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.session.sealed_session import SealedSession, ranges_of
-from shoal.core.session.session import ChunkReceived, Event, State
+from shoal.core.session.session import ChunkReceived, Event, SessionState
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
     MAX_ORIGIN_FETCHES,
     MAX_RANGES,
     PAGE_SIZE,
-    Ask,
     Cancel,
-    Give,
     Goodbye,
     Have,
     Hello,
+    OriginFetch,
     Page,
     Peers,
-    Pull,
     Refuse,
     SealedMessage,
+    SealedRequest,
+    SealedResponse,
 )
 from shoal.errors import ProtocolError
 from tests.helpers.wire import Content, frame, varint
@@ -91,10 +91,10 @@ class End:
         for event in receive(self.session, data, self._pieces):
             self.events.append(event)
             match event:
-                case Ask(index=index):
+                case SealedRequest(index=index):
                     index = self._any.pop() if index is None else index
                     data = CONTENT.chunk(index)
-                    self.session.send(Give(index, memoryview(data)))
+                    self.session.send(SealedResponse(index, memoryview(data)))
                 case Page(index=index, data=None):
                     self.session.send(Page(index, bytes([index]) * PAGE_SIZE))
 
@@ -138,10 +138,10 @@ def test_both_ends_give_and_take_however_bytes_are_split(seed: int) -> None:
 
 FIRST: list[SealedMessage] = [
     Have([(0, 1)]),
-    Pull([(0, 1)]),
-    Ask(1),
-    Ask(),
-    Give(1, memoryview(b"x")),
+    OriginFetch([(0, 1)]),
+    SealedRequest(1),
+    SealedRequest(),
+    SealedResponse(1, memoryview(b"x")),
     Page(1),
     Page(1, b"x"),
     Cancel(1),
@@ -160,20 +160,22 @@ def test_nothing_is_said_before_hello(message: SealedMessage) -> None:
     data = encode_frame(message)
     with pytest.raises(ProtocolError, match="while awaiting_hello"):
         receive(session, data, iter(lambda: 1 << 20, None))
-    assert session.state is State.AWAITING_HELLO
+    assert session.state is SessionState.AWAITING_HELLO
 
 
 def test_no_more_is_said_to_be_pulled_than_is_believed() -> None:
     session, other = SealedSession(), greeted()
-    session.send_pulling(range(0, 5 * MAX_ORIGIN_FETCHES, 2))
+    session.send_origin_fetch(range(0, 5 * MAX_ORIGIN_FETCHES, 2))
     (event,) = receive(other, said(session), iter(lambda: 1 << 20, None))
-    assert event == Pull([(index, 1) for index in range(0, 2 * MAX_ORIGIN_FETCHES, 2)])
+    assert event == OriginFetch(
+        [(index, 1) for index in range(0, 2 * MAX_ORIGIN_FETCHES, 2)]
+    )
 
 
 def test_hello_may_be_said_again_and_other_types_mean_nothing() -> None:
     session = SealedSession()
     assert tell(session, {"type": "handshake", "hashes": []}) == []
-    assert session.state is State.AWAITING_HELLO
+    assert session.state is SessionState.AWAITING_HELLO
     again = {"type": "hello", "port": 1, "root": b"r", "bitfield": b""}
     assert tell(session, {"type": "hello", "port": 1}) == [Hello(1)]
     assert tell(session, again, {"type": "?"}) == [Hello(1, b"r", b"")]
@@ -184,7 +186,7 @@ def test_a_chunk_nobody_asked_for_ends_the_conversation(index: int) -> None:
     session = greeted()
     session.request(1)
     session.request_page(2)
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, {"type": "response", "index": index, "data": b"x"})
 
 
@@ -193,7 +195,7 @@ def test_every_request_is_owed_one_answer_and_no_second() -> None:
     session.request(1)
     session.request(1)
     assert len(tell(session, ANSWER, ANSWER)) == 2
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, ANSWER)
 
 
@@ -208,7 +210,7 @@ def test_each_request_for_any_chunk_is_owed_one_answer() -> None:
         False,
         True,
     ]
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, ANSWER | {"index": 6})
 
 
@@ -218,13 +220,13 @@ def test_a_refusal_is_an_answer() -> None:
     session.request_any()
     refusals = [Refuse(1), Refuse(None, "nothing")]
     assert tell(session, {"type": "refuse", "index": 1}) == refusals[:1]
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         # Only one for any is owed: the second is one too many.
         tell(session, ANSWER, ANSWER)
     session = greeted()
     session.request_any()
     assert tell(session, {"type": "refuse", "reason": "nothing"}) == refusals[1:]
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, ANSWER)
 
 
@@ -234,7 +236,7 @@ def test_refusals_of_nothing_do_not_make_up_for_a_chunk() -> None:
         tell(session, {"type": "refuse"}, {"type": "refuse", "index": 3})
     session.request_any()
     tell(session, ANSWER)
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, ANSWER)
 
 
@@ -246,7 +248,7 @@ def test_an_answer_to_what_was_taken_back_is_tolerated_once() -> None:
         {"type": "cancel", "index": 1}
     )
     assert tell(session, ANSWER) == [ChunkReceived(1, b"x", None)]
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, ANSWER)
 
 
@@ -257,7 +259,7 @@ def test_a_page_is_owed_once_and_only_if_asked_for() -> None:
     session.request_page(3)
     session.request_page(4)
     assert tell(session, page) == [Page(3, b"p")]
-    with pytest.raises(ProtocolError, match="a page that was not asked for"):
+    with pytest.raises(ProtocolError, match="a page that was not requested"):
         tell(session, page)
 
 
@@ -276,14 +278,14 @@ def test_the_third_request_for_what_does_not_exist_ends_it(
     last = {"type": "request", "index": CONTENT.count - 1}
     page = {"type": "page", "index": PAGES - 1}
     assert tell(session, asked, last, page, asked) == [
-        Ask(CONTENT.count - 1),
+        SealedRequest(CONTENT.count - 1),
         Page(PAGES - 1),
     ]
     refused = [asked | {"type": "refuse", "reason": "missing"}] * 2
     assert said(session) == b"".join(
         map(frame, refused if asked["type"] == "request" else [])
     )
-    with pytest.raises(ProtocolError, match="does not have"):
+    with pytest.raises(ProtocolError, match="do not exist"):
         tell(session, asked)
 
 
@@ -291,7 +293,7 @@ def test_before_it_is_known_what_there_is_anything_may_be_asked_for() -> None:
     session = SealedSession()
     tell(session, {"type": "hello", "port": 1})
     asked = [{"type": "request", "index": index} for index in range(100)]
-    assert tell(session, *asked) == [Ask(index) for index in range(100)]
+    assert tell(session, *asked) == [SealedRequest(index) for index in range(100)]
 
 
 @pytest.mark.parametrize("chunk_size", [None, 16_384, 1 << 20])

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel
+from shoal.core.session.open_session import OpenClientSession, OpenServerSession
 from shoal.core.session.session import (
     ChunkReceived,
-    ChunkWanted,
+    ChunkRequested,
     Event,
     InfoReceived,
     OfferReceived,
-    OpenClientSession,
-    OpenServerSession,
     Session,
-    State,
+    SessionState,
 )
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.handshake import encode_handshake
@@ -92,7 +91,7 @@ class Pair:
             wanted = receive(self.server, sent, self._pieces)
             answers = self.server.data_to_send()
             for event in wanted:
-                assert isinstance(event, ChunkWanted)
+                assert isinstance(event, ChunkRequested)
                 data = self.content.chunk(event.index)
                 answers += [response_header(event.echo, len(data)), data]
             if not sent and not answers:
@@ -136,13 +135,13 @@ def test_a_named_channels_server_says_nothing_until_asked() -> None:
     assert serve(CONTENT, named=True).data_to_send() == []
     session = OpenClientSession(NAMED)
     assert session.data_to_send() == []
-    assert session.state is State.FETCHING
+    assert session.state is SessionState.FETCHING
 
 
 @pytest.mark.parametrize("index", [2, "2", "0002"])
 def test_a_request_keeps_its_index_as_it_was_sent(index: int | str) -> None:
     events = tell(serve(CONTENT), {"type": "request", "index": index})
-    assert events == [ChunkWanted(2, index)]
+    assert events == [ChunkRequested(2, index)]
 
 
 @pytest.mark.parametrize("index", [5, -1, "5", "x", "", 1 << 63])
@@ -196,7 +195,7 @@ def test_a_handshake_of_something_else_is_a_lie() -> None:
 def test_a_chunk_nobody_asked_for_ends_the_conversation(index: int | str) -> None:
     session = ready()
     session.request(1)
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, {"type": "response", "index": index, "data": b"x"})
 
 
@@ -206,7 +205,7 @@ def test_every_request_is_owed_one_answer_and_no_second() -> None:
     session.request(1)
     answer = {"type": "response", "index": 1, "data": b"x"}
     assert len(tell(session, answer, answer)) == 2
-    with pytest.raises(ProtocolError, match="not asked for"):
+    with pytest.raises(ProtocolError, match="not requested"):
         tell(session, answer)
 
 
@@ -278,4 +277,4 @@ def test_a_session_alone_knows_no_messages() -> None:
         TRANSITIONS = OpenServerSession.TRANSITIONS
 
     with pytest.raises(NotImplementedError):
-        tell(Bare(State.SERVING, 100, None), {"type": "request", "index": 0})
+        tell(Bare(SessionState.SERVING, 100, None), {"type": "request", "index": 0})

@@ -11,8 +11,8 @@ from shoal.core.wire.framing import (
     PAGE,
     BufferPool,
     FrameReader,
-    encode_varint,
 )
+from shoal.core.wire.messages import encode_varint
 from shoal.errors import ProtocolError
 from tests.helpers.wire import varint
 

@@ -13,17 +13,17 @@ from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
     MAX_ROOT,
     PAGE_SIZE,
-    Ask,
     Cancel,
-    Give,
     Goodbye,
     Have,
     Hello,
+    OriginFetch,
     Page,
     Peers,
-    Pull,
     Refuse,
     SealedMessage,
+    SealedRequest,
+    SealedResponse,
     decode_sealed,
 )
 from shoal.errors import ProtocolError
@@ -40,9 +40,9 @@ MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
         st.none() | st.binary(max_size=300),
     ),
     st.builds(Have, st.lists(RANGE, max_size=20)),
-    st.builds(Pull, st.lists(RANGE, max_size=20)),
-    st.builds(Ask, st.none() | INDEX),
-    st.builds(Give, INDEX, st.binary(max_size=70_000).map(memoryview)),
+    st.builds(OriginFetch, st.lists(RANGE, max_size=20)),
+    st.builds(SealedRequest, st.none() | INDEX),
+    st.builds(SealedResponse, INDEX, st.binary(max_size=70_000).map(memoryview)),
     st.builds(Page, INDEX, st.none() | st.binary(max_size=PAGE_SIZE)),
     st.builds(Cancel, INDEX),
     st.builds(Refuse, st.none() | INDEX, st.text(max_size=64)),
@@ -66,9 +66,9 @@ SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
         {"type": "hello", "port": 7, "root": b"r", "bitfield": b"\x80"},
     ),
     (Have([(3, 2), (9, 1)]), {"type": "have", "ranges": [[3, 2], [9, 1]]}),
-    (Pull([(3, 2)]), {"type": "pulling", "ranges": [[3, 2]]}),
-    (Ask(7), {"type": "request", "index": 7}),
-    (Ask(), {"type": "request"}),
+    (OriginFetch([(3, 2)]), {"type": "pulling", "ranges": [[3, 2]]}),
+    (SealedRequest(7), {"type": "request", "index": 7}),
+    (SealedRequest(), {"type": "request"}),
     (Page(5), {"type": "page", "index": 5}),
     (Page(5, b"p"), {"type": "page", "index": 5, "data": b"p"}),
     (Cancel(7), {"type": "cancel", "index": 7}),
@@ -90,9 +90,9 @@ def test_a_message_is_the_map_that_it_says(
 
 def test_the_workshops_request_and_response_are_the_same_here() -> None:
     request = bytes.fromhex("15 82a474797065a772657175657374a5696e64657807")
-    assert encode_frame(Ask(7)) == request
+    assert encode_frame(SealedRequest(7)) == request
     answer = {"type": "response", "index": 7, "data": b"abc"}
-    assert encode_frame(Give(7, memoryview(b"abc"))) == frame(answer)
+    assert encode_frame(SealedResponse(7, memoryview(b"abc"))) == frame(answer)
 
 
 def test_a_frame_with_a_full_page_has_65_564_bytes() -> None:
@@ -111,7 +111,7 @@ def test_everything_but_a_chunk_fits_into_a_control_frame() -> None:
     largest = [
         Hello(65535, bytes(MAX_ROOT), bytes(MAX_BITFIELD)),
         Have([(most, most)] * MAX_RANGES),
-        Pull([(most, most)] * MAX_RANGES),
+        OriginFetch([(most, most)] * MAX_RANGES),
         Page(most, bytes(PAGE_SIZE)),
         Refuse(most, "\U0001f41f" * 64),
         Peers([("\U0001f41f" * 45, 65535)] * MAX_PEERS),
@@ -124,7 +124,9 @@ def test_everything_but_a_chunk_fits_into_a_control_frame() -> None:
 
 @pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 1 << 20])
 def test_a_chunk_has_no_more_beside_it_than_is_allowed(size: int) -> None:
-    body = unframed(encode_frame(Give((1 << 32) - 1, memoryview(bytes(size)))))
+    body = unframed(
+        encode_frame(SealedResponse((1 << 32) - 1, memoryview(bytes(size))))
+    )
     assert len(body) <= size + RESPONSE_OVERHEAD
 
 
@@ -136,7 +138,7 @@ def test_a_message_comes_back_as_it_was(message: SealedMessage) -> None:
 def test_the_data_of_a_chunk_is_not_copied() -> None:
     body = bytearray(pack({"type": "response", "index": 1, "data": b"abc"}))
     message = decode_sealed(memoryview(body))
-    assert isinstance(message, Give)
+    assert isinstance(message, SealedResponse)
     body[-1:] = b"X"
     assert bytes(message.data) == b"abX"
 

@@ -39,8 +39,8 @@ __all__ = [
     "ClientProof",
     "NonceMemory",
     "Proof",
+    "ProofState",
     "ServerProof",
-    "State",
     "make_knock",
     "match_knock",
 ]
@@ -105,7 +105,7 @@ class NonceMemory:
         return is_new
 
 
-class State(Enum):
+class ProofState(Enum):
     """Where a proof stands."""
 
     AWAITING_GREETING = auto()
@@ -125,12 +125,12 @@ class Proof:
     `is_done`. An error means: close, and send nothing more.
     """
 
-    STEPS: ClassVar[dict[State, tuple[int, str, State]]]
-    """State: how many bytes it awaits, what takes them, and the state after it."""
+    STEPS: ClassVar[dict[ProofState, tuple[int, str, ProofState]]]
+    """ProofState: how many bytes it awaits, what takes them, and the state after it."""
 
     def __init__(
         self,
-        state: State,
+        state: ProofState,
         keys: Keys,
         node_id: bytes,
         certificate: bytes,
@@ -156,7 +156,7 @@ class Proof:
     @property
     def is_done(self) -> bool:
         """Say whether both ends have proven themselves."""
-        return self.state is State.DONE
+        return self.state is ProofState.DONE
 
     @property
     def needed(self) -> int:
@@ -191,7 +191,7 @@ class Proof:
         message = bytes(self._received)
         self._received.clear()
         # Whatever goes wrong in there is the end of it.
-        self.state, self._outgoing = State.FAILED, b""
+        self.state, self._outgoing = ProofState.FAILED, b""
         take: Callable[[bytes], None] = getattr(self, name)
         take(message)
         self.state = following
@@ -208,7 +208,7 @@ class ServerProof(Proof):
     """Greet a client and let it prove itself; then prove ourselves."""
 
     STEPS = {
-        State.AWAITING_PROOF: (CLIENT_PROOF_SIZE, "_take_proof", State.DONE),
+        ProofState.AWAITING_PROOF: (CLIENT_PROOF_SIZE, "_take_proof", ProofState.DONE),
     }
 
     def __init__(
@@ -224,7 +224,7 @@ class ServerProof(Proof):
         `certificate` is the SHA-256 of our own one's DER, `nonce` 32 random bytes.
         """
         super().__init__(
-            State.AWAITING_PROOF, keys, node_id, certificate, nonce, versions
+            ProofState.AWAITING_PROOF, keys, node_id, certificate, nonce, versions
         )
         self._greeting = bytes(versions) + nonce
         self._outgoing = self._greeting
@@ -247,12 +247,12 @@ class ClientProof(Proof):
     """Prove ourselves to a server, then let it prove itself."""
 
     STEPS = {
-        State.AWAITING_GREETING: (
+        ProofState.AWAITING_GREETING: (
             GREETING_SIZE,
             "_take_greeting",
-            State.AWAITING_PROOF,
+            ProofState.AWAITING_PROOF,
         ),
-        State.AWAITING_PROOF: (SERVER_PROOF_SIZE, "_take_proof", State.DONE),
+        ProofState.AWAITING_PROOF: (SERVER_PROOF_SIZE, "_take_proof", ProofState.DONE),
     }
 
     def __init__(
@@ -269,7 +269,7 @@ class ClientProof(Proof):
         `nonce` 32 random bytes.
         """
         super().__init__(
-            State.AWAITING_GREETING, keys, node_id, certificate, nonce, versions
+            ProofState.AWAITING_GREETING, keys, node_id, certificate, nonce, versions
         )
         self._greeting = b""
         self._sent = b""

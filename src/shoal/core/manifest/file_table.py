@@ -1,9 +1,8 @@
-"""The files of a folder: one byte string cut into pages, checked as a whole.
+"""The files of a folder: one byte string cut into pages, checked as a whole; pure.
 
-The pages are verified one by one as they come. What they say together is believed
-only once all of it is there and all of it is right: one hostile path refuses the
-whole share, before anything is written and before anything is found by its path.
-docs/protocol.md, "Link, root record and manifest".
+Each page is verified when it arrives. What they say together is trusted only when all
+of them have arrived and all of it is valid: one hostile path refuses the whole share,
+before any file is written or looked up. docs/protocol.md, "Manifest pages".
 """
 
 from bisect import bisect_left, bisect_right
@@ -15,24 +14,15 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from shoal.core.crypto.hashes import DIGEST_SIZE, Bytes, page_digest
+from shoal.core.manifest.pages import MALFORMED, PageTable, refusal
 from shoal.core.manifest.paths import paths_problem, shown
-from shoal.core.manifest.root import MALFORMED, PAGE_SIZE, Root, refusal
 from shoal.errors import UsageError
 
-__all__ = [
-    "MAX_FILES",
-    "Entry",
-    "File",
-    "FileTable",
-    "Span",
-    "encode_files",
-    "split_pages",
-]
+__all__ = ["MAX_FILES", "File", "FileEntry", "FileSpan", "FileTable", "encode_files"]
 
 MAX_FILES = 100_000  # in one share
 
-Entry: TypeAlias = tuple[str, int, bool]
+FileEntry: TypeAlias = tuple[str, int, bool]
 """Path, size in bytes, and whether it is executable: a file as it is on the wire."""
 
 
@@ -53,7 +43,7 @@ class File(Struct, frozen=True, gc=False):
         return self.offset + self.size
 
 
-class Span(NamedTuple):
+class FileSpan(NamedTuple):
     """Name some bytes of one file."""
 
     file: File
@@ -63,7 +53,7 @@ class Span(NamedTuple):
     """Bytes, at least one."""
 
 
-def encode_files(entries: Sequence[Entry]) -> bytes:
+def encode_files(entries: Sequence[FileEntry]) -> bytes:
     """Return the file table of a folder; the bytes of its files follow this order.
 
     Raises `UsageError` for what no share may hold, with the path in it.
@@ -84,49 +74,17 @@ def encode_files(entries: Sequence[Entry]) -> bytes:
     return _encoder.encode(entries)
 
 
-def split_pages(data: bytes) -> list[bytes]:
-    """Return the pages of a table."""
-    return [data[i : i + PAGE_SIZE] for i in range(0, len(data), PAGE_SIZE)]
+class FileTable(PageTable):
+    """Keep the pages of the file table; once all have arrived, list the files."""
 
+    def __init__(self, hashes: bytes, size: int) -> None:
+        """Start without pages; `hashes` has the hash of each.
 
-class FileTable:
-    """Keep the pages that came; once all did, tell the files."""
-
-    def __init__(self, root: Root) -> None:
-        self._root = root
-        self._pages: dict[int, bytes] = {}
-        self._files: tuple[File, ...] | None = None
-
-    @property
-    def page_count(self) -> int:
-        """Return how many pages there are; at least one."""
-        return self._root.file_page_count
-
-    @property
-    def is_complete(self) -> bool:
-        """Say whether all pages are there."""
-        return len(self._pages) == self.page_count
-
-    def add_page(self, number: int, data: Bytes) -> bool:
-        """Take a page from a peer; False when it is not the page it should be.
-
-        Nothing is hashed unless its length may be right.
+        `size` is how many bytes all files have together.
         """
-        if not 0 <= number < self.page_count or not data:
-            return False
-        is_last = number == self.page_count - 1
-        if len(data) > PAGE_SIZE or (len(data) < PAGE_SIZE and not is_last):
-            return False
-        start = number * DIGEST_SIZE
-        hashes = self._root.files or b""
-        if page_digest(data) != hashes[start : start + DIGEST_SIZE]:
-            return False
-        self._pages.setdefault(number, bytes(data))
-        return True
-
-    def page(self, number: int) -> bytes | None:
-        """Return a page, to be given on; None while it is not there."""
-        return self._pages.get(number)
+        super().__init__(hashes)
+        self._share_size = size
+        self._files: tuple[File, ...] | None = None
 
     @property
     def files(self) -> Sequence[File]:
@@ -139,7 +97,7 @@ class FileTable:
             if not self.is_complete:
                 raise LookupError("not all pages of the file table are there yet")
             pages = (self._pages[number] for number in range(self.page_count))
-            self._files = _decode_files(b"".join(pages), self._root.size)
+            self._files = _decode_files(b"".join(pages), self._share_size)
         return self._files
 
     def find(self, path: str) -> File | None:
@@ -159,7 +117,7 @@ class FileTable:
         end = bisect_left(self.files, folder + chr(ord("/") + 1), lo=first, key=_path)
         return self.files[first:end]
 
-    def spans(self, first: int, end: int) -> Iterator[Span]:
+    def spans(self, first: int, end: int) -> Iterator[FileSpan]:
         """Yield where bytes `first` to `end - 1` of the share lie, in order."""
         files = self.files
         # Of files that begin there only the last can have a byte.
@@ -169,17 +127,14 @@ class FileTable:
             start = max(first, file.offset)
             length = min(end, file.end) - start
             if length > 0:
-                yield Span(file, start - file.offset, length)
+                yield FileSpan(file, start - file.offset, length)
             place += 1
-
-    def __repr__(self) -> str:
-        return f"<FileTable {len(self._pages)} of {self.page_count} pages>"
 
 
 _path = attrgetter("path")
 _offset = attrgetter("offset")
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Entry])
+_decoder = msgspec.msgpack.Decoder(list[FileEntry])
 
 
 def _decode_files(data: bytes, size: int) -> tuple[File, ...]:
@@ -207,7 +162,7 @@ def _decode_files(data: bytes, size: int) -> tuple[File, ...]:
     return tuple(_lay_out(entries))
 
 
-def _lay_out(entries: Iterable[Entry]) -> Iterator[File]:
+def _lay_out(entries: Iterable[FileEntry]) -> Iterator[File]:
     """Yield the files, each where the one before it ends."""
     offset = 0
     for path, size, executable in entries:
@@ -215,7 +170,7 @@ def _lay_out(entries: Iterable[Entry]) -> Iterator[File]:
         offset += size
 
 
-def _is_ascending(entries: Sequence[Entry]) -> bool:
+def _is_ascending(entries: Sequence[FileEntry]) -> bool:
     """Say whether the paths ascend by their UTF-8 bytes, none twice.
 
     Python compares code points, which is the same order.

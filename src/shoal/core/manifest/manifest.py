@@ -1,104 +1,152 @@
-"""The manifest: root, chunk hashes and files of one share, and how one is made.
+"""The manifest of one share: its root record, chunk hashes and files; pure.
 
-A manifest starts as a verified root and grows page by page. Pages are numbered as
-they are asked for: first those of the chunk hashes, then those of the file table.
-Nothing in it is believed that the id does not prove. docs/protocol.md, "Link, root
-record and manifest".
+A manifest starts as a verified root record and grows page by page. Pages are numbered
+as in requests: first those of the chunk hash table, then those of the file table. It
+never contains anything that the id does not prove. docs/protocol.md, "Link, root record
+and manifest".
 """
 
 from collections.abc import Sequence
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.core.crypto.hashes import DIGEST_SIZE, Bytes, page_digest, root_digest
+from shoal.core.crypto.hashes import (
+    DIGEST_SIZE,
+    Bytes,
+    chunk_digest,
+    page_digest,
+    root_digest,
+)
 from shoal.core.crypto.keys import log_name
-from shoal.core.manifest.chunk_sizes import check_chunk_size, check_fits
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_table import (
-    Entry,
     File,
+    FileEntry,
+    FileSpan,
     FileTable,
-    Span,
     encode_files,
-    split_pages,
 )
-from shoal.core.manifest.hash_table import HashTable, page_of
+from shoal.core.manifest.pages import HASHES_PER_PAGE, PageTable, split_pages
 from shoal.core.manifest.paths import name_problem, shown
 from shoal.core.manifest.root import (
     VERSION,
     Root,
+    check_root_fits,
+    check_sealed_chunk_size,
     decode_root,
     derive_salt,
     encode_root,
 )
 from shoal.errors import NotFoundError, UsageError
 
-__all__ = ["Manifest", "build_manifest"]
+__all__ = ["HashTable", "Manifest", "Stat", "build_manifest", "list_files", "stat"]
+
+
+class HashTable(PageTable):
+    """Keep the hashes of chunks, and verify chunks by them."""
+
+    def __init__(self, root: Root) -> None:
+        """Start without hashes."""
+        self._chunks = root.chunks
+        self._count = root.chunks.count
+        super().__init__(root.hashes, DIGEST_SIZE * self._count)
+
+    def has_digest(self, index: int) -> bool:
+        """Return True if the hash of chunk `index` has arrived."""
+        return 0 <= index < self._count and index // HASHES_PER_PAGE in self._pages
+
+    def digest(self, index: int) -> bytes:
+        """Return the hash of chunk `index`.
+
+        Raises `IndexError` if there is no such chunk, `LookupError` if its page has not
+        arrived.
+        """
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        number, place = divmod(index, HASHES_PER_PAGE)
+        page = self._pages.get(number)
+        if page is None:
+            raise LookupError(f"page {number} of the hashes is not there yet")
+        return page[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
+
+    def verifies(self, index: int, data: Bytes) -> bool:
+        """Return True if `data` is chunk `index`; raises as `digest` does."""
+        expected = self.digest(index)
+        if len(data) != self._chunks.length(index):
+            return False
+        return chunk_digest(data) == expected
 
 
 class Manifest:
-    """Know what is known of one share; it only ever gets more."""
+    """Hold what is known of one share; pages are added, never removed."""
 
     def __init__(self, share_id: bytes, root_record: Bytes) -> None:
         """Begin with the root record, as a peer sent it.
 
-        Raises what `decode_root` raises: a `PeerError` when the peer is to blame,
-        `ManifestError` when whoever made the link is.
+        Raises what `decode_root` raises: a `PeerError` if the peer is to blame,
+        `ManifestError` if the maker of the link is.
         """
         self.root: Root = decode_root(share_id, root_record)
         """The root record, verified."""
         self.root_record = bytes(root_record)
-        """The same, to be given on."""
+        """Its bytes, to send to peers."""
         self.id = share_id
         self.chunks: Chunks = self.root.chunks
-        """How the share is cut."""
+        """How the share is cut into chunks."""
         self.hash_table = HashTable(self.root)
-        self.file_table = FileTable(self.root) if self.root.is_folder else None
+        files = self.root.files
+        self.file_table = None if files is None else FileTable(files, self.root.size)
         """None for a single file."""
 
     @property
     def page_count(self) -> int:
-        """Return how many pages there are, of both tables."""
+        """Return how many pages both tables have."""
         return self.root.hash_page_count + self.root.file_page_count
 
     def page_of(self, index: int) -> int:
-        """Return the page that has a chunk's hash: `manifest.page_of(0)`."""
-        return page_of(index)
+        """Return the number of the page with a chunk's hash: `manifest.page_of(0)`."""
+        return index // HASHES_PER_PAGE
 
     @property
     def file_pages(self) -> range:
-        """Return the numbers of the pages that tell the files."""
+        """Return the numbers of the file table's pages."""
         return range(self.root.hash_page_count, self.page_count)
 
     def add_page(self, number: int, data: Bytes) -> bool:
-        """Take a page from a peer: `manifest.add_page(0, page)`.
+        """Add a page from a peer: `manifest.add_page(0, page)`.
 
-        Returns whether it is the page it should be.
+        Returns False if it is wrong.
         """
-        if number < self.root.hash_page_count or self.file_table is None:
-            return self.hash_table.add_page(number, data)
-        return self.file_table.add_page(number - self.root.hash_page_count, data)
+        table, number = self._table_of(number)
+        return table.add_page(number, data)
 
     def page(self, number: int) -> bytes | None:
-        """Return a page, to be given on: `manifest.page(0)`.
+        """Return a page, to send it to a peer: `manifest.page(0)`.
 
-        None while it is not there.
+        Returns None if it has not arrived.
         """
+        table, number = self._table_of(number)
+        return table.page(number)
+
+    def _table_of(self, number: int) -> tuple[PageTable, int]:
+        """Return the table of a page, and the page's number there."""
         if number < self.root.hash_page_count or self.file_table is None:
-            return self.hash_table.page(number)
-        return self.file_table.page(number - self.root.hash_page_count)
+            return self.hash_table, number
+        return self.file_table, number - self.root.hash_page_count
 
     @property
     def is_complete(self) -> bool:
-        """Say whether all pages are there."""
-        return all(self.page(number) is not None for number in range(self.page_count))
+        """Return True if all pages have arrived."""
+        table = self.file_table
+        return self.hash_table.is_complete and (table is None or table.is_complete)
 
     @property
     def files(self) -> Sequence[File]:
-        """Return all files; of a single file, that one under the share's name.
+        """Return all files; of a single file, that file, with the share's name.
 
-        Raises `LookupError` while a page that tells them is not there,
-        `ManifestError` when they are not what a share may hold.
+        Raises `LookupError` if a page of the file table has not arrived,
+        `ManifestError` if a share may not hold these files.
         """
         if self.file_table is not None:
             return self.file_table.files
@@ -107,10 +155,10 @@ class Manifest:
     def find(self, path: str | None = None) -> File:
         """Return the file of a path: `manifest.find("a.txt").size`.
 
-        Without a path, the only file of the share.
+        Without a path, return the only file of the share.
 
-        Raises `NotFoundError` when there is none, `UsageError` when one has to be
-        named, and what `files` raises.
+        Raises `NotFoundError` if there is none, `UsageError` if the share is a folder
+        and there is no path, and what `files` raises.
         """
         if self.file_table is None:
             if path in (None, "", self.root.name):
@@ -125,15 +173,15 @@ class Manifest:
             raise NotFoundError(f"There is no {shown(path)} in the share.")
         return found
 
-    def spans(self, first: int, end: int) -> Sequence[Span]:
-        """Return where bytes of the share lie, in order: `manifest.spans(0, 1000)`.
+    def spans(self, first: int, end: int) -> Sequence[FileSpan]:
+        """Return where bytes of the share are in its files: `manifest.spans(0, 1000)`.
 
-        Those are bytes `first` to `end - 1`.
+        Those are bytes `first` to `end - 1`, in order.
         """
         if self.file_table is not None:
             return tuple(self.file_table.spans(first, end))
         first, end = max(first, 0), min(end, self.root.size)
-        return (Span(self.files[0], first, end - first),) if first < end else ()
+        return (FileSpan(self.files[0], first, end - first),) if first < end else ()
 
     def chunks_of(self, file: File) -> range:
         """Return the indexes of a file's chunks: `manifest.chunks_of(file)`.
@@ -146,21 +194,80 @@ class Manifest:
         return f"<Manifest of {log_name(self.id)}: {self.root!r}>"
 
 
+class Stat(Struct, frozen=True):
+    """Describe a share, or a file or folder in it."""
+
+    name: str
+    """The last component of its path, or the name of the share."""
+    path: str
+    """Path within the share; empty for the share itself."""
+    size: int
+    """Bytes; of a folder, those of all files below it."""
+    is_folder: bool
+    """Whether it is a folder."""
+    files: int
+    """How many files it has; 1 for a file."""
+    executable: bool = False
+    """Whether it is an executable file."""
+
+
+def stat(manifest: Manifest, path: str | None = None) -> Stat:
+    """Describe a share, or the file or folder at `path` in it.
+
+    Raises `NotFoundError` if there is none.
+    """
+    root = manifest.root
+    path = (path or "").rstrip("/")
+    if not path:
+        files = manifest.files
+        executable = not root.is_folder and files[0].executable
+        return Stat(root.name, "", root.size, root.is_folder, len(files), executable)
+    table = manifest.file_table
+    name = path.rpartition("/")[2]
+    file = table.find(path) if table is not None else None
+    if table is None or file is not None:
+        file = file or manifest.find(path)
+        return Stat(name, path, file.size, False, 1, file.executable)
+    files = list_files(manifest, path)
+    # The files of a folder are adjacent.
+    return Stat(name, path, files[-1].end - files[0].offset, True, len(files))
+
+
+def list_files(manifest: Manifest, folder: str | None = None) -> Sequence[File]:
+    """Return the files of a share, or those below a folder of it.
+
+    For the path of a file, return that file. Raises `NotFoundError` if there is none.
+    """
+    folder = (folder or "").rstrip("/")
+    table = manifest.file_table
+    if not folder:
+        return manifest.files
+    if table is None:
+        return (manifest.find(folder),)
+    files = table.under(folder)
+    if not files:
+        file = table.find(folder)
+        if file is None:
+            raise NotFoundError(f"There is no {folder} in the share.")
+        return (file,)
+    return files
+
+
 def build_manifest(
     name: str,
     size: int,
     chunk_size: int,
     chunk_digests: bytes,
-    files: Sequence[Entry] | None = None,
+    files: Sequence[FileEntry] | None = None,
     *,
     salt: bytes | None = None,
     secret: bytes | None = None,
 ) -> Manifest:
-    """Return the whole manifest of a share whose chunks have these hashes.
+    """Return the complete manifest of a share whose chunks have these hashes.
 
-    `files` are those of a folder, sorted by path, their bytes in this order. With
-    `secret` the salt derives from it; with neither `salt` nor `secret` the share is
-    public. Raises `UsageError` for what cannot be shared.
+    `files` are those of a folder, sorted by path; their bytes follow in this order.
+    With `secret`, the salt is derived from it; with neither `salt` nor `secret`, the
+    share is public. Raises `UsageError` if these files cannot be shared.
     """
     problem = name_problem(name)
     if problem is not None:
@@ -169,14 +276,14 @@ def build_manifest(
         )
     if salt is not None and secret is not None:
         raise ValueError("a salt is either given or derived")
-    check_chunk_size(chunk_size)
+    check_sealed_chunk_size(chunk_size)
     chunks = Chunks(size, chunk_size)
     if len(chunk_digests) != DIGEST_SIZE * chunks.count:
         raise ValueError("there must be one hash for every chunk")
     file_pages = [] if files is None else split_pages(encode_files(files))
     if files is not None and sum(entry[1] for entry in files) != size:
         raise ValueError("the sizes of the files do not add up")
-    check_fits(chunks, name=name, file_pages=len(file_pages))
+    check_root_fits(chunks, name=name, file_pages=len(file_pages))
     hash_pages = split_pages(chunk_digests)
     root = Root(
         version=VERSION,

@@ -1,45 +1,35 @@
-"""Frames: a varint length, then that many bytes; what `msgpack5-stream` 1 writes.
+"""Cut the bytes from a peer into frames; pure.
 
-`FrameReader` owns the memory that a connection receives into. Bytes land where
-they stay: a small frame is handed out as a view of the buffer it arrived in, a
-large one takes its buffer with it, so a chunk is never copied between the socket
-and the disk. `BufferPool` keeps such buffers for the next chunk.
+A frame is the varint length of its body, then the body: docs/protocol.md, "Frames".
+`FrameReader` owns the memory that a connection receives into. A small frame is handed
+out as a view of that memory. A large frame takes its buffer along, so that a chunk is
+never copied between the socket and the disk; `BufferPool` keeps such buffers for the
+next chunk.
 
-The length is an unsigned LEB128 of at most four bytes in its shortest form. It
-is checked against `limit` before anything is allocated, and memory beyond
-`trusted` is only given as bytes really arrive.
+The length of a frame is an unsigned LEB128 of at most four bytes in its shortest form.
+It is checked against `limit` before any memory is allocated, and more than `trusted`
+bytes are only allocated as the bytes arrive.
 """
 
 from collections.abc import Iterator
 
 from shoal.errors import ProtocolError
 
-__all__ = ["LARGE_FRAME", "BufferPool", "FrameReader", "encode_varint"]
+__all__ = ["LARGE_FRAME", "BufferPool", "FrameReader"]
 
 MAX_VARINT_SIZE = 4  # bytes
-LARGE_FRAME = 128 * 1024  # bytes; from here on a frame keeps its buffer
-MIN_BUFFER = 4 * 1024  # bytes; what an idle connection holds
-MAX_BUFFER = 256 * 1024  # bytes; what a connection of small frames grows to
-PAGE = 4 * 1024  # bytes; buffers of large frames come in multiples of it
+LARGE_FRAME = 128 * 1024  # bytes; a frame of this size or more keeps its buffer
+MIN_BUFFER = 4 * 1024  # bytes; the buffer of an idle connection
+MAX_BUFFER = 256 * 1024  # bytes; the largest buffer for small frames
+PAGE = 4 * 1024  # bytes; buffers of large frames are multiples of it
 POOL_SIZE = 32 * 1024 * 1024  # bytes kept for reuse
 
 
-def encode_varint(value: int) -> bytes:
-    """Return `value` as an unsigned LEB128 in its shortest form."""
-    if value < 0x80:
-        return bytes((value,))
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
 class BufferPool:
-    """Keep buffers that were used up for the next frame of the same size."""
+    """Keep used buffers for the next frame of the same size."""
 
     def __init__(self, max_size: int = POOL_SIZE) -> None:
+        """Start empty; keep at most `max_size` bytes."""
         self._free: dict[int, list[bytearray]] = {}
         self._kept = 0
         self._max_size = max_size
@@ -54,12 +44,12 @@ class BufferPool:
         return bytearray(size)
 
     def give(self, buffer: bytearray) -> None:
-        """Take back a buffer that nobody reads any more."""
+        """Keep a buffer that no one reads any more."""
         size = len(buffer)
         if size < LARGE_FRAME:
             return
         if self._kept + size > self._max_size:
-            # Sizes change with the share; what is kept of others only costs.
+            # The sizes change with the share, so those of others are only a burden.
             self._free.clear()
             self._kept = 0
         self._free.setdefault(size, []).append(buffer)
@@ -67,48 +57,49 @@ class BufferPool:
 
 
 class FrameReader:
-    """Cut what a peer sends into frames, in place.
+    """Cut bytes into frames where they were received.
 
-    Receive into `get_buffer()`, say how much came with `buffer_updated(n)`, then
-    iterate `frames()` to its end before asking for the next buffer.
+    Receive into `get_buffer()`, report the number of bytes to `buffer_updated(n)`, then
+    iterate over all `frames()` before the next `get_buffer()`.
     """
 
     def __init__(self, limit: int, pool: BufferPool | None = None) -> None:
+        """Accept frames of at most `limit` bytes; take large buffers from `pool`."""
         self.limit = limit
-        """Longest frame that is accepted, in bytes; may change at any frame."""
+        """Longest frame that is accepted, in bytes; may change between frames."""
         self.trusted = LARGE_FRAME
-        """Up to this many bytes are allocated for a frame before they arrive."""
+        """How many bytes may be allocated for a frame before they arrive."""
         self.pool = pool or BufferPool()
         self._buffer = bytearray(MIN_BUFFER)
         self._view = memoryview(self._buffer)
-        self._start = 0  # of the first frame not handed out
-        self._end = 0  # of what was received
+        self._start = 0  # of the first frame that was not handed out
+        self._end = 0  # of the received bytes
         self._want = 0  # bytes of the frame at _start with its length; 0: unknown
-        self._usual = MIN_BUFFER  # what the next buffer should hold
+        self._usual = MIN_BUFFER  # size of the next buffer
 
     @property
     def is_mid_frame(self) -> bool:
-        """Say whether the peer has sent a part of a frame and not its end."""
+        """Return True if the beginning of a frame was received, but not all of it."""
         return self._end > self._start
 
     @property
     def missing(self) -> int:
-        """Return how many bytes of a frame that has begun are still to come."""
+        """Return how many bytes of a frame that has begun are still missing."""
         return max(0, self._want - (self._end - self._start))
 
     @property
     def pending(self) -> memoryview:
-        """Return what was received and not handed out, from a frame's start on."""
+        """Return the received bytes that were not handed out, from a frame's start."""
         return self._view[self._start : self._end]
 
     def skip(self, size: int) -> None:
-        """Take whole frames of together `size` bytes as handed out."""
+        """Count whole frames of `size` bytes together as handed out."""
         if size:
             self._start += size
             self._want = 0
 
     def get_buffer(self) -> memoryview:
-        """Return where to receive the next bytes; never empty."""
+        """Return the memory to receive the next bytes into; never empty."""
         pending = self._end - self._start
         if not pending:
             self._start = self._end = 0
@@ -120,38 +111,38 @@ class FrameReader:
         return self._view[self._end :]
 
     def _is_short_of_room(self, pending: int) -> bool:
-        """Say whether what is pending should move to the buffer's front."""
+        """Return True if the pending bytes should move to the buffer's front."""
         size = len(self._buffer)
         needed = self._start + max(self._want, pending + 1)
-        # Half-empty reads cost a system call each; a short move costs nothing.
+        # Each small read costs a system call; to move few bytes costs almost nothing.
         return needed > size or (self._start > size // 2 and pending < size // 4)
 
     def _next_size(self, pending: int) -> int:
         if self._want <= max(self.trusted, self._usual):
             return max(self._want, self._usual)
-        # Someone announced a lot: believe it only as fast as it arrives.
+        # A peer announced a long frame: allocate only as fast as it arrives.
         return min(self._want, max(2 * pending, self.trusted))
 
     def _move(self, target: bytearray, pending: int) -> None:
-        """Go on in `target`, with what is pending at its front."""
+        """Use `target` as the buffer, with the pending bytes at its front."""
         view = memoryview(target)
         view[:pending] = self._view[self._start : self._end]
         self._buffer, self._view = target, view
         self._start, self._end = 0, pending
 
     def buffer_updated(self, received: int) -> None:
-        """Note that `received` bytes were put into the buffer."""
+        """Note that `received` bytes were written to the buffer."""
         self._end += received
         if self._end == len(self._buffer) and self._usual < MAX_BUFFER:
             self._usual = min(2 * len(self._buffer), MAX_BUFFER)
 
     def frames(self) -> Iterator[memoryview]:
-        """Yield every frame that is complete.
+        """Yield the body of every complete frame.
 
-        A frame shorter than `LARGE_FRAME` may be read until the next
-        `get_buffer()`. A longer one stays as it is for as long as it is wanted;
-        its `.obj` may then be given back to the pool.
-        Raises `ProtocolError` when a length is malformed or over the limit.
+        A frame shorter than `LARGE_FRAME` is valid until the next `get_buffer()`. A
+        longer one stays unchanged as long as it is referenced; its `.obj` may be given
+        to the pool afterwards.
+        Raises `ProtocolError` when a length is malformed or exceeds the limit.
         """
         while True:
             body = self._read_length()
@@ -165,17 +156,17 @@ class FrameReader:
             yield frame
 
     def _part_with_buffer(self, size: int) -> None:
-        """Leave the buffer to the frame in it; keep what came after."""
+        """Leave the buffer to the frame in it; keep the bytes after that."""
         pending = self._end - self._start
-        # The next frame probably has this size; with its buffer just as long,
-        # nothing of the one after it comes along and has to be moved.
+        # The next frame probably has the same size. In a buffer of just that size, no
+        # bytes of a later frame have to be moved.
         self._usual = -(-size // PAGE) * PAGE
         self._move(self.pool.take(max(MIN_BUFFER, pending)), pending)
 
     def _read_length(self) -> int:
-        """Set `_want` from the frame's length; return how many bytes that took.
+        """Set `_want` from the frame's length; return how many bytes that takes.
 
-        Returns 0 when the length has not arrived as a whole.
+        Returns 0 if not all bytes of the length have arrived.
         """
         start, end, view = self._start, self._end, self._view
         length = 0

@@ -1,18 +1,18 @@
-"""Every message as one frozen struct; the tagged union of them is the protocol.
+"""Encode and decode the messages of an open channel, and any message's frame; pure.
 
-A message is a msgpack map with a string `type`. Messages of other types and keys
-that are not known are ignored, as the Node programs do; whatever else does not
-fit is a `ProtocolError`.
+Each message of docs/protocol.md, "Channel messages", is a frozen struct, and a tagged
+union of them is the protocol. By "Frames" there, messages of other types and unknown
+keys are ignored, and everything else that does not fit is a `ProtocolError`.
 """
 
-from collections.abc import Collection
+import struct
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from shoal.core.wire.framing import encode_varint
 from shoal.errors import ProtocolError
 
 __all__ = [
@@ -27,36 +27,38 @@ __all__ = [
     "Response",
     "decode_message",
     "encode_frame",
+    "encode_varint",
     "index_of",
+    "leading_requests",
     "response_header",
 ]
 
 CONTROL_LIMIT = 128 * 1024  # bytes in a frame of any message not named below
 HANDSHAKE_LIMIT = 64 * 1024 * 1024  # bytes in a frame with a handshake
-MAX_DIGITS = 10  # of an index that is written out
-RESPONSE_OVERHEAD = 64  # bytes in a response's frame beside its data
+RESPONSE_OVERHEAD = 64  # bytes in a response's frame in addition to its data
+MAX_DIGITS = 10  # of an index that is written as text
 
 M = TypeVar("M")
 
 
 class Request(Struct, frozen=True, tag="request", tag_field="type", gc=False):
-    """Ask for one chunk."""
+    """Request one chunk."""
 
     index: int | str
-    """A number, or its digits: Node clients send what was typed."""
+    """A number, or its digits: Node clients send what the user typed."""
 
 
 class Response(Struct, frozen=True, tag="response", tag_field="type"):
-    """Give one chunk."""
+    """Send one chunk."""
 
     index: int | str
-    """As it stood in the request."""
+    """Exactly as requested."""
     data: memoryview
-    """The chunk; a view of the frame it came in."""
+    """The chunk; a view of the frame that it arrived in."""
 
 
 class Handshake(Struct, frozen=True, tag="handshake", tag_field="type", rename="camel"):
-    """Open a hash channel: the server's first message."""
+    """Send the hashes of a hash channel: its server's first message."""
 
     hashes: list[str]
     """The SHA-256 of every chunk, 64 lower-case hex digits each."""
@@ -67,7 +69,7 @@ class Handshake(Struct, frozen=True, tag="handshake", tag_field="type", rename="
 
 
 class Info(Struct, frozen=True, tag="info", tag_field="type", rename="camel"):
-    """Ask a named channel for its sizes; with both set, the answer."""
+    """Request the sizes of a named channel; with both sizes, the answer."""
 
     file_size: int | None = None
     """Bytes."""
@@ -88,18 +90,18 @@ _MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, OverflowError)
 
 
 class MessageDecoder(Generic[M]):
-    """Read the messages of one protocol, a tagged union of structs."""
+    """Decode the messages of one protocol, a tagged union of structs."""
 
     def __init__(self, union: Any, types: Collection[str]) -> None:
-        """Read the structs of `union`, whose tags are `types`."""
+        """Decode the structs of `union`, whose tags are `types`."""
         self._decoder = msgspec.msgpack.Decoder(union)
         self._types = frozenset(types)
 
     def decode(self, frame: memoryview | bytes) -> M | None:
-        """Read the message in `frame`; None when its type is not known.
+        """Return the message in the body of a frame; None if its type is unknown.
 
         Data in a message is not copied: it keeps `frame` alive.
-        Raises `ProtocolError` for everything else.
+        Raises `ProtocolError` for anything else.
         """
         try:
             message: M = self._decoder.decode(frame)
@@ -117,18 +119,24 @@ class MessageDecoder(Generic[M]):
 _decoder: MessageDecoder[Message] = MessageDecoder(
     Message, ("request", "response", "handshake", "info")
 )
+decode_message: Callable[[memoryview | bytes], Message | None] = _decoder.decode
+"""Decode a message of an open channel, as `MessageDecoder.decode` does."""
 
 
-def decode_message(frame: memoryview | bytes) -> Message | None:
-    """Read a message of an open channel; None when its type is not known.
-
-    Raises `ProtocolError` for everything else.
-    """
-    return _decoder.decode(frame)
+def encode_varint(value: int) -> bytes:
+    """Return `value` as an unsigned LEB128 in its shortest form."""
+    if value < 0x80:
+        return bytes((value,))
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def encode_frame(message: Struct) -> bytes:
-    """Return `message` in a frame of its own."""
+    """Return the frame of a message."""
     body = _encoder.encode(message)
     return encode_varint(len(body)) + body
 
@@ -136,7 +144,7 @@ def encode_frame(message: Struct) -> bytes:
 def response_header(index: int | str, length: int) -> bytes:
     """Return the frame of a response up to its `length` bytes of data.
 
-    The data follows on the wire as it is, so it need not be joined to anything.
+    The data follows it on the wire unchanged, so the two need not be joined.
     """
     echo = _encoder.encode(index)
     before, after = _around_index(len(echo), length)
@@ -145,9 +153,10 @@ def response_header(index: int | str, length: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def _around_index(size: int, length: int) -> tuple[bytes, bytes]:
-    """Return a response's frame up to its index of `size` bytes, and on to its data.
+    """Return the bytes of a response's frame before and after its index.
 
-    Kept, since nearly all answers of a share are of one length.
+    `size` is how many bytes the encoded index has. The cache is small, because nearly
+    all responses of a share have one length.
     """
     if length < 1 << 8:
         after = b"\xa4data\xc4" + length.to_bytes(1, "big")
@@ -160,11 +169,57 @@ def _around_index(size: int, length: int) -> tuple[bytes, bytes]:
 
 
 def index_of(value: int | str) -> int | None:
-    """Read the index of a request or response; None when it cannot be one.
+    """Return the index in a request or response; None if it is not valid.
 
-    Digits are ASCII and at most ten, which is less than Python's `int` reads.
+    "Channel messages" allows one to ten ASCII digits, fewer than Python's `int` reads.
     """
     if isinstance(value, int):
         return value if value >= 0 else None
     is_index = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
     return int(value) if is_index else None
+
+
+def _request_form(index: int, code: str) -> tuple[bytes, struct.Struct]:
+    """Return the start of a request's frame, and the form of the whole frame.
+
+    `code` is the struct format of indexes that are encoded like `index`.
+    """
+    frame = encode_frame(Request(index))
+    start = frame[: -struct.calcsize(code)]
+    return start, struct.Struct(f">{len(start)}s{code}")
+
+
+# By the first byte, the frame's length, because it differs with the index's encoding.
+_REQUEST_FORMS = {
+    start[0]: (start, form)
+    for start, form in (
+        _request_form(0x7F, "b"),  # a negative number is another encoding
+        _request_form(0xFF, "B"),
+        _request_form(0xFFFF, "H"),
+        _request_form(0xFFFF_FFFF, "I"),
+    )
+}
+
+
+def leading_requests(received: memoryview) -> tuple[list[int], int]:
+    """Return the indexes of the usual requests in front, and the bytes they take.
+
+    Nearly everything that a server of an open channel receives is requests that all
+    known programs encode in the same way. To cut them out by their length and compare
+    the rest takes a tenth of the time of decoding each frame. All other frames are left
+    to `FrameReader` and `decode_message`, which read these requests in the same way.
+    """
+    indexes: list[int] = []
+    done = 0
+    while done < len(received) and received[done] in _REQUEST_FORMS:
+        start, form = _REQUEST_FORMS[received[done]]
+        begun = done
+        whole = (len(received) - begun) // form.size * form.size
+        for head, index in form.iter_unpack(received[begun : begun + whole]):
+            if head != start or index < 0:
+                break
+            indexes.append(index)
+            done += form.size
+        if done == begun:
+            break
+    return indexes, done

@@ -1,9 +1,11 @@
-"""The messages of a sealed share, spoken once both sides have proved the id.
+"""Decode the messages of a sealed share, which follow the proofs; pure.
 
-They are the workshop's request and response and what a swarm needs beside them. As
-everywhere, messages of other types and unknown keys are ignored.
+They are those of docs/protocol.md, "Sealed messages". As in all frames, messages of
+other types and unknown keys are ignored. The sizes in the annotations are limits on
+what a peer may send; a message beyond them is malformed.
 """
 
+from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
@@ -14,27 +16,29 @@ __all__ = [
     "MAX_ORIGIN_FETCHES",
     "MAX_PEERS",
     "PAGE_SIZE",
-    "Ask",
     "Cancel",
-    "Give",
     "Goodbye",
     "Have",
     "Hello",
+    "OriginFetch",
     "Page",
     "Peers",
-    "Pull",
     "Reason",
     "Refuse",
     "SealedMessage",
+    "SealedRequest",
+    "SealedResponse",
     "decode_sealed",
 ]
 
 PAGE_SIZE = 65536  # bytes of a whole manifest page
 MAX_PEERS = 50  # addresses in one message
-MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may be fetching from an origin
+MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
 MAX_RANGES = 4096  # ranges in one announcement
 MAX_ROOT = 8192  # bytes of a root record
 MAX_BITFIELD = 98304  # bytes, for more chunks than a root record can name
+MAX_REASON = 64  # characters
+MAX_HOST = 45  # characters of an IP address
 
 Index: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Port: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 16)]
@@ -42,98 +46,109 @@ Range: TypeAlias = tuple[Index, Index]
 
 
 class Hello(Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=True):
-    """Say who and where one is; said again once the root record is known."""
+    """Open the conversation; sent again when the root record becomes known."""
 
     port: Port
-    """TCP port that others may dial; 0 for none."""
+    """TCP port that other peers may dial; 0 for none."""
     root: Annotated[bytes, Meta(max_length=MAX_ROOT)] | None = None
-    """The root record; absent while it is not known."""
+    """The root record; absent until the sender knows it."""
     bitfield: Annotated[bytes, Meta(max_length=MAX_BITFIELD)] | None = None
-    """Which chunks are there; absent while the root record is not known."""
+    """The chunks that the sender has; absent until it knows the root record."""
 
 
 class Have(Struct, frozen=True, tag="have", tag_field="type"):
-    """Announce chunks that are there since."""
+    """Announce new chunks."""
 
     ranges: Annotated[list[Range], Meta(max_length=MAX_RANGES)]
     """First index and number of each run."""
 
 
-class Pull(Struct, frozen=True, tag="pulling", tag_field="type"):
-    """Say which chunks are asked of an origin, so that others need not."""
+class OriginFetch(Struct, frozen=True, tag="pulling", tag_field="type"):
+    """Announce chunks that the sender fetches from an origin."""
 
     ranges: Annotated[list[Range], Meta(max_length=MAX_RANGES)]
     """First index and number of each run."""
 
 
-class Ask(
+class SealedRequest(
     Struct, frozen=True, tag="request", tag_field="type", omit_defaults=True, gc=False
 ):
-    """Ask for a chunk."""
+    """Request a chunk."""
 
     index: Index | None = None
-    """Which; absent for any that the asker has not announced."""
+    """Absent to request any chunk that the sender has not announced."""
 
 
-class Give(Struct, frozen=True, tag="response", tag_field="type"):
-    """Give a chunk."""
+class SealedResponse(Struct, frozen=True, tag="response", tag_field="type"):
+    """Send a chunk."""
 
     index: Index
     data: memoryview
-    """The chunk; a view of the frame it came in."""
+    """The chunk; a view of the frame that it arrived in."""
 
 
 class Page(Struct, frozen=True, tag="page", tag_field="type", omit_defaults=True):
-    """Ask for a manifest page or, with its data, give it."""
+    """Request a manifest page or, with its data, send it."""
 
     index: Index
-    """Pages of the chunk hash table come first, those of the file table behind."""
+    """Pages of the chunk hash table come first, then those of the file table."""
     data: Annotated[bytes, Meta(max_length=PAGE_SIZE)] | None = None
+    """Empty if the sender does not have the page."""
 
 
 class Cancel(Struct, frozen=True, tag="cancel", tag_field="type", gc=False):
-    """Take back a request."""
+    """Cancel a request."""
 
     index: Index
 
 
 class Refuse(Struct, frozen=True, tag="refuse", tag_field="type", omit_defaults=True):
-    """Say that a request will not be answered."""
+    """Refuse a request."""
 
     index: Index | None = None
-    """Of the request; absent for any chunk."""
-    reason: Annotated[str, Meta(max_length=64)] = ""
+    """As requested; absent for any chunk."""
+    reason: Annotated[str, Meta(max_length=MAX_REASON)] = ""
+    """One of `Reason`."""
 
 
 class Peers(Struct, frozen=True, tag="peers", tag_field="type"):
-    """Pass on addresses of other peers."""
+    """Name other peers."""
 
     addresses: Annotated[
-        list[tuple[Annotated[str, Meta(max_length=45)], Port]],
+        list[tuple[Annotated[str, Meta(max_length=MAX_HOST)], Port]],
         Meta(max_length=MAX_PEERS),
     ]
     """IP address and listening port of each."""
 
 
 class Goodbye(Struct, frozen=True, tag="goodbye", tag_field="type", omit_defaults=True):
-    """Announce that one is about to leave."""
+    """Announce that the sender is about to leave."""
 
-    reason: Annotated[str, Meta(max_length=64)] = ""
+    reason: Annotated[str, Meta(max_length=MAX_REASON)] = ""
 
 
 class Reason:
     """Name why a request is refused."""
 
     MISSING = "missing"
-    """The chunk is not here, or not any more."""
+    """The sender does not have the chunk, or no longer has it."""
     BUSY = "busy"
-    """Too many requests are waiting already."""
+    """Too many requests of the peer are waiting."""
     NOTHING = "nothing"
-    """There is no chunk here that the asker lacks."""
+    """The sender has no chunk that the peer is missing."""
 
 
 SealedMessage: TypeAlias = (
-    Hello | Have | Pull | Ask | Give | Page | Cancel | Refuse | Peers | Goodbye
+    Hello
+    | Have
+    | OriginFetch
+    | SealedRequest
+    | SealedResponse
+    | Page
+    | Cancel
+    | Refuse
+    | Peers
+    | Goodbye
 )
 
 _decoder: MessageDecoder[SealedMessage] = MessageDecoder(
@@ -151,11 +166,5 @@ _decoder: MessageDecoder[SealedMessage] = MessageDecoder(
         "goodbye",
     ),
 )
-
-
-def decode_sealed(frame: memoryview | bytes) -> SealedMessage | None:
-    """Read a message of a sealed share; None when its type is not known.
-
-    Raises `ProtocolError` for everything else.
-    """
-    return _decoder.decode(frame)
+decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = _decoder.decode
+"""Decode a message of a sealed share, as `MessageDecoder.decode` does."""

@@ -7,9 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.session.session import ChunkWanted, OpenServerSession
-from shoal.core.wire.messages import Request, decode_message, encode_frame, index_of
-from shoal.core.wire.plain_requests import leading_requests
+from shoal.core.session.open_session import OpenServerSession
+from shoal.core.session.session import ChunkRequested
+from shoal.core.wire.messages import (
+    Request,
+    decode_message,
+    encode_frame,
+    index_of,
+    leading_requests,
+)
 from shoal.errors import ProtocolError
 from tests.core.session.test_session import receive
 from tests.helpers.wire import frame
@@ -68,7 +74,7 @@ def test_a_session_says_the_same_as_reading_them_one_by_one(
             assert isinstance(message, Request)
             index = index_of(message.index)
             if index is not None and index < 1000:
-                expected.append(ChunkWanted(index, message.index))
+                expected.append(ChunkRequested(index, message.index))
             sent.append(each)
     session = OpenServerSession(Chunks(1000 * 1024, 1024), None)
     assert receive(session, b"".join(sent), cycle(sizes)) == expected
