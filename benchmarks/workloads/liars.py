@@ -25,7 +25,7 @@ HONEST = "honest alone"
 GOAL = "at most 1.5"
 
 LYING = ("FlipsABit", "SendsAnother", "SendsZeroes", "SendsShort")
-IDLING = ("Silent", "StallsAtTheLast", "Drips", "AnnouncesInVain", "RefusesAll")
+IDLING = ("Silent", "StallsHalfway", "Drips", "AnnouncesMissing", "RefusesAll")
 BESIDE: dict[str, Sequence[str]] = {
     "flips a bit": LYING[:1],
     "sends another chunk": LYING[1:2],

@@ -1,1 +1,1 @@
-"""What hostile people publish or send, and what has to become of it."""
+"""Attacks on shoal from the network and with hostile links."""

@@ -1,12 +1,13 @@
-"""Attack whoever shares, one case at a time.
+"""Attack a sharer, one case at a time.
 
 python -m tests.adversary.adv CASE --link LINK --peer HOST:PORT [--file PATH]
 python -m tests.adversary.adv --list
 
-Most cases dial the one at `--peer`, do their worst, check what can be seen of what
-must hold, and end; with `--repeat` they go on until standard input ends. The others
-are holders who listen: `CASE HOST:PORT` says where, and whoever fetches has to be told
-by `--peer`; they know true bytes from `--file` only. They end with standard input.
+Most cases dial the sharer at `--peer`, attack it, check what can be checked from
+outside, and end; with `--repeat` they repeat until standard input ends. The other cases
+are holders that listen: they print `CASE HOST:PORT`, and the fetching command needs
+this address as its `--peer`. They send the correct bytes of `--file`, or zeros without
+it, and end when standard input ends.
 """
 
 import argparse
@@ -23,18 +24,18 @@ from tests.adversary.strangers import STRANGERS
 __all__ = ["ATTACKS", "LISTENERS", "attack"]
 
 ATTACKS = {**STRANGERS, **GREEDY}
-"""Every case that dials, by its name."""
+"""All cases that dial, by name."""
 LISTENERS = {f"serving_{name}" if name in ATTACKS else name: name for name in KINDS}
-"""Every case that listens, and the kind of holder it is."""
+"""All cases that listen, by name, with their kind of holder."""
 
 
 async def attack(case: str, link: Link, address: Address) -> None:
-    """Run one case that dials against who shares at `address`."""
+    """Run a dialling case once against the sharer at `address`."""
     await ATTACKS[case](await learn(link, address), address)
 
 
 async def attack_on(case: str, link: Link, address: Address) -> None:
-    """Run one case that dials again and again until standard input ends."""
+    """Repeat a dialling case until standard input ends."""
     holding = await learn(link, address)
     loop = asyncio.get_running_loop()
     ended = loop.run_in_executor(None, sys.stdin.read)
@@ -45,7 +46,7 @@ async def attack_on(case: str, link: Link, address: Address) -> None:
 
 
 async def main() -> None:
-    """Do what the module says."""
+    """Run with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="adv")
     parser.add_argument("case", nargs="?", metavar="CASE")
     parser.add_argument("--link")

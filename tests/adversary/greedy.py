@@ -1,7 +1,8 @@
-"""What a holder can do who dials: ask for too much, say too much, come too often.
+"""Attacks of a holder that dials: too many requests, messages or connections.
 
-Each attack is a coroutine that is given what to attack with and whom. It checks what
-can be seen from there; `test_greedy_holders.py` and `run.py` check the rest.
+Each attack is a coroutine that takes the share to attack with and the address of the
+sharer. It checks what it can observe; `test_greedy_holders.py` and `run.py` check the
+rest.
 """
 
 import asyncio
@@ -26,16 +27,16 @@ from tests.helpers.holder import Holder, Holding, Talk
 
 __all__ = ["GREEDY", "Attack", "dialling"]
 
-ATTACK_TIME = 2.0  # seconds an attack may take to be sent
-SLOTS = 300  # connections opened at once
-HALVES = 100  # connections on which a frame is begun and not ended
+ATTACK_TIME = 2.0  # seconds to send the messages of an attack
+SLOTS = 300  # connections opened at the same time
+HALVES = 100  # connections with an incomplete frame
 
 Attack = Callable[[Holding, Address], Coroutine[None, None, None]]
 Speech = Callable[[Talk], Coroutine[None, None, None]]
 
 
 class Greedy(Holder):
-    """Say hello with nothing, and read nothing."""
+    """Announce no chunks and read nothing."""
 
     def greet(self, talk: Talk) -> None:
         talk.send(Hello(self.address.port))
@@ -43,7 +44,7 @@ class Greedy(Holder):
 
 
 async def send_much(talk: Talk, data: bytes, times: int) -> None:
-    """Write as much as is taken within a while."""
+    """Write as many messages as the sharer accepts within `ATTACK_TIME`."""
     try:
         async with asyncio.timeout(ATTACK_TIME):
             for _ in range(times):
@@ -94,7 +95,7 @@ async def haves_over_and_over(talk: Talk) -> None:
     talk.send(Hello(talk.holder.address.port, holding.root, holding.some(())))
     everything = Have([(0, holding.chunks.count)] * 4096)
     await send_much(talk, frames(everything, times=1), 200)
-    # One of these may cost minutes where a share is large, so the first is the last.
+    # With a large share, one of these may take minutes, so there is only one.
     talk.transport.resume_reading()
     await talk.holder.until(lambda: talk.is_lost)
 
@@ -139,7 +140,7 @@ SPEECHES: list[Speech] = [
 
 @contextmanager
 def dialling(holder: Holder) -> Iterator[Holder]:
-    """Have a holder that listens nowhere, so that nobody dials it in turn."""
+    """Yield a holder that does not listen, so the sharer does not dial it back."""
     try:
         yield holder
     finally:
@@ -156,7 +157,7 @@ def _taking_too_much(speech: Speech) -> Attack:
 
 def _being_rude(kind: type[Holder]) -> Attack:
     async def attack(holding: Holding, address: Address) -> None:
-        """Say what may not be said, and wait until that ends it."""
+        """Violate the protocol and wait until the sharer disconnects."""
         with dialling(kind(holding)) as rude:
             talk = await rude.dial(address)
             await rude.until(lambda: talk.is_lost)
@@ -165,7 +166,7 @@ def _being_rude(kind: type[Holder]) -> Attack:
 
 
 async def take_all_slots(holding: Holding, address: Address) -> None:
-    """Open connections, all of them proven, and hold them for a while."""
+    """Open many connections, complete their proofs and hold them for a while."""
     with dialling(Holder(holding)) as holder:
         for _ in range(SLOTS):
             try:
@@ -176,7 +177,7 @@ async def take_all_slots(holding: Holding, address: Address) -> None:
 
 
 async def frames_without_an_end(holding: Holding, address: Address) -> None:
-    """Begin a long frame on many connections, and send half of it."""
+    """Send half of a long frame on each of many connections."""
     with dialling(Greedy(holding)) as holder:
         for _ in range(HALVES):
             talk = await holder.dial(address)
@@ -186,9 +187,9 @@ async def frames_without_an_end(holding: Holding, address: Address) -> None:
 
 GREEDY: dict[str, Attack] = {
     **{speech.__name__: _taking_too_much(speech) for speech in SPEECHES},
-    # ChunkTooFar waits until it is asked.
+    # ChunkTooFar waits for a request.
     **{k.__name__: _being_rude(k) for k in RUDE if k is not ChunkTooFar},
     "take_all_slots": take_all_slots,
     "frames_without_an_end": frames_without_an_end,
 }
-"""Every attack of one who dials and has the link, by its name."""
+"""All attacks of a holder that dials, by name."""

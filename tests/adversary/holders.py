@@ -1,12 +1,12 @@
-"""Serve a share as bad holders do, each at a port of its own.
+"""Serve a share as misbehaving holders, each at its own port.
 
 python -m tests.adversary.holders --link LINK --peer HOST:PORT [--file PATH] KIND…
 python -m tests.adversary.holders --list
 
-Whoever fetches has to be told of them, with `--peer`. They know the share from the one
-at `--peer`, and its bytes, as far as they give true ones, from `--file`; without that
-they have zeroes. It says a line `KIND HOST:PORT` for each, then `ready`, and ends when
-its standard input does.
+The fetching command needs their addresses as `--peer`. They learn the share from the
+node at `--peer` and the correct bytes from `--file`; without a file they have zeros.
+Prints a line `KIND HOST:PORT` for each, then `ready`, and ends when standard input
+ends.
 """
 
 import argparse
@@ -30,16 +30,16 @@ __all__ = ["KINDS", "learn"]
 KINDS: dict[str, type[Holder]] = {
     kind.__name__: kind for kind in (*LIARS, *IDLE, *MANIFEST_LIARS, *RUDE)
 }
-"""Every way to be a bad holder, by its name."""
+"""All kinds of misbehaving holders, by name."""
 
 
 async def learn(link: Link, address: Address, path: Path | None = None) -> Holding:
-    """Return what somebody has who has the link and, with `path`, the file."""
+    """Return the share of a link, with the bytes of the file at `path` if given."""
     async with Node(here([address])) as node:
         manifest = await node.manifest(link, timeout=10, with_files=False)
     if path is None:
         length = manifest.chunks.length
-        # The pages have no true hashes either, but there are as many.
+        # The pages contain wrong hashes, but their number is right.
         pages = [bytes(65_536)] * manifest.page_count
         return Holding(
             link,
@@ -52,7 +52,7 @@ async def learn(link: Link, address: Address, path: Path | None = None) -> Holdi
 
 
 def _read(manifest: Manifest, path: Path) -> tuple[Manifest, Callable[[int], bytes]]:
-    """Return the whole manifest of a file, and how to read its chunks."""
+    """Return the complete manifest of a file and a function that reads its chunks."""
     chunks, root = manifest.chunks, manifest.root
     file = path.open("rb")
 
@@ -64,12 +64,12 @@ def _read(manifest: Manifest, path: Path) -> tuple[Manifest, Callable[[int], byt
     whole = build_manifest(
         root.name, root.size, root.chunk_size, digests, salt=root.salt
     )
-    assert whole.id == manifest.id, f"{path} is not what the link names"
+    assert whole.id == manifest.id, f"{path} does not match the link"
     return whole, chunk
 
 
 async def serve(holding: Holding, kinds: list[str]) -> None:
-    """Serve until standard input ends."""
+    """Serve the kinds of holders until standard input ends."""
     async with AsyncExitStack() as stack:
         for kind in kinds:
             holder = await stack.enter_async_context(KINDS[kind](holding))
@@ -80,7 +80,7 @@ async def serve(holding: Holding, kinds: list[str]) -> None:
 
 
 async def main() -> None:
-    """Do what the module says."""
+    """Run with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="holders")
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], metavar="KIND")
     parser.add_argument("--link")

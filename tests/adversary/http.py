@@ -1,10 +1,10 @@
-"""Ask a gateway for what nobody honest asks for.
+"""Send malicious requests to a gateway.
 
 python -m tests.adversary.http URL
 
-URL is that of a file, as `shoal serve` gives it. Each case is one connection, which
-says something and waits until the server hangs up; a line says what came of it. It
-ends with 1 if any case got another answer than it may, or a byte of the file.
+URL is that of a file, as `shoal serve` prints it. Each case is one connection, which
+sends bytes, waits until the server closes it and prints a line with the result. Exits
+with 1 if any case got a wrong answer or a byte of the file.
 """
 
 import argparse
@@ -19,7 +19,9 @@ from tests.helpers.exchange import exchange
 __all__ = ["ODD_LINES", "ODD_PATHS", "Case", "Target", "cases", "run"]
 
 PATIENCE = 30.0  # seconds for each case
-LOST = 0  # in place of a status: it hung up before it had read everything
+LOST = (
+    0  # instead of a status: the server closed the connection before it read everything
+)
 
 ODD_PATHS = [
     *("../x", "%2e%2e/film.mp4", "%2E./film.mp4", "./film.mp4", "%2e/film.mp4"),
@@ -27,7 +29,7 @@ ODD_PATHS = [
     *("..\\film.mp4", "film.mp4%00", "%00", "film.mp4%", "film.mp4%zz", "%ff"),
     *("%c0%ae%c0%ae/film.mp4", "film.mp4%0d%0aX:y", "film.mp4#x", "film.mp4%7f"),
 ]
-"""In place of a file's name: 400."""
+"""Paths that must be answered with 400."""
 ODD_LINES: Mapping[str, bytes] = {
     "both lengths": b"Content-Length: 4\r\nTransfer-Encoding: chunked",
     "chunked": b"Transfer-Encoding: chunked",
@@ -51,36 +53,36 @@ ODD_LINES: Mapping[str, bytes] = {
     "10,000 lines": b"\r\n".join(b"X%d: y" % number for number in range(10_000)),
     "a megabyte": b"X: " + b"a" * 1_000_000,
 }
-"""Beside the headers that have to be: 400 or 431."""
+"""Additional headers that must be answered with 400 or 431."""
 
 
 class Target(NamedTuple):
-    """Name what is attacked."""
+    """The file and the server to attack."""
 
     host: str
     port: int
     path: str
-    """Of the file."""
+    """Path of the file."""
 
     def request(self, *lines: bytes, path: str = "", host: str = "") -> bytes:
-        """Return a request for the file, with more headers."""
+        """Return a request for the file with additional headers."""
         first = f"GET {path or self.path} HTTP/1.1".encode()
         named = f"Host: {host or f'{self.host}:{self.port}'}".encode()
         return b"\r\n".join((first, named, *lines, b"", b""))
 
 
 class Case(NamedTuple):
-    """Say something, and what may come back."""
+    """The bytes to send and the permitted answers."""
 
     name: str
     data: bytes
     statuses: tuple[int, ...]
     is_slow: bool = False
-    """Whether it takes as long as a client has for a request."""
+    """Whether the case waits for the server's time limit for a request."""
 
 
 def cases(target: Target) -> list[Case]:
-    """Return everything that is said to a gateway."""
+    """Return all cases."""
     folder = target.path.rpartition("/")[0]
     token = target.path.split("/")[1]
     wrong = target.path.replace(token, "A" * len(token))
@@ -88,7 +90,7 @@ def cases(target: Target) -> list[Case]:
     own = target.request
     evil = own(host="evil.example")
     return [
-        # A second request behind the first is not to be heard.
+        # The server must not answer a second request behind the first.
         *(
             Case(name, own(line) + b"0\r\n\r\n" + own(), (400, 431, LOST))
             for name, line in ODD_LINES.items()
@@ -114,14 +116,14 @@ _CLOSE = b"Connection: close"
 
 
 async def say(target: Target, data: bytes) -> tuple[int, bytes]:
-    """Return the status of the first answer, and its body."""
+    """Send the bytes of a case; return the status and body of the first answer."""
     got = await exchange(target.host, target.port, data, PATIENCE)
     head, _, body = got.partition(b"\r\n\r\n")
     return (int(head.split()[1]) if head else LOST), body
 
 
 async def run(target: Target, *, with_slow: bool = True) -> list[str]:
-    """Try all at once; return the names of those that got what they may not."""
+    """Run all cases at the same time; return the names of those that failed."""
     every = [each for each in cases(target) if with_slow or not each.is_slow]
     answers = await asyncio.gather(*(say(target, case.data) for case in every))
     wrong = []
@@ -134,7 +136,7 @@ async def run(target: Target, *, with_slow: bool = True) -> list[str]:
 
 
 def main() -> int:
-    """Do what the module says."""
+    """Run with the arguments of the command line."""
     parser = argparse.ArgumentParser(prog="http")
     parser.add_argument("url")
     url = urlsplit(parser.parse_args().url)

@@ -1,6 +1,6 @@
-"""Paths that a share may hold, and paths that refuse a whole manifest.
+"""Paths that a share may contain, and paths for which a manifest is refused.
 
-Published in docs/vectors.json, so that another implementation can try itself.
+They are published in docs/vectors.json for tests of other implementations.
 """
 
 LONGEST = "n" * 255
@@ -68,7 +68,7 @@ UNSAFE_NAMES = (
     "\U0001f41f" * 64,
     "x" * 5000,
 )
-"""No component of a path, nor the name of a share."""
+"""Invalid as a component of a path and as the name of a share."""
 
 UNSAFE_PATHS = (
     *UNSAFE_NAMES,
@@ -97,7 +97,7 @@ UNSAFE_PATHS = (
     "/".join([LONGEST] * 16),
     "/".join(["\u00e9" * 127] * 16),
 )
-"""No path of a file."""
+"""Invalid as the path of a file."""
 
 SAFE_PATHS = (
     "a",
@@ -133,7 +133,7 @@ SAFE_PATHS = (
     "/".join([LONGEST] * 15),
     ".git/hooks/post-checkout",
 )
-"""Fine, each in a share by itself."""
+"""Valid, each in its own share."""
 
 COLLISIONS = (
     ("a", "A"),
@@ -168,4 +168,4 @@ COLLISIONS = (
     ("\u03b0", "\u03cb\u0301"),
     ("\u03b1\u0345\u0301", "\u03b1\u0301\u0345"),
 )
-"""Two paths that are not the same on every system, or are file and folder at once."""
+"""Pairs that collide on some systems, or that need one path as file and as folder."""

@@ -1,10 +1,9 @@
-"""More than 500 hostile manifests, as the maker of a link would publish them.
+"""More than 500 hostile manifests, as the maker of a link could publish them.
 
-Each has a true id, a root record that gives it and pages that the root names: no
-peer can be blamed for any of it, and none may write anything anywhere. They are
-written with an encoder of the tests' own, so that shoal's checks on what is shared
-do not stand in the way. `hostile_manifests()` is the corpus for whoever gets them,
-in memory here and through the command line elsewhere.
+In each, the id matches the root record, and the root record matches the pages: no peer
+can be blamed, and none of the manifests may write a file. They are encoded without
+shoal's encoder, which would refuse them. Tests open this corpus in memory and with the
+real command.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,33 +19,33 @@ Entries = Sequence[tuple[Any, ...]]
 
 
 class Hostile(NamedTuple):
-    """Say what a malicious link leads to."""
+    """A hostile manifest."""
 
     label: str
-    """What is wrong with it, for a test's id."""
+    """What is wrong with it, for the id of a test."""
     id: bytes
     root: bytes
-    """The root record; it gives the id."""
+    """The root record, whose hash is the id."""
     pages: tuple[bytes, ...]
-    """Pages of the chunk hashes, then of the file table; the root names them."""
+    """The pages of chunk hashes, then those of the file table."""
 
 
 def folder(label: str, entries: Entries, **changes: Any) -> Hostile:
-    """Return a share with these files, in this order, whatever they are."""
+    """Return a folder with these files in this order, without any checks."""
     table = msgpack([list(entry) for entry in entries])
     size = sum(entry[1] for entry in entries)
     return folder_of_table(label, table, **{"size": size} | changes)
 
 
 def folder_of_table(label: str, table: bytes, **changes: Any) -> Hostile:
-    """Return a share whose file table has these bytes."""
+    """Return a share whose file table consists of these bytes."""
     pages = [table[i : i + PAGE_SIZE] for i in range(0, len(table), PAGE_SIZE)]
     hashes = b"".join(map(page_digest, pages))
     return share(label, file_pages=pages, **{"files": hashes} | changes)
 
 
 def share(label: str, file_pages: Sequence[bytes] = (), **changes: Any) -> Hostile:
-    """Return a share whose root record has these values instead of proper ones."""
+    """Return a share whose root record has these values instead of valid ones."""
     size = changes.get("size", 0)
     whole = size if type(size) is int and 0 < size < 1 << 24 else 0
     hash_page = bytes(32) * -(-whole // CHUNK_SIZE)
@@ -64,7 +63,7 @@ def share(label: str, file_pages: Sequence[bytes] = (), **changes: Any) -> Hosti
 
 
 def of_root(label: str, root: bytes) -> Hostile:
-    """Return a share whose root record has these bytes."""
+    """Return a share whose root record consists of these bytes."""
     return Hostile(label, root_digest(root), root, ())
 
 
@@ -87,7 +86,7 @@ def hostile_manifests() -> list[Hostile]:
 
 
 def _names() -> Iterator[Hostile]:
-    """Yield shares whose own name is what no file may be called."""
+    """Yield shares whose name is not a valid file name."""
     for name in (*UNSAFE_NAMES, "a/b", "/etc/x", "../x", "x/", "/"):
         shown = _shown(name)
         yield share(f"name {shown} of a file", name=name, size=5)
@@ -95,7 +94,7 @@ def _names() -> Iterator[Hostile]:
 
 
 def _paths() -> Iterator[Hostile]:
-    """Yield folders with one unsafe path, alone and among proper ones."""
+    """Yield folders with one unsafe path, alone and among valid ones."""
     for path in UNSAFE_PATHS:
         shown = _shown(path)
         yield folder(f"path {shown}", [(path, 5, False)])
@@ -119,7 +118,7 @@ def _collisions() -> Iterator[Hostile]:
 
 
 def _tables() -> Iterator[Hostile]:
-    """Yield folders whose paths are fine, and nothing else is."""
+    """Yield folders with valid paths and other faults."""
     fine = [("a", 1, False), ("b", 2, True)]
     yield folder("not sorted", fine[::-1])
     yield folder("twice", [fine[0], fine[0]])
@@ -142,7 +141,7 @@ def _tables() -> Iterator[Hostile]:
 
 
 def _encoded_tables() -> Iterator[Hostile]:
-    """Yield file tables that are no msgpack, or not in its shortest form."""
+    """Yield file tables that are not msgpack or not in the shortest encoding."""
     for label, table, size in (
         ("nothing in its page", b"\xc0", 0),
         ("a map", b"\x80", 0),
@@ -190,7 +189,7 @@ def _encoded_tables() -> Iterator[Hostile]:
 
 
 def _roots() -> Iterator[Hostile]:
-    """Yield root records with one value that may not be."""
+    """Yield root records with one invalid value."""
     values: dict[str, Sequence[Any]] = {
         "v": (0, 2, 255, 1 << 63, "1", True, None, ..., b"1"),
         "name": (5, b"name", None, ..., True, []),
@@ -215,7 +214,7 @@ def _roots() -> Iterator[Hostile]:
 
 
 def _encoded_roots() -> Iterator[Hostile]:
-    """Yield root records that say what is right in another way."""
+    """Yield root records with valid values in another encoding."""
     keys = [b"\xa5chunk", b"\xa6hashes", b"\xa4name", b"\xa4size", b"\xa1v"]
     values = [b"\xcd\x40\x00", b"\xc4\x00", b"\xa1x", b"\x00", b"\x01"]
     parts = [key + value for key, value in zip(keys, values, strict=True)]

@@ -1,24 +1,24 @@
-"""Run attacks against the real command, and see that nothing came of them.
+"""Run attacks against the real command and check that it withstands them.
 
 python -m tests.adversary.run --all
 python -m tests.adversary.run CASE…
 
-Each case gets a `shoal share` of its own, in a network namespace that this makes for
-itself, so no packet leaves the machine. While and after the attack an honest
-`shoal get` fetches. What has to hold:
+Each case has its own `shoal share`, in a network namespace, so no packet leaves the
+machine. During and after the attack an honest `shoal get` fetches the share. Required:
 
-1. the sharer is alive;
-2. the honest download is identical and takes at most 1.5 times what it takes when
-   nobody attacks, which is measured beside it; what else the machine does is told
-   from the attack by trying again;
-3. the sharer's memory is back within 10 MiB of that before; or, where the allocator
-   keeps more of it, attacking once more does not add to that;
-4. its open files are back, to the number;
-5. no traceback on anybody's standard error.
+1. the sharer still runs;
+2. the honest download is correct and takes at most 1.5 times as long as without an
+   attack, which is measured as well; a slow download is repeated, since other load on
+   the machine may be the cause;
+3. the sharer's memory returns to within 10 MiB of the amount before, or, if the
+   allocator keeps more of it, does not grow further when the attack is repeated;
+4. the number of its open files returns to that before;
+5. no program prints a traceback to standard error.
 
-It says a line a case, and ends with 1 if anything did not hold. Some cases run at a
-time (`--jobs`); those that have not begun within `--within` seconds have failed, and so
-has one that is not over in a minute. `--file-limit N` bounds the files of each sharer.
+Prints a line for each case, and exits with 1 if a requirement failed. Several cases run
+at the same time (`--jobs`). A case fails if it has not started within `--within`
+seconds or if it takes more than a minute. `--file-limit N` limits the open files of
+each sharer.
 """
 
 import argparse
@@ -34,10 +34,10 @@ from tests.adversary.adv import ATTACKS, LISTENERS
 from tests.adversary.trial import Seen, try_case
 from tests.helpers.netns import Namespace, missing_namespaces
 
-JOBS = 4  # cases at a time; each is mostly waiting
+JOBS = 4  # cases at the same time; each mostly waits
 WITHIN = 900.0  # seconds
 INSIDE = "SHOAL_ADVERSARY_NAMESPACE"
-# A case of its own: half-open connections beyond what the sharer may have files for.
+# An extra case: more half-open connections than the sharer may have files.
 FEW_FILES = {"half_open": 128}
 HEADER = (
     f"{'':7} {'case':24} {'honest':>7} {'slower':>7} {'more memory':>12} {'CPU':>5}"
@@ -47,7 +47,7 @@ HEADER = (
 def run_all(
     cases: Sequence[str], *, jobs: int, within: float, file_limit: int | None
 ) -> int:
-    """Run these cases; return how many failed."""
+    """Run these cases; return the number that failed."""
     deadline = time.monotonic() + within
     failed = []
     with tempfile.TemporaryDirectory(prefix="shoal-adversary-") as folder:
@@ -67,15 +67,15 @@ def run_all(
                     say(f"FAILED  {case:24} {' '.join(str(error).split())[-500:]}")
                 else:
                     raise error
-    say(f"{len(cases) - len(failed)} of {len(cases)} held")
+    say(f"{len(cases) - len(failed)} of {len(cases)} withstood")
     if failed:
-        say("Not: " + " ".join(failed))
+        say("Failed: " + " ".join(failed))
     return len(failed)
 
 
 def run_one(case: str, folder: Path, deadline: float, file_limit: int | None) -> Seen:
-    """Run one case in a folder of its own."""
-    assert time.monotonic() < deadline, "not tried: the time was over"
+    """Run one case in its own folder."""
+    assert time.monotonic() < deadline, "not started within the time limit"
     name, _, limit = case.partition("@")
     own = folder / case
     own.mkdir()
@@ -83,7 +83,7 @@ def run_one(case: str, folder: Path, deadline: float, file_limit: int | None) ->
 
 
 def line(case: str, seen: Seen) -> str:
-    """Return how a case that held stands in the table."""
+    """Return the line of the table for a case that did not fail."""
     return (
         f"ok      {case:24} {seen.honest:5.1f} s {seen.slower:6.2f}x "
         f"{seen.memory:+8} KiB {seen.load:5.0%}"
@@ -91,13 +91,13 @@ def line(case: str, seen: Seen) -> str:
 
 
 def say(text: str) -> None:
-    """Write a line."""
+    """Print a line at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    """Do what the module says."""
+    """Run with the arguments of the command line."""
     known = [*ATTACKS, *(f"{name}@{limit}" for name, limit in FEW_FILES.items())]
     known += LISTENERS
     parser = argparse.ArgumentParser(prog="run")

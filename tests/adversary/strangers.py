@@ -1,7 +1,7 @@
-"""What somebody can do at the port who has no link, or shows it badly.
+"""Attacks on the port of a sharer by peers that cannot or do not prove the link.
 
-Some cases need a true knock or id, as one has who listens in or is a holder; none
-gets through the proofs. Each checks that nothing is answered that should not be.
+Some cases use a valid knock or id, which eavesdroppers or holders have; none completes
+the proofs. Each case checks that the sharer does not answer.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from tests.helpers.sealed import Plain, answer_to, client_hello
 __all__ = ["STRANGERS"]
 
 HALF_OPEN = 10_000  # connections, or as many as this process may have files
-HOLD_TIME = 3.0  # seconds for which they stay
-SPARE_FILES = 64  # descriptors that this process needs for other things
-DEADLINE = 12.0  # seconds after which nobody may still be half-open
-RECORDS = 20_000  # TLS records of an abuse
+HOLD_TIME = 3.0  # seconds for which they stay open
+SPARE_FILES = 64  # file descriptors that this process needs otherwise
+DEADLINE = 12.0  # seconds after which no connection may be half-open
+RECORDS = 20_000  # TLS records that one attack sends
 
 
 async def silence(holding: Holding, address: Address) -> None:
@@ -38,7 +38,7 @@ async def silence(holding: Holding, address: Address) -> None:
 
 
 async def half_open(holding: Holding, address: Address) -> None:
-    """Open connections without end and say nothing on them."""
+    """Open very many connections and send nothing on them."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(most, HALF_OPEN + SPARE_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
@@ -70,7 +70,7 @@ async def another_id(holding: Holding, address: Address) -> None:
 
 
 async def knock_and_leave(holding: Holding, address: Address) -> None:
-    """Make true knocks, as who has the link can, and go."""
+    """Send valid knocks, as a holder can, and close each connection at once."""
     for _ in range(1000):
         with socket.socket() as sock:
             sock.setblocking(False)
@@ -82,7 +82,7 @@ async def knock_and_leave(holding: Holding, address: Address) -> None:
 
 
 async def replay(holding: Holding, address: Address) -> None:
-    """Say again what a holder said."""
+    """Replay the bytes of a holder."""
     async with PlainRelay(address) as relay:
         keys = holding.link.keys
         plain = await dial_sealed(relay.address, keys, os.urandom(16), Plain)
@@ -92,14 +92,14 @@ async def replay(holding: Holding, address: Address) -> None:
 
 
 async def wrong_proof(holding: Holding, address: Address) -> None:
-    """Knock and shake hands as a holder, prove nothing, until we are turned away."""
+    """Connect as a holder with wrong proofs until the sharer refuses connections."""
     with suppress(ConnectionError, asyncio.IncompleteReadError):
         for _ in range(1000):
             async with _greeted(holding, address) as (reader, writer):
                 writer.write(b"\x01" + os.urandom(80))
                 with suppress(ConnectionError):
                     assert await reader.read() == b""
-        raise AssertionError("it shakes hands for ever")
+        raise AssertionError("the sharer always completes the TLS handshake")
 
 
 async def drip_knock(holding: Holding, address: Address) -> None:
@@ -124,7 +124,7 @@ async def old_tls(holding: Holding, address: Address) -> None:
 
 
 async def huge_hello(holding: Holding, address: Address) -> None:
-    """Send a ClientHello without an end."""
+    """Send an endless ClientHello."""
     knock = make_knock(holding.link.keys.knock, os.urandom(16))
     first = b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff\x03\x03".ljust(5 + 0x3FFF)
     more = b"\x16\x03\x01\x3f\xff".ljust(5 + 0x3FFF)
@@ -137,7 +137,7 @@ async def key_updates(holding: Holding, address: Address) -> None:
 
 
 async def tiny_records(holding: Holding, address: Address) -> None:
-    """Say a hello, a byte a record, and then that nothing is known, without end."""
+    """Send a hello and endless unknown messages, one byte in each record."""
     async with crafted(address, holding.link.keys) as tls:
         said = b"\x12\x82\xa4type\xa5hello\xa4port\x00"
         said += b"\x0b\x82\xa4type\xa1x\xa1y\xc0" * (RECORDS // 12)
@@ -163,7 +163,7 @@ STRANGERS: dict[str, Attack] = {
         tiny_records,
     )
 }
-"""Every attack before the proofs or below them, by its name."""
+"""All attacks before the proofs or at the TLS layer, by name."""
 
 
 async def _all_unanswered(address: Address, said: Iterable[bytes]) -> None:
@@ -174,7 +174,7 @@ async def _all_unanswered(address: Address, said: Iterable[bytes]) -> None:
 async def _drip(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes
 ) -> None:
-    """Send a byte now and then, all of it later than anybody may take."""
+    """Send data slowly, so that its end would come after the deadline."""
     ended = asyncio.create_task(reader.read())
     try:
         async with asyncio.timeout(DEADLINE):
@@ -192,7 +192,7 @@ async def _drip(
 async def _greeted(
     holding: Holding, address: Address
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Knock, shake hands and hear the greeting."""
+    """Knock, complete the TLS handshake and read the greeting."""
     reader, writer = await asyncio.open_connection(*address)
     try:
         writer.write(make_knock(holding.link.keys.knock, os.urandom(16)))
@@ -204,7 +204,7 @@ async def _greeted(
 
 
 async def _abuse(tls: CraftedTls, records: list[bytes]) -> None:
-    """Send records; that must end the connection."""
+    """Send records that must end the connection."""
     with suppress(PeerError):
         await tls.send(b"".join(records))
     await tls.until_lost()

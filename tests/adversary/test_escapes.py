@@ -1,7 +1,7 @@
-"""What others say and call things drives no terminal, wherever it is printed.
+"""Text from other people cannot control the terminal, wherever it is printed.
 
-ESC, a line end, a change of direction: escaped on standard output and error, and in
-JSON lines, by the real command.
+The real command escapes ESC, line ends and direction marks on standard output, on
+standard error and in JSON lines.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from tests.helpers.process import Finished
 from tests.helpers.terminal import at_terminal
 
 EVIL = "\x1b[2J\x1b]0;x\x07\u202egpj.exe\nshoal: all is well\x9b31m"
-MARK = "\u200f"  # real names need it, so it is allowed; and it cannot be seen
+MARK = "\u200f"  # permitted, since real names need it, and invisible
 HOLDING = make_holding(50_000)
 
 
 def assert_plain(ended: Finished) -> None:
-    """Check that nothing that was printed could drive a terminal."""
+    """Check that no printed text can control a terminal."""
     for text in (ended.stdout.decode(), ended.stderr):
         assert all(line.isprintable() for line in text.split("\n")), ascii(text)
         assert "\nshoal: all is well" not in text
@@ -44,12 +44,12 @@ def assert_plain(ended: Finished) -> None:
         ("日本 é [b]", "日本 é [b]"),
     ],
 )
-def test_whatever_drives_a_terminal_is_escaped(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 class SaysEvil(Holder):
-    """Say it wherever a message has room for words."""
+    """Send `EVIL` in a message that contains text."""
 
     first: tuple[SealedMessage, ...] = ()
 
@@ -91,7 +91,7 @@ class EvilAddresses(SaysEvil):
 @pytest.mark.parametrize(
     "kind", [SaysEvil, EvilGoodbye, EvilRoot, EvilType, EvilAddresses]
 )
-async def test_what_a_peer_says_drives_no_terminal(
+async def test_text_from_a_peer_cannot_control_the_terminal(
     kind: type[Holder], as_json: bool, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -100,14 +100,14 @@ async def test_what_a_peer_says_drives_no_terminal(
         words += ["--peer", evil.address, "--peer", honest.address]
         with run(*words, *["--json"] * as_json) as program:
             ended = await asyncio.to_thread(program.finish)
-        assert evil.talks, "it was never asked"
+        assert evil.talks, "it got no request"
     assert ended.code == 0, ended.stderr
     assert_plain(ended)
 
 
 @pytest.fixture(scope="module")
 def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Share a folder with names that cannot be seen; give its link and address."""
+    """Share a folder with invisible names; yield its link and address."""
     top = tmp_path_factory.mktemp("marked") / f"top{MARK}"
     top.mkdir()
     (top / f"a{MARK}b").write_bytes(b"x")
@@ -117,7 +117,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
 
 @pytest.mark.parametrize("command", ["ls", "info", "get"])
 @pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
-def test_names_are_escaped_and_json_still_means_them(
+def test_names_are_escaped_on_the_terminal_and_exact_in_json(
     command: str, as_json: bool, marked: tuple[str, str], tmp_path: Path
 ) -> None:
     link, peer = marked
@@ -151,7 +151,7 @@ def test_names_are_escaped_and_json_still_means_them(
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True], ids=["words", "json"])
-def test_what_somebody_was_talked_into_typing_drives_no_terminal(
+def test_arguments_cannot_control_the_terminal(
     words: tuple[str, ...], as_json: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "fine").write_bytes(b"x")
@@ -162,7 +162,7 @@ def test_what_somebody_was_talked_into_typing_drives_no_terminal(
     assert_plain(ended)
 
 
-def test_what_a_folder_holds_drives_no_terminal(tmp_path: Path) -> None:
+def test_names_in_a_folder_cannot_control_the_terminal(tmp_path: Path) -> None:
     top = tmp_path / "top"
     top.mkdir()
     (top / "fine").write_bytes(b"x")
@@ -186,7 +186,7 @@ def test_what_a_folder_holds_drives_no_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["[bold].bin", "[link=https:evil]x[-link]", "a\x1b[2J"]
 )
-def test_a_name_is_no_markup_of_the_progress_bar(name: str, tmp_path: Path) -> None:
+def test_a_name_is_not_markup_for_the_progress_bar(name: str, tmp_path: Path) -> None:
     shown = at_terminal("get", "name", "-o", name, "--timeout", "0.3", cwd=tmp_path)
     assert "nobody" in shown.lower()
     assert "fault in shoal" not in shown

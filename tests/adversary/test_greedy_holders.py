@@ -1,7 +1,7 @@
-"""Holders that attack who shares: its memory stays flat and honest ones are served.
+"""A sharer that greedy holders attack serves honest peers with little memory.
 
-The sharer is the real command in a process of its own, so that what it uses can be
-measured. The cases are those of `tests.adversary.greedy`.
+The sharer is the real command, whose resources can be measured. The attacks are those
+of `tests.adversary.greedy`.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from tests.helpers.sealed_fetching import fetch_sealed
 
 CHUNK = 16_384
 SIZE = 200 * CHUNK + 11
-SOON = 8.0  # seconds for what takes a tenth of one when nobody attacks
-GENEROUS = 48 * 1024  # KiB that the sharer may grow by
+SOON = 8.0  # seconds for a download that takes 0.1 s without an attack
+GENEROUS = 48 * 1024  # KiB by which the sharer may grow
 
 
 class Sharer:
@@ -37,11 +37,11 @@ class Sharer:
 
     @property
     def files(self) -> int:
-        """Return how many file descriptors it has open."""
+        """Return the number of its open file descriptors."""
         return len(os.listdir(f"/proc/{self.program.pid}/fd"))
 
     def has_all(self, out: Path) -> bool:
-        """Say whether `out` is what is shared; removes it."""
+        """Return True if `out` equals the shared file; remove `out`."""
         is_same = out.read_bytes() == self.source.read_bytes()
         out.unlink()
         return is_same
@@ -55,25 +55,27 @@ def sharer(make_file: MakeFile) -> Iterator[Sharer]:
 
 
 @pytest.mark.parametrize("case", GREEDY)
-async def test_who_shares_stands_it(case: str, sharer: Sharer, tmp_path: Path) -> None:
+async def test_a_sharer_withstands_a_greedy_holder(
+    case: str, sharer: Sharer, tmp_path: Path
+) -> None:
     memory, files = rss(sharer.program), sharer.files
     attacking = asyncio.create_task(attack(case, sharer.link, sharer.address))
     is_over = False
     number = 0
-    # Somebody honest comes again and again while it lasts, and once afterwards.
+    # Honest downloads repeat during the attack, and one follows it.
     while not is_over:
         is_over = attacking.done()
         await fetches(sharer, tmp_path / f"out-{number}")
         number += 1
     await attacking
     assert rss(sharer.program) - memory < GENEROUS
-    # The source and what is in use of it may be open now and were not before.
+    # The sharer may have opened the source since.
     assert sharer.files <= files + 4
     assert sharer.program.running
 
 
 async def fetches(sharer: Sharer, out: Path) -> None:
-    """Fetch all of it from the one who is attacked."""
+    """Fetch the whole file from the attacked sharer."""
     async with asyncio.timeout(SOON):
         await fetch_sealed(sharer.link, out, [sharer.address])
     assert sharer.has_all(out)

@@ -1,12 +1,10 @@
-"""Peers that have the link and misuse it: the honest download completes all the same.
+"""A download completes although some peers with the link misbehave.
 
-Each of them is met beside an honest holder, by a node that fetches or
-by one that shares.
+In each test, a node fetches from one or more bad holders and an honest one.
 """
 
 import asyncio
 import os
-import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -39,12 +37,16 @@ from tests.helpers.holder import (
     holding_of,
     make_holding,
 )
+from tests.helpers.memory_net import MemoryNet, memory_net
+from tests.helpers.memory_peers import fetch, left
 from tests.helpers.requirements import require
 from tests.helpers.sealed_fetching import fetch_sealed, left_of
+from tests.helpers.virtual_time import virtual_time
 
 CHUNK = 16_384
-SLOW = 60.0  # chunks that a slow but honest one gives in a second
+SLOW = 60.0  # chunks per second that a slow but honest holder sends
 HOLDING = make_holding(60 * CHUNK + 777)
+HONEST_TIME = HOLDING.chunks.count / SLOW  # seconds
 DATA = b"".join(HOLDING.chunk(i) for i in range(HOLDING.chunks.count))
 
 
@@ -54,14 +56,14 @@ async def test_a_liar_is_banned(kind: type[Holder], tmp_path: Path) -> None:
     async with kind(HOLDING) as liar, Holder(HOLDING) as honest:
         peers = [liar.address, honest.address]
         events = await fetch_sealed(HOLDING.link, out, peers)
-        assert liar.sent, "the liar was never asked"
-        assert len(liar.talks) == 1, "it was dialled again"
+        assert liar.sent, "the liar got no request"
+        assert len(liar.talks) == 1, "the liar was dialled again"
         assert [left.is_banned for left in left_of(events, liar.address)] == [True]
         assert not any(left.is_banned for left in left_of(events, honest.address))
     assert out.read_bytes() == DATA
 
 
-async def test_nine_liars_of_ten(tmp_path: Path) -> None:
+async def test_nine_of_ten_peers_lie(tmp_path: Path) -> None:
     out = tmp_path / "out"
     liars = [LIARS[number % len(LIARS)](HOLDING) for number in range(9)]
     async with Holder(HOLDING) as honest:
@@ -76,7 +78,7 @@ async def test_nine_liars_of_ten(tmp_path: Path) -> None:
     assert asked
     for liar in asked:
         assert [left.is_banned for left in left_of(events, liar.address)] == [True]
-        assert len(liar.sent) == 1, "it cost more than one chunk"
+        assert len(liar.sent) == 1, "a liar cost more than one chunk"
     wasted = sum(len(each.sent) for each in (*asked, honest)) - HOLDING.chunks.count
     assert wasted <= len(asked) + 0.02 * HOLDING.chunks.count
 
@@ -103,40 +105,42 @@ async def test_nine_liars_about_the_manifest_cost_a_page_each() -> None:
     assert sorted(honest.pages_requested) == list(range(13))
 
 
+async def fetch_within(net: MemoryNet, seconds: float, *holders: Holder) -> None:
+    """Fetch from these holders within this virtual time; check the bytes."""
+    member = net.join(HOLDING.link.id, timeout=8)
+    member.begin(*holders)
+    async with asyncio.timeout(seconds):
+        store = await fetch(member)
+    assert b"".join(map(store.get, range(HOLDING.chunks.count))) == DATA
+
+
 @pytest.mark.parametrize("kind", IDLE)
-async def test_who_does_not_give_holds_nobody_up(
-    kind: type[Holder], tmp_path: Path
+@virtual_time
+async def test_an_idle_peer_does_not_delay_the_download(
+    kind: type[Holder],
 ) -> None:
-    honest_time = HOLDING.chunks.count / SLOW
-    out = tmp_path / "out"
-    began = time.monotonic()
-    async with kind(HOLDING) as idle, SlowHolder(HOLDING, SLOW) as honest:
-        peers = [idle.address, honest.address]
-        events = await fetch_sealed(HOLDING.link, out, peers, timeout=8)
-        # It was asked for something, but not for ever and again.
+    async with memory_net() as net:
+        idle, honest = net.host(kind(HOLDING)), net.host(SlowHolder(HOLDING, SLOW))
+        # Requests to the idle peer are repeated at the other within three seconds.
+        await fetch_within(net, 1.5 * HONEST_TIME + 4, idle, honest)
+        # It got requests, but not endlessly.
         assert 0 < len(idle.requested) < 2 * HOLDING.chunks.count
-        assert not any(left.is_banned for left in left_of(events, honest.address))
-    # What it was asked for is asked of the other after three seconds at the latest.
-    assert time.monotonic() - began < 1.5 * honest_time + 4
-    assert out.read_bytes() == DATA
+        reports = left(net.members[0])
+        assert not any(r.is_banned for r in reports if r.address == honest.address)
 
 
 @pytest.mark.parametrize("kind", [IDLE[0], IDLE[-1]])
-async def test_nine_who_do_not_give_hold_nobody_up(
-    kind: type[Holder], tmp_path: Path
+@virtual_time
+async def test_nine_idle_peers_do_not_delay_the_download(
+    kind: type[Holder],
 ) -> None:
-    out = tmp_path / "out"
-    began = time.monotonic()
-    async with AsyncExitStack() as stack:
-        idle = [await stack.enter_async_context(kind(HOLDING)) for _ in range(9)]
-        honest = await stack.enter_async_context(SlowHolder(HOLDING, SLOW))
-        peers = [each.address for each in (*idle, honest)]
-        await fetch_sealed(HOLDING.link, out, peers, timeout=30)
-    assert time.monotonic() - began < 1.5 * HOLDING.chunks.count / SLOW + 12
-    assert out.read_bytes() == DATA
+    async with memory_net() as net:
+        idle = [net.host(kind(HOLDING)) for _ in range(9)]
+        honest = net.host(SlowHolder(HOLDING, SLOW))
+        await fetch_within(net, 1.5 * HONEST_TIME + 12, *idle, honest)
 
 
-async def test_who_copies_a_node_id_does_not_keep_the_honest_out(
+async def test_a_copied_node_id_does_not_displace_the_honest_peer(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
@@ -170,14 +174,16 @@ async def test_addresses_of_services_are_not_dialled(tmp_path: Path) -> None:
         peers = [liar.address, honest.address]
         events = await fetch_sealed(HOLDING.link, out, peers)
         joined = [e for e in events if isinstance(e, PeerJoined)]
-        assert len(joined) == 2, "it talked to itself"
+        assert len(joined) == 2, "the node connected with itself"
     service.close()
     assert not dialled
     assert out.read_bytes() == DATA
 
 
 @pytest.mark.parametrize("kind", RUDE)
-async def test_who_is_rude_is_left(kind: type[Holder], tmp_path: Path) -> None:
+async def test_a_peer_that_violates_the_protocol_is_disconnected(
+    kind: type[Holder], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     async with kind(HOLDING) as rude, Holder(HOLDING) as honest:
         peers = [rude.address, honest.address]
@@ -194,7 +200,7 @@ async def test_a_liar_about_the_manifest_is_banned(
     out = tmp_path / "out"
 
     class Late(Holder):
-        """Be honest once the liar has said what it says."""
+        """Send the first message once the liar has left."""
 
         def greet(self, talk: Talk) -> None:
             liar.when_left(lambda: super(Late, self).greet(talk))

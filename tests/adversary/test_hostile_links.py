@@ -1,7 +1,7 @@
-"""Links whose maker is hostile, fetched for real: nothing is written anywhere.
+"""Fetching a hostile link writes nothing.
 
-The corpus of `tests.adversary.paths` is served by somebody who has each link. All of
-it is fetched in this process, some of it by the command as well.
+A holder serves each manifest of the corpus of `tests.adversary.paths`. This process
+fetches all of them, the command a sample.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from tests.helpers.commands import run
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding
 
-# Some differ by their labels only.
+# Some differ only in their labels.
 CORPUS = list({hostile.id: hostile for hostile in hostile_manifests()}.values())
-BATCH = 40  # links of one listener at a time; a node tries 64 at most
+BATCH = 40  # links that one node fetches at the same time
 SAMPLE = 20
 
 
 def holding_of(hostile: Hostile) -> Holding:
-    """Return what somebody has who serves a hostile manifest."""
+    """Return the holding of a peer that serves a hostile manifest."""
     chunks = sizes_of(hostile.root)
     link = Link(hostile.id)
     return Holding(link, hostile.root, hostile.pages, chunks, lambda index: b"")
 
 
 def sizes_of(root: bytes) -> Chunks:
-    """Return how a share is cut, or nothing where its root says nonsense."""
+    """Return the chunks of a share, or none if its root record is nonsense."""
     try:
         values = msgspec.msgpack.decode(root)
         chunks = Chunks(int(values["size"]), int(values["chunk"]))
@@ -48,7 +48,7 @@ def sizes_of(root: bytes) -> Chunks:
 
 
 def snapshot(top: Path) -> list[tuple[str, int, int]]:
-    """Return every name below `top`, with what would tell that it was touched."""
+    """Return every path in `top` with its size and modification time."""
     found = []
     for path in sorted([top, *top.rglob("*")]):
         status = path.lstat()
@@ -58,7 +58,7 @@ def snapshot(top: Path) -> list[tuple[str, int, int]]:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Give a folder to fetch to, in one in which a write outside would show."""
+    """Return a target folder inside a folder in which a write outside would show."""
     for name in ("above/target", "above/beside", "etc"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "above" / "victim").write_bytes(b"keep")
@@ -75,7 +75,7 @@ async def refuses(hostile: Hostile, target: Path, node: Node) -> str:
 
 
 @pytest.mark.timeout(120)
-async def test_nothing_of_a_hostile_link_is_written(
+async def test_a_hostile_link_writes_nothing(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(target)
@@ -89,8 +89,8 @@ async def test_nothing_of_a_hostile_link_is_written(
         assert snapshot(target.parent.parent) == before
 
 
-async def test_a_fine_link_of_the_same_making_is_fetched(target: Path) -> None:
-    """So what is refused above is refused for what is wrong with it."""
+async def test_a_valid_link_from_the_same_encoder_is_fetched(target: Path) -> None:
+    """The links above are refused only for their faults."""
     fine = folder("fine", [("a", 0, False), ("b/c", 0, True)])
     async with Holder(holding_of(fine)) as holder:
         async with Node(here(), rng=Random(1)) as node:

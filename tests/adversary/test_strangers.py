@@ -1,6 +1,6 @@
-"""Somebody without the link, at the port and in the middle: he gets nothing.
+"""Strangers without the link, at the port and in the middle, learn nothing.
 
-The sharer is the real command, and so is whoever fetches.
+The sharer and the fetching peers are the real command.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ def sharer(make_file: MakeFile) -> Iterator[Sharer]:
 
 
 def client_hello() -> bytes:
-    """Return what a TLS client says first."""
+    """Return the first bytes of a TLS client."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="example.org")
@@ -60,7 +60,7 @@ def client_hello() -> bytes:
 
 
 def old_hello() -> bytes:
-    """Return a client hello of TLS 1.2 alone."""
+    """Return a ClientHello that offers only TLS 1.2."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -90,11 +90,13 @@ SAID = {
 
 
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
-async def test_a_stranger_gets_no_byte(said: bytes, sharer: Sharer) -> None:
+async def test_a_stranger_receives_no_byte(said: bytes, sharer: Sharer) -> None:
     assert await answer_to(sharer.address, said, end=True) == b""
 
 
-async def test_who_is_slow_gets_no_byte_and_is_closed_in_time(sharer: Sharer) -> None:
+async def test_a_slow_stranger_receives_no_byte_and_is_disconnected(
+    sharer: Sharer,
+) -> None:
     async with asyncio.timeout(14):
         silent, dripped = await asyncio.gather(
             answer_to(sharer.address, b""), drip(sharer)
@@ -103,7 +105,7 @@ async def test_who_is_slow_gets_no_byte_and_is_closed_in_time(sharer: Sharer) ->
 
 
 async def drip(sharer: Sharer) -> bytes:
-    """Send a true knock, a byte a second; return what comes before the end."""
+    """Send a valid knock, one byte per second; return the bytes that arrive."""
     reader, writer = await asyncio.open_connection(*sharer.address)
     knock = make_knock(sharer.link.keys.knock, os.urandom(16))
     answer = asyncio.create_task(reader.read())
@@ -121,14 +123,14 @@ async def drip(sharer: Sharer) -> bytes:
 
 
 async def fetch_through(sharer: Sharer, relay: Address, out: Path) -> None:
-    """Fetch with the real command, from `relay` alone."""
+    """Fetch with the real command from the relay only."""
     with run("get", sharer.link, "-o", out, "--peer", relay) as program:
         ended = await asyncio.to_thread(program.finish)
     assert ended.code == 0, ended.stderr
     assert same_bytes(out, sharer.source)
 
 
-async def test_a_replayed_knock_opens_nothing(sharer: Sharer, tmp_path: Path) -> None:
+async def test_a_replayed_knock_is_not_answered(sharer: Sharer, tmp_path: Path) -> None:
     async with PlainRelay(sharer.address) as relay:
         await fetch_through(sharer, relay.address, tmp_path / "out")
     said = bytes(relay.to_server)
@@ -138,10 +140,10 @@ async def test_a_replayed_knock_opens_nothing(sharer: Sharer, tmp_path: Path) ->
         assert await answer_to(sharer.address, replayed, end=True) == b""
 
 
-async def test_a_knock_spent_at_another_node_tells_nothing(
+async def test_a_knock_used_at_another_node_reveals_nothing(
     sharer: Sharer, tmp_path: Path
 ) -> None:
-    """It opens TLS there, once, and no more: nobody proves anything."""
+    """The knock opens TLS at the other node once, but no proof follows."""
     async with PlainRelay(sharer.address) as relay:
         await fetch_through(sharer, relay.address, tmp_path / "out")
     args = ("-o", tmp_path / "out", "--seed", "--peer", sharer.address)
@@ -153,10 +155,10 @@ async def test_a_knock_spent_at_another_node_tells_nothing(
         assert await answer_to(address, bytes(relay.to_server)) == b""
 
 
-async def test_a_relay_with_a_certificate_of_its_own_is_refused(
+async def test_a_relay_with_its_own_certificate_is_refused(
     sharer: Sharer, tmp_path: Path
 ) -> None:
-    """Neither the server nor the client tells it anything."""
+    """Neither the server nor the client reveals anything to the relay."""
     out = tmp_path / "out"
     async with TlsRelay(sharer.address) as relay:
         args = ("-o", out, "--peer", relay.address, "--timeout", 2)
@@ -164,14 +166,14 @@ async def test_a_relay_with_a_certificate_of_its_own_is_refused(
             ended = await asyncio.to_thread(program.finish)
     assert ended.code == 3
     assert not out.exists()
-    # The greeting and the client's proof passed it, and nothing after them.
-    assert relay.to_client, "the relay never got as far as TLS"
+    # Only the greeting and the client's proof passed the relay.
+    assert relay.to_client, "the relay did not complete the TLS handshake"
     assert len(relay.to_client) % GREETING_SIZE == 0
     assert len(relay.to_server) % CLIENT_PROOF_SIZE == 0
 
 
 def assert_secret(seen: bytes, link: Link, *names: str) -> None:
-    """Check that nothing of the link is in what somebody saw."""
+    """Check that the recorded bytes contain no part of the link."""
     keys = link.keys
     secrets = [link.id, keys.knock, keys.client, keys.server, keys.log, keys.dht_topic]
     lowered = seen.lower()
@@ -184,10 +186,10 @@ def assert_secret(seen: bytes, link: Link, *names: str) -> None:
         assert name.encode() not in seen
 
 
-def test_a_capture_of_a_whole_transfer_has_no_secrets(
+def test_a_capture_of_a_whole_transfer_contains_no_secrets(
     namespace: Namespace, make_file: MakeFile, tmp_path: Path
 ) -> None:
-    """Two who find each other on the LAN, and one who records every packet."""
+    """Two peers find each other on the LAN, and a third host records every packet."""
     source, out, packets = make_file(SIZE, 7), tmp_path / "out", tmp_path / "packets"
     lan = {"SHOAL_LAN_ONLY": "1"}
     argv = [sys.executable, "-m", "tests.helpers.capture", str(packets)]
@@ -201,17 +203,17 @@ def test_a_capture_of_a_whole_transfer_has_no_secrets(
         capture.wait_line("done")
     content, seen = source.read_bytes(), packets.read_bytes()
     assert out.read_bytes() == content
-    # It has seen everything: both the announcement and all that was sent.
+    # The capture contains the announcement and the whole transfer.
     assert link.keys.lan_topic.hex().encode() in seen
     assert len(seen) > SIZE
     assert_secret(seen, link, source.name)
     assert not any(content[i : i + 16] in seen for i in range(0, SIZE - 16, 9973))
 
 
-async def test_two_servers_of_a_share_show_nothing_in_common(
+async def test_two_servers_of_a_share_cannot_be_linked(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
-    """Not to one who replays a knock, the most that a stranger can do."""
+    """Not even to a stranger that replays a knock."""
     source = make_file(SIZE, 7)
     shown: list[bytes] = []
     for _ in range(2):
@@ -224,7 +226,7 @@ async def test_two_servers_of_a_share_show_nothing_in_common(
     common = {shown[0][i : i + 16] for i in range(len(shown[0]) - 15)}
     names = [shown[1][i : i + 16] for i in range(len(shown[1]) - 15)]
     same = [part for part in names if part in common]
-    # What every Ed25519 certificate has in common is its frame, not its content.
+    # All Ed25519 certificates have the same frame, but not the same content.
     assert len(same) < 60
 
 

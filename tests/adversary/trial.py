@@ -1,7 +1,7 @@
-"""One attack on the real command: what must hold meanwhile and after it.
+"""Run one attack on the real command and check the command during and after it.
 
-A `Sharer` is a `shoal share` of its own. `try_case` attacks it, fetches from it as
-somebody honest, and raises `AssertionError` if anything did not hold.
+A `Sharer` is a running `shoal share`. `try_case` attacks it, downloads from it with an
+honest command and raises `AssertionError` if a requirement of `run.py` fails.
 """
 
 import os
@@ -21,38 +21,38 @@ from tests.helpers.process import Program
 
 __all__ = ["Seen", "try_case"]
 
-# So many that the last byte of a bitfield has spare bits.
-SIZE = (6 << 20) + 11  # bytes that are shared
-RATE = 3 << 20  # bytes per second that the sharer gives, so that times mean something
-SLOWER = 1.5  # times as long as without an attack, at most
-ATTEMPTS = 4  # until a download that takes longer is the attack's work
+# With this size, the last byte of a bitfield has spare bits.
+SIZE = (6 << 20) + 11  # bytes of the shared file
+RATE = 3 << 20  # bytes per second that the sharer sends, which makes times comparable
+SLOWER = 1.5  # the longest permitted time, as a multiple of that without an attack
+ATTEMPTS = 4  # slow downloads before the attack counts as their cause
 MORE_MEMORY = 10 << 10  # KiB
-MORE_EACH_TIME = 2 << 10  # KiB, once it was repeated often enough
-MOST_MEMORY = 32 << 10  # KiB, by all repetitions
+MORE_EACH_TIME = 2 << 10  # KiB, in the last repetition
+MOST_MEMORY = 32 << 10  # KiB, in all repetitions
 REPEATS = 8
 PATIENCE = 60.0  # seconds for one attack
-# Who has said too much is not listened to for a while, and then again, until it is
-# given up: that it has hung up is not seen behind what it said before.
-SETTLE_TIME = (MAX_PAUSES + 1) * MAX_PAUSE + 5  # seconds until what it left is gone
+# The sharer pauses reading from a flooding peer several times before it disconnects it;
+# until then it does not notice that the peer has closed the connection.
+SETTLE_TIME = (MAX_PAUSES + 1) * MAX_PAUSE + 5  # seconds until the sharer has recovered
 
 
 @dataclass
 class Seen:
-    """What is worth knowing of an attack that came to nothing."""
+    """The measurements of an attack that the sharer withstood."""
 
     honest: float
-    """Seconds of a download while nobody attacks."""
+    """Seconds of a download without an attack."""
     slower: float
-    """Times as long as that, with the attack."""
+    """The time with the attack as a multiple of that without it."""
     memory: int
-    """KiB more than before it, once it is over."""
+    """KiB that the sharer uses more than before the attack."""
     load: float
-    """Share of a core that the sharer used."""
+    """Fraction of a core that the sharer used during the attack."""
 
 
 @dataclass
 class Sharer:
-    """A running `shoal share`, and what is known of it."""
+    """A running `shoal share` with its link and address."""
 
     program: Program
     link: str
@@ -62,29 +62,29 @@ class Sharer:
 
     @property
     def files(self) -> list[str]:
-        """Return what it has open, without numbers that differ each time."""
+        """Return its open files, without numbers that differ each time."""
         folder = Path(f"/proc/{self.program.pid}/fd")
         open_files = []
         for each in list(folder.iterdir()):
             try:
                 open_files.append(re.sub(r"\d{3,}", "…", os.readlink(each)))
-            except FileNotFoundError:  # closed since
+            except FileNotFoundError:  # closed meanwhile
                 continue
         return sorted(open_files)
 
     @property
     def cpu(self) -> float:
-        """Return the seconds of processor it has used."""
+        """Return the CPU time that it has used, in seconds."""
         fields = Path(f"/proc/{self.program.pid}/stat").read_text().rpartition(")")[2]
         used = sum(map(int, fields.split()[11:13]))
         return used / os.sysconf("SC_CLK_TCK")
 
     def fetch(self, peers: Sequence[str] = ()) -> float:
-        """Fetch what it shares as somebody honest; return how long that took."""
+        """Fetch its share with an honest command; return the time in seconds."""
         out = self.folder / "out"
-        told = [word for peer in (self.peer, *peers) for word in ("--peer", peer)]
+        known = [word for peer in (self.peer, *peers) for word in ("--peer", peer)]
         begun = time.monotonic()
-        with run("get", self.link, "-o", out, "--timeout", 20, *told) as program:
+        with run("get", self.link, "-o", out, "--timeout", 20, *known) as program:
             ended = program.finish(PATIENCE)
         took = time.monotonic() - begun
         assert ended.code == 0, f"get ended with {ended.code}: {ended.stderr[-300:]}"
@@ -93,7 +93,7 @@ class Sharer:
         return took
 
     def attack(self, case: str) -> float:
-        """Run the case, and see that others are served; return how fast that is."""
+        """Run the case and a download; return the time of the download in seconds."""
         known = ("--link", self.link, "--peer", self.peer, "--file", str(self.file))
         argv = [sys.executable, "-m", "tests.adversary.adv", case, *known]
         with Program(argv, has_input=True) as program:
@@ -107,11 +107,11 @@ class Sharer:
                 code = program.finish(PATIENCE).code
                 took = self.fetch()
             said = program.stderr[-600:]
-            assert code == 0, f"the attack saw what it should not: {said}"
+            assert code == 0, f"the attack failed a check: {said}"
         return took
 
     def settle(self, usual: list[str]) -> None:
-        """Wait until what the attack left behind is gone."""
+        """Wait until the sharer has closed the files that the attack opened."""
         deadline = time.monotonic() + SETTLE_TIME
         while len(self.files) > len(usual) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -124,22 +124,22 @@ class Sharer:
 
 @contextmanager
 def sharing(folder: Path, file_limit: int | None) -> Iterator[Sharer]:
-    """Start a sharer that has a folder to itself."""
+    """Start a sharer with its own folder."""
     file = folder / "source"
     file.write_bytes(Random(1).randbytes(SIZE))
     with share(file, "--limit-up", RATE) as program:
         if file_limit is not None:
             limit = f"--nofile={file_limit}"
             with Program(["prlimit", f"--pid={program.pid}", limit]) as prlimit:
-                assert prlimit.finish().code == 0, "prlimit does not work"
+                assert prlimit.finish().code == 0, "prlimit failed"
         link = program.wait_line("^shoal:", stream="out").string
         yield Sharer(program, link, peer_of(program), file, folder)
 
 
 def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
-    """Attack a new sharer; raise `AssertionError` if anything did not hold."""
+    """Attack a new sharer; raise `AssertionError` if a requirement fails."""
     with sharing(folder, file_limit) as sharer:
-        # The first one is served while a burst may go out at once.
+        # The rate limit permits a burst to the first download.
         honest = [sharer.fetch(), sharer.fetch()][1]
         usual, files = rss(sharer.program), sharer.files
         begun, used = time.monotonic(), sharer.cpu
@@ -154,13 +154,13 @@ def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
 
 
 def until_level(case: str, sharer: Sharer, files: list[str], memory: int) -> int:
-    """Attack until that takes no more memory; return how many KiB are used by then.
+    """Attack until the memory stops growing; return the KiB in use then.
 
-    What was freed lies in pieces, so it takes some times until all fits in there.
+    Freed memory is fragmented, so several repetitions may need more of it.
     """
     grown: list[int] = []
     while not grown or grown[-1] > MORE_EACH_TIME:
-        assert len(grown) < REPEATS, f"each time more memory, in KiB: {grown}"
+        assert len(grown) < REPEATS, f"more memory each time, in KiB: {grown}"
         sharer.attack(case)
         sharer.settle(files)
         grown.append(rss(sharer.program) - memory)
@@ -172,15 +172,18 @@ def until_level(case: str, sharer: Sharer, files: list[str], memory: int) -> int
 def until_fast(
     case: str, sharer: Sharer, honest: float, took: float
 ) -> tuple[float, float]:
-    """Return the times of a pair of downloads, without the attack and with it.
+    """Return the times of two downloads, one without the attack and one with it.
 
-    Other programs of the machine slow down either of the two, so a pair in which the
-    second took too long is tried again; an attack that works does so each time.
+    Other load on the machine may slow down either download, so the pair is repeated if
+    the second one took too long. An attack that works slows down every repetition.
     """
     tried = [(honest, took)]
     while took > SLOWER * honest and len(tried) < ATTEMPTS:
         honest, took = sharer.fetch(), sharer.attack(case)
         tried.append((honest, took))
-    said = ", ".join(f"{took:.1f} s beside {honest:.1f} s" for honest, took in tried)
-    assert took <= SLOWER * honest, f"each download took too long: {said}"
+    said = ", ".join(
+        f"{took:.1f} s with, {honest:.1f} s without the attack"
+        for honest, took in tried
+    )
+    assert took <= SLOWER * honest, f"every download took too long: {said}"
     return honest, took

@@ -1,4 +1,4 @@
-"""Holders that misuse the link, each in one way; see `tests.helpers.holder`.
+"""Holders that misbehave, each in one way; see `tests.helpers.holder`.
 
 async with FlipsABit(holding) as liar, Holder(holding) as honest: ...
 """
@@ -28,7 +28,7 @@ __all__ = [
     "Silent",
 ]
 
-# Those who lie about chunks.
+# Holders that send wrong chunks.
 
 
 class FlipsABit(Holder):
@@ -68,7 +68,7 @@ class SendsMore(Holder):
 LIARS = [FlipsABit, SendsAnother, SendsZeroes, SendsShort, SendsNothing, SendsMore]
 
 
-# Those who do not give what they say they have.
+# Holders that do not send the chunks that they announce.
 
 
 class Silent(Holder):
@@ -76,8 +76,8 @@ class Silent(Holder):
         pass
 
 
-class StallsAtTheLast(Holder):
-    """Send everything but the last chunk that it is asked for."""
+class StallsHalfway(Holder):
+    """Send half of the chunks."""
 
     def on_request(self, talk: Talk, index: int) -> None:
         if len(set(self.sent)) < self.holding.chunks.count // 2:
@@ -90,8 +90,8 @@ class RefusesAll(Holder):
         talk.send(Refuse(index, "missing"))
 
 
-class AnnouncesInVain(Silent):
-    """Announce chunk after chunk, and have none of them."""
+class AnnouncesMissing(Silent):
+    """Announce all chunks one after another, and have none."""
 
     @property
     def bitfield(self) -> bytes:
@@ -102,8 +102,8 @@ class AnnouncesInVain(Silent):
         talk.send(*(Have([(i, 1)]) for i in range(self.holding.chunks.count)))
 
 
-class GivesTheSame(Holder):
-    """Answer "any" with the first chunk, again and again."""
+class SendsTheSame(Holder):
+    """Answer every request for any chunk with the first chunk."""
 
     def on_message(self, talk: Talk, message: SealedMessage) -> None:
         if isinstance(message, Page):
@@ -112,15 +112,15 @@ class GivesTheSame(Holder):
             talk.send_chunk(0)
 
 
-class KeepsPages(Holder):
-    """Send every chunk, and never a page without which nobody can ask for one."""
+class WithholdsPages(Holder):
+    """Send no page of the manifest, without which no chunk can be requested."""
 
     def on_page(self, talk: Talk, number: int) -> None:
         pass
 
 
 class Drips(Holder):
-    """Send a byte a second of an answer that never ends."""
+    """Send one byte of an answer per second."""
 
     def on_request(self, talk: Talk, index: int) -> None:
         if not self.sent:
@@ -135,7 +135,7 @@ class Drips(Holder):
             self.later(1.0, lambda: self.drip(talk, rest[1:]))
 
 
-# Those who say what may not be said.
+# Holders that violate the protocol.
 
 
 class HaveOutOfRange(Holder):
@@ -211,7 +211,7 @@ class Garbage(Holder):
         talk.send_raw(b"GET / HTTP/1.1\r\n\r\n" * 100)
 
 
-# Those who lie about the manifest.
+# Holders that send a wrong manifest.
 
 
 class WrongRoot(Holder):
@@ -245,7 +245,7 @@ class ShortPages(Holder):
 
 
 class Poisons(Silent):
-    """Name 10,000 addresses: of services, of nobody, of the peer itself."""
+    """Report 10,000 addresses: of services, of no host, of the node itself."""
 
     def __init__(self, holding: Holding, victims: Sequence[tuple[str, int]]) -> None:
         super().__init__(holding)
@@ -257,12 +257,12 @@ class Poisons(Silent):
             own = ("127.0.0.1", message.port)
             talk.send(Peers([*self._victims, own] * 3))
             for start in range(20_000, 30_000, 50):
-                nobody = [("127.9.9.9", start + i) for i in range(50)]
-                talk.send(Peers(nobody))
+                unused = [("127.9.9.9", start + i) for i in range(50)]
+                talk.send(Peers(unused))
 
 
-class NamesTooMany(Holder):
-    """Name more addresses in a message than are allowed."""
+class TooManyAddresses(Holder):
+    """Report more addresses in one message than are permitted."""
 
     def greet(self, talk: Talk) -> None:
         super().greet(talk)
@@ -271,16 +271,16 @@ class NamesTooMany(Holder):
 
 IDLE = [
     Silent,
-    AnnouncesInVain,
-    StallsAtTheLast,
+    AnnouncesMissing,
+    StallsHalfway,
     RefusesAll,
-    GivesTheSame,
-    KeepsPages,
+    SendsTheSame,
+    WithholdsPages,
     Drips,
 ]
 MANIFEST_LIARS = [WrongRoot, FlippedRoot, GarbagePages, FlippedPages, ShortPages]
 RUDE = [
-    NamesTooMany,
+    TooManyAddresses,
     HaveOutOfRange,
     HaveBeyond,
     HaveBeforeHello,
