@@ -58,7 +58,7 @@ async def main(path: Path) -> None:
     make_file(path)
     resources = Resources(here())
     manifest = make_manifest()
-    source = SharedFiles.open([path], CHUNKS.chunk_size, disk=resources.disk)
+    source = SharedFiles.open_file(path, CHUNKS.chunk_size, disk=resources.disk)
     source.verify = manifest.hash_table.verifies
     port = await Port.open(resources.networks.hosts(), 0)
     async with Member(Registry(resources), Link(manifest.id), port) as member:

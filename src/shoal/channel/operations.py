@@ -28,7 +28,7 @@ from shoal.resources import Resources
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import open_verified_target
 from shoal.storage.download.filestore import FileStore
-from shoal.storage.download.staging import check_target
+from shoal.storage.download.staging import Staging
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
@@ -71,7 +71,7 @@ class ChannelTarget:
         self._overwrite = overwrite
         self._exists = seed and not overwrite and disk.state_at(path) is not None
         if not self._exists:
-            check_target(path, channel.identity, disk=disk, overwrite=overwrite)
+            Staging(path, channel.identity, disk).check_target(overwrite=overwrite)
 
     def open_store(
         self, chunks: Chunks, offer: Offer | None, stopped: Callable[[], bool]
@@ -188,7 +188,7 @@ async def _seed(
 async def _open_files(resources: Resources, path: Path, chunk_size: int) -> SharedFiles:
     disk = resources.disk
     files = await resources.in_thread(
-        partial(SharedFiles.open, [path], chunk_size, disk=disk)
+        partial(SharedFiles.open_file, path, chunk_size, disk=disk)
     )
     resources.own_source(files)
     return files

@@ -68,7 +68,7 @@ def build_share(
         size, name=name, file_pages=file_pages
     )
     if scanned is None:
-        source = SharedFiles.open([path], chunk_size, disk=disk)
+        source = SharedFiles.open_file(path, chunk_size, disk=disk)
     else:
         source = SharedFiles.open_folder(scanned, chunk_size, disk=disk)
     try:

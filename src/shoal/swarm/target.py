@@ -27,7 +27,7 @@ from shoal.storage.download.completed import (
     open_verified_target,
 )
 from shoal.storage.download.filestore import FileStore
-from shoal.storage.download.staging import check_folder, check_target
+from shoal.storage.download.staging import Staging, check_folder
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
@@ -93,16 +93,15 @@ class Target:
         if options.is_inside and options.out is not None:
             # Only the root record tells whether a file goes into it.
             if self._disk.state_at(options.out, follow=True) is None:
-                check_target(options.out, self._link.identity, disk=self._disk)
+                self._check_target(options.out)
         elif self._path is None:
             check_folder(options.folder, self._disk)
         elif not self._is_served_again(self._path):
-            check_target(
-                self._path,
-                self._link.identity,
-                disk=self._disk,
-                overwrite=options.overwrite,
-            )
+            self._check_target(self._path, overwrite=options.overwrite)
+
+    def _check_target(self, path: Path, *, overwrite: bool = False) -> None:
+        staging = Staging(path, self._link.identity, self._disk)
+        staging.check_target(overwrite=overwrite)
 
     def first_pages(self, manifest: Manifest) -> Iterable[int]:
         """Return the pages that `choose` needs: those with the files, if it selects."""

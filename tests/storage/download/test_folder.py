@@ -8,7 +8,7 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.errors import TargetExistsError
 from shoal.storage.download import filestore
 from shoal.storage.download.filestore import FileStore
-from shoal.storage.download.staging import check_target
+from shoal.storage.download.staging import Staging
 from shoal.storage.extents import FileEntry
 from tests.helpers.faulty_disk import FaultyDisk
 from tests.storage.one_folder import IDENTITY, STAGING, TARGET, Case
@@ -128,7 +128,9 @@ def test_a_folder_never_replaces_anything(
     with pytest.raises(TargetExistsError, match="a folder replaces nothing"):
         case.open(disk, overwrite=overwrite)
     with pytest.raises(TargetExistsError):
-        check_target(TARGET, IDENTITY, disk=disk, overwrite=overwrite, is_folder=True)
+        Staging(TARGET, IDENTITY, disk).check_target(
+            overwrite=overwrite, is_folder=True
+        )
     assert disk.paths() == {TARGET}
 
 

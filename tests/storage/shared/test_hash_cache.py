@@ -266,7 +266,7 @@ def test_several_processes_do_not_corrupt_the_cache(tmp_path: Path) -> None:
 
 def test_an_empty_share_can_be_cached(tmp_path: Path, cache: HashCache) -> None:
     (tmp_path / "empty").touch()
-    source = SharedFiles.open([tmp_path / "empty"], CHUNK, disk=OsDisk())
+    source = SharedFiles.open_file(tmp_path / "empty", CHUNK, disk=OsDisk())
     assert source.chunks == Chunks(0, CHUNK)
     for _ in range(2):
         assert Hasher(cache).run(source) == b""

@@ -22,7 +22,7 @@ def digest(data: Data) -> bytes:
 def source(tmp_path: Path, size: int, chunk_size: int) -> SharedFiles:
     path = tmp_path / "file"
     path.write_bytes(random.Random(size).randbytes(size))
-    return SharedFiles.open([path], chunk_size, disk=OsDisk())
+    return SharedFiles.open_file(path, chunk_size, disk=OsDisk())
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])

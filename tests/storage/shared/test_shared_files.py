@@ -10,6 +10,7 @@ import pytest
 from shoal.errors import ForbiddenError, ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Data
 from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.shared.scan import ScannedFile, ScannedFolder
 from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
 
 CHUNK = 1000
@@ -29,10 +30,20 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(file: Path) -> Iterator[SharedFiles]:
-    opened = SharedFiles.open([file], CHUNK, disk=OsDisk())
+    opened = SharedFiles.open_file(file, CHUNK, disk=OsDisk())
     yield opened
     opened.close()
     opened.close()
+
+
+def open_files(paths: Sequence[Path]) -> SharedFiles:
+    disk = OsDisk()
+    files: list[ScannedFile] = []
+    for path in paths:
+        state = disk.state_at(path)
+        assert state is not None
+        files.append(ScannedFile(path.name, str(path), state))
+    return SharedFiles.open_folder(ScannedFolder("", tuple(files)), CHUNK, disk=disk)
 
 
 def read_all(store: SharedFiles) -> bytes:
@@ -82,7 +93,7 @@ def test_chunks_may_span_several_files(tmp_path: Path, sizes: tuple[int, ...]) -
     for path, size in zip(paths, sizes, strict=True):
         path.write_bytes(whole[start : start + size])
         start += size
-    store = SharedFiles.open(paths, CHUNK, disk=OsDisk())
+    store = open_files(paths)
     count = store.chunks.count
     assert store.chunks.size == len(whole)
     assert read_all(store) == whole
@@ -176,7 +187,7 @@ def test_chunks_of_unchanged_files_need_no_verification(tmp_path: Path) -> None:
     paths = [tmp_path / "a", tmp_path / "empty", tmp_path / "b"]
     for path in paths:
         path.write_bytes(b"" if path.name == "empty" else bytes(1500))
-    store = SharedFiles.open(paths, CHUNK, disk=OsDisk())
+    store = open_files(paths)
     os.truncate(paths[1], 5)
     assert store.get(1) == bytes(CHUNK)
     os.truncate(paths[2], 0)
@@ -194,7 +205,7 @@ def test_a_file_that_cannot_be_shared_is_an_error(tmp_path: Path, file: Path) ->
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc") else 0
 
     def opening(name: str, *, follow: bool = True) -> SharedFiles:
-        return SharedFiles.open([file, tmp_path / name], 5, disk=disk, follow=follow)
+        return SharedFiles.open_file(tmp_path / name, 5, disk=disk, follow=follow)
 
     with pytest.raises(ShoalError, match="There is no file .*missing") as caught:
         opening("missing")
@@ -220,7 +231,7 @@ def test_a_file_that_cannot_be_shared_is_an_error(tmp_path: Path, file: Path) ->
 def test_a_file_without_read_permission_is_forbidden(file: Path) -> None:
     file.chmod(0)
     with pytest.raises(ForbiddenError, match="does not allow shoal to open"):
-        SharedFiles.open([file], CHUNK, disk=OsDisk())
+        SharedFiles.open_file(file, CHUNK, disk=OsDisk())
 
 
 def test_a_file_that_changes_during_hashing_is_refused(

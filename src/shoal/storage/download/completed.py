@@ -8,13 +8,13 @@ Either way the files now belong to the user, who may edit, shorten or delete the
 they are opened only to read, and like all `SharedFiles` they are checked for changes.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, FileState
-from shoal.storage.download.staging import clear_finished
+from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Extents, FileInfo
 from shoal.storage.shared.hashing import run_in_threads
 from shoal.storage.shared.scan import ScannedFile, ScannedFolder, scan_folder
@@ -54,7 +54,7 @@ def open_verified_target(
     Raises `TargetExistsError` if the target is anything but the share.
     """
     if files is None:
-        store = VerifiedTargetStore.open([target], chunks.chunk_size, disk=disk)
+        store = VerifiedTargetStore.open_file(target, chunks.chunk_size, disk=disk)
     else:
         folder = _find(target, files, disk)
         store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
@@ -65,7 +65,7 @@ def open_verified_target(
         store.close()
         raise
     if identity is not None:
-        clear_finished(target, identity, disk)
+        Staging(target, identity, disk).clear_finished()
     return store
 
 
@@ -123,7 +123,9 @@ def open_completed(
     has been deleted.
     """
     if files is None:
-        opened = SharedFiles.open([target], chunks.chunk_size, disk=disk, follow=False)
+        opened = SharedFiles.open_file(
+            target, chunks.chunk_size, disk=disk, follow=False
+        )
         opened.trusted = False
         return opened
     chosen = None if selected is None else set(selected)
@@ -143,8 +145,7 @@ def open_completed(
         folder, chunks.chunk_size, disk=disk, trusted=False
     )
     if missing:
-        extents = Extents(entry.size for entry in files)
-        opened.have = _without(chunks, _covering(chunks, extents, missing))
+        opened.have = _chunks_without(missing, chunks, files)
     return opened
 
 
@@ -156,29 +157,22 @@ def kept_chunks(
     `selected` are numbers of files. These chunks have no byte of any other file.
     """
     others = set(range(len(files))) - set(selected)
-    extents = Extents(entry.size for entry in files)
-    return _without(chunks, _covering(chunks, extents, others))
+    return _chunks_without(others, chunks, files)
+
+
+def _chunks_without(
+    numbers: Iterable[int], chunks: Chunks, files: Sequence[FileInfo]
+) -> Bitfield:
+    """Return the chunks without any byte of the files with these numbers."""
+    extents = Extents(file.size for file in files)
+    found = Bitfield.full(chunks.count)
+    for number in numbers:
+        start = extents.start(number)
+        for index in chunks.covering(start, start + extents.sizes[number]):
+            found.discard(index)
+    return found
 
 
 def _impossible_state(size: int) -> FileState:
     """Return a state in which no file can be, for a file that is missing."""
     return FileState(-1, -1, size, 0, 0, 0, 0, 0)
-
-
-def _covering(
-    chunks: Chunks, extents: Extents, numbers: Iterable[int]
-) -> Iterator[int]:
-    """Yield the chunks that include bytes of the given files."""
-    for number in numbers:
-        start = extents.start(number)
-        yield from chunks.covering(start, start + extents.sizes[number])
-
-
-def _without(chunks: Chunks, missing: Iterable[int]) -> Bitfield:
-    """Return all chunks but the missing ones."""
-    rest = Bitfield(chunks.count)
-    excluded = set(missing)
-    for index in range(chunks.count):
-        if index not in excluded:
-            rest.add(index)
-    return rest

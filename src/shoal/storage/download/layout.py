@@ -164,9 +164,7 @@ class Layout:
     @property
     def reserved(self) -> Sequence[int]:
         """Return the numbers of the files that get their full size at the start."""
-        sizes = self.extents.sizes
-        least = LARGE if self.is_folder else 1
-        return [number for number in self.selected if sizes[number] >= least]
+        return [number for number in self.selected if self.is_reserved(number)]
 
     def is_reserved(self, number: int) -> bool:
         """Return True if a file gets its full size at the start."""

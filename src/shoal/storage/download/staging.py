@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.folders import remove_all
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode
 from shoal.storage.download.layout import SIDE
 
-__all__ = ["Staging", "check_folder", "check_target", "clear_finished"]
+__all__ = ["Staging", "check_folder"]
 
 _LOCK_ATTEMPTS = 100
 _MAX_NAME = 200  # bytes of NAME in the folder's name; file systems allow 255 in all
@@ -95,18 +95,18 @@ class Staging:
             "wait for it or choose another target."
         )
 
-    def check_target(self, *, overwrite: bool, is_folder: bool) -> None:
+    def check_target(self, *, overwrite: bool = False, is_folder: bool = False) -> None:
         """Raise `TargetExistsError` or `StoreError` if the target cannot be created.
 
-        With `overwrite` it may be a regular file. `is_folder` is True if the share is
-        a folder.
+        With `overwrite` a single file may replace a regular file. `is_folder` is True
+        if the share is a folder, which never replaces anything.
         """
         target = self.target
         found = self._disk.state_at(target)
         if found is None:
             check_folder(target.parent, self._disk)
-        elif not overwrite:
-            self.clear_finished(found)
+        elif is_folder or not overwrite:
+            self.clear_finished()
             hint = (
                 "a folder replaces nothing. Remove it or choose another name."
                 if is_folder
@@ -119,8 +119,11 @@ class Staging:
                 "choose another name."
             )
 
-    def clear_finished(self, target: FileState) -> None:
+    def clear_finished(self) -> None:
         """Remove the folder of a run that was killed after it named the target."""
+        target = self._disk.state_at(self.target)
+        if target is None:
+            return
         if self._lock is None:
             if self._disk.state_at(self.directory) is None:
                 return
@@ -222,29 +225,6 @@ class Staging:
             self._disk.close(self._lock)
         self._lock = fd
         return journal
-
-
-def check_target(
-    target: Path,
-    identity: bytes,
-    *,
-    disk: Disk,
-    overwrite: bool = False,
-    is_folder: bool = False,
-) -> None:
-    """Raise the errors of `FileStore.open` about the target before the download.
-
-    `is_folder` is True if the share is a folder.
-    """
-    staging = Staging(target, identity, disk)
-    staging.check_target(overwrite=overwrite and not is_folder, is_folder=is_folder)
-
-
-def clear_finished(target: Path, identity: bytes, disk: Disk) -> None:
-    """Remove the staging folder of a run that was killed after it named the target."""
-    found = disk.state_at(target)
-    if found is not None:
-        Staging(target, identity, disk).clear_finished(found)
 
 
 def check_folder(folder: Path, disk: Disk) -> None:

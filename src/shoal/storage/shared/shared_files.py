@@ -16,14 +16,14 @@ mmap) are not detected here; the receiver verifies each chunk anyway.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, FileRange
-from shoal.storage.shared.scan import ScannedFolder
+from shoal.storage.shared.scan import ScannedFile, ScannedFolder
 from shoal.storage.store import Verify
 
 __all__ = ["SharedFileChangedError", "SharedFiles"]
@@ -36,27 +36,21 @@ class SharedFileChangedError(StoreError):
     """A chunk is not sent because its bytes have changed since it was shared."""
 
 
-class _File(NamedTuple):
-    path: Path | str
-    state: FileState  # when the share began
-    name: str  # the path in a shared folder; empty for a single file
-    follow: bool  # whether the path may be a link
-
-
 class SharedFiles:
-    """Read the chunks of one or several files; create it by `open` or `open_folder`.
+    """Read the chunks of a file or folder; create it by `open_file` or `open_folder`.
 
     `get` may be called from several threads.
     """
 
     def __init__(
         self,
-        files: Sequence[_File],
+        files: Sequence[ScannedFile],
         chunk_size: int,
         disk: Disk,
+        follow: bool = False,
         max_open: int = MAX_OPEN,
     ) -> None:
-        self._extents = Extents(file.state.size for file in files)
+        self._extents = Extents(file.size for file in files)
         self.chunks = Chunks(self._extents.total, chunk_size)
         """How the bytes of all files together are divided."""
         self.have = Bitfield.full(self.chunks.count)
@@ -73,28 +67,30 @@ class SharedFiles:
         self._verified = Bitfield(self.chunks.count)  # used only if not trusted
         self._disk = disk
         self._files = files
+        self._follow = follow  # whether the path of a file may be a link
         self._opened = OpenFiles(self._open, disk.close, max_open)
         self._is_many = len(files) > max_open
         self._altered: set[int] = set()  # numbers of the files that changed
 
     @classmethod
-    def open(
-        cls, paths: Sequence[Path], chunk_size: int, *, disk: Disk, follow: bool = True
+    def open_file(
+        cls, path: Path, chunk_size: int, *, disk: Disk, follow: bool = True
     ) -> Self:
-        """Open files to share; refuse links unless `follow` is set.
+        """Open a single file to share; refuse a link unless `follow` is set.
 
         Raises `UsageError` for a folder or special file, `ForbiddenError` for a file
         that may not be read, and `ShoalError` for a missing one.
         """
-        files = [_look_at(path, disk, follow) for path in paths]
-        store = cls(files, chunk_size, disk)
-        try:
-            for number in range(len(files)):  # fails for a file that may not be read
-                store._opened.borrow(number)
-                store._opened.give_back(number)
-        except ShoalError:
-            store.close()
-            raise
+        state = disk.state_at(path, follow=follow)
+        if state is None:
+            raise ShoalError(f"There is no file {path}; check its name.")
+        if state.is_directory:
+            raise UsageError(f"{path} is a folder; name a single file.")
+        if not state.is_file:
+            raise UsageError(f"{path} is not a regular file; name one that is.")
+        store = cls([ScannedFile("", str(path), state)], chunk_size, disk, follow)
+        store._opened.borrow(0)  # fails for a file that may not be read
+        store._opened.give_back(0)
         return store
 
     @classmethod
@@ -108,11 +104,7 @@ class SharedFiles:
         max_open: int = MAX_OPEN,
     ) -> Self:
         """Share the files of a folder; each is opened when it is first read."""
-        files = [
-            _File(file.location, file.state, file.path, follow=False)
-            for file in folder.files
-        ]
-        store = cls(files, chunk_size, disk, max_open)
+        store = cls(folder.files, chunk_size, disk, max_open=max_open)
         store.trusted = trusted
         return store
 
@@ -122,7 +114,7 @@ class SharedFiles:
 
         Paths are relative to the shared folder; that of a single file is empty.
         """
-        return ((file.name, file.state) for file in self._files)
+        return ((file.path, file.state) for file in self._files)
 
     def get(self, index: int) -> bytes:
         """Return a chunk with the bytes that were shared.
@@ -164,9 +156,9 @@ class SharedFiles:
         parts: list[bytes] = []
         for number, size, offset in ranges:
             file = self._files[number]
-            if file.follow or file.state.size > _SMALL_FILE:
+            if file.state.size > _SMALL_FILE:
                 return None
-            whole = self._disk.read_small(file.path, file.state.size)
+            whole = self._disk.read_small(file.location, file.state.size)
             if whole is None:
                 return None
             parts.append(whole[offset : offset + size])
@@ -275,7 +267,7 @@ class SharedFiles:
                 self._opened.give_back(number)
             if count != size or number in self._altered:
                 self.check_unchanged()
-                path = self._files[number].path
+                path = self._files[number].location
                 raise StoreError(
                     f"{path} could not be read completely; share it again."
                 )
@@ -286,14 +278,14 @@ class SharedFiles:
         for number, file in enumerate(self._files):
             fd = self._opened.borrow_now(number)
             if fd is None:
-                now = self._disk.state_at(file.path, follow=file.follow)
+                now = self._disk.state_at(file.location, follow=self._follow)
             else:
                 now = self._disk.state(fd)
                 self._opened.give_back(number)
             if now is None or not now.is_same_state(file.state):
                 raise StoreError(
-                    f"{file.path} changed while it was read; share it again when it "
-                    "is complete."
+                    f"{file.location} changed while it was read; share it again when "
+                    "it is complete."
                 )
 
     def close(self) -> None:
@@ -303,11 +295,11 @@ class SharedFiles:
     def _open(self, number: int) -> int:
         file = self._files[number]
         try:
-            fd = self._disk.open_read(file.path, follow=file.follow)
+            fd = self._disk.open_read(file.location, follow=self._follow)
         except UsageError as error:
             raise self._note_gone(number) from error
         except StoreError as error:
-            now = self._disk.state_at(file.path, follow=file.follow)
+            now = self._disk.state_at(file.location, follow=self._follow)
             if now is not None and now.is_same_state(file.state):
                 raise
             raise self._note_gone(number) from error
@@ -316,7 +308,7 @@ class SharedFiles:
 
     def _note_gone(self, number: int) -> SharedFileChangedError:
         """Note that a file was deleted or replaced; return the error to raise."""
-        path = self._files[number].path
+        path = self._files[number].location
         self._altered.add(number)
         if self.changed is None:
             self.changed = (
@@ -334,15 +326,15 @@ class SharedFiles:
         file = self._files[number]
         if not now.is_same_state(file.state):
             if not self._altered:
-                change = "truncated" if now.size < file.state.size else "changed"
+                change = "truncated" if now.size < file.size else "changed"
                 self.changed = (
-                    f"{file.path} was {change} since it was shared; "
+                    f"{file.location} was {change} since it was shared; "
                     "chunks that no longer verify are not sent."
                 )
             self._altered.add(number)
         elif not now.links and self.changed is None:
             self.changed = (
-                f"{file.path} was deleted or replaced since it was shared; "
+                f"{file.location} was deleted or replaced since it was shared; "
                 "its original bytes are still being sent."
             )
 
@@ -357,14 +349,3 @@ class SharedFiles:
         if index not in self.have:
             raise KeyError(index)
         return self._extents.cover(first, min(first + chunk_size, size))
-
-
-def _look_at(path: Path, disk: Disk, follow: bool) -> _File:
-    found = disk.state_at(path, follow=follow)
-    if found is None:
-        raise ShoalError(f"There is no file {path}; check its name.")
-    if found.is_directory:
-        raise UsageError(f"{path} is a folder; name a single file.")
-    if not found.is_file:
-        raise UsageError(f"{path} is not a regular file; name one that is.")
-    return _File(path, found, "", follow)
