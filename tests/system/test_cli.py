@@ -1,4 +1,4 @@
-"""The commands as a person or a script uses them."""
+"""The commands of an open channel, as a user or a script runs them."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_share_prints_the_id_alone_and_at_once(source: Path) -> None:
+def test_share_prints_only_the_id_and_does_so_at_once(source: Path) -> None:
     with run("share", source, "--open") as program:
         program.wait_line(rf"^{CONTENT.id}$", stream="out")
         program.wait_line("Ctrl-C", stream="err")
@@ -36,7 +36,7 @@ def test_share_of_a_named_channel_prints_its_name_and_warns(source: Path) -> Non
         program.wait_line("not verified", stream="err")
 
 
-def test_get_prints_the_path_alone(source: Path, tmp_path: Path) -> None:
+def test_get_prints_only_the_path(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
     with share_open(source) as server:
         args = (CONTENT.id, "-o", target, "--peer", peer_of(server))
@@ -47,7 +47,7 @@ def test_get_prints_the_path_alone(source: Path, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
 
 
-def test_a_named_channel_is_fetched_and_said_to_be_unverified(
+def test_get_of_a_named_channel_warns_that_it_is_not_verified(
     source: Path, tmp_path: Path
 ) -> None:
     with share_open(source, "team") as server:
@@ -127,7 +127,7 @@ def test_a_link_may_come_from_standard_input(source: Path) -> None:
     assert ended.stdout == CONTENT.chunk(2)
 
 
-def test_quiet_says_nothing_when_all_goes_well(source: Path, tmp_path: Path) -> None:
+def test_quiet_prints_nothing_on_success(source: Path, tmp_path: Path) -> None:
     with run("share", source, "--open", "-q", "--json") as server:
         line = server.wait_line(r"^\{.*\}$", stream="out")[0]
         peer = f"127.0.0.1:{json.loads(line)['port']}"
@@ -137,7 +137,7 @@ def test_quiet_says_nothing_when_all_goes_well(source: Path, tmp_path: Path) -> 
         assert (ended.code, ended.stderr, server.stderr) == (0, "", "")
 
 
-def test_bytes_go_to_standard_output(source: Path, tmp_path: Path) -> None:
+def test_get_and_chunk_write_to_standard_output(source: Path, tmp_path: Path) -> None:
     with share_open(source) as server:
         args = (CONTENT.id, "-o", "-", "--peer", peer_of(server))
         with run("get", *args, cwd=tmp_path) as program:
@@ -147,7 +147,7 @@ def test_bytes_go_to_standard_output(source: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_a_folder_alone_takes_the_ids_first_characters(
+def test_a_channel_in_a_folder_is_named_by_the_start_of_its_id(
     source: Path, tmp_path: Path
 ) -> None:
     with share_open(source) as server:
@@ -158,7 +158,7 @@ def test_a_folder_alone_takes_the_ids_first_characters(
 
 
 @pytest.mark.parametrize("existing", [None, CONTENT.data])
-def test_seeding_goes_on_when_the_file_is_there(
+def test_seed_serves_a_new_download_and_an_existing_file(
     existing: bytes | None, source: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out"
@@ -178,7 +178,7 @@ def test_seeding_goes_on_when_the_file_is_there(
 
 
 @pytest.mark.parametrize("size", [0, 50_000, 60_000])
-def test_a_target_that_is_something_else_is_not_seeded(
+def test_seed_refuses_an_existing_file_with_other_content(
     size: int, source: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out"
@@ -193,7 +193,9 @@ def test_a_target_that_is_something_else_is_not_seeded(
 
 
 @pytest.mark.parametrize("name", [[], ["team"]], ids=["hash", "named"])
-def test_an_empty_file_is_shared_and_fetched(name: list[str], tmp_path: Path) -> None:
+def test_an_empty_file_can_be_shared_and_downloaded(
+    name: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "empty").touch()
     with share_open(tmp_path / "empty", *name) as server:
         channel = server.wait_line(r"^\S+$", stream="out")[0]
@@ -206,7 +208,7 @@ def test_an_empty_file_is_shared_and_fetched(name: list[str], tmp_path: Path) ->
     assert (tmp_path / "out").read_bytes() == b""
 
 
-def test_the_version_and_the_help_are_there() -> None:
+def test_version_and_help_are_printed() -> None:
     with run("--version") as program:
         assert program.finish().stdout.startswith(b"shoal 0.")
     for words in (["--help"], ["get", "-h"], ["share", "--help"], ["chunk", "-h"]):
@@ -218,7 +220,7 @@ def test_the_version_and_the_help_are_there() -> None:
     assert (ended.code, "Usage: shoal" in ended.stderr) == (2, True)
 
 
-def test_who_stops_reading_is_a_plain_failure(source: Path) -> None:
+def test_a_closed_standard_output_is_an_ordinary_failure(source: Path) -> None:
     with share_open(source) as server:
         words = ["get", CONTENT.id, "-o", "-", "--peer", peer_of(server)]
         line = [sys.executable, "-m", "shoal", *words]

@@ -1,4 +1,4 @@
-"""`shoal completion`: each shell itself says what it would complete."""
+"""`shoal completion`: each shell completes commands, options and values."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.helpers.terminal import PATH, Terminal
 
 @pytest.fixture
 def script(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Write the script of the shell that a test's name ends with."""
+    """Write the completion script for the shell that the test's name ends with."""
     shell = request.node.name.partition("[")[0].rpartition("_")[2]
     require(None if shutil.which(shell) else f"{shell} is not installed")
     with run("completion", shell) as program:
@@ -77,7 +77,7 @@ def test_words_are_completed_in_zsh(script: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash"])
-def test_a_file_that_is_wrong_does_not_stop_completion(
+def test_completion_works_despite_an_invalid_config_file(
     shell: str, tmp_path: Path
 ) -> None:
     (tmp_path / "config.toml").write_text("nonsense")
@@ -94,7 +94,7 @@ def test_a_file_that_is_wrong_does_not_stop_completion(
         ]
 
 
-def test_a_shell_that_is_not_known_is_a_mistake() -> None:
+def test_an_unknown_shell_and_json_are_refused() -> None:
     for words in (["tcsh"], ["bash", "--json"]):
         with run("completion", *words) as program:
             assert program.finish().code == 2

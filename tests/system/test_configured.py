@@ -1,4 +1,4 @@
-"""Options from `config.toml` and variables, as the command line obeys them."""
+"""The command line takes options from variables and `config.toml`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.helpers.commands import run, share
 COMMANDS = ["get", "cat", "ls", "info", "verify", "chunk", "share"]
 
 
-def test_a_flag_counts_more_than_a_variable_and_that_than_the_file(
+def test_a_flag_overrides_a_variable_which_overrides_the_file(
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "config.toml"
@@ -34,7 +34,7 @@ def test_a_flag_counts_more_than_a_variable_and_that_than_the_file(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_wrong_file_ends_every_command_and_is_named(
+def test_an_invalid_file_ends_every_command_except_help(
     command: str, tmp_path: Path
 ) -> None:
     config = tmp_path / "config.toml"

@@ -1,7 +1,7 @@
-"""Every exit code of the command line, as a table: how it comes about, what is said.
+"""Every exit code of the command line: a table of commands, codes and messages.
 
-Each row is a real process. What it says on standard error is one sentence that says
-what to do, and with `--json` the last line on standard output says the same.
+Each row runs a process. Its message on standard error is one sentence that tells the
+user what to do; with `--json`, the last line on standard output has the same message.
 """
 
 import os
@@ -33,15 +33,15 @@ MISTYPED = NOBODYS[:-1] + ("a" if NOBODYS[-1] != "a" else "b")
 
 
 class Row(NamedTuple):
-    """One failure: the command, its exit code, and what it says."""
+    """One failure: the command, its exit code and its message."""
 
     code: int
     command: str
-    """{link} and {peer} are a file's that is shared, {folder} is the test's own."""
-    says: str
+    """{link} and {peer} are those of a shared file, {folder} is the test's own."""
+    message: str
     """A pattern."""
     with_: str = ""
-    """What is there, or done, besides: a method of `Setting`."""
+    """The preparation: the name of a method of `Setting`."""
     no_json: bool = False
     """Whether the command has no JSON lines."""
 
@@ -53,7 +53,7 @@ TABLE = [
     Row(0, f"{GET} -o {{folder}}/o", ""),
     Row(0, "verify {link} {file} --peer {peer}", ""),
     Row(0, "info {link} --peer {peer}", ""),
-    # Whatever has no code of its own.
+    # Failures without a code of their own.
     Row(1, "share {folder}/nofile", "There is no file .*; check its name"),
     Row(
         1,
@@ -63,7 +63,7 @@ TABLE = [
     Row(1, f"{GET} -o {{folder}}/o", "Another shoal is already downloading", "busy"),
     Row(1, "share {file} --port {taken}", r"Port \d+ is in use; choose", "taken"),
     Row(1, "doctor --port {taken}", "checks failed: listening", "taken"),
-    # What was asked for cannot be.
+    # Wrong command lines.
     Row(2, "frobnicate", "There is no command frobnicate"),
     Row(2, "gett {link}", r"did you mean get\?"),
     Row(2, "get {link} --nosuch", "There is no option --nosuch"),
@@ -83,21 +83,21 @@ TABLE = [
         "There is no chunk 99; ask for one",
         no_json=True,
     ),
-    # Nobody has it.
+    # No peer has the share.
     Row(3, f"get {NOBODYS} --timeout 0.2", "nobody who has it was found"),
     Row(3, f"get {NOBODYS} --timeout 1 --peer {{peer}}", "1 found, and none can be"),
     Row(3, f"ls {NOBODYS} --timeout 0.2", "nobody who has it was found"),
     Row(3, f"verify {NOBODYS} {{file}} --timeout 0.2", "nobody who has it was found"),
     Row(3, f"chunk {CONTENT.id} 0 --timeout 0.2", "Nobody gave a chunk", no_json=True),
-    # This machine does not allow it.
+    # Permission denied.
     Row(4, f"{GET} -C {{folder}}", "does not allow shoal to .*; change", "closed"),
     Row(4, "share {file}", "cannot be read .*; change its permissions", "unreadable"),
-    # Wrong bytes.
+    # Verification failed.
     Row(
         5, "verify {link} {folder}/o --peer {peer}", "does not match the link", "there"
     ),
     Row(5, f"{OPEN} {{server}}", "All of the 1 found sent what the id", "liar"),
-    # Something is there.
+    # The target exists.
     Row(6, f"{GET} -o {{folder}}/o", r"already exists; remove it.*\(-f\)", "there"),
     Row(6, f"{GET} -o {{folder}}/o --seed", "is not this share", "there"),
     Row(
@@ -106,9 +106,9 @@ TABLE = [
         "already exists; remove it, choose another name",
         "there",
     ),
-    # Not all of it came.
+    # The download is incomplete.
     Row(7, f"{OPEN} {{server}}", "run the same command again to go on", "halfway"),
-    # No room.
+    # The disk is full.
     Row(9, f"{GET} -o {{folder}}/o", "disk is too full", "tiny"),
     Row(
         9,
@@ -118,7 +118,7 @@ TABLE = [
         True,
     ),
     Row(9, f"{GET} -o -", "disk is too full", "tiny", no_json=True),
-    # Ended from outside.
+    # Ended by a signal.
     Row(130, "share {file} --new-link", "Interrupted.", "interrupted"),
     Row(143, "share {file} --new-link", "Terminated.", "terminated"),
     Row(130, f"{GET} -o {{folder}}/o --limit-down 1K", "Run this again", "interrupted"),
@@ -127,7 +127,7 @@ TABLE = [
 
 
 class Setting:
-    """Make what a row needs, and take it away."""
+    """Prepare a row, and clean up after it."""
 
     def __init__(self, names: dict[str, object], folder: Path, stack: ExitStack):
         self.names = names
@@ -196,7 +196,7 @@ class Setting:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
-    """Share a file for every row."""
+    """Share a file for all rows."""
     file = tmp_path_factory.mktemp("shared") / "file"
     file.write_bytes(bytes(200_000))
     with share(file) as program:
@@ -205,7 +205,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, objec
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.code} {row.command[:40]}")
-def test_a_failure_has_its_code_and_says_what_to_do(
+def test_a_failure_has_its_code_and_message(
     row: Row, shared: dict[str, object], tmp_path: Path
 ) -> None:
     with ExitStack() as stack:
@@ -227,10 +227,10 @@ def test_a_failure_has_its_code_and_says_what_to_do(
         ended = program.finish()
     assert ended.code == row.code, ended.stderr
     if row.code:
-        assert re.search(row.says, ended.stderr.replace("\n", " ")), ended.stderr
+        assert re.search(row.message, ended.stderr.replace("\n", " ")), ended.stderr
         first, *more = ended.stderr.splitlines()
         assert first.startswith("shoal: ")
-        # A liar is named before; what to go on with has a line of its own.
+        # A banned peer has a line before, and the command to resume with one after.
         assert len(more) <= 1
         assert all(re.match("shoal: |Run this again", line) for line in more)
     else:

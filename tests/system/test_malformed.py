@@ -1,4 +1,4 @@
-"""Whatever is thrown at a real `shoal share`: it stays up, silent and small."""
+"""Malformed input neither stops a `shoal share` process nor costs it memory."""
 
 import random
 import select
@@ -15,7 +15,7 @@ from tests.helpers.wire import Content, frame, pack, receive_frame, varint
 
 CONTENT = Content.make(300_000, 4096)
 FRAMES = 10_000
-SLACK = 24 * 1024  # KiB a server may take for good: buffers, pages, the allocator
+SLACK = 24 * 1024  # KiB that a server may keep: buffers, pages, the allocator
 
 REQUEST = pack({"type": "request", "index": 1})
 BOMBS = [
@@ -38,7 +38,7 @@ LENGTHS = [0, (1 << 7) - 1, 1 << 17, (1 << 17) + 1, 1 << 28, (1 << 31), (1 << 32
 
 
 def _frames(rng: random.Random) -> Iterator[bytes]:
-    """Yield things that are no frames of the protocol, and some that nearly are."""
+    """Yield data that is not a frame of the protocol, and some that nearly is."""
     for bomb in BOMBS:
         yield varint(len(bomb)) + bomb
     for length in LENGTHS:
@@ -61,7 +61,7 @@ def _frames(rng: random.Random) -> Iterator[bytes]:
 
 @pytest.fixture(params=["hash", "named"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
-    """Give a real server, of a channel of either kind."""
+    """Yield a `shoal share` process, for a hash channel and for a named one."""
     path = tmp_path / "file"
     path.write_bytes(CONTENT.data)
     name = ["team"] if request.param == "named" else []
@@ -82,8 +82,8 @@ def _still_serves(server: Program) -> None:
         assert answer == {"type": "response", "index": "7", "data": CONTENT.chunk(7)}
 
 
-def _throw(server: Program, data: bytes) -> None:
-    """Send something on a connection of its own and wait until it was dealt with."""
+def _send(server: Program, data: bytes) -> None:
+    """Send data on a new connection, and wait until the server closes it."""
     with _connect(server) as sock, suppress(ConnectionError):
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
@@ -91,14 +91,16 @@ def _throw(server: Program, data: bytes) -> None:
             pass
 
 
-def test_ten_thousand_malformed_frames_leave_it_up_and_small(server: Program) -> None:
+def test_a_server_survives_ten_thousand_malformed_frames_in_little_memory(
+    server: Program,
+) -> None:
     source = _frames(random.Random(7))
     for _ in range(FRAMES // 10):
-        _throw(server, next(source))
+        _send(server, next(source))
     _still_serves(server)
     before = rss(server)
     for _ in range(FRAMES - FRAMES // 10):
-        _throw(server, next(source))
+        _send(server, next(source))
     _still_serves(server)
     assert rss(server) - before < SLACK
     assert "Traceback" not in server.stderr
@@ -106,7 +108,7 @@ def test_ten_thousand_malformed_frames_leave_it_up_and_small(server: Program) ->
 
 
 @pytest.mark.parametrize("message", [{"type": "request", "index": 7}, {"type": "info"}])
-def test_one_that_asks_and_never_reads_costs_little(
+def test_a_peer_that_sends_requests_and_never_reads_costs_little_memory(
     message: dict[str, object], server: Program
 ) -> None:
     _still_serves(server)
@@ -114,7 +116,7 @@ def test_one_that_asks_and_never_reads_costs_little(
     flood = frame(message) * 10_000
     with _connect(server) as sock:
         sock.settimeout(1)
-        # Until the server stops taking: only then has it seen all it will see.
+        # Only when the server stops reading has it read all that it will.
         with pytest.raises(TimeoutError):
             sock.sendall(flood * 400)
         _still_serves(server)
@@ -131,7 +133,7 @@ def test_a_hundred_thousand_requests_are_all_answered(server: Program) -> None:
 
 
 def _exchange(sock: socket.socket, requests: memoryview, at_least: int) -> None:
-    """Send and receive at the same time until that many bytes came."""
+    """Send and receive at the same time until that many bytes arrived."""
     received = 0
     while received < at_least:
         want = [sock] if requests else []
@@ -145,7 +147,7 @@ def _exchange(sock: socket.socket, requests: memoryview, at_least: int) -> None:
             requests = requests[sock.send(requests[: 1 << 16]) :]
 
 
-def test_many_connections_at_once_are_outlived(server: Program) -> None:
+def test_a_server_survives_many_connections_at_once(server: Program) -> None:
     socks = []
     with suppress(OSError):
         for _ in range(600):

@@ -1,4 +1,4 @@
-"""What a person sees in a real terminal, and a log where there is none."""
+"""The progress bar in a real terminal, and plain lines without one."""
 
 import re
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from tests.helpers.process import Program
 from tests.helpers.terminal import Terminal
 
 RATE = "--limit-down"
-COLOR = "\x1b[3"  # how each sequence for a colour of the foreground begins
-BAR = "\x1b[2K"  # wipes a line, to draw it anew
+COLOR = "\x1b[3"  # the start of each sequence for a foreground colour
+BAR = "\x1b[2K"  # wipes a line before it is redrawn
 NAME = "a file [red] of many words and quite a long name é.bin"
 
 
 class Shared:
-    """A file that is shared, and how to fetch it."""
+    """A shared file, and the command that downloads it."""
 
     def __init__(self, program: Program) -> None:
         link = program.wait_line("^shoal:", stream="out").string
@@ -32,9 +32,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
         yield Shared(program)
 
 
-def _lines(said: str) -> list[str]:
-    """Return what was drawn, without what moves and colours."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+def _lines(screen: str) -> list[str]:
+    """Return the lines that were drawn, without control sequences."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
     return [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
 
 
@@ -57,28 +57,28 @@ def test_a_bar_is_drawn_and_wiped(
 ) -> None:
     with Terminal("shoal", *shared.get, *words, env=env, cwd=tmp_path) as terminal:
         assert terminal.finish() == 0
-        said = terminal.said
-    assert BAR in said
-    assert (COLOR in said) is has_color
-    assert re.search(r"250\.0 KiB .*iB/s from 1", "\n".join(_lines(said)))
-    assert max(map(len, _lines(said))) <= 80
-    assert said.endswith(f"{BAR}{NAME}\r\n")
+        screen = terminal.said
+    assert BAR in screen
+    assert (COLOR in screen) is has_color
+    assert re.search(r"250\.0 KiB .*iB/s from 1", "\n".join(_lines(screen)))
+    assert max(map(len, _lines(screen))) <= 80
+    assert screen.endswith(f"{BAR}{NAME}\r\n")
 
 
-def test_a_narrow_terminal_has_the_bar_on_one_line(
+def test_the_bar_fits_on_one_line_of_a_narrow_terminal(
     shared: Shared, tmp_path: Path
 ) -> None:
     with Terminal("shoal", *shared.get, columns=40, cwd=tmp_path) as terminal:
         assert terminal.finish() == 0
-        said = terminal.said
-    drawn = [line for line in _lines(said) if "%" in line]
+        screen = terminal.said
+    drawn = [line for line in _lines(screen) if "%" in line]
     assert drawn
     assert max(map(len, drawn)) <= 40
     assert "100 %" in drawn[-1]
-    assert "\x1b[1A\x1b[2K\x1b[1A" not in said, "it took more than a line"
+    assert "\x1b[1A\x1b[2K\x1b[1A" not in screen, "the bar took more than one line"
 
 
-def test_a_terminal_that_is_made_narrower_has_a_shorter_bar(
+def test_the_bar_becomes_shorter_when_the_terminal_does(
     shared: Shared, tmp_path: Path
 ) -> None:
     words = (*shared.get, RATE, "200K")
@@ -92,7 +92,7 @@ def test_a_terminal_that_is_made_narrower_has_a_shorter_bar(
 
 
 @pytest.mark.parametrize("words", [(), ("--no-progress",), ("-q",)])
-def test_a_terminal_that_cannot_move_gets_no_control_sequence(
+def test_no_control_sequence_is_written_without_a_bar(
     words: tuple[str, ...], shared: Shared, tmp_path: Path
 ) -> None:
     env = {"TERM": "dumb" if not words else "xterm"}
@@ -101,7 +101,7 @@ def test_a_terminal_that_cannot_move_gets_no_control_sequence(
         assert terminal.said == f"{NAME}\r\n"
 
 
-def test_a_title_cannot_drive_the_terminal(tmp_path: Path) -> None:
+def test_control_characters_in_a_title_are_escaped(tmp_path: Path) -> None:
     evil = tmp_path / "x[red]\x1b]0;owned\x07y"
     evil.write_bytes(bytes(3_000_000))
     words = ("share", evil.name, "--name", "plain")
@@ -113,7 +113,7 @@ def test_a_title_cannot_drive_the_terminal(tmp_path: Path) -> None:
         assert terminal.finish() == 130
 
 
-def test_an_encoding_without_the_letters_of_a_name_is_no_failure(
+def test_characters_that_the_encoding_lacks_are_escaped(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "日本"
