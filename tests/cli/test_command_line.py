@@ -5,7 +5,7 @@ import pytest
 
 from shoal.cli import cli, run
 from shoal.cli.options import options_behind_command
-from shoal.config.kinds import nearest
+from shoal.config.values import nearest
 
 STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
 

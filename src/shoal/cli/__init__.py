@@ -23,9 +23,8 @@ from shoal.cli.options import (
     version_option,
 )
 from shoal.cli.output import SCHEMA_VERSION, printable
-from shoal.config.kinds import nearest
 from shoal.config.options import OPTIONS
-from shoal.config.values import Defaults
+from shoal.config.values import Defaults, nearest
 from shoal.errors import DiskFullError, ShoalError, UsageError
 
 if TYPE_CHECKING:

@@ -147,7 +147,7 @@ async def _get_open(
 
 
 def _prefer_given(options: dict[str, Any]) -> None:
-    """Let -o replace the folder of a variable or the file, and -C their target."""
+    """Let -o on the command line replace a default folder, and -C a default target."""
     source = click.get_current_context().get_parameter_source
     given = [n for n in ("out", "folder") if source(n) == ParameterSource.COMMANDLINE]
     if len(given) == 1:

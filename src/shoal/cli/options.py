@@ -9,9 +9,9 @@ import click
 from click.core import ParameterSource
 
 from shoal import __version__
-from shoal.config.kinds import COLOR, COLORS, FLAG, PATH, nearest
+from shoal.config.kinds import COLOR, COLORS, FLAG, PATH
 from shoal.config.options import EVERY, OPTIONS, Option, options_of
-from shoal.config.values import Defaults, resolve
+from shoal.config.values import Defaults, nearest, resolve
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from typing import Any
 
 import click
 
-from shoal.core.report.units import format_size
 from shoal.errors import UsageError
 
-__all__ = ["SCHEMA_VERSION", "Bar", "Output", "format_size", "printable"]
+__all__ = ["SCHEMA_VERSION", "Bar", "Output", "printable"]
 
 SCHEMA_VERSION = 1  # of the JSON lines
 

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Self
 
-from shoal.cli.output import Bar, Output, format_size
+from shoal.cli.output import Bar, Output
 from shoal.core.report.events import (
     Hashing,
     Notice,
@@ -17,6 +17,7 @@ from shoal.core.report.events import (
     Stalled,
     Started,
 )
+from shoal.core.report.units import format_size
 
 __all__ = ["Reporter", "make_bar"]
 

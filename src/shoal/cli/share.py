@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command("share", cls=Command)
 @click.argument("place", type=click.Path(readable=False), metavar="PATH")
 def command(place: str, **options: Any) -> None:
-    """Share the file or folder PATH and print the link that others pass to get.
+    """Share the file or folder PATH and print its link, for shoal get elsewhere.
 
     \b
     shoal share photos/

@@ -5,7 +5,7 @@ The same value may be text (on the command line or in a variable), a value in
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -26,7 +26,6 @@ __all__ = [
     "SIZE",
     "TEXT",
     "Kind",
-    "nearest",
 ]
 
 COLORS = ("auto", "always", "never")
@@ -159,14 +158,6 @@ def _check_positive(number: float | None) -> float | None:
     if number is None or number > 0:
         return number
     raise ValueError(f"{number} is not above 0; leave it out for no limit.")
-
-
-def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
-    """Return `; did you mean …?`, or `otherwise` if no known word is similar."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(word.lower(), known, 1)
-    return f"; did you mean {near[0]}?" if near else otherwise
 
 
 _NUMBER = ((int, float, str), "write a number, or a text in quotes.")

@@ -10,11 +10,18 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from shoal.config.kinds import nearest
 from shoal.config.options import OPTIONS, Option
 from shoal.errors import ForbiddenError, UsageError
 
-__all__ = ["Defaults", "File", "config_path", "read_file", "resolve", "values_of"]
+__all__ = [
+    "Defaults",
+    "File",
+    "config_path",
+    "nearest",
+    "read_file",
+    "resolve",
+    "values_of",
+]
 
 MAX_SIZE = 1 << 20  # bytes of a file that is read
 
@@ -144,3 +151,11 @@ def values_of(
     options = [option for option in OPTIONS if struct in option.structs]
     defaults = Defaults.load() if environ is None else Defaults(environ, {})
     return {**given, **resolve(options, given, defaults)}
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
+    """Return `; did you mean …?`, or `otherwise` if no known word is similar."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word.lower(), known, 1)
+    return f"; did you mean {near[0]}?" if near else otherwise
