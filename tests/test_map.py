@@ -1,4 +1,4 @@
-"""Every module and name that CONTRIBUTING.md and docs/design.md point to exists."""
+"""The pages and the code point only to modules, names and sections that exist."""
 
 import ast
 import re
@@ -19,6 +19,8 @@ NAME = re.compile(
 PLACE = re.compile(
     r"`((?:\w+/)*\w+\.py)`\s+\((`\w[^)]*`)\)"
 )  # as core/limits.py (`A.b`)
+CITED = re.compile(r'docs/([\w-]+\.md)(?:,| under) "([^"]+)"')
+CITED_BEFORE = re.compile(r'"([^"]+)" (?:in|of) docs/([\w-]+\.md)')
 
 
 @cache
@@ -68,4 +70,29 @@ def test_every_name_is_defined_where_the_page_says(page: str) -> None:
         for path, name in named
         if not (SOURCE / path).exists() or name not in names_in(SOURCE / path)
     ]
+    assert missing == []
+
+
+def sections_of(page: str) -> set[str]:
+    """Return the headings of a page, and the words it begins paragraphs with."""
+    text = (ROOT / "docs" / page).read_text()
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {*headings, *re.findall(r"^\*\*(.+?)\.\*\*", text, re.MULTILINE)}
+
+
+def test_every_section_that_the_code_cites_exists() -> None:
+    missing: list[str] = []
+    cited = 0
+    for path in sorted(SOURCE.rglob("*.py")):
+        lines = (line.strip(" #") for line in path.read_text().splitlines())
+        text = " ".join(lines)
+        named = CITED.findall(text)
+        named += [(page, name) for name, page in CITED_BEFORE.findall(text)]
+        cited += len(named)
+        missing += [
+            f"{path}: {page}, {name}"
+            for page, name in named
+            if name not in sections_of(page)
+        ]
+    assert cited > 20
     assert missing == []

@@ -183,8 +183,9 @@ class Connections:
         """Close one of two connections that crossed, if that is ours to do.
 
         Only the node that dialled a connection closes it, and of the two nodes the one
-        with the larger id (docs/protocol.md). A node id is a claim, so the hosts must
-        agree as well. Raises `PeerError` if the new connection is the one to close.
+        with the larger id (docs/protocol.md, "Duplicate connections"). A node id is a
+        claim, so the hosts must agree as well. Raises `PeerError` if the new connection
+        is the one to close.
         """
         if self._node_id < other.node_id or (dialled and other.dialled):
             return

@@ -1,9 +1,9 @@
 """Act on what the peers of one sealed share send.
 
 `Dispatcher` is the handler of every connection of the share. It checks each message
-against what the peer may send at this point (docs/protocol.md, "Messages") and passes
-it to the owner of the state concerned: the connections, the manifest, the upload, the
-download or the origins.
+against what the peer may send at this point (docs/protocol.md, "Sealed messages") and
+passes it to the owner of the state concerned: the connections, the manifest, the
+upload, the download or the origins.
 """
 
 import asyncio
