@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tests.helpers.exchange import exchange
+from tests.helpers.gateway import exchange
 
 __all__ = ["ODD_LINES", "ODD_PATHS", "Case", "Target", "cases", "run"]
 

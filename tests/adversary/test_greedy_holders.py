@@ -17,8 +17,8 @@ from tests.adversary.adv import attack
 from tests.adversary.greedy import GREEDY
 from tests.conftest import MakeFile
 from tests.helpers.commands import peer_of, rss, share
+from tests.helpers.fetching import fetch_sealed
 from tests.helpers.process import Program
-from tests.helpers.sealed_fetching import fetch_sealed
 
 CHUNK = 16_384
 SIZE = 200 * CHUNK + 11

@@ -29,7 +29,7 @@ from tests.helpers.badholders import (
     Poisons,
     Silent,
 )
-from tests.helpers.fetching import here
+from tests.helpers.fetching import fetch_sealed, here, left_of
 from tests.helpers.holder import (
     Holder,
     SlowHolder,
@@ -40,7 +40,6 @@ from tests.helpers.holder import (
 from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_peers import fetch, left
 from tests.helpers.requirements import require
-from tests.helpers.sealed_fetching import fetch_sealed, left_of
 from tests.helpers.virtual_time import virtual_time
 
 CHUNK = 16_384

@@ -7,8 +7,8 @@ import shoal
 from shoal.gateway.files import FolderEntry, folder_page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
+from tests.helpers.gateway import curl, get, serving
 from tests.helpers.holder import Holder, make_holding
-from tests.helpers.http import curl, get, serving
 
 NAMES = ["a b.txt", "a/b/c.txt", "a/b/d.txt", "a/e.txt", "b&amp;'.txt", "n#m;.txt"]
 NAMES = sorted([*NAMES, "zoë/ü%20.txt", "~.txt"])

@@ -11,8 +11,8 @@ from shoal.gateway.guard import MAX_CONNECTIONS
 from shoal.gateway.hosts import parse_endpoint
 from shoal.gateway.server import Gateway
 from tests.adversary.http import ODD_LINES, ODD_PATHS
+from tests.helpers.gateway import curl, get, request, say, serving
 from tests.helpers.holder import Holder, make_holding
-from tests.helpers.http import curl, get, request, say, serving
 
 HOLDING = make_holding(50_000, name="film.mp4")
 FILE = "files/0/film.mp4"

@@ -7,8 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from shoal.errors import UsageError
 from shoal.gateway.server import Gateway
+from tests.helpers.gateway import Answer, curl, get, serving
 from tests.helpers.holder import Holder, make_holding
-from tests.helpers.http import Answer, curl, get, serving
 
 CHUNK = 16_384
 COUNT = 5

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.gateway import Answer, curl, get, serving
 from tests.helpers.holder import Holder, make_holding
-from tests.helpers.http import Answer, curl, get, nginx, serving
+from tests.helpers.nginx import missing_nginx, nginx
 from tests.helpers.ranges import RANGES, SIZE, RangeCase
+from tests.helpers.requirements import require
 
 HOLDING = make_holding(SIZE)
 DATA = b"".join(HOLDING.chunk(index) for index in range(HOLDING.chunks.count))
@@ -52,8 +54,9 @@ async def test_nginx_gives_the_same_answers_except_where_noted(tmp_path: Path) -
     root = tmp_path / "root"
     root.mkdir()
     (root / "data").write_bytes(DATA)
-    async with nginx(root, tmp_path) as url:
-        answers = await request_all(url + "data")
+    require(missing_nginx())
+    with nginx(root, tmp_path / "nginx") as server:
+        answers = await request_all(f"http://127.0.0.1:{server.port}/data")
     for case, answer in zip(RANGES, answers, strict=True):
         if case.nginx:
             check(case, answer, is_ours=False)

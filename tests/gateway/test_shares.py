@@ -9,8 +9,8 @@ from shoal.gateway.server import Gateway
 from tests.adversary.paths import hostile_manifests
 from tests.adversary.test_hostile_links import holding_of
 from tests.helpers.fetching import here
+from tests.helpers.gateway import curl, get, serving
 from tests.helpers.holder import Holder, make_holding
-from tests.helpers.http import curl, get, serving
 
 HOLDING = make_holding(50_000)
 FILE = "files/0/data"

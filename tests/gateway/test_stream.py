@@ -14,8 +14,8 @@ from shoal.gateway.range import ByteRange
 from shoal.gateway.server import Gateway
 from shoal.storage.chunk_cache import CACHE_SIZE
 from tests.helpers.badholders import FlipsABit, SendsZeroes, Silent
+from tests.helpers.gateway import get, request, serving
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
-from tests.helpers.http import get, request, serving
 
 CHUNK = 16_384
 COUNT = 64

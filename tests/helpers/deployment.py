@@ -1,17 +1,30 @@
 """What those need who run shoal as a service manager would."""
 
+import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
-__all__ = ["PATH", "ROOT", "environment", "make_model", "need", "same", "sharing_model"]
+__all__ = [
+    "PATH",
+    "ROOT",
+    "Instruction",
+    "environment",
+    "last_of",
+    "make_model",
+    "need",
+    "read_dockerfile",
+    "sharing_model",
+]
 
 ROOT = Path(__file__).parents[2]
 PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"
@@ -44,17 +57,6 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-def same(one: Path, other: Path) -> bool:
-    """Say whether two folders have the same files."""
-    names, others = (
-        {path.relative_to(top) for path in top.rglob("*") if path.is_file()}
-        for top in (one, other)
-    )
-    return names == others and all(
-        (one / name).read_bytes() == (other / name).read_bytes() for name in names
-    )
-
-
 @contextmanager
 def sharing_model(namespace: Namespace, folder: Path) -> Iterator[tuple[Path, str]]:
     """Share a folder in a namespace; give it and its link."""
@@ -63,3 +65,28 @@ def sharing_model(namespace: Namespace, folder: Path) -> Iterator[tuple[Path, st
     env = environment(folder / "source")
     with Program(words, namespace=namespace, env=env) as program:
         yield model, program.wait_line(r"^shoal:\S+$", stream="out")[0]
+
+
+class Instruction(NamedTuple):
+    """Hold one line of it."""
+
+    word: str
+    text: str
+
+    @property
+    def argv(self) -> list[str]:
+        """Return the words of an instruction that is written as JSON."""
+        words: list[str] = json.loads(self.text)
+        return words
+
+
+def read_dockerfile(path: Path) -> list[Instruction]:
+    """Return the instructions, with their continued lines joined."""
+    text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [Instruction(*line.split(maxsplit=1)) for line in lines if line.strip()]
+
+
+def last_of(instructions: list[Instruction]) -> dict[str, Instruction]:
+    """Return the instruction of each kind that counts: the last one."""
+    return {each.word: each for each in instructions}

@@ -1,16 +1,32 @@
 """Fetch in this process, from addresses of this machine and nowhere else."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+
+from msgspec.structs import replace
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.names.channel_id import parse_channel
+from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, PeerLeft
 from shoal.node.node import Node
+from shoal.swarm.operations import SealedShare
 
-__all__ = ["banned", "fetch", "fetch_chunk", "here"]
+__all__ = [
+    "PATIENCE",
+    "banned",
+    "fetch",
+    "fetch_chunk",
+    "fetch_sealed",
+    "here",
+    "left_of",
+    "sharing",
+]
+
+PATIENCE = 20.0  # seconds without a new chunk
 
 
 def here(peers: Iterable[Address] = ()) -> Settings:
@@ -25,7 +41,7 @@ async def fetch(
     target: Path,
     peers: Iterable[Address],
     *,
-    timeout: float | None = 20,
+    timeout: float | None = PATIENCE,
     seed: int = 1,
     on_event: Callable[[DownloadEvent], None] = lambda event: None,
 ) -> list[DownloadEvent]:
@@ -44,7 +60,7 @@ async def fetch(
 
 
 async def fetch_chunk(
-    channel: str, index: int, peers: Iterable[Address], *, timeout: float = 20
+    channel: str, index: int, peers: Iterable[Address], *, timeout: float = PATIENCE
 ) -> bytes:
     """Fetch one chunk from these servers."""
     async with Node(here(peers), rng=Random(1)) as node:
@@ -58,3 +74,34 @@ def banned(events: Iterable[DownloadEvent]) -> set[Address]:
         for event in events
         if isinstance(event, PeerLeft) and event.is_banned
     }
+
+
+async def fetch_sealed(
+    link: Link,
+    out: Path,
+    peers: Iterable[Address],
+    *,
+    timeout: float | None = PATIENCE,
+    seed: int = 1,
+) -> list[DownloadEvent]:
+    """Fetch a share from these peers; return all that was reported."""
+    events: list[DownloadEvent] = []
+    async with Node(here(peers), rng=Random(seed)) as node:
+        await node.fetch(link, out, timeout=timeout, on_progress=events.append)
+    return events
+
+
+@asynccontextmanager
+async def sharing(
+    path: Path, chunk_size: int = 16_384, limit_up: float | None = None
+) -> AsyncIterator[tuple[SealedShare, Address]]:
+    """Share a file or folder; give the share and where it is to be had."""
+    settings = replace(here(), limit_up=limit_up)
+    async with Node(settings, rng=Random(2)) as node:
+        share = await node.share(path, chunk_size=chunk_size)
+        yield share, Address("127.0.0.1", share.port)
+
+
+def left_of(events: Iterable[DownloadEvent], address: Address) -> list[PeerLeft]:
+    """Return how connections with a peer ended."""
+    return [e for e in events if isinstance(e, PeerLeft) and e.address == address]

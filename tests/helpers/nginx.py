@@ -1,7 +1,9 @@
-"""nginx with a folder to serve, and its log of what it sent."""
+"""nginx as a web server for one folder, with a log of the bytes that it sent."""
 
 import shutil
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,10 @@ from tests.helpers.process import Program
 
 __all__ = ["Nginx", "missing_nginx", "nginx"]
 
+PATIENCE = 20.0  # seconds until nginx listens
 _CONFIG = """
 daemon off;
-# Or it would read what it serves as another user.
+# With a master process, another user would read the files.
 master_process off;
 pid {folder}/pid;
 error_log stderr;
@@ -21,6 +24,9 @@ events {{ }}
 http {{
     log_format sent '$status $body_bytes_sent';
     access_log {folder}/access.log sent;
+    etag on;
+    types {{ }}
+    default_type application/octet-stream;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -29,18 +35,19 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         root {root};
+        max_ranges 1;
     }}
 }}
 """
 
 
 def missing_nginx() -> str | None:
-    """Say why nginx cannot be run here; None when it can."""
+    """Return why nginx cannot run here; None if it can."""
     return None if shutil.which("nginx") else "nginx is not installed"
 
 
 class Nginx:
-    """Know where one serves, and what it sent."""
+    """A running nginx."""
 
     def __init__(self, port: int, log: Path, program: Program) -> None:
         self.port = port
@@ -48,18 +55,43 @@ class Nginx:
         self._log = log
 
     def sent(self) -> list[int]:
-        """Return how many bytes the body of each answer had; ends it before."""
-        self.program.send(signal.SIGQUIT)  # it logs what it is at, and ends
+        """End nginx; return the size of the body of each answer in bytes."""
+        self.program.send(signal.SIGQUIT)  # logs the current answers, then ends
         self.program.finish()
         return [int(line.split()[1]) for line in self._log.read_text().splitlines()]
 
 
 @contextmanager
-def nginx(root: Path, folder: Path, port: int, namespace: Namespace) -> Iterator[Nginx]:
-    """Serve the files in `root`; what else nginx writes goes to `folder`."""
+def nginx(
+    root: Path, folder: Path, port: int = 0, namespace: Namespace | None = None
+) -> Iterator[Nginx]:
+    """Serve the files in `root`; `folder` is for nginx's own files.
+
+    Without a namespace it has a free port and listens when the block starts.
+    """
     folder.mkdir()
     config = folder / "nginx.conf"
+    port = port or _free_port()
     config.write_text(_CONFIG.format(folder=folder, port=port, root=root))
     argv = ["nginx", "-c", str(config), "-p", str(folder), "-e", "stderr"]
     with Program(argv, namespace=namespace) as program:
+        if namespace is None:
+            _wait_listening(port)
         yield Nginx(port, folder / "access.log", program)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _wait_listening(port: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionError:
+            assert time.monotonic() < deadline, "nginx does not listen"
+            time.sleep(0.02)

@@ -21,8 +21,8 @@ from shoal.core.report.events import DownloadEvent, PeerLeft
 from shoal.errors import NotFoundError, StoreError, UnfinishedError
 from shoal.node.node import Node
 from shoal.storage.disk.disk import Disk
-from tests.helpers.crashes import fail_at, no_fault
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.crashes import fail_at, no_fault
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, holding_of, make_holding
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from shoal.storage.download import layout
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import FILES, ROOT, Case
 
 

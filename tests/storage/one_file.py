@@ -11,7 +11,7 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.errors import TargetExistsError
 from shoal.storage.disk.disk import Data
 from shoal.storage.download.filestore import FileStore
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 
 ROOT = Path("/disk")
 TARGET = ROOT / "file"

@@ -12,8 +12,8 @@ from shoal.errors import TargetExistsError
 from shoal.storage.disk.disk import Data
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.extents import FileEntry
-from tests.helpers.crashes import PowerLoss, lose_power_at, no_fault
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.crashes import PowerLoss, lose_power_at, no_fault
+from tests.helpers.faulty.disk import FaultyDisk
 
 ROOT = Path("/disk")
 TARGET = ROOT / "tree"

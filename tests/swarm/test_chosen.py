@@ -25,12 +25,11 @@ from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.swarm.member import Member
 from shoal.swarm.registry import Registry
 from tests.adversary.greedy import dialling
-from tests.helpers.fetching import here
+from tests.helpers.fetching import here, sharing
 from tests.helpers.holder import Holder, Holding, Talk, holding_of
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import CONTENT, MANIFEST, source, talk_to
 from tests.helpers.memory_store import MemoryStore
-from tests.helpers.sealed_fetching import sharing
 
 CHUNK = 16_384
 LARGE = 3 * HASHES_PER_PAGE * CHUNK + 5

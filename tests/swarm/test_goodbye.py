@@ -14,7 +14,7 @@ from shoal.node.node import Node
 from shoal.swarm.connections import GOODBYE_TIME
 from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.transport.sealed.proven import ProvenPeer
-from tests.helpers.fetching import here
+from tests.helpers.fetching import fetch_sealed, here
 from tests.helpers.holder import Holder, Talk, make_holding
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import (
@@ -25,7 +25,6 @@ from tests.helpers.memory_peers import (
     source,
     talk_to,
 )
-from tests.helpers.sealed_fetching import fetch_sealed
 from tests.helpers.virtual_time import virtual_time
 
 HOLDING = make_holding(100_000)

@@ -20,10 +20,9 @@ from shoal.errors import NotFoundError, UnfinishedError
 from shoal.node.node import Node
 from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.download.staging import Staging
-from tests.helpers.fetching import here
+from tests.helpers.fetching import fetch_sealed, here, sharing
 from tests.helpers.folders import list_folder
 from tests.helpers.holder import Holder, make_holding
-from tests.helpers.sealed_fetching import fetch_sealed, sharing
 
 CHUNK = 16_384
 COUNT = 20

@@ -16,8 +16,8 @@ import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
 import shoal
-from tests.helpers.deployment import PATH, ROOT, same, sharing_model
-from tests.helpers.dockerfile import last_of, read_dockerfile
+from tests.helpers.deployment import PATH, ROOT, last_of, read_dockerfile, sharing_model
+from tests.helpers.folders import list_folder
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
@@ -97,7 +97,7 @@ def test_a_pod_gets_the_model_and_is_ready_when_it_is_there(
     with Program(words, namespace=namespace, env=env) as container:
         container.wait_line("/models/model", stream="out")
         assert subprocess.run(probe).returncode == 0
-        assert same(tmp_path / "models/model", model)
+        assert list_folder(tmp_path / "models/model") == list_folder(model)
         container.wait_line("on port 4001")
         container.send(signal.SIGTERM)
         assert container.finish().code == 143

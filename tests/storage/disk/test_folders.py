@@ -10,7 +10,7 @@ from shoal.storage.disk import folders
 from shoal.storage.disk.disk import FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.osdisk import OsDisk
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import ROOT
 
 

@@ -28,7 +28,7 @@ from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.disk.osfiles import translate
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.download.journal import decode
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.helpers.requirements import require
 
 IDENTITY = sha256(b"share").digest()

@@ -13,8 +13,8 @@ from shoal.storage.download.filestore import (
     WRITE_BEHIND,
     FileStore,
 )
-from tests.helpers.crashes import no_fault
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.crashes import no_fault
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from shoal.errors import TargetExistsError
-from tests.helpers.crashes import PowerLoss, lose_power_at, no_fault
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.crashes import PowerLoss, lose_power_at, no_fault
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,

@@ -8,8 +8,8 @@ import pytest
 
 from shoal.errors import DiskFullError, ShoalError, StoreError
 from shoal.storage.disk.disk import Data
-from tests.helpers.crashes import fail_at, no_fault
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.crashes import fail_at, no_fault
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,

@@ -5,7 +5,7 @@ import pytest
 from shoal.core.manifest.chunks import Chunks
 from shoal.storage.disk.disk import Data
 from shoal.storage.download.resume import SAMPLE
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     IDENTITY,

@@ -10,7 +10,7 @@ from shoal.storage.download import filestore
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.download.staging import Staging
 from shoal.storage.extents import FileEntry
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import IDENTITY, STAGING, TARGET, Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")

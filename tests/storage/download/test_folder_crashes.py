@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.helpers.crashes import PowerLoss, lose_power_at, no_fault
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.crashes import PowerLoss, lose_power_at, no_fault
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import ROOT, TARGET, random_case, run_power_losses
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")

@@ -6,8 +6,8 @@ from errno import EIO, ENOSPC
 import pytest
 
 from shoal.errors import DiskFullError, ShoalError, StoreError
-from tests.helpers.crashes import fail_at, no_fault
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.crashes import fail_at, no_fault
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import FILES, ROOT, Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")

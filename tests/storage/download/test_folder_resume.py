@@ -4,7 +4,7 @@ import pytest
 
 from shoal.errors import StoreError
 from shoal.storage.extents import FileEntry
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import STAGING, TARGET, Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")

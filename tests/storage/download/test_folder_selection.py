@@ -3,7 +3,7 @@
 import pytest
 
 from shoal.errors import UsageError
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import FILES, ROOT, STAGING, TARGET, Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")

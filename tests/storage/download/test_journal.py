@@ -18,7 +18,7 @@ from shoal.storage.download.journal import (
     encode_mark,
     encode_records,
 )
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 
 BOOT = b"b" * 16
 HEADER = Header(b"i" * 32, 1_000_000, 1000, BOOT, b"saltsalt")

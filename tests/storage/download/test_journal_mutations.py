@@ -18,7 +18,7 @@ from shoal.storage.download.journal import (
     encode_mark,
     encode_records,
 )
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,

@@ -23,7 +23,7 @@ from shoal.storage.shared.hash_cache import (
 )
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.shared.test_hashing import digest
 
 KEY = bytes(range(32))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shoal.storage.disk.osdisk import OsDisk
 from shoal.storage.shared.secret import SECRET_SIZE, user_secret
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 
 
 def test_the_secret_is_created_once_for_this_user_only(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path, PurePath
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, FileState, Name, NewFile, NewFiles
 from shoal.storage.disk.osfiles import translate
-from tests.helpers.inodes import SECTOR, Inode, Write
-from tests.helpers.names import Key, Names
+from tests.helpers.faulty.inodes import SECTOR, Inode, Write
+from tests.helpers.faulty.names import Key, Names
 
 __all__ = ["SECTOR", "FaultyDisk"]
 

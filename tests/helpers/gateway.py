@@ -9,18 +9,16 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import shoal
 from shoal.core.names.address import Address
 from shoal.gateway.server import Gateway
-from tests.helpers.exchange import exchange
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder
 from tests.helpers.requirements import require
 
-__all__ = ["Answer", "curl", "get", "nginx", "parse", "request", "say", "serving"]
+__all__ = ["Answer", "curl", "exchange", "get", "parse", "request", "say", "serving"]
 
 PATIENCE = 20.0  # seconds
 
@@ -83,6 +81,25 @@ def request(gateway: Gateway, path: str, *lines: bytes, method: str = "GET") -> 
     return b"\r\n".join((first, host, *lines, b"", b""))
 
 
+async def exchange(host: str, port: int, data: bytes, within: float) -> bytes:
+    """Return all that comes back until the server hangs up.
+
+    Raises `TimeoutError` when it has not done so after so many seconds.
+    """
+    reader, writer = await asyncio.open_connection(host, port)
+    got = b""
+    try:
+        writer.write(data)
+        async with asyncio.timeout(within):
+            while block := await reader.read(1 << 16):
+                got += block
+    except ConnectionError:
+        pass  # it had not read everything when it hung up
+    finally:
+        writer.close()
+    return got
+
+
 async def say(gateway: Gateway, data: bytes) -> Answer:
     """Send these bytes, and return the first answer once the server hangs up.
 
@@ -102,51 +119,3 @@ def parse(data: bytes) -> Answer:
     pairs = (line.partition(":") for line in lines)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
     return Answer(int(first.split()[1]), headers, body)
-
-
-_NGINX = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;
-events {{ }}
-http {{
-    access_log off; etag on; types {{ }} default_type application/octet-stream;
-    client_body_temp_path {folder}/1; proxy_temp_path {folder}/2;
-    fastcgi_temp_path {folder}/3; uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
-    server {{ listen 127.0.0.1:{port}; root {root}; max_ranges 1; }}
-}}
-"""
-
-
-@asynccontextmanager
-async def nginx(root: Path, folder: Path) -> AsyncIterator[str]:
-    """Serve the files in `root` with nginx; give the URL of the folder."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    require(None if program else "nginx is not installed")
-    assert program is not None
-    # It binds the port that a socket of ours had until now.
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    config = folder / "nginx.conf"
-    config.write_text(_NGINX.format(folder=folder, root=root, port=port))
-    running = await asyncio.create_subprocess_exec(
-        program, "-p", str(folder), "-c", str(config), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not await _listens(port):
-                assert running.returncode is None
-                await asyncio.sleep(0.02)
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        running.terminate()
-        await running.wait()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionError:
-        return False
-    writer.close()
-    return True

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from tests.helpers.inodes import Inode
+from tests.helpers.faulty.inodes import Inode
 
 __all__ = ["Key", "Names"]
 

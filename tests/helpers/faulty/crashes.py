@@ -1,6 +1,6 @@
 """How a run on a faulty disk ends before its time."""
 
-from tests.helpers.faulty_disk import FaultyDisk
+from tests.helpers.faulty.disk import FaultyDisk
 
 __all__ = ["PowerLoss", "fail_at", "lose_power_at", "no_fault"]
 
