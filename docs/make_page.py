@@ -1,9 +1,9 @@
-"""Make docs/page.png, the picture of the gateway's page that README shows.
+"""Make docs/page.png, the picture of the gateway's page in the README.
 
     .venv/bin/python docs/make_page.py
 
-It needs chromium and ffmpeg. Everything in the picture is real: a film that arrives at
-a limited rate from two peers, played by the browser, which has jumped ahead once.
+It needs chromium and ffmpeg. Nothing in the picture is staged: the browser plays a film
+that arrives from two peers at a limited rate, after one jump ahead.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ LOOK = (
     "mandelbrot=size=640x360:rate=15:start_scale=1.5:end_scale=0.02:end_pts=900,"
     "hue=h=90:s=0.8"
 )
-# As few colours as will do.
+# Few colours make the file small.
 PALETTE = "split[a][b];[a]palettegen=128[p];[b][p]paletteuse=dither=none"
 
 
 async def take(url: str, site: Site, profile: Path) -> bytes:
-    """Return a picture of the page while its film is played."""
+    """Return a picture of the page while the film plays."""
     async with open_chromium(profile, site.namespace) as browser:
         tab = await browser.open_tab()
         await tab.screen(WIDTH, HEIGHT)
@@ -46,7 +46,7 @@ async def take(url: str, site: Site, profile: Path) -> bytes:
 
 
 def main() -> None:
-    """Serve a film, take the picture and make it small."""
+    """Serve a film, take the picture and reduce its size."""
     with tempfile.TemporaryDirectory() as name, Site() as site:
         folder = Path(name)
         film, full = folder / "deep-sea.mp4", folder / "full.png"

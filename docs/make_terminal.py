@@ -1,8 +1,8 @@
-"""Draw docs/terminal.svg: a real session, run now, as the README shows it.
+"""Draw docs/terminal.svg, the picture of a real session in the README.
 
     python docs/make_terminal.py
 
-Two shoals talk over loopback and nothing leaves the machine.
+It runs two nodes that connect over loopback; nothing leaves the machine.
 """
 
 import os
@@ -20,7 +20,7 @@ SIZE = 48 * 1024 * 1024  # bytes shared
 
 
 def main() -> None:
-    """Share, fetch, look; write what was said as a picture."""
+    """Share, list, download and verify; draw what the commands print."""
     console = Console(record=True, width=84, file=open(os.devnull, "w"))
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -55,7 +55,7 @@ def main() -> None:
             (home / "elsewhere").mkdir(exist_ok=True)
             tail = ["elsewhere/model"] if words == ["verify"] else []
             show(console, " ".join(["shoal", words[0], short, *words[1:], *tail]))
-            said = subprocess.run(
+            done = subprocess.run(
                 [*SHOAL, words[0], link, *words[1:], *tail, *peer],
                 cwd=home,
                 env=env,
@@ -63,18 +63,18 @@ def main() -> None:
                 text=True,
                 check=True,
             )
-            console.print(Text(said.stdout.rstrip()))
+            console.print(Text(done.stdout.rstrip()))
             console.print()
         sharer.terminate()
         sharer.wait(10)
     target = Path(__file__).with_name("terminal.svg")
     picture = console.export_svg(title="shoal")
-    # A picture in a README has no business loading fonts from somewhere.
+    # A picture in a README must not load fonts from another server.
     target.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
 
 
 def show(console: Console, command: str) -> None:
-    """Print a command as it is typed."""
+    """Print a command as a user types it."""
     console.print(Text.assemble(("$ ", "bold blue"), (command, "bold")))
 
 

@@ -1,6 +1,6 @@
-"""Give the site the pages that lie above `docs/`: mkdocs calls this while it builds.
+"""Add pages from outside `docs/` to the site; a hook that mkdocs calls.
 
-They stay where people look for them in a repository, and are written once.
+Readers expect these files at the top of a repository, and copies would go stale.
 """
 
 import re
@@ -15,7 +15,7 @@ ABOVE = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add those pages, their links as they are seen from `docs/`."""
+    """Add the pages, with their links made relative to `docs/`."""
     top = Path(config.docs_dir).parent
     for page, source in ABOVE.items():
         text = re.sub(r"\]\(docs/", "](", (top / source).read_text())
