@@ -123,7 +123,7 @@ def _view(*peers: PeerStatus, verified: int = 0, **fields: Any) -> ShareView:
 
 def test_a_view_describes_a_share_in_words() -> None:
     view = _view(
-        _peer(1), verified=2, asked=frozenset({1, 2, 3, 4}), reading=frozenset({4})
+        _peer(1), verified=2, requested=frozenset({1, 2, 3, 4}), reading=frozenset({4})
     )
     assert view.progress == "2 of 10 chunks verified"
     assert view.percent == 20

@@ -70,7 +70,7 @@ async def test_status_reports_requested_chunks() -> None:
             with pytest.raises(shoal.NotFoundError):
                 await file.read(1)
             status = node.status(HOLDING.link)
-            assert status.asked == {3} == {holder.asked_for}
+            assert status.requested == {3} == {holder.asked_for}
             assert status.reading == {3}
 
 

@@ -48,7 +48,7 @@ async def test_nobody_is_there_any_more() -> None:
         member.begin(gone)
         async with stalled(net, member) as event:
             assert event.cause == "unreachable"
-            assert event.reason.startswith("1 found, and none can be talked to")
+            assert event.reason.startswith("found 1 peer but could not connect to it")
 
 
 @virtual_time
@@ -59,7 +59,7 @@ async def test_a_peer_says_nothing_but_hello() -> None:
         talk_to(net, member).send(Hello(0, MANIFEST.root_record, bytes([255] * 5)))
         async with stalled(net, member) as event:
             assert event.cause == "silent"
-            assert event.reason == "0 of 1 peer answered for 20 s."
+            assert event.reason == "the connected peer has not answered for 20 s."
 
 
 @virtual_time
@@ -77,7 +77,7 @@ async def test_no_peer_has_what_is_missing() -> None:
         member.begin(*givers)
         async with stalled(net, member) as event:
             assert event.cause == "nobody-has"
-            assert "2 peers, neither has chunk" in event.reason
+            assert "none of the 2 connected peers has chunk" in event.reason
             assert "and 1 more" in event.reason
 
 
@@ -94,6 +94,6 @@ async def test_the_disk_does_not_keep_up() -> None:
         await net.until(lambda: bool(_stalls(member)))
         (event,) = _stalls(member)
         assert event.cause == "disk"
-        assert "MiB wait to be written" in event.reason
+        assert "MiB are waiting to be written" in event.reason
         task.cancel()
         await asyncio.wait([task])

@@ -244,7 +244,7 @@ def test_the_commands_on_the_page_about_origins_work(
         (["get", LINK, "--origin", "nonsense"], "is a URL"),
         (["share", __file__, "--origin", "nonsense"], "is a URL"),
         (["share", __file__, "--open", "--origin", "http://h/"], "leave out one"),
-        (["share", __file__, *["--origin", "http://h/"] * 5], "leave some out"),
+        (["share", __file__, *["--origin", "http://h/"] * 5], "remove some"),
         (["cat", LINK + "?origin=nonsense"], "is a URL"),
     ],
 )

@@ -1,5 +1,5 @@
-"""The pure heart of shoal: bytes, times and random sources in, values out.
+"""The pure core of shoal: it takes bytes, times and random sources, and returns values.
 
-Nothing in this package touches a socket, a file, a clock or an event loop, so
-all of it can be tested exhaustively and driven by a simulator.
+No module in this package uses a socket, a file, a clock or an event loop, so all of it
+can be tested exhaustively and run by a simulator.
 """

@@ -12,6 +12,7 @@ from shoal.core.names.address_scope import slot_of
 from shoal.errors import ProtocolError
 
 __all__ = [
+    "MAX_ORIGIN_FETCHES",
     "OVERHEAD_LIMIT",
     "HandshakeLimit",
     "LeakyBucket",
@@ -36,6 +37,8 @@ HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host cause
 HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs milliseconds of work
 MAX_HOSTS = 1024  # hosts with failed handshakes that are remembered
 
+MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
+
 
 class LeakyBucket:
     """Count something that time lets run out at a constant rate."""
@@ -45,7 +48,7 @@ class LeakyBucket:
     def __init__(self, rate: float) -> None:
         """Start empty; `rate` per second runs out."""
         self.level = 0.0
-        """What is in the bucket; whoever adds to it sets this."""
+        """What is in the bucket; users of the bucket add to it."""
         self._rate = rate
         self._leaked_at: float | None = None
 

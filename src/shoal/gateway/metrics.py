@@ -102,7 +102,7 @@ def _chunks(statuses: Iterable[tuple[str, ShareStatus]]) -> "Metric":
             continue
         have = status.have
         stored = len(have) if have is not None else 0
-        requested = sum(have is None or index not in have for index in status.asked)
+        requested = sum(have is None or index not in have for index in status.requested)
         missing = status.manifest.chunks.count - stored - requested
         states = (("here", stored), ("asked", requested), ("missing", missing))
         for state, count in states:

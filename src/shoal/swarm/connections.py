@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, is_believable, scope_of
+from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.status import path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import MAX_PEERS
@@ -267,5 +267,5 @@ class Connections:
         host = peer.connection.address.host
         for each in addresses:
             address = Address(*each)
-            if is_believable(address, host):
+            if is_acceptable(address, host):
                 self._dialler.add(address, SWARM, wait)

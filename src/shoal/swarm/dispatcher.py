@@ -9,6 +9,7 @@ upload, the download or the origins.
 import asyncio
 from collections.abc import Callable
 
+from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
@@ -16,7 +17,6 @@ from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived, Event
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
-    MAX_ORIGIN_FETCHES,
     Cancel,
     Goodbye,
     Have,

@@ -56,7 +56,7 @@ class Registry:
         return ShareStatus(
             next((s.manifest for s in known if s.manifest is not None), None),
             holding.store.have if holding else next((s.have for s in known), None),
-            frozenset[int]().union(*(s.asked for s in swarms)),
+            frozenset[int]().union(*(s.requested for s in swarms)),
             reading,
             tuple(peer for s in swarms for peer in s.peers),
         )

@@ -3,7 +3,7 @@
 import pytest
 
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, is_believable, scope_of, subnet_of
+from shoal.core.names.address_scope import Scope, is_acceptable, scope_of, subnet_of
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_scopes(host: str, scope: Scope) -> None:
 def test_nobody_is_believed_about_a_network_he_is_not_on(
     host: str, source: str, believed: bool
 ) -> None:
-    assert is_believable(Address(host, 4001), source) is believed
+    assert is_acceptable(Address(host, 4001), source) is believed
 
 
 @pytest.mark.parametrize("port", [0, 22, 53, 1023])
 def test_nobody_is_believed_about_the_ports_of_services(port: int) -> None:
-    assert not is_believable(Address("8.8.8.8", port), "127.0.0.1")
-    assert is_believable(Address("8.8.8.8", port + 1024), "127.0.0.1")
+    assert not is_acceptable(Address("8.8.8.8", port), "127.0.0.1")
+    assert is_acceptable(Address("8.8.8.8", port + 1024), "127.0.0.1")
 
 
 def test_only_global_addresses_are_counted_by_subnet() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shoal.core.report.rate import SPAN, RateMeter
+from shoal.core.report.rate import AVERAGED, RateMeter
 
 
 def test_a_steady_rate_is_what_it_is() -> None:
@@ -26,11 +26,11 @@ def test_what_was_longer_ago_than_the_span_does_not_count() -> None:
 
 def test_a_long_silence_is_averaged_over_all_of_it() -> None:
     meter = RateMeter(0.0)
-    assert meter.rate(10 * SPAN, 300) == pytest.approx(300 / (10 * SPAN))
+    assert meter.rate(10 * AVERAGED, 300) == pytest.approx(300 / (10 * AVERAGED))
 
 
 def test_it_remembers_no_more_than_the_span() -> None:
     meter = RateMeter(0.0)
     for step in range(10_000):
         meter.rate(step * 0.1, step)
-    assert len(meter._samples) <= SPAN / 0.1 + 3
+    assert len(meter._samples) <= AVERAGED / 0.1 + 3

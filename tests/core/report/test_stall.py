@@ -66,7 +66,7 @@ def test_only_liars_are_waited_out_a_while_for_an_honest_one() -> None:
     assert patience.reason_to_end(10.0 + LIARS_TIME, liars) is None
     ended = patience.reason_to_end(10.1 + LIARS_TIME, liars)
     assert type(ended) is VerificationError
-    assert "All of the 2" in str(ended)
+    assert "All 2 peers found" in str(ended)
 
 
 def test_only_liars_at_the_timeout_are_a_failure_to_verify() -> None:
@@ -98,34 +98,46 @@ def test_a_stall_is_told_now_and_again_but_not_all_the_time() -> None:
 @pytest.mark.parametrize(
     ("changes", "cause", "words"),
     [
-        ({}, Cause.NOBODY_FOUND, "nobody who has it was found yet; check the id"),
+        ({}, Cause.NOBODY_FOUND, "found no peer yet; check the id"),
         (
             {"search": Search(("the LAN (lo)", "the DHT (4 nodes answered)"))},
             Cause.NOBODY_FOUND,
-            "was found on the LAN (lo) or the DHT (4 nodes answered) yet",
+            "found no peer on the LAN (lo) or the DHT (4 nodes answered) yet",
         ),
         (
             {"search": Search(problems=("No multicast.",))},
             Cause.NOBODY_FOUND,
             "--peer HOST:PORT. No multicast.",
         ),
-        ({"found": 2}, Cause.UNREACHABLE, "2 found, and none can be talked to"),
-        ({"found": 1, "ready": 1}, Cause.SILENT, "0 of 1 peer answered for 20 s."),
-        ({"found": 4, "ready": 3}, Cause.SILENT, "0 of 3 peers answered for 20 s."),
+        (
+            {"found": 2},
+            Cause.UNREACHABLE,
+            "found 2 peers but could not connect to any of them",
+        ),
+        (
+            {"found": 1, "ready": 1},
+            Cause.SILENT,
+            "the connected peer has not answered for 20 s.",
+        ),
+        (
+            {"found": 4, "ready": 3},
+            Cause.SILENT,
+            "none of the 3 connected peers has answered for 20 s.",
+        ),
         (
             {"found": 2, "ready": 2, "unavailable": Unavailable(17, 1)},
             Cause.NOBODY_HAS,
-            "2 peers, neither has chunk 17; waiting",
+            "none of the 2 connected peers has chunk 17; waiting for a peer that",
         ),
         (
             {"found": 3, "ready": 3, "unavailable": Unavailable(17, 5)},
             Cause.NOBODY_HAS,
-            "3 peers, none has chunk 17 and 4 more; waiting",
+            "none of the 3 connected peers has chunk 17 and 4 more; waiting",
         ),
         (
             {"found": 3, "ready": 3, "unwritten": 61 << 20},
             Cause.DISK,
-            "the disk is slow: 61.0 MiB wait to be written.",
+            "the disk is slow: 61.0 MiB are waiting to be written.",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """Who says of a chunk that it is about to have it is believed, for a while."""
 
+from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.schedule.origin_requests import FETCH_TIME, OriginFetches
-from shoal.core.wire.sealed_messages import MAX_ORIGIN_FETCHES
 
 
 def test_what_somebody_pulls_is_pulled_until_he_has_it() -> None:

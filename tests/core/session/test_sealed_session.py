@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.core.session.session import ChunkReceived, Event, SessionState
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
-    MAX_ORIGIN_FETCHES,
     MAX_RANGES,
     PAGE_SIZE,
     Cancel,

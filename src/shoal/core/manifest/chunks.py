@@ -1,7 +1,7 @@
-"""How a byte string is cut into chunks, and which of them someone has.
+"""Cut a byte string into chunks, and record which of them a node has; pure.
 
-Every chunk has the same size but the last, which may be shorter. An empty byte
-string has no chunk at all.
+All chunks have the same size, but the last may be shorter. An empty byte string has no
+chunk.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ MAX_CHUNK_SIZE = 16 * 1024 * 1024  # bytes
 
 
 class Chunks(Struct, frozen=True):
-    """Say how a byte string is cut."""
+    """Describe how a byte string is cut."""
 
     size: int
     """Bytes in all."""
@@ -29,7 +29,7 @@ class Chunks(Struct, frozen=True):
         return -(-self.size // self.chunk_size)
 
     def offset(self, index: int) -> int:
-        """Return where chunk `index` begins, in bytes."""
+        """Return the offset of chunk `index` in bytes."""
         return index * self.chunk_size
 
     def length(self, index: int) -> int:
@@ -45,7 +45,7 @@ class Chunks(Struct, frozen=True):
 
 
 def check_chunk_size(chunk_size: int) -> None:
-    """Raise `UsageError` unless chunks of that many bytes are allowed."""
+    """Raise `UsageError` unless chunks of an open channel may have that many bytes."""
     if not 1 <= chunk_size <= MAX_CHUNK_SIZE:
         raise UsageError(
             f"A chunk cannot have {chunk_size} bytes; choose 1 to {MAX_CHUNK_SIZE}."
@@ -53,7 +53,7 @@ def check_chunk_size(chunk_size: int) -> None:
 
 
 def check_index(index: int, count: int) -> None:
-    """Raise `UsageError` that names the range, unless chunk `index` exists."""
+    """Raise `UsageError`, which names the range, unless chunk `index` exists."""
     if not count:
         raise UsageError("This share is empty: it has no chunk to ask for.")
     if not 0 <= index < count:
@@ -63,24 +63,24 @@ def check_index(index: int, count: int) -> None:
 
 
 class Bitfield:
-    """Remember which of `count` chunks are there.
+    """Record which of `size` chunks a node has.
 
-    Bit 7 of the first byte is chunk 0; spare bits of the last byte are zero, as
-    in BEP 3.
+    Chunk 0 is the top bit of the first byte, and spare bits of the last byte are zero,
+    as in BEP 3 and in docs/protocol.md, "Sealed messages".
     """
 
     __slots__ = ("_bits", "count", "size")
 
     def __init__(self, count: int) -> None:
         self.size = count
-        """How many chunks the bitfield speaks of."""
+        """How many chunks there are."""
         self.count = 0
-        """How many of them are there."""
+        """How many of them the node has."""
         self._bits = bytearray(-(-count // 8))
 
     @classmethod
     def full(cls, count: int) -> "Bitfield":
-        """Return a bitfield of `count` chunks that are all there."""
+        """Return a bitfield with all of `count` chunks."""
         whole = cls(count)
         whole._bits = bytearray(b"\xff" * (count // 8))
         if count % 8:
@@ -90,9 +90,9 @@ class Bitfield:
 
     @classmethod
     def from_bytes(cls, data: bytes, count: int) -> "Bitfield":
-        """Read what `bytes()` wrote.
+        """Return the bitfield of `count` chunks whose `bytes()` are `data`.
 
-        Raises `ValueError` when the length is wrong or a spare bit is set.
+        Raises `ValueError` if the length is wrong or a spare bit is set.
         """
         if len(data) != -(-count // 8):
             raise ValueError(f"{len(data)} bytes cannot be a bitfield of {count}")
@@ -104,7 +104,7 @@ class Bitfield:
         return field
 
     def add(self, index: int) -> bool:
-        """Note that chunk `index` is there; say whether that was news."""
+        """Add chunk `index`; return True if it was not in the bitfield."""
         if not 0 <= index < self.size:
             raise IndexError(index)
         mask = 0x80 >> (index & 7)
@@ -115,9 +115,9 @@ class Bitfield:
         return True
 
     def add_run(self, first: int, number: int) -> list[int]:
-        """Note that `number` chunks are there; return those of which that is news.
+        """Add `number` chunks from `first` on; return those that were not in it.
 
-        What is there already costs a look at each eighth only.
+        Chunks that were in it cost one look for each eight.
         """
         fresh: list[int] = []
         index, end = first, first + number
@@ -131,7 +131,7 @@ class Bitfield:
         return fresh
 
     def discard(self, index: int) -> bool:
-        """Note that chunk `index` is there no more; say whether that was news."""
+        """Remove chunk `index`; return True if it was in the bitfield."""
         if index not in self:
             return False
         self._bits[index >> 3] &= ~(0x80 >> (index & 7))
@@ -145,7 +145,7 @@ class Bitfield:
         )
 
     def number_in(self, first: int, end: int) -> int:
-        """Return how many of the chunks `first` to `end - 1` are there."""
+        """Return how many of the chunks `first` to `end - 1` are in the bitfield."""
         first, end = max(first, 0), min(end, self.size)
         if first >= end:
             return 0
@@ -155,11 +155,11 @@ class Bitfield:
         return (bits & (1 << (end - first)) - 1).bit_count()
 
     def __iter__(self) -> Iterator[int]:
-        """Yield the indexes that are there, ascending."""
+        """Yield the indexes in the bitfield, ascending."""
         return self._indexes(0)
 
     def missing(self) -> Iterator[int]:
-        """Yield the indexes that are not there, ascending."""
+        """Yield the indexes that are not in the bitfield, ascending."""
         return (index for index in self._indexes(0xFF) if index < self.size)
 
     def _indexes(self, flip: int) -> Iterator[int]:
@@ -172,7 +172,7 @@ class Bitfield:
 
     @property
     def is_complete(self) -> bool:
-        """Say whether every chunk is there."""
+        """Return True if every chunk is in the bitfield."""
         return self.count == self.size
 
     def __len__(self) -> int:

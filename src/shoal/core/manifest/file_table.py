@@ -1,8 +1,8 @@
-"""The files of a folder: one byte string cut into pages, checked as a whole; pure.
+"""List the files of a folder, from a byte string cut into pages; pure.
 
-Each page is verified when it arrives. What they say together is trusted only when all
-of them have arrived and all of it is valid: one hostile path refuses the whole share,
-before any file is written or looked up. docs/protocol.md, "Manifest pages".
+Each page is verified when it arrives. The list is used only when all pages have arrived
+and all of it is valid: one hostile path refuses the whole share, before any file is
+written or looked up. docs/protocol.md, "Manifest pages".
 """
 
 from bisect import bisect_left, bisect_right
@@ -23,14 +23,14 @@ __all__ = ["MAX_FILES", "File", "FileEntry", "FileSpan", "FileTable", "encode_fi
 MAX_FILES = 100_000  # in one share
 
 FileEntry: TypeAlias = tuple[str, int, bool]
-"""Path, size in bytes, and whether it is executable: a file as it is on the wire."""
+"""One file on the wire: its path, its size in bytes, and whether it is executable."""
 
 
 class File(Struct, frozen=True, gc=False):
-    """Say where one file lies in the share."""
+    """Locate one file in the share."""
 
     path: str
-    """Below the share's folder, with slashes; safe on every system."""
+    """Path below the share's folder, with slashes; safe on every system."""
     size: int
     """Bytes."""
     executable: bool
@@ -44,11 +44,11 @@ class File(Struct, frozen=True, gc=False):
 
 
 class FileSpan(NamedTuple):
-    """Name some bytes of one file."""
+    """Locate some bytes in one file."""
 
     file: File
     start: int
-    """The first byte's offset within the file."""
+    """Offset of the first byte within the file."""
     length: int
     """Bytes, at least one."""
 
@@ -56,7 +56,7 @@ class FileSpan(NamedTuple):
 def encode_files(entries: Sequence[FileEntry]) -> bytes:
     """Return the file table of a folder; the bytes of its files follow this order.
 
-    Raises `UsageError` for what no share may hold, with the path in it.
+    Raises `UsageError`, which names the path, for a file that no share may hold.
     """
     if len(entries) > MAX_FILES:
         raise UsageError(
@@ -88,20 +88,20 @@ class FileTable(PageTable):
 
     @property
     def files(self) -> Sequence[File]:
-        """Return all files, ascending by path; takes a while the first time.
+        """Return all files, ascending by path; the first call decodes them.
 
-        Raises `LookupError` while a page is not there, `ManifestError` when they
-        are not what a share may hold.
+        Raises `LookupError` if a page has not arrived, `ManifestError` if a share may
+        not hold these files.
         """
         if self._files is None:
             if not self.is_complete:
-                raise LookupError("not all pages of the file table are there yet")
+                raise LookupError("not all pages of the file table have arrived")
             pages = (self._pages[number] for number in range(self.page_count))
             self._files = _decode_files(b"".join(pages), self._share_size)
         return self._files
 
     def find(self, path: str) -> File | None:
-        """Return the file of exactly that path; raises as `files` does."""
+        """Return the file of this path, or None; raises as `files` does."""
         files = self.files
         place = bisect_left(files, path, key=_path)
         if place < len(files) and files[place].path == path:
@@ -109,18 +109,18 @@ class FileTable(PageTable):
         return None
 
     def under(self, folder: str) -> Sequence[File]:
-        """Return the files in `folder` and below; all, when it is empty."""
+        """Return the files below `folder`; all files if that is empty."""
         if not folder:
             return self.files
-        # They stand together, because the slash is followed by the next character.
+        # They are adjacent: all begin with the folder and a slash.
         first = bisect_left(self.files, folder + "/", key=_path)
         end = bisect_left(self.files, folder + chr(ord("/") + 1), lo=first, key=_path)
         return self.files[first:end]
 
     def spans(self, first: int, end: int) -> Iterator[FileSpan]:
-        """Yield where bytes `first` to `end - 1` of the share lie, in order."""
+        """Yield where bytes `first` to `end - 1` of the share are, in order."""
         files = self.files
-        # Of files that begin there only the last can have a byte.
+        # Of several files that begin there, only the last one can have a byte.
         place = max(bisect_right(files, first, key=_offset) - 1, 0)
         while place < len(files) and files[place].offset < end:
             file = files[place]
@@ -138,8 +138,8 @@ _decoder = msgspec.msgpack.Decoder(list[FileEntry])
 
 
 def _decode_files(data: bytes, size: int) -> tuple[File, ...]:
-    """Return the files of a table; raises `ManifestError` unless all is right."""
-    # The decoder makes room for as many as are claimed, so look first.
+    """Return the files of a table; raises `ManifestError` unless all are valid."""
+    # The decoder allocates memory for the claimed number, so check that first.
     count = _claimed_count(data)
     if count > MAX_FILES:
         raise refusal(f"it claims to have {count} files")
@@ -148,7 +148,7 @@ def _decode_files(data: bytes, size: int) -> tuple[File, ...]:
     except MALFORMED as error:
         raise refusal(f"its file table is malformed: {str(error)[:120]}") from error
     if _encoder.encode(entries) != data:
-        raise refusal("its file table is not written in the one way there is")
+        raise refusal("its file table is not canonical")
     for path, length, _ in entries:
         if length < 0:
             raise refusal(f"the size of {shown(path)} is {length}")
@@ -163,7 +163,7 @@ def _decode_files(data: bytes, size: int) -> tuple[File, ...]:
 
 
 def _lay_out(entries: Iterable[FileEntry]) -> Iterator[File]:
-    """Yield the files, each where the one before it ends."""
+    """Yield the files, each at the offset where the one before it ends."""
     offset = 0
     for path, size, executable in entries:
         yield File(path, size, executable, offset)
@@ -171,9 +171,9 @@ def _lay_out(entries: Iterable[FileEntry]) -> Iterator[File]:
 
 
 def _is_ascending(entries: Sequence[FileEntry]) -> bool:
-    """Say whether the paths ascend by their UTF-8 bytes, none twice.
+    """Return True if the paths ascend by their UTF-8 bytes, and none occurs twice.
 
-    Python compares code points, which is the same order.
+    Python compares code points, which gives the same order.
     """
     return all(one[0] < another[0] for one, another in pairwise(entries))
 

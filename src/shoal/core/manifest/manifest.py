@@ -67,7 +67,7 @@ class HashTable(PageTable):
         number, place = divmod(index, HASHES_PER_PAGE)
         page = self._pages.get(number)
         if page is None:
-            raise LookupError(f"page {number} of the hashes is not there yet")
+            raise LookupError(f"page {number} of the hashes has not arrived")
         return page[place * DIGEST_SIZE : (place + 1) * DIGEST_SIZE]
 
     def verifies(self, index: int, data: Bytes) -> bool:

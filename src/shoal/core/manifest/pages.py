@@ -28,8 +28,8 @@ MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, Recursi
 def refusal(problem: str) -> ManifestError:
     """Return the error that ends the download of a share with this problem."""
     return ManifestError(
-        f"This link is refused, and nothing was written: {problem}. Whoever made it "
-        "has to share again."
+        f"This link is refused, and nothing was written: {problem}. Ask its sender for "
+        "a new link."
     )
 
 

@@ -1,23 +1,22 @@
-"""Which paths a share may hold: the rules that keep a download in its folder.
+"""Decide which paths a share may hold, so that a download stays in its folder; pure.
 
-Whoever makes a link chooses its paths. A path that could be written anywhere but
-below the download's own folder, that means something else on another system, or
-that falls on another path of the same share there, is refused, and the whole
-manifest with it: nothing is repaired, because a repaired name is a second chance
-for the attacker. The same rules hold for what is shared, so that whatever one
-machine shares every other can write. docs/protocol.md, "Link, root record and
-manifest".
+The maker of a link chooses its paths. A path is refused, and the whole manifest with
+it, if it could be written outside the download's folder, if it means something else on
+another system, or if it collides there with another path of the same share. No path is
+repaired, because a repaired path is a second chance for an attacker. The same rules
+apply when a share is made, so that every system can write what any system shares.
+docs/protocol.md, "Safe paths".
 
-Where the rules go further than to what is dangerous on Linux:
+Some rules go beyond what is dangerous on Linux:
 
 - A colon, a backslash and Windows' reserved names (`aux.c`) are refused everywhere.
-- Characters that turn the direction of text round (U+202A to U+202E, U+2066 to
-  U+2069) are refused: they make `gpj.exe` look like `exe.jpg`. Other invisible
-  ones, which real names in Persian or with emoji need, are allowed, but names that
-  differ in nothing else collide, as they do on HFS+.
+- Characters that change the direction of text (U+202A to U+202E, U+2066 to U+2069) are
+  refused: they make `gpj.exe` look like `exe.jpg`. Other invisible characters, which
+  real names in Persian or with emoji need, are allowed, but names that differ only in
+  them collide, as they do on HFS+.
 
-The functions return what is wrong as the end of a sentence, or None: only the
-caller knows whether a person or a link is to blame.
+The functions return a problem as the end of a sentence, or None, because only the
+caller knows whether the user or a link is to blame.
 """
 
 import re
@@ -36,21 +35,21 @@ __all__ = [
     "shown",
 ]
 
-MAX_NAME_SIZE = 255  # bytes of UTF-8 in one component: NAME_MAX of every file system
-MAX_PATH_SIZE = 4000  # bytes of UTF-8; PATH_MAX less some room for the folder above
+MAX_NAME_SIZE = 255  # bytes of UTF-8 in one component; NAME_MAX of common file systems
+MAX_PATH_SIZE = 4000  # bytes of UTF-8; PATH_MAX less room for the folder above
 MAX_DEPTH = 128  # components of one path
-MAX_KNOWN = 65_536  # names remembered while the paths of one share are checked
+MAX_KNOWN = 65_536  # checked names that are remembered for one share
 MAX_SHOWN = 120  # characters of a path in a message
 
 _BAD_CHARACTER = re.compile(
-    "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1: terminals obey them
+    "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1: terminals execute them
     "\u2028\u2029"  # line and paragraph separator
     "\u202a-\u202e\u2066-\u2069"  # direction
     "\ud800-\udfff"  # lone surrogates: not UTF-8
     "/\\\\:]"
 )
-# What HFS+ does not see when it compares names (Apple's TN1150), and U+00AD, the
-# tags and the variation selectors, which nobody sees either.
+# Characters that HFS+ ignores when it compares names (Apple's TN1150), and U+00AD, the
+# tags and the variation selectors, which are invisible, too.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u2060-\u2064\u206a-\u206f"
     "\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
@@ -60,23 +59,23 @@ _RESERVED = frozenset(
     ("CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$")
     + tuple(device + number for device in ("COM", "LPT") for number in _NUMBERED)
 )
-# Find whatever may be wrong with a plain path that stands between two line ends.
+# Each finds one kind of problem in plain paths that are separated by line ends.
 _SUSPECT = tuple(
     re.compile(pattern)
     for pattern in (
         "[\x00-\x09\x0b-\x1f\x7f\\\\:]",
         "[. ][/\n]",
-        "[/\n](?:[/\n]"  # the empty name that a lone slash stands beside
+        "[/\n](?:[/\n]"  # an empty name, next to a slash
         "|(?:con|prn|aux|nul|conin\\$|conout\\$|com[1-9]|lpt[1-9]) *[./\n])",
     )
 )
-# So short a path has neither too long a name nor too many folders.
+# A path this short has neither too long a name nor too many folders.
 _MAX_PLAIN_SIZE = min(MAX_NAME_SIZE, 2 * MAX_DEPTH - 1)
-_BELOW_ALL = "\x01"  # in keys instead of the slash: sorts before what a name may hold
+_BELOW_ALL = "\x01"  # replaces the slash in keys; sorts before any character of a name
 
 
 def name_problem(name: str) -> str | None:
-    """Say what is wrong with `name` as one component of a path; None if nothing."""
+    """Return what is wrong with `name` as one component of a path, or None."""
     if not name:
         return "has an empty name in it"
     if name in (".", ".."):
@@ -94,17 +93,17 @@ def name_problem(name: str) -> str | None:
     if size == len(name):
         return None
     seen = _INVISIBLE.sub("", name)
-    # Nothing may become `..` or nothing where the invisible is not compared.
+    # A name must not become empty or `..` on a system that ignores these characters.
     return None if seen == name else name_problem(seen)
 
 
 def path_problem(path: str) -> str | None:
-    """Say what is wrong with `path` by itself; None if nothing."""
+    """Return what is wrong with `path` by itself, or None."""
     return _path_problem(path, set())
 
 
 def paths_problem(paths: Sequence[str]) -> str | None:
-    """Say what is wrong with the paths of one share, naming one; None if nothing."""
+    """Return what is wrong with the paths of one share, with a path, or None."""
     if not _are_plain(paths):
         known: set[str] = set()
         for path in paths:
@@ -114,24 +113,25 @@ def paths_problem(paths: Sequence[str]) -> str | None:
     pair = collision(paths)
     if pair is not None:
         one, other = map(shown, pair)
-        return f"the paths {one} and {other} cannot stand together on every system"
+        return f"the paths {one} and {other} cannot exist side by side on every system"
     return None
 
 
 def shown(path: str) -> str:
-    """Return `path` as it may be printed: quoted, escaped and not too long."""
+    """Return `path` in a form that is safe to print: quoted, escaped and shortened."""
     return repr(path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…")
 
 
 def collision(paths: Sequence[str]) -> tuple[str, str] | None:
-    """Return two of `paths` that cannot stand in one folder everywhere, or None.
+    """Return two of `paths` that cannot exist in one folder everywhere, or None.
 
-    Two paths collide when they, or folders on their way, differ only by case, by
-    Unicode form or invisibly, or when one is a folder on the way of the other.
+    Two paths collide if they, or folders in them, differ only by case, by Unicode form
+    or invisibly, or if one path is a folder of the other.
 
-    Sorted by what a file system compares, all paths through one folder stand
-    together, that folder itself as a file first. So neighbours tell everything, and
-    memory grows with the bytes of the paths, not with the number of their folders.
+    When the paths are sorted by what a file system compares, all paths through one
+    folder are adjacent, and the folder itself, as a file, comes first. So it is enough
+    to compare neighbours, and memory grows with the bytes of the paths, not with the
+    number of their folders.
     """
     keys, is_folded = _compared_all(paths)
     compared = sorted(zip(keys, paths, strict=True))
@@ -145,9 +145,10 @@ def collision(paths: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _are_plain(paths: Sequence[str]) -> bool:
-    """Say whether surely nothing is wrong with any path by itself.
+    """Return True if certainly nothing is wrong with any path by itself.
 
-    Looking at all of them at once takes a fifth of the time. False says nothing.
+    To check all of them at once takes a fifth of the time. False does not mean that
+    there is a problem.
     """
     text = _in_lines(paths)
     if text is None or max(map(len, paths), default=0) > _MAX_PLAIN_SIZE:
@@ -157,14 +158,14 @@ def _are_plain(paths: Sequence[str]) -> bool:
 
 
 def _in_lines(paths: Sequence[str]) -> str | None:
-    """Return ASCII paths with a line end before, between and after; None if others."""
+    """Return the paths with a line end before and after each; None unless all ASCII."""
     text = "\n".join(("", *paths, ""))
     is_plain = text.isascii() and text.count("\n") == len(paths) + 1
     return text if is_plain else None
 
 
 def _path_problem(path: str, known: set[str]) -> str | None:
-    """Do what `path_problem` says; `known` names are fine, and get more."""
+    """Return what is wrong with `path`; names in `known` are valid, and are added."""
     size = len(path) if path.isascii() else len(path.encode(errors="replace"))
     if size > MAX_PATH_SIZE:
         return f"has {size} bytes, more than {MAX_PATH_SIZE}"
@@ -185,7 +186,7 @@ def _path_problem(path: str, known: set[str]) -> str | None:
 
 
 def _compared_all(paths: Sequence[str]) -> tuple[list[str], bool]:
-    """Return what `_compared` does of each, and whether folding changed any."""
+    """Return `_compared` of each path, and whether that changed the case of any."""
     text = _in_lines(paths)
     if text is None:
         return [_compared(path) for path in paths], True
@@ -195,16 +196,16 @@ def _compared_all(paths: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _compared(path: str) -> str:
-    """Return what any file system that folds names might compare of `path`."""
+    """Return a path as file systems compare it that ignore case and Unicode form."""
     if path.isascii():
         return path.lower().replace("/", _BELOW_ALL)
-    # Unicode 15, D145: a canonical caseless match.
+    # Unicode 15, D145: canonical caseless matching.
     folded = normalize("NFD", normalize("NFD", path).casefold())
     return _INVISIBLE.sub("", folded).replace("/", _BELOW_ALL)
 
 
 def _is_spelled_twice(key: str, path: str, other_key: str, other: str) -> bool:
-    """Say whether the two paths spell a folder on their common way differently."""
+    """Return True if the two paths spell a folder of both differently."""
     keys = zip(key.split(_BELOW_ALL), other_key.split(_BELOW_ALL), strict=False)
     names = zip(path.split("/"), other.split("/"), strict=False)
     for (one, another), (name, other_name) in zip(keys, names, strict=True):

@@ -143,7 +143,7 @@ def decode_root(share_id: bytes, data: Bytes) -> Root:
         raise refusal(f"its root record is malformed: {str(error)[:120]}") from error
     _check(root)
     if _encoder.encode(root) != data:
-        raise refusal("its root record is not written in the one way there is")
+        raise refusal("its root record is not canonical")
     return root
 
 

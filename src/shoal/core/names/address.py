@@ -1,7 +1,7 @@
-"""Addresses of peers: where to dial, and how people write them down.
+"""Read and write addresses of peers; pure.
 
-An address is an IPv4 address or a host name, and a TCP (or, for a DHT node,
-UDP) port. Whether an address may be dialled is not decided here.
+An address is an IPv4 address or a host name, and a TCP port or, for a DHT node, a UDP
+port. `address_scope` decides which addresses may be dialled.
 """
 
 import re
@@ -11,16 +11,16 @@ from shoal.errors import UsageError
 
 __all__ = ["Address", "parse_address"]
 
-MAX_HOST_LENGTH = 253  # characters, RFC 1035 section 2.3.4 less the root's dot
+MAX_HOST_LENGTH = 253  # characters; RFC 1035 section 2.3.4, less the root's dot
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 _PORT = r"[0-9]{1,5}"
 
 
 class Address(NamedTuple):
-    """Name one end point of the network."""
+    """Name one endpoint of the network."""
 
     host: str
-    """An IPv4 address in dotted form or, as typed by a person, a host name."""
+    """An IPv4 address in dotted form or, from the user, a host name."""
     port: int
     """1 to 65535."""
 
@@ -29,9 +29,9 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """Read `HOST:PORT` as a person writes it.
+    """Return the address in `HOST:PORT`.
 
-    Raises `UsageError` when the text is anything else.
+    Raises `UsageError` for any other text.
     """
     host, colon, port = text.rpartition(":")
     if not colon or len(host) > MAX_HOST_LENGTH or not re.fullmatch(_HOST, host):

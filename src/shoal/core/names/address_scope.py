@@ -1,8 +1,9 @@
-"""Which of the addresses that others name are believed; pure.
+"""Decide which addresses that others name may be dialled; pure.
 
-Whoever answers a lookup chooses whom everybody else sends packets to. So an
-address counts only where the node that named it could have met it: nobody on the
-internet has a say about this machine's loopback or its private network.
+A DHT node or peer that names addresses chooses where others send packets. So an address
+counts only if the node that named it could have met it: a node on the internet cannot
+name this machine's loopback addresses or those of its private network.
+docs/protocol.md, "Peer addresses".
 """
 
 import enum
@@ -10,37 +11,39 @@ from collections.abc import Hashable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from shoal.core.names.address import Address
-
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
-__all__ = ["MIN_PORT", "Scope", "is_believable", "scope_of", "slot_of", "subnet_of"]
+    from shoal.core.names.address import Address
 
-MIN_PORT = 1024  # below are the services of others, worth pointing a crowd at
+__all__ = ["MIN_PORT", "Scope", "is_acceptable", "scope_of", "slot_of", "subnet_of"]
 
-# RFC 1918; and RFC 6598, which overlay networks use among themselves.
+MIN_PORT = (
+    1024  # below are well-known services, at which an attacker could direct a crowd
+)
+
+# RFC 1918, and RFC 6598, which overlay networks use.
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-# What begins so is no global address. On a LAN that spares us `ipaddress`, which takes
-# longer to load than a chunk to come.
+# No global address begins so. To know that avoids `ipaddress` on a LAN: the module
+# takes longer to load than a chunk to arrive.
 _NEAR = ("127.", "10.", "192.168.")
 
 
 class Scope(enum.Enum):
-    """How far an IPv4 address reaches."""
+    """Tell from where an IPv4 address can be reached."""
 
     GLOBAL = enum.auto()
     """One machine on the internet."""
     PRIVATE = enum.auto()
-    """One machine on a network of somebody's own."""
+    """One machine on a private network."""
     LOOPBACK = enum.auto()
     """This machine."""
     NONE = enum.auto()
-    """Nobody to dial: unspecified, link-local, multicast, broadcast, reserved."""
+    """No machine: unspecified, link-local, multicast, broadcast, reserved."""
 
 
 def scope_of(host: str) -> Scope:
-    """Return how far a dotted IPv4 address reaches; a name has no scope."""
+    """Return the scope of a dotted IPv4 address; a host name has none."""
     from ipaddress import IPv4Address
 
     try:
@@ -56,8 +59,8 @@ def scope_of(host: str) -> Scope:
     return Scope.NONE
 
 
-def is_believable(address: Address, source: str) -> bool:
-    """Say whether the node at `source` is believed when it names `address`."""
+def is_acceptable(address: "Address", source: str) -> bool:
+    """Return True if `address` may be dialled when the node at `source` names it."""
     if not MIN_PORT <= address.port <= 65535:
         return False
     match scope_of(address.host):
@@ -74,8 +77,8 @@ def is_believable(address: Address, source: str) -> bool:
 def subnet_of(host: str) -> str | None:
     """Return the /24 of a global address, None for any other.
 
-    Addresses within one /24 are cheap to have for who wants to be many nodes.
-    On private networks and loopback many nodes on one address are normal.
+    An attacker who wants to appear as many nodes gets addresses in one /24 cheaply. On
+    private networks and loopback, many nodes with one address are normal.
     """
     if scope_of(host) is not Scope.GLOBAL:
         return None
@@ -83,10 +86,10 @@ def subnet_of(host: str) -> str | None:
 
 
 def slot_of(host: str) -> Hashable:
-    """Return what is counted together with `host`; None: they are not.
+    """Return the group that `host` counts towards; None if it is in none.
 
-    A global IPv4 address is somebody's, and so is a global IPv6 /64. Behind any
-    other address there may be many peers, as on one host in a test.
+    A global IPv4 address is one group, and so is a global IPv6 /64: each has one owner.
+    Behind any other address there may be many peers, as on one host in a test.
     """
     if host.startswith(_NEAR):
         return None

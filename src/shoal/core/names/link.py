@@ -1,12 +1,12 @@
-"""Links: what people pass on to give others a sealed share.
+"""Read and write links, which name sealed shares; pure.
 
-A link is `shoal:`, then 56 base32 characters: the id and a check, so that a typing
-error is told from a share that nobody has. After it may stand up to eight
-`peer=HOST:PORT` that are worth trying first, and up to four `origin=URL` that have the
-same bytes. docs/protocol.md, "Link, root record and manifest".
+A link is `shoal:` and 56 base32 characters: the id and a check, which distinguishes a
+typing error from a share that no peer has. Up to eight `peer=HOST:PORT`, which are
+addresses to try first, and up to four `origin=URL`, which are servers with the same
+bytes, may follow. docs/protocol.md, "Link".
 
-Whoever knows the id has the share. So the text of a link is made by `str()` only:
-`repr()` gives the name used in logs, and no error message repeats what was typed.
+Anyone who knows the id has the share. So only `str()` returns the text of a link:
+`repr()` returns the name used in logs, and no error message repeats the text.
 """
 
 import base64
@@ -24,26 +24,26 @@ from shoal.errors import UsageError
 __all__ = ["MAX_HINTS", "Link", "parse_link", "parse_share"]
 
 MAX_HINTS = 8  # addresses in one link
-LENGTH = 56  # characters of base32: exactly the id and its check
+LENGTH = 56  # characters of base32, for the id and its check
 _SCHEME = "shoal:"
 _HINT = "peer="
 _ORIGIN = "origin="
 _TOO_MANY = (
-    f"A link names at most {MAX_HINTS} peers and {MAX_ORIGINS} origins; leave some out."
+    f"A link names at most {MAX_HINTS} peers and {MAX_ORIGINS} origins; remove some."
 )
-# ASCII alone: Python's upper() would turn other letters into base32.
+# ASCII only, because Python's upper() turns some other letters into base32.
 _BASE32 = re.compile(r"[A-Za-z2-7]*")
 
 
 class Link(Struct, frozen=True):
-    """Name a sealed share, and perhaps peers that have it."""
+    """Name a sealed share and, optionally, peers and origins that have it."""
 
     id: bytes
-    """32 bytes; to be shown to nobody who does not have the link."""
+    """32 bytes; a secret of those who have the link."""
     hints: tuple[Address, ...] = ()
-    """Addresses to try first; claims of whoever passed the link on."""
+    """Addresses to try first; claims of the sender of the link."""
     origins: tuple[str, ...] = ()
-    """URLs of servers that have the same bytes; claims as well."""
+    """URLs of servers that have the same bytes; claims, too."""
 
     def __str__(self) -> str:
         text = base64.b32encode(self.id + link_check(self.id)).decode().lower()
@@ -56,20 +56,20 @@ class Link(Struct, frozen=True):
 
     @property
     def keys(self) -> Keys:
-        """Return what is derived from the id."""
+        """Return the keys and topics that are derived from the id."""
         return derive_keys(self.id)
 
     @property
     def identity(self) -> bytes:
-        """Return 32 bytes that tell this share from all others and may be seen."""
+        """Return 32 bytes that no other share has; they need not be kept secret."""
         return self.keys.log
 
 
 def parse_share(text: str) -> Link | Channel:
-    """Read the name of a share as a person passes it on.
+    """Return the link or channel in `text`.
 
-    What has the form of a link is a link or refused, never a channel: so nobody is
-    talked down from verified to unverified. Raises `UsageError`.
+    A text with the form of a link is a link or refused, never a channel, so no attacker
+    can downgrade a verified share to an unverified one. Raises `UsageError`.
     """
     if looks_like_link(text.strip()):
         return parse_link(text)
@@ -77,9 +77,9 @@ def parse_share(text: str) -> Link | Channel:
 
 
 def parse_link(text: str) -> Link:
-    """Read a link, with or without its `shoal:`, as in `shoal.parse_link(text)`.
+    """Return the link in `text`, with or without `shoal:`: `shoal.parse_link(text)`.
 
-    Raises `UsageError` that tells a typing error from what is no link at all.
+    Raises `UsageError`, which distinguishes a typing error from a text that is no link.
     """
     text = text.strip()
     if text[: len(_SCHEME)].lower() == _SCHEME:
@@ -92,11 +92,11 @@ def parse_link(text: str) -> Link:
 def _parse_id(encoded: str) -> bytes:
     if not _BASE32.fullmatch(encoded):
         raise UsageError(
-            "This is not a link: after `shoal:` stand only letters and the digits "
-            "2 to 7. Copy it again from where it was passed on."
+            "This is not a link: after `shoal:` a link has only letters and the digits "
+            "2 to 7. Copy it again from its source."
         )
     if len(encoded) != LENGTH:
-        problem = "cut short" if len(encoded) < LENGTH else "more than a link"
+        problem = "cut short" if len(encoded) < LENGTH else "too long"
         raise UsageError(
             f"This link was mistyped or is {problem}: it has {len(encoded)} "
             f"characters after `shoal:` instead of {LENGTH}. Copy all of it again."
@@ -105,21 +105,21 @@ def _parse_id(encoded: str) -> bytes:
     share_id, check = decoded[:DIGEST_SIZE], decoded[-CHECK_SIZE:]
     if check != link_check(share_id):
         raise UsageError(
-            "This link was mistyped: its last characters do not agree with the rest. "
-            "Copy it again from where it was passed on."
+            "This link was mistyped: its last characters do not match the rest. "
+            "Copy it again from its source."
         )
     return share_id
 
 
 def _parse_hints(query: str) -> tuple[tuple[Address, ...], tuple[str, ...]]:
-    # Counted before anything is made of it.
+    # Counted before any of it is parsed.
     if query.count("&") >= MAX_HINTS + MAX_ORIGINS:
         raise UsageError(_TOO_MANY)
     hints = query.split("&")
     if not all(hint.startswith((_HINT, _ORIGIN)) for hint in hints):
         raise UsageError(
-            "After the `?` of a link stand peer=HOST:PORT and origin=URL and nothing "
-            "else; check the end of the link."
+            "Only peer=HOST:PORT and origin=URL may follow the `?` of a link; check "
+            "the end of the link."
         )
     peers = [hint.removeprefix(_HINT) for hint in hints if hint.startswith(_HINT)]
     urls = [hint.removeprefix(_ORIGIN) for hint in hints if hint.startswith(_ORIGIN)]

@@ -1,7 +1,7 @@
-"""Origins by name: which URLs may be one, and where a file is below one; pure.
+"""Check the URLs of origins, and find a file's URL below one; pure.
 
-An origin is a server that holds the bytes of a share as plain files: one of HTTP, or
-an object store. docs/protocol.md, "Origins".
+An origin is a server that has the bytes of a share as plain files: a web server or an
+object store. docs/protocol.md, "Origins".
 """
 
 import re
@@ -30,16 +30,16 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})://(\S+)")
 
 
 def parse_origin(text: str) -> str:
-    """Return the URL of an origin as a person writes it, checked for its form.
+    """Return the URL of an origin, after checking its form.
 
-    Raises `UsageError`, which repeats nothing of it: a URL may hold a secret.
+    Raises `UsageError`, which does not repeat the URL, because it may have a secret.
     """
     text = text.strip()
     match = _URL.fullmatch(text)
     if match is None or not text.isprintable():
         raise UsageError(
-            "An origin is a URL, as https://host/file or s3://bucket/folder/; "
-            "check what follows --origin."
+            "An origin is a URL such as https://host/file or s3://bucket/folder/; "
+            "check the value of --origin."
         )
     if len(text) > MAX_ORIGIN_LENGTH:
         raise UsageError(
@@ -48,69 +48,73 @@ def parse_origin(text: str) -> str:
         )
     scheme = match[1].lower()
     if scheme == "shoal":
-        raise UsageError("A share is no origin; give the address with --peer.")
-    if not _is_right(text, scheme in WEB):
         raise UsageError(
-            "The URL of an origin names a host and a file or folder there, as "
-            "https://host/folder/; check what follows --origin."
+            "A share is not an origin; name the address of a peer with --peer."
+        )
+    if not _is_valid(text, scheme in WEB):
+        raise UsageError(
+            "The URL of an origin names a host and a file or folder there, such as "
+            "https://host/folder/; check the value of --origin."
         )
     return scheme + text[len(scheme) :]
 
 
 def parse_origins(value: str | Iterable[str]) -> tuple[str, ...]:
-    """Return the URLs of several origins; as text, separated by spaces.
+    """Return the URLs of several origins; a text has them separated by spaces.
 
-    Raises `UsageError` for what is none and for more than `MAX_ORIGINS`.
+    Raises `UsageError` for an invalid URL and for more than `MAX_ORIGINS`.
     """
     words = value.split() if isinstance(value, str) else list(value)
     if len(words) > MAX_ORIGINS:
-        raise UsageError(f"There may be {MAX_ORIGINS} origins; leave some out.")
+        raise UsageError(f"There may be at most {MAX_ORIGINS} origins; remove some.")
     return tuple(map(parse_origin, words))
 
 
-def _is_right(text: str, is_for_web: bool) -> bool:
+def _is_valid(text: str, is_for_web: bool) -> bool:
     try:
         split = urlsplit(text)
-        is_place = bool(split.hostname) and split.port != 0 and not split.fragment
+        has_host = bool(split.hostname) and split.port != 0 and not split.fragment
     except ValueError:
         return False
-    return is_place or not is_for_web
+    return has_host or not is_for_web
 
 
 def is_web(url: str) -> bool:
-    """Say whether an origin is asked by HTTP."""
+    """Return True if an origin is a web server."""
     return url.partition(":")[0] in WEB
 
 
 def origin_name(url: str) -> str:
-    """Return what an origin is called in messages: no path, nothing secret."""
+    """Return the name of an origin for messages: no path, no secret."""
     split = urlsplit(url)
     host = split.netloc.rpartition("@")[2]
     return f"{split.scheme}://{host}"
 
 
 def quote_origin(url: str) -> str:
-    """Return a URL as it stands in a link: nothing in it means anything there."""
+    """Return a URL, percent-encoded for a link."""
     return quote(url, safe="")
 
 
 def unquote_origin(text: str) -> str:
-    """Read a URL that stands in a link; raises `UsageError`."""
-    # Thrice, since each byte may be written as three characters.
+    """Return the URL of an origin in a link; raises `UsageError`."""
+    # Each byte may be encoded as three characters.
     if len(text) > 3 * MAX_ORIGIN_LENGTH:
-        raise UsageError("The link names an origin that is too long; leave it out.")
+        raise UsageError("The link names an origin whose URL is too long; remove it.")
     try:
         return parse_origin(unquote_to_bytes(text).decode())
     except UnicodeDecodeError:
-        raise UsageError("The link names an origin that is not text.") from None
+        raise UsageError(
+            "The link names an origin that is not text; remove it."
+        ) from None
 
 
 def file_url(url: str, path: str, name: str) -> str:
-    """Return where the file `path` of a share is, given its origin's URL.
+    """Return the URL of the file `path` of a share, given its origin's URL.
 
-    Below a folder's URL, each file is at its path; a single file (with an empty path)
-    is what the URL names or, if that ends in a slash, the `name` in there, as BEP 19
-    has it. A query stays behind the path.
+    The files of a folder are at their paths below the URL. A single file, with an empty
+    path, is at the URL itself or, if that ends in a slash, at `name` below it, as in
+    BEP 19. A query of the URL follows the path.
     """
     split = urlsplit(url) if is_web(url) else None
     base = url if split is None else split.path or "/"

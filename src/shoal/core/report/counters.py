@@ -10,41 +10,43 @@ from collections import Counter
 __all__ = ["BOUNDS", "Counters", "Durations"]
 
 BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
-"""Seconds up to which durations are counted together; longer ones come last."""
+"""Upper bounds of the classes of durations, in seconds; the last class has none."""
 
 
 class Durations:
-    """Count how long something took, in classes."""
+    """Count durations by class."""
 
     def __init__(self) -> None:
+        """Start with no duration."""
         self.counts = [0] * (len(BOUNDS) + 1)
-        """How many took as long as each of `BOUNDS` and longer than the one before."""
+        """How many durations are in each class."""
         self.total = 0.0
-        """Seconds of all."""
+        """Sum of all durations, in seconds."""
 
     def add(self, seconds: float) -> None:
-        """Note one more."""
+        """Count one duration."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.total += seconds
 
 
 class Counters:
-    """Count bytes and lies of all shares of a node."""
+    """Count the bytes and failures of all shares of a node."""
 
     def __init__(self) -> None:
+        """Start with zeros."""
         self.received: Counter[str] = Counter()
-        """Bytes of verified chunks, by the path they came."""
+        """Bytes of verified chunks received, by path."""
         self.sent: Counter[str] = Counter()
-        """Bytes of chunks given, by the path they went."""
+        """Bytes of chunks sent, by path."""
         self.failures = 0
         """Chunks and pages that did not verify."""
         self.writes = Durations()
         """Of writing a batch of chunks to the disk."""
         self.flushes = Durations()
-        """Of a group commit: data and journal flushed."""
+        """Of flushing data and journal to the disk."""
         self.reads = Durations()
-        """Of reading what the page cache did not have, to give it."""
+        """Of reading chunks from the disk, outside the page cache, to send them."""
         self.turns = Durations()
-        """Of waiting, as a peer that wants chunks, for its turn to be served."""
+        """Of a peer's wait for its turn to receive chunks."""
         self.waits = Durations()
-        """Of waiting, as a reader, for a chunk that was not here."""
+        """Of a reader's wait for a chunk that was not stored."""

@@ -1,4 +1,4 @@
-"""What a download tells whoever watches it."""
+"""Define the events that a share reports to its watchers; pure."""
 
 from typing import TypeAlias
 
@@ -20,22 +20,22 @@ __all__ = [
 
 
 class Started(Struct, frozen=True):
-    """Fired when the sizes are known and what is already there is checked."""
+    """The sizes are known, and chunks of an earlier run are checked."""
 
     size: int
-    """Bytes of the whole."""
+    """Bytes of the whole download."""
     chunk_size: int
     """Bytes of a chunk."""
     chunks: int
-    """Chunks of the whole."""
+    """Chunks of the whole download."""
     resumed: int
-    """Chunks verified by an earlier run."""
+    """Chunks that an earlier run verified."""
     is_verified: bool
-    """Whether the content is checked against the id."""
+    """Whether the content is verified by the id."""
 
 
 class PeerJoined(Struct, frozen=True):
-    """Fired when chunks can be asked of a peer."""
+    """A peer is connected and accepts requests."""
 
     address: Address
     source: str
@@ -43,37 +43,37 @@ class PeerJoined(Struct, frozen=True):
 
 
 class PeerLeft(Struct, frozen=True):
-    """Fired when a peer is gone."""
+    """A peer has disconnected."""
 
     address: Address
     reason: str | None
-    """Why, in words; None when it just closed."""
+    """Why, for a person; None if it just closed the connection."""
     is_banned: bool
-    """Whether it sent what does not verify."""
+    """Whether it sent data that did not verify."""
     chunks: int
-    """Verified chunks it gave."""
+    """Verified chunks that it sent."""
 
 
 class Progress(Struct, frozen=True):
-    """Fired as chunks are verified and written, a few times a second at most."""
+    """Chunks were verified and written; fired a few times a second at most."""
 
     done: int
     """Bytes verified and written, those of an earlier run included."""
     size: int
-    """Bytes of the whole."""
+    """Bytes of the whole download."""
     rate: float
     """Bytes per second, over the last seconds."""
     peers: int
-    """Peers that chunks are asked of."""
+    """Connected peers that accept requests."""
     uploaded: int = 0
-    """Bytes of chunks that were given to others meanwhile."""
+    """Bytes of chunks that were sent to other peers."""
 
 
 class Stalled(Struct, frozen=True):
-    """Fired when nothing new was verified for a while."""
+    """No new chunk was verified for some time."""
 
     seconds: float
-    """Since the last verified chunk, or since the start."""
+    """Seconds since the last verified chunk, or since the start."""
     reason: str
     """Why, in a sentence."""
     cause: str
@@ -81,23 +81,23 @@ class Stalled(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """Fired when the user should know something that stops nothing."""
+    """The user should know something that stops nothing."""
 
     text: str
     """A sentence."""
 
 
 class Hashing(Struct, frozen=True):
-    """Fired while what is to be shared is hashed, a few times a second at most."""
+    """Files are hashed to be shared; fired a few times a second at most."""
 
     done: int
     """Bytes hashed."""
     size: int
-    """Bytes of the whole."""
+    """Bytes of all files."""
 
 
 DownloadEvent: TypeAlias = Started | PeerJoined | PeerLeft | Progress | Stalled | Notice
-"""What happens while something is fetched."""
+"""Any event of a download."""
 
 ShareEvent: TypeAlias = Hashing | DownloadEvent
-"""What happens while something is shared."""
+"""Any event of a share."""

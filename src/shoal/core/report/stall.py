@@ -102,20 +102,22 @@ def explain(state: DownloadState, waited: float) -> Stall:
 def _explain_peers(state: DownloadState, waited: float) -> Stall:
     if state.unwritten:
         size = f"{state.unwritten / (1 << 20):.1f} MiB"
-        reason = f"the disk is slow: {size} wait to be written."
+        reason = f"the disk is slow: {size} are waiting to be written."
         return Stall(Cause.DISK, reason)
     if not state.found:
         return Stall(Cause.NOBODY_FOUND, _explain_none_found(state))
     if not state.ready:
         reason = (
-            f"{state.found} found, and none can be talked to; check that they still "
-            "share it, and the firewalls between."
+            f"found {_peers(state.found)} but could not connect to "
+            f"{'it' if state.found == 1 else 'any of them'}; check that the share is "
+            "still served there, and the firewalls in between."
         )
         return Stall(Cause.UNREACHABLE, reason)
     if state.unavailable is not None:
         reason = _explain_unavailable(state.ready, state.unavailable)
         return Stall(Cause.NOBODY_HAS, reason)
-    reason = f"0 of {_peers(state.ready)} answered for {waited:.0f} s."
+    silent = _connected(state.ready, "the connected peer has not", "none of {} has")
+    reason = f"{silent} answered for {waited:.0f} s."
     return Stall(Cause.SILENT, reason)
 
 
@@ -124,15 +126,20 @@ def _explain_none_found(state: DownloadState) -> str:
     where = f" on {' or '.join(looked)}" if looked else ""
     hint = " ".join(state.search.problems)
     return (
-        f"nobody who has it was found{where} yet; check the id and that someone "
-        f"shares it, or name one with --peer HOST:PORT. {hint}"
+        f"found no peer{where} yet; check the id and that the share is being served, "
+        f"or name a peer with --peer HOST:PORT. {hint}"
     ).strip()
 
 
 def _explain_unavailable(ready: int, chunks: Unavailable) -> str:
-    none = {1: "and it has not", 2: "neither has"}.get(ready, "none has")
+    none = _connected(ready, "the connected peer does not have", "none of {} has")
     more = f" and {chunks.count - 1} more" if chunks.count > 1 else ""
-    return f"{_peers(ready)}, {none} chunk {chunks.index}{more}; waiting for who does."
+    return f"{none} chunk {chunks.index}{more}; waiting for a peer that does."
+
+
+def _connected(ready: int, one: str, several: str) -> str:
+    """Return `one`, or `several` with the number of connected peers in it."""
+    return one if ready == 1 else several.format(f"the {ready} connected peers")
 
 
 def _peers(number: int) -> str:
@@ -175,8 +182,8 @@ class StallTimer:
             return _only_liars(state)
         if state.lacks_sizes and (is_late or now - self._sizeless_since > SIZES_TIME):
             return ShoalError(
-                "The servers found do not say how large the file is, as servers of "
-                "the workshop's kind never do; fetch its chunks one by one with "
+                "The servers found do not send the size of the file, which the "
+                "workshop's programs cannot do; fetch its chunks one by one with "
                 "shoal chunk."
             )
         if not is_late:
@@ -184,19 +191,20 @@ class StallTimer:
         why = explain(state, self.waited(now)).reason
         if state.is_begun:
             return UnfinishedError(
-                f"No new chunk for {self._timeout:g} s: {why} What was "
-                "verified is kept; run the same command again to go on."
+                f"No new chunk for {self._timeout:g} s: {why} The verified chunks "
+                "are kept; run the same command again to resume."
             )
-        return NotFoundError(f"Nobody gave a chunk within {self._timeout:g} s: {why}")
+        return NotFoundError(f"No data arrived within {self._timeout:g} s: {why}")
 
 
 def _only_liars(state: DownloadState) -> VerificationError:
     if state.origins:
         return VerificationError(
-            " ".join(state.origins) + " Nobody else can be asked; name another "
-            "origin, or try again when others share it."
+            " ".join(state.origins) + " There is no other source; name another "
+            "origin, or try again when a peer shares it."
         )
+    peers = "The only peer" if state.found == 1 else f"All {state.found} peers"
     return VerificationError(
-        f"All of the {state.found} found sent what the id does not name; "
-        "check the id, or try again when others share it."
+        f"{peers} found sent data that does not match the id; check the id, or try "
+        "again when another peer shares it."
     )

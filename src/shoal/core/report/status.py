@@ -1,17 +1,18 @@
-"""What a share looks like at one moment, for whoever shows it.
+"""Describe a share at one moment; pure.
 
-A swarm tells its part as `SwarmStatus`; `Node.status` puts those of one share
-together, with what is read of it. Nothing here is a copy where a reference does: look
-at it at once, it changes.
+A swarm describes its part as `SwarmStatus`. `Node.status` adds what this node reads of
+the share. Some fields refer to objects that change, so look at a status at once.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address_scope import Scope, scope_of
+
+if TYPE_CHECKING:
+    from shoal.core.manifest.chunks import Bitfield
+    from shoal.core.manifest.manifest import Manifest
 
 __all__ = [
     "PATHS",
@@ -23,68 +24,68 @@ __all__ = [
 ]
 
 PATHS = ("lan", "direct", "hint", "origin")
-"""The paths there are, by how a peer was found."""
+"""The paths to a peer: how it was found."""
 
 
 class PeerStatus(Struct, frozen=True):
-    """Say who one peer is and what it gave and took."""
+    """Describe one peer or origin."""
 
     key: int
-    """Tells it from others for as long as it is connected."""
+    """Differs from that of every other connected peer."""
     address: str
-    """Where it can be dialled, or else where it came from; an origin's name."""
+    """Where to dial it, or where it connected from; the name of an origin."""
     source: str
-    """Who reported it: `lan`, `dht`, `peer`, `hint`, `swarm`, `incoming`, `origin`."""
+    """What reported it: `lan`, `dht`, `peer`, `hint`, `swarm`, `incoming`, `origin`."""
     path: str
     """One of `PATHS`."""
     has: int
-    """Chunks that it said it has."""
+    """Chunks that it has announced."""
     received: int
-    """Bytes that it gave and that verified."""
+    """Bytes of verified chunks that it sent."""
     sent: int
-    """Bytes that it was given."""
+    """Bytes of chunks that were sent to it."""
 
 
 class SwarmStatus(Struct, frozen=True):
-    """Say how one swarm of this node stands."""
+    """Describe one swarm of this node."""
 
-    manifest: Manifest | None
-    """None before the root record came."""
-    have: Bitfield | None
-    """Chunks that are verified and here; None before it is known what to fetch."""
-    asked: frozenset[int]
-    """Chunks that are on their way, or wait for their verdict."""
+    manifest: "Manifest | None"
+    """None until the root record arrives."""
+    have: "Bitfield | None"
+    """Chunks that are verified and stored; None until it is known what to fetch."""
+    requested: frozenset[int]
+    """Chunks that were requested, or have arrived and are not verified."""
     peers: tuple[PeerStatus, ...]
-    """Who is connected."""
+    """Connected peers and origins."""
 
 
 class ShareStatus(Struct, frozen=True):
-    """Say how one share stands on this node, in all that it does with it."""
+    """Describe one share on this node, with everything that reads it."""
 
-    manifest: Manifest | None
-    """None before the root record came."""
-    have: Bitfield | None
-    """Chunks that are verified and here, on the disk or in memory; None as above."""
-    asked: frozenset[int]
-    """Chunks that are on their way, or wait for their verdict."""
+    manifest: "Manifest | None"
+    """None until the root record arrives."""
+    have: "Bitfield | None"
+    """Chunks that are verified and stored, on disk or in memory; None as above."""
+    requested: frozenset[int]
+    """Chunks that were requested, or have arrived and are not verified."""
     reading: frozenset[int]
     """Chunks that a reader waits for, or read last."""
     peers: tuple[PeerStatus, ...]
-    """Who is connected."""
+    """Connected peers and origins."""
 
 
 class Watchable(Protocol):
-    """Be asked how it stands, as a swarm is."""
+    """Describe itself, as a swarm does."""
 
     def status(self) -> SwarmStatus:
-        """Return what is so now."""
+        """Return a description of the present moment."""
 
 
 def path_of(source: str, host: str) -> str:
-    """Return the path of a peer that `source` reported, as one of `PATHS`.
+    """Return the path to a peer that `source` reported, as one of `PATHS`.
 
-    Who dialled us is on the LAN if its address is of this machine or a private
-    network.
+    A peer that connected to us is on the LAN if its address is private or of this
+    machine.
     """
     if source in PATHS:
         return source

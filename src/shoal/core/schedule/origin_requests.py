@@ -8,7 +8,7 @@ has arrived for a while is an origin asked for chunks that peers have, too.
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-from shoal.core.wire.sealed_messages import MAX_ORIGIN_FETCHES
+from shoal.core.limits import MAX_ORIGIN_FETCHES
 
 __all__ = ["FETCH_TIME", "LATE_TIME", "Lateness", "OriginFetches"]
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.session.session import Session, SessionState, keep_chunk
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
-    MAX_ORIGIN_FETCHES,
     MAX_RANGES,
     Cancel,
     Goodbye,

@@ -13,7 +13,6 @@ from msgspec import Meta, Struct
 from shoal.core.wire.messages import MessageDecoder
 
 __all__ = [
-    "MAX_ORIGIN_FETCHES",
     "MAX_PEERS",
     "PAGE_SIZE",
     "Cancel",
@@ -33,7 +32,6 @@ __all__ = [
 
 PAGE_SIZE = 65536  # bytes of a whole manifest page
 MAX_PEERS = 50  # addresses in one message
-MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
 MAX_RANGES = 4096  # ranges in one announcement
 MAX_ROOT = 8192  # bytes of a root record
 MAX_BITFIELD = 98304  # bytes, for more chunks than a root record can name

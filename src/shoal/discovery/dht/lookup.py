@@ -17,7 +17,7 @@ from random import Random
 from typing import NamedTuple
 
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import is_believable
+from shoal.core.names.address_scope import is_acceptable
 from shoal.discovery.dht.krpc import (
     TRANSACTION_SIZE,
     DhtNode,
@@ -271,13 +271,13 @@ class Lookup:
         # BEP 5 has a node return the k nearest; a malicious one gets no more accepted.
         nodes = sorted(response.nodes, key=lambda each: distance(each.id, self._topic))
         for node in nodes[:K]:
-            if node.id != self._node_id and is_believable(node.address, host):
+            if node.id != self._node_id and is_acceptable(node.address, host):
                 self._candidates.add(node)
         fresh: list[Address] = []
         for peer in response.peers:
             if len(self._peers) == MAX_PEERS:
                 break
-            if peer not in self._peers and is_believable(peer, host):
+            if peer not in self._peers and is_acceptable(peer, host):
                 self._peers.add(peer)
                 fresh.append(peer)
         return fresh

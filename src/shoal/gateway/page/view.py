@@ -200,7 +200,7 @@ def known_view(
     from the peer and sent to it.
     """
     count = manifest.chunks.count
-    have, requested = status.have, status.asked
+    have, requested = status.have, status.requested
     verified = len(have) if have is not None else 0
     coming = sum(have is None or index not in have for index in requested)
     peers = sorted(status.peers, key=lambda p: (-sum(rates.get(p.key, (0, 0))), p.key))
