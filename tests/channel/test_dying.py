@@ -1,7 +1,6 @@
 """An error in a background task of an open channel reaches the caller."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,8 @@ import pytest
 
 import shoal
 from shoal.channel.operations import ChannelTarget
-from shoal.core.names.address import Address
 from shoal.core.report.events import Notice
-from shoal.discovery.combined import Networks
+from tests.helpers.broken_discovery import break_discovery
 from tests.helpers.fakeserver import FakeServer
 from tests.helpers.fetching import fetch, fetch_chunk, here
 from tests.helpers.wire import Content
@@ -19,26 +17,9 @@ from tests.helpers.wire import Content
 CONTENT = Content.make(5000)
 
 
-class BrokenDiscovery:
-    """A network that fails with an error that no caller expects."""
-
-    name = "broken"
-
-    async def join(self, *_: object) -> AsyncGenerator[Address, None]:
-        yield Address("127.0.0.1", 1)
-        raise UnicodeError("label empty or too long")
-
-
-async def broken_search() -> AsyncIterator[tuple[Address, str]]:
-    async for address in BrokenDiscovery().join():
-        yield address, "broken"
-
-
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every search for servers, and every announcement, fail."""
-    monkeypatch.setattr(Networks, "find", lambda *_: [broken_search()])
-    monkeypatch.setattr(Networks, "discovery", lambda _: [BrokenDiscovery()])
+    break_discovery(monkeypatch)
 
 
 @pytest.mark.usefixtures("broken")

@@ -64,8 +64,10 @@ class ShareCache:
         """Leave the swarm; idempotent. Pending reads raise `ShoalError`."""
         if self._member is not None:
             self._member.swarm.on_error(_closed())
-            await self._member.swarm.stop()
-            await self._member.aclose()
+            try:
+                await self._member.swarm.stop()
+            finally:
+                await self._member.aclose()
 
     # The manifest.
 
