@@ -98,7 +98,7 @@ def test_the_link_includes_the_origins_url(make_file: MakeFile) -> None:
         with share(path, "--origin", origin.url + "f") as sharing:
             link = link_of(sharing)
             assert re.search(r"\?origin=http%3A%2F%2F127.0.0.1%3A\d+%2Ff$", link)
-            assert "gets the origin's URL" in sharing.stderr
+            assert "contains the origin's URL" in sharing.stderr
             assert len(origin.asked) == 1, "one chunk is compared"
 
 
@@ -243,7 +243,7 @@ def test_the_commands_on_the_page_about_origins_work(
         ),
         (["get", LINK, "--origin", "nonsense"], "is a URL"),
         (["share", __file__, "--origin", "nonsense"], "is a URL"),
-        (["share", __file__, "--open", "--origin", "http://h/"], "leave out one"),
+        (["share", __file__, "--open", "--origin", "http://h/"], "leave it out"),
         (["share", __file__, *["--origin", "http://h/"] * 5], "remove some"),
         (["cat", LINK + "?origin=nonsense"], "is a URL"),
     ],
