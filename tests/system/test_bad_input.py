@@ -44,7 +44,7 @@ CASES = {
     "an empty path": Case("share ''", 2, "PATH is empty"),
     "no path": Case("share", 2, "Missing argument 'PATH'"),
     "a name of 64 hex digits": Case(f"share f --open {HEX}", 2, "64 hex digits"),
-    "a name like a link": Case(f"share f --open {'a' * 56}", 2, "taken for a link"),
+    "a name like a link": Case(f"share f --open {'a' * 56}", 2, "read as a link"),
     "a name with spaces around": Case("share f --open ' x'", 2, "white space"),
     "a name with a newline": Case("share f --open 'a\nb'", 2, "control characters"),
     "a name of a MiB/8": Case(f"share f --open {'n' * 100_000}", 2, "at most 1024"),
@@ -83,12 +83,12 @@ CASES = {
     "timeout 0": Case("get team -o out --timeout 0", 2, "--timeout"),
     "timeout nan": Case("get team -o out --timeout nan", 2, "--timeout"),
     "timeout no number": Case("get team -o out --timeout soon", 2, "--timeout"),
-    "nobody": Case("get team -o out --timeout 0.2", 3, "Nobody gave a chunk"),
+    "nobody": Case("get team -o out --timeout 0.2", 3, "No data arrived"),
     "a host without address": Case(
-        "get team -o out --timeout 1 --peer nosuch.invalid:1", 3, "Nobody gave"
+        "get team -o out --timeout 1 --peer nosuch.invalid:1", 3, "No data arrived"
     ),
     "a host that cannot be": Case(
-        "get team -o out --timeout 1 --peer a..b:1", 3, "Nobody gave"
+        "get team -o out --timeout 1 --peer a..b:1", 3, "No data arrived"
     ),
     "no index": Case("chunk team", 2, "LINK INDEX"),
     "index negative": Case("chunk team -1", 2, "'-1' is not a number"),
@@ -204,7 +204,7 @@ def test_a_handshake_that_does_not_match_the_id_ends_with_exit_code_5(
     with Background(lambda: kind(CONTENT)) as server:
         args = [CONTENT.id, *end, "--peer", server.address, "--timeout", 1]
         with run(command, *args) as program:
-            _check_failure(program.finish(), 5, "what the id does not name")
+            _check_failure(program.finish(), 5, "does not match the id")
 
 
 def test_get_suggests_shoal_chunk_if_no_server_reports_the_size(tmp_path: Path) -> None:

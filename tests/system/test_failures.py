@@ -84,11 +84,11 @@ TABLE = [
         no_json=True,
     ),
     # No peer has the share.
-    Row(3, f"get {NOBODYS} --timeout 0.2", "nobody who has it was found"),
-    Row(3, f"get {NOBODYS} --timeout 1 --peer {{peer}}", "1 found, and none can be"),
-    Row(3, f"ls {NOBODYS} --timeout 0.2", "nobody who has it was found"),
-    Row(3, f"verify {NOBODYS} {{file}} --timeout 0.2", "nobody who has it was found"),
-    Row(3, f"chunk {CONTENT.id} 0 --timeout 0.2", "Nobody gave a chunk", no_json=True),
+    Row(3, f"get {NOBODYS} --timeout 0.2", "found no peer"),
+    Row(3, f"get {NOBODYS} --timeout 1 --peer {{peer}}", "found 1 peer but could not"),
+    Row(3, f"ls {NOBODYS} --timeout 0.2", "found no peer"),
+    Row(3, f"verify {NOBODYS} {{file}} --timeout 0.2", "found no peer"),
+    Row(3, f"chunk {CONTENT.id} 0 --timeout 0.2", "No data arrived", no_json=True),
     # Permission denied.
     Row(4, f"{GET} -C {{folder}}", "does not allow shoal to .*; change", "closed"),
     Row(4, "share {file}", "cannot be read .*; change its permissions", "unreadable"),
@@ -96,7 +96,7 @@ TABLE = [
     Row(
         5, "verify {link} {folder}/o --peer {peer}", "does not match the link", "there"
     ),
-    Row(5, f"{OPEN} {{server}}", "All of the 1 found sent what the id", "liar"),
+    Row(5, f"{OPEN} {{server}}", "The only peer found sent data", "liar"),
     # The target exists.
     Row(6, f"{GET} -o {{folder}}/o", r"already exists; remove it.*\(-f\)", "there"),
     Row(6, f"{GET} -o {{folder}}/o --seed", "is not this share", "there"),
@@ -107,7 +107,7 @@ TABLE = [
         "there",
     ),
     # The download is incomplete.
-    Row(7, f"{OPEN} {{server}}", "run the same command again to go on", "halfway"),
+    Row(7, f"{OPEN} {{server}}", "run the same command again to resume", "halfway"),
     # The disk is full.
     Row(9, f"{GET} -o {{folder}}/o", "disk is too full", "tiny"),
     Row(
