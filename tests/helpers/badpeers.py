@@ -1,4 +1,4 @@
-"""Servers of an open channel that misbehave, each in one way.
+"""Servers of an open channel that misbehave, each in one way; see `fakeserver`.
 
 async with FlipsABit(content) as liar, FakeServer(content) as honest:
     fetch(content.id, [liar.address, honest.address])
@@ -48,7 +48,7 @@ class SendsAnother(FakeServer):
 
 
 class SendsShort(FakeServer):
-    """Leave out the last byte of every chunk."""
+    """Omit the last byte of every chunk."""
 
     async def answer(self, index: int, writer: asyncio.StreamWriter) -> None:
         data = self.content.chunk(index)[:-1]
@@ -56,7 +56,7 @@ class SendsShort(FakeServer):
 
 
 class SendsZeroes(FakeServer):
-    """Send zeroes of the right length."""
+    """Send zeros of the right length."""
 
     async def answer(self, index: int, writer: asyncio.StreamWriter) -> None:
         data = bytes(len(self.content.chunk(index)))
@@ -64,7 +64,7 @@ class SendsZeroes(FakeServer):
 
 
 class WrongHashes(FakeServer):
-    """Greet with hashes that do not give the channel's id."""
+    """Send a handshake whose hashes do not match the channel's id."""
 
     async def greet(self, writer: asyncio.StreamWriter) -> None:
         hashes = ["0" * 64, *self.content.hashes[1:]]
@@ -72,7 +72,7 @@ class WrongHashes(FakeServer):
 
 
 class SizesDisagree(FakeServer):
-    """Greet with one chunk more than there are hashes."""
+    """Send a handshake with one chunk more than hashes."""
 
     async def greet(self, writer: asyncio.StreamWriter) -> None:
         size = (self.content.count + 1) * self.content.chunk_size
@@ -80,9 +80,9 @@ class SizesDisagree(FakeServer):
 
 
 class AgreesWithCountOnly(FakeServer):
-    """Greet with sizes that fit the number of hashes, and are wrong.
+    """Send a handshake with wrong sizes that match the number of hashes.
 
-    `changes` are the sizes; `chunks_from` is asked for the answers.
+    `changes` are the sizes; the chunks are those of `chunks_from`.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class AgreesWithCountOnly(FakeServer):
 
 
 class StopsHalfway(FakeServer):
-    """Answer some requests and then none, while the connection stands."""
+    """Answer some requests, then none, without closing the connection."""
 
     def __init__(self, content: Content, answers: int) -> None:
         super().__init__(content)
@@ -116,14 +116,14 @@ class StopsHalfway(FakeServer):
 
 
 class NeverAnswers(StopsHalfway):
-    """Greet and then say nothing."""
+    """Send the handshake and nothing else."""
 
     def __init__(self, content: Content) -> None:
         super().__init__(content, 0)
 
 
 class Drips(FakeServer):
-    """Send a byte of an answer twice a second: never silent, never done."""
+    """Send one byte of an answer every half second, so it is never silent or done."""
 
     async def answer(self, index: int, writer: asyncio.StreamWriter) -> None:
         data = self.content.chunk(index)
@@ -135,7 +135,7 @@ class Drips(FakeServer):
 
 
 class ClosesAtOnce(FakeServer):
-    """Accept and close."""
+    """Accept connections and close them."""
 
     async def converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -144,7 +144,7 @@ class ClosesAtOnce(FakeServer):
 
 
 class ClosesAfterHandshake(FakeServer):
-    """Greet, wait for a request, and close."""
+    """Send the handshake, wait for a request, and close."""
 
     async def converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -154,7 +154,7 @@ class ClosesAfterHandshake(FakeServer):
 
 
 class SendsUnsolicited(FakeServer):
-    """Answer with a chunk that nobody asked for."""
+    """Answer with a chunk that was not requested."""
 
     async def answer(self, index: int, writer: asyncio.StreamWriter) -> None:
         data = self.content.chunk(index)
@@ -164,14 +164,14 @@ class SendsUnsolicited(FakeServer):
 
 
 class EndlessLength(FakeServer):
-    """Begin with a length that never ends."""
+    """Send a frame length without an end."""
 
     async def greet(self, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\xff" * 4096)
 
 
 class NeverGreets(FakeServer):
-    """Say nothing at all, and announce a handshake that does not come."""
+    """Send only the length of a handshake."""
 
     async def greet(self, writer: asyncio.StreamWriter) -> None:
         writer.write(varint(60 * 1024 * 1024))

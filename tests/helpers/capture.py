@@ -1,9 +1,9 @@
 """Write every packet on `lo` to a file; run inside a namespace.
 
 python -m tests.helpers.capture FILE
-    prints "ready", then records until its standard input ends, then "done"
+    prints "ready", records until standard input ends, then prints "done"
 
-Each packet stands behind its length, four bytes; `datagrams` reads what UDP carried.
+Each packet follows its length in four bytes; `datagrams` reads the UDP datagrams.
 """
 
 import select
@@ -16,21 +16,21 @@ from typing import NamedTuple
 
 __all__ = ["Datagram", "datagrams"]
 
-ALL = 0x0003  # every protocol, as packet(7) has it
-ETHERNET = 14  # bytes before a packet
+ALL = 0x0003  # every protocol (ETH_P_ALL, packet(7))
+ETHERNET = 14  # bytes of the length before each packet
 LARGEST = 1 << 17  # bytes; packets on `lo` have up to 64 KiB
 
 
 class Datagram(NamedTuple):
-    """What somebody sent by UDP over IPv4."""
+    """A UDP datagram over IPv4."""
 
     ports: frozenset[int]
-    """Of both ends."""
+    """The ports of both ends."""
     data: bytes
 
 
 def datagrams(path: Path) -> Iterator[Datagram]:
-    """Yield every datagram in a file that was recorded."""
+    """Yield every datagram in a capture file."""
     seen, place = path.read_bytes(), 0
     while place < len(seen):
         (size,) = struct.unpack_from(">I", seen, place)
@@ -43,7 +43,7 @@ def datagrams(path: Path) -> Iterator[Datagram]:
 
 
 def main(path: str) -> None:
-    """Do what the module says."""
+    """Run with the arguments of the command line."""
     with (
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL)) as tap,
         open(path, "wb") as file,
@@ -62,7 +62,7 @@ def main(path: str) -> None:
 
 
 def say(word: str) -> None:
-    """Write a line."""
+    """Print a line at once."""
     sys.stdout.write(word + "\n")
     sys.stdout.flush()
 

@@ -1,7 +1,7 @@
-"""A real Chromium without a window, driven by its DevTools protocol.
+"""A real Chromium without a window, controlled through its DevTools protocol.
 
-It keeps its profile in a folder of the test, asks nobody outside, and is ended with
-the test. https://chromedevtools.github.io/devtools-protocol/
+Its profile is in a folder of the test, it sends no packets to the outside, and it ends
+with the test. https://chromedevtools.github.io/devtools-protocol/
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from tests.helpers.netns import Namespace
 
 __all__ = ["Chromium", "Tab", "missing_chromium", "open_chromium"]
 
-PATIENCE = 20.0  # seconds that a browser on a busy machine may take
-POLL = 0.02  # seconds between two looks at a page
+PATIENCE = 20.0  # seconds that a browser may take on a busy machine
+POLL = 0.02  # seconds between two checks of a page
 MAX_MESSAGE = 64 << 20  # bytes of one message
 FLAGS = (
     "--headless=new",
-    "--no-sandbox",  # it refuses to run as root with one
+    "--no-sandbox",  # Chromium refuses to run as root with its sandbox
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-extensions",
@@ -40,11 +40,11 @@ FLAGS = (
     "--no-proxy-server",
     "--mute-audio",
     "--autoplay-policy=no-user-gesture-required",
-    # Whatever it would look up is not there.
+    # No name resolves except those of this machine.
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
     "--remote-debugging-pipe",
 )
-# The browser reads from descriptor 3 and writes to 4.
+# The browser reads from file descriptor 3 and writes to 4.
 _WITH_PIPES = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -59,16 +59,16 @@ def _program() -> str | None:
 
 
 def missing_chromium() -> str | None:
-    """Say why there is no browser here; None when there is one."""
+    """Return why there is no browser here; None if there is one."""
     return None if _program() else "chromium is not installed"
 
 
 class Tab:
-    """One page of the browser, and all that it complained of."""
+    """One page of the browser, with the errors on its console."""
 
     def __init__(self, browser: "Chromium", session: str) -> None:
         self.complaints: list[str] = []
-        """Errors and violated policies that the console told."""
+        """Errors and policy violations from the console."""
         self._asked: dict[str, str] = {}  # addresses, by request
         self._answers: list[tuple[str, int]] = []  # requests and HTTP statuses
         self._browser = browser
@@ -117,7 +117,7 @@ class Tab:
         return b64decode(said["data"])
 
     async def screen(self, width: int, height: int, *, scale: float = 1) -> None:
-        """Have a window of this size, in CSS pixels."""
+        """Set the size of the window in CSS pixels."""
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -127,11 +127,11 @@ class Tab:
         )
 
     def statuses(self, base: str) -> list[int]:
-        """Return the HTTP status of every answer for an address that begins so."""
+        """Return the HTTP status of every answer whose URL starts with `begin`."""
         return [s for r, s in self._answers if self._asked.get(r, "").startswith(base)]
 
     def on_event(self, method: str, params: dict[str, Any]) -> None:
-        """Take note of what the console and the network say."""
+        """Record events of the console and the network."""
         if method == "Network.requestWillBeSent":
             self._asked[params["requestId"]] = params["request"]["url"]
         elif method == "Network.responseReceivedExtraInfo":
@@ -185,13 +185,13 @@ class Chromium:
             return await answer
 
     def expect(self, method: str, session: str) -> asyncio.Future[None]:
-        """Return what is done once an event has come."""
+        """Return a future that is done once an event arrives."""
         future = asyncio.get_running_loop().create_future()
         self._expected.append((method, session, future))
         return future
 
     async def listen(self) -> None:
-        """Hand on what the browser says until it ends."""
+        """Dispatch the messages of the browser until it ends."""
         with suppress(asyncio.IncompleteReadError):
             while True:
                 said = await self._source.readuntil(b"\0")
@@ -251,7 +251,7 @@ async def open_chromium(
             listening.cancel()
             await asyncio.wait([listening])
             if process.returncode is None:
-                # Its helpers are in its process group, which is ours alone.
+                # Its helper processes are in its process group, which we created.
                 os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
             transport.close()

@@ -1,4 +1,4 @@
-"""The real command line on 127.0.0.1, with nothing that could leave the machine."""
+"""Run the real command line on 127.0.0.1; nothing can leave the machine."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.helpers.programs import shoal
 __all__ = ["LOOPBACK", "peer_of", "rss", "run", "share", "share_open"]
 
 LOOPBACK = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
-"""The variables that keep a command to this machine."""
+"""The variables that confine a command to this machine."""
 
 
 def run(
@@ -18,7 +18,7 @@ def run(
     cwd: Path | None = None,
     has_input: bool = False,
 ) -> Program:
-    """Start a command that looks at no network but `--peer`."""
+    """Start a command that finds peers by `--peer` only."""
     env = {**LOOPBACK, **(env or {})}
     return shoal(*args, env=env, cwd=cwd, has_input=has_input)
 
@@ -33,19 +33,19 @@ def share(*args: object) -> Program:
 def share_open(path: Path, *args: object) -> Program:
     """Start `shoal share --open` and wait until it serves.
 
-    What follows may begin with the channel's name.
+    `args` may begin with the channel's name.
     """
     return share(path, "--open", *args)
 
 
 def peer_of(program: Program) -> str:
-    """Return where a `share` listens, as `--peer` takes it."""
+    """Return the address of a running `share`, as a value for `--peer`."""
     port = program.wait_line(r"on port (\d+)", stream="err")[1]
     return f"127.0.0.1:{port}"
 
 
 def rss(program: Program) -> int:
-    """Return the memory a program has in use, in KiB."""
+    """Return the memory that a program uses, in KiB."""
     status = Path(f"/proc/{program.pid}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+)", status)
     assert found is not None

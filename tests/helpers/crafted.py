@@ -1,8 +1,8 @@
-"""A holder that writes its own TLS records, byte by byte, as no library would.
+"""A holder that crafts its own TLS records.
 
-Python's `ssl` does the handshake and the proofs; then `CraftedTls` derives the keys of
-its direction anew from what `ssl` logs of them, and from there on any record can be
-made: key updates without end, records of one byte or of none.
+Python's `ssl` performs the handshake and the proofs. Then `CraftedTls` derives the keys
+of its direction from the key log of `ssl`, so it can send any record: endless key
+updates, records of one byte or none.
 
 async with crafted(address, keys) as tls:
     await tls.send(tls.key_update() * 1000)
@@ -40,18 +40,18 @@ _CIPHERS: dict[str, tuple[str, int, _Aead]] = {
 
 
 class CraftedTls:
-    """Hold a proven connection whose records to the peer are made here."""
+    """A connection after the proofs whose records to the peer are crafted."""
 
     def __init__(self, sock: socket.socket, secret: bytes, cipher: str) -> None:
-        """Begin where `ssl` stopped, after the one record of the proof."""
+        """Continue where `ssl` stopped, after the record of the proof."""
         self._sock = sock
         self._hash, self._key_size, self._aead = _CIPHERS[cipher]
         self._secret = secret
         self._change_keys()
-        self._number = 1  # of the next record
+        self._number = 1  # sequence number of the next record
 
     def record(self, data: bytes, kind: int = APPLICATION_DATA) -> bytes:
-        """Return one record with `data` in it."""
+        """Return one record that contains `data`."""
         inner = data + bytes((kind,))
         header = struct.pack(">BHH", APPLICATION_DATA, 0x0303, len(inner) + 16)
         nonce = (self._iv ^ self._number).to_bytes(12, "big")
@@ -59,7 +59,7 @@ class CraftedTls:
         return header + self._cipher.encrypt(nonce, inner, header)
 
     def key_update(self, *, asks_for_one: bool = False) -> bytes:
-        """Return a key update; what is made after it has the next keys."""
+        """Return a key update; later records use the next keys."""
         message = bytes((_KEY_UPDATE, 0, 0, 1, asks_for_one))
         made = self.record(message, HANDSHAKE)
         size = len(self._secret)
@@ -69,7 +69,7 @@ class CraftedTls:
         return made
 
     async def send(self, data: bytes) -> bool:
-        """Send as much as the peer takes; say whether that was all of it."""
+        """Send as much as the peer accepts; return True if that was everything."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -79,7 +79,7 @@ class CraftedTls:
         return True
 
     async def until_lost(self) -> int:
-        """Read until the peer ends it; return how many bytes came."""
+        """Read until the peer closes the connection; return the bytes received."""
         loop = asyncio.get_running_loop()
         count = 0
         async with asyncio.timeout(PATIENCE):
@@ -93,7 +93,7 @@ class CraftedTls:
         self._iv = int.from_bytes(self._expand(b"iv", 12), "big")
 
     def _expand(self, label: bytes, size: int) -> bytes:
-        """Return HKDF-Expand-Label of RFC 8446 with an empty context."""
+        """Return HKDF-Expand-Label with an empty context (RFC 8446, section 7.1)."""
         label = b"tls13 " + label
         info = struct.pack(">HB", size, len(label)) + label + b"\0"
         expanded = hmac.digest(self._secret, info + b"\x01", self._hash)
@@ -118,7 +118,7 @@ async def crafted(address: Address, keys: Keys) -> AsyncIterator[CraftedTls]:
 
 
 class _Handshake:
-    """Do with `ssl` what has to be done right."""
+    """The handshake and the proofs, which `ssl` performs."""
 
     def __init__(self, sock: socket.socket, log: Path) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -145,7 +145,7 @@ class _Handshake:
                 return
 
     async def prove(self, keys: Keys) -> None:
-        """Prove the id, and hear the proof of the other end."""
+        """Prove the id, and read the proof of the other end."""
         der = self._tls.getpeercert(binary_form=True)
         assert der is not None
         node_id = os.urandom(16)
@@ -163,12 +163,12 @@ class _Handshake:
         await loop.sock_sendall(self._sock, self._outgoing.read())
         received = await loop.sock_recv(self._sock, 65_536)
         if not received:
-            raise ConnectionError("the peer hung up")
+            raise ConnectionError("the peer closed the connection")
         self._incoming.write(received)
 
 
 def _secret_in(log: str) -> bytes:
-    """Return the secret of the client's direction from a log of secrets."""
+    """Return the client's traffic secret from a key log."""
     for line in log.splitlines():
         if line.startswith("CLIENT_TRAFFIC_SECRET_0 "):
             return bytes.fromhex(line.rpartition(" ")[2])

@@ -1,4 +1,4 @@
-"""What those need who run shoal as a service manager would."""
+"""Run shoal as a service manager or container does."""
 
 import json
 import os
@@ -31,14 +31,14 @@ PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"
 
 
 def need(program: str) -> str:
-    """Return where a program is, or skip the test, which CI takes for a failure."""
+    """Return the path of a program; skip the test without it, which fails in CI."""
     found = shutil.which(program)
     require(None if found else f"{program} is not installed")
     return found or ""
 
 
 def make_model(folder: Path) -> Path:
-    """Make a folder that stands for a model."""
+    """Make a folder with two files, a stand-in for a model."""
     model = folder / "srv/model"
     model.mkdir(parents=True)
     (model / "weights.bin").write_bytes(os.urandom(2_000_000))
@@ -47,7 +47,7 @@ def make_model(folder: Path) -> Path:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Return what a service manager gives: nearly nothing."""
+    """Return the nearly empty environment of a service manager."""
     return {
         "PATH": PATH,
         "XDG_DATA_HOME": str(home),
@@ -59,7 +59,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def sharing_model(namespace: Namespace, folder: Path) -> Iterator[tuple[Path, str]]:
-    """Share a folder in a namespace; give it and its link."""
+    """Share a folder in a namespace; yield the folder and its link."""
     model = make_model(folder)
     words = ["shoal", "share", str(model)]
     env = environment(folder / "source")
@@ -68,25 +68,25 @@ def sharing_model(namespace: Namespace, folder: Path) -> Iterator[tuple[Path, st
 
 
 class Instruction(NamedTuple):
-    """Hold one line of it."""
+    """One instruction of a Dockerfile."""
 
     word: str
     text: str
 
     @property
     def argv(self) -> list[str]:
-        """Return the words of an instruction that is written as JSON."""
+        """Return the words of an instruction in JSON form."""
         words: list[str] = json.loads(self.text)
         return words
 
 
 def read_dockerfile(path: Path) -> list[Instruction]:
-    """Return the instructions, with their continued lines joined."""
+    """Return the instructions, with continued lines joined."""
     text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE)
     lines = text.replace("\\\n", " ").splitlines()
     return [Instruction(*line.split(maxsplit=1)) for line in lines if line.strip()]
 
 
 def last_of(instructions: list[Instruction]) -> dict[str, Instruction]:
-    """Return the instruction of each kind that counts: the last one."""
+    """Return the effective, that is the last, instruction of each kind."""
     return {each.word: each for each in instructions}

@@ -1,18 +1,19 @@
-"""Someone who reads a page of the documentation and types what it says.
+"""Run the commands and programs on a page of the documentation, as a reader would.
 
-Two machines are two folders, `here` with what there is to share and `there` with what
-was fetched, and a namespace in which they find each other; nothing leaves it.
+The reader's two machines are two folders, `here` with the files to share and `there`
+with the fetched files, and one namespace in which they find each other.
 
-In a page, LINK stands for what the last share printed, ID for that without its
-`shoal:`, URL for what the last `serve` printed, 192.0.2.7 for the machine that shares,
-and /srv/ for a folder of the machine that fetches. A block is one of these:
+In a page, LINK stands for the link that the last share printed, ID for the link without
+`shoal:`, URL for the URL that the last `serve` printed, 192.0.2.7 for the sharing
+machine, and /srv/ for a folder of the fetching machine. There are these blocks:
 
-- `sh`: each line is run and has to succeed, or `# exit code N`. What shares or serves
-  goes on until the next one of its kind; what seeds is left alone once it is complete.
-- `text`, right behind a command: what that prints, where `…` stands for anything.
-- `python`: a program, run likewise. One that shares has to end by itself.
-- anything else, and what stands behind `<!-- not run: WHY -->`, is not run; the comment
-  has to name the test that looks at it.
+- `sh`: each line is run and must succeed, or exit with N after `# exit code N`. A
+  command that shares or serves runs until the next one of its kind starts; one that
+  seeds is not waited for once its download is complete.
+- `text` directly after a command: its output, where `…` matches any text.
+- `python`: a program, which is run. A program that shares must end by itself.
+- Other blocks, and blocks after `<!-- not run: WHY -->`, are not run; the comment must
+  name the test that covers the block.
 """
 
 import os
@@ -29,8 +30,8 @@ from tests.helpers.process import Program
 __all__ = ["Block", "Reader", "blocks"]
 
 ROOT = Path(__file__).parents[2]
-ENDS = (0, 130)  # exit codes of what was interrupted, or just came to its end
-START_TIME = 30.0  # seconds that a program may take until it says what it is to say
+ENDS = (0, 130)  # exit codes after an interruption, or at the normal end
+START_TIME = 30.0  # seconds until a program must have printed its first line
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<mark>[^>]*?) -->\n+)?"
     r"^```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^```$",
@@ -41,22 +42,22 @@ _SHARES = re.compile(r"shoal share\b|\bshare\(")
 
 
 class Block(NamedTuple):
-    """Hold one block of code in a page."""
+    """One code block of a page."""
 
     language: str
     text: str
     mark: str
-    """Why it is not run; empty if it is."""
+    """Why the block is not run; empty if it is run."""
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """Yield the blocks of a page of Markdown."""
+    """Yield the code blocks of a Markdown page."""
     for match in _BLOCK.finditer(page):
         yield Block(match["language"], match["text"], match["mark"] or "")
 
 
 class Reader:
-    """Type what a page says."""
+    """Run the blocks of a page."""
 
     def __init__(self, namespace: Namespace, folder: Path) -> None:
         self.namespace = namespace
@@ -71,7 +72,7 @@ class Reader:
         self._said = ""
 
     def read(self, page: str) -> None:
-        """Do all that a page says, in its order."""
+        """Run all blocks of a page in order."""
         for block in blocks(page):
             if block.mark:
                 continue
@@ -93,7 +94,7 @@ class Reader:
         if not command.strip():
             return
         code = re.search(r"exit code (\d+)", comment)
-        # So that a signal gets to shoal itself.
+        # With `exec`, signals reach shoal instead of the shell.
         first = "exec " if command.startswith("shoal ") else ""
         argv = ["sh", "-c", first + self.fill_in(command)]
         if code is not None or not _GOES_ON.search(command):
@@ -123,14 +124,14 @@ class Reader:
         assert code == expected, (argv, code, self._said)
 
     def share(self, argv: list[str], *, ends: bool = False) -> None:
-        """Start what shares, in the place of what did; say whether it `ends` itself."""
+        """Start a program that shares instead of the last; `ends` if by itself."""
         self._end_sharing()
         self._sharing = self.start(argv, self.here)
         self._sharing_ends = ends
         self.learn(self._sharing)
 
     def start(self, argv: list[str], cwd: Path) -> Program:
-        """Start a program as this reader would."""
+        """Start a program in the folder of the reader's machine."""
         env = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -140,7 +141,7 @@ class Reader:
         return Program(argv, namespace=self.namespace, cwd=cwd, env=env)
 
     def learn(self, program: Program) -> None:
-        """Wait for a program to say what others have to be told, and remember it."""
+        """Wait until a program prints a link or URL, and remember it."""
         said = program.wait_line(r"^\S+$", START_TIME, stream="out")[0]
         self._said = said + "\n"
         if said.startswith("http"):
@@ -149,20 +150,20 @@ class Reader:
             self.known["LINK"], self.known["ID"] = said, said.removeprefix("shoal:")
 
     def fill_in(self, text: str) -> str:
-        """Put what this reader knows in the place of what stands for it."""
+        """Replace the placeholders of the page."""
         for name, value in self.known.items():
             text = re.sub(rf"\b{name}\b", value, text)
         text = text.replace("192.0.2.7", "127.0.0.1")
         return text.replace("/srv/", f"{self.there}/srv/")
 
     def compare(self, expected: str) -> None:
-        """Check what the last command has printed."""
+        """Check the output of the last command."""
         parts = map(re.escape, re.split(r"\s*…\s*", self.fill_in(expected).strip()))
         pattern = re.sub(r"(\\ |\\\n)+", r"\\s+", r"[\s\S]*".join(parts))
         assert re.search(pattern, self._said), (expected, self._said)
 
     def stop(self) -> None:
-        """End what goes on, as Ctrl-C does; it has to end well."""
+        """Interrupt the running programs; they must end without an error."""
         self._end_sharing()
         for program in self._others:
             program.send(signal.SIGINT)
@@ -170,7 +171,7 @@ class Reader:
         self._others.clear()
 
     def kill(self) -> None:
-        """End all of it, however the test went."""
+        """End all programs, also after a failed test."""
         for program in (*self._others, self._sharing):
             if program is not None:
                 program.kill()

@@ -1,4 +1,4 @@
-"""What `docs/json.md` promises of every JSON line, read from its tables."""
+"""Check JSON lines against the tables of `docs/json.md`."""
 
 import json
 import re
@@ -24,13 +24,13 @@ for _unit in ("bytes", "bytes per second", "seconds"):
 
 
 class Variant(NamedTuple):
-    """Describe one kind of line: its event, and what its fields may hold."""
+    """One kind of line: its event, and the permitted values of its fields."""
 
     event: str
     fields: tuple[tuple[str, tuple[str, ...]], ...]
 
     def fits(self, line: dict[str, Any]) -> bool:
-        """Say whether a line is one of these, with every field and no other."""
+        """Return True if a line is of this kind and has exactly its fields."""
         rest = {k: v for k, v in line.items() if k not in ("v", "event")}
         known = dict(self.fields)
         needed = {name for name, kinds in self.fields if "absent" not in kinds}
@@ -54,11 +54,11 @@ VARIANTS = [
     for section in _SECTION.finditer(_DOCS.read_text())
     for table in _TABLE.finditer(section[2])
 ]
-"""Every kind of line that is documented."""
+"""All documented kinds of lines."""
 
 
 def variant_of(line: dict[str, Any]) -> Variant:
-    """Return the kind of a line; fail if it is not documented, or not clearly."""
+    """Return the kind of a line; fail if none or several kinds match."""
     fitting = [each for each in VARIANTS if each.fits(line)]
     assert line["v"] == 1
     assert len(fitting) == 1, line
@@ -66,7 +66,7 @@ def variant_of(line: dict[str, Any]) -> Variant:
 
 
 def lines_of(stdout: bytes) -> list[dict[str, Any]]:
-    """Return JSON lines, every one of them as documented, the last one an end."""
+    """Return JSON lines; fail unless all are documented and only the last is final."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in stdout.splitlines()]
     for line in lines:
         variant_of(line)

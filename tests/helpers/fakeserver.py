@@ -1,7 +1,7 @@
-"""An honest server of an open channel, to be watched and to be changed.
+"""An honest server of an open channel, which records requests; subclasses misbehave.
 
-It speaks from `tests.helpers.wire`, not with the code under test. `Background` runs
-one beside a test that waits for programs.
+It encodes messages with `tests.helpers.wire`, not with the code under test.
+`Background` runs one in a thread for a test that waits for programs.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ T = TypeVar("T")
 
 
 class FakeServer:
-    """Serve a hash channel honestly, and remember what was asked."""
+    """Serve a hash channel honestly, and record the requests."""
 
     def __init__(self, content: Content, *, named: bool = False) -> None:
         self.content = content
         self.requests: list[int] = []
-        """Indexes asked for, in order."""
+        """Requested indexes in order."""
         self.connections = 0
-        """How many there ever were."""
+        """The number of connections so far."""
         self.changed = asyncio.Condition()
         """Notified at each connection and request."""
         self.address = Address("", 0)
-        """Where it listens."""
+        """The address that it listens at."""
         self._named = named
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # What the misbehaving ones change.
+    # Subclasses that misbehave override these.
 
     async def greet(self, writer: asyncio.StreamWriter) -> None:
-        """Say the first thing."""
+        """Send the handshake."""
         if not self._named:
             writer.write(frame(self.content.handshake()))
 
@@ -50,7 +50,7 @@ class FakeServer:
     async def converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Greet, then answer until the other side has gone."""
+        """Send the handshake, then answer requests until the client leaves."""
         await self.greet(writer)
         while True:
             message = await read_frame(reader)
@@ -65,15 +65,15 @@ class FakeServer:
                     frame({"type": "info", "fileSize": size, "chunkSize": chunk_size})
                 )
 
-    # The machinery.
+    # Running the server.
 
     async def note(self) -> None:
-        """Wake whoever waits for something to happen here."""
+        """Check the conditions of waiting tests."""
         async with self.changed:
             self.changed.notify_all()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a connection or request that makes `condition` true."""
+        """Wait until a connection or request makes `condition` true."""
         async with asyncio.timeout(20), self.changed:
             await self.changed.wait_for(condition)
 
@@ -103,7 +103,7 @@ class FakeServer:
         self.address = Address(host, port)
 
     async def aclose(self) -> None:
-        """End every connection."""
+        """Stop listening and close every connection."""
         assert self._server is not None
         self._server.close()
         for task in list(self._tasks):
@@ -120,14 +120,14 @@ class FakeServer:
 
 
 class NodeServer(FakeServer):
-    """Serve a named channel and ignore what is no request, as the workshop's does."""
+    """Serve a named channel and ignore other messages, like the workshop's server."""
 
     async def greet(self, writer: asyncio.StreamWriter) -> None:
         return
 
 
 class GreetsLate(FakeServer):
-    """Be honest, from the moment on at which `released` is set."""
+    """An honest server that sends its handshake when `released` is set."""
 
     def __init__(self, content: Content) -> None:
         super().__init__(content)
@@ -139,7 +139,7 @@ class GreetsLate(FakeServer):
 
 
 class Background:
-    """Run a server in a loop and a thread of its own, for a blocking test."""
+    """Run a server on an event loop in a thread, for a blocking test."""
 
     def __init__(self, make: Callable[[], FakeServer]) -> None:
         self._make = make
@@ -157,7 +157,7 @@ class Background:
         return server
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a connection or request that makes `condition` true."""
+        """Wait until a connection or request makes `condition` true."""
         asyncio.run_coroutine_threadsafe(
             self.server.wait_until(condition), self._loop
         ).result(30)

@@ -1,4 +1,4 @@
-"""Fetch in this process, from addresses of this machine and nowhere else."""
+"""Share and fetch in this process, on 127.0.0.1 only."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ PATIENCE = 20.0  # seconds without a new chunk
 
 
 def here(peers: Iterable[Address] = ()) -> Settings:
-    """Return settings with which a node uses 127.0.0.1 only."""
+    """Return settings for a node that uses 127.0.0.1 only and knows these peers."""
     return Settings(
         peers=tuple(peers), lan_only=True, no_lan=True, interfaces=("127.0.0.1",)
     )
@@ -45,7 +45,7 @@ async def fetch(
     seed: int = 1,
     on_event: Callable[[DownloadEvent], None] = lambda event: None,
 ) -> list[DownloadEvent]:
-    """Fetch a channel from these servers; return all that was reported."""
+    """Fetch an open channel from these servers; return all events."""
     events: list[DownloadEvent] = []
 
     def note(event: DownloadEvent) -> None:
@@ -62,13 +62,13 @@ async def fetch(
 async def fetch_chunk(
     channel: str, index: int, peers: Iterable[Address], *, timeout: float = PATIENCE
 ) -> bytes:
-    """Fetch one chunk from these servers."""
+    """Fetch one chunk of an open channel from these servers."""
     async with Node(here(peers), rng=Random(1)) as node:
         return await node.fetch_chunk(parse_channel(channel), index, timeout=timeout)
 
 
 def banned(events: Iterable[DownloadEvent]) -> set[Address]:
-    """Return the servers that were found to lie."""
+    """Return the addresses of the banned servers."""
     return {
         event.address
         for event in events
@@ -84,7 +84,7 @@ async def fetch_sealed(
     timeout: float | None = PATIENCE,
     seed: int = 1,
 ) -> list[DownloadEvent]:
-    """Fetch a share from these peers; return all that was reported."""
+    """Fetch a sealed share from these peers; return all events."""
     events: list[DownloadEvent] = []
     async with Node(here(peers), rng=Random(seed)) as node:
         await node.fetch(link, out, timeout=timeout, on_progress=events.append)
@@ -95,7 +95,7 @@ async def fetch_sealed(
 async def sharing(
     path: Path, chunk_size: int = 16_384, limit_up: float | None = None
 ) -> AsyncIterator[tuple[SealedShare, Address]]:
-    """Share a file or folder; give the share and where it is to be had."""
+    """Share a file or folder; yield the share and its address."""
     settings = replace(here(), limit_up=limit_up)
     async with Node(settings, rng=Random(2)) as node:
         share = await node.share(path, chunk_size=chunk_size)
@@ -103,5 +103,5 @@ async def sharing(
 
 
 def left_of(events: Iterable[DownloadEvent], address: Address) -> list[PeerLeft]:
-    """Return how connections with a peer ended."""
+    """Return the events at which connections with a peer ended."""
     return [e for e in events if isinstance(e, PeerLeft) and e.address == address]

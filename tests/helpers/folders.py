@@ -1,4 +1,4 @@
-"""Folders to share, and what tells two of them apart."""
+"""Make folders to share, and list their files for comparison."""
 
 import os
 import random
@@ -9,7 +9,7 @@ __all__ = ["Entry", "list_folder", "make_folder"]
 
 
 class Entry(NamedTuple):
-    """One file, as it should arrive."""
+    """One file of a folder."""
 
     path: str
     content: bytes
@@ -17,7 +17,7 @@ class Entry(NamedTuple):
 
 
 def list_folder(folder: Path) -> list[Entry]:
-    """Return every file below `folder`; empty folders do not count."""
+    """Return every file below `folder`, without symbolic links and empty folders."""
     return sorted(
         Entry(
             str(path.relative_to(folder)), path.read_bytes(), os.access(path, os.X_OK)
@@ -30,7 +30,7 @@ def list_folder(folder: Path) -> list[Entry]:
 def make_folder(
     folder: Path, files: int, *, sizes: tuple[int, int] = (0, 2000), seed: int = 1
 ) -> Path:
-    """Make a folder of so many files in folders of a hundred each."""
+    """Make a folder with this many files in subfolders of a hundred each."""
     rng = random.Random(seed)
     for number in range(files):
         path = folder / f"part-{number // 100:03}" / f"file-{number:05}"

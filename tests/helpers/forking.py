@@ -1,4 +1,4 @@
-"""A child of the test's own process, which shares its memory and its descriptors."""
+"""Run code in a forked child, which shares the memory and files of the test."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ _PATIENCE = 20  # seconds
 
 
 def in_child(work: Callable[[], None]) -> int:
-    """Fork, do something in the child, and return its exit code."""
+    """Run a function in a forked child; return its exit code."""
     child = os.fork()
     if child == 0:
         code = 1

@@ -1,4 +1,4 @@
-"""Ask an HTTP server as curl does, or byte by byte as no client would.
+"""Run a gateway and send it requests, with curl or as raw bytes.
 
 async with serving(holder) as gateway:
     status, headers, body = await get(gateway, "files/0/data", "-r", "0-9")
@@ -24,21 +24,21 @@ PATIENCE = 20.0  # seconds
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """The answer to a request."""
 
     status: int
     headers: dict[str, str]
-    """By their names in small letters."""
+    """Headers by their lower-case names."""
     body: bytes
     code: int = 0
-    """What curl exited with."""
+    """The exit code of curl."""
 
 
 @asynccontextmanager
 async def serving(
     *holders: Holder, peers: Iterable[Address] = (), **options: Any
 ) -> AsyncIterator[Gateway]:
-    """Serve what these have, and know `peers`, too.
+    """Run a gateway that serves the shares of these holders and also knows `peers`.
 
     A fault in the gateway fails the test.
     """
@@ -55,7 +55,7 @@ async def serving(
 
 
 async def curl(url: str, *options: str) -> Answer:
-    """Return what curl gets of a URL, HEAD with `-I`."""
+    """Request a URL with curl; with `-I`, only the headers."""
     require(None if shutil.which("curl") else "curl is not installed")
     words = ["-s", "-S", "-i", "--path-as-is", "-m", str(PATIENCE), *options, url]
     program = await asyncio.create_subprocess_exec(
@@ -70,21 +70,21 @@ async def curl(url: str, *options: str) -> Answer:
 
 
 async def get(gateway: Gateway, path: str, *options: str) -> Answer:
-    """Return what curl gets of a path below the gateway's page."""
+    """Request a path below the gateway's page with curl."""
     return await curl(gateway.url + path, *options)
 
 
 def request(gateway: Gateway, path: str, *lines: bytes, method: str = "GET") -> bytes:
-    """Return the bytes of a request for a path below the page, with more headers."""
+    """Return a request for a path below the page, with additional headers, as bytes."""
     first = f"{method} /{gateway.token}/{path} HTTP/1.1".encode()
     host = f"Host: 127.0.0.1:{gateway.port}".encode()
     return b"\r\n".join((first, host, *lines, b"", b""))
 
 
 async def exchange(host: str, port: int, data: bytes, within: float) -> bytes:
-    """Return all that comes back until the server hangs up.
+    """Send bytes to a server; return its bytes up to the end of the connection.
 
-    Raises `TimeoutError` when it has not done so after so many seconds.
+    Raises `TimeoutError` if the connection lasts longer than `within` seconds.
     """
     reader, writer = await asyncio.open_connection(host, port)
     got = b""
@@ -94,22 +94,22 @@ async def exchange(host: str, port: int, data: bytes, within: float) -> bytes:
             while block := await reader.read(1 << 16):
                 got += block
     except ConnectionError:
-        pass  # it had not read everything when it hung up
+        pass  # the server closed the connection before it read everything
     finally:
         writer.close()
     return got
 
 
 async def say(gateway: Gateway, data: bytes) -> Answer:
-    """Send these bytes, and return the first answer once the server hangs up.
+    """Send bytes to a gateway; return the first answer at the end of the connection.
 
-    Without an answer its status is 0.
+    Without an answer, the status is 0.
     """
     return parse(await exchange("127.0.0.1", gateway.port, data, PATIENCE))
 
 
 def parse(data: bytes) -> Answer:
-    """Return the first answer in `data`; one of status 0 if there is none."""
+    """Return the first answer in `data`; without an answer, one with status 0."""
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     if not first:

@@ -1,9 +1,9 @@
-"""A share of 1 TiB that nobody had to hash, and a node that offers it.
+"""A share of 1 TiB that needs no hashing, and a node that serves it.
 
-Its manifest is made of made-up hashes around a few true chunks. Run as
-`python -m tests.helpers.huge FILE`, it makes FILE, sparse, of the true chunks, says
-`ready LINK PORT`, serves until its standard input ends and then says `peak KIB`, the
-most memory that it had in use.
+Its manifest consists of invented hashes and those of a few real chunks. Run as
+`python -m tests.helpers.huge FILE`, it makes a sparse FILE with the real chunks, prints
+`ready LINK PORT`, serves until standard input ends and then prints `peak KIB`, its peak
+memory.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ __all__ = ["CHUNKS", "TRUE", "make_manifest", "true_chunk"]
 
 CHUNKS = Chunks(1 << 40, 4 << 20)
 TRUE = (0, 100_000, CHUNKS.count - 1)
-"""The chunks that are what their hashes say."""
+"""The real chunks, which match their hashes."""
 
 
 def true_chunk(index: int) -> bytes:
-    """Return the bytes of one of the true chunks."""
+    """Return the bytes of a real chunk."""
     return random.Random(index).randbytes(CHUNKS.length(index))
 
 
 def make_manifest() -> Manifest:
-    """Return the manifest of 1 TiB."""
+    """Return the manifest of the share of 1 TiB."""
     digests = bytearray(random.Random(9).randbytes(DIGEST_SIZE * CHUNKS.count))
     for index in TRUE:
         place = DIGEST_SIZE * index
@@ -45,7 +45,7 @@ def make_manifest() -> Manifest:
 
 
 def make_file(path: Path) -> None:
-    """Make a sparse file of 1 TiB with the true chunks in it."""
+    """Make a sparse file of 1 TiB with the real chunks."""
     with path.open("wb") as file:
         file.truncate(CHUNKS.size)
         for index in TRUE:
@@ -54,7 +54,7 @@ def make_file(path: Path) -> None:
 
 
 async def main(path: Path) -> None:
-    """Do what the module says."""
+    """Run with the arguments of the command line."""
     make_file(path)
     resources = Resources(here())
     manifest = make_manifest()
@@ -71,16 +71,16 @@ async def main(path: Path) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line."""
+    """Print a line at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def peak_memory() -> int:
-    """Return the most memory this program had, in KiB.
+    """Return the peak memory of this program in KiB.
 
-    Not what getrusage says, which counts what the process was before its exec: a
-    test runner of any size.
+    getrusage is unsuitable: it includes the process before its exec, a test runner of
+    any size.
     """
     status = Path("/proc/self/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]

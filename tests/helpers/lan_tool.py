@@ -1,12 +1,12 @@
-"""LAN discovery as a program, so that a test can run it inside a namespace.
+"""LAN discovery as a program, which a test can run inside a namespace.
 
 python -m tests.helpers.lan_tool join ID [PORT] [INTERFACE…]
-    prints "ready", then "found HOST:PORT" for each address, "problem TEXT" when
-    that changes; PORT 0 only looks
+    prints "ready", then "found HOST:PORT" for each address, and "problem TEXT" when
+    the problem changes; with PORT 0 it searches without announcing
 python -m tests.helpers.lan_tool hold [UDP-PORT]
-    keeps port 5353 to itself, as some programs do, and prints "held"
+    binds port 5353 exclusively, as some programs do, and prints "held"
 python -m tests.helpers.lan_tool speak SOURCE ID PORT
-    multicasts one answer, unasked, from the address SOURCE
+    multicasts one unsolicited answer from the address SOURCE
 python -m tests.helpers.lan_tool flood ID COUNT
     multicasts hostile packets about the channel ID and others, prints "sent"
 """
@@ -24,17 +24,19 @@ from shoal.discovery.lan.client import LanDiscovery
 from shoal.discovery.lan.packets import SENDER, encode_query, encode_response
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT
 
-_POLL = 0.05  # seconds between looks at `problem`, which nothing announces
-_BURST = 100  # packets, then a pause, or the kernel would drop most of a flood
+_POLL = 0.05  # seconds between checks of `problem`, which has no notification
+_BURST = (
+    100  # packets before a pause; without pauses the kernel would drop most packets
+)
 
 
 def topic_of(channel: str) -> bytes:
-    """Return the topic of an open channel, as discovery-channel 5 makes it."""
+    """Return the topic of an open channel, as in discovery-channel 5."""
     return hashlib.sha1(channel.encode()).digest()
 
 
 def hostile_packets(topic: bytes, rng: random.Random) -> Iterator[bytes]:
-    """Yield packets without end: other topics, false peers, damage of all kinds."""
+    """Yield endless packets: other topics, false peers, damaged packets."""
     while True:
         other = rng.randbytes(20)
         spoofed = [Address(f"10.9.{rng.randrange(256)}.1", 80)] * 31

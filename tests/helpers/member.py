@@ -1,10 +1,11 @@
-"""One member of a swarm in a process of its own, which says how much it gave.
+"""One member of a swarm in its own process, which reports how much it uploaded.
 
-Run as `python -m tests.helpers.member share PATH`, or `fetch LINK OUT PEER…`, with
-`--limit-up N` and `--chunk-size N` before. It writes JSON lines: `ready` (with link and
-port) once it shares, `done` once it has everything, and, when its standard input
-ends, `gave` (with the bytes of chunks it gave). Beyond the command line, only that
-last one is new.
+python -m tests.helpers.member [--limit-up N] [--chunk-size N] share PATH
+python -m tests.helpers.member [--limit-up N] [--chunk-size N] fetch LINK OUT PEER…
+
+It prints JSON lines: `ready` with link and port once it shares, `done` when the
+download is complete, and `uploaded` with the bytes of uploaded chunks when standard
+input ends. The real command has no line for the last of these.
 """
 
 import argparse
@@ -31,13 +32,13 @@ def parse() -> argparse.Namespace:
 
 
 def say(event: str, **fields: Any) -> None:
-    """Write one line."""
+    """Print one line at once."""
     sys.stdout.write(msgspec.json.encode({"event": event, **fields}).decode() + "\n")
     sys.stdout.flush()
 
 
 async def join(node: Node, args: argparse.Namespace) -> SealedShare:
-    """Share, or fetch and go on sharing."""
+    """Share, or fetch and then share."""
     if args.what == "share":
         share = await node.share(args.words[0], chunk_size=args.chunk_size)
         say("ready", link=str(share.link), port=share.port)
@@ -50,7 +51,7 @@ async def join(node: Node, args: argparse.Namespace) -> SealedShare:
 
 
 async def main() -> None:
-    """Do what the module says."""
+    """Run with the arguments of the command line."""
     args = parse()
     settings = Settings(
         peers=tuple(map(parse_address, args.words[2:])),
@@ -62,7 +63,7 @@ async def main() -> None:
     async with Node(settings) as node:
         share = await join(node, args)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-        say("gave", bytes=share.uploaded)
+        say("uploaded", bytes=share.uploaded)
 
 
 if __name__ == "__main__":

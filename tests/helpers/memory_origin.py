@@ -1,4 +1,4 @@
-"""An origin in memory, as slow as a test wants it, which counts what it sends."""
+"""An origin in memory, with a limited rate, which counts the bytes it sends."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -9,41 +9,41 @@ from shoal.origin.source import OriginFileError
 
 __all__ = ["Line", "MemoryOrigin"]
 
-BLOCK = 16_384  # bytes sent in one go
+BLOCK = 16_384  # bytes sent at once
 
 
 class Line:
-    """Carry so many bytes per second, of all who are served together."""
+    """A line with a rate in bytes per second, which several origins can share."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._free_at = 0.0
 
     async def carry(self, size: int) -> None:
-        """Wait until so many bytes are through."""
+        """Wait until this many bytes are transferred."""
         loop = asyncio.get_running_loop()
         self._free_at = max(self._free_at, loop.time()) + size / self._rate
         await asyncio.sleep(self._free_at - loop.time())
 
 
 class MemoryOrigin:
-    """Hold files by their path; a single one has the empty path."""
+    """An origin with files by path; a single file has the empty path."""
 
     def __init__(self, files: Mapping[str, bytes], line: Line | None = None) -> None:
         self.name = "memory://origin"
         self.files = files
         self.sent = 0
-        """Bytes so far."""
+        """Bytes sent so far."""
         self.error: PeerError | None = None
-        """What it fails with."""
+        """The error that every read raises."""
         self.is_silent = False
-        """Whether it answers nothing any more."""
+        """Whether it no longer answers."""
         self.reads = 0
         self.is_closed = False
         self._line = line or Line(1e9)
 
     async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Yield a part, or fail."""
+        """Yield the bytes of a part; raise `error` if it is set."""
         self.reads += 1
         data = self.files.get(part.path)
         if data is None:
@@ -60,5 +60,5 @@ class MemoryOrigin:
             yield block
 
     async def aclose(self) -> None:
-        """Note that it was closed."""
+        """Note that the origin was closed."""
         self.is_closed = True

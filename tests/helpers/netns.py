@@ -1,9 +1,8 @@
-"""Network namespaces that a test makes for itself.
+"""Network namespaces for tests.
 
-Everything that sends multicast or talks to a DHT runs inside one, so that no
-packet of a test can leave the machine. A namespace lives as long as the process
-that holds it, and that process ends when its standard input is closed, so
-nothing survives a test run that was killed.
+Programs that send multicast or use a DHT run inside one, so no packet of a test can
+leave the machine. A namespace exists as long as the process that holds it. This process
+ends when its standard input closes, so a killed test run leaves nothing behind.
 """
 
 import os
@@ -15,7 +14,7 @@ from typing import Self
 
 __all__ = ["Namespace", "join_by_veth", "missing_namespaces"]
 
-# Node sends multicast by the default route only, so `lo` has to be one.
+# Node sends multicast by the default route only, so `lo` must be the default route.
 _SETUP = """
 ip link set lo up && ip link set lo multicast on &&
 ip route add default dev lo && echo ready && exec cat
@@ -23,7 +22,7 @@ ip route add default dev lo && echo ready && exec cat
 
 
 def missing_namespaces() -> str | None:
-    """Say why namespaces cannot be made here; None when they can."""
+    """Return why namespaces cannot be made here; None if they can."""
     for program in ("unshare", "nsenter", "ip"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
@@ -35,7 +34,7 @@ def missing_namespaces() -> str | None:
 
 
 class Namespace:
-    """Hold one network namespace in which only `lo` is up."""
+    """A network namespace in which only `lo` is up."""
 
     def __init__(self) -> None:
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
@@ -53,22 +52,22 @@ class Namespace:
 
     @property
     def pid(self) -> int:
-        """Return the process id that other tools name the namespace by."""
+        """Return the process id by which other tools find the namespace."""
         return self._holder.pid
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return `argv` so that it runs inside the namespace."""
+        """Return the command line that runs `argv` inside the namespace."""
         user = ["--user", "--preserve-credentials"] if self._enter_user else []
         return ["nsenter", "--target", str(self.pid), *user, "--net", "--", *argv]
 
     def run(self, *argv: str) -> str:
-        """Run a short command inside, check it, return its output."""
+        """Run a short command inside; return its output, or raise if it fails."""
         return subprocess.run(
             self.command(argv), check=True, capture_output=True, text=True, timeout=30
         ).stdout
 
     def close(self) -> None:
-        """Let the namespace go; idempotent."""
+        """Remove the namespace; idempotent."""
         if self._holder.poll() is None:
             assert self._holder.stdin is not None
             self._holder.stdin.close()
@@ -92,9 +91,9 @@ class Namespace:
 def join_by_veth(
     left: Namespace, right: Namespace, *, subnet: str = "10.77.0"
 ) -> tuple[str, str]:
-    """Join two namespaces by a veth pair that becomes their default route.
+    """Join two namespaces by a veth pair, which becomes their default route.
 
-    Returns the address of each end, left first.
+    Return the addresses of the left and the right end.
     """
     left.run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
     left.run("ip", "link", "set", "v1", "netns", str(right.pid))

@@ -1,4 +1,4 @@
-"""Peers of an open channel, ours and Node's, up and announced."""
+"""Start peers of an open channel, shoal's and Node's, and wait until they announce."""
 
 import json
 from contextlib import ExitStack
@@ -11,14 +11,14 @@ from tests.helpers.programs import Finished, Program, node, shoal
 __all__ = ["CHUNK", "HASH_ID", "Peers", "events", "served"]
 
 CHUNK = 1024
-"""The chunk size of an open channel that nobody chose another for."""
+"""The default chunk size of an open channel."""
 
 HASH_ID = r"^[0-9a-f]{64}$"
-"""The line on which a program prints the id of a hash channel."""
+"""The line with which a program prints the id of a hash channel."""
 
 
 class Peers(ExitStack):
-    """Start peers in one namespace and end them all with the block."""
+    """Peers in one namespace, which end with the `with` block."""
 
     def __init__(self, ns: Namespace) -> None:
         super().__init__()
@@ -31,17 +31,17 @@ class Peers(ExitStack):
         return server
 
     def node_hashed(self, source: Path, *args: object) -> tuple[Program, str]:
-        """Start a Node server of a hash channel; return its channel id too."""
+        """Start a Node server of a hash channel; return the server and the id."""
         server = self.node("hash-server.js", source, "--log", *args)
         server.wait_line(r"^listening \d+$")
         return server, server.wait_line(HASH_ID)[0]
 
     def node(self, script: str, *args: object) -> Program:
-        """Start any of the Node programs."""
+        """Start a Node program."""
         return self.enter_context(node(script, *args, ns=self.ns))
 
     def share(self, source: Path, *args: object) -> tuple[Program, str]:
-        """Start `shoal share --open`; return the channel it printed too."""
+        """Start `shoal share --open`; return the program and the channel's id."""
         server = self.shoal("share", source, "--open", *args, "--lan-only")
         return server, server.wait_line(r"^\S.*$", stream="out")[0]
 
@@ -55,17 +55,17 @@ class Peers(ExitStack):
         return self.shoal("chunk", channel, index, "--lan-only", *args).finish()
 
     def shoal(self, *args: object) -> Program:
-        """Start any command of the command line."""
+        """Start a command of shoal."""
         return self.enter_context(shoal(*args, ns=self.ns))
 
 
 def served(server: Program) -> list[int]:
-    """End a Node server of a hash channel; return the indexes it had answered."""
+    """End a Node server of a hash channel; return the indexes it has sent."""
     server.kill()
     return [int(match[1]) for match in server.find(r"^served (\d+)$")]
 
 
 def events(finished: Finished, kind: str) -> list[dict[str, Any]]:
-    """Return the events of one kind that a command with `--json` told of."""
-    told = [json.loads(line) for line in finished.stdout.splitlines()]
-    return [event for event in told if event["event"] == kind]
+    """Return the events of one kind that a command with `--json` has printed."""
+    printed = [json.loads(line) for line in finished.stdout.splitlines()]
+    return [event for event in printed if event["event"] == kind]

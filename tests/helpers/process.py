@@ -1,7 +1,7 @@
-"""One program that a test starts, reads line by line, and always ends.
+"""A program that a test starts, reads line by line and always ends.
 
-What a program says is read by threads as it comes, so waiting for a line is
-waiting for an event, and a full pipe never stops anybody.
+Threads read the output as it arrives, so a test waits for a line without polling, and a
+full pipe never blocks the program.
 """
 
 import re
@@ -22,7 +22,7 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 
 class Finished(NamedTuple):
-    """Hold what is left of a program that ended."""
+    """The exit code and the output of a program that ended."""
 
     code: int
     stdout: bytes
@@ -30,9 +30,9 @@ class Finished(NamedTuple):
 
 
 class Program:
-    """Run one program, in a namespace or outside, and end it with the test.
+    """A program, in a namespace or outside, that ends with the `with` block.
 
-    It must not print a Python traceback: leaving the block then fails the test.
+    If it prints a Python traceback, the end of the block fails the test.
     """
 
     def __init__(
@@ -79,22 +79,22 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Return the process id of the program itself."""
+        """Return the process id of the program."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Tell whether it has not ended yet."""
+        """Return True if the program has not ended."""
         return self._process.poll() is None
 
     @property
     def stderr(self) -> str:
-        """Return what it has said on standard error so far."""
+        """Return the standard error output so far."""
         with self._changed:
             return b"".join(self._raw["err"]).decode(errors="replace")
 
     def find(self, pattern: str) -> list[re.Match[str]]:
-        """Return the match of every line so far that `pattern` is found in."""
+        """Return the match of every line so far that contains `pattern`."""
         with self._changed:
             lines = [line for _, line in self._lines]
         return [match for line in lines if (match := re.search(pattern, line))]
@@ -107,10 +107,10 @@ class Program:
         count: int = 1,
         stream: str = "",
     ) -> re.Match[str]:
-        """Wait until `count` lines match, old ones included; return that match.
+        """Wait until `count` lines match, old ones included; return the last match.
 
-        `stream` may be "out" or "err" to look at one of the two only. It fails at
-        once when the program ends without having said it.
+        `stream` may be "out" or "err" to search only one stream. Fails at once if the
+        program ends before that.
         """
         deadline = time.monotonic() + timeout
         seen = 0
@@ -128,7 +128,7 @@ class Program:
                     raise AssertionError(self._story(f"no {pattern!r} in {timeout} s"))
 
     def finish(self, timeout: float = _PATIENCE) -> Finished:
-        """Wait for its end and return exit code, standard output and error."""
+        """Wait until the program ends; return exit code, standard output and error."""
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -140,22 +140,22 @@ class Program:
         return Finished(code, b"".join(self._raw["out"]), self.stderr)
 
     def write_line(self, line: str) -> None:
-        """Write a line to its standard input, which it must have been given."""
+        """Write a line to standard input; requires `has_input`."""
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
         self._process.stdin.flush()
 
     def end_input(self) -> None:
-        """Close its standard input, if it was given one."""
+        """Close standard input, if it is a pipe."""
         if self._process.stdin is not None:
             self._process.stdin.close()
 
     def send(self, signal: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the program."""
         self._process.send_signal(signal)
 
     def kill(self) -> None:
-        """End it the hard way, if it still runs, and wait until it is gone."""
+        """Kill the program if it runs, and wait until it has ended."""
         if self.running:
             self._process.kill()
         self._process.wait(10)
@@ -171,7 +171,7 @@ class Program:
 
     def _story(self, what: str) -> str:
         said = [f"{which}: {line}" for which, line in self._lines[-40:]]
-        return "\n".join([f"{self.name}: {what}; it said:", *said])
+        return "\n".join([f"{self.name}: {what}; its output:", *said])
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The programs that tests start: Node's, and our own command line.
+"""Start the programs of the tests: Node's, and the command line of shoal.
 
 with node("server.js", file, "a name", ns=namespace) as server:
     server.wait_line(r"listening (\\d+)")
@@ -18,7 +18,7 @@ from tests.helpers.process import Finished, Program
 __all__ = ["NODE_PROGRAMS", "Finished", "Program", "missing_node", "node", "shoal"]
 
 NODE_PROGRAMS = Path(__file__).parent.parent / "interop" / "node"
-"""The folder of the Node programs and of the packages they use."""
+"""The folder of the Node programs and their packages."""
 
 
 def node(
@@ -27,7 +27,7 @@ def node(
     ns: Namespace | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Program:
-    """Start one of the Node programs; those that discover need a namespace."""
+    """Start a Node program; programs that use discovery need a namespace."""
     argv = ["node", str(NODE_PROGRAMS / script), *map(str, args)]
     return Program(argv, namespace=ns, env={**os.environ, **(env or {})})
 
@@ -39,7 +39,7 @@ def shoal(
     cwd: Path | None = None,
     has_input: bool = False,
 ) -> Program:
-    """Start the command line, untouched by the SHOAL_* variables of the caller."""
+    """Start a command of shoal without the SHOAL_* variables of this process."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
     argv = [sys.executable, "-m", "shoal", *map(str, args)]
     return Program(
@@ -52,7 +52,7 @@ def shoal(
 
 
 def missing_node() -> str | None:
-    """Say why the Node programs cannot run here; None when they can."""
+    """Return why the Node programs cannot run here; None if they can."""
     if shutil.which("node") is None:
         return "node is not installed"
     if not (NODE_PROGRAMS / "node_modules" / "discovery-channel").is_dir():

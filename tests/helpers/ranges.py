@@ -1,8 +1,8 @@
-"""What RFC 9110 says of one `Range` of a file, case by case.
+"""The required answers to `Range` requests for a file (RFC 9110), case by case.
 
-Section 14.2 lets a server ignore or reject what is invalid: here it is rejected with
-416, as section 15.5.17 has it and nginx does, so that nobody who asked for little
-gets much. A unit that is not known, or several ranges, get the whole.
+Section 14.2 permits a server to ignore or to reject invalid ranges. The gateway rejects
+them with 416, as in section 15.5.17 and like nginx, so a client that requests little
+does not get everything. For an unknown unit or several ranges, it sends the whole file.
 """
 
 from typing import NamedTuple
@@ -14,18 +14,18 @@ LAST = SIZE - 1
 
 
 class RangeCase(NamedTuple):
-    """One request, and what it gets."""
+    """One request and the required answer."""
 
     value: str
     status: int
     first: int = 0
     last: int = LAST
     nginx: bool = True
-    """Whether nginx answers the same."""
+    """Whether nginx gives the same answer."""
 
 
 RANGES = [
-    # A first byte, and perhaps a last.
+    # A first byte, with or without a last byte.
     RangeCase("bytes=0-0", 206, 0, 0),
     RangeCase("bytes=0-", 206),
     RangeCase(f"bytes=0-{LAST}", 206),
@@ -41,18 +41,18 @@ RANGES = [
     RangeCase("bytes=16384-32767", 206, 16_384, 32_767),
     RangeCase("bytes=16000-40000", 206, 16_000, 40_000),
     RangeCase("bytes=007-0000000000000000000000009", 206, 7, 9),
-    # The last so many bytes.
+    # A number of bytes at the end.
     RangeCase("bytes=-1", 206, LAST, LAST),
     RangeCase("bytes=-20000", 206, 30_000, LAST),
     RangeCase(f"bytes=-{SIZE}", 206),
     RangeCase(f"bytes=-{SIZE + 1}", 206),
     RangeCase("bytes=-1180591620717411303424", 206, nginx=False),
-    # Written otherwise.
+    # Other spellings.
     RangeCase("BYTES=1-2", 206, 1, 2),
     RangeCase("bytes=1-2,", 206, 1, 2, nginx=False),
     RangeCase("bytes=,1-2", 206, 1, 2, nginx=False),
     RangeCase("bytes=, ,\t1-2 ,,", 206, 1, 2, nginx=False),
-    # Nothing of it is there.
+    # Outside the file.
     RangeCase(f"bytes={SIZE}-", 416),
     RangeCase(f"bytes={SIZE}-{SIZE + 1}", 416),
     RangeCase("bytes=1180591620717411303424-", 416),
@@ -71,7 +71,7 @@ RANGES = [
     RangeCase("bytes=1 - 2", 416, nginx=False),
     RangeCase("bytes= 1-2", 416, nginx=False),
     RangeCase("bytes=1-2;3-4", 416),
-    # Not for us: the whole.
+    # Answered with the whole file.
     RangeCase("bytes=0-0,2-3", 200),
     RangeCase("bytes=0-10,5-15", 200),
     RangeCase("bytes=" + ",".join(["0-"] * 1000), 200),

@@ -1,8 +1,8 @@
-"""Those in the middle: what sits between two holders and knows no id.
+"""Relays between two holders that do not know the id.
 
-`PlainRelay` passes bytes on and keeps a copy. `TlsRelay` passes the knock on, ends
-TLS with a certificate of its own on one side and begins it anew on the other,
-which is all that somebody without the id can do to read along.
+`PlainRelay` forwards bytes and keeps a copy. `TlsRelay` forwards the knock, then ends
+TLS on one side with its own certificate and starts a new TLS connection on the other
+side, which is all that an attacker without the id can do to read the traffic.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from shoal.transport.tls.certificate import client_context, make_certificate
 
 __all__ = ["Knocked", "PlainRelay", "TlsRelay"]
 
-PATIENCE = 10.0  # seconds after which a connection that hangs is given up
+PATIENCE = 10.0  # seconds after which a hanging connection is closed
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Knocked:
-    """Accept connections and read exactly a knock; subclasses say what follows."""
+    """Accept connections and read exactly the knock; subclasses do the rest."""
 
     def __init__(self) -> None:
         self.address = Address("127.0.0.1", 0)
-        """Where to dial."""
+        """The address that clients should dial."""
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.setblocking(False)
         self._writers: list[asyncio.StreamWriter] = []
@@ -48,13 +48,13 @@ class Knocked:
         self._listening.close()
 
     async def meet(self, knock: bytes, accepted: socket.socket) -> None:
-        """Go on with a connection; what comes behind the knock is still in it."""
+        """Continue a connection; the bytes after the knock are not read yet."""
         raise NotImplementedError
 
     async def streams(
         self, sock: socket.socket, tls: ssl.SSLContext | None = None
     ) -> Streams:
-        """Return the streams of a socket that was accepted."""
+        """Return the streams of an accepted socket."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
@@ -94,15 +94,15 @@ class Knocked:
 
 
 class PlainRelay(Knocked):
-    """Pass every connection on to `target`, and keep what was said."""
+    """Forward every connection to `target`, and record the bytes."""
 
     def __init__(self, target: Address) -> None:
         super().__init__()
         self.target = target
         self.to_server = bytearray()
-        """Everything that clients sent."""
+        """All bytes from clients."""
         self.to_client = bytearray()
-        """Everything that the server sent."""
+        """All bytes from the server."""
 
     async def meet(self, knock: bytes, accepted: socket.socket) -> None:
         ours = await asyncio.open_connection(*self.target)
@@ -132,7 +132,7 @@ class PlainRelay(Knocked):
 
 
 class TlsRelay(PlainRelay):
-    """Read along in TLS; `to_server` and `to_client` are what was in it."""
+    """Read the traffic inside TLS; `to_server` and `to_client` are its plain bytes."""
 
     async def meet(self, knock: bytes, accepted: socket.socket) -> None:
         ours = await asyncio.open_connection(*self.target)

@@ -1,4 +1,4 @@
-"""What a test needs of the machine it runs on."""
+"""Requirements of a test on the machine."""
 
 import os
 
@@ -8,7 +8,7 @@ __all__ = ["require"]
 
 
 def require(reason: str | None) -> None:
-    """Skip the test for `reason`, if there is one; in CI that is a failure."""
+    """Skip the test if there is a `reason`; in CI, fail it."""
     if reason is None:
         return
     if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""The resources of a node, for tests of parts that need no more of one."""
+"""The resources of a node, for tests of parts that need no whole node."""
 
 from concurrent.futures import ThreadPoolExecutor
 from random import Random

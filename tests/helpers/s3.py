@@ -1,4 +1,4 @@
-"""An S3 server on 127.0.0.1, moto's, in a thread of this process."""
+"""moto's S3 server on 127.0.0.1, in a thread of this process."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -12,7 +12,7 @@ __all__ = ["put_into", "s3_server"]
 
 @contextmanager
 def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give its address, which is that of all S3 for whatever looks at the variables."""
+    """Yield the server's URL, and set the variables that make programs use it as S3."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -28,7 +28,7 @@ def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def put_into(address: str, bucket: str, files: Mapping[str, bytes]) -> None:
-    """Make a bucket of these files, by their keys."""
+    """Make a bucket with these files by key."""
     with closing(boto3.client("s3", endpoint_url=address)) as client:
         client.create_bucket(Bucket=bucket)
         for key, data in files.items():

@@ -1,4 +1,4 @@
-"""A file in the format of safetensors, made without its library."""
+"""Write files in the safetensors format without its library."""
 
 import json
 import os
@@ -10,7 +10,7 @@ __all__ = ["write_safetensors"]
 def write_safetensors(
     path: Path, names: tuple[str, ...] = ("embed", "head"), size: int = 400_000
 ) -> dict[str, bytes]:
-    """Write tensors of random bytes; return what is in each."""
+    """Write tensors of random bytes; return the bytes of each."""
     tensors = {name: os.urandom(size) for name in names}
     header, place = {}, 0
     for name, data in tensors.items():

@@ -1,4 +1,4 @@
-"""Both ends of sealed connections on loopback, and strangers that try one."""
+"""Both ends of sealed connections on loopback, and connections of strangers."""
 
 import asyncio
 import socket
@@ -32,11 +32,11 @@ __all__ = [
 KEYS = derive_keys(bytes(range(32)))
 OTHER_KEYS = derive_keys(bytes(32))
 CLIENT_ID, SERVER_ID = b"c" * 16, b"s" * 16
-PATIENCE = 15.0  # seconds; longer than any deadline, so that it tells a hang
+PATIENCE = 15.0  # seconds; longer than any deadline, so only a hang exceeds it
 
 
 class Plain(asyncio.BufferedProtocol):
-    """Have the plain bytes of a connection; with `echo`, send them back."""
+    """Record the decrypted bytes of a connection; with `echo`, send them back."""
 
     def __init__(self, peer: ProvenPeer, greeting: bytes = b"", *, echo: bool = False):
         self.peer = peer
@@ -44,9 +44,9 @@ class Plain(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport
         self.is_lost = False
         self.holds_back = False
-        """Whether it pauses at every read, to go on in the next turn."""
+        """Whether it pauses after every read until the next round of the loop."""
         self.told: list[str] = []
-        """What it was told of writing."""
+        """The calls of `pause_writing` and `resume_writing`."""
         self._greeting = greeting
         self._echo = echo
         self._buffer = memoryview(bytearray(64 * 1024))
@@ -86,7 +86,7 @@ class Plain(asyncio.BufferedProtocol):
         self._changed.set()
 
     async def until(self, size: int) -> bytes:
-        """Wait until `size` bytes have come in all; return them."""
+        """Wait until `size` bytes have arrived in total; return them."""
         async with asyncio.timeout(PATIENCE):
             while len(self.received) < size:
                 assert not self.is_lost, f"lost after {len(self.received)} bytes"
@@ -95,7 +95,7 @@ class Plain(asyncio.BufferedProtocol):
         return bytes(self.received)
 
     async def until_lost(self) -> None:
-        """Wait until the connection has ended."""
+        """Wait until the connection ends."""
         async with asyncio.timeout(PATIENCE):
             while not self.is_lost:
                 self._changed.clear()
@@ -103,7 +103,7 @@ class Plain(asyncio.BufferedProtocol):
 
 
 class Sealed:
-    """A listener with one share, and the connections that it let in."""
+    """A listener with one share, and the connections that it accepted."""
 
     def __init__(self, listener: SealedListener, certificates: Certificates) -> None:
         self.listener = listener
@@ -114,19 +114,19 @@ class Sealed:
         self.echo = False
 
     def serve(self, peer: ProvenPeer) -> Plain:
-        """Be the factory of a share."""
+        """Return the protocol for a new connection of the share."""
         self.served.append(Plain(peer, self.greeting, echo=self.echo))
         return self.served[-1]
 
     async def dial(self, keys: Keys = KEYS, **arguments: Any) -> Plain:
-        """Dial it as a holder; `address` is another one to dial."""
+        """Dial the listener, or another `address`, as a holder."""
         address = arguments.pop("address", self.address)
         node_id = arguments.pop("node_id", CLIENT_ID)
         return await dial_sealed(address, keys, node_id, Plain, **arguments)
 
 
 def client_hello(*, old: bool = False) -> bytes:
-    """Return what a TLS client says first; with `old`, one of TLS 1.2 alone."""
+    """Return the first bytes of a TLS client; with `old`, of one with only TLS 1.2."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     if old:
@@ -157,7 +157,7 @@ async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
 async def answer_to(
     address: Address, data: bytes, *, end: bool = False, source: str | None = None
 ) -> bytes:
-    """Send `data` to a port; return all that it says until it closes."""
+    """Send `data` to an address; return all bytes until the connection closes."""
     loop = asyncio.get_running_loop()
     said = bytearray()
     # A bare socket: a StreamReader forgets what came before an error.
@@ -167,7 +167,7 @@ async def answer_to(
             sock.bind((source, 0))
         async with asyncio.timeout(PATIENCE):
             await loop.sock_connect(sock, tuple(address))
-            # Ended already is ENOTCONN, which has no class of its own.
+            # On a closed connection this is ENOTCONN, which has no exception class.
             with suppress(OSError):
                 await loop.sock_sendall(sock, data)
                 if end:
@@ -179,7 +179,7 @@ async def answer_to(
 
 
 async def flood(address: Address, count: int) -> list[socket.socket]:
-    """Connect `count` times and say nothing."""
+    """Open `count` connections and send nothing."""
     strangers = []
     for _ in range(count):
         strangers.append(socket.socket())

@@ -1,6 +1,6 @@
-"""What a peer of a sealed share may say, and what docs/protocol.md makes of it.
+"""A model of the messages of a sealed share, written from docs/protocol.md.
 
-Written from that document alone, so that it does not repeat a mistake of the code.
+It is independent of the code, so that it does not repeat its mistakes.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ __all__ = [
     "Said",
 ]
 
-UNKNOWN = 1 << 32  # how many there are of what nobody has counted
+UNKNOWN = 1 << 32  # number of chunks or pages before the root record is known
 
 Said: TypeAlias = dict[str, Any]
 
@@ -45,7 +45,7 @@ ADDRESS = st.tuples(st.sampled_from(["127.0.0.1", "::1", "?"]), PORT)
 
 
 def message(kind: str, **values: st.SearchStrategy[Any]) -> st.SearchStrategy[Said]:
-    """Draw a message with all of these keys, or without those named `maybe_…`."""
+    """Draw a message with these keys; those named `maybe_…` are optional."""
     needed = {k: v for k, v in values.items() if not k.startswith("maybe_")}
     others = {k[6:]: v for k, v in values.items() if k.startswith("maybe_")}
     return st.fixed_dictionaries(
@@ -93,15 +93,15 @@ STRANGE = [
 ]
 """Bodies that are not messages."""
 NO_FRAMES = [b"\x00", b"\x81\x00", b"\x80\x80\x80\x80", varint((1 << 28) - 1)]
-"""Lengths that no frame has."""
+"""Lengths that are invalid in a frame."""
 
 
 class Ended(Exception):
-    """Say that the model ends the conversation here."""
+    """The model ends the conversation."""
 
 
 class Model:
-    """What docs/protocol.md says, for one conversation after the proofs."""
+    """One conversation after the proofs, according to docs/protocol.md."""
 
     def __init__(self) -> None:
         self.is_greeted = self.has_left = False
@@ -113,7 +113,7 @@ class Model:
         self.answers: list[Said] = []
 
     def hear(self, said: Said) -> Event | None:
-        """Return what has to be handed up; raise `Ended`."""
+        """Return the event for a message, or raise `Ended`."""
         if self.has_left:
             return None
         kind = said["type"]

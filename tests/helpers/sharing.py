@@ -1,4 +1,4 @@
-"""Share without a loop, on 127.0.0.1 and nowhere else, for who reads without one."""
+"""Share with the blocking API, on 127.0.0.1 only."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,20 +10,20 @@ import shoal
 __all__ = ["LOOPBACK", "Share", "near", "sharing"]
 
 LOOPBACK: dict[str, Any] = {"lan_only": True, "no_lan": True, "interfaces": "127.0.0.1"}
-"""Settings that leave the network alone."""
+"""Settings that confine a node to this machine."""
 
 Share = Callable[..., shoal.BlockingShare]
-"""Share a path, with the options of `shoal.share`."""
+"""A function that shares a path, with the options of `shoal.share`."""
 
 
 def near(*shares: shoal.BlockingShare) -> dict[str, Any]:
-    """Return the settings of somebody who knows where shares are."""
+    """Return settings with the addresses of these shares as peers."""
     return {**LOOPBACK, "peers": ",".join(f"127.0.0.1:{s.port}" for s in shares)}
 
 
 @contextmanager
 def sharing() -> Iterator[Share]:
-    """Give a function that shares; all of it ends with the block."""
+    """Yield a function that shares paths until the end of the block."""
     shares: list[shoal.BlockingShare] = []
 
     def share(path: Path, **options: Any) -> shoal.BlockingShare:

@@ -1,4 +1,4 @@
-"""What a browser is shown: shares that a gateway serves, in a namespace of their own.
+"""Shares and a gateway in a namespace, for tests with a browser.
 
 with Site() as site:
     url = site.serve(path, "--limit-up", "700K")
@@ -20,18 +20,23 @@ from tests.helpers.programs import shoal
 __all__ = ["Site", "make_film", "missing_film"]
 
 BITRATE = "1600k"  # bits per second of a film
-RATES = ("b:v", "minrate", "maxrate", "bufsize")  # all of them, so that it is constant
+RATES = (
+    "b:v",
+    "minrate",
+    "maxrate",
+    "bufsize",
+)  # all frames are of this kind, so the rate is constant
 
 
 def missing_film() -> str | None:
-    """Say why no film can be made here; None when it can."""
+    """Return why no film can be made here; None if it can."""
     return None if shutil.which("ffmpeg") else "ffmpeg is not installed"
 
 
 def make_film(
     path: Path, seconds: int, picture: str = "testsrc2=size=640x360:rate=15"
 ) -> None:
-    """Make a film whose index stands first, as for the web: 200 KB a second."""
+    """Make a film of 200 KB per second with its index at the start, as on the web."""
     rates = [word for name in RATES for word in (f"-{name}", BITRATE)]
     subprocess.run(
         ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", picture]
@@ -45,7 +50,7 @@ def make_film(
 
 
 class Site:
-    """Share and serve in a namespace in which only `lo` is up."""
+    """A namespace in which only `lo` is up, and the programs in it."""
 
     def __init__(self) -> None:
         self.namespace = Namespace()
@@ -53,7 +58,7 @@ class Site:
         self._stack.enter_context(self.namespace)
 
     def serve(self, path: Path, *options: str, holders: int = 1) -> str:
-        """Share a path and serve it; return the address of the gateway's page."""
+        """Share a path and serve it; return the URL of the gateway's page."""
         sharing = [self._shoal("share", path, *options) for _ in range(holders)]
         link = sharing[0].wait_line(r"^shoal:\w+", stream="out")[0]
         peers = [word for each in sharing for word in ("--peer", peer_of(each))]
@@ -61,7 +66,7 @@ class Site:
         return serving.wait_line(r"^http://\S+", stream="out")[0]
 
     def serve_folder(self, folder: Path) -> int:
-        """Serve files as any web server would; return its port."""
+        """Start a web server for a folder; return its port."""
         words = [sys.executable, "-u", "-m", "http.server", "--directory", str(folder)]
         server = self._start(Program([*words, "0"], namespace=self.namespace))
         return int(server.wait_line(r"port (\d+)")[1])

@@ -1,8 +1,8 @@
-"""A TCP proxy that lets so many bytes per second through, of all connections together.
+"""A TCP proxy that limits the total rate of all its connections.
 
 python -m tests.helpers.slow_line LISTEN-PORT TARGET-PORT BYTES-PER-SECOND
 
-nginx itself can only slow down each connection. It says `ready` once it listens.
+nginx can limit each connection only. The proxy prints `ready` once it listens.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ import sys
 
 __all__ = ["main"]
 
-BLOCK = 16_384  # bytes let through in one go
-SLACK = 0.02  # seconds that the line may lag behind its rate and catch up
+BLOCK = 16_384  # bytes forwarded at once
+SLACK = 0.02  # seconds by which the line may lag behind its rate and catch up
 
 
 async def main(port: int, target: int, rate: float) -> None:
-    """Carry connections to a port of 127.0.0.1 to another until cancelled."""
+    """Forward connections from one port of 127.0.0.1 to another until cancelled."""
     loop = asyncio.get_running_loop()
     free_at = 0.0
 

@@ -1,4 +1,4 @@
-"""A stream of bytes from a peer, of which a test knows what each part must mean."""
+"""A stream of bytes from a peer, with the expected meaning of each part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,21 +13,21 @@ M = TypeVar("M")
 
 @dataclass
 class Stream(Generic[M]):
-    """Bytes on their way, with what they stand for; a part counts once it is whole."""
+    """Bytes in transit with the events they mean; a part counts once it is complete."""
 
     _parts: list[tuple[bytes, M]] = field(default_factory=list)
-    _taken: int = 0  # bytes of the first part that are delivered already
+    _taken: int = 0  # bytes of the first part that were delivered
 
     def __bool__(self) -> bool:
         return bool(self._parts)
 
     def add(self, data: bytes, meaning: M) -> None:
-        """Put something behind what is on its way."""
+        """Append bytes with their meaning."""
         assert data
         self._parts.append((data, meaning))
 
     def take(self, most: int) -> tuple[bytes, list[M]]:
-        """Deliver up to `most` bytes; return them and what became whole by them."""
+        """Deliver up to `most` bytes; return them and the meanings they complete."""
         data, whole = b"", []
         while self._parts and len(data) < most:
             part, meaning = self._parts[0]
@@ -42,7 +42,7 @@ class Stream(Generic[M]):
 
 
 def feed(session: Session, data: bytes) -> Iterator[Event]:
-    """Let a session receive `data`; yield what it meant, read by read."""
+    """Let a session receive `data`; yield its events, read by read."""
     while data:
         buffer = session.get_buffer()
         size = min(len(buffer), len(data))

@@ -1,4 +1,4 @@
-"""A program in a real terminal, to see what a person sees."""
+"""Run a program in a real terminal and read what it displays."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ from tests.helpers.commands import LOOPBACK
 __all__ = ["PATH", "Terminal", "at_terminal"]
 
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-"""Where programs are looked for: `shoal` among them."""
+"""The search path for programs, with the folder of `shoal`."""
 _PATIENCE = 20.0  # seconds
 
 
 class Terminal:
-    """Run one program in a terminal of its own; it ends with the block."""
+    """A program in its own terminal, which ends with the `with` block."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class Terminal:
         columns: int = 80,
         cwd: Path | None = None,
     ) -> None:
-        """Start `argv` with the variables of this process, as `env` changes them.
+        """Start `argv` with the variables of this process and the changes in `env`.
 
-        No variable of shoal's is passed on but those that keep it to this machine.
+        Of shoal's variables, only those that confine it to this machine are passed.
         """
         clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
         for name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
@@ -49,11 +49,11 @@ class Terminal:
 
     @property
     def said(self) -> str:
-        """Return everything so far, control sequences and all."""
+        """Return all output so far, including control sequences."""
         return bytes(self._log.data).decode(errors="replace")
 
     def wait(self, pattern: str) -> None:
-        """Wait until the program says what matches."""
+        """Wait until the output matches a pattern."""
         self._child.expect(pattern.encode())
 
     def send(self, text: str) -> None:
@@ -61,7 +61,7 @@ class Terminal:
         self._child.send(text)
 
     def resize(self, columns: int) -> None:
-        """Make the terminal wider or narrower."""
+        """Change the width of the terminal."""
         self._child.setwinsize(24, columns)
 
     def finish(self) -> int:
@@ -85,7 +85,7 @@ class Terminal:
 
 
 def at_terminal(*words: str, cwd: Path) -> str:
-    """Run a command of shoal at a wide terminal; return what that showed."""
+    """Run a command of shoal in a wide terminal; return its output."""
     argv = (sys.executable, "-m", "shoal", *words)
     with Terminal(*argv, columns=200, cwd=cwd) as terminal:
         terminal.finish()
@@ -93,7 +93,7 @@ def at_terminal(*words: str, cwd: Path) -> str:
 
 
 class _Log:
-    """Keep what was read; pexpect wants a file."""
+    """Record the output; pexpect requires a file."""
 
     def __init__(self) -> None:
         self.data = bytearray()

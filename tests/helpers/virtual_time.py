@@ -1,9 +1,9 @@
 """An event loop whose clock jumps to the next timer instead of waiting for it.
 
-Seconds pass at once, so a test of what happens after a minute takes no time and
-depends on none. While a worker thread is at something the clock stands still: what
-a thread does takes no time. Nothing but threads and timers is waited for; a socket
-has no place in virtual time.
+A test of an event after a minute takes no real time and does not depend on the speed of
+the machine. While a worker thread is busy, the clock does not move: the work of threads
+takes no virtual time. The loop waits only for threads and timers, so sockets cannot be
+used in virtual time.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 __all__ = ["STEP", "virtual_time"]
 
 STEP = 1e-6  # virtual seconds that each round of the loop takes
-PATIENCE = 20.0  # real seconds that a thread has; after that the test hangs
+PATIENCE = 20.0  # real seconds for the work of a thread, after which the test fails
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -24,23 +24,23 @@ Ts = TypeVarTuple("Ts")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Move the clock on when there is nothing to do until a timer is due."""
+    """Advance the clock when there is nothing to do before the next timer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
         self.threads = 0
-        """Calls that worker threads are at."""
+        """The number of calls that run in worker threads."""
 
     def select(self, timeout: float | None = None) -> Any:
-        # Nothing takes no time at all, or a timer that is due in less than the
-        # clock can tell would be due for ever.
+        # Every round takes some time: otherwise a timer that is due in less than the
+        # resolution of the clock would never fire.
         self.now += STEP
         if timeout is not None and timeout <= 0:
             return super().select(0)
         if timeout is None or self.threads:
             events = super().select(PATIENCE)
-            assert events, "nothing will ever happen any more"
+            assert events, "the test waits for an event that cannot happen"
             return events
         self.now += timeout
         return super().select(0)
@@ -66,7 +66,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for the threads, however little virtual time that may take."""
+        """Wait for the threads without a timeout in virtual time."""
         await super().shutdown_default_executor()
 
     def _on_thread_done(self, future: "asyncio.Future[Any]") -> None:
@@ -76,7 +76,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 def virtual_time(
     test: Callable[P, Coroutine[Any, Any, None]],
 ) -> Callable[P, None]:
-    """Run a test on a loop of its own, in virtual time."""
+    """Run a test on its own event loop in virtual time."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

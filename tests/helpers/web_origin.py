@@ -1,7 +1,6 @@
-"""A web server on 127.0.0.1 that holds files, and misbehaves as a test asks.
+"""A web server on 127.0.0.1 with files, which a test can make misbehave.
 
-By default it answers ranges as nginx does; `answer` is replaced by what answers
-otherwise.
+By default it answers ranges as nginx does; a test may replace `answer`.
 """
 
 import asyncio
@@ -19,31 +18,31 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WebOrigin:
-    """Hold files by their path, without its first slash."""
+    """A web server with files by path, without the first slash."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.files = dict(files)
         self.answer: Answer = self.serve
-        """What answers every request."""
+        """The handler of every request."""
         self.asked: list[tuple[str, str]] = []
         """The path and the range of every request so far."""
         self.headers: list[Mapping[str, str]] = []
-        """All headers of the same."""
+        """The headers of every request so far."""
         self.port = 0
 
     @property
     def url(self) -> str:
-        """Return where it is, with a slash at the end."""
+        """Return the URL of the server, with a slash at the end."""
         return f"http://127.0.0.1:{self.port}/"
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Note a request and answer it."""
+        """Record a request and answer it."""
         self.asked.append((request.path[1:], request.headers.get("Range", "")))
         self.headers.append(request.headers)
         return await self.answer(request)
 
     async def serve(self, request: web.Request) -> web.Response:
-        """Answer as a good server does."""
+        """Answer correctly."""
         data = self.files.get(request.path[1:])
         if data is None:
             return web.Response(status=404)
@@ -81,7 +80,7 @@ async def web_origin(files: Mapping[str, bytes]) -> AsyncIterator[WebOrigin]:
 
 @contextmanager
 def web_origin_beside(files: Mapping[str, bytes]) -> Iterator[WebOrigin]:
-    """Do the same in a thread, for a test that blocks."""
+    """Serve files in a thread, for a blocking test."""
     started: Future[tuple[WebOrigin, asyncio.AbstractEventLoop, asyncio.Event]]
     started = Future()
 

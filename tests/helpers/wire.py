@@ -1,6 +1,6 @@
-"""The open channel's wire, written down once more and independently of `shoal`.
+"""The messages of an open channel, implemented independently of shoal.
 
-Tests that check what is on the wire use this and not the code under test.
+Tests that check bytes on the wire use this module, not the code under test.
 """
 
 import asyncio
@@ -71,19 +71,19 @@ def _receive(sock: socket.socket, size: int) -> bytes:
 
 @dataclass(frozen=True)
 class Content:
-    """Some bytes, and how an open channel cuts and names them."""
+    """The content of a file, with its chunks, hashes and ids in an open channel."""
 
     data: bytes
     chunk_size: int = 1024
 
     @classmethod
     def make(cls, size: int, chunk_size: int = 1024, *, seed: int = 1) -> "Content":
-        """Return `size` bytes that are the same in every run."""
+        """Return a content of `size` bytes, the same in every run."""
         return cls(random.Random(seed).randbytes(size), chunk_size)
 
     @property
     def count(self) -> int:
-        """Return how many chunks there are."""
+        """Return the number of chunks."""
         return -(-len(self.data) // self.chunk_size)
 
     def chunk(self, index: int) -> bytes:
@@ -103,7 +103,7 @@ class Content:
         return hashlib.sha256("\n".join(self.hashes).encode()).hexdigest()
 
     def handshake(self, **changes: Any) -> dict[str, Any]:
-        """Return the handshake, with some keys changed; None leaves one out."""
+        """Return the handshake with changed keys; a value of None omits a key."""
         message = {
             "type": "handshake",
             "hashes": self.hashes,

@@ -1,6 +1,6 @@
-/* Shift the clock that tells the date by CLOCK_SHIFT seconds, for a program that is
-   started with this in LD_PRELOAD; with CLOCK_JUMPS set, each second look goes as far
-   the other way. Clocks that only ever count are left alone. */
+/* Shift the real-time clock by CLOCK_SHIFT seconds in a program that is started with
+   this library in LD_PRELOAD. With CLOCK_JUMPS, every second call shifts it in the other
+   direction. Monotonic clocks are not changed. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -8,10 +8,10 @@
 #include <time.h>
 
 static long shift(void) {
-    static unsigned looks;
+    static unsigned calls;
     const char *seconds = getenv("CLOCK_SHIFT");
     long by = seconds ? atol(seconds) : 0;
-    return getenv("CLOCK_JUMPS") && looks++ % 2 ? -by : by;
+    return getenv("CLOCK_JUMPS") && calls++ % 2 ? -by : by;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {

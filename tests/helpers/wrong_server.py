@@ -1,4 +1,4 @@
-"""Servers of a sealed share that are wrong in one thing only."""
+"""Servers of a sealed share that violate the protocol in one way only."""
 
 import socket
 import ssl
@@ -20,7 +20,7 @@ __all__ = ["LyingServer", "mismatched_context"]
 
 
 class CredulousProof(ServerProof):
-    """Prove ourselves to anybody, whatever they say."""
+    """Accept any proof of the client."""
 
     def _take_proof(self, proof: bytes) -> None:
         mac = self._server_mac(self._greeting, proof, self._node_id)
@@ -28,7 +28,7 @@ class CredulousProof(ServerProof):
 
 
 class LyingServer(Knocked):
-    """Let everybody in, and prove it for a certificate that may be another's."""
+    """Accept every client, and prove the id for a given certificate."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class LyingServer(Knocked):
 
 
 def mismatched_context() -> tuple[ssl.SSLContext, bytes]:
-    """Return a server's context whose key is not its certificate's, and the DER.
+    """Return a server's TLS context with the key of another certificate, and the DER.
 
-    OpenSSL compares the public halves only, so the file has the certificate's
-    public half beside another private one.
+    OpenSSL compares only the public keys, so the key file combines the certificate's
+    public key with another private key.
     """
     right = ec.generate_private_key(ec.SECP256R1())
     wrong = ec.generate_private_key(ec.SECP256R1())

@@ -29,10 +29,10 @@ def member(limit: int, what: str, *args: object) -> Iterator[Program]:
         yield program
 
 
-def gave(program: Program) -> int:
-    """End a member; return how many bytes it gave."""
+def uploaded(program: Program) -> int:
+    """End a member; return the bytes that it uploaded."""
     program.end_input()
-    number = int(program.wait_line(r'"gave","bytes":(\d+)')[1])
+    number = int(program.wait_line(r'"uploaded","bytes":(\d+)')[1])
     assert program.finish().code == 0
     return number
 
@@ -51,8 +51,8 @@ def crowd_fetches(source: Path, folder: Path, limit: int, within: float) -> None
         ]
         for each in crowd:
             each.wait_line('"done"', within)
-        assert gave(sharing) <= MAX_COPIES * size
-        given = [gave(each) for each in crowd]
+        assert uploaded(sharing) <= MAX_COPIES * size
+        given = [uploaded(each) for each in crowd]
     assert all(given), given
     content = source.read_bytes()
     for out in outs:

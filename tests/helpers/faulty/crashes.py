@@ -1,4 +1,4 @@
-"""How a run on a faulty disk ends before its time."""
+"""Ways to make a run on a faulty disk fail."""
 
 from tests.helpers.faulty.disk import FaultyDisk
 
@@ -6,7 +6,7 @@ __all__ = ["PowerLoss", "fail_at", "lose_power_at", "no_fault"]
 
 
 class PowerLoss(BaseException):
-    """Ends a run as nothing else does: no handler may help it."""
+    """Ends a run; code under test must not catch it."""
 
 
 def no_fault(number: int, method: str) -> int:
@@ -20,7 +20,7 @@ def fail_at(disk: FaultyDisk, call: int, error: int) -> None:
 
 
 def lose_power_at(disk: FaultyDisk, call: int) -> None:
-    """End the run at a call; nothing after it is done."""
+    """End the run at one call; no later call has an effect."""
 
     def fault(number: int, method: str) -> int:
         if number >= call:

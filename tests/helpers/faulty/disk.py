@@ -1,13 +1,13 @@
 """A disk in memory that loses power, loses processes, fills up and fails.
 
-It keeps what was synced apart from what was not. `lose_power` keeps of the latter
-a random part only: of each write nothing, all, or some sectors; of the names made,
-changed and removed any. `lose_process` keeps everything but open files and locks.
+It separates synced from unsynced changes. `lose_power` keeps a random part of the
+unsynced changes: of each write none, all or some sectors, and any of the created,
+renamed and removed names. `lose_process` keeps everything except open files and locks.
 
-`fault` decides before each call whether it fails: it gets the number of the call
-and the name of the method, and returns an errno, or 0. A write that fails has been
-done half; a sync that fails drops what it should have made safe for good, though
-it still can be read (as Linux does).
+Before each call, `fault` decides if it fails: it takes the number of the call and the
+name of the method, and returns an errno or 0. A failed write has written half of its
+data. A failed sync drops the unsynced data at the next power loss, although reads still
+return it, as on Linux.
 """
 
 import random
@@ -27,17 +27,17 @@ __all__ = ["SECTOR", "FaultyDisk"]
 
 
 class FaultyDisk:
-    """Be a `Disk` that fails as told."""
+    """A `Disk` that fails as `fault` decides."""
 
     def __init__(self, root: Path, capacity: int = 1 << 40) -> None:
         self.fault: Callable[[int, str], int] = lambda number, method: 0
-        """Says which calls fail, see above."""
+        """Decides which calls fail; see the docstring of the module."""
         self.calls = 0
-        """How many calls there were."""
+        """The number of calls so far."""
         self.capacity = capacity
-        """How many bytes all files together may have."""
+        """Maximum total size of all files in bytes."""
         self.can_sync_all = True
-        """Whether it can flush everything in one call."""
+        """Whether `sync_file_system` works."""
         self._path = root
         self._boot = 1
         self._clock = 0
@@ -46,43 +46,43 @@ class FaultyDisk:
         self._open: dict[int, tuple[Inode, PurePath]] = {}
         self._locks: dict[int, int] = {}  # inode -> fd
 
-    # What happens to it.
+    # Failures and changes from outside.
 
     def lose_process(self) -> None:
-        """Let the process die that has everything open."""
+        """Kill the process that has all open files."""
         self._open.clear()
         self._locks.clear()
 
     def lose_power(self, rng: random.Random) -> None:
-        """Go off and on again, with what was not synced partly lost."""
+        """Lose power: keep a random part of the unsynced changes."""
         self.lose_process()
         self._boot += 1
         self._names.lose_power(rng)
 
     def contents(self, path: Path) -> bytes | None:
-        """Return what is in a file; None when there is none."""
+        """Return the bytes of a file; None if it does not exist."""
         inode = self._look_up(path)
         return None if inode is None else bytes(inode.seen)
 
     def mode(self, path: Path) -> int:
-        """Return the permissions of what has this name."""
+        """Return the permissions of a file or folder."""
         inode = self._look_up(path)
         assert inode is not None
         return stat.S_IMODE(inode.mode)
 
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        """Change a file behind everybody's back."""
+        """Change a file from outside."""
         self._clock += 10**10
         inode = self._look_up(path)
         assert inode is not None
         inode.do(Write(offset, data), self._clock)
 
     def paths(self) -> set[Path]:
-        """Return the names of all there is but the root."""
+        """Return the paths of all files and folders except the root."""
         return {path for path, _ in self._names.walk(self._names.root, self._path)}
 
     def files(self, path: Path) -> dict[str, bytes] | None:
-        """Return what is in the files of a folder; None when there is none."""
+        """Return the bytes of a folder's files by name; None if it does not exist."""
         inode = self._look_up(path)
         if inode is None:
             return None
@@ -92,7 +92,7 @@ class FaultyDisk:
             if not found.is_directory
         }
 
-    # What `Disk` says.
+    # The methods of `Disk`.
 
     def open_read(
         self, path: Name, *, at: int | None = None, follow: bool = False
@@ -334,7 +334,7 @@ class FaultyDisk:
             raise _error(number, path, method)
 
     def _key(self, path: Name, at: int | None = None) -> Key | None:
-        """Return the folder and name of a path; None when the folder is missing."""
+        """Return the folder and name of a path; None if the folder does not exist."""
         path = Path(path)
         if at is not None:
             inode: Inode | None = self._open[at][0]

@@ -1,7 +1,6 @@
-"""The files and folders of a faulty disk: what reads give, and what was synced.
+"""The contents of the files of a faulty disk, with synced and unsynced writes.
 
-What was written since the last sync is kept apart, write by write, so that a power
-loss can keep a random part of it.
+Writes since the last sync are kept one by one, so a power loss can keep a random part.
 """
 
 import random
@@ -13,18 +12,18 @@ from shoal.storage.disk.disk import FileState
 __all__ = ["SECTOR", "Inode", "Write"]
 
 SECTOR = 64
-"""How many bytes are written whole or not at all, if the power goes."""
+"""Bytes that a power loss leaves either completely written or unchanged."""
 
 
 class Write(NamedTuple):
-    """Put data somewhere, or, without data, set the size to `offset`."""
+    """A write of data at an offset; without data, a change of the size to `offset`."""
 
     offset: int
     data: bytes | None
 
 
 class Inode:
-    """One file or folder, whatever its name."""
+    """One file or folder, without its name."""
 
     def __init__(self, number: int, mode: int) -> None:
         self.number = number
@@ -32,8 +31,8 @@ class Inode:
         self.mtime = 0
         self.ctime = 0
         self.links = 1
-        self.seen = bytearray()  # what reading gives
-        self.safe = bytearray()  # what a power loss leaves, whatever happens
+        self.seen = bytearray()  # the content for reads
+        self.safe = bytearray()  # the content that survives every power loss
         self.pending: list[Write] = []
 
     @property
@@ -64,7 +63,7 @@ class Inode:
         self.pending.clear()
 
     def lose_power(self, rng: random.Random) -> None:
-        """Keep, of what was not synced, a random part only."""
+        """Keep a random part of the unsynced writes."""
         for write in self.pending:
             _apply_some(self.safe, write, rng)
         self.pending.clear()
@@ -83,7 +82,7 @@ def _apply(data: bytearray, write: Write) -> None:
 
 
 def _apply_some(data: bytearray, write: Write, rng: random.Random) -> None:
-    """Apply a write whole, not at all, or torn."""
+    """Apply a write completely, partly or not at all."""
     kind = rng.randrange(3)
     if kind == 0:
         return

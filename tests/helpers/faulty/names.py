@@ -1,4 +1,4 @@
-"""The names on a faulty disk: what they are now, and what of that was synced."""
+"""The names on a faulty disk, with synced and unsynced changes."""
 
 import random
 import stat
@@ -11,11 +11,11 @@ from tests.helpers.faulty.inodes import Inode
 __all__ = ["Key", "Names"]
 
 Key: TypeAlias = tuple[int, str]
-"""The number of a folder, and a name in it; `.` for the folder itself."""
+"""The number of a folder and a name in it; `.` is the folder itself."""
 
 
 class _Naming(NamedTuple):
-    """Remove the name `old` and give `new` to an inode, in one step."""
+    """A change that removes the name `old` and gives an inode the name `new`."""
 
     old: Key | None
     new: Key | None
@@ -32,7 +32,7 @@ class _Naming(NamedTuple):
 
 
 class Names:
-    """Know which inode has which name below one folder."""
+    """The names of all inodes below one folder."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -40,17 +40,17 @@ class Names:
         self._safe: dict[Key, Inode] = {}
         self._unsafe: list[_Naming] = []
         self.root = self._inode(stat.S_IFDIR | 0o755)
-        """The folder that all others are in."""
+        """The folder that contains all others."""
 
     def __contains__(self, key: Key) -> bool:
         return key in self._names
 
     def inodes(self) -> set[Inode]:
-        """Return all that has a name."""
+        """Return all inodes that have a name."""
         return set(self._names.values())
 
     def key(self, inode: Inode | None, parts: tuple[str, ...]) -> Key | None:
-        """Return the folder and name of a path below `inode`; None if there is none."""
+        """Return the folder and name of a path below `inode`; None without a folder."""
         for name in parts[:-1]:
             inode = None if inode is None else self._names.get((inode.number, name))
         if inode is None or not inode.links:
@@ -58,7 +58,7 @@ class Names:
         return inode.number, parts[-1] if parts else "."
 
     def get(self, key: Key) -> Inode | None:
-        """Return what has a name."""
+        """Return the inode with a name."""
         return self._names.get(key)
 
     def list(self, directory: Inode) -> list[str]:
@@ -66,7 +66,7 @@ class Names:
         return [name for number, name in self._names if number == directory.number]
 
     def walk(self, directory: Inode, path: Path) -> Iterator[tuple[Path, Inode]]:
-        """Yield all that is below a folder which has this path."""
+        """Yield all paths and inodes below a folder with this path."""
         for name in self.list(directory):
             inode = self._names[directory.number, name]
             yield path / name, inode
@@ -76,19 +76,19 @@ class Names:
     # Changes.
 
     def make(self, key: Key, mode: int) -> None:
-        """Give a name to something new."""
+        """Give a name to a new inode."""
         self._do(_Naming(None, key, self._inode(mode)))
 
     def move(self, old: Key, new: Key) -> None:
-        """Give what has one name another one, of whatever has that."""
+        """Rename an inode, and replace the inode that has the new name."""
         self._do(_Naming(old, new, self._names[old]))
 
     def remove(self, key: Key) -> None:
-        """Take a name away."""
+        """Remove a name."""
         self._do(_Naming(key, None, None))
 
     def sync(self, directory: Inode | None = None) -> None:
-        """Make safe what was done in a folder, or everywhere."""
+        """Make the changes in a folder, or everywhere, survive a power loss."""
         for naming in self._unsafe:
             if directory is None or naming.touches(directory):
                 naming.apply(self._safe)
@@ -99,12 +99,12 @@ class Names:
         ]
 
     def lose_power(self, rng: random.Random) -> None:
-        """Keep, of what was not synced, a random part only."""
+        """Keep a random part of the unsynced changes."""
         for naming in self._unsafe:
             if rng.random() < 0.5:
                 naming.apply(self._safe)
         self._unsafe.clear()
-        # A folder that was lost has taken with it what is in it.
+        # The contents of a lost folder are lost, too.
         reached = {self.root.number}
         self._names = {}
         while True:
