@@ -188,6 +188,8 @@ class MemoryNet:
         self.members: list[Member] = []
         self.accepts: dict[Address, Callable[[ProvenPeer], Any]] = {}
         self._node_ids: dict[Address, bytes] = {}
+        self.dials: list[tuple[Member, Address]] = []
+        """Who dialled which address."""
         self._next_port = 50_000
 
     def join(
@@ -213,6 +215,12 @@ class MemoryNet:
         self._node_ids[member.address] = member.node_id
         return member
 
+    def add_address(self, member: Member, address: Address) -> Address:
+        """Let a member also listen at another address; return it."""
+        self.accepts[address] = member.swarm.accept
+        self._node_ids[address] = member.node_id
+        return address
+
     def host(self, holder: H) -> H:
         """Let a holder listen at an address of its own; return it."""
         holder.address = Address(f"10.0.1.{len(self.accepts) + 1}", 4000)
@@ -229,8 +237,9 @@ class MemoryNet:
     async def dial(self, who: Member, address: Address, factory: Factory) -> None:
         """Connect a member with the node at an address."""
         await asyncio.sleep(LATENCY)
-        if address == who.address:
+        if address == who.address or self._node_ids.get(address) == who.node_id:
             raise SelfConnectionError("this very node")
+        self.dials.append((who, address))
         if address not in self.accepts:
             raise PeerError("no node has this address")
         self.connect(who.address.host, who.node_id, address, factory)

@@ -6,7 +6,7 @@ import pytest
 
 from shoal.core.wire.sealed_messages import Hello, SealedRequest, SealedResponse
 from shoal.errors import PeerError
-from shoal.swarm.connections import MAX_CONNECTIONS, USE_TIME
+from shoal.swarm.connections import MAX_CONNECTIONS, MAX_IDLE_PER_ADDRESS, USE_TIME
 from tests.helpers.holder import Talk
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
 from tests.helpers.memory_peers import (
@@ -148,3 +148,31 @@ async def test_who_was_dialled_makes_no_room() -> None:
         await asyncio.sleep(1)
         assert one.address in seed.peers
         assert len(seed.swarm.peers) == MAX_CONNECTIONS
+
+
+@virtual_time
+async def test_sixty_four_downloaders_behind_one_address_are_all_served() -> None:
+    async with memory_net() as net:
+        first = source(net)
+        first.begin()
+        peers = [talk_to(net, first, "8.8.4.4") for _ in range(64)]
+        for peer in peers:
+            peer.send(Hello(0))
+        await asyncio.sleep(1)
+        assert not any(peer.is_lost for peer in peers)
+        assert len(first.swarm.peers) == 64
+
+
+@virtual_time
+async def test_idle_connections_of_one_address_make_room_for_new_ones() -> None:
+    async with memory_net() as net:
+        first = source(net)
+        first.begin()
+        idle = [talk_to(net, first, "8.8.4.4") for _ in range(MAX_IDLE_PER_ADDRESS)]
+        for peer in idle:
+            peer.send(Hello(0))
+        await asyncio.sleep(USE_TIME + 1)
+        talk_to(net, first, "8.8.4.4").send(Hello(0))
+        await asyncio.sleep(1)
+        assert [peer.is_lost for peer in idle].count(True) == 1
+        assert idle[0].is_lost

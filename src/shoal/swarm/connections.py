@@ -9,6 +9,7 @@ connection is its handler's business.
 import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator
+from math import inf
 
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
@@ -27,9 +28,11 @@ __all__ = ["Connections"]
 
 SWARM = "swarm"  # the network of addresses that peers pass on
 MAX_CONNECTIONS = 192  # with the peers of one share
-MAX_PER_ADDRESS = 4  # connections from one global address
+# Downloaders behind one NAT share an address, so only idle ones are limited by it.
+MAX_IDLE_PER_ADDRESS = 16  # connections from one global address
 USE_TIME = 30.0  # seconds after its last chunk for which a peer keeps its place
 GOODBYE_TIME = 0.25  # seconds that peers have to hang up once we have sent goodbye
+CROSSING_TIME = 5.0  # seconds in which two nodes may have dialled each other
 STALL_LIMIT = 30.0  # seconds of silence after which a stalled peer is dropped
 
 
@@ -58,6 +61,8 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._is_leaving = False
         self._all_gone = asyncio.Event()  # set once we are leaving
+        # Addresses that turned out to be a node that was already connected.
+        self._aliases: dict[Address, bytes] = {}
 
     def __len__(self) -> int:
         return len(self.peers)
@@ -112,32 +117,43 @@ class Connections:
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and has proven the id.
 
-        If there are too many connections, an idle one is closed. Raises `PeerError` if
-        there is none, or if too many come from the same address.
+        If there are too many connections, or too many idle ones from its address, an
+        idle one is closed. Raises `PeerError` if none is idle.
         """
         host = proven.address.host
-        same = sum(peer.connection.address.host == host for peer in self)
-        if same >= MAX_PER_ADDRESS and scope_of(host) is Scope.GLOBAL:
-            raise PeerError("too many connections from one address")
+        idle = self._idle()
+        if scope_of(host) is Scope.GLOBAL:
+            latest = self._loop.time() - USE_TIME
+            same = [
+                peer
+                for peer in idle
+                if peer.connection.address.host == host
+                and peer.connection.connected_at <= latest
+            ]
+            if len(same) >= MAX_IDLE_PER_ADDRESS:
+                self._close_idle(same)
         if sum(not each.is_closing for each in self.peers) >= MAX_CONNECTIONS:
-            self._make_room()
+            self._close_idle(idle)
         return self._make(proven, None, "incoming")
 
-    def _make_room(self) -> None:
-        """Close one idle connection of a peer that dialled us.
-
-        A peer that has never sent or received a chunk goes first, and of those the one
-        connected longest: so peers that only hold places gain nothing by being many,
-        and each new peer has its chance. Raises `PeerError` if none is idle.
-        """
+    def _idle(self) -> list[Peer]:
+        """Return the peers that dialled us and transferred nothing for `USE_TIME`."""
         latest = self._loop.time() - USE_TIME
-        idle = [
+        return [
             peer
             for peer in self
             if peer.dialled is None
             and not peer.connection.is_closing
             and peer.last_use <= latest
         ]
+
+    def _close_idle(self, idle: list[Peer]) -> None:
+        """Close one of these connections; raises `PeerError` if there is none.
+
+        A peer that has never sent or received a chunk goes first, and of those the one
+        connected longest: so peers that only hold places gain nothing by being many,
+        and each new peer has its chance.
+        """
         if not idle:
             raise PeerError("too many connections")
         # Of equals the first in the order of connecting.
@@ -151,6 +167,9 @@ class Connections:
         return sum(peer.dialled is not None for peer in self.peers.values())
 
     async def _attempt(self, address: Address, source: str) -> None:
+        node_id = self._aliases.get(address)
+        if node_id is not None and any(peer.node_id == node_id for peer in self):
+            raise PeerError(f"{address} is a node that is connected already")
         await self._dial(address, self._factory(address, source))
 
     def _factory(self, address: Address, source: str) -> Factory:
@@ -166,8 +185,8 @@ class Connections:
         if self._is_leaving:
             raise PeerError("we are about to leave")
         for other in self:
-            if other.node_id == proven.node_id:
-                self._keep_one(other, proven.address, dialled)
+            if other.node_id == proven.node_id and not other.connection.is_closing:
+                self._keep_one(other, proven.address.host, dialled)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
         self.peers[connection] = Peer(
             connection,
@@ -179,20 +198,46 @@ class Connections:
         )
         return connection
 
-    def _keep_one(self, other: Peer, address: Address, dialled: Address | None) -> None:
-        """Close one of two connections that crossed, if that is ours to do.
+    def _keep_one(self, other: Peer, host: str, dialled: Address | None) -> None:
+        """Close one of two connections with one node, if that is ours to do.
 
-        Only the node that dialled a connection closes it, and of the two nodes the one
-        with the larger id (docs/protocol.md, "Duplicate connections"). A node id is a
-        claim, so the hosts must agree as well. Raises `PeerError` if the new connection
-        is the one to close.
+        Only the node that dialled a connection closes it: of two that crossed, the node
+        with the larger id; otherwise the newer one (docs/protocol.md, "Duplicate
+        connections").
+        A node id is a claim that any holder can copy, so a peer that has transferred
+        nothing, or has another host, does not keep the node it claims to be from
+        connecting. Raises `PeerError` if the new connection is the one to close.
         """
-        if self._node_id < other.node_id or (dialled and other.dialled):
-            return
-        if dialled is not None and other.connection.address.host == address.host:
-            raise PeerError(f"{dialled} has dialled us")
-        if other.dialled is not None and other.dialled.host == address.host:
-            other.close()
+        age = self._loop.time() - other.connection.connected_at
+        is_crossing = age < CROSSING_TIME and host == other.connection.address.host
+        is_larger = self._node_id > other.node_id
+        if dialled is None:
+            if other.dialled is not None and is_crossing and is_larger:
+                self._close_duplicate(other)
+        elif other.dialled is None and is_crossing:
+            if is_larger:
+                self._aliases[dialled] = other.node_id
+                raise PeerError(f"{dialled} has dialled us")
+        elif other.last_use > -inf:
+            self._aliases[dialled] = other.node_id
+            raise PeerError(f"{dialled} is a node that is connected already")
+
+    def drop_duplicates(self, *, is_complete: bool) -> None:
+        """Of several connections with one node, close those we dialled but the oldest.
+
+        Only once the oldest has transferred a chunk, or if our share `is_complete`:
+        otherwise a newer one may be the honest one.
+        """
+        oldest: dict[bytes, Peer] = {}
+        for peer in sorted(self, key=lambda peer: peer.connection.connected_at):
+            kept = oldest.setdefault(peer.node_id, peer)
+            if kept is not peer and (is_complete or kept.last_use > -inf):
+                self._close_duplicate(peer)
+
+    def _close_duplicate(self, peer: Peer) -> None:
+        if peer.dialled is not None:
+            self._aliases[peer.dialled] = peer.node_id
+            peer.close()
 
     # Connections end.
 
@@ -209,9 +254,17 @@ class Connections:
                     self._dialler.on_left(peer.dialled)
                 else:
                     self._dialler.on_lost(peer.dialled)
+            self._forget_aliases(peer)
             if not self.peers:
                 self._all_gone.set()
         return peer
+
+    def _forget_aliases(self, peer: Peer) -> None:
+        """Dial the other addresses of a node again, once no connection is left."""
+        if not any(other.node_id == peer.node_id for other in self):
+            for address in [a for a, n in self._aliases.items() if n == peer.node_id]:
+                del self._aliases[address]
+                self._dialler.on_lost(address)
 
     def on_greeted(self, peer: Peer) -> None:
         """Reset the back-off of an address whose peer has sent hello."""
@@ -227,19 +280,6 @@ class Connections:
         """Return True if connections with a peer's address are refused."""
         return self._dialler.is_banned(peer.address)
 
-    def drop_slower(self) -> None:
-        """Of two connections that we dialled to one node, close the slower.
-
-        Only once both have sent a chunk: a node id can be copied, and the connection
-        that has sent none may be the honest one.
-        """
-        best: dict[bytes, Peer] = {}
-        for peer in sorted(self, key=lambda peer: -peer.verified):
-            if peer.dialled is None or not peer.verified:
-                continue
-            if best.setdefault(peer.node_id, peer) is not peer:
-                peer.close()
-
     def watch_silence(self, peer: Peer) -> None:
         """Drop a stalled peer if it stays silent for `STALL_LIMIT`."""
         self._loop.call_later(STALL_LIMIT, self._drop_if_silent, peer)
@@ -254,11 +294,12 @@ class Connections:
 
     def introduce(self, newcomer: Peer) -> None:
         """Send a new peer the addresses of the others, and its address to them."""
-        others = [peer for peer in self if peer is not newcomer and peer.port]
-        newcomer.introduce([each.address for each in others[-MAX_PEERS:]])
-        if newcomer.port:
-            for each in others[-MAX_PEERS:]:
-                each.introduce([newcomer.address])
+        others = [p for p in self if p is not newcomer and p.is_greeted]
+        listed = [each for each in others if newcomer.may_know(each)]
+        newcomer.introduce(each.endpoint for each in listed[-MAX_PEERS:])
+        for each in others[-MAX_PEERS:]:
+            if each.may_know(newcomer):
+                each.introduce([newcomer.endpoint])
 
     def add_addresses(
         self, peer: Peer, addresses: Iterable[tuple[str, int]], wait: float

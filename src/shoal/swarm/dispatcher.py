@@ -179,9 +179,10 @@ class Dispatcher:
             self.download.remove(peer)
         if self.upload is not None:
             self.upload.remove(peer)
-        is_banned = self.connections.is_banned(peer)
-        reason = str(error) if error is not None else None
-        self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
+        if peer.is_greeted:  # and so reported as joined
+            is_banned = self.connections.is_banned(peer)
+            reason = str(error) if error is not None else None
+            self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
 
     # Messages.
 
@@ -228,6 +229,8 @@ class Dispatcher:
 
     def _on_hello(self, peer: Peer, hello: Hello) -> None:
         is_first, peer.is_greeted = not peer.is_greeted, True
+        if not is_first and hello.port != peer.port:
+            raise ProtocolError("a second hello with another port")
         peer.port = hello.port
         if self.connections.is_banned(peer):
             raise PeerError("it sent data that did not verify a while ago")

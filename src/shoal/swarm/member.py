@@ -13,7 +13,7 @@ from typing import Self
 from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
 from shoal.net.interfaces import list_interfaces
@@ -120,7 +120,7 @@ async def usable_hints(
     """
     for hint in hints:
         for address in await _resolve(hint, settings):
-            if is_usable(address.host, settings):
+            if address.port >= MIN_PORT and is_usable(address.host, settings):
                 yield address, "hint"
 
 

@@ -10,6 +10,7 @@ from math import inf
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.counters import Counters
 from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
@@ -80,6 +81,26 @@ class Peer:
             return self.dialled
         host = self.connection.address.host
         return Address(host, self.port or self.connection.address.port)
+
+    @property
+    def endpoint(self) -> Address:
+        """Return the address that other peers can dial; port 0 if there is none.
+
+        The host is the one that we are connected with, never a name that was dialled.
+        """
+        port = self.dialled.port if self.dialled is not None else self.port
+        return Address(self.connection.address.host, port)
+
+    def may_know(self, other: "Peer") -> bool:
+        """Return True if this peer can dial another one that we are connected with.
+
+        A peer on the internet is not told of addresses on our private networks.
+        """
+        host, other_host = self.connection.address.host, other.endpoint.host
+        is_global = scope_of(host) is Scope.GLOBAL
+        return other.endpoint.port > 0 and (
+            not is_global or scope_of(other_host) is Scope.GLOBAL
+        )
 
     def close(self, error: PeerError | None = None) -> None:
         """End the connection; `error` says what the peer did wrong."""

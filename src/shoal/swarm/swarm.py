@@ -363,7 +363,9 @@ class Swarm(Watcher[ChunkSource]):
                     self._connections.watch_silence(source)
                 else:
                     origins.on_stalled(source)
-            self._connections.drop_slower()
+        upload = self._dispatcher.upload
+        is_complete = upload is not None and upload.is_complete
+        self._connections.drop_duplicates(is_complete=is_complete)
         if self._waiting.is_awaited:
             error = self._monitor.check(self._outlook())
             if error is not None:

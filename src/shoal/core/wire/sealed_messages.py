@@ -36,7 +36,6 @@ MAX_RANGES = 4096  # ranges in one announcement
 MAX_ROOT = 8192  # bytes of a root record
 MAX_BITFIELD = 98304  # bytes, for more chunks than a root record can name
 MAX_REASON = 64  # characters
-MAX_HOST = 45  # characters of an IP address
 
 Index: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Port: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 16)]
@@ -112,10 +111,9 @@ class Refuse(Struct, frozen=True, tag="refuse", tag_field="type", omit_defaults=
 class Peers(Struct, frozen=True, tag="peers", tag_field="type"):
     """Name other peers."""
 
-    addresses: Annotated[
-        list[tuple[Annotated[str, Meta(max_length=MAX_HOST)], Port]],
-        Meta(max_length=MAX_PEERS),
-    ]
+    # Any text and number: an address that cannot be dialled is ignored. It must not end
+    # the connection with the peer that passed it on.
+    addresses: Annotated[list[tuple[str, int]], Meta(max_length=MAX_PEERS)]
     """IP address and listening port of each."""
 
 

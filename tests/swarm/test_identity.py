@@ -1,0 +1,121 @@
+"""Two nodes hold one connection, whatever addresses they know of each other."""
+
+import asyncio
+
+import pytest
+
+from shoal.core.names.address import Address
+from shoal.core.wire.sealed_messages import Hello, Peers
+from tests.helpers.holder import Talk
+from tests.helpers.memory_net import Member, MemoryNet, memory_net
+from tests.helpers.memory_peers import (
+    MANIFEST,
+    fetch,
+    joined,
+    left,
+    source,
+    talk_to,
+)
+from tests.helpers.virtual_time import virtual_time
+
+
+def add_address(net: MemoryNet, member: Member, host: str) -> Address:
+    """Give a member a second address, at which the same node answers."""
+    address = Address(host, member.address.port)
+    return net.add_address(member, address)
+
+
+def named(peer: Talk) -> list[tuple[str, int]]:
+    """Return the addresses that a peer was told."""
+    said = [m.addresses for m in peer.received if isinstance(m, Peers)]
+    return [address for addresses in said for address in addresses]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@virtual_time
+async def test_a_node_with_two_addresses_is_one_peer(swapped: bool) -> None:
+    """Whichever of the two nodes has the larger id."""
+    async with memory_net() as net:
+        if swapped:
+            getter, seed = net.join(MANIFEST.id), source(net)
+        else:
+            seed, getter = source(net), net.join(MANIFEST.id)
+        second = add_address(net, seed, "10.0.7.7")
+        getter_second = add_address(net, getter, "10.0.8.8")
+        seed.begin(getter)
+        getter.begin(seed)
+        getter.swarm._connections._dialler.add(second, "lan")
+        seed.swarm._connections._dialler.add(getter_second, "lan")
+        await fetch(getter)
+        await asyncio.sleep(5)
+        assert len(getter.swarm.peers) == len(seed.swarm.peers) == 1
+        net.dials.clear()
+        await asyncio.sleep(120)
+        assert len(getter.swarm.peers) == len(seed.swarm.peers) == 1
+        assert not net.dials, "a connected pair dials again"
+        # Once the connection is lost, every address is worth a try again.
+        del net.accepts[seed.address]
+        for peer in seed.swarm.peers:
+            peer.close()
+        await net.until(lambda: bool(getter.swarm.peers))
+
+
+@virtual_time
+async def test_only_a_peer_that_has_joined_is_reported_as_left() -> None:
+    async with memory_net() as net:
+        seed = source(net)
+        seed.begin()
+        silent, known = talk_to(net, seed), talk_to(net, seed, "10.0.9.8")
+        known.send(Hello(5000))
+        await asyncio.sleep(1)
+        silent.transport.abort()
+        known.transport.abort()
+        await asyncio.sleep(1)
+        assert len(joined(seed)) == len(left(seed)) == 1
+
+
+@virtual_time
+async def test_peers_are_told_the_address_that_was_connected_not_the_name() -> None:
+    async with memory_net() as net:
+        seed, member = source(net), net.join(MANIFEST.id)
+        name = Address("pod-0.very-long-name.namespace.svc.cluster.local", 4000)
+        net.add_address(seed, name)
+        seed.begin()
+        member.begin()
+        member.swarm._connections._dialler.add(name, "peer")
+        await net.until(lambda: bool(member.swarm.peers))
+        connected = member.swarm.peers[0].connection.address.host
+        peer = talk_to(net, member)
+        peer.send(Hello(5000))
+        await asyncio.sleep(1)
+        assert named(peer) == [(connected, 4000)]
+
+
+@virtual_time
+async def test_a_peer_on_the_internet_is_not_told_of_private_addresses() -> None:
+    async with memory_net() as net:
+        seed = source(net)
+        seed.begin()
+        near, far, other = (
+            talk_to(net, seed, host) for host in ("10.0.9.1", "8.8.4.4", "8.8.8.8")
+        )
+        for port, peer in enumerate((near, far, other), 5000):
+            peer.send(Hello(port))
+            await asyncio.sleep(1)
+        assert named(far) == [("8.8.8.8", 5002)]
+        assert named(other) == [("8.8.4.4", 5001)]
+        assert named(near) == [("8.8.4.4", 5001), ("8.8.8.8", 5002)]
+
+
+@virtual_time
+async def test_a_hello_may_state_the_port_once() -> None:
+    async with memory_net() as net:
+        seed = source(net)
+        seed.begin()
+        peer = talk_to(net, seed)
+        peer.send(Hello(5000), Hello(5000))
+        await asyncio.sleep(1)
+        assert not peer.is_lost
+        peer.send(Hello(5001))
+        await asyncio.sleep(1)
+        assert peer.is_lost
