@@ -282,7 +282,7 @@ class Node:
             if reason is not None:
                 self._refuse(link, index, reason)
         if link.wants:
-            self._announcements.on_taking(taker)
+            self._announcements.on_receiving(taker)
         self._wake(link)
 
     def on_cancelled(self, taker: int, index: int) -> None:
@@ -331,7 +331,7 @@ class Node:
                 self._refuse(link, None, Reason.NOTHING)
                 continue
             if not was_any and self._rarest is not None:
-                self._rarest.on_given(link.other.number, index)
+                self._rarest.on_sent(link.other.number, index)
             link.sending.append((index, was_any))
             given += 1
         if was_idle and link.sending:

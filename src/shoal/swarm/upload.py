@@ -57,7 +57,7 @@ class _Receiver:
             if was_any:
                 self._chosen.add(index)
             else:
-                upload.rarest.on_given(self, index)
+                upload.rarest.on_sent(self, index)
             chunks.append((index, index))
         return chunks
 
@@ -83,7 +83,7 @@ class _Receiver:
             connection.write(header + data[:FIRST_PART])
             if len(data) > FIRST_PART:
                 connection.write(memoryview(data)[FIRST_PART:])
-        self._upload.rarest.on_given(self, index)
+        self._upload.rarest.on_sent(self, index)
         self.peer.on_sent(len(data))
         self._upload.on_served(self)
 
@@ -222,7 +222,7 @@ class Upload:
         if not receiver.requests:
             self.on_served(receiver)
             return
-        self._announcements.on_taking(receiver)
+        self._announcements.on_receiving(receiver)
         if not self._serve_now(receiver):
             self._uploader.wake(receiver)
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.announcements import (
     ANNOUNCE_PAUSE,
-    ASK_TIME,
     FEW_PEERS,
     FULL_PAUSE,
-    MAX_TAKERS,
+    MAX_RECEIVERS,
+    REQUEST_TIME,
     Announcements,
 )
 
@@ -96,10 +96,10 @@ def test_of_many_a_few_hear_at_a_time_and_the_next_once_one_is_served() -> None:
     holder = Holder(MANY)
     holder.get(5)
     first = list(holder.tell())
-    assert len(first) == MAX_TAKERS
+    assert len(first) == MAX_RECEIVERS
     for peer in first:
-        holder.news.on_taking(peer)
-    assert holder.tell(10 * ASK_TIME) == {}
+        holder.news.on_receiving(peer)
+    assert holder.tell(10 * REQUEST_TIME) == {}
     assert holder.news.on_served(first[0])
     assert len(holder.tell()) == 1
     assert not holder.news.on_served(first[0])
@@ -116,23 +116,23 @@ def test_who_does_not_ask_for_what_it_heard_of_gives_its_turn_to_others() -> Non
         assert more
         assert not more & told
         told |= more
-    assert holder.news.due_at(holder.now + ASK_TIME) is None
+    assert holder.news.due_at(holder.now + REQUEST_TIME) is None
 
 
 def test_a_peer_that_left_takes_nobodys_turn() -> None:
-    holder = Holder(MANY + MAX_TAKERS)
+    holder = Holder(MANY + MAX_RECEIVERS)
     holder.get(5)
     for peer in holder.tell():
-        holder.news.on_taking(peer)
+        holder.news.on_receiving(peer)
         holder.news.on_peer_left(peer)
-    assert len(holder.tell()) == MAX_TAKERS
+    assert len(holder.tell()) == MAX_RECEIVERS
 
 
 def test_who_takes_something_is_told_when_nobody_else_waits_for_a_turn() -> None:
     holder = Holder(MANY)
     holder.get(5)
-    holder.news.on_taking(3)
+    holder.news.on_receiving(3)
     told: list[int] = []
     while len(told) < MANY:
-        told += holder.tell(ASK_TIME)
+        told += holder.tell(REQUEST_TIME)
     assert told[-1] == 3

@@ -64,7 +64,7 @@ class Model(RuleBasedStateMachine):
     @rule(peer=PEER, index=INDEX)
     def was_given(self, peer: int, index: int) -> None:
         if index < self.count:
-            self.spread.on_given(peer, index)
+            self.spread.on_sent(peer, index)
             if peer in self.given and index not in self.announced[peer]:
                 self.given[peer].add(index)
 

@@ -1,1 +1,1 @@
-"""Hash chunks and pages, derive keys from an id, prove knowledge of it."""
+"""Hash chunks and pages, derive keys from an id, and prove knowledge of an id."""

@@ -1,8 +1,8 @@
-"""The hashes of sealed shares: BLAKE3, keyed apart by what is hashed.
+"""Hash the parts of a sealed share; pure.
 
-Each use has a context of its own (BLAKE3's derive_key mode), so that the bytes of
-a chunk can never be passed off as a page, nor a page as a root record; see "Link, root
-record and manifest" in docs/protocol.md.
+Each hash has its own context (BLAKE3's derive_key mode), so that the bytes of a chunk
+can never pass as a page, nor a page as a root record. docs/protocol.md, "Link, root
+record and manifest".
 """
 
 from typing import TypeAlias
@@ -22,7 +22,7 @@ __all__ = [
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 DIGEST_SIZE = 32  # bytes
-CHECK_SIZE = 3  # bytes of a link that tell a typing error
+CHECK_SIZE = 3  # bytes of a link that reveal a typing error
 
 _ROOT = "shoal v1 root"
 _PAGE = "shoal v1 page"
@@ -41,7 +41,7 @@ def page_digest(data: Bytes) -> bytes:
 
 
 def chunk_digest(data: Bytes) -> bytes:
-    """Return the hash of a chunk; other threads run meanwhile."""
+    """Return the hash of a chunk; releases the GIL meanwhile."""
     return blake3(data, derive_key_context=_CHUNK).digest()
 
 

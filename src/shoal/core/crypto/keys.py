@@ -1,9 +1,9 @@
-"""Everything that is derived from the id of a sealed share, each by its label.
+"""Derive keys and topics from the id of a sealed share; pure.
 
-The id does three jobs (it names, it admits, it proves the bytes), so it is never
-sent, announced or logged. What must be shown to others is derived from it one way,
-and from none of these can another, or the id, be computed. HKDF-SHA256 as RFC 5869
-has it; docs/protocol.md, "Sealed transport". Test vectors are in docs/vectors.json.
+The id names a share, admits peers to it and proves its bytes, so it is never sent,
+announced or logged. Everything that others may see is derived from it, one-way: neither
+the id nor another key can be computed from a derived one. HKDF-SHA256 as in RFC 5869;
+docs/protocol.md, "Keys and topics". docs/vectors.json has test vectors.
 """
 
 import hmac
@@ -15,38 +15,38 @@ from shoal.core.crypto.hashes import DIGEST_SIZE
 __all__ = ["TOPIC_SIZE", "Keys", "derive_keys", "log_name"]
 
 KEY_SIZE = 32  # bytes
-TOPIC_SIZE = 20  # bytes, as a SHA-1 has; what DHT and LAN discovery announce
-LOG_NAME_SIZE = 4  # bytes of the log key that are shown, as hex digits
+TOPIC_SIZE = 20  # bytes, as many as a SHA-1; DHT and LAN discovery announce topics
+LOG_NAME_SIZE = 4  # bytes of the log key in a log name
 _SALT = b"shoal/v1"
 
 
 class Keys(Struct, frozen=True):
-    """Hold what is derived from one id."""
+    """Hold the keys and topics derived from one id."""
 
     knock: bytes
-    """Keys the knock that opens a connection."""
+    """Key of the knock that opens a connection."""
     client: bytes
-    """Keys the client's proof of knowing the id."""
+    """Key of the client's proof that it knows the id."""
     server: bytes
-    """Keys the server's proof of knowing the id."""
+    """Key of the server's proof that it knows the id."""
     log: bytes
-    """Names the share where the id must not be seen: logs, files beside a target."""
+    """Name of the share where the id must stay secret: in logs and file names."""
     lan_topic: bytes
-    """What LAN discovery announces, in hex where a channel has its SHA-1."""
+    """Topic for LAN discovery, in place of a channel's SHA-1."""
     dht_topic: bytes
-    """What the DHT announces: the infohash as it is."""
+    """Topic for the DHT: the infohash."""
 
     def __repr__(self) -> str:
         return f"<Keys of {self.log_name}>"
 
     @property
     def log_name(self) -> str:
-        """Return the eight hex digits that stand for the share in logs."""
+        """Return the eight hex digits that name the share in logs."""
         return self.log[:LOG_NAME_SIZE].hex()
 
 
 def derive_keys(share_id: bytes) -> Keys:
-    """Return every key and topic of the share called `share_id`."""
+    """Return every key and topic of the share with the id `share_id`."""
     if len(share_id) != DIGEST_SIZE:
         raise ValueError(f"an id has {DIGEST_SIZE} bytes, not {len(share_id)}")
     secret = hmac.digest(_SALT, share_id, "sha256")
@@ -61,10 +61,10 @@ def derive_keys(share_id: bytes) -> Keys:
 
 
 def log_name(share_id: bytes) -> str:
-    """Return the eight hex digits that stand for a share in logs."""
+    """Return the eight hex digits that name a share in logs."""
     return derive_keys(share_id).log_name
 
 
 def _expand(secret: bytes, label: bytes, size: int) -> bytes:
-    """Return HKDF-Expand(secret, label, size); one block is always enough."""
+    """Return HKDF-Expand(secret, label, size); one block of it is always enough."""
     return hmac.digest(secret, label + b"\x01", "sha256")[:size]

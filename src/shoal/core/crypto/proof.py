@@ -1,6 +1,6 @@
-"""How two peers prove to each other that they know the id, as pure state machines.
+"""Prove to a peer that we know the id, and verify its proof, as state machines; pure.
 
-The bytes are those of docs/protocol.md, "Sealed transport":
+The messages are those of docs/protocol.md, "Sealed transport":
 
     client → server   knock, 48 bytes: n16 ‖ HMAC(K_knock, n16), before TLS
     server → client   greeting, 34: lowest version, highest version, nonce 32
@@ -9,17 +9,17 @@ The bytes are those of docs/protocol.md, "Sealed transport":
     server → client   proof, 48: node id 16,
                       HMAC(K_server, "s" ‖ C ‖ greeting ‖ client's 81 ‖ node id)
 
-C is the SHA-256 of the certificate that the server showed, which is what makes a
-relay with a certificate of its own fail in both directions. All of it is of fixed
-size and none of it is msgpack: nothing is parsed before both proofs have passed.
+C is the SHA-256 of the server's certificate, so a relay with its own certificate fails
+in both directions. Each message has a fixed size and is not msgpack: nothing is parsed
+before both proofs are valid.
 
 Rules of this file:
 
-1. Every comparison with something secret takes constant time.
-2. Nothing is sent that depends on the share before the peer has proven itself,
-   except that the client proves first.
-3. A machine asks for exactly as many bytes as its state needs (`needed`), so what
-   follows the proofs is never in here.
+1. Every comparison with a secret takes constant time.
+2. Nothing that depends on the share is sent before the peer has proved itself, except
+   that the client proves itself first.
+3. A state machine asks for exactly as many bytes as its state needs (`needed`), so it
+   never receives bytes that follow the proofs.
 """
 
 import hmac
@@ -67,10 +67,9 @@ def make_knock(knock_key: bytes, nonce: bytes) -> bytes:
 
 
 def match_knock(knock_keys: Sequence[bytes], knock: bytes | bytearray) -> int | None:
-    """Return the place of the key that made `knock`; None if it is none of them.
+    """Return the position of the key that made `knock`; None if no key did.
 
-    Every key is tried, whether or not one has fitted, so that the time it takes
-    says nothing.
+    Every key is tried, even after a match, so that the time reveals nothing.
     """
     nonce, mac = bytes(knock[:KNOCK_NONCE_SIZE]), bytes(knock[KNOCK_NONCE_SIZE:])
     found = None
@@ -83,8 +82,8 @@ def match_knock(knock_keys: Sequence[bytes], knock: bytes | bytearray) -> int | 
 class NonceMemory:
     """Remember the nonces of valid knocks, so that none opens a connection twice.
 
-    The nonce of a knock that fits no key is never given to this, or garbage would
-    push out what must be remembered.
+    Only the nonces of knocks that match a key may be added. Otherwise an attacker
+    could push the valid ones out with garbage.
     """
 
     def __init__(self, max_nonces: int = MAX_NONCES) -> None:
@@ -95,7 +94,7 @@ class NonceMemory:
         return len(self._nonces)
 
     def spend(self, knock: bytes | bytearray) -> bool:
-        """Note a valid knock; say whether its nonce was new."""
+        """Note a valid knock; return True if its nonce was new."""
         nonce = bytes(knock[:KNOCK_NONCE_SIZE])
         is_new = nonce not in self._nonces
         self._nonces[nonce] = None
@@ -106,27 +105,27 @@ class NonceMemory:
 
 
 class ProofState(Enum):
-    """Where a proof stands."""
+    """Name the states of a proof."""
 
     AWAITING_GREETING = auto()
-    """A client: the server has to begin."""
+    """A client: the greeting has not arrived."""
     AWAITING_PROOF = auto()
-    """Either end: the other one has to prove itself."""
+    """Either end: the proof of the other end has not arrived."""
     DONE = auto()
-    """Both proofs have passed."""
+    """Both proofs are valid."""
     FAILED = auto()
-    """The connection must end, and nothing more may be sent."""
+    """A message was invalid: the connection must be closed, and nothing sent."""
 
 
 class Proof:
-    """Hold what both ends of a proof share.
+    """Hold what client and server have in common.
 
-    Give it what comes with `receive`, write what `data_to_send` returns, until
-    `is_done`. An error means: close, and send nothing more.
+    Pass received bytes to `receive` and write what `data_to_send` returns until
+    `is_done`. After an error, close the connection and send nothing more.
     """
 
     STEPS: ClassVar[dict[ProofState, tuple[int, str, ProofState]]]
-    """ProofState: how many bytes it awaits, what takes them, and the state after it."""
+    """For each state: bytes of its message, the method for it, and the next state."""
 
     def __init__(
         self,
@@ -142,9 +141,9 @@ class Proof:
         _check_size("nonce", nonce, NONCE_SIZE)
         self.state = state
         self.peer_node_id = b""
-        """Of the peer, once done: a claim that every holder can copy."""
+        """Node id of the peer, once done: a claim that any link holder can copy."""
         self.version = 0
-        """The version both will speak, once done."""
+        """Version of the protocol that both ends use, once done."""
         self._keys = keys
         self._node_id = node_id
         self._certificate = certificate
@@ -155,21 +154,21 @@ class Proof:
 
     @property
     def is_done(self) -> bool:
-        """Say whether both ends have proven themselves."""
+        """Return True if both proofs are valid."""
         return self.state is ProofState.DONE
 
     @property
     def needed(self) -> int:
-        """Return how many bytes are missing for the next step; 0 at the end."""
+        """Return how many bytes the present message still needs; 0 at the end."""
         if self.state not in self.STEPS:
             return 0
         return self.STEPS[self.state][0] - len(self._received)
 
     def receive(self, data: bytes | bytearray | memoryview) -> int:
-        """Take what belongs to the proof from `data`; return how many bytes.
+        """Take the bytes of the proof from `data`; return how many they are.
 
-        What is left belongs to whoever speaks after the proofs. Raises
-        `PeerError` when the peer must not be spoken to.
+        The rest belongs to the messages after the proofs. Raises `PeerError` if a
+        message is invalid.
         """
         used = 0
         while used < len(data) and (needed := self.needed):
@@ -181,16 +180,16 @@ class Proof:
         return used
 
     def data_to_send(self) -> bytes:
-        """Return what to write now."""
+        """Return the bytes to write now."""
         outgoing, self._outgoing = self._outgoing, b""
         return outgoing
 
     def _step(self) -> None:
-        """Act on a message that is there as a whole."""
+        """Handle a complete message."""
         _, name, following = self.STEPS[self.state]
         message = bytes(self._received)
         self._received.clear()
-        # Whatever goes wrong in there is the end of it.
+        # If the method below raises an error, the state stays `FAILED`.
         self.state, self._outgoing = ProofState.FAILED, b""
         take: Callable[[bytes], None] = getattr(self, name)
         take(message)
@@ -205,7 +204,7 @@ class Proof:
 
 
 class ServerProof(Proof):
-    """Greet a client and let it prove itself; then prove ourselves."""
+    """Greet a client, verify its proof, then prove that we know the id."""
 
     STEPS = {
         ProofState.AWAITING_PROOF: (CLIENT_PROOF_SIZE, "_take_proof", ProofState.DONE),
@@ -219,9 +218,9 @@ class ServerProof(Proof):
         nonce: bytes,
         versions: Versions = VERSIONS,
     ) -> None:
-        """Begin with the keys of the share whose knock fitted.
+        """Begin with the keys of the share whose key made the knock.
 
-        `certificate` is the SHA-256 of our own one's DER, `nonce` 32 random bytes.
+        `certificate` is the SHA-256 of our certificate's DER, `nonce` 32 random bytes.
         """
         super().__init__(
             ProofState.AWAITING_PROOF, keys, node_id, certificate, nonce, versions
@@ -237,14 +236,14 @@ class ServerProof(Proof):
         if not self._versions[0] <= version <= self._versions[1]:
             raise ProtocolError(f"a client that chose version {version}")
         if node_id == self._node_id:
-            raise SelfConnectionError("a connection from this very node")
+            raise SelfConnectionError("a connection from this node itself")
         self.version, self.peer_node_id = version, node_id
         mac = self._server_mac(self._greeting, proof, self._node_id)
         self._outgoing = self._node_id + mac
 
 
 class ClientProof(Proof):
-    """Prove ourselves to a server, then let it prove itself."""
+    """Prove to a server that we know the id, then verify its proof."""
 
     STEPS = {
         ProofState.AWAITING_GREETING: (
@@ -263,10 +262,10 @@ class ClientProof(Proof):
         nonce: bytes,
         versions: Versions = VERSIONS,
     ) -> None:
-        """Begin with the keys of the share that is wanted.
+        """Begin with the keys of the share to connect for.
 
-        `certificate` is the SHA-256 of the DER of the one that the server showed,
-        `nonce` 32 random bytes.
+        `certificate` is the SHA-256 of the server certificate's DER, `nonce` 32 random
+        bytes.
         """
         super().__init__(
             ProofState.AWAITING_GREETING, keys, node_id, certificate, nonce, versions
@@ -295,7 +294,7 @@ class ClientProof(Proof):
         if not hmac.compare_digest(expected, mac):
             raise NotAHolderError("a server that does not know the share's id")
         if node_id == self._node_id:
-            raise SelfConnectionError("a connection to this very node")
+            raise SelfConnectionError("a connection to this node itself")
         self.peer_node_id = node_id
 
 

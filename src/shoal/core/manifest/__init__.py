@@ -1,1 +1,1 @@
-"""Describe a share: its root record, its chunks, their hashes, its files."""
+"""Describe a share: its root record, its chunks, their hashes and its files."""

@@ -1,1 +1,1 @@
-"""Parse and format what users and peers call things: links, ids, addresses."""
+"""Read and write the names of things: links, channel ids, origins and addresses."""

@@ -1,1 +1,1 @@
-"""Turn what happens into events, rates, counters and reasons."""
+"""Describe what happens: events, rates, counters, stalls and status."""

@@ -1,1 +1,1 @@
-"""Decide which chunk to request of which peer, and when to announce it."""
+"""Decide what to request from which source, and what to announce and serve to whom."""

@@ -1,11 +1,12 @@
-"""Whom to tell of the chunks that came here, and when; pure.
+"""Decide which peers to send an announcement of new chunks, and when; pure.
 
-A holder that tells everybody at once is asked by everybody: they share what it sends,
-and wait, while those it served first could have served the others. So in a crowd a few
-are told at a time, and the next once one of them waits for nothing more; by then most
-have the chunk from somebody else, and nobody is told of what it has itself. Where
-there are few, all hear of everything at once, and so does whoever has everything: it
-gives away what fewest have.
+A node that announces a chunk to all peers at once gets requests from all of them. They
+share its uplink and wait, while the first peers could have served the others. So with
+more than `FEW_PEERS` peers, a few are told at a time, and the next one when one of them
+waits for nothing more. By then most have the chunk from another peer, and no peer is
+told of chunks that it has announced itself. Few peers are told of everything at once.
+So are peers that have everything, because they send the rarest chunks first.
+docs/protocol.md, "Announcements", allows these delays.
 """
 
 from array import array
@@ -17,91 +18,93 @@ from shoal.core.manifest.chunks import Bitfield
 
 __all__ = ["ANNOUNCE_PAUSE", "FEW_PEERS", "Announcements"]
 
-ANNOUNCE_PAUSE = 0.02  # seconds in which chunks are announced together to few
-# Where two have everything nobody leaves the choice to either, so there is no hurry.
-FULL_PAUSE = 0.1  # seconds in which chunks are announced together to those
-FEW_PEERS = 16  # up to which all are told at once
-MAX_TAKERS = 4  # peers of more that know of something to ask for at a time
-ASK_TIME = 0.05  # seconds in which a peer asks for what it was told of, if it does
+ANNOUNCE_PAUSE = 0.02  # seconds whose chunks are announced together to few peers
+# With two complete peers, no downloader lets a peer choose, so there is no hurry.
+FULL_PAUSE = 0.1  # seconds whose chunks are announced together to complete peers
+FEW_PEERS = 16  # peers up to which all are told at once
+MAX_RECEIVERS = 4  # peers of more that may have something to request at a time
+REQUEST_TIME = 0.05  # seconds in which a peer requests what it was told of, if it does
 
 P = TypeVar("P", bound=Hashable)
 
 
-class _Hearer:
-    """Remember how much one peer has heard, and whether it takes something."""
+class _Recipient:
+    """Remember how much one peer was told, and whether it waits for chunks."""
 
-    __slots__ = ("end", "is_full", "is_recent", "is_taking")
+    __slots__ = ("end", "is_full", "is_receiving", "is_recent")
 
     def __init__(self, end: int) -> None:
-        self.end = end  # what came before that place in the log is known to it
-        self.is_taking = False  # something from here
-        self.is_recent = False  # told a moment ago: about to ask
-        self.is_full = False  # has everything
+        self.end = end  # the peer knows of the log up to here
+        self.is_receiving = False  # it waits for chunks from this node
+        self.is_recent = False  # it was told a moment ago, and may send requests
+        self.is_full = False  # it has everything
 
 
 class Announcements(Generic[P]):
-    """Keep what came here in its order, and how far each peer has heard of it."""
+    """Keep a log of this node's new chunks, and how far each peer knows it."""
 
-    def __init__(self, have: Bitfield, theirs: Callable[[P], Bitfield | None]) -> None:
-        """Begin with nothing to tell; `have` is what is here, and grows.
+    def __init__(
+        self, have: Bitfield, announced_by: Callable[[P], Bitfield | None]
+    ) -> None:
+        """Begin with nothing to announce; `have` has this node's chunks, and grows.
 
-        `theirs` says what a peer has announced.
+        `announced_by` returns the chunks that a peer has announced.
         """
         self._have = have
-        self._theirs = theirs
+        self._announced_by = announced_by
         self._log = array("I")
-        self._hearers: dict[P, _Hearer] = {}
-        self._level: list[P] = []  # have heard of everything, until there is more
-        self._queue: deque[P] = deque()  # have not, in the order of their turns
-        self._held: deque[P] = deque()  # have not, and take something
+        self._recipients: dict[P, _Recipient] = {}
+        self._level: list[P] = []  # know the whole log
+        self._queue: deque[P] = deque()  # do not, in the order of their turns
+        self._held: deque[P] = deque()  # do not, and wait for chunks
         self._full: list[P] = []  # have everything
-        self._full_end = 0  # of the log, for those
-        self._recent: deque[tuple[float, _Hearer]] = deque()
-        self._busy = 0  # peers that take something or are about to ask
-        self._next = 0.0  # when all of few, or who has everything, may be told again
-        self._next_full = 0.0  # when several who have everything may be
+        self._full_end = 0  # they know of the log up to here
+        self._recent: deque[tuple[float, _Recipient]] = deque()
+        self._busy = 0  # recipients that are receiving or recent
+        self._next = 0.0  # when few peers, or the complete ones, may be told again
+        self._next_full = 0.0  # when several complete peers may be told again
 
     def on_peer_joined(self, peer: P) -> None:
-        """Note a peer that was just told of everything here, in a hello."""
+        """Note a peer that knows of all chunks so far, from a hello."""
         self.on_peer_left(peer)
-        self._hearers[peer] = _Hearer(len(self._log))
+        self._recipients[peer] = _Recipient(len(self._log))
         self._level.append(peer)
 
     def on_peer_left(self, peer: P) -> None:
         """Forget a peer."""
-        hearer = self._hearers.pop(peer, None)
-        if hearer is None:
+        recipient = self._recipients.pop(peer, None)
+        if recipient is None:
             return
-        self._busy -= hearer.is_taking or hearer.is_recent
-        hearer.is_recent = False
+        self._busy -= recipient.is_receiving or recipient.is_recent
+        recipient.is_recent = False
         for waiting in (self._level, self._queue, self._held, self._full):
             if peer in waiting:
                 waiting.remove(peer)
 
     def on_chunk(self, index: int) -> None:
-        """Note a chunk that is new here."""
+        """Note a new chunk of this node."""
         self._log.append(index)
         self._queue.extend(self._level)
         self._level.clear()
 
-    def on_taking(self, peer: P) -> None:
-        """Note that a peer waits for something from here."""
-        hearer = self._hearers.get(peer)
-        if hearer is not None and not hearer.is_taking:
-            self._busy += not hearer.is_recent
-            hearer.is_taking = True
+    def on_receiving(self, peer: P) -> None:
+        """Note that a peer waits for chunks from this node."""
+        recipient = self._recipients.get(peer)
+        if recipient is not None and not recipient.is_receiving:
+            self._busy += not recipient.is_recent
+            recipient.is_receiving = True
 
     def on_served(self, peer: P) -> bool:
-        """Note that a peer waits for nothing more; say whether another may be told."""
-        hearer = self._hearers.get(peer)
-        if hearer is None or not hearer.is_taking:
+        """Note that a peer waits for nothing; return True if another may be told."""
+        recipient = self._recipients.get(peer)
+        if recipient is None or not recipient.is_receiving:
             return False
-        hearer.is_taking = False
-        self._busy -= not hearer.is_recent
+        recipient.is_receiving = False
+        self._busy -= not recipient.is_recent
         return bool(self._queue or self._held)
 
     def due_at(self, now: float) -> float | None:
-        """Return when to ask `due` again if nothing happens until then."""
+        """Return when to call `due` again if nothing happens until then."""
         times = []
         is_waiting = bool(self._queue or self._held)
         if self._full and self._full_end < len(self._log):
@@ -113,94 +116,94 @@ class Announcements(Generic[P]):
         return max(now, min(times)) if times else None
 
     def due(self, now: float) -> list[tuple[P, Sequence[int]]]:
-        """Return whom to tell of which chunks now; that counts as told."""
+        """Return which chunks to announce to which peers now; they count as told."""
         self._forget_recent(now)
-        said: list[tuple[P, Sequence[int]]] = []
-        # Who is complete may be about to leave, and somebody waits for that.
+        told: list[tuple[P, Sequence[int]]] = []
+        # A complete node may be about to leave, and its user waits for this.
         if now >= self._next or self._have.is_complete:
             if now >= self._next_full or self._have.is_complete:
-                self._tell_full(now, said)
+                self._tell_full(now, told)
             if self._are_few:
-                self._tell_all(now, said)
-            if said:
+                self._tell_all(now, told)
+            if told:
                 self._next = now + ANNOUNCE_PAUSE
         if not self._are_few:
-            self._tell_some(now, said)
-        return said
+            self._tell_some(now, told)
+        return told
 
     @property
     def _are_few(self) -> bool:
-        return len(self._hearers) <= FEW_PEERS
+        return len(self._recipients) <= FEW_PEERS
 
-    def _tell_full(self, now: float, said: list[tuple[P, Sequence[int]]]) -> None:
-        """Tell those who have everything."""
+    def _tell_full(self, now: float, told: list[tuple[P, Sequence[int]]]) -> None:
+        """Tell the complete peers."""
         if self._full_end < len(self._log):
             for peer in self._full:
-                self._tell(peer, now, said)
+                self._tell(peer, now, told)
             self._full_end = len(self._log)
             if len(self._full) > 1:
                 self._next_full = now + FULL_PAUSE
 
-    def _tell_all(self, now: float, said: list[tuple[P, Sequence[int]]]) -> None:
-        """Tell everybody who has not heard of everything."""
+    def _tell_all(self, now: float, told: list[tuple[P, Sequence[int]]]) -> None:
+        """Tell every peer that does not know the whole log."""
         while self._queue or self._held:
-            self._tell((self._queue or self._held).popleft(), now, said)
+            self._tell((self._queue or self._held).popleft(), now, told)
 
-    def _tell_some(self, now: float, said: list[tuple[P, Sequence[int]]]) -> None:
-        """Tell as many as can be served soon, and rather those who take nothing."""
+    def _tell_some(self, now: float, told: list[tuple[P, Sequence[int]]]) -> None:
+        """Tell as many as can be served soon, first those that wait for nothing."""
         for _ in range(len(self._held)):
             peer = self._held.popleft()
             (self._held if self._is_busy(peer) else self._queue).append(peer)
-        while self._queue and self._busy < MAX_TAKERS:
+        while self._queue and self._busy < MAX_RECEIVERS:
             peer = self._queue.popleft()
             if self._is_busy(peer):
                 self._held.append(peer)
             else:
-                self._tell(peer, now, said)
-        if self._busy < MAX_TAKERS:
+                self._tell(peer, now, told)
+        if self._busy < MAX_RECEIVERS:
             for _ in range(len(self._held)):
                 peer = self._held.popleft()
-                if self._hearers[peer].is_recent:
+                if self._recipients[peer].is_recent:
                     self._held.append(peer)
                 else:
-                    self._tell(peer, now, said)
+                    self._tell(peer, now, told)
 
     def _is_busy(self, peer: P) -> bool:
-        hearer = self._hearers[peer]
-        return hearer.is_taking or hearer.is_recent
+        recipient = self._recipients[peer]
+        return recipient.is_receiving or recipient.is_recent
 
     def _forget_recent(self, now: float) -> None:
-        """Give the turn to others, of those who were told and did not ask."""
+        """Stop waiting for requests of peers that were told and sent none."""
         while self._recent and self._recent[0][0] <= now:
-            hearer = self._recent.popleft()[1]
-            if hearer.is_recent:
-                hearer.is_recent = False
-                self._busy -= not hearer.is_taking
+            recipient = self._recent.popleft()[1]
+            if recipient.is_recent:
+                recipient.is_recent = False
+                self._busy -= not recipient.is_receiving
 
-    def _tell(self, peer: P, now: float, said: list[tuple[P, Sequence[int]]]) -> None:
-        """Add what a peer has not heard of and lacks; it counts as told."""
-        hearer = self._hearers[peer]
-        theirs = self._theirs(peer)
-        fresh: Sequence[int] = self._log[hearer.end :]
-        hearer.end = len(self._log)
-        if theirs is not None and theirs.is_complete:
-            if not hearer.is_full:
-                hearer.is_full = True
+    def _tell(self, peer: P, now: float, told: list[tuple[P, Sequence[int]]]) -> None:
+        """Add the chunks that are new to a peer to `told`."""
+        recipient = self._recipients[peer]
+        announced = self._announced_by(peer)
+        fresh: Sequence[int] = self._log[recipient.end :]
+        recipient.end = len(self._log)
+        if announced is not None and announced.is_complete:
+            if not recipient.is_full:
+                recipient.is_full = True
                 self._full.append(peer)
             if fresh:
-                said.append((peer, fresh))
+                told.append((peer, fresh))
             return
         self._level.append(peer)
-        if theirs is not None:
-            # Of what it had itself it was never told, until there is no more to come.
-            whole = self._have.is_complete
-            fresh = range(self._have.size) if whole else self._new_to(theirs, fresh)
+        if announced is not None:
+            # "Announcements": a complete node announces all chunks, others need not
+            # announce what the peer has announced itself.
+            if self._have.is_complete:
+                fresh = range(self._have.size)
+            else:
+                fresh = [index for index in fresh if index not in announced]
         if fresh:
-            said.append((peer, fresh))
-            if not hearer.is_recent:
-                self._busy += not hearer.is_taking
-                hearer.is_recent = True
-                self._recent.append((now + ASK_TIME, hearer))
-
-    def _new_to(self, theirs: Bitfield, fresh: Sequence[int]) -> list[int]:
-        return [index for index in fresh if index not in theirs]
+            told.append((peer, fresh))
+            if not recipient.is_recent:
+                self._busy += not recipient.is_receiving
+                recipient.is_recent = True
+                self._recent.append((now + REQUEST_TIME, recipient))

@@ -1,8 +1,9 @@
-"""Chunks ordered by a small number each, so that one of the lowest is found at once.
+"""Order chunks by a small number, so that one of the lowest is found at once; pure.
 
-Both who asks for chunks and who gives them away wants the rarest first. Every chunk
-in the set lies in the bucket of its level; moving one to another level, taking one
-out and picking a random one of the lowest each cost the same however many there are.
+A downloader requests the rarest chunk first, and a source sends the rarest first. Every
+chunk of the set is in the bucket of its level. To move a chunk to another level, to
+remove one and to pick a random one of the lowest level each cost the same, however many
+chunks there are.
 """
 
 import re
@@ -13,17 +14,17 @@ from random import Random
 
 __all__ = ["Buckets"]
 
-PROBES = 8  # tries in a bucket before looking at all that would do
-MAX_LOOKS = 4096  # chunks that are looked at for one that nobody has
-MAX_CANDIDATES = 256  # chunks returned by such a look
+PROBES = 8  # random tries in a bucket, before all chunks are searched
+MAX_LOOKS = 4096  # chunks searched for one of level 0
+MAX_CANDIDATES = 256  # chunks returned by one search
 _ABSENT = -1
 _NOT_EMPTY = re.compile(rb"[^\x00]")
 
 
 class Buckets:
-    """Hold some of `count` chunks, each with a level from 0 up.
+    """Hold a set of chunks, out of `count`, each with a level from 0 up.
 
-    Levels are kept for chunks outside of the set, too.
+    Chunks outside the set have a level, too.
     """
 
     def __init__(self, count: int) -> None:
@@ -44,15 +45,15 @@ class Buckets:
         return self._level[index]
 
     def size_of(self, level: int) -> int:
-        """Return how many chunks of the set have a level."""
+        """Return how many chunks of the set have this level."""
         return len(self._buckets[level]) if level < len(self._buckets) else 0
 
     def one_of(self, level: int) -> int | None:
-        """Return a chunk of the set that has a level, or None."""
+        """Return a chunk of the set that has this level, or None."""
         return self._buckets[level][0] if self.size_of(level) else None
 
     def add(self, index: int) -> None:
-        """Put a chunk into the set, unless it is there."""
+        """Add a chunk to the set, unless it is in it."""
         if self._place[index] != _ABSENT:
             return
         bucket = self._buckets[self._level[index]]
@@ -62,7 +63,7 @@ class Buckets:
         self._size += 1
 
     def discard(self, index: int) -> None:
-        """Take a chunk out of the set, if it is there."""
+        """Remove a chunk from the set, if it is in it."""
         place = self._place[index]
         if place == _ABSENT:
             return
@@ -87,10 +88,10 @@ class Buckets:
             self.add(index)
 
     def probe(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
-        """Return a chunk of about the lowest level that `accepts` one, or None.
+        """Return a chunk that `accepts`, of about the lowest possible level, or None.
 
-        A few random ones of each level are tried, so None does not mean that there
-        is none: `candidates` finds it then.
+        Only a few random chunks of each level are tried, so None does not mean that
+        there is no such chunk; `candidates` finds it then.
         """
         for bucket in self._buckets:
             size = len(bucket)
@@ -101,7 +102,10 @@ class Buckets:
         return None
 
     def find_unseen(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
-        """Return a chunk of level 0 that `accepts`, one of some thousand at random."""
+        """Return a chunk of level 0 that `accepts`, or None, after a limited search.
+
+        The search begins at a random chunk.
+        """
         bucket = self._buckets[0]
         start = int(rng.random() * len(bucket))
         for place in range(start, start + min(len(bucket), MAX_LOOKS)):
@@ -113,7 +117,7 @@ class Buckets:
     def candidates(self, rng: Random, among: bytes) -> list[int]:
         """Return chunks of the set that are in the bitfield `among`.
 
-        They are at most `MAX_CANDIDATES`, the best one last.
+        There are at most `MAX_CANDIDATES` of them, one of the lowest level last.
         """
         both = int.from_bytes(among, "big") & int.from_bytes(self._bits, "big")
         found: list[int] = []
@@ -127,9 +131,9 @@ class Buckets:
 
 
 def _indexes(bits: bytes, rng: Random) -> Iterator[int]:
-    """Yield the indexes in a bitfield, of which nearly all may be missing.
+    """Yield the indexes in a bitfield that may be nearly empty.
 
-    They begin anywhere, so that who looks at some of them has not the same ones.
+    They begin at a random one, so that the first few are not always the same.
     """
     start = int(rng.random() * len(bits))
     for match in chain(

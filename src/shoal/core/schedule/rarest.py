@@ -1,9 +1,9 @@
-"""Which chunk to give to a peer that leaves the choice to us.
+"""Choose which chunk to send to a peer that leaves the choice to us; pure.
 
-A holder of everything sees what every peer has announced and what it has on its way
-to each. Giving each asker the chunk that fewest have, it sends no chunk a second time
-before all have been sent once, which downloaders that choose for themselves cannot
-agree on.
+A node that has everything knows what every peer has announced and which chunks are on
+their way to each. It sends the chunk that the fewest peers have, so it sends no chunk
+twice before every chunk has been sent once. Downloaders that each choose for themselves
+cannot agree on that. docs/protocol.md, "Requests for any chunk".
 """
 
 from collections.abc import Hashable
@@ -15,81 +15,81 @@ from shoal.core.schedule.buckets import Buckets
 
 __all__ = ["RarestFirst"]
 
-Peer = TypeVar("Peer", bound=Hashable)
+P = TypeVar("P", bound=Hashable)
 
 
-class RarestFirst(Generic[Peer]):
+class RarestFirst(Generic[P]):
     """Count the copies of every chunk among the peers of a share."""
 
     def __init__(self, have: Bitfield, rng: Random) -> None:
-        """Give away the chunks in `have`, and what `on_chunk` adds."""
+        """Send the chunks in `have`, and those that `on_chunk` adds."""
         self._rng = rng
         self._count = have.size
         self._copies = Buckets(have.size)
         for index in have:
             self._copies.add(index)
-        self._peers: dict[Peer, Bitfield] = {}  # announced
-        self._given: dict[Peer, set[int]] = {}  # on the way, not announced
+        self._peers: dict[P, Bitfield] = {}  # announced
+        self._sent: dict[P, set[int]] = {}  # and not announced
 
     def on_chunk(self, index: int) -> None:
-        """Note a chunk that may be given from now on."""
+        """Note a chunk that may be sent from now on."""
         self._copies.add(index)
 
     def on_gone(self, index: int) -> None:
-        """Note a chunk that cannot be given any more."""
+        """Note a chunk that cannot be sent any more."""
         self._copies.discard(index)
 
-    def on_peer_joined(self, peer: Peer, have: Bitfield) -> None:
-        """Note a peer and what it announced."""
+    def on_peer_joined(self, peer: P, have: Bitfield) -> None:
+        """Note a peer and the chunks that it has announced."""
         self.on_peer_left(peer)
         self._peers[peer] = Bitfield(self._count)
-        self._given[peer] = set()
+        self._sent[peer] = set()
         for index in have:
             self.on_have(peer, index)
 
-    def on_have(self, peer: Peer, index: int) -> None:
+    def on_have(self, peer: P, index: int) -> None:
         """Note that a peer announced a chunk."""
         announced = self._peers.get(peer)
         if announced is None or not announced.add(index):
             return
-        if index in self._given[peer]:
-            self._given[peer].discard(index)
+        if index in self._sent[peer]:
+            self._sent[peer].discard(index)
         else:
             self._copies.shift(index, 1)
 
-    def on_given(self, peer: Peer, index: int) -> None:
-        """Note a chunk on its way to a peer, chosen by either side."""
-        given = self._given.get(peer)
-        if given is not None and index not in given and index not in self._peers[peer]:
-            given.add(index)
+    def on_sent(self, peer: P, index: int) -> None:
+        """Note a chunk that is sent to a peer, whichever side chose it."""
+        sent = self._sent.get(peer)
+        if sent is not None and index not in sent and index not in self._peers[peer]:
+            sent.add(index)
             self._copies.shift(index, 1)
 
-    def on_peer_left(self, peer: Peer) -> None:
+    def on_peer_left(self, peer: P) -> None:
         """Forget a peer and the copies it has."""
         announced = self._peers.pop(peer, None)
         for index in announced or ():
             self._copies.shift(index, -1)
-        for index in self._given.pop(peer, ()):
+        for index in self._sent.pop(peer, ()):
             self._copies.shift(index, -1)
 
-    def next_for(self, peer: Peer) -> int | None:
-        """Return the rarest chunk that a peer lacks; it counts as given."""
+    def next_for(self, peer: P) -> int | None:
+        """Return the rarest chunk that a peer is missing; it counts as sent."""
         if peer not in self._peers:
             return None
-        announced, given = self._peers[peer], self._given[peer]
+        announced, sent = self._peers[peer], self._sent[peer]
         index = self._copies.probe(
-            self._rng, lambda i: i not in announced and i not in given
+            self._rng, lambda i: i not in announced and i not in sent
         )
         if index is None:
-            index = self._search(announced, given)
+            index = self._search(announced, sent)
         if index is not None:
-            self.on_given(peer, index)
+            self.on_sent(peer, index)
         return index
 
-    def _search(self, announced: Bitfield, given: set[int]) -> int | None:
-        """Look at everything that a peer lacks; it has nearly all there is."""
-        lacking = bytearray(byte ^ 0xFF for byte in bytes(announced))
-        for index in given:
-            lacking[index >> 3] &= ~(0x80 >> (index & 7))
-        found = self._copies.candidates(self._rng, bytes(lacking))
+    def _search(self, announced: Bitfield, sent: set[int]) -> int | None:
+        """Search all missing chunks of a peer that has nearly everything."""
+        missing = bytearray(byte ^ 0xFF for byte in bytes(announced))
+        for index in sent:
+            missing[index >> 3] &= ~(0x80 >> (index & 7))
+        found = self._copies.candidates(self._rng, bytes(missing))
         return found[-1] if found else None

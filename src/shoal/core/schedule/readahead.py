@@ -1,8 +1,8 @@
-"""How far to fetch ahead of a reader, judged by what it has read.
+"""Decide how far to fetch ahead of a reader, by what it has read; pure.
 
-As much as it has read in one go, up to a limit: so a stream is soon fetched as fast
-as it comes, someone who picks here and there costs nothing that is not read, and at
-worst as much is fetched in vain as was of use.
+As many bytes are fetched ahead as the reader has read without a jump, up to a limit. So
+a stream is soon fetched as fast as it arrives, a reader that jumps about costs nothing
+that it does not read, and at most as many bytes are wasted as were used.
 """
 
 __all__ = ["AHEAD_LIMIT", "ReadAhead"]
@@ -11,16 +11,16 @@ AHEAD_LIMIT = 16 * 1024 * 1024  # bytes
 
 
 class ReadAhead:
-    """Follow one reader."""
+    """Measure the sequential reads of one reader."""
 
     def __init__(self, limit: int = AHEAD_LIMIT) -> None:
         """Fetch at most `limit` bytes ahead."""
         self._limit = limit
-        self._next = -1  # where a read would go on from the last one
-        self._run = 0  # bytes read in one go
+        self._next = -1  # where a sequential read would begin
+        self._run = 0  # bytes read without a jump
 
     def on_read(self, first: int, end: int) -> int:
-        """Note a read; return how many bytes after `end` are worth fetching now."""
+        """Note a read of bytes `first` to `end - 1`; return how many more to fetch."""
         if first != self._next:
             self._next, self._run = end, end - first
             return 0

@@ -1,1 +1,1 @@
-"""Hold one conversation with one peer as a state machine without I/O."""
+"""Hold a conversation with one peer as a state machine."""

@@ -1,6 +1,7 @@
-"""What one taker of a sealed share asked for and was not sent yet.
+"""Keep the requests of one peer that were not answered yet; pure.
 
-What "any chunk" is, is decided as late as can be: by then the taker may have got more.
+Which chunk to send for a request for any chunk is decided as late as possible, because
+the peer may have received more chunks by then.
 """
 
 from collections.abc import Callable
@@ -9,43 +10,47 @@ from shoal.core.wire.sealed_messages import Reason
 
 __all__ = ["MAX_QUEUED_REQUESTS", "RequestQueue"]
 
-MAX_QUEUED_REQUESTS = 64  # requests of one taker that are kept; more are refused
+MAX_QUEUED_REQUESTS = 64  # requests of one peer that are kept; more are refused
 
 
 class RequestQueue:
-    """Keep the requests of one taker in their order."""
+    """Keep the requests of one peer in order."""
 
-    __slots__ = ("_wanted",)
+    __slots__ = ("_requests",)
 
     def __init__(self) -> None:
-        self._wanted: list[int | None] = []
+        """Start empty."""
+        self._requests: list[int | None] = []
 
     def __len__(self) -> int:
-        return len(self._wanted)
+        return len(self._requests)
 
     @property
     def lone(self) -> int | None:
-        """Return the chunk that is asked for if there is one request, by its index."""
-        return self._wanted[0] if len(self._wanted) == 1 else None
+        """Return the requested chunk if there is one request, by its index."""
+        return self._requests[0] if len(self._requests) == 1 else None
 
     def add(self, index: int | None, has: Callable[[int], bool]) -> str | None:
-        """Keep a request, or return why it is refused; None asks for any chunk."""
-        if len(self._wanted) >= MAX_QUEUED_REQUESTS:
+        """Add a request, or return the `Reason` to refuse it.
+
+        None requests any chunk; `has` returns True if this node has a chunk.
+        """
+        if len(self._requests) >= MAX_QUEUED_REQUESTS:
             return Reason.BUSY
         if index is not None and not has(index):
             return Reason.MISSING
-        self._wanted.append(index)
+        self._requests.append(index)
         return None
 
     def cancel(self, index: int) -> None:
-        """Forget a request, if it is still kept."""
-        if index in self._wanted:
-            self._wanted.remove(index)
+        """Remove a request, if it is still in the queue."""
+        if index in self._requests:
+            self._requests.remove(index)
 
     def take(self, choose: Callable[[], int | None]) -> tuple[int | None, bool]:
-        """Take out the oldest request and return its chunk and if `choose` chose it.
+        """Remove the oldest request; return its chunk, and whether `choose` chose it.
 
-        The chunk is None when any would have done and there is none.
+        The chunk is None if the request was for any chunk and there is none.
         """
-        index = self._wanted.pop(0)
+        index = self._requests.pop(0)
         return (choose(), True) if index is None else (index, False)

@@ -1,8 +1,8 @@
-"""The handshake of a hash channel: what its server claims, checked by the id.
+"""Verify the handshake of a hash channel, or build it; pure.
 
-The id commits to the hashes of all chunks and to nothing else. The sizes that
-come along are claims of one server: they must agree with the number of hashes,
-are believed for that connection only, and the hashes decide in the end.
+The id commits to the hashes of all chunks and to nothing else. The sizes in a handshake
+are claims of one server: they must agree with the number of hashes, and are used for
+the connection to that server only. docs/protocol.md, "Hash channels".
 """
 
 import hashlib
@@ -26,24 +26,26 @@ __all__ = [
     "encode_handshake",
 ]
 
-DEFAULT_CHUNK_SIZE = 1024  # bytes; the workshop's, so that both compute the same id
+DEFAULT_CHUNK_SIZE = 1024  # bytes; as the workshop's programs, so the ids are equal
 DIGEST_SIZE = 32  # bytes of a SHA-256
-MAX_SENT_HANDSHAKE = 8 * 1024 * 1024  # bytes; others are believed up to 64 MiB
-MAX_FILE_SIZE = 1 << 53  # bytes; where a Node program stops counting
-_SIZE_PER_HASH = 2 * DIGEST_SIZE + 2  # bytes: the digits behind a msgpack str 8
+MAX_SENT_HANDSHAKE = 8 * 1024 * 1024  # bytes; up to 64 MiB are accepted
+MAX_FILE_SIZE = 1 << 53  # bytes; a Node program counts no further
+_SIZE_PER_HASH = (
+    2 * DIGEST_SIZE + 2
+)  # bytes: the digits, after the head of a msgpack str 8
 _SIZE_BESIDE_HASHES = 128  # bytes, rounded up: keys, sizes and the frame's length
 _HEX = r"[0-9a-f]*"
 
 
 class Offer(Struct, frozen=True):
-    """Say what a hash channel's server has: hashes that verified, sizes that fit."""
+    """Hold a verified handshake: hashes that give the id, and sizes that agree."""
 
     digests: bytes
-    """The SHA-256 of every chunk, one after the other."""
+    """The SHA-256 of every chunk, concatenated."""
     chunk_size: int
-    """Bytes; the workshop's where the server left it out."""
+    """Bytes; `DEFAULT_CHUNK_SIZE` if the server left it out."""
     file_size: int | None
-    """Bytes; None where the server left it out."""
+    """Bytes; None if the server left it out."""
 
     @property
     def count(self) -> int:
@@ -52,22 +54,22 @@ class Offer(Struct, frozen=True):
 
     @property
     def chunks(self) -> Chunks | None:
-        """Return how the file is cut; None when its size is not known."""
+        """Return how the file is cut into chunks; None if its size is unknown."""
         if self.file_size is None:
             return None
         return Chunks(self.file_size, self.chunk_size)
 
     def verifies(self, index: int, data: bytes | bytearray | memoryview) -> bool:
-        """Say whether `data` is chunk `index`."""
+        """Return True if `data` is chunk `index`."""
         start = index * DIGEST_SIZE
         expected = self.digests[start : start + DIGEST_SIZE]
         return hashlib.sha256(data).digest() == expected
 
 
 def check_sizes(file_size: int, chunk_size: int) -> Chunks:
-    """Return how a file of these claimed sizes is cut.
+    """Return how a file of these claimed sizes is cut into chunks.
 
-    Raises `ProtocolError` when they are out of range.
+    Raises `ProtocolError` if they are out of range.
     """
     if not 1 <= chunk_size <= MAX_CHUNK_SIZE:
         raise ProtocolError(f"a chunk size of {chunk_size} bytes")
@@ -77,15 +79,15 @@ def check_sizes(file_size: int, chunk_size: int) -> Chunks:
 
 
 def check_handshake(channel: Channel, handshake: Handshake) -> Offer:
-    """Return what the server offers, once its hashes give the channel's id.
+    """Return the verified handshake of a server of `channel`.
 
-    Raises `LyingPeerError` when they do not or when the sizes disagree with them,
-    `ProtocolError` when they are malformed.
+    Raises `LyingPeerError` if its hashes do not give the channel's id or its sizes do
+    not agree with them, `ProtocolError` if it is malformed.
     """
     hashes = handshake.hashes
     text = "".join(hashes)
-    # All at once, because there may be a million. An element holding two lines
-    # would have the same id as two elements.
+    # All at once, because there may be a million. An element of two lines would give
+    # the same id as two elements.
     if not set(map(len, hashes)) <= {2 * DIGEST_SIZE} or not re.fullmatch(_HEX, text):
         raise ProtocolError("a hash that is not 64 lower-case hex digits")
     if hashlib.sha256("\n".join(hashes).encode()).hexdigest() != channel.id:
@@ -102,9 +104,9 @@ def check_handshake(channel: Channel, handshake: Handshake) -> Offer:
 
 
 def check_fits(chunks: Chunks) -> None:
-    """Make sure that the handshake of such a file is not too large to send.
+    """Check that the handshake of a file is not too large to send.
 
-    Raises `UsageError` that names the chunk size which would do.
+    Raises `UsageError` that names a chunk size that fits.
     """
     most = (MAX_SENT_HANDSHAKE - _SIZE_BESIDE_HASHES) // _SIZE_PER_HASH
     if chunks.count <= most:
@@ -113,7 +115,9 @@ def check_fits(chunks: Chunks) -> None:
     while Chunks(chunks.size, chunk_size).count > most:
         chunk_size *= 2
         if chunk_size > MAX_CHUNK_SIZE:
-            raise UsageError("This file is too large for an open channel.")
+            raise UsageError(
+                "This file is too large for an open channel; share it without --open."
+            )
     raise UsageError(
         f"At {chunks.chunk_size} bytes a chunk this file has {chunks.count} chunks, "
         f"too many for an open channel; use --chunk-size {chunk_size}."
@@ -121,7 +125,7 @@ def check_fits(chunks: Chunks) -> None:
 
 
 def encode_handshake(digests: bytes, chunks: Chunks) -> bytes:
-    """Return the frame that opens a hash channel."""
+    """Return the frame of a hash channel's handshake."""
     text = digests.hex()
     width = 2 * DIGEST_SIZE
     hashes = [text[i : i + width] for i in range(0, len(text), width)]
