@@ -17,8 +17,15 @@ import click
 
 from shoal.cli import cli
 from shoal.cli.options import EVERYWHERE
+from shoal.config.arguments import FetchFields, ShareFields
 from shoal.config.options import EVERY, OPTIONS, Option
+from shoal.config.settings import SettingsFields
 
+STRUCTS = {
+    "Settings": SettingsFields.__optional_keys__,
+    "ShareOptions": ShareFields.__optional_keys__,
+    "FetchOptions": FetchFields.__optional_keys__,
+}
 WIDTH = 72  # characters of a line, before dashes are escaped
 DATE = "2026-11-30"  # of the last change to what the commands are
 PAGE = Path(__file__).parent / "shoal.1"
@@ -46,7 +53,9 @@ def table() -> Iterator[str]:
     yield "|---|---|---|---|"
     for option in OPTIONS:
         commands = "all" if option.commands == EVERY else ", ".join(option.commands)
-        python = " and ".join(f"`{each}.{option.keyword}`" for each in option.structs)
+        name = option.keyword
+        structs = (struct for struct, names in STRUCTS.items() if name in names)
+        python = " and ".join(f"`{struct}.{name}`" for struct in structs)
         cells = (flags(option), commands or "–", python or "–", option.help)
         yield "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 

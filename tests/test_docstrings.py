@@ -64,7 +64,7 @@ class Documented(NamedTuple):
 def documented() -> Iterator[Documented]:
     """Yield all public names, and the methods of the classes among them."""
     yield Documented("shoal", "", shoal)
-    things = [getattr(shoal, name) for name in shoal.__all__]
+    things = [getattr(shoal, name) for name in dir(shoal)]
     for thing in (*things, ShoalFileSystem, ShoalFile):
         if inspect.isfunction(thing):
             yield Documented(thing.__name__, "", thing)

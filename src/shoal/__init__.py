@@ -17,158 +17,81 @@ Each name is loaded on first use, which keeps `import shoal` fast.
 
 TYPE_CHECKING = False  # importing `typing` would take longer than all the rest
 if TYPE_CHECKING:
-    from shoal.blocking.calls import (
-        BlockingShare,
-        fetch,
-        open,
-        share,
-    )
-    from shoal.blocking.file import BlockingFile
-    from shoal.channel.operations import OpenShare
-    from shoal.config.arguments import FetchOptions, ShareOptions
-    from shoal.config.settings import Settings
-    from shoal.core.manifest.file_table import File
-    from shoal.core.manifest.manifest import Manifest, Stat
-    from shoal.core.names.address import Address
-    from shoal.core.names.channel_id import Channel, parse_channel
-    from shoal.core.names.link import Link, parse_link
-    from shoal.core.report.events import (
-        DownloadEvent,
-        Hashing,
-        Notice,
-        PeerJoined,
-        PeerLeft,
-        Progress,
-        ShareEvent,
-        Stalled,
-        Started,
-    )
-    from shoal.errors import (
-        DiskFullError,
-        ForbiddenError,
-        LyingPeerError,
-        ManifestError,
-        NetworkError,
-        NotAHolderError,
-        NotFoundError,
-        PeerError,
-        PeerTimeoutError,
-        ProtocolError,
-        SelfConnectionError,
-        ShoalError,
-        StoreError,
-        TargetExistsError,
-        UnfinishedError,
-        UsageError,
-        VerificationError,
-    )
-    from shoal.node.node import Node
-    from shoal.reading.file import AsyncFile
-    from shoal.swarm.operations import FetchResult, SealedShare
+    from shoal.blocking.calls import BlockingShare as BlockingShare
+    from shoal.blocking.calls import fetch as fetch
+    from shoal.blocking.calls import open as open
+    from shoal.blocking.calls import share as share
+    from shoal.blocking.file import BlockingFile as BlockingFile
+    from shoal.channel.operations import OpenShare as OpenShare
+    from shoal.config.arguments import FetchOptions as FetchOptions
+    from shoal.config.arguments import ShareOptions as ShareOptions
+    from shoal.config.settings import Settings as Settings
+    from shoal.core.manifest.file_table import File as File
+    from shoal.core.manifest.manifest import Manifest as Manifest
+    from shoal.core.manifest.manifest import Stat as Stat
+    from shoal.core.names.address import Address as Address
+    from shoal.core.names.channel_id import Channel as Channel
+    from shoal.core.names.channel_id import parse_channel as parse_channel
+    from shoal.core.names.link import Link as Link
+    from shoal.core.names.link import parse_link as parse_link
+    from shoal.core.report.events import DownloadEvent as DownloadEvent
+    from shoal.core.report.events import Hashing as Hashing
+    from shoal.core.report.events import Notice as Notice
+    from shoal.core.report.events import PeerJoined as PeerJoined
+    from shoal.core.report.events import PeerLeft as PeerLeft
+    from shoal.core.report.events import Progress as Progress
+    from shoal.core.report.events import ShareEvent as ShareEvent
+    from shoal.core.report.events import Stalled as Stalled
+    from shoal.core.report.events import Started as Started
+    from shoal.errors import DiskFullError as DiskFullError
+    from shoal.errors import ForbiddenError as ForbiddenError
+    from shoal.errors import LyingPeerError as LyingPeerError
+    from shoal.errors import ManifestError as ManifestError
+    from shoal.errors import NetworkError as NetworkError
+    from shoal.errors import NotAHolderError as NotAHolderError
+    from shoal.errors import NotFoundError as NotFoundError
+    from shoal.errors import PeerError as PeerError
+    from shoal.errors import PeerTimeoutError as PeerTimeoutError
+    from shoal.errors import ProtocolError as ProtocolError
+    from shoal.errors import SelfConnectionError as SelfConnectionError
+    from shoal.errors import ShoalError as ShoalError
+    from shoal.errors import StoreError as StoreError
+    from shoal.errors import TargetExistsError as TargetExistsError
+    from shoal.errors import UnfinishedError as UnfinishedError
+    from shoal.errors import UsageError as UsageError
+    from shoal.errors import VerificationError as VerificationError
+    from shoal.node.node import Node as Node
+    from shoal.reading.file import AsyncFile as AsyncFile
+    from shoal.swarm.operations import FetchResult as FetchResult
+    from shoal.swarm.operations import SealedShare as SealedShare
 
-__all__ = [
-    "Address",
-    "AsyncFile",
-    "BlockingFile",
-    "BlockingShare",
-    "Channel",
-    "DiskFullError",
-    "DownloadEvent",
-    "FetchOptions",
-    "FetchResult",
-    "File",
-    "ForbiddenError",
-    "Hashing",
-    "Link",
-    "LyingPeerError",
-    "Manifest",
-    "ManifestError",
-    "NetworkError",
-    "Node",
-    "NotAHolderError",
-    "NotFoundError",
-    "Notice",
-    "OpenShare",
-    "PeerError",
-    "PeerJoined",
-    "PeerLeft",
-    "PeerTimeoutError",
-    "Progress",
-    "ProtocolError",
-    "SealedShare",
-    "SelfConnectionError",
-    "Settings",
-    "ShareEvent",
-    "ShareOptions",
-    "ShoalError",
-    "Stalled",
-    "Started",
-    "Stat",
-    "StoreError",
-    "TargetExistsError",
-    "UnfinishedError",
-    "UsageError",
-    "VerificationError",
-    "__version__",
-    "fetch",
-    "open",
-    "parse_channel",
-    "parse_link",
-    "share",
-]
+_NAMES = {
+    "blocking.calls": "BlockingShare fetch open share",
+    "blocking.file": "BlockingFile",
+    "channel.operations": "OpenShare",
+    "config.arguments": "FetchOptions ShareOptions",
+    "config.settings": "Settings",
+    "core.manifest.file_table": "File",
+    "core.manifest.manifest": "Manifest Stat",
+    "core.names.address": "Address",
+    "core.names.channel_id": "Channel parse_channel",
+    "core.names.link": "Link parse_link",
+    "core.report.events": "DownloadEvent Hashing Notice PeerJoined PeerLeft Progress "
+    "ShareEvent Stalled Started",
+    "errors": "DiskFullError ForbiddenError LyingPeerError ManifestError NetworkError "
+    "NotAHolderError NotFoundError PeerError PeerTimeoutError ProtocolError "
+    "SelfConnectionError ShoalError StoreError TargetExistsError UnfinishedError "
+    "UsageError VerificationError",
+    "node.node": "Node",
+    "reading.file": "AsyncFile",
+    "swarm.operations": "FetchResult SealedShare",
+}
+"""The public names, by the module that defines them."""
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+if not TYPE_CHECKING:  # type checkers read the imports above instead
+    __all__ = sorted(["__version__", *_MODULES])
 
 __version__ = "0.1.0"
-
-_MODULES = {
-    "Address": "core.names.address",
-    "AsyncFile": "reading.file",
-    "BlockingFile": "blocking.file",
-    "BlockingShare": "blocking.calls",
-    "Channel": "core.names.channel_id",
-    "DiskFullError": "errors",
-    "DownloadEvent": "core.report.events",
-    "FetchOptions": "config.arguments",
-    "FetchResult": "swarm.operations",
-    "File": "core.manifest.file_table",
-    "ForbiddenError": "errors",
-    "Hashing": "core.report.events",
-    "Link": "core.names.link",
-    "LyingPeerError": "errors",
-    "Manifest": "core.manifest.manifest",
-    "ManifestError": "errors",
-    "NetworkError": "errors",
-    "Node": "node.node",
-    "NotAHolderError": "errors",
-    "NotFoundError": "errors",
-    "Notice": "core.report.events",
-    "OpenShare": "channel.operations",
-    "PeerError": "errors",
-    "PeerJoined": "core.report.events",
-    "PeerLeft": "core.report.events",
-    "PeerTimeoutError": "errors",
-    "Progress": "core.report.events",
-    "ProtocolError": "errors",
-    "SealedShare": "swarm.operations",
-    "SelfConnectionError": "errors",
-    "Settings": "config.settings",
-    "ShareEvent": "core.report.events",
-    "ShareOptions": "config.arguments",
-    "ShoalError": "errors",
-    "Stalled": "core.report.events",
-    "Started": "core.report.events",
-    "Stat": "core.manifest.manifest",
-    "StoreError": "errors",
-    "TargetExistsError": "errors",
-    "UnfinishedError": "errors",
-    "UsageError": "errors",
-    "VerificationError": "errors",
-    "fetch": "blocking.calls",
-    "open": "blocking.calls",
-    "parse_channel": "core.names.channel_id",
-    "parse_link": "core.names.link",
-    "share": "blocking.calls",
-}
-"""The module that defines each name."""
 
 
 def __getattr__(name: str) -> object:
@@ -181,4 +104,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return ["__version__", *_MODULES]

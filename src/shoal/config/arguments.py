@@ -54,7 +54,7 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
         """
         from shoal.config.values import values_of
 
-        return cls(**values_of("ShareOptions", fields))
+        return cls(**values_of(ShareFields.__optional_keys__, fields))
 
 
 class FetchFields(TypedDict, total=False):
@@ -99,7 +99,7 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
         """
         from shoal.config.values import values_of
 
-        values = values_of("FetchOptions", fields)
+        values = values_of(FetchFields.__optional_keys__, fields)
         values["folder"] = Path(values["folder"] or ".")
         if out is not None:
             values["out"] = Path(out)

@@ -2,8 +2,8 @@
 
 Each row gives an option its flag on the command line, its variable `SHOAL_…`, its key
 in `config.toml`, its keyword in the Python API and the text that describes it. To add
-an option, add a row. If the Python API should have it, also add a field to the struct
-that the row names (`Settings`, `ShareOptions` or `FetchOptions`).
+an option, add a row. If the Python API should have it, also add its keyword to one of
+`SettingsFields`, `ShareFields` and `FetchFields`, and a field to the struct.
 """
 
 from typing import NamedTuple
@@ -48,10 +48,8 @@ class Option(NamedTuple):
     """
     short: str = ""
     """Its short flag."""
-    structs: tuple[str, ...] = ()
-    """The structs of the Python API that have it as a field."""
     field: str = ""
-    """The name of that field; empty if it is the option's name."""
+    """Its name in Python; empty if it is the option's name."""
 
     @property
     def flag(self) -> str:
@@ -69,217 +67,82 @@ class Option(NamedTuple):
         return self.field or self.name.replace("-", "_")
 
 
+# fmt: off
 OPTIONS = (
-    Option(
-        "open",
-        TEXT,
-        ("share",),
-        "Share over an open channel, which Node programs understand and which is not "
-        "encrypted: channel NAME or, without NAME, a channel named by the hash of the "
-        "chunks. Write PATH first.",
-        "[NAME]",
-    ),
-    Option(
-        "chunk-size",
-        SIZE,
-        ("share",),
-        "Size of a chunk in bytes, e.g. 64K (default: depends on the size of the "
-        "share; 1024 in an open channel).",
-        structs=("ShareOptions",),
-    ),
-    Option(
-        "name",
-        TEXT,
-        ("share",),
-        "Name shown to receivers (default: the file name).",
-        structs=("ShareOptions",),
-    ),
-    Option("out", PATH, ("get",), "Write to OUT; - is standard output.", "OUT", "-o"),
-    Option(
-        "folder",
-        PATH,
-        ("get", "doctor"),
-        "Folder to download into; doctor checks its disk (default: the current one).",
-        "DIR",
-        "-C",
-        structs=("FetchOptions",),
-    ),
-    Option(
-        "force",
-        FLAG,
-        ("get",),
-        "Overwrite an existing file.",
-        short="-f",
-        structs=("FetchOptions",),
-        field="overwrite",
-    ),
-    Option(
-        "include",
-        PATTERNS,
-        ("share", "get"),
-        "Include only files matching GLOB (repeatable).",
-        structs=("ShareOptions", "FetchOptions"),
-    ),
-    Option(
-        "exclude",
-        PATTERNS,
-        ("share", "get"),
-        "Skip files matching GLOB (repeatable).",
-        structs=("ShareOptions", "FetchOptions"),
-    ),
-    Option(
-        "keep-exec",
-        FLAG,
-        ("get",),
-        "Make files executable that were executable when they were shared.",
-        structs=("FetchOptions",),
-    ),
-    Option(
-        "seed",
-        FLAG,
-        ("get",),
-        "Keep sharing when complete; verify and share a target that exists already.",
-        structs=("FetchOptions",),
-    ),
-    Option(
-        "seed-for",
-        SECONDS,
-        ("get",),
-        "Keep sharing for this long, e.g. 90, 10m or 2h.",
-    ),
-    Option(
-        "public",
-        FLAG,
-        ("share",),
-        "Create the same link as everyone who shares the same bytes; it can be "
-        "guessed.",
-        structs=("ShareOptions",),
-    ),
-    Option(
-        "new-link",
-        FLAG,
-        ("share",),
-        "Create a new link, for example because the old one leaked.",
-        structs=("ShareOptions",),
-    ),
-    Option("once", FLAG, ("share",), "Stop when one peer has the whole share."),
-    Option("qr", FLAG, ("share",), "Also show the link as a QR code."),
-    Option(
-        "range",
-        TEXT,
-        ("cat",),
-        "Write only these bytes, LAST included, as in HTTP: 0-99, 100-, -500.",
-        "FIRST-LAST",
-        "-r",
-    ),
-    Option(
-        "http",
-        TEXT,
-        ("serve",),
-        "Address to listen on (default: a free port that only this machine reaches).",
-        "HOST:PORT",
-    ),
-    Option(
-        "use-hints", FLAG, ("serve",), "Also connect to the addresses in the links."
-    ),
-    Option(
-        "metrics",
-        FLAG,
-        ("serve",),
-        "Serve metrics for Prometheus at /metrics, without a token.",
-    ),
-    Option(
-        "timeout",
-        SECONDS,
-        ("get", "cat", "ls", "info", "serve", "verify", "chunk"),
-        "Give up after this long without progress, e.g. 90 or 10m (default: never).",
-        structs=("Settings",),
-    ),
-    Option(
-        "limit-down",
-        RATE,
-        ("get", "serve"),
-        "Download at most this many bytes per second, e.g. 10M.",
-        structs=("Settings",),
-    ),
-    Option(
-        "limit-up",
-        RATE,
-        ("share", "get"),
-        "Upload at most this many bytes per second, e.g. 10M.",
-        structs=("Settings",),
-    ),
-    Option(
-        "peer",
-        ADDRESSES,
-        EVERY,
-        "Also connect to this address (repeatable).",
-        structs=("Settings",),
-        field="peers",
-    ),
-    Option(
-        "port",
-        PORT,
-        EVERY,
-        "TCP port to listen on (default: a free one).",
-        structs=("Settings",),
-    ),
-    Option(
-        "lan-only",
-        FLAG,
-        EVERY,
-        "Find peers on the LAN only; do not use the DHT.",
-        structs=("Settings",),
-    ),
-    Option(
-        "no-lan",
-        FLAG,
-        EVERY,
-        "Do not send multicast to find peers on the LAN.",
-        structs=("Settings",),
-    ),
-    Option(
-        "dht-bootstrap",
-        ADDRESSES,
-        EVERY,
-        "Join the DHT through this node instead of the public ones (repeatable).",
-        structs=("Settings",),
-    ),
-    Option(
-        "origin",
-        ORIGINS,
-        EVERY,
-        "Web server or object store that has the same bytes, e.g. https://host/file or "
-        "s3://bucket/ (repeatable).",
-        structs=("Settings", "ShareOptions"),
-        field="origins",
-    ),
-    Option(
-        "interfaces",
-        NAMES,
-        (),
-        "Network interfaces or addresses to use, e.g. lo,eth0 (default: all).",
-        structs=("Settings",),
-    ),
-    Option(
-        "quiet",
-        FLAG,
-        EVERY,
-        "Print only results, warnings and errors.",
-        short="-q",
-    ),
-    Option(
-        "verbose",
-        FLAG,
-        EVERY,
-        "Also report each peer that connects or leaves.",
-        short="-v",
-    ),
-    Option("json", FLAG, EVERY, "Print events as JSON lines."),
-    Option("no-progress", FLAG, EVERY, "Do not show progress."),
-    Option("color", COLOR, EVERY, "When to use colours: auto, always or never."),
+    Option("open", TEXT, ("share",), metavar="[NAME]",
+        help="Share over an open channel, which Node programs understand and which is "
+        "not encrypted: channel NAME or, without NAME, a channel named by the "
+        "hash of the chunks. Write PATH first."),
+    Option("chunk-size", SIZE, ("share",),
+        help="Size of a chunk in bytes, e.g. 64K (default: depends on the size of the "
+        "share; 1024 in an open channel)."),
+    Option("name", TEXT, ("share",),
+        help="Name shown to receivers (default: the file name)."),
+    Option("out", PATH, ("get",), short="-o", metavar="OUT",
+        help="Write to OUT; - is standard output."),
+    Option("folder", PATH, ("get", "doctor"), short="-C", metavar="DIR",
+        help="Folder to download into; doctor checks its disk (default: the current "
+        "one)."),
+    Option("force", FLAG, ("get",), short="-f", field="overwrite",
+        help="Overwrite an existing file."),
+    Option("include", PATTERNS, ("share", "get"),
+        help="Include only files matching GLOB (repeatable)."),
+    Option("exclude", PATTERNS, ("share", "get"),
+        help="Skip files matching GLOB (repeatable)."),
+    Option("keep-exec", FLAG, ("get",),
+        help="Make files executable that were executable when they were shared."),
+    Option("seed", FLAG, ("get",),
+        help="Keep sharing when complete; verify and share a target that exists "
+        "already."),
+    Option("seed-for", SECONDS, ("get",),
+        help="Keep sharing for this long, e.g. 90, 10m or 2h."),
+    Option("public", FLAG, ("share",),
+        help="Create the same link as everyone who shares the same bytes; it can be "
+        "guessed."),
+    Option("new-link", FLAG, ("share",),
+        help="Create a new link, for example because the old one leaked."),
+    Option("once", FLAG, ("share",), help="Stop when one peer has the whole share."),
+    Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
+    Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",
+        help="Write only these bytes, LAST included, as in HTTP: 0-99, 100-, -500."),
+    Option("http", TEXT, ("serve",), metavar="HOST:PORT",
+        help="Address to listen on (default: a free port that only this machine "
+        "reaches)."),
+    Option("use-hints", FLAG, ("serve",),
+        help="Also connect to the addresses in the links."),
+    Option("metrics", FLAG, ("serve",),
+        help="Serve metrics for Prometheus at /metrics, without a token."),
+    Option("timeout", SECONDS, ("get", "cat", "ls", "info", "serve", "verify", "chunk"),
+        help="Give up after this long without progress, e.g. 90 or 10m (default: "
+        "never)."),
+    Option("limit-down", RATE, ("get", "serve"),
+        help="Download at most this many bytes per second, e.g. 10M."),
+    Option("limit-up", RATE, ("share", "get"),
+        help="Upload at most this many bytes per second, e.g. 10M."),
+    Option("peer", ADDRESSES, EVERY, field="peers",
+        help="Also connect to this address (repeatable)."),
+    Option("port", PORT, EVERY, help="TCP port to listen on (default: a free one)."),
+    Option("lan-only", FLAG, EVERY,
+        help="Find peers on the LAN only; do not use the DHT."),
+    Option("no-lan", FLAG, EVERY,
+        help="Do not send multicast to find peers on the LAN."),
+    Option("dht-bootstrap", ADDRESSES, EVERY,
+        help="Join the DHT through this node instead of the public ones (repeatable)."),
+    Option("origin", ORIGINS, EVERY, field="origins",
+        help="Web server or object store that has the same bytes, e.g. "
+        "https://host/file or s3://bucket/ (repeatable)."),
+    Option("interfaces", NAMES, (),
+        help="Network interfaces or addresses to use, e.g. lo,eth0 (default: all)."),
+    Option("quiet", FLAG, EVERY, short="-q",
+        help="Print only results, warnings and errors."),
+    Option("verbose", FLAG, EVERY, short="-v",
+        help="Also report each peer that connects or leaves."),
+    Option("json", FLAG, EVERY, help="Print events as JSON lines."),
+    Option("no-progress", FLAG, EVERY, help="Do not show progress."),
+    Option("color", COLOR, EVERY, help="When to use colours: auto, always or never."),
 )
 """Every option, in the order in which `--help` shows them."""
+# fmt: on
 
 
 def options_of(command: str) -> tuple[Option, ...]:

@@ -65,7 +65,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         """
         from shoal.config.values import values_of
 
-        return cls(**values_of("Settings", {}, environ))
+        return cls(**values_of(SettingsFields.__optional_keys__, {}, environ))
 
     @classmethod
     def of(cls, **fields: Unpack[SettingsFields]) -> "Settings":
@@ -76,4 +76,4 @@ class Settings(Struct, frozen=True, kw_only=True):
         """
         from shoal.config.values import values_of
 
-        return cls(**values_of("Settings", fields))
+        return cls(**values_of(SettingsFields.__optional_keys__, fields))

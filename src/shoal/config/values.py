@@ -7,7 +7,7 @@ rest of it would surprise its author.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from shoal.config.options import OPTIONS, Option
@@ -141,14 +141,16 @@ def resolve(
 
 
 def values_of(
-    struct: str, given: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    keywords: Collection[str],
+    given: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a struct: those given, and the defaults of the others.
+    """Return the values of these keywords: those given, and the defaults of the others.
 
     The defaults are in `environ` or, without it, in the variables of this process and
     in `config.toml`. Keywords that are no option stay unchanged. Raises `UsageError`.
     """
-    options = [option for option in OPTIONS if struct in option.structs]
+    options = [option for option in OPTIONS if option.keyword in keywords]
     defaults = Defaults.load() if environ is None else Defaults(environ, {})
     return {**given, **resolve(options, given, defaults)}
 

@@ -23,7 +23,9 @@ __all__ = ["Selection", "match"]
 class Selection:
     """Select paths by patterns."""
 
-    def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()):
+    def __init__(
+        self, include: Iterable[str] = (), exclude: Iterable[str] = ()
+    ) -> None:
         """Raise `UsageError` for an invalid pattern."""
         self._includes = [match(pattern) for pattern in include]
         self._excludes = [match(pattern) for pattern in exclude]
