@@ -14,7 +14,7 @@ ADDRESSES = [Address("10.0.0.1", port) for port in range(1, 9)]
 NAMED = st.sampled_from(ADDRESSES)
 
 
-def test_of_equals_a_random_one_goes_first() -> None:
+def test_of_equal_addresses_a_random_one_comes_first() -> None:
     firsts = set()
     for seed in range(40):
         queue = DialQueue(Random(seed))
@@ -24,7 +24,7 @@ def test_of_equals_a_random_one_goes_first() -> None:
     assert len(firsts) > 4
 
 
-def test_a_lower_rank_goes_first_once_it_is_due() -> None:
+def test_of_due_addresses_the_lowest_rank_comes_first() -> None:
     queue = DialQueue(Random(1))
     queue.put(ADDRESSES[0], 5, 0.0)
     queue.put(ADDRESSES[1], 0, 10.0)
@@ -37,7 +37,7 @@ def test_a_lower_rank_goes_first_once_it_is_due() -> None:
 
 
 @pytest.mark.parametrize("is_due", [False, True])
-def test_what_is_moved_again_and_again_takes_no_room(is_due: bool) -> None:
+def test_moving_an_address_repeatedly_uses_no_memory(is_due: bool) -> None:
     queue = DialQueue(Random(1))
     for number in range(10_000):
         queue.put(ADDRESSES[number % 8], 1, 0.0 if is_due else 1e9)

@@ -116,7 +116,7 @@ def test_no_module_can_decompress_anything(path: Path) -> None:
         "from aiohttp import web\nweb.WebSocketResponse()",
     ],
 )
-def test_what_it_would_find_is_found(bad: str) -> None:
+def test_code_that_decompresses_is_found(bad: str) -> None:
     """Guard the guard."""
     assert list(problems(ast.parse(bad)))
 
@@ -130,5 +130,5 @@ def test_what_it_would_find_is_found(bad: str) -> None:
         "class Server: ...\nServer()",
     ],
 )
-def test_what_decompresses_nothing_is_left_alone(good: str) -> None:
+def test_code_that_decompresses_nothing_passes(good: str) -> None:
     assert not list(problems(ast.parse(good)))

@@ -28,7 +28,7 @@ def book() -> PeerBook:
     return PeerBook(Random(1))
 
 
-def test_an_address_counts_once_however_often_it_is_found(book: PeerBook) -> None:
+def test_an_address_counts_once_however_often_it_is_reported(book: PeerBook) -> None:
     assert book.add(HERE, "lan")
     assert not book.add(HERE, "dht")
     assert (len(book), book.source_of(HERE)) == (1, "lan")
@@ -43,7 +43,7 @@ def test_an_address_is_dialled_once_at_a_time(book: PeerBook) -> None:
     assert book.next_due() is None
 
 
-def test_one_that_has_time_is_dialled_when_that_is_over(book: PeerBook) -> None:
+def test_an_address_is_not_dialled_before_its_time(book: PeerBook) -> None:
     book.add(HERE, "swarm", 5.0)
     assert book.next_dials(4.9, 9) == []
     assert book.next_due() == 5.0
@@ -51,7 +51,7 @@ def test_one_that_has_time_is_dialled_when_that_is_over(book: PeerBook) -> None:
     assert book.next_dials(5.0, 9) == [HERE]
 
 
-def test_no_more_are_dialled_than_there_are_slots(book: PeerBook) -> None:
+def test_no_more_addresses_are_dialled_than_there_are_slots(book: PeerBook) -> None:
     for port in range(1, 100):
         book.add(Address("10.0.0.1", port), "lan")
     first = book.next_dials(0.0, 8)
@@ -60,7 +60,9 @@ def test_no_more_are_dialled_than_there_are_slots(book: PeerBook) -> None:
     assert not set(first) & set(book.next_dials(0.0, 99))
 
 
-def test_a_failed_one_is_tried_later_and_later(book: PeerBook) -> None:
+def test_a_failed_address_is_dialled_after_longer_and_longer_pauses(
+    book: PeerBook,
+) -> None:
     book.add(HERE, "lan")
     now, waits = 0.0, []
     for _ in range(30):
@@ -76,7 +78,7 @@ def test_a_failed_one_is_tried_later_and_later(book: PeerBook) -> None:
         assert longest / 2 <= wait <= longest
 
 
-def test_one_that_answered_is_forgiven(book: PeerBook) -> None:
+def test_the_failures_of_a_peer_that_answers_are_forgotten(book: PeerBook) -> None:
     book.add(HERE, "lan")
     for _ in range(9):
         book.on_lost(HERE, 0.0)
@@ -87,7 +89,7 @@ def test_one_that_answered_is_forgiven(book: PeerBook) -> None:
     assert due <= 1000.0 + FIRST_BACKOFF
 
 
-def test_one_that_was_a_peer_is_dialled_soon_again_for_a_while(book: PeerBook) -> None:
+def test_a_recent_peer_is_dialled_again_soon(book: PeerBook) -> None:
     book.add(HERE, "lan")
     book.on_ready(HERE)
     now = 50.0
@@ -103,7 +105,7 @@ def test_one_that_was_a_peer_is_dialled_soon_again_for_a_while(book: PeerBook) -
     assert waits[-1] > KNOWN_BACKOFF
 
 
-def test_one_that_failed_less_is_dialled_first(book: PeerBook) -> None:
+def test_the_address_that_failed_less_is_dialled_first(book: PeerBook) -> None:
     for address in (HERE, THERE):
         book.add(address, "lan")
     book.next_dials(0.0, 2)
@@ -113,7 +115,7 @@ def test_one_that_failed_less_is_dialled_first(book: PeerBook) -> None:
     assert book.next_dials(1e6, 1) == [THERE]
 
 
-def test_one_that_said_goodbye_is_left_alone_for_a_little(book: PeerBook) -> None:
+def test_an_address_is_not_dialled_right_after_its_goodbye(book: PeerBook) -> None:
     book.add(HERE, "lan")
     book.next_dials(0.0, 1)
     book.on_ready(HERE)
@@ -127,7 +129,7 @@ def test_one_that_said_goodbye_is_left_alone_for_a_little(book: PeerBook) -> Non
     assert due >= 205.0
 
 
-def test_a_goodbye_is_no_way_out_of_a_ban(book: PeerBook) -> None:
+def test_a_goodbye_does_not_end_a_ban(book: PeerBook) -> None:
     book.add(HERE, "lan")
     book.next_dials(0.0, 1)
     book.ban(HERE, 5.0)
@@ -136,7 +138,9 @@ def test_a_goodbye_is_no_way_out_of_a_ban(book: PeerBook) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_a_liar_is_left_alone_for_a_while(book: PeerBook, is_known: bool) -> None:
+def test_a_banned_address_is_not_dialled_for_a_while(
+    book: PeerBook, is_known: bool
+) -> None:
     if is_known:
         book.add(HERE, "lan")
         book.next_dials(0.0, 1)
@@ -178,7 +182,9 @@ def test_only_so_many_addresses_are_remembered(book: PeerBook) -> None:
     assert len(book) == MAX_ADDRESSES
 
 
-def test_a_full_book_forgets_who_failed_most_then_the_oldest(book: PeerBook) -> None:
+def test_a_full_book_forgets_the_address_that_failed_most_then_the_oldest(
+    book: PeerBook,
+) -> None:
     twice = flood(book, 3)
     for now in (0.0, MAX_BACKOFF):
         assert fail(book, 3, now) == set(twice)
@@ -193,7 +199,7 @@ def test_a_full_book_forgets_who_failed_most_then_the_oldest(book: PeerBook) -> 
     assert len(book) == MAX_ADDRESSES
 
 
-def test_who_was_a_peer_outlives_a_flood(book: PeerBook) -> None:
+def test_a_former_peer_survives_a_flood(book: PeerBook) -> None:
     book.add(HERE, "lan")
     book.add(THERE, "lan")
     assert len(book.next_dials(0.0, 2)) == 2
@@ -206,7 +212,7 @@ def test_who_was_a_peer_outlives_a_flood(book: PeerBook) -> None:
     assert {HERE, THERE} <= set(book)
 
 
-def test_who_is_connected_or_banned_outlives_a_flood(book: PeerBook) -> None:
+def test_connected_and_banned_addresses_survive_a_flood(book: PeerBook) -> None:
     liar, also = Address("10.0.0.3", 4001), Address("10.0.0.4", 4001)
     for address in (HERE, liar):
         book.add(address, "lan")
@@ -227,7 +233,7 @@ def test_who_is_connected_or_banned_outlives_a_flood(book: PeerBook) -> None:
 
 @pytest.mark.parametrize("source", ["peer", "hint"])
 @pytest.mark.parametrize("is_late", [False, True])
-def test_what_the_user_named_is_never_forgotten_and_dialled_first(
+def test_a_named_address_is_dialled_first_and_never_forgotten(
     book: PeerBook, source: str, is_late: bool
 ) -> None:
     named = [Address("8.8.8.8", port) for port in range(5000, 5009)]
@@ -245,7 +251,7 @@ def test_what_the_user_named_is_never_forgotten_and_dialled_first(
     assert set(book.next_dials(MAX_BACKOFF, len(named))) == set(named)
 
 
-def test_of_a_global_address_there_are_only_so_many_ports(book: PeerBook) -> None:
+def test_a_global_host_has_only_so_many_ports(book: PeerBook) -> None:
     ports = [Address("8.8.8.8", port) for port in range(5000, 6000)]
     assert [book.add(address, "dht") for address in ports].count(True) == MAX_PORTS
     assert book.add(Address("8.8.4.4", 5000), "dht")
@@ -253,7 +259,7 @@ def test_of_a_global_address_there_are_only_so_many_ports(book: PeerBook) -> Non
     assert all(book.add(address, "lan") for address in own)
 
 
-def test_many_ports_of_one_machine_do_not_mean_more_dials(book: PeerBook) -> None:
+def test_many_ports_of_one_host_do_not_cause_more_dials(book: PeerBook) -> None:
     now, dials = 0.0, 0
     ports = iter(Address("8.8.8.8", port) for port in range(2000, 60_000))
     while now < 600.0:
@@ -265,7 +271,7 @@ def test_many_ports_of_one_machine_do_not_mean_more_dials(book: PeerBook) -> Non
     assert dials <= MAX_PORTS * (600 / (MAX_BACKOFF / 2) + 8)
 
 
-def test_an_honest_port_gets_the_place_of_one_that_failed(book: PeerBook) -> None:
+def test_a_new_port_takes_the_place_of_one_that_failed(book: PeerBook) -> None:
     for port in (5000, 5001):
         book.add(Address("8.8.8.8", port), "swarm")
     honest = Address("8.8.8.8", 4001)
@@ -283,7 +289,7 @@ def test_an_honest_port_gets_the_place_of_one_that_failed(book: PeerBook) -> Non
 
 
 @given(st.integers(0, 99), st.lists(st.integers(0, 5), max_size=60))
-def test_whoever_is_due_is_dialled_some_day(seed: int, lost: list[int]) -> None:
+def test_every_due_address_is_eventually_dialled(seed: int, lost: list[int]) -> None:
     book = PeerBook(Random(seed))
     addresses = [Address("10.0.0.1", port) for port in range(1, 7)]
     for address in addresses:

@@ -38,6 +38,6 @@ def test_the_core_only_computes(path: Path) -> None:
             assert name.split(".")[0] not in IMPURE, f"{path} imports {name}"
 
 
-def test_the_syntax_trees_are_really_read() -> None:
+def test_the_imports_of_each_module_are_read() -> None:
     assert ("re", "") in set(imports(CORE / "names" / "channel_id.py"))
     assert len(MODULES) > 20

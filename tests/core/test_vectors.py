@@ -31,7 +31,7 @@ FILES_OF: dict[str, tuple[FileEntry, ...]] = {
 }
 
 
-def test_the_file_is_what_is_made_today() -> None:
+def test_the_file_of_vectors_is_up_to_date() -> None:
     assert PATH.read_text() == as_text(), "every link there is would break"
 
 
@@ -50,7 +50,7 @@ def test_the_reference_agrees_with_rfc_5869_test_case_1() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["ids"], ids=lambda v: v["id"][:8])
-def test_everything_derived_from_an_id(vector: dict[str, str]) -> None:
+def test_keys_and_topics_match_the_vectors(vector: dict[str, str]) -> None:
     share_id = bytes.fromhex(vector["id"])
     check = blake3_derive("shoal v1 link check", share_id)[:3]
     assert vector["check"] == check.hex()
@@ -63,7 +63,7 @@ def test_everything_derived_from_an_id(vector: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["shares"], ids=lambda v: v["name"])
-def test_everything_in_a_share(vector: dict[str, Any]) -> None:
+def test_shares_match_the_vectors(vector: dict[str, Any]) -> None:
     chunks = chunk_hashes(vector)
     assert vector["hash_page_hashes"] == page_hashes(chunks).hex()
     files = FILES_OF.get(vector["name"])
@@ -108,14 +108,14 @@ def page_hashes(table: bytes) -> bytes:
     return b"".join(hashes)
 
 
-def test_the_salt() -> None:
+def test_the_salt_matches_the_vectors() -> None:
     vector = VECTORS["salt"]
     secret = bytes.fromhex(vector["secret"])
     root = bytes.fromhex(vector["root_without_salt"])
     assert vector["salt"] == hmac_sha256(secret, root)[:16].hex()
 
 
-def test_the_links() -> None:
+def test_links_match_the_vectors() -> None:
     for vector in VECTORS["links"]["read"]:
         link = parse_share(vector["text"])
         assert not isinstance(link.id, str)
@@ -127,7 +127,7 @@ def test_the_links() -> None:
             parse_share(vector["text"])
 
 
-def test_the_paths() -> None:
+def test_paths_match_the_vectors() -> None:
     paths = VECTORS["paths"]
     assert all(path_problem(path) is None for path in paths["allowed"])
     assert all(map(path_problem, paths["refused"]))

@@ -67,7 +67,7 @@ def feed(proof: Proof, data: bytes, cuts: list[int]) -> int:
     return used
 
 
-def test_both_ends_say_the_bytes_of_the_protocol() -> None:
+def test_both_ends_send_the_bytes_that_the_protocol_defines() -> None:
     greeting, client_proof, server_proof = messages()
     assert (len(greeting), len(client_proof), len(server_proof)) == (34, 81, 48)
     ours, theirs = server(), client()
@@ -87,7 +87,7 @@ def test_both_ends_say_the_bytes_of_the_protocol() -> None:
 
 
 @given(st.lists(st.integers(0, 82 + 9)), st.binary(max_size=9))
-def test_a_client_takes_any_split_and_leaves_what_follows(
+def test_a_client_accepts_any_split_and_leaves_the_bytes_that_follow(
     cuts: list[int], surplus: bytes
 ) -> None:
     greeting, _, server_proof = messages()
@@ -99,7 +99,7 @@ def test_a_client_takes_any_split_and_leaves_what_follows(
 
 
 @given(st.lists(st.integers(0, 81 + 9)), st.binary(max_size=9))
-def test_a_server_takes_any_split_and_leaves_what_follows(
+def test_a_server_accepts_any_split_and_leaves_the_bytes_that_follow(
     cuts: list[int], surplus: bytes
 ) -> None:
     stream = messages()[1] + surplus
@@ -108,7 +108,7 @@ def test_a_server_takes_any_split_and_leaves_what_follows(
     assert proof.is_done
 
 
-def test_it_asks_for_exactly_what_its_state_needs() -> None:
+def test_each_state_needs_exactly_the_bytes_of_its_message() -> None:
     greeting, client_proof, server_proof = messages()
     theirs, ours = client(), server()
     assert (theirs.needed, ours.needed) == (34, 81)
@@ -142,7 +142,7 @@ def test_a_server_proof_with_any_bit_flipped_is_refused() -> None:
         assert_failed(proof)
 
 
-def test_a_greeting_with_any_bit_flipped_comes_to_nothing() -> None:
+def test_a_greeting_with_any_bit_flipped_ends_the_handshake() -> None:
     for flipped in flips(server().data_to_send()):
         # Every version will do, so that it is not refused for its version alone.
         ours, theirs = server(), client(versions=(1, 255))
@@ -176,7 +176,7 @@ def test_another_id_or_certificate_is_refused_by_both_ends(
     assert_failed(theirs)
 
 
-def test_proofs_recorded_before_are_refused() -> None:
+def test_recorded_proofs_are_refused() -> None:
     greeting, client_proof, server_proof = messages()
     again = server(nonce=b"\x06" * 32)
     with pytest.raises(NotAHolderError):
@@ -187,7 +187,7 @@ def test_proofs_recorded_before_are_refused() -> None:
         theirs.receive(server_proof)
 
 
-def test_a_client_is_not_convinced_by_what_it_said_itself() -> None:
+def test_a_client_does_not_accept_its_own_proof() -> None:
     greeting, client_proof, _ = messages()
     proof = client()
     proof.receive(greeting)
@@ -209,7 +209,7 @@ def test_keys_of_the_two_directions_are_not_interchangeable() -> None:
         proof.receive(forged)
 
 
-def test_a_server_that_meets_itself_says_nothing() -> None:
+def test_a_server_that_is_connected_to_itself_sends_no_proof() -> None:
     ours = server(node_id=CLIENT_ID)
     ours.data_to_send()
     with pytest.raises(SelfConnectionError):
@@ -217,13 +217,13 @@ def test_a_server_that_meets_itself_says_nothing() -> None:
     assert_failed(ours)
 
 
-def test_a_bad_proof_in_our_own_name_is_a_stranger() -> None:
+def test_an_invalid_proof_with_our_own_node_id_is_refused_as_invalid() -> None:
     ours = server(node_id=CLIENT_ID)
     with pytest.raises(NotAHolderError):
         ours.receive(messages()[1][:-1] + b"?")
 
 
-def test_a_client_that_meets_itself_says_so() -> None:
+def test_a_client_that_connects_to_itself_raises_an_error_for_that() -> None:
     ours, theirs = server(), client(node_id=SERVER_ID)
     theirs.receive(ours.data_to_send())
     greeting, sent = b"\x01\x01" + NONCE_S, theirs.data_to_send()
@@ -241,7 +241,7 @@ def test_a_client_that_meets_itself_says_so() -> None:
         ((2, 2), (1, 3), 2),
     ],
 )
-def test_the_highest_common_version_is_spoken(
+def test_the_highest_common_version_is_used(
     server_versions: tuple[int, int], client_versions: tuple[int, int], chosen: int
 ) -> None:
     ours = server(versions=server_versions)
@@ -255,7 +255,7 @@ def test_the_highest_common_version_is_spoken(
 
 
 @pytest.mark.parametrize("versions", [(2, 3), (0, 1), (2, 1), (0, 0)], ids=str)
-def test_a_client_refuses_versions_that_it_does_not_speak(
+def test_a_client_refuses_versions_that_it_does_not_support(
     versions: tuple[int, int],
 ) -> None:
     theirs = client()
@@ -278,13 +278,13 @@ def test_a_server_refuses_a_version_that_it_did_not_offer() -> None:
 
 
 @pytest.mark.parametrize("name", ["node_id", "certificate", "nonce"])
-def test_values_of_a_wrong_size_are_our_own_mistake(name: str) -> None:
+def test_values_of_a_wrong_size_are_a_programming_error(name: str) -> None:
     for make in (client, server):
         with pytest.raises(ValueError, match="bytes, not 5"):
             make(**{name: b"short"})
 
 
-def test_a_knock_is_recognised_by_the_share_it_is_for() -> None:
+def test_a_knock_matches_only_the_key_of_its_share() -> None:
     keys = [derive_keys(bytes((number,)) * 32).knock for number in range(64)]
     for place in (0, 31, 63):
         knock = make_knock(keys[place], b"n" * 16)
@@ -296,17 +296,17 @@ def test_a_knock_is_recognised_by_the_share_it_is_for() -> None:
     assert match_knock([], make_knock(KEYS.knock, b"n" * 16)) is None
 
 
-def test_a_knock_with_any_bit_flipped_is_nobodys() -> None:
+def test_a_knock_with_any_bit_flipped_matches_no_key() -> None:
     for flipped in flips(make_knock(KEYS.knock, b"n" * 16)):
         assert match_knock([KEYS.knock], flipped) is None
 
 
 @given(st.binary(max_size=60))
-def test_garbage_is_nobodys_knock(garbage: bytes) -> None:
+def test_garbage_matches_no_key(garbage: bytes) -> None:
     assert match_knock([KEYS.knock, OTHER_KEYS.knock], garbage) is None
 
 
-def test_a_knock_can_be_spent_once() -> None:
+def test_a_knock_is_accepted_once() -> None:
     memory = NonceMemory()
     knock = make_knock(KEYS.knock, b"n" * 16)
     assert memory.spend(knock)
@@ -314,7 +314,7 @@ def test_a_knock_can_be_spent_once() -> None:
     assert not memory.spend(bytearray(knock))
 
 
-def test_what_was_not_seen_for_longest_is_forgotten_first() -> None:
+def test_the_nonce_seen_longest_ago_is_forgotten_first() -> None:
     memory = NonceMemory(max_nonces=3)
     for name in b"abc":
         assert memory.spend(bytes((name,)) * 48)
@@ -325,7 +325,7 @@ def test_what_was_not_seen_for_longest_is_forgotten_first() -> None:
     assert memory.spend(b"b" * 48)
 
 
-def test_it_remembers_65536() -> None:
+def test_65536_nonces_are_remembered() -> None:
     memory = NonceMemory()
     for number in range(65_536):
         memory.spend(number.to_bytes(16) + bytes(32))

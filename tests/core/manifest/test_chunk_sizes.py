@@ -38,12 +38,12 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
         (8_000_000_000_000, 16 * MIB),
     ],
 )
-def test_the_chosen_size_is_frozen(size: int, chunk_size: int) -> None:
+def test_the_choice_of_the_chunk_size_is_frozen(size: int, chunk_size: int) -> None:
     assert choose_chunk_size(size, name="x") == chunk_size
 
 
 @given(st.integers(0, 8 * 10**12), st.integers(0, 9), st.sampled_from(["", "n" * 255]))
-def test_what_is_chosen_fits(size: int, file_pages: int, name: str) -> None:
+def test_the_chosen_chunk_size_fits(size: int, file_pages: int, name: str) -> None:
     chunk_size = choose_chunk_size(size, name=name, file_pages=file_pages)
     assert is_chunk_size(chunk_size)
     check_root_fits(Chunks(size, chunk_size), name=name, file_pages=file_pages)
@@ -51,7 +51,7 @@ def test_what_is_chosen_fits(size: int, file_pages: int, name: str) -> None:
         assert Chunks(size, chunk_size).count <= 1024
 
 
-def test_too_small_chunks_are_refused_with_a_size_that_does() -> None:
+def test_too_small_chunks_are_refused_with_a_size_that_fits() -> None:
     with pytest.raises(UsageError, match="use --chunk-size 4194304") as error:
         check_root_fits(Chunks(TIB, 16 * KIB), name="x", file_pages=1)
     assert "67108864 chunks" in str(error.value)
@@ -62,7 +62,7 @@ def test_too_small_chunks_are_refused_with_a_size_that_does() -> None:
     ("size", "file_pages"),
     [(9 * TIB, 0), (0, 256), (MAX_SHARE_SIZE + 1, 0), (1, 1 << 60)],
 )
-def test_what_no_chunk_size_helps_is_refused(size: int, file_pages: int) -> None:
+def test_a_share_that_fits_no_chunk_size_is_refused(size: int, file_pages: int) -> None:
     with pytest.raises(UsageError, match="in parts"):
         choose_chunk_size(size, name="x", file_pages=file_pages)
     with pytest.raises(UsageError, match="in parts"):
@@ -70,11 +70,11 @@ def test_what_no_chunk_size_helps_is_refused(size: int, file_pages: int) -> None
 
 
 @pytest.mark.parametrize("chunk_size", [-1, 0, 1, 1024, 8192, 16_385, 3 << 14, 1 << 25])
-def test_other_sizes_are_refused_with_the_range(chunk_size: int) -> None:
+def test_other_chunk_sizes_are_refused_with_the_range(chunk_size: int) -> None:
     with pytest.raises(UsageError, match="power of two from 16384 to 16777216"):
         check_sealed_chunk_size(chunk_size)
 
 
-def test_every_power_of_two_in_the_range_is_fine() -> None:
+def test_every_power_of_two_in_the_range_is_a_chunk_size() -> None:
     for bits in range(14, 25):
         check_sealed_chunk_size(1 << bits)

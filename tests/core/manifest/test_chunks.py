@@ -33,7 +33,7 @@ def test_chunks_cover_every_byte_once(size: int, chunk_size: int) -> None:
 
 
 @given(SIZES, CHUNK_SIZES, st.integers(-9, 3009), st.integers(-9, 3009))
-def test_covering_names_the_chunks_that_hold_a_byte_of_the_range(
+def test_covering_returns_the_chunks_with_a_byte_of_the_range(
     size: int, chunk_size: int, first: int, end: int
 ) -> None:
     chunks = Chunks(size, chunk_size)
@@ -43,17 +43,17 @@ def test_covering_names_the_chunks_that_hold_a_byte_of_the_range(
 
 
 @pytest.mark.parametrize("chunk_size", [1, 1024, MAX_CHUNK_SIZE])
-def test_chunk_sizes_that_are_allowed(chunk_size: int) -> None:
+def test_allowed_chunk_sizes_are_accepted(chunk_size: int) -> None:
     check_chunk_size(chunk_size)
 
 
 @pytest.mark.parametrize("chunk_size", [0, -1, MAX_CHUNK_SIZE + 1, 1 << 70])
-def test_chunk_sizes_that_are_not_name_the_range(chunk_size: int) -> None:
+def test_an_error_for_another_chunk_size_names_the_range(chunk_size: int) -> None:
     with pytest.raises(UsageError, match="choose 1 to 16777216"):
         check_chunk_size(chunk_size)
 
 
-def test_an_index_out_of_range_is_told_the_range() -> None:
+def test_an_error_for_an_index_out_of_range_names_the_range() -> None:
     check_index(0, 1)
     check_index(9, 10)
     for index in (-1, 10, 1 << 70):
@@ -81,7 +81,7 @@ def test_a_bitfield_is_a_set_of_indexes(drawn: tuple[int, set[int]]) -> None:
 
 
 @given(INDEXES, st.integers(-3, 80), st.integers(-3, 80))
-def test_a_bitfield_counts_within_a_range(
+def test_a_bitfield_counts_the_chunks_in_a_range(
     drawn: tuple[int, set[int]], first: int, end: int
 ) -> None:
     size, indexes = drawn
@@ -92,7 +92,7 @@ def test_a_bitfield_counts_within_a_range(
 
 
 @given(INDEXES)
-def test_a_bitfield_comes_back_from_its_bytes(drawn: tuple[int, set[int]]) -> None:
+def test_a_bitfield_is_read_back_from_its_bytes(drawn: tuple[int, set[int]]) -> None:
     size, indexes = drawn
     field = Bitfield(size)
     for index in indexes:
@@ -107,7 +107,7 @@ def test_a_bitfield_comes_back_from_its_bytes(drawn: tuple[int, set[int]]) -> No
 
 
 @given(st.integers(0, 70))
-def test_a_full_bitfield_has_everything(size: int) -> None:
+def test_a_full_bitfield_has_every_chunk(size: int) -> None:
     field = Bitfield.full(size)
     assert field.is_complete
     assert list(field) == list(range(size))
@@ -134,7 +134,7 @@ def test_an_index_that_does_not_exist_cannot_be_added(index: int) -> None:
         Bitfield(8).add(index)
 
 
-def test_a_bitfield_equals_only_its_like_and_is_no_key() -> None:
+def test_a_bitfield_equals_only_an_equal_one_and_is_not_hashable() -> None:
     assert Bitfield(3) != Bitfield(4)
     assert Bitfield(3) != object()
     with pytest.raises(TypeError):
@@ -142,7 +142,7 @@ def test_a_bitfield_equals_only_its_like_and_is_no_key() -> None:
 
 
 @given(INDEXES, st.integers(0, 70), st.integers(0, 70))
-def test_a_run_is_news_as_far_as_it_was_not_there(
+def test_adding_a_run_returns_the_chunks_that_are_new(
     drawn: tuple[int, set[int]], first: int, number: int
 ) -> None:
     size, indexes = drawn

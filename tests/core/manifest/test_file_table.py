@@ -56,7 +56,7 @@ def entry_lists(draw: st.DrawFn) -> list[FileEntry]:
 
 
 @given(entry_lists())
-def test_what_is_encoded_decodes_and_is_msgpack_in_its_one_form(
+def test_the_encoding_is_canonical_msgpack_and_decodes(
     entries: list[FileEntry],
 ) -> None:
     data = encode_files(entries)
@@ -72,7 +72,7 @@ def test_what_is_encoded_decodes_and_is_msgpack_in_its_one_form(
 
 
 @given(entry_lists(), words)
-def test_a_folder_holds_what_begins_with_its_path(
+def test_a_folder_has_the_files_whose_paths_begin_with_its_own(
     entries: list[FileEntry], word: str
 ) -> None:
     table = folder(*entries)
@@ -86,7 +86,9 @@ def test_a_folder_holds_what_begins_with_its_path(
 @given(
     st.lists(st.integers(0, 4), max_size=8), st.integers(-2, 30), st.integers(-2, 30)
 )
-def test_spans_are_the_bytes_asked_for(sizes: list[int], first: int, end: int) -> None:
+def test_spans_cover_the_requested_bytes(
+    sizes: list[int], first: int, end: int
+) -> None:
     table = folder(*((f"{i}", size, False) for i, size in enumerate(sizes)))
     bytes_of = [(file, i) for file in table.files for i in range(file.size)]
     spans = list(table.spans(first, end))
@@ -95,7 +97,7 @@ def test_spans_are_the_bytes_asked_for(sizes: list[int], first: int, end: int) -
     assert all(span.length > 0 for span in spans)
 
 
-def test_nothing_is_told_before_all_pages_are_there() -> None:
+def test_no_file_is_listed_before_all_pages_have_arrived() -> None:
     entries = [(f"{i:05}", i, False) for i in range(20_000)]
     data = encode_files(entries)
     table, pages = empty_table_of(data, sum(size for _, size, _ in entries))
@@ -127,7 +129,7 @@ def test_every_changed_byte_of_a_page_is_refused() -> None:
         assert not table.add_page(number, data)
 
 
-def test_no_changed_byte_reads_as_the_same_files_under_its_own_hash() -> None:
+def test_a_changed_byte_never_decodes_to_the_same_files() -> None:
     table = folder(("a", 5, False), ("b/c", 300, True))
     data = table.page(0)
     assert data is not None
@@ -144,7 +146,7 @@ def test_no_changed_byte_reads_as_the_same_files_under_its_own_hash() -> None:
 
 
 @given(st.binary(min_size=1, max_size=100))
-def test_noise_with_true_hashes_is_refused_as_the_link_makers_doing(
+def test_noise_with_right_hashes_is_a_manifest_error(
     data: bytes,
 ) -> None:
     if data == b"\x90":
@@ -153,7 +155,7 @@ def test_noise_with_true_hashes_is_refused_as_the_link_makers_doing(
         assert table_of(data, 0).files
 
 
-def test_a_page_is_kept_as_it_was_when_it_verified() -> None:
+def test_a_page_is_copied_when_it_is_verified() -> None:
     data = encode_files([("a", 1, False)])
     table, _ = empty_table_of(data, 1)
     received = bytearray(data)
@@ -162,7 +164,7 @@ def test_a_page_is_kept_as_it_was_when_it_verified() -> None:
     assert table.page(0) == data
 
 
-def test_pages_cut_in_another_place_are_refused() -> None:
+def test_pages_cut_at_another_offset_are_refused() -> None:
     data = encode_files([(f"{i:06}", 0, False) for i in range(8_000)])
     pages = [data[:100], data[100:]]
     table = FileTable(b"".join(map(page_digest, pages)), 0)
@@ -178,7 +180,7 @@ def test_an_empty_folder_has_one_page_and_no_file() -> None:
     assert table.find("a") is None
 
 
-def test_empty_files_have_a_place_and_no_bytes() -> None:
+def test_empty_files_have_an_offset_and_no_bytes() -> None:
     table = folder(("a", 0, False), ("b", 2, True), ("c", 0, False), ("d", 1, False))
     assert [file.offset for file in table.files] == [0, 0, 2, 2]
     b, d = table.find("b"), table.find("d")
@@ -189,13 +191,13 @@ def test_empty_files_have_a_place_and_no_bytes() -> None:
 
 
 @pytest.mark.parametrize("path", ["../x", "a:b", "con", "a\nb", "x" * 256, ""])
-def test_what_cannot_be_shared_is_told_to_whoever_shares_it(path: str) -> None:
+def test_a_path_that_cannot_be_shared_is_a_usage_error(path: str) -> None:
     with pytest.raises(UsageError, match="Rename it, or leave") as error:
         encode_files([(path, 1, False)])
     assert str(error.value).isprintable()
 
 
-def test_collisions_and_too_many_files_are_told_too() -> None:
+def test_collisions_and_too_many_files_cannot_be_shared() -> None:
     with pytest.raises(UsageError, match="'A' and 'a'"):
         encode_files([("A", 1, False), ("a", 1, False)])
     with pytest.raises(UsageError, match="100001 files"):
@@ -205,13 +207,13 @@ def test_collisions_and_too_many_files_are_told_too() -> None:
             encode_files(wrong)
 
 
-def test_as_many_files_as_are_allowed_are() -> None:
+def test_the_largest_allowed_number_of_files_is_accepted() -> None:
     rng = random.Random(3)
     entries = [(f"{i // 100:04}/{i:06}", rng.randrange(9), False) for i in range(10**5)]
     assert len(folder(*entries).files) == MAX_FILES
 
 
-def test_a_claim_of_many_files_makes_no_room_for_them() -> None:
+def test_a_claim_of_many_files_allocates_no_memory_for_them() -> None:
     import tracemalloc
 
     tables = [table_of(b"\xdd" + n.to_bytes(4, "big"), 0) for n in (10**5, 2**32 - 1)]

@@ -67,12 +67,12 @@ def test_every_changed_byte_of_a_page_is_refused() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 31, 32, 64, 95, 97, 128, 65_536, 65_537])
-def test_every_other_length_is_refused(length: int) -> None:
+def test_a_page_of_another_length_is_refused(length: int) -> None:
     table, page = small()
     assert not table.add_page(0, (page * 700)[:length])
 
 
-def test_each_page_may_come_alone_in_any_order() -> None:
+def test_pages_may_arrive_in_any_order() -> None:
     table, pages = large()
     assert table.page_count == 3
     assert table.add_page(2, pages[2])
@@ -87,7 +87,7 @@ def test_each_page_may_come_alone_in_any_order() -> None:
     assert [table.page(number) for number in range(4)] == [None, *pages[1:], None]
 
 
-def test_a_page_in_anothers_place_is_refused() -> None:
+def test_a_page_is_refused_under_another_number() -> None:
     table, pages = large()
     for number in range(-1, 5):
         for page_number, page in enumerate(pages):
@@ -95,7 +95,7 @@ def test_a_page_in_anothers_place_is_refused() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 32, 64, 128, 65_536])
-def test_a_page_of_another_length_is_refused_even_if_the_root_names_it(
+def test_a_page_of_another_length_is_refused_even_if_its_hash_is_right(
     length: int,
 ) -> None:
     page = bytes(length)
@@ -103,7 +103,7 @@ def test_a_page_of_another_length_is_refused_even_if_the_root_names_it(
 
 
 @pytest.mark.parametrize("length", [0, 6, 8, CHUNK, CHUNK + 1])
-def test_a_chunk_of_another_length_is_refused_even_if_its_hash_is_named(
+def test_a_chunk_of_another_length_is_refused_even_if_its_hash_is_right(
     length: int,
 ) -> None:
     chunks = [*SLICES[:2], bytes(length)]
@@ -114,7 +114,7 @@ def test_a_chunk_of_another_length_is_refused_even_if_its_hash_is_named(
     assert not table.verifies(2, chunks[2])
 
 
-def test_a_page_is_kept_as_it_was_when_it_verified() -> None:
+def test_a_page_is_copied_when_it_is_verified() -> None:
     table, page = small()
     received = bytearray(page)
     assert table.add_page(0, received)
@@ -122,7 +122,7 @@ def test_a_page_is_kept_as_it_was_when_it_verified() -> None:
     assert table.page(0) == page
 
 
-def test_a_page_that_is_there_already_is_kept_once() -> None:
+def test_a_page_that_arrives_twice_is_kept_once() -> None:
     table, pages = large()
     assert table.add_page(0, pages[0])
     kept = table.page(0)
@@ -137,6 +137,6 @@ def test_an_empty_share_has_no_page() -> None:
     assert not table.has_digest(0)
 
 
-def test_a_chunk_hash_is_no_page_hash_and_a_page_no_chunk() -> None:
+def test_chunk_hashes_and_page_hashes_differ() -> None:
     page = bytes(32)
     assert len({page_digest(page), chunk_digest(page)}) == 2

@@ -53,7 +53,7 @@ def test_a_folder_arrives_page_by_page() -> None:
     assert got.root_record == built.root_record
 
 
-def test_a_single_file_is_a_file_of_the_shares_name() -> None:
+def test_a_single_file_has_the_name_of_the_share() -> None:
     manifest = build()
     assert manifest.file_table is None
     assert len(manifest.file_pages) == 0
@@ -64,7 +64,7 @@ def test_a_single_file_is_a_file_of_the_shares_name() -> None:
     assert manifest.spans(SIZE, SIZE + 9) == ()
 
 
-def test_files_know_their_chunks() -> None:
+def test_chunks_of_returns_the_chunks_of_a_file() -> None:
     manifest = build(FILES)
     a, c, d = manifest.files
     assert list(manifest.chunks_of(a)) == [0]
@@ -73,12 +73,12 @@ def test_files_know_their_chunks() -> None:
     assert manifest.spans(4, 7) == (FileSpan(a, 4, 1), FileSpan(c, 0, 2))
 
 
-def test_a_root_of_another_share_is_the_peers_lie() -> None:
+def test_the_root_of_another_share_is_blamed_on_the_peer() -> None:
     with pytest.raises(LyingPeerError):
         Manifest(build(FILES).id, build().root_record)
 
 
-def test_the_same_user_gets_the_same_link_and_nobody_else_does() -> None:
+def test_only_the_same_user_gets_the_same_link() -> None:
     mine = build(FILES, secret=bytes(32))
     assert mine.id == build(FILES, secret=bytes(32)).id
     public = build(FILES)
@@ -90,7 +90,7 @@ def test_the_same_user_gets_the_same_link_and_nobody_else_does() -> None:
         build(FILES, salt=bytes(16), secret=bytes(32))
 
 
-def test_what_does_not_fit_together_is_not_built() -> None:
+def test_inconsistent_arguments_build_no_manifest() -> None:
     with pytest.raises(UsageError, match="--name"):
         build_manifest("..", SIZE, CHUNK, DIGESTS)
     with pytest.raises(UsageError, match="power of two"):
@@ -103,7 +103,7 @@ def test_what_does_not_fit_together_is_not_built() -> None:
         build_manifest("x", SIZE, CHUNK, DIGESTS, [("../a", SIZE, False)])
 
 
-def test_an_empty_file_is_a_root_alone() -> None:
+def test_an_empty_file_has_a_root_and_no_pages() -> None:
     manifest = build_manifest("x", 0, 65_536, b"")
     assert manifest.page_count == 0
     assert manifest.is_complete

@@ -34,25 +34,25 @@ def test_unsafe_paths_are_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNSAFE_NAMES, ids=lambda name: ascii(name[:40]))
-def test_unsafe_names_are_refused_wherever_they_stand(name: str) -> None:
+def test_unsafe_names_are_refused_anywhere_in_a_path(name: str) -> None:
     assert name_problem(name)
     for path in (f"{name}/x", f"x/{name}/x", f"x/{name}"):
         assert path_problem(path)
 
 
 @pytest.mark.parametrize("path", SAFE_PATHS, ids=lambda path: ascii(path[:40]))
-def test_what_people_really_call_their_files_is_fine(path: str) -> None:
+def test_names_that_people_use_are_safe(path: str) -> None:
     assert path_problem(path) is None
     assert paths_problem([path]) is None
 
 
-def test_safe_paths_are_fine_together() -> None:
+def test_safe_paths_have_no_problem_together() -> None:
     others = {"cafe\u0301", "A", LONGEST}  # the only ones that collide with others
     assert paths_problem([path for path in SAFE_PATHS if path not in others]) is None
 
 
 @pytest.mark.parametrize("pair", COLLISIONS, ids=ascii)
-def test_paths_that_fall_on_each_other_collide(pair: tuple[str, str]) -> None:
+def test_paths_that_are_one_on_some_system_collide(pair: tuple[str, str]) -> None:
     among = ["00", "b", "c/d/e", "zz", "\U0010fffd"]
     for paths in (pair, pair[::-1], [*among, *pair], [pair[1], *among, pair[0]]):
         found = collision(paths)
@@ -61,7 +61,7 @@ def test_paths_that_fall_on_each_other_collide(pair: tuple[str, str]) -> None:
         assert paths_problem(paths)
 
 
-def test_a_folder_is_found_behind_what_sorts_before_a_slash() -> None:
+def test_a_collision_is_found_across_paths_that_sort_before_a_slash() -> None:
     for between in ("a!", "a b", "a-", "a.b"):
         assert collision(["a", between, "a/b"]) == ("a", "a/b")
         assert collision(["A/x", f"{between}/x", "a/y"]) == ("A/x", "a/y")
@@ -90,12 +90,12 @@ def test_every_forbidden_character_is_refused_and_no_other_of_ascii() -> None:
 
 
 @pytest.mark.parametrize("code", [0xD800, 0xDC80, 0xDFFF])
-def test_what_is_not_utf8_is_refused_and_can_be_said(code: int) -> None:
+def test_a_path_that_is_not_utf8_is_refused_with_a_printable_message(code: int) -> None:
     assert path_problem("a" + chr(code))
     assert shown(chr(code)).isascii()
 
 
-def test_lengths_are_counted_in_bytes_to_the_byte() -> None:
+def test_lengths_are_limited_to_the_byte() -> None:
     assert name_problem("n" * 255) is None
     assert name_problem("n" * 256)
     assert name_problem("\u00e9" * 127 + "e") is None
@@ -110,7 +110,7 @@ def test_lengths_are_counted_in_bytes_to_the_byte() -> None:
 
 
 @given(st.text(max_size=300))
-def test_a_safe_name_stays_below_its_folder_as_it_is(name: str) -> None:
+def test_a_safe_name_stays_unchanged_below_its_folder(name: str) -> None:
     if name_problem(name) is None:
         assert name.encode()
         assert not set(name) & set("/\\:\0")
@@ -124,7 +124,9 @@ def test_a_safe_name_stays_below_its_folder_as_it_is(name: str) -> None:
         max_size=5,
     )
 )
-def test_paths_looked_at_together_are_judged_like_each_alone(paths: list[str]) -> None:
+def test_paths_checked_together_give_the_same_result_as_one_by_one(
+    paths: list[str],
+) -> None:
     is_wrong = any(path_problem(path) is not None for path in paths)
     if is_wrong or collision(paths) is not None:
         assert paths_problem(paths) is not None
@@ -167,7 +169,7 @@ def _collides(paths: list[str]) -> bool:
     return bool(files & folded_folders)
 
 
-def test_what_is_shown_is_printable_and_short() -> None:
+def test_a_path_in_a_message_is_printable_and_short() -> None:
     assert shown("\x1b[2J\u202e\n") == r"'\x1b[2J\u202e\n'"
     assert len(shown("x" * 10_000)) < 200
 

@@ -71,14 +71,14 @@ FULL = Root(
 
 
 @given(roots())
-def test_what_is_encoded_decodes_and_is_msgpack_in_its_one_form(root: Root) -> None:
+def test_the_encoding_is_canonical_msgpack_and_decodes(root: Root) -> None:
     data = encode_root(root)
     assert data == msgpack(wire_of(root))
     assert decode_root(root_digest(data), data) == root
     assert decode_root(root_digest(data), memoryview(bytearray(data))) == root
 
 
-def test_every_changed_byte_is_the_sending_peers_lie() -> None:
+def test_every_changed_byte_is_blamed_on_the_peer() -> None:
     data = encode_root(FULL)
     share_id = root_digest(data)
     for place in range(len(data)):
@@ -92,7 +92,7 @@ def test_every_changed_byte_is_the_sending_peers_lie() -> None:
             decode_root(share_id, wrong)
 
 
-def test_no_changed_byte_reads_as_the_same_root_under_its_own_id() -> None:
+def test_a_changed_byte_never_decodes_to_the_same_root() -> None:
     data = encode_root(FULL)
     for place in range(len(data)):
         for byte in range(256):
@@ -108,18 +108,18 @@ def test_no_changed_byte_reads_as_the_same_root_under_its_own_id() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_noise_with_a_true_id_is_refused_as_the_link_makers_doing(data: bytes) -> None:
+def test_noise_with_the_right_id_is_a_manifest_error(data: bytes) -> None:
     with pytest.raises(ManifestError):
         decode_root(root_digest(data), data)
 
 
-def test_the_blame_for_each_fault() -> None:
+def test_each_fault_is_blamed_on_the_peer_or_the_link() -> None:
     assert not issubclass(ManifestError, PeerError)
     assert issubclass(LyingPeerError, PeerError)
     assert ManifestError.exit_code == 5
 
 
-def test_what_is_too_long_is_refused_before_it_is_hashed() -> None:
+def test_a_root_record_that_is_too_long_is_not_hashed() -> None:
     fits = b"x" * MAX_ROOT_SIZE
     with pytest.raises(ManifestError):
         decode_root(root_digest(fits), fits)
@@ -128,7 +128,7 @@ def test_what_is_too_long_is_refused_before_it_is_hashed() -> None:
         decode_root(root_digest(long), long)
 
 
-def test_a_newer_version_says_so_whatever_else_it_holds() -> None:
+def test_a_newer_version_is_named_in_the_error() -> None:
     for newer in ({"v": 2, "new": b"x"}, {**wire_of(FULL), "v": 2}, {"v": 1 << 40}):
         data = msgpack(newer)
         with pytest.raises(ManifestError, match="update shoal"):
@@ -152,14 +152,14 @@ def test_a_newer_version_says_so_whatever_else_it_holds() -> None:
     ],
     ids=str,
 )
-def test_what_would_be_refused_is_not_encoded(change: dict[str, object]) -> None:
+def test_a_root_that_would_be_refused_is_not_encoded(change: dict[str, object]) -> None:
     from msgspec.structs import replace
 
     with pytest.raises(ManifestError):
         encode_root(replace(FULL, **change))
 
 
-def test_the_limits_themselves_are_fine() -> None:
+def test_values_at_the_limits_are_accepted() -> None:
     pages = -(-MAX_SHARE_SIZE // (16 << 20) // HASHES_PER_PAGE)
     assert pages * 32 > MAX_ROOT_SIZE  # so the root's length is what limits a share
     largest = 240 * HASHES_PER_PAGE * (16 << 20)
@@ -215,5 +215,5 @@ def test_the_salt_is_a_keyed_hash_of_what_is_shared() -> None:
         derive_salt(b"short", b"root")
 
 
-def test_the_repr_holds_nothing_the_id_could_be_made_of() -> None:
+def test_the_repr_does_not_reveal_the_id() -> None:
     assert repr(FULL) == "<Root 'n\u00e4me' of 40000 bytes>"

@@ -22,7 +22,7 @@ def test_an_address_is_host_and_port(text: str, host: str, port: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:4001", "host.example:1"])
-def test_an_address_is_written_as_it_is_read(text: str) -> None:
+def test_an_address_is_written_as_it_was_read(text: str) -> None:
     assert str(parse_address(text)) == text
 
 
@@ -35,14 +35,14 @@ def test_an_address_is_written_as_it_is_read(text: str) -> None:
         *("a:٣", "a:1\n", "a:" + "9" * 5000),
     ],
 )
-def test_anything_else_is_the_users_mistake(text: str) -> None:
+def test_any_other_text_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_address(text)
     assert len(str(caught.value)) < 250
 
 
 @given(st.text(max_size=30))
-def test_no_text_does_anything_else(text: str) -> None:
+def test_any_text_is_an_address_or_a_usage_error(text: str) -> None:
     try:
         address = parse_address(text)
     except UsageError:

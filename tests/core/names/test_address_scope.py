@@ -52,19 +52,19 @@ def test_scopes(host: str, scope: Scope) -> None:
         ("169.254.169.254", "127.0.0.1", False),
     ],
 )
-def test_nobody_is_believed_about_a_network_he_is_not_on(
+def test_addresses_of_a_network_are_accepted_only_from_that_network(
     host: str, source: str, believed: bool
 ) -> None:
     assert is_acceptable(Address(host, 4001), source) is believed
 
 
 @pytest.mark.parametrize("port", [0, 22, 53, 1023])
-def test_nobody_is_believed_about_the_ports_of_services(port: int) -> None:
+def test_ports_of_well_known_services_are_not_accepted(port: int) -> None:
     assert not is_acceptable(Address("8.8.8.8", port), "127.0.0.1")
     assert is_acceptable(Address("8.8.8.8", port + 1024), "127.0.0.1")
 
 
-def test_only_global_addresses_are_counted_by_subnet() -> None:
+def test_only_global_addresses_have_a_subnet() -> None:
     assert subnet_of("8.8.4.4") == "8.8.4"
     assert subnet_of("127.0.0.1") is None
     assert subnet_of("192.168.1.7") is None

@@ -42,13 +42,13 @@ def test_what_looks_like_a_link_is_never_a_channel(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", [HEX, HEX.upper(), f" {HEX}"])
-def test_a_name_of_64_hex_digits_may_not_be_chosen(name: str) -> None:
+def test_a_chosen_name_may_not_be_64_hex_digits(name: str) -> None:
     with pytest.raises(UsageError, match="64 hex digits"):
         check_name(name)
 
 
 @pytest.mark.parametrize("name", [" x", "x ", "\tx", "x\n"])
-def test_a_name_that_would_be_trimmed_may_not_be_chosen(name: str) -> None:
+def test_a_chosen_name_may_not_have_outer_white_space(name: str) -> None:
     with pytest.raises(UsageError, match="white space"):
         check_name(name)
 
@@ -72,20 +72,20 @@ def test_an_empty_id_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["x", "é"])
-def test_an_id_has_at_most_so_many_bytes(unit: str) -> None:
+def test_an_id_has_at_most_1024_bytes(unit: str) -> None:
     most = unit * (MAX_NAME_SIZE // len(unit.encode()))
     assert parse_channel(most).id == most
     with pytest.raises(UsageError, match="at most 1024 bytes"):
         parse_channel(most + unit)
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_an_id_that_is_not_valid_unicode_is_refused() -> None:
     with pytest.raises(UsageError, match="not valid text"):
         parse_channel("a\udcff")
 
 
 @given(st.text(max_size=80))
-def test_whatever_is_typed_is_a_channel_or_the_users_mistake(text: str) -> None:
+def test_any_text_is_a_channel_or_a_usage_error(text: str) -> None:
     try:
         channel = parse_channel(text)
     except UsageError:
@@ -111,7 +111,7 @@ def test_the_topic_is_the_sha1_of_the_ids_text() -> None:
     assert channel.topic.hex() == "6e34471f84557e1713012d64a7477c71bfdac631"
 
 
-def test_no_name_has_the_identity_of_a_hash_channel() -> None:
+def test_no_named_channel_has_the_identity_of_a_hash_channel() -> None:
     assert Channel(HEX, is_hash=True).identity == bytes.fromhex(HEX)
     named = [Channel(name, is_hash=False).identity for name in ("a", "b", HEX)]
     assert len({*named, bytes.fromhex(HEX)}) == 4

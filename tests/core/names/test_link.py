@@ -39,7 +39,7 @@ origin_lists = st.lists(urls, max_size=MAX_ORIGINS).map(tuple)
 
 
 @given(ids, hint_lists, origin_lists)
-def test_what_is_written_reads_back(
+def test_a_link_is_read_as_it_was_written(
     share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
 ) -> None:
     link = Link(share_id, hints, origins)
@@ -54,11 +54,11 @@ def test_a_link_is_its_prefix_and_56_characters() -> None:
 
 
 @pytest.mark.parametrize("text", [TEXT.upper(), "SHOAL:" + CODED, CODED.upper()])
-def test_upper_case_is_read_too(text: str) -> None:
+def test_upper_case_is_accepted(text: str) -> None:
     assert parse_share(text) == Link(ID)
 
 
-def test_every_mistyped_character_is_noticed_and_called_that() -> None:
+def test_every_mistyped_character_is_detected() -> None:
     for place in range(len(CODED)):
         for character in BASE32:
             text = CODED[:place] + character + CODED[place + 1 :]
@@ -72,7 +72,7 @@ def test_every_mistyped_character_is_noticed_and_called_that() -> None:
                 assert error.value.exit_code == 2
 
 
-def test_every_two_characters_swapped_are_noticed() -> None:
+def test_every_swap_of_two_characters_is_detected() -> None:
     for place in range(len(CODED) - 1):
         one, other = CODED[place], CODED[place + 1]
         if one != other:
@@ -113,15 +113,13 @@ def test_every_two_characters_swapped_are_noticed() -> None:
         (TEXT + "?" + "&".join([ORIGIN] * (MAX_ORIGINS + 1)), "4 origins"),
     ],
 )
-def test_what_is_wrong_is_said_without_repeating_the_link(
-    text: str, message: str
-) -> None:
+def test_an_error_does_not_repeat_the_link(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         parse_share(text)
     assert CODED[:8] not in str(error.value).lower()
 
 
-def test_as_many_hints_as_are_allowed_are_read() -> None:
+def test_the_largest_allowed_number_of_hints_is_read() -> None:
     hints = ["peer=a:1"] * MAX_HINTS + [ORIGIN] * MAX_ORIGINS
     link = parse_link(TEXT + "?" + "&".join(hints))
     assert link.hints == (Address("a", 1),) * MAX_HINTS

@@ -47,7 +47,7 @@ def test_a_url_is_an_origin_and_survives_a_link(url: str) -> None:
     assert unquote_origin(quoted) == url
 
 
-def test_a_scheme_may_be_written_in_capitals() -> None:
+def test_a_scheme_may_have_capitals() -> None:
     assert parse_origin("HTTPS://host/A") == "https://host/A"
     assert is_web(parse_origin("HTTP://host/A"))
     assert not is_web("s3://bucket/A")
@@ -85,19 +85,19 @@ def test_anything_else_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["secret", "http://secret@h/ ?secret", "http://h#secret"]
 )
-def test_what_is_refused_is_not_repeated(text: str) -> None:
+def test_an_error_does_not_repeat_the_url(text: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_origin(text)
     assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["%ff", "http%3A%2F%2F", "%2e" * 2000, "x"])
-def test_what_is_no_origin_in_a_link_is_refused(text: str) -> None:
+def test_an_invalid_origin_in_a_link_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         unquote_origin(text)
 
 
-def test_there_are_few() -> None:
+def test_the_number_of_origins_is_limited() -> None:
     urls = [f"http://host/{n}" for n in range(MAX_ORIGINS)]
     assert parse_origins(" ".join(urls)) == parse_origins(urls) == tuple(urls)
     with pytest.raises(UsageError, match="remove some"):
@@ -112,7 +112,7 @@ def test_there_are_few() -> None:
         ("file:///srv/secret", "file://"),
     ],
 )
-def test_its_name_has_nothing_secret_in_it(url: str, name: str) -> None:
+def test_the_name_of_an_origin_has_no_secret(url: str, name: str) -> None:
     assert origin_name(url) == name
 
 
@@ -130,12 +130,12 @@ def test_its_name_has_nothing_secret_in_it(url: str, name: str) -> None:
         ("b/key", "", "b/key"),
     ],
 )
-def test_where_a_file_is(url: str, path: str, where: str) -> None:
+def test_the_url_of_a_file(url: str, path: str, where: str) -> None:
     assert file_url(url, path, "na me") == where
 
 
 @given(paths)
-def test_no_path_of_a_share_leads_anywhere_else(path: str) -> None:
+def test_no_path_of_a_share_leads_to_another_host_or_folder(path: str) -> None:
     split = urlsplit(file_url("https://host/base/?q=1", path, "name"))
     assert split[:2] == ("https", "host")
     assert unquote(split.path) == "/base/" + path

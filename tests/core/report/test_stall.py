@@ -35,7 +35,7 @@ def outlook(**changes: Any) -> DownloadState:
     return DownloadState(**facts)
 
 
-def test_without_a_timeout_it_waits_for_ever() -> None:
+def test_without_a_timeout_a_download_waits_forever() -> None:
     patience = StallTimer(None, 0.0)
     assert patience.reason_to_end(1e9, outlook()) is None
     assert patience.reason_to_end(1e9, outlook(found=3, ready=2)) is None
@@ -45,7 +45,7 @@ def test_without_a_timeout_it_waits_for_ever() -> None:
     ("changes", "error"),
     [({}, NotFoundError), ({"found": 3, "is_begun": True}, UnfinishedError)],
 )
-def test_it_gives_up_after_so_long_without_a_chunk(
+def test_a_download_ends_after_the_timeout_without_a_chunk(
     changes: dict[str, Any], error: type[ShoalError]
 ) -> None:
     patience = StallTimer(5.0, 100.0)
@@ -56,7 +56,7 @@ def test_it_gives_up_after_so_long_without_a_chunk(
     assert patience.reason_to_end(109.9, outlook(**changes)) is None
 
 
-def test_only_liars_are_waited_out_a_while_for_an_honest_one() -> None:
+def test_a_download_with_only_liars_waits_a_while_for_an_honest_peer() -> None:
     patience = StallTimer(None, 0.0)
     liars = outlook(found=2, has_only_liars=True)
     assert patience.reason_to_end(1.0, outlook(found=1)) is None
@@ -69,13 +69,13 @@ def test_only_liars_are_waited_out_a_while_for_an_honest_one() -> None:
     assert "All 2 peers found" in str(ended)
 
 
-def test_only_liars_at_the_timeout_are_a_failure_to_verify() -> None:
+def test_only_liars_at_the_timeout_are_a_verification_error() -> None:
     patience = StallTimer(2.0, 0.0)
     liars = outlook(found=1, has_only_liars=True, is_begun=True)
     assert type(patience.reason_to_end(2.0, liars)) is VerificationError
 
 
-def test_servers_without_sizes_are_given_a_moment_to_say_them() -> None:
+def test_servers_have_a_few_seconds_to_send_the_sizes() -> None:
     patience = StallTimer(None, 0.0)
     silent = outlook(found=1, ready=1, lacks_sizes=True)
     assert patience.reason_to_end(50.0, outlook(found=1)) is None
@@ -85,7 +85,7 @@ def test_servers_without_sizes_are_given_a_moment_to_say_them() -> None:
     assert (ended.exit_code, "shoal chunk" in str(ended)) == (1, True)
 
 
-def test_a_stall_is_told_now_and_again_but_not_all_the_time() -> None:
+def test_a_stall_is_reported_at_intervals() -> None:
     patience = StallTimer(None, 0.0)
     assert patience.stall_to_report(REPORT_AFTER - 0.1, outlook()) is None
     assert patience.stall_to_report(REPORT_AFTER, outlook()) is not None

@@ -37,7 +37,9 @@ class Holder:
         return {peer: list(news) for peer, news in self.news.due(self.now)}
 
 
-def test_few_hear_of_the_first_at_once_and_of_the_next_together() -> None:
+def test_few_peers_are_told_of_the_first_chunk_at_once_and_of_the_next_together() -> (
+    None
+):
     holder = Holder(3)
     holder.get(5)
     assert holder.tell() == {0: [5], 1: [5], 2: [5]}
@@ -50,14 +52,14 @@ def test_few_hear_of_the_first_at_once_and_of_the_next_together() -> None:
     assert holder.news.due_at(holder.now) is None
 
 
-def test_nobody_hears_of_what_it_has_itself() -> None:
+def test_no_peer_is_told_of_chunks_that_it_has() -> None:
     holder = Holder(3)
     holder.theirs[1].add(5)
     holder.get(5)
     assert holder.tell() == {0: [5], 2: [5]}
 
 
-def test_who_has_everything_hears_of_all_that_comes() -> None:
+def test_a_complete_peer_is_told_of_every_chunk() -> None:
     holder = Holder(2)
     holder.theirs[1] = Bitfield.full(COUNT)
     holder.get(5)
@@ -66,7 +68,7 @@ def test_who_has_everything_hears_of_all_that_comes() -> None:
     assert holder.tell(ANNOUNCE_PAUSE)[1] == [6]
 
 
-def test_several_who_have_everything_are_in_no_hurry() -> None:
+def test_several_complete_peers_are_told_less_often() -> None:
     holder = Holder(3)
     holder.theirs[0] = holder.theirs[1] = Bitfield.full(COUNT)
     holder.get(5)
@@ -83,7 +85,7 @@ def test_several_who_have_everything_are_in_no_hurry() -> None:
     assert set(holder.tell()) == {0, 1, 2}, "nobody hears that it is complete"
 
 
-def test_who_completes_says_so_to_all_even_of_what_they_had() -> None:
+def test_a_node_that_completes_announces_all_chunks_to_all_peers() -> None:
     holder = Holder(2)
     holder.theirs[1].add(0)
     holder.get(*range(COUNT - 1))
@@ -92,7 +94,7 @@ def test_who_completes_says_so_to_all_even_of_what_they_had() -> None:
     assert holder.tell() == {peer: list(range(COUNT)) for peer in range(2)}
 
 
-def test_of_many_a_few_hear_at_a_time_and_the_next_once_one_is_served() -> None:
+def test_of_many_peers_a_few_are_told_at_a_time() -> None:
     holder = Holder(MANY)
     holder.get(5)
     first = list(holder.tell())
@@ -105,7 +107,7 @@ def test_of_many_a_few_hear_at_a_time_and_the_next_once_one_is_served() -> None:
     assert not holder.news.on_served(first[0])
 
 
-def test_who_does_not_ask_for_what_it_heard_of_gives_its_turn_to_others() -> None:
+def test_a_peer_that_sends_no_request_loses_its_turn() -> None:
     holder = Holder(MANY)
     holder.get(5)
     told = set(holder.tell())
@@ -119,7 +121,7 @@ def test_who_does_not_ask_for_what_it_heard_of_gives_its_turn_to_others() -> Non
     assert holder.news.due_at(holder.now + REQUEST_TIME) is None
 
 
-def test_a_peer_that_left_takes_nobodys_turn() -> None:
+def test_a_peer_that_left_takes_no_turn() -> None:
     holder = Holder(MANY + MAX_RECEIVERS)
     holder.get(5)
     for peer in holder.tell():
@@ -128,7 +130,7 @@ def test_a_peer_that_left_takes_nobodys_turn() -> None:
     assert len(holder.tell()) == MAX_RECEIVERS
 
 
-def test_who_takes_something_is_told_when_nobody_else_waits_for_a_turn() -> None:
+def test_a_receiving_peer_is_told_when_no_other_waits() -> None:
     holder = Holder(MANY)
     holder.get(5)
     holder.news.on_receiving(3)

@@ -12,7 +12,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("ads"), st.integers(0, 19)), max_size
 
 
 @given(STEPS)
-def test_it_holds_what_was_put_in_at_the_level_it_was_moved_to(
+def test_chunks_are_kept_at_the_level_they_were_moved_to(
     steps: list[tuple[str, int]],
 ) -> None:
     buckets, members, levels = Buckets(20), set[int](), [0] * 20
@@ -40,7 +40,7 @@ def test_it_holds_what_was_put_in_at_the_level_it_was_moved_to(
 
 
 @given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)))
-def test_candidates_are_the_members_somebody_has_the_best_last(
+def test_candidates_are_members_of_both_sets_the_rarest_last(
     members: set[int], had: set[int]
 ) -> None:
     buckets, field = Buckets(100), Bitfield(100)
@@ -54,7 +54,7 @@ def test_candidates_are_the_members_somebody_has_the_best_last(
     assert [i % 7 for i in found] == sorted((i % 7 for i in found), reverse=True)
 
 
-def test_candidates_are_bounded() -> None:
+def test_the_number_of_candidates_is_limited() -> None:
     buckets = Buckets(5000)
     for index in range(5000):
         buckets.add(index)

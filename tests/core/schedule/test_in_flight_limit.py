@@ -20,7 +20,7 @@ def ahead(reads: int) -> InFlightLimit:
     return intake
 
 
-def test_as_much_as_may_be_in_flight_is_asked_for_at_first() -> None:
+def test_the_limit_begins_at_its_highest() -> None:
     intake = InFlightLimit(SIZE)
     assert intake.room(0, 0) == MOST
     assert intake.room(MOST - 3, 0) == 3
@@ -28,17 +28,17 @@ def test_as_much_as_may_be_in_flight_is_asked_for_at_first() -> None:
     assert intake.room(MOST + 5, 0) == 0
 
 
-def test_while_they_are_ahead_all_together_owe_what_one_may() -> None:
+def test_the_limit_falls_to_that_of_one_source_while_they_are_ahead() -> None:
     assert MOST > ahead(1).room(0, 0) > LEAST
     assert ahead(LONG).room(0, 0) == LEAST
     assert ahead(LONG).room(LEAST, 0) == 0
 
 
-def test_what_waits_for_its_verdict_does_not_stand_for_what_is_asked() -> None:
+def test_unverified_bytes_do_not_count_as_requested() -> None:
     assert ahead(LONG).room(0, BACKLOG_LIMIT) == LEAST
 
 
-def test_who_can_take_more_again_asks_for_more() -> None:
+def test_the_limit_rises_while_no_source_is_ahead() -> None:
     intake = ahead(LONG)
     intake.on_read(is_ahead=False)
     for _ in range(LONG):
@@ -46,7 +46,7 @@ def test_who_can_take_more_again_asks_for_more() -> None:
     assert intake.room(0, 0) == MOST
 
 
-def test_one_who_was_ahead_and_falls_silent_holds_nobody_up() -> None:
+def test_a_silent_tick_restores_the_highest_limit() -> None:
     intake = ahead(LONG)
     intake.on_tick()
     assert intake.room(0, 0) == LEAST, "something came since the tick before"
@@ -54,11 +54,11 @@ def test_one_who_was_ahead_and_falls_silent_holds_nobody_up() -> None:
     assert intake.room(0, 0) == MOST
 
 
-def test_nothing_is_asked_for_while_much_waits_for_its_verdict() -> None:
+def test_nothing_is_requested_while_much_waits_for_verification() -> None:
     assert InFlightLimit(SIZE).room(0, BACKLOG_LIMIT + 1) == 0
 
 
-def test_one_chunk_may_always_be_on_its_way() -> None:
+def test_one_chunk_may_always_be_outstanding() -> None:
     large = 2 * IN_FLIGHT_LIMIT
     assert InFlightLimit(large).room(0, 0) == 1
     assert InFlightLimit(large).room(1, 0) == 0

@@ -4,7 +4,7 @@ from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.schedule.origin_requests import FETCH_TIME, OriginFetches
 
 
-def test_what_somebody_pulls_is_pulled_until_he_has_it() -> None:
+def test_a_fetch_counts_until_the_peer_has_the_chunk() -> None:
     pulls: OriginFetches[str] = OriginFetches()
     pulls.add("ann", [1, 2, 3], 10.0)
     assert [pulls.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 1, 1, 0]
@@ -13,7 +13,7 @@ def test_what_somebody_pulls_is_pulled_until_he_has_it() -> None:
     assert [pulls.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 0, 1, 0]
 
 
-def test_what_one_pulls_who_has_left_is_not() -> None:
+def test_the_fetches_of_a_peer_end_when_it_leaves() -> None:
     pulls: OriginFetches[str] = OriginFetches()
     pulls.add("ann", [1], 10.0)
     pulls.add("bob", [1, 2], 10.0)
@@ -24,7 +24,7 @@ def test_what_one_pulls_who_has_left_is_not() -> None:
     assert pulls.expects(1, 11.0, 0.0)
 
 
-def test_one_who_does_not_keep_his_word_is_not_believed_again() -> None:
+def test_a_peer_that_was_late_is_not_believed_again() -> None:
     pulls: OriginFetches[str] = OriginFetches()
     pulls.add("ann", [1, 2], 10.0)
     assert pulls.expects(1, 10.0 + FETCH_TIME, 0.0)
@@ -34,14 +34,14 @@ def test_one_who_does_not_keep_his_word_is_not_believed_again() -> None:
     assert not any(pulls.expects(i, late, 0.0) for i in range(4))
 
 
-def test_where_a_chunk_takes_long_one_has_longer_for_it() -> None:
+def test_a_peer_has_longer_if_chunks_take_long() -> None:
     pulls: OriginFetches[str] = OriginFetches()
     pulls.add("ann", [1], 10.0)
     assert pulls.expects(1, 10.0 + 3 * 60, 60.0)
     assert not pulls.expects(1, 10.1 + 3 * 60, 60.0)
 
 
-def test_nobody_keeps_others_from_everything() -> None:
+def test_a_peer_can_announce_only_so_many_fetches() -> None:
     pulls: OriginFetches[str] = OriginFetches()
     pulls.add("ann", range(10 * MAX_ORIGIN_FETCHES), 10.0)
     pulled = [pulls.expects(i, 10.0, 0.0) for i in range(10 * MAX_ORIGIN_FETCHES)]

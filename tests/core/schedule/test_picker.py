@@ -230,7 +230,7 @@ def test_a_pick_costs_the_same_however_many_chunks_there_are() -> None:
     assert _work_per_chunk(32_000) < 2 * _work_per_chunk(500) + 5
 
 
-def test_a_picker_of_some_chunks_fetches_those_and_no_others() -> None:
+def test_only_the_wanted_chunks_are_requested() -> None:
     have = Bitfield(10)
     have.add(3)
     picker: ChunkPicker[str] = ChunkPicker(have, Random(1), wanted=[5, 3])
@@ -246,7 +246,7 @@ def test_a_picker_of_some_chunks_fetches_those_and_no_others() -> None:
     assert picker.next_requests("a", 9, copies=range(50)) == []
 
 
-def test_what_somebody_waits_for_comes_first_and_in_order() -> None:
+def test_wanted_chunks_are_requested_in_their_order() -> None:
     picker: ChunkPicker[str] = ChunkPicker(Bitfield(50), Random(1), first=[49, 7])
     some = Bitfield(50)
     for index in (7, 1):
@@ -258,7 +258,7 @@ def test_what_somebody_waits_for_comes_first_and_in_order() -> None:
     assert picker.unseen == 47
 
 
-def test_what_was_asked_for_longest_ago_is_copied_first() -> None:
+def test_the_chunk_requested_longest_ago_is_copied_first() -> None:
     picker: ChunkPicker[str] = ChunkPicker(Bitfield(3), Random(1))
     for peer in ("slow", "fast", "third"):
         picker.on_peer_joined(peer, None)
@@ -270,7 +270,7 @@ def test_what_was_asked_for_longest_ago_is_copied_first() -> None:
     assert picker.next_requests("fast", 3, copies=range(50)) == order[2:]
 
 
-def test_a_peer_that_had_nothing_of_use_is_asked_for_what_it_gets() -> None:
+def test_a_peer_with_no_free_chunk_is_asked_for_the_next_it_gets() -> None:
     picker: ChunkPicker[str] = ChunkPicker(Bitfield(9), Random(1))
     picker.on_peer_joined("poor", Bitfield(9))
     assert picker.next_requests("poor", 1) == []
@@ -286,7 +286,7 @@ def reading(have: Bitfield | None = None) -> ChunkPicker[int]:
     return picker
 
 
-def test_what_is_wanted_before_all_else_is_asked_for_first() -> None:
+def test_a_chunk_added_before_all_others_is_requested_first() -> None:
     picker = reading()
     picker.add_wanted([1, 2])
     picker.add_wanted([7, 8], before=True)
@@ -295,7 +295,7 @@ def test_what_is_wanted_before_all_else_is_asked_for_first() -> None:
     assert picker.is_all_requested
 
 
-def test_what_is_wanted_no_more_is_not_asked_for() -> None:
+def test_a_removed_chunk_is_not_requested() -> None:
     picker = reading()
     picker.add_wanted([1, 2, 3])
     assert picker.next_requests(1, 1) == [1]
@@ -304,7 +304,7 @@ def test_what_is_wanted_no_more_is_not_asked_for() -> None:
     assert picker.requested_from(1) == {3}
 
 
-def test_what_comes_after_it_was_dropped_is_taken_all_the_same() -> None:
+def test_a_chunk_that_arrives_after_it_was_removed_is_accepted() -> None:
     picker = reading()
     picker.add_wanted([1])
     picker.next_requests(1, 1)
@@ -314,7 +314,7 @@ def test_what_comes_after_it_was_dropped_is_taken_all_the_same() -> None:
     assert picker.is_complete
 
 
-def test_what_has_arrived_cannot_be_dropped() -> None:
+def test_a_chunk_that_has_arrived_stays_wanted() -> None:
     picker = reading()
     picker.add_wanted([1])
     picker.next_requests(1, 1)
@@ -323,7 +323,7 @@ def test_what_has_arrived_cannot_be_dropped() -> None:
     assert not picker.is_complete
 
 
-def test_what_was_forgotten_may_be_wanted_again() -> None:
+def test_a_forgotten_chunk_can_be_wanted_again() -> None:
     have = Bitfield(10)
     picker = reading(have)
     for _ in range(2):
@@ -337,7 +337,7 @@ def test_what_was_forgotten_may_be_wanted_again() -> None:
         assert picker.next_requests(1, 9) == []
 
 
-def test_what_was_forgotten_is_as_rare_as_peers_have_it_since() -> None:
+def test_a_forgotten_chunk_has_its_present_rarity() -> None:
     picker = reading()
     picker.on_peer_joined(1, None)
     picker.add_wanted([4])

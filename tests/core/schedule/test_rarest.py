@@ -102,7 +102,7 @@ TestModel.settings = settings(deadline=None)
 
 
 @given(st.integers(1, 300), st.integers(1, 6), st.integers(0, 99))
-def test_every_chunk_is_given_once_before_any_is_given_twice(
+def test_every_chunk_is_sent_once_before_any_is_sent_twice(
     count: int, peers: int, seed: int
 ) -> None:
     spread: RarestFirst[int] = RarestFirst(Bitfield.full(count), Random(seed))
@@ -118,14 +118,14 @@ def test_every_chunk_is_given_once_before_any_is_given_twice(
     assert sorted(given) == list(range(count))
 
 
-def test_what_one_was_given_by_others_is_given_to_those_who_lack_it() -> None:
+def test_a_chunk_that_others_announced_is_sent_last() -> None:
     spread: RarestFirst[str] = RarestFirst(Bitfield.full(4), Random(1))
     spread.on_peer_joined("all but one", field(4, {0, 1, 3}))
     assert spread.next_for("all but one") == 2
     assert spread.next_for("all but one") is None
 
 
-def test_the_copies_of_who_left_do_not_count() -> None:
+def test_the_copies_of_a_peer_that_left_do_not_count() -> None:
     spread: RarestFirst[str] = RarestFirst(Bitfield.full(2), Random(1))
     spread.on_peer_joined("a", field(2, {0}))
     spread.on_peer_joined("b", field(2, {1}))
@@ -137,7 +137,7 @@ def test_the_copies_of_who_left_do_not_count() -> None:
     assert spread.next_for("new") == 1
 
 
-def test_what_was_given_and_announced_since_counts_once_and_leaves_once() -> None:
+def test_a_chunk_that_was_sent_and_announced_counts_once() -> None:
     spread: RarestFirst[str] = RarestFirst(Bitfield.full(1), Random(1))
     spread.on_peer_joined("x", Bitfield(1))
     assert spread.next_for("x") == 0
@@ -147,7 +147,7 @@ def test_what_was_given_and_announced_since_counts_once_and_leaves_once() -> Non
     assert spread._copies.level(0) == 0
 
 
-def test_nothing_is_left_for_who_has_nearly_all_of_a_large_share() -> None:
+def test_the_last_chunk_of_a_large_share_is_found() -> None:
     count = 20_000
     everything = set(range(count))
     spread: RarestFirst[str] = RarestFirst(Bitfield.full(count), Random(1))
@@ -159,7 +159,7 @@ def test_nothing_is_left_for_who_has_nearly_all_of_a_large_share() -> None:
     assert spread.next_for("x") is None
 
 
-def test_chunks_that_are_not_here_are_never_given() -> None:
+def test_chunks_that_this_node_does_not_have_are_never_sent() -> None:
     spread: RarestFirst[str] = RarestFirst(field(9, {4}), Random(1))
     spread.on_peer_joined("x", Bitfield(9))
     assert spread.next_for("x") == 4

@@ -6,17 +6,17 @@ from hypothesis import strategies as st
 from shoal.core.schedule.readahead import AHEAD_LIMIT, ReadAhead
 
 
-def test_nothing_is_fetched_ahead_of_a_single_read() -> None:
+def test_nothing_is_fetched_ahead_after_one_read() -> None:
     assert ReadAhead().on_read(0, 8) == 0
 
 
-def test_the_window_grows_with_what_is_read_in_one_go() -> None:
+def test_the_window_grows_with_sequential_reads() -> None:
     ahead = ReadAhead(limit=100)
     reads = [(0, 10), (10, 20), (20, 40), (40, 80), (80, 120)]
     assert [ahead.on_read(*each) for each in reads] == [0, 20, 40, 80, 100]
 
 
-def test_a_jump_begins_anew() -> None:
+def test_a_jump_resets_the_window() -> None:
     ahead = ReadAhead()
     for place in range(10):
         ahead.on_read(place, place + 1)
@@ -25,7 +25,7 @@ def test_a_jump_begins_anew() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50))), st.integers(0, 99))
-def test_never_more_is_fetched_in_vain_than_was_read(
+def test_at_most_as_much_is_wasted_as_was_read(
     reads: list[tuple[int, int]], limit: int
 ) -> None:
     ahead, read = ReadAhead(limit), 0

@@ -23,7 +23,7 @@ def ask(asking: Scheduler[str], giver: str) -> list[int]:
     return asking.next_requests(giver, room, 0.0)[1] if room > 0 else []
 
 
-def test_who_has_proven_nothing_owes_one_chunk_or_its_verdict() -> None:
+def test_an_unproven_source_gets_one_request_until_its_chunk_is_verified() -> None:
     asking = begin("one")
     (index,) = ask(asking, "one")
     assert ask(asking, "one") == []
@@ -33,7 +33,7 @@ def test_who_has_proven_nothing_owes_one_chunk_or_its_verdict() -> None:
     assert len(ask(asking, "one")) >= FIRST_REQUESTS
 
 
-def test_what_one_giver_proves_is_not_believed_of_another() -> None:
+def test_each_source_proves_only_itself() -> None:
     asking = begin("one", "two")
     (mine,), (other,) = ask(asking, "one"), ask(asking, "two")
     asking.on_answer("one", mine, 0.01, was_any=False)
@@ -44,7 +44,7 @@ def test_what_one_giver_proves_is_not_believed_of_another() -> None:
     assert ask(asking, "one")
 
 
-def test_an_answer_that_was_not_needed_proves_nothing() -> None:
+def test_a_chunk_that_was_not_needed_proves_nothing() -> None:
     asking = begin("one", "two")
     (mine,) = ask(asking, "one")
     asking.on_answer("one", mine, 0.01, was_any=False)
@@ -53,7 +53,7 @@ def test_an_answer_that_was_not_needed_proves_nothing() -> None:
     assert len(ask(asking, "two")) == 1
 
 
-def test_who_comes_again_proves_itself_again() -> None:
+def test_a_source_that_returns_proves_itself_again() -> None:
     asking = begin("one")
     (index,) = ask(asking, "one")
     asking.on_answer("one", index, 0.01, was_any=False)
@@ -92,7 +92,7 @@ def prove(swarm: Scheduler[str], *givers: str) -> None:
         give(swarm, giver, index, 0.0)
 
 
-def test_givers_that_are_ahead_of_us_are_asked_for_what_one_may_owe() -> None:
+def test_sources_that_are_ahead_get_as_many_requests_as_one() -> None:
     size = MAX_BYTES // 8
     swarm: Scheduler[str] = Scheduler(
         Chunks(800 * size, size), Bitfield(800), Random(1)
@@ -110,7 +110,7 @@ def test_givers_that_are_ahead_of_us_are_asked_for_what_one_may_owe() -> None:
     assert swarm.due(), "nobody asks the others once there is room"
 
 
-def test_a_stall_ends_the_choice_of_a_giver_for_a_while_only() -> None:
+def test_a_stalled_source_may_choose_again_later() -> None:
     swarm = crowd()
     swarm.add("source", can_choose=True, most=MAX_QUEUED_REQUESTS)
     assert ask_at(swarm, "source", 0.0)[0]
@@ -122,7 +122,7 @@ def test_a_stall_ends_the_choice_of_a_giver_for_a_while_only() -> None:
     assert indexes == []
 
 
-def test_a_giver_whose_answers_take_long_is_asked_for_one_chunk_at_a_time() -> None:
+def test_a_source_with_long_delays_gets_one_request_at_a_time() -> None:
     swarm = crowd()
     for giver in "abcdefgh":
         swarm.add(giver)
@@ -133,7 +133,7 @@ def test_a_giver_whose_answers_take_long_is_asked_for_one_chunk_at_a_time() -> N
     assert len(ask_at(swarm, "a", 9.0)[1]) == 1
 
 
-def test_at_the_end_only_what_is_overdue_is_asked_of_a_second_giver() -> None:
+def test_near_the_end_only_late_chunks_are_requested_twice() -> None:
     swarm = crowd(6)
     swarm.add("slow")
     swarm.add("fast")
@@ -152,7 +152,7 @@ def test_at_the_end_only_what_is_overdue_is_asked_of_a_second_giver() -> None:
     assert give(swarm, "fast", copied[0], 1.2) == ["slow"]
 
 
-def test_who_cannot_have_more_is_not_asked_again_after_each_chunk() -> None:
+def test_a_verified_chunk_makes_no_source_due() -> None:
     swarm = crowd()
     swarm.add("one")
     swarm.add("other")
@@ -166,14 +166,14 @@ def test_who_cannot_have_more_is_not_asked_again_after_each_chunk() -> None:
     assert swarm.due() == []
 
 
-def test_an_announcement_that_is_of_no_use_does_not_make_a_giver_due() -> None:
+def test_an_announcement_of_a_verified_chunk_is_useless() -> None:
     swarm = crowd(COUNT, 7)
     swarm.add("peer", Bitfield(COUNT))
     assert not swarm.on_have("peer", [7])
     assert swarm.on_have("peer", [8])
 
 
-def test_who_has_just_proven_itself_is_asked_at_once() -> None:
+def test_a_source_is_due_after_its_first_verified_chunk() -> None:
     swarm = crowd()
     swarm.add("one")
     swarm.due()
@@ -195,7 +195,7 @@ def reader(*givers: str) -> Scheduler[str]:
     return asking
 
 
-def test_the_one_chunk_that_is_waited_for_is_asked_of_who_answers_soonest() -> None:
+def test_request_at_once_chooses_the_fastest_peer() -> None:
     asking = reader("slow", "quick")
     assert asking.request_at_once(7, 2.0) == "quick"
     assert asking.requested == {7}
@@ -205,7 +205,7 @@ def test_the_one_chunk_that_is_waited_for_is_asked_of_who_answers_soonest() -> N
     assert asking.request_at_once(8, 3.0) == "quick"
 
 
-def test_no_chunk_is_asked_at_once_that_is_here_or_that_no_peer_has() -> None:
+def test_request_at_once_ignores_verified_and_unavailable_chunks() -> None:
     asking = reader("one")
     assert asking.request_at_once(0, 2.0) is None
     asking.remove("one")
@@ -215,7 +215,7 @@ def test_no_chunk_is_asked_at_once_that_is_here_or_that_no_peer_has() -> None:
     assert asking.is_complete, "it counts as wanted"
 
 
-def test_what_was_asked_at_once_is_asked_of_others_when_its_giver_goes() -> None:
+def test_a_chunk_requested_at_once_is_free_when_its_peer_leaves() -> None:
     asking = reader("slow", "quick")
     assert asking.request_at_once(7, 2.0) == "quick"
     assert asking.remove("quick")

@@ -40,7 +40,7 @@ def answer(one: Scheduler[str], giver: str, indexes: list[int], now: float) -> N
             one.on_verified(index, giver)
 
 
-def test_it_begins_with_one_chunk_and_goes_on_with_runs() -> None:
+def test_an_origin_gets_one_request_first_and_then_runs() -> None:
     one, now, longest = asking(), 0.0, 0
     assert len(pull(one, now)) == 1
     assert pull(one, now) == []
@@ -56,7 +56,7 @@ def test_it_begins_with_one_chunk_and_goes_on_with_runs() -> None:
     assert longest >= COUNT // 4 // ORIGIN_RUNS
 
 
-def test_one_that_is_slow_is_asked_for_little() -> None:
+def test_a_slow_origin_gets_one_request_at_a_time() -> None:
     one, now = asking(), 0.0
     for _ in range(10):
         asked = pull(one, now)
@@ -65,7 +65,7 @@ def test_one_that_is_slow_is_asked_for_little() -> None:
         answer(one, ORIGIN, asked, now)
 
 
-def test_what_a_peer_has_is_not_asked_of_it() -> None:
+def test_a_chunk_that_a_peer_has_is_not_fetched_from_an_origin() -> None:
     one = asking()
     one.add("ann", having(*range(COUNT - 1)))
     assert pull(one, 0.0) == [COUNT - 1]
@@ -73,7 +73,7 @@ def test_what_a_peer_has_is_not_asked_of_it() -> None:
     assert pull(one, 0.1) == []
 
 
-def test_nothing_is_asked_of_it_while_a_peer_has_everything() -> None:
+def test_no_chunk_is_fetched_from_an_origin_while_a_peer_is_complete() -> None:
     one = asking()
     one.add("ann")
     assert pull(one, 0.0) == []
@@ -81,14 +81,14 @@ def test_nothing_is_asked_of_it_while_a_peer_has_everything() -> None:
     assert len(pull(one, 0.0)) == 1
 
 
-def test_what_a_peer_is_pulling_is_not_asked_of_it() -> None:
+def test_a_chunk_that_a_peer_fetches_is_not_fetched() -> None:
     one = asking()
     one.add("ann", having())
     one.on_origin_fetch("ann", range(COUNT - 1), 0.0)
     assert pull(one, 0.0) == [COUNT - 1]
 
 
-def test_what_a_peer_was_pulling_that_left_is() -> None:
+def test_a_chunk_is_fetched_after_its_fetcher_left() -> None:
     one = asking()
     one.add("ann", having())
     one.on_origin_fetch("ann", range(COUNT), 0.0)
@@ -97,13 +97,13 @@ def test_what_a_peer_was_pulling_that_left_is() -> None:
     assert len(pull(one, 0.0)) == 1
 
 
-def test_one_that_was_not_added_pulls_nothing() -> None:
+def test_the_fetches_of_an_unknown_peer_do_not_count() -> None:
     one = asking()
     one.on_origin_fetch("stranger", range(COUNT), 0.0)
     assert len(pull(one, 0.0)) == 1
 
 
-def test_it_helps_out_once_peers_give_nothing_until_they_do() -> None:
+def test_an_origin_is_used_while_peers_send_nothing() -> None:
     one = asking()
     one.add("ann", having(*range(COUNT)[:-1]))
     one.add("bob", having(*range(COUNT)[-1:]))
@@ -118,7 +118,7 @@ def test_it_helps_out_once_peers_give_nothing_until_they_do() -> None:
     assert pull(one, LATE_TIME + 0.5) == []
 
 
-def test_what_is_on_its_way_from_a_peer_is_not_asked_of_it_unless_overdue() -> None:
+def test_a_chunk_on_its_way_from_a_peer_is_fetched_only_if_late() -> None:
     one = asking()
     one.add("ann", having(*range(COUNT)[:-1]))
     one.add("bob", having(COUNT - 1))
@@ -138,7 +138,7 @@ def test_what_is_on_its_way_from_a_peer_is_not_asked_of_it_unless_overdue() -> N
     assert pull(one, now) == [COUNT - 1]
 
 
-def test_for_a_reader_it_is_asked_in_the_order_of_reading() -> None:
+def test_a_readers_chunks_are_fetched_from_the_origin_in_order() -> None:
     one = asking(wanted=[])
     one.add_wanted([9, 10, 11])
     one.add_wanted([5], before=True)
@@ -147,7 +147,7 @@ def test_for_a_reader_it_is_asked_in_the_order_of_reading() -> None:
     assert [pull(one, 0.1), pull(one, 0.1)] == [[9], [10]]
 
 
-def test_a_reader_that_read_nothing_for_long_asks_peers_first_again() -> None:
+def test_after_a_pause_a_reader_requests_from_peers_first() -> None:
     one = asking(wanted=[])
     one.add("ann")
     assert pull(one, 0.0) == []
@@ -156,7 +156,7 @@ def test_a_reader_that_read_nothing_for_long_asks_peers_first_again() -> None:
     assert pull(one, 100.0 + LATE_TIME) == [3]
 
 
-def test_many_nodes_share_an_origin_out_among_themselves() -> None:
+def test_many_nodes_fetch_each_chunk_from_an_origin_once() -> None:
     """Each hears at once of what the others ask for: nothing is asked for twice."""
     nodes = {f"n{n}": asking() for n in range(8)}
     for name, node in nodes.items():

@@ -34,7 +34,7 @@ def answered(window: RequestWindow, times: int, delay: float) -> float:
     return now
 
 
-def test_until_a_chunk_has_verified_one_is_asked_for() -> None:
+def test_until_a_chunk_is_verified_the_window_is_one() -> None:
     window = RequestWindow(1024)
     assert window.room() == UNPROVEN_REQUESTS == 1
     window.on_sent([1], 0.0)
@@ -48,11 +48,11 @@ def test_until_a_chunk_has_verified_one_is_asked_for() -> None:
     assert window.room() >= FIRST_REQUESTS
 
 
-def test_it_begins_small() -> None:
+def test_a_window_begins_small() -> None:
     assert proven().room() == FIRST_REQUESTS
 
 
-def test_requests_take_room_and_answers_give_it_back() -> None:
+def test_requests_fill_a_window_and_answers_empty_it() -> None:
     window = proven()
     window.on_sent([1, 2, 3], 0.0)
     assert (len(window), window.room()) == (3, FIRST_REQUESTS - 3)
@@ -63,7 +63,7 @@ def test_requests_take_room_and_answers_give_it_back() -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [1, 1024, 1 << 20, 16 << 20])
-def test_it_grows_to_its_bounds_while_answers_are_fast(chunk_size: int) -> None:
+def test_a_window_grows_to_its_bounds_while_answers_are_fast(chunk_size: int) -> None:
     window = proven(chunk_size)
     answered(window, 1000, TARGET_DELAY / 10)
     most = window.room()
@@ -72,7 +72,7 @@ def test_it_grows_to_its_bounds_while_answers_are_fast(chunk_size: int) -> None:
     assert most == MAX_REQUESTS or (most + 1) * chunk_size > MAX_BYTES
 
 
-def test_it_shrinks_while_answers_are_slow_but_not_to_nothing() -> None:
+def test_a_window_shrinks_while_answers_are_slow_but_not_to_zero() -> None:
     window = proven()
     answered(window, 1000, TARGET_DELAY / 10)
     before = window.room()
@@ -82,13 +82,13 @@ def test_it_shrinks_while_answers_are_slow_but_not_to_nothing() -> None:
     assert window.room() == 2
 
 
-def test_a_peer_with_nothing_to_answer_never_stalls() -> None:
+def test_a_peer_without_requests_never_stalls() -> None:
     window = proven()
     assert window.stall_deadline() is None
     assert not window.check_stalled(1e9)
 
 
-def test_a_peer_that_does_not_answer_stalls_once_and_owes_nothing_then() -> None:
+def test_a_peer_that_does_not_answer_stalls_once_and_its_requests_are_void() -> None:
     window = proven()
     window.on_sent([1, 2], 100.0)
     assert window.stall_deadline() == 100.0 + STALL_TIME
@@ -98,7 +98,7 @@ def test_a_peer_that_does_not_answer_stalls_once_and_owes_nothing_then() -> None
     assert not window.check_stalled(200.0)
 
 
-def test_an_answer_ends_the_stall_and_mere_bytes_do_not() -> None:
+def test_an_answer_ends_a_stall_and_other_bytes_do_not() -> None:
     window = proven()
     window.on_sent([1], 0.0)
     window.check_stalled(STALL_TIME)
@@ -108,7 +108,7 @@ def test_an_answer_ends_the_stall_and_mere_bytes_do_not() -> None:
     assert window.room() > 0
 
 
-def test_bytes_put_a_stall_off_but_not_for_ever() -> None:
+def test_bytes_postpone_a_stall_but_not_forever() -> None:
     chunk_size = 1 << 20
     window = proven(chunk_size)
     window.on_sent([1], 0.0)
@@ -120,7 +120,7 @@ def test_bytes_put_a_stall_off_but_not_for_ever() -> None:
     assert now == pytest.approx(chunk_size / MIN_RATE, abs=1)
 
 
-def test_a_peer_that_is_always_slow_is_given_more_time() -> None:
+def test_a_slow_peer_has_more_time() -> None:
     window = proven()
     now = answered(window, 100, 5.0)
     window.on_sent([1000], now)
@@ -128,7 +128,9 @@ def test_a_peer_that_is_always_slow_is_given_more_time() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("sahf"), st.integers(0, 9)), max_size=80))
-def test_it_never_counts_more_than_was_sent(steps: list[tuple[str, int]]) -> None:
+def test_a_window_counts_exactly_the_outstanding_requests(
+    steps: list[tuple[str, int]],
+) -> None:
     window, now, out = proven(), 0.0, set[int]()
     for step, index in steps:
         now += 0.05 * index

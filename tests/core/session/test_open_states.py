@@ -288,12 +288,12 @@ def check(examples: int, **more: Any) -> None:
     )
 
 
-def test_no_order_of_messages_gets_past_either_end() -> None:
+def test_any_order_of_messages_agrees_with_the_model() -> None:
     check(200)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_no_order_of_messages_among_ten_thousand_gets_past_either_end() -> None:
+def test_ten_thousand_orders_of_messages_agree_with_the_model() -> None:
     for _ in range(10):  # hypothesis keeps a megabyte for each until it is done
         check(1000, derandomize=False)

@@ -11,7 +11,7 @@ def wanting(*indexes: int | None) -> RequestQueue:
     return wants
 
 
-def test_only_one_request_for_a_certain_chunk_is_a_lone_one() -> None:
+def test_lone_is_the_chunk_of_a_single_request_by_index() -> None:
     assert wanting(3).lone == 3
     assert wanting(0).lone == 0
     assert wanting().lone is None
@@ -19,7 +19,7 @@ def test_only_one_request_for_a_certain_chunk_is_a_lone_one() -> None:
     assert wanting(None).lone is None
 
 
-def test_what_is_taken_back_or_given_is_wanted_no_more() -> None:
+def test_cancelled_and_answered_requests_leave_the_queue() -> None:
     wants = wanting(3, 4, 5)
     wants.cancel(4)
     wants.cancel(4)
@@ -27,12 +27,12 @@ def test_what_is_taken_back_or_given_is_wanted_no_more() -> None:
     assert wants.lone == 5
 
 
-def test_any_chunk_is_chosen_when_it_is_taken() -> None:
+def test_any_chunk_is_chosen_when_its_request_is_taken() -> None:
     assert wanting(None, 3).take(lambda: 9) == (9, True)
     assert wanting(None).take(lambda: None) == (None, True)
 
 
-def test_what_is_not_there_or_too_much_is_refused() -> None:
+def test_missing_chunks_and_too_many_requests_are_refused() -> None:
     wants = wanting(*range(MAX_QUEUED_REQUESTS - 1))
     assert wants.add(7, lambda index: False) == Reason.MISSING
     assert wants.add(7, lambda index: True) is None

@@ -115,7 +115,7 @@ def exchange(one: End, two: End) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 1 << 32))
-def test_both_ends_give_and_take_however_bytes_are_split(seed: int) -> None:
+def test_both_ends_exchange_everything_however_bytes_are_split(seed: int) -> None:
     one, two = End(seed), End(seed + 1)
     for end in (one, two):
         end.session.send(Hello(80, b"root", b"\xff"))
@@ -152,7 +152,7 @@ FIRST: list[SealedMessage] = [
 
 
 @pytest.mark.parametrize("message", FIRST)
-def test_nothing_is_said_before_hello(message: SealedMessage) -> None:
+def test_any_message_before_hello_ends_the_conversation(message: SealedMessage) -> None:
     session = SealedSession()
     session.request(1)
     session.request_any()
@@ -163,7 +163,7 @@ def test_nothing_is_said_before_hello(message: SealedMessage) -> None:
     assert session.state is SessionState.AWAITING_HELLO
 
 
-def test_no_more_is_said_to_be_pulled_than_is_believed() -> None:
+def test_no_more_origin_fetches_are_announced_than_are_accepted() -> None:
     session, other = SealedSession(), greeted()
     session.send_origin_fetch(range(0, 5 * MAX_ORIGIN_FETCHES, 2))
     (event,) = receive(other, said(session), iter(lambda: 1 << 20, None))
@@ -172,7 +172,7 @@ def test_no_more_is_said_to_be_pulled_than_is_believed() -> None:
     )
 
 
-def test_hello_may_be_said_again_and_other_types_mean_nothing() -> None:
+def test_a_second_hello_is_allowed_and_other_types_are_ignored() -> None:
     session = SealedSession()
     assert tell(session, {"type": "handshake", "hashes": []}) == []
     assert session.state is SessionState.AWAITING_HELLO
@@ -182,7 +182,7 @@ def test_hello_may_be_said_again_and_other_types_mean_nothing() -> None:
 
 
 @pytest.mark.parametrize("index", [0, 2, (1 << 32) - 1])
-def test_a_chunk_nobody_asked_for_ends_the_conversation(index: int) -> None:
+def test_a_chunk_that_was_not_requested_ends_the_conversation(index: int) -> None:
     session = greeted()
     session.request(1)
     session.request_page(2)
@@ -190,7 +190,7 @@ def test_a_chunk_nobody_asked_for_ends_the_conversation(index: int) -> None:
         tell(session, {"type": "response", "index": index, "data": b"x"})
 
 
-def test_every_request_is_owed_one_answer_and_no_second() -> None:
+def test_each_request_allows_one_response() -> None:
     session = greeted()
     session.request(1)
     session.request(1)
@@ -199,7 +199,7 @@ def test_every_request_is_owed_one_answer_and_no_second() -> None:
         tell(session, ANSWER)
 
 
-def test_each_request_for_any_chunk_is_owed_one_answer() -> None:
+def test_each_request_for_any_chunk_allows_one_response() -> None:
     session = greeted()
     session.request_any()
     session.request_any()
@@ -214,7 +214,7 @@ def test_each_request_for_any_chunk_is_owed_one_answer() -> None:
         tell(session, ANSWER | {"index": 6})
 
 
-def test_a_refusal_is_an_answer() -> None:
+def test_a_refusal_counts_as_the_answer() -> None:
     session = greeted()
     session.request(1)
     session.request_any()
@@ -230,7 +230,7 @@ def test_a_refusal_is_an_answer() -> None:
         tell(session, ANSWER)
 
 
-def test_refusals_of_nothing_do_not_make_up_for_a_chunk() -> None:
+def test_refusals_without_a_request_change_nothing() -> None:
     session = greeted()
     for _ in range(3):
         tell(session, {"type": "refuse"}, {"type": "refuse", "index": 3})
@@ -240,7 +240,7 @@ def test_refusals_of_nothing_do_not_make_up_for_a_chunk() -> None:
         tell(session, ANSWER)
 
 
-def test_an_answer_to_what_was_taken_back_is_tolerated_once() -> None:
+def test_one_response_to_a_cancelled_request_is_accepted() -> None:
     session = greeted()
     session.request(1)
     session.cancel(1)
@@ -252,7 +252,7 @@ def test_an_answer_to_what_was_taken_back_is_tolerated_once() -> None:
         tell(session, ANSWER)
 
 
-def test_a_page_is_owed_once_and_only_if_asked_for() -> None:
+def test_a_page_is_accepted_once_and_only_if_requested() -> None:
     session = greeted()
     page = {"type": "page", "index": 3, "data": b"p"}
     assert tell(session, {"type": "page", "index": 3}) == [Page(3)]
@@ -271,7 +271,7 @@ def test_a_page_is_owed_once_and_only_if_asked_for() -> None:
         {"type": "page", "index": PAGES},
     ],
 )
-def test_the_third_request_for_what_does_not_exist_ends_it(
+def test_the_third_request_for_what_does_not_exist_ends_the_conversation(
     asked: dict[str, Any],
 ) -> None:
     session = greeted()
@@ -289,7 +289,7 @@ def test_the_third_request_for_what_does_not_exist_ends_it(
         tell(session, asked)
 
 
-def test_before_it_is_known_what_there_is_anything_may_be_asked_for() -> None:
+def test_any_index_is_accepted_before_the_root_is_known() -> None:
     session = SealedSession()
     tell(session, {"type": "hello", "port": 1})
     asked = [{"type": "request", "index": index} for index in range(100)]
@@ -297,7 +297,7 @@ def test_before_it_is_known_what_there_is_anything_may_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [None, 16_384, 1 << 20])
-def test_no_frame_is_longer_than_a_chunk_or_a_control_message(
+def test_frames_longer_than_a_chunk_or_control_message_are_refused(
     chunk_size: int | None,
 ) -> None:
     def begun() -> SealedSession:
@@ -320,7 +320,7 @@ def longest_frame(begun: Callable[[], SealedSession]) -> int:
     return longest
 
 
-def test_only_who_owes_a_chunk_may_send_a_frame_as_long_as_one() -> None:
+def test_a_long_frame_is_accepted_only_while_a_chunk_is_owed() -> None:
     whole = CHUNK + RESPONSE_OVERHEAD
     refusal = {"type": "refuse"}
     steps: list[tuple[Callable[[SealedSession], object], int]] = [
@@ -366,7 +366,7 @@ INDEXES = st.sets(st.integers(0, 200) | st.integers(0, (1 << 32) - 1))
 
 
 @given(INDEXES, st.randoms(use_true_random=False))
-def test_ranges_name_exactly_what_they_are_made_of(
+def test_ranges_contain_exactly_the_given_indexes(
     indexes: set[int], rng: Random
 ) -> None:
     shuffled = list(indexes)
@@ -379,7 +379,7 @@ def test_ranges_name_exactly_what_they_are_made_of(
     assert all(a + n < b for (a, n), (b, _) in zip(ranges, ranges[1:], strict=False))
 
 
-def test_many_chunks_are_announced_in_as_many_messages_as_it_takes() -> None:
+def test_many_chunks_are_announced_in_several_messages() -> None:
     session, other = SealedSession(), greeted()
     every_second = range(0, 2 * (2 * MAX_RANGES + 3), 2)
     session.send_have(every_second)

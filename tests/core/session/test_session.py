@@ -105,7 +105,7 @@ class Pair:
     st.sampled_from([(0, 10), (1, 1), (5000, 1024), (900_000, 200_000)]),
     st.booleans(),
 )
-def test_a_client_gets_every_chunk_from_a_server_however_bytes_are_split(
+def test_a_client_receives_every_chunk_however_bytes_are_split(
     seed: int, sizes: tuple[int, int], is_hash: bool
 ) -> None:
     content = Content.make(*sizes)
@@ -131,7 +131,7 @@ def test_a_client_gets_every_chunk_from_a_server_however_bytes_are_split(
     assert [bytes(each.data) for each in got] == [content.chunk(i) for i in order]
 
 
-def test_a_named_channels_server_says_nothing_until_asked() -> None:
+def test_a_named_channels_server_sends_nothing_before_a_request() -> None:
     assert serve(CONTENT, named=True).data_to_send() == []
     session = OpenClientSession(NAMED)
     assert session.data_to_send() == []
@@ -145,7 +145,7 @@ def test_a_request_keeps_its_index_as_it_was_sent(index: int | str) -> None:
 
 
 @pytest.mark.parametrize("index", [5, -1, "5", "x", "", 1 << 63])
-def test_a_request_for_what_does_not_exist_means_nothing(index: int | str) -> None:
+def test_a_request_for_a_chunk_that_does_not_exist_is_ignored(index: int | str) -> None:
     server = serve(CONTENT)
     server.data_to_send()
     assert tell(server, {"type": "request", "index": index}) == []
@@ -159,7 +159,7 @@ def test_a_request_for_what_does_not_exist_means_nothing(index: int | str) -> No
         {"type": "handshake", "hashes": []},
     ],
 )
-def test_a_server_accepts_no_answers(message: dict[str, Any]) -> None:
+def test_a_server_accepts_no_responses(message: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match="while serving"):
         tell(serve(CONTENT), message)
 
@@ -179,27 +179,27 @@ def test_nothing_is_accepted_before_the_handshake(message: dict[str, Any]) -> No
         tell(session, message)
 
 
-def test_there_is_one_handshake_only() -> None:
+def test_a_second_handshake_ends_the_conversation() -> None:
     with pytest.raises(ProtocolError, match="a handshake while fetching"):
         tell(ready(), CONTENT.handshake())
     with pytest.raises(ProtocolError, match="a handshake while fetching"):
         tell(OpenClientSession(NAMED), CONTENT.handshake())
 
 
-def test_a_handshake_of_something_else_is_a_lie() -> None:
+def test_a_handshake_of_another_channel_is_blamed_on_the_server() -> None:
     with pytest.raises(LyingPeerError):
         tell(OpenClientSession(HASHED), Content.make(5000, seed=2).handshake())
 
 
 @pytest.mark.parametrize("index", [0, 3, "x", -1, 99])
-def test_a_chunk_nobody_asked_for_ends_the_conversation(index: int | str) -> None:
+def test_a_chunk_that_was_not_requested_ends_the_conversation(index: int | str) -> None:
     session = ready()
     session.request(1)
     with pytest.raises(ProtocolError, match="not requested"):
         tell(session, {"type": "response", "index": index, "data": b"x"})
 
 
-def test_every_request_is_owed_one_answer_and_no_second() -> None:
+def test_each_request_allows_one_response() -> None:
     session = ready()
     session.request(1)
     session.request(1)
@@ -209,21 +209,21 @@ def test_every_request_is_owed_one_answer_and_no_second() -> None:
         tell(session, answer)
 
 
-def test_an_answer_may_have_its_index_in_digits() -> None:
+def test_a_response_may_have_its_index_in_digits() -> None:
     session = ready()
     session.request(3)
     answer = {"type": "response", "index": "3", "data": b"x"}
     assert tell(session, answer) == [ChunkReceived(3, b"x", None)]
 
 
-def test_messages_of_other_types_mean_nothing_in_any_state() -> None:
+def test_messages_of_other_types_are_ignored_in_any_state() -> None:
     for session in (OpenClientSession(HASHED), ready(), serve(CONTENT)):
         state = session.state
         assert tell(session, {"type": "have", "index": 1}) == []
         assert session.state is state
 
 
-def test_sizes_are_taken_from_a_handshake_or_an_info_but_not_both() -> None:
+def test_sizes_come_from_a_handshake_or_an_info_but_not_both() -> None:
     assert tell(ready(), {"type": "info", "fileSize": 1, "chunkSize": 1}) == []
     named = OpenClientSession(NAMED)
     assert tell(named, {"type": "info"}) == []
@@ -240,7 +240,9 @@ def test_sizes_out_of_range_end_the_conversation(sizes: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize("chunk_size", [1024, 1 << 20])
-def test_after_the_handshake_a_frame_is_no_longer_than_a_chunk(chunk_size: int) -> None:
+def test_after_the_handshake_frames_longer_than_a_chunk_are_refused(
+    chunk_size: int,
+) -> None:
     content = Content.make(5000, chunk_size)
     longest = max(CONTROL_LIMIT, chunk_size + RESPONSE_OVERHEAD)
     for length in (longest, longest + 1):
@@ -253,13 +255,13 @@ def test_after_the_handshake_a_frame_is_no_longer_than_a_chunk(chunk_size: int) 
                 receive(session, varint(length), whole())
 
 
-def test_a_server_takes_no_frame_over_the_control_limit() -> None:
+def test_a_server_refuses_frames_over_the_control_limit() -> None:
     receive(serve(CONTENT), varint(CONTROL_LIMIT), whole())
     with pytest.raises(ProtocolError, match="are allowed"):
         receive(serve(CONTENT), varint(CONTROL_LIMIT + 1), whole())
 
 
-def test_a_large_chunk_keeps_the_buffer_it_came_in() -> None:
+def test_a_large_chunk_keeps_the_buffer_that_it_arrived_in() -> None:
     content = Content.make(LARGE_FRAME * 2, LARGE_FRAME)
     session = OpenClientSession(Channel(content.id, is_hash=True))
     tell(session, content.handshake())
@@ -272,7 +274,7 @@ def test_a_large_chunk_keeps_the_buffer_it_came_in() -> None:
     assert event.data.obj is event.buffer
 
 
-def test_a_session_alone_knows_no_messages() -> None:
+def test_the_base_session_has_no_messages() -> None:
     class Bare(Session):
         TRANSITIONS = OpenServerSession.TRANSITIONS
 

@@ -54,7 +54,7 @@ def feed(reader: FrameReader, data: bytes, most: int) -> list[memoryview]:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(LENGTHS, max_size=12), st.sampled_from([1, 7, 1000, 65536, 1 << 30]))
-def test_any_frames_in_any_pieces_come_out_as_they_went_in(
+def test_any_frames_in_any_pieces_are_read_unchanged(
     lengths: list[int], most: int
 ) -> None:
     if most == 1:
@@ -68,7 +68,7 @@ def test_any_frames_in_any_pieces_come_out_as_they_went_in(
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_frames_split_at_random_come_out_as_they_went_in(data: st.DataObject) -> None:
+def test_frames_split_at_random_are_read_unchanged(data: st.DataObject) -> None:
     bodies = [
         body(length, i)
         for i, length in enumerate(data.draw(st.lists(LENGTHS, max_size=6)))
@@ -90,7 +90,7 @@ def test_a_length_out_of_bounds_is_refused(length: int) -> None:
 
 
 @pytest.mark.parametrize("length", [1, LIMIT])
-def test_a_length_at_the_bounds_is_not(length: int) -> None:
+def test_a_length_at_the_bounds_is_accepted(length: int) -> None:
     assert feed(FrameReader(LIMIT), varint(length), 10) == []
 
 
@@ -117,11 +117,11 @@ def test_an_unfinished_length_waits() -> None:
 
 
 @given(st.integers(0, (1 << 28) - 1))
-def test_a_varint_is_what_anybody_writes(value: int) -> None:
+def test_a_varint_equals_the_reference(value: int) -> None:
     assert encode_varint(value) == varint(value)
 
 
-def test_an_announcement_allocates_nothing() -> None:
+def test_an_announced_length_allocates_nothing() -> None:
     reader = FrameReader(64 << 20)
     feed(reader, varint(64 << 20), 10)
     assert len(reader.get_buffer()) <= LARGE_FRAME
@@ -140,25 +140,25 @@ def test_memory_grows_only_as_fast_as_bytes_arrive() -> None:
         received += size
 
 
-def test_what_is_trusted_gets_its_buffer_at_once() -> None:
+def test_a_trusted_length_is_allocated_at_once() -> None:
     reader = FrameReader(4 << 20)
     reader.trusted = 4 << 20
     feed(reader, varint(4 << 20), 10)
     assert len(reader.get_buffer()) >= (4 << 20) - 4  # its length has come
 
 
-def test_a_connection_of_small_frames_stays_within_its_buffer() -> None:
+def test_small_frames_stay_within_one_buffer() -> None:
     reader = FrameReader(LIMIT)
     stream = (varint(100) + body(100, 1)) * 20_000
     assert len(feed(reader, stream, 1 << 30)) == 20_000
     assert len(reader.get_buffer()) <= MAX_BUFFER
 
 
-def test_an_idle_connection_holds_little() -> None:
+def test_an_idle_connection_uses_little_memory() -> None:
     assert len(FrameReader(64 << 20).get_buffer()) == MIN_BUFFER
 
 
-def test_a_large_frames_buffer_is_its_own_and_can_be_given_back() -> None:
+def test_a_large_frame_keeps_its_buffer_until_it_is_given_back() -> None:
     pool = BufferPool()
     reader = FrameReader(LIMIT, pool)
     one, two = body(LARGE_FRAME, 1), body(LARGE_FRAME, 2)
@@ -172,7 +172,7 @@ def test_a_large_frames_buffer_is_its_own_and_can_be_given_back() -> None:
     assert frames[1] == two
 
 
-def test_the_limit_may_change_at_any_frame() -> None:
+def test_the_limit_may_change_between_frames() -> None:
     reader = FrameReader(LIMIT)
     feed(reader, varint(1000) + bytes(1000), 1 << 30)
     reader.limit = 999
@@ -180,7 +180,7 @@ def test_the_limit_may_change_at_any_frame() -> None:
         feed(reader, varint(1000), 10)
 
 
-def test_a_pool_keeps_no_more_than_it_may() -> None:
+def test_a_pool_keeps_no_more_than_its_limit() -> None:
     pool = BufferPool(3 * LARGE_FRAME)
     buffers = [pool.take(LARGE_FRAME) for _ in range(4)]
     for buffer in buffers[:3]:
@@ -190,7 +190,7 @@ def test_a_pool_keeps_no_more_than_it_may() -> None:
     assert all(pool.take(LARGE_FRAME) is not each for each in buffers)
 
 
-def test_a_pool_does_not_keep_what_is_small() -> None:
+def test_a_pool_keeps_no_small_buffers() -> None:
     pool = BufferPool()
     small = pool.take(100)
     assert len(small) >= 100

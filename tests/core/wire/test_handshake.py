@@ -30,7 +30,7 @@ def digests(content: Content) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 5 << 20])
-def test_the_id_is_what_the_workshop_computes(size: int) -> None:
+def test_the_id_equals_that_of_the_workshops_programs(size: int) -> None:
     content = Content.make(size)
     each = [bytes.fromhex(text) for text in content.hashes]
     assert hash_channel(each).id == content.id
@@ -42,7 +42,7 @@ def test_a_handshake_that_gives_the_id_is_an_offer() -> None:
     assert (offer.count, offer.chunks) == (5, Chunks(5000, 1024))
 
 
-def test_an_offer_verifies_what_belongs_where_it_is() -> None:
+def test_an_offer_verifies_chunks_by_their_index() -> None:
     offer = check_handshake(CHANNEL, Handshake(CONTENT.hashes, 1024, 5000))
     for index in range(5):
         for other in range(5):
@@ -64,7 +64,7 @@ def test_no_hashes_are_an_empty_file(sizes: tuple[int, ...]) -> None:
     assert offer.chunks == Chunks(0, 1024)
 
 
-def test_hashes_of_something_else_are_a_lie() -> None:
+def test_hashes_of_another_channel_are_blamed_on_the_server() -> None:
     hashes = [CONTENT.hashes[1], CONTENT.hashes[0], *CONTENT.hashes[2:]]
     for wrong in (hashes, CONTENT.hashes[:-1], [*CONTENT.hashes, "0" * 64], []):
         with pytest.raises(LyingPeerError, match="do not give the channel's id"):
@@ -91,7 +91,7 @@ def test_a_hash_is_64_lower_case_hex_digits(bad: str) -> None:
     ("chunk_size", "file_size"),
     [(1024, 4096), (1024, 5121), (1, 5000), (5000, 5000), (1024, 0), (1000, 5001)],
 )
-def test_sizes_that_disagree_with_the_hashes_are_a_lie(
+def test_sizes_that_do_not_agree_with_the_hashes_are_blamed_on_the_server(
     chunk_size: int, file_size: int
 ) -> None:
     with pytest.raises(LyingPeerError, match="do not agree"):
@@ -112,13 +112,13 @@ def test_sizes_out_of_range_are_refused(file_size: int, chunk_size: int) -> None
 @pytest.mark.parametrize(
     ("file_size", "chunk_size"), [(0, 1), ((1 << 53) - 1, MAX_CHUNK_SIZE)]
 )
-def test_sizes_at_the_ends_of_the_range_are_not(
+def test_sizes_at_the_ends_of_the_range_are_accepted(
     file_size: int, chunk_size: int
 ) -> None:
     assert check_sizes(file_size, chunk_size) == Chunks(file_size, chunk_size)
 
 
-def test_what_is_sent_is_what_the_node_programs_read() -> None:
+def test_the_node_programs_can_read_the_handshake() -> None:
     sent = encode_handshake(digests(CONTENT), Chunks(5000, 1024))
     assert sent == frame(CONTENT.handshake())
 
@@ -135,14 +135,14 @@ def _largest_that_fits(chunk_size: int) -> int:
     return low
 
 
-def test_what_just_fits_is_really_no_larger_than_allowed() -> None:
+def test_the_largest_handshake_is_within_the_limit() -> None:
     count = _largest_that_fits(1024)
     sent = encode_handshake(bytes(32 * count), Chunks(count * 1024, 1024))
     assert MAX_SENT_HANDSHAKE - 300 < len(sent) <= MAX_SENT_HANDSHAKE
 
 
 @pytest.mark.parametrize("size", [200 << 20, 5 << 30, 1 << 40])
-def test_what_does_not_fit_names_a_chunk_size_that_does(size: int) -> None:
+def test_an_error_for_too_many_chunks_names_a_size_that_fits(size: int) -> None:
     with pytest.raises(UsageError, match="--chunk-size") as caught:
         check_fits(Chunks(size, 1024))
     named = re.search(r"--chunk-size (\d+)", str(caught.value))
@@ -152,7 +152,7 @@ def test_what_does_not_fit_names_a_chunk_size_that_does(size: int) -> None:
         check_fits(Chunks(size, int(named[1]) // 2))
 
 
-def test_what_never_fits_names_no_chunk_size_that_is_not_allowed() -> None:
+def test_an_error_for_a_file_that_never_fits_names_no_chunk_size() -> None:
     size = 1 << 52
     with pytest.raises(UsageError) as caught:
         check_fits(Chunks(size, 1024))

@@ -36,7 +36,7 @@ def plain(index: int) -> bytes:
 
 
 @given(st.lists(INDEXES), st.integers(0, 30))
-def test_all_whole_requests_in_front_are_read(indexes: list[int], cut: int) -> None:
+def test_all_complete_requests_in_front_are_read(indexes: list[int], cut: int) -> None:
     frames = [*map(plain, indexes), plain(7)]
     rest = frames[-1][: cut % len(frames[-1])]
     received = b"".join(frames[:-1])
@@ -44,7 +44,9 @@ def test_all_whole_requests_in_front_are_read(indexes: list[int], cut: int) -> N
 
 
 @given(st.lists(INDEXES, max_size=3), ODD, st.lists(INDEXES, max_size=3))
-def test_nothing_else_is_read(before: list[int], odd: object, after: list[int]) -> None:
+def test_only_usual_requests_are_read(
+    before: list[int], odd: object, after: list[int]
+) -> None:
     """What follows an oddity is not read either: it would come out of turn."""
     front = b"".join(map(plain, before))
     received = front + frame({"type": "request", "index": odd})
@@ -53,7 +55,7 @@ def test_nothing_else_is_read(before: list[int], odd: object, after: list[int]) 
 
 
 @given(st.lists(st.integers(0, 255), max_size=60).map(bytes), st.sampled_from(EDGES))
-def test_bytes_that_mean_nothing_are_left_alone(noise: bytes, index: int) -> None:
+def test_other_bytes_are_not_read(noise: bytes, index: int) -> None:
     indexes, size = leading_requests(memoryview(noise + plain(index)))
     assert b"".join(map(plain, indexes)) == (noise + plain(index))[:size]
 
@@ -63,7 +65,7 @@ def test_bytes_that_mean_nothing_are_left_alone(noise: bytes, index: int) -> Non
     st.lists(st.one_of(st.integers(0, 1200), ODD)),
     st.lists(st.integers(1, 300), min_size=1),
 )
-def test_a_session_says_the_same_as_reading_them_one_by_one(
+def test_a_session_handles_requests_alike_together_or_one_by_one(
     indexes: list[object], sizes: list[int]
 ) -> None:
     frames = [frame({"type": "request", "index": index}) for index in indexes]

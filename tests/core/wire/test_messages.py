@@ -38,7 +38,7 @@ def unframed(whole: bytes) -> bytes:
     raise AssertionError(whole[:20])
 
 
-def test_a_request_is_the_bytes_that_msgpack5_stream_writes() -> None:
+def test_a_request_has_the_bytes_of_msgpack5_stream() -> None:
     expected = bytes.fromhex("15 82a474797065a772657175657374a5696e64657807")
     assert encode_frame(Request(7)) == expected
     assert decode_message(expected[1:]) == Request(7)
@@ -53,7 +53,7 @@ def test_a_handshake_and_an_info_have_the_keys_of_the_node_programs() -> None:
 
 
 @given(MESSAGES)
-def test_a_message_comes_back_as_it_was(message: Message) -> None:
+def test_a_message_is_decoded_as_it_was_encoded(message: Message) -> None:
     assert decode_message(unframed(encode_frame(message))) == message
 
 
@@ -79,7 +79,7 @@ def test_messages_of_other_types_are_ignored(kind: str) -> None:
     assert decode_message(pack({"type": kind, "index": [None, {}]})) is None
 
 
-def test_keys_that_are_not_known_are_ignored() -> None:
+def test_unknown_keys_are_ignored() -> None:
     message = {"x": {"y": [1.5]}, "type": "request", "index": 1, "v": None}
     assert decode_message(pack(message)) == Request(1)
 
@@ -124,14 +124,14 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_malformed_is_a_protocol_error(name: str) -> None:
+def test_malformed_messages_are_protocol_errors(name: str) -> None:
     with pytest.raises(ProtocolError, match="malformed message") as caught:
         decode_message(memoryview(MALFORMED[name]))
     assert len(str(caught.value)) < 200
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_at_all_do_anything_else(raw: bytes) -> None:
+def test_any_bytes_are_a_message_or_a_protocol_error(raw: bytes) -> None:
     try:
         decode_message(raw)
     except ProtocolError:
@@ -139,7 +139,9 @@ def test_no_bytes_at_all_do_anything_else(raw: bytes) -> None:
 
 
 @given(st.data())
-def test_no_change_of_a_byte_does_anything_else(data: st.DataObject) -> None:
+def test_any_changed_byte_gives_a_message_or_a_protocol_error(
+    data: st.DataObject,
+) -> None:
     raw = bytearray(unframed(encode_frame(data.draw(MESSAGES))))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -166,5 +168,5 @@ def test_an_index_is_a_number_or_its_digits(value: int | str, index: int) -> Non
 @pytest.mark.parametrize(
     "value", [-1, "", "-1", "+1", " 1", "1 ", "1\n", "1_0", "1.0", "0x1", "٣", "9" * 11]
 )
-def test_nothing_else_is_an_index(value: int | str) -> None:
+def test_any_other_value_is_no_index(value: int | str) -> None:
     assert index_of(value) is None

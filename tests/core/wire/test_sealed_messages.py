@@ -81,14 +81,14 @@ SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("message", "said"), SAID)
-def test_a_message_is_the_map_that_it_says(
+def test_a_message_is_encoded_as_its_documented_map(
     message: SealedMessage, said: dict[str, Any]
 ) -> None:
     assert encode_frame(message) == frame(said)
     assert decode_sealed(pack(said)) == message
 
 
-def test_the_workshops_request_and_response_are_the_same_here() -> None:
+def test_requests_and_responses_equal_those_of_open_channels() -> None:
     request = bytes.fromhex("15 82a474797065a772657175657374a5696e64657807")
     assert encode_frame(SealedRequest(7)) == request
     answer = {"type": "response", "index": 7, "data": b"abc"}
@@ -101,12 +101,12 @@ def test_a_frame_with_a_full_page_has_65_564_bytes() -> None:
     assert len(unframed(encode_frame(Page((1 << 32) - 1, bytes(PAGE_SIZE))))) == 65_568
 
 
-def test_the_limits_are_those_that_others_go_by() -> None:
+def test_the_limits_are_those_of_the_protocol() -> None:
     assert (PAGE_SIZE, MAX_ROOT) == (65_536, 8192)
     assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 98_304)
 
 
-def test_everything_but_a_chunk_fits_into_a_control_frame() -> None:
+def test_every_message_but_a_chunk_fits_into_a_control_frame() -> None:
     most = (1 << 32) - 1
     largest = [
         Hello(65535, bytes(MAX_ROOT), bytes(MAX_BITFIELD)),
@@ -123,7 +123,7 @@ def test_everything_but_a_chunk_fits_into_a_control_frame() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536, 1 << 20])
-def test_a_chunk_has_no_more_beside_it_than_is_allowed(size: int) -> None:
+def test_a_response_is_within_its_allowed_overhead(size: int) -> None:
     body = unframed(
         encode_frame(SealedResponse((1 << 32) - 1, memoryview(bytes(size))))
     )
@@ -131,7 +131,7 @@ def test_a_chunk_has_no_more_beside_it_than_is_allowed(size: int) -> None:
 
 
 @given(MESSAGES)
-def test_a_message_comes_back_as_it_was(message: SealedMessage) -> None:
+def test_a_message_is_decoded_as_it_was_encoded(message: SealedMessage) -> None:
     assert decode_sealed(unframed(encode_frame(message))) == message
 
 
@@ -149,9 +149,7 @@ def test_messages_of_other_types_are_ignored(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("message", "said"), SAID)
-def test_keys_that_are_not_known_are_ignored(
-    message: SealedMessage, said: dict[str, Any]
-) -> None:
+def test_unknown_keys_are_ignored(message: SealedMessage, said: dict[str, Any]) -> None:
     more = {"x": {"y": [1.5]}, **said, "v": None}
     assert decode_sealed(pack(more)) == message
 
@@ -199,7 +197,7 @@ def test_an_address_that_cannot_be_dialled_is_no_error(
 
 
 @pytest.mark.parametrize("said", TOO_FAR, ids=lambda said: repr(said)[:60])
-def test_what_is_out_of_range_is_a_protocol_error(said: dict[str, Any]) -> None:
+def test_values_out_of_range_are_protocol_errors(said: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match="malformed message") as caught:
         decode_sealed(pack(said))
     assert len(str(caught.value)) < 200
@@ -219,13 +217,13 @@ def test_what_is_out_of_range_is_a_protocol_error(said: dict[str, Any]) -> None:
         b"\x83\xa4type\xa7request\xa5index\x01\xa1x" + b"\x91" * 100_000 + b"\xc0",
     ],
 )
-def test_what_is_malformed_is_a_protocol_error(raw: bytes) -> None:
+def test_malformed_messages_are_protocol_errors(raw: bytes) -> None:
     with pytest.raises(ProtocolError, match="malformed message"):
         decode_sealed(memoryview(raw))
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_at_all_do_anything_else(raw: bytes) -> None:
+def test_any_bytes_are_a_message_or_a_protocol_error(raw: bytes) -> None:
     try:
         decode_sealed(raw)
     except ProtocolError:
@@ -233,7 +231,9 @@ def test_no_bytes_at_all_do_anything_else(raw: bytes) -> None:
 
 
 @given(st.data())
-def test_no_change_of_a_byte_does_anything_else(data: st.DataObject) -> None:
+def test_any_changed_byte_gives_a_message_or_a_protocol_error(
+    data: st.DataObject,
+) -> None:
     raw = bytearray(unframed(encode_frame(data.draw(MESSAGES))))
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:

@@ -30,10 +30,8 @@ DEFAULT_CHUNK_SIZE = 1024  # bytes; as the workshop's programs, so the ids are e
 DIGEST_SIZE = 32  # bytes of a SHA-256
 MAX_SENT_HANDSHAKE = 8 * 1024 * 1024  # bytes; up to 64 MiB are accepted
 MAX_FILE_SIZE = 1 << 53  # bytes; a Node program counts no further
-_SIZE_PER_HASH = (
-    2 * DIGEST_SIZE + 2
-)  # bytes: the digits, after the head of a msgpack str 8
-_SIZE_BESIDE_HASHES = 128  # bytes, rounded up: keys, sizes and the frame's length
+_SIZE_PER_HASH = 2 * DIGEST_SIZE + 2  # bytes: digits after the head of a msgpack str
+_SIZE_WITHOUT_HASHES = 128  # bytes, rounded up: keys, sizes and the frame's length
 _HEX = r"[0-9a-f]*"
 
 
@@ -108,7 +106,7 @@ def check_fits(chunks: Chunks) -> None:
 
     Raises `UsageError` that names a chunk size that fits.
     """
-    most = (MAX_SENT_HANDSHAKE - _SIZE_BESIDE_HASHES) // _SIZE_PER_HASH
+    most = (MAX_SENT_HANDSHAKE - _SIZE_WITHOUT_HASHES) // _SIZE_PER_HASH
     if chunks.count <= most:
         return
     chunk_size = chunks.chunk_size
