@@ -14,7 +14,7 @@ import pytest
 
 from shoal.cli.output import printable
 from shoal.core.wire.sealed_messages import Goodbye, Hello, Refuse, SealedMessage
-from tests.helpers.commands import peer_of, run, share
+from tests.helpers.commands import link_of, peer_of, run, share
 from tests.helpers.holder import Holder, Talk, make_holding
 from tests.helpers.process import Finished
 from tests.helpers.terminal import at_terminal
@@ -112,7 +112,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     top.mkdir()
     (top / f"a{MARK}b").write_bytes(b"x")
     with share(top) as program:
-        yield program.wait_line("^shoal:", stream="out").string, peer_of(program)
+        yield link_of(program), peer_of(program)
 
 
 @pytest.mark.parametrize("command", ["ls", "info", "get"])

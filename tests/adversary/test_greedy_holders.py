@@ -16,7 +16,7 @@ from shoal.core.names.link import parse_link
 from tests.adversary.adv import attack
 from tests.adversary.greedy import GREEDY
 from tests.conftest import MakeFile
-from tests.helpers.commands import peer_of, rss, share
+from tests.helpers.commands import link_of, peer_of, rss, share
 from tests.helpers.fetching import fetch_sealed
 from tests.helpers.process import Program
 
@@ -33,7 +33,7 @@ class Sharer:
         self.program = program
         self.source = source
         self.address = parse_address(peer_of(program))
-        self.link = parse_link(program.wait_line("^shoal:", stream="out").string)
+        self.link = parse_link(link_of(program))
 
     @property
     def files(self) -> int:

@@ -23,7 +23,7 @@ from shoal.core.crypto.proof import (
 from shoal.core.names.address import Address, parse_address
 from shoal.core.names.link import Link, parse_link
 from tests.conftest import MakeFile
-from tests.helpers.commands import peer_of, run, share
+from tests.helpers.commands import link_of, peer_of, run, share
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
@@ -38,7 +38,7 @@ class Sharer:
         self.program = program
         self.source = source
         self.address: Address = parse_address(peer_of(program))
-        text = program.wait_line("^shoal:", stream="out").string
+        text = link_of(program)
         self.link: Link = parse_link(text)
 
 
@@ -196,7 +196,7 @@ def test_a_capture_of_a_whole_transfer_contains_no_secrets(
     with Program(argv, namespace=namespace, has_input=True) as capture:
         capture.wait_line("ready")
         with shoal("share", source, ns=namespace, env=lan) as sharer:
-            link = parse_link(sharer.wait_line("^shoal:", stream="out").string)
+            link = parse_link(link_of(sharer))
             with shoal("get", link, "-o", out, ns=namespace, env=lan) as getting:
                 assert getting.finish().code == 0
         capture.end_input()
@@ -218,7 +218,7 @@ async def test_two_servers_of_a_share_cannot_be_linked(
     shown: list[bytes] = []
     for _ in range(2):
         with share(source) as program:
-            link = parse_link(program.wait_line("^shoal:", stream="out").string)
+            link = parse_link(link_of(program))
             address = parse_address(peer_of(program))
             knock = make_knock(link.keys.knock, os.urandom(16))
             shown.append(await certificate_of(address, knock))

@@ -16,7 +16,7 @@ from random import Random
 
 from shoal.core.limits import MAX_PAUSE, MAX_PAUSES
 from tests.adversary.adv import LISTENERS
-from tests.helpers.commands import peer_of, rss, run, share
+from tests.helpers.commands import link_of, peer_of, rss, run, share
 from tests.helpers.process import Program
 
 __all__ = ["Seen", "try_case"]
@@ -132,7 +132,7 @@ def sharing(folder: Path, file_limit: int | None) -> Iterator[Sharer]:
             limit = f"--nofile={file_limit}"
             with Program(["prlimit", f"--pid={program.pid}", limit]) as prlimit:
                 assert prlimit.finish().code == 0, "prlimit failed"
-        link = program.wait_line("^shoal:", stream="out").string
+        link = link_of(program)
         yield Sharer(program, link, peer_of(program), file, folder)
 
 

@@ -3,10 +3,19 @@
 import re
 from pathlib import Path
 
-from tests.helpers.process import Program
+from tests.helpers.process import Finished, Program
 from tests.helpers.programs import shoal
 
-__all__ = ["LOOPBACK", "peer_of", "rss", "run", "share", "share_open"]
+__all__ = [
+    "LOOPBACK",
+    "Shared",
+    "link_of",
+    "peer_of",
+    "rss",
+    "run",
+    "share",
+    "share_open",
+]
 
 LOOPBACK = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
 """The variables that confine a command to this machine."""
@@ -38,6 +47,11 @@ def share_open(path: Path, *args: object) -> Program:
     return share(path, "--open", *args)
 
 
+def link_of(program: Program) -> str:
+    """Return the link that a running `share` has printed."""
+    return program.wait_line("^shoal:", stream="out").string
+
+
 def peer_of(program: Program) -> str:
     """Return the address of a running `share`, as a value for `--peer`."""
     port = program.wait_line(r"on port (\d+)", stream="err")[1]
@@ -50,3 +64,18 @@ def rss(program: Program) -> int:
     found = re.search(r"VmRSS:\s+(\d+)", status)
     assert found is not None
     return int(found[1])
+
+
+class Shared:
+    """A file or folder that a running `share` serves."""
+
+    def __init__(self, path: Path, program: Program) -> None:
+        self.path = path
+        self.program = program
+        self.link = link_of(program)
+        self.peer = peer_of(program)
+
+    def do(self, command: str, *args: object) -> Finished:
+        """Run a command with the link to its end."""
+        with run(command, self.link, *args, "--peer", self.peer) as program:
+            return program.finish()

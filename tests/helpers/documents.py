@@ -27,7 +27,7 @@ from typing import NamedTuple
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
-__all__ = ["Block", "Reader", "blocks"]
+__all__ = ["ROOT", "Block", "Reader", "blocks"]
 
 ROOT = Path(__file__).parents[2]
 ENDS = (0, 130)  # exit codes after an interruption, or at the normal end
@@ -69,7 +69,7 @@ class Reader:
         self._sharing: Program | None = None
         self._sharing_ends = False
         self._others: list[Program] = []
-        self._said = ""
+        self.said = ""
 
     def read(self, page: str) -> None:
         """Run all blocks of a page in order."""
@@ -82,10 +82,10 @@ class Reader:
                         self.type(line)
                 case "python":
                     self.execute(block.text)
-                case "text" if self._said:
+                case "text" if self.said:
                     self.compare(block.text)
             if block.language != "sh":
-                self._said = ""
+                self.said = ""
         self.stop()
 
     def type(self, line: str) -> None:
@@ -95,7 +95,7 @@ class Reader:
             return
         code = re.search(r"exit code (\d+)", comment)
         # With `exec`, signals reach shoal instead of the shell.
-        first = "exec " if command.startswith("shoal ") else ""
+        first = "exec " if re.match(r"(\S+/)?shoal ", command) else ""
         argv = ["sh", "-c", first + self.fill_in(command)]
         if code is not None or not _GOES_ON.search(command):
             self.run(argv, int(code[1]) if code is not None else 0)
@@ -120,8 +120,8 @@ class Reader:
         """Run a program to its end."""
         with self.start(argv, self.there) as program:
             code, out, err = program.finish(START_TIME)
-        self._said = out.decode(errors="replace") + err
-        assert code == expected, (argv, code, self._said)
+        self.said = out.decode(errors="replace") + err
+        assert code == expected, (argv, code, self.said)
 
     def share(self, argv: list[str], *, ends: bool = False) -> None:
         """Start a program that shares instead of the last; `ends` if by itself."""
@@ -143,10 +143,10 @@ class Reader:
     def learn(self, program: Program) -> None:
         """Wait until a program prints a link or URL, and remember it."""
         said = program.wait_line(r"^\S+$", START_TIME, stream="out")[0]
-        self._said = said + "\n"
+        self.said = said + "\n"
         if said.startswith("http"):
             self.known["URL"] = said.rstrip("/")
-        else:
+        elif program is self._sharing:
             self.known["LINK"], self.known["ID"] = said, said.removeprefix("shoal:")
 
     def fill_in(self, text: str) -> str:
@@ -160,7 +160,7 @@ class Reader:
         """Check the output of the last command."""
         parts = map(re.escape, re.split(r"\s*…\s*", self.fill_in(expected).strip()))
         pattern = re.sub(r"(\\ |\\\n)+", r"\\s+", r"[\s\S]*".join(parts))
-        assert re.search(pattern, self._said), (expected, self._said)
+        assert re.search(pattern, self.said), (expected, self.said)
 
     def stop(self) -> None:
         """Interrupt the running programs; they must end without an error."""

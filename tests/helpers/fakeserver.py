@@ -7,7 +7,6 @@ It encodes messages with `tests.helpers.wire`, not with the code under test.
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from shoal.core.names.address import Address
@@ -165,12 +164,7 @@ class Background:
     def _await(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._await(self.server.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

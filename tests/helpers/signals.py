@@ -1,13 +1,17 @@
-"""Wait until a program is ready for signals."""
+"""Send signals to a program that is ready for them, and check how it ends."""
 
 import signal
 import time
 from pathlib import Path
 
-from tests.helpers.process import Program
+import pytest
 
-__all__ = ["until_caught"]
+from tests.helpers.process import Finished, Program
 
+__all__ = ["BOTH", "SOON", "ends", "until_caught"]
+
+BOTH = pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+SOON = 10.0  # seconds; usually milliseconds, but the machine may be busy
 _PATIENCE = 20.0  # seconds
 _PAUSE = 0.01  # seconds between checks
 _CAUGHT = (1 << signal.SIGINT - 1) | (1 << signal.SIGTERM - 1)
@@ -24,3 +28,13 @@ def until_caught(program: Program) -> None:
             return
         assert time.monotonic() < deadline, "it does not handle the signals"
         time.sleep(_PAUSE)
+
+
+def ends(program: Program, signum: int) -> Finished:
+    """Send a signal; check that the program ends soon, with its code and message."""
+    program.send(signum)
+    ended = program.finish(SOON)
+    assert ended.code == 128 + signum, ended.stderr
+    word = "Interrupted" if signum == signal.SIGINT else "Terminated"
+    assert word in ended.stderr
+    return ended

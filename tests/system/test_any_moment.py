@@ -15,7 +15,7 @@ import pytest
 
 from shoal.storage.download.journal import decode
 from tests.conftest import MakeFile
-from tests.helpers.commands import peer_of, run, share
+from tests.helpers.commands import link_of, peer_of, run, share
 from tests.helpers.process import Finished
 from tests.helpers.signals import until_caught
 
@@ -99,7 +99,7 @@ def slow(make_file: MakeFile) -> Iterator[tuple[str, str]]:
     """Share a file that takes seconds to fetch; give its link and address."""
     source = make_file(SIZE, 5)
     with share(source, "--chunk-size", CHUNK, "--limit-up", "800K") as program:
-        yield program.wait_line("^shoal:", stream="out").string, peer_of(program)
+        yield link_of(program), peer_of(program)
 
 
 def interrupt_often(slow: tuple[str, str], folder: Path, times: int, seed: int) -> None:

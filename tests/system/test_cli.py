@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import LOOPBACK, peer_of, run, share, share_open
+from tests.helpers.commands import LOOPBACK, link_of, peer_of, run, share, share_open
 from tests.helpers.wire import Content
 
 CONTENT = Content.make(50_000)
@@ -88,7 +88,7 @@ def test_every_command_takes_its_link_from_a_variable_or_standard_input(
     source: Path, tmp_path: Path
 ) -> None:
     with share(source) as server:
-        link = server.wait_line("^shoal:", stream="out").string
+        link = link_of(server)
         env = {"SHOAL_PEER": peer_of(server)}
         commands = (
             ["get", "-o", tmp_path / "out"],

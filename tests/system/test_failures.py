@@ -20,7 +20,7 @@ import pytest
 
 from shoal.core.names.link import Link
 from tests.helpers.badpeers import FlipsABit, StopsHalfway
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.commands import LOOPBACK, link_of, peer_of, run, share
 from tests.helpers.events import lines_of
 from tests.helpers.fakeserver import Background, FakeServer
 from tests.helpers.process import Program
@@ -200,7 +200,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, objec
     file = tmp_path_factory.mktemp("shared") / "file"
     file.write_bytes(bytes(200_000))
     with share(file) as program:
-        link = program.wait_line("^shoal:", stream="out").string
+        link = link_of(program)
         yield {"file": file, "link": link, "peer": peer_of(program)}
 
 

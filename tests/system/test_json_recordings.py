@@ -21,7 +21,7 @@ from shoal.core.report.events import Hashing, Stalled
 from tests.helpers.badpeers import FlipsABit
 from tests.helpers.commands import run
 from tests.helpers.events import VARIANTS, lines_of, variant_of
-from tests.helpers.fakeserver import Background
+from tests.helpers.fakeserver import Background, FakeServer
 from tests.helpers.process import Program
 from tests.helpers.wire import Content
 
@@ -177,3 +177,13 @@ def test_what_is_not_documented_is_noticed() -> None:
     for change in wrong:
         with pytest.raises(AssertionError):
             variant_of(error | change)
+
+
+def test_a_name_that_is_not_unicode_is_written_as_json(tmp_path: Path) -> None:
+    target = tmp_path / "o\udcff"
+    with Background(lambda: FakeServer(CONTENT)) as server:
+        args = (CONTENT.id, "-o", target, "--peer", server.address, "--json")
+        with run("get", *args) as program:
+            ended = program.finish()
+    assert lines_of(ended.stdout)[-1]["event"] == "complete", ended.stderr
+    assert target.read_bytes() == CONTENT.data

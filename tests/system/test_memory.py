@@ -18,7 +18,7 @@ from shoal.core.wire.sealed_messages import (
     SealedResponse,
 )
 from tests.conftest import MakeFile
-from tests.helpers.commands import LOOPBACK, peer_of
+from tests.helpers.commands import LOOPBACK, link_of, peer_of
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
@@ -64,7 +64,7 @@ def test_a_file_larger_than_all_memory_is_shared_and_fetched(
         for number in range(SIZE >> 20):
             file.write(number.to_bytes(8, "big") + part.read_bytes()[8:])
     with limited("share", source) as sharing:
-        link = sharing.wait_line("^shoal:", stream="out").string
+        link = link_of(sharing)
         with limited("get", link, "-o", out, "--peer", peer_of(sharing)) as getting:
             assert getting.finish(60).code == 0
     with source.open("rb") as one, out.open("rb") as other:
@@ -105,7 +105,7 @@ class Taker(Holder):
 async def test_a_source_of_fifty_peers_needs_no_more(make_file: MakeFile) -> None:
     source = make_file(PART * CROWD // 5, 2)
     with limited("share", source, "--chunk-size", CHUNK) as sharing:
-        link = parse_link(sharing.wait_line("^shoal:", stream="out").string)
+        link = parse_link(link_of(sharing))
         sharing.wait_line("Ctrl-C", stream="err")
         address = parse_address(peer_of(sharing))
         # It knows how many chunks there are, and none of them.

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
+from tests.helpers.commands import link_of
 from tests.helpers.netns import Namespace, join_by_veth
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
@@ -90,7 +91,7 @@ def fetching(
     with ExitStack() as stack:
         sharing = shoal("share", source, *SLOW, ns=left, env=env)
         stack.enter_context(sharing)
-        link = sharing.wait_line("^shoal:", stream="out").string
+        link = link_of(sharing)
         sharing.wait_line("Ctrl-C", stream="err")
         words = ["get", link, "-o", out, "--json", *(["--peer", peer] if peer else [])]
         getting = stack.enter_context(shoal(*words, ns=right, env=env))

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from tests.conftest import MakeFile
-from tests.helpers.commands import peer_of, run
+from tests.helpers.commands import link_of, peer_of, run
 
 SIZE = 6 << 20
 RATE = "2M"  # that each source gives, so that one alone takes seconds
@@ -17,8 +17,8 @@ def test_what_a_paused_source_owes_comes_from_the_other(
     source, out = make_file(SIZE, 4), tmp_path / "out"
     words = ("share", source, "--limit-up", RATE)
     with run(*words) as one, run(*words) as other:
-        link = one.wait_line("^shoal:", stream="out").string
-        assert other.wait_line("^shoal:", stream="out").string == link
+        link = link_of(one)
+        assert link_of(other) == link
         peers = ("--peer", peer_of(one), "--peer", peer_of(other))
         with run("get", link, "-o", out, "--json", *peers) as getting:
             getting.wait_line('"event":"progress"', stream="out")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import peer_of, run, share
+from tests.helpers.commands import link_of, peer_of, run, share
 from tests.helpers.folders import list_folder, make_folder
 from tests.helpers.process import Finished
 
@@ -43,7 +43,7 @@ def source(tmp_path: Path) -> Path:
 def shared(folder: Path, *args: object) -> Iterator[tuple[str, tuple[object, ...]]]:
     """Share a folder; give what is said of it and the arguments to fetch it with."""
     with share(folder, *args) as program:
-        link = program.wait_line("^shoal:", stream="out").string
+        link = link_of(program)
         yield program.stderr, (link, "--peer", peer_of(program))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.commands import peer_of, run, share
+from tests.helpers.commands import link_of, peer_of, run, share
 from tests.helpers.folders import list_folder, make_folder
 from tests.helpers.holder import Holder, SlowHolder, make_holding
 
@@ -209,7 +209,7 @@ def test_all_gone_half_way_can_be_resumed(tmp_path: Path) -> None:
     sharing = (source, "--chunk-size", CHUNK, "--port", port, "--limit-up", "800K")
     out = tmp_path / "my out"
     with share(*sharing) as sharer:
-        link = sharer.wait_line("^shoal:", stream="out").string
+        link = link_of(sharer)
         args = ("get", link, "-o", out, "--peer", peer_of(sharer), "--timeout", 2)
         with run(*args, "--json") as program:
             program.wait_line('"progress"', count=2)
@@ -226,7 +226,7 @@ def test_terminated_half_way_can_be_resumed(tmp_path: Path) -> None:
     sharing = (source, "--chunk-size", CHUNK, "--port", free_port())
     out = tmp_path / "out"
     with share(*sharing, "--limit-up", "800K") as sharer:
-        link = sharer.wait_line("^shoal:", stream="out").string
+        link = link_of(sharer)
         args = ("get", link, "-o", out, "--peer", peer_of(sharer))
         with run(*args, "--json") as program:
             program.wait_line('"progress"', count=2)

@@ -10,27 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
-from tests.helpers.process import Finished, Program
+from tests.helpers.commands import LOOPBACK, Shared, link_of, peer_of, run, share
+from tests.helpers.process import Program
 from tests.helpers.programs import shoal
 
 CHUNK = 16_384
 SIZE = 20 * CHUNK + 5
-
-
-class Shared:
-    """Something that is shared."""
-
-    def __init__(self, path: Path, program: Program) -> None:
-        self.path = path
-        self.program = program
-        self.link = program.wait_line("^shoal:", stream="out").string
-        self.peer = peer_of(program)
-
-    def do(self, command: str, *args: object) -> Finished:
-        """Run a command on the link."""
-        with run(command, self.link, *args, "--peer", self.peer) as program:
-            return program.finish()
 
 
 @pytest.fixture
@@ -140,7 +125,7 @@ def test_the_same_twice_is_the_same_link_unless_a_new_one_is_asked_for(
     links = []
     for options in ((), (), ("--public",), ("--public",), ("--new-link",)):
         with share(path, *options) as program:
-            links.append(program.wait_line("^shoal:", stream="out").string)
+            links.append(link_of(program))
     assert links[0] == links[1]
     assert links[2] == links[3]
     assert len(set(links)) == 3
@@ -176,12 +161,14 @@ def test_seed_for_ends_in_time(file: Shared, tmp_path: Path) -> None:
     assert out.read_bytes() == file.path.read_bytes()
 
 
-def test_a_file_that_is_there_is_verified_and_served_with_seed(
-    file: Shared, tmp_path: Path
+@pytest.mark.parametrize("exists", [False, True])
+def test_seed_serves_a_new_download_and_an_existing_file(
+    exists: bool, file: Shared, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert file.do("get", "-o", out).code == 0
-    before = out.stat()
+    if exists:
+        assert file.do("get", "-o", out).code == 0
+        os.utime(out, (1, 1))
     with run("get", file.link, "-o", out, "--seed", "--peer", file.peer) as seeding:
         peer = peer_of(seeding)
         file.program.kill()
@@ -189,18 +176,7 @@ def test_a_file_that_is_there_is_verified_and_served_with_seed(
         with run(*again) as program:
             assert program.finish().code == 0
     assert (tmp_path / "again").read_bytes() == file.path.read_bytes()
-    assert out.stat().st_mtime_ns == before.st_mtime_ns
-
-
-def test_what_was_fetched_is_given_on_with_seed(file: Shared, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with run("get", file.link, "-o", out, "--seed", "--peer", file.peer) as seeding:
-        peer = peer_of(seeding)
-        file.program.kill()
-        again = ("get", file.link, "-o", tmp_path / "again", "--peer", peer)
-        with run(*again) as program:
-            assert program.finish().code == 0
-    assert (tmp_path / "again").read_bytes() == file.path.read_bytes()
+    assert (out.stat().st_mtime == 1) is exists, "an existing file must stay unchanged"
 
 
 # Other users of this machine.

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.commands import LOOPBACK, link_of, peer_of, run, share
 from tests.helpers.folders import list_folder
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
@@ -58,8 +58,8 @@ def test_a_source_that_changes_half_way_is_said_and_costs_nobody_anything(
     copy.write_bytes(content)
     limits = ("--chunk-size", CHUNK, "--limit-up", "600K", "--public")
     with share(source, *limits) as changing, share(copy, *limits) as steady:
-        link = changing.wait_line("^shoal:", stream="out").string
-        assert steady.wait_line("^shoal:", stream="out").string == link
+        link = link_of(changing)
+        assert link_of(steady) == link
         peers = ["--peer", peer_of(changing), "--peer", peer_of(steady)]
         with run("get", link, "-o", out, *peers, "--json", "--timeout", 15) as getting:
             getting.wait_line('"progress"', count=2)
@@ -126,7 +126,7 @@ def test_a_folder_of_anything_at_all(tmp_path: Path) -> None:
         os.mknod(source / "zero", 0o666 | 0o020000, os.makedev(1, 5))
         skipped.append("zero")
     with share(source) as sharing:
-        link = sharing.wait_line("^shoal:", stream="out").string
+        link = link_of(sharing)
         for name in skipped:
             assert name in sharing.stderr, f"nothing was said of {name}"
         with run("get", link, "-o", out, "--peer", peer_of(sharing)) as getting:

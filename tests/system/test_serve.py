@@ -14,18 +14,13 @@ import pytest
 from tests.adversary.http import Target
 from tests.adversary.http import run as attack
 from tests.conftest import MakeFile
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
+from tests.helpers.commands import LOOPBACK, link_of, peer_of, run, share
 from tests.helpers.folders import make_folder
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
 URL = r"^http://127\.0\.0\.1:\d+/[A-Za-z0-9_-]{22}/$"
 UNKNOWN = "shoal:" + "a" * 51 + "cyunj"
-
-
-def link_of(sharing: Program) -> str:
-    """Return the link that a `share` printed."""
-    return sharing.wait_line("^shoal:", stream="out").string
 
 
 def serve(*sharing: Program, words: tuple[object, ...] = ()) -> Program:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import peer_of, run, share
+from tests.helpers.commands import link_of, peer_of, run, share
 from tests.helpers.process import Program
 from tests.helpers.terminal import Terminal
 
@@ -20,7 +20,7 @@ class Shared:
     """A shared file, and the command that downloads it."""
 
     def __init__(self, program: Program) -> None:
-        link = program.wait_line("^shoal:", stream="out").string
+        link = link_of(program)
         self.get = ("get", link, "--peer", peer_of(program), RATE, "1M")
 
 
@@ -120,7 +120,7 @@ def test_characters_that_the_encoding_lacks_are_escaped(
     folder.mkdir()
     (folder / "é 日.txt").write_text("x")
     with share(folder) as server:
-        link = server.wait_line("^shoal:", stream="out").string
+        link = link_of(server)
         peer = ("--peer", peer_of(server))
         env = {"PYTHONIOENCODING": "latin-1"}
         with run("ls", link, *peer, env=env) as program:

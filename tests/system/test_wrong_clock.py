@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
-from tests.helpers.commands import peer_of, run
+from tests.helpers.commands import link_of, peer_of, run
 from tests.helpers.requirements import require
 
 YEARS = 365 * 24 * 3600  # seconds in one
@@ -46,7 +46,7 @@ def test_a_wrong_clock_changes_nothing(
     source, out = make_file(300_000, 5), tmp_path / "out"
     env = {whose: clock(shim, years)}
     with run("share", source, env=env.get("share")) as sharing:
-        link = sharing.wait_line("^shoal:", stream="out").string
+        link = link_of(sharing)
         peer = peer_of(sharing)
         with run("get", link, "-o", out, "--peer", peer, env=env.get("get")) as getting:
             assert getting.finish(30).code == 0
@@ -59,7 +59,7 @@ def test_clocks_that_jump_by_ten_years_change_nothing(
     source, out = make_file(3_000_000, 6), tmp_path / "out"
     env = clock(shim, 10, jumps=True)
     with run("share", source, env=env) as sharing:
-        link = sharing.wait_line("^shoal:", stream="out").string
+        link = link_of(sharing)
         peer = peer_of(sharing)
         words = ("get", link, "-o", out, "--peer", peer, "--limit-down", "2M")
         with run(*words, "--timeout", "5", env=env) as getting:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
-from types import TracebackType
 from typing import Self
 
 from shoal.core.names.address import Address
@@ -82,12 +81,7 @@ class UdpNode(asyncio.DatagramProtocol):
         self.inner.me = DhtNode(self._id, address)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.transport.close()
         await self._is_closed.wait()
 
