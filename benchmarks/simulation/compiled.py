@@ -18,7 +18,6 @@ ROOT = Path(__file__).parent.parent.parent
 CORE = (
     "manifest/bitfield",
     "schedule/announcements",
-    "schedule/buckets",
     "schedule/picker",
     "schedule/rarest",
     "schedule/scheduler",

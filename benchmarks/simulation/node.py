@@ -236,7 +236,7 @@ class Node:
         assert self._scheduler is not None
         self.have.add(index)
         if self._rarest is not None:
-            self._rarest.on_chunk(index)
+            self._rarest.add(index)
         if self._scheduler.is_complete:
             self.finished = self._clock.now
         self._announcements.on_chunk(index)

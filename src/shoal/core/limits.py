@@ -43,8 +43,6 @@ MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an 
 class LeakyBucket:
     """Count something that time lets run out at a constant rate."""
 
-    __slots__ = ("_leaked_at", "_rate", "level")
-
     def __init__(self, rate: float) -> None:
         """Start empty; `rate` per second runs out."""
         self.level = 0.0
@@ -98,8 +96,6 @@ class MessageLimit(LeakyBucket):
     that the peer has hung up, because unread messages hide that.
     """
 
-    __slots__ = ("_counted", "_pauses")
-
     def __init__(self) -> None:
         """Start with no message counted."""
         super().__init__(MESSAGE_RATE)
@@ -136,8 +132,6 @@ class OverheadLimit(LeakyBucket):
     bytes costs as much as ten full records. A peer that sends nothing but those could
     keep a node busy with a hundredth of its line.
     """
-
-    __slots__ = ()
 
     def __init__(self) -> None:
         """Start with no overhead counted."""

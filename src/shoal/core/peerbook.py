@@ -15,6 +15,8 @@ import heapq
 from collections.abc import Hashable, Iterator
 from random import Random
 
+from msgspec import Struct
+
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of, slot_of
 
@@ -34,35 +36,20 @@ BAN_TIME = 600.0  # seconds
 SLACK = 64  # void items that a queue may keep, beyond one for each valid item
 
 
-class _Entry:
+class _Entry(Struct, eq=False):
     """Remember one address."""
 
-    __slots__ = (
-        "failures",
-        "is_banned",
-        "is_connected",
-        "is_named",
-        "is_ready",
-        "known_until",
-        "not_before",
-        "slot",
-        "source",
-        "uselessness",
-        "was_peer",
-    )
-
-    def __init__(self, source: str, slot: Hashable, *, is_named: bool) -> None:
-        self.source = source
-        self.slot = slot  # groups the ports of one global host; None: no group
-        self.is_named = is_named
-        self.is_connected = False
-        self.failures = 0
-        self.not_before = 0.0
-        self.is_ready = False
-        self.is_banned = False
-        self.was_peer = False
-        self.known_until = 0.0
-        self.uselessness: int | None = None  # None: it cannot be forgotten
+    source: str
+    slot: Hashable  # groups the ports of one global host; None: no group
+    is_named: bool
+    is_connected: bool = False
+    failures: int = 0
+    not_before: float = 0.0
+    is_ready: bool = False
+    is_banned: bool = False
+    was_peer: bool = False
+    known_until: float = 0.0
+    uselessness: int | None = None  # None: it cannot be forgotten
 
 
 class PeerBook:
@@ -195,7 +182,7 @@ class PeerBook:
     def _enter(self, address: Address, source: str) -> _Entry | None:
         """Return a new entry, in place of another if need be; None if it is full."""
         is_named = source in NAMED_SOURCES
-        entry = _Entry(source, slot_of(address.host), is_named=is_named)
+        entry = _Entry(source, slot_of(address.host), is_named)
         if is_named:
             self._named += 1
         elif not self._make_room(entry):
@@ -270,18 +257,6 @@ class PeerBook:
                 del self._slots[entry.slot]
 
 
-class _Item:
-    """Represent one address until it is taken, moved or discarded."""
-
-    __slots__ = ("address", "is_due", "is_void", "rank")
-
-    def __init__(self, address: Address, rank: int) -> None:
-        self.address = address
-        self.rank = rank
-        self.is_due = False
-        self.is_void = False
-
-
 class DialQueue:
     """Keep addresses in the order in which to dial them.
 
@@ -294,54 +269,56 @@ class DialQueue:
     def __init__(self, rng: Random) -> None:
         """Start empty."""
         self._rng = rng
-        self._items: dict[Address, _Item] = {}
-        self._waiting: list[tuple[float, int, _Item]] = []  # a heap
-        self._due: dict[int, list[_Item]] = {}  # by rank
-        self._due_count = 0
-        self._count = 0  # calls of `put`; breaks ties, so that no items are compared
+        self._numbers: dict[Address, int] = {}  # items of other numbers are void
+        self._waiting: list[tuple[float, int, int, Address]] = []  # a heap
+        self._due: dict[int, list[tuple[int, Address]]] = {}  # by rank
+        self._due_addresses: set[Address] = set()
+        self._count = 0  # calls of `put`
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._numbers)
 
     def put(self, address: Address, rank: int, when: float) -> None:
         """Have an address dialled from `when` on, instead of at any other time."""
         self.discard(address)
-        item = self._items[address] = _Item(address, rank)
         self._count += 1
-        heapq.heappush(self._waiting, (when, self._count, item))
+        self._numbers[address] = self._count
+        heapq.heappush(self._waiting, (when, self._count, rank, address))
         self._sweep()
 
     def discard(self, address: Address) -> None:
         """Remove an address."""
-        item = self._items.pop(address, None)
-        if item is not None:
-            item.is_void = True
-            self._due_count -= item.is_due
+        self._numbers.pop(address, None)
+        self._due_addresses.discard(address)
 
     def take(self, now: float) -> Address | None:
         """Remove and return the address to dial now; None if there is none."""
         while self._waiting and self._waiting[0][0] <= now:
-            _, _, item = heapq.heappop(self._waiting)
-            if not item.is_void:
-                item.is_due = True
-                self._due_count += 1
-                self._due.setdefault(item.rank, []).append(item)
-        while self._due_count:
-            item = self._pop_due()
-            if not item.is_void:
-                self.discard(item.address)
-                return item.address
+            _, number, rank, address = heapq.heappop(self._waiting)
+            if self._is_valid(number, address):
+                self._due_addresses.add(address)
+                self._due.setdefault(rank, []).append((number, address))
+        while self._due_addresses:
+            number, address = self._pop_due()
+            if self._is_valid(number, address):
+                self.discard(address)
+                return address
         return None
 
     def next_due(self) -> float | None:
         """Return when `take` next finds one: a time, 0 for at once, None for never."""
-        if self._due_count:
+        if self._due_addresses:
             return 0.0
-        while self._waiting and self._waiting[0][2].is_void:
+        while self._waiting and not self._is_valid(
+            self._waiting[0][1], self._waiting[0][3]
+        ):
             heapq.heappop(self._waiting)
         return self._waiting[0][0] if self._waiting else None
 
-    def _pop_due(self) -> _Item:
+    def _is_valid(self, number: int, address: Address) -> bool:
+        return self._numbers.get(address) == number
+
+    def _pop_due(self) -> tuple[int, Address]:
         """Remove a random item of the lowest rank, void or not."""
         rank = min(self._due)
         items = self._due[rank]
@@ -355,10 +332,10 @@ class DialQueue:
     def _sweep(self) -> None:
         """Drop void items once they are more than half of all."""
         kept = len(self._waiting) + sum(map(len, self._due.values()))
-        if kept > 2 * len(self._items) + SLACK:
-            self._waiting = [each for each in self._waiting if not each[2].is_void]
+        if kept > 2 * len(self._numbers) + SLACK:
+            self._waiting = [w for w in self._waiting if self._is_valid(w[1], w[3])]
             heapq.heapify(self._waiting)
             for rank, items in list(self._due.items()):
-                self._due[rank] = [each for each in items if not each.is_void]
+                self._due[rank] = [each for each in items if self._is_valid(*each)]
                 if not self._due[rank]:
                     del self._due[rank]

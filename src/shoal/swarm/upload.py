@@ -163,7 +163,7 @@ class Upload:
         """
         for index in store.have.missing():
             if self.have.discard(index):
-                self.rarest.on_gone(index)
+                self.rarest.discard(index)
         await self._uploader.read_from(store)
 
     async def aclose(self) -> None:
@@ -249,7 +249,7 @@ class Upload:
 
         A request for its index reads it again: the file may have been repaired.
         """
-        self.rarest.on_gone(index)
+        self.rarest.discard(index)
         if not isinstance(error, KeyError):
             self._on_problem(error)
 
@@ -261,7 +261,7 @@ class Upload:
             if index not in self._kept:
                 return  # it would be refused as soon as the download has ended
             self.have.add(index)
-        self.rarest.on_chunk(index)
+        self.rarest.add(index)
         self._announcements.on_chunk(index)
 
     def announce_soon(self) -> None:

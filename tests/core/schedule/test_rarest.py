@@ -45,7 +45,10 @@ class Model(RuleBasedStateMachine):
     def join(self, peer: int, have: set[int]) -> None:
         have = {index for index in have if index < self.count}
         self.spread.on_peer_joined(peer, field(self.count, have))
-        self.announced[peer], self.given[peer] = have, set()
+        if len(have) < self.count:
+            self.announced[peer], self.given[peer] = have, set()
+        else:  # it has one copy of each chunk, and requests none
+            self.leave(peer)
 
     @rule(peer=PEER)
     def leave(self, peer: int) -> None:
@@ -71,7 +74,7 @@ class Model(RuleBasedStateMachine):
     @rule(index=INDEX)
     def verify(self, index: int) -> None:
         if index < self.count:
-            self.spread.on_chunk(index)
+            self.spread.add(index)
             self.have.add(index)
 
     @rule(peer=PEER)
@@ -94,7 +97,7 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def counts_every_copy(self) -> None:
         for index in range(self.count):
-            assert self.spread._copies.level(index) == self.copies(index)
+            assert self.spread.level(index) == self.copies(index)
 
 
 TestModel = Model.TestCase
@@ -142,9 +145,9 @@ def test_a_chunk_that_was_sent_and_announced_counts_once() -> None:
     spread.on_peer_joined("x", Bitfield(1))
     assert spread.next_for("x") == 0
     spread.on_have("x", 0)
-    assert spread._copies.level(0) == 1
+    assert spread.level(0) == 1
     spread.on_peer_left("x")
-    assert spread._copies.level(0) == 0
+    assert spread.level(0) == 0
 
 
 def test_the_last_chunk_of_a_large_share_is_found() -> None:
@@ -164,5 +167,5 @@ def test_chunks_that_this_node_does_not_have_are_never_sent() -> None:
     spread.on_peer_joined("x", Bitfield(9))
     assert spread.next_for("x") == 4
     assert spread.next_for("x") is None
-    spread.on_chunk(8)
+    spread.add(8)
     assert spread.next_for("x") == 8

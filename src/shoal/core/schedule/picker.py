@@ -21,7 +21,7 @@ from random import Random
 from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.schedule.buckets import Buckets
+from shoal.core.schedule.rarest import Buckets
 
 __all__ = ["MAX_COPIES", "ChunkPicker"]
 

@@ -48,23 +48,6 @@ MORE = 1 / 64  # part by which any other read raises the limit
 class RequestWindow:
     """Count the requests outstanding at one source, and time its answers."""
 
-    __slots__ = (
-        "_chunk_time",
-        "_delay",
-        "_is_verifying",
-        "_last_answer",
-        "_last_heard",
-        "_most",
-        "_sent",
-        "_size",
-        "can_choose",
-        "choices",
-        "choices_from",
-        "is_full",
-        "is_proven",
-        "is_stalled",
-        "wasted_choices",
-    )
     is_origin: ClassVar[bool] = False
     FIRST: ClassVar[int] = FIRST_REQUESTS
     LEAST: ClassVar[int] = 2
@@ -210,7 +193,6 @@ class OriginWindow(RequestWindow):
     they hear what the others request.
     """
 
-    __slots__ = ()
     is_origin = True
     FIRST = 1
     LEAST = 1
