@@ -85,9 +85,9 @@ class Resources:
     @cached_property
     def disk(self) -> "Disk":
         """Return the disk, which is imported when first used."""
-        from shoal.storage.disk.osdisk import OsDisk
+        from shoal.storage.disk.disk import Disk
 
-        return self._given_disk or OsDisk()
+        return self._given_disk or Disk()
 
     @cached_property
     def home(self) -> "Path | None":

@@ -18,7 +18,7 @@ from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, PeerLeft
 from shoal.errors import NotFoundError, UnfinishedError
 from shoal.node.node import Node
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Disk
 from shoal.storage.download.staging import Staging
 from tests.helpers.fetching import fetch_sealed, here, sharing
 from tests.helpers.folders import list_folder
@@ -101,7 +101,7 @@ async def test_what_a_run_left_that_was_killed_after_naming_its_target_is_remove
 ) -> None:
     target = tmp_path / "target"
     target.write_bytes(DATA)
-    left = Staging(target, HOLDING.link.identity, OsDisk())
+    left = Staging(target, HOLDING.link.identity, Disk())
     left.lock()
     left.release()
     assert left.directory.exists()

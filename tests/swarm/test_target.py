@@ -8,7 +8,7 @@ from shoal.channel.operations import ChannelTarget
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import hash_channel
 from shoal.core.wire.handshake import Offer
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Disk
 from shoal.storage.download.completed import VerifiedTargetStore
 from shoal.storage.store import DownloadStore
 
@@ -20,7 +20,7 @@ CHANNEL = hash_channel(DIGESTS)
 
 
 def open_store(path: Path, *, seed: bool = False) -> DownloadStore:
-    target = ChannelTarget(path, CHANNEL, OsDisk(), overwrite=False, seed=seed)
+    target = ChannelTarget(path, CHANNEL, Disk(), overwrite=False, seed=seed)
     return target.open_store(CHUNKS, OFFER, lambda: False)
 
 

@@ -14,7 +14,7 @@ from shoal.core.manifest.manifest import build_manifest
 from shoal.core.report.events import DownloadEvent, Progress, Started
 from shoal.core.schedule.window import IN_FLIGHT_LIMIT
 from shoal.node.node import Node
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Disk
 from shoal.storage.download.filestore import WRITE_BEHIND
 from shoal.transfer.writer import BATCH_SIZE, MAX_BATCHES
 from tests.helpers.fetching import here
@@ -25,7 +25,7 @@ COUNT = 4 * WRITE_BEHIND // CHUNK
 PATTERN = Random(1).randbytes(CHUNK - 8)
 
 
-class SlowDisk(OsDisk):
+class SlowDisk(Disk):
     """Flush data only when it may."""
 
     def __init__(self) -> None:

@@ -16,9 +16,8 @@ from typing import NamedTuple
 from shoal import __version__
 from shoal.config.values import config_path, read_file
 from shoal.doctor.finding import Finding, failed, note, ok
-from shoal.storage.disk.disk import UNKNOWN_BOOT
+from shoal.storage.disk.disk import UNKNOWN_BOOT, Disk
 from shoal.storage.disk.linux import fallocate, rename_without_replacing
-from shoal.storage.disk.osdisk import OsDisk
 
 __all__ = ["TRIALS", "Trial", "check_disk", "check_home", "check_machine"]
 
@@ -88,7 +87,7 @@ def check_disk(
 
 
 def _space(folder: Path) -> Finding:
-    free = OsDisk().free_space(folder)
+    free = Disk().free_space(folder)
     found = f"{free / (1 << 30):.1f} GiB are free in {folder.absolute()}."
     if free < LITTLE_SPACE:
         advice = "A larger download ends with exit code 9; free some space."
@@ -123,7 +122,7 @@ def _rename(place: Path) -> str:
 
 
 def _lock(place: Path) -> str:
-    disk = OsDisk()
+    disk = Disk()
     (place / "lock").touch()
     first, second = (disk.open_write(place / "lock") for _ in range(2))
     try:
@@ -193,7 +192,7 @@ def _clock() -> Finding:
 
 
 def _boot() -> Finding:
-    if OsDisk().boot_id() != UNKNOWN_BOOT:
+    if Disk().boot_id() != UNKNOWN_BOOT:
         return ok("boot id", "shoal can tell whether the machine restarted.")
     return note(
         "boot id",

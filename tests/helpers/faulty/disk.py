@@ -18,16 +18,16 @@ from os import strerror
 from pathlib import Path, PurePath
 
 from shoal.errors import TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data, FileState, Name, NewFile, NewFiles
-from shoal.storage.disk.osfiles import translate
+from shoal.storage.disk.disk import Data, Disk, FileState, Name, NewFiles
+from shoal.storage.disk.system import NewFile, translate
 from tests.helpers.faulty.inodes import SECTOR, Inode, Write
 from tests.helpers.faulty.names import Key, Names
 
 __all__ = ["SECTOR", "FaultyDisk"]
 
 
-class FaultyDisk:
-    """A `Disk` that fails as `fault` decides."""
+class FaultyDisk(Disk):
+    """A `Disk` in memory that fails as `fault` decides."""
 
     def __init__(self, root: Path, capacity: int = 1 << 40) -> None:
         self.fault: Callable[[int, str], int] = lambda number, method: 0
@@ -42,22 +42,22 @@ class FaultyDisk:
         self._boot = 1
         self._clock = 0
         self._opens = 0
-        self._names = Names()
-        self._open: dict[int, tuple[Inode, PurePath]] = {}
+        self._tree = Names()
+        self._handles: dict[int, tuple[Inode, PurePath]] = {}
         self._locks: dict[int, int] = {}  # inode -> fd
 
     # Failures and changes from outside.
 
     def lose_process(self) -> None:
         """Kill the process that has all open files."""
-        self._open.clear()
+        self._handles.clear()
         self._locks.clear()
 
     def lose_power(self, rng: random.Random) -> None:
         """Lose power: keep a random part of the unsynced changes."""
         self.lose_process()
         self._boot += 1
-        self._names.lose_power(rng)
+        self._tree.lose_power(rng)
 
     def contents(self, path: Path) -> bytes | None:
         """Return the bytes of a file; None if it does not exist."""
@@ -79,7 +79,7 @@ class FaultyDisk:
 
     def paths(self) -> set[Path]:
         """Return the paths of all files and folders except the root."""
-        return {path for path, _ in self._names.walk(self._names.root, self._path)}
+        return {path for path, _ in self._tree.walk(self._tree.root, self._path)}
 
     def files(self, path: Path) -> dict[str, bytes] | None:
         """Return the bytes of a folder's files by name; None if it does not exist."""
@@ -88,7 +88,7 @@ class FaultyDisk:
             return None
         return {
             str(each.relative_to(path)): bytes(found.seen)
-            for each, found in self._names.walk(inode, path)
+            for each, found in self._tree.walk(inode, path)
             if not found.is_directory
         }
 
@@ -107,8 +107,8 @@ class FaultyDisk:
         key = self._key(path, at)
         if key is None:
             raise _error(ENOENT, path, "open")
-        if key not in self._names:
-            self._names.make(key, stat.S_IFREG | 0o600)
+        if key not in self._tree:
+            self._tree.make(key, stat.S_IFREG | 0o600)
         return self._opened(path, at)
 
     def create(
@@ -118,15 +118,15 @@ class FaultyDisk:
         key = self._key(path, at)
         if key is None:
             raise _error(ENOENT, path, "make")
-        if key in self._names:
+        if key in self._tree:
             return None
-        self._names.make(key, stat.S_IFREG | mode & ~self.umask())
+        self._tree.make(key, stat.S_IFREG | mode & ~self.umask())
         return self._opened(path, at)
 
     def write_new(self, folders: Sequence[NewFiles]) -> list[int]:
-        return [self._write_new(files, at) for at, files in folders]
+        return [self._create_all(files, at) for at, files in folders]
 
-    def _write_new(self, files: Sequence[NewFile], at: int) -> int:
+    def _create_all(self, files: Sequence[NewFile], at: int) -> int:
         for number, (name, data, mode) in enumerate(files):
             fd = self.create(name, at=at, mode=mode)
             if fd is None:
@@ -147,16 +147,16 @@ class FaultyDisk:
         if not inode.is_directory:
             raise _error(ENOTDIR, path, "open")
         self._opens += 1
-        self._open[self._opens] = inode, PurePath(path)
+        self._handles[self._opens] = inode, PurePath(path)
         return self._opens
 
     def list_directory(self, fd: int) -> list[str]:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         self._enter("list_directory", path)
-        return self._names.list(inode)
+        return self._tree.list(inode)
 
     def close(self, fd: int) -> None:
-        inode, _ = self._open.pop(fd)
+        inode, _ = self._handles.pop(fd)
         if self._locks.get(inode.number) == fd:
             del self._locks[inode.number]
 
@@ -166,12 +166,12 @@ class FaultyDisk:
         return len(data)
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         self._enter("pread", path)
         return bytes(inode.seen[offset : offset + size])
 
     def pread_now(self, fd: int, size: int, offset: int) -> bytes | None:
-        inode, _ = self._open[fd]
+        inode, _ = self._handles[fd]
         data = bytes(inode.seen[offset : offset + size])
         return data if len(data) == size else None
 
@@ -187,7 +187,7 @@ class FaultyDisk:
         return bytes(inode.seen)
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         data = b"".join(buffers)
         try:
             self._enter("pwrite", path)
@@ -198,7 +198,7 @@ class FaultyDisk:
         inode.do(Write(offset, data), self._clock)
 
     def fdatasync(self, fd: int) -> None:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         try:
             self._enter("fdatasync", path)
         except Exception:
@@ -207,8 +207,8 @@ class FaultyDisk:
         inode.sync()
 
     def sync_file_system(self, fd: int) -> bool:
-        _, path = self._open[fd]
-        inodes = {*self._names.inodes(), *(inode for inode, _ in self._open.values())}
+        _, path = self._handles[fd]
+        inodes = {*self._tree.inodes(), *(inode for inode, _ in self._handles.values())}
         try:
             self._enter("sync_file_system", path)
         except Exception:
@@ -219,7 +219,7 @@ class FaultyDisk:
             return False
         for inode in inodes:
             inode.sync()
-        self._names.sync()
+        self._tree.sync()
         return True
 
     def fsync_directory(self, path: Name, *, at: int | None = None) -> None:
@@ -227,21 +227,21 @@ class FaultyDisk:
         inode = self._look_up(path, at)
         if inode is None:
             raise _error(ENOENT, path, "flush")
-        self._names.sync(inode)
+        self._tree.sync(inode)
 
     def allocate(self, fd: int, size: int) -> None:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         self._enter("allocate", path)
         self._make_room(inode, path, size)
         inode.do(Write(size, None), self._clock)
 
     def truncate(self, fd: int, size: int) -> None:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         self._enter("truncate", path)
         inode.do(Write(size, None), self._clock)
 
     def set_mode(self, fd: int, mode: int) -> None:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         self._enter("set_mode", path)
         inode.mode = stat.S_IFMT(inode.mode) | mode
 
@@ -253,7 +253,7 @@ class FaultyDisk:
         return self.capacity - self._used()
 
     def state(self, fd: int) -> FileState:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         self._enter("state", path)
         return inode.identity
 
@@ -271,33 +271,23 @@ class FaultyDisk:
         *,
         at: int | None = None,
         to: int | None = None,
+        replace: bool = True,
     ) -> None:
         self._enter("rename", target)
         replaced = self._look_up(target, to)
+        if replaced is not None and not replace:
+            raise TargetExistsError(f"{target} already exists.")
         self._move(self._key(source, at), self._key(target, to), target)
         if replaced is not None:
             replaced.links = 0
-
-    def rename_new(
-        self,
-        source: Name,
-        target: Name,
-        *,
-        at: int | None = None,
-        to: int | None = None,
-    ) -> None:
-        self._enter("rename_new", target)
-        if self._look_up(target, to) is not None:
-            raise TargetExistsError(f"{target} already exists.")
-        self._move(self._key(source, at), self._key(target, to), target)
 
     def make_directory(self, path: Name, *, at: int | None = None) -> None:
         self._enter("make_directory", path)
         key = self._key(path, at)
         if key is None:
             raise _error(ENOENT, path, "make")
-        if key not in self._names:
-            self._names.make(key, stat.S_IFDIR | 0o700)
+        if key not in self._tree:
+            self._tree.make(key, stat.S_IFDIR | 0o700)
 
     def unlink(self, path: Name, *, at: int | None = None) -> None:
         self._enter("unlink", path)
@@ -310,13 +300,13 @@ class FaultyDisk:
         self._enter("remove_directory", path)
         inode = self._look_up(path, at)
         if inode is not None:
-            if self._names.list(inode):
+            if self._tree.list(inode):
                 return False
             self._remove(path, at, inode)
         return True
 
     def lock(self, fd: int) -> bool:
-        inode, path = self._open[fd]
+        inode, path = self._handles[fd]
         self._enter("lock", path)
         return self._locks.setdefault(inode.number, fd) == fd
 
@@ -337,21 +327,21 @@ class FaultyDisk:
         """Return the folder and name of a path; None if the folder does not exist."""
         path = Path(path)
         if at is not None:
-            inode: Inode | None = self._open[at][0]
+            inode: Inode | None = self._handles[at][0]
             parts = path.parts
         else:
             if not path.is_relative_to(self._path):
                 return None
-            inode, parts = self._names.root, path.relative_to(self._path).parts
-        return self._names.key(inode, parts)
+            inode, parts = self._tree.root, path.relative_to(self._path).parts
+        return self._tree.key(inode, parts)
 
     def _look_up(self, path: Name, at: int | None = None) -> Inode | None:
         key = self._key(path, at)
         if key is None:
             return None
         if key[1] == ".":
-            return self._names.root if at is None else self._open[at][0]
-        return self._names.get(key)
+            return self._tree.root if at is None else self._handles[at][0]
+        return self._tree.get(key)
 
     def _opened(self, path: Name, at: int | None) -> int:
         inode = self._look_up(path, at)
@@ -359,22 +349,22 @@ class FaultyDisk:
         if inode.is_directory:
             raise UsageError(f"{path} is not a regular file")
         self._opens += 1
-        self._open[self._opens] = inode, PurePath(path)
+        self._handles[self._opens] = inode, PurePath(path)
         return self._opens
 
     def _move(self, old: Key | None, new: Key | None, target: Name) -> None:
-        if old is None or old not in self._names or new is None:
+        if old is None or old not in self._tree or new is None:
             raise _error(ENOENT, target, "write")
-        self._names.move(old, new)
+        self._tree.move(old, new)
 
     def _remove(self, path: Name, at: int | None, inode: Inode) -> None:
         key = self._key(path, at)
         assert key is not None
-        self._names.remove(key)
+        self._tree.remove(key)
         inode.links = 0
 
     def _used(self) -> int:
-        return sum(len(inode.seen) for inode in self._names.inodes())
+        return sum(len(inode.seen) for inode in self._tree.inodes())
 
     def _make_room(self, inode: Inode, path: object, size: int) -> None:
         if size - len(inode.seen) > self.capacity - self._used():

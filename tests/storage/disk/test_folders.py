@@ -7,9 +7,8 @@ import pytest
 
 from shoal.errors import StoreError
 from shoal.storage.disk import folders
-from shoal.storage.disk.disk import FileState
+from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.folders import Folders, remove_all
-from shoal.storage.disk.osdisk import OsDisk
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import ROOT
 
@@ -45,7 +44,7 @@ def test_folders_beyond_the_limit_are_closed_by_the_next_call(
 
 
 def remove(folder: Path, name: str) -> None:
-    disk = OsDisk()
+    disk = Disk()
     at = disk.open_directory(folder)
     assert at is not None
     remove_all(disk, name, at)

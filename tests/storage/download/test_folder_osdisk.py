@@ -15,8 +15,9 @@ import pytest
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import ShoalError, StoreError, TargetExistsError
-from shoal.storage.disk import folders, osdisk
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk import disk as disk_module
+from shoal.storage.disk import folders
+from shoal.storage.disk.disk import Disk
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.extents import FileEntry
 
@@ -66,7 +67,7 @@ def open_folder(target: Path, *, keep_exec: bool = False) -> FileStore:
     files = entries()
     chunks = Chunks(sum(file.size for file in files), CHUNK)
     return FileStore.open(
-        target, IDENTITY, chunks, disk=OsDisk(), files=files, keep_exec=keep_exec
+        target, IDENTITY, chunks, disk=Disk(), files=files, keep_exec=keep_exec
     )
 
 
@@ -134,7 +135,7 @@ def test_without_syncfs_every_file_is_flushed(
     def fail(fd: int) -> None:
         raise OSError(38, "no such call")
 
-    monkeypatch.setattr(osdisk, "syncfs", fail)
+    monkeypatch.setattr(disk_module, "syncfs", fail)
     store = open_folder(tmp_path / "tree")
     fill(store)
     store.commit()
@@ -226,7 +227,7 @@ def test_a_link_that_replaces_a_folder_is_never_written_through(
     flips = refused = 0
     target = tmp_path / "tree"
     while flips < 1_000:
-        store = FileStore.open(target, IDENTITY, chunks, disk=OsDisk(), files=files)
+        store = FileStore.open(target, IDENTITY, chunks, disk=Disk(), files=files)
         store.put(0, bytes(8))
         (staging,) = tmp_path.glob(".tree*")
         with Racer(staging / "data" / "d", outside) as racer:
@@ -263,7 +264,7 @@ def test_an_existing_link_is_never_written_through(tmp_path: Path, what: str) ->
     (outside / "f").write_bytes(b"precious")
     files = [FileEntry("d/f", 8), FileEntry("e", 8)]
     target = tmp_path / "tree"
-    store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=OsDisk(), files=files)
+    store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=Disk(), files=files)
     store.put(1, bytes(8))
     (staging,) = tmp_path.glob(".tree*")
     if what == "folder":
@@ -286,7 +287,7 @@ def test_an_existing_link_is_never_written_through(tmp_path: Path, what: str) ->
 def test_a_folder_moved_away_before_the_end_is_an_error(tmp_path: Path) -> None:
     target = tmp_path / "tree"
     files = [FileEntry("d/f", 8), FileEntry("e", 8)]
-    store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=OsDisk(), files=files)
+    store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=Disk(), files=files)
     store.put_many([(0, bytes(8)), (1, bytes(8))])
     (staging,) = tmp_path.glob(".tree*")
     (staging / "data/d").rename(tmp_path / "aside")

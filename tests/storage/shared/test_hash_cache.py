@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.storage.disk.disk import Data, FileState
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.shared.hash_cache import (
     MAX_ENTRIES,
     RECENT_NS,
@@ -32,7 +31,7 @@ CHUNK = 1000
 
 @pytest.fixture
 def cache(tmp_path: Path) -> HashCache:
-    return HashCache(tmp_path / "cache" / "shoal" / "hashes", disk=OsDisk())
+    return HashCache(tmp_path / "cache" / "shoal" / "hashes", disk=Disk())
 
 
 def make_folder(tmp_path: Path) -> Path:
@@ -44,7 +43,7 @@ def make_folder(tmp_path: Path) -> Path:
 
 
 def open_folder(folder: Path, chunk_size: int = CHUNK) -> SharedFiles:
-    disk = OsDisk()
+    disk = Disk()
     return SharedFiles.open_folder(
         scan_folder(folder, disk=disk), chunk_size, disk=disk
     )
@@ -211,7 +210,7 @@ def test_the_cache_is_bounded_and_the_oldest_entries_are_removed(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "hashes"
-    cache = HashCache(folder, disk=OsDisk(), max_bytes=1_000)
+    cache = HashCache(folder, disk=Disk(), max_bytes=1_000)
     keys = [bytes([place]) * 32 for place in range(6)]
     for place, key in enumerate(keys):
         cache.add(key, bytes(200))
@@ -244,7 +243,7 @@ def test_disk_errors_never_give_wrong_hashes() -> None:
 
 
 def _write(folder: Path, seed: int) -> None:
-    cache = HashCache(folder, disk=OsDisk(), max_bytes=20_000)
+    cache = HashCache(folder, disk=Disk(), max_bytes=20_000)
     rng = random.Random(seed)
     for _ in range(200):
         key = bytes([rng.randrange(8)]) * 32
@@ -266,7 +265,7 @@ def test_several_processes_do_not_corrupt_the_cache(tmp_path: Path) -> None:
 
 def test_an_empty_share_can_be_cached(tmp_path: Path, cache: HashCache) -> None:
     (tmp_path / "empty").touch()
-    source = SharedFiles.open_file(tmp_path / "empty", CHUNK, disk=OsDisk())
+    source = SharedFiles.open_file(tmp_path / "empty", CHUNK, disk=Disk())
     assert source.chunks == Chunks(0, CHUNK)
     for _ in range(2):
         assert Hasher(cache).run(source) == b""

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import StoreError, UnfinishedError
-from shoal.storage.disk.disk import Data
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.shared import hashing
 from shoal.storage.shared.hashing import hash_chunks, run_in_threads
 from shoal.storage.shared.shared_files import SharedFiles
@@ -22,7 +21,7 @@ def digest(data: Data) -> bytes:
 def source(tmp_path: Path, size: int, chunk_size: int) -> SharedFiles:
     path = tmp_path / "file"
     path.write_bytes(random.Random(size).randbytes(size))
-    return SharedFiles.open_file(path, chunk_size, disk=OsDisk())
+    return SharedFiles.open_file(path, chunk_size, disk=Disk())
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])

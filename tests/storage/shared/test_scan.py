@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from tests.helpers.requirements import require
-from tests.storage.disk.test_osdisk import lines
+from tests.storage.disk.test_disk import lines
 
 
 def make(folder: Path, *paths: str) -> Path:
@@ -27,7 +27,7 @@ def paths(folder: ScannedFolder) -> list[str]:
 
 def test_files_are_sorted_by_the_bytes_of_their_paths(tmp_path: Path) -> None:
     names = ["a/b", "a.b", "a-b", "a/b0", "ü", "z", "A", "漢/é", "😀", "\uffee", ".x"]
-    tree = scan_folder(make(tmp_path / "top", *names), disk=OsDisk())
+    tree = scan_folder(make(tmp_path / "top", *names), disk=Disk())
     assert tree.name == "top"
     assert paths(tree) == sorted(names, key=lambda name: name.encode())
     assert tree.size == sum(len(name.encode()) for name in names)
@@ -40,7 +40,7 @@ def test_a_file_is_executable_if_its_owner_may_execute_it(tmp_path: Path) -> Non
     make(tmp_path, "a", "b", "c")
     (tmp_path / "a").chmod(0o744)
     (tmp_path / "b").chmod(0o655)
-    tree = scan_folder(tmp_path, disk=OsDisk())
+    tree = scan_folder(tmp_path, disk=Disk())
     assert [each.executable for each in tree.files] == [True, False, False]
 
 
@@ -54,7 +54,7 @@ def test_links_and_special_files_are_skipped_with_a_warning(tmp_path: Path) -> N
     os.mkfifo(top / "fifo")
     (top / "empty").mkdir()
     warnings: list[str] = []
-    tree = scan_folder(top, disk=OsDisk(), warn=warnings.append, exclude=["broken"])
+    tree = scan_folder(top, disk=Disk(), warn=warnings.append, exclude=["broken"])
     assert paths(tree) == ["file"]
     assert sorted(warnings) == [
         "'bad\\x1b[2J' is a link and is not shared.",
@@ -69,11 +69,11 @@ def test_the_folder_itself_may_be_a_link_or_a_dot(
 ) -> None:
     make(tmp_path / "top", "file")
     (tmp_path / "link").symlink_to("top")
-    assert scan_folder(tmp_path / "link", disk=OsDisk()).name == "link"
+    assert scan_folder(tmp_path / "link", disk=Disk()).name == "link"
     monkeypatch.chdir(tmp_path / "top")
-    assert scan_folder(Path("."), disk=OsDisk()).name == "top"
+    assert scan_folder(Path("."), disk=Disk()).name == "top"
     with pytest.raises(UsageError, match="no name"):
-        scan_folder(Path("/"), disk=OsDisk())
+        scan_folder(Path("/"), disk=Disk())
 
 
 def test_patterns_select_files_and_excluded_folders_are_not_opened(
@@ -82,7 +82,7 @@ def test_patterns_select_files_and_excluded_folders_are_not_opened(
     make(tmp_path, "a.txt", "b.md", "d/c.txt", "d/e/f.txt", "g/h.txt")
     looked: list[str] = []
 
-    class Watched(OsDisk):
+    class Watched(Disk):
         def open_directory(
             self, path: Path | str, *, at: int | None = None, follow: bool = False
         ) -> int | None:
@@ -103,16 +103,16 @@ def test_the_error_names_the_path_that_cannot_be_shared(tmp_path: Path) -> None:
             raise ValueError("that name is reserved.")
 
     with pytest.raises(UsageError, match="'d/CON' cannot be shared: that name is res"):
-        scan_folder(tmp_path, disk=OsDisk(), check_path=refuse)
-    tree = scan_folder(tmp_path, disk=OsDisk(), check_path=refuse, exclude=["d/CON"])
+        scan_folder(tmp_path, disk=Disk(), check_path=refuse)
+    tree = scan_folder(tmp_path, disk=Disk(), check_path=refuse, exclude=["d/CON"])
     assert paths(tree) == ["good"]
     os.close(os.open(os.fsencode(tmp_path) + b"/bad\xff", os.O_CREAT))
     with pytest.raises(UsageError, match=r"'bad\\udcff' is not valid UTF-8"):
-        scan_folder(tmp_path, disk=OsDisk())
+        scan_folder(tmp_path, disk=Disk())
 
 
 def test_a_folder_that_cannot_be_shared_is_an_error(tmp_path: Path) -> None:
-    disk = OsDisk()
+    disk = Disk()
     with pytest.raises(ShoalError, match="There is no folder"):
         scan_folder(tmp_path / "missing", disk=disk)
     (tmp_path / "file").touch()
@@ -137,10 +137,10 @@ def test_a_folder_without_read_permission_is_forbidden(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
         "from shoal.storage.shared.scan import scan_folder\n"
-        "from shoal.storage.disk.osdisk import OsDisk\n"
+        "from shoal.storage.disk.disk import Disk\n"
         "os.setuid(65534)\n"
         "exclude = sys.argv[2:]\n"
-        "try: print(len(scan_folder(Path(sys.argv[1]), disk=OsDisk(), "
+        "try: print(len(scan_folder(Path(sys.argv[1]), disk=Disk(), "
         "exclude=exclude).files))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
@@ -182,8 +182,8 @@ def test_a_folder_replaced_during_the_scan_is_refused(
         scan_folder(top, disk=_swapping(swap))
 
 
-def _swapping(swap: Callable[[], None]) -> OsDisk:
-    class Swapping(OsDisk):
+def _swapping(swap: Callable[[], None]) -> Disk:
+    class Swapping(Disk):
         def list_directory(self, fd: int) -> list[str]:
             names = super().list_directory(fd)
             if "d" in names:

@@ -7,31 +7,31 @@ from concurrent.futures import ThreadPoolExecutor
 from errno import EACCES, EIO
 from pathlib import Path
 
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.secret import SECRET_SIZE, user_secret
 from tests.helpers.faulty.disk import FaultyDisk
 
 
 def test_the_secret_is_created_once_for_this_user_only(tmp_path: Path) -> None:
     path = tmp_path / "config" / "shoal" / "secret"
-    secret = user_secret(OsDisk(), path)
+    secret = user_secret(Disk(), path)
     assert secret is not None
     assert len(secret) == SECRET_SIZE
-    assert user_secret(OsDisk(), path) == secret == path.read_bytes()
+    assert user_secret(Disk(), path) == secret == path.read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert os.listdir(path.parent) == ["secret"]
     path.chmod(0o644)
-    assert user_secret(OsDisk(), path) == secret
+    assert user_secret(Disk(), path) == secret
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert user_secret(OsDisk(), tmp_path / "other") != secret
+    assert user_secret(Disk(), tmp_path / "other") != secret
 
 
 def test_concurrent_callers_get_the_same_secret(tmp_path: Path) -> None:
     for place in range(20):
         path = tmp_path / str(place) / "secret"
         with ThreadPoolExecutor(8) as pool:
-            found = set(pool.map(lambda _, p=path: user_secret(OsDisk(), p), range(8)))
+            found = set(pool.map(lambda _, p=path: user_secret(Disk(), p), range(8)))
         assert len(found) == 1
         assert None not in found
         assert os.listdir(path.parent) == ["secret"]
@@ -39,11 +39,11 @@ def test_concurrent_callers_get_the_same_secret(tmp_path: Path) -> None:
 
 def test_without_a_usable_file_there_is_no_secret(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"too short")
-    assert user_secret(OsDisk(), tmp_path / "file") is None
+    assert user_secret(Disk(), tmp_path / "file") is None
     assert (tmp_path / "file").read_bytes() == b"too short"
-    assert user_secret(OsDisk(), tmp_path / "file" / "secret") is None
+    assert user_secret(Disk(), tmp_path / "file" / "secret") is None
     (tmp_path / "link").symlink_to("nowhere")
-    assert user_secret(OsDisk(), tmp_path / "link") is None
+    assert user_secret(Disk(), tmp_path / "link") is None
     disk = FaultyDisk(Path("/"))
     disk.fault = lambda number, method: EACCES if method == "create" else 0
     assert user_secret(disk, Path("/secret")) is None

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import ForbiddenError, ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Data
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.shared.scan import ScannedFile, ScannedFolder
 from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
 
@@ -30,14 +29,14 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(file: Path) -> Iterator[SharedFiles]:
-    opened = SharedFiles.open_file(file, CHUNK, disk=OsDisk())
+    opened = SharedFiles.open_file(file, CHUNK, disk=Disk())
     yield opened
     opened.close()
     opened.close()
 
 
 def open_files(paths: Sequence[Path]) -> SharedFiles:
-    disk = OsDisk()
+    disk = Disk()
     files: list[ScannedFile] = []
     for path in paths:
         state = disk.state_at(path)
@@ -199,7 +198,7 @@ def test_chunks_of_unchanged_files_need_no_verification(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_shared_is_an_error(tmp_path: Path, file: Path) -> None:
-    disk = OsDisk()
+    disk = Disk()
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "link").symlink_to(file)
     before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc") else 0
@@ -231,7 +230,7 @@ def test_a_file_that_cannot_be_shared_is_an_error(tmp_path: Path, file: Path) ->
 def test_a_file_without_read_permission_is_forbidden(file: Path) -> None:
     file.chmod(0)
     with pytest.raises(ForbiddenError, match="does not allow shoal to open"):
-        SharedFiles.open_file(file, CHUNK, disk=OsDisk())
+        SharedFiles.open_file(file, CHUNK, disk=Disk())
 
 
 def test_a_file_that_changes_during_hashing_is_refused(

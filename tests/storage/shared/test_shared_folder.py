@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import open_verified_target
 from shoal.storage.extents import FileEntry, FileInfo
 from shoal.storage.shared.hashing import hash_chunks
@@ -40,8 +39,8 @@ def whole(folder: Path) -> bytes:
 
 @pytest.fixture
 def store(folder: Path) -> Iterator[SharedFiles]:
-    tree = scan_folder(folder, disk=OsDisk())
-    opened = SharedFiles.open_folder(tree, CHUNK, disk=OsDisk(), max_open=2)
+    tree = scan_folder(folder, disk=Disk())
+    opened = SharedFiles.open_folder(tree, CHUNK, disk=Disk(), max_open=2)
     yield opened
     opened.close()
 
@@ -54,8 +53,8 @@ def test_files_are_opened_on_first_read_and_few_stay_open(
     folder: Path, whole: bytes
 ) -> None:
     before = fds()
-    tree = scan_folder(folder, disk=OsDisk())
-    store = SharedFiles.open_folder(tree, CHUNK, disk=OsDisk(), max_open=2)
+    tree = scan_folder(folder, disk=Disk())
+    store = SharedFiles.open_folder(tree, CHUNK, disk=Disk(), max_open=2)
     assert fds() == before
     assert b"".join(store.get(i) for i in range(store.chunks.count)) == whole
     assert fds() == before + 2
@@ -151,7 +150,7 @@ def test_a_change_that_keeps_size_and_time_is_found_among_many_files(
 def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
     opened: list[str] = []
 
-    class Watched(OsDisk):
+    class Watched(Disk):
         def open_read(
             self, path: Path | str, *, at: int | None = None, follow: bool = False
         ) -> int:
@@ -210,8 +209,8 @@ def test_a_sparse_terabyte_can_be_scanned_and_read(tmp_path: Path) -> None:
     (tmp_path / "share").mkdir()
     with (tmp_path / "share" / "big").open("wb") as file:
         file.truncate(1 << 40)
-    tree = scan_folder(tmp_path / "share", disk=OsDisk())
-    store = SharedFiles.open_folder(tree, 4 << 20, disk=OsDisk())
+    tree = scan_folder(tmp_path / "share", disk=Disk())
+    store = SharedFiles.open_folder(tree, 4 << 20, disk=Disk())
     assert store.get(200_000) == bytes(4 << 20)
     store.close()
 
@@ -220,8 +219,8 @@ def test_a_sparse_terabyte_can_be_scanned_and_read(tmp_path: Path) -> None:
 
 
 def test_an_untrusted_chunk_is_verified_once(folder: Path, whole: bytes) -> None:
-    tree = scan_folder(folder, disk=OsDisk())
-    store = SharedFiles.open_folder(tree, CHUNK, disk=OsDisk())
+    tree = scan_folder(folder, disk=Disk())
+    store = SharedFiles.open_folder(tree, CHUNK, disk=Disk())
     verified: list[int] = []
 
     def verify(index: int, data: Data) -> bool:
@@ -250,7 +249,7 @@ def test_an_untrusted_chunk_is_verified_once(folder: Path, whole: bytes) -> None
 def test_an_existing_folder_is_opened_only_if_it_verifies(
     folder: Path, whole: bytes
 ) -> None:
-    disk = OsDisk()
+    disk = Disk()
     files: list[FileInfo] = [*scan_folder(folder, disk=disk).files]
     (folder / "more").write_bytes(b"not part of the share")
 

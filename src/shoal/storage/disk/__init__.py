@@ -1,1 +1,1 @@
-"""All file I/O, behind the interface `Disk`."""
+"""All file I/O, behind the class `Disk`."""

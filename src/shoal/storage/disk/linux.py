@@ -1,8 +1,10 @@
-"""Three Linux system calls that Python does not offer: fallocate, renameat2, syncfs.
+"""What only Linux offers: three system calls that Python lacks, and two files of /proc.
+
+The calls are fallocate, renameat2 and syncfs.
 
 `os.posix_fallocate` is not used because the C library writes a byte into every page
 where a file system cannot preallocate, which takes minutes for a large file. Where a
-system call does not exist (another system, an old C library) these functions raise
+system call does not exist (another system, an old C library) its function raises
 `OSError` with `ENOSYS`, and the caller does without it.
 """
 
@@ -11,7 +13,13 @@ import sys
 from collections.abc import Callable
 from errno import ENOSYS
 
-__all__ = ["fallocate", "rename_without_replacing", "syncfs"]
+__all__ = [
+    "fallocate",
+    "read_boot_id",
+    "read_umask",
+    "rename_without_replacing",
+    "syncfs",
+]
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -44,6 +52,31 @@ def rename_without_replacing(
 def syncfs(fd: int) -> None:
     """Flush the whole file system of an open file to the disk, and wait."""
     _call(("syncfs",), "i", fd)
+
+
+def read_umask() -> int:
+    """Return the umask, or the usual one where the system does not report it.
+
+    `os.umask` would change it for all threads for a moment.
+    """
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("Umask:"):
+                    return int(line.split()[1], 8)
+    except (OSError, ValueError):
+        pass
+    return 0o022
+
+
+def read_boot_id() -> bytes | None:
+    """Return the 16 bytes of the boot id; None where the system does not report it."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = bytes.fromhex(file.read().strip().replace("-", ""))
+    except (OSError, ValueError):
+        return None
+    return boot if len(boot) == 16 else None
 
 
 def _call(names: tuple[str, ...], types: str, *arguments: int | bytes) -> None:

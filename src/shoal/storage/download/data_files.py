@@ -20,9 +20,10 @@ from itertools import islice
 from typing import TypeAlias
 
 from shoal.errors import StoreError
-from shoal.storage.disk.disk import Data, Disk, FileState, NewFile
+from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
+from shoal.storage.disk.system import NewFile
 from shoal.storage.download.layout import FILE_MODE, SIDE, Layout
 
 __all__ = ["DataFiles"]

@@ -144,8 +144,7 @@ class Staging:
         Without it, raises `TargetExistsError` if the target exists. The name survives
         a power loss only after `sync_target`.
         """
-        rename = self._disk.rename if replace else self._disk.rename_new
-        rename(_DATA, self.target, at=self._at)
+        self._disk.rename(_DATA, self.target, at=self._at, replace=replace)
 
     def sync_target(self) -> None:
         """Flush the name of the target, so that it survives a power loss."""

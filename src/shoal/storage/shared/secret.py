@@ -44,7 +44,7 @@ def _create(disk: Disk, path: Path) -> None:
     try:
         disk.pwrite(fd, [os.urandom(SECRET_SIZE)], 0)
         disk.fdatasync(fd)
-        disk.rename_new(draft, path)
+        disk.rename(draft, path, replace=False)
         disk.fsync_directory(path.parent)
     except TargetExistsError:
         disk.unlink(draft)  # another process created it first

@@ -6,29 +6,28 @@ from pathlib import Path
 import pytest
 
 from shoal.errors import StoreError
-from shoal.storage.disk import osfiles
-from shoal.storage.disk.disk import NewFiles
-from shoal.storage.disk.osdisk import OsDisk
+from shoal.storage.disk import disk as disk_module
+from shoal.storage.disk.disk import Disk, NewFiles
 
 CONTENT = bytes(range(256)) * 40
 FILES = 60  # per folder; two folders are enough for a second thread
 
 
-def new_files(disk: OsDisk, path: Path) -> NewFiles:
+def new_files(disk: Disk, path: Path) -> NewFiles:
     path.mkdir()
     fd = disk.open_directory(path)
     assert fd is not None
     return fd, [(str(i), f"{path.name}/{i}".encode(), 0o640) for i in range(FILES)]
 
 
-def close_all(disk: OsDisk, folders: list[NewFiles]) -> None:
+def close_all(disk: Disk, folders: list[NewFiles]) -> None:
     for fd, _ in folders:
         disk.close(fd)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_each_file_is_created_in_its_own_folder(tmp_path: Path, count: int) -> None:
-    disk = OsDisk()
+    disk = Disk()
     folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(count)]
     assert disk.write_new(folders) == [FILES] * count
     close_all(disk, folders)
@@ -40,7 +39,7 @@ def test_each_file_is_created_in_its_own_folder(tmp_path: Path, count: int) -> N
 
 
 def test_an_existing_name_ends_its_folder_but_not_the_others(tmp_path: Path) -> None:
-    disk = OsDisk()
+    disk = Disk()
     folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(3)]
     (tmp_path / "at1" / "5").write_bytes(b"of another program")
     assert disk.write_new(folders) == [FILES, 5, FILES]
@@ -51,7 +50,7 @@ def test_an_existing_name_ends_its_folder_but_not_the_others(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("wrong", range(4))
 def test_an_error_in_either_thread_is_raised(tmp_path: Path, wrong: int) -> None:
-    disk = OsDisk()
+    disk = Disk()
     folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(4)]
     fd, files = folders[wrong]
     folders[wrong] = fd, [*files[:3], ("no/such/folder", b"", 0o600), *files[3:]]
@@ -61,7 +60,7 @@ def test_an_error_in_either_thread_is_raised(tmp_path: Path, wrong: int) -> None
 
 
 def test_many_reads_return_the_same_as_single_reads(tmp_path: Path) -> None:
-    disk = OsDisk()
+    disk = Disk()
     (tmp_path / "file").write_bytes(CONTENT)
     fd = disk.open_read(tmp_path / "file")
     offsets = [5000, 0, 5000, 9_000, len(CONTENT) - 300, len(CONTENT) - 299, 20_000]
@@ -76,9 +75,9 @@ def test_many_reads_return_the_same_as_single_reads(tmp_path: Path) -> None:
 def test_without_nowait_reads_nothing_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = OsDisk()
+    disk = Disk()
     (tmp_path / "file").write_bytes(CONTENT)
     fd = disk.open_read(tmp_path / "file")
-    monkeypatch.setattr(osfiles, "_NOWAIT", 0)
+    monkeypatch.setattr(disk_module, "_NOWAIT", 0)
     assert disk.pread_many_now(fd, 10, [0, 10]) == [None, None]
     disk.close(fd)

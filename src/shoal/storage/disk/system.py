@@ -1,0 +1,310 @@
+"""Files as the system sees them: their states, and the flags and errors of its calls.
+
+`translate` turns the errors of the system into those of `shoal.errors`.
+"""
+
+import os
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from errno import EACCES, EDQUOT, EEXIST, EINVAL, ENOSPC, ENOSYS, ENOTSUP, EPERM, EROFS
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from shoal.errors import DiskFullError, ForbiddenError, StoreError
+from shoal.storage.disk.linux import rename_without_replacing
+
+__all__ = [
+    "FOLDER_FLAGS",
+    "NEW_FLAGS",
+    "NO_LINKS",
+    "SAFE_FLAGS",
+    "UNKNOWN_BOOT",
+    "UNSUPPORTED",
+    "Below",
+    "Data",
+    "FileState",
+    "Name",
+    "NewFile",
+    "NewFiles",
+    "create_files",
+    "make_state",
+    "rename_new",
+    "translate",
+    "translated",
+    "write_slices",
+]
+
+Data: TypeAlias = bytes | bytearray | memoryview
+"""Bytes to be written; a memoryview must have items of one byte."""
+
+Name: TypeAlias = Path | str
+"""A path; relative to the open folder `at` if a method is given one."""
+
+NewFile: TypeAlias = tuple[str, Data, int]
+"""A file to create: its name, its bytes, and its permissions before the umask."""
+
+NewFiles: TypeAlias = tuple[int, Sequence[NewFile]]
+"""An open folder, and the files to create in it."""
+
+UNKNOWN_BOOT = bytes(16)
+"""The boot id of a machine that does not report one; two of these never match."""
+
+
+class FileState(NamedTuple):
+    """Which file a name or descriptor refers to, and its state; from `stat`."""
+
+    device: int
+    inode: int
+    size: int
+    """In bytes."""
+    mtime_ns: int
+    """When the bytes last changed, in nanoseconds of the file system's clock."""
+    links: int
+    """How many names (hard links) it has; 0 after it was deleted or replaced."""
+    mode: int
+    owner: int
+    ctime_ns: int
+    """When anything about it last changed, including its mode and names."""
+
+    @property
+    def is_file(self) -> bool:
+        """Return True if it is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_sole_link(self) -> bool:
+        """Return True if it is a regular file that has no other name."""
+        return self.is_file and self.links == 1
+
+    @property
+    def is_directory(self) -> bool:
+        """Return True if it is a folder."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        """Return True if it is a symbolic link."""
+        return stat.S_ISLNK(self.mode)
+
+    def is_same_file(self, other: "FileState") -> bool:
+        """Return True if both describe the same file, changed or not."""
+        return self[:2] == other[:2]
+
+    def is_same_state(self, other: "FileState") -> bool:
+        """Return True if both describe the same file with the same bytes."""
+        return self[:4] == other[:4]
+
+
+SAFE_FLAGS = (
+    getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not hang
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+"""The flags with which every file is opened."""
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+"""The flag with which a link is refused, on systems that have it."""
+FOLDER_FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | SAFE_FLAGS
+"""The flags with which every folder is opened."""
+UNSUPPORTED = frozenset({EINVAL, ENOSYS, ENOTSUP, EPERM})
+"""The errors of a kernel or file system that does not support an operation."""
+NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINKS | SAFE_FLAGS
+"""The flags with which every new file is created."""
+_MAX_BUFFERS = 1024  # buffers; the most that Linux accepts in one pwritev
+# Bytes per write call. Larger calls were up to four times slower when measured;
+# docs/design.md gives possible reasons.
+_SLICE = 256 * 1024
+_MANY = 100  # files; creating fewer takes less time than starting a thread
+
+
+def make_state(found: os.stat_result) -> FileState:
+    """Return the state of a file from the result of `stat`."""
+    # _make is faster than the constructor; this runs for each chunk that is sent.
+    return FileState._make(
+        (
+            found.st_dev,
+            found.st_ino,
+            found.st_size,
+            found.st_mtime_ns,
+            found.st_nlink,
+            found.st_mode,
+            found.st_uid,
+            found.st_ctime_ns,
+        )
+    )
+
+
+def create_files(folders: Sequence[NewFiles], names: Sequence[object]) -> list[int]:
+    """Create files in several folders, in each only those before a name that exists.
+
+    Return how many in each. `names` are the folders' own, for messages.
+    """
+    made = [0] * len(folders)
+    turns = iter(range(len(folders)))
+
+    def make() -> None:
+        for turn in turns:
+            made[turn] = _create_files(*folders[turn], names[turn])
+
+    if len(folders) == 1 or sum(len(files) for _, files in folders) < _MANY:
+        make()
+        return made
+    from concurrent.futures import ThreadPoolExecutor
+
+    # Most of the time is the kernel's work on each folder, and two threads in
+    # different folders do not wait for each other.
+    with ThreadPoolExecutor(1, "shoal-make") as pool:
+        other = pool.submit(make)
+        make()
+    other.result()
+    return made
+
+
+def _create_files(at: int, files: Sequence[NewFile], folder: object) -> int:
+    # There may be very many small files, so this makes the fewest calls.
+    write, close = os.write, os.close
+    for number, (name, data, mode) in enumerate(files):
+        try:
+            fd = os.open(name, NEW_FLAGS, mode, dir_fd=at)
+        except FileExistsError:
+            return number
+        except OSError as error:
+            raise translate(error, Below(folder, name), "create") from error
+        try:
+            try:
+                done = write(fd, data)
+                while done < len(data):
+                    done += write(fd, memoryview(data)[done:])
+            finally:
+                close(fd)
+        except OSError as error:
+            raise translate(error, Below(folder, name), "write") from error
+    return len(files)
+
+
+def write_slices(fd: int, buffers: Sequence[Data], offset: int) -> None:
+    """Write all buffers, one after the other, beginning at `offset`."""
+    for some in _slices(buffers):
+        offset = _write_all(fd, some, offset)
+
+
+def _slices(buffers: Sequence[Data]) -> Iterator[list[Data]]:
+    """Yield the same bytes in lists, each small enough for one write call."""
+    some: list[Data] = []
+    size = 0
+    for buffer in buffers:
+        view = memoryview(buffer)
+        while view:
+            part = view[: _SLICE - size]
+            some.append(part)
+            size += len(part)
+            view = view[len(part) :]
+            if size == _SLICE or len(some) == _MAX_BUFFERS:
+                yield some
+                some, size = [], 0
+    if some:
+        yield some
+
+
+def _write_all(fd: int, buffers: Sequence[Data], offset: int) -> int:
+    """Write all buffers at `offset`; return the offset after them."""
+    end = offset + sum(map(len, buffers))
+    while (written := os.pwritev(fd, buffers, offset)) < end - offset:
+        offset += written
+        rest: list[Data] = []
+        for buffer in buffers:
+            if written < len(buffer):
+                rest.append(memoryview(buffer)[written:])
+            written = max(0, written - len(buffer))
+        buffers = rest
+    return end
+
+
+class Below(NamedTuple):
+    """A name in an open folder; joined only when a message needs the text."""
+
+    folder: object
+    name: object
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name}"
+
+
+def translate(error: OSError, path: object, verb: str) -> StoreError:
+    """Return the shoal error for a system error about `path`.
+
+    `verb` is the operation that failed: open, read, write and so on.
+    """
+    number = error.errno
+    if number in (ENOSPC, EDQUOT):
+        return DiskFullError(
+            f"The disk is full: there is no space for {path}. "
+            "Free some space and run the command again to resume."
+        )
+    if number in (EACCES, EPERM, EROFS):
+        return ForbiddenError(
+            f"This machine does not allow shoal to {verb} {path} ({error.strerror}); "
+            "change its permissions or choose another place."
+        )
+    return StoreError(
+        f"Could not {verb} {path} ({error.strerror}); "
+        "fix the problem and run the command again."
+    )
+
+
+@contextmanager
+def translated(
+    path: object, verb: str, ignored: Collection[int] = ()
+) -> Iterator[None]:
+    """Raise the error of `translate` for a system error that is not ignored."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in ignored:
+            raise translate(error, path, verb) from error
+
+
+def rename_new(source: Name, target: Name, at: int | None, to: int | None) -> None:
+    """Rename a file or folder; raise `OSError` with `EEXIST` if `target` exists."""
+    try:
+        rename_without_replacing(str(source), str(target), at, to)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        _rename_new_without_renameat2(source, target, at, to)
+
+
+def _rename_new_without_renameat2(
+    source: Name, target: Name, at: int | None, to: int | None
+) -> None:
+    """Rename without replacing, where the kernel cannot do that in one call.
+
+    A file gets the new name as a second one, which fails if the name exists, and then
+    loses the old one. A folder cannot have two names; `os.rename` replaces a folder
+    only if it is empty.
+    """
+    if stat.S_ISDIR(os.stat(source, dir_fd=at, follow_symlinks=False).st_mode):
+        if _exists(target, to):
+            raise FileExistsError(EEXIST, os.strerror(EEXIST))
+        os.rename(source, target, src_dir_fd=at, dst_dir_fd=to)
+        return
+    try:
+        os.link(source, target, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        # No hard links either (FAT): create the new name, then rename over it.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE_FLAGS
+        os.close(os.open(target, flags, 0o600, dir_fd=to))
+        os.replace(source, target, src_dir_fd=at, dst_dir_fd=to)
+    else:
+        os.unlink(source, dir_fd=at)
+
+
+def _exists(path: Name, at: int | None) -> bool:
+    try:
+        os.stat(path, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
