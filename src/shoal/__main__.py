@@ -1,7 +1,7 @@
 """The entry point: `shoal`, or `python -m shoal`.
 
-It imports the command line only after it has prepared for a Ctrl-C and for fast
-imports.
+It imports the command line only after it has opened missing standard streams, and
+prepared for a Ctrl-C and for fast imports.
 """
 
 import gc
@@ -18,6 +18,7 @@ __all__ = ["main"]
 def main() -> "NoReturn":
     """Run the command line of this process and exit."""
     try:
+        _open_missing_streams()
         _speed_up_imports()
         from shoal.cli import run
 
@@ -33,6 +34,29 @@ def main() -> "NoReturn":
     # All files and connections are closed. Freeing the remaining objects one by one
     # would take a fifth of the time of a short command.
     os._exit(code)
+
+
+def _open_missing_streams() -> None:
+    """Open the null device in place of each standard stream that is closed.
+
+    Otherwise the next file or socket would get its number, and messages would be
+    written into it.
+    """
+    for number, name, mode in (
+        (0, "stdin", "r"),
+        (1, "stdout", "w"),
+        (2, "stderr", "w"),
+    ):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))
 
 
 def _speed_up_imports() -> None:

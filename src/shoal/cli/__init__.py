@@ -6,7 +6,6 @@ runs, and the modules that it needs of shoal inside its function, so that
 """
 
 import contextlib
-import errno
 import importlib
 import io
 import os
@@ -22,10 +21,17 @@ from shoal.cli.options import (
     unknown_option,
     version_option,
 )
-from shoal.cli.output import SCHEMA_VERSION, printable
+from shoal.cli.output import (
+    SCHEMA_VERSION,
+    ReaderGoneError,
+    explain_output_error,
+    printable,
+    write_message,
+    writing_output,
+)
 from shoal.config.options import OPTIONS
 from shoal.config.values import Defaults, nearest
-from shoal.errors import DiskFullError, ShoalError, UsageError
+from shoal.errors import ShoalError, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -109,7 +115,9 @@ Exit codes:
 6    the target exists
 7    incomplete; run the same command again to resume
 9    the disk is full
+129  the terminal was closed
 130  interrupted
+141  the program that read standard output has closed it
 143  terminated
 
 \b
@@ -144,19 +152,31 @@ def run(args: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        result = cli.main(args=list(args), prog_name="shoal", standalone_mode=False)
-        sys.stdout.flush()
+        result = _main(args)
+        with writing_output():
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort):
         code, message = 130, "Interrupted."
+    except ReaderGoneError as error:
+        return error.exit_code
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
         code, message = _explain(error)
-    click.echo(f"shoal: {printable(message)}", err=True)
+    write_message(f"shoal: {printable(message)}")
     if _wants_json(args):
         _write_json_error(code, message)
     return code
+
+
+def _main(args: Sequence[str]) -> object:
+    """Run click; return what the command returned."""
+    try:
+        return cli.main(args=list(args), prog_name="shoal", standalone_mode=False)
+    except SystemExit:
+        # Click exits itself when the reader of a help text has closed the pipe.
+        raise ReaderGoneError from None
 
 
 def _explain(error: Exception) -> tuple[int, str]:
@@ -175,11 +195,9 @@ def _explain(error: Exception) -> tuple[int, str]:
             return UsageError.exit_code, text + hint
         case ShoalError():
             return error.exit_code, str(error)
-        case OSError(errno=errno.ENOSPC):
-            return DiskFullError.exit_code, (
-                "The disk that standard output writes to is full; free some space "
-                "there."
-            )
+        case OSError(filename=None):
+            failed = explain_output_error(error)
+            return failed.exit_code, str(failed)
         case MemoryError():
             return 1, "There is not enough memory; end other programs or allow more."
         case _:

@@ -1,12 +1,12 @@
 """`shoal cat`: write bytes of a share to standard output as they arrive."""
 
 import re
-import sys
 from typing import Any
 
 import click
 
 from shoal.cli.options import Command, link_and_path, link_argument, read_link
+from shoal.cli.output import write_bytes
 from shoal.errors import UsageError
 
 __all__ = ["command"]
@@ -47,8 +47,7 @@ async def _cat(text: str, path: str | None, options: dict[str, Any]) -> None:
             first, end = parse_span(options["range"], file.size)
             file.seek(first)
             async for block in file.blocks(end - first):
-                sys.stdout.buffer.write(block)
-                sys.stdout.buffer.flush()
+                write_bytes(block)
 
 
 def parse_span(span: str | None, size: int) -> tuple[int, int]:

@@ -5,12 +5,12 @@ what users compare.
 """
 
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from shoal.cli.options import Command, read_link
+from shoal.cli.output import write_bytes
 from shoal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     async with open_node(options) as (node, output):
         if isinstance(share, Channel) and not share.is_hash:
             output.warn(f"{share.id} is a named channel: its content is not verified.")
-        data = await node.fetch_chunk(share, index)
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        write_bytes(await node.fetch_chunk(share, index))
 
 
 def _parse_share(text: str) -> "Channel | Link":

@@ -1,15 +1,91 @@
-"""Write results to standard output, and everything else to standard error."""
+"""Write results to standard output, and everything else to standard error.
 
+A result that cannot be written ends the command. A message that cannot be written is
+lost, and nothing else: the terminal may be closed, or the disk of a log be full.
+"""
+
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
+from errno import EDQUOT, EFBIG, ENOSPC
 from typing import Any
 
 import click
 
-from shoal.errors import UsageError
+from shoal.errors import DiskFullError, ShoalError, StoreError, UsageError
 
-__all__ = ["SCHEMA_VERSION", "Bar", "Output", "printable"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Bar",
+    "Output",
+    "ReaderGoneError",
+    "explain_output_error",
+    "printable",
+    "write_bytes",
+    "write_message",
+    "writing_output",
+]
 
 SCHEMA_VERSION = 1  # of the JSON lines
+
+
+class ReaderGoneError(ShoalError):
+    """The program that read standard output has closed it; the command ends quietly."""
+
+    exit_code = 141  # 128 + SIGPIPE, as of a program that the signal ends
+
+
+@contextlib.contextmanager
+def writing_output() -> Iterator[None]:
+    """Raise errors of standard output as `ShoalError`.
+
+    Raises `ReaderGoneError`, `DiskFullError` or `StoreError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        # What is still buffered must not be written, and not fail, once more.
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
+        raise explain_output_error(error) from None
+
+
+def explain_output_error(error: OSError) -> ShoalError:
+    """Return the error for a failed write to standard output."""
+    if isinstance(error, BrokenPipeError):
+        return ReaderGoneError("The reader of standard output has closed it.")
+    if error.errno in (ENOSPC, EDQUOT):
+        return DiskFullError(
+            "The disk that standard output writes to is full; free some space there."
+        )
+    if error.errno == EFBIG:
+        return StoreError(
+            "The file that standard output writes to reached the largest size allowed; "
+            "raise the limit (ulimit -f) or write to another place."
+        )
+    return StoreError(
+        f"Could not write to standard output ({error.strerror}); write to another "
+        "place and run the command again."
+    )
+
+
+def write_bytes(data: bytes | bytearray | memoryview) -> None:
+    """Write bytes to standard output and flush them; raises as `writing_output`."""
+    stream = sys.stdout.buffer
+    with writing_output(), memoryview(data) as rest:
+        while rest:
+            # With PYTHONUNBUFFERED the stream may write only a part.
+            rest = rest[stream.write(rest) :]
+        stream.flush()
+
+
+def write_message(text: str) -> None:
+    """Write a line to standard error; ignore errors."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(text, err=True)
 
 
 class Output:
@@ -39,8 +115,9 @@ class Output:
         if self.as_json:
             self.event(event, **fields)
         else:
-            click.echo(printable(text, keep="\n"))
-            sys.stdout.flush()
+            with writing_output():
+                click.echo(printable(text, keep="\n"))
+                sys.stdout.flush()
 
     def event(self, event: str, **fields: Any) -> None:
         """Write one JSON line, with `--json`."""
@@ -52,13 +129,14 @@ class Output:
                     # A file's name may be invalid Unicode; a JSON line must be valid.
                     fields[name] = value.encode(errors="replace").decode()
             line = {"v": SCHEMA_VERSION, "event": event, **fields}
-            click.echo(_plain_json(msgspec.json.encode(line).decode()))
-            sys.stdout.flush()
+            with writing_output():
+                click.echo(_plain_json(msgspec.json.encode(line).decode()))
+                sys.stdout.flush()
 
     def say(self, text: str) -> None:
         """Write a message that `--quiet` and `--json` suppress."""
         if not self.is_quiet and not self.as_json:
-            click.echo(printable(text), err=True)
+            write_message(printable(text))
 
     def draw_qr(self, text: str) -> None:
         """Draw `text` as a QR code for a phone to read."""
@@ -69,11 +147,12 @@ class Output:
                 "--qr needs the package segno: pip install 'shoal[qr]'."
             ) from None
         if not self.as_json:
-            segno.make(text, error="m").terminal(out=sys.stderr, compact=True)
+            with contextlib.suppress(OSError):
+                segno.make(text, error="m").terminal(out=sys.stderr, compact=True)
 
     def warn(self, text: str) -> None:
         """Write a message that nothing suppresses."""
-        click.echo(f"shoal: {printable(text)}", err=True)
+        write_message(f"shoal: {printable(text)}")
 
     def problem(self, text: str) -> None:
         """Warn, once for each text."""

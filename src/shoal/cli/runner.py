@@ -1,9 +1,9 @@
 """Run a command: its event loop, its signals, its node and its output.
 
-Signals count even if the parent process ignored them, as a shell does for background
-jobs. A signal cancels the command, which then closes its files and connections. If that
-takes too long, the process ends all the same: the data on the disk does not depend on
-an orderly end.
+SIGINT and SIGTERM count even if the parent process ignored them, as a shell does for
+background jobs; SIGHUP does not, so `nohup` works. A signal cancels the command, which
+then closes its files and connections. If that takes too long, the process ends all the
+same: the data on the disk does not depend on an orderly end.
 """
 
 import asyncio
@@ -57,13 +57,6 @@ def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> N
             runner.run(_supervise(work, on_interrupt))
     except BaseExceptionGroup as group:
         raise first_error(group) from None
-    except BrokenPipeError:
-        # The reader of our output has gone; keep the interpreter from flushing to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise ShoalError(
-            "The program that read standard output has closed it; nothing more was "
-            "written."
-        ) from None
 
 
 def _obey_memory_limit() -> None:
@@ -127,7 +120,7 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
 
     # Not the loop's own handlers: they wait for the loop, which may be blocked writing
     # to a pipe that no process reads.
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGINT, signal.SIGTERM, *_hangup()):
         signal.signal(signum, stop)
     try:
         await task
@@ -148,8 +141,16 @@ def _is_told_twice(context: dict[str, Any]) -> bool:
     return "_call_connection_lost" in context.get("message", "")
 
 
+def _hangup() -> tuple[signal.Signals, ...]:
+    """Return SIGHUP, unless there is none here or the parent process ignores it."""
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return ()
+    return (signal.SIGHUP,)
+
+
 def _explain(signum: int, message: str) -> str:
-    word = "Interrupted" if signum == signal.SIGINT else "Terminated"
+    names = {signal.SIGINT: "Interrupted", signal.SIGTERM: "Terminated"}
+    word = names.get(signal.Signals(signum), "The terminal was closed")
     return f"{word}. {message}".strip()
 
 

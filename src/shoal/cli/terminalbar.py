@@ -5,6 +5,7 @@ needs it.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -34,11 +35,13 @@ class TerminalBar(Bar):
 
     def update(self, done: int, size: int, note: str) -> None:
         """Redraw the bar."""
-        self._bar.update(self._task, completed=done, total=size, note=note)
+        with suppress(OSError):  # the terminal was closed
+            self._bar.update(self._task, completed=done, total=size, note=note)
 
     def close(self) -> None:
         """Wipe the bar."""
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
 
 class _Bar(Progress):

@@ -7,7 +7,18 @@ import os
 import stat
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from errno import EACCES, EDQUOT, EEXIST, EINVAL, ENOSPC, ENOSYS, ENOTSUP, EPERM, EROFS
+from errno import (
+    EACCES,
+    EDQUOT,
+    EEXIST,
+    EFBIG,
+    EINVAL,
+    ENOSPC,
+    ENOSYS,
+    ENOTSUP,
+    EPERM,
+    EROFS,
+)
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -241,6 +252,11 @@ def translate(error: OSError, path: object, verb: str) -> StoreError:
         return DiskFullError(
             f"The disk is full: there is no space for {path}. "
             "Free some space and run the command again to resume."
+        )
+    if number == EFBIG:
+        return StoreError(
+            f"{path} would be larger than is allowed here; raise the limit (ulimit -f) "
+            "or choose a file system that stores larger files."
         )
     if number in (EACCES, EPERM, EROFS):
         return ForbiddenError(
