@@ -1,4 +1,4 @@
-"""The command line: one module for each command, found by its name.
+"""The command line: each command is a function of its name, which may be a coroutine.
 
 Only this package prints or exits. A command's module is imported when that command
 runs, and the modules that it needs of shoal inside its function, so that
@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -50,6 +50,8 @@ _COMMANDS = {
     "doctor": "Check this machine and network, and say how to fix problems.",
     "completion": "Print the script that completes commands and options in a shell.",
 }
+_READING = ("cat", "ls", "info", "verify", "chunk")
+"""The commands in `shoal.cli.read`; each other command has its own module."""
 
 
 class _Commands(click.Group):
@@ -61,7 +63,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command = importlib.import_module(f"shoal.cli.{name}").command
+        module = "read" if name in _READING else name
+        command = getattr(importlib.import_module(f"shoal.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
 
@@ -153,6 +156,10 @@ def run(args: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = _main(args)
+        if isinstance(result, Coroutine):
+            from shoal.cli.runner import run_command
+
+            run_command(result)
         with writing_output():
             sys.stdout.flush()
         return result if isinstance(result, int) else 0

@@ -7,16 +7,15 @@ import click
 from shoal.cli.options import Command
 from shoal.errors import UsageError
 
-__all__ = ["command"]
+__all__ = ["completion"]
 
-VARIABLE = (
-    "_SHOAL_COMPLETE"  # in which the script passes the shell and the kind of request
-)
+VARIABLE = "_SHOAL_COMPLETE"
+"""The variable in which the script passes the shell and the kind of request."""
 
 
-@click.command("completion", cls=Command)
+@click.command(cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
-def command(shell: str, **options: Any) -> None:
+def completion(shell: str, **options: Any) -> None:
     """Print the script that completes commands and options in SHELL: bash, zsh or fish.
 
     Save it in a folder that the shell searches for such scripts, or run it whenever

@@ -11,11 +11,11 @@ from shoal.errors import ShoalError
 if TYPE_CHECKING:
     from shoal.doctor import Finding
 
-__all__ = ["command"]
+__all__ = ["doctor"]
 
 
-@click.command("doctor", cls=Command)
-def command(**options: Any) -> None:
+@click.command(cls=Command)
+async def doctor(**options: Any) -> None:
     """Check ports, multicast, the DHT, the disk and the machine.
 
     Each line is the result of one check, followed by advice where there is some. The
@@ -25,12 +25,6 @@ def command(**options: Any) -> None:
     shoal doctor
     shoal doctor --port 4001 --peer 192.168.1.7:4001 -C /srv/models
     """
-    from shoal.cli.runner import run_command
-
-    run_command(_examine(options))
-
-
-async def _examine(options: dict[str, Any]) -> None:
     from shoal.cli.output import Output
     from shoal.doctor import State, examine
 

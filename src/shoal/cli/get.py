@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from shoal.node.node import Node
     from shoal.swarm.operations import SealedShare
 
-__all__ = ["command"]
+__all__ = ["get"]
 
 
 class _Got(NamedTuple):
@@ -39,9 +39,9 @@ class _Got(NamedTuple):
     """The share that now serves it, with `--seed`."""
 
 
-@click.command("get", cls=Command)
+@click.command(cls=Command)
 @link_argument
-def command(link: str, **options: Any) -> None:
+def get(link: str, **options: Any) -> None:
     """Download the share LINK from all peers that have it, and verify all of it.
 
     LINK is a link or the id of an open channel. It may be - to read it from standard

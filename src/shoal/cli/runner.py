@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from shoal.cli.options import settings_from
+from shoal.cli.options import read_link, settings_from
 from shoal.cli.output import Output, printable
 from shoal.errors import ShoalError, UsageError, first_error
 
@@ -174,10 +174,10 @@ async def open_node(options: dict[str, Any]) -> "AsyncIterator[tuple[Node, Outpu
 
 
 def only_link(text: str) -> "Link":
-    """Read a link; raises `UsageError` for an open channel."""
+    """Read the link in an argument; raises `UsageError` for an open channel."""
     from shoal.core.names.link import Link, parse_share
 
-    share = parse_share(text)
+    share = parse_share(read_link(text))
     if not isinstance(share, Link):
         raise UsageError(
             "This command needs a link, because an open channel does not describe its "

@@ -5,16 +5,16 @@ from typing import Any
 
 import click
 
-from shoal.cli.options import Command, read_link
+from shoal.cli.options import Command
 
-__all__ = ["command"]
+__all__ = ["serve"]
 
 
-@click.command("serve", cls=Command)
+@click.command(cls=Command)
 @click.argument(
     "links", metavar="LINK...", nargs=-1, required=True, envvar="SHOAL_LINK"
 )
-def command(links: tuple[str, ...], **options: Any) -> None:
+async def serve(links: tuple[str, ...], **options: Any) -> None:
     """Serve the shares LINK... over HTTP and print the address of a page of them.
 
     The parts that a client reads are downloaded, verified and kept in memory for a
@@ -26,24 +26,18 @@ def command(links: tuple[str, ...], **options: Any) -> None:
     shoal serve shoal:mfrggzdf… --http 127.0.0.1:8080
     mpv http://127.0.0.1:8080/TOKEN/files/0/film.mkv
     """
-    from shoal.cli.runner import run_command
-
-    run_command(_serve(links, options))
-
-
-async def _serve(texts: tuple[str, ...], options: dict[str, Any]) -> None:
     from shoal.cli.runner import only_link, open_node, report_until_cancelled
     from shoal.gateway.hosts import HttpEndpoint, parse_endpoint
 
     http = options["http"]
     where = HttpEndpoint("", 0) if http is None else parse_endpoint(http)
-    links = [only_link(read_link(text)) for text in texts]
+    shares = [only_link(text) for text in links]
     from shoal.gateway.server import Gateway
 
     async with open_node(options) as (node, output):
         async with Gateway(
             node,
-            links,
+            shares,
             endpoint=where,
             timeout=options["timeout"],
             use_hints=options["use_hints"],

@@ -10,12 +10,12 @@ import click
 from shoal.cli.options import Command, fields_of, refuse_in_channel
 from shoal.errors import UsageError
 
-__all__ = ["command"]
+__all__ = ["share"]
 
 
-@click.command("share", cls=Command)
+@click.command(cls=Command)
 @click.argument("place", type=click.Path(readable=False), metavar="PATH")
-def command(place: str, **options: Any) -> None:
+async def share(place: str, **options: Any) -> None:
     """Share the file or folder PATH and print its link, for shoal get elsewhere.
 
     \b
@@ -23,19 +23,17 @@ def command(place: str, **options: Any) -> None:
     shoal share model/ --origin https://example.com/model/
     shoal share notes.txt --open team-notes
     """
-    from shoal.cli.runner import run_command
-
     if not place:
         raise UsageError("PATH is empty; name a file or folder.")
     path = Path(place)
     if options["open"] is None:
-        run_command(_share(path, options))
+        await _share(path, options)
         return
     refuse_in_channel(
         options,
         *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
     )
-    run_command(_share_open(path, options["open"] or None, options))
+    await _share_open(path, options["open"] or None, options)
 
 
 async def _share(path: Path, options: dict[str, Any]) -> None:

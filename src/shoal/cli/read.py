@@ -1,0 +1,202 @@
+"""The commands that read a share and store nothing: cat, ls, info, verify and chunk.
+
+`shoal chunk` does the same as the client of the p2p workshop, so its time to the first
+byte is what users compare.
+"""
+
+import os
+import re
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+from shoal.cli.options import Command, link_and_path, link_argument, read_link
+from shoal.cli.output import printable, write_bytes
+from shoal.errors import UsageError
+
+__all__ = ["cat", "chunk", "info", "ls", "parse_span", "verify"]
+
+_RANGE = re.compile(r"([0-9]{0,16})-([0-9]{0,16})")
+
+
+@click.command(cls=Command)
+@link_argument
+@click.argument("path", required=False)
+async def cat(link: str, path: str | None, **options: Any) -> None:
+    """Write the file PATH of the share LINK to standard output.
+
+    Only the chunks that are needed are downloaded; each is verified before it is
+    written.
+
+    \b
+    shoal cat shoal:mfrggzdf… logs/today.txt
+    shoal cat shoal:mfrggzdf… -r 0-511
+    """
+    from shoal.cli.runner import only_link, open_node
+
+    if options["json"]:
+        raise UsageError("cat writes the bytes themselves; leave out --json.")
+    span = options["range"]
+    if span is not None and (not _RANGE.fullmatch(span) or span == "-"):
+        raise UsageError(f"{span[:40]!r} is not a range; write FIRST-LAST, as 0-99.")
+    link, path = link_and_path(link, path)
+    share = only_link(link)
+    async with open_node(options) as (node, _):
+        async with node.open(share, path) as file:
+            first, end = parse_span(span, file.size)
+            file.seek(first)
+            async for block in file.blocks(end - first):
+                write_bytes(block)
+
+
+@click.command(cls=Command)
+@link_argument
+async def ls(link: str, **options: Any) -> None:
+    """List the files of the share LINK: size in bytes, x if executable, path.
+
+    \b
+    shoal ls shoal:mfrggzdf…
+    """
+    from shoal.cli.runner import only_link, open_node
+
+    share = only_link(link)
+    async with open_node(options) as (node, output):
+        files = await node.list(share)
+        for file in files:
+            mark = "x" if file.executable else "-"
+            output.result(
+                f"{file.size:>15} {mark} {printable(file.path)}",
+                event="file",
+                path=file.path,
+                size=file.size,
+                executable=file.executable,
+            )
+        size = sum(file.size for file in files)
+        output.event("complete", files=len(files), size=size)
+
+
+@click.command(cls=Command)
+@link_argument
+async def info(link: str, **options: Any) -> None:
+    """Describe the share LINK without downloading it.
+
+    \b
+    shoal info shoal:mfrggzdf…
+    """
+    from shoal.cli.runner import only_link, open_node
+
+    share = only_link(link)
+    async with open_node(options) as (node, output):
+        manifest = await node.manifest(share)
+        root, chunks = manifest.root, manifest.chunks
+        facts = {
+            "name": root.name,
+            "kind": "folder" if root.is_folder else "file",
+            "size": root.size,
+            "files": len(manifest.files),
+            "chunk_size": chunks.chunk_size,
+            "chunks": chunks.count,
+            "public": root.salt is None,
+        }
+        shown = facts | {"public": "yes" if facts["public"] else "no"}
+        lines = [f"{name:<11} {printable(str(value))}" for name, value in shown.items()]
+        output.result("\n".join(lines), event="complete", **facts)
+
+
+@click.command(cls=Command)
+@link_argument
+@click.argument("path", type=click.Path(readable=False), required=False, metavar="PATH")
+def verify(link: str, path: str | None, **options: Any) -> Coroutine[None, None, None]:
+    """Compare every byte of the file or folder PATH with the share LINK.
+
+    The exit code is 5 if they differ. Only the hashes are downloaded.
+
+    \b
+    shoal verify shoal:mfrggzdf… photos/
+    """
+    link, path = link_and_path(link, path)
+    if path is None:
+        raise click.UsageError("Missing argument 'PATH'.", click.get_current_context())
+    return _verify(link, path, options)
+
+
+async def _verify(link: str, place: str, options: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from shoal.cli.runner import only_link, open_node
+
+    share, path = only_link(link), Path(place)
+    async with open_node(options) as (node, output):
+        manifest = await node.verify(share, path)
+        output.result(
+            f"{path} matches the link.",
+            event="complete",
+            path=str(path),
+            size=manifest.root.size,
+            files=len(manifest.files),
+        )
+
+
+# A negative INDEX is reported as such, not as an unknown option.
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, metavar="LINK INDEX")
+def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]:
+    """Write chunk INDEX of the share LINK to standard output, raw.
+
+    LINK is a link or the id of an open channel. It may be - to read it from standard
+    input, and may be left out if SHOAL_LINK is set.
+
+    \b
+    shoal chunk team-notes 0
+    """
+    for word in words:
+        if word[:1] == "-" and len(word) > 1 and not word[1:].isdigit():
+            raise click.NoSuchOption(word, ctx=click.get_current_context())
+    if len(words) == 1 and os.environ.get("SHOAL_LINK"):
+        words = (os.environ["SHOAL_LINK"], *words)
+    if len(words) != 2:
+        raise UsageError("Give a link or channel and an index: shoal chunk LINK INDEX.")
+    if options["json"]:
+        raise UsageError("chunk writes the chunk itself; leave out --json.")
+    link, index = words
+    if not (index.isascii() and index.isdigit() and len(index) <= 10):
+        raise UsageError(f"The index {index[:40]!r} is not a number from 0 up.")
+    return _chunk(link, int(index), options)
+
+
+async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
+    from shoal.cli.runner import open_node
+    from shoal.core.names.channel_id import Channel, looks_like_link, parse_channel
+
+    text = read_link(text)
+    if looks_like_link(text.strip()):  # a channel needs no modules of links
+        from shoal.core.names.link import Link, parse_link
+
+        share: Channel | Link = parse_link(text)
+    else:
+        share = parse_channel(text)
+    async with open_node(options) as (node, output):
+        if isinstance(share, Channel) and not share.is_hash:
+            output.warn(f"{share.id} is a named channel: its content is not verified.")
+        write_bytes(await node.fetch_chunk(share, index))
+
+
+def parse_span(span: str | None, size: int) -> tuple[int, int]:
+    """Return the first byte of a range and the end, for a file of `size` bytes.
+
+    RFC 9110 section 14.1.2 defines the ranges. Raises `UsageError` for a range that
+    the file does not have.
+    """
+    if span is None:
+        return 0, size
+    match = _RANGE.fullmatch(span)
+    assert match is not None
+    first, last = match.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    if int(first) >= size or (last and int(last) < int(first)):
+        raise UsageError(
+            f"The file has {size} bytes and no range {span}; name another."
+        )
+    return int(first), min(int(last) + 1, size) if last else size
