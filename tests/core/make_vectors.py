@@ -1,8 +1,8 @@
 """Make docs/vectors.json, from which another implementation can be written.
 
-Run as `python -m tests.core.make_vectors` after a change that is meant to change
-them, which is one that breaks every link there is. `test_vectors.py` compares the
-file with what is made here, and checks it with an implementation of its own.
+Run `python -m tests.core.make_vectors` after a change that is meant to change the
+vectors; such a change breaks every existing link. `test_vectors.py` compares the file
+with the output of this program, and checks it with an independent implementation.
 """
 
 import json
@@ -41,7 +41,7 @@ def pattern(size: int) -> bytes:
 
 
 def made_up_hashes(count: int) -> bytes:
-    """Return the hashes of chunks that nobody has."""
+    """Return the hashes of chunks that do not exist."""
     return b"".join(i.to_bytes(4, "big") * 8 for i in range(count))
 
 
@@ -63,7 +63,7 @@ MANY_FILES = tuple((f"file-{i:05}", i % 3, i % 2 == 1) for i in range(5000))
 
 
 def vectors() -> dict[str, Any]:
-    """Return all that stands in the file."""
+    """Return the content of the file."""
     salted = _build("salted.bin", 5, 64 * KIB, salt=bytes(range(16)))
     public = _build("vector.bin", 49 * KIB + 5, 16 * KIB)
     derived = _build("vector.bin", 49 * KIB + 5, 16 * KIB, secret=SECRET)
@@ -185,7 +185,7 @@ def _of_page(page: bytes) -> str | int:
 
 
 def as_text() -> str:
-    """Return the file as it should be."""
+    """Return the text of the file."""
     return json.dumps(vectors(), indent=1) + "\n"
 
 

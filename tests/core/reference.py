@@ -1,8 +1,8 @@
-"""A second implementation of what test vectors pin down, for tests only.
+"""Implement the algorithms behind the test vectors a second time, for tests only.
 
-Written from the BLAKE3 paper, RFC 5869, RFC 4648 and the msgpack specification,
-with nothing of shoal or of the libraries that shoal uses, so that both cannot be
-wrong in the same way.
+This was written from the BLAKE3 paper, RFC 5869, RFC 4648 and the msgpack
+specification, and uses nothing of shoal or of its libraries, so that both
+implementations cannot be wrong in the same way.
 """
 
 import hashlib
@@ -57,7 +57,8 @@ def _bytes(words: Words) -> bytes:
 def _tree(key: Words, data: bytes, counter: int, flags: int, root: int) -> Words:
     """Return the chaining value of `data`, whose first chunk is `counter`."""
     if len(data) > 1024:
-        left = 1 << ((len(data) - 1).bit_length() - 1)  # the largest below the length
+        # The largest power of two below the length.
+        left = 1 << ((len(data) - 1).bit_length() - 1)
         one = _tree(key, data[:left], counter, flags, 0)
         other = _tree(key, data[left:], counter + left // 1024, flags, 0)
         return _compress(key, _bytes(one) + _bytes(other), 0, flags | _PARENT | root)

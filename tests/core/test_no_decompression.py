@@ -1,8 +1,8 @@
-"""Nothing that somebody else sent is ever decompressed.
+"""Check that shoal decompresses nothing that a peer or server sent.
 
-A few bytes that unpack into a gigabyte are no danger to who never unpacks. That is
-proven over the syntax trees: no module can reach a decompressor, and where aiohttp is
-used it is told to leave bodies as they are, which is not what it does by itself.
+A few bytes that decompress into a gigabyte cannot harm a program that decompresses
+nothing. This is proved over the syntax trees: no module uses a decompressor, and where
+aiohttp is used, its decompression of bodies, which is on by default, is off.
 """
 
 import ast
@@ -23,9 +23,9 @@ UNPACKERS = {
 }
 """Modules that decompress."""
 FETCHERS = {"httpx", "requests", "urllib3", "websockets"}
-"""Modules that may decompress what a server answers, unasked."""
+"""Modules that decompress the responses of servers by default."""
 SUMS = {"adler32", "crc32"}
-"""What of zlib decompresses nothing."""
+"""Functions of zlib that decompress nothing."""
 MUST_BE_OFF = {
     "ClientSession": "auto_decompress",
     "AppRunner": "auto_decompress",
@@ -34,13 +34,13 @@ MUST_BE_OFF = {
     "RequestHandler": "auto_decompress",
     "WebSocketResponse": "compress",
 }
-"""What of aiohttp decompresses unless this argument is False."""
+"""Names of aiohttp that decompress unless this argument is False."""
 NAMELESS = {"run_app", "unpack_archive", "zlib_codec", "bz2_codec"}
-"""What decompresses and cannot be told not to, or should not be needed."""
+"""Names that always decompress, or that shoal should not need."""
 
 
 def problems(tree: ast.Module) -> Iterator[str]:
-    """Yield whatever in a module could decompress."""
+    """Yield everything in a module that could decompress."""
     has_aiohttp = any(name.split(".")[0] == "aiohttp" for name, _ in imports(tree))
     for name, member in imports(tree):
         package = name.split(".")[0]
@@ -60,7 +60,7 @@ def problems(tree: ast.Module) -> Iterator[str]:
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """Yield all that is imported anywhere, also by name: (module, name or "")."""
+    """Yield every import, also those by a string, as (module, name or "")."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
@@ -74,7 +74,7 @@ def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def name_of(node: ast.AST) -> str:
-    """Return the last name of what a node speaks of, or the text it is."""
+    """Return the last name in a node, or its text."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -84,7 +84,7 @@ def name_of(node: ast.AST) -> str:
 
 
 def is_off(call: ast.Call, option: str) -> bool:
-    """Say whether a call has `option=False` in so many words."""
+    """Return True if a call has the literal argument `option=False`."""
     return any(
         keyword.arg == option
         and isinstance(keyword.value, ast.Constant)
@@ -117,7 +117,7 @@ def test_no_module_can_decompress_anything(path: Path) -> None:
     ],
 )
 def test_code_that_decompresses_is_found(bad: str) -> None:
-    """Guard the guard."""
+    """The check itself works."""
     assert list(problems(ast.parse(bad)))
 
 

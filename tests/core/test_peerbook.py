@@ -1,4 +1,4 @@
-"""Whom to dial and when."""
+"""Check which addresses are dialled, and when."""
 
 from random import Random
 
@@ -47,7 +47,7 @@ def test_an_address_is_not_dialled_before_its_time(book: PeerBook) -> None:
     book.add(HERE, "swarm", 5.0)
     assert book.next_dials(4.9, 9) == []
     assert book.next_due() == 5.0
-    assert not book.add(HERE, "lan"), "what is known keeps its time"
+    assert not book.add(HERE, "lan"), "a known address keeps its time"
     assert book.next_dials(5.0, 9) == [HERE]
 
 
@@ -122,7 +122,7 @@ def test_an_address_is_not_dialled_right_after_its_goodbye(book: PeerBook) -> No
     book.on_left(HERE, 100.0)
     assert book.next_due() == 100.0 + LEFT_TIME
     assert book.next_dials(100.0 + LEFT_TIME, 1) == [HERE]
-    # It is hardly there, so that it is not tried every second from then on.
+    # It has probably left, so it is not dialled every second from then on.
     book.on_lost(HERE, 200.0)
     due = book.next_due()
     assert due is not None
@@ -146,7 +146,7 @@ def test_a_banned_address_is_not_dialled_for_a_while(
         book.next_dials(0.0, 1)
     book.ban(HERE, 5.0)
     if is_known:
-        book.on_lost(HERE, 5.0)  # does not shorten it
+        book.on_lost(HERE, 5.0)  # this does not shorten the ban
     assert book.next_dials(5.0 + BAN_TIME - 1, 1) == []
     assert book.next_dials(5.0 + BAN_TIME, 1) == [HERE]
 
@@ -160,7 +160,7 @@ def test_our_own_address_is_never_dialled_again(book: PeerBook) -> None:
 
 
 def flood(book: PeerBook, count: int, *, net: int = 20) -> list[Address]:
-    """Report addresses of nobody, each of another machine."""
+    """Report addresses without a peer, each of another host."""
     made = [
         Address(f"{net}.{i >> 16}.{i >> 8 & 255}.{i & 255}", 4001) for i in range(count)
     ]
@@ -170,7 +170,7 @@ def flood(book: PeerBook, count: int, *, net: int = 20) -> list[Address]:
 
 
 def fail(book: PeerBook, count: int, now: float) -> set[Address]:
-    """Dial so many in vain; return which."""
+    """Dial this many addresses, which fail; return them."""
     dialled = set(book.next_dials(now, count))
     for address in dialled:
         book.on_lost(address, now)
@@ -225,7 +225,7 @@ def test_connected_and_banned_addresses_survive_a_flood(book: PeerBook) -> None:
     assert len(book) == MAX_ADDRESSES
     dialled = set(book.next_dials(1.0, MAX_ADDRESSES))
     assert not {HERE, liar, also} & dialled
-    # Nobody can be forgotten any more, so nobody else is remembered.
+    # No address can be forgotten any more, so no other one is remembered.
     assert not book.add(THERE, "lan")
     book.ban(THERE, 1.0)
     assert len(book) == MAX_ADDRESSES
@@ -280,7 +280,7 @@ def test_a_new_port_takes_the_place_of_one_that_failed(book: PeerBook) -> None:
     assert book.add(honest, "dht")
     assert honest in book.next_dials(MAX_BACKOFF, 9)
     book.on_ready(honest)
-    # It keeps that place.
+    # It stays in the book.
     book.on_lost(honest, MAX_BACKOFF)
     for port in range(6000, 6100):
         book.add(Address("8.8.8.8", port), "swarm")

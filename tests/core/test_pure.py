@@ -1,6 +1,6 @@
-"""The core is pure: no module in it can reach a socket, a file, a clock or a thread.
+"""Check that the core is pure: it cannot use a socket, a file, a clock or a thread.
 
-Which package may import which is checked by import-linter; see pyproject.toml.
+import-linter checks which package may import which; see pyproject.toml.
 """
 
 import ast
@@ -22,7 +22,7 @@ IMPURE = {
 
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield all that a module imports anywhere: (module, name or "")."""
+    """Yield everything that a module imports, as (module, name or "")."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)

@@ -1,7 +1,7 @@
-"""docs/vectors.json is what shoal does, and what its documents say.
+"""Check that docs/vectors.json agrees with shoal and with the documents.
 
-Everything in it is computed a second time by `tests.core.reference`, which shares
-no code with shoal.
+`tests.core.reference`, which shares no code with shoal, computes everything a second
+time.
 """
 
 import json

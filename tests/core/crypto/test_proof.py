@@ -1,4 +1,4 @@
-"""The proofs of knowing an id: what passes, and that nothing else does."""
+"""Check which knocks and proofs are accepted."""
 
 import hashlib
 import hmac
@@ -46,7 +46,7 @@ def _common(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def messages() -> tuple[bytes, bytes, bytes]:
-    """Return greeting, client's and server's proof, made without the code."""
+    """Return greeting, client's and server's proof, made without the tested code."""
 
     def mac(key: bytes, text: bytes) -> bytes:
         return hmac.new(key, text, hashlib.sha256).digest()
@@ -59,7 +59,7 @@ def messages() -> tuple[bytes, bytes, bytes]:
 
 
 def feed(proof: Proof, data: bytes, cuts: list[int]) -> int:
-    """Give `data` in pieces; return how much of it was used."""
+    """Pass `data` in pieces; return how many bytes were used."""
     used, start = 0, 0
     for end in [*sorted(cuts), len(data)]:
         used += proof.receive(data[start:end])
@@ -144,7 +144,7 @@ def test_a_server_proof_with_any_bit_flipped_is_refused() -> None:
 
 def test_a_greeting_with_any_bit_flipped_ends_the_handshake() -> None:
     for flipped in flips(server().data_to_send()):
-        # Every version will do, so that it is not refused for its version alone.
+        # Every version is allowed, so that none is refused for its version alone.
         ours, theirs = server(), client(versions=(1, 255))
         ours.data_to_send()
         try:
@@ -192,7 +192,7 @@ def test_a_client_does_not_accept_its_own_proof() -> None:
     proof = client()
     proof.receive(greeting)
     with pytest.raises(NotAHolderError):
-        proof.receive(client_proof[33:])  # node id and MAC: the size of an answer
+        proof.receive(client_proof[33:])  # the size of a server's proof
     proof = client()
     proof.receive(greeting)
     with pytest.raises(NotAHolderError):
@@ -336,7 +336,7 @@ def test_65536_nonces_are_remembered() -> None:
 
 
 def flips(data: bytes) -> Iterator[bytes]:
-    """Give `data` with one bit flipped, for every bit."""
+    """Yield `data` with one bit flipped, for every bit."""
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
@@ -344,7 +344,7 @@ def flips(data: bytes) -> Iterator[bytes]:
 
 
 def assert_failed(proof: Proof) -> None:
-    """Check that a proof is at its end and says nothing more."""
+    """Check that a proof has failed and sends nothing more."""
     assert proof.state is ProofState.FAILED
     assert proof.data_to_send() == b""
     assert not proof.is_done

@@ -1,4 +1,4 @@
-"""Chunks and bitfields, against the plainest model of them."""
+"""Compare chunks and bitfields with a plain model."""
 
 import pytest
 from hypothesis import given

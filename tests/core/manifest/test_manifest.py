@@ -1,4 +1,4 @@
-"""A manifest grows page by page from its root; building one is the way back."""
+"""Build manifests, and send them page by page."""
 
 import random
 import tracemalloc
@@ -24,7 +24,7 @@ def build(files: list[FileEntry] | None = None, **salt: bytes) -> Manifest:
 
 
 def is_complete(manifest: Manifest) -> bool:
-    """Ask anew: mypy believes that what a property once said stays so."""
+    """Read the property again: mypy assumes that its value does not change."""
     return manifest.is_complete
 
 

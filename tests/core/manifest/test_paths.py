@@ -1,4 +1,4 @@
-"""Every rule for paths, each with its own cases, and none in quadratic time."""
+"""Check every rule for paths, and the time that the checks take."""
 
 import sys
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def test_names_that_people_use_are_safe(path: str) -> None:
 
 
 def test_safe_paths_have_no_problem_together() -> None:
-    others = {"cafe\u0301", "A", LONGEST}  # the only ones that collide with others
+    others = {"cafe\u0301", "A", LONGEST}  # these collide with others
     assert paths_problem([path for path in SAFE_PATHS if path not in others]) is None
 
 
@@ -146,7 +146,7 @@ def test_collisions_are_those_that_a_set_of_all_folders_finds(paths: list[str]) 
 
 
 def _collides(paths: list[str]) -> bool:
-    """Find collisions as one would first think of it: by every prefix."""
+    """Return True if paths collide, by the simple way: a set of all prefixes."""
     spelled: dict[str, str] = {}
     files: set[str] = set()
     for path in paths:
@@ -189,7 +189,7 @@ def test_the_work_grows_no_faster_than_the_number_of_paths(path: str) -> None:
 
 
 def calls_for(paths: Sequence[str]) -> int:
-    """Return how many functions are called to find that nothing is wrong."""
+    """Return how many functions are called to find no problem."""
     calls = 0
 
     def count(frame: FrameType, event: str, argument: object) -> None:

@@ -1,4 +1,4 @@
-"""A root record is what the id is the hash of, or it is nothing."""
+"""Check the encoding and the limits of root records, and the choice of chunk sizes."""
 
 import random
 
@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.crypto.hashes import root_digest
+from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.pages import HASHES_PER_PAGE
 from shoal.core.manifest.paths import name_problem
 from shoal.core.manifest.root import (
@@ -14,12 +15,21 @@ from shoal.core.manifest.root import (
     MAX_SHARE_SIZE,
     VERSION,
     Root,
+    check_root_fits,
+    check_sealed_chunk_size,
+    choose_chunk_size,
     decode_root,
     derive_salt,
     encode_root,
     is_chunk_size,
 )
-from shoal.errors import LyingPeerError, ManifestError, PeerError, ProtocolError
+from shoal.errors import (
+    LyingPeerError,
+    ManifestError,
+    PeerError,
+    ProtocolError,
+    UsageError,
+)
 from tests.core.reference import hmac_sha256, msgpack
 
 CHUNK_SIZES = [1 << bits for bits in range(14, 25)]
@@ -27,7 +37,7 @@ CHUNK_SIZES = [1 << bits for bits in range(14, 25)]
 
 @st.composite
 def roots(draw: st.DrawFn) -> Root:
-    """Draw a root that is fine; its pages need not exist."""
+    """Draw a valid root; its pages need not exist."""
     chunk_size = draw(st.sampled_from(CHUNK_SIZES))
     pages = draw(st.integers(0, 60))
     most = pages * HASHES_PER_PAGE * chunk_size
@@ -161,7 +171,7 @@ def test_a_root_that_would_be_refused_is_not_encoded(change: dict[str, object]) 
 
 def test_values_at_the_limits_are_accepted() -> None:
     pages = -(-MAX_SHARE_SIZE // (16 << 20) // HASHES_PER_PAGE)
-    assert pages * 32 > MAX_ROOT_SIZE  # so the root's length is what limits a share
+    assert pages * 32 > MAX_ROOT_SIZE  # so the length of the root limits a share
     largest = 240 * HASHES_PER_PAGE * (16 << 20)
     assert largest > 8_000_000_000_000
     root = Root(
@@ -217,3 +227,71 @@ def test_the_salt_is_a_keyed_hash_of_what_is_shared() -> None:
 
 def test_the_repr_does_not_reveal_the_id() -> None:
     assert repr(FULL) == "<Root 'n\u00e4me' of 40000 bytes>"
+
+
+# The choice of chunk sizes, at both sides of every threshold.
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("size", "chunk_size"),
+    [
+        (0, 64 * KIB),
+        (1, 64 * KIB),
+        (64 * MIB, 64 * KIB),
+        (64 * MIB + 1, 128 * KIB),
+        (128 * MIB, 128 * KIB),
+        (128 * MIB + 1, 256 * KIB),
+        (256 * MIB + 1, 512 * KIB),
+        (512 * MIB + 1, MIB),
+        (GIB + 1, 2 * MIB),
+        (2 * GIB, 2 * MIB),
+        (2 * GIB + 1, 4 * MIB),
+        (4 * GIB + 1, 4 * MIB),
+        (TIB, 4 * MIB),
+        (253 * 2048 * 4 * MIB, 4 * MIB),
+        (253 * 2048 * 4 * MIB + 1, 8 * MIB),
+        (8_000_000_000_000, 16 * MIB),
+    ],
+)
+def test_the_choice_of_the_chunk_size_is_frozen(size: int, chunk_size: int) -> None:
+    assert choose_chunk_size(size, name="x") == chunk_size
+
+
+@given(st.integers(0, 8 * 10**12), st.integers(0, 9), st.sampled_from(["", "n" * 255]))
+def test_the_chosen_chunk_size_fits(size: int, file_pages: int, name: str) -> None:
+    chunk_size = choose_chunk_size(size, name=name, file_pages=file_pages)
+    assert is_chunk_size(chunk_size)
+    check_root_fits(Chunks(size, chunk_size), name=name, file_pages=file_pages)
+    if size <= 4 * GIB:
+        assert Chunks(size, chunk_size).count <= 1024
+
+
+def test_too_small_chunks_are_refused_with_a_size_that_fits() -> None:
+    with pytest.raises(UsageError, match="use --chunk-size 4194304") as error:
+        check_root_fits(Chunks(TIB, 16 * KIB), name="x", file_pages=1)
+    assert "67108864 chunks" in str(error.value)
+    check_root_fits(Chunks(TIB, 4 * MIB), name="x", file_pages=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "file_pages"),
+    [(9 * TIB, 0), (0, 256), (MAX_SHARE_SIZE + 1, 0), (1, 1 << 60)],
+)
+def test_a_share_that_fits_no_chunk_size_is_refused(size: int, file_pages: int) -> None:
+    with pytest.raises(UsageError, match="in parts"):
+        choose_chunk_size(size, name="x", file_pages=file_pages)
+    with pytest.raises(UsageError, match="in parts"):
+        check_root_fits(Chunks(size, 16 * KIB), name="x", file_pages=file_pages)
+
+
+@pytest.mark.parametrize("chunk_size", [-1, 0, 1, 1024, 8192, 16_385, 3 << 14, 1 << 25])
+def test_other_chunk_sizes_are_refused_with_the_range(chunk_size: int) -> None:
+    with pytest.raises(UsageError, match="power of two from 16384 to 16777216"):
+        check_sealed_chunk_size(chunk_size)
+
+
+def test_every_power_of_two_in_the_range_is_a_chunk_size() -> None:
+    for bits in range(14, 25):
+        check_sealed_chunk_size(1 << bits)

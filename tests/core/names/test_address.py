@@ -1,4 +1,4 @@
-"""Addresses as people write them."""
+"""Check how addresses are read and written."""
 
 import pytest
 from hypothesis import given

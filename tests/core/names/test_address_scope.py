@@ -1,4 +1,4 @@
-"""Whom a DHT node is believed about."""
+"""Check which addresses are accepted from whom."""
 
 import pytest
 

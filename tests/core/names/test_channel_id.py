@@ -1,4 +1,4 @@
-"""Ids of channels: what is read as what, and what is refused."""
+"""Check which texts are ids of channels, and of which kind."""
 
 import hashlib
 
@@ -90,7 +90,7 @@ def test_any_text_is_a_channel_or_a_usage_error(text: str) -> None:
         channel = parse_channel(text)
     except UsageError:
         return
-    # Reading it again gives the same, and what reads as verified is verified.
+    # Reading the id again gives the same channel.
     assert parse_channel(channel.id) == channel
     assert channel.is_hash == (
         len(channel.id) == 64 and set(channel.id) <= set("0123456789abcdef")

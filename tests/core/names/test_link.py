@@ -1,4 +1,4 @@
-"""Links read back what was written, and say what is wrong with all else."""
+"""Check that links are read as written, and that errors name the problem."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Which URLs may be an origin, what it is called, and where a file is below it."""
+"""Check which URLs may be an origin, its name, and the URLs of its files."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +19,7 @@ from shoal.core.names.origin_url import (
 )
 from shoal.errors import UsageError
 
-# What a path of a share may have in it.
+# Components of the paths of a share.
 paths = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1),
     min_size=1,

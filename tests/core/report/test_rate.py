@@ -1,4 +1,4 @@
-"""How fast something went over the last seconds."""
+"""Check the average rate over the last seconds."""
 
 import pytest
 

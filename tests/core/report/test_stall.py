@@ -1,4 +1,4 @@
-"""When a download says that it is stalled, and when it gives up."""
+"""Check when a download reports a stall, and when it ends."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ from shoal.errors import (
 )
 
 
-def outlook(**changes: Any) -> DownloadState:
-    """Return how things stand when nobody was found, but for `changes`."""
+def state(**changes: Any) -> DownloadState:
+    """Return the state of a download that found no peer, with `changes`."""
     facts: dict[str, Any] = {
         "found": 0,
         "ready": 0,
@@ -36,9 +36,9 @@ def outlook(**changes: Any) -> DownloadState:
 
 
 def test_without_a_timeout_a_download_waits_forever() -> None:
-    patience = StallTimer(None, 0.0)
-    assert patience.reason_to_end(1e9, outlook()) is None
-    assert patience.reason_to_end(1e9, outlook(found=3, ready=2)) is None
+    timer = StallTimer(None, 0.0)
+    assert timer.reason_to_end(1e9, state()) is None
+    assert timer.reason_to_end(1e9, state(found=3, ready=2)) is None
 
 
 @pytest.mark.parametrize(
@@ -48,51 +48,51 @@ def test_without_a_timeout_a_download_waits_forever() -> None:
 def test_a_download_ends_after_the_timeout_without_a_chunk(
     changes: dict[str, Any], error: type[ShoalError]
 ) -> None:
-    patience = StallTimer(5.0, 100.0)
-    assert patience.reason_to_end(104.9, outlook(**changes)) is None
-    assert type(patience.reason_to_end(105.0, outlook(**changes))) is error
-    patience.on_chunk(105.0)
-    assert patience.waited(106.5) == 1.5
-    assert patience.reason_to_end(109.9, outlook(**changes)) is None
+    timer = StallTimer(5.0, 100.0)
+    assert timer.reason_to_end(104.9, state(**changes)) is None
+    assert type(timer.reason_to_end(105.0, state(**changes))) is error
+    timer.on_chunk(105.0)
+    assert timer.waited(106.5) == 1.5
+    assert timer.reason_to_end(109.9, state(**changes)) is None
 
 
 def test_a_download_with_only_liars_waits_a_while_for_an_honest_peer() -> None:
-    patience = StallTimer(None, 0.0)
-    liars = outlook(found=2, has_only_liars=True)
-    assert patience.reason_to_end(1.0, outlook(found=1)) is None
-    assert patience.reason_to_end(1.0 + LIARS_TIME, liars) is None
-    # Another was found meanwhile, and lied as well.
-    assert patience.reason_to_end(10.0, outlook(found=3)) is None
-    assert patience.reason_to_end(10.0 + LIARS_TIME, liars) is None
-    ended = patience.reason_to_end(10.1 + LIARS_TIME, liars)
+    timer = StallTimer(None, 0.0)
+    liars = state(found=2, has_only_liars=True)
+    assert timer.reason_to_end(1.0, state(found=1)) is None
+    assert timer.reason_to_end(1.0 + LIARS_TIME, liars) is None
+    # Another peer was found meanwhile, and sent wrong data as well.
+    assert timer.reason_to_end(10.0, state(found=3)) is None
+    assert timer.reason_to_end(10.0 + LIARS_TIME, liars) is None
+    ended = timer.reason_to_end(10.1 + LIARS_TIME, liars)
     assert type(ended) is VerificationError
     assert "All 2 peers found" in str(ended)
 
 
 def test_only_liars_at_the_timeout_are_a_verification_error() -> None:
-    patience = StallTimer(2.0, 0.0)
-    liars = outlook(found=1, has_only_liars=True, is_begun=True)
-    assert type(patience.reason_to_end(2.0, liars)) is VerificationError
+    timer = StallTimer(2.0, 0.0)
+    liars = state(found=1, has_only_liars=True, is_begun=True)
+    assert type(timer.reason_to_end(2.0, liars)) is VerificationError
 
 
 def test_servers_have_a_few_seconds_to_send_the_sizes() -> None:
-    patience = StallTimer(None, 0.0)
-    silent = outlook(found=1, ready=1, lacks_sizes=True)
-    assert patience.reason_to_end(50.0, outlook(found=1)) is None
-    assert patience.reason_to_end(50.0 + SIZES_TIME, silent) is None
-    ended = patience.reason_to_end(50.1 + SIZES_TIME, silent)
+    timer = StallTimer(None, 0.0)
+    silent = state(found=1, ready=1, lacks_sizes=True)
+    assert timer.reason_to_end(50.0, state(found=1)) is None
+    assert timer.reason_to_end(50.0 + SIZES_TIME, silent) is None
+    ended = timer.reason_to_end(50.1 + SIZES_TIME, silent)
     assert ended is not None
     assert (ended.exit_code, "shoal chunk" in str(ended)) == (1, True)
 
 
 def test_a_stall_is_reported_at_intervals() -> None:
-    patience = StallTimer(None, 0.0)
-    assert patience.stall_to_report(REPORT_AFTER - 0.1, outlook()) is None
-    assert patience.stall_to_report(REPORT_AFTER, outlook()) is not None
-    assert patience.stall_to_report(REPORT_AFTER + 0.1, outlook()) is None
-    assert patience.stall_to_report(2 * REPORT_AFTER, outlook()) is not None
-    patience.on_chunk(2.5 * REPORT_AFTER)
-    assert patience.stall_to_report(3 * REPORT_AFTER, outlook()) is None
+    timer = StallTimer(None, 0.0)
+    assert timer.stall_to_report(REPORT_AFTER - 0.1, state()) is None
+    assert timer.stall_to_report(REPORT_AFTER, state()) is not None
+    assert timer.stall_to_report(REPORT_AFTER + 0.1, state()) is None
+    assert timer.stall_to_report(2 * REPORT_AFTER, state()) is not None
+    timer.on_chunk(2.5 * REPORT_AFTER)
+    assert timer.stall_to_report(3 * REPORT_AFTER, state()) is None
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_stall_is_reported_at_intervals() -> None:
 def test_a_stall_names_its_cause(
     changes: dict[str, Any], cause: Cause, words: str
 ) -> None:
-    told = StallTimer(None, 0.0).stall_to_report(REPORT_AFTER, outlook(**changes))
+    told = StallTimer(None, 0.0).stall_to_report(REPORT_AFTER, state(**changes))
     assert told is not None
     assert told.cause is cause
     assert words in told.reason

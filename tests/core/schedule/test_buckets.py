@@ -1,4 +1,4 @@
-"""Chunks by rarity: the lowest is found, whatever was put in and moved."""
+"""Compare the buckets with a plain dictionary."""
 
 from random import Random
 

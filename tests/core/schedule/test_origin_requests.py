@@ -1,48 +1,48 @@
-"""Who says of a chunk that it is about to have it is believed, for a while."""
+"""Check how long the announced fetches of other peers count."""
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.schedule.origin_requests import FETCH_TIME, OriginFetches
 
 
 def test_a_fetch_counts_until_the_peer_has_the_chunk() -> None:
-    pulls: OriginFetches[str] = OriginFetches()
-    pulls.add("ann", [1, 2, 3], 10.0)
-    assert [pulls.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 1, 1, 0]
-    pulls.on_have("ann", [2, 4])
-    pulls.on_have("bob", [3])
-    assert [pulls.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 0, 1, 0]
+    fetches: OriginFetches[str] = OriginFetches()
+    fetches.add("ann", [1, 2, 3], 10.0)
+    assert [fetches.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 1, 1, 0]
+    fetches.on_have("ann", [2, 4])
+    fetches.on_have("bob", [3])
+    assert [fetches.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 0, 1, 0]
 
 
 def test_the_fetches_of_a_peer_end_when_it_leaves() -> None:
-    pulls: OriginFetches[str] = OriginFetches()
-    pulls.add("ann", [1], 10.0)
-    pulls.add("bob", [1, 2], 10.0)
-    pulls.remove("ann")
-    assert not pulls.expects(1, 10.0, 0.0)
-    assert pulls.expects(2, 10.0, 0.0)
-    pulls.add("ann", [1], 11.0)
-    assert pulls.expects(1, 11.0, 0.0)
+    fetches: OriginFetches[str] = OriginFetches()
+    fetches.add("ann", [1], 10.0)
+    fetches.add("bob", [1, 2], 10.0)
+    fetches.remove("ann")
+    assert not fetches.expects(1, 10.0, 0.0)
+    assert fetches.expects(2, 10.0, 0.0)
+    fetches.add("ann", [1], 11.0)
+    assert fetches.expects(1, 11.0, 0.0)
 
 
 def test_a_peer_that_was_late_is_not_believed_again() -> None:
-    pulls: OriginFetches[str] = OriginFetches()
-    pulls.add("ann", [1, 2], 10.0)
-    assert pulls.expects(1, 10.0 + FETCH_TIME, 0.0)
+    fetches: OriginFetches[str] = OriginFetches()
+    fetches.add("ann", [1, 2], 10.0)
+    assert fetches.expects(1, 10.0 + FETCH_TIME, 0.0)
     late = 10.1 + FETCH_TIME
-    assert not pulls.expects(1, late, 0.0)
-    pulls.add("ann", [1, 2, 3], late)
-    assert not any(pulls.expects(i, late, 0.0) for i in range(4))
+    assert not fetches.expects(1, late, 0.0)
+    fetches.add("ann", [1, 2, 3], late)
+    assert not any(fetches.expects(i, late, 0.0) for i in range(4))
 
 
 def test_a_peer_has_longer_if_chunks_take_long() -> None:
-    pulls: OriginFetches[str] = OriginFetches()
-    pulls.add("ann", [1], 10.0)
-    assert pulls.expects(1, 10.0 + 3 * 60, 60.0)
-    assert not pulls.expects(1, 10.1 + 3 * 60, 60.0)
+    fetches: OriginFetches[str] = OriginFetches()
+    fetches.add("ann", [1], 10.0)
+    assert fetches.expects(1, 10.0 + 3 * 60, 60.0)
+    assert not fetches.expects(1, 10.1 + 3 * 60, 60.0)
 
 
 def test_a_peer_can_announce_only_so_many_fetches() -> None:
-    pulls: OriginFetches[str] = OriginFetches()
-    pulls.add("ann", range(10 * MAX_ORIGIN_FETCHES), 10.0)
-    pulled = [pulls.expects(i, 10.0, 0.0) for i in range(10 * MAX_ORIGIN_FETCHES)]
-    assert sum(pulled) == MAX_ORIGIN_FETCHES
+    fetches: OriginFetches[str] = OriginFetches()
+    fetches.add("ann", range(10 * MAX_ORIGIN_FETCHES), 10.0)
+    expected = [fetches.expects(i, 10.0, 0.0) for i in range(10 * MAX_ORIGIN_FETCHES)]
+    assert sum(expected) == MAX_ORIGIN_FETCHES

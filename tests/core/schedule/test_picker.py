@@ -1,4 +1,4 @@
-"""The chunk picker against a naive model of what it may and must do."""
+"""Compare the chunk picker with a naive model."""
 
 from random import Random
 
@@ -15,13 +15,13 @@ from hypothesis.stateful import (
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.picker import MAX_COPIES, ChunkPicker
 
-# With 300, what one peer has is seldom hit by chance.
+# With 300 chunks, random tries rarely find what one peer has.
 COUNT = st.integers(0, 60) | st.just(300)
 PEER = st.integers(0, 5)
 
 
 class Model(RuleBasedStateMachine):
-    """Do to a picker whatever may happen, and check all it says."""
+    """Do anything to a picker, and check everything that it returns."""
 
     @initialize(count=COUNT, seed=st.integers(0, 99), have=st.sets(st.integers(0, 59)))
     def begin(self, count: int, seed: int, have: set[int]) -> None:
@@ -38,17 +38,17 @@ class Model(RuleBasedStateMachine):
         self.field = field
         self.picker: ChunkPicker[int] = ChunkPicker(field, Random(seed))
 
-    # What the model says.
+    # The model.
 
     def in_flight(self) -> set[int]:
         return set().union(*self.asked.values()) if self.asked else set()
 
     def free(self) -> set[int]:
-        """Return what nobody was asked for and nobody gave."""
+        """Return the chunks that were not requested and have not arrived."""
         return self.all - self.verified - self.arrived - self.in_flight()
 
     def rarity(self, index: int) -> int:
-        """Count the peers with only some chunks that have this one."""
+        """Count the partial peers that have a chunk."""
         return sum(
             index in self.has[peer] for peer in self.has if not self.is_full[peer]
         )
@@ -70,7 +70,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(peer=PEER)
     def leave(self, peer: int) -> None:
-        self.picker.on_peer_left(peer)  # also one that never was there
+        self.picker.on_peer_left(peer)  # even one that never joined
         for each in (self.has, self.asked, self.is_full):
             each.pop(peer, None)
 
@@ -80,7 +80,7 @@ class Model(RuleBasedStateMachine):
             self.picker.on_have(peer, index)
             self.has[peer] = self.has[peer] | {index}
 
-    # Requests and what becomes of them.
+    # Requests.
 
     @rule(
         peer=PEER,
@@ -108,10 +108,10 @@ class Model(RuleBasedStateMachine):
                 assert len(holders) < MAX_COPIES
             self.asked[peer].add(index)
         if len(picked) < limit:
-            assert not free & self.has[peer], "there was more to ask for"
+            assert not free & self.has[peer], "there was more to request"
 
     def _check_rarest(self, peer: int, index: int, free: set[int]) -> None:
-        """Check it strictly where it is promised: of one that has everything."""
+        """Check the order that is guaranteed for a peer with everything."""
         if self.is_full[peer]:
             assert self.rarity(index) == min(map(self.rarity, free))
 
@@ -122,7 +122,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(peer=PEER, index=st.integers(0, 59))
     def answer_late(self, peer: int, index: int) -> None:
-        """Give what was given up, or was never asked of this peer."""
+        """Send a chunk whose request expired, or that was never requested here."""
         if index in self.all:
             self._arrive(index, peer)
 
@@ -154,21 +154,21 @@ class Model(RuleBasedStateMachine):
             self.picker.on_request_expired(index, peer)
             self.asked[peer].discard(index)
 
-    # What is always true.
+    # Invariants.
 
     @invariant()
-    def it_knows_what_it_asked_for(self) -> None:
+    def the_requests_are_known(self) -> None:
         for peer, asked in getattr(self, "asked", {}).items():
             assert self.picker.requested_from(peer) == asked
 
     @invariant()
-    def it_is_complete_when_all_is_verified(self) -> None:
+    def it_is_complete_when_every_chunk_is_verified(self) -> None:
         if hasattr(self, "picker"):
             assert self.picker.is_complete is (self.verified == self.all)
             assert set(self.field) == self.verified
 
     def teardown(self) -> None:
-        """Let everybody leave but one honest peer: it must get to the end."""
+        """Let all peers leave except an honest one, which must send the rest."""
         if not hasattr(self, "picker"):
             return
         for peer in list(self.has):
@@ -187,7 +187,7 @@ TestPicker.settings = settings(max_examples=120, stateful_step_count=60, deadlin
 
 
 class CountingRandom(Random):
-    """Count how often a random number is drawn."""
+    """Count the random numbers that are drawn."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -199,7 +199,7 @@ class CountingRandom(Random):
 
 
 class CountingBitfield(Bitfield):
-    """Count how often somebody asks whether a chunk is there."""
+    """Count the look-ups of chunks."""
 
     looks = 0
 
@@ -209,7 +209,7 @@ class CountingBitfield(Bitfield):
 
 
 def _work_per_chunk(count: int) -> float:
-    """Fetch everything from a full and a half peer; return the steps of a chunk."""
+    """Fetch everything from a complete and a partial peer; return steps per chunk."""
     rng = CountingRandom()
     picker: ChunkPicker[str] = ChunkPicker(Bitfield(count), rng)
     half = CountingBitfield(count)
@@ -279,7 +279,7 @@ def test_a_peer_with_no_free_chunk_is_asked_for_the_next_it_gets() -> None:
 
 
 def reading(have: Bitfield | None = None) -> ChunkPicker[int]:
-    """Return the picker of somebody who reads, and one peer that has all."""
+    """Return the picker of a reader, with one complete peer."""
     have = Bitfield(10) if have is None else have
     picker: ChunkPicker[int] = ChunkPicker(have, Random(3), wanted=())
     picker.on_peer_joined(1, None)

@@ -1,4 +1,4 @@
-"""What "any chunk" is: never what the asker has, always the rarest, against a model."""
+"""Compare the choice of the rarest chunk with a model."""
 
 from random import Random
 
@@ -22,7 +22,7 @@ def field(count: int, indexes: set[int]) -> Bitfield:
 
 
 class Model(RuleBasedStateMachine):
-    """Do to a spread whatever may happen, and check what it chooses."""
+    """Do anything to a `RarestFirst`, and check its choices."""
 
     @initialize(
         count=st.integers(1, MOST), have=st.sets(INDEX), seed=st.integers(0, 99)
@@ -31,73 +31,73 @@ class Model(RuleBasedStateMachine):
         self.count = count
         self.have = {index for index in have if index < count}
         self.announced: dict[int, set[int]] = {}
-        self.given: dict[int, set[int]] = {}
-        self.spread: RarestFirst[int] = RarestFirst(
+        self.sent: dict[int, set[int]] = {}
+        self.rarest: RarestFirst[int] = RarestFirst(
             field(count, self.have), Random(seed)
         )
 
     def copies(self, index: int) -> int:
         return sum(
-            index in self.announced[p] or index in self.given[p] for p in self.announced
+            index in self.announced[p] or index in self.sent[p] for p in self.announced
         )
 
     @rule(peer=PEER, have=st.sets(INDEX))
     def join(self, peer: int, have: set[int]) -> None:
         have = {index for index in have if index < self.count}
-        self.spread.on_peer_joined(peer, field(self.count, have))
+        self.rarest.on_peer_joined(peer, field(self.count, have))
         if len(have) < self.count:
-            self.announced[peer], self.given[peer] = have, set()
+            self.announced[peer], self.sent[peer] = have, set()
         else:  # it has one copy of each chunk, and requests none
             self.leave(peer)
 
     @rule(peer=PEER)
     def leave(self, peer: int) -> None:
-        self.spread.on_peer_left(peer)
+        self.rarest.on_peer_left(peer)
         self.announced.pop(peer, None)
-        self.given.pop(peer, None)
+        self.sent.pop(peer, None)
 
     @rule(peer=PEER, index=INDEX)
-    def tell_have(self, peer: int, index: int) -> None:
+    def announce(self, peer: int, index: int) -> None:
         if index < self.count:
-            self.spread.on_have(peer, index)
+            self.rarest.on_have(peer, index)
             if peer in self.announced:
                 self.announced[peer].add(index)
-                self.given[peer].discard(index)
+                self.sent[peer].discard(index)
 
     @rule(peer=PEER, index=INDEX)
-    def was_given(self, peer: int, index: int) -> None:
+    def send(self, peer: int, index: int) -> None:
         if index < self.count:
-            self.spread.on_sent(peer, index)
-            if peer in self.given and index not in self.announced[peer]:
-                self.given[peer].add(index)
+            self.rarest.on_sent(peer, index)
+            if peer in self.sent and index not in self.announced[peer]:
+                self.sent[peer].add(index)
 
     @rule(index=INDEX)
     def verify(self, index: int) -> None:
         if index < self.count:
-            self.spread.add(index)
+            self.rarest.add(index)
             self.have.add(index)
 
     @rule(peer=PEER)
     def choose(self, peer: int) -> None:
-        chosen = self.spread.next_for(peer)
+        chosen = self.rarest.next_for(peer)
         if peer not in self.announced:
             assert chosen is None
             return
-        lacking = self.have - self.announced[peer] - self.given[peer]
-        if not lacking:
+        missing = self.have - self.announced[peer] - self.sent[peer]
+        if not missing:
             assert chosen is None
             return
-        assert chosen in lacking
-        # A bucket of up to eight is not always seen whole, so "about" the rarest; but
-        # what nobody else lacks either is seen.
-        if lacking == self.have:
-            assert self.copies(chosen) == min(map(self.copies, lacking))
-        self.given[peer].add(chosen)
+        assert chosen in missing
+        # Of a bucket with up to eight chunks not all are tried, so the choice is about
+        # the rarest. It is the rarest if the peer has no chunk.
+        if missing == self.have:
+            assert self.copies(chosen) == min(map(self.copies, missing))
+        self.sent[peer].add(chosen)
 
     @invariant()
     def counts_every_copy(self) -> None:
         for index in range(self.count):
-            assert self.spread.level(index) == self.copies(index)
+            assert self.rarest.level(index) == self.copies(index)
 
 
 TestModel = Model.TestCase
@@ -108,64 +108,64 @@ TestModel.settings = settings(deadline=None)
 def test_every_chunk_is_sent_once_before_any_is_sent_twice(
     count: int, peers: int, seed: int
 ) -> None:
-    spread: RarestFirst[int] = RarestFirst(Bitfield.full(count), Random(seed))
+    rarest: RarestFirst[int] = RarestFirst(Bitfield.full(count), Random(seed))
     for peer in range(peers):
-        spread.on_peer_joined(peer, Bitfield(count))
+        rarest.on_peer_joined(peer, Bitfield(count))
     order = Random(seed)
-    given: list[int] = []
-    # However uneven the peers are, unless one has had everything.
-    while len(given) < count:
-        chosen = spread.next_for(order.randrange(peers))
+    sent: list[int] = []
+    # However unevenly the peers receive, unless one has everything.
+    while len(sent) < count:
+        chosen = rarest.next_for(order.randrange(peers))
         assert chosen is not None
-        given.append(chosen)
-    assert sorted(given) == list(range(count))
+        sent.append(chosen)
+    assert sorted(sent) == list(range(count))
 
 
 def test_a_chunk_that_others_announced_is_sent_last() -> None:
-    spread: RarestFirst[str] = RarestFirst(Bitfield.full(4), Random(1))
-    spread.on_peer_joined("all but one", field(4, {0, 1, 3}))
-    assert spread.next_for("all but one") == 2
-    assert spread.next_for("all but one") is None
+    rarest: RarestFirst[str] = RarestFirst(Bitfield.full(4), Random(1))
+    rarest.on_peer_joined("all but one", field(4, {0, 1, 3}))
+    assert rarest.next_for("all but one") == 2
+    assert rarest.next_for("all but one") is None
 
 
 def test_the_copies_of_a_peer_that_left_do_not_count() -> None:
-    spread: RarestFirst[str] = RarestFirst(Bitfield.full(2), Random(1))
-    spread.on_peer_joined("a", field(2, {0}))
-    spread.on_peer_joined("b", field(2, {1}))
-    spread.on_peer_joined("c", field(2, {1}))
-    spread.on_peer_joined("new", Bitfield(2))
-    spread.on_peer_left("b")
-    spread.on_peer_left("c")
+    rarest: RarestFirst[str] = RarestFirst(Bitfield.full(2), Random(1))
+    rarest.on_peer_joined("a", field(2, {0}))
+    rarest.on_peer_joined("b", field(2, {1}))
+    rarest.on_peer_joined("c", field(2, {1}))
+    rarest.on_peer_joined("new", Bitfield(2))
+    rarest.on_peer_left("b")
+    rarest.on_peer_left("c")
     # Chunk 1 is the rarest by now.
-    assert spread.next_for("new") == 1
+    assert rarest.next_for("new") == 1
 
 
 def test_a_chunk_that_was_sent_and_announced_counts_once() -> None:
-    spread: RarestFirst[str] = RarestFirst(Bitfield.full(1), Random(1))
-    spread.on_peer_joined("x", Bitfield(1))
-    assert spread.next_for("x") == 0
-    spread.on_have("x", 0)
-    assert spread.level(0) == 1
-    spread.on_peer_left("x")
-    assert spread.level(0) == 0
+    rarest: RarestFirst[str] = RarestFirst(Bitfield.full(1), Random(1))
+    rarest.on_peer_joined("x", Bitfield(1))
+    assert rarest.next_for("x") == 0
+    rarest.on_have("x", 0)
+    assert rarest.level(0) == 1
+    rarest.on_peer_left("x")
+    assert rarest.level(0) == 0
 
 
 def test_the_last_chunk_of_a_large_share_is_found() -> None:
     count = 20_000
     everything = set(range(count))
-    spread: RarestFirst[str] = RarestFirst(Bitfield.full(count), Random(1))
-    spread.on_peer_joined("x", field(count, everything - {777, 19_999}))
-    # As rare as all others, so that trying a few does not find them.
-    spread.on_peer_joined("y", field(count, {777, 19_999}))
-    found = {spread.next_for("x"), spread.next_for("x")}
+    rarest: RarestFirst[str] = RarestFirst(Bitfield.full(count), Random(1))
+    rarest.on_peer_joined("x", field(count, everything - {777, 19_999}))
+    # They are as rare as all others, so random tries do not find them.
+    rarest.on_peer_joined("y", field(count, {777, 19_999}))
+    found = {rarest.next_for("x"), rarest.next_for("x")}
     assert found == {777, 19_999}
-    assert spread.next_for("x") is None
+    assert rarest.next_for("x") is None
 
 
 def test_chunks_that_this_node_does_not_have_are_never_sent() -> None:
-    spread: RarestFirst[str] = RarestFirst(field(9, {4}), Random(1))
-    spread.on_peer_joined("x", Bitfield(9))
-    assert spread.next_for("x") == 4
-    assert spread.next_for("x") is None
-    spread.add(8)
-    assert spread.next_for("x") == 8
+    rarest: RarestFirst[str] = RarestFirst(field(9, {4}), Random(1))
+    rarest.on_peer_joined("x", Bitfield(9))
+    assert rarest.next_for("x") == 4
+    assert rarest.next_for("x") is None
+    rarest.add(8)
+    assert rarest.next_for("x") == 8

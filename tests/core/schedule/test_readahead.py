@@ -1,4 +1,4 @@
-"""As much is fetched ahead as was read in one go, and nothing for who jumps about."""
+"""Check how many bytes are fetched ahead of a reader."""
 
 from hypothesis import given
 from hypothesis import strategies as st

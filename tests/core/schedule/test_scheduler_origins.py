@@ -1,4 +1,4 @@
-"""When an origin is asked for what: for what no peer has, and last."""
+"""Check which chunks are requested from an origin, and when."""
 
 from random import Random
 
@@ -12,8 +12,8 @@ COUNT = 64
 ORIGIN = "origin"
 
 
-def asking(wanted: list[int] | None = None) -> Scheduler[str]:
-    """Return one that has nothing and may ask an origin."""
+def scheduler(wanted: list[int] | None = None) -> Scheduler[str]:
+    """Return the scheduler of a node without chunks and with an origin."""
     chunks = Chunks(COUNT * SIZE, SIZE)
     made: Scheduler[str] = Scheduler(chunks, Bitfield(COUNT), Random(1), wanted=wanted)
     made.add_origin(ORIGIN)
@@ -27,138 +27,138 @@ def having(*indexes: int) -> Bitfield:
     return field
 
 
-def pull(one: Scheduler[str], now: float) -> list[int]:
-    """Ask the origin for as much as it has room for, once."""
+def fetch(one: Scheduler[str], now: float) -> list[int]:
+    """Request from the origin as much as its window has room for, once."""
     limit = one.room(ORIGIN, 0)
     return one.next_requests(ORIGIN, limit, now)[1] if limit else []
 
 
-def answer(one: Scheduler[str], giver: str, indexes: list[int], now: float) -> None:
+def answer(one: Scheduler[str], source: str, indexes: list[int], now: float) -> None:
     for index in indexes:
-        one.on_heard(giver, now)
-        if one.on_answer(giver, index, now, was_any=False):
-            one.on_verified(index, giver)
+        one.on_heard(source, now)
+        if one.on_answer(source, index, now, was_any=False):
+            one.on_verified(index, source)
 
 
 def test_an_origin_gets_one_request_first_and_then_runs() -> None:
-    one, now, longest = asking(), 0.0, 0
-    assert len(pull(one, now)) == 1
-    assert pull(one, now) == []
-    one = asking()
+    one, now, longest = scheduler(), 0.0, 0
+    assert len(fetch(one, now)) == 1
+    assert fetch(one, now) == []
+    one = scheduler()
     while not one.is_complete:
-        asked: list[int] = []
-        while run := pull(one, now):
+        requested: list[int] = []
+        while run := fetch(one, now):
             assert run == list(range(run[0], run[0] + len(run)))
             longest = max(longest, len(run))
-            asked += run
+            requested += run
         now += 0.01
-        answer(one, ORIGIN, asked, now)
+        answer(one, ORIGIN, requested, now)
     assert longest >= COUNT // 4 // ORIGIN_RUNS
 
 
 def test_a_slow_origin_gets_one_request_at_a_time() -> None:
-    one, now = asking(), 0.0
+    one, now = scheduler(), 0.0
     for _ in range(10):
-        asked = pull(one, now)
-        assert len(asked) == 1
+        requested = fetch(one, now)
+        assert len(requested) == 1
         now += 2.0
-        answer(one, ORIGIN, asked, now)
+        answer(one, ORIGIN, requested, now)
 
 
 def test_a_chunk_that_a_peer_has_is_not_fetched_from_an_origin() -> None:
-    one = asking()
+    one = scheduler()
     one.add("ann", having(*range(COUNT - 1)))
-    assert pull(one, 0.0) == [COUNT - 1]
+    assert fetch(one, 0.0) == [COUNT - 1]
     answer(one, ORIGIN, [COUNT - 1], 0.1)
-    assert pull(one, 0.1) == []
+    assert fetch(one, 0.1) == []
 
 
 def test_no_chunk_is_fetched_from_an_origin_while_a_peer_is_complete() -> None:
-    one = asking()
+    one = scheduler()
     one.add("ann")
-    assert pull(one, 0.0) == []
+    assert fetch(one, 0.0) == []
     one.remove("ann")
-    assert len(pull(one, 0.0)) == 1
+    assert len(fetch(one, 0.0)) == 1
 
 
 def test_a_chunk_that_a_peer_fetches_is_not_fetched() -> None:
-    one = asking()
+    one = scheduler()
     one.add("ann", having())
     one.on_origin_fetch("ann", range(COUNT - 1), 0.0)
-    assert pull(one, 0.0) == [COUNT - 1]
+    assert fetch(one, 0.0) == [COUNT - 1]
 
 
 def test_a_chunk_is_fetched_after_its_fetcher_left() -> None:
-    one = asking()
+    one = scheduler()
     one.add("ann", having())
     one.on_origin_fetch("ann", range(COUNT), 0.0)
-    assert pull(one, 0.0) == []
+    assert fetch(one, 0.0) == []
     one.remove("ann")
-    assert len(pull(one, 0.0)) == 1
+    assert len(fetch(one, 0.0)) == 1
 
 
 def test_the_fetches_of_an_unknown_peer_do_not_count() -> None:
-    one = asking()
+    one = scheduler()
     one.on_origin_fetch("stranger", range(COUNT), 0.0)
-    assert len(pull(one, 0.0)) == 1
+    assert len(fetch(one, 0.0)) == 1
 
 
 def test_an_origin_is_used_while_peers_send_nothing() -> None:
-    one = asking()
+    one = scheduler()
     one.add("ann", having(*range(COUNT)[:-1]))
     one.add("bob", having(*range(COUNT)[-1:]))
-    assert pull(one, 0.0) == []
-    assert pull(one, LATE_TIME - 0.1) == []
-    late = pull(one, LATE_TIME)
+    assert fetch(one, 0.0) == []
+    assert fetch(one, LATE_TIME - 0.1) == []
+    late = fetch(one, LATE_TIME)
     assert late
     answer(one, ORIGIN, late, LATE_TIME + 0.1)
-    assert pull(one, LATE_TIME + 0.2)
-    asked = one.next_requests("ann", 1, LATE_TIME + 0.3)[1]
-    answer(one, "ann", asked, LATE_TIME + 0.4)
-    assert pull(one, LATE_TIME + 0.5) == []
+    assert fetch(one, LATE_TIME + 0.2)
+    requested = one.next_requests("ann", 1, LATE_TIME + 0.3)[1]
+    answer(one, "ann", requested, LATE_TIME + 0.4)
+    assert fetch(one, LATE_TIME + 0.5) == []
 
 
 def test_a_chunk_on_its_way_from_a_peer_is_fetched_only_if_late() -> None:
-    one = asking()
+    one = scheduler()
     one.add("ann", having(*range(COUNT)[:-1]))
     one.add("bob", having(COUNT - 1))
     now = 0.0
-    while asked := one.next_requests("ann", 8, now)[1]:
-        answer(one, "ann", asked, now)
+    while requested := one.next_requests("ann", 8, now)[1]:
+        answer(one, "ann", requested, now)
     assert one.next_requests("bob", 8, now)[1] == [COUNT - 1]
-    assert pull(one, now) == []
-    # It comes slowly, but it comes.
+    assert fetch(one, now) == []
+    # The chunk arrives slowly.
     for _ in range(5):
         now += STALL_TIME / 2
         one.on_heard("bob", now)
         assert one.on_tick(now) == []
-        assert pull(one, now) == []
+        assert fetch(one, now) == []
     now += LATE_TIME
     assert one.on_tick(now) == ["bob"]
-    assert pull(one, now) == [COUNT - 1]
+    assert fetch(one, now) == [COUNT - 1]
 
 
 def test_a_readers_chunks_are_fetched_from_the_origin_in_order() -> None:
-    one = asking(wanted=[])
+    one = scheduler(wanted=[])
     one.add_wanted([9, 10, 11])
     one.add_wanted([5], before=True)
-    assert pull(one, 0.0) == [5]
+    assert fetch(one, 0.0) == [5]
     answer(one, ORIGIN, [5], 0.1)
-    assert [pull(one, 0.1), pull(one, 0.1)] == [[9], [10]]
+    assert [fetch(one, 0.1), fetch(one, 0.1)] == [[9], [10]]
 
 
 def test_after_a_pause_a_reader_requests_from_peers_first() -> None:
-    one = asking(wanted=[])
+    one = scheduler(wanted=[])
     one.add("ann")
-    assert pull(one, 0.0) == []
+    assert fetch(one, 0.0) == []
     one.add_wanted([3])
-    assert pull(one, 100.0) == []
-    assert pull(one, 100.0 + LATE_TIME) == [3]
+    assert fetch(one, 100.0) == []
+    assert fetch(one, 100.0 + LATE_TIME) == [3]
 
 
 def test_many_nodes_fetch_each_chunk_from_an_origin_once() -> None:
-    """Each hears at once of what the others ask for: nothing is asked for twice."""
-    nodes = {f"n{n}": asking() for n in range(8)}
+    """Each node hears at once what the others fetch, so nothing is fetched twice."""
+    nodes = {f"n{n}": scheduler() for n in range(8)}
     for name, node in nodes.items():
         for other in nodes:
             if other != name:
@@ -166,15 +166,15 @@ def test_many_nodes_fetch_each_chunk_from_an_origin_once() -> None:
     times = [0] * COUNT
     now = 0.0
     while sum(map(bool, times)) < COUNT:
-        asked: dict[str, list[int]] = {}
+        requested: dict[str, list[int]] = {}
         for name, node in nodes.items():
-            asked[name] = pull(node, now)
-            for index in asked[name]:
+            requested[name] = fetch(node, now)
+            for index in requested[name]:
                 times[index] += 1
             for other in nodes.keys() - {name}:
-                nodes[other].on_origin_fetch(name, asked[name], now)
+                nodes[other].on_origin_fetch(name, requested[name], now)
         now += 0.1
-        for name, indexes in asked.items():
+        for name, indexes in requested.items():
             answer(nodes[name], ORIGIN, indexes, now)
             for other in nodes.keys() - {name}:
                 nodes[other].on_have(name, indexes)

@@ -1,30 +1,33 @@
-"""How many requests a peer has outstanding, and when it counts as stalled."""
+"""Check how many requests may be outstanding, and when a source stalls."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.schedule.window import (
+    BACKLOG_LIMIT,
     FIRST_REQUESTS,
+    IN_FLIGHT_LIMIT,
     MAX_BYTES,
     MAX_REQUESTS,
     MIN_RATE,
     STALL_TIME,
     TARGET_DELAY,
     UNPROVEN_REQUESTS,
+    InFlightLimit,
     RequestWindow,
 )
 
 
 def proven(chunk_size: int = 1024) -> RequestWindow:
-    """Return the window of a peer that has given a right chunk."""
+    """Return the window of a source that has sent a right chunk."""
     window = RequestWindow(chunk_size)
     window.on_proven()
     return window
 
 
 def answered(window: RequestWindow, times: int, delay: float) -> float:
-    """Ask and answer one at a time; return the time it is then."""
+    """Request and answer one chunk after the other; return the time at the end."""
     now = 0.0
     for index in range(times):
         window.on_sent([index], now)
@@ -44,7 +47,7 @@ def test_until_a_chunk_is_verified_the_window_is_one() -> None:
     assert window.room() == 0
     window.on_proven()
     assert window.room() >= FIRST_REQUESTS
-    window.on_verifying()  # from then on nothing waits for a verdict
+    window.on_verifying()  # later chunks do not close the window
     assert window.room() >= FIRST_REQUESTS
 
 
@@ -148,3 +151,62 @@ def test_a_window_counts_exactly_the_outstanding_requests(
                 out.discard(index)
         assert len(window) == len(out)
         assert window.room() <= MAX_REQUESTS - len(out)
+
+
+# InFlightLimit
+
+SIZE = 1 << 20
+MOST = IN_FLIGHT_LIMIT // SIZE
+LEAST = MAX_BYTES // SIZE
+LONG = 200  # reads; more than it takes from one limit to the other
+
+
+def ahead(reads: int) -> InFlightLimit:
+    limit = InFlightLimit(SIZE)
+    for _ in range(reads):
+        limit.on_read(is_ahead=True)
+    return limit
+
+
+def test_the_limit_begins_at_its_highest() -> None:
+    limit = InFlightLimit(SIZE)
+    assert limit.room(0, 0) == MOST
+    assert limit.room(MOST - 3, 0) == 3
+    assert limit.room(10, 2 * SIZE) == MOST - 12
+    assert limit.room(MOST + 5, 0) == 0
+
+
+def test_the_limit_falls_to_that_of_one_source_while_they_are_ahead() -> None:
+    assert MOST > ahead(1).room(0, 0) > LEAST
+    assert ahead(LONG).room(0, 0) == LEAST
+    assert ahead(LONG).room(LEAST, 0) == 0
+
+
+def test_unverified_bytes_do_not_count_as_requested() -> None:
+    assert ahead(LONG).room(0, BACKLOG_LIMIT) == LEAST
+
+
+def test_the_limit_rises_while_no_source_is_ahead() -> None:
+    limit = ahead(LONG)
+    limit.on_read(is_ahead=False)
+    for _ in range(LONG):
+        limit.on_read(is_ahead=False)
+    assert limit.room(0, 0) == MOST
+
+
+def test_a_silent_tick_restores_the_highest_limit() -> None:
+    limit = ahead(LONG)
+    limit.on_tick()
+    assert limit.room(0, 0) == LEAST, "bytes arrived since the last tick"
+    limit.on_tick()
+    assert limit.room(0, 0) == MOST
+
+
+def test_nothing_is_requested_while_much_waits_for_verification() -> None:
+    assert InFlightLimit(SIZE).room(0, BACKLOG_LIMIT + 1) == 0
+
+
+def test_one_chunk_may_always_be_outstanding() -> None:
+    large = 2 * IN_FLIGHT_LIMIT
+    assert InFlightLimit(large).room(0, 0) == 1
+    assert InFlightLimit(large).room(1, 0) == 0

@@ -1,7 +1,6 @@
-"""A peer of an open channel that says anything at any time, at either end.
+"""Send any messages in any order to an end of an open channel; compare with a model.
 
-As for sealed shares in `test_sealed_states`: a model that was written from
-docs/protocol.md alone says what each message may do.
+As in `test_sealed_states`, the model was written from docs/protocol.md alone.
 """
 
 import re
@@ -68,7 +67,7 @@ HANDSHAKES = [
     CONTENT.handshake(hashes=["\n".join(CONTENT.hashes)]),
 ]
 RIGHT = HANDSHAKES[:2]
-"""Those that give the id, with sizes that fit."""
+"""Handshakes that give the id, with sizes that agree."""
 WORDS = st.one_of(
     message("request", index=INDEX),
     message("response", index=INDEX, data=SHORT),
@@ -94,25 +93,25 @@ STRANGE = [
         b"\x90" * 2000,
     )
 ] + [b"\x00", b"\x81\x00", b"\x80\x80\x80\x80", varint((1 << 28) - 1)]
-"""What is no message, or not even a frame."""
+"""Bytes that are no message, or not even a frame."""
 ALL = 1 << 20
 MOST = st.sampled_from([0, ALL, ALL, ALL]) | st.integers(1, 40)  # bytes delivered
 KINDS = st.sampled_from(["server", "hash client", "named client"])
 
 
 class Ended(Exception):
-    """Say that the model ends the conversation here."""
+    """End the conversation, by the model."""
 
 
 def index_meant(value: int | str) -> int | None:
-    """Return what an index is: a number, or up to ten ASCII digits."""
+    """Return the number of an index: an integer, or up to ten ASCII digits."""
     if isinstance(value, int):
         return value if value >= 0 else None
     return int(value) if re.fullmatch("[0-9]{1,10}", value, re.ASCII) else None
 
 
 class Model:
-    """What docs/protocol.md says of one end."""
+    """Model one end by docs/protocol.md."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -121,7 +120,7 @@ class Model:
         self.answers: list[Said] = []
 
     def hear(self, said: Said) -> Event | None:
-        """Return what has to be handed up; raise `Ended`."""
+        """Return the expected event; raise `Ended`."""
         kind = said["type"]
         if kind not in ("request", "response", "info", "handshake"):
             return None
@@ -150,7 +149,7 @@ class Model:
         if self.is_begun or said not in RIGHT:
             raise Ended
         self.is_begun = True
-        return None  # the offer is looked at by its digests alone
+        return None  # of the offer only the digests are compared
 
     def _on_info(self, said: Said) -> Event | None:
         if self.kind == "hash client" or "fileSize" not in said:
@@ -169,11 +168,11 @@ class Model:
 
 
 class OpenConversation(RuleBasedStateMachine):
-    """One conversation after the other, at whichever end."""
+    """Hold one conversation after the other, at either end."""
 
     @initialize(kind=KINDS, is_right=st.booleans())
     def connect(self, kind: str, is_right: bool) -> None:
-        """Begin; a hash channel's client often with the handshake it needs."""
+        """Begin; a hash channel's client often with a right handshake."""
         self.session: Session
         if kind == "server":
             self.session = OpenServerSession(CHUNKS, frame(CONTENT.handshake()))
@@ -191,13 +190,13 @@ class OpenConversation(RuleBasedStateMachine):
     @precondition(lambda self: self.is_over)
     @rule(kind=KINDS, is_right=st.booleans())
     def connect_again(self, kind: str, is_right: bool) -> None:
-        """Begin anew."""
+        """Begin another conversation."""
         self.connect(kind, is_right)
 
     @precondition(lambda self: not self.is_over)
     @rule(words=st.lists(WORDS, min_size=1, max_size=3), most=MOST)
     def say(self, words: list[Said], most: int) -> None:
-        """Say what is allowed at some time, at one of the ends."""
+        """Send a message that is valid in some state."""
         for self.last in words:
             self.stream.add(frame(self.last), self.last)
         self.deliver(most)
@@ -205,21 +204,21 @@ class OpenConversation(RuleBasedStateMachine):
     @precondition(lambda self: self.last and not self.is_over)
     @rule(times=st.integers(1, 3))
     def say_it_again(self, times: int) -> None:
-        """Say the last thing again; what was owed is owed no more."""
+        """Send the last message again, to which nothing may be owed any more."""
         assert self.last is not None
         self.say([self.last] * times, ALL)
 
     @precondition(lambda self: not self.is_over)
     @rule(bad=st.sampled_from(STRANGE), rarely=st.integers(0, 3))
     def say_what_nobody_may(self, bad: bytes, rarely: int) -> None:
-        """Say what is no message."""
+        """Send bytes that are no message."""
         if not rarely:
             self.stream.add(bad, None)
 
     @precondition(lambda self: self.model.kind != "server" and not self.is_over)
     @rule(index=st.integers(0, 6))
     def request(self, index: int) -> None:
-        """Ask for a chunk."""
+        """Request a chunk."""
         assert isinstance(self.session, OpenClientSession)
         self.session.request(index)
         self.model.owed[index] += 1
@@ -228,7 +227,7 @@ class OpenConversation(RuleBasedStateMachine):
     @precondition(lambda self: +self.model.owed and not self.is_over)
     @rule(data=SHORT, pick=st.integers(0, 100), as_text=st.booleans(), most=MOST)
     def answer(self, data: bytes, pick: int, as_text: bool, most: int) -> None:
-        """Answer something that we asked for."""
+        """Answer a request."""
         owed = list(+self.model.owed)
         index = owed[pick % len(owed)]
         said = {"type": "response", "index": str(index) if as_text else index}
@@ -237,7 +236,7 @@ class OpenConversation(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_over)
     @rule(most=MOST)
     def deliver(self, most: int) -> None:
-        """Let bytes arrive; see that they do what they must."""
+        """Let bytes arrive, and compare the events with the model."""
         data, whole = self.stream.take(most)
         expected, must_end = self._expect(whole)
         got: list[Event] = []
@@ -249,16 +248,16 @@ class OpenConversation(RuleBasedStateMachine):
                 else:
                     got.append(event)
         except PeerError:
-            assert must_end, "it ended for nothing"
+            assert must_end, "the session ended, and the model did not"
             self.is_over = True
             self.stream = Stream()
             assert got == expected[: len(got)]
             return
-        assert not must_end, "it went on"
+        assert not must_end, "the model ended, and the session did not"
         assert got == expected
 
     def _expect(self, whole: list[Said | None]) -> tuple[list[Event], bool]:
-        """Return what has to be handed up, and whether that is the end."""
+        """Return the expected events, and whether the conversation ends."""
         expected: list[Event] = []
         for said in whole:
             try:
@@ -273,7 +272,7 @@ class OpenConversation(RuleBasedStateMachine):
 
     @invariant()
     def it_says_what_it_was_asked_to_and_answers_what_it_must(self) -> None:
-        """Compare what goes out with the model, byte by byte."""
+        """Compare the sent bytes with the model."""
         if not self.is_over:
             said = b"".join(self.session.data_to_send())
             assert said == b"".join(map(frame, self.model.answers))
@@ -281,7 +280,7 @@ class OpenConversation(RuleBasedStateMachine):
 
 
 def check(examples: int, **more: Any) -> None:
-    """Look for a conversation that goes otherwise than the model says."""
+    """Look for a conversation that differs from the model."""
     more |= {"stateful_step_count": 40, "deadline": None}
     run_state_machine_as_test(
         OpenConversation, settings=settings(max_examples=examples, **more)

@@ -1,4 +1,4 @@
-"""What a taker asked for is kept in its order, and not for ever."""
+"""Check the order and the limit of a peer's requests."""
 
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS, RequestQueue
 from shoal.core.wire.sealed_messages import Reason

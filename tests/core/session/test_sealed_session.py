@@ -1,4 +1,4 @@
-"""Two ends of a sealed share joined without a network, and what neither may say."""
+"""Join two sessions of a sealed share, and send one of them invalid messages."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -32,7 +32,7 @@ from shoal.core.wire.sealed_messages import (
 from shoal.errors import ProtocolError
 from tests.helpers.wire import Content, frame, varint
 
-CHUNK = 200_000  # bytes; longer than what shares a buffer
+CHUNK = 200_000  # bytes; a large frame, with a buffer of its own
 CONTENT = Content.make(7 * CHUNK + 5, CHUNK)
 CHUNKS = Chunks(len(CONTENT.data), CHUNK)
 PAGES = 9
@@ -40,7 +40,7 @@ ANSWER = {"type": "response", "index": 1, "data": b"x"}
 
 
 def receive(session: SealedSession, data: bytes, pieces: Iterator[int]) -> list[Event]:
-    """Let bytes arrive in pieces; return what they meant."""
+    """Let bytes arrive in pieces; return the events."""
     events: list[Event] = []
     while data:
         buffer = session.get_buffer()
@@ -58,13 +58,13 @@ def pieces(seed: int, most: int) -> Iterator[int]:
 
 
 def tell(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:
-    """Let messages arrive in one read."""
+    """Let messages arrive in one read; return the events."""
     whole = b"".join(map(frame, messages))
     return receive(session, whole, iter(lambda: len(whole) + 1, None))
 
 
 def greeted() -> SealedSession:
-    """Return a session whose peer has said hello."""
+    """Return a session after the peer's hello."""
     session = SealedSession()
     session.know_share(CHUNKS, PAGES)
     tell(session, {"type": "hello", "port": 1})
@@ -76,7 +76,7 @@ def said(session: SealedSession) -> bytes:
 
 
 class End:
-    """One end, which answers all that is asked of it."""
+    """Answer every request."""
 
     def __init__(self, seed: int) -> None:
         self.session = SealedSession()
@@ -87,7 +87,7 @@ class End:
         Random(seed).shuffle(self._any)
 
     def hear(self, data: bytes) -> None:
-        """Take what the other end said, and answer it."""
+        """Receive bytes of the other end, and answer the requests in them."""
         for event in receive(self.session, data, self._pieces):
             self.events.append(event)
             match event:
@@ -104,7 +104,7 @@ class End:
 
 
 def exchange(one: End, two: End) -> None:
-    """Move bytes until neither has any left."""
+    """Move bytes until neither end has any left."""
     while True:
         from_one, from_two = said(one.session), said(two.session)
         if not from_one and not from_two:
@@ -131,7 +131,7 @@ def test_both_ends_exchange_everything_however_bytes_are_split(seed: int) -> Non
         assert end.events[:2] == [Hello(80, b"root", b"\xff"), Have([(1, 3)])]
         assert [c.index for c in chunks[: CONTENT.count]] == list(range(CONTENT.count))
         assert [c.was_any for c in chunks] == [False] * CONTENT.count + [True] * extra
-        # Compared at the end: no chunk may lie where later ones were received.
+        # Compared at the end: no chunk may be overwritten by later ones.
         assert all(bytes(c.data) == CONTENT.chunk(c.index) for c in chunks)
         assert Page(2, b"\2" * PAGE_SIZE) in end.events
 
@@ -221,7 +221,7 @@ def test_a_refusal_counts_as_the_answer() -> None:
     refusals = [Refuse(1), Refuse(None, "nothing")]
     assert tell(session, {"type": "refuse", "index": 1}) == refusals[:1]
     with pytest.raises(ProtocolError, match="not requested"):
-        # Only one for any is owed: the second is one too many.
+        # One response to a request for any chunk is owed; the second is too many.
         tell(session, ANSWER, ANSWER)
     session = greeted()
     session.request_any()
@@ -312,7 +312,7 @@ def test_frames_longer_than_a_chunk_or_control_message_are_refused(
 
 
 def longest_frame(begun: Callable[[], SealedSession]) -> int:
-    """Return how long the longest frame is that a session takes then."""
+    """Return the length of the longest frame that a session accepts now."""
     with pytest.raises(ProtocolError, match="are allowed") as refused:
         receive(begun(), varint((1 << 28) - 1), iter(lambda: 99, None))
     longest = int(str(refused.value).split()[-3])
@@ -334,7 +334,7 @@ def test_a_long_frame_is_accepted_only_while_a_chunk_is_owed() -> None:
         (lambda s: s.request_any(), whole),
         (lambda s: tell(s, ANSWER), whole),
         (lambda s: tell(s, refusal), CONTROL_LIMIT),
-        # What was taken back may still be on its way.
+        # A response to a cancelled request may still be on its way.
         (lambda s: s.request(1), whole),
         (lambda s: s.cancel(1), whole),
     ]
@@ -375,7 +375,7 @@ def test_ranges_contain_exactly_the_given_indexes(
     assert [i for first, n in ranges for i in range(first, first + n)] == sorted(
         indexes
     )
-    # As few as there can be.
+    # The smallest number of ranges.
     assert all(a + n < b for (a, n), (b, _) in zip(ranges, ranges[1:], strict=False))
 
 

@@ -1,8 +1,8 @@
-"""A peer of a sealed share that says anything at any time, proofs included.
+"""Send any bytes in any order to an end of a sealed share; compare with a model.
 
-A model that was written from docs/protocol.md alone says what each byte may do. The
-conversation must do that and nothing else: hand up what the state allows, answer what
-it must, end with an error that blames the peer, and stay ended.
+The model was written from docs/protocol.md alone. A conversation must do what the model
+does: report the events that the state allows, send the answers, end with an error that
+blames the peer, and stay ended. It begins with the proofs.
 """
 
 import hmac
@@ -65,11 +65,11 @@ MOST = st.sampled_from([0, ALL, ALL, ALL]) | st.integers(1, 40)  # bytes deliver
 
 
 class SealedConversation(RuleBasedStateMachine):
-    """One conversation, from the first byte after TLS to its end; then another."""
+    """Hold one conversation after the other, from the first byte after TLS on."""
 
     @initialize(start=STARTS)
     def connect(self, start: Start) -> None:
-        """Begin; mostly with proofs that are right, and mostly greeted."""
+        """Begin; mostly with right proofs and a hello."""
         is_server, versions, proof, is_greeted, knows_share = start
         self.is_server = is_server
         kind = ServerProof if is_server else ClientProof
@@ -78,9 +78,9 @@ class SealedConversation(RuleBasedStateMachine):
         self.model = Model()
         self.stream: Stream[Said | str] = Stream()
         self.sent = self.proof.data_to_send()
-        self.proving = b""  # what came and must be proofs
+        self.proving = b""  # received bytes that must be proofs
         self.greeting = bytes((1, 1)) + NONCE if is_server else b""
-        self.last: Said | None = None  # of what was said
+        self.last: Said | None = None  # the last message that was sent
         self.is_proven = self.is_over = False
         if proof == "none":
             return
@@ -91,7 +91,7 @@ class SealedConversation(RuleBasedStateMachine):
             return
         self.prove(proof)
         self.deliver(ALL)
-        # The client says which version, so what a server would choose is right.
+        # The client chooses the version.
         is_right = proof == "right" or (proof.startswith("version") and not is_server)
         assert self.is_proven == is_right
         if self.is_proven and knows_share:
@@ -101,28 +101,28 @@ class SealedConversation(RuleBasedStateMachine):
 
     @property
     def may_prove(self) -> bool:
-        """Say whether bytes that prove something can be read as such."""
+        """Return True if received bytes can be part of a proof."""
         return not (self.is_over or self.is_proven or self.stream)
 
-    # What the peer says; nothing of it counts before it is delivered.
+    # What the peer sends; it has no effect before it is delivered.
 
     @precondition(lambda self: self.may_prove)
     @rule(versions=st.tuples(st.integers(0, 3), st.integers(0, 3)))
     def greet(self, versions: tuple[int, int]) -> None:
-        """Say what a server says first."""
+        """Send a server's greeting."""
         self.stream.add(bytes(versions) + b"N" * 32, "proof")
 
     @precondition(lambda self: self.may_prove)
     @rule(how=PROOFS.filter(lambda how: how != "none"))
     def prove(self, how: str) -> None:
-        """Prove to know the id, or try to."""
+        """Send a proof, right or wrong."""
         version = int(how[-1]) if how.startswith("version") else 1
         keys = OTHERS if how == "other id" else KEYS
         certificate = RELAYED if how == "relayed" else CERTIFICATE
         node_id = OURS if how == "self" else THEIRS
         greeting = self.greeting or bytes((1, 1)) + b"N" * 32
         if how == "mirror":
-            # What we said ourselves, at most as long as what is waited for.
+            # Our own bytes, at most as many as are awaited.
             said = (self.sent + bytes(81))[: 81 if self.is_server else 48]
         elif self.is_server:
             said = bytes((version,)) + b"M" * 32 + node_id
@@ -135,7 +135,7 @@ class SealedConversation(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_over)
     @rule(words=st.lists(st.one_of(ALLOWED), min_size=1, max_size=5), most=MOST)
     def say(self, words: list[Said], most: int) -> None:
-        """Say what is allowed at some time."""
+        """Send a message that is valid in some state."""
         for self.last in words:
             self.stream.add(frame(self.last), self.last)
         self.deliver(most)
@@ -143,7 +143,7 @@ class SealedConversation(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_over)
     @rule(kind=NOT_OURS, port=PORT)
     def say_what_we_do_not_know(self, kind: str, port: int) -> None:
-        """Say something of a later version, or another protocol."""
+        """Send a message of a later version, or of another protocol."""
         self.stream.add(frame({"type": kind, "port": port}), "unknown")
 
     @precondition(lambda self: not self.is_over)
@@ -153,14 +153,14 @@ class SealedConversation(RuleBasedStateMachine):
         rarely=st.integers(0, 3),
     )
     def say_what_nobody_may(self, bad: tuple[bytes, str], rarely: int) -> None:
-        """Say what is no message, or not even a frame."""
+        """Send bytes that are no message, or not even a frame."""
         if not rarely:
             self.stream.add(*bad)
 
     @precondition(lambda self: self.is_proven and not self.is_over)
     @rule(data=SHORT, pick=st.integers(0, 100), most=MOST)
     def answer(self, data: bytes, pick: int, most: int) -> None:
-        """Answer something that we asked for, as far as the model knows."""
+        """Answer a request that the model knows."""
         owed = [{"type": "response", "index": i} for i in +self.model.owed]
         owed += [{"type": "response", "index": 6}] * (self.model.owed_any > 0)
         owed += [{"type": "page", "index": i} for i in sorted(self.model.owed_pages)]
@@ -171,16 +171,16 @@ class SealedConversation(RuleBasedStateMachine):
     @precondition(lambda self: self.last and not self.is_over)
     @rule(times=st.integers(1, 3))
     def say_it_again(self, times: int) -> None:
-        """Say the last thing again; what was owed is owed no more."""
+        """Send the last message again, to which nothing may be owed any more."""
         assert self.last is not None
         self.say([self.last] * times, ALL)
 
-    # What we do meanwhile.
+    # What this end sends.
 
     @precondition(lambda self: self.is_proven and not self.is_over)
     @rule(index=st.integers(0, 8))
     def request(self, index: int) -> None:
-        """Ask for a chunk."""
+        """Request a chunk."""
         self.session.request(index)
         self.model.owed[index] += 1
         self.model.answers.append({"type": "request", "index": index})
@@ -188,7 +188,7 @@ class SealedConversation(RuleBasedStateMachine):
     @precondition(lambda self: self.is_proven and not self.is_over)
     @rule()
     def request_any(self) -> None:
-        """Ask for any chunk."""
+        """Request any chunk."""
         self.session.request_any()
         self.model.owed_any += 1
         self.model.answers.append({"type": "request"})
@@ -196,7 +196,7 @@ class SealedConversation(RuleBasedStateMachine):
     @precondition(lambda self: self.is_proven and not self.is_over)
     @rule(number=st.integers(0, 3))
     def request_page(self, number: int) -> None:
-        """Ask for a page."""
+        """Request a page."""
         self.session.request_page(number)
         self.model.owed_pages.add(number)
         self.model.answers.append({"type": "page", "index": number})
@@ -204,29 +204,29 @@ class SealedConversation(RuleBasedStateMachine):
     @precondition(lambda self: self.is_proven and not self.is_over)
     @rule(index=st.integers(0, 8))
     def cancel(self, index: int) -> None:
-        """Take a request back, which leaves its answer owed."""
+        """Cancel a request, whose response is still owed."""
         self.session.cancel(index)
         self.model.answers.append({"type": "cancel", "index": index})
 
     @precondition(lambda self: self.is_proven and not self.is_over)
     @rule()
     def learn(self) -> None:
-        """Come to know what the share is."""
+        """Learn the root record."""
         self.session.know_share(CHUNKS, PAGES)
         self.model.chunks, self.model.pages = CHUNKS.count, PAGES
 
     @precondition(lambda self: self.is_over)
     @rule(start=STARTS)
     def connect_again(self, start: Start) -> None:
-        """Begin anew."""
+        """Begin another conversation."""
         self.connect(start)
 
-    # What comes of it.
+    # The results.
 
     @precondition(lambda self: not self.is_over)
     @rule(most=MOST)
     def deliver(self, most: int) -> None:
-        """Let bytes arrive; see that they do what they must."""
+        """Let bytes arrive, and compare the events with the model."""
         data, whole = self.stream.take(most)
         try:
             if not self.is_proven:
@@ -238,42 +238,42 @@ class SealedConversation(RuleBasedStateMachine):
             try:
                 got.extend(feed(self.session, data))
             except PeerError:
-                assert must_end, "it ended for nothing"
+                assert must_end, "the session ended, and the model did not"
                 self.is_over = True
-                # What came before the error in one read is lost, and nothing else.
+                # Events before the error in the same read are lost.
                 assert got == expected[: len(got)]
                 return
-            assert not must_end, "it went on"
+            assert not must_end, "the model ended, and the session did not"
             assert got == expected
         finally:
             if self.is_over:
                 self.stream = Stream()
 
     def _deliver_proof(self, data: bytes) -> bytes:
-        """Let the proof have what it takes; return what is behind it."""
+        """Pass bytes to the proof; return those that follow it."""
         self.proving += data
         verdict = self._judge()
         try:
             used = self.proof.receive(data)
         except PeerError:
-            assert verdict == "wrong", "it failed for nothing"
+            assert verdict == "wrong", "the proof failed, and the model did not"
             self.is_over = True
             assert self.proof.data_to_send() == b""
             assert self.proof.receive(b"x" * 200) == 0
             return b""
-        assert verdict != "wrong", "it believed a stranger"
+        assert verdict != "wrong", "an invalid proof was accepted"
         self.is_proven = verdict == "right"
         assert self.proof.is_done == self.is_proven
         assert bool(self.proof.peer_node_id) == self.is_proven
         assert self.is_proven or used == len(data)
         said = self.proof.data_to_send()
         self.sent = said or self.sent
-        # A server says its own proof only to who has proven itself.
+        # A server sends its proof only after the client's.
         assert not (said and self.is_server and not self.is_proven)
         return data[used:]
 
     def _judge(self) -> str:
-        """Say, of all that came, whether it proves that the peer has the id."""
+        """Return whether the received bytes prove that the peer knows the id."""
         if self.is_server:
             if len(self.proving) < 81:
                 return "more"
@@ -295,7 +295,7 @@ class SealedConversation(RuleBasedStateMachine):
         return "right" if node_id != OURS and shown == true else "wrong"
 
     def _expect(self, whole: list[Said | str]) -> tuple[list[Event], bool]:
-        """Return what has to be handed up, and whether that is the end."""
+        """Return the expected events, and whether the conversation ends."""
         expected: list[Event] = []
         for said in whole:
             if said == "proof" or said == "unknown":
@@ -303,7 +303,7 @@ class SealedConversation(RuleBasedStateMachine):
             if said == "no frame":
                 return expected, True
             if not isinstance(said, dict):
-                if self.model.has_left:  # it is not even looked at
+                if self.model.has_left:  # it is ignored
                     continue
                 return expected, True
             try:
@@ -316,7 +316,7 @@ class SealedConversation(RuleBasedStateMachine):
 
     @invariant()
     def it_says_what_it_was_asked_to_and_answers_what_it_must(self) -> None:
-        """Compare what goes out with the model, byte by byte."""
+        """Compare the sent bytes with the model."""
         if self.is_proven and not self.is_over:
             said = b"".join(self.session.data_to_send())
             assert said == b"".join(map(frame, self.model.answers))
@@ -324,7 +324,7 @@ class SealedConversation(RuleBasedStateMachine):
 
 
 def check(examples: int, **more: Any) -> None:
-    """Look for a conversation that goes otherwise than the model says."""
+    """Look for a conversation that differs from the model."""
     more |= {"stateful_step_count": 40, "deadline": None}
     run_state_machine_as_test(
         SealedConversation, settings=settings(max_examples=examples, **more)

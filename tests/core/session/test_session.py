@@ -1,4 +1,4 @@
-"""Two sessions joined by a link without a network, and one that meets a fake."""
+"""Join two sessions of an open channel, and send one of them invalid messages."""
 
 from collections.abc import Iterator
 from random import Random
@@ -32,7 +32,7 @@ NAMED = Channel("a name", is_hash=False)
 
 
 def receive(session: Session, data: bytes, pieces: Iterator[int]) -> list[Event]:
-    """Let bytes arrive in pieces; return what they meant."""
+    """Let bytes arrive in pieces; return the events."""
     events: list[Event] = []
     while data:
         buffer = session.get_buffer()
@@ -55,7 +55,7 @@ def whole() -> Iterator[int]:
 
 
 def tell(session: Session, *messages: dict[str, Any]) -> list[Event]:
-    """Let messages arrive in one read."""
+    """Let messages arrive in one read; return the events."""
     return receive(session, b"".join(map(frame, messages)), whole())
 
 
@@ -68,14 +68,14 @@ def serve(content: Content, *, named: bool = False) -> OpenServerSession:
 
 
 def ready() -> OpenClientSession:
-    """Return a hash channel's client that has its handshake."""
+    """Return the session of a hash channel's client after the handshake."""
     session = OpenClientSession(HASHED)
     tell(session, CONTENT.handshake())
     return session
 
 
 class Pair:
-    """Join a client and a server, as h11's ConnectionPair, and answer requests."""
+    """Join a client and a server, as h11's ConnectionPair does; answer requests."""
 
     def __init__(self, content: Content, channel: Channel, seed: int) -> None:
         self.content = content
@@ -85,7 +85,7 @@ class Pair:
         self._pieces = pieces(seed, 300_000)
 
     def exchange(self) -> None:
-        """Move bytes until nobody has any left."""
+        """Move bytes until neither end has any left."""
         while True:
             sent = b"".join(self.client.data_to_send())
             wanted = receive(self.server, sent, self._pieces)
@@ -127,7 +127,7 @@ def test_a_client_receives_every_chunk_however_bytes_are_split(
     pair.exchange()
     got = [e for e in pair.events if isinstance(e, ChunkReceived)]
     assert [each.index for each in got] == order
-    # Compared at the end: no chunk may lie where later ones were received.
+    # Compared at the end: no chunk may be overwritten by later ones.
     assert [bytes(each.data) for each in got] == [content.chunk(i) for i in order]
 
 

@@ -1,4 +1,4 @@
-"""Frames: any stream in any pieces, within bounds that no peer can move."""
+"""Check that frames are read from any pieces, and that peers cannot exceed limits."""
 
 import pytest
 from hypothesis import given, settings
@@ -27,13 +27,13 @@ LENGTHS = st.sampled_from(EDGES) | st.integers(1, 3000)
 
 
 def body(length: int, mark: int) -> bytes:
-    """Return a frame's body that cannot be taken for another's."""
+    """Return the body of a frame, different from every other body."""
     unit = bytes((mark * 31 + i) % 251 for i in range(257))
     return (unit * (length // len(unit) + 1))[:length]
 
 
 def feed(reader: FrameReader, data: bytes, most: int) -> list[memoryview]:
-    """Put `data` into the reader, at most `most` bytes at a time."""
+    """Write `data` to the reader, at most `most` bytes at a time."""
     frames: list[memoryview] = []
     position = 0
     while position < len(data):
@@ -44,7 +44,7 @@ def feed(reader: FrameReader, data: bytes, most: int) -> list[memoryview]:
         buffer.release()
         reader.buffer_updated(size)
         for frame in reader.frames():
-            # A short one may be overwritten by the next read.
+            # The next read may overwrite a short frame.
             frames.append(
                 frame if len(frame) >= LARGE_FRAME else memoryview(bytes(frame))
             )
@@ -62,7 +62,7 @@ def test_any_frames_in_any_pieces_are_read_unchanged(
     bodies = [body(length, i) for i, length in enumerate(lengths)]
     stream = b"".join(varint(len(each)) + each for each in bodies)
     frames = feed(FrameReader(LIMIT), stream, most)
-    # Compared only now: large frames must have survived everything after them.
+    # Compared at the end, because large frames must stay unchanged.
     assert frames == bodies
 
 
@@ -185,7 +185,7 @@ def test_a_pool_keeps_no_more_than_its_limit() -> None:
     buffers = [pool.take(LARGE_FRAME) for _ in range(4)]
     for buffer in buffers[:3]:
         pool.give(buffer)
-    pool.give(buffers[3])  # one too many: what was kept before goes
+    pool.give(buffers[3])  # one too many: the pool drops the others
     assert pool.take(LARGE_FRAME) is buffers[3]
     assert all(pool.take(LARGE_FRAME) is not each for each in buffers)
 

@@ -1,4 +1,4 @@
-"""The handshake of a hash channel: believed as far as the id commits to it."""
+"""Check which handshakes of hash channels are accepted."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ EMPTY = Channel(hashlib.sha256(b"").hexdigest(), is_hash=True)
 
 
 def digests(content: Content) -> bytes:
-    """Return the hashes of all chunks, one after the other."""
+    """Return the hashes of all chunks, concatenated."""
     return bytes.fromhex("".join(content.hashes))
 
 

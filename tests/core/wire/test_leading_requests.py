@@ -1,4 +1,4 @@
-"""Requests read many at a time, beside reading them one by one."""
+"""Compare requests that are read together with requests read one by one."""
 
 from contextlib import suppress
 from itertools import cycle
@@ -47,7 +47,7 @@ def test_all_complete_requests_in_front_are_read(indexes: list[int], cut: int) -
 def test_only_usual_requests_are_read(
     before: list[int], odd: object, after: list[int]
 ) -> None:
-    """What follows an oddity is not read either: it would come out of turn."""
+    """Requests after another frame are not read either, to keep the order."""
     front = b"".join(map(plain, before))
     received = front + frame({"type": "request", "index": odd})
     received += b"".join(map(plain, after))
@@ -71,7 +71,7 @@ def test_a_session_handles_requests_alike_together_or_one_by_one(
     frames = [frame({"type": "request", "index": index}) for index in indexes]
     expected, sent = [], []
     for each in frames:
-        with suppress(ProtocolError):  # it would end the conversation
+        with suppress(ProtocolError):  # this ends the conversation
             message = decode_message(each[1:])
             assert isinstance(message, Request)
             index = index_of(message.index)

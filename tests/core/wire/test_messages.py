@@ -1,4 +1,4 @@
-"""Messages: the exact bytes, and what does not count as one."""
+"""Check the bytes of messages, and which bytes are malformed."""
 
 import struct
 
@@ -31,7 +31,7 @@ MESSAGES = st.one_of(
 
 
 def unframed(whole: bytes) -> bytes:
-    """Return what is in a frame, checking its length."""
+    """Return the body of a frame, after checking its length."""
     for used in range(1, 5):
         if whole[:used] == varint(len(whole) - used):
             return whole[used:]

@@ -1,4 +1,4 @@
-"""The messages of a sealed share: the exact bytes, and the limits of every field."""
+"""Check the bytes of sealed messages, and the limits of every field."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
 
 
 def unframed(whole: bytes) -> bytes:
-    """Return what is in a frame, checking its length."""
+    """Return the body of a frame, after checking its length."""
     for used in range(1, 5):
         if whole[:used] == varint(len(whole) - used):
             return whole[used:]

@@ -1,4 +1,4 @@
-"""Pages of chunk hashes are taken one by one, and only the right ones."""
+"""Check that pages are verified one by one, and chunks by the hashes in them."""
 
 import random
 

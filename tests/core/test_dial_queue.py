@@ -1,4 +1,4 @@
-"""Which address is dialled next; the order costs the same in a flood."""
+"""Check the order of the dial queue, and its cost in a flood."""
 
 from random import Random
 
@@ -49,7 +49,7 @@ def test_moving_an_address_repeatedly_uses_no_memory(is_due: bool) -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """Hold the queue against a plain dictionary."""
+    """Compare the queue with a plain dictionary."""
 
     def __init__(self) -> None:
         super().__init__()
