@@ -287,7 +287,9 @@ class Swarm(Watcher[ChunkSource]):
         return SwarmStatus(
             self.manifest,
             owner.have if owner is not None else None,
-            parts.download.scheduler.requested if parts.download else frozenset(),
+            parts.download.scheduler.picker.requested
+            if parts.download
+            else frozenset(),
             tuple(each.status() for each in (*self._connections, *origins)),
         )
 

@@ -157,7 +157,7 @@ class Download(Generic[S]):
     def forget(self, index: int) -> None:
         """Note that the store no longer keeps a chunk."""
         if index in self.have:
-            self.scheduler.forget(index)
+            self.scheduler.picker.forget(index)
             self.done -= self.chunks.length(index)
 
     async def stop(self) -> None:

@@ -255,7 +255,7 @@ def test_wanted_chunks_are_requested_in_their_order() -> None:
     picker.on_peer_joined("all", None)
     assert picker.next_requests("some", 1) == [7]
     assert picker.next_requests("all", 1) == [49]
-    assert picker.unseen == 47
+    assert picker.free.size_of(0) == 47
 
 
 def test_the_chunk_requested_longest_ago_is_copied_first() -> None:
@@ -292,7 +292,7 @@ def test_a_chunk_added_before_all_others_is_requested_first() -> None:
     picker.add_wanted([7, 8], before=True)
     picker.add_wanted([2], before=True)
     assert picker.next_requests(1, 9) == [2, 7, 8, 1]
-    assert picker.is_all_requested
+    assert not picker.free
 
 
 def test_a_removed_chunk_is_not_requested() -> None:
@@ -353,5 +353,5 @@ def test_a_forgotten_chunk_has_its_present_rarity() -> None:
     picker.on_peer_left(2)
     picker.on_peer_left(3)
     picker.add_wanted([4])
-    assert picker.unseen == 1
+    assert picker.free.size_of(0) == 1
     assert picker.next_requests(1, 9) == [4]

@@ -200,7 +200,7 @@ def reader(*sources: str) -> Scheduler[str]:
 def test_request_at_once_chooses_the_fastest_peer() -> None:
     scheduler = reader("slow", "quick")
     assert scheduler.request_at_once(7, 2.0) == "quick"
-    assert scheduler.requested == {7}
+    assert scheduler.picker.requested == {7}
     assert scheduler.request_at_once(8, 2.0) is None, "another chunk is outstanding"
     give(scheduler, "quick", 7, 2.1)
     assert scheduler.is_complete

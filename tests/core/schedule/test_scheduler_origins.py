@@ -3,8 +3,7 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule.origin_requests import LATE_TIME
-from shoal.core.schedule.scheduler import Scheduler
+from shoal.core.schedule.scheduler import LATE_TIME, Scheduler
 from shoal.core.schedule.window import ORIGIN_RUNS, STALL_TIME
 
 SIZE = 1 << 20

@@ -10,12 +10,10 @@ from typing import Generic, TypeVar
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 
-__all__ = ["FETCH_TIME", "LATE_TIME", "Lateness", "OriginFetches"]
+__all__ = ["FETCH_TIME", "OriginFetches"]
 
 FETCH_TIME = 5.0  # seconds that a peer has to fetch a chunk it announced, at least
 FETCH_DELAYS = 3  # the same in the time that our own chunks take, if that is longer
-LATE_TIME = 3.0  # seconds without a chunk
-LATE_DELAYS = 3  # the same in the time that a chunk takes, if that is longer
 
 P = TypeVar("P", bound=Hashable)
 
@@ -79,22 +77,3 @@ class OriginFetches(Generic[P]):
         self.remove(peer)
         self._distrusted.add(peer)
         return False
-
-
-class Lateness:
-    """Watch the time since a chunk arrived that we needed."""
-
-    def __init__(self) -> None:
-        """Start with nothing to wait for."""
-        self.is_late = False
-        """Whether a chunk was late, and no peer has sent a chunk since."""
-        self.last_chunk: float | None = None
-        """When the last needed chunk arrived; None while we wait for none."""
-
-    def check(self, now: float, longest: float) -> bool:
-        """Return True if a chunk is late; `longest` is the longest present delay."""
-        if self.last_chunk is None:
-            self.last_chunk = now
-        if now - self.last_chunk >= max(LATE_TIME, LATE_DELAYS * longest):
-            self.is_late = True
-        return self.is_late

@@ -86,13 +86,15 @@ class ChunkPicker(Generic[P]):
         self._peers: dict[P, _PeerChunks] = {}
         self._in_flight: dict[int, list[P]] = {}  # the oldest request first
         self._arrived: set[int] = set()
-        self._free = Buckets(have.size)  # requested from nobody, by rarity
+        self.free = Buckets(have.size)
+        """Wanted chunks requested from nobody; the level of each is its rarity."""
         self._first: deque[int] = deque()
         self._left = 0  # wanted and not verified
-        self._wanted: set[int] | None = None if wanted is None else set()
+        self.wanted: set[int] | None = None if wanted is None else set()
+        """The wanted chunks; None for all."""
         if wanted is None:
             for index in have.missing():
-                self._free.add(index)
+                self.free.add(index)
             self._left = have.size - len(have)
             self._first.extend(index for index in first if index not in have)
         else:
@@ -102,26 +104,6 @@ class ChunkPicker(Generic[P]):
     def is_complete(self) -> bool:
         """Return True if every wanted chunk is verified."""
         return not self._left
-
-    @property
-    def is_all_requested(self) -> bool:
-        """Return True if every missing chunk has been requested at least once."""
-        return not self._free
-
-    @property
-    def wants_all(self) -> bool:
-        """Return True if every chunk is wanted."""
-        return self._wanted is None
-
-    @property
-    def unseen(self) -> int:
-        """Return how many free chunks no partial peer has."""
-        return self._free.size_of(0)
-
-    @property
-    def an_unseen(self) -> int | None:
-        """Return one of those chunks, or None."""
-        return self._free.one_of(0)
 
     @property
     def requested(self) -> frozenset[int]:
@@ -138,11 +120,11 @@ class ChunkPicker(Generic[P]):
 
         With `before`, they come before all that was wanted until now.
         """
-        assert self._wanted is not None
+        assert self.wanted is not None
         missing = [index for index in indexes if index not in self._have]
-        fresh = [index for index in missing if index not in self._wanted]
+        fresh = [index for index in missing if index not in self.wanted]
         for index in fresh:
-            self._wanted.add(index)
+            self.wanted.add(index)
             self._left += 1
             self._set_free(index)
         if before:
@@ -155,11 +137,11 @@ class ChunkPicker(Generic[P]):
 
         Returns True if it counts as requested now.
         """
-        assert self._wanted is not None
+        assert self.wanted is not None
         state = self._peers[peer]
         if self._left or index in self._have or not state.offers(index):
             return False
-        self._wanted.add(index)
+        self.wanted.add(index)
         self._left = 1
         self._note_request(index, peer, state)
         return True
@@ -169,15 +151,15 @@ class ChunkPicker(Generic[P]):
 
         A chunk that has arrived stays wanted, because it costs nothing more.
         """
-        assert self._wanted is not None
+        assert self.wanted is not None
         requests: dict[int, list[P]] = {}
         for index in indexes:
             is_here = index in self._have or index in self._arrived
-            if is_here or index not in self._wanted:
+            if is_here or index not in self.wanted:
                 continue
-            self._wanted.discard(index)
+            self.wanted.discard(index)
             self._left -= 1
-            self._free.discard(index)
+            self.free.discard(index)
             requests[index] = self._in_flight.pop(index, [])
             for peer in requests[index]:
                 self._peers[peer].requested.discard(index)
@@ -185,13 +167,13 @@ class ChunkPicker(Generic[P]):
 
     def forget(self, index: int) -> None:
         """Note that a verified chunk is not kept any longer."""
-        assert self._wanted is not None
+        assert self.wanted is not None
         self._have.discard(index)
-        self._wanted.discard(index)
+        self.wanted.discard(index)
         # Its rarity was not counted while we had it.
         partial = [s.have for s in self._peers.values() if s.have is not None]
         level = sum(index in have for have in partial)
-        self._free.shift(index, level - self._free.level(index))
+        self.free.shift(index, level - self.free.level(index))
 
     # Peers come and go.
 
@@ -200,7 +182,7 @@ class ChunkPicker(Generic[P]):
         self._peers[peer] = _PeerChunks(have)
         for index in have or ():
             if index not in self._have:
-                self._free.shift(index, 1)
+                self.free.shift(index, 1)
 
     def on_have(self, peer: P, index: int) -> bool:
         """Note a new chunk of a partial peer; return True if it is free."""
@@ -208,8 +190,8 @@ class ChunkPicker(Generic[P]):
         # The rarity of chunks that we have does not matter any more.
         if state.have is None or not state.have.add(index) or index in self._have:
             return False
-        self._free.shift(index, 1)
-        if index not in self._free:
+        self.free.shift(index, 1)
+        if index not in self.free:
             return False
         state.list(index)
         return True
@@ -221,7 +203,7 @@ class ChunkPicker(Generic[P]):
         state = self._peers.pop(peer, None)
         for index in (state.have if state else None) or ():
             if index not in self._have:
-                self._free.shift(index, -1)
+                self.free.shift(index, -1)
 
     # What happens to chunks.
 
@@ -235,7 +217,7 @@ class ChunkPicker(Generic[P]):
         state = self._peers[peer]
         picked: list[int] = []
         while len(picked) < limit:
-            if self._free:
+            if self.free:
                 index: int | None = self._pick(state)
             else:
                 index = self._pick_copy(state, copies) if copies else None
@@ -256,12 +238,12 @@ class ChunkPicker(Generic[P]):
         state = self._peers[peer]
 
         def fits(index: int) -> bool:
-            is_unseen = index in self._free and not self._free.level(index)
+            is_unseen = index in self.free and not self.free.level(index)
             return is_unseen and state.offers(index) and accepts(index)
 
         first = next(filter(fits, self._first), None) if in_order else None
         if first is None:
-            first = self._free.find_unseen(self._rng, fits)
+            first = self.free.find_unseen(self._rng, fits)
         picked: list[int] = []
         if first is not None:
             for index in range(first, min(first + limit, self._have.size)):
@@ -280,7 +262,7 @@ class ChunkPicker(Generic[P]):
         if index in self._have or index in self._arrived:
             return False
         self._arrived.add(index)
-        self._free.discard(index)
+        self.free.discard(index)
         return True
 
     def on_chunk_verified(self, index: int) -> list[P]:
@@ -288,7 +270,7 @@ class ChunkPicker(Generic[P]):
         if self._have.add(index) and self._is_wanted(index):
             self._left -= 1
         self._arrived.discard(index)
-        self._free.discard(index)
+        self.free.discard(index)
         others = self._in_flight.pop(index, [])
         for peer in others:
             self._peers[peer].requested.discard(index)
@@ -314,29 +296,29 @@ class ChunkPicker(Generic[P]):
     # Picking.
 
     def _note_request(self, index: int, peer: P, state: _PeerChunks) -> None:
-        self._free.discard(index)
+        self.free.discard(index)
         self._in_flight.setdefault(index, []).append(peer)
         state.requested.add(index)
 
     def _pick(self, state: _PeerChunks) -> int | None:
         """Return a free chunk of the peer; the rarest first."""
-        while self._first and self._first[0] not in self._free:
+        while self._first and self._first[0] not in self.free:
             self._first.popleft()
         for index in self._first:
-            if index in self._free and state.offers(index):
+            if index in self.free and state.offers(index):
                 return index
         if state.is_listed:
             return self._pick_listed(state)
-        probed = self._free.probe(self._rng, state.offers)
+        probed = self.free.probe(self._rng, state.offers)
         if probed is not None or (state.have is None and not state.refused):
             return probed
         while True:
             while state.candidates:
                 index = state.candidates.pop()
-                if index in self._free and state.offers(index):
+                if index in self.free and state.offers(index):
                     return index
             among = state.among(self._have.size)
-            state.candidates = self._free.candidates(self._rng, among)
+            state.candidates = self.free.candidates(self._rng, among)
             if len(state.candidates) <= MAX_LISTED:
                 state.is_listed = True
                 return self._pick_listed(state)
@@ -346,9 +328,9 @@ class ChunkPicker(Generic[P]):
         state.candidates = [
             index
             for index in state.candidates
-            if index in self._free and state.offers(index)
+            if index in self.free and state.offers(index)
         ]
-        return min(state.candidates, key=self._free.level, default=None)
+        return min(state.candidates, key=self.free.level, default=None)
 
     def _pick_copy(self, state: _PeerChunks, among: Container[int]) -> int | None:
         """Return the chunk of the peer that was requested from others longest ago."""
@@ -364,7 +346,7 @@ class ChunkPicker(Generic[P]):
         return None
 
     def _is_wanted(self, index: int) -> bool:
-        return self._wanted is None or index in self._wanted
+        return self.wanted is None or index in self.wanted
 
     def _set_free(self, index: int) -> None:
         """Let any peer be asked for a chunk, unless one is, or we have it."""
@@ -375,7 +357,7 @@ class ChunkPicker(Generic[P]):
             or not self._is_wanted(index)
         ):
             return
-        self._free.add(index)
+        self.free.add(index)
         for state in self._peers.values():
             if state.is_listed and state.offers(index):
                 state.list(index)

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.report.stall import Unavailable
-from shoal.core.schedule.origin_requests import Lateness, OriginFetches
+from shoal.core.schedule.origin_requests import OriginFetches
 from shoal.core.schedule.picker import ChunkPicker
 from shoal.core.schedule.window import (
     MAX_REQUESTS,
@@ -21,11 +21,13 @@ from shoal.core.schedule.window import (
     RequestWindow,
 )
 
-__all__ = ["Scheduler"]
+__all__ = ["LATE_TIME", "Scheduler"]
 
 MAX_WASTED = 3  # chunks of a source's choice that we had; then it chooses no more
 FEW_REQUESTS = 8  # outstanding in all, below which each source gets two
 CHOICE_PAUSE = 3.0  # seconds until a source that had nothing to choose is asked again
+LATE_TIME = 3.0  # seconds without a chunk
+LATE_DELAYS = 3  # the same in the time that a chunk takes, if that is longer
 
 S = TypeVar("S", bound=Hashable)
 
@@ -47,9 +49,10 @@ class Scheduler(Generic[S]):
         `add_wanted` adds.
         """
         self._chunks = chunks
-        self._picker: ChunkPicker[S] = ChunkPicker(
+        self.picker: ChunkPicker[S] = ChunkPicker(
             have, rng, first=range(chunks.count)[-1:], wanted=wanted
         )
+        """Knows the state of every chunk."""
         self._windows: dict[S, RequestWindow] = {}
         self._full = 0  # peers that have every chunk
         self._outstanding = 0  # requests, at all sources
@@ -57,7 +60,8 @@ class Scheduler(Generic[S]):
         self._late: set[int] = set()  # chunks that took long at the last tick
         self._is_due = False  # more than one source may have room for requests
         self._origin_fetches: OriginFetches[S] = OriginFetches()
-        self._lateness = Lateness()
+        self._is_late = False  # a chunk was late, and no peer has sent one since
+        self._last_chunk: float | None = None  # None while we wait for none
         self._in_flight = InFlightLimit(chunks.chunk_size)
         self._is_read = False  # a reader waits for chunks in their order
 
@@ -72,20 +76,15 @@ class Scheduler(Generic[S]):
     @property
     def is_complete(self) -> bool:
         """Return True if every wanted chunk is verified."""
-        return self._picker.is_complete
+        return self.picker.is_complete
 
     @property
     def unavailable(self) -> Unavailable | None:
         """Return the chunks that no source has, if no others are left to request."""
-        index = self._picker.an_unseen
+        index = self.picker.free.one_of(0)
         if index is None or self._full or self._outstanding:
             return None
-        return Unavailable(index, self._picker.unseen)
-
-    @property
-    def requested(self) -> frozenset[int]:
-        """Return the chunks that were requested, or have arrived unverified."""
-        return self._picker.requested
+        return Unavailable(index, self.picker.free.size_of(0))
 
     def add_wanted(self, indexes: Iterable[int], *, before: bool = False) -> list[S]:
         """Request these as well, in this order; with `before`, before all others.
@@ -93,9 +92,9 @@ class Scheduler(Generic[S]):
         Returns the sources, those that usually answer soonest first: a reader waits.
         """
         self._is_read = True
-        if self._picker.is_complete:
-            self._lateness.last_chunk = None
-        self._picker.add_wanted(indexes, before=before)
+        if self.picker.is_complete:
+            self._last_chunk = None
+        self.picker.add_wanted(indexes, before=before)
         return self._ranked()
 
     def request_at_once(self, index: int, now: float) -> S | None:
@@ -107,9 +106,9 @@ class Scheduler(Generic[S]):
         for source in () if self._outstanding else self._ranked():
             window = self._windows[source]
             is_ready = not window.is_origin and window.room() > 0
-            if is_ready and self._picker.want_from(index, source):
+            if is_ready and self.picker.want_from(index, source):
                 self._is_read = True
-                self._lateness.last_chunk = None
+                self._last_chunk = None
                 window.on_sent((index,), now)
                 self._outstanding = 1
                 return source
@@ -126,16 +125,12 @@ class Scheduler(Generic[S]):
         """Request these no more; return the requests to cancel."""
         requests = [
             (source, index)
-            for index, sources in self._picker.remove_wanted(indexes).items()
+            for index, sources in self.picker.remove_wanted(indexes).items()
             for source in sources
         ]
         for source, index in requests:
             self._forget_request(source, index)
         return requests
-
-    def forget(self, index: int) -> None:
-        """Note that a verified chunk is not kept any longer."""
-        self._picker.forget(index)
 
     # Sources come and go.
 
@@ -158,13 +153,13 @@ class Scheduler(Generic[S]):
             self._chunks.chunk_size, most, is_full=is_full, can_choose=can_choose
         )
         self._full += is_full
-        self._picker.on_peer_joined(source, None if is_full else have)
+        self.picker.on_peer_joined(source, None if is_full else have)
 
     def add_origin(self, origin: S) -> None:
         """Add an origin, for the chunks that no peer has or will have soon."""
         self.remove(origin)
         self._windows[origin] = OriginWindow(self._chunks.chunk_size)
-        self._picker.on_peer_joined(origin, None)
+        self.picker.on_peer_joined(origin, None)
 
     def remove(self, source: S) -> bool:
         """Forget a source and its requests; return True if it was known."""
@@ -175,7 +170,7 @@ class Scheduler(Generic[S]):
         self._is_due = True
         self._full -= window.is_full
         self._outstanding -= len(window)
-        self._picker.on_peer_left(source)
+        self.picker.on_peer_left(source)
         return True
 
     def on_have(self, source: S, indexes: Iterable[int]) -> bool:
@@ -186,7 +181,7 @@ class Scheduler(Generic[S]):
             return False
         is_useful = False
         for index in indexes:
-            is_useful |= self._picker.on_have(source, index)
+            is_useful |= self.picker.on_have(source, index)
         return is_useful
 
     def on_origin_fetch(self, source: S, indexes: Iterable[int], now: float) -> None:
@@ -200,9 +195,9 @@ class Scheduler(Generic[S]):
 
     def take_back(self, source: S, indexes: Iterable[int]) -> None:
         """Note that a source will not get these requests; it is not to blame."""
-        for index in self._picker.requested_from(source).intersection(indexes):
+        for index in self.picker.requested_from(source).intersection(indexes):
             self._forget_request(source, index)
-            self._picker.on_request_expired(index, source)
+            self.picker.on_request_expired(index, source)
             self._is_due = True
 
     def on_heard(self, source: S, now: float, *, is_ahead: bool = False) -> None:
@@ -222,13 +217,10 @@ class Scheduler(Generic[S]):
         window = self._windows[source]
         key = window.choices.popleft() if was_any and window.choices else index
         self._outstanding -= window.on_answer(key, now)
-        if self._picker.on_chunk_arrived(index, source):
-            if not window.is_proven:
-                window.on_verifying()
-            lateness = self._lateness
-            lateness.last_chunk = now
-            if not window.is_origin:
-                lateness.is_late = False
+        if self.picker.on_chunk_arrived(index, source):
+            window.is_verifying = not window.is_proven
+            self._last_chunk = now
+            self._is_late &= window.is_origin
             return True
         if was_any:
             window.wasted_choices += 1
@@ -249,13 +241,13 @@ class Scheduler(Generic[S]):
         self._outstanding -= len(window)
         if index is not None:
             window.on_refused(index)
-            if index in self._picker.requested_from(source):
+            if index in self.picker.requested_from(source):
                 if is_busy:
-                    self._picker.on_request_expired(index, source)
+                    self.picker.on_request_expired(index, source)
                 else:
                     # Never requested from it again, so refusing every chunk costs us
                     # one request each.
-                    self._picker.on_request_refused(index, source)
+                    self.picker.on_request_refused(index, source)
         elif window.choices:
             window.on_refused(window.choices.popleft())
             window.choices_from = now + CHOICE_PAUSE
@@ -265,9 +257,9 @@ class Scheduler(Generic[S]):
         """Note that a chunk is right; return the sources to cancel it at."""
         window = self._windows.get(source)
         if window is not None and not window.is_proven:
-            window.on_proven()
+            window.is_proven, window.is_verifying = True, False
             self._is_due = True
-        others = self._picker.on_chunk_verified(index)
+        others = self.picker.on_chunk_verified(index)
         for other in others:
             self._forget_request(other, index)
             self._is_due = True
@@ -283,7 +275,7 @@ class Scheduler(Generic[S]):
     def on_failed(self, index: int) -> None:
         """Note that a chunk is wrong: it is requested from others."""
         self._is_due = True
-        self._picker.on_chunk_failed(index)
+        self.picker.on_chunk_failed(index)
 
     def on_tick(self, now: float) -> list[S]:
         """Request the chunks of stalled sources elsewhere; return who stalls now.
@@ -301,9 +293,9 @@ class Scheduler(Generic[S]):
             if window.check_stalled(now, 0.0 if window.is_origin else usual):
                 self._outstanding -= outstanding
                 stalled.append(source)
-                for index in self._picker.requested_from(source):
-                    self._picker.on_request_expired(index, source)
-            elif self._picker.is_all_requested:
+                for index in self.picker.requested_from(source):
+                    self.picker.on_request_expired(index, source)
+            elif not self.picker.free:
                 self._late.update(window.overdue(now, usual))
         # A pause may be over, too.
         self._is_due |= bool(stalled or self._late) or any(
@@ -346,7 +338,7 @@ class Scheduler(Generic[S]):
         # Two peers that have everything would choose the same chunks, because neither
         # sees what the other sends.
         if window.can_choose and window.is_full and self._full == 1:
-            if self._picker.wants_all and now >= window.choices_from:
+            if self.picker.wanted is None and now >= window.choices_from:
                 number = self._request_choices(window, limit, now)
                 if window.choices:
                     # Chunks requested by index might be those that it chose.
@@ -354,7 +346,7 @@ class Scheduler(Generic[S]):
         if window.is_origin:
             indexes = self._next_from_origin(source, limit, now)
         else:
-            indexes = self._picker.next_requests(source, limit, copies=self._late)
+            indexes = self.picker.next_requests(source, limit, copies=self._late)
         window.on_sent(indexes, now)
         self._outstanding += len(indexes)
         return 0, indexes
@@ -368,12 +360,16 @@ class Scheduler(Generic[S]):
         windows = self._windows.values()
         delays = [each.chunk_delay(now) for each in windows if len(each)]
         longest = max(delays, default=self._windows[origin].delay)
-        if self._lateness.check(now, longest):
-            return self._picker.next_requests(origin, limit, copies=self._late)
+        if self._last_chunk is None:
+            self._last_chunk = now
+        if now - self._last_chunk >= max(LATE_TIME, LATE_DELAYS * longest):
+            self._is_late = True
+        if self._is_late:
+            return self.picker.next_requests(origin, limit, copies=self._late)
         if any(each.is_full and not each.is_stalled for each in windows):
             return []
         delay = self._windows[origin].chunk_delay(now)
-        return self._picker.next_run(
+        return self.picker.next_run(
             origin,
             limit,
             lambda index: not self._origin_fetches.expects(index, now, delay),
@@ -385,7 +381,7 @@ class Scheduler(Generic[S]):
 
         Returns how many to send.
         """
-        number = max(0, min(limit, self._picker.unseen - len(window.choices)))
+        number = max(0, min(limit, self.picker.free.size_of(0) - len(window.choices)))
         keys = range(self._next_choice, self._next_choice - number, -1)
         self._next_choice -= number
         window.choices.extend(keys)

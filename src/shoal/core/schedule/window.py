@@ -66,11 +66,13 @@ class RequestWindow:
         self._most = max(self.LEAST, min(most, self.BYTES // chunk_size))
         self._size = float(min(self.FIRST, self._most))
         self._sent: dict[int, float] = {}  # when each chunk was requested
-        self._delay = 0.0
+        self.delay = 0.0
+        """Usual seconds from a request to its answer; 0 before any."""
         self._chunk_time = chunk_size / MIN_RATE
         self._last_heard = 0.0
         self._last_answer = 0.0
-        self._is_verifying = False  # the first chunk is being verified
+        self.is_verifying = False
+        """Whether the first chunk is being verified; no other is requested then."""
         self.is_proven = False
         """Whether a chunk of the source has been verified."""
         self.is_stalled = False
@@ -92,7 +94,7 @@ class RequestWindow:
 
     def room(self, least: int = 1) -> int:
         """Return how many more requests may be sent now; `least` in all, if proven."""
-        if self.is_stalled or self._is_verifying:
+        if self.is_stalled or self.is_verifying:
             return 0
         most = max(least, int(self._size)) if self.is_proven else UNPROVEN_REQUESTS
         return most - len(self._sent)
@@ -119,7 +121,7 @@ class RequestWindow:
         if sent is None:
             return False
         delay = now - sent
-        self._delay += SMOOTHING * (delay - self._delay) if self._delay else delay
+        self.delay += SMOOTHING * (delay - self.delay) if self.delay else delay
         if delay < self.DELAY:
             self._size = min(self._size + 1, self._most)
         else:
@@ -127,15 +129,6 @@ class RequestWindow:
             least = self.LEAST if delay <= LONG_DELAY else 1
             self._size = max(least, self._size - (1 - self.DELAY / delay))
         return True
-
-    def on_verifying(self) -> None:
-        """Send no more requests until the source's first chunk is verified."""
-        self._is_verifying = not self.is_proven
-
-    def on_proven(self) -> None:
-        """Note that the source's first chunk is verified: the window opens."""
-        self.is_proven = True
-        self._is_verifying = False
 
     def on_refused(self, index: int) -> None:
         """Note a refused request: the source is alive and has enough to do."""
@@ -151,15 +144,10 @@ class RequestWindow:
         """Stop waiting for an answer."""
         self._sent.pop(index, None)
 
-    @property
-    def delay(self) -> float:
-        """Return the usual seconds from a request to its answer; 0 before any."""
-        return self._delay
-
     def chunk_delay(self, now: float) -> float:
         """Return how many seconds a chunk takes at the moment."""
         oldest = min(self._sent.values(), default=now)
-        return max(self._delay, now - oldest)
+        return max(self.delay, now - oldest)
 
     def stall_deadline(self, others_delay: float = 0.0) -> float | None:
         """Return when the source will count as stalled; None if nothing is outstanding.
@@ -169,7 +157,7 @@ class RequestWindow:
         if not self._sent or self.is_stalled:
             return None
         # A peer that serves many may let each wait longer than `STALL_TIME`.
-        usual = max(STALL_TIME, STALL_DELAYS * max(self._delay, others_delay))
+        usual = max(STALL_TIME, STALL_DELAYS * max(self.delay, others_delay))
         # Bytes that drip postpone the deadline, but not beyond the time that others
         # take for a chunk or, if that is unknown, that a chunk takes at `MIN_RATE`.
         slowest = STALL_DELAYS * others_delay if others_delay else self._chunk_time
