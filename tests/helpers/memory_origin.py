@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 from shoal.errors import PeerError
-from shoal.origin.parts import Part
-from shoal.origin.source import OriginFileError
+from shoal.origin.source import OriginFileError, Part
 
 __all__ = ["Line", "MemoryOrigin"]
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest, build_manifest
-from shoal.origin.parts import parse_content_range, parts_of, runs_of
+from shoal.origin.source import parts_of, runs_of
+from shoal.origin.web import parse_content_range
 
 CHUNK = 16_384
 

@@ -10,8 +10,7 @@ from aiohttp import web
 
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
-from shoal.origin.parts import Part
-from shoal.origin.source import OriginFileError
+from shoal.origin.source import OriginFileError, Part
 from shoal.origin.web import MAX_REDIRECTS, WHOLE_LIMIT, WebReader
 from shoal.transport.tls.certificate import make_certificate
 from tests.helpers.web_origin import Answer, WebOrigin, web_origin

@@ -92,7 +92,7 @@ class ChannelDownloader(Watcher[Server]):
             await self._servers.run(found, self._result)
             assert self._download is not None
             await self._download.stop()
-            await self._in_thread(self._download.store.finish)
+            await self._resources.in_thread(self._download.store.finish)
             return Fetched(self._download.chunks, self._offer)
         finally:
             self._result.cancel()
@@ -101,14 +101,11 @@ class ChannelDownloader(Watcher[Server]):
                 await asyncio.wait([self._changing])
             await self._close_download()
 
-    def _in_thread(self, work: Callable[[], None]) -> asyncio.Future[None]:
-        return self._loop.run_in_executor(self._resources.threads, work)
-
     async def _close_download(self) -> None:
         download, self._download = self._download, None
         if download is not None:
             await download.stop()
-            await self._in_thread(download.store.close)
+            await self._resources.in_thread(download.store.close)
 
     def _end(self, error: BaseException | None) -> None:
         if self._result.done():

@@ -88,11 +88,6 @@ class ChannelServer:
         return self._store.chunks
 
     @property
-    def served(self) -> int:
-        """Return how many chunks were sent so far."""
-        return self._uploader.served
-
-    @property
     def sent(self) -> int:
         """Return how many bytes these chunks have."""
         return self._uploader.sent

@@ -139,8 +139,7 @@ class OverheadLimit(LeakyBucket):
 
     def on_payload(self, size: int) -> None:
         """Let `size` bytes of payload pay for some overhead."""
-        if self.level:
-            self.level = max(0.0, self.level - size / PAYLOAD_SHARE)
+        self.level = max(0.0, self.level - size / PAYLOAD_SHARE)
 
     def add(self, size: int) -> None:
         """Count `size` bytes; a negative size corrects what turned out to be payload.

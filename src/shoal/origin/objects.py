@@ -13,8 +13,7 @@ from typing import Any
 from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError
-from shoal.origin.parts import Part
-from shoal.origin.source import OriginFileError
+from shoal.origin.source import OriginFileError, Part
 
 __all__ = ["ObjectReader"]
 

@@ -9,8 +9,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.names.origin_url import is_web, origin_name
 from shoal.errors import NetworkError, PeerError, VerificationError
-from shoal.origin.parts import Part
-from shoal.origin.source import OriginFileError, OriginReader, read_run
+from shoal.origin.source import OriginFileError, OriginReader, Part, read_run
 
 __all__ = ["UrlReader", "check_origin", "open_readers"]
 

@@ -8,18 +8,62 @@ The bytes are not verified here; verification and retries are up to the client.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from itertools import groupby
+from typing import NamedTuple, Protocol
 
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.status import PeerStatus
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError
-from shoal.origin.parts import Part, parts_of, runs_of
 
-__all__ = ["Origin", "OriginClient", "OriginFileError", "OriginReader", "read_run"]
+__all__ = [
+    "Origin",
+    "OriginClient",
+    "OriginFileError",
+    "OriginReader",
+    "Part",
+    "parts_of",
+    "read_run",
+    "runs_of",
+]
+
+
+class Part(NamedTuple):
+    """Name bytes of one file of a share."""
+
+    path: str
+    """Path within the share, with slashes; "" if the share is a single file."""
+    name: str
+    """Name of the share."""
+    first: int
+    """Offset of the first byte within the file."""
+    size: int
+    """Bytes, at least one."""
+    file_size: int
+    """Bytes of the whole file."""
+
+
+def parts_of(manifest: Manifest, run: range) -> list[Part]:
+    """Return the parts of files that adjacent chunks consist of, in order.
+
+    Raises `LookupError` while the files are not known.
+    """
+    first, end = map(manifest.chunks.offset, (run.start, run.stop))
+    name, is_folder = manifest.root.name, manifest.root.is_folder
+    return [
+        Part(file.path if is_folder else "", name, start, length, file.size)
+        for file, start, length in manifest.spans(first, end)
+    ]
+
+
+def runs_of(indexes: Iterable[int]) -> Iterator[range]:
+    """Yield runs of adjacent chunks, in the order of `indexes`."""
+    for _, run in groupby(enumerate(indexes), lambda each: each[1] - each[0]):
+        listed = [index for _, index in run]
+        yield range(listed[0], listed[-1] + 1)
 
 
 class OriginFileError(PeerError):

@@ -11,6 +11,7 @@ the host's name, so a name that resolves to a local address does not pass.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -26,10 +27,9 @@ from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
-from shoal.origin.parts import Part, parse_content_range
-from shoal.origin.source import OriginFileError
+from shoal.origin.source import OriginFileError, Part
 
-__all__ = ["AddressFilter", "WebReader"]
+__all__ = ["AddressFilter", "WebReader", "parse_content_range"]
 
 MAX_REDIRECTS = 5
 CONNECT_TIME = 10.0  # seconds
@@ -41,6 +41,7 @@ WEB_PORTS = frozenset((80, 443))
 HOW_TO_ALLOW = "name it with --origin to use it"
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _OF_ONE_FILE = frozenset((401, 403, 404, 410, 416))
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16}|\*)")
 
 
 class WebReader:
@@ -191,6 +192,21 @@ class WebReader:
 def _to_url(text: str) -> URL:
     """Parse a URL without normalizing it: a signature may cover every character."""
     return URL(text, encoded=text.isascii())
+
+
+def parse_content_range(text: str) -> tuple[int, int, int | None] | None:
+    """Parse a `Content-Range` (RFC 9110 section 14.4): first, last and whole size.
+
+    The size is None if the server does not know it. Returns None for an invalid header.
+    """
+    match = _CONTENT_RANGE.fullmatch(text.strip())
+    if match is None:
+        return None
+    first, last = int(match[1]), int(match[2])
+    size = None if match[3] == "*" else int(match[3])
+    if first > last or (size is not None and last >= size):
+        return None
+    return first, last, size
 
 
 def _check_size(size: int | None, part: Part) -> None:

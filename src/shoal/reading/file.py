@@ -20,21 +20,44 @@ from shoal.core.manifest.chunks import check_index
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
-from shoal.core.schedule.readahead import ReadAhead
 
 if TYPE_CHECKING:
     from shoal.reading.share_cache import ShareCaches
 
 __all__ = [
+    "AHEAD_LIMIT",
     "AsyncFile",
     "FileReader",
     "Opening",
+    "ReadAhead",
     "open_reader",
     "read_chunk",
     "seek_to",
 ]
 
+AHEAD_LIMIT = 16 * 1024 * 1024  # bytes that one reader fetches ahead
 LINE_BLOCK = 8 * 1024  # bytes searched at once for the end of a line
+
+
+class ReadAhead:
+    """Decide how far to fetch ahead of one reader, by its sequential reads.
+
+    As many bytes are fetched ahead as it has read without a jump, up to `AHEAD_LIMIT`.
+    So a stream is soon fetched as fast as it arrives, a reader that jumps about costs
+    nothing that it does not read, and no more bytes are wasted than were used.
+    """
+
+    def __init__(self) -> None:
+        """Start before the first read."""
+        self._next = -1  # where a sequential read would begin
+        self._run = 0  # bytes read without a jump
+
+    def on_read(self, first: int, end: int) -> int:
+        """Note a read of bytes `first` to `end - 1`; return how many more to fetch."""
+        is_jump = first != self._next
+        self._next = end
+        self._run = end - first + (0 if is_jump else self._run)
+        return 0 if is_jump else min(self._run, AHEAD_LIMIT)
 
 
 class FileReader:

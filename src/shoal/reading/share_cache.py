@@ -15,8 +15,8 @@ from typing import TypeVar
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
-from shoal.core.schedule.readahead import AHEAD_LIMIT
 from shoal.errors import ShoalError, StoreError
+from shoal.reading.file import AHEAD_LIMIT
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
 from shoal.swarm.member import Member

@@ -4,13 +4,16 @@
 the first share needs it.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.status import ShareStatus, Watchable
+from shoal.core.report.status import ShareStatus
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.transport.sealed.port import Port
+
+if TYPE_CHECKING:
+    from shoal.swarm.swarm import Swarm
 
 __all__ = ["Holding", "Registry"]
 
@@ -29,7 +32,7 @@ class Registry:
         self.resources = resources
         self.holdings: dict[bytes, Holding] = {}
         """What is shared or being fetched, by share id."""
-        self.swarms: list[tuple[bytes, Watchable]] = []
+        self.swarms: list[tuple[bytes, Swarm]] = []
         """The swarms that this node is in, each with its share id."""
         self._port: Port | None = None
 

@@ -276,7 +276,7 @@ class Download(Generic[S]):
         before = self._verified
         for arrived, outcome in results:
             if outcome is Outcome.VERIFIED:
-                self._on_verified(arrived.index, arrived.source)
+                self._on_verified(arrived)
             elif outcome is Outcome.WRONG:
                 self.scheduler.on_failed(arrived.index)
                 self._watcher.on_wrong_chunk(arrived.source, arrived.index)
@@ -290,10 +290,10 @@ class Download(Generic[S]):
         else:
             self._request_due()
 
-    def _on_verified(self, index: int, source: S) -> None:
+    def _on_verified(self, arrived: Arrived[S]) -> None:
+        index, source, size = arrived.index, arrived.source, len(arrived.data)
         for other in self.scheduler.on_verified(index, source):
             other.cancel((index,))
-        size = self.chunks.length(index)
         self.done += size
         self._verified += 1
         self._watcher.on_verified(source, index, size)

@@ -4,7 +4,7 @@ A swarm describes its part as `SwarmStatus`. `Node.status` adds what this node r
 the share. Some fields refer to objects that change, so look at a status at once.
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -19,7 +19,6 @@ __all__ = [
     "PeerStatus",
     "ShareStatus",
     "SwarmStatus",
-    "Watchable",
     "path_of",
 ]
 
@@ -72,13 +71,6 @@ class ShareStatus(Struct, frozen=True):
     """Chunks that a reader waits for, or read last."""
     peers: tuple[PeerStatus, ...]
     """Connected peers and origins."""
-
-
-class Watchable(Protocol):
-    """Describe itself, as a swarm does."""
-
-    def status(self) -> SwarmStatus:
-        """Return a description of the present moment."""
 
 
 def path_of(source: str, host: str) -> str:

@@ -107,7 +107,8 @@ class Records:
                 # A read ends with its record, so every record is used up.
                 self._count_overhead()
                 break
-        self.overhead.on_payload(filled)
+        if self.overhead.level:
+            self.overhead.on_payload(filled)
         return filled
 
     def _count_overhead(self) -> None:
