@@ -13,6 +13,7 @@ from tests.helpers.netns import Namespace, missing_namespaces
 from tests.helpers.peers import Peers
 from tests.helpers.programs import missing_node
 from tests.helpers.requirements import require
+from tests.helpers.sharing import Share, sharing
 
 MakeFile = Callable[[int, int], Path]
 """Make a file of `size` bytes that are random in a way `seed` decides."""
@@ -66,6 +67,13 @@ def peers(namespace: Namespace) -> Iterator[Peers]:
     require(missing_node())
     with Peers(namespace) as started:
         yield started
+
+
+@pytest.fixture
+def share() -> Iterator[Share]:
+    """Return a function that shares paths until the test ends."""
+    with sharing() as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.proof import (
     CLIENT_PROOF_SIZE,
     GREETING_SIZE,
@@ -47,79 +46,6 @@ def sharer(make_file: MakeFile) -> Iterator[Sharer]:
     source = make_file(SIZE, 7)
     with share(source) as program:
         yield Sharer(program, source)
-
-
-def client_hello() -> bytes:
-    """Return the first bytes of a TLS client."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.create_default_context()
-    tls = context.wrap_bio(incoming, outgoing, server_hostname="example.org")
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()
-
-
-def old_hello() -> bytes:
-    """Return a ClientHello that offers only TLS 1.2."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    tls = context.wrap_bio(incoming, outgoing)
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()
-
-
-SAID = {
-    "47 bytes": os.urandom(47),
-    "48 bytes": os.urandom(48),
-    "49 bytes": os.urandom(49),
-    "300 bytes": os.urandom(300),
-    "100 KB": os.urandom(100_000),
-    "zeroes": bytes(48),
-    "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "long HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 100 + b"\r\n\r\n",
-    "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
-    "TLS": client_hello(),
-    "TLS 1.2": old_hello(),
-    "BitTorrent": b"\x13BitTorrent protocol" + bytes(8) + os.urandom(40),
-    "a frame": b"\x15\x82\xa4type\xa7request\xa5index\x00" + bytes(40),
-    "a knock of another share": make_knock(derive_keys(b"x" * 32).knock, bytes(16)),
-}
-
-
-@pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
-async def test_a_stranger_receives_no_byte(said: bytes, sharer: Sharer) -> None:
-    assert await answer_to(sharer.address, said, end=True) == b""
-
-
-async def test_a_slow_stranger_receives_no_byte_and_is_disconnected(
-    sharer: Sharer,
-) -> None:
-    async with asyncio.timeout(14):
-        silent, dripped = await asyncio.gather(
-            answer_to(sharer.address, b""), drip(sharer)
-        )
-    assert silent == dripped == b""
-
-
-async def drip(sharer: Sharer) -> bytes:
-    """Send a valid knock, one byte per second; return the bytes that arrive."""
-    reader, writer = await asyncio.open_connection(*sharer.address)
-    knock = make_knock(sharer.link.keys.knock, os.urandom(16))
-    answer = asyncio.create_task(reader.read())
-    try:
-        for place in range(KNOCK_SIZE):
-            writer.write(knock[place : place + 1])
-            await asyncio.wait([answer], timeout=1)
-            if answer.done():
-                break
-        return answer.result()
-    except ConnectionError:
-        return b""
-    finally:
-        writer.transport.abort()
 
 
 async def fetch_through(sharer: Sharer, relay: Address, out: Path) -> None:

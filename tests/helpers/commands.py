@@ -1,20 +1,27 @@
 """Run the real command line on 127.0.0.1; nothing can leave the machine."""
 
+import os
 import re
+import shutil
+import socket
+import sys
 from pathlib import Path
 
 from tests.helpers.process import Finished, Program
 from tests.helpers.programs import shoal
+from tests.helpers.requirements import require
 
 __all__ = [
     "LOOPBACK",
     "Shared",
+    "free_port",
     "link_of",
     "peer_of",
     "rss",
     "run",
     "share",
     "share_open",
+    "unprivileged",
 ]
 
 LOOPBACK = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
@@ -45,6 +52,22 @@ def share_open(path: Path, *args: object) -> Program:
     `args` may begin with the channel's name.
     """
     return share(path, "--open", *args)
+
+
+def unprivileged(*args: object) -> Program:
+    """Start a command that obeys file permissions, even if root runs the tests."""
+    words = [sys.executable, "-m", "shoal", *map(str, args)]
+    if os.geteuid() == 0:
+        require(None if shutil.which("setpriv") else "setpriv is not installed")
+        words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *words]
+    return Program(words, env={**os.environ, **LOOPBACK})
+
+
+def free_port() -> int:
+    """Return a TCP port that no program uses at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def link_of(program: Program) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.helpers.commands import free_port
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
@@ -71,19 +72,13 @@ def nginx(
     """
     folder.mkdir()
     config = folder / "nginx.conf"
-    port = port or _free_port()
+    port = port or free_port()
     config.write_text(_CONFIG.format(folder=folder, port=port, root=root))
     argv = ["nginx", "-c", str(config), "-p", str(folder), "-e", "stderr"]
     with Program(argv, namespace=namespace) as program:
         if namespace is None:
             _wait_listening(port)
         yield Nginx(port, folder / "access.log", program)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _wait_listening(port: int) -> None:

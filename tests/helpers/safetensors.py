@@ -2,16 +2,17 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = ["write_safetensors"]
 
+SIZES = {"embed": 400_000, "head": 400_000}  # bytes
 
-def write_safetensors(
-    path: Path, names: tuple[str, ...] = ("embed", "head"), size: int = 400_000
-) -> dict[str, bytes]:
-    """Write tensors of random bytes; return the bytes of each."""
-    tensors = {name: os.urandom(size) for name in names}
+
+def write_safetensors(path: Path, sizes: Mapping[str, int] = SIZES) -> dict[str, bytes]:
+    """Write tensors of random bytes with these sizes; return the bytes of each."""
+    tensors = {name: os.urandom(size) for name, size in sizes.items()}
     header, place = {}, 0
     for name, data in tensors.items():
         end = place + len(data)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["STEP", "virtual_time"]
+__all__ = ["STEP", "now", "virtual_time"]
 
 STEP = 1e-6  # virtual seconds that each round of the loop takes
 PATIENCE = 20.0  # real seconds for the work of a thread, after which the test fails
@@ -84,3 +84,8 @@ def virtual_time(
             runner.run(test(*args, **kwargs))
 
     return run
+
+
+def now() -> float:
+    """Return the virtual time in seconds."""
+    return asyncio.get_running_loop().time()

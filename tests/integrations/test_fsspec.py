@@ -15,7 +15,7 @@ import shoal
 from shoal.errors import NotFoundError, UsageError
 from shoal.integrations.fsspec import ShoalFile, ShoalFileSystem
 from tests.helpers.forking import in_child
-from tests.helpers.sharing import LOOPBACK, Share, near, sharing
+from tests.helpers.sharing import LOOPBACK, Share, near
 
 CHUNK = 16_384
 FILES = {
@@ -33,12 +33,6 @@ def _clear_cache() -> Iterator[None]:
     """Clear the file systems that fsspec would keep until the program ends."""
     yield
     ShoalFileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def share() -> Iterator[Share]:
-    with sharing() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Peers that lie, stall or die, and a download that is killed."""
 
-import random
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import MakeFile
-from tests.helpers.peers import CHUNK, Peers, events, served
+from tests.helpers.peers import CHUNK, Peers, served
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(150)]
 
@@ -48,43 +47,6 @@ def test_a_server_that_appears_later_joins_in(
     code, _, err = client.finish(60)
     assert code == 0, err
     assert (tmp_path / "out").read_bytes() == source.read_bytes()
-
-
-def test_only_liars_are_no_source(
-    peers: Peers, make_file: MakeFile, tmp_path: Path
-) -> None:
-    _, channel = peers.node_hashed(make_file(9_000, 3), "--flip")
-    code, out, err = peers.get(channel, tmp_path / "out", "--timeout", 3).finish()
-    assert code in (3, 5, 7), err
-    assert out == b""
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("attempt", range(3))
-def test_after_kill_9_only_what_is_missing_is_fetched(
-    peers: Peers, make_file: MakeFile, tmp_path: Path, attempt: int
-) -> None:
-    source = make_file(SIZE, 4)
-    server, channel = peers.node_hashed(source)
-    moment = random.randrange(CHUNKS // 4, CHUNKS * 3 // 4)
-    target = tmp_path / "out"
-    first = peers.get(channel, target)
-    server.wait_line(r"^served", count=moment)
-    first.kill()
-    assert not target.exists()
-    before = served(server)
-    assert len(before) < CHUNKS - IN_FLIGHT, f"killed too late, at {moment}"
-
-    server, _ = peers.node_hashed(source)
-    finished = peers.get(channel, target, "--json").finish(90)
-    assert finished.code == 0, finished.stderr
-    assert target.read_bytes() == source.read_bytes()
-    resumed = events(finished, "start")[0]["resumed"]
-    assert len(before) - IN_FLIGHT <= resumed <= len(before), f"killed at {moment}"
-    again = served(server)
-    assert len(again) == CHUNKS - resumed, "something was fetched twice"
-    assert set(before) | set(again) == set(range(CHUNKS))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", source.name]
 
 
 def test_killed_again_and_again_it_still_goes_on_where_it_was(

@@ -24,7 +24,8 @@ import shoal
 from shoal.core.manifest.chunks import Chunks
 from shoal.integrations.fsspec import ShoalFileSystem
 from tests.helpers.requirements import require
-from tests.helpers.sharing import LOOPBACK, Share, near, sharing
+from tests.helpers.safetensors import write_safetensors
+from tests.helpers.sharing import LOOPBACK, Share, near
 
 ROOT = Path(__file__).parents[2]
 CHUNK = 16_384
@@ -36,12 +37,6 @@ def _clear_cache() -> Iterator[None]:
     """Clear the file systems that fsspec would keep until the program ends."""
     yield
     ShoalFileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def share() -> Iterator[Share]:
-    with sharing() as made:
-        yield made
 
 
 def need(*modules: str) -> None:
@@ -154,27 +149,16 @@ def test_zarr_reads_a_part_of_an_array(tmp_path: Path, share: Share) -> None:
 
 
 def test_a_safetensors_file_gives_one_tensor(tmp_path: Path, share: Share) -> None:
-    tensors = {f"layer.{i}": os.urandom(5 * CHUNK + i) for i in range(12)}
-    header, position = {}, 0
-    for name, data in tensors.items():
-        end = position + len(data)
-        header[name] = {
-            "dtype": "U8",
-            "shape": [len(data)],
-            "data_offsets": [position, end],
-        }
-        position = end
-    text = json.dumps(header).encode()
     path = tmp_path / "model.safetensors"
-    head = len(text).to_bytes(8, "little") + text
-    path.write_bytes(head + b"".join(tensors.values()))
+    sizes = {f"layer.{i}": 5 * CHUNK + i for i in range(12)}
+    tensors = write_safetensors(path, sizes)
     shared = share(path, chunk_size=CHUNK)
 
     fs = fsspec.filesystem("shoal", **near(shared))
     with fs.open(f"{id_of(shared)}/model.safetensors") as file:
         size = int.from_bytes(file.read(8), "little")
         read = json.loads(file.read(size))
-        assert read == header
+        assert list(read) == list(tensors)
         assert shared.uploaded == CHUNK
         first, end = read["layer.7"]["data_offsets"]
         file.seek(8 + size + first)

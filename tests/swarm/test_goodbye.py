@@ -25,15 +25,11 @@ from tests.helpers.memory_peers import (
     source,
     talk_to,
 )
-from tests.helpers.virtual_time import virtual_time
+from tests.helpers.virtual_time import now, virtual_time
 
 HOLDING = make_holding(100_000)
 FULL = bytes([255] * 5)
 """The bitfield of who has all of `MANIFEST`."""
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @virtual_time

@@ -6,8 +6,6 @@
 import os
 import re
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +13,11 @@ from typing import NamedTuple
 import pytest
 
 from tests.helpers.badpeers import SizesDisagree, WrongHashes
-from tests.helpers.commands import LOOPBACK, peer_of, run, share_open
+from tests.helpers.commands import peer_of, run, share_open, unprivileged
 from tests.helpers.fakeserver import Background, FakeServer, NodeServer
 from tests.helpers.netns import Namespace
-from tests.helpers.process import Finished, Program
+from tests.helpers.process import Finished
 from tests.helpers.programs import shoal
-from tests.helpers.requirements import require
 from tests.helpers.wire import Content
 
 HEX = "3b" * 32
@@ -140,29 +137,8 @@ def test_an_unreadable_file_ends_with_exit_code_4(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"x")
     path.chmod(0)
-    with _unprivileged("share", path) as program:
+    with unprivileged("share", path) as program:
         _check_failure(program.finish(), 4, "secret")
-
-
-def test_a_folder_without_write_permission_ends_with_exit_code_4(
-    tmp_path: Path,
-) -> None:
-    tmp_path.chmod(0o500)
-    with Background(lambda: FakeServer(CONTENT)) as server:
-        args = ("get", CONTENT.id, "-o", tmp_path / "out", "--peer", server.address)
-        with _unprivileged(*args) as program:
-            _check_failure(program.finish(), 4, str(tmp_path))
-    tmp_path.chmod(0o700)
-
-
-def _unprivileged(*args: object) -> Program:
-    """Start a command that must obey file permissions, even if root runs the tests."""
-    words = [sys.executable, "-m", "shoal", *map(str, args)]
-    if os.geteuid() == 0:
-        missing = None if shutil.which("setpriv") else "setpriv is not installed"
-        require(missing)
-        words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *words]
-    return Program(words, env={**os.environ, **LOOPBACK})
 
 
 @pytest.fixture
@@ -172,14 +148,6 @@ def shared(tmp_path: Path) -> Iterator[list[object]]:
     path.write_bytes(CONTENT.data)
     with share_open(path) as program:
         yield [CONTENT.id, "--peer", peer_of(program)]
-
-
-@pytest.mark.parametrize("index", [5, 999])
-def test_an_index_out_of_range_names_the_range(
-    index: int, shared: list[object]
-) -> None:
-    with run("chunk", shared[0], index, *shared[1:]) as program:
-        _check_failure(program.finish(), 2, "ask for one from 0 to 4")
 
 
 def test_get_overwrites_an_existing_target_only_with_force(

@@ -5,16 +5,13 @@ import os
 import socket
 import sys
 import zipfile
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
-
 from tests.helpers.process import Finished, Program
 from tests.helpers.requirements import require
-from tests.helpers.sharing import Share, sharing
+from tests.helpers.sharing import Share
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ALONE = {
@@ -23,12 +20,6 @@ ALONE = {
     "SHOAL_INTERFACES": "127.0.0.1",
 }
 TESTED = {"columns", "embed", "fetch", "share", "slice", "unzip"}
-
-
-@pytest.fixture
-def share() -> Iterator[Share]:
-    with sharing() as made:
-        yield made
 
 
 def example(name: str, *args: object, **variables: object) -> Program:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ import pytest
 
 from shoal.core.names.link import Link
 from tests.conftest import MakeFile
-from tests.helpers.commands import peer_of, run, share
+from tests.helpers.commands import free_port, link_of, peer_of, run, share
 from tests.helpers.folders import list_folder
 from tests.helpers.netns import Namespace
 from tests.helpers.nginx import missing_nginx, nginx
@@ -34,20 +33,6 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Start an S3 server that child processes find too; return its address."""
     with s3_server(monkeypatch) as address:
         yield address
-
-
-def free_port() -> int:
-    """Return a port that no program listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def link_of(sharing: Program) -> str:
-    """Return the link that a `share` has printed."""
-    link: str = sharing.wait_line("^shoal:.*", stream="out")[0]
-    return link
 
 
 def test_eight_nodes_fetch_little_more_than_one_copy_from_a_slow_origin(

@@ -33,17 +33,6 @@ def test_after_kill_9_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_half_way_without_news_is_unfinished(tmp_path: Path) -> None:
-    target = tmp_path / "out"
-    with Background(lambda: StopsHalfway(CONTENT, 50)) as server:
-        args = (CONTENT.id, "-o", target, "--peer", server.address, "--timeout", 1)
-        with run("get", *args) as program:
-            ended = program.finish()
-    assert ended.code == 7
-    assert f"shoal get {CONTENT.id}" in ended.stderr
-    assert not target.exists()
-
-
 @pytest.mark.parametrize("extra", [[], ["--no-progress"], ["--color", "never"]])
 def test_a_terminal_gets_a_bar(extra: list[str], tmp_path: Path) -> None:
     with Background(lambda: StopsHalfway(CONTENT, 50)) as server:

@@ -67,24 +67,6 @@ def test_a_target_under_its_own_name_that_is_there(
     assert os.listdir(tmp_path / "into") == [shared.path.name]
 
 
-def test_a_second_get_on_one_target_says_so_and_leaves(
-    make_file: MakeFile, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    path = make_file(SIZE, 5)
-    limited = ("--chunk-size", CHUNK, "--limit-up", "200K")
-    with share(path, *limited) as program:
-        slow = Shared(path, program)
-        args = (slow.link, "-o", out, "--peer", slow.peer)
-        with run("get", *args, "--json") as first:
-            first.wait_line('"progress"')
-            ended = slow.do("get", "-o", out)
-            assert ended.code == 1
-            assert f"Another shoal is already downloading to {out}" in ended.stderr
-            assert first.finish().code == 0
-    assert out.read_bytes() == path.read_bytes()
-
-
 # The source.
 
 

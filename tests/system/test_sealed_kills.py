@@ -10,7 +10,6 @@ import json
 import random
 import shutil
 import signal
-import socket
 import time
 from functools import partial
 from pathlib import Path
@@ -18,19 +17,12 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.commands import link_of, peer_of, run, share
+from tests.helpers.commands import free_port, link_of, peer_of, run, share
 from tests.helpers.folders import list_folder, make_folder
 from tests.helpers.holder import Holder, SlowHolder, make_holding
 
 CHUNK = 65_536
 PATIENCE = 60.0  # seconds
-
-
-def free_port() -> int:
-    """Return a port that nobody listens at, for now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Participant:

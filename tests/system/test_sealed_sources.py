@@ -5,8 +5,6 @@ Nothing of it is ever given that was not there when it was hashed, and it is sai
 
 import json
 import os
-import shutil
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
-from tests.helpers.commands import LOOPBACK, link_of, peer_of, run, share
+from tests.helpers.commands import link_of, peer_of, run, share, unprivileged
 from tests.helpers.folders import list_folder
-from tests.helpers.process import Program
-from tests.helpers.requirements import require
 
 CHUNK = 16_384
 SIZE = 150 * CHUNK + 77
@@ -144,11 +140,7 @@ def test_what_may_not_be_read_is_named(name: str, tmp_path: Path) -> None:
     (source / "closed" / "file").write_bytes(b"x")
     (source / "secret").write_bytes(b"x")
     (source / name).chmod(0)
-    words = [sys.executable, "-m", "shoal", "share", str(source)]
-    if os.geteuid() == 0:
-        require(None if shutil.which("setpriv") else "setpriv is not installed")
-        words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *words]
-    with Program(words, env={**os.environ, **LOOPBACK}) as program:
+    with unprivileged("share", source) as program:
         ended = program.finish()
     (source / name).chmod(0o700)
     assert ended.code == 4, ended.stderr

@@ -9,14 +9,10 @@ from shoal.core.names.address import Address
 from shoal.core.peerbook import BAN_TIME, MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS, Dialler
-from tests.helpers.virtual_time import virtual_time
+from tests.helpers.virtual_time import now, virtual_time
 
 A, B = Address("10.0.0.1", 4000), Address("10.0.0.2", 4000)
 GLOBAL = Address("8.8.8.8", 4000)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class World:

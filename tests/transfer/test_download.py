@@ -24,7 +24,7 @@ from tests.helpers.holder import Holder, Talk, holding_of
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import CONTENT, SIZE, left, manifest_of
 from tests.helpers.memory_store import TransientStore
-from tests.helpers.virtual_time import virtual_time
+from tests.helpers.virtual_time import now, virtual_time
 from tests.helpers.wire import Content
 
 ALL = list(range(CONTENT.count))
@@ -152,10 +152,6 @@ async def downloading(
         run.download = member.swarm.begin(run.store, wanted)
         yield run
         await member.swarm.stop()
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @virtual_time

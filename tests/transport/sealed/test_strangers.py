@@ -12,34 +12,40 @@ from shoal.errors import ProtocolError
 from shoal.transport.tls.certificate import client_context, make_certificate
 from shoal.transport.tls.records import Records
 from shoal.transport.tls.tls import STRANGER_LIMIT
-from tests.helpers.sealed import KEYS, OTHER_KEYS, PATIENCE, answer_to, open_sealed
-
-
-async def tls_client_hello() -> bytes:
-    """Return the first message of a TLS client."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = client_context().wrap_bio(incoming, outgoing)
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()
-
+from tests.helpers.sealed import (
+    KEYS,
+    OTHER_KEYS,
+    PATIENCE,
+    answer_to,
+    client_hello,
+    open_sealed,
+)
 
 HTTP = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".ljust(300)
+GARBAGE = {
+    **{f"{size} bytes": os.urandom(size) for size in (0, 1, 47, 48, 49, 300, 70_000)},
+    **{f"{size} bytes of HTTP": HTTP[:size] for size in (1, 47, 48, 49, 300)},
+    "zeros": bytes(48),
+    "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "TLS": client_hello(),
+    "TLS 1.2": client_hello(old=True),
+    "BitTorrent": b"\x13BitTorrent protocol" + bytes(8) + os.urandom(40),
+    "a message": b"\x15\x82\xa4type\xa7request\xa5index\x00" + bytes(40),
+    "a knock of another share": make_knock(OTHER_KEYS.knock, bytes(16)),
+}
 
 
-@pytest.mark.parametrize("size", [0, 1, 47, 48, 49, 300, 70_000])
+@pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE.keys())
 @pytest.mark.parametrize("end", [False, True])
-async def test_garbage_gets_no_answer(size: int, end: bool) -> None:
+async def test_a_stranger_receives_no_byte(data: bytes, end: bool) -> None:
     async with open_sealed(within=0.3) as sealed:
-        assert await answer_to(sealed.address, os.urandom(size), end=end) == b""
-        assert await answer_to(sealed.address, HTTP[:size], end=end) == b""
+        assert await answer_to(sealed.address, data, end=end) == b""
 
 
-async def test_a_tls_client_that_does_not_knock_gets_no_answer() -> None:
+async def test_a_tls_client_with_a_knock_of_another_share_gets_no_answer() -> None:
     async with open_sealed() as sealed:
-        assert await answer_to(sealed.address, await tls_client_hello()) == b""
         knock = make_knock(OTHER_KEYS.knock, os.urandom(16))
-        assert await answer_to(sealed.address, knock + await tls_client_hello()) == b""
+        assert await answer_to(sealed.address, knock + client_hello()) == b""
 
 
 @pytest.mark.parametrize("stage", ["nothing", "half a knock", "knock", "tls", "proof"])
@@ -78,7 +84,7 @@ async def test_the_deadline_does_not_move_for_a_client_that_trickles_bytes(
         drip = knock
         if stage != "knock":
             writer.write(knock)
-            drip = await tls_client_hello()
+            drip = client_hello()
         if stage == "proof":
             await writer.start_tls(client_context(), server_hostname="")
             drip = bytes(81)
