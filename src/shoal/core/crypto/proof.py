@@ -129,17 +129,21 @@ class Proof:
 
     def __init__(
         self,
-        state: ProofState,
         keys: Keys,
         node_id: bytes,
         certificate: bytes,
         nonce: bytes,
-        versions: Versions,
+        versions: Versions = VERSIONS,
     ) -> None:
+        """Begin with the keys of the share that the knock was for.
+
+        `certificate` is the SHA-256 of the DER of the server's certificate, `nonce`
+        32 random bytes.
+        """
         _check_size("node id", node_id, NODE_ID_SIZE)
         _check_size("certificate's digest", certificate, DIGEST_SIZE)
         _check_size("nonce", nonce, NONCE_SIZE)
-        self.state = state
+        self.state = next(iter(self.STEPS))
         self.peer_node_id = b""
         """Node id of the peer, once done: a claim that any link holder can copy."""
         self.version = 0
@@ -150,7 +154,7 @@ class Proof:
         self._nonce = nonce
         self._versions = versions
         self._received = bytearray()
-        self._outgoing = b""
+        self._greeting = self._outgoing = self._greet()
 
     @property
     def is_done(self) -> bool:
@@ -184,6 +188,10 @@ class Proof:
         outgoing, self._outgoing = self._outgoing, b""
         return outgoing
 
+    def _greet(self) -> bytes:
+        """Return the greeting of a server; a client waits for it."""
+        return b""
+
     def _step(self) -> None:
         """Handle a complete message."""
         _, name, following = self.STEPS[self.state]
@@ -210,23 +218,8 @@ class ServerProof(Proof):
         ProofState.AWAITING_PROOF: (CLIENT_PROOF_SIZE, "_take_proof", ProofState.DONE),
     }
 
-    def __init__(
-        self,
-        keys: Keys,
-        node_id: bytes,
-        certificate: bytes,
-        nonce: bytes,
-        versions: Versions = VERSIONS,
-    ) -> None:
-        """Begin with the keys of the share whose key made the knock.
-
-        `certificate` is the SHA-256 of our certificate's DER, `nonce` 32 random bytes.
-        """
-        super().__init__(
-            ProofState.AWAITING_PROOF, keys, node_id, certificate, nonce, versions
-        )
-        self._greeting = bytes(versions) + nonce
-        self._outgoing = self._greeting
+    def _greet(self) -> bytes:
+        return bytes(self._versions) + self._nonce
 
     def _take_proof(self, proof: bytes) -> None:
         claims, mac = proof[:-DIGEST_SIZE], proof[-DIGEST_SIZE:]
@@ -254,25 +247,6 @@ class ClientProof(Proof):
         ProofState.AWAITING_PROOF: (SERVER_PROOF_SIZE, "_take_proof", ProofState.DONE),
     }
 
-    def __init__(
-        self,
-        keys: Keys,
-        node_id: bytes,
-        certificate: bytes,
-        nonce: bytes,
-        versions: Versions = VERSIONS,
-    ) -> None:
-        """Begin with the keys of the share to connect for.
-
-        `certificate` is the SHA-256 of the server certificate's DER, `nonce` 32 random
-        bytes.
-        """
-        super().__init__(
-            ProofState.AWAITING_GREETING, keys, node_id, certificate, nonce, versions
-        )
-        self._greeting = b""
-        self._sent = b""
-
     def _take_greeting(self, greeting: bytes) -> None:
         lowest, highest = greeting[0], greeting[1]
         if not 1 <= lowest <= highest:
@@ -285,8 +259,7 @@ class ClientProof(Proof):
             )
         claims = bytes((self.version,)) + self._nonce + self._node_id
         self._greeting = greeting
-        self._sent = claims + self._client_mac(greeting, claims)
-        self._outgoing = self._sent
+        self._sent = self._outgoing = claims + self._client_mac(greeting, claims)
 
     def _take_proof(self, proof: bytes) -> None:
         node_id, mac = proof[:NODE_ID_SIZE], proof[NODE_ID_SIZE:]
