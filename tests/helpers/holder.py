@@ -312,7 +312,7 @@ class Holder:
 
     async def __aenter__(self) -> Self:
         certificates = Certificates(time.monotonic)
-        self._listener = await SealedListener.open(
+        self._listener = SealedListener(
             self.node_id, certificates, hosts=[self.address.host]
         )
         self.address = Address(self.address.host, self._listener.port)

@@ -60,7 +60,7 @@ async def main(path: Path) -> None:
     manifest = make_manifest()
     source = SharedFiles.open_file(path, CHUNKS.chunk_size, disk=resources.disk)
     source.verify = manifest.hash_table.verifies
-    port = await Port.open(resources.networks.hosts(), 0)
+    port = Port(resources.networks.hosts(), 0)
     async with Member(Registry(resources), Link(manifest.id), port) as member:
         member.swarm.serve(manifest, source)
         say(f"ready {member.link} {port.port}")

@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from shoal.core.crypto.keys import Keys, derive_keys
@@ -142,8 +142,8 @@ async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
     """Open a listener on loopback that serves the share of `KEYS`."""
     certificates = Certificates(time.monotonic)
     node_id = limits.pop("node_id", SERVER_ID)
-    async with await SealedListener.open(
-        node_id, certificates, hosts=["127.0.0.1"], **limits
+    async with aclosing(
+        SealedListener(node_id, certificates, hosts=["127.0.0.1"], **limits)
     ) as listener:
         sealed = Sealed(listener, certificates)
         listener.register(KEYS, sealed.serve)

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 import pytest
@@ -80,7 +80,7 @@ async def connected(handshake: bytes | None = None) -> AsyncIterator[Pair]:
     def accept() -> Served:
         return Connection(OpenServerSession(CHUNKS, handshake), seen)
 
-    async with await Listener.open(accept, hosts=["127.0.0.1"]) as listener:
+    async with aclosing(Listener(accept, hosts=["127.0.0.1"])) as listener:
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
         await seen.until("connections")
         yield Pair(reader, writer, seen)
@@ -207,9 +207,9 @@ async def test_a_taken_port_is_named_in_the_error() -> None:
     def accept() -> Served:
         raise AssertionError
 
-    async with await Listener.open(accept, hosts=["127.0.0.1"]) as listener:
+    async with aclosing(Listener(accept, hosts=["127.0.0.1"])) as listener:
         with pytest.raises(NetworkError, match=f"Port {listener.port} is in use"):
-            await Listener.open(accept, hosts=["127.0.0.1"], port=listener.port)
+            Listener(accept, hosts=["127.0.0.1"], port=listener.port)
 
 
 async def test_a_foreign_host_error_names_shoal_interfaces() -> None:
@@ -217,7 +217,7 @@ async def test_a_foreign_host_error_names_shoal_interfaces() -> None:
         raise AssertionError
 
     with pytest.raises(NetworkError, match="SHOAL_INTERFACES"):
-        await Listener.open(accept, hosts=["192.0.2.1"])
+        Listener(accept, hosts=["192.0.2.1"])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "a..b", "a" * 64])

@@ -211,7 +211,7 @@ async def _serve(
     """Listen first, then announce, so that every client that finds us is answered."""
     server = ChannelServer(files, handshake, resources)
     networks = resources.networks
-    listener = await Listener.open(
+    listener = Listener(
         server.accept,
         hosts=networks.hosts(),
         port=resources.settings.port,

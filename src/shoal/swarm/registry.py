@@ -44,7 +44,7 @@ class Registry:
         if self._port is None:
             resources = self.resources
             hosts = resources.networks.hosts()
-            self._port = await Port.open(hosts, resources.settings.port)
+            self._port = Port(hosts, resources.settings.port)
             resources.owned.push_async_callback(self._port.aclose)
         return self._port
 

@@ -10,13 +10,16 @@ import asyncio
 import errno
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Self
+from typing import Any, Generic, TypeVar
 
 from shoal.errors import ForbiddenError, NetworkError
 from shoal.net.ports import bind_port
 
-__all__ = ["Listener", "accept_forever", "bind_all", "file_limit"]
+__all__ = ["Listener", "PortListener", "bind_all", "file_limit"]
+
+C = TypeVar("C")
 
 ACCEPT_PAUSE = 0.1  # seconds without accepting when the system has no room
 EMERGENCY = 16  # connections to end when no descriptor is left
@@ -26,45 +29,39 @@ _UNLIMITED = 1 << 20  # file descriptors, where the system has no limit
 _TRANSIENT = (errno.ECONNABORTED, errno.EINTR, errno.EPROTO)
 
 
-class Listener:
-    """Accept connections until closed; `port` is the same on every interface."""
+class PortListener(ABC, Generic[C]):
+    """Accept connections at one port until closed; the tasks end with the listener.
 
-    def __init__(
-        self,
-        sockets: Sequence[socket.socket],
-        port: int,
-        factory: Callable[[], asyncio.BufferedProtocol],
-        make_room: Callable[[int], int],
-    ) -> None:
-        """Take over `sockets`, which listen at `port`; use `open`."""
-        self.port = port
-        self._sockets = sockets
-        self._factory = factory
+    A subclass says what to do with an accepted connection, for which it keeps a `C`.
+    """
+
+    def __init__(self, hosts: Sequence[str], port: int) -> None:
+        """Listen at `port` of all `hosts`; raise as `bind_all` does."""
+        self._sockets, self.port = bind_all(hosts, port)
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
-        for each in sockets:
-            self._run(accept_forever(each, self._on_accepted, make_room))
+        self._tasks: dict[asyncio.Task[None], C | None] = {}
+        # One callback object for all tasks: a flood gets no more memory.
+        self._on_done = self._forget_task
+        for each in self._sockets:
+            self._run(self._accept_from(each), None)
 
-    @classmethod
-    async def open(
-        cls,
-        factory: Callable[[], asyncio.BufferedProtocol],
-        *,
-        hosts: Sequence[str] = ("0.0.0.0",),
-        port: int = 0,
-        make_room: Callable[[int], int] = lambda count: 0,
-    ) -> Self:
-        """Listen at `port` of all `hosts`; port 0 chooses a free one.
+    @abstractmethod
+    def _on_accepted(self, accepted: socket.socket, host: str) -> None:
+        """Take over a connection from a host."""
 
-        `make_room` is called when the system has no room for more connections: it
-        ends up to that many and returns how many it ended. Raises `NetworkError` or
-        `ForbiddenError` as `bind_all` does.
+    @abstractmethod
+    def _make_room(self, count: int) -> int:
+        """End up to `count` dispensable connections; return how many were ended.
+
+        Admit no more than remain until the system has room again.
         """
-        sockets, port = bind_all(hosts, port)
-        return cls(sockets, port, factory, make_room)
+
+    @abstractmethod
+    def _on_task_done(self, task: asyncio.Task[None], connection: C) -> None:
+        """Close the connection that a task was started for if it still has to be."""
 
     async def aclose(self) -> None:
-        """Stop accepting; established connections stay open."""
+        """Stop accepting; established connections stay open. Idempotent."""
         for task in self._tasks:
             task.cancel()
         try:
@@ -74,13 +71,67 @@ class Listener:
             for each in self._sockets:
                 each.close()
 
-    def _on_accepted(self, accepted: socket.socket, address: Any) -> None:
-        def on_done(task: asyncio.Task[None]) -> None:
-            # A task cancelled before its first step has closed nothing.
-            if task.cancelled():
-                accepted.close()
+    def _run(
+        self, work: Coroutine[Any, Any, None], connection: C | None
+    ) -> asyncio.Task[None]:
+        """Start a task that ends with the listener at the latest."""
+        task = self._loop.create_task(work, name="shoal listener")
+        self._tasks[task] = connection
+        task.add_done_callback(self._on_done)
+        return task
 
-        self._run(self._connect(accepted)).add_done_callback(on_done)
+    def _forget_task(self, task: asyncio.Task[None]) -> None:
+        connection = self._tasks.pop(task)
+        if connection is not None:
+            self._on_task_done(task, connection)
+
+    async def _accept_from(self, listening: socket.socket) -> None:
+        """Accept connections until cancelled."""
+        while True:
+            try:
+                accepted, address = await _accept(listening)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno not in _TRANSIENT:
+                    self._make_room(EMERGENCY)
+                    await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            # The system assigns the lowest free descriptor.
+            reserve = min(RESERVED_FILES, file_limit() // 4)
+            if accepted.fileno() >= file_limit() - reserve and not self._make_room(1):
+                accepted.close()
+            else:
+                self._on_accepted(accepted, address[0])
+            # Accepting a queued connection does not wait, so let other tasks run.
+            await asyncio.sleep(0)
+
+
+class Listener(PortListener[socket.socket]):
+    """Pass every accepted connection to a new protocol."""
+
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.BufferedProtocol],
+        *,
+        hosts: Sequence[str],
+        port: int = 0,
+        make_room: Callable[[int], int] = lambda count: 0,
+    ) -> None:
+        """Listen at `port` of all `hosts`; port 0 chooses a free one.
+
+        `make_room` is called when the system has no room for more connections: it
+        ends up to that many and returns how many it ended. Raises as `bind_all` does.
+        """
+        super().__init__(hosts, port)
+        self._factory = factory
+        self._make_room_by = make_room
+
+    def _make_room(self, count: int) -> int:
+        return self._make_room_by(count)
+
+    def _on_accepted(self, accepted: socket.socket, host: str) -> None:
+        self._run(self._connect(accepted), accepted)
 
     async def _connect(self, accepted: socket.socket) -> None:
         try:
@@ -88,49 +139,12 @@ class Listener:
         except OSError:
             accepted.close()  # the client has gone already
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task that ends with the listener at the latest."""
-        task = self._loop.create_task(work, name="shoal listener")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-
-async def accept_forever(
-    listening: socket.socket,
-    on_accepted: Callable[[socket.socket, Any], None],
-    make_room: Callable[[int], int],
-) -> None:
-    """Pass every accepted connection, and its address, to `on_accepted`.
-
-    `make_room` ends up to that many dispensable connections, returns how many it
-    ended, and admits no more than remain until the shortage is over. Runs until
-    cancelled; `listening` stays open.
-    """
-    while True:
-        try:
-            accepted, address = await _accept(listening)
-        except BlockingIOError:
-            continue
-        except OSError as error:
-            if error.errno not in _TRANSIENT:
-                make_room(EMERGENCY)
-                await asyncio.sleep(ACCEPT_PAUSE)
-            continue
-        # The system assigns the lowest free descriptor.
-        reserve = min(RESERVED_FILES, file_limit() // 4)
-        if accepted.fileno() >= file_limit() - reserve and not make_room(1):
-            accepted.close()
-        else:
-            on_accepted(accepted, address)
-        # Accepting a queued connection does not wait, so let other tasks run.
-        await asyncio.sleep(0)
+    def _on_task_done(
+        self, task: asyncio.Task[None], connection: socket.socket
+    ) -> None:
+        # A task cancelled before its first step has closed nothing.
+        if task.cancelled():
+            connection.close()
 
 
 async def _accept(listening: socket.socket) -> tuple[socket.socket, Any]:

@@ -28,7 +28,7 @@ class Machine:
 
 @asynccontextmanager
 async def open_port(machine: Machine) -> AsyncIterator[Port]:
-    port = await Port.open(["127.0.0.1"], 0, addresses=machine.addresses)
+    port = Port(["127.0.0.1"], 0, addresses=machine.addresses)
     port.register(KEYS, Plain)
     try:
         yield port

@@ -14,8 +14,8 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from shoal.core.crypto.keys import Keys
 from shoal.core.crypto.proof import (
@@ -27,8 +27,8 @@ from shoal.core.crypto.proof import (
 )
 from shoal.core.limits import HandshakeLimit
 from shoal.errors import PeerError, UsageError
-from shoal.transport.listen import accept_forever, bind_all, file_limit
-from shoal.transport.sealed.half_open import MAX_HALF_OPEN, MAX_PER_ADDRESS, HalfOpen
+from shoal.transport.listen import PortListener, file_limit
+from shoal.transport.sealed.half_open import MAX_HALF_OPEN, HalfOpen
 from shoal.transport.sealed.proven import Factory, ProvenPeer, ProvenProtocol
 from shoal.transport.tls.certificate import Certificates
 from shoal.transport.tls.tls import TlsConnection
@@ -70,30 +70,30 @@ class _Stranger:
             self.task.cancel()
 
 
-class SealedListener:
+class SealedListener(PortListener[_Stranger]):
     """Accept connections for every registered share until closed."""
 
     def __init__(
         self,
-        sockets: Sequence[socket.socket],
-        port: int,
         node_id: bytes,
         certificates: Certificates,
         *,
+        hosts: Sequence[str],
+        port: int = 0,
         within: float = PROOF_TIME,
         max_half_open: int = MAX_HALF_OPEN,
-        max_per_address: int = MAX_PER_ADDRESS,
         handshake_limit: HandshakeLimit | None = None,
-        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Take over `sockets`, which listen at `port`; use `open`."""
-        self.port = port
-        """The same on every interface."""
-        self._sockets = sockets
+        """Listen at `port` of all `hosts`; port 0 chooses a free one.
+
+        Raises as `bind_all` does.
+        """
+        super().__init__(hosts, port)
+        for each in self._sockets:
+            each.listen(BACKLOG)
         self._node_id = node_id
         self._certificates = certificates
         self._within = within
-        self._random_bytes = random_bytes
         self._shares: dict[bytes, _Share] = {}  # by knock key
         self._nonces = NonceMemory()
         self._handshake_limit = (
@@ -101,33 +101,10 @@ class SealedListener:
         )
         # The remaining descriptors are for peers and files.
         most = min(max_half_open, file_limit() // 4)
-        self._half_open: HalfOpen[_Stranger] = HalfOpen(most, max_per_address)
+        self._half_open: HalfOpen[_Stranger] = HalfOpen(most)
         self._timer: asyncio.TimerHandle | None = None
         self._strangers = 0  # ended since the last log line
         self._logged = float("-inf")
-        self._loop = asyncio.get_running_loop()
-        self._tasks: dict[asyncio.Task[None], _Stranger | None] = {}
-        self._on_done = self._forget_task
-        for each in sockets:
-            each.listen(BACKLOG)
-            self._run(accept_forever(each, self._on_accepted, self._make_room))
-
-    @classmethod
-    async def open(
-        cls,
-        node_id: bytes,
-        certificates: Certificates,
-        *,
-        hosts: Sequence[str] = ("0.0.0.0",),
-        port: int = 0,
-        **limits: Any,
-    ) -> Self:
-        """Listen at `port` of all `hosts`; port 0 chooses a free one.
-
-        `limits` are those of the constructor. Raises as `bind_all` does.
-        """
-        sockets, port = bind_all(hosts, port)
-        return cls(sockets, port, node_id, certificates, **limits)
 
     @property
     def half_open(self) -> int:
@@ -156,31 +133,18 @@ class SealedListener:
 
     async def aclose(self) -> None:
         """Stop accepting and end half-open connections; established ones stay."""
-        for task in self._tasks:
-            task.cancel()
         while (stranger := self._half_open.remove_oldest()) is not None:
             stranger.end()
         if self._timer is not None:
             self._timer.cancel()
-        try:
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-        finally:
-            for each in self._sockets:
-                each.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+        await super().aclose()
 
     # Half-open connections.
 
-    def _on_accepted(self, accepted: socket.socket, address: tuple[str, int]) -> None:
-        stranger = _Stranger(accepted, address[0])
+    def _on_accepted(self, accepted: socket.socket, host: str) -> None:
+        stranger = _Stranger(accepted, host)
         deadline = self._loop.time() + self._within
-        evicted = self._half_open.add(stranger, stranger.host, deadline)
+        evicted = self._half_open.add(stranger, host, deadline)
         if evicted is not None:
             evicted.end()
         stranger.task = self._run(self._meet(stranger), stranger)
@@ -214,27 +178,14 @@ class SealedListener:
             _log.info("%d connections were not from holders", self._strangers)
             self._logged, self._strangers = now, 0
 
-    def _run(
-        self, work: Coroutine[Any, Any, None], stranger: _Stranger | None = None
-    ) -> asyncio.Task[None]:
-        """Start a task that ends with the listener at the latest."""
-        # One name for all tasks and one callback object: a flood gets no more memory.
-        task = self._loop.create_task(work, name="shoal listener")
-        self._tasks[task] = stranger
-        task.add_done_callback(self._on_done)
-        return task
-
-    def _forget_task(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None], connection: _Stranger) -> None:
         """Close the connection of a stranger that never reached TLS."""
-        stranger = self._tasks.pop(task)
-        if stranger is None:
-            return
         # A cancelled task keeps its frames, and so the stranger: without this, only the
         # garbage collector would free the memory of a flood.
-        stranger.task = None
-        if stranger.tls is None:
-            stranger.accepted.close()
-            self._on_refused(stranger)
+        connection.task = None
+        if connection.tls is None:
+            connection.accepted.close()
+            self._on_refused(connection)
 
     # The steps of docs/protocol.md, "Sealed transport", as the server.
 
@@ -272,7 +223,7 @@ class SealedListener:
 
     def _begin_tls(self, stranger: _Stranger, share: _Share) -> TlsConnection:
         certificate = self._certificates.current()
-        nonce = self._random_bytes(NONCE_SIZE)
+        nonce = os.urandom(NONCE_SIZE)
 
         def begin(tls: ssl.SSLObject) -> ServerProof:
             return ServerProof(share.keys, self._node_id, certificate.digest, nonce)

@@ -54,38 +54,29 @@ class _Registration(NamedTuple):
 
 
 class Port:
-    """Accept and dial holders of our shares; open it with `open`."""
+    """Accept and dial holders of our shares."""
 
     def __init__(
-        self, listener: SealedListener, node_id: bytes, certificates: Certificates
-    ) -> None:
-        """Take over `listener`; use `open`."""
-        self.port = listener.port
-        """TCP port that peers can dial."""
-        self.node_id = node_id
-        """16 random bytes, new in every process."""
-        self._listener = listener
-        self._certificates = certificates
-        self._registrations: dict[bytes, _Registration] = {}  # by knock key
-
-    @classmethod
-    async def open(
-        cls,
+        self,
         hosts: Sequence[str],
         port: int,
         *,
         addresses: Callable[[], frozenset[str]] = own_addresses,
-    ) -> "Port":
-        """Listen at `port` of all `hosts`; raises as `bind_all` does.
+    ) -> None:
+        """Listen at `port` of all `hosts`; raise as `bind_all` does.
 
         `addresses` returns this machine's addresses.
         """
-        node_id = os.urandom(NODE_ID_SIZE)
-        certificates = Certificates(asyncio.get_running_loop().time, addresses)
-        listener = await SealedListener.open(
-            node_id, certificates, hosts=hosts, port=port
+        self.node_id = os.urandom(NODE_ID_SIZE)
+        """16 random bytes, new in every process."""
+        loop = asyncio.get_running_loop()
+        self._certificates = Certificates(loop.time, addresses)
+        self._listener = SealedListener(
+            self.node_id, self._certificates, hosts=hosts, port=port
         )
-        return cls(listener, node_id, certificates)
+        self.port = self._listener.port
+        """TCP port that peers can dial."""
+        self._registrations: dict[bytes, _Registration] = {}  # by knock key
 
     def register(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
         """Accept holders of a share from now on.
@@ -139,7 +130,6 @@ async def dial_sealed(
     *,
     own_certificates: Container[bytes] = (),
     within: float = DIAL_TIME,
-    random_bytes: Callable[[int], bytes] = os.urandom,
 ) -> P:
     """Connect to a peer that knows the id; return the protocol that `factory` makes.
 
@@ -164,7 +154,7 @@ async def dial_sealed(
             raise ProtocolError("a server without a certificate")
         if certificate in own_certificates:
             raise SelfConnectionError(f"{address} is this very node")
-        return ClientProof(keys, node_id, certificate, random_bytes(NONCE_SIZE))
+        return ClientProof(keys, node_id, certificate, os.urandom(NONCE_SIZE))
 
     def on_proven(peer: ProvenPeer) -> P:
         protocol = factory(peer)
@@ -176,7 +166,7 @@ async def dial_sealed(
         if not outcome.done():
             outcome.set_exception(_explain(address, error))
 
-    knock = make_knock(keys.knock, random_bytes(KNOCK_NONCE_SIZE))
+    knock = make_knock(keys.knock, os.urandom(KNOCK_NONCE_SIZE))
     proven = ProvenProtocol(begin, on_proven, on_failed)
     # The knock travels with TLS's first message, so it costs no round trip.
     tls = TlsConnection(client_context(), proven, is_server=False, preamble=knock)
