@@ -166,7 +166,7 @@ class Resources:
                 undo(future.result())
             raise
 
-    def own_task(self, work: Coroutine[None, None, None]) -> None:
+    def own_task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task that is cancelled when the node closes.
 
         If it fails, the user is notified at once, and `aclose` raises its error.
@@ -181,6 +181,7 @@ class Resources:
                 task.result()
 
         self.owned.push_async_callback(end)
+        return task
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

@@ -3,6 +3,7 @@
 The listeners, connections and files that these functions open are closed with the node.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
@@ -23,7 +24,7 @@ from shoal.core.wire.handshake import (
     encode_handshake,
 )
 from shoal.discovery.base import Discovery
-from shoal.errors import UnfinishedError
+from shoal.errors import UnfinishedError, first_error
 from shoal.resources import Resources
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import open_verified_target
@@ -40,18 +41,31 @@ __all__ = ["ChannelTarget", "OpenShare", "fetch_open", "share_open"]
 class OpenShare:
     """An open channel that a node serves until the node is closed."""
 
-    def __init__(self, channel: Channel, port: int, uploads: ChannelServer) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        port: int,
+        uploads: ChannelServer,
+        announcing: asyncio.Task[None],
+    ) -> None:
         self.channel = channel
         """The channel; other machines fetch it by its `id`."""
         self.port = port
         """TCP port that the channel is served on."""
         self.uploads = uploads
         """The server: its connections, and how much it sent."""
+        self._announcing = announcing
 
     @property
     def uploaded(self) -> int:
         """Return the number of bytes of chunks sent to clients."""
         return self.uploads.sent
+
+    async def until_left(self) -> None:
+        """Wait until the node closes; raise the error if announcing fails."""
+        await asyncio.wait([self._announcing])
+        if not self._announcing.cancelled():
+            self._announcing.result()
 
 
 class ChannelTarget:
@@ -219,18 +233,25 @@ async def _serve(
     )
     resources.owned.push_async_callback(server.aclose)
     resources.owned.push_async_callback(listener.aclose)
-    for network in networks.discovery():
-        resources.own_task(_announce(resources, network, channel.topic, listener.port))
-    return OpenShare(channel, listener.port, server)
+    announcing = resources.own_task(_announce(resources, channel.topic, listener.port))
+    return OpenShare(channel, listener.port, server, announcing)
 
 
-async def _announce(
-    resources: Resources, network: Discovery, topic: bytes, port: int
-) -> None:
-    """Announce the channel on one network; ignore the addresses found there."""
-    async with aclosing(resources.join(network, topic, port)) as found:
-        async for _ in found:
-            pass
+async def _announce(resources: Resources, topic: bytes, port: int) -> None:
+    """Announce the channel on all networks; ignore the addresses found there."""
+
+    async def announce(network: Discovery) -> None:
+        async with aclosing(resources.join(network, topic, port)) as found:
+            async for _ in found:
+                pass
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for network in resources.networks.discovery():
+                tasks.create_task(announce(network))
+            await asyncio.Event().wait()  # even if no network is left
+    except BaseExceptionGroup as group:
+        raise first_error(group) from None
 
 
 def _digest(data: bytes | bytearray | memoryview) -> bytes:

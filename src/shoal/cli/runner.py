@@ -189,7 +189,19 @@ def only_link(text: str) -> "Link":
 async def report_until_cancelled(
     node: "Node", output: Output, share: "OpenShare | SealedShare | None" = None
 ) -> None:
-    """Report problems, and to programs the uploads of a share, until cancelled."""
+    """Report problems, and to programs the uploads of a share, until cancelled.
+
+    Raises a group with the share's error if it fails.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_report(node, output, share))
+        if share is not None:
+            tasks.create_task(share.until_left())
+
+
+async def _report(
+    node: "Node", output: Output, share: "OpenShare | SealedShare | None"
+) -> None:
     reported = 0
     while True:
         await asyncio.sleep(REPORT_PERIOD)

@@ -70,9 +70,10 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
         if not options["once"]:
             output.say("Press Ctrl-C to stop.")
             await report_until_cancelled(node, output, share)
-        reports = asyncio.create_task(report_until_cancelled(node, output, share))
-        await share.shared()
-        reports.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            reports = tasks.create_task(report_until_cancelled(node, output, share))
+            await share.shared()
+            reports.cancel()
         await share.leave()
         output.event("complete", uploaded=share.uploaded)
         output.say(f"A peer has all of {root.name}.")

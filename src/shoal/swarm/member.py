@@ -76,10 +76,11 @@ class Member:
 
     async def until_left(self) -> None:
         """Wait until the swarm is left; raise the error if it fails before."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-            if not self._task.cancelled():
-                await self._task
+        task = self._task
+        if task is not None:
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
 
     async def aclose(self) -> None:
         """Leave the swarm; idempotent."""

@@ -15,6 +15,7 @@ from shoal.errors import UsageError
         ("a:1", "a", 1),
         ("host.example:65535", "host.example", 65535),
         ("my_host-2:080", "my_host-2", 80),
+        ("a." + "b" * 63 + ":1", "a." + "b" * 63, 1),
     ],
 )
 def test_an_address_is_host_and_port(text: str, host: str, port: int) -> None:
@@ -32,7 +33,7 @@ def test_an_address_is_written_as_it_was_read(text: str) -> None:
         *("", ":", "host", "host:", ":80", "a b:80", "a\n:80", "[::1]:80", "::1:80"),
         *("-a:80", "a-:80", ".a:80", "http://a:80", "a/b:80", "é:80", "a@b:80"),
         *("a" * 254 + ":80", "a:-1", "a:x", "a:0", "a:65536", "a:1e3", "a: 1"),
-        *("a:٣", "a:1\n", "a:" + "9" * 5000),
+        *("a:٣", "a:1\n", "a:" + "9" * 5000, "a..b:1", "a." + "b" * 64 + ":1"),
     ],
 )
 def test_any_other_text_is_a_usage_error(text: str) -> None:
