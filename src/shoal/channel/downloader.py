@@ -180,7 +180,7 @@ class ChannelDownloader(Watcher[Server]):
             found=servers.found,
             ready=len(servers.ready),
             has_only_liars=servers.has_only_liars,
-            lacks_sizes=bool(servers.ready) and self._sizes is None,
+            is_size_unknown=bool(servers.ready) and self._sizes is None,
             is_begun=download is not None and download.done > 0,
             search=self._resources.networks.search(),
             unavailable=download.scheduler.unavailable

@@ -123,7 +123,7 @@ class _ChunkFetcher:
             found=self._servers.found,
             ready=len(self._servers.ready),
             has_only_liars=self._servers.has_only_liars,
-            lacks_sizes=False,
+            is_size_unknown=False,
             is_begun=False,
             search=self._networks.search(),
         )

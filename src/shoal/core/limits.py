@@ -1,8 +1,7 @@
 """Limit what peers and strangers may send us, and how fast we send; pure.
 
-Each limit is a leaky bucket: what is counted goes in, time lets it run out at a
-constant rate, and a level above the limit is too much. docs/threat-model.md names the
-attack that each one stops.
+Each limit is a leaky bucket: events fill it, and it empties at a constant rate. A level
+above the limit is too much. docs/threat-model.md names the attack that each one stops.
 """
 
 from collections import OrderedDict
@@ -41,10 +40,10 @@ MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an 
 
 
 class LeakyBucket:
-    """Count something that time lets run out at a constant rate."""
+    """Count something, and let the count fall at a constant rate."""
 
     def __init__(self, rate: float) -> None:
-        """Start empty; `rate` per second runs out."""
+        """Start empty; `rate` is how much runs out per second."""
         self.level = 0.0
         """What is in the bucket; users of the bucket add to it."""
         self._rate = rate

@@ -389,7 +389,7 @@ class Swarm(Watcher[ChunkSource]):
             found=self._connections.found,
             ready=len(self._connections),
             has_only_liars=has_only_liars,
-            lacks_sizes=False,
+            is_size_unknown=False,
             is_begun=download is not None and download.done > 0,
             search=self._search(),
             unavailable=download.scheduler.unavailable

@@ -28,7 +28,7 @@ def state(**changes: Any) -> DownloadState:
         "found": 0,
         "ready": 0,
         "has_only_liars": False,
-        "lacks_sizes": False,
+        "is_size_unknown": False,
         "is_begun": False,
         **changes,
     }
@@ -77,7 +77,7 @@ def test_only_liars_at_the_timeout_are_a_verification_error() -> None:
 
 def test_servers_have_a_few_seconds_to_send_the_sizes() -> None:
     timer = StallTimer(None, 0.0)
-    silent = state(found=1, ready=1, lacks_sizes=True)
+    silent = state(found=1, ready=1, is_size_unknown=True)
     assert timer.reason_to_end(50.0, state(found=1)) is None
     assert timer.reason_to_end(50.0 + SIZES_TIME, silent) is None
     ended = timer.reason_to_end(50.1 + SIZES_TIME, silent)

@@ -57,8 +57,8 @@ def pieces(seed: int, most: int) -> Iterator[int]:
         yield rng.randint(1, rng.choice([8, 2000, most]))
 
 
-def tell(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:
-    """Let messages arrive in one read; return the events."""
+def send(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:
+    """Send messages in one read; return the events."""
     whole = b"".join(map(frame, messages))
     return receive(session, whole, iter(lambda: len(whole) + 1, None))
 
@@ -67,11 +67,11 @@ def greeted() -> SealedSession:
     """Return a session after the peer's hello."""
     session = SealedSession()
     session.know_share(CHUNKS, PAGES)
-    tell(session, {"type": "hello", "port": 1})
+    send(session, {"type": "hello", "port": 1})
     return session
 
 
-def said(session: SealedSession) -> bytes:
+def sent_by(session: SealedSession) -> bytes:
     return b"".join(session.data_to_send())
 
 
@@ -86,7 +86,7 @@ class End:
         self._any = list(range(CONTENT.count))
         Random(seed).shuffle(self._any)
 
-    def hear(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Receive bytes of the other end, and answer the requests in them."""
         for event in receive(self.session, data, self._pieces):
             self.events.append(event)
@@ -106,11 +106,11 @@ class End:
 def exchange(one: End, two: End) -> None:
     """Move bytes until neither end has any left."""
     while True:
-        from_one, from_two = said(one.session), said(two.session)
+        from_one, from_two = sent_by(one.session), sent_by(two.session)
         if not from_one and not from_two:
             return
-        two.hear(from_one)
-        one.hear(from_two)
+        two.receive(from_one)
+        one.receive(from_two)
 
 
 @settings(deadline=None, max_examples=40)
@@ -166,7 +166,7 @@ def test_any_message_before_hello_ends_the_conversation(message: SealedMessage) 
 def test_no_more_origin_fetches_are_announced_than_are_accepted() -> None:
     session, other = SealedSession(), greeted()
     session.send_origin_fetch(range(0, 5 * MAX_ORIGIN_FETCHES, 2))
-    (event,) = receive(other, said(session), iter(lambda: 1 << 20, None))
+    (event,) = receive(other, sent_by(session), iter(lambda: 1 << 20, None))
     assert event == OriginFetch(
         [(index, 1) for index in range(0, 2 * MAX_ORIGIN_FETCHES, 2)]
     )
@@ -174,11 +174,11 @@ def test_no_more_origin_fetches_are_announced_than_are_accepted() -> None:
 
 def test_a_second_hello_is_allowed_and_other_types_are_ignored() -> None:
     session = SealedSession()
-    assert tell(session, {"type": "handshake", "hashes": []}) == []
+    assert send(session, {"type": "handshake", "hashes": []}) == []
     assert session.state is SessionState.AWAITING_HELLO
     again = {"type": "hello", "port": 1, "root": b"r", "bitfield": b""}
-    assert tell(session, {"type": "hello", "port": 1}) == [Hello(1)]
-    assert tell(session, again, {"type": "?"}) == [Hello(1, b"r", b"")]
+    assert send(session, {"type": "hello", "port": 1}) == [Hello(1)]
+    assert send(session, again, {"type": "?"}) == [Hello(1, b"r", b"")]
 
 
 @pytest.mark.parametrize("index", [0, 2, (1 << 32) - 1])
@@ -187,16 +187,16 @@ def test_a_chunk_that_was_not_requested_ends_the_conversation(index: int) -> Non
     session.request(1)
     session.request_page(2)
     with pytest.raises(ProtocolError, match="not requested"):
-        tell(session, {"type": "response", "index": index, "data": b"x"})
+        send(session, {"type": "response", "index": index, "data": b"x"})
 
 
 def test_each_request_allows_one_response() -> None:
     session = greeted()
     session.request(1)
     session.request(1)
-    assert len(tell(session, ANSWER, ANSWER)) == 2
+    assert len(send(session, ANSWER, ANSWER)) == 2
     with pytest.raises(ProtocolError, match="not requested"):
-        tell(session, ANSWER)
+        send(session, ANSWER)
 
 
 def test_each_request_for_any_chunk_allows_one_response() -> None:
@@ -204,14 +204,14 @@ def test_each_request_for_any_chunk_allows_one_response() -> None:
     session.request_any()
     session.request_any()
     session.request(1)
-    events = tell(session, ANSWER | {"index": 5}, ANSWER, ANSWER | {"index": 9})
+    events = send(session, ANSWER | {"index": 5}, ANSWER, ANSWER | {"index": 9})
     assert [e.was_any for e in events if isinstance(e, ChunkReceived)] == [
         True,
         False,
         True,
     ]
     with pytest.raises(ProtocolError, match="not requested"):
-        tell(session, ANSWER | {"index": 6})
+        send(session, ANSWER | {"index": 6})
 
 
 def test_a_refusal_counts_as_the_answer() -> None:
@@ -219,48 +219,48 @@ def test_a_refusal_counts_as_the_answer() -> None:
     session.request(1)
     session.request_any()
     refusals = [Refuse(1), Refuse(None, "nothing")]
-    assert tell(session, {"type": "refuse", "index": 1}) == refusals[:1]
+    assert send(session, {"type": "refuse", "index": 1}) == refusals[:1]
     with pytest.raises(ProtocolError, match="not requested"):
         # One response to a request for any chunk is owed; the second is too many.
-        tell(session, ANSWER, ANSWER)
+        send(session, ANSWER, ANSWER)
     session = greeted()
     session.request_any()
-    assert tell(session, {"type": "refuse", "reason": "nothing"}) == refusals[1:]
+    assert send(session, {"type": "refuse", "reason": "nothing"}) == refusals[1:]
     with pytest.raises(ProtocolError, match="not requested"):
-        tell(session, ANSWER)
+        send(session, ANSWER)
 
 
 def test_refusals_without_a_request_change_nothing() -> None:
     session = greeted()
     for _ in range(3):
-        tell(session, {"type": "refuse"}, {"type": "refuse", "index": 3})
+        send(session, {"type": "refuse"}, {"type": "refuse", "index": 3})
     session.request_any()
-    tell(session, ANSWER)
+    send(session, ANSWER)
     with pytest.raises(ProtocolError, match="not requested"):
-        tell(session, ANSWER)
+        send(session, ANSWER)
 
 
 def test_one_response_to_a_cancelled_request_is_accepted() -> None:
     session = greeted()
     session.request(1)
     session.cancel(1)
-    assert said(session) == frame({"type": "request", "index": 1}) + frame(
+    assert sent_by(session) == frame({"type": "request", "index": 1}) + frame(
         {"type": "cancel", "index": 1}
     )
-    assert tell(session, ANSWER) == [ChunkReceived(1, b"x", None)]
+    assert send(session, ANSWER) == [ChunkReceived(1, b"x", None)]
     with pytest.raises(ProtocolError, match="not requested"):
-        tell(session, ANSWER)
+        send(session, ANSWER)
 
 
 def test_a_page_is_accepted_once_and_only_if_requested() -> None:
     session = greeted()
     page = {"type": "page", "index": 3, "data": b"p"}
-    assert tell(session, {"type": "page", "index": 3}) == [Page(3)]
+    assert send(session, {"type": "page", "index": 3}) == [Page(3)]
     session.request_page(3)
     session.request_page(4)
-    assert tell(session, page) == [Page(3, b"p")]
+    assert send(session, page) == [Page(3, b"p")]
     with pytest.raises(ProtocolError, match="a page that was not requested"):
-        tell(session, page)
+        send(session, page)
 
 
 @pytest.mark.parametrize(
@@ -277,23 +277,23 @@ def test_the_third_request_for_what_does_not_exist_ends_the_conversation(
     session = greeted()
     last = {"type": "request", "index": CONTENT.count - 1}
     page = {"type": "page", "index": PAGES - 1}
-    assert tell(session, asked, last, page, asked) == [
+    assert send(session, asked, last, page, asked) == [
         SealedRequest(CONTENT.count - 1),
         Page(PAGES - 1),
     ]
     refused = [asked | {"type": "refuse", "reason": "missing"}] * 2
-    assert said(session) == b"".join(
+    assert sent_by(session) == b"".join(
         map(frame, refused if asked["type"] == "request" else [])
     )
     with pytest.raises(ProtocolError, match="do not exist"):
-        tell(session, asked)
+        send(session, asked)
 
 
 def test_any_index_is_accepted_before_the_root_is_known() -> None:
     session = SealedSession()
-    tell(session, {"type": "hello", "port": 1})
+    send(session, {"type": "hello", "port": 1})
     asked = [{"type": "request", "index": index} for index in range(100)]
-    assert tell(session, *asked) == [SealedRequest(index) for index in range(100)]
+    assert send(session, *asked) == [SealedRequest(index) for index in range(100)]
 
 
 @pytest.mark.parametrize("chunk_size", [None, 16_384, 1 << 20])
@@ -328,12 +328,12 @@ def test_a_long_frame_is_accepted_only_while_a_chunk_is_owed() -> None:
         (lambda s: s.request(1), whole),
         (lambda s: s.request(1), whole),
         (lambda s: s.request(2), whole),
-        (lambda s: tell(s, ANSWER, ANSWER | {"index": 2}), whole),
-        (lambda s: tell(s, refusal | {"index": 1}), CONTROL_LIMIT),
+        (lambda s: send(s, ANSWER, ANSWER | {"index": 2}), whole),
+        (lambda s: send(s, refusal | {"index": 1}), CONTROL_LIMIT),
         (lambda s: s.request_any(), whole),
         (lambda s: s.request_any(), whole),
-        (lambda s: tell(s, ANSWER), whole),
-        (lambda s: tell(s, refusal), CONTROL_LIMIT),
+        (lambda s: send(s, ANSWER), whole),
+        (lambda s: send(s, refusal), CONTROL_LIMIT),
         # A response to a cancelled request may still be on its way.
         (lambda s: s.request(1), whole),
         (lambda s: s.cancel(1), whole),
@@ -353,7 +353,7 @@ def test_a_large_chunk_keeps_its_buffer_and_a_small_one_is_copied() -> None:
     session = greeted()
     session.request(0)
     session.request(1)
-    large, small = tell(
+    large, small = send(
         session, ANSWER | {"index": 0, "data": bytes(LARGE_FRAME)}, ANSWER
     )
     assert isinstance(large, ChunkReceived)
@@ -383,10 +383,10 @@ def test_many_chunks_are_announced_in_several_messages() -> None:
     session, other = SealedSession(), greeted()
     every_second = range(0, 2 * (2 * MAX_RANGES + 3), 2)
     session.send_have(every_second)
-    data = said(session)
+    data = sent_by(session)
     events = receive(other, data, iter(lambda: 1 << 30, None))
     assert len(events) == 3
     named = [r for e in events if isinstance(e, Have) for r in e.ranges]
     assert named == [(index, 1) for index in every_second]
     session.send_have([])
-    assert said(session) == b""
+    assert sent_by(session) == b""

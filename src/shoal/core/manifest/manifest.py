@@ -79,7 +79,7 @@ class HashTable(PageTable):
 
 
 class Manifest:
-    """Hold what is known of one share; pages are added, never removed."""
+    """Hold the known part of one share's manifest; pages are only added."""
 
     def __init__(self, share_id: bytes, root_record: Bytes) -> None:
         """Begin with the root record, as a peer sent it.

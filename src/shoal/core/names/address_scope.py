@@ -30,7 +30,7 @@ _NEAR = ("127.", "10.", "192.168.")
 
 
 class Scope(enum.Enum):
-    """Tell from where an IPv4 address can be reached."""
+    """Name the area in which an IPv4 address is valid."""
 
     GLOBAL = enum.auto()
     """One machine on the internet."""

@@ -70,7 +70,7 @@ class DownloadState(Struct, frozen=True):
     """Peers that may get requests."""
     has_only_liars: bool
     """Whether every address found has sent wrong data."""
-    lacks_sizes: bool
+    is_size_unknown: bool
     """Whether peers are ready and none of them has sent the file's size."""
     is_begun: bool
     """Whether any chunk is stored, from this run or an earlier one."""
@@ -175,12 +175,14 @@ class StallTimer:
     def reason_to_end(self, now: float, state: DownloadState) -> ShoalError | None:
         """Return the error to end the download with, if it should end."""
         self._liars_since = self._liars_since if state.has_only_liars else now
-        self._sizeless_since = self._sizeless_since if state.lacks_sizes else now
+        self._sizeless_since = self._sizeless_since if state.is_size_unknown else now
         is_late = self._timeout is not None and self.waited(now) >= self._timeout
         liars_time = ORIGIN_LIARS_TIME if state.origins else LIARS_TIME
         if state.has_only_liars and (is_late or now - self._liars_since > liars_time):
             return _only_liars(state)
-        if state.lacks_sizes and (is_late or now - self._sizeless_since > SIZES_TIME):
+        if state.is_size_unknown and (
+            is_late or now - self._sizeless_since > SIZES_TIME
+        ):
             return ShoalError(
                 "The servers found do not send the size of the file, which the "
                 "workshop's programs cannot do; fetch its chunks one by one with "
