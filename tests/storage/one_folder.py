@@ -1,4 +1,4 @@
-"""A small folder to download to a disk that fails, and checks of what must hold."""
+"""Small downloads to a disk that fails, and checks of what must hold."""
 
 import random
 from collections.abc import Callable, Collection
@@ -12,7 +12,6 @@ from shoal.errors import TargetExistsError
 from shoal.storage.disk.disk import Data
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.extents import FileEntry
-from tests.helpers.faulty.crashes import PowerLoss, lose_power_at, no_fault
 from tests.helpers.faulty.disk import FaultyDisk
 
 ROOT = Path("/disk")
@@ -33,19 +32,26 @@ FILES = [
 
 
 class Case:
-    """A folder with its bytes, divided into chunks; some or all files are selected."""
+    """A folder or, without `files`, a file of `size` bytes, divided into chunks.
+
+    Some or all files of a folder are selected.
+    """
 
     def __init__(
         self,
-        files: list[FileEntry],
+        files: list[FileEntry] | None,
         chunk_size: int,
         selected: Collection[int] | None = None,
         seed: int = 1,
+        *,
+        size: int = 0,
     ) -> None:
         self.files = files
         self.selected = selected
-        self.chunks = Chunks(sum(file.size for file in files), chunk_size)
-        self.content = random.Random(seed).randbytes(self.chunks.size)
+        self.target = ROOT / "file" if files is None else TARGET
+        size += sum(file.size for file in files or ())
+        self.chunks = Chunks(size, chunk_size)
+        self.content = random.Random(seed).randbytes(size)
 
     def chunk(self, index: int) -> bytes:
         return self.content[self.chunks.offset(index) :][: self.chunks.length(index)]
@@ -57,7 +63,9 @@ class Case:
         return data == self.chunk(index)
 
     def expected(self) -> dict[str, bytes]:
-        """Return the contents of the complete folder."""
+        """Return the contents of the complete target, by path."""
+        if self.files is None:
+            return {"": self.content}
         found: dict[str, bytes] = {}
         start = 0
         for number, file in enumerate(self.files):
@@ -66,18 +74,27 @@ class Case:
             start += file.size
         return found
 
+    def stored(self, disk: FaultyDisk) -> dict[str, bytes] | None:
+        """Return the contents of the target by path; None if it does not exist."""
+        if self.files is not None:
+            return disk.files(self.target)
+        content = disk.contents(self.target)
+        return None if content is None else {"": content}
+
     def open(
         self,
         disk: FaultyDisk,
         *,
         verify: Callable[[int, Data], bool] | None = None,
+        chunks: Chunks | None = None,
+        identity: bytes = IDENTITY,
         overwrite: bool = False,
         keep_exec: bool = False,
     ) -> FileStore:
         return FileStore.open(
-            TARGET,
-            IDENTITY,
-            self.chunks,
+            self.target,
+            identity,
+            chunks or self.chunks,
             disk=disk,
             files=self.files,
             selected=self.selected,
@@ -115,8 +132,8 @@ class Case:
 
     def check_after(self, disk: FaultyDisk, kept: set[int]) -> None:
         """Check the guarantees after a crash, then complete the download."""
-        if disk.files(TARGET) is not None:
-            assert disk.files(TARGET) == self.expected(), "the target is incomplete"
+        if self.stored(disk) is not None:
+            assert self.stored(disk) == self.expected(), "the target is incomplete"
             with pytest.raises(TargetExistsError):
                 self.open(disk)
         else:
@@ -126,8 +143,8 @@ class Case:
             store.put_many(self.items(*self.missing(store)))
             store.finish()
             store.close()
-            assert disk.files(TARGET) == self.expected()
-        assert {path for path in disk.paths() if path.parent == ROOT} == {TARGET}
+            assert self.stored(disk) == self.expected()
+        assert {path for path in disk.paths() if path.parent == ROOT} == {self.target}
 
 
 def random_case(rng: random.Random) -> Case:
@@ -143,27 +160,3 @@ def random_case(rng: random.Random) -> Case:
         count = rng.randrange(1, len(files) + 1)
         selected = rng.sample(range(len(files)), count)
     return Case(files, rng.choice([64, 100, 256]), selected, rng.randrange(1000))
-
-
-def run_power_losses(seeds: range) -> None:
-    """Lose power at random moments, one to three times per download."""
-    for seed in seeds:
-        rng = random.Random(seed)
-        case = random_case(rng)
-        disk = FaultyDisk(ROOT)
-        disk.can_sync_all = rng.random() < 0.8
-        done: dict[str, set[int]] = {}
-        for _ in range(rng.randrange(1, 4)):
-            lose_power_at(disk, disk.calls + rng.randrange(1, 150))
-            done["safe"] = set()
-            try:
-                case.download(disk, rng, done)
-            except (PowerLoss, TargetExistsError):
-                pass
-            disk.fault = no_fault
-            disk.lose_power(rng)
-        try:
-            case.check_after(disk, done["safe"])
-        except BaseException as error:
-            error.add_note(f"seed {seed}")
-            raise

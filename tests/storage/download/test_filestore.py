@@ -18,8 +18,6 @@ from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,
-    IDENTITY,
-    ROOT,
     STAGING,
     TARGET,
     check_claims,
@@ -27,6 +25,7 @@ from tests.storage.one_file import (
     items,
     open_store,
 )
+from tests.storage.one_folder import IDENTITY, ROOT
 
 # Chunks and commits.
 

@@ -6,20 +6,17 @@ from errno import EIO, ENOSPC
 
 import pytest
 
-from shoal.errors import DiskFullError, ShoalError, StoreError
+from shoal.errors import DiskFullError, StoreError
 from shoal.storage.disk.disk import Data
-from tests.helpers.faulty.crashes import fail_at, no_fault
+from tests.helpers.faulty.crashes import no_fault
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,
-    ROOT,
     STAGING,
     TARGET,
-    check_after,
     check_claims,
     chunk,
-    download,
     items,
     open_store,
     verify,
@@ -106,27 +103,3 @@ def test_the_first_error_is_raised(disk: FaultyDisk) -> None:
     disk.fault = lambda number, method: EIO if number > start else 0
     with pytest.raises(StoreError, match="fdatasync"):
         store.commit()
-
-
-@pytest.mark.parametrize("number", [EIO, ENOSPC])
-@pytest.mark.parametrize("then", ["close", "power"])
-def test_any_call_to_the_disk_may_fail(number: int, then: str) -> None:
-    for call in range(1, 400):
-        disk = FaultyDisk(ROOT)
-        done: dict[str, set[int]] = {"put": set(), "safe": set()}
-        fail_at(disk, call, number)
-        try:
-            download(disk, random.Random(call), done)
-        except ShoalError:
-            failed = True
-        else:
-            failed = False
-        calls = disk.calls
-        disk.fault = no_fault
-        if then == "power":
-            disk.lose_power(random.Random(call))
-        # A failed flush loses chunks too, but none that is in `safe`.
-        check_after(disk, done["safe"])
-        if not failed and calls < call:
-            return
-    raise AssertionError("a download takes more calls than this test tries")

@@ -8,13 +8,13 @@ from shoal.storage.download.resume import SAMPLE
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
-    IDENTITY,
     STAGING,
     check_claims,
     items,
     open_store,
     verify,
 )
+from tests.storage.one_folder import IDENTITY
 
 
 def half_done(disk: FaultyDisk) -> None:

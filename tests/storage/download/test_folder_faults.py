@@ -1,14 +1,14 @@
 """Downloads of a folder to a disk that fills up or fails."""
 
 import random
-from errno import EIO, ENOSPC
+from errno import EIO
 
 import pytest
 
-from shoal.errors import DiskFullError, ShoalError, StoreError
-from tests.helpers.faulty.crashes import fail_at, no_fault
+from shoal.errors import DiskFullError, StoreError
+from tests.helpers.faulty.crashes import no_fault
 from tests.helpers.faulty.disk import FaultyDisk
-from tests.storage.one_folder import FILES, ROOT, Case
+from tests.storage.one_folder import Case
 
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")
 
@@ -68,30 +68,3 @@ def test_few_files_are_flushed_one_by_one_and_many_together(
     store.put_many(case.items(0, 1))  # in new files
     store.commit()
     assert called == ["sync_file_system", "fdatasync"]
-
-
-@pytest.mark.parametrize("number", [EIO, ENOSPC])
-@pytest.mark.parametrize("then", ["close", "power"])
-@pytest.mark.parametrize("selected", [None, {0, 2, 5}])
-def test_any_call_to_the_disk_may_fail(
-    number: int, then: str, selected: set[int] | None
-) -> None:
-    case = Case(FILES, 100, selected)
-    for call in range(1, 500):
-        disk = FaultyDisk(ROOT)
-        done: dict[str, set[int]] = {"put": set(), "safe": set()}
-        fail_at(disk, call, number)
-        try:
-            case.download(disk, random.Random(5), done)
-        except ShoalError:
-            failed = True
-        else:
-            failed = False
-        calls = disk.calls
-        disk.fault = no_fault
-        if then == "power":
-            disk.lose_power(random.Random(call))
-        case.check_after(disk, done["safe"])
-        if not failed and calls < call:
-            return
-    raise AssertionError("a download takes more calls than this test tries")

@@ -22,7 +22,6 @@ from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,
-    IDENTITY,
     STAGING,
     TARGET,
     check_claims,
@@ -30,6 +29,7 @@ from tests.storage.one_file import (
     open_store,
     verify,
 )
+from tests.storage.one_folder import IDENTITY
 
 JOURNAL = STAGING / "journal"
 MUTATIONS = 300
