@@ -245,13 +245,23 @@ class ChannelDownloader(Watcher[Server]):
         )
         self._tried_since = self._loop.time()
         self._offer = offers[0]
-        self._download = Download(store, self._offer, self, self._resources)
+        self._download = Download(
+            store,
+            self._offer,
+            self,
+            self._resources,
+            wanted=self._first_wanted(store.chunks),
+        )
         self._monitor.on_started(self._download)
         if self._download.is_complete:
             self._on_complete(self._download)
         for server, claim in list(self._claims.items()):
             if claim == store.chunks:
                 self._download.add(server)
+
+    def _first_wanted(self, chunks: Chunks) -> Iterable[int] | None:
+        """Return the chunks to begin with; None for all in any order."""
+        return None
 
     # The watcher of the download.
 

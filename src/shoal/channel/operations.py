@@ -4,7 +4,7 @@ The listeners, connections and files that these functions open are closed with t
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
 from hashlib import sha256
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shoal.channel.downloader import ChannelDownloader, Fetched
 from shoal.channel.server import ChannelServer
+from shoal.channel.stream import ChannelStream
 from shoal.config.arguments import AnyPath, FetchOptions, ShareOptions
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.channel_id import Channel, check_name, hash_channel, parse_channel
@@ -35,7 +36,7 @@ from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
 from shoal.transport.listen import Listener
 
-__all__ = ["ChannelTarget", "OpenShare", "fetch_open", "share_open"]
+__all__ = ["ChannelTarget", "OpenShare", "fetch_open", "share_open", "stream_open"]
 
 
 class OpenShare:
@@ -188,6 +189,23 @@ async def fetch_open(
     )
     fetched = await downloader.run(resources.networks.find(channel.topic))
     return await _seed(resources, path, channel, fetched) if seed else None
+
+
+async def stream_open(
+    resources: Resources,
+    channel: str | Channel,
+    timeout: float | None,
+    on_event: Callable[[DownloadEvent], None],
+) -> AsyncGenerator[bytes, None]:
+    """Yield the bytes of an open channel in order; see `Node.stream_open`."""
+    if isinstance(channel, str):
+        channel = parse_channel(channel)
+    stream = ChannelStream(channel, resources, timeout=timeout, on_event=on_event)
+    async with aclosing(
+        stream.blocks(resources.networks.find(channel.topic))
+    ) as blocks:
+        async for block in blocks:
+            yield block
 
 
 async def _seed(

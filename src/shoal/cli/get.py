@@ -3,8 +3,8 @@
 import asyncio
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,8 @@ from shoal.cli.options import (
     read_link,
     refuse_in_channel,
 )
-from shoal.errors import UnfinishedError, UsageError
+from shoal.cli.output import write_bytes
+from shoal.errors import NotFoundError, UnfinishedError, UsageError
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from shoal.swarm.operations import SealedShare
 
 __all__ = ["get"]
+
+_NOT_IN_CHANNELS = ("include", "exclude", "keep-exec", "origin")
 
 
 class _Got(NamedTuple):
@@ -56,6 +59,9 @@ def get(link: str, **options: Any) -> None:
     from shoal.cli.runner import run_command
 
     _prefer_given(options)
+    if options["out"] == "-":
+        run_command(_stream(link, options))
+        return
     again = "Run this again to resume: " + shlex.join(["shoal", *sys.argv[1:]])
     try:
         run_command(_get(link, options), on_interrupt=again)
@@ -72,14 +78,10 @@ async def _get(text: str, options: dict[str, Any]) -> None:
     options["seed"] |= options["seed_for"] is not None
     share = parse_share(read_link(text))
     async with open_node(options) as (node, output):
-        with _scratch(options) as folder:
-            if isinstance(share, Channel):
-                got = await _get_open(node, share, folder, output, options)
-            else:
-                got = await _get_sealed(node, share, folder, output, options)
-            if folder is not None:
-                _write_out(got.target)
-                return
+        if isinstance(share, Channel):
+            got = await _get_open(node, share, output, options)
+        else:
+            got = await _get_sealed(node, share, output, options)
         facts = _facts(got.target) if output.as_json else {}
         output.result(str(got.target), event="complete", **facts)
         if got.share is None:
@@ -98,7 +100,6 @@ async def _get(text: str, options: dict[str, Any]) -> None:
 async def _get_sealed(
     node: "Node",
     link: "Link",
-    scratch: Path | None,
     output: "Output",
     options: dict[str, Any],
 ) -> _Got:
@@ -109,7 +110,6 @@ async def _get_sealed(
     chosen = fields_of(FetchOptions, options)
     chosen["folder"] = options["folder"] or "."
     out = chosen.pop("out")
-    out = out if scratch is None else scratch / "data"
     with Reporter(output, title, make_bar(output, title, options["color"])) as reporter:
         result = await node.fetch(link, out, on_progress=reporter.on_event, **chosen)
     return _Got(result.path, result.share)
@@ -118,16 +118,13 @@ async def _get_sealed(
 async def _get_open(
     node: "Node",
     channel: "Channel",
-    scratch: Path | None,
     output: "Output",
     options: dict[str, Any],
 ) -> _Got:
     from shoal.cli.progress import Reporter, make_bar
 
-    refuse_in_channel(options, "include", "exclude", "keep-exec", "origin")
-    if scratch is not None:
-        target = scratch / "data"
-    elif options["out"]:
+    refuse_in_channel(options, *_NOT_IN_CHANNELS)
+    if options["out"]:
         target = Path(options["out"])
     elif options["folder"] is not None:
         safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
@@ -166,26 +163,59 @@ def _check_options(options: dict[str, Any]) -> None:
         )
 
 
-@contextmanager
-def _scratch(options: dict[str, Any]) -> Iterator[Path | None]:
-    """Yield a temporary folder to download into before standard output, or None."""
-    if options["out"] != "-":
-        yield None
-        return
-    import tempfile
+async def _stream(text: str, options: dict[str, Any]) -> None:
+    """Write a share to standard output as it arrives; the disk is not used."""
+    from shoal.cli.runner import open_node
+    from shoal.core.names.channel_id import Channel
+    from shoal.core.names.link import parse_share
 
-    with tempfile.TemporaryDirectory(prefix="shoal-") as scratch:
-        yield Path(scratch)
+    _check_options(options)
+    share = parse_share(read_link(text))
+    written = 0
+    async with open_node(options) as (node, output):
+        if isinstance(share, Channel):
+            blocks = _blocks_of_channel(node, share, output, options)
+        else:
+            blocks = _blocks_of_file(node, share)
+        try:
+            async with aclosing(blocks):
+                async for block in blocks:
+                    write_bytes(block)
+                    written += len(block)
+        except NotFoundError as error:
+            if not written:
+                raise
+            raise UnfinishedError(
+                f"{error} Only the first {written:,} bytes were written; run the "
+                "command again to start over."
+            ) from None
 
 
-def _write_out(target: Path) -> None:
-    if target.is_dir():
-        raise UsageError("A folder cannot be written to standard output; give -o OUT.")
-    import shutil
+async def _blocks_of_file(node: "Node", link: "Link") -> AsyncGenerator[bytes, None]:
+    with node.reading(link):
+        manifest = await node.manifest(link, with_files=False)
+        if manifest.root.is_folder:
+            raise UsageError(
+                "A folder cannot be written to standard output; give -o OUT, or name "
+                "one of its files: shoal cat LINK PATH."
+            )
+        async with node.open(link) as file, aclosing(file.blocks()) as blocks:
+            async for block in blocks:
+                yield block
 
-    with target.open("rb") as file:
-        shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
-    sys.stdout.buffer.flush()
+
+async def _blocks_of_channel(
+    node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
+) -> AsyncGenerator[bytes, None]:
+    from shoal.cli.progress import Reporter, make_bar
+
+    refuse_in_channel(options, *_NOT_IN_CHANNELS)
+    bar = make_bar(output, channel.id, options["color"])
+    with Reporter(output, channel.id, bar) as reporter:
+        stream = node.stream_open(channel, on_progress=reporter.on_event)
+        async with aclosing(stream) as blocks:
+            async for block in blocks:
+                yield block
 
 
 def _facts(target: Path) -> dict[str, Any]:

@@ -343,6 +343,30 @@ class Node:
             on_event=on_progress,
         )
 
+    def stream_open(
+        self,
+        channel: str | Channel,
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of an open channel in order, and write nothing to the disk.
+
+        ```python
+        async with aclosing(node.stream_open("team-notes")) as blocks:
+            async for block in blocks:
+                print(len(block))
+        ```
+
+        Only hash channels are verified, each byte before it is yielded. `timeout` is
+        the longest wait for a new chunk, in seconds. Raises `NotFoundError`,
+        `UnfinishedError`, `VerificationError` or another `ShoalError`.
+        """
+        from shoal.channel.operations import stream_open
+
+        seconds = self._seconds(timeout)
+        return stream_open(self._resources, channel, seconds, on_progress)
+
     # Both.
 
     async def fetch_chunk(
