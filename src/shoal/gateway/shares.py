@@ -34,16 +34,12 @@ class ServedShare:
         """The share's link, without hints unless they are used."""
         self.problem: ShoalError | None = None
         """Why the manifest could not be loaded so far; None without a failure."""
+        self.manifest: Manifest | None = None
+        """The manifest; None until its list of files is known."""
         self._node = node
         self._timeout = timeout or node.settings.timeout or TIMEOUT
         self._identity = link.identity
-        self._manifest: Manifest | None = None
         self._reading: ShareCache | None = None
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """Return the manifest; None until its list of files is known."""
-        return self._manifest
 
     @contextmanager
     def join(self) -> Iterator[None]:
@@ -59,7 +55,7 @@ class ServedShare:
 
         Returns without it, with `problem` set, if a later attempt cannot succeed.
         """
-        while self._manifest is None:
+        while self.manifest is None:
             try:
                 await self._load(None)
             except (NotFoundError, VerificationError) as error:
@@ -74,13 +70,13 @@ class ServedShare:
 
         Raises `NotFoundError` after the timeout, or another `ShoalError`.
         """
-        return self._manifest or await self._load(self._timeout)
+        return self.manifest or await self._load(self._timeout)
 
     async def _load(self, timeout: float | None) -> Manifest:
         assert self._reading is not None
         manifest = await self._reading.load(lambda m: m.file_pages, timeout)
         _ = manifest.files  # raises if a path or a size is not allowed
-        self._manifest, self.problem = manifest, None
+        self.manifest, self.problem = manifest, None
         return manifest
 
     def open(self, path: str) -> "Opening":

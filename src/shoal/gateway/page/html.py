@@ -12,6 +12,7 @@ from string import Template
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
@@ -33,11 +34,24 @@ __all__ = ["PageRoutes", "ShareDetails", "csp", "render"]
 MAX_FILES = 200  # files of a share that the page lists; the folder's own page has all
 PLAYERS = {"video": "Play", "audio": "Listen", "image": "Preview"}
 
-_HERE = files("shoal.gateway.page")
-_STYLE = _HERE.joinpath("page.css").read_text("utf-8")
-_SCRIPT = _HERE.joinpath("page.js").read_text("utf-8")
-_PAGE = Template(_HERE.joinpath("page.html").read_text("utf-8"))
-_ICON = _HERE.joinpath("icon.svg").read_text("utf-8")
+
+def _read(name: str) -> str:
+    return files("shoal.gateway.page").joinpath(name).read_text("utf-8")
+
+
+_STYLE, _SCRIPT, _ICON = map(_read, ("page.css", "page.js", "icon.svg"))
+_PAGE, _SHARE, _KNOWN = (
+    Template(_read(name)) for name in ("page.html", "share.html", "known.html")
+)
+_LEGEND = "".join(
+    f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><path class="s{kind.code}" '
+    f'd="M0 0{kind.shape}"/></svg>{kind.label}'
+    for kind in CELL_KINDS
+)
+_NO_QR = (
+    '<p class="note">After <code>pip install "shoal[qr]"</code> '
+    "the page shows a QR code.</p>"
+)
 
 
 class ShareDetails(Struct, frozen=True):
@@ -177,67 +191,42 @@ def _navigation(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
 
 
 def _share(view: ShareView, details: ShareDetails) -> str:
-    n = view.number
-    known = "" if view.is_known else " data-unknown"
-    body = _known(view, details) if view.is_known else ""
-    return (
-        f'<section class="share" id="share-{n}" data-share="{n}"{known} '
-        f'aria-labelledby="name-{n}">'
-        f'<header><h2 id="name-{n}"><bdi>{escape(details.name)}</bdi></h2>'
-        f"<p>{escape(details.about)}</p></header>"
-        f'<p class="summary" data-text="summary">{escape(view.summary)}</p>'
-        f"{body}{_link(n, details)}</section>"
+    fields = (asdict(view) | asdict(details)).items()
+    texts = {key: escape(value) for key, value in fields if isinstance(value, str)}
+    return _SHARE.substitute(
+        texts,
+        number=view.number,
+        unknown="" if view.is_known else " data-unknown",
+        known=_known(view, details, texts) if view.is_known else "",
+        qr=details.qr or _NO_QR,
     )
 
 
-def _known(view: ShareView, details: ShareDetails) -> str:
-    return (
-        _chunks(view)
-        + _files(view.number, details)
-        + '<div class="columns">'
-        + _speed(view)
-        + _peers(view)
-        + "</div>"
-    )
-
-
-def _chunks(view: ShareView) -> str:
+def _known(view: ShareView, details: ShareDetails, texts: Mapping[str, str]) -> str:
     n, cells = view.number, view.cells
     width = max(min(len(cells), COLUMNS), 1) * STEP
-    height = max(-(-len(cells) // COLUMNS), 1) * STEP
     paths = "".join(
         f'<path class="s{kind.code}" data-kind="{kind.code}" '
         f'd="{draw_cells(cells, kind.code)}"/>'
         for kind in CELL_KINDS
     )
-    legend = "".join(
-        f'<li><svg viewBox="0 0 10 10" aria-hidden="true"><path class="s{kind.code}" '
-        f'd="M0 0{kind.shape}"/></svg>{kind.label}'
-        for kind in CELL_KINDS
-    )
-    return (
-        f'<section class="chunks" aria-labelledby="chunks-{n}">'
-        f'<h3 id="chunks-{n}">Chunks</h3>'
-        f'<p class="progress"><progress max="100" value="{view.percent}" '
-        f'aria-label="Verified chunks"></progress> '
-        f'<span data-text="progress">{escape(view.progress)}</span></p>'
-        f'<svg class="map" role="img" aria-label="{escape(view.map_label)}" '
-        f'viewBox="0 0 {width} {height}" width="{width * 1.6:.0f}" '
-        f'data-cells="{cells}" data-columns="{COLUMNS}" data-step="{STEP}">'
-        f'{paths}</svg><ul class="legend" aria-label="Legend">{legend}</ul></section>'
-    )
-
-
-def _files(n: int, details: ShareDetails) -> str:
-    rows = "".join(_file(n, details, file) for file in details.files[:MAX_FILES])
+    files = "".join(_file(n, details, file) for file in details.files[:MAX_FILES])
     more = len(details.files) - MAX_FILES
-    rest = ""
-    if details.is_folder:
-        text = f"All files ({more:,} more)" if more > 0 else "List of files"
-        rest = f'<p><a href="files/{n}/">{text}</a></p>'
-    return (
-        f'<section class="files" aria-labelledby="files-{n}">'
-        f'<h3 id="files-{n}">Files</h3><ul>{rows}</ul>{rest}</section>'
+    text = f"All files ({more:,} more)" if more > 0 else "List of files"
+    return _KNOWN.substitute(
+        texts,
+        number=n,
+        percent=view.percent,
+        width=width,
+        height=max(-(-len(cells) // COLUMNS), 1) * STEP,
+        shown_width=f"{width * 1.6:.0f}",
+        columns=COLUMNS,
+        step=STEP,
+        paths=paths,
+        legend=_LEGEND,
+        files=files,
+        rest=f'<p><a href="files/{n}/">{text}</a></p>' if details.is_folder else "",
+        rows="".join(map(_peer, view.peers)),
     )
 
 
@@ -271,54 +260,9 @@ def _player(kind: str, href: str, name: str) -> str:
     )
 
 
-def _speed(view: ShareView) -> str:
-    n = view.number
-    return (
-        f'<section class="speed" aria-labelledby="speed-{n}">'
-        f'<h3 id="speed-{n}">Speed</h3><p data-text="rates">{escape(view.rates)}</p>'
-        '<svg class="graph" role="img" aria-label="Speed over the last minute" '
-        'viewBox="0 0 120 40" preserveAspectRatio="none" hidden>'
-        '<path class="area" data-line="area"/><path class="down" data-line="down"/>'
-        '<path class="up" data-line="up"/></svg>'
-        '<ul class="legend" data-graph hidden><li><svg viewBox="0 0 10 10" '
-        'aria-hidden="true"><path class="down" d="M0 5h10"/></svg>down<li>'
-        '<svg viewBox="0 0 10 10" aria-hidden="true"><path class="up" d="M0 5h10"/>'
-        "</svg>up<li data-peak></ul></section>"
-    )
-
-
-def _peers(view: ShareView) -> str:
-    n = view.number
-    heads = "".join(
-        f'<th scope="col">{head}' for head in ("Address", "Path", "Has", "Down", "Up")
-    )
-    return (
-        f'<section class="peers" aria-labelledby="peers-{n}">'
-        f'<h3 id="peers-{n}" data-text="peers_title">{escape(view.peers_title)}</h3>'
-        f'<div class="scroll" tabindex="0" role="region" aria-labelledby="peers-{n}">'
-        f"<table><thead><tr>{heads}</thead>"
-        f"<tbody>{''.join(map(_peer, view.peers))}</tbody></table></div></section>"
-    )
-
-
 def _peer(row: PeerRow) -> str:
     return (
         f'<tr><th scope="row">{escape(row.where)}'
         f'<td title="{escape(row.source)}">{escape(row.path)}'
         f"<td>{escape(row.has)}<td>{escape(row.down)}<td>{escape(row.up)}"
-    )
-
-
-def _link(n: int, details: ShareDetails) -> str:
-    qr = details.qr or (
-        '<p class="note">After <code>pip install "shoal[qr]"</code> '
-        "the page shows a QR code.</p>"
-    )
-    return (
-        f'<section class="pass-on" aria-labelledby="link-section-{n}">'
-        f'<h3 id="link-section-{n}">Share this link</h3><div class="link"><div>'
-        "<p>Anyone with this link can download the share:</p>"
-        f'<p><code id="link-{n}">shoal get {escape(details.link)}</code></p>'
-        f'<button type="button" data-copy="link-{n}" hidden>Copy</button></div>'
-        f"{qr}</div></section>"
     )
