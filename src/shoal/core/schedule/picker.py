@@ -79,7 +79,8 @@ class ChunkPicker(Generic[P]):
     ) -> None:
         """Start with the chunks in `have` verified; request `first` before others.
 
-        With `wanted`, only those are requested, and what `add_wanted` adds.
+        With `wanted`, only those are requested, the rarest first as well, and what
+        `add_wanted` adds.
         """
         self._have = have
         self._rng = rng
@@ -90,15 +91,14 @@ class ChunkPicker(Generic[P]):
         """Wanted chunks requested from nobody; the level of each is its rarity."""
         self._first: deque[int] = deque()
         self._left = 0  # wanted and not verified
-        self.wanted: set[int] | None = None if wanted is None else set()
+        self.wanted: set[int] | None = None if wanted is None else set(wanted)
         """The wanted chunks; None for all."""
-        if wanted is None:
-            for index in have.missing():
+        for index in have.missing() if self.wanted is None else sorted(self.wanted):
+            if index not in have:
                 self.free.add(index)
-            self._left = have.size - len(have)
+                self._left += 1
+        if wanted is None:
             self._first.extend(index for index in first if index not in have)
-        else:
-            self.add_wanted(wanted)
 
     @property
     def is_complete(self) -> bool:
