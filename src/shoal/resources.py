@@ -6,11 +6,17 @@ it, the latest first. It knows nothing about shares.
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+)
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from shoal.core.limits import RateLimit
 from shoal.core.names.address import Address
@@ -29,11 +35,23 @@ if TYPE_CHECKING:
     from shoal.storage.disk.disk import Disk
     from shoal.storage.shared.shared_files import SharedFiles
 
-__all__ = ["Resources"]
+__all__ = ["Resources", "closed_error"]
 
 T = TypeVar("T")
 
+Close: TypeAlias = Callable[[], Awaitable[object] | None]
+"""Close something; a coroutine function or one that does not wait."""
+
 THREADS = 4  # for hashing, flushing and reads that are not in the page cache
+
+
+class _Call:
+    """One running call of the node's user."""
+
+    def __init__(self, task: "asyncio.Task[object]") -> None:
+        self.task = task
+        self.is_ended = False  # by the node, which is closing
+        self.over: asyncio.Future[None] = task.get_loop().create_future()
 
 
 class Resources:
@@ -60,13 +78,11 @@ class Resources:
         """The download rate of all shares together."""
         self.counters = Counters()
         """What this node has transferred, and how long it waited."""
-        self.owned = AsyncExitStack()
-        """Everything that ends with the node; what is opened is pushed here."""
-        self._sources: list[SharedFiles] = []
+        self._owned: dict[object, Close] = {}  # in the order of opening
+        self._sources: dict[object, SharedFiles] = {}
+        self._calls: dict[object, _Call] = {}
         self._given_disk = disk
         self._is_stopped = threading.Event()
-        self.owned.callback(self._end_threads)
-        self.owned.push_async_callback(self._leave_networks)
 
     @cached_property
     def networks(self) -> "Networks":
@@ -103,26 +119,77 @@ class Resources:
 
     def problems(self) -> tuple[str, ...]:
         """Return the current problems of networks and shared files, as sentences."""
-        changed = (each.changed for each in self._sources)
+        changed = (each.changed for each in self._sources.values())
         return (*self.networks.problems(), *(text for text in changed if text))
 
-    def own_source(self, source: "SharedFiles") -> None:
-        """Close shared files with the node, and report changes to them as problems."""
-        self._sources.append(source)
-        self.owned.callback(source.close)
+    def own(self, close: Close) -> Callable[[], None]:
+        """Call `close` when the node closes; return a function that undoes this."""
+        key = object()
+        self._owned[key] = close
+        return lambda: self._forget(key)
 
-    async def _leave_networks(self) -> None:
-        if "networks" in vars(self):
-            await self.networks.aclose()
+    def own_source(self, source: "SharedFiles") -> Callable[[], None]:
+        """Close shared files with the node, and report changes to them as problems.
 
-    def _end_threads(self) -> None:
-        if "threads" in vars(self):
-            self.threads.shutdown()
+        Returns a function that closes them at once instead.
+        """
+        key = object()
+        self._owned[key] = source.close
+        self._sources[key] = source
+
+        def release() -> None:
+            self._forget(key)
+            source.close()
+
+        return release
+
+    def _forget(self, key: object) -> None:
+        self._owned.pop(key, None)
+        self._sources.pop(key, None)
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        """Run one call of the node's user; it ends with an error when the node closes.
+
+        Raises `ShoalError` if the node is closed before or meanwhile.
+        """
+        if self.is_stopped:
+            raise closed_error()
+        task = asyncio.current_task()
+        assert task is not None
+        key, call = object(), _Call(task)
+        self._calls[key] = call
+        try:
+            yield
+        except asyncio.CancelledError:
+            # Cancelled by `aclose`, not by the caller: then it is the node's error.
+            if call.is_ended and task.uncancel() == 0:
+                raise closed_error() from None
+            raise
+        finally:
+            del self._calls[key]
+            call.over.set_result(None)
 
     async def aclose(self) -> None:
-        """Close everything; idempotent."""
+        """End every running call with an error, then close everything; idempotent."""
         self._is_stopped.set()
-        await self.owned.aclose()
+        me = asyncio.current_task()
+        calls = [call for call in self._calls.values() if call.task is not me]
+        for call in calls:
+            if not call.is_ended:
+                call.is_ended = True
+                call.task.cancel()
+        if calls:
+            await asyncio.wait([call.over for call in calls])
+        async with AsyncExitStack() as stack:
+            if "threads" in vars(self):
+                stack.callback(self.threads.shutdown)
+            if "networks" in vars(self):
+                stack.push_async_callback(self.networks.aclose)
+            owned, self._owned = self._owned, {}
+            self._sources.clear()
+            for close in owned.values():
+                stack.push_async_callback(_finish, close)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Call a function that blocks in a worker thread."""
@@ -180,7 +247,7 @@ class Resources:
             if not task.cancelled():
                 task.result()
 
-        self.owned.push_async_callback(end)
+        self.own(end)
         return task
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
@@ -192,3 +259,14 @@ class Resources:
                     "Restart shoal; if it happens again, report it."
                 )
             )
+
+
+async def _finish(close: Close) -> None:
+    waiting = close()
+    if waiting is not None:
+        await waiting
+
+
+def closed_error() -> ShoalError:
+    """Return the error of a call on a node that is closed."""
+    return ShoalError("This node is closed; open another one.")

@@ -18,8 +18,7 @@ from shoal.core.report.events import PeerJoined
 from shoal.core.wire.sealed_messages import Peers
 from shoal.node.node import Node
 from shoal.resources import Resources
-from shoal.swarm.member import Member
-from shoal.swarm.registry import Registry
+from shoal.swarm.member import Member, Registry
 from tests.helpers.badholders import (
     IDLE,
     LIARS,

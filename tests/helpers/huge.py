@@ -17,8 +17,7 @@ from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.names.link import Link
 from shoal.resources import Resources
 from shoal.storage.shared.shared_files import SharedFiles
-from shoal.swarm.member import Member
-from shoal.swarm.registry import Registry
+from shoal.swarm.member import Member, Registry
 from shoal.transport.sealed.port import Port
 from tests.helpers.fetching import here
 

@@ -22,8 +22,7 @@ from shoal.errors import UsageError
 from shoal.node.node import Node
 from shoal.resources import Resources
 from shoal.swarm.manifest_fetcher import PAGE_TIME
-from shoal.swarm.member import Member
-from shoal.swarm.registry import Registry
+from shoal.swarm.member import Member, Registry
 from tests.adversary.greedy import dialling
 from tests.helpers.fetching import here, sharing
 from tests.helpers.holder import Holder, Holding, Talk, holding_of

@@ -1,4 +1,4 @@
-"""A crowd that leaves files out still takes little more than one copy from the source."""
+"""A crowd that leaves files out takes little more than one copy from the source."""
 
 import asyncio
 

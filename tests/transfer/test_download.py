@@ -195,7 +195,7 @@ async def test_a_download_of_some_chunks_lets_no_peer_choose() -> None:
     async with downloading(wanted=[7, 3]) as run:
         source = await run.join(Source)
         await run.complete()
-        assert sorted(source.requested) == [3, 7]
+        assert set(source.requested) == {3, 7}
         run.download.want([3, 9])
         await run.complete()
         assert source.requested[2:] == [9]

@@ -29,7 +29,8 @@ async def fetch_chunk(
     Raises `UsageError` for an index that a server reports as too large,
     `NotFoundError` or `VerificationError` when no server sends the chunk in time.
     """
-    return await _ChunkFetcher(resources, channel, index, timeout).run()
+    async with resources.call():
+        return await _ChunkFetcher(resources, channel, index, timeout).run()
 
 
 class _ChunkFetcher:

@@ -145,9 +145,16 @@ async def share_open(
         chunk_size = ShareOptions.of().chunk_size or DEFAULT_CHUNK_SIZE
     if isinstance(channel, str):
         channel = check_name(channel)
-    files = await _open_files(resources, Path(path), chunk_size)
-    if channel is not None:
-        return await _serve(resources, files, channel, None)
+    async with resources.call():
+        files = await _open_files(resources, Path(path), chunk_size)
+        if channel is not None:
+            return await _serve(resources, files, channel, None)
+        return await _hash_and_serve(resources, files, on_hashed)
+
+
+async def _hash_and_serve(
+    resources: Resources, files: SharedFiles, on_hashed: Callable[[int, int], None]
+) -> OpenShare:
     check_fits(files.chunks)
     digests = await resources.in_thread(
         partial(
@@ -181,14 +188,15 @@ async def fetch_open(
     if isinstance(channel, str):
         channel = parse_channel(channel)
     disk, path = resources.disk, Path(target)
-    checked = await resources.in_thread(
-        partial(ChannelTarget, path, channel, disk, overwrite=overwrite, seed=seed)
-    )
-    downloader = ChannelDownloader(
-        channel, checked.open_store, resources, timeout=timeout, on_event=on_event
-    )
-    fetched = await downloader.run(resources.networks.find(channel.topic))
-    return await _seed(resources, path, channel, fetched) if seed else None
+    async with resources.call():
+        checked = await resources.in_thread(
+            partial(ChannelTarget, path, channel, disk, overwrite=overwrite, seed=seed)
+        )
+        downloader = ChannelDownloader(
+            channel, checked.open_store, resources, timeout=timeout, on_event=on_event
+        )
+        fetched = await downloader.run(resources.networks.find(channel.topic))
+        return await _seed(resources, path, channel, fetched) if seed else None
 
 
 async def stream_open(
@@ -249,8 +257,8 @@ async def _serve(
         port=resources.settings.port,
         make_room=server.make_room,
     )
-    resources.owned.push_async_callback(server.aclose)
-    resources.owned.push_async_callback(listener.aclose)
+    resources.own(server.aclose)
+    resources.own(listener.aclose)
     announcing = resources.own_task(_announce(resources, channel.topic, listener.port))
     return OpenShare(channel, listener.port, server, announcing)
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache, ShareCaches
     from shoal.storage.disk.disk import Disk
+    from shoal.swarm.member import Registry
     from shoal.swarm.operations import FetchResult, SealedShare
-    from shoal.swarm.registry import Registry
 
 __all__ = ["Node"]
 
@@ -397,7 +397,7 @@ class Node:
 
     @cached_property
     def _registry(self) -> "Registry":
-        from shoal.swarm.registry import Registry
+        from shoal.swarm.member import Registry
 
         return Registry(self._resources)
 
@@ -406,7 +406,7 @@ class Node:
         from shoal.reading.share_cache import ShareCaches
 
         caches = ShareCaches(self._registry)
-        self._resources.owned.push_async_callback(caches.aclose)
+        self._resources.own(caches.aclose)
         return caches
 
     def _seconds(self, timeout: float | None) -> float | None:

@@ -19,8 +19,7 @@ from shoal.errors import ShoalError, StoreError
 from shoal.reading.file import AHEAD_LIMIT
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
-from shoal.swarm.member import Member
-from shoal.swarm.registry import Registry
+from shoal.swarm.member import Member, Registry
 from shoal.swarm.swarm import ChunkSource, Swarm
 from shoal.transfer.download import Download
 from shoal.transfer.writer import Arrived, ChunkWriter, Outcome

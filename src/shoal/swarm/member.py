@@ -1,14 +1,16 @@
-"""This node's part in the swarm of one sealed share, from joining to leaving.
+"""This node's part in the swarms of sealed shares, from joining to leaving.
 
-A `Member` is announced on each network under the topic that the network has for the
-share. Whether it uploads, downloads or only reads the manifest is decided by the user
-of its `swarm`.
+`Registry` knows every sealed share of a node, and owns the port that they all use,
+which is opened when the first share needs it. A `Member` is announced on each network
+under the topic that the network has for the share. Whether it uploads, downloads or
+only reads the manifest is decided by the user of its `swarm`.
 """
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import Self
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import NamedTuple, Self
 
 from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
@@ -16,18 +18,107 @@ from shoal.core.names.address import Address
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
+from shoal.core.report.status import ShareStatus
 from shoal.net.interfaces import list_interfaces
 from shoal.origin.readers import open_readers
+from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
-from shoal.swarm.registry import Holding, Registry
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
 from shoal.transport.sealed.port import Port
 
-__all__ = ["Member"]
+__all__ = ["Holding", "Member", "Registry", "ServedShare"]
 
 LAN = "lan"
 LOOKUP_TIME = 5.0  # seconds to resolve a name in a link
+
+
+class Holding(NamedTuple):
+    """The chunks that this node has of one share, for its own readers."""
+
+    manifest: Manifest
+    store: ChunkReader
+
+
+class ServedShare:
+    """A share that this node serves, for all the handles that its user has."""
+
+    def __init__(
+        self, manifest: Manifest, member: "Member", close: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Serve with `member`; `close` leaves the swarm and closes the files."""
+        self.manifest = manifest
+        self.member = member
+        self.close = close
+        self.handles = 0
+        """How many `SealedShare` objects of the user stand for it."""
+
+
+class Turn:
+    """The fetches of one share on this node, of which one runs at a time."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        """How many fetches run or wait."""
+        self.open_result: Callable[[], Holding] | None = None
+        """Opens what the last fetch has made; blocks. None if it has failed."""
+
+
+class Registry:
+    """Know every sealed share that this node shares or fetches."""
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+        self.holdings: dict[bytes, Holding] = {}
+        """What is shared or being fetched, by share id."""
+        self.swarms: list[tuple[bytes, Swarm]] = []
+        """The swarms that this node is in, each with its share id."""
+        self.served: dict[bytes, ServedShare] = {}
+        """The shares that this node serves to the end, by share id."""
+        self._turns: dict[bytes, Turn] = {}
+        self._port: Port | None = None
+
+    async def port(self) -> Port:
+        """Return the node's one port for sealed shares; open it when first used.
+
+        Raises `NetworkError` if it cannot be opened.
+        """
+        if self._port is None:
+            resources = self.resources
+            hosts = resources.networks.hosts()
+            self._port = Port(hosts, resources.settings.port)
+            resources.own(self._port.aclose)
+        return self._port
+
+    @asynccontextmanager
+    async def turn(self, share_id: bytes) -> AsyncIterator[Turn]:
+        """Let one fetch of a share run at a time; the next can use its result."""
+        turn = self._turns.setdefault(share_id, Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield turn
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[share_id]
+
+    def status(self, share_id: bytes, reading: frozenset[int]) -> ShareStatus:
+        """Return the state of a share, in all of its swarms and stores together.
+
+        `reading` are the chunks that its readers wait for, or read last.
+        """
+        swarms = [s.status() for i, s in self.swarms if i == share_id]
+        holding = self.holdings.get(share_id)
+        known = [s for s in swarms if s.have is not None] or swarms
+        return ShareStatus(
+            next((s.manifest for s in known if s.manifest is not None), None),
+            holding.store.have if holding else next((s.have for s in known), None),
+            frozenset[int]().union(*(s.requested for s in swarms)),
+            reading,
+            tuple(peer for s in swarms for peer in s.peers),
+        )
 
 
 class Member:
@@ -100,6 +191,8 @@ class Member:
 
     def hold(self, manifest: Manifest, store: ChunkReader) -> None:
         """Let readers on this node use the chunks in `store`, until we leave."""
+        if self._yields:
+            return  # the member that serves the share has all that we have
         self._registry.holdings[self.link.id] = Holding(manifest, store)
 
     def _find(self) -> Iterable[Found]:

@@ -5,7 +5,7 @@ call ends with the node.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,12 @@ from shoal.config.arguments import FetchOptions, ShareOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, Hashing, Notice, ShareEvent
+from shoal.errors import StoreError
 from shoal.origin.readers import check_origin
+from shoal.resources import Resources
+from shoal.storage.store import DownloadStore
 from shoal.swarm.build_share import Built, build_share
-from shoal.swarm.member import Member
-from shoal.swarm.registry import Registry
+from shoal.swarm.member import Holding, Member, Registry, ServedShare
 from shoal.swarm.target import Target, verify_target
 
 __all__ = [
@@ -35,34 +37,51 @@ HASHING_PERIOD = 0.1  # seconds between two reports of how far hashing is
 
 
 class SealedShare:
-    """A sealed share whose swarm the node is in until it closes."""
+    """A sealed share whose swarm the node is in until it is left or the node closes.
 
-    def __init__(self, manifest: Manifest, member: Member) -> None:
-        self.manifest = manifest
+    Sharing the same content twice gives two objects for one membership in the swarm,
+    which ends when both are left.
+    """
+
+    def __init__(self, registry: Registry, served: ServedShare) -> None:
+        """Stand for a share that the node serves."""
+        self.manifest = served.manifest
         """The description of the share."""
-        self.link = member.link
+        self.link = served.member.link
         """The link that other machines pass to `get`, as `str`."""
-        self.port = member.port
+        self.port = served.member.port
         """TCP port that this node is reached at."""
-        self._member = member
+        self._registry = registry
+        self._served = served
+        self._is_left = False
+        served.handles += 1
 
     @property
     def uploaded(self) -> int:
         """Return how many bytes of chunks were sent to peers."""
-        return self._member.swarm.uploaded
+        return self._served.member.swarm.uploaded
 
     async def shared(self) -> None:
         """Wait until a peer has everything; raise the error if the swarm fails."""
-        await self._member.swarm.until_shared()
+        await self._served.member.swarm.until_shared()
 
     async def until_left(self) -> None:
         """Wait until the node leaves this share; raise the error if the swarm fails."""
-        await self._member.until_left()
+        await self._served.member.until_left()
 
     async def leave(self) -> None:
-        """Send the chunks that peers wait for, then leave the swarm; idempotent."""
-        await self._member.swarm.drain(DRAIN_TIME)
-        await self._member.aclose()
+        """Send the chunks that peers wait for, then leave the swarm; idempotent.
+
+        The files are closed, unless another object stands for the same share.
+        """
+        if self._is_left:
+            return
+        self._is_left = True
+        self._served.handles -= 1
+        if not self._served.handles:
+            self._registry.served.pop(self.link.id, None)
+            await self._served.member.swarm.drain(DRAIN_TIME)
+            await self._served.close()
 
 
 class FetchResult(Struct, frozen=True):
@@ -84,9 +103,38 @@ async def share_sealed(
 ) -> SealedShare:
     """Hash the file or folder at `path` and serve it from now on.
 
-    Raises `VerificationError` if one of the origins has other bytes.
+    Raises `VerificationError` if one of the origins has other bytes, `ShoalError` if
+    the node closes meanwhile.
     """
-    resources, port = registry.resources, await registry.port()
+    resources = registry.resources
+    async with resources.call():
+        port = await registry.port()
+        built = await _build(resources, path, options, on_progress)
+        served = registry.served.get(built.manifest.id)
+        if served is not None:
+            built.source.close()
+            return SealedShare(registry, served)
+        release = resources.own_source(built.source)
+        try:
+            for url in options.origins:
+                await check_origin(url, built.manifest, resources.settings)
+            link = Link(built.manifest.id, origins=options.origins)
+            member = Member(registry, link, port, on_event=on_progress)
+            member.swarm.serve(built.manifest, built.source)
+            await member.__aenter__()
+        except BaseException:
+            release()
+            raise
+        member.hold(built.manifest, built.source)
+        return _serve(registry, member, built.manifest, release)
+
+
+async def _build(
+    resources: Resources,
+    path: Path,
+    options: ShareOptions,
+    on_progress: Callable[[ShareEvent], None],
+) -> Built:
     loop = asyncio.get_running_loop()
     on_hashed = _on_loop(loop, on_progress)
 
@@ -104,18 +152,22 @@ async def share_sealed(
             warn=warn,
         )
 
-    built = await resources.in_stoppable_thread(
-        build, lambda built: built.source.close()
-    )
-    resources.own_source(built.source)
-    for url in options.origins:
-        await check_origin(url, built.manifest, resources.settings)
-    link = Link(built.manifest.id, origins=options.origins)
-    member = Member(registry, link, port, on_event=on_progress)
-    member.swarm.serve(built.manifest, built.source)
-    await resources.owned.enter_async_context(member)
-    member.hold(built.manifest, built.source)
-    return SealedShare(built.manifest, member)
+    return await resources.in_stoppable_thread(build, lambda b: b.source.close())
+
+
+def _serve(
+    registry: Registry, member: Member, manifest: Manifest, release: Callable[[], None]
+) -> SealedShare:
+    """Return the first object for a share; `release` closes its files."""
+
+    async def close() -> None:
+        disown()
+        await member.aclose()
+        release()
+
+    disown = registry.resources.own(member.aclose)
+    served = registry.served[member.link.id] = ServedShare(manifest, member, close)
+    return SealedShare(registry, served)
 
 
 async def fetch_sealed(
@@ -125,37 +177,108 @@ async def fetch_sealed(
     timeout: float | None,
     on_event: Callable[[DownloadEvent], None],
 ) -> FetchResult:
-    """Fetch a share; with `seed`, stay in its swarm."""
+    """Fetch a share; with `seed`, stay in its swarm.
+
+    A fetch of a share that this node serves copies what it can from there, and so does
+    a fetch that waited for another one of the same share. Raises `ShoalError`
+    if the node closes meanwhile.
+    """
     resources = registry.resources
-    target = Target(link, options, resources.disk)
-    await resources.in_thread(target.check_early)
-    port = await registry.port()
-    member = Member(registry, link, port, timeout=timeout, on_event=on_event)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(member)
-        manifest = await member.swarm.load(target.first_pages)
-        pages = await resources.in_thread(partial(target.choose, manifest))
-        await member.swarm.load(lambda m: pages)
-        store = await resources.in_stoppable_thread(
-            partial(target.open, manifest), lambda store: store.close()
+    async with resources.call(), AsyncExitStack() as stack:
+        target = Target(link, options, resources.disk)
+        await resources.in_thread(target.check_early)
+        port = await registry.port()
+        turn = await stack.enter_async_context(registry.turn(link.id))
+        serving = registry.holdings.get(link.id)
+        holding = serving
+        if holding is None and turn.open_result is not None:
+            holding = await resources.in_thread(turn.open_result)
+            stack.push_async_callback(resources.in_thread, holding.store.close)
+        member = Member(
+            registry,
+            link,
+            port,
+            timeout=timeout,
+            on_event=on_event,
+            yields=serving is not None,
         )
-        stack.push_async_callback(resources.in_thread, store.close)
-        # Leave the swarm before its store is closed.
-        stack.push_async_callback(member.aclose)
-        member.hold(manifest, store)
-        await member.swarm.fetch(store, target.wanted, target.kept)
-        await resources.in_thread(store.finish)
-        share = SealedShare(manifest, member)
-        if not options.seed:
-            await share.leave()
-            return FetchResult(target.path, manifest, None)
-        source = await resources.in_thread(partial(target.open_finished, manifest))
-        resources.own_source(source)
-        await member.swarm.read_from(source)
-        member.hold(manifest, source)
-        await resources.in_thread(store.close)
-        resources.owned.push_async_exit(stack.pop_all())
-        return FetchResult(target.path, manifest, share)
+        if holding is not None:
+            member.swarm.know(holding.manifest)
+        await stack.enter_async_context(member)
+        result = await _fetch(registry, member, target, options.seed, holding, stack)
+        turn.open_result = lambda: Holding(
+            result.manifest, target.open_finished(result.manifest)
+        )
+        return result
+
+
+async def _fetch(
+    registry: Registry,
+    member: Member,
+    target: Target,
+    seed: bool,
+    holding: Holding | None,
+    stack: AsyncExitStack,
+) -> FetchResult:
+    """Fetch with `member`, which `stack` leaves unless it serves from now on.
+
+    The chunks in `holding`, which this node has already, are copied first.
+    """
+    resources, swarm = registry.resources, member.swarm
+    manifest = await swarm.load(target.first_pages)
+    pages = await resources.in_thread(partial(target.choose, manifest))
+    await swarm.load(lambda m: pages)
+    store = await resources.in_stoppable_thread(
+        partial(target.open, manifest), lambda store: store.close()
+    )
+    stack.push_async_callback(resources.in_thread, store.close)
+    # Leave the swarm before its store is closed.
+    stack.push_async_callback(member.aclose)
+    if holding is not None:
+        await resources.in_stoppable_thread(
+            partial(_copy_chunks, holding, store, target.wanted)
+        )
+    member.hold(manifest, store)
+    await swarm.fetch(store, target.wanted, target.kept)
+    await resources.in_thread(store.finish)
+    if not seed:
+        await swarm.drain(DRAIN_TIME)
+        return FetchResult(target.path, manifest, None)
+    served = registry.served.get(member.link.id)
+    if served is not None:
+        return FetchResult(target.path, manifest, SealedShare(registry, served))
+    source = await resources.in_thread(partial(target.open_finished, manifest))
+    release = resources.own_source(source)
+    await swarm.read_from(source)
+    member.hold(manifest, source)
+    await resources.in_thread(store.close)
+    stack.pop_all()
+    return FetchResult(
+        target.path, manifest, _serve(registry, member, manifest, release)
+    )
+
+
+def _copy_chunks(
+    holding: Holding,
+    store: DownloadStore,
+    wanted: Iterable[int] | None,
+    stopped: Callable[[], bool],
+) -> None:
+    """Copy the verified chunks of `holding` that `store` is missing; blocks."""
+    hashes = holding.manifest.hash_table
+    for index in store.have.missing() if wanted is None else list(wanted):
+        if stopped():
+            return
+        if index in store.have or index not in holding.store.have:
+            continue
+        try:
+            data = holding.store.get(index)
+        except (KeyError, StoreError):
+            continue  # a peer may have it
+        if hashes.verifies(index, data):
+            store.put(index, data)
+        if store.is_behind:
+            store.commit()
 
 
 async def verify_sealed(
@@ -165,15 +288,17 @@ async def verify_sealed(
 
     Raises `VerificationError` if it is not the share.
     """
-    resources, port = registry.resources, await registry.port()
-    async with Member(registry, link, port, timeout=timeout) as member:
-        manifest = await member.swarm.load(lambda m: range(m.page_count))
-    store = await resources.in_stoppable_thread(
-        partial(verify_target, path, manifest, resources.disk),
-        lambda store: store.close(),
-    )
-    store.close()
-    return manifest
+    resources = registry.resources
+    async with resources.call():
+        port = await registry.port()
+        async with Member(registry, link, port, timeout=timeout, yields=True) as member:
+            manifest = await member.swarm.load(lambda m: range(m.page_count))
+        store = await resources.in_stoppable_thread(
+            partial(verify_target, path, manifest, resources.disk),
+            lambda store: store.close(),
+        )
+        store.close()
+        return manifest
 
 
 def _on_loop(

@@ -145,6 +145,10 @@ class Swarm(Watcher[ChunkSource]):
         for peer in self._connections:
             self._dispatcher.say_hello(peer)
 
+    def know(self, manifest: Manifest) -> None:
+        """Start with a manifest that this node has verified before."""
+        self._pages.manifest = manifest
+
     async def load(self, numbers: Callable[[Manifest], Iterable[int]]) -> Manifest:
         """Fetch the root record, then the pages that `numbers` returns for it.
 

@@ -1,0 +1,167 @@
+"""Closing a node ends everything in it; a share that is left leaves nothing behind."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import shoal
+from shoal.errors import ShoalError
+from tests.helpers.fetching import here
+
+CONTENT = Random(1).randbytes(300_000)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@asynccontextmanager
+async def waiting(
+    node: shoal.Node, call: Awaitable[object]
+) -> AsyncIterator["asyncio.Task[object]"]:
+    """Start a call that cannot end by itself, and close the node meanwhile."""
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    yield task
+    async with asyncio.timeout(5):
+        await node.aclose()
+
+
+CALLS: dict[str, Callable[[shoal.Node, str, Path], Awaitable[object]]] = {
+    "fetch": lambda node, link, path: node.fetch(link, path / "out"),
+    "verify": lambda node, link, path: node.verify(link, path),
+    "stat": lambda node, link, path: node.stat(link),
+    "fetch_chunk": lambda node, link, path: node.fetch_chunk(link, 0),
+    "fetch_open": lambda node, link, path: node.fetch_open("name", path / "out"),
+}
+
+
+@pytest.fixture
+async def link(file: Path) -> str:
+    """Return the link of a share that no node serves any more."""
+    async with shoal.Node(here()) as node:
+        return str((await node.share(file)).link)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_closing_ends_a_running_call_with_an_error(
+    name: str, link: str, tmp_path: Path
+) -> None:
+    async with shoal.Node(here()) as node:
+        async with waiting(node, CALLS[name](node, link, tmp_path)) as task:
+            pass
+        with pytest.raises(ShoalError, match="is closed"):
+            await task
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_closed_node_refuses_every_call(
+    name: str, link: str, tmp_path: Path
+) -> None:
+    node = shoal.Node(here())
+    await node.aclose()
+    async with asyncio.timeout(5):
+        with pytest.raises(ShoalError, match="is closed"):
+            await CALLS[name](node, link, tmp_path)
+
+
+async def test_closing_ends_the_wait_for_a_peer_that_has_everything(
+    file: Path,
+) -> None:
+    async with shoal.Node(here()) as node:
+        share = await node.share(file)
+        async with waiting(node, share.shared()) as task:
+            pass
+        with pytest.raises(ShoalError, match="left the share"):
+            await task
+
+
+async def test_a_cancelled_call_is_cancelled_and_not_an_error(
+    link: str, tmp_path: Path
+) -> None:
+    async with shoal.Node(here()) as node:
+        task = asyncio.ensure_future(node.fetch(link, tmp_path / "out"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+# Shares of one node.
+
+
+async def test_the_same_path_shared_twice_is_one_share(
+    file: Path, tmp_path: Path
+) -> None:
+    async with shoal.Node(here()) as node:
+        first, second = await node.share(file), await node.share(file)
+        assert first.link == second.link
+        await first.leave()
+        async with shoal.Node(here([peer(second.port)])) as other:
+            await other.fetch(second.link, tmp_path / "out", timeout=20)
+        await second.leave()
+        third = await node.share(file)
+        assert third.link == first.link
+
+
+async def test_a_share_of_this_node_can_be_fetched_without_peers(
+    file: Path, tmp_path: Path
+) -> None:
+    async with shoal.Node(here()) as node:
+        share = await node.share(file)
+        async with asyncio.timeout(20):
+            result = await node.fetch(share.link, tmp_path / "out")
+        assert content_of(result.path) == CONTENT
+        async with shoal.Node(here([peer(share.port)])) as other:
+            await other.fetch(share.link, tmp_path / "far", timeout=20)
+
+
+async def test_two_fetches_of_one_link_share_the_work(
+    file: Path, tmp_path: Path
+) -> None:
+    async with shoal.Node(here()) as first:
+        share = await first.share(file)
+        async with shoal.Node(here([peer(share.port)])) as node:
+            outs = [tmp_path / name for name in "abc"]
+            await asyncio.gather(
+                *(node.fetch(share.link, out, timeout=20) for out in outs)
+            )
+            assert all(content_of(out) == CONTENT for out in outs)
+        assert share.uploaded < 2 * len(CONTENT)
+
+
+async def test_leaving_a_share_closes_its_files(file: Path) -> None:
+    async with shoal.Node(here()) as node:
+        counts = []
+        for _ in range(30):
+            await (await node.share(file)).leave()
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert counts[-1] <= counts[0]
+        assert len(node._resources._owned) == 1  # the port
+
+
+async def test_a_node_offers_more_shares_than_sixty_four(tmp_path: Path) -> None:
+    async with shoal.Node(here()) as node:
+        for number in range(70):
+            path = tmp_path / str(number)
+            path.write_text(str(number))
+            share = await node.share(path)
+        async with shoal.Node(here([peer(share.port)])) as other:
+            await other.fetch(share.link, tmp_path / "out", timeout=20)
+
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def peer(port: int) -> shoal.Address:
+    return shoal.Address("127.0.0.1", port)
