@@ -14,7 +14,6 @@ from shoal.discovery.dht.krpc import (
     BencodeInput,
     DhtNode,
     KrpcError,
-    KrpcQuery,
     KrpcResponse,
     bencode,
     build_announce_peer,
@@ -72,13 +71,15 @@ def test_a_response_with_nodes_is_parsed() -> None:
     assert parse_message(data) == KrpcResponse(b"aa", ME, nodes=nodes)
 
 
-def test_an_error_and_a_query_are_parsed() -> None:
+def test_an_error_is_parsed() -> None:
     error = b"d1:eli201e23:A Generic Error Ocurrede1:t2:aa1:y1:ee"
-    assert parse_message(error) == KrpcError(b"aa", 201)
-    assert parse_message(b"d1:elee".replace(b"lee", b"le1:t2:aa1:y1:ee")) == KrpcError(
-        b"aa", 0
-    )
-    assert parse_message(build_get_peers(b"zz", ME, TOPIC)) == KrpcQuery(b"zz")
+    assert parse_message(error) == KrpcError(b"aa")
+    assert parse_message(b"d1:ele1:t2:aa1:y1:ee") == KrpcError(b"aa")
+
+
+def test_a_query_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="no response or error"):
+        parse_message(build_get_peers(b"zz", ME, TOPIC))
 
 
 def test_the_data_kept_from_a_response_is_limited() -> None:

@@ -7,9 +7,9 @@ module only sends, receives and waits. It answers no query (BEP 43).
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from random import Random, SystemRandom
-from typing import Self, TypeAlias
+from typing import Self
 
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
@@ -37,8 +37,6 @@ from shoal.errors import ProtocolError, UsageError
 __all__ = ["DEFAULT_BOOTSTRAP", "MAX_WAITING", "DhtDiscovery"]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
-
-_OnPeers: TypeAlias = Callable[[list[Address]], None]
 
 
 class DhtDiscovery:
@@ -73,7 +71,7 @@ class DhtDiscovery:
         )
         self._udp = UdpClient(bind, self._on_datagram)
         self._known = KnownNodes()
-        self._running: set[_RunningLookup] = set()
+        self._running: dict[_Search, Lookup] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._answered = 0  # nodes, in the latest lookup
@@ -121,14 +119,14 @@ class DhtDiscovery:
     ) -> AsyncGenerator[Address, None]:
         if self._is_closed:
             return
-        queue = AddressQueue(MAX_WAITING)
+        search = _Search(topic, port, self._rng, self._interval, self._retry)
         # The search continues while the caller handles an address.
-        task = asyncio.create_task(self._search(topic, port, queue), name="dht search")
+        task = asyncio.create_task(self._run_search(search), name="dht search")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: queue.close())
+        task.add_done_callback(lambda _: search.queue.close())
         try:
-            while (address := await queue.get()) is not None:
+            while (address := await search.queue.get()) is not None:
                 yield address
         finally:
             task.cancel()
@@ -136,24 +134,12 @@ class DhtDiscovery:
             if not task.cancelled():
                 task.result()
 
-    async def _search(
-        self, topic: bytes, port: int | None, queue: AddressQueue
-    ) -> None:
+    async def _run_search(self, search: "_Search") -> None:
         """Look the topic up again and again until cancelled."""
-        schedule = LookupSchedule(
-            rng=self._rng, port=port, interval=self._interval, retry=self._retry
-        )
-
-        def on_peers(peers: list[Address]) -> None:
-            schedule.on_peers(peers)
-            queue.put(peers)
-
         while True:
             is_failure = True
             try:
-                lookup = await self._look_up(
-                    topic, port, on_peers, is_repeat=schedule.was_alone
-                )
+                lookup = await self._look_up(search)
             except OSError as error:
                 self.problem = (
                     f"The DHT cannot be reached from {self._bind} ({error}); "
@@ -161,23 +147,20 @@ class DhtDiscovery:
                 )
             else:
                 is_failure = not lookup.answered() or (
-                    port is not None and not lookup.announced
+                    search.port is not None and not lookup.announced
                 )
-            await asyncio.sleep(schedule.next_wait(is_failure=is_failure))
+            await asyncio.sleep(search.schedule.next_wait(is_failure=is_failure))
 
-    async def _look_up(
-        self, topic: bytes, port: int | None, on_peers: _OnPeers, *, is_repeat: bool
-    ) -> Lookup:
+    async def _look_up(self, search: "_Search") -> Lookup:
         """Run one lookup, from the known nodes if they are enough and alive.
 
-        A repeated lookup, after one that found no peer, also starts from the bootstrap
+        After a lookup that found no peer, the next one also starts from the bootstrap
         nodes: the known nodes may be malicious.
         """
         await self._udp.open()
-        known = self._known.closest(topic, K)
-        if len(known) == K and not is_repeat:
-            lookup = self._make_lookup(topic, port, known, ())
-            await self._run(lookup, on_peers)
+        known = self._known.closest(search.topic, K)
+        if len(known) == K and not search.schedule.was_alone:
+            lookup = await self._exchange(search, known, ())
             if lookup.answered():
                 self.problem = None
                 return lookup
@@ -185,33 +168,27 @@ class DhtDiscovery:
             self._known.clear()
             known = []
         first = await self._bootstrap.addresses()
-        lookup = self._make_lookup(topic, port, known, first)
-        await self._run(lookup, on_peers)
+        lookup = await self._exchange(search, known, first)
         self.problem = None if lookup.answered() else self._describe(first)
         return lookup
 
-    def _make_lookup(
+    async def _exchange(
         self,
-        topic: bytes,
-        port: int | None,
+        search: "_Search",
         nodes: Iterable[DhtNode],
         bootstrap: Iterable[Address],
     ) -> Lookup:
-        return Lookup(
-            topic,
+        """Send and receive the datagrams of one lookup until it is done."""
+        loop = asyncio.get_running_loop()
+        lookup = self._running[search] = Lookup(
+            search.topic,
             node_id=self._node_id,
             rng=self._rng,
             nodes=nodes,
             bootstrap=bootstrap,
-            port=port,
+            port=search.port,
             timeout=self._timeout,
         )
-
-    async def _run(self, lookup: Lookup, on_peers: _OnPeers) -> None:
-        """Send and receive the datagrams of one lookup until it is done."""
-        loop = asyncio.get_running_loop()
-        current = _RunningLookup(lookup, on_peers)
-        self._running.add(current)
         try:
             while True:
                 for address, data in lookup.next_queries(loop.time()):
@@ -220,26 +197,33 @@ class DhtDiscovery:
                     break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(lookup.wake_at):
-                        await current.has_changed.wait()
-                current.has_changed.clear()
+                        await search.has_changed.wait()
+                search.has_changed.clear()
                 lookup.on_timeout(loop.time())
         finally:
-            self._running.discard(current)
+            del self._running[search]
         self._answered = len(lookup.answered())
         self._known.on_lookup(lookup.answered(), lookup.failed())
+        return lookup
 
     def _on_datagram(self, data: bytes, source: Address) -> None:
         """Pass a datagram to the lookups that await one from its source."""
-        waiting = [each for each in self._running if each.lookup.is_awaiting(source)]
+        waiting = [
+            (search, lookup)
+            for search, lookup in self._running.items()
+            if lookup.is_awaiting(source)
+        ]
         if not waiting:
             return  # a stranger's datagram costs a set lookup, not a parse
         try:
             message = parse_message(data)
         except ProtocolError:
             return
-        for each in waiting:
-            each.on_peers(each.lookup.on_message(message, source))
-            each.has_changed.set()
+        for search, lookup in waiting:
+            peers = lookup.on_message(message, source)
+            search.schedule.on_peers(peers)
+            search.queue.put(peers)
+            search.has_changed.set()
 
     def _describe(self, tried: Sequence[Address]) -> str:
         """Return a sentence on why no node of the DHT was reached."""
@@ -257,10 +241,22 @@ class DhtDiscovery:
         )
 
 
-class _RunningLookup:
-    """Hold one lookup in progress and the receiver of its peers."""
+class _Search:
+    """Hold one join of a topic."""
 
-    def __init__(self, lookup: Lookup, on_peers: _OnPeers) -> None:
-        self.lookup = lookup
-        self.on_peers = on_peers
+    def __init__(
+        self,
+        topic: bytes,
+        port: int | None,
+        rng: Random,
+        interval: WaitRange,
+        retry: WaitRange,
+    ) -> None:
+        self.topic = topic
+        self.port = port
+        self.schedule = LookupSchedule(
+            rng=rng, port=port, interval=interval, retry=retry
+        )
+        self.queue = AddressQueue(MAX_WAITING)
         self.has_changed = asyncio.Event()
+        """Set when a message for the current lookup has arrived."""

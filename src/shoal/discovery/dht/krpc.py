@@ -25,7 +25,6 @@ __all__ = [
     "DhtNode",
     "KrpcError",
     "KrpcMessage",
-    "KrpcQuery",
     "KrpcResponse",
     "bdecode",
     "bencode",
@@ -91,20 +90,10 @@ class KrpcError:
 
     tid: bytes
     """The transaction id that the error claims to answer."""
-    code: int
-    """201 generic, 202 server, 203 protocol, 204 unknown method; 0 if absent."""
 
 
-@dataclass(frozen=True, slots=True)
-class KrpcQuery:
-    """Hold another node's query, which a read-only node does not answer (BEP 43)."""
-
-    tid: bytes
-    """The transaction id that the querying node chose."""
-
-
-KrpcMessage: TypeAlias = KrpcResponse | KrpcError | KrpcQuery
-"""Every message that can arrive in a datagram."""
+KrpcMessage: TypeAlias = KrpcResponse | KrpcError
+"""Every message that a read-only node acts on; it answers no query (BEP 43)."""
 
 
 def build_get_peers(tid: bytes, node_id: bytes, topic: bytes) -> bytes:
@@ -130,9 +119,9 @@ def build_announce_peer(
 
 
 def parse_message(data: bytes) -> KrpcMessage:
-    """Parse one datagram.
+    """Parse a response or an error.
 
-    Raises `ProtocolError` for everything that BEP 5 does not allow.
+    Raises `ProtocolError` for everything that BEP 5 does not allow, and for a query.
     """
     if len(data) > MAX_DATAGRAM:
         raise ProtocolError(f"a DHT message of {len(data)} bytes")
@@ -146,11 +135,9 @@ def parse_message(data: bytes) -> KrpcMessage:
         case b"r":
             return _parse_response(tid, message.get(b"r"))
         case b"e":
-            return _parse_error(tid, message.get(b"e"))
-        case b"q":
-            return KrpcQuery(tid)
+            return KrpcError(tid)
         case _:
-            raise ProtocolError("a DHT message that is no query, response or error")
+            raise ProtocolError("a DHT message that is no response or error")
 
 
 def _build_query(
@@ -171,11 +158,6 @@ def _parse_response(tid: bytes, body: BencodeValue | None) -> KrpcResponse:
     nodes = _parse_nodes(body.get(b"nodes", b""))
     peers = _parse_values(body.get(b"values", []))
     return KrpcResponse(tid, node_id, token, nodes, peers)
-
-
-def _parse_error(tid: bytes, body: BencodeValue | None) -> KrpcError:
-    code = body[0] if isinstance(body, list) and body else 0
-    return KrpcError(tid, code if isinstance(code, int) else 0)
 
 
 def _parse_nodes(data: BencodeValue) -> tuple[DhtNode, ...]:

@@ -22,7 +22,6 @@ from shoal.discovery.dht.krpc import (
     TRANSACTION_SIZE,
     DhtNode,
     KrpcMessage,
-    KrpcQuery,
     KrpcResponse,
     build_announce_peer,
     build_get_peers,
@@ -149,6 +148,7 @@ class Lookup:
 
     def next_queries(self, now: float) -> list[Datagram]:
         """Return the datagrams to send now; each is returned once."""
+        announcements: list[Datagram] = []
         if self._stage is _Stage.LOOKING:
             queries = [self._query(candidate, now) for candidate in self._choose()]
             if queries or self._is_looking():
@@ -157,10 +157,10 @@ class Lookup:
             self._queries.clear()
             self._stage = _Stage.ANNOUNCING
             if self._port is not None:
-                return self._announce(self._port, now) or self._finish()
+                announcements = self._announce(self._port, now)
         if not self._queries:
-            return self._finish()
-        return []
+            self._stage = _Stage.DONE
+        return announcements
 
     def on_message(self, message: KrpcMessage, source: Address) -> list[Address]:
         """Process a message from `source`; return the peers not returned before.
@@ -168,9 +168,7 @@ class Lookup:
         Messages that answer no query of this lookup change nothing.
         """
         query = self._queries.get(source)
-        if query is None or isinstance(message, KrpcQuery):
-            return []
-        if message.tid != query.tid:
+        if query is None or message.tid != query.tid:
             return []
         candidate = self._candidates[source]
         is_right = isinstance(message, KrpcResponse) and candidate.id in (
@@ -257,10 +255,6 @@ class Lookup:
         tid = self._rng.randbytes(TRANSACTION_SIZE)
         self._queries[address] = _Query(tid, now)
         return tid
-
-    def _finish(self) -> list[Datagram]:
-        self._stage = _Stage.DONE
-        return []
 
     def _accept(self, candidate: Candidate, response: KrpcResponse) -> list[Address]:
         candidate.state = NodeState.ANSWERED
