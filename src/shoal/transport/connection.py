@@ -10,7 +10,8 @@ import asyncio.trsock
 import socket
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from math import inf
 from typing import Generic, Protocol, TypeVar, cast
 
@@ -20,7 +21,7 @@ from shoal.core.session.session import Event, Session
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.transport.liveness import has_hung_up, watch_silence
 
-__all__ = ["CONNECT_TIME", "Connection", "Handler", "dial"]
+__all__ = ["CONNECT_TIME", "Connection", "Handler", "dial", "reaching"]
 
 S = TypeVar("S", bound=Session)
 
@@ -317,12 +318,19 @@ async def dial(
     longer than `within` seconds.
     """
     loop = asyncio.get_running_loop()
+    async with reaching(address, within):
+        transport, _ = await loop.create_connection(
+            lambda: connection, address.host, address.port
+        )
+        watch_silence(transport)
+
+
+@asynccontextmanager
+async def reaching(address: Address, within: float) -> AsyncIterator[None]:
+    """Raise `PeerError` for an `OSError`, `PeerTimeoutError` after `within` seconds."""
     try:
         async with asyncio.timeout(within):
-            transport, _ = await loop.create_connection(
-                lambda: connection, address.host, address.port
-            )
-            watch_silence(transport)
+            yield
     except TimeoutError:
         raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
     except (OSError, UnicodeError) as error:  # a host name may not fit DNS at all

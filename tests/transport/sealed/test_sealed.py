@@ -147,7 +147,7 @@ async def test_many_shares_are_served_at_one_port(
         for keys in (all_keys[0], all_keys[30], all_keys[-1], KEYS):
             plain = await sealed.dial(keys)
             plain.transport.abort()
-        sealed.listener.unregister(all_keys[30])
+        sealed.listener.unregister(all_keys[30], sealed.serve)
         with pytest.raises(PeerError):
             await sealed.dial(all_keys[30])
         with pytest.raises(UsageError, match="already"):
@@ -162,7 +162,7 @@ async def test_a_share_withdrawn_during_the_proofs_is_not_served() -> None:
         certificate = sealed.certificates.current().digest
         proof = ClientProof(KEYS, CLIENT_ID, certificate, os.urandom(32))
         proof.receive(await reader.readexactly(proof.needed))
-        sealed.listener.unregister(KEYS)
+        sealed.listener.unregister(KEYS, sealed.serve)
         writer.write(proof.data_to_send())
         async with asyncio.timeout(PATIENCE):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):

@@ -29,9 +29,7 @@ QUERY_WAITS = (1.0, 3.0, 9.0, 27.0)  # seconds after the previous query
 LAST_QUERY_WAIT = 60.0  # seconds, once those are used up
 QUERY_JITTER = 0.1  # of each wait, so that machines started together drift apart
 
-RESPONSE_BURST = (
-    64.0  # responses at once, so that a rack starting together gets them all
-)
+RESPONSE_BURST = 64.0  # at once, so that a rack starting together gets them all
 RESPONSE_RATE = 32.0  # responses per second; a flood of queries gets no more
 
 MAX_REMEMBERED = 256  # addresses per join, and tokens of our own

@@ -7,7 +7,8 @@ closed, because the system could reuse its number for another file.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 __all__ = ["MAX_OPEN", "OpenFiles"]
 
@@ -69,6 +70,15 @@ class OpenFiles:
             found.borrowed += 1
             self._files.move_to_end(number)
             return found.fd
+
+    @contextmanager
+    def borrowed(self, number: int) -> Iterator[int]:
+        """Borrow the descriptor of a file for the block, as `borrow` does."""
+        fd = self.borrow(number)
+        try:
+            yield fd
+        finally:
+            self.give_back(number)
 
     def give_back(self, number: int) -> None:
         """Return a borrowed descriptor."""

@@ -14,8 +14,7 @@ as `write`. Otherwise only one method may run at a time.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TypeAlias
 
@@ -64,7 +63,7 @@ class DataFiles:
         return b"".join(self._read(*each) for each in self.layout.file_ranges(index))
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
-        with self._borrowed(number) as fd:
+        with self._files.borrowed(number) as fd:
             data = self._disk.pread(fd, size, offset)
         if len(data) != size:
             raise StoreError(
@@ -116,7 +115,7 @@ class DataFiles:
         return len(self._written)
 
     def _write(self, number: int, buffers: Sequence[Data], offset: int) -> None:
-        with self._borrowed(number) as fd:
+        with self._files.borrowed(number) as fd:
             self._disk.pwrite(fd, buffers, offset)
 
     def _create(self, new: dict[str, list[_NumberedFile]]) -> None:
@@ -179,7 +178,7 @@ class DataFiles:
 
     def _sync_each(self, numbers: Iterable[int]) -> None:
         for number in sorted(numbers):
-            with self._borrowed(number) as fd:
+            with self._files.borrowed(number) as fd:
                 self._disk.fdatasync(fd)
 
     # Starting.
@@ -192,7 +191,7 @@ class DataFiles:
     def reserve(self) -> None:
         """Give every large file its full size, and reserve disk space for it."""
         for number in self.layout.reserved:
-            with self._borrowed(number) as fd:
+            with self._files.borrowed(number) as fd:
                 self._disk.allocate(fd, self.layout.size(number))
 
     def repair(self, sizes: Sequence[int]) -> None:
@@ -200,13 +199,13 @@ class DataFiles:
         self.reserve()
         for number, size in enumerate(sizes):
             if size > self.layout.size(number):
-                with self._borrowed(number) as fd:
+                with self._files.borrowed(number) as fd:
                     self._disk.truncate(fd, self.layout.size(number))
 
     def clear(self) -> None:
         """Remove all files of a folder; make a single file empty."""
         if not self.layout.is_folder:
-            with self._borrowed(0) as fd:
+            with self._files.borrowed(0) as fd:
                 self._disk.truncate(fd, 0)
             return
         assert self._root is not None
@@ -227,7 +226,7 @@ class DataFiles:
         """
         umask = self._disk.umask()
         if not self.layout.is_folder:
-            with self._borrowed(0) as fd:
+            with self._files.borrowed(0) as fd:
                 self._disk.set_mode(fd, FILE_MODE & ~umask)
             return
         assert self._root is not None
@@ -255,14 +254,6 @@ class DataFiles:
         if self._root is not None and self._root != self._staging:
             self._disk.close(self._root)
         self._root = None
-
-    @contextmanager
-    def _borrowed(self, number: int) -> Iterator[int]:
-        fd = self._files.borrow(number)
-        try:
-            yield fd
-        finally:
-            self._files.give_back(number)
 
     def _open(self, number: int) -> int:
         """Open a file for reading and writing; create it if it does not exist."""

@@ -134,18 +134,12 @@ class FileStore(DownloadStore):
         return store
 
     def get(self, index: int) -> bytes:
-        """Return a chunk, also after `finish`.
-
-        Raises `KeyError` if it is not stored and `StoreError` if it cannot be read.
-        """
+        """Return a chunk, as `ChunkReader.get` does, also after `finish`."""
         self._check_present(index)
         return self._files.read(index)
 
     def get_now(self, index: int) -> bytes | None:
-        """Return a chunk if that does not block, otherwise None: then call `get`.
-
-        Raises `KeyError` if it is not stored.
-        """
+        """Return a chunk, as `ChunkReader.get_now` does."""
         self._check_present(index)
         return self._files.read_now(index)
 

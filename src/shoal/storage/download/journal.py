@@ -166,16 +166,12 @@ class Journal:
     def __init__(self, disk: Disk, fd: int, header: Header) -> None:
         self.fd = fd
         """The journal file, which is locked; its creator closes it."""
+        self.chunks = 0
+        """How many chunks have been recorded."""
         self._disk = disk
         self._seed = header.seed
         self._records = 0
-        self._chunks = 0
         self._appending = threading.Lock()
-
-    @property
-    def chunks(self) -> int:
-        """Return how many chunks have been recorded."""
-        return self._chunks
 
     @classmethod
     def begin(
@@ -197,14 +193,14 @@ class Journal:
         """Return a journal that appends to an existing file with these contents."""
         journal = cls(disk, fd, contents.header)
         journal._records = contents.records
-        journal._chunks = len(contents.indexes)
+        journal.chunks = len(contents.indexes)
         return journal
 
     def append(self, indexes: Sequence[int]) -> None:
         """Record, in one write, that these chunks are in the data files."""
         with self._appending:
             self._append(indexes)
-            self._chunks += len(indexes)
+            self.chunks += len(indexes)
 
     def mark(self, covered: int) -> None:
         """Record that the first `covered` chunks were flushed.
@@ -213,7 +209,7 @@ class Journal:
         takes effect once the journal is flushed as well.
         """
         with self._appending:
-            self._append([encode_mark(self._chunks - covered)])
+            self._append([encode_mark(self.chunks - covered)])
 
     def void(self) -> None:
         """Record that chunks since the last commit do not count, after a failed flush.

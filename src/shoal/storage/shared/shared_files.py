@@ -89,8 +89,8 @@ class SharedFiles:
         if not state.is_file:
             raise UsageError(f"{path} is not a regular file; name one that is.")
         store = cls([ScannedFile("", str(path), state)], chunk_size, disk, follow)
-        store._opened.borrow(0)  # fails for a file that may not be read
-        store._opened.give_back(0)
+        with store._opened.borrowed(0):  # fails for a file that may not be read
+            pass
         return store
 
     @classmethod
@@ -165,19 +165,13 @@ class SharedFiles:
         return b"".join(parts)
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
-        fd = self._opened.borrow(number)
-        try:
+        with self._opened.borrowed(number) as fd:
             data = self._disk.pread(fd, size, offset)
             self._compare(number, self._disk.state(fd))
-        finally:
-            self._opened.give_back(number)
         return data
 
     def get_now(self, index: int) -> bytes | None:
-        """Return a chunk if that does not block, otherwise None: then call `get`.
-
-        Raises `KeyError` if there is no such chunk.
-        """
+        """Return a chunk, as `ChunkReader.get_now` does."""
         if not self.trusted or len(self._files) > 1:
             return self.get_many_now((index,))[0]
         # A reader waits for this single chunk, so this makes the fewest calls.
@@ -259,12 +253,9 @@ class SharedFiles:
         """
         done = 0
         for number, size, start in self._extents.cover(offset, offset + len(buffer)):
-            fd = self._opened.borrow(number)
-            try:
+            with self._opened.borrowed(number) as fd:
                 into = buffer[done : done + size]
                 count = self._disk.pread_into(fd, into, start)
-            finally:
-                self._opened.give_back(number)
             if count != size or number in self._altered:
                 self.check_unchanged()
                 path = self._files[number].location

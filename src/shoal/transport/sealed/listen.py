@@ -49,6 +49,7 @@ class _Share(NamedTuple):
 
     keys: Keys
     factory: Factory
+    yields: bool
 
 
 class _Stranger:
@@ -111,25 +112,37 @@ class SealedListener(PortListener[_Stranger]):
         """Return how many connections have not passed both proofs yet."""
         return len(self._half_open)
 
-    def register(self, keys: Keys, factory: Factory) -> None:
+    def register(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
         """Accept holders of a share; `factory` makes their connections' protocols.
 
         The factory is called when a holder's proof has passed, just before ours is
-        sent; see `ProvenProtocol` for the rest. Raises `UsageError` if the share is
-        registered already or there are `MAX_SHARES`.
+        sent; see `ProvenProtocol` for the rest. A registration that `yields` gives way
+        to another of the same share, now or later: its owner dials peers itself and can
+        do without inbound connections. Raises `UsageError` if the share is registered
+        already or there are `MAX_SHARES`.
         """
-        if len(self._shares) >= MAX_SHARES:
-            raise UsageError(
+        other = self._shares.get(keys.knock)
+        if other is None and len(self._shares) >= MAX_SHARES:
+            problem = (
                 f"A node can offer {MAX_SHARES} sealed shares at a time; "
                 "start another one for more."
             )
-        if keys.knock in self._shares:
-            raise UsageError("This node offers that share already.")
-        self._shares[keys.knock] = _Share(keys, factory)
+        elif other is not None and (yields or not other.yields):
+            problem = "This node offers that share already."
+        else:
+            self._shares[keys.knock] = _Share(keys, factory, yields)
+            return
+        if not yields:
+            raise UsageError(problem)
 
-    def unregister(self, keys: Keys) -> None:
-        """Accept no more holders of a share; established connections stay."""
-        self._shares.pop(keys.knock, None)
+    def unregister(self, keys: Keys, factory: Factory) -> None:
+        """Accept no more holders of a share if `factory` makes its connections.
+
+        Established connections stay.
+        """
+        share = self._shares.get(keys.knock)
+        if share is not None and share.factory == factory:
+            del self._shares[keys.knock]
 
     async def aclose(self) -> None:
         """Stop accepting and end half-open connections; established ones stay."""

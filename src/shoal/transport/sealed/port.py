@@ -1,6 +1,6 @@
 """The one TCP port of a node that serves all its sealed shares.
 
-`Port` owns the listener, this process's node id and its temporary certificates, and
+`Port` is the listener, owns this process's node id and its temporary certificates, and
 dials with them, so that a node which dials itself notices. When the machine's addresses
 change it presents a new certificate: a peer that saw the old one cannot tell that the
 node at the new address is the same.
@@ -10,7 +10,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable, Container, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from shoal.core.crypto.keys import Keys
 from shoal.core.crypto.proof import (
@@ -21,14 +21,9 @@ from shoal.core.crypto.proof import (
     make_knock,
 )
 from shoal.core.names.address import Address
-from shoal.errors import (
-    PeerError,
-    PeerTimeoutError,
-    ProtocolError,
-    SelfConnectionError,
-    UsageError,
-)
+from shoal.errors import PeerError, PeerTimeoutError, ProtocolError, SelfConnectionError
 from shoal.net.interfaces import own_addresses
+from shoal.transport.connection import reaching
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer, ProvenProtocol
 from shoal.transport.tls.certificate import (
@@ -46,14 +41,7 @@ DIAL_TIME = 10.0  # seconds
 P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
 
-class _Registration(NamedTuple):
-    """Hold the owner of one share's inbound connections."""
-
-    factory: Factory
-    yields: bool
-
-
-class Port:
+class Port(SealedListener):
     """Accept and dial holders of our shares."""
 
     def __init__(
@@ -70,38 +58,8 @@ class Port:
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
         loop = asyncio.get_running_loop()
-        self._certificates = Certificates(loop.time, addresses)
-        self._listener = SealedListener(
-            self.node_id, self._certificates, hosts=hosts, port=port
-        )
-        self.port = self._listener.port
-        """TCP port that peers can dial."""
-        self._registrations: dict[bytes, _Registration] = {}  # by knock key
-
-    def register(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
-        """Accept holders of a share from now on.
-
-        A registration that `yields` gives way to another of the same share: its owner
-        dials peers itself and can do without inbound connections. Raises `UsageError`
-        if the share is registered already or there are too many.
-        """
-        other = self._registrations.get(keys.knock)
-        if other is not None and other.yields and not yields:
-            self._listener.unregister(keys)
-        try:
-            self._listener.register(keys, factory)
-        except UsageError:
-            if not yields:
-                raise
-        else:
-            self._registrations[keys.knock] = _Registration(factory, yields)
-
-    def unregister(self, keys: Keys, factory: Factory) -> None:
-        """Accept no more holders of a share if `factory` makes its connections."""
-        registration = self._registrations.get(keys.knock)
-        if registration is not None and registration.factory == factory:
-            del self._registrations[keys.knock]
-            self._listener.unregister(keys)
+        certificates = Certificates(loop.time, addresses)
+        super().__init__(self.node_id, certificates, hosts=hosts, port=port)
 
     def dialler(self, keys: Keys) -> Dial:
         """Return a function that connects to other holders of a share."""
@@ -116,10 +74,6 @@ class Port:
             )
 
         return dial
-
-    async def aclose(self) -> None:
-        """Stop accepting; idempotent."""
-        await self._listener.aclose()
 
 
 async def dial_sealed(
@@ -182,16 +136,10 @@ async def _connect(
     """Connect `tls` to an address and wait for the outcome of the proofs."""
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(within):
+        async with reaching(address, within):
             await loop.create_connection(lambda: tls, address.host, address.port)
             return await outcome
-    except TimeoutError:
-        tls.abort()
-        raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise PeerError(f"{address} cannot be reached: {reason}") from error
-    except asyncio.CancelledError:
+    except (PeerTimeoutError, asyncio.CancelledError):
         tls.abort()
         raise
     finally:

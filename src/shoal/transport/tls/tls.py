@@ -177,10 +177,6 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._protocol = protocol
         self._allowance = None
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol that handles the plain bytes."""
-        return self._protocol
-
     def is_closing(self) -> bool:
         """Return True if the connection has ended or is about to."""
         return self._is_closing
@@ -209,10 +205,6 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             high = HIGH_WATER if low is None else 4 * low
         self._limits = (high // 4 if low is None else low, high)
 
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return the waiting bytes at which the protocol is resumed and paused."""
-        return self._limits
-
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait for the socket."""
         below = self._transport.get_write_buffer_size() if self._transport else 0
@@ -235,10 +227,6 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         if self._waiting > self._limits[1] and not self._is_paused:
             self._is_paused = True
             self._protocol.pause_writing()
-
-    def can_write_eof(self) -> bool:
-        """Return False: one direction cannot be closed alone."""
-        return False
 
     def close(self) -> None:
         """End the connection once all written data is sent."""
