@@ -21,7 +21,7 @@ ORIGIN = "origin=https%3A%2F%2Fh%2Ff%3Fa%26b"
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 ids = st.binary(min_size=32, max_size=32)
-hosts = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
+hosts = st.from_regex(r"([a-z0-9][a-z0-9-]{0,9}\.){0,2}[a-z0-9]{1,9}", fullmatch=True)
 addresses = st.builds(Address, hosts, st.integers(1, 65535))
 hint_lists = st.lists(addresses, max_size=MAX_HINTS).map(tuple)
 
