@@ -1,4 +1,4 @@
-"""Fixtures that tests of every folder use."""
+"""Fixtures for all tests."""
 
 import logging
 import random
@@ -16,30 +16,30 @@ from tests.helpers.requirements import require
 from tests.helpers.sharing import Share, sharing
 
 MakeFile = Callable[[int, int], Path]
-"""Make a file of `size` bytes that are random in a way `seed` decides."""
+"""Make a file with this size and seed of its random bytes."""
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _heeded_signals() -> None:
-    """Have programs end by Ctrl-C, whoever started the tests in the background."""
+def _sigint_ends_programs() -> None:
+    """Let SIGINT end programs even if a shell started the tests in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what whoever runs the tests has, secret and options too, out of them."""
+    """Hide the secret and the configuration file of the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp("home")))
-        # Everybody has asyncio's own loop; tests of the other one ask for it.
+        # Commands use asyncio's own loop, except in the tests of uvloop.
         patch.setenv("SHOAL_UVLOOP", "0")
         yield
 
 
 @pytest.fixture(autouse=True)
-def _no_error_that_nobody_sees(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail a test whose event loop ran into an error that only the log tells."""
+def _fail_for_logged_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test whose event loop logged an error."""
     yield
     records = [each for when in ("setup", "call") for each in caplog.get_records(when)]
     said = [
@@ -52,7 +52,7 @@ def _no_error_that_nobody_sees(caplog: pytest.LogCaptureFixture) -> Iterator[Non
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    """Give a network namespace of the test's own, with only `lo` up."""
+    """Yield a network namespace in which only `lo` is up."""
     require(_missing_namespaces())
     with Namespace() as made:
         yield made
@@ -63,7 +63,7 @@ _missing_namespaces = cache(missing_namespaces)
 
 @pytest.fixture
 def peers(namespace: Namespace) -> Iterator[Peers]:
-    """Give a way to start peers, Node's too, in a namespace; they end with it."""
+    """Yield an object that starts peers, also Node's, in a namespace."""
     require(missing_node())
     with Peers(namespace) as started:
         yield started
@@ -78,7 +78,7 @@ def share() -> Iterator[Share]:
 
 @pytest.fixture
 def make_file(tmp_path: Path) -> MakeFile:
-    """Give a function that makes files whose bytes are the same in every run."""
+    """Return a function that makes files with the same bytes in every run."""
 
     def make(size: int, seed: int) -> Path:
         path = tmp_path / f"source-{size}-{seed}"

@@ -1,9 +1,10 @@
-"""libtorrent as a node of a DHT, for tests whose DHT is inside a namespace.
+"""libtorrent as a DHT node, for tests with a DHT inside a namespace.
 
     python -m tests.interop.dht_oracle TOPIC_HEX PORT|- BOOTSTRAP
 
-joins by the node BOOTSTRAP; with a PORT it announces that under the topic, else it
-prints `peer HOST:PORT` for every peer that it finds; until it is killed.
+joins the DHT through the node BOOTSTRAP. With a PORT, it announces the port under the
+topic; otherwise it prints `peer HOST:PORT` for every peer that it finds. It runs until
+it is killed.
 """
 
 import sys
@@ -15,7 +16,7 @@ ASK_AGAIN = 1.0  # seconds
 
 
 def start(bootstrap: str) -> lt.session:
-    """Start a session that does nothing but DHT, on loopback."""
+    """Start a session that uses only the DHT, on loopback."""
     return lt.session(
         {
             # An explicit address, or there is no DHT on loopback.
@@ -35,7 +36,7 @@ def start(bootstrap: str) -> lt.session:
 
 
 def main(topic: lt.sha1_hash, port: int | None, bootstrap: str) -> None:
-    """Announce once, or ask again and again, as soon as the node knows others."""
+    """Announce once, or search repeatedly, as soon as the node knows other nodes."""
     session = start(bootstrap)
     ask_at = float("inf")
     while True:

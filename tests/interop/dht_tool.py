@@ -1,4 +1,4 @@
-"""Our DHT client as a program, for tests whose DHT is inside a namespace.
+"""shoal's DHT client as a program, for tests with a DHT inside a namespace.
 
     python -m tests.interop.dht_tool TOPIC_HEX PORT|- BOOTSTRAP...
 
@@ -13,7 +13,7 @@ from shoal.discovery.dht.client import DhtDiscovery
 
 
 async def main(topic: bytes, port: int | None, bootstrap: list[str]) -> None:
-    """Join the topic and print what comes."""
+    """Join the topic and print the addresses."""
     nodes = [parse_address(each) for each in bootstrap]
     seen = set()
     async with DhtDiscovery(nodes, bind="127.0.0.1", retry=(0.2, 1.0)) as discovery:

@@ -1,4 +1,4 @@
-"""One chunk at a time, between Node programs and ours in both directions."""
+"""Single chunks between Node programs and shoal, in both directions."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ pytestmark = pytest.mark.interop
 
 SIZE = 20 * CHUNK + 100
 INDEXES = ["0", "3", "11", "20"]
-"""The first chunk, the issue's, one in the middle and the last, shorter one."""
+"""The first chunk, one of the first half, one in the middle and the short last one."""
 
 
 def chunk_of(source: Path, index: str, size: int = CHUNK) -> bytes:
-    """Return what chunk `index` of the file has to be."""
+    """Return the bytes of a chunk of the file."""
     return source.read_bytes()[int(index) * size :][:size]
 
 
-def test_a_node_client_gets_the_chunks_it_asks_our_server_for(
+def test_a_node_client_gets_its_requested_chunks_from_shoal(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(SIZE, 1)
@@ -30,7 +30,7 @@ def test_a_node_client_gets_the_chunks_it_asks_our_server_for(
         assert (code, out) == (0, chunk_of(source, index)), err
 
 
-def test_we_get_the_chunks_we_ask_a_node_server_for(
+def test_shoal_gets_its_requested_chunks_from_a_node_server(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(SIZE, 2)
@@ -41,7 +41,7 @@ def test_we_get_the_chunks_we_ask_a_node_server_for(
     assert server.running
 
 
-def test_chunks_of_another_size_pass_both_ways(
+def test_chunks_of_another_size_work_in_both_directions(
     peers: Peers, make_file: MakeFile
 ) -> None:
     size = 1 << 18
@@ -55,7 +55,7 @@ def test_chunks_of_another_size_pass_both_ways(
 
 
 @pytest.mark.parametrize("flags", [[], ["--bare"]], ids=["with sizes", "bare"])
-def test_we_get_verified_chunks_of_a_node_hash_channel(
+def test_shoal_gets_verified_chunks_of_a_node_hash_channel(
     peers: Peers, make_file: MakeFile, flags: list[str]
 ) -> None:
     source = make_file(SIZE, 4)
@@ -66,7 +66,7 @@ def test_we_get_verified_chunks_of_a_node_hash_channel(
     assert server.running
 
 
-def test_a_chunk_that_does_not_verify_is_not_given_out(
+def test_a_chunk_that_does_not_verify_is_not_printed(
     peers: Peers, make_file: MakeFile
 ) -> None:
     _, channel = peers.node_hashed(make_file(SIZE, 5), "--flip")
@@ -77,19 +77,19 @@ def test_a_chunk_that_does_not_verify_is_not_given_out(
 
 
 @pytest.mark.parametrize("index", ["21", "9999999999"])
-def test_a_node_server_is_never_asked_for_an_index_out_of_range(
+def test_shoal_never_requests_an_index_out_of_range_from_a_node_server(
     peers: Peers, make_file: MakeFile, index: str
 ) -> None:
     server, channel = peers.node_hashed(make_file(SIZE, 6))
     finished = peers.chunk(channel, index)
     assert finished.code == 2
-    assert "20" in finished.stderr, "it knows the range, so it says it"
+    assert "20" in finished.stderr, "the error does not name the known range"
     assert finished.stdout == b""
     assert peers.chunk(channel, 20).code == 0
     assert server.running
 
 
-def test_a_node_client_that_asks_too_far_gets_nothing_and_harms_nobody(
+def test_a_node_client_gets_no_answer_for_an_index_out_of_range(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(SIZE, 7)
@@ -99,5 +99,5 @@ def test_a_node_client_that_asks_too_far_gets_nothing_and_harms_nobody(
     for client in clients:
         client.wait_line(r"^asked")
     assert peers.node("client.js", name, "20").finish().stdout == chunk_of(source, "20")
-    assert all(client.running for client in clients), "one of them got an answer"
+    assert all(client.running for client in clients), "a client got an answer"
     assert server.running

@@ -1,4 +1,4 @@
-"""Chunks between Node programs and ours when only the DHT joins them."""
+"""Chunks between Node programs and shoal that find each other only in the DHT."""
 
 import json
 
@@ -14,7 +14,7 @@ NODES = 20
 
 
 class Dht:
-    """A DHT of the namespace, and the options by which programs enter it alone."""
+    """A DHT in a namespace, and the options with which programs use only this DHT."""
 
     def __init__(self, peers: Peers) -> None:
         nodes = peers.node("dht.js", NODES)
@@ -24,7 +24,7 @@ class Dht:
         self.ours = ["--no-lan", "--dht-bootstrap", address]
 
 
-def test_we_get_a_chunk_of_a_node_server_in_the_dht(
+def test_shoal_gets_a_chunk_from_a_node_server_in_the_dht(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(2 * CHUNK, 1)
@@ -34,21 +34,21 @@ def test_we_get_a_chunk_of_a_node_server_in_the_dht(
     assert (code, out) == (0, source.read_bytes()[CHUNK:]), err
 
 
-def test_a_node_client_gets_a_chunk_of_ours_in_the_dht(
+def test_a_node_client_gets_a_chunk_from_shoal_in_the_dht(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(2 * CHUNK, 2)
     dht = Dht(peers)
     server = peers.shoal("share", source, "--open", "a name", *dht.ours)
     port = server.wait_line(r" on port (\d+)")[1]
-    # It asks the DHT once and then not for ten minutes, so ours has to be in it.
+    # Node searches once and then not for ten minutes, so shoal must announce first.
     client = ask_until_found(peers, "a name", dht)
     assert client.wait_line(r"^asked \S+:(\d+)$")[1] == port
     assert client.finish().stdout == source.read_bytes()[CHUNK:]
 
 
 def ask_until_found(peers: Peers, name: str, dht: Dht) -> Program:
-    """Start clients, one after the other, until one of them finds a server."""
+    """Start clients one after another until one finds a server."""
     for _ in range(5):
         client = peers.node("client.js", name, 1, *dht.nodes)
         try:
@@ -57,4 +57,4 @@ def ask_until_found(peers: Peers, name: str, dht: Dht) -> Program:
             client.kill()
         else:
             return client
-    raise AssertionError("nobody was found in the DHT")
+    raise AssertionError("no peer was found in the DHT")

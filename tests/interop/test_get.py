@@ -1,4 +1,4 @@
-"""Whole files from several peers at once, Node's and ours mixed."""
+"""Whole files from several peers at once, Node servers and shoal."""
 
 from pathlib import Path
 
@@ -10,11 +10,10 @@ from tests.helpers.peers import CHUNK, Peers, events, served
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(150)]
 
 CHUNKS = 20 << 10
-SIZE = CHUNKS * CHUNK
-"""20 MiB, as the issue has it."""
+SIZE = CHUNKS * CHUNK  # bytes
 
 
-def test_we_fetch_from_three_node_servers_at_once(
+def test_shoal_fetches_from_three_node_servers(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     source = make_file(SIZE, 1)
@@ -29,7 +28,7 @@ def test_we_fetch_from_three_node_servers_at_once(
     assert set().union(*answered) == set(range(CHUNKS))
 
 
-def test_we_fetch_from_two_node_and_two_python_servers(
+def test_shoal_fetches_from_two_node_and_two_shoal_servers(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     source = make_file(SIZE, 2)
@@ -48,9 +47,11 @@ def test_we_fetch_from_two_node_and_two_python_servers(
     assert min(len(served(server)) for server, _ in nodes) > 0
 
 
-# As it was, the client would wait for a delayed acknowledgement after each window.
-@pytest.mark.parametrize("flags", [["--nodelay"], []], ids=["nodelay", "as it was"])
-def test_a_node_client_fetches_from_two_of_ours(
+# Without TCP_NODELAY, the client waits for a delayed acknowledgement after each window.
+@pytest.mark.parametrize(
+    "flags", [["--nodelay"], []], ids=["nodelay", "without nodelay"]
+)
+def test_a_node_client_fetches_from_two_shoal_servers(
     peers: Peers, make_file: MakeFile, tmp_path: Path, flags: list[str]
 ) -> None:
     source = make_file(SIZE, 3)
@@ -67,7 +68,7 @@ def test_a_node_client_fetches_from_two_of_ours(
     assert sum(shares) == CHUNKS
 
 
-def test_we_fetch_an_empty_file_of_a_node_server(
+def test_shoal_fetches_an_empty_file_from_a_node_server(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     source = make_file(0, 4)
@@ -76,7 +77,7 @@ def test_we_fetch_an_empty_file_of_a_node_server(
     assert (tmp_path / "ours").read_bytes() == b""
 
 
-def test_a_node_client_fetches_our_empty_file(
+def test_a_node_client_fetches_an_empty_file_from_shoal(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     _, channel = peers.share(make_file(0, 4))
@@ -85,7 +86,7 @@ def test_a_node_client_fetches_our_empty_file(
     assert (tmp_path / "theirs").read_bytes() == b""
 
 
-def test_a_named_channel_that_only_node_serves_has_no_end(
+def test_a_named_channel_of_node_servers_has_no_known_size(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     server = peers.node_named(make_file(5_000, 5), "a name")
@@ -93,10 +94,10 @@ def test_a_named_channel_that_only_node_serves_has_no_end(
     assert (code, out) == (1, b"")
     assert "shoal chunk" in err
     assert not (tmp_path / "out").exists()
-    assert server.running, "a Node server dies of an index too far"
+    assert server.running, "an index out of range would have ended the server"
 
 
-def test_without_sizes_in_the_handshake_no_whole_file_is_promised(
+def test_without_sizes_in_the_handshake_no_file_is_written(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     server, channel = peers.node_hashed(make_file(5_000, 6), "--bare")

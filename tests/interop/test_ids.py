@@ -1,4 +1,4 @@
-"""The id of a hash channel is the one that a Node program computes."""
+"""shoal and Node programs compute the same ids of hash channels."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 5 << 20])
-def test_we_print_the_id_that_node_computes(
+def test_shoal_prints_the_id_that_node_computes(
     peers: Peers, make_file: MakeFile, size: int
 ) -> None:
     source = make_file(size, 1)
@@ -17,7 +17,7 @@ def test_we_print_the_id_that_node_computes(
     assert peers.node("id.js", source).wait_line(HASH_ID)[0] == channel
 
 
-def test_another_chunk_size_gives_node_the_same_id_too(
+def test_the_ids_also_agree_for_another_chunk_size(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(100_000, 2)

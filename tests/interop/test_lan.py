@@ -1,4 +1,4 @@
-"""LAN discovery among real programs, each test in network namespaces of its own."""
+"""LAN discovery among real programs; each test has its own network namespaces."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -30,14 +30,14 @@ def programs() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def far(namespace: Namespace) -> Iterator[Namespace]:
-    """Give a second namespace, not joined to the first yet."""
+    """Yield a second namespace, which is not yet joined to the first."""
     with Namespace() as made:
         yield made
 
 
 @pytest.fixture
 def tool(programs: ExitStack) -> Start:
-    """Give a way to start LAN discovery in a namespace."""
+    """Return a function that starts LAN discovery in a namespace."""
 
     def start(namespace: Namespace, *args: object) -> Program:
         argv = [sys.executable, "-m", "tests.helpers.lan_tool", *map(str, args)]
@@ -49,7 +49,7 @@ def tool(programs: ExitStack) -> Start:
 
 @pytest.fixture
 def discover(programs: ExitStack) -> Start:
-    """Give a way to start Node's discovery-channel in a namespace."""
+    """Return a function that starts Node's discovery-channel in a namespace."""
     require(missing_node())
 
     def start(namespace: Namespace, *args: object) -> Program:
@@ -61,16 +61,16 @@ def discover(programs: ExitStack) -> Start:
 
 
 def resident(program: Program) -> int:
-    """Return the bytes of memory that a program has in use."""
+    """Return the memory that a program uses, in bytes."""
     status = Path(f"/proc/{program.pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024
 
 
-# With Node
+# With Node programs.
 
 
-def test_we_find_a_node_program_that_is_up(
+def test_shoal_finds_a_running_node_program(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
     other = discover(namespace, ID)
@@ -79,7 +79,7 @@ def test_we_find_a_node_program_that_is_up(
     tool(namespace, "join", ID).wait_line(r"^found 127\.0\.0\.1:4001$")
 
 
-def test_we_hear_a_node_program_that_comes_later(
+def test_shoal_finds_a_node_program_that_starts_later(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
     ours = tool(namespace, "join", ID)
@@ -89,7 +89,7 @@ def test_we_hear_a_node_program_that_comes_later(
     ours.wait_line(r"^found 127\.0\.0\.1:4001$", timeout=2)
 
 
-def test_a_node_program_finds_us_when_we_are_up(
+def test_a_node_program_finds_a_running_shoal(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
     tool(namespace, "join", ID, 4002)
@@ -97,7 +97,7 @@ def test_a_node_program_finds_us_when_we_are_up(
     discover(namespace, ID).wait_line(r"^127\.0\.0\.1:4002 dns$")
 
 
-def test_a_node_program_hears_us_when_we_come_later(
+def test_a_node_program_finds_a_shoal_that_starts_later(
     namespace: Namespace, tool: Start, discover: Start
 ) -> None:
     theirs = discover(namespace, ID)
@@ -107,7 +107,7 @@ def test_a_node_program_hears_us_when_we_come_later(
     theirs.wait_line(r"^127\.0\.0\.1:4002 dns$", timeout=2)
 
 
-def test_a_node_program_on_another_machine_finds_and_is_found(
+def test_a_node_program_on_another_machine_and_shoal_find_each_other(
     namespace: Namespace, far: Namespace, tool: Start, discover: Start
 ) -> None:
     here, there = join_by_veth(namespace, far)
@@ -117,7 +117,7 @@ def test_a_node_program_on_another_machine_finds_and_is_found(
     theirs.wait_line(rf"^{here}:4002 dns$")
 
 
-# Among ourselves
+# Without Node programs.
 
 
 def test_two_processes_of_one_machine_find_each_other(
@@ -127,10 +127,10 @@ def test_two_processes_of_one_machine_find_each_other(
     second = tool(namespace, "join", ID, 4002)
     first.wait_line(r"^found 127\.0\.0\.1:4002$")
     second.wait_line(r"^found 127\.0\.0\.1:4001$")
-    assert not first.find(r"^found .*:4001$"), "it found itself"
+    assert not first.find(r"^found .*:4001$"), "the process found itself"
 
 
-def test_it_works_where_lo_does_not_call_itself_multicast(
+def test_discovery_works_if_lo_lacks_the_multicast_flag(
     namespace: Namespace, tool: Start
 ) -> None:
     namespace.run("ip", "link", "set", "lo", "multicast", "off")
@@ -150,7 +150,7 @@ def test_two_machines_find_each_other(
     theirs.wait_line(rf"^found {here}:4001$")
 
 
-def test_an_interface_that_comes_up_later_is_used(
+def test_an_interface_that_is_enabled_later_is_used(
     namespace: Namespace, far: Namespace, tool: Start
 ) -> None:
     confined = tool(namespace, "join", ID, 4003, "lo")
@@ -163,10 +163,12 @@ def test_an_interface_that_comes_up_later_is_used(
     ours.wait_line(rf"^found {there}:4002$", timeout=LATE)
     theirs.wait_line(rf"^found {here}:4001$", timeout=LATE)
     assert not theirs.find(":4003$")
-    assert not confined.find(r"^found (?!127\.0\.0\.1:)"), "it spread to the new one"
+    assert not confined.find(r"^found (?!127\.0\.0\.1:)"), (
+        "the address of one interface was announced on the other"
+    )
 
 
-def test_a_confined_one_stays_on_its_interface(
+def test_discovery_stays_on_its_interface(
     namespace: Namespace, far: Namespace, tool: Start
 ) -> None:
     here, there = join_by_veth(namespace, far)
@@ -176,14 +178,16 @@ def test_a_confined_one_stays_on_its_interface(
     theirs.wait_line(rf"^found {here}:4003$")
     free.wait_line(rf"^found {there}:4002$")
     confined.wait_line(r"^found 127\.0\.0\.1:4003$")
-    assert not theirs.find(":4001$"), "it was announced beyond its interface"
-    assert not confined.find(r"^found (?!127\.0\.0\.1:)"), "it listened beyond it"
+    assert not theirs.find(":4001$"), "it was announced on another interface"
+    assert not confined.find(r"^found (?!127\.0\.0\.1:)"), (
+        "it received packets of another interface"
+    )
 
 
-# Where the network is unfriendly
+# In difficult networks.
 
 
-def test_an_answer_from_off_the_subnet_is_not_believed(
+def test_an_answer_from_outside_the_subnet_is_ignored(
     namespace: Namespace, far: Namespace, tool: Start
 ) -> None:
     _, there = join_by_veth(namespace, far)
@@ -197,7 +201,7 @@ def test_an_answer_from_off_the_subnet_is_not_believed(
     assert not ours.find(":666$")
 
 
-def test_the_same_machine_finds_itself_while_another_program_holds_5353(
+def test_processes_of_one_machine_find_each_other_while_another_program_holds_5353(
     namespace: Namespace, tool: Start
 ) -> None:
     tool(namespace, "hold").wait_line("^held$")
@@ -208,7 +212,7 @@ def test_the_same_machine_finds_itself_while_another_program_holds_5353(
     assert "5353" in first.wait_line("^problem (.*)")[1]
 
 
-def test_a_machine_without_5353_finds_node_programs_and_is_heard_by_them(
+def test_a_machine_without_5353_and_node_programs_find_each_other(
     namespace: Namespace, far: Namespace, tool: Start, discover: Start
 ) -> None:
     here, there = join_by_veth(namespace, far)
@@ -219,7 +223,7 @@ def test_a_machine_without_5353_finds_node_programs_and_is_heard_by_them(
     theirs.wait_line(rf"^{here}:4002 dns$")
 
 
-def test_a_machine_without_either_port_still_finds(
+def test_a_machine_without_either_port_still_finds_peers(
     namespace: Namespace, far: Namespace, tool: Start
 ) -> None:
     _, there = join_by_veth(namespace, far)
@@ -231,7 +235,7 @@ def test_a_machine_without_either_port_still_finds(
 
 
 @pytest.mark.parametrize("has_address", [False, True])
-def test_without_a_network_it_says_so_and_goes_on_once_there_is_one(
+def test_a_missing_network_is_reported_and_used_once_it_appears(
     namespace: Namespace, tool: Start, has_address: bool
 ) -> None:
     namespace.run("ip", "link", "set", "lo", "down")
@@ -253,7 +257,9 @@ def test_without_a_network_it_says_so_and_goes_on_once_there_is_one(
     second.wait_line("^problem None$")
 
 
-def test_a_flood_leaves_it_up_and_small(namespace: Namespace, tool: Start) -> None:
+def test_discovery_survives_a_flood_with_little_memory(
+    namespace: Namespace, tool: Start
+) -> None:
     ours = tool(namespace, "join", ID, 4001)
     tool(namespace, "join", ID, 4002)
     ours.wait_line(r"^found 127\.0\.0\.1:4002$")
@@ -265,4 +271,6 @@ def test_a_flood_leaves_it_up_and_small(namespace: Namespace, tool: Start) -> No
     later.wait_line(r"^found 127\.0\.0\.1:4001$")
     assert resident(ours) - before < FLOOD_MEMORY
     assert len(ours.find("^found")) > FLOOD / 10, "the flood did not arrive"
-    assert not ours.find(r"^found (?!127\.0\.0\.1:)"), "it believed a third party"
+    assert not ours.find(r"^found (?!127\.0\.0\.1:)"), (
+        "it accepted the address of another host"
+    )

@@ -1,4 +1,4 @@
-"""The Node programs work among themselves, so a failure elsewhere is shoal's."""
+"""The Node programs work with each other, so failures of other tests are shoal's."""
 
 import hashlib
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_the_client_gets_a_chunk_of_a_named_channel(
     assert (code, out) == (0, source.read_bytes()[index * CHUNK :][:CHUNK])
 
 
-def test_the_client_waits_for_a_server_that_comes_later(
+def test_the_client_waits_for_a_server_that_starts_later(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(CHUNK, 2)
@@ -30,7 +30,7 @@ def test_the_client_waits_for_a_server_that_comes_later(
     assert client.finish().stdout == source.read_bytes()
 
 
-def test_the_server_dies_of_an_index_out_of_range(
+def test_an_index_out_of_range_ends_the_server(
     peers: Peers, make_file: MakeFile
 ) -> None:
     server = peers.node_named(make_file(CHUNK, 3), "x")
@@ -40,7 +40,7 @@ def test_the_server_dies_of_an_index_out_of_range(
     assert "no files matching the request range" in err
 
 
-def test_the_server_survives_a_client_that_vanishes(
+def test_the_server_survives_a_client_that_disconnects(
     peers: Peers, make_file: MakeFile
 ) -> None:
     source = make_file(500 * CHUNK, 4)
@@ -67,7 +67,7 @@ def test_the_id_is_the_hash_of_the_hashes(
     assert peers.node("hash-server.js", source).wait_line(HASH_ID)[0] == wanted
 
 
-@pytest.mark.parametrize("flags", [[], ["--nodelay"]], ids=["as it was", "nodelay"])
+@pytest.mark.parametrize("flags", [[], ["--nodelay"]], ids=["without", "nodelay"])
 def test_the_client_fetches_from_all_servers_at_once(
     peers: Peers, make_file: MakeFile, flags: list[str]
 ) -> None:
@@ -84,7 +84,7 @@ def test_the_client_fetches_from_all_servers_at_once(
     assert min(shares) > 0
 
 
-def test_an_empty_file_arrives_empty(
+def test_an_empty_file_arrives(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     _, channel = peers.node_hashed(make_file(0, 7))
@@ -92,7 +92,7 @@ def test_an_empty_file_arrives_empty(
     assert (tmp_path / "out").read_bytes() == b""
 
 
-def test_a_server_that_flips_bits_is_found_out(
+def test_flipped_bits_are_detected(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     _, channel = peers.node_hashed(make_file(CHUNK, 8), "--flip")
@@ -101,7 +101,7 @@ def test_a_server_that_flips_bits_is_found_out(
     assert "AssertionError" in err
 
 
-def test_a_server_told_to_stop_answers_no_more(
+def test_a_server_with_stop_after_stops_answering(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:
     server, channel = peers.node_hashed(make_file(50 * CHUNK, 9), "--stop-after", 20)

@@ -1,7 +1,7 @@
-"""What somebody who records every packet learns of a share that is found in the DHT.
+"""A recording of all packets reveals only that a share exists, also in the DHT.
 
-That there is one. Not its id or names, and not that what is announced
-on the LAN and what is looked for in the DHT are the same. The DHT is bittorrent-dht's.
+It contains neither the id nor names, and does not show that the announcements on the
+LAN and in the DHT belong to one share. The DHT consists of bittorrent-dht nodes.
 """
 
 import sys
@@ -23,7 +23,7 @@ NAMES = ["PayrollOfTheQuietYear", "MinutesOfTheOwls.txt", "déjà-vu-Ω.bin", "N
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Make a folder whose names would be noticed."""
+    """Make a folder with conspicuous names."""
     top = tmp_path / NAMES[0]
     (top / NAMES[3]).mkdir(parents=True)
     (top / NAMES[1]).write_bytes(b"The owls met at dusk. " * 5000)
@@ -32,16 +32,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def fetch(peers: Peers, link: Link, out: Path, *where: str) -> None:
-    """Fetch, again where the first look was too early to find anybody."""
+    """Fetch, and try again if the first search was too early to find a peer."""
     for _ in range(5):
         words = ("get", link, "-o", out, "--timeout", 5, *where)
         if peers.shoal(*words).finish().code == 0:
             return
-    raise AssertionError("nobody was found in the DHT")
+    raise AssertionError("no peer was found in the DHT")
 
 
 def secrets_of(link: Link) -> dict[str, bytes]:
-    """Return what nobody may read anywhere, in every form it could have."""
+    """Return all secrets in every form in which packets could contain them."""
     keys, text = link.keys, str(link).partition("?")[0].removeprefix("shoal:")
     secret = {"id": link.id, "knock": keys.knock, "client": keys.client}
     secret |= {"server": keys.server, "log": keys.log}
@@ -57,7 +57,7 @@ def assert_none_in(seen: bytes, secrets: dict[str, bytes]) -> None:
         assert secret.lower() not in lowered, name
 
 
-def test_a_capture_of_a_transfer_through_the_dht_has_no_secrets(
+def test_a_capture_of_a_transfer_through_the_dht_contains_no_secrets(
     peers: Peers, folder: Path, tmp_path: Path
 ) -> None:
     packets, out = tmp_path / "packets", tmp_path / "out"
@@ -77,7 +77,7 @@ def test_a_capture_of_a_transfer_through_the_dht_has_no_secrets(
     on_lan = b"|".join(each.data for each in sent if each.ports & LAN_PORTS)
     in_dht = b"|".join(each.data for each in sent if not each.ports & LAN_PORTS)
     keys = link.keys
-    # It has seen both announcements, each by the topic of its own network alone.
+    # The recording has both announcements, each with the topic of its own network.
     assert keys.lan_topic.hex().encode() in on_lan
     assert keys.dht_topic in in_dht
     topics = {"the LAN's topic": keys.lan_topic, "the DHT's topic": keys.dht_topic}

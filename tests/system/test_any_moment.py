@@ -1,7 +1,7 @@
-"""Every command that takes a link ends after a signal, whenever the signal comes.
+"""Every command with a link ends after a signal, at any moment.
 
-It ends with the right code and loses no verified chunk; all of them are on the disk for
-good. `scripts/bench stop` measures how long that takes.
+It ends with the right exit code, and all verified chunks are flushed to the disk.
+`scripts/bench stop` measures how long that takes.
 """
 
 import json
@@ -23,11 +23,11 @@ CHUNK = 16_384
 SIZE = 200 * CHUNK + 5
 PATIENCE = 10.0  # seconds from a signal to the end, on a busy machine
 COMMANDS = ["get", "cat", "chunk", "ls", "share"]
-SHARED = 96 << 20  # bytes of a file that takes as long to hash as anything here
+SHARED = 96 << 20  # bytes of a file whose hashing takes as long as the other commands
 
 
 class Interrupter:
-    """Send signals to commands, and check how each ends."""
+    """Send signals to commands and check how they end."""
 
     def __init__(self, link: str, peer: str, folder: Path, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -36,34 +36,34 @@ class Interrupter:
         self._out = folder / "out"
         self._large = folder / "large"
         with self._large.open("wb") as file:
-            file.truncate(SHARED)  # a hole: no disk is used
+            file.truncate(SHARED)  # a sparse file
         self._kept = 0
         self.caught = 0
-        """How many had time to note that they were interrupted."""
+        """The number of commands that were interrupted before they had finished."""
 
     def words(self, command: str) -> list[object]:
-        """Return what to run."""
+        """Return the arguments of a command."""
         link, *where = self._where
         words: dict[str, list[object]] = {
             "get": ["get", link, *where, "-o", self._out, "--json"],
             "cat": ["cat", link, *where],
             "chunk": ["chunk", link, self._rng.randrange(200), *where],
             "ls": ["ls", link, *where],
-            # Another link each time, or it would not be hashed again.
+            # With a new link each time, the file is hashed again.
             "share": ["share", self._large, "--new-link"],
         }
         return words[command]
 
     def interrupt(self, command: str) -> None:
-        """Run one command, and send it a signal at any moment."""
+        """Run a command and send it a signal at a random moment."""
         signum = self._rng.choice([signal.SIGINT, signal.SIGTERM])
         with run(*self.words(command)) as program:
-            # Before that it is Python that a signal ends, in its own way.
+            # Before that, Python itself handles signals.
             until_caught(program)
-            time.sleep(self._rng.uniform(0.0, 0.8))  # any moment will do
+            time.sleep(self._rng.uniform(0.0, 0.8))  # a random moment
             program.send(signum)
             ended = program.finish(PATIENCE)
-        # What was done already was not interrupted.
+        # A command that had finished exits with 0.
         assert ended.code in (128 + signum, 0), ended.stderr
         if ended.code == 128 + signum:
             self.caught += 1
@@ -75,7 +75,7 @@ class Interrupter:
     def _check_kept(self, ended: Finished, signum: int) -> None:
         events = [json.loads(line) for line in ended.stdout.splitlines()]
         for start in (each for each in events if "resumed" in each):
-            assert start["resumed"] * CHUNK >= self._kept, "chunks were lost"
+            assert start["resumed"] * CHUNK >= self._kept, "verified chunks were lost"
         done = [each["done"] for each in events if each["event"] == "progress"]
         self._kept = max([self._kept, *done])
         if ended.code == 128 + signum and any(e["event"] == "start" for e in events):
@@ -86,7 +86,7 @@ class Interrupter:
             self._kept = 0
 
     def _check_journal(self) -> None:
-        """Check that a power loss now would take nothing of what is there."""
+        """Check that a power loss at this moment would lose no verified chunk."""
         for path in self._folder.glob(".out.shoal-*/journal"):
             contents = decode(path.read_bytes())
             assert contents is not None
@@ -96,18 +96,20 @@ class Interrupter:
 
 @pytest.fixture
 def slow(make_file: MakeFile) -> Iterator[tuple[str, str]]:
-    """Share a file that takes seconds to fetch; give its link and address."""
+    """Share a file that takes seconds to fetch; yield its link and address."""
     source = make_file(SIZE, 5)
     with share(source, "--chunk-size", CHUNK, "--limit-up", "800K") as program:
         yield link_of(program), peer_of(program)
 
 
 def interrupt_often(slow: tuple[str, str], folder: Path, times: int, seed: int) -> None:
-    """Interrupt every command in turn, again and again."""
+    """Interrupt the commands in turn, this many times in total."""
     interrupter = Interrupter(*slow, folder, seed)
     for number in range(times):
         interrupter.interrupt(COMMANDS[number % len(COMMANDS)])
-    assert interrupter.caught > times // 3, "the moments were badly chosen"
+    assert interrupter.caught > times // 3, (
+        "most commands had finished before the signal"
+    )
 
 
 def test_every_command_at_any_moment(slow: tuple[str, str], tmp_path: Path) -> None:

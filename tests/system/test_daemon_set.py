@@ -1,7 +1,7 @@
-"""The example of a DaemonSet: checked against Kubernetes' own schemas, and run by hand.
+"""The DaemonSet example is valid for Kubernetes' schemas, and its commands work.
 
-There is no Kubernetes here. The commands of a pod are run with the environment that the
-manifest gives them, its volumes lying below a folder of the test.
+There is no Kubernetes here. The tests run the commands of a pod with the environment of
+the manifest; its volumes are in a folder of the test.
 """
 
 import os
@@ -22,7 +22,7 @@ from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
 MANIFEST = ROOT / "deploy/kubernetes/model.yaml"
-VERSIONS = ("1.29", "1.34")  # of Kubernetes
+VERSIONS = ("1.29", "1.34")  # version of Kubernetes
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_kubernetes_understands_the_daemon_set(version: str) -> None:
         validate(wrong, version, strict=True)
 
 
-def test_the_daemon_set_fits_together_and_asks_for_little() -> None:
+def test_the_parts_of_the_daemon_set_match_and_need_few_resources() -> None:
     spec = daemon_set()["spec"]
     pod = spec["template"]["spec"]
     labels = spec["template"]["metadata"]["labels"]
@@ -68,7 +68,7 @@ def test_the_daemon_set_fits_together_and_asks_for_little() -> None:
     assert user == "{}:{}".format(*ids)
 
 
-def test_a_pod_gets_the_model_and_is_ready_when_it_is_there(
+def test_a_pod_fetches_the_model_and_is_ready_when_it_is_complete(
     namespace: Namespace, source: tuple[Path, str], tmp_path: Path
 ) -> None:
     model, link = source

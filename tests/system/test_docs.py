@@ -1,4 +1,4 @@
-"""Every command and program in docs/ is run as a reader would, page by page."""
+"""Every command and program in docs/ works as a reader would run it, page by page."""
 
 import os
 import re
@@ -19,14 +19,14 @@ RUN = {"sh", "python"}
 
 
 def runs(page: Path) -> bool:
-    """Say whether a page has anything to run."""
+    """Return True if a page has a block to run."""
     found = blocks(page.read_text())
     return any(block.language in RUN and not block.mark for block in found)
 
 
 @pytest.fixture
 def reader(namespace: Namespace, tmp_path: Path) -> Reader:
-    """Give somebody who has what the pages speak of."""
+    """Return a reader who has the files that the pages mention."""
     is_set_up = (ROOT / ".venv/.dev-installed").exists()
     require(None if is_set_up else "scripts/setup dev has not run")
     made = Reader(namespace, tmp_path)
@@ -48,7 +48,7 @@ def reader(namespace: Namespace, tmp_path: Path) -> Reader:
 @pytest.mark.parametrize(
     "page", [*filter(runs, PAGES)], ids=lambda page: str(page.relative_to(DOCS))
 )
-def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
+def test_the_blocks_of_a_page_work(reader: Reader, page: Path) -> None:
     text = page.read_text()
     if "prices.parquet" in text:
         frame = import_module("pandas").DataFrame({"price": [1.0, 2.0, 3.0]})
@@ -62,7 +62,7 @@ def test_a_page_does_what_it_says(reader: Reader, page: Path) -> None:
 @pytest.mark.parametrize(
     "page", [*PAGES, ROOT / "README.md"], ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_what_is_not_run_says_which_test_looks_at_it(page: Path) -> None:
+def test_a_block_that_is_not_run_names_its_test(page: Path) -> None:
     for block in blocks(page.read_text()):
         if block.mark:
             named = re.findall(r"tests/\S+\.py", block.mark)
@@ -72,7 +72,7 @@ def test_what_is_not_run_says_which_test_looks_at_it(page: Path) -> None:
             assert block.language in {*RUN, "text", "json", ""}, block
 
 
-def test_a_reader_finds_what_is_wrong(reader: Reader) -> None:
+def test_the_reader_notices_errors(reader: Reader) -> None:
     for wrong in (
         "```sh\nfalse\n```\n",
         "```python\nraise SystemExit(1)\n```\n",

@@ -1,4 +1,4 @@
-"""The documentation's site is built without a complaint, and needs no other server."""
+"""The documentation builds without warnings, and its pages load no other site."""
 
 import re
 import subprocess
@@ -10,7 +10,7 @@ import shoal
 from tests.helpers.requirements import require
 
 ROOT = Path(__file__).parents[2]
-# What a browser would fetch by itself; a link that a reader follows is none.
+# Resources that a browser loads by itself, in contrast to links.
 FETCHED = re.compile(
     r"<(?:script|img|iframe|source|link(?=[^>]*rel=\"?(?:stylesheet|preload|icon)))"
     r"[^>]*\b(?:src|href)=\"?(https?:)?//",
@@ -19,7 +19,7 @@ FETCHED = re.compile(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build it, once for all tests of this file."""
+    """Build the site once for all tests of this file."""
     is_set_up = (ROOT / ".venv/.dev-installed").exists()
     require(None if is_set_up else "scripts/setup dev has not run")
     made = tmp_path_factory.mktemp("site")
@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
+def test_no_page_loads_from_another_site(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 15
     for page in pages:
@@ -46,7 +46,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert set(dir(shoal)) - {"__version__"} <= found
 
 
-def test_a_page_that_says_it_fetches_is_noticed() -> None:
+def test_a_page_that_loads_from_another_site_is_noticed() -> None:
     assert FETCHED.search('<script defer src="https://example.org/x.js">')
     assert FETCHED.search('<link rel="stylesheet" href="//example.org/x.css">')
     assert not FETCHED.search('<a href="https://example.org/">')

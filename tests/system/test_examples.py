@@ -1,4 +1,4 @@
-"""Every program in examples/ does what it says."""
+"""Every program in examples/ works."""
 
 import json
 import os
@@ -23,21 +23,21 @@ TESTED = {"columns", "embed", "fetch", "share", "slice", "unzip"}
 
 
 def example(name: str, *args: object, **variables: object) -> Program:
-    """Start an example with these variables set."""
+    """Start an example with these environment variables."""
     env = {**os.environ, **ALONE, **{k: str(v) for k, v in variables.items()}}
     argv = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, args)]
     return Program(argv, env=env)
 
 
 def run(name: str, *args: object, port: int) -> Finished:
-    """Run an example, which knows the peer at a port, to its good end."""
+    """Run an example, which knows the peer at this port; it must succeed."""
     with example(name, *args, SHOAL_PEER=f"127.0.0.1:{port}") as program:
         ended = program.finish()
     assert (ended.code, ended.stderr) == (0, "")
     return ended
 
 
-def test_each_of_them_is_tested_here() -> None:
+def test_every_example_is_tested() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == TESTED
 
 

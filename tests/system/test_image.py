@@ -1,4 +1,4 @@
-"""The image: its steps are run outside Docker, and what they make as its user."""
+"""The steps of the Dockerfile work outside Docker, and the result runs as its user."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
 
-def test_the_image_is_slim_pinned_and_not_root() -> None:
+def test_the_image_is_slim_and_pinned_and_runs_without_root() -> None:
     found = read_dockerfile(ROOT / "Dockerfile")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     bases = [each.text.split()[0] for each in found if each.word == "FROM"]
@@ -39,10 +39,10 @@ def test_the_image_is_slim_pinned_and_not_root() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_steps_of_the_image_make_a_shoal_that_needs_no_root(
+def test_the_steps_of_the_image_install_a_shoal_that_needs_no_root(
     namespace: Namespace,
 ) -> None:
-    """Run them outside Docker: its absolute paths lie below one folder of ours."""
+    """The absolute paths of the image are in a folder of the test."""
     with tempfile.TemporaryDirectory(prefix="shoal-image-") as made:
         root = Path(made)
         root.chmod(0o755)
@@ -51,7 +51,7 @@ def test_the_steps_of_the_image_make_a_shoal_that_needs_no_root(
 
 
 def build(root: Path) -> None:
-    """Do what the Dockerfile says."""
+    """Run the instructions of the Dockerfile."""
     python = Path(shutil.which("python3", path="/usr/bin") or sys.executable)
     (root / "bin").mkdir()
     (root / "bin/python").symlink_to(python)
@@ -64,7 +64,7 @@ def build(root: Path) -> None:
             subprocess.run(command, shell=True, check=True, env=env, cwd=root)
         elif step.word == "COPY" and "--from" in step.text:
             _, source, target = step.text.split()
-            assert source == target  # programs in a venv name their own place
+            assert source == target  # scripts in a venv contain its path
             assert Path(below(root, target)).is_dir()
         elif step.word == "COPY":
             *sources, target = step.text.split()
@@ -72,7 +72,7 @@ def build(root: Path) -> None:
 
 
 def copy(sources: list[str], target: Path) -> None:
-    """Copy what stands in the checkout: files into a folder, a folder as the target."""
+    """Copy files of the checkout into a folder, or a folder to the target."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for name in sources:
         path = ROOT / name
@@ -85,12 +85,12 @@ def copy(sources: list[str], target: Path) -> None:
 
 
 def below(root: Path, text: str) -> str:
-    """Put absolute paths below a folder."""
+    """Return the text with absolute paths moved below a folder."""
     return re.sub(r"(?<![\w.\]-])/(opt|src|data)\b", rf"{root}/\1", text)
 
 
 def check_image(root: Path, namespace: Namespace) -> None:
-    """Share and fetch as the user, in the folder and with what the image says."""
+    """Share and fetch with the user, folder and variables of the image."""
     steps = read_dockerfile(ROOT / "Dockerfile")
     last = last_of(steps)
     env = {"SHOAL_LAN_ONLY": "1"}

@@ -1,8 +1,8 @@
-"""Every command's JSON lines: as `docs/json.md` has them, and as they were recorded.
+"""The JSON lines of every command match `docs/json.md` and the recordings.
 
-What differs from run to run (links, ports, folders, rates) stands as its name in
-`recordings/`. To record anew: UPDATE_RECORDINGS=1 scripts/test this file; then read
-the difference as whoever reads these lines with a program would.
+In `recordings/`, names replace the values that differ from run to run (links, ports,
+folders, rates). To update them, run UPDATE_RECORDINGS=1 scripts/test with this file,
+and read the difference like a user whose program reads these lines.
 """
 
 import json
@@ -27,19 +27,19 @@ from tests.helpers.wire import Content
 
 RECORDINGS = Path(__file__).parent / "recordings"
 CONTENT = Content.make(50_000)
-NOT_EVERYWHERE = ("memory", "buffers")  # checks that a machine may lack
+NOT_EVERYWHERE = ("memory", "buffers")  # checks that some machines do not have
 Lines = list[dict[str, Any]]
 
 
 class Recorder:
-    """Run commands in a folder, and keep what they say."""
+    """Run commands in a folder and keep their output."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said: dict[str, Lines] = {}
 
     def keep(self, name: str, program: Program, code: int) -> None:
-        """Wait for a command's end, and keep its lines."""
+        """Wait until a command ends, and keep its lines."""
         ended = program.finish()
         assert ended.code == code, ended.stderr
         self.said[name] = lines_of(ended.stdout)
@@ -49,7 +49,7 @@ class Recorder:
             self.keep(name, program, code)
 
     def record(self) -> None:
-        """Do with a small folder and a small file all that can be done."""
+        """Run all commands on a small folder and a small file."""
         model = self.folder / "model"
         (model / "sub").mkdir(parents=True)
         (model / "weights.bin").write_bytes(bytes(100_000))
@@ -108,7 +108,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lines]:
 
 
 def _plain(lines: Lines) -> Iterator[str]:
-    """Yield lines without what differs from run to run."""
+    """Yield lines without the values that differ from run to run."""
     for line in lines:
         if line["event"] == "progress" and line is not _last_progress(lines):
             continue
@@ -145,22 +145,20 @@ def test_every_command_is_recorded(said: dict[str, Lines]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_says_what_it_said_when_it_was_recorded(
-    name: str, said: dict[str, Lines]
-) -> None:
+def test_a_command_prints_its_recorded_lines(name: str, said: dict[str, Lines]) -> None:
     recorded = (RECORDINGS / f"{name}.ndjson").read_text().splitlines()
     lines = list(_plain(said[name]))
-    # Peers come and go at their own time.
+    # The order of joining and leaving peers is not fixed.
     assert sorted(set(lines)) == sorted(set(recorded))
     assert lines[-1] == recorded[-1]
 
 
-def test_every_kind_of_line_that_is_documented_is_said_by_some_command(
+def test_every_documented_kind_of_line_is_recorded(
     said: dict[str, Lines], capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = Output(is_quiet=False, is_verbose=False, as_json=True, shows_progress=True)
     reporter = Reporter(output, "x", Bar())
-    # What takes longer than a test has.
+    # These events take longer than a test.
     reporter.on_event(Stalled(20.0, "nobody answers.", "silent"))
     reporter._since = -1e9
     reporter.on_event(Hashing(1, 2))
@@ -170,7 +168,7 @@ def test_every_kind_of_line_that_is_documented_is_said_by_some_command(
     assert {variant_of(line) for line in lines} == set(VARIANTS)
 
 
-def test_what_is_not_documented_is_noticed() -> None:
+def test_an_undocumented_line_is_noticed() -> None:
     error: dict[str, Any] = {"v": 1, "event": "error", "code": 1, "message": "No."}
     assert variant_of(error).event == "error"
     wrong = ({"more": 1}, {"code": "1"}, {"event": "e"}, {"v": 2}, {"message": ""})

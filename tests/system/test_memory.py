@@ -1,4 +1,4 @@
-"""Little memory is enough, and where there is none it is said."""
+"""Commands need little memory, and report it if there is not enough."""
 
 import asyncio
 import os
@@ -23,13 +23,13 @@ from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
-LIMIT = 256 << 20  # bytes of addresses, as `ulimit -v` has it
+LIMIT = 256 << 20  # bytes of address space, as for `ulimit -v`
 SIZE = 300 << 20
 CROWD = 50  # peers
 CHUNK = 1 << 18  # bytes
-PART = 8 << 20  # bytes that each of the crowd takes
+PART = 8 << 20  # bytes that each peer downloads
 
-# Something that the event loop calls finds no memory, while a command waits.
+# A callback of the event loop runs out of memory while a command waits.
 _NO_MEMORY = """
 import asyncio
 from shoal.cli.runner import run_command
@@ -44,19 +44,19 @@ async def wait():
 try:
     run_command(wait())
 except MemoryError:
-    print("it was told")
+    print("MemoryError")
 """
 
 
 def limited(*args: object) -> Program:
-    """Start a command that may have few addresses."""
+    """Start a command with a limited address space."""
     require(None if shutil.which("prlimit") else "prlimit is not installed")
     words = [sys.executable, "-m", "shoal", *map(str, args)]
     env = {**os.environ, **LOOPBACK}
     return Program(["prlimit", f"--as={LIMIT}", *words], env=env)
 
 
-def test_a_file_larger_than_all_memory_is_shared_and_fetched(
+def test_a_file_larger_than_the_memory_is_shared_and_fetched(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     part, source, out = make_file(1 << 20, 1), tmp_path / "large", tmp_path / "out"
@@ -74,8 +74,8 @@ def test_a_file_larger_than_all_memory_is_shared_and_fetched(
     out.unlink()
 
 
-class Taker(Holder):
-    """Have nothing, and take some chunks, a few at a time."""
+class Receiver(Holder):
+    """Announce no chunks, and request some, a few at a time."""
 
     keeps_chunks = False
 
@@ -102,35 +102,35 @@ class Taker(Holder):
         self.is_done = not self._owed
 
 
-async def test_a_source_of_fifty_peers_needs_no_more(make_file: MakeFile) -> None:
+async def test_a_source_of_fifty_peers_needs_little_memory(make_file: MakeFile) -> None:
     source = make_file(PART * CROWD // 5, 2)
     with limited("share", source, "--chunk-size", CHUNK) as sharing:
         link = parse_link(link_of(sharing))
         sharing.wait_line("Ctrl-C", stream="err")
         address = parse_address(peer_of(sharing))
-        # It knows how many chunks there are, and none of them.
+        # The holding has the right number of chunks, but not their bytes.
         size = source.stat().st_size
         holding = make_holding(bytes(size), chunk_size=CHUNK)._replace(link=link)
         count = size // CHUNK
         starts = Random(1).choices(range(count), k=CROWD)
-        takers = [
-            Taker(holding, ((start + i) % count for i in range(PART // CHUNK)))
+        receivers = [
+            Receiver(holding, ((start + i) % count for i in range(PART // CHUNK)))
             for start in starts
         ]
-        talks = [await taker.dial(address) for taker in takers]
-        for taker in takers:
-            await taker.until(lambda taker=taker: taker.is_done)  # type: ignore[misc]
+        talks = [await receiver.dial(address) for receiver in receivers]
+        for receiver in receivers:
+            await receiver.until(lambda receiver=receiver: receiver.is_done)  # type: ignore[misc]
         assert not any(talk.is_lost for talk in talks)
         assert sum(len(talk.chunks) for talk in talks) == CROWD * PART // CHUNK
-        for taker in takers:
-            taker.end()
+        for receiver in receivers:
+            receiver.end()
 
 
-async def test_who_fetches_from_fifty_needs_no_more(tmp_path: Path) -> None:
+async def test_a_download_from_fifty_peers_needs_little_memory(tmp_path: Path) -> None:
     data = Random(3).randbytes(PART * CROWD // 5)
     holding, out = make_holding(data, chunk_size=CHUNK), tmp_path / "out"
     async with AsyncExitStack() as stack:
-        # So slow that all are asked before it is over.
+        # Slow enough to need all sources.
         holders = [SlowHolder(holding, 2.0) for _ in range(CROWD)]
         crowd = [await stack.enter_async_context(holder) for holder in holders]
         peers = [word for each in crowd for word in ("--peer", each.address)]
@@ -141,6 +141,6 @@ async def test_who_fetches_from_fifty_needs_no_more(tmp_path: Path) -> None:
     assert out.read_bytes() == data
 
 
-def test_a_lack_of_memory_ends_a_command_instead_of_being_waited_out() -> None:
+def test_a_lack_of_memory_ends_a_command() -> None:
     with Program([sys.executable, "-c", _NO_MEMORY]) as program:
-        assert program.finish().stdout == b"it was told\n"
+        assert program.finish().stdout == b"MemoryError\n"

@@ -1,8 +1,7 @@
-"""The network goes and comes back, changes its addresses, or a machine sleeps.
+"""Downloads survive network failures, changed addresses and suspended machines.
 
-Whoever fetches goes on within ten seconds, without being started again. Each machine
-is a network namespace of its own; between them is a router that drops what it is told
-to, without a word.
+The download continues within ten seconds, without a restart. Each machine is a network
+namespace; between them is a router that can silently drop all packets.
 """
 
 import random
@@ -20,29 +19,29 @@ from tests.helpers.netns import Namespace, join_by_veth
 from tests.helpers.process import Program
 from tests.helpers.programs import shoal
 
-HEALED = 10.0  # seconds after which it has to go on
+HEALED = 10.0  # seconds within which the download must continue
 RATE = "700K"
 SLOW = ("--limit-up", RATE, "--chunk-size", "64K", "--port", 4001)
-SIZE = 32 << 20  # bytes; more than is fetched at that rate while a test lasts
+SIZE = 32 << 20  # bytes; more than a test fetches at this rate
 PEERS_ONLY = {"SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
 ON_THE_LAN = {"SHOAL_LAN_ONLY": "1"}
-pytestmark = pytest.mark.usefixtures("namespace")  # says why there can be none
+pytestmark = pytest.mark.usefixtures("namespace")  # skips the tests without namespaces
 
 
 class Fetching:
-    """Somebody who fetches, and how far it is."""
+    """A running download with its progress."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
 
     @property
     def done(self) -> int:
-        """Return how many bytes it said were verified."""
+        """Return the verified bytes that it has reported."""
         lines = self.program.find(r'"done":(\d+)')
         return int(lines[-1][1]) if lines else 0
 
-    def goes_on(self, within: float = 20.0) -> None:
-        """Wait until half a second's worth of chunks came."""
+    def wait_for_progress(self, within: float = 20.0) -> None:
+        """Wait until the chunks of half a second have arrived."""
         enough = self.done + (350 << 10)
         deadline = time.monotonic() + within
         count = len(self.program.find('"done"'))
@@ -54,13 +53,13 @@ class Fetching:
 
 @contextmanager
 def two_machines(subnet: str) -> Iterator[tuple[Namespace, Namespace, str, str]]:
-    """Give two machines on one network and their addresses."""
+    """Yield two machines on one network, and their addresses."""
     with Namespace() as left, Namespace() as right:
         yield left, right, *join_by_veth(left, right, subnet=subnet)
 
 
 class Router:
-    """Stand between two machines, and pass on what they send, or not."""
+    """A router between two machines, which forwards or drops their packets."""
 
     def __init__(self, left: Namespace, right: Namespace, middle: Namespace) -> None:
         self._middle = middle
@@ -73,7 +72,7 @@ class Router:
         self.passes(True)
 
     def passes(self, is_open: bool) -> None:
-        """Pass everything on from now on, or drop it."""
+        """Forward all packets from now on, or drop them."""
         switch = "/proc/sys/net/ipv4/ip_forward"
         self._middle.run("sh", "-c", f"echo {int(is_open)} > {switch}")
 
@@ -86,7 +85,7 @@ def fetching(
     env: dict[str, str],
     peer: str | None = None,
 ) -> Iterator[tuple[Program, Fetching]]:
-    """Share on one machine and fetch on the other; both have begun."""
+    """Share on one machine and fetch on the other; yield both programs."""
     left, right = machines
     with ExitStack() as stack:
         sharing = shoal("share", source, *SLOW, ns=left, env=env)
@@ -96,12 +95,12 @@ def fetching(
         words = ["get", link, "-o", out, "--json", *(["--peer", peer] if peer else [])]
         getting = stack.enter_context(shoal(*words, ns=right, env=env))
         there = Fetching(getting)
-        there.goes_on()
+        there.wait_for_progress()
         yield sharing, there
 
 
 def outlives(source: Path, out: Path, outages: list[float]) -> None:
-    """Check that a download goes on after the network was gone for so long."""
+    """Check that a download continues after outages of this many seconds."""
     with Namespace() as left, Namespace() as middle, Namespace() as right:
         router = Router(left, right, middle)
         peer = f"{router.left_address}:4001"
@@ -111,20 +110,20 @@ def outlives(source: Path, out: Path, outages: list[float]) -> None:
                 router.passes(False)
                 time.sleep(seconds)
                 router.passes(True)
-                there.goes_on(HEALED)
+                there.wait_for_progress(HEALED)
                 assert there.program.running
 
 
-def test_a_download_goes_on_soon_after_a_partition(
+def test_a_download_continues_soon_after_a_partition(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
-    # After 15 s TCP alone would wait for more than ten before it tries again.
+    # After 15 s, TCP alone would wait for more than ten seconds before it retries.
     outlives(make_file(SIZE, 1), tmp_path / "out", [15.0])
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_a_download_goes_on_soon_after_any_partition(
+def test_a_download_continues_soon_after_partitions_of_any_length(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     rng = random.Random(7)
@@ -132,27 +131,27 @@ def test_a_download_goes_on_soon_after_any_partition(
     outlives(make_file(4 * SIZE, 1), tmp_path / "out", outages)
 
 
-def test_a_download_goes_on_when_addresses_change(
+def test_a_download_continues_when_addresses_change(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     source, out = make_file(SIZE, 1), tmp_path / "out"
     with two_machines("10.77.0") as (left, right, here, there):
         with fetching(source, out, (left, right), ON_THE_LAN) as (_, getting):
             change_address(left, "v0", here, "10.77.0.9")
-            getting.goes_on(HEALED)
+            getting.wait_for_progress(HEALED)
             change_address(right, "v1", there, "10.77.0.8")
-            getting.goes_on(HEALED)
+            getting.wait_for_progress(HEALED)
 
 
 def change_address(machine: Namespace, device: str, old: str, new: str) -> None:
-    """Have another address on the same network."""
+    """Give a machine another address on the same network."""
     machine.run("ip", "addr", "del", f"{old}/24", "dev", device)
     machine.run("ip", "addr", "add", f"{new}/24", "dev", device)
     machine.run("ip", "route", "replace", "default", "dev", device)
 
 
 @pytest.mark.parametrize(("who", "seconds"), [("sharer", 4.0), ("both", 12.0)])
-def test_a_download_goes_on_when_machines_wake(
+def test_a_download_continues_when_machines_wake_up(
     who: str, seconds: float, make_file: MakeFile, tmp_path: Path
 ) -> None:
     source, out = make_file(SIZE, 1), tmp_path / "out"
@@ -166,4 +165,4 @@ def test_a_download_goes_on_when_machines_wake(
             time.sleep(seconds)
             for each in asleep:
                 each.send(signal.SIGCONT)
-            there.goes_on(HEALED)
+            there.wait_for_progress(HEALED)

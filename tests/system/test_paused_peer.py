@@ -1,4 +1,4 @@
-"""A peer that is paused holds nobody up, and may go on later."""
+"""A paused peer does not delay a download, and serves again when it continues."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ SIZE = 6 << 20
 RATE = "2M"  # that each source gives, so that one alone takes seconds
 
 
-def test_what_a_paused_source_owes_comes_from_the_other(
+def test_the_requests_of_a_paused_source_go_to_the_other(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     source, out = make_file(SIZE, 4), tmp_path / "out"
@@ -28,7 +28,7 @@ def test_what_a_paused_source_owes_comes_from_the_other(
             finally:
                 os.kill(one.pid, signal.SIGCONT)
         assert out.read_bytes() == source.read_bytes()
-        # Once it goes on it serves as before.
+        # It serves again after it continues.
         again = tmp_path / "again"
         with run("get", link, "-o", again, "--peer", peer_of(one)) as getting:
             assert getting.finish(40).code == 0

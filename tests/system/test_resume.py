@@ -1,4 +1,4 @@
-"""Downloads that are cut short: what was verified is kept."""
+"""Interrupted downloads keep their verified chunks; progress is drawn or printed."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.helpers.wire import Content
 CONTENT = Content.make(100_000)
 
 
-def test_after_kill_9_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
+def test_after_a_kill_only_missing_chunks_are_fetched(tmp_path: Path) -> None:
     target = tmp_path / "out"
     with Background(lambda: StopsHalfway(CONTENT, 50)) as server:
         args = (CONTENT.id, "-o", target, "--peer", server.address, "--json")
@@ -34,7 +34,7 @@ def test_after_kill_9_only_what_is_missing_is_fetched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [[], ["--no-progress"], ["--color", "never"]])
-def test_a_terminal_gets_a_bar(extra: list[str], tmp_path: Path) -> None:
+def test_a_terminal_shows_a_progress_bar(extra: list[str], tmp_path: Path) -> None:
     with Background(lambda: StopsHalfway(CONTENT, 50)) as server:
         words = [CONTENT.id, "-o", "out", "--peer", str(server.address)]
         said = at_terminal("get", *words, "--timeout", "1", *extra, cwd=tmp_path)
@@ -44,7 +44,7 @@ def test_a_terminal_gets_a_bar(extra: list[str], tmp_path: Path) -> None:
         assert "\x1b[3" not in said  # no colours
 
 
-def test_a_pipe_gets_plain_lines(tmp_path: Path) -> None:
+def test_a_pipe_receives_plain_lines(tmp_path: Path) -> None:
     with Background(lambda: FakeServer(CONTENT)) as server:
         args = (CONTENT.id, "-o", tmp_path / "out", "--peer", server.address, "-v")
         with run("get", *args) as program:

@@ -1,4 +1,4 @@
-"""Sealed shares and what goes wrong with them: it says what, and harms nothing."""
+"""Faults of links, targets, sources and disks: a clear error and no damage."""
 
 import json
 import os
@@ -27,8 +27,8 @@ def shared(make_file: MakeFile) -> Iterator[Shared]:
         yield Shared(path, program)
 
 
-def test_a_link_that_nobody_has(shared: Shared, tmp_path: Path) -> None:
-    """Who asks a node for another share than it has gets no answer."""
+def test_a_link_that_no_peer_has(shared: Shared, tmp_path: Path) -> None:
+    """A node does not answer requests for a share that it does not have."""
     with share(shared.path, "--new-link") as other:
         link = link_of(other)
     assert link != shared.link
@@ -42,7 +42,9 @@ def test_a_link_that_nobody_has(shared: Shared, tmp_path: Path) -> None:
 # The target.
 
 
-def test_a_target_that_is_there(shared: Shared, tmp_path: Path) -> None:
+def test_an_existing_target_is_only_replaced_with_force(
+    shared: Shared, tmp_path: Path
+) -> None:
     out, shared_bytes = tmp_path / "out", shared.path.read_bytes()
     for content in (b"mine", shared_bytes):
         out.write_bytes(content)
@@ -56,7 +58,7 @@ def test_a_target_that_is_there(shared: Shared, tmp_path: Path) -> None:
     assert out.read_bytes() == shared_bytes
 
 
-def test_a_target_under_its_own_name_that_is_there(
+def test_a_dangling_link_counts_as_an_existing_target(
     shared: Shared, tmp_path: Path
 ) -> None:
     (tmp_path / "into").mkdir()
@@ -80,7 +82,7 @@ def test_a_chunk_edited_while_shared_is_never_sent(
     ended = shared.do("get", "-o", out, "--timeout", 3, "--json")
     assert ended.code == 7, ended.stderr
     assert not out.exists()
-    assert states(ended) <= {"joined", "left"}, "the sharer was taken for a liar"
+    assert states(ended) <= {"joined", "left"}, "the sharer was banned"
     assert fetched(ended) == SIZE - CHUNK
     shared.path.write_bytes(content)
     ended = shared.do("get", "-o", out, "--json")
@@ -98,11 +100,11 @@ def test_a_source_truncated_while_shared(shared: Shared, tmp_path: Path) -> None
     assert shared.program.running
 
 
-def test_a_source_that_has_gone(shared: Shared, tmp_path: Path) -> None:
+def test_a_deleted_source(shared: Shared, tmp_path: Path) -> None:
     out, content = tmp_path / "out", shared.path.read_bytes()
     shared.path.unlink()
     ended = shared.do("get", "-o", out, "--timeout", 2)
-    # The sharer may still have the file open; then it arrives.
+    # If the sharer still has the file open, the download succeeds.
     assert ended.code in (0, 3, 7), ended.stderr
     if ended.code == 0:
         assert out.read_bytes() == content
@@ -110,12 +112,12 @@ def test_a_source_that_has_gone(shared: Shared, tmp_path: Path) -> None:
 
 
 def states(ended: Finished) -> set[str]:
-    """Return what became of peers, in what a `get --json` said."""
+    """Return the states of peers that a `get --json` reported."""
     return {str(e["state"]) for e in _events(ended) if e["event"] == "peer"}
 
 
 def fetched(ended: Finished) -> int:
-    """Return how many bytes were verified, in what a `get --json` said."""
+    """Return the verified bytes that a `get --json` reported."""
     return max(int(e["done"]) for e in _events(ended) if e["event"] == "progress")
 
 
@@ -126,7 +128,7 @@ def _events(ended: Finished) -> list[dict[str, Any]]:
 # The disk.
 
 
-# On a disk that is too small, then on one with room.
+# A disk that is too small, then one with room.
 _TOO_SMALL = """
 mount -t tmpfs -o size=300k tmpfs {folder} || exit 99
 {command}; echo code $?
@@ -135,7 +137,7 @@ mount -o remount,size=16m {folder}
 {command}; echo code $?
 cmp {folder}/out {source} && echo same
 """
-# On a disk that somebody else fills in the middle, then with room again.
+# A disk that another program fills during the download, then one with room.
 _FILLING = """
 mount -t tmpfs -o size=24m tmpfs {folder} || exit 99
 {command} --limit-down 3M & get=$!
@@ -149,7 +151,7 @@ cmp {folder}/out {source} && echo same
 ls -A {folder}
 """
 
-# On a disk with room for the data and not for all of the journal, then with more.
+# A disk with room for the data but not for the whole journal, then one with room.
 _NO_JOURNAL = """
 mount -t tmpfs -o size={size} tmpfs {folder} || exit 99
 {command}; echo code $?
@@ -163,7 +165,7 @@ ls -A {folder}
 
 
 def on_disk(script: str, shared: Shared, folder: Path, size: object = None) -> Finished:
-    """Run a script in which {command} fetches to a disk of its own at {folder}."""
+    """Run a script in which {command} fetches to a small disk at {folder}."""
     require(None if os.geteuid() == 0 else "only root may mount a small disk")
     require(None if shutil.which("unshare") else "unshare is not installed")
     words = ["get", shared.link, "-o", f"{folder}/out", "--peer", shared.peer]
@@ -189,7 +191,7 @@ def test_no_space_at_the_start(shared: Shared, tmp_path: Path) -> None:
     assert "disk is too full" in ended.stderr
 
 
-def test_no_space_half_way_keeps_what_was_verified(
+def test_no_space_half_way_keeps_the_verified_chunks(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     folder = tmp_path / "disk"
@@ -208,7 +210,7 @@ def test_no_space_half_way_keeps_what_was_verified(
 def test_no_space_for_the_journal_alone(
     pages: int, make_file: MakeFile, tmp_path: Path
 ) -> None:
-    """Each page has room for 500 records; the data's room is reserved already."""
+    """Each page has room for 500 records; the space for the data is reserved before."""
     folder = tmp_path / "disk"
     folder.mkdir()
     path = make_file(1100 * CHUNK, 6)
@@ -217,7 +219,7 @@ def test_no_space_for_the_journal_alone(
         ended = on_disk(_NO_JOURNAL, Shared(path, program), folder, size)
     first, second, there, resumed, *rest = ended.stdout.decode().split("\n")
     assert (first, second) == ("code 9", "code 9"), ended.stderr
-    assert int(there) == (1 if pages else 0), "what was verified is not kept"
+    assert int(there) == (1 if pages else 0), "verified chunks were not kept"
     number = int(resumed.removeprefix('"resumed":'))
     assert number >= 300 * pages
     assert rest[:2] == ["same", "out"]

@@ -1,7 +1,7 @@
-"""One source and eight who start at once: everybody gives, the source hardly more.
+"""Eight simultaneous downloaders all upload, and the source sends little over one copy.
 
-Every member is a process of its own with a limit of what it sends, so that the
-source could not serve everybody even if it wanted to.
+Each member is a process with a limited upload rate, so the source cannot serve all of
+them.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.conftest import MakeFile
 from tests.helpers.process import Program
 
 CROWD = 8
-MAX_COPIES = 1.25  # of the whole, sent by the source
+MAX_COPIES = 1.25  # copies that the source may send
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def uploaded(program: Program) -> int:
 
 
 def crowd_fetches(source: Path, folder: Path, limit: int, within: float) -> None:
-    """Have eight fetch `source` at once and check everything that is promised."""
+    """Let eight members fetch `source` at the same time; check uploads and files."""
     size = source.stat().st_size
     outs = [folder / f"out-{number}" for number in range(CROWD)]
     with ExitStack() as stack:
@@ -60,14 +60,16 @@ def crowd_fetches(source: Path, folder: Path, limit: int, within: float) -> None
         out.unlink()
 
 
-def test_all_of_a_crowd_give(make_file: MakeFile, tmp_path: Path) -> None:
+def test_every_member_of_a_crowd_uploads(make_file: MakeFile, tmp_path: Path) -> None:
     crowd_fetches(make_file(16 << 20, 1), tmp_path, limit=5 << 19, within=30)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_all_of_a_crowd_give_256_mib(make_file: MakeFile, tmp_path: Path) -> None:
-    # Its parts differ by their first bytes only; that is enough to tell them apart.
+def test_every_member_of_a_crowd_uploads_of_256_mib(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    # The parts differ only in their first bytes, which is enough to distinguish them.
     part = random.Random(2).randbytes(1 << 20)
     source = tmp_path / "source"
     with source.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Folders, shared and fetched by the real command: what arrives is what was shared."""
+"""Folders arrive as they were shared, with the real command."""
 
 import json
 import os
@@ -41,19 +41,19 @@ def source(tmp_path: Path) -> Path:
 
 @contextmanager
 def shared(folder: Path, *args: object) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """Share a folder; give what is said of it and the arguments to fetch it with."""
+    """Share a folder; yield the messages of `share` and the arguments to fetch it."""
     with share(folder, *args) as program:
         link = link_of(program)
         yield program.stderr, (link, "--peer", peer_of(program))
 
 
 def get(*args: object) -> Finished:
-    """Fetch; return how it ended."""
+    """Run `get` to its end."""
     with run("get", *args) as program:
         return program.finish(60)
 
 
-def test_names_of_all_kinds_arrive_under_its_own_name(
+def test_names_of_all_kinds_arrive_in_a_folder_with_the_shared_name(
     source: Path, tmp_path: Path
 ) -> None:
     with shared(source) as (_, link):
@@ -80,7 +80,7 @@ def test_without_keep_exec_nothing_is_executable(source: Path, tmp_path: Path) -
         assert not mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH)
 
 
-def test_links_and_special_files_are_skipped_and_said(
+def test_links_and_special_files_are_skipped_and_reported(
     source: Path, tmp_path: Path
 ) -> None:
     expected = list_folder(source)
@@ -92,11 +92,11 @@ def test_links_and_special_files_are_skipped_and_said(
         with shared(source) as (said, link):
             assert get(*link, "-o", tmp_path / "out", "--keep-exec").code == 0
     for name in ("passwords", "around", "fifo", "socket"):
-        assert name in said, f"nothing was said of {name}"
+        assert name in said, f"{name} was not reported"
     assert list_folder(tmp_path / "out") == expected
 
 
-def test_share_leaves_out_what_does_not_fit(source: Path, tmp_path: Path) -> None:
+def test_share_leaves_out_files_by_pattern(source: Path, tmp_path: Path) -> None:
     options = ("--include", "*.txt", "--include", "deep", "--exclude", "**/deeper/*.md")
     with shared(source, *options) as (_, link):
         assert get(*link, "-o", tmp_path / "out").code == 0
@@ -107,7 +107,7 @@ def test_share_leaves_out_what_does_not_fit(source: Path, tmp_path: Path) -> Non
     }
 
 
-def test_get_fetches_only_the_chunks_of_what_fits(tmp_path: Path) -> None:
+def test_get_fetches_only_the_chunks_of_matching_files(tmp_path: Path) -> None:
     source = make_folder(tmp_path / "source", 90, sizes=(40_000, 60_000))
     wanted = ("--include", "*/file-0000[3-5]", "--exclude", "**/*4")
     out = tmp_path / "out"
@@ -120,18 +120,18 @@ def test_get_fetches_only_the_chunks_of_what_fits(tmp_path: Path) -> None:
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     size = sum(len(entry.content) for entry in arrived)
     fetched = max(e["done"] for e in events if e["event"] == "progress")
-    # A chunk more at each end of each file, and no other.
+    # At most one chunk more at each end of each file.
     assert size <= fetched <= size + 2 * 2 * 16_384
 
 
-def test_nothing_fits(source: Path, tmp_path: Path) -> None:
+def test_patterns_that_match_nothing_are_an_error(source: Path, tmp_path: Path) -> None:
     with shared(source) as (_, link):
         ended = get(*link, "-o", tmp_path / "out", "--include", "*.mp3")
     assert ended.code == 2
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_there_is_left_alone(source: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_not_changed(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine").write_bytes(b"mine")
@@ -157,15 +157,13 @@ def test_a_file_is_not_replaced_by_a_folder(source: Path, tmp_path: Path) -> Non
     assert out.read_bytes() == b"mine"
 
 
-def test_a_folder_that_is_there_is_served_with_seed(
-    source: Path, tmp_path: Path
-) -> None:
+def test_seed_serves_an_existing_folder(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with shared(source) as (_, link):
         assert get(*link, "-o", out, "--keep-exec").code == 0
         with run("get", *link, "-o", out, "--seed") as seeding:
             peer = peer_of(seeding)
-            # Nothing is left of the first who had it.
+            # The first sharer is gone.
             _fetch_from(link[0], peer, tmp_path / "again", source)
 
 

@@ -1,4 +1,4 @@
-"""A share of 1 TiB, of which one chunk is read: nothing grows with its size."""
+"""Reading one chunk of a share of 1 TiB costs no more than of a small share."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from tests.helpers.huge import CHUNKS, TRUE, make_manifest, true_chunk
 from tests.helpers.process import Program
 
 MAX_MEMORY = 200 << 10  # KiB
-# Runs a command and then says the most memory that it had in use.
+# Runs a command and prints its peak memory.
 _MEASURE = (
     "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode;"
     "used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss;"

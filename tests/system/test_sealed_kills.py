@@ -1,8 +1,7 @@
-"""Whoever takes part may be killed at any moment: it goes on where it was.
+"""Every member of a swarm may be killed at any moment and resumes after a restart.
 
-A source and two who fetch a folder from it and from each other, all with limits, and
-`kill -9` of any of them again and again, each time started anew with the same
-command.
+A source and two downloaders exchange a folder with limited rates. `kill -9` ends any of
+them again and again, and the same command starts it again.
 """
 
 import asyncio
@@ -26,31 +25,31 @@ PATIENCE = 60.0  # seconds
 
 
 class Participant:
-    """One who takes part in the swarm and is started again when it was killed."""
+    """A member of the swarm that is restarted after a kill."""
 
     def __init__(self, *args: object) -> None:
         self.args = (*args, "--json")
         self.program = run(*self.args)
-        self._said = 0  # bytes that it said were verified, in any run
+        self._said = 0  # verified bytes that it has reported, in any run
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """Return what it said of this kind, in this run."""
+        """Return its events of one kind in this run."""
         lines = self.program.find(rf'"event": ?"{kind}"')
         return [json.loads(match.string) for match in lines]
 
     @property
     def is_complete(self) -> bool:
-        """Say whether it has everything."""
+        """Return True if the download is complete."""
         return bool(self.events("complete"))
 
     def kill(self) -> None:
-        """End it the hard way and start it again."""
+        """Kill and restart the member."""
         self.program.kill()
         self.check()
         self.program = run(*self.args)
 
     def check(self) -> None:
-        """Check that what was verified by an earlier run was not fetched again."""
+        """Check that verified chunks of earlier runs were not fetched again."""
         assert "Traceback" not in self.program.stderr
         for start in self.events("start"):
             if "resumed" in start:
@@ -60,7 +59,7 @@ class Participant:
 
 
 class Swarm:
-    """A source and two who fetch."""
+    """A source and two downloaders."""
 
     def __init__(self, source: Path, outs: list[Path], limit: str) -> None:
         ports = [free_port() for _ in range(1 + len(outs))]
@@ -93,14 +92,14 @@ class Swarm:
 
 
 def fetch_while_killing(folder: Path, kills: int, seed: int) -> int:
-    """Fetch once with up to so many kills; return how many there were."""
+    """Fetch once with at most this many kills; return the number of kills."""
     rng = random.Random(seed)
     source = folder / "source"
     outs = [folder / f"out-{number}" for number in range(2)]
     killed = 0
     with Swarm(source, outs, "1200K") as swarm:
         while killed < kills and not swarm.is_complete:
-            # Any moment will do, the first ones of a run included.
+            # At a random moment, even right after the start.
             time.sleep(rng.uniform(0.1, 1.2))
             rng.choice(swarm.all).kill()
             killed += 1
@@ -134,7 +133,7 @@ def test_two_hundred_kills(tmp_path: Path) -> None:
     kill_often(tmp_path, 200)
 
 
-async def test_no_verified_chunk_is_asked_for_again(tmp_path: Path) -> None:
+async def test_no_verified_chunk_is_requested_again(tmp_path: Path) -> None:
     holding = make_holding(400 * 16_384 + 5)
     out = tmp_path / "out"
     rng = random.Random(3)
@@ -147,9 +146,9 @@ async def test_no_verified_chunk_is_asked_for_again(tmp_path: Path) -> None:
                 enough = len(known) + rng.randint(1, 50)
                 await holder.until(partial(has_chunks, holder, enough))
             (talk,) = holder.talks
-            assert known <= talk.announced, "it forgot what it had"
-            assert len(talk.announced) <= 380, "it was not killed in time"
-            assert known.isdisjoint(talk.requested), "it asked for what it had"
+            assert known <= talk.announced, "it lost chunks"
+            assert len(talk.announced) <= 380, "it was killed too late"
+            assert known.isdisjoint(talk.requested), "it requested stored chunks"
             known |= talk.announced
         holder.talks.clear()
         with run(*args) as program:
@@ -159,7 +158,7 @@ async def test_no_verified_chunk_is_asked_for_again(tmp_path: Path) -> None:
     assert out.read_bytes() == b"".join(map(holding.chunk, range(401)))
 
 
-async def test_what_was_edited_while_it_was_stopped_is_fetched_again(
+async def test_chunks_edited_between_runs_are_fetched_again(
     tmp_path: Path,
 ) -> None:
     """Nothing else is removed."""
@@ -182,7 +181,7 @@ async def test_what_was_edited_while_it_was_stopped_is_fetched_again(
 
 
 def edit_chunks(folder: Path, indexes: set[int]) -> None:
-    """Change a few bytes of each, as an editor would that leaves the size alone."""
+    """Change a few bytes of each chunk without changing the size of the file."""
     (data,) = folder.glob(".out.*/data")
     with data.open("r+b") as file:
         for index in indexes:
@@ -191,11 +190,11 @@ def edit_chunks(folder: Path, indexes: set[int]) -> None:
 
 
 def has_chunks(holder: Holder, number: int) -> bool:
-    """Say whether a peer announced that many chunks."""
+    """Return True if a peer has announced this many chunks."""
     return any(len(talk.announced) >= number for talk in holder.talks)
 
 
-def test_all_gone_half_way_can_be_resumed(tmp_path: Path) -> None:
+def test_a_download_can_be_resumed_after_all_peers_left(tmp_path: Path) -> None:
     source = make_folder(tmp_path / "source", 40, sizes=(50_000, 100_000))
     port = free_port()
     sharing = (source, "--chunk-size", CHUNK, "--port", port, "--limit-up", "800K")
@@ -213,7 +212,7 @@ def test_all_gone_half_way_can_be_resumed(tmp_path: Path) -> None:
     resumes(args, out, sharing)
 
 
-def test_terminated_half_way_can_be_resumed(tmp_path: Path) -> None:
+def test_a_terminated_download_can_be_resumed(tmp_path: Path) -> None:
     source = make_folder(tmp_path / "source", 40, sizes=(50_000, 100_000))
     sharing = (source, "--chunk-size", CHUNK, "--port", free_port())
     out = tmp_path / "out"
@@ -230,7 +229,7 @@ def test_terminated_half_way_can_be_resumed(tmp_path: Path) -> None:
 
 
 def resumes(args: tuple[object, ...], out: Path, sharing: tuple[object, ...]) -> None:
-    """Check that the same command goes on once somebody shares again."""
+    """Check that the same command resumes the download from a new sharer."""
     with share(*sharing), run(*args, "--json") as program:
         start = json.loads(program.wait_line('"resumed"').string)
         assert start["resumed"] > 0

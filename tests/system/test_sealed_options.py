@@ -1,4 +1,4 @@
-"""The commands on links, and their options: what each does, seen from outside."""
+"""The effects of the commands that take a link, and of their options."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_ls_lists_the_files(folder: Shared) -> None:
     ]
 
 
-def test_info_says_what_it_is(folder: Shared, file: Shared) -> None:
+def test_info_describes_the_share(folder: Shared, file: Shared) -> None:
     said = folder.do("info").stdout.decode()
     for words in (["name", "things"], ["kind", "folder"], ["files", "2"]):
         assert words in [line.split() for line in said.splitlines()]
@@ -56,9 +56,7 @@ def test_info_says_what_it_is(folder: Shared, file: Shared) -> None:
     assert (event["chunks"], event["public"]) == (21, False)
 
 
-def test_verify_tells_what_is_there_from_what_is_not(
-    folder: Shared, tmp_path: Path
-) -> None:
+def test_verify_finds_differences(folder: Shared, tmp_path: Path) -> None:
     assert folder.do("verify", folder.path).code == 0
     (folder.path / "notes").write_bytes(b"some n0tes")
     ended = folder.do("verify", folder.path)
@@ -88,9 +86,7 @@ def test_chunk_writes_one_chunk(file: Shared) -> None:
 # Sharing.
 
 
-def test_once_ends_when_somebody_has_everything(
-    make_file: MakeFile, tmp_path: Path
-) -> None:
+def test_once_ends_when_a_peer_is_complete(make_file: MakeFile, tmp_path: Path) -> None:
     path = make_file(SIZE, 4)
     with run("share", path, "--once") as program:
         program.wait_line("on port", stream="err")
@@ -102,14 +98,14 @@ def test_once_ends_when_somebody_has_everything(
     assert (tmp_path / "out").read_bytes() == path.read_bytes()
 
 
-def test_qr_draws_the_link_beside_it(make_file: MakeFile) -> None:
+def test_qr_draws_the_link_next_to_its_text(make_file: MakeFile) -> None:
     with share(make_file(5, 1), "--qr") as program:
         program.wait_line("^shoal:", stream="out")
         assert "█" in program.stderr or "▀" in program.stderr
         assert len(program.find("^shoal:[a-z2-7]{56}$")) == 1
 
 
-def test_without_its_package_qr_says_which(make_file: MakeFile, tmp_path: Path) -> None:
+def test_qr_names_its_missing_package(make_file: MakeFile, tmp_path: Path) -> None:
     (tmp_path / "segno.py").write_text("raise ImportError")
     path = make_file(5, 1)
     with run("share", path, "--qr", env={"PYTHONPATH": str(tmp_path)}) as program:
@@ -118,7 +114,7 @@ def test_without_its_package_qr_says_which(make_file: MakeFile, tmp_path: Path) 
     assert "shoal[qr]" in ended.stderr
 
 
-def test_the_same_twice_is_the_same_link_unless_a_new_one_is_asked_for(
+def test_sharing_again_prints_the_same_link_except_with_new_link(
     make_file: MakeFile,
 ) -> None:
     path = make_file(SIZE, 4)
@@ -134,7 +130,7 @@ def test_the_same_twice_is_the_same_link_unless_a_new_one_is_asked_for(
 # Fetching.
 
 
-def test_addresses_in_a_link_will_do_without_discovery(
+def test_addresses_in_a_link_work_without_discovery(
     file: Shared, tmp_path: Path
 ) -> None:
     hinted = f"{file.link}?peer=127.0.0.1:9&peer={file.peer}"
@@ -143,10 +139,10 @@ def test_addresses_in_a_link_will_do_without_discovery(
     assert (tmp_path / "out").read_bytes() == file.path.read_bytes()
 
 
-def test_an_address_in_a_link_cannot_point_at_this_machine_itself(
+def test_an_address_in_a_link_cannot_name_this_machine(
     file: Shared, tmp_path: Path
 ) -> None:
-    """Unless the user named the interface, as above."""
+    """It can if SHOAL_INTERFACES names the interface, as in the test above."""
     hinted = f"{file.link}?peer={file.peer}"
     alone = ("--no-lan", "--lan-only", "--timeout", 1)
     with shoal("get", hinted, "-o", tmp_path / "out", *alone) as program:
@@ -182,10 +178,10 @@ def test_seed_serves_a_new_download_and_an_existing_file(
 # Other users of this machine.
 
 
-def test_a_link_need_not_be_seen_by_anybody_else(
+def test_a_link_can_be_kept_from_other_users(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
-    """Neither in the list of processes nor in what goes to a log."""
+    """It appears neither in the list of processes nor in messages."""
     path = make_file(SIZE, 4)
     with share(path, "-v", "--chunk-size", CHUNK, "--limit-up", "200K") as program:
         shared = Shared(path, program)
@@ -207,7 +203,7 @@ def test_a_link_need_not_be_seen_by_anybody_else(
         assert secret[:20] not in said.lower()
 
 
-def test_what_is_on_its_way_is_for_this_user_alone(
+def test_files_of_a_running_download_are_private(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     home, into = tmp_path / "home", tmp_path / "into"

@@ -1,6 +1,6 @@
-"""What is shared changes while it is hashed, read and sent.
+"""Shared files that change while they are hashed, read or sent.
 
-Nothing of it is ever given that was not there when it was hashed, and it is said.
+`share` never sends bytes that differ from those that it hashed, and reports the change.
 """
 
 import json
@@ -43,10 +43,10 @@ def replace(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [truncate, edit, append, replace, Path.unlink])
-def test_a_source_that_changes_half_way_is_said_and_costs_nobody_anything(
+def test_a_source_that_changes_half_way_is_reported_and_the_download_completes(
     change: Callable[[Path], None], make_file: MakeFile, tmp_path: Path
 ) -> None:
-    """Two share the same, and one of them edits it."""
+    """Two peers share the same file, and one of them edits it."""
     source, out = make_file(SIZE, 8), tmp_path / "out"
     content = source.read_bytes()
     copy = tmp_path / "copy" / source.name
@@ -64,7 +64,7 @@ def test_a_source_that_changes_half_way_is_said_and_costs_nobody_anything(
         assert ended.code == 0, ended.stderr
         assert out.read_bytes() == content
         states = {e["state"] for e in events(ended.stdout) if e["event"] == "peer"}
-        assert states <= {"joined", "left"}, "the honest one was taken for a liar"
+        assert states <= {"joined", "left"}, "the honest peer was banned"
         changing.wait_line(f"{source} was (changed|truncated|deleted)", stream="err")
         assert changing.running
         assert "since it was shared" not in steady.stderr
@@ -76,7 +76,7 @@ def events(stdout: bytes) -> list[dict[str, object]]:
 
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """Change a file again and again, meanwhile."""
+    """Change a file repeatedly until the end of the block."""
     is_over = threading.Event()
 
     def write() -> None:
@@ -103,12 +103,12 @@ def test_a_file_written_to_while_it_is_hashed_is_not_shared(
     with writing_to(path), run("share", path) as program:
         ended = program.finish()
     assert ended.code == 1, ended.stderr
-    assert ended.stdout == b"", "a link of what nobody has"
+    assert ended.stdout == b"", "a link was printed for bytes that no longer exist"
     assert "changed while it was read" in ended.stderr
 
 
-def test_a_folder_of_anything_at_all(tmp_path: Path) -> None:
-    """Links, devices, FIFOs and holes are skipped or shared, and nothing hangs."""
+def test_a_folder_with_special_files_can_be_shared(tmp_path: Path) -> None:
+    """Links, devices and FIFOs are skipped, holes are shared, and nothing blocks."""
     source, out = tmp_path / "source", tmp_path / "out"
     (source / "inner").mkdir(parents=True)
     (source / "inner" / "file").write_bytes(b"content")
@@ -124,7 +124,7 @@ def test_a_folder_of_anything_at_all(tmp_path: Path) -> None:
     with share(source) as sharing:
         link = link_of(sharing)
         for name in skipped:
-            assert name in sharing.stderr, f"nothing was said of {name}"
+            assert name in sharing.stderr, f"{name} was not reported"
         with run("get", link, "-o", out, "--peer", peer_of(sharing)) as getting:
             assert getting.finish().code == 0
     assert [(e.path, len(e.content)) for e in list_folder(out)] == [
@@ -134,7 +134,7 @@ def test_a_folder_of_anything_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["secret", "closed"])
-def test_what_may_not_be_read_is_named(name: str, tmp_path: Path) -> None:
+def test_unreadable_files_are_named(name: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "closed").mkdir(parents=True)
     (source / "closed" / "file").write_bytes(b"x")

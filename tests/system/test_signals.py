@@ -35,7 +35,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @BOTH
-def test_shareends(signum: int, source: Path) -> None:
+def test_share_ends(signum: int, source: Path) -> None:
     with share_open(source) as program:
         ends(program, signum)
 

@@ -1,7 +1,7 @@
-"""The systemd units: checked by systemd itself, and what they start is run.
+"""The systemd units are valid for systemd, and their commands work.
 
-There is no systemd to start them here. Their commands get the environment, the umask
-and the signals that they would get from it.
+No systemd runs here. The tests start the commands with the environment, the umask and
+the signals of systemd.
 """
 
 import re
@@ -26,7 +26,7 @@ from tests.helpers.process import Program
 
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 INSTANCES = {"shoal-share@": "srv-model", "shoal-seed@": "model"}
-MAX_EXPOSURE = 20  # tenths; what systemd calls a medium exposure begins at 50
+MAX_EXPOSURE = 20  # tenths; systemd rates an exposure from 50 as medium
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def source(namespace: Namespace, tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def settings(unit: Path) -> dict[str, list[str]]:
-    """Return all that a unit says, by its key."""
+    """Return all settings of a unit by key."""
     found: dict[str, list[str]] = {}
     for line in unit.read_text().splitlines():
         key, equals, value = line.partition("=")
@@ -46,7 +46,7 @@ def settings(unit: Path) -> dict[str, list[str]]:
 
 
 def command_of(unit: Path, **specifiers: str) -> list[str]:
-    """Return what a unit starts, as systemd reads it."""
+    """Return the command of a unit, as systemd parses it."""
     (line,) = settings(unit)["ExecStart"]
     words = shlex.split(line)
     for letter, value in specifiers.items():
@@ -57,7 +57,7 @@ def command_of(unit: Path, **specifiers: str) -> list[str]:
 
 
 def instance(unit: Path, folder: Path) -> Path:
-    """Write a unit under the name of an instance; systemd looks at no template."""
+    """Write a unit under the name of an instance; systemd checks no templates."""
     name = INSTANCES[unit.stem]
     made = folder / f"{unit.stem}{name}.service"
     made.write_text(unit.read_text())
@@ -65,7 +65,7 @@ def instance(unit: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_systemd_understands_a_unit(unit: Path, tmp_path: Path) -> None:
+def test_a_unit_is_valid_for_systemd(unit: Path, tmp_path: Path) -> None:
     words = [need("systemd-analyze"), "verify", "--man=no"]
     done = subprocess.run(
         [*words, str(instance(unit, tmp_path))], capture_output=True, text=True
@@ -74,7 +74,9 @@ def test_systemd_understands_a_unit(unit: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_systemd_finds_a_unit_hardly_exposed(unit: Path, tmp_path: Path) -> None:
+def test_systemd_rates_the_exposure_of_a_unit_as_low(
+    unit: Path, tmp_path: Path
+) -> None:
     words = [need("systemd-analyze"), "security", "--offline=yes", "--no-pager"]
     limit = f"--threshold={MAX_EXPOSURE}"
     done = subprocess.run(
@@ -83,7 +85,7 @@ def test_systemd_finds_a_unit_hardly_exposed(unit: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stdout
 
 
-def test_the_unit_that_shares_writes_the_link_and_ends_well(
+def test_the_sharing_unit_writes_the_link_and_ends_without_error(
     namespace: Namespace, tmp_path: Path
 ) -> None:
     (unit,) = (unit for unit in UNITS if unit.stem == "shoal-share@")
@@ -106,7 +108,7 @@ def test_the_unit_that_shares_writes_the_link_and_ends_well(
     assert link not in ended.stderr
 
 
-def test_the_unit_that_seeds_fetches_what_its_credential_names(
+def test_the_seeding_unit_fetches_the_link_in_its_credential(
     namespace: Namespace, source: tuple[Path, str], tmp_path: Path
 ) -> None:
     (unit,) = (unit for unit in UNITS if unit.stem == "shoal-seed@")
@@ -127,7 +129,7 @@ def test_the_unit_that_seeds_fetches_what_its_credential_names(
         assert [str(service.finish().code)] == settings(unit)["SuccessExitStatus"]
 
 
-def test_shoal_makes_no_system_call_that_the_units_forbid(
+def test_shoal_makes_only_system_calls_that_the_units_permit(
     namespace: Namespace, source: tuple[Path, str], tmp_path: Path
 ) -> None:
     _, link = source
@@ -143,7 +145,7 @@ def test_shoal_makes_no_system_call_that_the_units_forbid(
 
 
 def allowed_calls(filters: list[str]) -> set[str]:
-    """Return the system calls that a unit allows, by the sets of this systemd."""
+    """Return the system calls that a unit permits, by the sets of this systemd."""
     words = [need("systemd-analyze"), "syscall-filter", "--no-pager"]
     listing = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     sets: dict[str, list[str]] = {}
@@ -159,7 +161,7 @@ def allowed_calls(filters: list[str]) -> set[str]:
             return {name}
         return set().union(*map(expand, sets[name]))
 
-    # systemd allows those of @default to everybody.
+    # systemd always permits those of @default.
     allowed = expand("@default")
     for line in filters:
         names = set().union(*map(expand, line.removeprefix("~").split()))

@@ -1,4 +1,4 @@
-"""On uvloop, which the command chooses by itself, all works as on asyncio's loop."""
+"""Commands and programs work on uvloop, which commands use if it is installed."""
 
 import asyncio
 import os
@@ -39,9 +39,7 @@ def _uvloop() -> None:
 @pytest.mark.parametrize(
     ("choice", "module"), [("", "uvloop"), ("0", "asyncio.unix_events")]
 )
-def test_the_command_runs_on_uvloop_unless_it_is_refused(
-    choice: str, module: str
-) -> None:
+def test_commands_run_on_uvloop_unless_it_is_disabled(choice: str, module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WHICH],
         env={**os.environ, "SHOAL_UVLOOP": choice},
@@ -53,7 +51,7 @@ def test_the_command_runs_on_uvloop_unless_it_is_refused(
     assert done.stdout.strip() == module
 
 
-def test_the_command_shares_and_fetches_and_ends_on_uvloop(tmp_path: Path) -> None:
+def test_commands_share_and_fetch_and_end_on_uvloop(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(SIZE))
     env = {**os.environ, **ALONE, "SHOAL_UVLOOP": ""}
@@ -69,7 +67,7 @@ def test_the_command_shares_and_fetches_and_ends_on_uvloop(tmp_path: Path) -> No
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
 
 
-def test_a_node_works_in_a_program_on_uvloop(tmp_path: Path) -> None:
+def test_a_node_works_in_a_program_with_uvloop(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(SIZE))
 

@@ -1,4 +1,4 @@
-"""What day it is does not matter: nothing of a transfer asks."""
+"""A transfer does not depend on the real-time clock."""
 
 import shutil
 import subprocess
@@ -12,13 +12,13 @@ from tests.conftest import MakeFile
 from tests.helpers.commands import link_of, peer_of, run
 from tests.helpers.requirements import require
 
-YEARS = 365 * 24 * 3600  # seconds in one
+YEARS = 365 * 24 * 3600  # seconds
 SHIM = Path(__file__).parent.parent / "helpers" / "wrong_clock.c"
 
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build what shifts the clock of a program."""
+    """Build the library that shifts the clock of a program."""
     is_linux = sys.platform == "linux"
     require(None if is_linux and shutil.which("cc") else "no C compiler on Linux")
     built = tmp_path_factory.mktemp("shim") / "wrong_clock.so"
@@ -32,7 +32,7 @@ def clock(shim: str, years: float, *, jumps: bool = False) -> dict[str, str]:
     return {**shifted, "CLOCK_JUMPS": "1"} if jumps else shifted
 
 
-def test_the_shim_shifts_the_clock(shim: str) -> None:
+def test_the_library_shifts_the_clock(shim: str) -> None:
     argv = [sys.executable, "-c", "import time; print(time.time())"]
     said = subprocess.run(argv, env=clock(shim, -20), check=True, capture_output=True)
     assert float(said.stdout) < time.time() - 19 * YEARS
