@@ -47,7 +47,7 @@ def measure_picks(chunks: int, seed: int = 1) -> Picks:
         _fetch(picker, peers)
         seconds += time.perf_counter() - begin
         gc.enable()
-        assert picker.is_complete
+        assert not picker.left
     return Picks(chunks, seconds / (rounds * chunks))
 
 
@@ -65,7 +65,7 @@ def _prepare(chunks: int, rng: Random) -> tuple[ChunkPicker[int], range]:
 
 
 def _fetch(picker: ChunkPicker[int], peers: range) -> None:
-    while not picker.is_complete:
+    while picker.left:
         for peer in peers:
             for index in picker.next_requests(peer, WINDOW):
                 picker.on_chunk_arrived(index, peer)

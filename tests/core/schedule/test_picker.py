@@ -164,7 +164,7 @@ class Model(RuleBasedStateMachine):
     @invariant()
     def it_is_complete_when_every_chunk_is_verified(self) -> None:
         if hasattr(self, "picker"):
-            assert self.picker.is_complete is (self.verified == self.all)
+            assert (not self.picker.left) is (self.verified == self.all)
             assert set(self.field) == self.verified
 
     def teardown(self) -> None:
@@ -179,7 +179,7 @@ class Model(RuleBasedStateMachine):
         for index in self.picker.next_requests("honest", 999):  # type: ignore[arg-type]
             assert self.picker.on_chunk_arrived(index, "honest")  # type: ignore[arg-type]
             self.picker.on_chunk_verified(index)
-        assert self.picker.is_complete
+        assert not self.picker.left
 
 
 TestPicker = Model.TestCase
@@ -218,7 +218,7 @@ def _work_per_chunk(count: int) -> float:
     CountingBitfield.looks = 0
     picker.on_peer_joined("half", half)
     picker.on_peer_joined("full", None)
-    while not picker.is_complete:
+    while picker.left:
         for peer in ("half", "full"):
             for index in picker.next_requests(peer, 4):
                 picker.on_chunk_arrived(index, peer)
@@ -239,10 +239,10 @@ def test_only_the_wanted_chunks_are_requested() -> None:
     picker.add_wanted([7, 6, 5])
     assert picker.next_requests("a", 9, copies=range(50)) == [7, 6]
     for index in (5, 6, 7):
-        assert not picker.is_complete
+        assert picker.left
         picker.on_chunk_arrived(index, "a")
         picker.on_chunk_verified(index)
-    assert picker.is_complete
+    assert not picker.left
     assert picker.next_requests("a", 9, copies=range(50)) == []
 
 
@@ -311,7 +311,7 @@ def test_a_chunk_that_arrives_after_it_was_removed_is_accepted() -> None:
     picker.remove_wanted([1])
     assert picker.on_chunk_arrived(1, 1)
     picker.on_chunk_verified(1)
-    assert picker.is_complete
+    assert not picker.left
 
 
 def test_a_chunk_that_has_arrived_stays_wanted() -> None:
@@ -320,7 +320,7 @@ def test_a_chunk_that_has_arrived_stays_wanted() -> None:
     picker.next_requests(1, 1)
     picker.on_chunk_arrived(1, 1)
     assert picker.remove_wanted([1]) == {}
-    assert not picker.is_complete
+    assert picker.left
 
 
 def test_a_forgotten_chunk_can_be_wanted_again() -> None:
@@ -331,7 +331,7 @@ def test_a_forgotten_chunk_can_be_wanted_again() -> None:
         assert picker.next_requests(1, 9) == [4]
         assert picker.on_chunk_arrived(4, 1)
         picker.on_chunk_verified(4)
-        assert picker.is_complete
+        assert not picker.left
         picker.forget(4)
         assert 4 not in have
         assert picker.next_requests(1, 9) == []

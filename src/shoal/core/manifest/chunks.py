@@ -160,14 +160,16 @@ class Bitfield:
 
     def missing(self) -> Iterator[int]:
         """Yield the indexes that are not in the bitfield, ascending."""
-        return (index for index in self._indexes(0xFF) if index < self.size)
+        return self._indexes(0xFF)
 
     def _indexes(self, flip: int) -> Iterator[int]:
         for position, byte in enumerate(bytes(self._bits)):
             byte ^= flip
             while byte:
                 bit = 7 - (byte.bit_length() - 1)
-                yield position * 8 + bit
+                index = position * 8 + bit
+                if index < self.size:  # not a spare bit
+                    yield index
                 byte &= ~(0x80 >> bit)
 
     @property

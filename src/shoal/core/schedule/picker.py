@@ -90,20 +90,16 @@ class ChunkPicker(Generic[P]):
         self.free = Buckets(have.size)
         """Wanted chunks requested from nobody; the level of each is its rarity."""
         self._first: deque[int] = deque()
-        self._left = 0  # wanted and not verified
+        self.left = 0
+        """How many wanted chunks are not verified."""
         self.wanted: set[int] | None = None if wanted is None else set(wanted)
         """The wanted chunks; None for all."""
         for index in have.missing() if self.wanted is None else sorted(self.wanted):
             if index not in have:
                 self.free.add(index)
-                self._left += 1
+                self.left += 1
         if wanted is None:
             self._first.extend(index for index in first if index not in have)
-
-    @property
-    def is_complete(self) -> bool:
-        """Return True if every wanted chunk is verified."""
-        return not self._left
 
     @property
     def requested(self) -> frozenset[int]:
@@ -125,7 +121,7 @@ class ChunkPicker(Generic[P]):
         fresh = [index for index in missing if index not in self.wanted]
         for index in fresh:
             self.wanted.add(index)
-            self._left += 1
+            self.left += 1
             self._set_free(index)
         if before:
             self._first.extendleft(reversed(missing))
@@ -139,10 +135,10 @@ class ChunkPicker(Generic[P]):
         """
         assert self.wanted is not None
         state = self._peers[peer]
-        if self._left or index in self._have or not state.offers(index):
+        if self.left or index in self._have or not state.offers(index):
             return False
         self.wanted.add(index)
-        self._left = 1
+        self.left = 1
         self._note_request(index, peer, state)
         return True
 
@@ -158,7 +154,7 @@ class ChunkPicker(Generic[P]):
             if is_here or index not in self.wanted:
                 continue
             self.wanted.discard(index)
-            self._left -= 1
+            self.left -= 1
             self.free.discard(index)
             requests[index] = self._in_flight.pop(index, [])
             for peer in requests[index]:
@@ -267,8 +263,8 @@ class ChunkPicker(Generic[P]):
 
     def on_chunk_verified(self, index: int) -> list[P]:
         """Note that a chunk is right; return the peers that it is requested from."""
-        if self._have.add(index) and self._is_wanted(index):
-            self._left -= 1
+        if self._have.add(index) and (self.wanted is None or index in self.wanted):
+            self.left -= 1
         self._arrived.discard(index)
         self.free.discard(index)
         others = self._in_flight.pop(index, [])
@@ -345,16 +341,13 @@ class ChunkPicker(Generic[P]):
                 return index
         return None
 
-    def _is_wanted(self, index: int) -> bool:
-        return self.wanted is None or index in self.wanted
-
     def _set_free(self, index: int) -> None:
         """Let any peer be asked for a chunk, unless one is, or we have it."""
         if (
             index in self._in_flight
             or index in self._arrived
             or index in self._have
-            or not self._is_wanted(index)
+            or not (self.wanted is None or index in self.wanted)
         ):
             return
         self.free.add(index)

@@ -76,7 +76,7 @@ class Scheduler(Generic[S]):
     @property
     def is_complete(self) -> bool:
         """Return True if every wanted chunk is verified."""
-        return self.picker.is_complete
+        return not self.picker.left
 
     @property
     def unavailable(self) -> Unavailable | None:
@@ -92,7 +92,7 @@ class Scheduler(Generic[S]):
         Returns the sources, those that usually answer soonest first: a reader waits.
         """
         self._is_read = True
-        if self.picker.is_complete:
+        if not self.picker.left:
             self._last_chunk = None
         self.picker.add_wanted(indexes, before=before)
         return self._ranked()

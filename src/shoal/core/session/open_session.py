@@ -7,6 +7,7 @@ from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.names.channel_id import Channel
 from shoal.core.session.session import (
     ChunkRequested,
+    Event,
     InfoReceived,
     OfferReceived,
     Session,
@@ -59,12 +60,18 @@ class OpenServerSession(Session):
         if handshake is not None:
             self._outgoing.append(handshake)
 
-    def _handle_leading(self) -> None:
+    def buffer_updated(self, received: int) -> list[Event]:
+        """Take `received` bytes from the buffer; return the events in them.
+
+        The usual requests in front are read in a faster way than other messages.
+        """
+        self._reader.buffer_updated(received)
         indexes, size = leading_requests(self._reader.pending)
         self._reader.skip(size)
         self.unpaid_messages += len(indexes)
         count = self._chunks.count
         self._events += [ChunkRequested(each, each) for each in indexes if each < count]
+        return super().buffer_updated(0)
 
     def _decode(self, frame: memoryview) -> Message | None:
         return decode_message(frame)

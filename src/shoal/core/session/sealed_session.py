@@ -36,6 +36,7 @@ __all__ = ["SealedSession", "ranges_of"]
 
 MAX_INVALID = 3  # requests for what does not exist; the last one ends the conversation
 
+_REQUEST_ANY = encode_frame(SealedRequest())
 _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     Hello: SessionState.SWARMING,
     Have: SessionState.SWARMING,
@@ -100,17 +101,17 @@ class SealedSession(Session):
 
     def request(self, index: int) -> None:
         """Request a chunk."""
-        was_owed_none = not self._owed
         self._owed[index] = self._owed.get(index, 0) + 1
-        if was_owed_none:
+        if len(self._owed) == 1:
             self._set_limit()
         self._outgoing.append(encode_frame(SealedRequest(index)))
 
     def request_any(self) -> None:
         """Request any chunk that we have not announced."""
         self._owed_any += 1
-        self._set_limit()
-        self._outgoing.append(encode_frame(SealedRequest()))
+        if self._owed_any == 1:
+            self._set_limit()
+        self._outgoing.append(_REQUEST_ANY)
 
     def cancel(self, index: int) -> None:
         """Cancel a request; a response that is on its way is still accepted."""
@@ -162,7 +163,8 @@ class SealedSession(Session):
             if not self._owed_any:
                 raise ProtocolError("a chunk that was not requested")
             self._owed_any -= 1
-            self._set_limit()
+            if not self._owed_any:
+                self._set_limit()
         self.unpaid_messages -= 1
         self._events.append(keep_chunk(message.index, message.data, frame, was_any))
 

@@ -13,7 +13,7 @@ A connection calls `get_buffer()`, fills it, calls `buffer_updated(n)` and acts 
 events; then it writes what `data_to_send()` returns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, Union
 
@@ -106,6 +106,8 @@ class Session:
         self.unpaid_messages = 0
         """How many messages of any type the peer has sent, less the chunks in them."""
         self._reader = FrameReader(limit, pool)
+        self.get_buffer: Callable[[], memoryview] = self._reader.get_buffer
+        """Return the memory to receive the next bytes into."""
         self._outgoing: list[bytes] = []
         self._events: list[Event] = []
 
@@ -119,10 +121,6 @@ class Session:
         """Return True if the peer has sent the beginning of a frame, but not all."""
         return self._reader.is_mid_frame
 
-    def get_buffer(self) -> memoryview:
-        """Return the memory to receive the next bytes into."""
-        return self._reader.get_buffer()
-
     def buffer_updated(self, received: int) -> list[Event]:
         """Take `received` bytes from the buffer; return the events in them.
 
@@ -130,7 +128,6 @@ class Session:
         same read are lost then, and the connection must be closed.
         """
         self._reader.buffer_updated(received)
-        self._handle_leading()
         for frame in self._reader.frames():
             self.unpaid_messages += 1
             message = self._decode(frame)
@@ -149,9 +146,6 @@ class Session:
         """Return the bytes to write now, in order."""
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
-
-    def _handle_leading(self) -> None:
-        """Handle the frames in front for which there is a faster way, if any."""
 
     def _decode(self, frame: memoryview) -> Struct | None:
         raise NotImplementedError

@@ -8,7 +8,7 @@ keys are ignored, and everything else that does not fit is a `ProtocolError`.
 import struct
 from collections.abc import Callable, Collection
 from functools import lru_cache
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -22,7 +22,6 @@ __all__ = [
     "Handshake",
     "Info",
     "Message",
-    "MessageDecoder",
     "Request",
     "Response",
     "decode_message",
@@ -30,6 +29,7 @@ __all__ = [
     "encode_varint",
     "index_of",
     "leading_requests",
+    "message_decoder",
     "response_header",
 ]
 
@@ -37,8 +37,6 @@ CONTROL_LIMIT = 128 * 1024  # bytes in a frame of any message not named below
 HANDSHAKE_LIMIT = 64 * 1024 * 1024  # bytes in a frame with a handshake
 RESPONSE_OVERHEAD = 64  # bytes in a response's frame in addition to its data
 MAX_DIGITS = 10  # of an index that is written as text
-
-M = TypeVar("M")
 
 
 class Request(Struct, frozen=True, tag="request", tag_field="type", gc=False):
@@ -89,38 +87,37 @@ _type_decoder = msgspec.msgpack.Decoder(_AnyType)
 _MALFORMED = (msgspec.MsgspecError, ValueError, TypeError, OverflowError)
 
 
-class MessageDecoder(Generic[M]):
-    """Decode the messages of one protocol, a tagged union of structs."""
+def message_decoder(
+    union: Any, types: Collection[str]
+) -> Callable[[memoryview | bytes], Any]:
+    """Return the function that decodes the structs of `union`, with tags `types`.
 
-    def __init__(self, union: Any, types: Collection[str]) -> None:
-        """Decode the structs of `union`, whose tags are `types`."""
-        self._decoder = msgspec.msgpack.Decoder(union)
-        self._types = frozenset(types)
+    It takes the body of a frame, and returns the message, or None if its type is
+    unknown. Data in a message is not copied: it keeps the frame alive. It raises
+    `ProtocolError` for anything else.
+    """
+    decoder = msgspec.msgpack.Decoder(union)
+    known = frozenset(types)
 
-    def decode(self, frame: memoryview | bytes) -> M | None:
-        """Return the message in the body of a frame; None if its type is unknown.
-
-        Data in a message is not copied: it keeps `frame` alive.
-        Raises `ProtocolError` for anything else.
-        """
+    def decode(frame: memoryview | bytes) -> Any:
         try:
-            message: M = self._decoder.decode(frame)
-            return message
+            return decoder.decode(frame)
         except (*_MALFORMED, RecursionError) as error:
             problem = error
         try:
-            if _type_decoder.decode(frame).type not in self._types:
+            if _type_decoder.decode(frame).type not in known:
                 return None
         except (*_MALFORMED, RecursionError):
             pass
         raise ProtocolError(f"a malformed message: {str(problem)[:120]}") from problem
 
+    return decode
 
-_decoder: MessageDecoder[Message] = MessageDecoder(
+
+decode_message: Callable[[memoryview | bytes], Message | None] = message_decoder(
     Message, ("request", "response", "handshake", "info")
 )
-decode_message: Callable[[memoryview | bytes], Message | None] = _decoder.decode
-"""Decode a message of an open channel, as `MessageDecoder.decode` does."""
+"""Decode a message of an open channel, as `message_decoder` describes."""
 
 
 def encode_varint(value: int) -> bytes:

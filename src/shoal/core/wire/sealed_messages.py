@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
-from shoal.core.wire.messages import MessageDecoder
+from shoal.core.wire.messages import message_decoder
 
 __all__ = [
     "MAX_PEERS",
@@ -147,7 +147,7 @@ SealedMessage: TypeAlias = (
     | Goodbye
 )
 
-_decoder: MessageDecoder[SealedMessage] = MessageDecoder(
+decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_decoder(
     SealedMessage,
     (
         "hello",
@@ -162,5 +162,4 @@ _decoder: MessageDecoder[SealedMessage] = MessageDecoder(
         "goodbye",
     ),
 )
-decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = _decoder.decode
-"""Decode a message of a sealed share, as `MessageDecoder.decode` does."""
+"""Decode a message of a sealed share, as `message_decoder` describes."""
