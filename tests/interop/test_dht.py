@@ -1,4 +1,4 @@
-"""shoal's DHT client among real nodes: bittorrent-dht, discovery-channel, libtorrent.
+"""shoal in a DHT of real nodes: bittorrent-dht, discovery-channel, libtorrent.
 
 All nodes are on the loopback interface of a namespace.
 """
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import MakeFile
 from tests.helpers.netns import Namespace
-from tests.helpers.programs import Program, missing_node, node
+from tests.helpers.peers import CHUNK
+from tests.helpers.programs import Program, missing_node, node, shoal
 from tests.helpers.requirements import require
 
 pytestmark = pytest.mark.interop
@@ -39,6 +41,11 @@ class Dht(ExitStack):
         return self.enter_context(
             node(script, *args, "--no-dns", "--dht", dht, ns=self._namespace)
         )
+
+    def shoal(self, *args: object) -> Program:
+        """Start a command of shoal that uses only the DHT."""
+        alone = ("--no-lan", "--dht-bootstrap", self.bootstrap)
+        return self.enter_context(shoal(*args, *alone, ns=self._namespace))
 
     def python(self, module: str, port: int | None) -> Program:
         """Start one of the Python programs in this folder."""
@@ -91,3 +98,37 @@ def test_shoal_finds_announcements_of_libtorrent(dht: Dht) -> None:
     require(missing_libtorrent())
     dht.python("dht_oracle", 4013)
     dht.python("dht_tool", None).wait_line(r"^peer 127\.0\.0\.1:4013$")
+
+
+def test_shoal_gets_a_chunk_from_a_node_server_in_the_dht(
+    dht: Dht, make_file: MakeFile
+) -> None:
+    source = make_file(2 * CHUNK, 1)
+    dht.channel("server.js", source, ID).wait_line(r"^listening ")
+    code, out, err = dht.shoal("chunk", ID, 1).finish()
+    assert (code, out) == (0, source.read_bytes()[CHUNK:]), err
+
+
+def test_a_node_client_gets_a_chunk_from_shoal_in_the_dht(
+    dht: Dht, make_file: MakeFile
+) -> None:
+    source = make_file(2 * CHUNK, 2)
+    server = dht.shoal("share", source, "--open", ID)
+    port = server.wait_line(r" on port (\d+)")[1]
+    # Node searches once and then not for ten minutes, so shoal must announce first.
+    client = client_that_finds_a_server(dht)
+    assert client.wait_line(r"^asked \S+:(\d+)$")[1] == port
+    assert client.finish().stdout == source.read_bytes()[CHUNK:]
+
+
+def client_that_finds_a_server(dht: Dht) -> Program:
+    """Start clients one after another until one finds a server."""
+    for _ in range(5):
+        client = dht.channel("client.js", ID, 1)
+        try:
+            client.wait_line(r"^asked", 4)
+        except AssertionError:
+            client.kill()
+        else:
+            return client
+    raise AssertionError("no peer was found in the DHT")

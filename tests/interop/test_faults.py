@@ -36,19 +36,6 @@ def test_a_download_completes_although_three_of_four_servers_fail(
     assert len(served(honest)) > CHUNKS // 4
 
 
-def test_a_server_that_appears_later_is_used(
-    peers: Peers, make_file: MakeFile, tmp_path: Path
-) -> None:
-    source = make_file(SIZE // 4, 2)
-    first, channel = peers.node_hashed(source, "--stop-after", 1_000)
-    client = peers.get(channel, tmp_path / "out")
-    first.wait_line(r"^served", count=1_000)
-    peers.node_hashed(source)
-    code, _, err = client.finish(60)
-    assert code == 0, err
-    assert (tmp_path / "out").read_bytes() == source.read_bytes()
-
-
 def test_a_download_killed_again_and_again_resumes(
     peers: Peers, make_file: MakeFile, tmp_path: Path
 ) -> None:

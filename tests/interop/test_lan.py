@@ -248,8 +248,8 @@ def test_a_missing_network_is_reported_and_used_once_it_appears(
         assert said.startswith("LAN discovery does not work: ")
         assert said.endswith("A peer can still be named with --peer HOST:PORT.")
     if has_address:
-        # Its sockets are open and would be used by the next question anyhow. So let
-        # the third one pass, of which nothing can be seen.
+        # Its open sockets would serve the next question in any case, so wait until
+        # the third question, which leaves no trace, is over.
         namespace.run("sleep", "4.5")
     namespace.run("ip", "link", "set", "lo", "up")
     first.wait_line(r"^found 127\.0\.0\.1:4002$", timeout=LATE)

@@ -8,7 +8,6 @@ import asyncio
 import json
 import random
 import shutil
-import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -209,22 +208,6 @@ def test_a_download_can_be_resumed_after_all_peers_left(tmp_path: Path) -> None:
     assert ended.code == 7
     assert f"shoal get {link} -o '{out}' --peer" in ended.stderr
     assert not out.exists()
-    resumes(args, out, sharing)
-
-
-def test_a_terminated_download_can_be_resumed(tmp_path: Path) -> None:
-    source = make_folder(tmp_path / "source", 40, sizes=(50_000, 100_000))
-    sharing = (source, "--chunk-size", CHUNK, "--port", free_port())
-    out = tmp_path / "out"
-    with share(*sharing, "--limit-up", "800K") as sharer:
-        link = link_of(sharer)
-        args = ("get", link, "-o", out, "--peer", peer_of(sharer))
-        with run(*args, "--json") as program:
-            program.wait_line('"progress"', count=2)
-            program.send(signal.SIGTERM)
-            ended = program.finish(10)
-    assert ended.code == 143
-    assert f"shoal get {link} -o {out}" in ended.stderr
     resumes(args, out, sharing)
 
 

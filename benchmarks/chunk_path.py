@@ -1,6 +1,6 @@
 """Count what one received chunk of a sealed share costs on the event loop.
 
-Run as `python -m tests.helpers.chunk_path [--chunk-size BYTES]… [--all]`. A node in
+Run as `python -m benchmarks.chunk_path [--chunk-size BYTES]… [--all]`. A node in
 this process fetches a file from `shoal share` over loopback while `sys.setprofile`
 counts the calls of Python functions on the thread of the loop. It fetches a short and
 a long file; the figures are those of the chunks by which the second is longer, so the
@@ -24,8 +24,9 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
-import shoal
 from tests.helpers.sharing import LOOPBACK
+
+import shoal
 
 FEW, MANY = 64, 256  # chunks of the two files
 SIZES = (64 << 10, 1 << 20)  # bytes of a chunk
