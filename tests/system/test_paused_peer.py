@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from tests.conftest import MakeFile
@@ -32,3 +33,18 @@ def test_the_requests_of_a_paused_source_go_to_the_other(
         again = tmp_path / "again"
         with run("get", link, "-o", again, "--peer", peer_of(one)) as getting:
             assert getting.finish(40).code == 0
+
+
+def test_the_timeout_does_not_count_while_the_downloader_is_stopped(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    source, out = make_file(SIZE, 4), tmp_path / "out"
+    with run("share", source, "--limit-up", RATE) as sharing:
+        words = ("--peer", peer_of(sharing), "--timeout", "3", "--json")
+        with run("get", link_of(sharing), "-o", out, *words) as getting:
+            getting.wait_line('"event":"progress"', stream="out")
+            os.kill(getting.pid, signal.SIGSTOP)
+            time.sleep(5)  # longer than the timeout: the time is the subject here
+            os.kill(getting.pid, signal.SIGCONT)
+            assert getting.finish(40).code == 0
+    assert out.read_bytes() == source.read_bytes()

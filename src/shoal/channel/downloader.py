@@ -161,6 +161,8 @@ class ChannelDownloader(Watcher[Server]):
             for server in self._download.on_tick(now):
                 self._loop.call_later(STALL_LIMIT, self._drop_if_silent, server)
         self._reconsider()
+        if self._changing is not None:
+            return  # a store is being opened, and what it has verified: no wait
         error = self._monitor.check(self._outlook())
         if error is not None:
             self._end(error)

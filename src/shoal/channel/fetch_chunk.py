@@ -94,6 +94,7 @@ class _ChunkFetcher:
         """Try one more server if the others are slow; end when the time is over."""
         if now >= self._next_request_at:
             self._request_next()
+        self._stall_timer.on_check(now)
         error = self._stall_timer.reason_to_end(now, self._outlook())
         if error is not None and not self._chunk.done():
             self._chunk.set_exception(error)

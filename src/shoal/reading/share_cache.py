@@ -21,6 +21,7 @@ from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
 from shoal.swarm.member import Member, Registry
 from shoal.swarm.swarm import ChunkSource, Swarm
+from shoal.transfer.conditions import time_limit
 from shoal.transfer.download import Download
 from shoal.transfer.writer import Arrived, ChunkWriter, Outcome
 
@@ -376,7 +377,7 @@ class MemoryWriter(ChunkWriter[P]):
 async def _time_limit(swarm: Swarm, timeout: float | None) -> AsyncIterator[None]:
     """Raise the swarm's reason if the block takes more than `timeout` seconds."""
     try:
-        async with asyncio.timeout(timeout):
+        async with time_limit(timeout):
             yield
     except TimeoutError:
         assert timeout is not None

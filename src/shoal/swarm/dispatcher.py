@@ -7,11 +7,13 @@ upload, the download or the origins.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
+from shoal.core.report.stall import DownloadState, Search
+from shoal.core.report.status import SwarmStatus
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived, Event
@@ -29,7 +31,7 @@ from shoal.core.wire.sealed_messages import (
     SealedRequest,
 )
 from shoal.errors import ManifestError, PeerError, ProtocolError
-from shoal.origin.source import Origin
+from shoal.origin.source import Origin, OriginReader
 from shoal.resources import Resources
 from shoal.swarm.connections import Connections
 from shoal.swarm.manifest_fetcher import ManifestFetcher
@@ -60,13 +62,15 @@ class Dispatcher:
         *,
         node_id: bytes,
         port: int,
+        readers: Sequence[OriginReader],
         waiting: Conditions,
         shared: Conditions,
         on_event: Callable[[DownloadEvent], None],
     ) -> None:
         """Start with no connection.
 
-        `port` is ours, for the peers' hellos. `waiting` fails if the root record is
+        `port` is ours, for the peers' hellos. `readers` are those of the share's
+        origins. `waiting` fails if the root record is
         hostile; `shared` is checked once a peer has every chunk.
         """
         self.connections = Connections(self, dial, resources, node_id)
@@ -81,6 +85,7 @@ class Dispatcher:
         """True once a peer has, or had, every chunk."""
         self._pages = pages
         self._port = port
+        self._readers = readers
         self._waiting = waiting
         self._shared = shared
         self._on_event = on_event
@@ -100,6 +105,40 @@ class Dispatcher:
         if self.download is not None and peer.have is not None:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
             self.download.add(peer, have, can_choose=True, most=MAX_QUEUED_REQUESTS)
+
+    def status(self) -> SwarmStatus:
+        """Return the state of the swarm; it refers to live data, so use it at once."""
+        owner, download = self.upload or self.download, self.download
+        origins = self.origins.used if self.origins is not None else ()
+        return SwarmStatus(
+            self._pages.manifest,
+            owner.have if owner is not None else None,
+            download.scheduler.picker.requested if download else frozenset(),
+            tuple(each.status() for each in (*self.connections, *origins)),
+        )
+
+    def download_state(self, search: Search) -> DownloadState:
+        """Return how the download stands, to explain why nothing arrives."""
+        connections, download, origins = self.connections, self.download, self.origins
+        has_only_liars = connections.has_only_liars
+        if self._readers:
+            # A peer was connected, or no origin could be asked for anything.
+            lied = origins is not None and origins.has_only_liars
+            has_only_liars = not len(connections) and lied
+        idle = "The origin {} is asked once a peer has said what the share is."
+        return DownloadState(
+            found=connections.found,
+            ready=len(connections),
+            has_only_liars=has_only_liars,
+            is_size_unknown=False,
+            is_begun=download is not None and download.done > 0,
+            search=search,
+            unavailable=download.scheduler.unavailable if download else None,
+            unwritten=download.unwritten if download is not None else 0,
+            origins=tuple(idle.format(reader.name) for reader in self._readers)
+            if origins is None
+            else origins.problems(),
+        )
 
     # What a connection reports to its handler.
 

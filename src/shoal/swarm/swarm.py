@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.events import DownloadEvent, Notice
-from shoal.core.report.stall import DownloadState, Search, StallTimer
+from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.errors import LyingPeerError, ShoalError, first_error
@@ -88,6 +88,7 @@ class Swarm(Watcher[ChunkSource]):
             resources,
             node_id=node_id,
             port=port,
+            readers=sources,
             waiting=self._waiting,
             shared=self._shared,
             on_event=on_event,
@@ -249,7 +250,9 @@ class Swarm(Watcher[ChunkSource]):
 
     def why_nothing_came(self, seconds: float) -> ShoalError:
         """Return the error for a caller that has waited `seconds` and gives up."""
-        outlook = replace(self._outlook(), is_begun=False)
+        outlook = replace(
+            self._dispatcher.download_state(self._search()), is_begun=False
+        )
         error = StallTimer(seconds, 0.0).reason_to_end(seconds, outlook)
         assert error is not None
         return error
@@ -285,17 +288,7 @@ class Swarm(Watcher[ChunkSource]):
 
     def status(self) -> SwarmStatus:
         """Return the state of the swarm; it refers to live data, so use it at once."""
-        parts = self._dispatcher
-        owner = parts.upload or parts.download
-        origins = parts.origins.used if parts.origins is not None else ()
-        return SwarmStatus(
-            self.manifest,
-            owner.have if owner is not None else None,
-            parts.download.scheduler.picker.requested
-            if parts.download
-            else frozenset(),
-            tuple(each.status() for each in (*self._connections, *origins)),
-        )
+        return self._dispatcher.status()
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and has proven the id.
@@ -373,38 +366,10 @@ class Swarm(Watcher[ChunkSource]):
         is_complete = upload is not None and upload.is_complete
         self._connections.drop_duplicates(is_complete=is_complete)
         if self._waiting.is_awaited:
-            error = self._monitor.check(self._outlook())
+            error = self._monitor.check(self._dispatcher.download_state(self._search()))
             if error is not None:
                 # Not `fail`: a later read may be luckier.
                 self._waiting.end(error)
 
     def _report_progress(self, download: Download[ChunkSource]) -> None:
         self._monitor.report_progress(download, len(self._connections), self.uploaded)
-
-    def _outlook(self) -> DownloadState:
-        """Return how the download stands, to explain why nothing arrives."""
-        download, origins = self._dispatcher.download, self._dispatcher.origins
-        has_only_liars = self._connections.has_only_liars
-        if self._sources:
-            # A peer was connected, or no origin could be asked for anything.
-            lied = origins is not None and origins.has_only_liars
-            has_only_liars = not len(self._connections) and lied
-        return DownloadState(
-            found=self._connections.found,
-            ready=len(self._connections),
-            has_only_liars=has_only_liars,
-            is_size_unknown=False,
-            is_begun=download is not None and download.done > 0,
-            search=self._search(),
-            unavailable=download.scheduler.unavailable
-            if download is not None
-            else None,
-            unwritten=download.unwritten if download is not None else 0,
-            origins=self._unused_origins() if origins is None else origins.problems(),
-        )
-
-    def _unused_origins(self) -> tuple[str, ...]:
-        return tuple(
-            f"The origin {source.name} is asked once a peer has said what the share is."
-            for source in self._sources
-        )

@@ -1,9 +1,12 @@
-"""Conditions that callers can await while the event loop changes the state."""
+"""Wait for conditions while the event loop changes the state, and limit waits."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-__all__ = ["Conditions"]
+from shoal.core.report.stall import MAX_CHECK_GAP
+
+__all__ = ["Conditions", "time_limit"]
 
 
 class Conditions:
@@ -50,3 +53,32 @@ class Conditions:
         """End every wait, now and later, with an error; the first error counts."""
         self._error = self._error or error
         self.end(self._error)
+
+
+@asynccontextmanager
+async def time_limit(seconds: float | None) -> AsyncIterator[None]:
+    """Raise `TimeoutError` if the block takes longer; None is no limit.
+
+    Time in which this process was stopped does not count.
+    """
+    loop = asyncio.get_running_loop()
+    left, checked = seconds or 0.0, loop.time()
+    timer: asyncio.TimerHandle | None = None
+
+    def check() -> None:
+        nonlocal left, checked, timer
+        now = loop.time()
+        left, checked = left - min(now - checked, MAX_CHECK_GAP), now
+        if left <= 0:
+            limit.reschedule(now)
+        else:
+            timer = loop.call_later(min(left, MAX_CHECK_GAP / 2), check)
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            if seconds is not None:
+                check()
+            yield
+    finally:
+        if timer is not None:
+            timer.cancel()

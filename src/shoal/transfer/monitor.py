@@ -54,6 +54,7 @@ class Monitor:
     def check(self, outlook: DownloadState) -> ShoalError | None:
         """Report a stall when it is time; return the error to end with, if any."""
         now = self._clock()
+        self._stall_timer.on_check(now)
         stall = self._stall_timer.stall_to_report(now, outlook)
         if stall is not None:
             waited, cause = self._stall_timer.waited(now), stall.cause.value

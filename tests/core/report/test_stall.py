@@ -148,3 +148,16 @@ def test_a_stall_names_its_cause(
     assert told is not None
     assert told.cause is cause
     assert words in told.reason
+
+
+def test_time_without_checks_is_no_waiting() -> None:
+    timer = StallTimer(3.0, 0.0)
+    for second in range(3):
+        timer.on_check(float(second))
+        assert timer.reason_to_end(float(second), state()) is None
+    timer.on_check(602.0)  # the process was stopped, or verified a target
+    assert timer.stall_to_report(602.0, state()) is None
+    assert timer.reason_to_end(602.0, state()) is None
+    assert timer.waited(602.0) == 2.0
+    timer.on_check(603.0)
+    assert timer.reason_to_end(603.0, state()) is not None

@@ -21,6 +21,7 @@ __all__ = [
     "explain",
 ]
 
+MAX_CHECK_GAP = 2.0  # seconds between two checks that count as waiting
 REPORT_AFTER = 20.0  # seconds without a new chunk until a stall is reported, each time
 LIARS_TIME = 10.0  # seconds to wait for an honest peer if all found sent wrong chunks
 # With origins we know the manifest, so a peer was honest and may come back.
@@ -156,6 +157,21 @@ class StallTimer:
         self._last_report = now
         self._liars_since = now  # when an honest peer was last known
         self._sizeless_since = now  # when the sizes were last known
+        self._last_check = now
+
+    def on_check(self, now: float) -> None:
+        """Note that the caller waits; call it every second at least while it does.
+
+        Longer gaps do not count as waiting: the caller did something else, as hashing,
+        or the process was stopped.
+        """
+        gap = now - self._last_check
+        self._last_check = now
+        if gap > MAX_CHECK_GAP:
+            self._last_chunk += gap
+            self._last_report += gap
+            self._liars_since += gap
+            self._sizeless_since += gap
 
     def on_chunk(self, now: float) -> None:
         """Note a verified chunk."""
