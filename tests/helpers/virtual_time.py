@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["STEP", "now", "virtual_time"]
+__all__ = ["STEP", "VirtualLoop", "now", "virtual_time"]
 
 STEP = 1e-6  # virtual seconds that each round of the loop takes
 PATIENCE = 20.0  # real seconds for the work of a thread, after which the test fails
@@ -46,7 +46,9 @@ class _JumpingSelector(selectors.DefaultSelector):
         return super().select(0)
 
 
-class _VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in virtual time."""
+
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
@@ -80,7 +82,7 @@ def virtual_time(
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(debug=True, loop_factory=_VirtualLoop) as runner:
+        with asyncio.Runner(debug=True, loop_factory=VirtualLoop) as runner:
             runner.run(test(*args, **kwargs))
 
     return run

@@ -363,7 +363,10 @@ class Swarm(Watcher[ChunkSource]):
                 else:
                     origins.on_stalled(source)
         upload = self._dispatcher.upload
-        is_complete = upload is not None and upload.is_complete
+        # After a download of some of the files, the upload is not complete.
+        is_complete = any(
+            part is not None and part.is_complete for part in (download, upload)
+        )
         self._connections.drop_duplicates(is_complete=is_complete)
         if self._waiting.is_awaited:
             error = self._monitor.check(self._dispatcher.download_state(self._search()))

@@ -77,6 +77,16 @@ class FaultyDisk(Disk):
         assert inode is not None
         inode.do(Write(offset, data), self._clock)
 
+    @property
+    def used(self) -> int:
+        """Return the size of all files in bytes."""
+        return self._used()
+
+    @property
+    def open_count(self) -> int:
+        """Return how many files and folders are open."""
+        return len(self._handles)
+
     def paths(self) -> set[Path]:
         """Return the paths of all files and folders except the root."""
         return {path for path, _ in self._tree.walk(self._tree.root, self._path)}

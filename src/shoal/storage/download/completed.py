@@ -12,11 +12,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import File
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.staging import Staging
-from shoal.storage.extents import Extents
+from shoal.storage.extents import Extents, FileInfo
 from shoal.storage.shared.hashing import run_in_threads
 from shoal.storage.shared.scan import ScannedFile, ScannedFolder, scan_folder
 from shoal.storage.shared.shared_files import SharedFiles
@@ -43,7 +42,7 @@ def open_verified_target(
     verify: Verify | None,
     *,
     disk: Disk,
-    files: Sequence[File] | None = None,
+    files: Sequence[FileInfo] | None = None,
     identity: bytes | None = None,
 ) -> VerifiedTargetStore:
     """Verify every chunk of an existing file, or of an existing folder of `files`.
@@ -70,7 +69,7 @@ def open_verified_target(
     return store
 
 
-def _find(target: Path, files: Sequence[File], disk: Disk) -> ScannedFolder:
+def _find(target: Path, files: Sequence[FileInfo], disk: Disk) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
         scanned = scan_folder(target, disk=disk)
@@ -113,7 +112,7 @@ def open_completed(
     chunks: Chunks,
     *,
     disk: Disk,
-    files: Sequence[File] | None = None,
+    files: Sequence[FileInfo] | None = None,
     selected: Collection[int] | None = None,
 ) -> SharedFiles:
     """Open what was downloaded to `target`; of a folder of `files`, the `selected`.
@@ -151,7 +150,7 @@ def open_completed(
 
 
 def kept_chunks(
-    chunks: Chunks, files: Sequence[File], selected: Collection[int]
+    chunks: Chunks, files: Sequence[FileInfo], selected: Collection[int]
 ) -> Bitfield:
     """Return the chunks that remain if only the `selected` files are downloaded.
 
@@ -162,7 +161,7 @@ def kept_chunks(
 
 
 def _chunks_without(
-    numbers: Iterable[int], chunks: Chunks, files: Sequence[File]
+    numbers: Iterable[int], chunks: Chunks, files: Sequence[FileInfo]
 ) -> Bitfield:
     """Return the chunks without any byte of the files with these numbers."""
     extents = Extents(file.size for file in files)

@@ -14,10 +14,9 @@ from hashlib import sha256
 from itertools import pairwise
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import File
 from shoal.errors import UsageError
 from shoal.storage.disk.disk import Data
-from shoal.storage.extents import Extents, FileRange
+from shoal.storage.extents import Extents, FileEntry, FileInfo, FileRange
 
 __all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
 
@@ -40,7 +39,7 @@ class Layout:
     def __init__(
         self,
         chunks: Chunks,
-        files: Sequence[File] | None = None,
+        files: Sequence[FileInfo] | None = None,
         selected: Collection[int] | None = None,
         *,
         keep_exec: bool = False,
@@ -57,8 +56,8 @@ class Layout:
         """How the share is divided."""
         self.is_folder = files is not None
         """Whether the share is a folder."""
-        single = File("data", chunks.size)
-        self.files: Sequence[File] = [single] if files is None else files
+        single = FileEntry("data", chunks.size)
+        self.files: Sequence[FileInfo] = [single] if files is None else files
         """The files by number; the path of a single file is its name while it grows."""
         self.extents = Extents(file.size for file in self.files)
         self.side = len(self.files)
@@ -233,7 +232,7 @@ class Layout:
         return found
 
 
-def _check(files: Sequence[File], extents: Extents, chunks: Chunks) -> None:
+def _check(files: Sequence[FileInfo], extents: Extents, chunks: Chunks) -> None:
     """Refuse unsafe paths; a manifest refuses them too, so this is a second check."""
     if extents.total != chunks.size or any(file.size < 0 for file in files):
         raise ValueError("the sizes of the files do not add up")

@@ -1,0 +1,113 @@
+"""Run the simulator.
+
+python -m tests.simulator --seeds 0..300 --jobs 2   run these seeds, without the last
+python -m tests.simulator --seed 17 --trace         run one seed and print every step
+python -m tests.simulator --seed 17 --shrink        find the fewest events it needs
+
+A seed that fails is printed with the command that repeats it. Every run is in one
+process of its own hash seed, so the same seed takes the same steps everywhere.
+"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+
+from tests.simulator.plan import Plan, draw
+from tests.simulator.run import Result, run_plan
+from tests.simulator.shrink import shrink
+
+COMMAND = "python -m tests.simulator"
+
+
+def main() -> int:
+    """Run with the arguments of the command line; return the exit code."""
+    args = _parse()
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The order of a set depends on the hashes, and the steps of a run on that.
+        os.environ["PYTHONHASHSEED"] = "0"
+        argv = [sys.executable, "-m", "tests.simulator", *sys.argv[1:]]
+        os.execv(sys.executable, argv)
+    if args.seed is not None:
+        return _run_one(args)
+    first, _, end = args.seeds.partition("..")
+    return _run_many(range(int(first), int(end)), args.jobs)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser.add_argument("--seed", type=int, help="run this seed")
+    parser.add_argument("--events", help="keep only these events, as 0,3")
+    parser.add_argument("--fetches", help="keep only these fetches and reads")
+    parser.add_argument("--trace", action="store_true", help="print every step")
+    parser.add_argument("--shrink", action="store_true", help="find the fewest events")
+    parser.add_argument("--seeds", default="0..300", help="run these seeds")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    return parser.parse_args()
+
+
+def _numbers(text: str | None, count: int) -> list[int]:
+    if text is None:
+        return list(range(count))
+    return [int(each) for each in text.split(",") if each]
+
+
+def _run_one(args: argparse.Namespace) -> int:
+    plan = draw(args.seed)
+    events = _numbers(args.events, len(plan.events))
+    jobs = _numbers(args.fetches, len(plan.jobs))
+    plan = plan.only(events, jobs)
+    result = run_plan(plan, keeps_trace=args.trace)
+    for line in result.lines:
+        print(line)
+    if args.trace:
+        _print_plan(plan)
+    _print_result(result)
+    if result.violations and args.shrink:
+        kept_events, kept_jobs = shrink(plan)
+        events = [events[n] for n in kept_events]
+        jobs = [jobs[n] for n in kept_jobs]
+        print(
+            f"repeat with: {COMMAND} --seed {plan.seed} --trace "
+            f"--events={','.join(map(str, events))} "
+            f"--fetches={','.join(map(str, jobs))}"
+        )
+    return bool(result.violations)
+
+
+def _print_plan(plan: Plan) -> None:
+    for each in (*plan.sites, *plan.machines, *plan.shares, *plan.jobs):
+        print(each)
+
+
+def _print_result(result: Result) -> None:
+    print(
+        f"seed {result.plan.seed}: {len(result.plan.machines)} nodes, "
+        f"{result.seconds:.0f} virtual seconds, trace {result.digest[:16]}"
+    )
+    for text in result.violations:
+        print(f"  {text}")
+
+
+def _run(seed: int) -> Result:
+    return run_plan(draw(seed))
+
+
+def _run_many(seeds: range, jobs: int) -> int:
+    begun = time.perf_counter()
+    failed = 0
+    with multiprocessing.Pool(jobs, maxtasksperchild=200) as pool:
+        for result in pool.imap(_run, seeds, chunksize=1 if len(seeds) < 50 else 8):
+            if result.violations:
+                failed += 1
+                _print_result(result)
+                print(f"  repeat with: {COMMAND} --seed {result.plan.seed} --shrink")
+                sys.stdout.flush()
+    seconds = time.perf_counter() - begun
+    print(f"{len(seeds)} seeds, {failed} failed, {seconds:.0f} s")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,326 @@
+"""What must hold in every run: checked at each step, when a job ends, and at the end.
+
+A check that meets a fault which is not fixed yet is switched off by one of the
+constants below; nothing else may weaken it.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from shoal.errors import (
+    DiskFullError,
+    NotFoundError,
+    ShoalError,
+    TargetExistsError,
+    UnfinishedError,
+)
+from tests.simulator.lines import Line
+from tests.simulator.machine import JobState, SimMachine
+from tests.simulator.network import SimPort
+from tests.simulator.plan import CHUNK, Share
+
+if TYPE_CHECKING:
+    from tests.simulator.run import World
+
+__all__ = ["Invariants"]
+
+CHECKS_WAKING = False  # a process does not count the time it was stopped
+
+PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
+LOOK_PERIOD = 5.0  # seconds between two looks at what each job can reach
+SETTLE_TIME = 20.0  # seconds in which two connections of one pair become one
+MAX_DIALS = 12  # connections from one host to another for one share, without events
+MAX_OPEN = 64  # files and folders that one node has open
+MAX_COPIES = 2.0  # of a share that its source sends to a crowd that starts together
+MIN_COPIED = 20  # chunks of a share whose copies are counted
+
+
+class Invariants:
+    """Check one world."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._feasible_since: dict[JobState, float] = {}
+        self._doubles: dict[frozenset[str], float] = {}
+        self._last_disturbed = 0.0
+        self._meetings: dict[tuple[SimPort | None, SimPort | None], bool] = {}
+        self._next_look = 0.0
+
+    # Which chunks a job can reach.
+
+    def members(self, share: Share) -> list[SimMachine]:
+        """Return the machines that are in the swarm of a share now."""
+        return [m for m in self._world.machines if m.is_up and self._is_in(m, share)]
+
+    def _is_in(self, machine: SimMachine, share: Share) -> bool:
+        if share.number in machine.shared:
+            return True
+        return any(
+            state.job.share == share.number
+            and (
+                state.status == "running"
+                or (state.status == "done" and state.is_served)
+            )
+            for state in machine.jobs
+        )
+
+    def can_meet(self, one: SimMachine, other: SimMachine) -> bool:
+        """Return True if either node finds the other and can dial it."""
+        key = (one.port, other.port)
+        found = self._meetings.get(key)
+        if found is None:
+            found = self._finds(one, other) or self._finds(other, one)
+            self._meetings[key] = self._meetings[other.port, one.port] = found
+        return found
+
+    def _finds(self, one: SimMachine, other: SimMachine) -> bool:
+        network = self._world.network
+        if other.port is None or network.is_cut(one.host, other.host):
+            return False
+        if one.spec.finds == "named" and one.spec.number:
+            return other.spec.number == 0 and one.can_dial(other, network)
+        if other.spec.finds == "named" and other.spec.number:
+            return False
+        return one.can_dial(other, network)
+
+    def is_feasible(self, state: JobState) -> bool:
+        """Return True if a job can reach all of its chunks and the manifest.
+
+        A chunk reaches it through any chain of peers that want it, too.
+        """
+        share = self._world.plan.shares[state.job.share]
+        machine = self._world.machines[state.job.machine]
+        if not machine.is_up:
+            return False
+        found = {m.spec.number: m.available(share) for m in self.members(share)}
+        members = [self._world.machines[number] for number in found]
+        near = {
+            m.spec.number: [
+                other.spec.number
+                for other in members
+                if other is not m and self.can_meet(m, other)
+            ]
+            for m in members
+        }
+        has_changed = True
+        while has_changed:
+            has_changed = False
+            for one in members:
+                have, knows = found[one.spec.number]
+                for number in near[one.spec.number]:
+                    more, is_known = found[number]
+                    news = (more & one.relays(share)) - have
+                    if news or is_known > knows:
+                        have, knows = have | news, True
+                        found[one.spec.number] = have, knows
+                        has_changed = True
+        have, knows = machine.stored(share), False
+        for number in (machine.spec.number, *near.get(machine.spec.number, ())):
+            have, knows = have | found[number][0], knows or found[number][1]
+        return knows and have >= self._wanted(state, share)
+
+    def _wanted(self, state: JobState, share: Share) -> set[int]:
+        return share.chunks_of(state.job.selects)
+
+    # At each step.
+
+    def on_event(self) -> None:
+        """Note that something was done to the world."""
+        self._meetings.clear()
+        self._last_disturbed = self._world.loop.time()
+
+    def step(self) -> None:
+        """Check what holds at every moment."""
+        now = self._world.loop.time()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_PERIOD
+            self._look(now)
+        for machine in self._world.machines:
+            if machine.disk.open_count > MAX_OPEN:
+                self._report(f"{machine.name} has {machine.disk.open_count} open files")
+        self._check_pairs(now)
+
+    def _look(self, now: float) -> None:
+        """Note since when each job could reach everything."""
+        for machine in self._world.machines:
+            for state in machine.jobs:
+                if state.status != "running" or not self.is_feasible(state):
+                    self._feasible_since.pop(state, None)
+                else:
+                    self._feasible_since.setdefault(state, now)
+
+    def _check_pairs(self, now: float) -> None:
+        """Check that two nodes do not keep two connections for one share."""
+        pairs: dict[tuple[frozenset[str], bytes], list[Line]] = {}
+        for line in self._world.network.lines:  # the oldest first
+            if self._is_whole(line):
+                names = frozenset(process.name for process in line.processes)
+                pairs.setdefault((names, line.share), []).append(line)
+        # A node id is a claim, so a node keeps a second connection until the first
+        # has been of use (docs/protocol.md, "Duplicate connections").
+        doubles = {
+            names
+            for (names, _), lines in pairs.items()
+            if len(lines) > 1 and lines[0].carried > CHUNK
+        }
+        self._doubles = {
+            names: since for names, since in self._doubles.items() if names in doubles
+        }
+        for names in doubles:
+            since = max(self._doubles.setdefault(names, now), self._last_disturbed)
+            if now - since > SETTLE_TIME:
+                self._report(f"{' and '.join(sorted(names))} keep two connections")
+
+    def _is_whole(self, line: Line) -> bool:
+        return not line.is_cut and not any(
+            end.is_closing() or end.process.is_dead or end.process.is_stopped
+            for end in line.ends
+        )
+
+    # When a job ends.
+
+    def on_job_ended(self, machine: SimMachine, state: JobState) -> None:
+        """Check the result of a job, or the cause of its failure."""
+        if state.status == "done":
+            if state.job.kind == "fetch":
+                self.check_files(machine, state)
+            return
+        error = state.error
+        if machine.is_closed:
+            if not isinstance(error, ShoalError):
+                self._report(f"{state}: no ShoalError on a closed node")
+        elif isinstance(error, NotFoundError | UnfinishedError):
+            self._check_late(machine, state, str(error))
+        elif isinstance(error, DiskFullError) and machine.was_full:
+            pass
+        elif isinstance(error, TargetExistsError) and state.was_done:
+            pass
+        else:
+            self._report(f"{state} failed for no reason")
+
+    def _check_late(self, machine: SimMachine, state: JobState, text: str) -> None:
+        timeout = state.job.timeout
+        if timeout is None:
+            self._report(f"{state} gave up without a timeout")
+            return
+        now = self._world.loop.time()
+        running = now - state.began_at - (machine.stopped_time - state.stopped_before)
+        if CHECKS_WAKING and running < timeout - 1:
+            self._report(f"{state} gave up after {running:.1f} s of running")
+        since = self._feasible_since.get(state, now)
+        if now - since > max(timeout, PATIENCE):
+            self._report(f"{state} gave up although it could reach every chunk")
+        if "the disk is slow" in text and not machine.stopped_time:
+            self._report(f"{state} blames the disk")
+
+    def check_files(self, machine: SimMachine, state: JobState) -> None:
+        """Check that a finished fetch has written exactly the right bytes."""
+        share = self._world.plan.shares[state.job.share]
+        truth = share.all_data(self._world.plan.seed)
+        if not share.is_folder:
+            if machine.disk.contents(state.out) != truth[""]:
+                self._report(f"{state} wrote wrong bytes")
+            return
+        found = machine.disk.files(state.out)
+        expected = {n: data for n, data in truth.items() if state.job.selects(n)}
+        if found != expected:
+            names = sorted(found or ())
+            self._report(f"{state} wrote {names} instead of {sorted(expected)}")
+
+    # At the end.
+
+    def finish(self) -> None:
+        """Check that everything has ended that could."""
+        now = self._world.loop.time()
+        for machine in self._world.machines:
+            for state in machine.jobs:
+                if state.status == "done" and state.job.kind == "fetch":
+                    self.check_files(machine, state)
+                if state.status != "running" or not machine.is_up:
+                    continue
+                since = self._feasible_since.get(state, now)
+                timeout = state.job.timeout
+                if now - since > PATIENCE:
+                    self._report(f"{state} did not end although it could")
+                elif timeout and now - state.began_at > 2 * timeout + PATIENCE:
+                    self._report(f"{state} did not end after its timeout")
+            self._check_failures(machine)
+        self._check_dials()
+        self._check_copies()
+
+    def _check_failures(self, machine: SimMachine) -> None:
+        if machine.node is not None and not self._world.has_liars:
+            failures = machine.node.counters.failures
+            if failures:
+                self._report(f"{machine.name} got {failures} wrong chunks")
+
+    def _check_dials(self) -> None:
+        if self._world.plan.events or self._world.plan.loss:
+            return
+        for (client, server, _), count in self._world.network.dials.items():
+            if count > MAX_DIALS:
+                self._report(f"{client} connected to {server} {count} times")
+
+    def _check_copies(self) -> None:
+        """Check how many copies a source sent to a crowd that began together."""
+        plan = self._world.plan
+        if plan.events or plan.loss:
+            return
+        for share in plan.shares:
+            states = [
+                state
+                for machine in self._world.machines
+                for state in machine.jobs
+                if state.job.share == share.number
+            ]
+            owner = self._world.machines[share.owner]
+            wanted: set[int] = set()
+            for state in states:
+                wanted |= self._wanted(state, share)
+            sent = owner.uploaded(share) / CHUNK
+            if len(states) > 1 and len(wanted) >= MIN_COPIED and self._is_crowd(states):
+                copies = sent / len(wanted)
+                self._world.trace("copies", f"{copies:.2f} of {len(wanted)}")
+                if copies > MAX_COPIES:
+                    self._report(
+                        f"m{share.owner} sent {copies:.2f} copies of s{share.number} "
+                        f"to {len(states)} nodes"
+                    )
+
+    def _is_crowd(self, states: Iterable[JobState]) -> bool:
+        """Return True if all began together, ended, and reach each other."""
+        listed = list(states)
+        begun = [state.began_at for state in listed]
+        machines = [self._world.machines[state.job.machine] for state in listed]
+        return (
+            max(begun) - min(begun) < 0.5
+            and all(s.status == "done" and s.job.kind == "fetch" for s in listed)
+            and all(s.job.seed for s in listed)
+            and all(self.can_meet(a, b) for a in machines for b in machines if a != b)
+        )
+
+    def on_closed(self, machine: SimMachine) -> None:
+        """Check that a node which was closed has left nothing behind."""
+        process = machine.process
+        assert process is not None
+        if machine.disk.open_count:
+            self._report(
+                f"{machine.name} has {machine.disk.open_count} files open after close"
+            )
+        if machine.host.listening:
+            self._report(f"{machine.name} listens after close")
+        for line in self._world.network.lines:
+            for end in line.ends:
+                if end.process is not process or end.is_closing():
+                    continue
+                self._report(f"{machine.name} is connected after close")
+        for state in machine.jobs:
+            if state.status == "running":
+                self._report(f"{state} runs after close")
+        names = [task.get_name() for task in process.tasks if not task.done()]
+        left = [name for name in names if not name.startswith(machine.name)]
+        if left:
+            self._report(f"{machine.name} has {len(left)} tasks after close")
+
+    def _report(self, text: str) -> None:
+        self._world.report(text)

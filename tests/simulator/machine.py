@@ -1,0 +1,388 @@
+"""One simulated machine: its disk, the processes that run on it, and its jobs."""
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import shoal
+from shoal.config.settings import Settings
+from shoal.core.names.address import Address
+from shoal.core.names.link import Link
+from shoal.errors import ShoalError, TargetExistsError
+from tests.helpers.faulty.disk import FaultyDisk
+from tests.simulator.discovery import SimNetworks
+from tests.simulator.hosts import Host
+from tests.simulator.loop import Killed, Process, SimLoop
+from tests.simulator.network import Network, SimPort
+from tests.simulator.plan import CHUNK, MAX_CHUNKS, Job, Machine, Plan, Share
+
+__all__ = ["JobState", "SimMachine", "write_file"]
+
+FIXED_PORT = 4000  # of nodes that others name or a NAT leads to
+READS = 6  # parts that a reader reads
+
+
+def write_file(disk: FaultyDisk, path: Path, data: bytes) -> None:
+    """Put a file on a disk, with its folders."""
+    make_folders(disk, path.parent)
+    fd = disk.create(path)
+    assert fd is not None
+    disk.pwrite(fd, [data], 0)
+    disk.fdatasync(fd)
+    disk.close(fd)
+    disk.fsync_directory(path.parent)
+
+
+def make_folders(disk: FaultyDisk, path: Path) -> None:
+    """Make a folder and those that contain it."""
+    for folder in [*reversed(path.parents), path]:
+        if len(folder.parts) > 1:
+            disk.make_directory(folder)
+            disk.fsync_directory(folder.parent)
+
+
+class JobState:
+    """Hold what became of one job."""
+
+    def __init__(self, job: Job, out: Path) -> None:
+        self.job = job
+        self.out = out
+        self.status = "waiting"
+        """`waiting`, `running`, `done` or `failed`."""
+        self.error: BaseException | None = None
+        self.began_at = 0.0
+        self.stopped_before = 0.0
+        """How long its machine had been stopped when it began."""
+        self.was_done = False
+        """Whether an earlier process of the machine finished it."""
+        self.ended_at = 0.0
+        self.result: Any = None
+
+    @property
+    def is_served(self) -> bool:
+        """Return True if what it fetched is served now."""
+        return self.result is not None and self.result.share is not None
+
+    def __str__(self) -> str:
+        job = self.job
+        what = f"m{job.machine} {job.kind} s{job.share} {self.status}"
+        return f"{what} {self.error!r}" if self.error else what
+
+
+class SimMachine:
+    """Run the node of one machine, again after each end."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        spec: Machine,
+        host: Host,
+        network: Network,
+        loop: SimLoop,
+        links: "dict[int, asyncio.Future[Link]]",
+        named: Callable[[], list[Address]] | None,
+        report: Callable[[str], None],
+        trace: Callable[..., None],
+    ) -> None:
+        self.spec = spec
+        self.name = f"m{spec.number}"
+        self.host = host
+        self.root = Path(f"/{self.name}")
+        self.disk = FaultyDisk(Path("/"))
+        self.disk.fault = self._on_disk_call
+        self.process: Process | None = None
+        self.node: shoal.Node | None = None
+        self.port: SimPort | None = None
+        self.links = links
+        self.notices: list[str] = []
+        self.is_closed = False
+        """Whether the node was told to close for good."""
+        self.has_closed = False
+        """Whether closing it has ended."""
+        self.shares: list[Share] = [
+            each for each in plan.shares if each.owner == spec.number
+        ]
+        self.shared: dict[int, Any] = {}
+        """The shares that the node serves now, by number."""
+        self.jobs = [
+            JobState(each, self.root / "out" / f"s{each.share}")
+            for each in plan.jobs
+            if each.machine == spec.number
+        ]
+        self.crash_after = 0
+        """Calls of the disk until the process is killed; 0 for never."""
+        self.stopped_time = 0.0
+        """How long its processes have been stopped in all."""
+        self.stopped_at = 0.0
+        self.was_full = False
+        """Whether its disk has ever been full."""
+        self.on_ended: Callable[[SimMachine, JobState], None] = lambda *_: None
+        self.on_closed: Callable[[SimMachine], None] = lambda _: None
+        self._plan = plan
+        self._network = network
+        self._loop = loop
+        self._named = named
+        self._report = report
+        self._trace = trace
+        self._runs = 0
+        self._closing: asyncio.Event | None = None
+        self._prepare_disk()
+
+    def _prepare_disk(self) -> None:
+        for folder in ("home", "out", "src"):
+            make_folders(self.disk, self.root / folder)
+        for share in self.shares:
+            for name, data in share.all_data(self._plan.seed).items():
+                write_file(self.disk, self.path(share, name), data)
+
+    def path(self, share: Share, name: str = "") -> Path:
+        """Return the path of a shared file or folder."""
+        path = self.root / "src" / f"s{share.number}"
+        return path / name if name else path
+
+    # What others can get from it.
+
+    @property
+    def is_up(self) -> bool:
+        """Return True if its node runs and is not closed."""
+        return self.is_running and self.node is not None and not self.is_closed
+
+    def can_dial(self, other: "SimMachine", network: Network) -> bool:
+        """Return True if one of the other's known addresses leads to it from here."""
+        if other.port is None:
+            return False
+        is_near = other.host.site is self.host.site
+        hosts = other.host.addresses if is_near else [other.host.outside]
+        return any(
+            network.find(self.host, Address(host, other.port.port)) is other.host
+            for host in hosts
+        )
+
+    def stored(self, share: Share) -> set[int]:
+        """Return the chunks of a share that its node has now."""
+        node, link = self.node, self.links[share.number]
+        if node is None or not link.done():
+            return set()
+        return set(node.status(link.result()).have or ())
+
+    def available(self, share: Share) -> tuple[set[int], bool]:
+        """Return the chunks of a share that it serves, and if it has the manifest."""
+        node, link = self.node, self.links[share.number]
+        if node is None or not link.done() or not self.is_up:
+            return set(), False
+        have = self.stored(share)
+        if share.number not in self.shared:
+            # A reader serves nothing.
+            kept = [s for s in self._jobs_of(share) if s.job.kind == "fetch"]
+            have &= self._keeps(kept[0], share) if kept else set()
+        manifest = node.status(link.result()).manifest
+        return have, manifest is not None and manifest.is_complete
+
+    def relays(self, share: Share) -> set[int]:
+        """Return the chunks that it will fetch and serve on."""
+        found: set[int] = set()
+        for state in self._jobs_of(share):
+            if state.job.kind == "fetch" and state.status == "running":
+                found |= share.chunks_of(state.job.selects) & self._keeps(state, share)
+        return found
+
+    def _jobs_of(self, share: Share) -> list[JobState]:
+        return [state for state in self.jobs if state.job.share == share.number]
+
+    def _keeps(self, state: JobState, share: Share) -> set[int]:
+        """Return the chunks that a fetch serves: others do not stay after it."""
+        if not state.job.seed:
+            return set(range(MAX_CHUNKS * 2))
+        return share.chunks_within(state.job.selects)
+
+    def uploaded(self, share: Share) -> int:
+        """Return how many bytes of chunks its node has sent as the share's owner."""
+        made = self.shared.get(share.number)
+        return 0 if made is None else made.uploaded
+
+    # Life of the process.
+
+    @property
+    def is_running(self) -> bool:
+        """Return True if its process exists, stopped or not."""
+        return self.process is not None and not self.process.is_dead
+
+    def start(self) -> None:
+        """Start a process, unless one runs."""
+        if self.is_running or self.is_closed:
+            return
+        self._runs += 1
+        self.process = Process(self._loop, f"{self.name}.{self._runs}")
+        self._closing = asyncio.Event()
+        main = self.process.spawn(self._live(), f"{self.name} main")
+        main.add_done_callback(self._on_exit)
+
+    def _on_exit(self, main: "asyncio.Task[None]") -> None:
+        if not main.cancelled() and main.exception() is not None:
+            self._report(f"{self.name} ended with {main.exception()!r}")
+
+    def kill(self, *, power: bool = False) -> None:
+        """Kill the process, or let the whole machine lose power."""
+        process, self.process = self.process, None
+        if process is not None and not process.is_dead:
+            process.kill()
+            self._network.on_killed(process, is_silent=power)
+        if power:
+            self.disk.lose_power(self._network.rng)
+        else:
+            self.disk.lose_process()
+        self.node = self.port = None
+        self.shared.clear()
+        self.crash_after = 0
+
+    def close(self) -> None:
+        """Close the node in an orderly way; it does not start again."""
+        self.is_closed = True
+        if self.process is not None and self._closing is not None:
+            self._closing.set()
+
+    def _on_disk_call(self, number: int, method: str) -> int:
+        if self.crash_after:
+            self.crash_after -= 1
+            if not self.crash_after:
+                self._loop.call_soon(self.kill, context=Context())
+                assert self.process is not None
+                self.process.kill()
+                self._network.on_killed(self.process, is_silent=False)
+                raise Killed
+        return 0
+
+    async def _live(self) -> None:
+        process, closing = self.process, self._closing
+        assert process is not None
+        assert closing is not None
+        spec = self.spec
+        settings = Settings(limit_up=spec.limit_up, limit_down=spec.limit_down)
+        node = shoal.Node(
+            settings,
+            disk=self.disk,
+            rng=Random(f"{self._plan.seed} {process.name}"),
+            on_notice=lambda notice: self._on_notice(str(notice)),
+        )
+        self.node = node
+        resources = node._resources
+        vars(resources)["networks"] = SimNetworks(
+            self._network,
+            self.host,
+            process,
+            lan=spec.finds != "named",
+            dht=spec.finds == "all",
+            named=self._named,
+        )
+        vars(resources)["home"] = self.root / "home"
+        self.port = SimPort(self._network, self.host, process, self._choose_port())
+        node._registry._port = self.port
+        resources.own(self.port.aclose)
+        for share in self.shares:
+            process.spawn(self._share(node, share), f"{self.name} share")
+        for state in self.jobs:
+            process.spawn(self._do(node, state), f"{self.name} job")
+        await closing.wait()
+        await node.aclose()
+        self._trace("closed", process.name)
+        self.has_closed = True
+        # What was called on the node may end after it.
+        await asyncio.sleep(0.5)
+        self.on_closed(self)
+
+    def _choose_port(self) -> int:
+        is_fixed = self._named is not None or self.spec.number == 0
+        for forwarded in self.host.site.forwards.values():
+            is_fixed = is_fixed or forwarded is self.host
+        return FIXED_PORT if is_fixed else 10_000 + self._network.rng.randrange(50_000)
+
+    def _on_notice(self, text: str) -> None:
+        self.notices.append(text)
+        self._trace("notice", self.name, text)
+
+    # What the node does.
+
+    async def _share(self, node: shoal.Node, share: Share) -> None:
+        await asyncio.sleep(max(0.0, share.begins_at - self._loop.time() + 1000))
+        try:
+            made = await node.share(
+                self.path(share), chunk_size=CHUNK, public=share.is_public
+            )
+        except ShoalError as error:
+            self._trace("share failed", self.name, repr(error))
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._report(f"{self.name} share s{share.number} raised {error!r}")
+            return
+        self.shared[share.number] = made
+        link = self.links[share.number]
+        self._trace("shared", self.name, str(made.link))
+        if not link.done():
+            link.set_result(made.link)
+        elif link.result() != made.link:
+            self._report(f"{self.name} shares s{share.number} under another link")
+
+    async def _do(self, node: shoal.Node, state: JobState) -> None:
+        job = state.job
+        if state.status == "failed" or (state.status == "done" and not job.seed):
+            return
+        link = await asyncio.shield(self.links[job.share])
+        await asyncio.sleep(max(0.0, job.begins_at - self._loop.time() + 1000))
+        state.was_done = state.status == "done"
+        state.status, state.began_at = "running", self._loop.time()
+        state.stopped_before, state.error = self.stopped_time, None
+        work = self._fetch if job.kind == "fetch" else self._read
+        self._trace("begins", str(state))
+        try:
+            state.result = await work(node, state, link)
+            state.status = "done"
+        except TargetExistsError as error:
+            # A run that was killed right after its end has done it.
+            is_done = not job.seed and self.disk.state_at(state.out) is not None
+            state.status = "done" if is_done else "failed"
+            state.error = error
+        except ShoalError as error:
+            state.status, state.error = "failed", error
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            state.status, state.error = "failed", error
+            self._report(f"{state}: the error is no ShoalError")
+        state.ended_at = self._loop.time()
+        self._trace("ends", str(state))
+        self.on_ended(self, state)
+
+    async def _fetch(self, node: shoal.Node, state: JobState, link: Link) -> Any:
+        job = state.job
+        return await node.fetch(
+            link,
+            state.out,
+            timeout=job.timeout,
+            seed=job.seed,
+            exclude=job.exclude or (),
+        )
+
+    async def _read(self, node: shoal.Node, state: JobState, link: Link) -> Any:
+        share = self._plan.shares[state.job.share]
+        rng = Random(f"{self._plan.seed} read {state.job}")
+        for _ in range(READS):
+            name = rng.choice([name for name, _ in share.files])
+            true = share.data(self._plan.seed, name)
+            file = await node.open(link, name or None, timeout=state.job.timeout)
+            try:
+                start = rng.randint(0, len(true))
+                size = rng.randint(0, 3 * CHUNK)
+                file.seek(start)
+                data = await file.read(size)
+            finally:
+                await file.aclose()
+            if not true[start:].startswith(data) or (size and not data) != (
+                bool(size) and start == len(true)
+            ):
+                self._report(f"{state} read wrong bytes of {name!r} at {start}")
+        return None

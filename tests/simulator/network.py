@@ -1,0 +1,300 @@
+"""The network of the simulator: hosts, NATs, firewalls, partitions, lost connections.
+
+It extends `tests.helpers.memory_net`: a connection starts after the proofs, and its
+bytes arrive after the latency of its line. A host has one to three addresses. Those of
+one site reach each other; a site behind a NAT has one public address, from which all
+its connections seem to come.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from shoal.core.crypto.keys import Keys
+from shoal.core.names.address import Address
+from shoal.errors import PeerError, PeerTimeoutError, SelfConnectionError
+from shoal.transport.liveness import SILENCE_LIMIT
+from shoal.transport.sealed.port import DIAL_TIME, Port
+from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
+from tests.simulator.hosts import Host
+from tests.simulator.lines import Line, SimTransport
+from tests.simulator.loop import Process, SimLoop
+
+__all__ = ["Network", "SimPort"]
+
+FORGET_TIME = 30.0  # seconds for which the DHT names a node that is gone
+
+
+class SimPort(Port):
+    """The port of one node: the real one without sockets, TLS and proofs."""
+
+    def __init__(
+        self, network: "Network", host: Host, process: Process, port: int
+    ) -> None:
+        # The real constructor listens; only this part of it is needed.
+        self.port = port
+        self.node_id = network.rng.randbytes(16)
+        self._shares = {}
+        self.network = network
+        self.host = host
+        self.process = process
+        host.listening[port] = self
+
+    def factory(self, knock: bytes) -> Factory | None:
+        """Return what makes the connections of a share; None if it is not offered."""
+        share = self._shares.get(knock)
+        return None if share is None else share.factory
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        self.host.listening.pop(self.port, None)
+
+    def dialler(self, keys: Keys) -> Dial:
+        """Return a function that connects through the simulated network."""
+
+        async def dial(address: Address, factory: Factory) -> None:
+            await self.network.dial(self, keys, address, factory)
+
+        return dial
+
+
+@dataclass
+class _Announced:
+    host: Host
+    port: int
+    process: Process
+    until: float = float("inf")
+
+
+class Network:
+    """Know all hosts, and carry bytes between them."""
+
+    def __init__(self, loop: SimLoop, rng: Random, trace: Callable[..., None]) -> None:
+        self.rng = rng
+        self.trace = trace
+        self.hosts: list[Host] = []
+        self.names: dict[str, Host] = {}
+        """Hosts by their names."""
+        self.lines: list[Line] = []
+        """All open connections."""
+        self.loss = 0.0
+        """The part of all attempts to connect that get no answer."""
+        self.dials: dict[tuple[str, str, bytes], int] = {}
+        """How often one host dialled another with success, by share."""
+        self._loop = loop
+        self._cuts: set[frozenset[str]] = set()
+        self._topics: dict[bytes, list[_Announced]] = {}
+        self._next_port = 50_000
+
+    # Reachability.
+
+    def is_cut(self, one: Host, other: Host) -> bool:
+        """Return True if no packet gets from one host to the other."""
+        return bool(
+            self._cuts
+            and (
+                frozenset((one.name, other.name)) in self._cuts
+                or frozenset((one.site.name, other.site.name)) in self._cuts
+                or frozenset((one.name,)) in self._cuts
+                or frozenset((other.name,)) in self._cuts
+            )
+        )
+
+    def cut(self, *names: str) -> None:
+        """Cut off a host or site, or two from each other."""
+        self._cuts.add(frozenset(names))
+        for line in self.lines:
+            if not line.is_cut and self.is_cut(*line.hosts):
+                line.is_cut = True
+                self._loop.call_later(SILENCE_LIMIT + 1, self._give_up, line)
+
+    def heal(self) -> None:
+        """End all partitions."""
+        self._cuts.clear()
+        for line in list(self.lines):
+            if line.is_cut:
+                line.is_cut = False
+                waiting, line.waiting = line.waiting, []
+                for end, data in waiting:
+                    self._loop.call_later(0.2, end.arrive, data)
+
+    def _give_up(self, line: Line) -> None:
+        if line.is_cut:
+            self.lose(line)
+
+    def lose(self, line: Line) -> None:
+        """End a connection for both ends, as a timeout of the kernel does."""
+        for end in line.ends:
+            end.end(TimeoutError("timed out"))
+
+    def source_address(self, host: Host, target: str, target_host: Host) -> str:
+        """Return the address that a connection seems to come from."""
+        if target_host.site is host.site:
+            net = target.rpartition(".")[0]
+            same = [a for a in host.addresses if a.rpartition(".")[0] == net]
+            return (same or host.addresses)[0]
+        return host.outside
+
+    def resolve(self, host: Host, name: str) -> str:
+        """Return the address that a name has for a host."""
+        named = self.names.get(name)
+        if named is None:
+            return name
+        is_near = named.site is host.site
+        return named.addresses[-1] if is_near else named.outside
+
+    def find(self, host: Host, address: Address) -> Host | None:
+        """Return the host that an address leads to from a host; None for none."""
+        for other in self.hosts:
+            is_near = other.site is host.site
+            if address.host in other.addresses and (other.is_global or is_near):
+                return other if self.lets_in(host, other) else None
+            site = other.site
+            if site.public == address.host and not is_near:
+                forwarded = site.forwards.get(address.port)
+                if forwarded is not None and self.lets_in(host, forwarded):
+                    return forwarded
+        return None
+
+    def lets_in(self, host: Host, other: Host) -> bool:
+        """Return True if no firewall stops a connection from a host to another."""
+        if other.is_deaf:
+            return False
+        return other.site is host.site or not other.is_closed
+
+    # Connections.
+
+    async def dial(
+        self, port: SimPort, keys: Keys, address: Address, factory: Factory
+    ) -> None:
+        """Connect a node with the node at an address; raises `PeerError`."""
+        host = port.host
+        resolved = self.resolve(host, address.host)
+        target = self.find(host, Address(resolved, address.port))
+        if target is None or self.rng.random() < self.loss or self.is_cut(host, target):
+            await asyncio.sleep(DIAL_TIME)
+            raise PeerTimeoutError(f"{address} did not answer in {DIAL_TIME:g} s")
+        await asyncio.sleep(2 * (host.latency + target.latency))
+        server = target.listening.get(address.port)
+        if server is None:
+            raise PeerError(f"{address} cannot be reached: Connection refused")
+        if server is port:
+            raise SelfConnectionError(f"{address} is this very node")
+        while server.process.is_stopped:
+            # The kernel accepts, but the process does not answer.
+            await asyncio.sleep(DIAL_TIME)
+            raise PeerTimeoutError(f"{address} did not answer in {DIAL_TIME:g} s")
+        accept = server.factory(keys.knock)
+        if accept is None:
+            raise PeerError(f"{address} hung up: it seems not to have this share")
+        address = Address(resolved, address.port)
+        self._connect(port, server, keys.knock, accept, address, factory)
+
+    def _connect(
+        self,
+        client: SimPort,
+        server: SimPort,
+        knock: bytes,
+        accept: Factory,
+        address: Address,
+        factory: Factory,
+    ) -> None:
+        self._next_port += 1
+        source = self.source_address(client.host, address.host, server.host)
+        seen = Address(source, self._next_port)
+        protocol = server.process.context.copy().run(
+            accept, ProvenPeer(seen, client.node_id, 1)
+        )
+        far = SimTransport(self, server.process, protocol, seen)
+        near = SimTransport(self, client.process, asyncio.BufferedProtocol(), address)
+        near.other, far.other = far, near
+        near.line = far.line = Line(
+            (client.host, server.host),
+            (client.process, server.process),
+            (near, far),
+            knock,
+        )
+        self.lines.append(near.line)
+        server.process.context.copy().run(protocol.connection_made, far)
+        try:
+            near.protocol = factory(ProvenPeer(address, server.node_id, 1))
+        except PeerError:
+            near._is_closing = True
+            self.hang_up(near.line, far)
+            raise
+        self.trace("connect", client.host.name, server.host.name, str(address))
+        key = (client.host.name, server.host.name, knock)
+        self.dials[key] = self.dials.get(key, 0) + 1
+        near.protocol.connection_made(near)
+
+    def send(self, line: Line, end: SimTransport, data: bytes) -> None:
+        """Carry bytes to one end of a line."""
+        line.carried += len(data)
+        if line.is_cut:
+            line.waiting.append((end, data))
+            return
+        latency = line.hosts[0].latency + line.hosts[1].latency
+        self.trace("bytes", end.process.name, len(data), zlib.crc32(data))
+        self._loop.call_at(self._loop.time() + latency, end.arrive, data)
+
+    def hang_up(self, line: Line, end: SimTransport) -> None:
+        """Tell one end that the other has closed."""
+        if not line.is_cut:
+            latency = line.hosts[0].latency + line.hosts[1].latency
+            self._loop.call_later(latency, end.on_hung_up)
+
+    def forget(self, line: Line) -> None:
+        """Forget a line of which both ends have closed."""
+        if all(end.is_closing() or end.process.is_dead for end in line.ends):
+            if line in self.lines:
+                self.lines.remove(line)
+
+    def on_killed(self, process: Process, *, is_silent: bool) -> None:
+        """Close every connection of a process; after a power loss nobody is told."""
+        for host in self.hosts:
+            for port, owner in list(host.listening.items()):
+                if owner.process is process:
+                    del host.listening[port]
+        for announced in self._topics.values():
+            for each in announced:
+                if each.process is process:
+                    each.until = min(each.until, self._loop.time() + FORGET_TIME)
+        for line in list(self.lines):
+            for end in line.ends:
+                if end.process is not process and process in line.processes:
+                    if is_silent:
+                        line.is_cut = True
+                        self._loop.call_later(SILENCE_LIMIT + 1, end.end, OSError())
+                    else:
+                        self.hang_up(line, end)
+
+    # Discovery.
+
+    def announce(self, topic: bytes, host: Host, port: int, process: Process) -> Any:
+        """Announce a port under a topic; return what `withdraw` takes."""
+        announced = _Announced(host, port, process)
+        self._topics.setdefault(topic, []).append(announced)
+        return announced
+
+    def withdraw(self, topic: bytes, announced: Any) -> None:
+        """Announce a port no more."""
+        announced.until = min(announced.until, self._loop.time() + FORGET_TIME)
+
+    def look_up(
+        self, topic: bytes, host: Host, *, is_lan: bool
+    ) -> Iterator[tuple[Address, Host]]:
+        """Yield the addresses that a discovery finds from a host."""
+        now = self._loop.time()
+        for each in self._topics.get(topic, []):
+            if each.until < now or self.is_cut(host, each.host):
+                continue
+            if is_lan:
+                if each.host.site is host.site and each.until == float("inf"):
+                    for address in each.host.addresses:
+                        yield Address(address, each.port), each.host
+            else:
+                public = each.host.outside
+                yield Address(public, each.port), each.host

@@ -1,0 +1,316 @@
+"""Run one seed: build the world of its plan, let its events happen, check the rest."""
+
+import asyncio
+import concurrent.futures
+import gc
+import hashlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from unittest.mock import patch
+
+from shoal.core.names.address import Address
+from shoal.core.names.link import Link
+from tests.simulator.hosts import Host, Site
+from tests.simulator.invariants import Invariants
+from tests.simulator.loop import SimExecutor, SimLoop
+from tests.simulator.machine import FIXED_PORT, SimMachine
+from tests.simulator.network import Network
+from tests.simulator.plan import MAX_BEHIND_FORWARD, Event, Plan, draw
+
+__all__ = ["Result", "World", "run_plan", "run_seed"]
+
+BOUND = 240.0  # virtual seconds after the last event in which everything ends
+CHECK_PERIOD = 0.5  # virtual seconds between two looks at the invariants
+HOLD = 1.0  # virtual seconds after an event until the end may begin
+CLOSE_TIME = 30.0  # virtual seconds in which a node closes
+START = 1000.0  # the time at which the virtual clock begins
+
+
+@dataclass
+class Result:
+    """What became of one run."""
+
+    plan: Plan
+    violations: list[str]
+    digest: str
+    """A hash of every step: the same for the same seed."""
+    lines: list[str]
+    """The trace, if it was kept."""
+    seconds: float
+    """Virtual seconds."""
+
+
+class World:
+    """All machines and their network during one run."""
+
+    def __init__(self, plan: Plan, loop: SimLoop, *, keeps_trace: bool) -> None:
+        self.plan = plan
+        self.loop = loop
+        self.rng = Random(f"world {plan.seed}")
+        self.violations: list[str] = []
+        self.lines: list[str] = []
+        self._keeps_trace = keeps_trace
+        self._digest = hashlib.sha256()
+        self.network = Network(loop, self.rng, self.trace)
+        self.network.loss = plan.loss
+        self.links: dict[int, asyncio.Future[Link]] = {
+            share.number: loop.create_future() for share in plan.shares
+        }
+        self.machines: list[SimMachine] = []
+        self.has_liars = False
+        """Whether a node may get chunks that do not verify."""
+        self._is_over = False
+        self._make_machines()
+        self.invariants = Invariants(self)
+        for machine in self.machines:
+            machine.on_ended = self.invariants.on_job_ended
+            machine.on_closed = self.invariants.on_closed
+
+    def trace(self, *what: object) -> None:
+        """Add one step to the trace."""
+        line = f"{self.loop.time() - START:.6f} {' '.join(map(str, what))}"
+        self._digest.update(line.encode() + b"\n")
+        if self._keeps_trace:
+            self.lines.append(line)
+
+    def report(self, text: str) -> None:
+        """Note a violation, once."""
+        if text not in self.violations and not self._is_over:
+            self.violations.append(text)
+            self.trace("VIOLATION", text)
+
+    @property
+    def digest(self) -> str:
+        """Return the hash of the trace so far."""
+        return self._digest.hexdigest()
+
+    def _make_machines(self) -> None:
+        sites = [
+            Site(f"site{n}", f"45.1.{n}.1" if each.is_nat else "")
+            for n, each in enumerate(self.plan.sites)
+        ]
+        for spec in self.plan.machines:
+            site = sites[spec.site]
+            addresses = [
+                f"192.168.{k}.{spec.number + 10}"
+                if site.public
+                else f"45.{2 + k}.{spec.site}.{spec.number + 10}"
+                for k in range(spec.addresses)
+            ]
+            host = Host(f"m{spec.number}", site, addresses, spec.latency)
+            host.is_closed = spec.is_closed
+            count = sum(each.site == spec.site for each in self.plan.machines)
+            is_small = count <= MAX_BEHIND_FORWARD
+            if self.plan.sites[spec.site].forwards and is_small and not site.forwards:
+                site.forwards[FIXED_PORT] = host
+            self.network.hosts.append(host)
+            self.network.names[f"{host.name}.example"] = host
+            named = self._name_first if spec.finds == "named" and spec.number else None
+            machine = SimMachine(
+                self.plan,
+                spec,
+                host,
+                self.network,
+                self.loop,
+                self.links,
+                named,
+                self.report,
+                self.trace,
+            )
+            self.machines.append(machine)
+
+    def _name_first(self) -> list[Address]:
+        """Return the addresses that nodes are given which find no others."""
+        return [Address("m0.example", FIXED_PORT)]
+
+    # Events.
+
+    def apply(self, event: Event) -> None:
+        """Let an event happen."""
+        self.trace("event", event)
+        machine = self.machines[event.machine]
+        self.invariants.on_event()
+        getattr(self, f"_on_{event.kind}")(machine, event.value)
+
+    def _on_kill(self, machine: SimMachine, value: float) -> None:
+        machine.kill()
+
+    def _on_power(self, machine: SimMachine, value: float) -> None:
+        machine.kill(power=True)
+
+    def _on_crash(self, machine: SimMachine, value: float) -> None:
+        if machine.is_running:
+            machine.crash_after = 1 + int(value * 60)
+
+    def _on_start(self, machine: SimMachine, value: float) -> None:
+        machine.start()
+
+    def _on_stop(self, machine: SimMachine, value: float) -> None:
+        if machine.process is not None and not machine.process.is_stopped:
+            machine.process.stop()
+            machine.stopped_at = self.loop.time()
+
+    def _on_resume(self, machine: SimMachine, value: float) -> None:
+        if machine.process is not None and machine.process.is_stopped:
+            machine.stopped_time += self.loop.time() - machine.stopped_at
+            machine.process.resume()
+
+    def _on_close(self, machine: SimMachine, value: float) -> None:
+        machine.close()
+
+    def _on_full(self, machine: SimMachine, value: float) -> None:
+        machine.was_full = True
+        machine.disk.capacity = machine.disk.used + int(value * 200_000)
+
+    def _on_free(self, machine: SimMachine, value: float) -> None:
+        machine.disk.capacity = 1 << 40
+
+    def _on_cut(self, machine: SimMachine, value: float) -> None:
+        name = machine.host.site.name if value < 0.3 else machine.host.name
+        self.network.cut(name)
+
+    def _on_heal(self, machine: SimMachine, value: float) -> None:
+        self.network.heal()
+
+    def _on_reset(self, machine: SimMachine, value: float) -> None:
+        for line in list(self.network.lines):
+            if machine.host in line.hosts:
+                self.network.lose(line)
+
+    def _on_move(self, machine: SimMachine, value: float) -> None:
+        """Give the machine another address; its connections die."""
+        host = machine.host
+        self._on_reset(machine, value)
+        net, _, last = host.addresses[0].rpartition(".")
+        host.addresses[0] = f"{net}.{100 + int(last) % 100}"
+
+    def _on_wall(self, machine: SimMachine, value: float) -> None:
+        self.wall_offset = (value - 0.5) * 1e6
+
+    wall_offset = 0.0
+
+    # The run.
+
+    async def run(self) -> None:
+        """Run the whole plan."""
+        for machine in self.machines:
+            machine.start()
+        events = list(self.plan.events)
+        last = max([HOLD, *(each.at + HOLD for each in events)])
+        for event in events:
+            await self._sleep_until(START + event.at)
+            self.apply(event)
+        deadline = START + last + BOUND
+        while self.loop.time() < deadline and not self._is_settled():  # noqa: ASYNC110
+            await asyncio.sleep(CHECK_PERIOD)
+        for machine in self.machines:
+            for state in machine.jobs:
+                self.trace("end", state)
+        self.invariants.finish()
+        await self._close()
+
+    async def _sleep_until(self, when: float) -> None:
+        while self.loop.time() < when:
+            await asyncio.sleep(min(CHECK_PERIOD, when - self.loop.time()))
+            self.invariants.step()
+
+    def _is_settled(self) -> bool:
+        self.invariants.step()
+        return all(
+            state.status in ("done", "failed")
+            for machine in self.machines
+            if machine.is_running
+            for state in machine.jobs
+        )
+
+    async def _close(self) -> None:
+        for machine in self.machines:
+            if machine.process is not None:
+                machine.process.is_stopped = False
+            machine.close()
+        await asyncio.sleep(CLOSE_TIME)
+        for machine in self.machines:
+            if machine.is_running and not machine.has_closed:
+                self.report(f"{machine.name} does not close")
+        self._is_over = True
+        for machine in self.machines:
+            machine.kill()
+
+
+@contextmanager
+def _determined(world_rng: Random, loop: SimLoop) -> Iterator[None]:
+    """Take every random byte, time and thread from the seed."""
+    pools = [
+        patch.object(module, "ThreadPoolExecutor", SimExecutor)
+        for name, module in list(sys.modules.items())
+        if name.startswith("shoal.") and hasattr(module, "ThreadPoolExecutor")
+    ]
+    clocks = [
+        patch.object(module, "monotonic", loop.time)
+        for name, module in list(sys.modules.items())
+        if name.startswith("shoal.") and hasattr(module, "monotonic")
+    ]
+    patches: list[Any] = [
+        *pools,
+        *clocks,
+        patch.object(concurrent.futures, "ThreadPoolExecutor", SimExecutor),
+        patch.object(os, "urandom", world_rng.randbytes),
+        patch.object(time, "time_ns", lambda: int(1.8e18 + loop.time() * 1e9)),
+        patch.object(time, "time", lambda: 1.8e9 + loop.time()),
+    ]
+    for each in patches:
+        each.start()
+    try:
+        yield
+    finally:
+        for each in patches:
+            each.stop()
+
+
+def run_plan(plan: Plan, *, keeps_trace: bool = False) -> Result:
+    """Run one plan in its own event loop."""
+    import shoal.reading.file
+    import shoal.swarm.operations  # noqa: F401  before anything is patched
+
+    loop = SimLoop(Random(f"threads {plan.seed}"))
+    asyncio.set_event_loop(loop)
+    gc.disable()
+    try:
+        with _determined(Random(f"bytes {plan.seed}"), loop):
+            result = _run_world(plan, loop, keeps_trace)
+            _bury(loop)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+        gc.enable()
+    return result
+
+
+def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
+    world = World(plan, loop, keeps_trace=keeps_trace)
+    loop.run_until_complete(world.run())
+    for text in loop.errors:
+        world.report(f"the loop reported: {text}")
+    seconds = loop.time() - START
+    return Result(plan, world.violations, world.digest, world.lines, seconds)
+
+
+def _bury(loop: SimLoop) -> None:
+    """Free what killed processes left, without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with patch.object(sys, "unraisablehook", lambda _: None):
+            loop.forget_all()
+            gc.collect()
+
+
+def run_seed(seed: int, *, keeps_trace: bool = False) -> Result:
+    """Draw and run one seed."""
+    return run_plan(draw(seed), keeps_trace=keeps_trace)

@@ -1,0 +1,40 @@
+"""Run seeds of the simulator; docs/reliability.md says what it covers."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SEEDS = 300
+LONG_SEEDS = 3000
+
+
+def run(*words: str) -> str:
+    """Run the simulator in a process of its own; return its output."""
+    argv = [sys.executable, "-m", "tests.simulator", *words]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert not ended.returncode, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def jobs() -> str:
+    """Return how many processes to use."""
+    return str(min(2, os.cpu_count() or 1))
+
+
+@pytest.mark.timeout(600)
+def test_no_seed_violates_an_invariant() -> None:
+    assert f"{SEEDS} seeds" in run("--seeds", f"0..{SEEDS}", "--jobs", jobs())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_no_seed_of_many_violates_an_invariant() -> None:
+    run("--seeds", f"{SEEDS}..{SEEDS + LONG_SEEDS}", "--jobs", jobs())
+
+
+@pytest.mark.parametrize("seed", [1, 12, 88])
+def test_one_seed_always_takes_the_same_steps(seed: int) -> None:
+    words = ("--seed", str(seed), "--trace")
+    assert run(*words) == run(*words)
