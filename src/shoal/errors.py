@@ -26,6 +26,7 @@ A message is a whole sentence for the user: what happened, and what to do next. 
 """
 
 __all__ = [
+    "NO_DESCRIPTORS",
     "DiskFullError",
     "ForbiddenError",
     "LyingPeerError",
@@ -45,6 +46,13 @@ __all__ = [
     "VerificationError",
     "first_error",
 ]
+
+
+NO_DESCRIPTORS = (
+    "This process or machine has too many files and connections open; raise the limit "
+    "(ulimit -n) or end other programs."
+)
+"""The message for an operation that found no file descriptor."""
 
 
 class ShoalError(Exception):

@@ -118,7 +118,8 @@ TABLE = [
         "full_output",
         True,
     ),
-    Row(9, f"{GET} -o -", "disk is too full", "tiny", no_json=True),
+    # Nothing is written to the disk.
+    Row(0, f"{GET} -o -", "", "tiny", no_json=True),
     # Ended by a signal.
     Row(130, "share {file} --new-link", "Interrupted.", "interrupted"),
     Row(143, "share {file} --new-link", "Terminated.", "terminated"),

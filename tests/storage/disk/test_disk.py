@@ -81,6 +81,7 @@ def lines(process: subprocess.Popen[str]) -> list[str]:
 
 def test_a_faulty_disk_replaces_every_method() -> None:
     public = {name for name in vars(Disk) if not name.startswith("_")}
+    public.remove("open_files")  # a number, not a call to the system
     assert public <= vars(FaultyDisk).keys()
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.errors import StoreError
 from shoal.storage.disk import folders
-from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.disk import Disk, FileState, Name
 from shoal.storage.disk.folders import Folders, remove_all
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import ROOT
@@ -71,10 +70,46 @@ def test_a_folder_is_removed_with_its_contents_without_following_links(
     assert os.listdir(tmp_path) == ["outside"]
 
 
-def test_a_folder_nested_too_deep_is_not_removed(
+def test_a_folder_of_any_depth_is_removed_with_few_descriptors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "MAX_DEPTH", 3)
-    (tmp_path / "a/b/c/d").mkdir(parents=True)
-    with pytest.raises(StoreError, match="too deep"):
-        remove(tmp_path, "a")
+    most = 0
+    opened: set[int] = set()
+
+    class Counting(Disk):
+        def open_directory(
+            self, path: Name, *, at: int | None = None, follow: bool = False
+        ) -> int | None:
+            nonlocal most
+            fd = super().open_directory(path, at=at, follow=follow)
+            if fd is not None:
+                opened.add(fd)
+            most = max(most, len(opened))
+            return fd
+
+        def close(self, fd: int) -> None:
+            opened.discard(fd)
+            super().close(fd)
+
+    deep = tmp_path.joinpath("top", *["d"] * 100)
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    (deep.parent / "other" / "d").mkdir(parents=True)
+    disk = Counting()
+    at = disk.open_directory(tmp_path)
+    assert at is not None
+    remove_all(disk, "top", at)
+    disk.close(at)
+    assert os.listdir(tmp_path) == []
+    assert most <= folders.MAX_HELD + 1
+
+
+def test_a_deep_folder_is_made_with_few_descriptors(
+    disk: FaultyDisk, opened: Folders
+) -> None:
+    path = "/".join("d" * 100)
+    fd, other = opened.make_all([path, "e"])
+    assert disk.state(fd).is_directory
+    assert disk.state(other).is_directory
+    assert len(opened._open) <= 4
+    assert disk.state(opened.make(path)).inode == disk.state(fd).inode

@@ -11,10 +11,12 @@ import stat
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from errno import EEXIST, EINVAL, ENOENT, ENOSYS, ENOTDIR, ENOTEMPTY
+from functools import cached_property
 from pathlib import Path
 
 from shoal.errors import ForbiddenError, TargetExistsError, UsageError
 from shoal.storage.disk.linux import fallocate, read_boot_id, read_umask, syncfs
+from shoal.storage.disk.openfiles import OpenFileLimit
 from shoal.storage.disk.system import (
     FOLDER_FLAGS,
     NEW_FLAGS,
@@ -53,6 +55,11 @@ class Disk:
     def __init__(self) -> None:
         self._names: dict[int, object] = {}  # for messages
         self._spare: bytearray | None = None
+
+    @cached_property
+    def open_files(self) -> OpenFileLimit:
+        """Return the limit of files that all shares of the node keep open."""
+        return OpenFileLimit()
 
     def open_read(
         self, path: Name, *, at: int | None = None, follow: bool = False

@@ -13,6 +13,8 @@ from errno import (
     EEXIST,
     EFBIG,
     EINVAL,
+    EMFILE,
+    ENFILE,
     ENOSPC,
     ENOSYS,
     ENOTSUP,
@@ -22,7 +24,7 @@ from errno import (
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from shoal.errors import DiskFullError, ForbiddenError, StoreError
+from shoal.errors import NO_DESCRIPTORS, DiskFullError, ForbiddenError, StoreError
 from shoal.storage.disk.linux import rename_without_replacing
 
 __all__ = [
@@ -258,6 +260,8 @@ def translate(error: OSError, path: object, verb: str) -> StoreError:
             f"{path} would be larger than is allowed here; raise the limit (ulimit -f) "
             "or choose a file system that stores larger files."
         )
+    if number in (EMFILE, ENFILE):
+        return StoreError(NO_DESCRIPTORS)
     if number in (EACCES, EPERM, EROFS):
         return ForbiddenError(
             f"This machine does not allow shoal to {verb} {path} ({error.strerror}); "

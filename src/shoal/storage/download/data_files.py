@@ -16,6 +16,7 @@ as `write`. Otherwise only one method may run at a time.
 import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from stat import S_ISGID
 from typing import TypeAlias
 
 from shoal.errors import StoreError
@@ -30,7 +31,7 @@ __all__ = ["DataFiles"]
 _NumberedFile: TypeAlias = tuple[int, NewFile]
 
 _FEW = 4  # files; more are flushed together, with the whole file system
-_FOLDER_MODE = 0o755
+_FOLDER_MODE = 0o777
 _FOLDERS = 16  # folders; how many are open while files are created in them
 
 
@@ -48,7 +49,7 @@ class DataFiles:
         self._staging = staging
         self._root: int | None = root
         self._folders = Folders(disk, root)
-        self._files = OpenFiles(self._open, disk.close)
+        self._files = OpenFiles(self._open, disk.close, of_node=disk.open_files)
         self._opening = threading.Lock()
         self._marking = threading.Lock()
         self._exists = bytearray(layout.side + 1)
@@ -219,15 +220,18 @@ class DataFiles:
 
     # Finishing.
 
-    def finalize(self) -> None:
+    def finalize(self, replaced: FileState | None = None) -> None:
         """Create empty files and set final permissions; `sync` must follow.
 
-        Raises `StoreError` if a file is not as it was written.
+        A single file gets those of the file that it replaces; all others get those of
+        open(2) and mkdir(2) with this umask. Raises `StoreError` if a file is not as
+        it was written.
         """
         umask = self._disk.umask()
         if not self.layout.is_folder:
+            mode = FILE_MODE & ~umask if replaced is None else replaced.mode & 0o777
             with self._files.borrowed(0) as fd:
-                self._disk.set_mode(fd, FILE_MODE & ~umask)
+                self._disk.set_mode(fd, mode)
             return
         assert self._root is not None
         _finalize_folder(self._disk, self.layout, self._root, self._found, umask)
@@ -301,7 +305,10 @@ def _finalize_folder(
             if number != layout.side:
                 _set_mode(disk, layout, number, folders, umask)
         for folder in layout.folders():
-            disk.set_mode(folders.make(folder), _FOLDER_MODE & ~umask)
+            fd = folders.make(folder)
+            # mkdir(2) has inherited this from the folder above, with its group.
+            inherited = disk.state(fd).mode & S_ISGID
+            disk.set_mode(fd, _FOLDER_MODE & ~umask | inherited)
     finally:
         folders.close()
 

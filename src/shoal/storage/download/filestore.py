@@ -225,7 +225,10 @@ class FileStore(DownloadStore):
             raise ValueError(f"only {self.have!r} are stored")
         if not self._is_named:
             self._check_usable()
-            self._files.finalize()
+            target = self._staging.target
+            self._files.finalize(
+                self._disk.state_at(target) if self.overwrite else None
+            )
             self._check_and_commit()
             self._staging.name_target(replace=self.overwrite)
             self._is_named = True

@@ -25,9 +25,9 @@ SIDE = "side"
 LARGE = 4 * 1024 * 1024
 """A file of a folder that has this many bytes gets its full size at the start."""
 
-FILE_MODE = 0o644
+FILE_MODE = 0o666
 """The permissions of a file that is not executable, before the umask."""
-_EXECUTABLE_MODE = 0o755
+_EXECUTABLE_MODE = 0o777
 _PRIVATE_MODE = 0o600
 
 _UNIT = 4096  # bytes; the disk space of a file is a multiple of this

@@ -18,7 +18,14 @@ from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.shared.globs import Selection
 
-__all__ = ["MAX_FILES", "ScannedFile", "ScannedFolder", "scan_folder"]
+__all__ = [
+    "MAX_FILES",
+    "ScannedFile",
+    "ScannedFolder",
+    "endless",
+    "is_empty",
+    "scan_folder",
+]
 
 MAX_FILES = 100_000
 """The most files that a share may have."""
@@ -150,6 +157,9 @@ class _Scan:
             self._warn(f"{_show(path)} is {kind} and is not shared.")
         else:
             self._check(path)
+            where = f"{folder}/{name}"
+            if not state.size and not is_empty(self._disk, where):
+                raise UsageError(endless(where))
             self.files.append(ScannedFile(path, f"{folder}/{name}", state))
             if len(self.files) > self._max_files:
                 raise UsageError(
@@ -171,6 +181,31 @@ class _Scan:
             raise UsageError(
                 f"{_show(path)} cannot be shared: {error} Rename it or exclude it."
             ) from error
+
+
+def is_empty(disk: Disk, path: str | Path, *, follow: bool = False) -> bool:
+    """Return True if a file of 0 bytes yields none, or cannot be read.
+
+    Files of /proc claim 0 bytes and yield more.
+    """
+    if disk.read_small(path, 0) is not None:
+        return True
+    try:
+        fd = disk.open_read(path, follow=follow)
+        try:
+            return not disk.pread(fd, 1, 0)
+        finally:
+            disk.close(fd)
+    except ShoalError:
+        return True
+
+
+def endless(path: str | Path) -> str:
+    """Return the message for a file that claims 0 bytes and yields more."""
+    return (
+        f"{path} claims to have 0 bytes and yields more, as files of /proc do; share a "
+        "copy of it instead."
+    )
 
 
 def _show(path: str) -> str:

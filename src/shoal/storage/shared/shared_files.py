@@ -23,7 +23,12 @@ from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, FileRange
-from shoal.storage.shared.scan import ScannedFile, ScannedFolder
+from shoal.storage.shared.scan import (
+    ScannedFile,
+    ScannedFolder,
+    endless,
+    is_empty,
+)
 from shoal.storage.store import Verify
 
 __all__ = ["SharedFileChangedError", "SharedFiles"]
@@ -68,7 +73,7 @@ class SharedFiles:
         self._disk = disk
         self._files = files
         self._follow = follow  # whether the path of a file may be a link
-        self._opened = OpenFiles(self._open, disk.close, max_open)
+        self._opened = OpenFiles(self._open, disk.close, max_open, disk.open_files)
         self._is_many = len(files) > max_open
         self._altered: set[int] = set()  # numbers of the files that changed
 
@@ -91,6 +96,8 @@ class SharedFiles:
         store = cls([ScannedFile("", str(path), state)], chunk_size, disk, follow)
         with store._opened.borrowed(0):  # fails for a file that may not be read
             pass
+        if not state.size and not is_empty(disk, path, follow=follow):
+            raise UsageError(endless(path))
         return store
 
     @classmethod
