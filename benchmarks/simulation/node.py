@@ -281,7 +281,7 @@ class Node:
             reason = link.wants.add(index, self.have.__contains__)
             if reason is not None:
                 self._refuse(link, index, reason)
-        if link.wants:
+        if link.wants.requests:
             self._announcements.on_receiving(taker)
         self._wake(link)
 
@@ -290,7 +290,7 @@ class Node:
         link = self.links.get(taker)
         if link is not None:
             link.wants.cancel(index)
-            if not link.wants and not link.sending:
+            if not link.wants.requests and not link.sending:
                 if self._announcements.on_served(taker):
                     self._announce()
 
@@ -299,7 +299,7 @@ class Node:
         self._post.refuse(self, link.other, index, reason)
 
     def _wake(self, link: Link) -> None:
-        if link.wants and not link.is_waiting:
+        if link.wants.requests and not link.is_waiting:
             link.is_waiting = True
             self._turns.append(link)
         self._serve()
@@ -318,14 +318,14 @@ class Node:
             turns.popleft()
             link.is_waiting = False
             self._serve_one(link)
-            if link.wants:
+            if link.wants.requests:
                 link.is_waiting = True
                 turns.append(link)
 
     def _serve_one(self, link: Link) -> None:
         was_idle = not link.sending
         given = 0
-        while link.wants and given < self._batch:
+        while link.wants.requests and given < self._batch:
             index, was_any = link.wants.take(lambda: self._choose(link.other.number))
             if index is None:
                 self._refuse(link, None, Reason.NOTHING)

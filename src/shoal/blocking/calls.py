@@ -13,7 +13,7 @@ from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
 from shoal.config.arguments import AnyPath, FetchFields, ShareFields
 from shoal.config.settings import Settings, SettingsFields
-from shoal.core.names.link import Link, parse_link
+from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, ShareEvent
 from shoal.errors import UsageError
 from shoal.node.node import Node
@@ -48,7 +48,7 @@ def open(
     """
     loop_thread = LoopThread(Settings.of(**settings))
     try:
-        return BlockingFile(loop_thread, _parse(link), path, owns=True)
+        return BlockingFile(loop_thread, link, path, owns=True)
     except BaseException:
         loop_thread.close()
         raise
@@ -73,7 +73,6 @@ def fetch(
             "A blocking fetch ends when it is complete and cannot seed; "
             "call shoal.share afterwards."
         )
-    link = _parse(link)
     settings, rest = _split({"seed": False, **options})
     events: queue.SimpleQueue[DownloadEvent | None] = queue.SimpleQueue()
 
@@ -165,10 +164,6 @@ class BlockingShare:
             raise UsageError(
                 "The parent process shares this; wait for it there, or share again."
             )
-
-
-def _parse(link: str | Link) -> Link:
-    return parse_link(link) if isinstance(link, str) else link
 
 
 def _split(options: Mapping[str, Any]) -> tuple[Settings, dict[str, Any]]:

@@ -43,7 +43,7 @@ class BlockingFile(io.RawIOBase):
     def __init__(
         self,
         loop_thread: LoopThread,
-        link: Link,
+        link: str | Link,
         path: str | None = None,
         *,
         timeout: float | None = None,
@@ -186,12 +186,11 @@ class BlockingFile(io.RawIOBase):
         if first >= end:
             return []
         piece = self._reader.at_hand(first, end)
-        pieces = [piece] if len(piece) == end - first else self._get(first, end)
+        pieces = [piece]
+        if len(piece) < end - first:
+            pieces = self._call(lambda reader: reader.get(first, end))
         self._position = end
         return pieces
-
-    def _get(self, first: int, end: int) -> list[memoryview]:
-        return self._call(lambda reader: reader.get(first, end))
 
     def _call(self, work: Callable[[FileReader], Coroutine[Any, Any, T]]) -> T:
         """Run `work` with the reader, on the loop; wait for its result."""

@@ -145,7 +145,7 @@ class ChannelDownloader(Watcher[Server]):
         """Request its chunks from other servers."""
         self._claims.pop(server, None)
         verified = self._verified.pop(server, None)
-        is_banned = self._servers.is_banned(server)
+        is_banned = self._servers.dialler.is_banned(server.address)
         if verified is None and not is_banned:
             return
         if self._download is not None:
@@ -157,7 +157,7 @@ class ChannelDownloader(Watcher[Server]):
     def on_tick(self, now: float) -> None:
         """Report progress; drop stalled servers; end if the wait was too long."""
         if self._download is not None:
-            self._report_progress(self._download)
+            self._monitor.report_progress(self._download, len(self._verified))
             for server in self._download.on_tick(now):
                 self._loop.call_later(STALL_LIMIT, self._drop_if_silent, server)
         self._reconsider()
@@ -173,15 +173,12 @@ class ChannelDownloader(Watcher[Server]):
             if self._loop.time() - connection.last_heard >= STALL_LIMIT:
                 server.close(PeerTimeoutError(f"{server.address} stopped answering"))
 
-    def _report_progress(self, download: Download[Server]) -> None:
-        self._monitor.report_progress(download, len(self._verified))
-
     def _outlook(self) -> DownloadState:
         servers, download = self._servers, self._download
         return DownloadState(
-            found=servers.found,
+            found=len(servers.dialler),
             ready=len(servers.ready),
-            has_only_liars=servers.has_only_liars,
+            has_only_liars=servers.dialler.has_only_liars,
             is_size_unknown=bool(servers.ready) and self._sizes is None,
             is_begun=download is not None and download.done > 0,
             search=self._resources.networks.search(),
@@ -293,7 +290,7 @@ class ChannelDownloader(Watcher[Server]):
         self._reconsider()
 
     def _on_complete(self, download: Download[Server]) -> None:
-        self._report_progress(download)
+        self._monitor.report_progress(download, len(self._verified))
         self._end(None)
 
     def on_error(self, error: BaseException) -> None:

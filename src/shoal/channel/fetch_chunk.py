@@ -122,10 +122,8 @@ class _ChunkFetcher:
 
     def _outlook(self) -> DownloadState:
         return DownloadState(
-            found=self._servers.found,
+            found=len(self._servers.dialler),
             ready=len(self._servers.ready),
-            has_only_liars=self._servers.has_only_liars,
-            is_size_unknown=False,
-            is_begun=False,
+            has_only_liars=self._servers.dialler.has_only_liars,
             search=self._networks.search(),
         )

@@ -93,22 +93,8 @@ class Servers:
         self._client = client
         self._buffers = resources.buffers
         self._servers: dict[Connection[OpenClientSession], Server] = {}
-        self._dialler = Dialler(self._dial, self._count_connected, resources.rng)
+        self.dialler = Dialler(self._dial, self._count_connected, resources.rng)
         self._clock = asyncio.get_running_loop().time
-
-    @property
-    def found(self) -> int:
-        """Return how many addresses were found so far."""
-        return len(self._dialler)
-
-    @property
-    def has_only_liars(self) -> bool:
-        """Return True if every address found is banned."""
-        return self._dialler.has_only_liars
-
-    def is_banned(self, server: Server) -> bool:
-        """Return True if a server is banned."""
-        return self._dialler.is_banned(server.address)
 
     async def run(self, found: Iterable[Found], result: asyncio.Future[T]) -> T:
         """Connect to servers until `result` is set; then close every connection.
@@ -117,7 +103,7 @@ class Servers:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                dialling = tasks.create_task(self._dialler.run(found))
+                dialling = tasks.create_task(self.dialler.run(found))
                 ticking = tasks.create_task(self._tick_forever())
                 await asyncio.wait([result])
                 dialling.cancel()
@@ -131,7 +117,7 @@ class Servers:
 
     def ban(self, server: Server, error: PeerError) -> None:
         """Disconnect a server that sent wrong data, and do not dial it for a while."""
-        self._dialler.ban(server.address)
+        self.dialler.ban(server.address)
         server.close(error)
 
     async def _tick_forever(self) -> None:
@@ -145,7 +131,7 @@ class Servers:
 
     def _count_connected(self) -> int:
         """Return the number of connections, without those that are being dialled."""
-        return len(self._servers) - self._dialler.dialling
+        return len(self._servers) - self.dialler.dialling
 
     async def _dial(self, address: Address, source: str) -> None:
         session = OpenClientSession(self._channel, self._buffers)
@@ -203,12 +189,12 @@ class Servers:
         if server is None:
             return
         if isinstance(error, LyingPeerError):
-            self._dialler.ban(server.address)
-        self._dialler.on_lost(server.address)
+            self.dialler.ban(server.address)
+        self.dialler.on_lost(server.address)
         self.ready.pop(server.address, None)
         self._client.on_server_lost(server, error)
 
     def _on_ready(self, server: Server) -> None:
-        self._dialler.on_ready(server.address)
+        self.dialler.on_ready(server.address)
         self.ready[server.address] = server
         self._client.on_server_ready(server)

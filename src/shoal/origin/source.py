@@ -10,6 +10,7 @@ The bytes are not verified here; verification and retries are up to the client.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
@@ -194,14 +195,13 @@ class Origin:
             self._client.on_broken(error)
 
     async def _fetch_run(self, run: range) -> None:
-        reading = read_run(self.reader, self._manifest, run, self._on_bytes)
+        reading = read_run(
+            self.reader, self._manifest, run, partial(self._client.on_bytes, self)
+        )
         async with aclosing(reading) as chunks:
             async for index, data in chunks:
                 self.outstanding.discard(index)
                 self._client.on_chunk(self, ChunkReceived(index, data, None))
-
-    def _on_bytes(self) -> None:
-        self._client.on_bytes(self)
 
 
 async def read_run(

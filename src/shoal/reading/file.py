@@ -179,16 +179,12 @@ class AsyncFile:
         """Reads the same file by offset, independent of the position."""
         self._position = 0
         self._lock = asyncio.Lock()
-        self._is_closed = False
-
-    @property
-    def closed(self) -> bool:
-        """Return True if `aclose` was called."""
-        return self._is_closed
+        self.closed = False
+        """Whether `aclose` was called."""
 
     async def aclose(self) -> None:
         """Close the file; idempotent."""
-        self._is_closed = True
+        self.closed = True
         self.reader.close()
 
     async def __aenter__(self) -> Self:
@@ -282,7 +278,7 @@ class AsyncFile:
         return pieces
 
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self.closed:
             raise ValueError("I/O operation on closed file")
 
     def __repr__(self) -> str:

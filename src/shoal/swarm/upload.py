@@ -33,7 +33,7 @@ class _Receiver:
 
     def __init__(self, peer: Peer, upload: "Upload") -> None:
         self.peer = peer
-        self.requests = RequestQueue()
+        self.queue = RequestQueue()
         self._upload = upload
         self._chosen: set[Hashable] = set()  # chunks that we chose and have not sent
 
@@ -49,8 +49,8 @@ class _Receiver:
         """
         upload = self._upload
         chunks: list[tuple[int, Hashable]] = []
-        while self.requests and len(chunks) < limit:
-            index, was_any = self.requests.take(lambda: upload.rarest.next_for(self))
+        while self.queue.requests and len(chunks) < limit:
+            index, was_any = self.queue.take(lambda: upload.rarest.next_for(self))
             if index is None:
                 self.peer.refuse(None, Reason.NOTHING)
                 continue
@@ -74,7 +74,7 @@ class _Receiver:
         In two parts: the peer wakes up for the first while the second is encrypted.
         """
         connection = self.peer.connection
-        self.requests.cancel(index)
+        self.queue.cancel(index)
         connection.on_chunks_sent(1)
         header = response_header(index, len(data))
         if len(data) > MAX_SPLIT:
@@ -152,7 +152,7 @@ class Upload:
     def is_idle(self) -> bool:
         """Return True if no peer waits for a chunk or for its delivery."""
         return self._uploader.is_idle and not any(
-            each.requests or not each.peer.connection.is_drained
+            each.queue.requests or not each.peer.connection.is_drained
             for each in self._receivers.values()
         )
 
@@ -207,19 +207,19 @@ class Upload:
 
     def on_request(self, peer: Peer, request: SealedRequest) -> None:
         """Queue a request, or refuse it."""
-        requests = self._receivers[peer].requests
-        reason = requests.add(request.index, self.have.__contains__)
+        queue = self._receivers[peer].queue
+        reason = queue.add(request.index, self.have.__contains__)
         if reason is not None:
             peer.refuse(request.index, reason)
 
     def on_cancel(self, peer: Peer, index: int) -> None:
         """Remove a request from the queue."""
-        self._receivers[peer].requests.cancel(index)
+        self._receivers[peer].queue.cancel(index)
 
     def serve(self, peer: Peer) -> None:
         """Send a peer the chunks it requested, when its turn comes."""
         receiver = self._receivers[peer]
-        if not receiver.requests:
+        if not receiver.queue.requests:
             self.on_served(receiver)
             return
         self._announcements.on_receiving(receiver)
@@ -228,7 +228,7 @@ class Upload:
 
     def _serve_now(self, receiver: _Receiver) -> bool:
         """Answer a single request at once, if no other peer is waiting."""
-        index = receiver.requests.lone
+        index = receiver.queue.lone
         if index is None or not receiver.is_writable:
             return False
         data = self._uploader.read_now(index)
@@ -240,7 +240,7 @@ class Upload:
 
     def on_served(self, receiver: _Receiver) -> None:
         """Announce to the next peer once this one waits for nothing more."""
-        if not receiver.requests and receiver.is_writable:
+        if not receiver.queue.requests and receiver.is_writable:
             if self._announcements.on_served(receiver):
                 self.announce_soon()
 

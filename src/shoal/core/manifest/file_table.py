@@ -6,8 +6,8 @@ written or looked up. docs/protocol.md, "Manifest pages".
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
@@ -159,15 +159,11 @@ def _decode_files(data: bytes, size: int) -> tuple[File, ...]:
         raise refusal(problem)
     if not _is_ascending(entries):
         raise refusal("its files are not sorted by path")
-    return tuple(_lay_out(entries))
-
-
-def _lay_out(entries: Iterable[FileEntry]) -> Iterator[File]:
-    """Yield the files, each at the offset where the one before it ends."""
-    offset = 0
-    for path, size, executable in entries:
-        yield File(path, size, executable, offset)
-        offset += size
+    offsets = accumulate((length for _, length, _ in entries), initial=0)
+    return tuple(
+        File(path, length, executable, offset)
+        for (path, length, executable), offset in zip(entries, offsets, strict=False)
+    )
 
 
 def _is_ascending(entries: Sequence[FileEntry]) -> bool:

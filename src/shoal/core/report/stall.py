@@ -71,9 +71,9 @@ class DownloadState(Struct, frozen=True):
     """Peers that may get requests."""
     has_only_liars: bool
     """Whether every address found has sent wrong data."""
-    is_size_unknown: bool
+    is_size_unknown: bool = False
     """Whether peers are ready and none of them has sent the file's size."""
-    is_begun: bool
+    is_begun: bool = False
     """Whether any chunk is stored, from this run or an earlier one."""
     search: Search = Search()
     """The search for peers."""
@@ -108,14 +108,20 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
     if not state.found:
         return Stall(Cause.NOBODY_FOUND, _explain_none_found(state))
     if not state.ready:
+        is_one = state.found == 1
         reason = (
-            f"found {_peers(state.found)} but could not connect to "
-            f"{'it' if state.found == 1 else 'any of them'}; check that the share is "
+            f"found {state.found} {'peer' if is_one else 'peers'} but could not "
+            f"connect to {'it' if is_one else 'any of them'}; check that the share is "
             "still served there, and the firewalls in between."
         )
         return Stall(Cause.UNREACHABLE, reason)
-    if state.unavailable is not None:
-        reason = _explain_unavailable(state.ready, state.unavailable)
+    chunks = state.unavailable
+    if chunks is not None:
+        none = _connected(
+            state.ready, "the connected peer does not have", "none of {} has"
+        )
+        more = f" and {chunks.count - 1} more" if chunks.count > 1 else ""
+        reason = f"{none} chunk {chunks.index}{more}; waiting for a peer that does."
         return Stall(Cause.NOBODY_HAS, reason)
     silent = _connected(state.ready, "the connected peer has not", "none of {} has")
     reason = f"{silent} answered for {waited:.0f} s."
@@ -132,19 +138,9 @@ def _explain_none_found(state: DownloadState) -> str:
     ).strip()
 
 
-def _explain_unavailable(ready: int, chunks: Unavailable) -> str:
-    none = _connected(ready, "the connected peer does not have", "none of {} has")
-    more = f" and {chunks.count - 1} more" if chunks.count > 1 else ""
-    return f"{none} chunk {chunks.index}{more}; waiting for a peer that does."
-
-
 def _connected(ready: int, one: str, several: str) -> str:
     """Return `one`, or `several` with the number of connected peers in it."""
     return one if ready == 1 else several.format(f"the {ready} connected peers")
-
-
-def _peers(number: int) -> str:
-    return f"{number} peer" if number == 1 else f"{number} peers"
 
 
 class StallTimer:

@@ -277,17 +277,17 @@ class ChunkPicker(Generic[P]):
         self._arrived.discard(index)
         self._set_free(index)
 
-    def on_request_expired(self, index: int, peer: P) -> None:
-        """Note that `peer` did not answer in time: others may be asked."""
+    def on_request_expired(
+        self, index: int, peer: P, *, is_missing: bool = False
+    ) -> None:
+        """Note that `peer` will not answer: the chunk may be requested from others.
+
+        With `is_missing`, it does not have the chunk and is never asked for it again.
+        """
+        if is_missing:
+            self._peers[peer].refused.add(index)
         self._drop_request(index, peer)
         self._set_free(index)
-
-    def on_request_refused(self, index: int, peer: P) -> None:
-        """Note that `peer` does not have a chunk after all."""
-        state = self._peers.get(peer)
-        if state is not None:
-            state.refused.add(index)
-        self.on_request_expired(index, peer)
 
     # Picking.
 

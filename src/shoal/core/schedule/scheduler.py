@@ -242,12 +242,8 @@ class Scheduler(Generic[S]):
         if index is not None:
             window.on_refused(index)
             if index in self.picker.requested_from(source):
-                if is_busy:
-                    self.picker.on_request_expired(index, source)
-                else:
-                    # Never requested from it again, so refusing every chunk costs us
-                    # one request each.
-                    self.picker.on_request_refused(index, source)
+                # A source that refuses every chunk costs us one request for each.
+                self.picker.on_request_expired(index, source, is_missing=not is_busy)
         elif window.choices:
             window.on_refused(window.choices.popleft())
             window.choices_from = now + CHOICE_PAUSE

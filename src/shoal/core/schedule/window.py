@@ -149,24 +149,20 @@ class RequestWindow:
         oldest = min(self._sent.values(), default=now)
         return max(self.delay, now - oldest)
 
-    def stall_deadline(self, others_delay: float = 0.0) -> float | None:
-        """Return when the source will count as stalled; None if nothing is outstanding.
+    def check_stalled(self, now: float, others_delay: float = 0.0) -> bool:
+        """Return True if the source has just stalled; its requests are void then.
 
         `others_delay` is how many seconds answers of other sources usually take.
         """
         if not self._sent or self.is_stalled:
-            return None
+            return False
         # A peer that serves many may let each wait longer than `STALL_TIME`.
         usual = max(STALL_TIME, STALL_DELAYS * max(self.delay, others_delay))
         # Bytes that drip postpone the deadline, but not beyond the time that others
         # take for a chunk or, if that is unknown, that a chunk takes at `MIN_RATE`.
         slowest = STALL_DELAYS * others_delay if others_delay else self._chunk_time
-        return min(self._last_heard + usual, self._last_answer + max(usual, slowest))
-
-    def check_stalled(self, now: float, others_delay: float = 0.0) -> bool:
-        """Return True if the source has just stalled; its requests are void then."""
-        deadline = self.stall_deadline(others_delay)
-        if deadline is None or now < deadline:
+        longest = max(usual, slowest)
+        if now < min(self._last_heard + usual, self._last_answer + longest):
             return False
         self.is_stalled = True
         self._sent.clear()
