@@ -1,12 +1,19 @@
-"""A stream of bytes from a peer, with the expected meaning of each part."""
+"""Streams of bytes from a peer, for machines that compare a session with a model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from shoal.core.session.session import Event, Session
 
-__all__ = ["Stream", "feed"]
+__all__ = ["ALL", "MOST", "Stream", "explore", "feed"]
+
+ALL = 1 << 20
+MOST = st.sampled_from([0, ALL, ALL, ALL]) | st.integers(1, 40)  # bytes delivered
 
 M = TypeVar("M")
 
@@ -49,3 +56,13 @@ def feed(session: Session, data: bytes) -> Iterator[Event]:
         buffer[:size] = data[:size]
         yield from session.buffer_updated(size)
         data = data[size:]
+
+
+def explore(
+    machine: type[RuleBasedStateMachine], examples: int, **options: Any
+) -> None:
+    """Look for a conversation that differs from the model."""
+    options |= {"stateful_step_count": 40, "deadline": None}
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples, **options)
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.core.wire.test_messages import MALFORMED
 from tests.helpers.commands import peer_of, rss, share_open
 from tests.helpers.process import Program
 from tests.helpers.wire import Content, frame, pack, receive_frame, varint
@@ -18,28 +19,12 @@ FRAMES = 10_000
 SLACK = 24 * 1024  # KiB that a server may keep: buffers, pages, the allocator
 
 REQUEST = pack({"type": "request", "index": 1})
-BOMBS = [
-    b"\xdd\xff\xff\xff\xff",
-    b"\xdf\xff\xff\xff\xff",
-    b"\x82\xa4type\xa9handshake\xa6hashes\xdd\xff\xff\xff\xff",
-    b"\x82\xa4type\xa7request\xa5index\xdb\xff\xff\xff\xff",
-    b"\x82\xa4type\xa7request\xa5index\xc6\xff\xff\xff\xff",
-    b"\x83\xa4type\xa7request\xa5index\x01\xa1x" + b"\x91" * 100_000 + b"\xc0",
-    b"\x90" * 65_000,
-    b"\x81" * 65_000,
-    b"\xc1",
-    b"\x82\x90\x01\xa4type\xa3foo",
-    b"\x81\xa4type\xa2\xff\xff",
-    b"\x82\xa4type\xa7request\xa5index\xcb\x7f\xf8\0\0\0\0\0\0",
-    b"\x82\xa4type\xa7request\xa5index\xd6\xff\0\0\0\0",
-    REQUEST + b"\0",
-]
 LENGTHS = [0, (1 << 7) - 1, 1 << 17, (1 << 17) + 1, 1 << 28, (1 << 31), (1 << 32) - 1]
 
 
 def _frames(rng: random.Random) -> Iterator[bytes]:
     """Yield data that is not a frame of the protocol, and some that nearly is."""
-    for bomb in BOMBS:
+    for bomb in MALFORMED.values():
         yield varint(len(bomb)) + bomb
     for length in LENGTHS:
         yield varint(length) + b"x" * 100

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -17,7 +16,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from shoal.core.manifest.chunks import Chunks
@@ -32,8 +30,9 @@ from shoal.core.session.session import (
     Session,
 )
 from shoal.errors import PeerError
-from tests.helpers.streams import Stream, feed
-from tests.helpers.wire import Content, frame, pack, varint
+from tests.core.wire.test_messages import MALFORMED
+from tests.helpers.streams import ALL, MOST, Stream, explore, feed
+from tests.helpers.wire import Content, frame, varint
 
 CONTENT = Content.make(5000)
 OTHER = Content.make(3000, seed=2)
@@ -77,25 +76,10 @@ WORDS = st.one_of(
     st.sampled_from(["hello", "have", "", "REQUEST"]).flatmap(message),
 )
 STRANGE = [
-    varint(len(body)) + body
-    for body in (
-        pack({"type": "request"}),
-        pack({"type": "request", "index": 1.0}),
-        pack({"type": "request", "index": True}),
-        pack({"type": "response", "index": 1, "data": "text"}),
-        pack({"type": "info", "fileSize": "1"}),
-        pack({"type": "handshake", "hashes": [1]}),
-        pack({"type": 1}),
-        b"\x90",
-        b"\xc1",
-        pack({"type": "info"}) + b"\0",
-        b"\xdf\xff\xff\xff\xff",
-        b"\x90" * 2000,
-    )
-] + [b"\x00", b"\x81\x00", b"\x80\x80\x80\x80", varint((1 << 28) - 1)]
+    *(varint(len(body)) + body for body in MALFORMED.values()),
+    *(b"\x00", b"\x81\x00", b"\x80\x80\x80\x80", varint((1 << 28) - 1)),
+]
 """Bytes that are no message, or not even a frame."""
-ALL = 1 << 20
-MOST = st.sampled_from([0, ALL, ALL, ALL]) | st.integers(1, 40)  # bytes delivered
 KINDS = st.sampled_from(["server", "hash client", "named client"])
 
 
@@ -279,20 +263,12 @@ class OpenConversation(RuleBasedStateMachine):
             self.model.answers.clear()
 
 
-def check(examples: int, **more: Any) -> None:
-    """Look for a conversation that differs from the model."""
-    more |= {"stateful_step_count": 40, "deadline": None}
-    run_state_machine_as_test(
-        OpenConversation, settings=settings(max_examples=examples, **more)
-    )
-
-
 def test_any_order_of_messages_agrees_with_the_model() -> None:
-    check(200)
+    explore(OpenConversation, 200)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_ten_thousand_orders_of_messages_agree_with_the_model() -> None:
     for _ in range(10):  # hypothesis keeps a megabyte for each until it is done
-        check(1000, derandomize=False)
+        explore(OpenConversation, 1000, derandomize=False)

@@ -6,10 +6,9 @@ blames the peer, and stay ended. It begins with the proofs.
 """
 
 import hmac
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -17,7 +16,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from shoal.core.crypto.keys import derive_keys
@@ -26,7 +24,7 @@ from shoal.core.manifest.chunks import Chunks
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import Event
 from shoal.errors import PeerError
-from tests.helpers.sealed_model import (
+from tests.core.session.sealed_model import (
     ALLOWED,
     NO_FRAMES,
     NOT_OURS,
@@ -37,7 +35,7 @@ from tests.helpers.sealed_model import (
     Model,
     Said,
 )
-from tests.helpers.streams import Stream, feed
+from tests.helpers.streams import ALL, MOST, Stream, explore, feed
 from tests.helpers.wire import frame, varint
 
 KEYS, OTHERS = derive_keys(b"i" * 32), derive_keys(b"o" * 32)
@@ -60,8 +58,6 @@ VERSIONS = st.sampled_from([(1, 1)] * 9 + [(1, 3), (0, 1), (2, 3), (2, 1), (0, 0
 Start: TypeAlias = tuple[bool, tuple[int, int], str, bool, bool]
 MOSTLY = st.sampled_from([True, True, False])
 STARTS = st.tuples(st.booleans(), VERSIONS, PROOFS, MOSTLY, st.booleans())
-ALL = 1 << 20
-MOST = st.sampled_from([0, ALL, ALL, ALL]) | st.integers(1, 40)  # bytes delivered
 
 
 class SealedConversation(RuleBasedStateMachine):
@@ -323,20 +319,12 @@ class SealedConversation(RuleBasedStateMachine):
             self.model.answers.clear()
 
 
-def check(examples: int, **more: Any) -> None:
-    """Look for a conversation that differs from the model."""
-    more |= {"stateful_step_count": 40, "deadline": None}
-    run_state_machine_as_test(
-        SealedConversation, settings=settings(max_examples=examples, **more)
-    )
-
-
 def test_any_order_of_sealed_messages_agrees_with_the_model() -> None:
-    check(300)
+    explore(SealedConversation, 300)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_ten_thousand_orders_of_sealed_messages_agree_with_the_model() -> None:
     for _ in range(10):  # hypothesis keeps a megabyte for each until it is done
-        check(1000, derandomize=False)
+        explore(SealedConversation, 1000, derandomize=False)

@@ -19,6 +19,7 @@ from shoal.core.wire.sealed_messages import (
     Refuse,
     SealedRequest,
 )
+from tests.core.wire.test_sealed_messages import TOO_FAR
 from tests.helpers.wire import pack, varint
 
 __all__ = [
@@ -67,29 +68,11 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
 ]
 NOT_OURS = st.sampled_from(["handshake", "info", "HELLO", "", "hello "])
 STRANGE = [
-    pack({"type": "hello"}),
-    pack({"type": "hello", "port": True}),
-    pack({"type": "hello", "port": 1 << 16}),
-    pack({"type": "hello", "port": 1, "root": bytes(8193)}),
-    pack({"type": "have", "ranges": [[1, 2, 3]]}),
-    pack({"type": "have", "ranges": [[0, 1]] * 4097}),
-    pack({"type": "request", "index": -1}),
-    pack({"type": "request", "index": "1"}),
-    pack({"type": "request", "index": 1.0}),
-    pack({"type": "response", "index": UNKNOWN, "data": b"x"}),
-    pack({"type": "response", "index": 1}),
-    pack({"type": "page", "index": 1, "data": bytes(65_537)}),
-    pack({"type": "refuse", "reason": "x" * 65}),
-    pack({"type": "peers", "addresses": [["::1", 1]] * 51}),
+    *map(pack, TOO_FAR),
     pack({"type": 7}),
-    pack({}),
-    b"\x90",
-    b"\xc0",
-    b"\xc1",
+    *(b"\x80", b"\x90", b"\xc0", b"\xc1", b"\x90" * 2000, b"\xdf\xff\xff\xff\xff"),
     pack({"type": "goodbye"}) + b"\0",
     b"\x81\xa4type\xa7goodby\xff",
-    b"\x90" * 2000,
-    b"\xdf\xff\xff\xff\xff",
 ]
 """Bodies that are not messages."""
 NO_FRAMES = [b"\x00", b"\x81\x00", b"\x80\x80\x80\x80", varint((1 << 28) - 1)]
