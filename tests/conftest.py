@@ -1,11 +1,13 @@
 """Fixtures for all tests."""
 
 import logging
+import os
 import random
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -35,6 +37,13 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Commands use asyncio's own loop, except in the tests of uvloop.
         patch.setenv("SHOAL_UVLOOP", "0")
         yield
+
+
+@pytest.fixture(autouse=True)
+def _empty_catalogue(_private_home: None) -> Iterator[None]:
+    """Start each test without what other tests have shared and fetched."""
+    yield
+    rmtree(Path(os.environ["XDG_DATA_HOME"]) / "shoal/catalogue", ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from shoal.config.settings import Settings
     from shoal.discovery.base import Discovery
     from shoal.discovery.combined import Networks
+    from shoal.storage.catalogue import Catalogue
     from shoal.storage.disk.disk import Disk
     from shoal.storage.shared.shared_files import SharedFiles
 
@@ -108,9 +109,16 @@ class Resources:
     @cached_property
     def home(self) -> "Path | None":
         """Return the folder for the data that this user keeps between runs."""
-        from platformdirs import user_data_path
+        from shoal.storage.catalogue import user_home
 
-        return user_data_path("shoal")
+        return user_home()
+
+    @cached_property
+    def catalogue(self) -> "Catalogue | None":
+        """Return what this user has shared and fetched; None without a home."""
+        from shoal.storage.catalogue import Catalogue
+
+        return None if self.home is None else Catalogue.of_home(self.home, self.disk)
 
     @property
     def is_stopped(self) -> bool:

@@ -46,10 +46,9 @@ CALLS: dict[str, Callable[[shoal.Node, str, Path], Awaitable[object]]] = {
 
 
 @pytest.fixture
-async def link(file: Path) -> str:
-    """Return the link of a share that no node serves any more."""
-    async with shoal.Node(here()) as node:
-        return str((await node.share(file)).link)
+def link() -> str:
+    """Return the link of a share that no node serves and this user does not know."""
+    return str(shoal.Link(bytes(32)))
 
 
 @pytest.mark.parametrize("name", CALLS)

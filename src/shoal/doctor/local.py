@@ -50,9 +50,9 @@ class Trial(NamedTuple):
 
 def check_home() -> Iterator[Finding]:
     """Check that shoal can write its own folder; blocks."""
-    from platformdirs import user_data_path
+    from shoal.storage.catalogue import user_home
 
-    home = user_data_path("shoal")
+    home = user_home()
     near = next(each for each in (home, *home.parents) if each.exists())
     if os.access(near, os.W_OK | os.X_OK):
         yield ok("home", f"Hashes of shared files are kept in {home}.")

@@ -6,7 +6,13 @@ method: `shoal chunk` fetches one chunk and exits, and would otherwise spend hal
 time on imports.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing, contextmanager
 from functools import cached_property, partial
 from random import Random
@@ -264,10 +270,17 @@ class Node:
         `print((await node.manifest(link)).root.name)`. Raises `NotFoundError` when no
         peer sends it in time, `ManifestError` when it describes an invalid share.
         """
+        link = _link(link)
+
+        def pages(manifest: "Manifest") -> Iterable[int]:
+            return manifest.file_pages if with_files else ()
+
+        async with self._resources.call():
+            known = await self._registry.remembered(link.id, pages)
+        if known is not None:
+            return known
         with self.reading(link) as cache:
-            return await cache.load(
-                lambda m: m.file_pages if with_files else (), self._seconds(timeout)
-            )
+            return await cache.load(pages, self._seconds(timeout))
 
     def status(self, link: "str | Link") -> "ShareStatus":
         """Return the current state of a share on this node: `node.status(link).peers`.

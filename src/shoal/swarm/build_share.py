@@ -6,7 +6,8 @@ from. Every function blocks.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,15 +22,17 @@ from shoal.core.manifest.root import (
     check_sealed_chunk_size,
     choose_chunk_size,
 )
+from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
 
-__all__ = ["Built", "build_share"]
+__all__ = ["SCHEME", "Built", "build_share", "digests_of"]
 
 SCHEME = "shoal v1 chunk"
+"""The name of the hash of a chunk, for the cache of hashes."""
 
 
 class Built(NamedTuple):
@@ -48,15 +51,38 @@ def build_share(
     on_hashed: Callable[[int, int], None],
     stopped: Callable[[], bool],
     warn: Callable[[str], None],
+    earlier: Sequence[Manifest] = (),
 ) -> Built:
     """Scan and hash the file or folder at `path`.
 
     `home` is the folder for this user's secret and the hashes of earlier runs; with
-    None neither is used. Raises `UsageError`, `ForbiddenError` or another `ShoalError`.
+    None neither is used. `earlier` are the manifests of copies that were fetched to
+    `path`; one that is still the same gets its link again. Raises `UsageError`,
+    `ForbiddenError` or another `ShoalError`.
     """
     if options.chunk_size is not None:
         check_sealed_chunk_size(options.chunk_size)
     scanned = _scan(path, options, disk, warn)
+
+    def hash_source(source: SharedFiles) -> bytes:
+        return hash_files(
+            source,
+            chunk_digest,
+            scheme=SCHEME,
+            cache=None if home is None else HashCache(home / "hashes", disk=disk),
+            now_ns=time.time_ns(),
+            progress=lambda done: on_hashed(done, source.chunks.size),
+            stopped=stopped,
+        )
+
+    for manifest in earlier:
+        if _may_be(manifest, options, scanned):
+            source = _open(path, scanned, manifest.root.chunk_size, disk)
+            with _closing_on_error(source):
+                is_same = source.chunks == manifest.chunks
+                if is_same and hash_source(source) == digests_of(manifest):
+                    return _built(manifest, source)
+            source.close()
     entries = None
     file_pages = 0
     if scanned is not None:
@@ -67,23 +93,12 @@ def build_share(
     chunk_size = options.chunk_size or choose_chunk_size(
         size, name=name, file_pages=file_pages
     )
-    if scanned is None:
-        source = SharedFiles.open_file(path, chunk_size, disk=disk)
-    else:
-        source = SharedFiles.open_folder(scanned, chunk_size, disk=disk)
-    try:
-        digests = hash_files(
-            source,
-            chunk_digest,
-            scheme=SCHEME,
-            cache=None if home is None else HashCache(home / "hashes", disk=disk),
-            now_ns=time.time_ns(),
-            progress=lambda done: on_hashed(done, source.chunks.size),
-            stopped=stopped,
-        )
+    source = _open(path, scanned, chunk_size, disk)
+    with _closing_on_error(source):
+        digests = hash_source(source)
         secret = None
         if home is not None and not options.public and not options.new_link:
-            secret = user_secret(disk, home / "secret")
+            secret = _secret(disk, home, warn)
         is_random = secret is None and not options.public
         manifest = build_manifest(
             name,
@@ -94,11 +109,71 @@ def build_share(
             salt=os.urandom(SALT_SIZE) if is_random else None,
             secret=secret,
         )
+        return _built(manifest, source)
+
+
+def digests_of(manifest: Manifest) -> bytes:
+    """Return the hashes of all chunks; raises `LookupError` if a page is missing."""
+    pages = [manifest.page(number) for number in range(manifest.root.hash_page_count)]
+    if None in pages:
+        raise LookupError("a page of the hashes has not arrived")
+    return b"".join(page for page in pages if page is not None)
+
+
+def _built(manifest: Manifest, source: SharedFiles) -> Built:
+    source.verify = manifest.hash_table.verifies
+    return Built(manifest, source)
+
+
+@contextmanager
+def _closing_on_error(source: SharedFiles) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         source.close()
         raise
-    source.verify = manifest.hash_table.verifies
-    return Built(manifest, source)
+
+
+def _open(
+    path: Path, scanned: ScannedFolder | None, chunk_size: int, disk: Disk
+) -> SharedFiles:
+    if scanned is None:
+        return SharedFiles.open_file(path, chunk_size, disk=disk)
+    return SharedFiles.open_folder(scanned, chunk_size, disk=disk)
+
+
+def _may_be(
+    manifest: Manifest, options: ShareOptions, scanned: ScannedFolder | None
+) -> bool:
+    """Return True if a share with these options can be that of a manifest.
+
+    Whether a file may be executed is not compared: a copy may have lost that.
+    """
+    root = manifest.root
+    is_asked_for = (
+        options.name in (None, root.name)
+        and options.chunk_size in (None, root.chunk_size)
+        and not (options.include or options.exclude)
+        and not (options.public or options.new_link)
+    )
+    if not is_asked_for or not manifest.is_complete:
+        return False
+    if scanned is None:
+        return not root.is_folder
+    found = [(file.path, file.size) for file in scanned.files]
+    return root.is_folder and found == [(f.path, f.size) for f in manifest.files]
+
+
+def _secret(disk: Disk, home: Path, warn: Callable[[str], None]) -> bytes | None:
+    """Return the user's secret; without one, tell the user what follows."""
+    try:
+        return user_secret(disk, home / "secret")
+    except ShoalError as error:
+        warn(
+            f"This share will have another link at the next start: {error} Set "
+            "XDG_DATA_HOME to a folder that you can write to."
+        )
+        return None
 
 
 def disk_size(path: Path, scanned: ScannedFolder | None, disk: Disk) -> int:

@@ -112,10 +112,12 @@ class ManifestFetcher(Generic[S]):
 
     def has_pages(self, numbers: Iterable[int]) -> bool:
         """Return True if all these pages are here."""
-        manifest = self.manifest
-        return manifest is not None and all(
-            manifest.page(number) is not None for number in numbers
-        )
+        return self.manifest is not None and not self.count_missing(numbers)
+
+    def count_missing(self, numbers: Iterable[int]) -> int:
+        """Return how many of these pages have not arrived; the root must be known."""
+        assert self.manifest is not None
+        return sum(self.manifest.page(number) is None for number in numbers)
 
     # The peers that pages are requested from.
 

@@ -9,7 +9,9 @@ only reads the manifest is decided by the user of its `swarm`.
 import asyncio
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from shoal.config.settings import Settings
@@ -19,9 +21,11 @@ from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
 from shoal.core.report.status import ShareStatus
+from shoal.errors import ShoalError
 from shoal.net.interfaces import list_interfaces
 from shoal.origin.readers import open_readers
 from shoal.resources import Resources
+from shoal.storage.catalogue import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
@@ -90,6 +94,33 @@ class Registry:
             self._port = Port(hosts, resources.settings.port)
             resources.own(self._port.aclose)
         return self._port
+
+    async def remembered(
+        self, share_id: bytes, numbers: Callable[[Manifest], Iterable[int]]
+    ) -> Manifest | None:
+        """Return the manifest of a share in the user's catalogue, or None.
+
+        It has at least the pages that `numbers` returns for it.
+        """
+        catalogue = self.resources.catalogue
+        if catalogue is not None:
+            find = partial(catalogue.find, share_id)
+            for entry in await self.resources.in_thread(find):
+                manifest = entry.manifest
+                if all(manifest.page(n) is not None for n in numbers(manifest)):
+                    return manifest
+        return None
+
+    async def remember(
+        self, link: Link, path: Path, manifest: Manifest, made: Made
+    ) -> None:
+        """Add a copy to the user's catalogue, if that can be written."""
+        catalogue = self.resources.catalogue
+        if catalogue is not None:
+            flush = made.is_complete and not made.is_shared
+            add = partial(catalogue.add, link, path, manifest, made, flush=flush)
+            with suppress(ShoalError):
+                await self.resources.in_thread(add)
 
     @asynccontextmanager
     async def turn(self, share_id: bytes) -> AsyncIterator[Turn]:

@@ -19,15 +19,19 @@ from shoal.core.report.events import DownloadEvent, Hashing, Notice, ShareEvent
 from shoal.errors import StoreError
 from shoal.origin.readers import check_origin
 from shoal.resources import Resources
+from shoal.storage.catalogue import Entry, Made
+from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
 from shoal.swarm.build_share import Built, build_share
 from shoal.swarm.member import Holding, Member, Registry, ServedShare
+from shoal.swarm.swarm import Swarm
 from shoal.swarm.target import Target, verify_target
 
 __all__ = [
     "FetchResult",
     "SealedShare",
     "fetch_sealed",
+    "serve_share",
     "share_sealed",
     "verify_sealed",
 ]
@@ -108,25 +112,57 @@ async def share_sealed(
     """
     resources = registry.resources
     async with resources.call():
-        port = await registry.port()
-        built = await _build(resources, path, options, on_progress)
-        served = registry.served.get(built.manifest.id)
-        if served is not None:
-            built.source.close()
-            return SealedShare(registry, served)
-        release = resources.own_source(built.source)
+        await registry.port()  # if that fails, nothing is hashed
+        copies: list[Entry] = []
+        built = await _build(resources, path, options, on_progress, copies)
+        manifest, source = built
+        link = Link(manifest.id, origins=options.origins)
+        if not options.origins:
+            # A copy keeps the link that it was fetched with.
+            link = next((each.link for each in copies if each.link.id == link.id), link)
         try:
             for url in options.origins:
-                await check_origin(url, built.manifest, resources.settings)
-            link = Link(built.manifest.id, origins=options.origins)
-            member = Member(registry, link, port, on_event=on_progress)
-            member.swarm.serve(built.manifest, built.source)
-            await member.__aenter__()
+                await check_origin(url, manifest, resources.settings)
         except BaseException:
-            release()
+            source.close()
             raise
-        member.hold(built.manifest, built.source)
-        return _serve(registry, member, built.manifest, release)
+        share = await serve_share(registry, link, manifest, source, on_progress)
+        if manifest.id not in (each.link.id for each in copies):
+            made = Made(
+                is_shared=True,
+                include=options.include,
+                exclude=options.exclude,
+                is_new_link=options.new_link,
+            )
+            await registry.remember(link, path, manifest, made)
+        return share
+
+
+async def serve_share(
+    registry: Registry,
+    link: Link,
+    manifest: Manifest,
+    source: SharedFiles,
+    on_event: Callable[[ShareEvent], None],
+) -> SealedShare:
+    """Serve files of the user from now on, until the node leaves the share.
+
+    If the node serves the same share already, `source` is closed.
+    """
+    served = registry.served.get(manifest.id)
+    if served is not None:
+        source.close()
+        return SealedShare(registry, served)
+    release = registry.resources.own_source(source)
+    try:
+        member = Member(registry, link, await registry.port(), on_event=on_event)
+        member.swarm.serve(manifest, source)
+        await member.__aenter__()
+    except BaseException:
+        release()
+        raise
+    member.hold(manifest, source)
+    return _serve(registry, member, manifest, release)
 
 
 async def _build(
@@ -134,7 +170,12 @@ async def _build(
     path: Path,
     options: ShareOptions,
     on_progress: Callable[[ShareEvent], None],
+    copies: list[Entry],
 ) -> Built:
+    """Hash the file or folder at `path`.
+
+    `copies` gets the shares that were fetched to that path before.
+    """
     loop = asyncio.get_running_loop()
     on_hashed = _on_loop(loop, on_progress)
 
@@ -142,6 +183,9 @@ async def _build(
         loop.call_soon_threadsafe(resources.on_notice, Notice(text))
 
     def build(stopped: Callable[[], bool]) -> Built:
+        if resources.catalogue is not None:
+            found = resources.catalogue.at(path)
+            copies.extend(entry for entry in found if entry.is_whole_copy)
         return build_share(
             path,
             options,
@@ -150,6 +194,7 @@ async def _build(
             on_hashed=on_hashed,
             stopped=stopped,
             warn=warn,
+            earlier=[copy.manifest for copy in copies],
         )
 
     return await resources.in_stoppable_thread(build, lambda b: b.source.close())
@@ -202,8 +247,14 @@ async def fetch_sealed(
             on_event=on_event,
             yields=serving is not None,
         )
+        known = await resources.in_thread(
+            partial(target.find_known, resources.catalogue)
+        )
         if holding is not None:
             member.swarm.know(holding.manifest)
+        elif known is not None:
+            member.swarm.know(known)
+        stack.push_async_callback(resources.in_thread, target.close)
         await stack.enter_async_context(member)
         result = await _fetch(registry, member, target, options.seed, holding, stack)
         turn.open_result = lambda: Holding(
@@ -225,9 +276,13 @@ async def _fetch(
     The chunks in `holding`, which this node has already, are copied first.
     """
     resources, swarm = registry.resources, member.swarm
-    manifest = await swarm.load(target.first_pages)
+    manifest = await swarm.load(lambda m: ())
+    await resources.in_stoppable_thread(
+        lambda stopped: target.begin(manifest), lambda begun: target.close()
+    )
+    await _load_kept(resources, swarm, target, target.first_pages(manifest))
     pages = await resources.in_thread(partial(target.choose, manifest))
-    await swarm.load(lambda m: pages)
+    await _load_kept(resources, swarm, target, pages)
     store = await resources.in_stoppable_thread(
         partial(target.open, manifest), lambda store: store.close()
     )
@@ -239,8 +294,11 @@ async def _fetch(
             partial(_copy_chunks, holding, store, target.wanted)
         )
     member.hold(manifest, store)
+    remember = partial(registry.remember, member.link, target.path, manifest)
+    await remember(target.made(is_complete=False))
     await swarm.fetch(store, target.wanted, target.kept)
     await resources.in_thread(store.finish)
+    await remember(target.made(is_complete=True))
     if not seed:
         await swarm.drain(DRAIN_TIME)
         return FetchResult(target.path, manifest, None)
@@ -281,6 +339,24 @@ def _copy_chunks(
             store.commit()
 
 
+async def _load_kept(
+    resources: Resources, swarm: Swarm, target: Target, pages: Iterable[int]
+) -> None:
+    """Load pages of the manifest, and keep each on the disk when it has arrived."""
+    manifest, numbers = swarm.manifest, list(pages)
+    assert manifest is not None
+    while not await swarm.load_some(numbers):
+        await resources.in_thread(partial(target.keep, manifest))
+    await resources.in_thread(partial(target.keep, manifest))
+
+
+async def _load_all(registry: Registry, link: Link, timeout: float | None) -> Manifest:
+    """Return the whole manifest of a share, from its peers."""
+    port = await registry.port()
+    async with Member(registry, link, port, timeout=timeout, yields=True) as member:
+        return await member.swarm.load(lambda m: range(m.page_count))
+
+
 async def verify_sealed(
     registry: Registry, link: Link, path: Path, timeout: float | None
 ) -> Manifest:
@@ -290,9 +366,9 @@ async def verify_sealed(
     """
     resources = registry.resources
     async with resources.call():
-        port = await registry.port()
-        async with Member(registry, link, port, timeout=timeout, yields=True) as member:
-            manifest = await member.swarm.load(lambda m: range(m.page_count))
+        manifest = await registry.remembered(link.id, lambda m: range(m.page_count))
+        if manifest is None:
+            manifest = await _load_all(registry, link, timeout)
         store = await resources.in_stoppable_thread(
             partial(verify_target, path, manifest, resources.disk),
             lambda store: store.close(),

@@ -163,6 +163,18 @@ class Swarm(Watcher[ChunkSource]):
         await self._waiting.wait(lambda: self._pages.has_pages(wanted))
         return manifest
 
+    async def load_some(self, numbers: Sequence[int]) -> bool:
+        """Wait for another of these pages; return True once all have arrived.
+
+        The root record must be known. Raises as `load` does.
+        """
+        self.want_pages(numbers)
+        before = self._pages.count_missing(numbers)
+        await self._waiting.wait(
+            lambda: self._pages.count_missing(numbers) < max(before, 1)
+        )
+        return self._pages.has_pages(numbers)
+
     def want_pages(self, numbers: Iterable[int]) -> None:
         """Fetch these pages of the manifest, without waiting for them."""
         self._pages.want(numbers, self._loop.time())

@@ -5,6 +5,7 @@ never written into, an existing file only with `overwrite`; with `seed`, an exis
 target is verified instead and served.
 """
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from shoal.errors import (
     UsageError,
     VerificationError,
 )
+from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import (
     VerifiedTargetStore,
@@ -27,7 +29,8 @@ from shoal.storage.download.completed import (
     open_verified_target,
 )
 from shoal.storage.download.filestore import FileStore
-from shoal.storage.download.staging import Staging, check_folder
+from shoal.storage.download.manifest_file import add_known, read_manifest
+from shoal.storage.download.staging import Staging, check_folder, suffix_of
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
@@ -77,6 +80,7 @@ class Target:
         self._selection = Selection(options.include, options.exclude)
         self._selected: Sequence[int] | None = None  # numbers of files; None for all
         self._path = None if options.is_inside else options.out
+        self._staging: Staging | None = None  # locked, until the store owns it
 
     @property
     def path(self) -> Path:
@@ -103,6 +107,76 @@ class Target:
         staging = Staging(path, self._link.identity, self._disk)
         staging.check_target(overwrite=overwrite)
 
+    def find_known(self, catalogue: Catalogue | None) -> Manifest | None:
+        """Return what earlier runs kept of the manifest for this target, or None."""
+        link = self._link
+        known: Manifest | None = None
+        for folder in self._staging_folders():
+            known = add_known(known, read_manifest(folder, link.id, self._disk))
+        for entry in () if catalogue is None else catalogue.find(link.id):
+            if entry.path in self._possible_paths(entry.manifest.root):
+                known = add_known(known, entry.manifest)
+        return known
+
+    def _possible_paths(self, root: Root) -> set[Path]:
+        path = self._place(root) if self._path is None else self._path
+        return {Path(os.path.abspath(path))}
+
+    def _staging_folders(self) -> list[Path]:
+        """Return the existing folders that an earlier run may have left."""
+        out, suffix = self._options.out, suffix_of(self._link.identity)
+        if self._path is not None:
+            return [Staging(self._path, self._link.identity, self._disk).directory]
+        found: list[Path] = []
+        for folder in (self._options.folder,) if out is None else (out, out.parent):
+            if self._disk.state_at(folder, follow=True) is None:
+                continue
+            at = self._disk.open_directory(folder, follow=True)
+            if at is not None:
+                names = self._disk.list_directory(at)
+                self._disk.close(at)
+                found += [folder / name for name in names if name.endswith(suffix)]
+        return found
+
+    def begin(self, manifest: Manifest) -> None:
+        """Lock the staging folder, and keep the manifest in it from now on.
+
+        Raises `TargetExistsError` or `StoreError` if the target cannot be created.
+        """
+        root = manifest.root
+        if self._path is None:
+            self._path = self._place(root)
+        if self._is_served_again(self._path):
+            return
+        overwrite = self._options.overwrite and not root.is_folder
+        staging = Staging(self._path, self._link.identity, self._disk)
+        staging.check_target(overwrite=overwrite, is_folder=root.is_folder)
+        staging.lock()
+        self._staging = staging
+        add_known(manifest, staging.open_manifest(manifest.id).manifest)
+        self.keep(manifest)
+
+    def keep(self, manifest: Manifest) -> None:
+        """Keep the pages that have arrived since, for a later run."""
+        if self._staging is not None:
+            self._staging.open_manifest(manifest.id).save(manifest)
+
+    def close(self) -> None:
+        """Release the staging folder, unless a store owns it; idempotent."""
+        if self._staging is not None:
+            self._staging.abandon()
+            self._staging = None
+
+    def made(self, *, is_complete: bool) -> Made:
+        """Return how the copy was made, for the catalogue."""
+        options = self._options
+        return Made(
+            is_shared=False,
+            is_complete=is_complete,
+            include=options.include if self._selected is not None else (),
+            exclude=options.exclude if self._selected is not None else (),
+        )
+
     def first_pages(self, manifest: Manifest) -> Iterable[int]:
         """Return the pages that `choose` needs: those with the files, if it selects."""
         is_choosing = bool(self._options.include or self._options.exclude)
@@ -114,8 +188,7 @@ class Target:
 
         Raises `UsageError` if no file is chosen.
         """
-        if self._path is None:
-            self._path = self._place(manifest.root)
+        assert self._path is not None
         if manifest.root.is_folder:
             self._selected = self._select(manifest)
         if self._selected is None:
@@ -158,7 +231,9 @@ class Target:
             keep_exec=self._options.keep_exec,
             overwrite=self._options.overwrite,
             verify=verify,
+            staging=self._staging,
         )
+        self._staging = None
         if self._selected is not None:
             self.wanted = list(store.wanted)
         return store

@@ -7,12 +7,13 @@ descriptor.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from secrets import token_hex
 
 from shoal.errors import StoreError
 from shoal.storage.disk.disk import Disk
 
-__all__ = ["Folders", "remove_all"]
+__all__ = ["Folders", "make_directories", "remove_all", "write_new_file"]
 
 MAX_OPEN = 32
 """How many folders of one share stay open between calls."""
@@ -144,3 +145,37 @@ def _empty(disk: Disk, at: int, top: int, depth: int) -> None:
         finally:
             disk.close(fd)
         disk.remove_directory(name, at=at)
+
+
+def make_directories(disk: Disk, path: Path) -> None:
+    """Create a folder and its missing parents for this user only, and flush them."""
+    for each in (*reversed(path.parents), path):
+        if disk.state_at(each, follow=True) is None:
+            disk.make_directory(each)
+            disk.fsync_directory(each.parent)
+
+
+def write_new_file(
+    disk: Disk, at: int, name: str, data: bytes, *, flush: bool = False
+) -> None:
+    """Write a file in the open folder `at` for this user only, in one step.
+
+    It replaces a file with that name. With `flush` it survives a power loss. Raises
+    `StoreError`.
+    """
+    draft = f".{name[:16]}-{token_hex(8)}"
+    fd = disk.create(draft, at=at)
+    if fd is None:
+        raise StoreError(f"{draft} already exists.")
+    try:
+        disk.pwrite(fd, [data], 0)
+        if flush:
+            disk.fdatasync(fd)
+        disk.rename(draft, name, at=at, to=at)
+        if flush:
+            disk.fsync_directory(".", at=at)
+    except StoreError:
+        disk.unlink(draft, at=at)
+        raise
+    finally:
+        disk.close(fd)

@@ -25,6 +25,7 @@ __all__ = [
     "VerifiedTargetStore",
     "kept_chunks",
     "open_completed",
+    "open_target",
     "open_verified_target",
 ]
 
@@ -53,19 +54,37 @@ def open_verified_target(
 
     Raises `TargetExistsError` if the target is anything but the share.
     """
-    if files is None:
-        store = VerifiedTargetStore.open_file(target, chunks.chunk_size, disk=disk)
-    else:
-        folder = _find(target, files, disk)
-        store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
+    store = open_target(target, chunks, disk=disk, files=files)
     try:
-        if store.chunks != chunks or not _verifies(store, verify):
+        if not _verifies(store, verify):
             raise _not_the_same(target)
     except BaseException:
         store.close()
         raise
     if identity is not None:
         Staging(target, identity, disk).clear_finished()
+    return store
+
+
+def open_target(
+    target: Path,
+    chunks: Chunks,
+    *,
+    disk: Disk,
+    files: Sequence[FileInfo] | None = None,
+) -> VerifiedTargetStore:
+    """Open an existing file, or folder of `files`, of which only the sizes are checked.
+
+    The caller must verify it. Raises `TargetExistsError` if the sizes are others.
+    """
+    if files is None:
+        store = VerifiedTargetStore.open_file(target, chunks.chunk_size, disk=disk)
+    else:
+        folder = _find(target, files, disk)
+        store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
+    if store.chunks != chunks:
+        store.close()
+        raise _not_the_same(target)
     return store
 
 

@@ -96,6 +96,7 @@ class FileStore(DownloadStore):
         keep_exec: bool = False,
         overwrite: bool = False,
         verify: Verify | None = None,
+        staging: Staging | None = None,
     ) -> "FileStore":
         """Begin a download to `target`, or resume the download of an earlier run.
 
@@ -106,7 +107,8 @@ class FileStore(DownloadStore):
 
         `identity` is the 32 bytes that name the share. On resume `verify` checks a
         sample of the stored chunks, and all of them if the sample or the journal is
-        bad; without it the journal is believed.
+        bad; without it the journal is believed. `staging` is the locked staging folder,
+        which the store releases; without it, it is locked here.
 
         Raises `TargetExistsError` if the target exists (unless `overwrite` is set and
         both it and the share are single files), `DiskFullError` if there is not enough
@@ -120,9 +122,10 @@ class FileStore(DownloadStore):
             )
         layout = Layout(chunks, files, selected, keep_exec=keep_exec)
         overwrite = overwrite and not layout.is_folder
-        staging = Staging(target, identity, disk)
-        staging.check_target(overwrite=overwrite, is_folder=layout.is_folder)
-        staging.lock()
+        if staging is None:
+            staging = Staging(target, identity, disk)
+            staging.check_target(overwrite=overwrite, is_folder=layout.is_folder)
+            staging.lock()
         try:
             # Another process may have finished it since.
             staging.check_target(overwrite=overwrite, is_folder=layout.is_folder)
@@ -204,6 +207,8 @@ class FileStore(DownloadStore):
         with self._committing:
             self._check_usable()
             if self._put_bytes != self._committed_bytes:
+                if self._staging.manifest_file is not None:
+                    self._staging.manifest_file.sync()
                 self._commit()
 
     def _commit(self) -> None:

@@ -2,10 +2,10 @@
 
 The staging folder of NAME is `.NAME.shoal-XXXXXXXX`, beside NAME so that the last step
 is a rename within one file system. XXXXXXXX is the beginning of the share's identity,
-by which the next run finds the folder. It contains `data`, a file or a folder, and
-`journal`. The process that holds the lock on `journal` owns the folder, and no other
-process touches its contents. Everything in it is opened relative to the locked folder
-and never by path.
+by which the next run finds the folder. It contains `data`, a file or a folder,
+`journal`, and `manifest`, which has what is known of the share's manifest. The process
+that holds the lock on `journal` owns the folder, and no other process touches its
+contents. Everything in it is opened relative to the locked folder and never by path.
 """
 
 import os
@@ -17,8 +17,9 @@ from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.folders import remove_all
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode
 from shoal.storage.download.layout import SIDE
+from shoal.storage.download.manifest_file import MANIFEST, ManifestFile
 
-__all__ = ["Staging", "check_folder"]
+__all__ = ["Staging", "check_folder", "suffix_of"]
 
 _LOCK_ATTEMPTS = 100
 _MAX_NAME = 200  # bytes of NAME in the folder's name; file systems allow 255 in all
@@ -32,9 +33,11 @@ class Staging:
         if not target.name:
             raise UsageError(f"{target} does not end in a file name; add one.")
         name = os.fsdecode(os.fsencode(target.name)[:_MAX_NAME])
+        self.manifest_file: ManifestFile | None = None
+        """What is known of the manifest; None until `open_manifest`."""
         self.target = target
         """The path of the complete download."""
-        self.directory = target.with_name(f".{name}.shoal-{identity[:4].hex()}")
+        self.directory = target.with_name(f".{name}{suffix_of(identity)}")
         """The staging folder."""
         self.identity = identity
         """The 32 bytes that name the share."""
@@ -155,7 +158,7 @@ class Staging:
         if self._at is None:
             return
         # The journal goes last: as long as there is data, it says which chunks count.
-        for name in (_DATA, SIDE, _NEW_JOURNAL, _JOURNAL):
+        for name in (_DATA, SIDE, MANIFEST, _NEW_JOURNAL, _JOURNAL):
             remove_all(self._disk, name, self._at)
         self._disk.remove_directory(self.directory)
         self._disk.fsync_directory(self.directory.parent)
@@ -163,6 +166,9 @@ class Staging:
 
     def release(self) -> None:
         """Unlock the folder and keep it for the next run; idempotent."""
+        if self.manifest_file is not None:
+            self.manifest_file.close()
+            self.manifest_file = None
         if self._lock is not None:
             self._disk.close(self._lock)
             self._lock = None
@@ -177,6 +183,20 @@ class Staging:
         """Return the open folder; it must be locked."""
         assert self._at is not None
         return self._at
+
+    def open_manifest(self, share_id: bytes) -> ManifestFile:
+        """Open the file for what is known of the manifest; create it if necessary."""
+        if self.manifest_file is None:
+            self.manifest_file = ManifestFile(self._disk, self.folder, share_id)
+        return self.manifest_file
+
+    def abandon(self) -> None:
+        """Unlock the folder, and remove it if it contains no chunk; idempotent."""
+        if self._lock is not None:
+            contents, _ = self.read_journal()
+            if contents is None or not contents.indexes:
+                self.remove()
+        self.release()
 
     def open_data_folder(self) -> int:
         """Open the folder in which the files of a shared folder grow; create it."""
@@ -224,6 +244,11 @@ class Staging:
             self._disk.close(self._lock)
         self._lock = fd
         return journal
+
+
+def suffix_of(identity: bytes) -> str:
+    """Return how the names of a share's staging folders end."""
+    return f".shoal-{identity[:4].hex()}"
 
 
 def check_folder(folder: Path, disk: Disk) -> None:

@@ -20,8 +20,9 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from shoal.errors import ShoalError, StoreError
+from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.disk.folders import make_directories, write_new_file
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
@@ -31,7 +32,6 @@ __all__ = [
     "RECENT_NS",
     "HashCache",
     "hash_files",
-    "make_directories",
     "state_key",
 ]
 
@@ -101,24 +101,10 @@ class HashCache:
             at = self._disk.open_directory(self._directory)
             if at is not None:
                 try:
-                    self._write(at, key.hex(), entry)
+                    write_new_file(self._disk, at, key.hex(), entry)
                     self._prune(at)
                 finally:
                     self._disk.close(at)
-
-    def _write(self, at: int, name: str, entry: bytes) -> None:
-        draft = f".{name[:16]}-{os.urandom(8).hex()}"
-        fd = self._disk.create(draft, at=at)
-        if fd is None:
-            return
-        try:
-            self._disk.pwrite(fd, [entry], 0)
-            self._disk.rename(draft, name, at=at, to=at)
-        except StoreError:
-            self._disk.unlink(draft, at=at)
-            raise
-        finally:
-            self._disk.close(fd)
 
     def _prune(self, at: int) -> None:
         """Remove the oldest entries beyond the limits, and files left by crashes."""
@@ -167,14 +153,6 @@ def hash_files(
     if cache is not None and key is not None:
         cache.add(key, digests)
     return digests
-
-
-def make_directories(disk: Disk, path: Path) -> None:
-    """Create a folder and its missing parents for this user only, and flush them."""
-    for each in (*reversed(path.parents), path):
-        if disk.state_at(each, follow=True) is None:
-            disk.make_directory(each)
-            disk.fsync_directory(each.parent)
 
 
 def _encode(key: bytes, digests: bytes) -> bytes:

@@ -9,9 +9,9 @@ file of the first.
 import os
 from pathlib import Path
 
-from shoal.errors import ShoalError, StoreError, TargetExistsError
+from shoal.errors import StoreError, TargetExistsError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.shared.hash_cache import make_directories
+from shoal.storage.disk.folders import make_directories
 
 __all__ = ["SECRET_SIZE", "user_secret"]
 
@@ -21,19 +21,16 @@ SECRET_SIZE = 32
 _MODE = 0o600
 
 
-def user_secret(disk: Disk, path: Path) -> bytes | None:
+def user_secret(disk: Disk, path: Path) -> bytes:
     """Return the secret in the file `path`; create the file if it is missing.
 
-    Return None if the file cannot be created or read, or does not contain a secret.
-    An existing file is then left unchanged.
+    Raises `ShoalError` if the file cannot be created or read, or does not contain a
+    secret. An existing file is then left unchanged.
     """
-    try:
-        if disk.state_at(path) is None:
-            make_directories(disk, path.parent)
-            _create(disk, path)
-        return _read(disk, path)
-    except ShoalError:
-        return None
+    if disk.state_at(path) is None:
+        make_directories(disk, path.parent)
+        _create(disk, path)
+    return _read(disk, path)
 
 
 def _create(disk: Disk, path: Path) -> None:
@@ -55,7 +52,7 @@ def _create(disk: Disk, path: Path) -> None:
         disk.close(fd)
 
 
-def _read(disk: Disk, path: Path) -> bytes | None:
+def _read(disk: Disk, path: Path) -> bytes:
     fd = disk.open_read(path)
     try:
         state = disk.state(fd)
@@ -64,4 +61,6 @@ def _read(disk: Disk, path: Path) -> bytes | None:
         secret = disk.pread(fd, SECRET_SIZE + 1, 0)
     finally:
         disk.close(fd)
-    return secret if len(secret) == SECRET_SIZE else None
+    if len(secret) != SECRET_SIZE:
+        raise StoreError(f"{path} does not contain a secret; remove it.")
+    return secret

@@ -1,0 +1,241 @@
+"""What this user has shared and fetched, so that it can be served again later.
+
+The catalogue is a folder for this user only, with one file for each share and path. An
+entry has the link, the path, the manifest and how the copy was made. It is written when
+a share is made, when a download begins and when it is complete. Nothing runs in the
+background, and any number of processes may use the catalogue at once: an entry is
+written under another name and then renamed.
+
+The name of an entry is a hash of the share's id and one of the path, so both can be
+found without reading the other entries. An entry ends in a checksum; one that is
+damaged is reported and skipped. Nothing in it proves that the files at the path are
+still the share: users of an entry verify them.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import msgspec
+from msgspec import Struct
+
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.names.link import Link, parse_link
+from shoal.errors import ShoalError
+from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.folders import make_directories, write_new_file
+from shoal.storage.download.manifest_file import known_pages
+
+__all__ = ["Catalogue", "Entry", "Made", "user_home"]
+
+MAX_ENTRY_SIZE = 64 * 1024 * 1024  # bytes of a file that is read
+_MAGIC = b"shoalce\x01"
+_CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
+_HASH_LENGTH = 24  # hexadecimal digits of each hash in the name of an entry
+
+
+def user_home() -> Path:
+    """Return the folder for the data that this user keeps between runs."""
+    if sys.platform == "linux":
+        # The same path as platformdirs returns, without the time to import that.
+        home = os.environ.get("XDG_DATA_HOME", "").strip() or "~/.local/share"
+        return Path(os.path.expanduser(home), "shoal")
+    else:
+        from platformdirs import user_data_path
+
+        return user_data_path("shoal")
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """How a copy was made."""
+
+    is_shared: bool
+    """Whether it was shared, not fetched."""
+    is_complete: bool = True
+    """Whether all of it, or of the selected files, is at the path."""
+    include: tuple[str, ...] = ()
+    """Patterns of the selected files; empty means all."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of the files that were left out."""
+    is_new_link: bool = False
+    """Whether the link was to replace earlier ones."""
+
+
+class Entry(NamedTuple):
+    """A share that this user shared or fetched."""
+
+    link: Link
+    path: Path
+    """The absolute path of the file or folder."""
+    manifest: Manifest
+    made: Made
+    time: float
+    """When the entry was written, in seconds since 1970."""
+
+    @property
+    def is_whole_copy(self) -> bool:
+        """Return True if all of the share was fetched to the path."""
+        made = self.made
+        is_part = bool(made.include or made.exclude)
+        return made.is_complete and not made.is_shared and not is_part
+
+
+class _Stored(Struct, frozen=True, array_like=True):
+    """An entry as it is encoded."""
+
+    link: str
+    path: bytes
+    root: bytes
+    pages: dict[int, bytes]
+    made: Made
+    time: float
+
+
+class Catalogue:
+    """Remember shares in a folder; every method blocks."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        """Use `directory`; the first `add` creates it, for this user only."""
+        self.problems: list[str] = []
+        """Which entries could not be read, in sentences for the user."""
+        self._directory = directory
+        self._disk = disk
+
+    @classmethod
+    def of_home(cls, home: Path, disk: Disk) -> Self:
+        """Return the catalogue of the user with this folder."""
+        return cls(home / "catalogue", disk)
+
+    def add(
+        self, link: Link, path: Path, manifest: Manifest, made: Made, *, flush: bool
+    ) -> None:
+        """Write an entry, and remove those that it replaces.
+
+        With `flush` it survives a power loss. Raises `StoreError` if the folder cannot
+        be written.
+        """
+        place = os.path.abspath(path)
+        stored = _Stored(
+            str(link),
+            os.fsencode(place),
+            manifest.root_record,
+            {n: manifest.page(n) or b"" for n in known_pages(manifest)},
+            made,
+            time.time(),
+        )
+        body = _MAGIC + msgspec.msgpack.encode(stored)
+        name = _name(link.id, place)
+        make_directories(self._disk, self._directory)
+        at = self._disk.open_directory(self._directory)
+        if at is None:
+            raise ShoalError(f"Another program removed {self._directory}; try again.")
+        try:
+            data = body + sha256(body).digest()
+            write_new_file(self._disk, at, name, data, flush=flush)
+            if made.is_complete:
+                self._remove_replaced(at, name, place, made)
+        finally:
+            self._disk.close(at)
+
+    def _remove_replaced(self, at: int, name: str, place: str, made: Made) -> None:
+        """Remove earlier entries of the same path that this one makes obsolete."""
+        for other in self._names(at):
+            if other == name or not other.endswith(_hash(os.fsencode(place))):
+                continue
+            entry = self._read(other, at)
+            if entry is None or entry.made.is_shared != made.is_shared:
+                continue
+            is_alike = (entry.made.include, entry.made.exclude) == (
+                made.include,
+                made.exclude,
+            )
+            if not made.is_shared or made.is_new_link or is_alike:
+                self._disk.unlink(other, at=at)
+
+    def entries(self) -> list[Entry]:
+        """Return all entries, the oldest first; note the unreadable in `problems`."""
+        return sorted(self._find(), key=lambda entry: (entry.time, entry.path))
+
+    def find(self, share_id: bytes) -> list[Entry]:
+        """Return the entries of one share, the oldest first."""
+        found = self._find(start=_hash(share_id))
+        return sorted(found, key=lambda entry: entry.time)
+
+    def at(self, path: Path) -> list[Entry]:
+        """Return the entries of one path, the oldest first."""
+        found = self._find(end=_hash(os.fsencode(os.path.abspath(path))))
+        return sorted(found, key=lambda entry: entry.time)
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry, if it exists; the files at its path stay."""
+        self._disk.unlink(self._directory / _name(entry.link.id, str(entry.path)))
+
+    def _find(self, start: str = "", end: str = "") -> Iterator[Entry]:
+        try:
+            at = self._disk.open_directory(self._directory)
+        except ShoalError as error:
+            self._note(f"The catalogue in {self._directory} cannot be read: {error}")
+            return
+        if at is None:
+            return
+        try:
+            for name in self._names(at):
+                if name.startswith(start) and name.endswith(end):
+                    entry = self._read(name, at)
+                    if entry is not None:
+                        yield entry
+        finally:
+            self._disk.close(at)
+
+    def _names(self, at: int) -> list[str]:
+        names = self._disk.list_directory(at)
+        return [name for name in names if not name.startswith(".")]
+
+    def _read(self, name: str, at: int) -> Entry | None:
+        """Return an entry; None if it is damaged or was removed."""
+        try:
+            if self._disk.state_at(name, at=at) is None:
+                return None
+            fd = self._disk.open_read(name, at=at)
+            try:
+                size = min(self._disk.state(fd).size, MAX_ENTRY_SIZE)
+                return _decode(self._disk.pread(fd, size, 0))
+            finally:
+                self._disk.close(fd)
+        except (ShoalError, ValueError, msgspec.MsgspecError) as error:
+            self._note(
+                f"The catalogue entry {self._directory / name} is skipped: {error}. "
+                "Delete it, and share or fetch that copy again."
+            )
+            return None
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def _decode(data: bytes) -> Entry:
+    """Return an entry; raises `ValueError` or another error if it is damaged."""
+    body, check = data[:-_CHECK_SIZE], data[-_CHECK_SIZE:]
+    if not body.startswith(_MAGIC) or sha256(body).digest() != check:
+        raise ValueError("its checksum is wrong")
+    stored = msgspec.msgpack.decode(body[len(_MAGIC) :], type=_Stored)
+    link = parse_link(stored.link)
+    manifest = Manifest(link.id, stored.root)
+    for number, page in stored.pages.items():
+        if not manifest.add_page(number, page):
+            raise ValueError("a page of its manifest does not verify")
+    path = Path(os.fsdecode(stored.path))
+    return Entry(link, path, manifest, stored.made, stored.time)
+
+
+def _hash(text: bytes) -> str:
+    return sha256(text).hexdigest()[:_HASH_LENGTH]
+
+
+def _name(share_id: bytes, place: str) -> str:
+    return f"{_hash(share_id)}-{_hash(os.fsencode(place))}"

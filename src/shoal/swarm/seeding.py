@@ -1,0 +1,101 @@
+"""Serve a copy that an earlier run shared or fetched, once it has verified again.
+
+The catalogue says where the copy is and what its manifest is; nothing else is believed.
+The hashes of unchanged files come from the cache of hashes, so that a large copy is
+read only once. Chunks of the cached ones are verified once more before they are sent.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.events import ShareEvent
+from shoal.errors import ShoalError, UnfinishedError, VerificationError
+from shoal.storage.catalogue import Entry
+from shoal.storage.disk.disk import Disk
+from shoal.storage.download.completed import open_completed, open_target
+from shoal.storage.shared.globs import Selection
+from shoal.storage.shared.hash_cache import HashCache, hash_files
+from shoal.storage.shared.shared_files import SharedFiles
+from shoal.swarm.build_share import SCHEME, digests_of
+from shoal.swarm.member import Registry
+from shoal.swarm.operations import SealedShare, serve_share
+
+__all__ = ["seed_entry"]
+
+
+async def seed_entry(
+    registry: Registry, entry: Entry, on_event: Callable[[ShareEvent], None]
+) -> SealedShare:
+    """Verify a copy in the catalogue and serve it from now on.
+
+    Raises `VerificationError` if it is not the share any more, `UnfinishedError` if the
+    entry is an unfinished download.
+    """
+    resources = registry.resources
+    if not entry.made.is_complete:
+        raise UnfinishedError(
+            f"{entry.path} was not fetched completely; run shoal get again."
+        )
+    source = await resources.in_stoppable_thread(
+        partial(_open, entry, resources.disk, resources.home), SharedFiles.close
+    )
+    return await serve_share(registry, entry.link, entry.manifest, source, on_event)
+
+
+def _open(
+    entry: Entry, disk: Disk, home: Path | None, stopped: Callable[[], bool]
+) -> SharedFiles:
+    """Open a copy that verifies; raises `VerificationError` otherwise."""
+    manifest, made = entry.manifest, entry.made
+    files = manifest.files if manifest.root.is_folder else None
+    is_part = not made.is_shared and bool(made.include or made.exclude)
+    try:
+        if is_part and files is not None:
+            selection = Selection(made.include, made.exclude)
+            numbers = [n for n, f in enumerate(files) if selection.selects(f.path)]
+            source = open_completed(
+                entry.path, manifest.chunks, disk=disk, files=files, selected=numbers
+            )
+        else:
+            source = open_target(entry.path, manifest.chunks, disk=disk, files=files)
+    except ShoalError as error:
+        raise VerificationError(f"{entry.path} is not served: {error}") from error
+    source.verify = manifest.hash_table.verifies
+    try:
+        if is_part:
+            is_right = bool(source.have.count)  # each is verified before it is sent
+        else:
+            is_right = _matches(source, manifest, disk, home, stopped)
+    except BaseException:
+        source.close()
+        raise
+    if not is_right:
+        source.close()
+        raise VerificationError(
+            f"{entry.path} has changed and is not served; share it again, or remove "
+            "it from the catalogue with shoal forget."
+        )
+    return source
+
+
+def _matches(
+    source: SharedFiles,
+    manifest: Manifest,
+    disk: Disk,
+    home: Path | None,
+    stopped: Callable[[], bool],
+) -> bool:
+    """Return True if the hashes of all chunks are those of the manifest."""
+    digests = hash_files(
+        source,
+        chunk_digest,
+        scheme=SCHEME,
+        cache=None if home is None else HashCache(home / "hashes", disk=disk),
+        now_ns=time.time_ns(),
+        stopped=stopped,
+    )
+    return digests == digests_of(manifest)

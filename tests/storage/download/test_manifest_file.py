@@ -1,0 +1,98 @@
+"""What is read of a kept manifest is what the id proves, whatever is in the file."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.storage.disk.disk import Disk
+from shoal.storage.download.manifest_file import (
+    MANIFEST,
+    ManifestFile,
+    known_pages,
+    read_manifest,
+)
+
+CHUNK = 16_384
+COUNT = 3000  # chunks, whose hashes fill one page and a part of another
+WHOLE = build_manifest(
+    "x", COUNT * CHUNK, CHUNK, random.Random(1).randbytes(COUNT * 32), salt=bytes(16)
+)
+DISK = Disk()
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def begin() -> Manifest:
+    """Return a manifest of which only the root record is known."""
+    return Manifest(WHOLE.id, WHOLE.root_record)
+
+
+def add(manifest: Manifest, number: int) -> Manifest:
+    page = WHOLE.page(number)
+    assert page is not None
+    assert manifest.add_page(number, page)
+    return manifest
+
+
+def pages_in(folder: Path) -> list[int] | None:
+    found = read_manifest(folder, WHOLE.id, DISK)
+    return None if found is None else list(known_pages(found))
+
+
+def test_each_page_is_kept_when_it_is_saved(at: int, tmp_path: Path) -> None:
+    assert pages_in(tmp_path) is None
+    kept, manifest = ManifestFile(DISK, at, WHOLE.id), begin()
+    assert kept.manifest is None
+    kept.save(manifest)
+    assert pages_in(tmp_path) == []
+    kept.save(add(manifest, 1))
+    assert pages_in(tmp_path) == [1]
+    kept.close()
+    later = ManifestFile(DISK, at, WHOLE.id)
+    assert later.manifest is not None
+    later.save(add(later.manifest, 0))
+    later.save(later.manifest)
+    later.sync()
+    later.close()
+    assert pages_in(tmp_path) == [0, 1]
+    size = (tmp_path / MANIFEST).stat().st_size
+    assert size < len(WHOLE.root_record) + COUNT * 32 + 100
+    assert read_manifest(tmp_path, bytes(32), DISK) is None
+
+
+def test_any_end_and_any_changed_byte_leave_what_is_right(
+    at: int, tmp_path: Path
+) -> None:
+    kept = ManifestFile(DISK, at, WHOLE.id)
+    kept.save(add(add(begin(), 0), 1))
+    kept.close()
+    path = tmp_path / MANIFEST
+    data = path.read_bytes()
+    rng = random.Random(2)
+    root_end = 8 + 8 + len(WHOLE.root_record)
+    places = [*range(root_end + 10), *rng.sample(range(len(data)), 100)]
+    for place in places:
+        path.write_bytes(data[:place])
+        check(at, tmp_path, is_root_whole=place >= root_end)
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        check(at, tmp_path, is_root_whole=place >= root_end)
+
+
+def check(at: int, folder: Path, *, is_root_whole: bool) -> None:
+    """Check that nothing wrong is read, and that saving repairs the file."""
+    found = pages_in(folder)
+    assert (found is not None) is is_root_whole
+    assert found != [0, 1]
+    kept = ManifestFile(DISK, at, WHOLE.id)
+    kept.save(add(add(kept.manifest or begin(), 0), 1))
+    kept.close()
+    assert pages_in(folder) == [0, 1]

@@ -1,0 +1,178 @@
+"""What is in the catalogue is described, verified and shared again without a peer."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from shoal.core.names.address import Address
+from shoal.core.names.link import Link
+from shoal.core.report.events import Notice
+from shoal.errors import NotFoundError, VerificationError
+from shoal.node.node import Node
+from shoal.storage.catalogue import Catalogue, Made
+from shoal.storage.disk.disk import Disk
+from shoal.swarm.seeding import seed_entry
+from tests.helpers.fetching import here
+from tests.helpers.folders import list_folder, make_folder
+
+CHUNK = 16_384
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    return tmp_path / "home/shoal"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = make_folder(tmp_path / "source", 30, sizes=(90_000, 200_000))
+    (folder / "part-000/file-00003").chmod(0o755)
+    return folder
+
+
+def catalogue(home: Path) -> Catalogue:
+    return Catalogue.of_home(home, Disk())
+
+
+def change_home(monkeypatch: pytest.MonkeyPatch, path: Path) -> Path:
+    """Be another user from now on."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(path))
+    return path / "shoal"
+
+
+async def fetch(source: Path, out: Path, include: tuple[str, ...] = ()) -> Link:
+    """Share a folder with a link of its own, and fetch it."""
+    async with Node(here()) as node:
+        share = await node.share(source, new_link=True)
+        peer = Address("127.0.0.1", share.port)
+        async with Node(here([peer])) as other:
+            await other.fetch(share.link, out, timeout=10, include=include)
+    return share.link
+
+
+async def test_a_fetched_copy_that_is_shared_has_the_same_link(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_home(monkeypatch, tmp_path / "other")
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy)
+    assert not os.access(copy / "part-000/file-00003", os.X_OK)
+    async with Node(here()) as node:
+        assert (await node.share(copy)).link == link
+    async with Node(here()) as node:
+        assert (await node.share(copy, new_link=True)).link != link
+    (copy / "part-000/file-00003").write_bytes(b"edited")
+    async with Node(here()) as node:
+        assert (await node.share(copy)).link != link
+
+
+async def test_a_copy_of_other_bytes_of_the_same_sizes_has_another_link(
+    source: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy)
+    path = max(copy.rglob("file-*"), key=lambda path: path.stat().st_size)
+    path.write_bytes(bytes(path.stat().st_size))
+    async with Node(here()) as node:
+        share = await node.share(copy)
+        assert share.link != link
+        assert share.manifest.root.name == "copy"
+
+
+async def test_what_is_known_is_described_and_verified_without_a_peer(
+    source: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy)
+    async with Node(here()) as node:
+        manifest = await node.manifest(link, timeout=0.1)
+        assert len(await node.list(link, timeout=0.1)) == 30
+        assert (await node.stat(link, timeout=0.1)).size == manifest.root.size
+        await node.verify(link, copy, timeout=0.1)
+        (copy / "part-000/file-00003").write_bytes(b"edited")
+        with pytest.raises(VerificationError):
+            await node.verify(link, copy, timeout=0.1)
+        with pytest.raises(NotFoundError):
+            await node.manifest(Link(bytes(32)), timeout=0.1)
+
+
+async def test_every_complete_copy_is_served_again(
+    source: Path, tmp_path: Path, home: Path
+) -> None:
+    copy, third = tmp_path / "copy", tmp_path / "third"
+    link = await fetch(source, copy)
+    shutil.rmtree(source)
+    (entry,) = (e for e in catalogue(home).entries() if not e.made.is_shared)
+    assert entry.link == link
+    async with Node(here()) as node:
+        share = await seed_entry(node._registry, entry, lambda event: None)
+        peer = Address("127.0.0.1", share.port)
+        async with Node(here([peer])) as other:
+            await other.fetch(link, third, timeout=10)
+    assert list_folder(third) == list_folder(copy)
+
+
+async def test_of_chosen_files_the_whole_chunks_are_served_again(
+    source: Path, tmp_path: Path, home: Path
+) -> None:
+    link = await fetch(source, tmp_path / "copy", include=("part-000/file-0000?",))
+    (entry,) = (e for e in catalogue(home).entries() if not e.made.is_shared)
+    async with Node(here()) as node:
+        share = await seed_entry(node._registry, entry, lambda event: None)
+        have = node.status(link).have
+        assert have is not None
+        assert 0 < have.count < 11 * 200_000 // 65_536
+        peer = Address("127.0.0.1", share.port)
+        async with Node(here([peer])) as other:
+            await other.fetch_chunk(link, next(iter(have)), timeout=10)
+
+
+async def test_a_copy_that_has_changed_is_not_served(
+    source: Path, tmp_path: Path, home: Path
+) -> None:
+    copy = tmp_path / "copy"
+    await fetch(source, copy)
+    path = max(copy.rglob("file-*"), key=lambda path: path.stat().st_size)
+    path.write_bytes(bytes(path.stat().st_size))
+    shutil.rmtree(source)
+    async with Node(here()) as node:
+        for entry in catalogue(home).entries():
+            with pytest.raises(VerificationError) as raised:
+                await seed_entry(node._registry, entry, lambda event: None)
+            assert str(entry.path) in str(raised.value)
+
+
+async def test_an_edited_source_is_remembered_with_its_last_link_only(
+    tmp_path: Path, home: Path
+) -> None:
+    source = tmp_path / "file"
+    for content in (b"one", b"two"):
+        source.write_bytes(content)
+        async with Node(here()) as node:
+            link = (await node.share(source)).link
+    (entry,) = catalogue(home).entries()
+    assert (entry.link, entry.path, entry.made) == (link, source, Made(is_shared=True))
+
+
+async def test_a_home_that_cannot_be_written_is_told_once_with_the_cause(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "no-folder").write_bytes(b"")
+    change_home(monkeypatch, tmp_path / "no-folder")
+    said: list[Notice] = []
+    links = set()
+    for _ in range(2):
+        async with Node(here(), on_notice=said.append) as node:
+            links.add((await node.share(source)).link)
+        (notice,) = said
+        assert "another link at the next start" in notice.text
+        assert str(tmp_path / "no-folder") in notice.text
+        assert "XDG_DATA_HOME" in notice.text
+        said.clear()
+    assert len(links) == 2
+    async with Node(here(), on_notice=said.append) as node:
+        await node.share(source, public=True)
+    assert not said
