@@ -85,7 +85,7 @@ CASES = {
         "get team -o out --timeout 1 --peer nosuch.invalid:1", 3, "No data arrived"
     ),
     "a host that cannot be": Case(
-        "get team -o out --timeout 1 --peer a..b:1", 3, "No data arrived"
+        "get team -o out --timeout 1 --peer a..b:1", 2, "'a..b' is not a host name"
     ),
     "no index": Case("chunk team", 2, "LINK INDEX"),
     "index negative": Case("chunk team -1", 2, "'-1' is not a number"),
