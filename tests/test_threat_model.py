@@ -12,11 +12,8 @@ TEXT = (ROOT / "docs" / "threat-model.md").read_text()
 BOTH = TEXT + (ROOT / "docs" / "reliability.md").read_text()
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 PROMISES = re.split(r"^### ", TEXT.split("\n## ")[1], flags=re.MULTILINE)[1:]
-ROWS = [
-    line
-    for line in BOTH.splitlines()
-    if line.startswith("| ") and not line.startswith(("| |", "| what "))
-]
+TABLES = re.findall(r"^(?:\| \||\| what ).*\n\|-.*\n((?:\|.*\n)+)", BOTH, re.MULTILINE)
+ROWS = [line for table in TABLES for line in table.splitlines()]
 
 
 @cache

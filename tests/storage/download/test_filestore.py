@@ -18,6 +18,7 @@ from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,
+    FILE,
     STAGING,
     TARGET,
     check_claims,
@@ -25,29 +26,30 @@ from tests.storage.one_file import (
     items,
     open_store,
 )
-from tests.storage.one_folder import IDENTITY, ROOT
+from tests.storage.one_folder import FILES, IDENTITY, ROOT, Case
 
 # Chunks and commits.
 
 
-def test_a_complete_file_gets_its_name_and_nothing_else_remains(
-    disk: FaultyDisk,
+@pytest.mark.usefixtures("_large_files_are_small")
+@pytest.mark.parametrize("case", [FILE, Case(FILES, 100)], ids=["file", "folder"])
+def test_a_complete_download_gets_its_name_and_nothing_else_remains(
+    disk: FaultyDisk, case: Case
 ) -> None:
-    store = open_store(disk)
-    order = list(range(CHUNKS.count))
+    store = case.open(disk)
+    order = list(range(case.chunks.count))
     random.Random(2).shuffle(order)
     for start in range(0, len(order), 7):
-        store.put_many(items(*order[start : start + 7]))
-    assert disk.contents(TARGET) is None
+        store.put_many(case.items(*order[start : start + 7]))
+        assert case.stored(disk) is None
     store.finish()
-    assert disk.contents(TARGET) == CONTENT
-    assert store.get(3) == chunk(3)
+    assert case.stored(disk) == case.expected()
+    assert [store.get(index) for index in (0, 3)] == [case.chunk(0), case.chunk(3)]
     store.close()
     store.close()
-    assert disk.paths() == {TARGET}
     disk.lose_power(random.Random(3))
-    assert disk.contents(TARGET) == CONTENT
-    assert disk.paths() == {TARGET}
+    assert case.stored(disk) == case.expected()
+    assert {path for path in disk.paths() if path.parent == ROOT} == {case.target}
 
 
 def test_an_empty_file_is_complete_at_once(disk: FaultyDisk) -> None:
@@ -59,8 +61,12 @@ def test_an_empty_file_is_complete_at_once(disk: FaultyDisk) -> None:
     assert disk.paths() == {TARGET}
 
 
-def test_a_store_without_chunks_leaves_nothing_behind(disk: FaultyDisk) -> None:
-    open_store(disk).close()
+@pytest.mark.usefixtures("_large_files_are_small")
+@pytest.mark.parametrize("case", [FILE, Case(FILES, 100)], ids=["file", "folder"])
+def test_a_store_without_chunks_leaves_nothing_behind(
+    disk: FaultyDisk, case: Case
+) -> None:
+    case.open(disk).close()
     assert disk.paths() == set()
 
 

@@ -1,7 +1,5 @@
 """A folder being downloaded: its files, permissions and name."""
 
-import random
-
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
@@ -17,25 +15,6 @@ pytestmark = pytest.mark.usefixtures("_large_files_are_small")
 
 
 # Chunks and files.
-
-
-def test_a_complete_folder_gets_its_name_and_nothing_else_remains(
-    disk: FaultyDisk, case: Case
-) -> None:
-    store = case.open(disk)
-    order = list(range(case.chunks.count))
-    random.Random(2).shuffle(order)
-    for start in range(0, len(order), 3):
-        store.put_many(case.items(*order[start : start + 3]))
-        assert disk.files(TARGET) is None
-    store.finish()
-    assert disk.files(TARGET) == case.expected()
-    assert [store.get(index) for index in (0, 3)] == [case.chunk(0), case.chunk(3)]
-    store.close()
-    store.close()
-    disk.lose_power(random.Random(3))
-    assert disk.files(TARGET) == case.expected()
-    assert STAGING not in disk.paths()
 
 
 def test_a_file_is_created_with_its_first_chunk_and_a_large_one_at_the_start(
@@ -104,13 +83,6 @@ def test_a_folder_of_empty_files_is_complete_at_once(disk: FaultyDisk) -> None:
     store.finish()
     store.close()
     assert disk.files(TARGET) == {"x/a": b"", "x/b": b""}
-
-
-def test_a_store_without_chunks_leaves_nothing_behind(
-    disk: FaultyDisk, case: Case
-) -> None:
-    case.open(disk).close()
-    assert disk.paths() == set()
 
 
 # Names.

@@ -1,4 +1,4 @@
-"""Downloads of a file to a disk that fills up or fails."""
+"""Downloads to a disk that fills up or fails."""
 
 import random
 from collections.abc import Callable
@@ -13,20 +13,27 @@ from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_file import (
     CHUNKS,
     CONTENT,
+    FILE,
     STAGING,
     TARGET,
     check_claims,
-    chunk,
     items,
     open_store,
     verify,
 )
+from tests.storage.one_folder import FILES, Case
+
+pytestmark = pytest.mark.usefixtures("_large_files_are_small")
+FOLDER = Case(FILES, 100)
 
 
-def test_a_disk_too_small_is_an_error_before_the_first_byte(disk: FaultyDisk) -> None:
+@pytest.mark.parametrize(("case", "size"), [(FILE, "24,950"), (FOLDER, "20,480")])
+def test_a_disk_too_small_is_an_error_before_the_first_byte(
+    case: Case, size: str, disk: FaultyDisk
+) -> None:
     disk.capacity = 20_000
-    with pytest.raises(DiskFullError, match="needs 24,950 bytes"):
-        open_store(disk)
+    with pytest.raises(DiskFullError, match=f"needs {size} bytes"):
+        case.open(disk)
     assert disk.paths() == set()
 
 
@@ -48,27 +55,30 @@ def test_a_full_disk_keeps_the_chunks_that_were_put(disk: FaultyDisk) -> None:
     assert disk.contents(TARGET) == CONTENT
 
 
-def test_chunks_of_a_failed_flush_never_count_again(disk: FaultyDisk) -> None:
-    store = open_store(disk)
-    store.put_many(items(1, 2))
+@pytest.mark.parametrize("case", [FILE, FOLDER], ids=["file", "folder"])
+def test_chunks_of_a_failed_flush_never_count_again(
+    case: Case, disk: FaultyDisk
+) -> None:
+    store = case.open(disk)
+    store.put_many(case.items(0, 1))
     store.commit()
-    store.put_many(items(3, 4))
-    disk.fault = lambda number, method: EIO if method == "fdatasync" else 0
-    with pytest.raises(StoreError, match="flush|fdatasync"):
+    store.put_many(case.items(3, 21))
+    disk.fault = lambda number, method: EIO if "sync" in method else 0
+    with pytest.raises(StoreError, match="flush|sync"):
         store.commit()
     disk.fault = no_fault
-    for again in (store.commit, store.finish, lambda: store.put(9, chunk(9))):
+    for again in (store.commit, store.finish, lambda: store.put(9, case.chunk(9))):
         with pytest.raises((StoreError, ValueError)):
             again()
     with pytest.raises(StoreError):
         store.get(3)
     store.close()
-    store = open_store(disk)
-    assert list(store.have) == [1, 2]
+    store = case.open(disk)
+    assert list(store.have) == [0, 1]
     disk.lose_power(random.Random(6))
-    store = open_store(disk)
-    assert list(store.have) == [1, 2]
-    check_claims(store)
+    store = case.open(disk)
+    assert list(store.have) == [0, 1]
+    case.check_claims(store)
 
 
 @pytest.mark.parametrize("verify", [None, verify])
@@ -103,3 +113,26 @@ def test_the_first_error_is_raised(disk: FaultyDisk) -> None:
     disk.fault = lambda number, method: EIO if number > start else 0
     with pytest.raises(StoreError, match="fdatasync"):
         store.commit()
+
+
+def test_few_files_of_a_folder_are_flushed_one_by_one_and_many_together(
+    disk: FaultyDisk, case: Case
+) -> None:
+    store = case.open(disk)
+    store.put_many(case.items(3))
+    store.commit()
+    called: list[str] = []
+
+    def note(number: int, method: str) -> int:
+        if "sync" in method:
+            called.append(method)
+        return 0
+
+    disk.fault = note
+    store.put_many(case.items(4))  # in a file whose name was flushed
+    store.commit()
+    assert called == ["fdatasync", "fdatasync"]
+    called.clear()
+    store.put_many(case.items(0, 1))  # in new files
+    store.commit()
+    assert called == ["sync_file_system", "fdatasync"]
