@@ -1,6 +1,6 @@
-"""Fetch several shares at once in a program of your own: `embed.py OUT LINK…`.
+"""Fetch several shares at once: `embed.py FOLDER LINK…`.
 
-Each is stopped after a minute, and can be gone on with later.
+Downloads that take more than a minute stop; run the program again to resume them.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import shoal
 
 
 async def fetch(node: shoal.Node, link: str, folder: str) -> None:
-    """Fetch one share and print what happens."""
+    """Fetch one share and print its events."""
     async with aclosing(node.fetching(link, folder=folder)) as events:
         async for event in events:
             match event:
@@ -24,7 +24,7 @@ async def fetch(node: shoal.Node, link: str, folder: str) -> None:
 
 
 async def main(folder: str, links: list[str]) -> None:
-    """Fetch all, or say which could not be."""
+    """Fetch all shares and print the errors."""
     async with shoal.Node(limit_down="100M") as node, asyncio.timeout(60):
         fetches = [fetch(node, link, folder) for link in links]
         for error in await asyncio.gather(*fetches, return_exceptions=True):

@@ -1,6 +1,6 @@
-"""Fetch a share and say how far it is: `fetch.py LINK OUT`.
+"""Fetch a share and print the progress: `fetch.py LINK OUT`.
 
-Interrupt it and run it again: what was verified is not fetched twice.
+After an interruption, run it again: verified chunks are not fetched twice.
 """
 
 import sys
@@ -9,7 +9,7 @@ import shoal
 
 
 def show(event: shoal.DownloadEvent) -> None:
-    """Write one line for what is worth one."""
+    """Print a line for progress and stalls."""
     if isinstance(event, shoal.Progress):
         print(f"{event.done:,} of {event.size:,} bytes from {event.peers} peers")
     elif isinstance(event, shoal.Stalled):

@@ -1,4 +1,4 @@
-"""Share a file or folder until somebody has all of it: `share.py PATH`."""
+"""Share a file or folder until one peer has all of it: `share.py PATH`."""
 
 import sys
 

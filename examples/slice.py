@@ -1,5 +1,6 @@
-"""Read the header of a safetensors file in a share, and one tensor:
-`slice.py LINK PATH TENSOR`. Nothing else of it is fetched.
+"""Read one tensor of a safetensors file in a share: `slice.py LINK PATH TENSOR`.
+
+Only the header and the tensor are fetched.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import shoal
 
 
 async def main(link: str, path: str, tensor: str) -> None:
-    """Print where the tensor lies and its first bytes."""
+    """Print the type, the shape and the first bytes of the tensor."""
     async with shoal.Node() as node, node.open(link, path) as file:
         size = int.from_bytes(await file.read(8), "little")
         header = json.loads(await file.read(size))

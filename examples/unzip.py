@@ -1,6 +1,6 @@
 """List a zip file in a share and print one member: `unzip.py LINK MEMBER`.
 
-The rest of it is not fetched.
+The other members are not fetched.
 """
 
 import io

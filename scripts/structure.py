@@ -1,8 +1,7 @@
-"""Measure how the code is divided: what a stranger has to hold in mind.
+"""Measure the structure of the code: how much a new reader must keep in mind.
 
-Run it as `scripts/check --report`. It reads the syntax trees under a folder (default
-`src/shoal`) and prints one line per figure, each beside its goal. The goals are those
-that docs/design.md explains.
+Run it as `scripts/check --report`. It parses the modules of a folder (default
+`src/shoal`) and prints each figure with its goal. docs/design.md explains the goals.
 """
 
 import ast
@@ -15,7 +14,7 @@ from pathlib import Path
 
 
 class Tree:
-    """Hold every module below one package folder, and what it imports."""
+    """All modules of a package, with their syntax trees and imports."""
 
     def __init__(self, source: Path) -> None:
         self.source = source
@@ -32,7 +31,7 @@ class Tree:
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     def imports(self, module: str) -> set[str]:
-        """Return the modules of the package that run when `module` is imported."""
+        """Return the modules of the package that importing `module` imports at once."""
         nodes = _run_on_import(self.asts[module])
         found: set[str] = set()
         for node in nodes:
@@ -96,7 +95,7 @@ def functions(
 
 
 class Forwards:
-    """Find methods that only pass a call on to a method of the same name."""
+    """Find methods that only call a method of the same name on an attribute."""
 
     def __init__(self, tree: Tree) -> None:
         self._classes = {
@@ -107,7 +106,7 @@ class Forwards:
         }
 
     def longest(self) -> list[str]:
-        """Return the longest chain, as `Class.method`, the last of them included."""
+        """Return the longest chain as `Class.method`, including the last method."""
         chains = (
             self._chain(owner, method.name, ())
             for owner, node in self._classes.items()
@@ -165,7 +164,7 @@ def _is_self(node: ast.expr, attribute: str) -> bool:
 
 
 def _passed_to(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str | None:
-    """Return the attribute of self to which a method of one statement passes on."""
+    """Return the attribute that a one-statement method forwards its call to."""
     body = method.body[1:] if ast.get_docstring(method) is not None else method.body
     while len(body) == 1 and isinstance(body[0], ast.If) and not body[0].orelse:
         body = body[0].body
@@ -189,7 +188,7 @@ def is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def report(source: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield each figure: its name, its value, its goal."""
+    """Yield the name, the value and the goal of each figure."""
     tree = Tree(source)
     chain = longest_chain(tree)
     yield "longest import chain", f"{len(chain)} ({' > '.join(chain)})", "12"
@@ -219,7 +218,7 @@ def report(source: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def main() -> None:
-    """Print the report for the folder named, or for src/shoal."""
+    """Print the report for the given folder or src/shoal."""
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "src/shoal")
     for name, value, goal in report(source):
         print(f"{name:28} {value}" + (f"  (goal {goal})" if goal else ""))

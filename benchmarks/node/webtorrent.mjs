@@ -3,8 +3,8 @@
 // node webtorrent.mjs seed TORRENT FOLDER PORT
 // node webtorrent.mjs get TORRENT FOLDER PORT HOST:PORT...
 //
-// `seed` prints `seeding` when all is checked; `get` ends when everything is written.
-// Version 1, since version 2 is slower at this and wants a native module for WebRTC.
+// `seed` prints `seeding` when the file is verified; `get` ends when the file is written.
+// Version 1 of webtorrent: version 2 is slower here and needs a native module for WebRTC.
 
 import { readFileSync } from 'node:fs'
 import WebTorrent from 'webtorrent'
@@ -36,6 +36,6 @@ client.add(readFileSync(torrent), { path: folder }, function (added) {
 
 function finish () {
   if (command === 'seed') console.log('seeding')
-  // Closing waits for what is not yet written.
+  // Closing waits until everything is written.
   else client.destroy(() => process.exit(0))
 }

@@ -79,7 +79,7 @@ class Crowd:
             is_full=is_full,
             is_liar=is_liar,
         )
-        node.on_lie = lambda liar: self._on_lie(node, liar)
+        node.on_wrong_chunk = lambda liar: self._on_lie(node, liar)
         node.on_verified = lambda: self._on_verified(node)
         return node
 
@@ -169,7 +169,7 @@ class Crowd:
     def _introduce(self, node: Node, newcomer: Node) -> None:
         """Report a new peer to the others and them to it, as `Connections` does."""
         others = [n for n in node.links if n != newcomer.number][-MAX_PEERS:]
-        for taker, named in [
+        for receiver, named in [
             (newcomer, others),
             *((self._everybody[n], [newcomer.number]) for n in others),
         ]:
@@ -177,7 +177,7 @@ class Crowd:
                 listed = [("10.123.123.123", PORT)] * len(named)
                 self.tally.add("peers", weight(Peers(listed)))
                 latency = self.scenario.latency
-                self.clock.later(latency, self._hear, taker, named, "peer")
+                self.clock.later(latency, self._hear, receiver, named, "peer")
 
     def _disconnect(self, node: Node, number: int) -> None:
         other = self._everybody[number]

@@ -80,7 +80,7 @@ class Node:
         self.wrong = 0
         """The number of chunks received that did not verify."""
         self.uplink: Uplink = Uplink(clock, rate, self._on_sent)
-        self.on_lie: Callable[[int], None] | None = None
+        self.on_wrong_chunk: Callable[[int], None] | None = None
         """Called with the number of a peer whose chunk did not verify."""
         self.on_verified: Callable[[], None] | None = None
         """Called for each new chunk."""
@@ -124,7 +124,7 @@ class Node:
     def greet(self, number: int) -> None:
         """Send the first requests to a connected peer."""
         if self._scheduler is not None and self.finished is None:
-            self._ask(number)
+            self._request(number)
 
     def part(self, number: int) -> None:
         """Disconnect from a peer."""
@@ -140,36 +140,36 @@ class Node:
         if self._rarest is not None:
             self._rarest.on_peer_left(number)
         if self._scheduler is not None and self._scheduler.remove(number):
-            self._ask_all()
+            self._request_all()
         self._serve()
 
     # Scheduler, as in Transfer.
 
-    def _ask(self, giver: int) -> None:
+    def _request(self, source: int) -> None:
         scheduler = self._scheduler
-        if scheduler is None or giver not in scheduler:
+        if scheduler is None or source not in scheduler:
             return
-        room = scheduler.room(giver, 0)
+        room = scheduler.room(source, 0)
         if room <= 0:
             return
-        number, indexes = scheduler.next_requests(giver, room, self._clock.now)
+        number, indexes = scheduler.next_requests(source, room, self._clock.now)
         count = number + len(indexes)
         if count:
             self._tally.add("request", REQUEST * count, count)
             self.uplink.debt += REQUEST * count
-            asked: list[int | None] = [None] * number
-            asked.extend(indexes)
-            self._post.ask(self, self.links[giver].other, asked)
+            requests: list[int | None] = [None] * number
+            requests.extend(indexes)
+            self._post.request(self, self.links[source].other, requests)
 
-    def _ask_all(self) -> None:
+    def _request_all(self) -> None:
         if self.finished is None and self._scheduler is not None:
-            for giver in self._scheduler.sources:
-                self._ask(giver)
+            for source in self._scheduler.sources:
+                self._request(source)
 
-    def _ask_due(self) -> None:
+    def _request_due(self) -> None:
         if self.finished is None and self._scheduler is not None:
-            for giver in self._scheduler.due():
-                self._ask(giver)
+            for source in self._scheduler.due():
+                self._request(source)
 
     def _on_tick(self) -> None:
         scheduler = self._scheduler
@@ -181,56 +181,56 @@ class Node:
             if mine is not None and mine.sending:
                 scheduler.on_heard(number, now)  # some bytes of a chunk
         scheduler.on_tick(now)
-        self._ask_due()
+        self._request_due()
         self._clock.later(TICK, self._on_tick)
 
-    def on_have(self, giver: int, indexes: Sequence[int]) -> None:
+    def on_have(self, source: int, indexes: Sequence[int]) -> None:
         """Note chunks that a peer announces."""
         if self._rarest is not None:
             for index in indexes:
-                self._rarest.on_have(giver, index)
+                self._rarest.on_have(source, index)
         scheduler = self._scheduler
         if self.finished is None and scheduler is not None:
-            scheduler.on_heard(giver, self._clock.now)
-            if scheduler.on_have(giver, indexes):
-                self._ask(giver)
+            scheduler.on_heard(source, self._clock.now)
+            if scheduler.on_have(source, indexes):
+                self._request(source)
         else:
-            have = self.links[giver].have
+            have = self.links[source].have
             for index in indexes:
                 have.add(index)
 
-    def on_refused(self, giver: int, index: int | None, is_busy: bool) -> None:
+    def on_refused(self, source: int, index: int | None, is_busy: bool) -> None:
         """Note that a peer refused a request."""
-        if self._scheduler is not None and giver in self._scheduler:
-            self._scheduler.on_refused(giver, index, self._clock.now, is_busy=is_busy)
-            self._ask(giver)
+        if self._scheduler is not None and source in self._scheduler:
+            self._scheduler.on_refused(source, index, self._clock.now, is_busy=is_busy)
+            self._request(source)
 
     def on_chunk(self, link: Link, index: int, was_any: bool) -> None:
         """Note a chunk that arrived on one of our connections."""
-        scheduler, giver = self._scheduler, link.other.number
-        if self.links.get(giver) is not link or scheduler is None:
+        scheduler, source = self._scheduler, link.other.number
+        if self.links.get(source) is not link or scheduler is None:
             return
         now = self._clock.now
-        scheduler.on_heard(giver, now)
-        if not scheduler.on_answer(giver, index, now, was_any=was_any):
+        scheduler.on_heard(source, now)
+        if not scheduler.on_answer(source, index, now, was_any=was_any):
             self.wasted += 1
             if self.finished is None:
-                self._ask(giver)
+                self._request(source)
             return
         if link.other.is_liar:
             self.wrong += 1
             scheduler.on_failed(index)
-            assert self.on_lie is not None
-            self.on_lie(giver)
-            self._ask_all()
+            assert self.on_wrong_chunk is not None
+            self.on_wrong_chunk(source)
+            self._request_all()
             return
-        for number in scheduler.on_verified(index, giver):
+        for number in scheduler.on_verified(index, source):
             self._count("cancel", CANCEL)
             self._post.cancel(self, self.links[number].other, index)
         self._on_right(index)
         if self.finished is None:
-            self._ask(giver)
-            self._ask_due()
+            self._request(source)
+            self._request_due()
 
     def _on_right(self, index: int) -> None:
         assert self._scheduler is not None
@@ -248,19 +248,19 @@ class Node:
         if self.is_gone or self._scheduler is None:
             return
         now = self._clock.now
-        told: list[tuple[Node, Sequence[int]]] = []
+        announced: list[tuple[Node, Sequence[int]]] = []
         size = 0
-        for number, news in self._announcements.due(now):
-            if len(news) > 1 and not isinstance(news, range):
-                news = sorted(news)  # as ranges are
-            told.append((self.links[number].other, news))
+        for number, indexes in self._announcements.due(now):
+            if len(indexes) > 1 and not isinstance(indexes, range):
+                indexes = sorted(indexes)  # as ranges are
+            announced.append((self.links[number].other, indexes))
             size += HAVE
-            if len(news) > 1:
-                size += RANGE * (len(ranges_of(news)) - 1)
-        if told:
-            self._tally.add("have", size, len(told))
+            if len(indexes) > 1:
+                size += RANGE * (len(ranges_of(indexes)) - 1)
+        if announced:
+            self._tally.add("have", size, len(announced))
             self.uplink.debt += size
-            self._post.tell(self, told)
+            self._post.announce(self, announced)
         again = self._announcements.due_at(now)
         if again is not None and self._wakes_at <= now:
             self._wakes_at = max(again, now + LEAST_WAIT)
@@ -272,9 +272,9 @@ class Node:
 
     # Giving, as in Giving, SealedPeer and Uploader.
 
-    def on_wanted(self, taker: int, indexes: Sequence[int | None]) -> None:
+    def on_requested(self, receiver: int, indexes: Sequence[int | None]) -> None:
         """Note the requests of a peer; None is a request for any chunk."""
-        link = self.links.get(taker)
+        link = self.links.get(receiver)
         if link is None:
             return
         for index in indexes:
@@ -282,16 +282,16 @@ class Node:
             if reason is not None:
                 self._refuse(link, index, reason)
         if link.wants.requests:
-            self._announcements.on_receiving(taker)
+            self._announcements.on_receiving(receiver)
         self._wake(link)
 
-    def on_cancelled(self, taker: int, index: int) -> None:
+    def on_cancelled(self, receiver: int, index: int) -> None:
         """Note the requests that a peer cancels."""
-        link = self.links.get(taker)
+        link = self.links.get(receiver)
         if link is not None:
             link.wants.cancel(index)
             if not link.wants.requests and not link.sending:
-                if self._announcements.on_served(taker):
+                if self._announcements.on_served(receiver):
                     self._announce()
 
     def _refuse(self, link: Link, index: int | None, reason: str) -> None:
@@ -337,12 +337,12 @@ class Node:
         if was_idle and link.sending:
             self.uplink.start(link, self._chunk_size + RESPONSE)
 
-    def _choose(self, taker: int) -> int | None:
+    def _choose(self, receiver: int) -> int | None:
         if self._rarest is None:
             self._rarest = RarestFirst(self.have, self._rng)
             for number, link in self.links.items():
                 self._rarest.on_peer_joined(number, link.have)
-        return self._rarest.next_for(taker)
+        return self._rarest.next_for(receiver)
 
     def _on_sent(self, links: Sequence[Link]) -> None:
         for link in links:
@@ -351,7 +351,7 @@ class Node:
             self._tally.add("response", RESPONSE)
             theirs = link.other.links.get(self.number)
             if theirs is not None:
-                self._post.give(self, theirs, index, was_any)
+                self._post.send_chunk(self, theirs, index, was_any)
             if link.sending:
                 self.uplink.start(link, self._chunk_size + RESPONSE)
         for link in links:

@@ -42,18 +42,22 @@ class Post:
     def meet(self, one: "Node", other: "Node") -> None:
         """Note that two nodes are connected and exchange hello messages."""
 
-    def ask(self, by: "Node", of: "Node", indexes: Sequence[int | None]) -> None:
+    def request(self, by: "Node", of: "Node", indexes: Sequence[int | None]) -> None:
         """Deliver requests; None is a request for any chunk."""
-        self._clock.later(self._latency, of.on_wanted, by.number, indexes)
+        self._clock.later(self._latency, of.on_requested, by.number, indexes)
 
-    def tell(self, by: "Node", told: Sequence[tuple["Node", Sequence[int]]]) -> None:
+    def announce(
+        self, by: "Node", announced: Sequence[tuple["Node", Sequence[int]]]
+    ) -> None:
         """Deliver announcements of new chunks."""
-        self._clock.later(self._latency, self._tell, by, told)
+        self._clock.later(self._latency, self._deliver_have, by, announced)
 
-    def _tell(self, by: "Node", told: Sequence[tuple["Node", Sequence[int]]]) -> None:
-        for each, news in told:
+    def _deliver_have(
+        self, by: "Node", announced: Sequence[tuple["Node", Sequence[int]]]
+    ) -> None:
+        for each, indexes in announced:
             if by.number in each.links:
-                each.on_have(by.number, news)
+                each.on_have(by.number, indexes)
 
     def cancel(self, by: "Node", of: "Node", index: int) -> None:
         """Deliver the cancellation of a request."""
@@ -64,7 +68,7 @@ class Post:
         is_busy = reason == Reason.BUSY
         self._clock.later(self._latency, to.on_refused, by.number, index, is_busy)
 
-    def give(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
+    def send_chunk(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
         """Deliver a chunk to the node at the end `link` of a connection."""
         self._clock.later(self._latency, link.owner.on_chunk, link, index, was_any)
 
@@ -92,7 +96,7 @@ class SessionPost(Post):
             data = b"".join(session.data_to_send())
             assert len(self._read(peer.links[node.number], data)) == 1
 
-    def ask(self, by: "Node", of: "Node", indexes: Sequence[int | None]) -> None:
+    def request(self, by: "Node", of: "Node", indexes: Sequence[int | None]) -> None:
         """Send requests."""
         session = self._session(by, of)
         for index in indexes:
@@ -102,10 +106,12 @@ class SessionPost(Post):
                 session.request(index)
         self._flush(by, of)
 
-    def tell(self, by: "Node", told: Sequence[tuple["Node", Sequence[int]]]) -> None:
+    def announce(
+        self, by: "Node", announced: Sequence[tuple["Node", Sequence[int]]]
+    ) -> None:
         """Send announcements of new chunks."""
-        for each, news in told:
-            self._session(by, each).send_have(news)
+        for each, indexes in announced:
+            self._session(by, each).send_have(indexes)
             self._flush(by, each)
 
     def cancel(self, by: "Node", of: "Node", index: int) -> None:
@@ -118,7 +124,7 @@ class SessionPost(Post):
         self._session(by, to).send(Refuse(index, reason))
         self._flush(by, to)
 
-    def give(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
+    def send_chunk(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
         """Send a chunk; the receiver determines which request it answers."""
         header = response_header(index, len(self._data))
         self.sent += len(header)
@@ -155,7 +161,7 @@ class SessionPost(Post):
         events = self._read(link, data)
         wanted = [event.index for event in events if isinstance(event, SealedRequest)]
         if wanted:
-            node.on_wanted(number, wanted)
+            node.on_requested(number, wanted)
         for event in events:
             match event:
                 case ChunkReceived(index=index):

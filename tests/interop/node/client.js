@@ -1,11 +1,11 @@
 'use strict'
-// client.js ID INDEX: asks the first server found on the channel ID for one chunk.
+// client.js ID INDEX: fetches one chunk from the first server of the channel ID.
 
 const assert = require('assert')
 const lib = require('./lib')
 
 const { values: options, positionals } = lib.parse()
-const [id, index] = positionals // as it came from the command line: a string
+const [id, index] = positionals // a string, as on the command line
 const channel = lib.channel(options)
 
 channel.once('peer', function (_, address) {

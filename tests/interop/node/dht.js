@@ -1,7 +1,7 @@
 'use strict'
 // dht.js COUNT: a DHT of COUNT bittorrent-dht nodes on 127.0.0.1, until killed.
 //
-// Prints `bootstrap PORT` once all of them know each other as well as they will.
+// Prints `bootstrap PORT` when the nodes have found each other.
 
 const dht = require('bittorrent-dht')
 

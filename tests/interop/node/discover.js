@@ -2,7 +2,7 @@
 // Joins a channel by discovery-channel: node discover.js ID [PORT] [OPTIONS as JSON]
 //
 // Prints "ready" when it has joined, then "HOST:PORT SOURCE" for each peer. With a
-// PORT it is announced. Only the LAN is used, unless OPTIONS say otherwise.
+// PORT, announces it. Uses only the LAN unless OPTIONS change that.
 
 const discovery = require('discovery-channel')
 

@@ -1,27 +1,27 @@
 'use strict'
-// hash-client.js ID OUT: fetches a whole file from all servers found at once.
+// hash-client.js ID OUT: fetches a whole file from all servers at the same time.
 //
-// The first message of a server is its handshake and every one after it a chunk:
-// it dies of anything else, and of a chunk that does not match its hash.
+// The first message of a server must be its handshake and all others chunks. Another
+// message, or a chunk that does not match its hash, ends the program.
 
 const assert = require('assert')
 const chunkStore = require('fs-chunk-store')
 const fs = require('fs')
 const lib = require('./lib')
 
-const WINDOW = 8 // requests outstanding at each server
+const WINDOW = 8 // requests in flight at each server
 
 const { values: options, positionals } = lib.parse()
 const [id, out] = positionals
-const servers = new Map() // host:port -> number of chunks it served
-const idle = new Map() // host:port -> function that asks it for more
+const servers = new Map() // host:port -> number of chunks received
+const idle = new Map() // host:port -> function that sends more requests
 let store = null
 let hashes, todo, left
 
 const channel = lib.channel(options)
 channel.on('peer', function (_, address) {
   const name = address.host + ':' + address.port
-  if (servers.has(name)) return // reported again and again
+  if (servers.has(name)) return // discovery reports a server repeatedly
   servers.set(name, 0)
   fetch(name, lib.connect(address.port, address.host, options))
 })

@@ -1,10 +1,10 @@
 'use strict'
 // hash-server.js FILE [CHUNK]: serves FILE on the channel named by its chunks' hashes.
 //
-// --bare         leave chunkSize and fileSize out of the handshake
-// --log          say "served INDEX" on stderr for each chunk sent
-// --flip         lie: flip one bit in every chunk
-// --stop-after N answer N requests, then none, with the connections left open
+// --bare         omit chunkSize and fileSize in the handshake
+// --log          print "served INDEX" to stderr for each chunk sent
+// --flip         flip one bit in every chunk
+// --stop-after N answer N requests, then none, without closing connections
 
 const chunkStore = require('fs-chunk-store')
 const fs = require('fs')

@@ -1,11 +1,11 @@
 'use strict'
-// What the programs of the p2p workshop's chunk exercises share.
+// Functions of the programs of the p2p workshop's chunk exercises.
 //
-// They are as trusting as the originals: whatever is malformed or out of range
-// throws, and nobody catches it. Only a peer that goes away is no error.
+// They trust their peers like the originals: malformed messages and indexes out of range
+// throw exceptions that end the program. A peer that disconnects is not an error.
 //
 // Options of every program: --nodelay (or NODELAY=1), --no-dns, and
-// --dht '{"bootstrap":["127.0.0.1:PORT"]}', without which no DHT is joined.
+// --dht '{"bootstrap":["127.0.0.1:PORT"]}', without which no DHT is used.
 
 const crypto = require('crypto')
 const discovery = require('discovery-channel')
