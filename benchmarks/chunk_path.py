@@ -79,7 +79,7 @@ class Counts:
 
 @contextmanager
 def serve(source: Path, chunk_size: int) -> Iterator[dict[str, Any]]:
-    """Share a file in a process of its own; yield the event that it begins with."""
+    """Share a file in another process; yield its start event."""
     options = ("--chunk-size", str(chunk_size), "--lan-only", "--no-lan", "--json")
     argv = [sys.executable, "-m", "shoal", "share", str(source), *options]
     home = str(source.parent)

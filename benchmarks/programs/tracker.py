@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Tracker
 
     def do_GET(self) -> None:
-        """Report the peers, whatever the path of the request."""
+        """Report the peers, for any path."""
         host = self.client_address[0]
         port = int(parse_qs(urlsplit(self.path).query)["port"][0])
         others = [each for each in self.server.peers if each != (host, port)]

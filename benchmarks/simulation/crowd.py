@@ -62,7 +62,7 @@ class Crowd:
 
     @property
     def nodes(self) -> list[Node]:
-        """Return everybody."""
+        """Return all nodes."""
         return [self.source, *self.downloaders, *self.liars]
 
     def _make(
@@ -85,9 +85,9 @@ class Crowd:
 
     def run(self, until: float) -> bool:
         """Run until all downloads are complete; return False at the time `until`."""
-        self._everybody = self.nodes
+        self._nodes = self.nodes
         self._arrive(self.source)
-        for node in self._everybody[1:]:
+        for node in self._nodes[1:]:
             when = self._rng.random() * self.scenario.arrival
             self.clock.at(when, self._arrive, node)
         self.clock.run(lambda: not self._left, until)
@@ -147,7 +147,7 @@ class Crowd:
 
     def _connect(self, node: Node, number: int) -> None:
         self._dialling[node.number] -= 1
-        other, most = self._everybody[number], self.scenario.neighbours
+        other, most = self._nodes[number], self.scenario.neighbours
         is_full = len(other.links) >= most or len(node.links) >= most
         if node.is_gone or other.is_gone or is_full or number in node.links:
             self._books[node.number].on_lost(self._addresses[number], self.clock.now)
@@ -171,7 +171,7 @@ class Crowd:
         others = [n for n in node.links if n != newcomer.number][-MAX_PEERS:]
         for receiver, named in [
             (newcomer, others),
-            *((self._everybody[n], [newcomer.number]) for n in others),
+            *((self._nodes[n], [newcomer.number]) for n in others),
         ]:
             if named:
                 listed = [("10.123.123.123", PORT)] * len(named)
@@ -180,7 +180,7 @@ class Crowd:
                 self.clock.later(latency, self._hear, receiver, named, "peer")
 
     def _disconnect(self, node: Node, number: int) -> None:
-        other = self._everybody[number]
+        other = self._nodes[number]
         node.part(number)
         self.clock.later(self.scenario.latency, self._on_lost, other, node.number)
 

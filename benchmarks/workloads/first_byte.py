@@ -57,7 +57,7 @@ WORKLOAD = Workload(
     name="first-byte",
     title="From the start of a process to the first byte of a chunk on the LAN",
     how=(
-        "The server runs and is announced in a network namespace of its own. The "
+        "The server runs and is announced in its own network namespace. The "
         "client is a new process that finds it by multicast and writes one chunk of "
         "1,024 bytes. The page cache and the byte code are warm."
     ),

@@ -34,7 +34,7 @@ class Job:
     def check(self, kind: str, result: str) -> None:
         """Raise `AssertionError` if a result differs from an earlier one."""
         known = self.results.setdefault(kind, result)
-        assert result == known, f"the same file gave {known}, and then {result}"
+        assert result == known, f"the same file has {known} and {result}"
 
 
 def prepare(setup: Setup) -> Sequence[Side]:

@@ -124,7 +124,7 @@ class Reader:
         assert code == expected, (argv, code, self.said)
 
     def share(self, argv: list[str], *, ends: bool = False) -> None:
-        """Start a program that shares instead of the last; `ends` if by itself."""
+        """Start a program that shares instead of the last; `ends` if it ends itself."""
         self._end_sharing()
         self._sharing = self.start(argv, self.here)
         self._sharing_ends = ends

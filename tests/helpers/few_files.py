@@ -1,6 +1,6 @@
 """A listener in a process with few file descriptors; a test floods it.
 
-Run by itself, as `sealed` (an echo for holders) or `open` (a channel named `few` with
+Run this module as `sealed` (an echo for holders) or `open` (a channel named `few` with
 one chunk). It prints its port, waits for a line, takes every descriptor that is left,
 prints how many those were and how often its loop ran in a second without any, gives
 them back and serves until its input ends.
@@ -77,7 +77,7 @@ async def main(kind: str, selector: CountingSelector) -> None:
 
 
 def take(sockets: list[socket.socket]) -> bool:
-    """Take one descriptor; say whether there was one."""
+    """Take one descriptor; return False if none is left."""
     try:
         sockets.append(socket.socket())
     except OSError:

@@ -222,7 +222,7 @@ class MemoryNet:
         return address
 
     def host(self, holder: H) -> H:
-        """Let a holder listen at an address of its own; return it."""
+        """Let a holder listen at a new address; return it."""
         holder.address = Address(f"10.0.1.{len(self.accepts) + 1}", 4000)
         self.accepts[holder.address] = holder.accept
         self._node_ids[holder.address] = holder.node_id

@@ -45,7 +45,7 @@ class Plain(asyncio.BufferedProtocol):
         self.is_lost = False
         self.holds_back = False
         """Whether it pauses after every read until the next round of the loop."""
-        self.told: list[str] = []
+        self.calls: list[str] = []
         """The calls of `pause_writing` and `resume_writing`."""
         self._greeting = greeting
         self._echo = echo
@@ -72,12 +72,12 @@ class Plain(asyncio.BufferedProtocol):
         self._changed.set()
 
     def pause_writing(self) -> None:
-        self.told.append("pause")
+        self.calls.append("pause")
         if self._echo:
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.told.append("resume")
+        self.calls.append("resume")
         if self._echo:
             self.transport.resume_reading()
 

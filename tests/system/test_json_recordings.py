@@ -118,7 +118,7 @@ def _plain(lines: Lines) -> Iterator[str]:
             line = {**line, "state": "STATE", "found": "FOUND", "advice": "ADVICE"}
         plain = {"rate": 0, "port": 0, "checks": 0, "notes": 0}
         if line["event"] == "progress":
-            plain["uploaded"] = 0  # told once a second
+            plain["uploaded"] = 0  # reported once a second
         line = {name: plain.get(name, value) for name, value in line.items()}
         text = json.dumps(line, ensure_ascii=False)
         text = re.sub(r"shoal:[a-z2-7]{56}", "LINK", text)

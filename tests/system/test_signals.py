@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end every command soon, whatever it does at the moment."""
+"""Ctrl-C and SIGTERM end every command soon, at any stage."""
 
 import json
 import os

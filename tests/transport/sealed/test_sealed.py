@@ -75,11 +75,11 @@ async def test_a_paused_reader_loses_nothing_and_pauses_the_writer() -> None:
         data = os.urandom(32 * MEGABYTE)
         plain.transport.write(data)
         assert plain.transport.get_write_buffer_size() > 0
-        assert plain.told == ["pause"]
+        assert plain.calls == ["pause"]
         served.transport.resume_reading()
         assert await served.until(len(data)) == data
         assert plain.transport.get_write_buffer_size() == 0
-        assert plain.told == ["pause", "resume"]
+        assert plain.calls == ["pause", "resume"]
         plain.transport.abort()
 
 
