@@ -24,7 +24,7 @@ def test_the_fetches_of_a_peer_end_when_it_leaves() -> None:
     assert fetches.expects(1, 11.0, 0.0)
 
 
-def test_a_peer_that_was_late_is_not_believed_again() -> None:
+def test_announcements_of_a_peer_that_was_late_are_ignored() -> None:
     fetches: OriginFetches[str] = OriginFetches()
     fetches.add("ann", [1, 2], 10.0)
     assert fetches.expects(1, 10.0 + FETCH_TIME, 0.0)

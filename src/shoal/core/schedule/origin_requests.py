@@ -21,8 +21,8 @@ P = TypeVar("P", bound=Hashable)
 class OriginFetches(Generic[P]):
     """Remember which chunks peers fetch from an origin, and since when.
 
-    A peer that does not have a chunk in time is not believed again, so that its
-    announcements cannot keep us from a chunk.
+    Once a peer does not have a chunk in time, its announcements are ignored, so that
+    they cannot keep us from a chunk.
     """
 
     def __init__(self) -> None:

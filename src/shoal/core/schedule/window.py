@@ -82,7 +82,7 @@ class RequestWindow:
         self.can_choose = can_choose
         """Whether the source accepts requests for any chunk of its choice."""
         self.choices: deque[int] = deque()
-        """What stands in the window for each chunk of its choice: negative numbers."""
+        """Negative keys in the window, one for each chunk of its choice."""
         self.choices_from = 0.0
         """When it may be asked to choose again."""
         self.wasted_choices = 0
