@@ -55,18 +55,20 @@ def parse_interfaces(text: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in text.split(",")) if word)
 
 
-def list_interfaces(allowed: Sequence[str] = ()) -> list[Interface]:
+def list_interfaces(
+    allowed: Sequence[str] = (), *, must_exist: bool = True
+) -> list[Interface]:
     """Return this machine's IPv4 interfaces, in the system's order.
 
     With `allowed`, return only those with a name or address in it.
-    Raises `UsageError` if an allowed interface does not exist, `OSError` if the system
-    does not list its interfaces.
+    Raises `UsageError` if an allowed interface does not exist but `must_exist`,
+    `OSError` if the system does not list its interfaces.
     """
     found = _list_all()
     if not allowed:
         return found
     for word in allowed:
-        if not any(word in (each.name, each.address) for each in found):
+        if must_exist and not any(word in each[:2] for each in found):
             names = ", ".join(sorted({each.name for each in found})) or "none"
             raise UsageError(
                 f"There is no interface {word!r} with an IPv4 address here; "

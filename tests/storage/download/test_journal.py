@@ -10,12 +10,12 @@ from shoal.errors import StoreError
 from shoal.storage.disk.disk import UNKNOWN_BOOT
 from shoal.storage.download.journal import (
     HEADER_SIZE,
+    MARK,
     RECORD_SIZE,
     VOID,
     Header,
     Journal,
     decode,
-    encode_mark,
     encode_records,
 )
 from tests.helpers.faulty.disk import FaultyDisk
@@ -44,7 +44,7 @@ def test_after_a_restart_only_chunks_covered_by_a_mark_count(
     before: list[int], after: list[int], data: st.DataObject
 ) -> None:
     uncovered = data.draw(st.integers(0, len(before)))
-    contents = decode(journal(*before, encode_mark(uncovered), *after))
+    contents = decode(journal(*before, MARK + uncovered, *after))
     assert contents is not None
     covered = before[: len(before) - uncovered]
     assert list(contents.trusted(b"c" * 16)) == covered
@@ -53,13 +53,13 @@ def test_after_a_restart_only_chunks_covered_by_a_mark_count(
 
 def test_an_unknown_boot_id_never_matches() -> None:
     header = HEADER._replace(boot_id=UNKNOWN_BOOT)
-    contents = decode(journal(1, encode_mark(0), 2, header=header))
+    contents = decode(journal(1, MARK, 2, header=header))
     assert contents is not None
     assert list(contents.trusted(UNKNOWN_BOOT)) == [1]
 
 
 def test_a_void_record_removes_chunks_without_a_mark() -> None:
-    contents = decode(journal(1, 2, 3, encode_mark(1), 4, VOID, 5))
+    contents = decode(journal(1, 2, 3, MARK + 1, 4, VOID, 5))
     assert contents is not None
     assert list(contents.trusted(BOOT)) == [1, 2]
 
@@ -115,7 +115,7 @@ def test_decoding_stops_at_an_index_beyond_the_share() -> None:
 
 def test_the_format_has_not_changed() -> None:
     """A newer shoal reads old journals, so a new format needs a new `VERSION`."""
-    assert journal(3, encode_mark(0)).hex() == GOLDEN
+    assert journal(3, MARK).hex() == GOLDEN
 
 
 def test_appended_records_are_decoded_and_a_failed_write_is_overwritten() -> None:

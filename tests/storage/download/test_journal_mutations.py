@@ -13,9 +13,9 @@ import pytest
 
 from shoal.storage.download.journal import (
     HEADER_SIZE,
+    MARK,
     RECORD_SIZE,
     Header,
-    encode_mark,
     encode_records,
 )
 from tests.helpers.faulty.disk import FaultyDisk
@@ -98,7 +98,7 @@ def claiming(
     header = Header.decode(journal[:HEADER_SIZE])
     assert header is not None
     header = header._replace(identity=identity)
-    values = [*indexes, encode_mark(0)]
+    values = [*indexes, MARK]
     return header.encode() + encode_records(values, 0, header.seed)
 
 

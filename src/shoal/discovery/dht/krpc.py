@@ -200,7 +200,7 @@ def bdecode(data: bytes, *, max_depth: int = MAX_DEPTH) -> BencodeValue:
 
     Raises `ProtocolError` if `data` is anything else.
     """
-    stack: list[_Container] = []
+    stack: list[tuple[bytes, list[BencodeValue]]] = []  # type and items
     position = 0
     while True:
         first = data[position : position + 1]
@@ -208,44 +208,35 @@ def bdecode(data: bytes, *, max_depth: int = MAX_DEPTH) -> BencodeValue:
         if first in (b"d", b"l"):
             if len(stack) == max_depth:
                 raise ProtocolError(f"bencode is nested deeper than {max_depth}")
-            stack.append(_Container(is_dict=first == b"d"))
+            stack.append((first, []))
             position += 1
             continue
         if first == b"e" and stack:
-            value = stack.pop().close()
+            kind, items = stack.pop()
+            value = _make_dict(items) if kind == b"d" else items
             position += 1
         else:
             value, position = _decode_scalar(data, position)
         if stack:
-            stack[-1].items.append(value)
+            stack[-1][1].append(value)
         elif position == len(data):
             return value
         else:
             raise ProtocolError("bytes after the end of a bencoded value")
 
 
-class _Container:
-    """Hold a list or dictionary whose end has not been read yet."""
-
-    __slots__ = ("_is_dict", "items")
-
-    def __init__(self, *, is_dict: bool) -> None:
-        self._is_dict = is_dict
-        self.items: list[BencodeValue] = []
-
-    def close(self) -> BencodeValue:
-        if not self._is_dict:
-            return self.items
-        if len(self.items) % 2:
-            raise ProtocolError("a bencoded dictionary ends in a key without a value")
-        result: dict[bytes, BencodeValue] = {}
-        for key, value in zip(self.items[::2], self.items[1::2], strict=True):
-            if not isinstance(key, bytes):
-                raise ProtocolError("a key in a bencoded dictionary is not a string")
-            if key in result:
-                raise ProtocolError("a bencoded dictionary has the same key twice")
-            result[key] = value
-        return result
+def _make_dict(items: list[BencodeValue]) -> dict[bytes, BencodeValue]:
+    """Return the dictionary with these keys and values, one after the other."""
+    if len(items) % 2:
+        raise ProtocolError("a bencoded dictionary ends in a key without a value")
+    result: dict[bytes, BencodeValue] = {}
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        if not isinstance(key, bytes):
+            raise ProtocolError("a key in a bencoded dictionary is not a string")
+        if key in result:
+            raise ProtocolError("a bencoded dictionary has the same key twice")
+        result[key] = value
+    return result
 
 
 def _decode_scalar(data: bytes, position: int) -> tuple[int | bytes, int]:

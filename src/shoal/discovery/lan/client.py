@@ -112,7 +112,7 @@ class LanDiscovery:
         """Open the sockets and start the task on the first call."""
         async with self._opening:
             if self._task is None and not self._is_closed:
-                await self._update(_list_interfaces(self._allowed))
+                await self._update(self._list_interfaces(must_exist=True))
                 if not self._is_closed:  # while the sockets were opened
                     self._task = asyncio.create_task(self._run())
 
@@ -127,14 +127,14 @@ class LanDiscovery:
                     await self._woken.wait()
             if time.monotonic() >= next_scan:
                 next_scan = time.monotonic() + SCAN_EVERY
-                await self._update(
-                    each
-                    for each in _list_interfaces()
-                    if not self._allowed
-                    or each.name in self._allowed
-                    or each.address in self._allowed
-                )
+                await self._update(self._list_interfaces(must_exist=False))
             self._query_due_topics()
+
+    def _list_interfaces(self, *, must_exist: bool) -> list[Interface]:
+        try:
+            return list_interfaces(self._allowed, must_exist=must_exist)
+        except OSError:
+            return []  # `problem` reports that there is none, and the next scan comes
 
     async def _update(self, found: Iterable[Interface]) -> None:
         """Open sockets for new interfaces, close those of interfaces now gone.
@@ -238,13 +238,6 @@ class _LanSocket(UdpSocket):
         """Send a packet to a port of the group; `send_error` is that of this packet."""
         self.send_error = None
         self.send(data, Address(GROUP, port))
-
-
-def _list_interfaces(allowed: Sequence[str] = ()) -> list[Interface]:
-    try:
-        return list_interfaces(allowed)
-    except OSError:
-        return []  # `problem` reports that there is none, and the next scan comes
 
 
 async def _open_socket(

@@ -16,7 +16,7 @@ from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Extents, FileInfo
-from shoal.storage.shared.hashing import run_in_threads
+from shoal.storage.shared.hashing import verify_chunks
 from shoal.storage.shared.scan import ScannedFile, ScannedFolder, scan_folder
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore, Verify
@@ -103,20 +103,11 @@ def _find(target: Path, files: Sequence[FileInfo], disk: Disk) -> ScannedFolder:
 
 
 def _verifies(store: SharedFiles, verify: Verify | None) -> bool:
-    """Return True if every chunk verifies; read them in threads."""
-    if verify is None:
-        return False
-    bad: list[int] = []
-
-    def check(indexes: Iterable[int]) -> None:
-        for index in indexes:
-            if bad:
-                return
-            if not verify(index, store.get(index)):
-                bad.append(index)
-
-    run_in_threads(check, range(store.chunks.count))
-    return not bad
+    """Return True if every chunk verifies."""
+    indexes = range(store.chunks.count)
+    return verify is not None and len(indexes) == len(
+        verify_chunks(indexes, store.get, verify, stop_early=True)
+    )
 
 
 def _not_the_same(target: Path) -> TargetExistsError:

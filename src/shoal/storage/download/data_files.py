@@ -15,6 +15,7 @@ as `write`. Otherwise only one method may run at a time.
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from itertools import islice
 from stat import S_ISGID
 from typing import TypeAlias
@@ -234,19 +235,54 @@ class DataFiles:
                 self._disk.set_mode(fd, mode)
             return
         assert self._root is not None
-        _finalize_folder(self._disk, self.layout, self._root, self._found, umask)
+        layout = self.layout
+        with closing(Folders(self._disk, self._root)) as folders:
+            for number in layout.selected:
+                if not layout.size(number):
+                    folder, name = layout.place(number)
+                    new = name, b"", layout.mode(number)
+                    self._disk.write_new([(folders.make(folder), [new])])
+            # Files that this run created have their permissions already.
+            for number in sorted(self._found - {layout.side}):
+                folder, name = layout.place(number)
+                fd = self._disk.open_read(name, at=folders.make(folder))
+                try:
+                    _check(layout, number, self._disk.state(fd))
+                    self._disk.set_mode(fd, layout.mode(number) & ~umask)
+                finally:
+                    self._disk.close(fd)
+            for folder in layout.folders():
+                fd = folders.make(folder)
+                # mkdir(2) has inherited this from the folder above, with its group.
+                inherited = self._disk.state(fd).mode & S_ISGID
+                self._disk.set_mode(fd, _FOLDER_MODE & ~umask | inherited)
         self._mark_new_names()
 
     def check(self) -> bool:
         """Remove files that are not part of a shared folder, and check the others.
 
-        Return True if any was removed, which requires another `sync`. It may run at
-        the same time as `sync`. Raises `StoreError` if a file is not as it was written.
+        The folder will be renamed as a whole, so everything in it becomes part of the
+        target. Each file must have the right size and only one name, and must not be a
+        link. Return True if any was removed, which requires another `sync`. It may run
+        at the same time as `sync`. Raises `StoreError` if a file is not as it was
+        written.
         """
         assert self._root is not None
         if not self.layout.is_folder:
             return False
-        has_removed = _check_folder(self._disk, self.layout, self._root)
+        by_folder = self.layout.folders()
+        has_removed = False
+        with closing(Folders(self._disk, self._root)) as folders:
+            for folder, numbers in by_folder.items():
+                at = folders.make(folder)
+                names = {self.layout.place(number)[1]: number for number in numbers}
+                for name in self._disk.list_directory(at):
+                    path = f"{folder}/{name}" if folder else name
+                    if name not in names and path not in by_folder:
+                        remove_all(self._disk, name, at)
+                        has_removed = True
+                for name, number in names.items():
+                    _check(self.layout, number, self._disk.state_at(name, at=at))
         if has_removed:
             self._mark_new_names()
         return has_removed
@@ -284,72 +320,6 @@ class DataFiles:
     def _mark_new_names(self) -> None:
         with self._marking:
             self._has_new_names = True
-
-
-def _finalize_folder(
-    disk: Disk, layout: Layout, root: int, found: Iterable[int], umask: int
-) -> None:
-    """Create the empty files and set permissions below the open folder `root`.
-
-    Files that this run created have theirs; `found` are the numbers of the others.
-    Raises `StoreError` if one of those is not as it was written.
-    """
-    folders = Folders(disk, root)
-    try:
-        for number in layout.selected:
-            if not layout.size(number):
-                folder, name = layout.place(number)
-                new = name, b"", layout.mode(number)
-                disk.write_new([(folders.make(folder), [new])])
-        for number in sorted(found):
-            if number != layout.side:
-                _set_mode(disk, layout, number, folders, umask)
-        for folder in layout.folders():
-            fd = folders.make(folder)
-            # mkdir(2) has inherited this from the folder above, with its group.
-            inherited = disk.state(fd).mode & S_ISGID
-            disk.set_mode(fd, _FOLDER_MODE & ~umask | inherited)
-    finally:
-        folders.close()
-
-
-def _check_folder(disk: Disk, layout: Layout, root: int) -> bool:
-    """Check every file below the open folder `root`; remove files of other programs.
-
-    The folder will be renamed as a whole, so whatever is in it becomes part of the
-    target. Each file must have the right size and only one name, and must not be a
-    link. Return True if anything was removed. Raises `StoreError` if a file is not as
-    it was written.
-    """
-    folders = Folders(disk, root)
-    by_folder = layout.folders()
-    has_removed = False
-    try:
-        for folder, numbers in by_folder.items():
-            at = folders.make(folder)
-            names = {layout.place(number)[1]: number for number in numbers}
-            for name in disk.list_directory(at):
-                path = f"{folder}/{name}" if folder else name
-                if name not in names and path not in by_folder:
-                    remove_all(disk, name, at)
-                    has_removed = True
-            for name, number in names.items():
-                _check(layout, number, disk.state_at(name, at=at))
-    finally:
-        folders.close()
-    return has_removed
-
-
-def _set_mode(
-    disk: Disk, layout: Layout, number: int, folders: Folders, umask: int
-) -> None:
-    folder, name = layout.place(number)
-    fd = disk.open_read(name, at=folders.make(folder))
-    try:
-        _check(layout, number, disk.state(fd))
-        disk.set_mode(fd, layout.mode(number) & ~umask)
-    finally:
-        disk.close(fd)
 
 
 def _check(layout: Layout, number: int, state: FileState | None) -> None:

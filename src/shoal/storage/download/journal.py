@@ -33,6 +33,7 @@ from shoal.storage.disk.disk import UNKNOWN_BOOT, Disk
 
 __all__ = [
     "HEADER_SIZE",
+    "MARK",
     "MAX_CHUNKS",
     "RECORD_SIZE",
     "VERSION",
@@ -41,18 +42,18 @@ __all__ = [
     "Journal",
     "JournalContents",
     "decode",
-    "encode_mark",
     "encode_records",
 ]
 
 VERSION = 1
 MAX_CHUNKS = 0x7FFFFFFF
 """The most chunks that a journal can number."""
+MARK = 0x80000000
+"""The value of a commit mark that covers all chunks; add how many it does not."""
 VOID = 0xFFFFFFFF
 """The value of a record after which uncommitted chunks no longer count."""
 
 _MAGIC = b"shoaljnl"
-_MARK = 0x80000000
 _HEADER = struct.Struct(">8sI32sQI16s8s")
 _CRC = struct.Struct(">I")
 _RECORD = struct.Struct(">II")
@@ -129,11 +130,6 @@ def encode_records(values: Sequence[int], number: int, seed: int) -> bytes:
     )
 
 
-def encode_mark(uncovered: int) -> int:
-    """Return the value of a mark that covers all but the last `uncovered` chunks."""
-    return _MARK + uncovered
-
-
 def decode(data: bytes) -> JournalContents | None:
     """Decode a journal up to its first invalid record; None without a valid header."""
     header = Header.decode(data)
@@ -152,7 +148,7 @@ def decode(data: bytes) -> JournalContents | None:
         elif value == VOID:
             del indexes[committed:]
             break  # no record follows it
-        elif 0 <= (covered := len(indexes) - (value - _MARK)) <= len(indexes):
+        elif 0 <= (covered := len(indexes) - (value - MARK)) <= len(indexes):
             committed = max(committed, covered)
         else:
             break
@@ -209,7 +205,7 @@ class Journal:
         takes effect once the journal is flushed as well.
         """
         with self._appending:
-            self._append([encode_mark(self.chunks - covered)])
+            self._append([MARK + self.chunks - covered])
 
     def void(self) -> None:
         """Record that chunks since the last commit do not count, after a failed flush.

@@ -10,6 +10,7 @@ by another program, so then all chunks are verified.
 import os
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 from shoal.errors import DiskFullError, StoreError
@@ -19,7 +20,7 @@ from shoal.storage.download.data_files import DataFiles
 from shoal.storage.download.journal import Header, Journal
 from shoal.storage.download.layout import Layout
 from shoal.storage.download.staging import Staging
-from shoal.storage.shared.hashing import run_in_threads
+from shoal.storage.shared.hashing import verify_chunks
 from shoal.storage.store import Verify
 
 __all__ = ["SAMPLE", "SAMPLE_FILES", "Prepared", "prepare"]
@@ -93,15 +94,12 @@ class ResumeScan:
     def take(cls, disk: Disk, layout: Layout, root: int, staging: int) -> "ResumeScan":
         """Examine all files; remove anything else that has the name of one."""
         scan = cls(layout)
-        folders = Folders(disk, root)
-        try:
+        with closing(Folders(disk, root)) as folders:
             for folder, numbers in layout.folders().items():
                 at = folders.find(folder)
                 if at is not None:
                     for number in numbers:
                         scan._examine(disk, number, at)
-        finally:
-            folders.close()
         if layout.side_size:
             scan._examine(disk, layout.side, staging)
         return scan
@@ -186,39 +184,18 @@ def _find_stored(
         recorded = dict.fromkeys(contents.trusted(header.boot_id))
     claimed = [index for index in recorded if index in wanted]
     possible = [index for index in claimed if scan.holds(index)]
-    is_doubtful = (
-        not is_known
-        or scan.is_damaged
-        or len(possible) < len(claimed)
-        or scan.newest_ns > written_ns + _EDITED_AFTER
-    )
-    if not possible:
+    is_bad = not is_known or scan.is_damaged or len(possible) < len(claimed)
+    if not possible or (verify is None and is_bad):
         return None
     if verify is None:
-        if not is_known or scan.is_damaged or len(possible) < len(claimed):
-            return None
         return possible
     if scan.is_damaged:
         files.repair(scan.sizes)
-    if not is_doubtful:
-        sample = _sample(possible, files.layout)
-        if len(_verified(files, sample, verify)) == len(sample):
+    if not is_bad and scan.newest_ns <= written_ns + _EDITED_AFTER:
+        sample = sorted(_sample(possible, files.layout))
+        if verify_chunks(sample, files.read, verify) == sample:
             return possible
-    return _verified(files, possible, verify)
-
-
-def _verified(files: DataFiles, indexes: Iterable[int], verify: Verify) -> list[int]:
-    """Return the chunks that verify, in ascending order; read them in threads."""
-    ordered = sorted(indexes)
-    good: list[int] = []
-
-    def check(places: Iterable[int]) -> None:
-        for index in (ordered[place] for place in places):
-            if verify(index, files.read(index)):
-                good.append(index)
-
-    run_in_threads(check, range(len(ordered)))
-    return sorted(good)
+    return verify_chunks(sorted(possible), files.read, verify)
 
 
 def _sample(stored: Sequence[int], layout: Layout) -> set[int]:

@@ -19,6 +19,10 @@ from shoal.errors import UsageError
 
 __all__ = ["Selection", "match"]
 
+_WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+# A set has at least one character, which may be a `]`.
+_TOKEN = re.compile(r"\*\*/|\*\*|\[(?:!.|[^!])[^]]*\]|.", re.DOTALL)
+
 
 class Selection:
     """Select paths by patterns."""
@@ -56,39 +60,26 @@ def match(pattern: str) -> Callable[[str], bool]:
 
 
 def _translate(pattern: str) -> str:
-    parts: list[str] = []
-    place = 0
-    while place < len(pattern):
-        rest = pattern[place:]
-        if rest.startswith("**/"):
-            parts.append("(?:.*/)?")
-            place += 3
-        elif rest.startswith("**"):
-            parts.append(".*")
-            place += 2
-        elif rest[0] in "*?":
-            parts.append("[^/]*" if rest[0] == "*" else "[^/]")
-            place += 1
-        elif rest[0] == "[":
-            inside, length = _translate_set(pattern, rest)
-            parts.append(inside)
-            place += length
-        else:
-            parts.append(re.escape(rest[0]))
-            place += 1
-    return "".join(parts)
+    """Return the regular expression of a pattern."""
+
+    def translate(token: re.Match[str]) -> str:
+        text = token[0]
+        if text[0] == "[":
+            return _translate_set(pattern, text)
+        return _WILDCARDS.get(text) or re.escape(text)
+
+    return _TOKEN.sub(translate, pattern)
 
 
-def _translate_set(pattern: str, rest: str) -> tuple[str, int]:
-    """Return the regular expression of a bracketed set, and the set's length."""
-    end = rest.find("]", 3 if rest[1:2] == "!" else 2)
-    if end < 0:
+def _translate_set(pattern: str, text: str) -> str:
+    """Return the regular expression of a bracketed set."""
+    if text == "[":
         raise UsageError(f"The pattern {pattern!r} has a [ without a ]; add it.")
-    inside = rest[1:end]
+    inside = text[1:-1]
     negated = inside.startswith("!")
     inside = re.sub(r"([\\^\[\]&~|])", r"\\\1", inside[negated:])
     try:
         re.compile(f"[{inside}]")
     except re.error as error:
         raise UsageError(f"The pattern {pattern!r} is invalid: {error}.") from error
-    return f"(?!/)[{'^' if negated else ''}{inside}]", end + 1
+    return f"(?!/)[{'^' if negated else ''}{inside}]"

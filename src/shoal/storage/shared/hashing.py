@@ -7,16 +7,17 @@ uses for all its reads, so memory is bounded.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from shoal.errors import UnfinishedError
 from shoal.storage.disk.disk import Data
+from shoal.storage.store import Verify
 
 if TYPE_CHECKING:
     from shoal.storage.shared.shared_files import SharedFiles
 
-__all__ = ["BATCH_SIZE", "hash_chunks", "run_in_threads"]
+__all__ = ["BATCH_SIZE", "hash_chunks", "run_in_threads", "verify_chunks"]
 
 BATCH_SIZE = 1024 * 1024
 """How many bytes a thread reads at a time, or one chunk if that is more."""
@@ -102,6 +103,34 @@ def run_in_threads(
         runs = [pool.submit(run) for _ in range(count)]
     for each in runs:
         each.result()
+
+
+def verify_chunks(
+    indexes: Sequence[int],
+    read: Callable[[int], bytes],
+    verify: Verify,
+    *,
+    stop_early: bool = False,
+) -> list[int]:
+    """Return the chunks that verify, in ascending order; `read` them in threads.
+
+    With `stop_early`, read no more once a chunk does not verify.
+    """
+    good: list[int] = []
+    has_failed = False
+
+    def check(places: Iterable[int]) -> None:
+        nonlocal has_failed
+        for index in (indexes[place] for place in places):
+            if has_failed and stop_early:
+                return
+            if verify(index, read(index)):
+                good.append(index)
+            else:
+                has_failed = True
+
+    run_in_threads(check, range(len(indexes)))
+    return sorted(good)
 
 
 class _Dealer:
