@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.file_table import File
 from shoal.errors import TargetExistsError
 from shoal.storage.disk.disk import Data
 from shoal.storage.download.filestore import FileStore
-from shoal.storage.extents import FileEntry
 from tests.helpers.faulty.disk import FaultyDisk
 
 ROOT = Path("/disk")
@@ -21,13 +21,13 @@ STAGING = ROOT / f".tree.shoal-{IDENTITY[:4].hex()}"
 
 
 FILES = [
-    FileEntry("a/deep/er/one", 130),
-    FileEntry("a/empty", 0),
-    FileEntry("a/two", 1, executable=True),
-    FileEntry("b", 69),
-    FileEntry("large", 2_000),
-    FileEntry("ünïcode/名前", 250),
-    FileEntry("ünïcode/空", 0),
+    File("a/deep/er/one", 130),
+    File("a/empty", 0),
+    File("a/two", 1, executable=True),
+    File("b", 69),
+    File("large", 2_000),
+    File("ünïcode/名前", 250),
+    File("ünïcode/空", 0),
 ]
 
 
@@ -39,7 +39,7 @@ class Case:
 
     def __init__(
         self,
-        files: list[FileEntry] | None,
+        files: list[File] | None,
         chunk_size: int,
         selected: Collection[int] | None = None,
         seed: int = 1,
@@ -149,11 +149,11 @@ class Case:
 
 def random_case(rng: random.Random) -> Case:
     """Return a folder of small, empty and large files, some of them selected."""
-    files: list[FileEntry] = []
+    files: list[File] = []
     for place in range(rng.randrange(1, 16)):
         folder = rng.choice(["", "a/", "a/b/", "ü/", "z/"])
         size = rng.choice([0, 1, 30, 99, 100, 101, 250, 1500])
-        files.append(FileEntry(f"{folder}{place:02}", size, rng.random() < 0.3))
+        files.append(File(f"{folder}{place:02}", size, rng.random() < 0.3))
     files.sort(key=lambda file: file.path.encode())
     selected = None
     if rng.random() < 0.5:

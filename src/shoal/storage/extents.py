@@ -8,38 +8,12 @@ download writes the bytes, and `shared_files` reads them from shared files.
 from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import accumulate
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TypeAlias
 
-__all__ = ["Extents", "FileEntry", "FileInfo", "FileRange"]
+__all__ = ["Extents", "FileRange"]
 
 FileRange: TypeAlias = tuple[int, int, int]
 """The number of a file, a length in bytes, and the offset in the file."""
-
-
-class FileInfo(Protocol):
-    """What is known of a file of a folder before any of its bytes arrive."""
-
-    @property
-    def path(self) -> str:
-        """Return its path relative to the folder, with `/` between the names."""
-
-    @property
-    def size(self) -> int:
-        """Return its size in bytes."""
-
-    @property
-    def executable(self) -> bool:
-        """Return True if it is executable on the machine that shares it."""
-
-
-class FileEntry(NamedTuple):
-    """A plain `FileInfo`."""
-
-    path: str
-    """Relative to the folder, with `/` between the names."""
-    size: int
-    """In bytes."""
-    executable: bool = False
 
 
 class Extents:

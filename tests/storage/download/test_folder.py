@@ -3,11 +3,11 @@
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.file_table import File
 from shoal.errors import TargetExistsError
 from shoal.storage.download import filestore
 from shoal.storage.download.filestore import FileStore
 from shoal.storage.download.staging import Staging
-from shoal.storage.extents import FileEntry
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import IDENTITY, STAGING, TARGET, Case
 
@@ -77,7 +77,7 @@ def test_no_file_is_executable_by_default(disk: FaultyDisk, case: Case) -> None:
 
 
 def test_a_folder_of_empty_files_is_complete_at_once(disk: FaultyDisk) -> None:
-    case = Case([FileEntry("x/a", 0), FileEntry("x/b", 0)], 100)
+    case = Case([File("x/a", 0), File("x/b", 0)], 100)
     store = case.open(disk)
     assert store.is_complete
     store.finish()
@@ -125,15 +125,13 @@ def test_a_folder_created_in_the_meantime_is_not_merged_into(
 )
 def test_no_path_leads_out_of_the_folder(disk: FaultyDisk, path: str) -> None:
     with pytest.raises(ValueError, match="not safe"):
-        Case([FileEntry(path, 5)], 100).open(disk)
+        Case([File(path, 5)], 100).open(disk)
     assert disk.paths() == set()
 
 
 def test_files_must_be_in_order_and_add_up_to_the_share(disk: FaultyDisk) -> None:
     for paths in (["b", "a"], ["a", "a"]):
         with pytest.raises(ValueError, match="not safe"):
-            Case([FileEntry(path, 5) for path in paths], 100).open(disk)
+            Case([File(path, 5) for path in paths], 100).open(disk)
     with pytest.raises(ValueError, match="add up"):
-        FileStore.open(
-            TARGET, IDENTITY, Chunks(6, 2), disk=disk, files=[FileEntry("a", 5)]
-        )
+        FileStore.open(TARGET, IDENTITY, Chunks(6, 2), disk=disk, files=[File("a", 5)])

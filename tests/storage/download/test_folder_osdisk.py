@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.file_table import File
 from shoal.errors import ShoalError, StoreError, TargetExistsError
 from shoal.storage.disk import disk as disk_module
 from shoal.storage.disk import folders
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.filestore import FileStore
-from shoal.storage.extents import FileEntry
 
 IDENTITY = sha256(b"share").digest()
 CHUNK = 1000
@@ -44,12 +44,12 @@ print("done", flush=True)
 """
 
 
-def entries() -> list[FileEntry]:
+def entries() -> list[File]:
     """Return files on three levels, some with names that are not ASCII."""
     rng = random.Random(3)
     places = ["", "a/", "a/b/", "a/b/c/", "Ünï/", "Ünï/漢字 😀/", "sp ace/-x/"]
     files = [
-        FileEntry(
+        File(
             f"{rng.choice(places)}é{place:03}.txt",
             rng.choice([0, 1, 500, 2_500, 4_000]),
             place % 3 == 0,
@@ -222,7 +222,7 @@ def test_a_link_that_replaces_a_folder_is_never_written_through(
     (outside / "victim").write_bytes(b"precious")
     (outside / "victim").chmod(0o600)
     names = [*(f"{place:03}" for place in range(199)), "victim"]
-    files = [FileEntry(f"{folder}/{name}", 8) for folder in "de" for name in names]
+    files = [File(f"{folder}/{name}", 8) for folder in "de" for name in names]
     chunks = Chunks(3_200, 8)
     flips = refused = 0
     target = tmp_path / "tree"
@@ -262,7 +262,7 @@ def test_an_existing_link_is_never_written_through(tmp_path: Path, what: str) ->
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "f").write_bytes(b"precious")
-    files = [FileEntry("d/f", 8), FileEntry("e", 8)]
+    files = [File("d/f", 8), File("e", 8)]
     target = tmp_path / "tree"
     store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=Disk(), files=files)
     store.put(1, bytes(8))
@@ -286,7 +286,7 @@ def test_an_existing_link_is_never_written_through(tmp_path: Path, what: str) ->
 
 def test_a_folder_moved_away_before_the_end_is_an_error(tmp_path: Path) -> None:
     target = tmp_path / "tree"
-    files = [FileEntry("d/f", 8), FileEntry("e", 8)]
+    files = [File("d/f", 8), File("e", 8)]
     store = FileStore.open(target, IDENTITY, Chunks(16, 8), disk=Disk(), files=files)
     store.put_many([(0, bytes(8)), (1, bytes(8))])
     (staging,) = tmp_path.glob(".tree*")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from shoal.core.manifest.file_table import File
 from shoal.errors import StoreError
-from shoal.storage.extents import FileEntry
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.one_folder import STAGING, TARGET, Case
 
@@ -44,7 +44,7 @@ def test_an_edited_file_is_detected_by_time_and_size(
 
 def test_one_edited_chunk_of_very_many_is_detected_by_time(disk: FaultyDisk) -> None:
     """A random sample would rarely include it."""
-    case = Case([FileEntry(f"{place:03}", 990) for place in range(200)], 100)
+    case = Case([File(f"{place:03}", 990) for place in range(200)], 100)
     store = case.open(disk)
     store.put_many(case.items(*range(case.chunks.count)))
     store.close()
@@ -59,7 +59,7 @@ def test_a_file_replaced_by_an_older_one_of_its_size_is_detected(
     replaced: int, disk: FaultyDisk
 ) -> None:
     """With so few files, the sample has a chunk of each."""
-    case = Case([FileEntry(f"{place:03}", 1000) for place in range(200)], 100)
+    case = Case([File(f"{place:03}", 1000) for place in range(200)], 100)
     store = case.open(disk)
     store.put_many(case.items(*range(case.chunks.count)))
     store.close()
@@ -98,7 +98,7 @@ def test_a_file_changed_before_the_end_is_an_error(
     assert disk.files(TARGET) == case.expected()
 
 
-MANY = [FileEntry(f"{number:04}", 1) for number in range(1001)]
+MANY = [File(f"{number:04}", 1) for number in range(1001)]
 """So many files that they are checked at the same time as the flush."""
 
 

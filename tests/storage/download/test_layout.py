@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.file_table import File
 from shoal.storage.download.layout import LARGE, Layout
-from shoal.storage.extents import Extents, FileEntry
+from shoal.storage.extents import Extents
 
 sizes = st.lists(st.integers(0, 40), min_size=1, max_size=12)
 
@@ -33,7 +34,7 @@ def test_every_wanted_byte_has_one_place(
 ) -> None:
     numbers = st.sets(st.integers(0, len(sizes) - 1), min_size=1)
     selected = data.draw(st.none() | numbers)
-    files = [FileEntry(f"{place:02}", size) for place, size in enumerate(sizes)]
+    files = [File(f"{place:02}", size) for place, size in enumerate(sizes)]
     layout = Layout(Chunks(sum(sizes), chunk_size), files, selected)
     places: set[tuple[int, int]] = set()
     whole = random.Random(1).randbytes(sum(sizes))
@@ -58,7 +59,7 @@ def test_every_wanted_byte_has_one_place(
 
 
 def test_adjacent_chunks_are_written_together() -> None:
-    layout = Layout(Chunks(100, 10), [FileEntry("a", 35), FileEntry("b", 65)])
+    layout = Layout(Chunks(100, 10), [File("a", 35), File("b", 65)])
     runs = list(layout.gather([(i, bytes(10)) for i in (0, 1, 2, 3, 4, 7, 8)]))
     assert [(n, offset, len(buffers)) for n, offset, buffers in runs] == [
         (0, 0, 4),
@@ -80,14 +81,14 @@ def test_a_single_file_is_one_extent() -> None:
 
 
 def test_large_files_are_reserved_and_disk_space_is_counted_in_units() -> None:
-    files = [FileEntry("a", LARGE), FileEntry("b", 1)]
+    files = [File("a", LARGE), File("b", 1)]
     layout = Layout(Chunks(LARGE + 1, 65536), files)
     assert [layout.is_reserved(number) for number in range(2)] == [True, False]
     assert layout.disk_space == LARGE + 4096
 
 
 def test_a_selection_of_every_file_is_the_whole_share() -> None:
-    files = [FileEntry("a", 5), FileEntry("b", 5)]
+    files = [File("a", 5), File("b", 5)]
     identity = bytes(range(32))
     every = Layout(Chunks(10, 3), files, {0, 1})
     assert every.download_identity(identity) == identity
@@ -99,7 +100,7 @@ def test_a_selection_of_every_file_is_the_whole_share() -> None:
 
 def test_folders_come_before_their_contents() -> None:
     paths = ["a/b/c/d", "a/x", "z"]
-    layout = Layout(Chunks(3, 1), [FileEntry(path, 1) for path in paths])
+    layout = Layout(Chunks(3, 1), [File(path, 1) for path in paths])
     assert list(layout.folders().items()) == [
         ("", [2]),
         ("a", [1]),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.manifest.file_table import File
 from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import open_verified_target
-from shoal.storage.extents import FileEntry, FileInfo
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
@@ -250,7 +250,9 @@ def test_an_existing_folder_is_opened_only_if_it_verifies(
     folder: Path, whole: bytes
 ) -> None:
     disk = Disk()
-    files: list[FileInfo] = [*scan_folder(folder, disk=disk).files]
+    files = [
+        File(each.path, each.size) for each in scan_folder(folder, disk=disk).files
+    ]
     (folder / "more").write_bytes(b"not part of the share")
 
     def verify(index: int, data: Data) -> bool:
@@ -264,7 +266,7 @@ def test_an_existing_folder_is_opened_only_if_it_verifies(
     assert store.have.is_complete
     store.close()
     edit(folder / "06")
-    for expected in (files, [*files, FileEntry("zz", 0)]):
+    for expected in (files, [*files, File("zz", 0)]):
         with pytest.raises(TargetExistsError, match="was left unchanged"):
             open_verified_target(folder, chunks, verify, disk=disk, files=expected)
     with pytest.raises((TargetExistsError, UsageError)):

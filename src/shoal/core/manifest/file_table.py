@@ -33,8 +33,8 @@ class File(Struct, frozen=True, gc=False):
     """Path below the share's folder, with slashes; safe on every system."""
     size: int
     """Bytes."""
-    executable: bool
-    offset: int
+    executable: bool = False
+    offset: int = 0
     """Bytes of the share before it."""
 
     @property

@@ -12,10 +12,11 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.manifest.file_table import File
 from shoal.errors import TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.staging import Staging
-from shoal.storage.extents import Extents, FileInfo
+from shoal.storage.extents import Extents
 from shoal.storage.shared.hashing import verify_chunks
 from shoal.storage.shared.scan import ScannedFile, ScannedFolder, scan_folder
 from shoal.storage.shared.shared_files import SharedFiles
@@ -43,7 +44,7 @@ def open_verified_target(
     verify: Verify | None,
     *,
     disk: Disk,
-    files: Sequence[FileInfo] | None = None,
+    files: Sequence[File] | None = None,
     identity: bytes | None = None,
 ) -> VerifiedTargetStore:
     """Verify every chunk of an existing file, or of an existing folder of `files`.
@@ -71,7 +72,7 @@ def open_target(
     chunks: Chunks,
     *,
     disk: Disk,
-    files: Sequence[FileInfo] | None = None,
+    files: Sequence[File] | None = None,
 ) -> VerifiedTargetStore:
     """Open an existing file, or folder of `files`, of which only the sizes are checked.
 
@@ -88,7 +89,7 @@ def open_target(
     return store
 
 
-def _find(target: Path, files: Sequence[FileInfo], disk: Disk) -> ScannedFolder:
+def _find(target: Path, files: Sequence[File], disk: Disk) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
         scanned = scan_folder(target, disk=disk)
@@ -122,7 +123,7 @@ def open_completed(
     chunks: Chunks,
     *,
     disk: Disk,
-    files: Sequence[FileInfo] | None = None,
+    files: Sequence[File] | None = None,
     selected: Collection[int] | None = None,
 ) -> SharedFiles:
     """Open what was downloaded to `target`; of a folder of `files`, the `selected`.
@@ -160,7 +161,7 @@ def open_completed(
 
 
 def kept_chunks(
-    chunks: Chunks, files: Sequence[FileInfo], selected: Collection[int]
+    chunks: Chunks, files: Sequence[File], selected: Collection[int]
 ) -> Bitfield:
     """Return the chunks that remain if only the `selected` files are downloaded.
 
@@ -171,7 +172,7 @@ def kept_chunks(
 
 
 def _chunks_without(
-    numbers: Iterable[int], chunks: Chunks, files: Sequence[FileInfo]
+    numbers: Iterable[int], chunks: Chunks, files: Sequence[File]
 ) -> Bitfield:
     """Return the chunks without any byte of the files with these numbers."""
     extents = Extents(file.size for file in files)

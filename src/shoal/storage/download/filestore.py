@@ -26,13 +26,13 @@ from operator import itemgetter
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.manifest.file_table import File
 from shoal.errors import StoreError, UsageError
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.journal import MAX_CHUNKS
 from shoal.storage.download.layout import Layout
 from shoal.storage.download.resume import Prepared, prepare
 from shoal.storage.download.staging import Staging
-from shoal.storage.extents import FileInfo
 from shoal.storage.store import DownloadStore, Verify, check_length
 
 __all__ = [
@@ -91,7 +91,7 @@ class FileStore(DownloadStore):
         chunks: Chunks,
         *,
         disk: Disk,
-        files: Sequence[FileInfo] | None = None,
+        files: Sequence[File] | None = None,
         selected: Collection[int] | None = None,
         keep_exec: bool = False,
         overwrite: bool = False,

@@ -14,9 +14,10 @@ from hashlib import sha256
 from itertools import pairwise
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.manifest.file_table import File
 from shoal.errors import UsageError
 from shoal.storage.disk.disk import Data
-from shoal.storage.extents import Extents, FileEntry, FileInfo, FileRange
+from shoal.storage.extents import Extents, FileRange
 
 __all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
 
@@ -39,7 +40,7 @@ class Layout:
     def __init__(
         self,
         chunks: Chunks,
-        files: Sequence[FileInfo] | None = None,
+        files: Sequence[File] | None = None,
         selected: Collection[int] | None = None,
         *,
         keep_exec: bool = False,
@@ -56,8 +57,8 @@ class Layout:
         """How the share is divided."""
         self.is_folder = files is not None
         """Whether the share is a folder."""
-        single = FileEntry("data", chunks.size)
-        self.files: Sequence[FileInfo] = [single] if files is None else files
+        single = File("data", chunks.size)
+        self.files: Sequence[File] = [single] if files is None else files
         """The files by number; the path of a single file is its name while it grows."""
         self.extents = Extents(file.size for file in self.files)
         self.side = len(self.files)
@@ -232,7 +233,7 @@ class Layout:
         return found
 
 
-def _check(files: Sequence[FileInfo], extents: Extents, chunks: Chunks) -> None:
+def _check(files: Sequence[File], extents: Extents, chunks: Chunks) -> None:
     """Refuse unsafe paths; a manifest refuses them too, so this is a second check."""
     if extents.total != chunks.size or any(file.size < 0 for file in files):
         raise ValueError("the sizes of the files do not add up")
