@@ -30,7 +30,9 @@ async def fetch_chunk(
     `NotFoundError` or `VerificationError` when no server sends the chunk in time.
     """
     async with resources.call():
-        return await _ChunkFetcher(resources, channel, index, timeout).run()
+        fetcher = _ChunkFetcher(resources, channel, index, timeout)
+        found = resources.networks.find(channel.topic)
+        return await fetcher.servers.run(found, fetcher.chunk)
 
 
 class _ChunkFetcher:
@@ -48,17 +50,12 @@ class _ChunkFetcher:
         self._index = index
         self._networks = resources.networks
         self._clock = loop.time
-        self._servers = Servers(channel, self, resources)
+        self.servers = Servers(channel, self, resources)
         self._stall_timer = StallTimer(timeout, loop.time())
         self._untried: deque[Server] = deque()
         self._requested: set[Server] = set()
         self._next_request_at = 0.0
-        self._chunk: asyncio.Future[bytes] = loop.create_future()
-
-    async def run(self) -> bytes:
-        return await self._servers.run(
-            self._networks.find(self._channel.topic), self._chunk
-        )
+        self.chunk: asyncio.Future[bytes] = loop.create_future()
 
     def on_server_ready(self, server: Server) -> None:
         """Request the chunk, unless another server is about to send it."""
@@ -77,9 +74,9 @@ class _ChunkFetcher:
                 offer = server.offer
                 if offer is not None and not offer.verifies(self._index, event.data):
                     error = f"chunk {self._index} did not verify"
-                    self._servers.ban(server, LyingPeerError(error))
-                elif not self._chunk.done():
-                    self._chunk.set_result(bytes(event.data))
+                    self.servers.ban(server, LyingPeerError(error))
+                elif not self.chunk.done():
+                    self.chunk.set_result(bytes(event.data))
 
     def on_server_lost(self, server: Server, error: Exception | None) -> None:
         """Request the chunk from another server instead."""
@@ -96,8 +93,8 @@ class _ChunkFetcher:
             self._request_next()
         self._stall_timer.on_check(now)
         error = self._stall_timer.reason_to_end(now, self._outlook())
-        if error is not None and not self._chunk.done():
-            self._chunk.set_exception(error)
+        if error is not None and not self.chunk.done():
+            self.chunk.set_exception(error)
 
     def _request_next(self) -> None:
         if self._untried:
@@ -115,15 +112,15 @@ class _ChunkFetcher:
         try:
             check_index(self._index, count)
         except UsageError as error:
-            if not self._chunk.done():
-                self._chunk.set_exception(error)
+            if not self.chunk.done():
+                self.chunk.set_exception(error)
             return False
         return True
 
     def _outlook(self) -> DownloadState:
         return DownloadState(
-            found=len(self._servers.dialler),
-            ready=len(self._servers.ready),
-            has_only_liars=self._servers.dialler.has_only_liars,
+            found=len(self.servers.dialler),
+            ready=len(self.servers.ready),
+            has_only_liars=self.servers.dialler.has_only_liars,
             search=self._networks.search(),
         )

@@ -196,7 +196,9 @@ class PeerBook:
         """Forget another address if necessary; return True if there is room."""
         same = self._slots.get(entry.slot, set())
         if len(same) >= MAX_PORTS:
-            failed = [a for a in same if self._has_only_failed(a)]
+            # The uselessness of an address that was never a peer is above this.
+            least = MAX_FAILURES + 1
+            failed = [a for a in same if (self._entries[a].uselessness or 0) > least]
             if not failed:
                 return False
             leaving = max(failed, key=lambda a: self._entries[a].failures)
@@ -210,10 +212,6 @@ class PeerBook:
                 return False
             self._remove(next(iter(spare)))
         return True
-
-    def _has_only_failed(self, address: Address) -> bool:
-        uselessness = self._entries[address].uselessness
-        return uselessness is not None and uselessness > MAX_FAILURES + 1
 
     def _idle(self, address: Address, entry: _Entry, *, is_known: bool = False) -> None:
         """Dial an address when its time comes; until then it may be forgotten."""

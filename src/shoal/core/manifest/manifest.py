@@ -102,7 +102,8 @@ class Manifest:
     @property
     def page_count(self) -> int:
         """Return how many pages both tables have."""
-        return self.root.hash_page_count + self.root.file_page_count
+        files = self.file_table
+        return self.hash_table.page_count + (files.page_count if files else 0)
 
     def page_of(self, index: int) -> int:
         """Return the number of the page with a chunk's hash: `manifest.page_of(0)`."""
@@ -111,7 +112,7 @@ class Manifest:
     @property
     def file_pages(self) -> range:
         """Return the numbers of the file table's pages."""
-        return range(self.root.hash_page_count, self.page_count)
+        return range(self.hash_table.page_count, self.page_count)
 
     def add_page(self, number: int, data: Bytes) -> bool:
         """Add a page from a peer: `manifest.add_page(0, page)`.
@@ -131,9 +132,9 @@ class Manifest:
 
     def _table_of(self, number: int) -> tuple[PageTable, int]:
         """Return the table of a page, and the page's number there."""
-        if number < self.root.hash_page_count or self.file_table is None:
+        if number < self.hash_table.page_count or self.file_table is None:
             return self.hash_table, number
-        return self.file_table, number - self.root.hash_page_count
+        return self.file_table, number - self.hash_table.page_count
 
     @property
     def is_complete(self) -> bool:

@@ -98,11 +98,6 @@ class Root(
         """Return how many pages the chunk hash table has."""
         return -(-self.chunks.count // HASHES_PER_PAGE)
 
-    @property
-    def file_page_count(self) -> int:
-        """Return how many pages the file table has; none for a single file."""
-        return len(self.files or b"") // DIGEST_SIZE
-
 
 class _Version(Struct):
     version: object = msgspec.field(name="v", default=None)

@@ -124,7 +124,8 @@ class Announcements(Generic[P]):
             if now >= self._next_full or self._have.is_complete:
                 self._tell_full(now, told)
             if self._are_few:
-                self._tell_all(now, told)
+                while self._queue or self._held:
+                    self._tell((self._queue or self._held).popleft(), now, told)
             if told:
                 self._next = now + ANNOUNCE_PAUSE
         if not self._are_few:
@@ -143,11 +144,6 @@ class Announcements(Generic[P]):
             self._full_end = len(self._log)
             if len(self._full) > 1:
                 self._next_full = now + FULL_PAUSE
-
-    def _tell_all(self, now: float, told: list[tuple[P, Sequence[int]]]) -> None:
-        """Tell every peer that does not know the whole log."""
-        while self._queue or self._held:
-            self._tell((self._queue or self._held).popleft(), now, told)
 
     def _tell_some(self, now: float, told: list[tuple[P, Sequence[int]]]) -> None:
         """Tell as many as can be served soon, first those that wait for nothing."""

@@ -10,7 +10,7 @@ cannot agree on that. docs/protocol.md, "Requests for any chunk".
 import re
 from array import array
 from collections.abc import Callable, Hashable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from random import Random
 from typing import Generic, TypeVar
 
@@ -127,11 +127,8 @@ class Buckets:
         There are at most `MAX_CANDIDATES` of them, one of the lowest level last.
         """
         both = int.from_bytes(among, "big") & int.from_bytes(self._bits, "big")
-        found: list[int] = []
-        for index in _indexes(both.to_bytes(len(self._bits), "big"), rng):
-            found.append(index)
-            if len(found) == MAX_CANDIDATES:
-                break
+        indexes = _indexes(both.to_bytes(len(self._bits), "big"), rng)
+        found = list(islice(indexes, MAX_CANDIDATES))
         rng.shuffle(found)
         found.sort(key=self._level.__getitem__, reverse=True)
         return found

@@ -129,7 +129,7 @@ class Scheduler(Generic[S]):
             for source in sources
         ]
         for source, index in requests:
-            self._forget_request(source, index)
+            self._outstanding -= self._windows[source].forget(index)
         return requests
 
     # Sources come and go.
@@ -179,10 +179,7 @@ class Scheduler(Generic[S]):
         window = self._windows.get(source)
         if window is None or window.is_full:
             return False
-        is_useful = False
-        for index in indexes:
-            is_useful |= self.picker.on_have(source, index)
-        return is_useful
+        return any([self.picker.on_have(source, index) for index in indexes])
 
     def on_origin_fetch(self, source: S, indexes: Iterable[int], now: float) -> None:
         """Note the chunks that a peer announces to fetch from an origin."""
@@ -196,7 +193,7 @@ class Scheduler(Generic[S]):
     def take_back(self, source: S, indexes: Iterable[int]) -> None:
         """Note that a source will not get these requests; it is not to blame."""
         for index in self.picker.requested_from(source).intersection(indexes):
-            self._forget_request(source, index)
+            self._outstanding -= self._windows[source].forget(index)
             self.picker.on_request_expired(index, source)
             self._is_due = True
 
@@ -238,16 +235,14 @@ class Scheduler(Generic[S]):
         if window is None:
             return
         self._is_due = True
-        self._outstanding -= len(window)
         if index is not None:
-            window.on_refused(index)
+            self._outstanding -= window.on_refused(index)
             if index in self.picker.requested_from(source):
                 # A source that refuses every chunk costs us one request for each.
                 self.picker.on_request_expired(index, source, is_missing=not is_busy)
         elif window.choices:
-            window.on_refused(window.choices.popleft())
+            self._outstanding -= window.on_refused(window.choices.popleft())
             window.choices_from = now + CHOICE_PAUSE
-        self._outstanding += len(window)
 
     def on_verified(self, index: int, source: S) -> list[S]:
         """Note that a chunk is right; return the sources to cancel it at."""
@@ -257,16 +252,9 @@ class Scheduler(Generic[S]):
             self._is_due = True
         others = self.picker.on_chunk_verified(index)
         for other in others:
-            self._forget_request(other, index)
+            self._outstanding -= self._windows[other].forget(index)
             self._is_due = True
         return others
-
-    def _forget_request(self, source: S, index: int) -> None:
-        """Stop waiting for an answer."""
-        window = self._windows[source]
-        self._outstanding -= len(window)
-        window.forget(index)
-        self._outstanding += len(window)
 
     def on_failed(self, index: int) -> None:
         """Note that a chunk is wrong: it is requested from others."""

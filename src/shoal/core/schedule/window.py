@@ -130,19 +130,22 @@ class RequestWindow:
             self._size = max(least, self._size - (1 - self.DELAY / delay))
         return True
 
-    def on_refused(self, index: int) -> None:
-        """Note a refused request: the source is alive and has enough to do."""
-        self._sent.pop(index, None)
+    def on_refused(self, index: int) -> bool:
+        """Note a refused request; return True if it was outstanding.
+
+        The source is alive and has enough to do.
+        """
         self._size = max(self.LEAST, self._size / 2)
         self.is_stalled = False
+        return self.forget(index)
 
     def overdue(self, now: float, after: float) -> list[int]:
         """Return the chunks that were requested more than `after` seconds ago."""
         return [index for index, sent in self._sent.items() if now - sent > after]
 
-    def forget(self, index: int) -> None:
-        """Stop waiting for an answer."""
-        self._sent.pop(index, None)
+    def forget(self, index: int) -> bool:
+        """Stop waiting for an answer; return True if it was outstanding."""
+        return self._sent.pop(index, None) is not None
 
     def chunk_delay(self, now: float) -> float:
         """Return how many seconds a chunk takes at the moment."""
