@@ -76,7 +76,8 @@ WORDS = st.one_of(
     st.sampled_from(["hello", "have", "", "REQUEST"]).flatmap(message),
 )
 STRANGE = [
-    *(varint(len(body)) + body for body in MALFORMED.values()),
+    # A frame that is too long is refused before all of it has arrived.
+    *(varint(len(b)) + b for b in MALFORMED.values() if len(b) < 100_000),
     *(b"\x00", b"\x81\x00", b"\x80\x80\x80\x80", varint((1 << 28) - 1)),
 ]
 """Bytes that are no message, or not even a frame."""
