@@ -29,6 +29,7 @@ from shoal.core.wire.sealed_messages import (
     Reason,
     Refuse,
     SealedRequest,
+    WrongChunk,
 )
 from shoal.errors import ManifestError, PeerError, ProtocolError
 from shoal.origin.source import Origin, OriginReader
@@ -255,6 +256,9 @@ class Dispatcher:
                 is_complete = self.upload is not None and self.upload.is_complete
                 wait = COMPLETE_WAIT if is_complete else 0.0
                 self.connections.add_addresses(peer, addresses, wait)
+            case WrongChunk(index=index):
+                if self.upload is not None:
+                    self.upload.on_wrong(index)
             case Goodbye():
                 peer.has_left = True
 

@@ -14,7 +14,14 @@ from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.counters import Counters
 from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.wire.sealed_messages import Goodbye, Hello, Page, Peers, Refuse
+from shoal.core.wire.sealed_messages import (
+    Goodbye,
+    Hello,
+    Page,
+    Peers,
+    Refuse,
+    WrongChunk,
+)
 from shoal.errors import PeerError
 from shoal.transport.connection import Connection
 
@@ -59,6 +66,8 @@ class Peer:
         """True once it has sent goodbye."""
         self.verified = 0
         """Chunks from this peer that verified."""
+        self.wrong: set[int] = set()
+        """Chunks from this peer that did not verify."""
         self._received = 0  # bytes in these
         self._sent = 0  # bytes of chunks that we sent it
         self._counters = counters
@@ -167,6 +176,11 @@ class Peer:
     def refuse(self, index: int | None, reason: str) -> None:
         """Answer a request with a refusal; None stands for "any chunk"."""
         self.connection.session.send(Refuse(index, reason))
+        self.connection.flush()
+
+    def report_wrong(self, index: int) -> None:
+        """Send that a chunk from this peer did not verify: it checks its own copy."""
+        self.connection.session.send(WrongChunk(index))
         self.connection.flush()
 
     def request(self, indexes: Iterable[int]) -> None:

@@ -140,6 +140,7 @@ class Swarm(Watcher[ChunkSource]):
             have if download is None else download.have,
             self._resources,
             self._on_problem,
+            manifest,
             kept,
         )
         self._connections.know_share(manifest)
@@ -332,9 +333,20 @@ class Swarm(Watcher[ChunkSource]):
         self._waiting.check()
 
     def on_wrong_chunk(self, source: ChunkSource, index: int) -> None:
-        """Ban a peer, or leave an origin unused, whose chunk did not verify."""
+        """Ban a peer, or leave an origin unused, whose chunk did not verify.
+
+        A peer that has sent right chunks is told of the first wrong one instead.
+        """
+        download = self._dispatcher.download
         if isinstance(source, Peer):
-            self._ban(source, f"chunk {index} did not verify")
+            is_first = not source.wrong and source.verified > 0
+            source.wrong.add(index)
+            if is_first and download is not None:
+                # Its disk may have changed: it checks, and others send this chunk.
+                download.refuse(source, index)
+                source.report_wrong(index)
+            else:
+                self._ban(source, f"chunk {index} did not verify")
         elif self._dispatcher.origins is not None:
             self._resources.counters.failures += 1
             self._dispatcher.origins.on_wrong_chunk(source, index)

@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable
 
 from shoal.core.manifest.chunks import Bitfield
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.session.request_queue import RequestQueue
 from shoal.core.wire.messages import response_header
 from shoal.core.wire.sealed_messages import Reason, SealedRequest
+from shoal.errors import StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.swarm.peer import Peer
@@ -109,13 +111,14 @@ class Upload:
         have: Bitfield,
         resources: Resources,
         on_problem: Callable[[Exception], None],
+        manifest: Manifest,
         kept: Bitfield | None = None,
     ) -> None:
         """Serve the chunks in `have` out of `store`.
 
         Whoever owns `have` adds to it before calling `on_stored`. With `kept`, serve
         only those of them that will stay after the download. `on_problem` is called
-        with the reason when a chunk cannot be read.
+        with the reason when a chunk cannot be read, or does not verify any more.
         """
         self.have = have
         """The chunks that peers are told we have."""
@@ -130,6 +133,11 @@ class Upload:
             self.have, lambda receiver: receiver.peer.have
         )
         self._on_problem = on_problem
+        self._manifest = manifest
+        self._threads = resources.threads
+        self._store = store
+        self._withheld: set[int] = set()  # chunks that do not verify any more
+        self._checks: dict[int, asyncio.Future[bool]] = {}
         self._counters = resources.counters
         self._uploader = Uploader(store, resources)
         self._receivers: dict[Peer, _Receiver] = {}
@@ -164,6 +172,7 @@ class Upload:
         for index in store.have.missing():
             if self.have.discard(index):
                 self.rarest.discard(index)
+        self._store = store
         await self._uploader.read_from(store)
 
     async def aclose(self) -> None:
@@ -172,6 +181,8 @@ class Upload:
         if self._timer is not None:
             self._timer.cancel()
         await self._uploader.aclose()
+        if self._checks:
+            await asyncio.wait(list(self._checks.values()))
 
     # Peers and their chunks.
 
@@ -208,7 +219,7 @@ class Upload:
     def on_request(self, peer: Peer, request: SealedRequest) -> None:
         """Queue a request, or refuse it."""
         queue = self._receivers[peer].queue
-        reason = queue.add(request.index, self.have.__contains__)
+        reason = queue.add(request.index, self._may_send)
         if reason is not None:
             peer.refuse(request.index, reason)
 
@@ -252,6 +263,42 @@ class Upload:
         self.rarest.discard(index)
         if not isinstance(error, KeyError):
             self._on_problem(error)
+
+    # Chunks that a receiver reports as wrong.
+
+    def _may_send(self, index: int) -> bool:
+        return index in self.have and index not in self._withheld
+
+    def on_wrong(self, index: int) -> None:
+        """Check a chunk that did not verify at a receiver; withhold it if it is wrong.
+
+        One check runs at a time, so that reports cannot keep the disk busy.
+        """
+        if not self._may_send(index) or self._checks:
+            return
+        check = self._loop.run_in_executor(self._threads, self._is_right, index)
+        self._checks[index] = check
+        check.add_done_callback(lambda _: self._on_checked(index))
+
+    def _is_right(self, index: int) -> bool:
+        try:
+            data = self._store.get(index)
+        except Exception:
+            return True  # it is refused when it is requested, with the reason
+        return self._manifest.hash_table.verifies(index, data)
+
+    def _on_checked(self, index: int) -> None:
+        if self._checks.pop(index).result():
+            return
+        self._withheld.add(index)
+        self.rarest.discard(index)
+        name = self._manifest.root.name
+        self._on_problem(
+            StoreError(
+                f"{name} has changed on the disk since it was shared, though no file "
+                "has a new time. Share it again; until then wrong chunks are not sent."
+            )
+        )
 
     # Announcements.
 

@@ -204,6 +204,12 @@ class Download(Generic[S]):
         self.scheduler.take_back(source, indexes)
         self._request_all()
 
+    def refuse(self, source: S, index: int) -> None:
+        """Request a chunk from other sources from now on, not from this one."""
+        if source in self.scheduler:
+            self.scheduler.picker.on_request_expired(index, source, is_missing=True)
+            self._request_all()
+
     def on_chunk(self, source: S, chunk: ChunkReceived) -> None:
         """Have a chunk verified and written, unless it is already here."""
         if source not in self.scheduler:

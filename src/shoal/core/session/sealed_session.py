@@ -28,6 +28,7 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     SealedRequest,
     SealedResponse,
+    WrongChunk,
     decode_sealed,
 )
 from shoal.errors import ProtocolError
@@ -47,6 +48,7 @@ _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     Cancel: SessionState.SWARMING,
     Refuse: SessionState.SWARMING,
     Peers: SessionState.SWARMING,
+    WrongChunk: SessionState.SWARMING,
     Goodbye: SessionState.LEFT,
 }
 
@@ -149,6 +151,9 @@ class SealedSession(Session):
                 if number not in self._owed_pages:
                     raise ProtocolError("a page that was not requested")
                 self._owed_pages.discard(number)
+            case WrongChunk(index=index) if index >= self._chunk_count:
+                self._on_invalid_request()
+                return
         self._events.append(message)
 
     def _on_invalid_request(self) -> None:

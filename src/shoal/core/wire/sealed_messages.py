@@ -27,6 +27,7 @@ __all__ = [
     "SealedMessage",
     "SealedRequest",
     "SealedResponse",
+    "WrongChunk",
     "decode_sealed",
 ]
 
@@ -108,6 +109,12 @@ class Refuse(Struct, frozen=True, tag="refuse", tag_field="type", omit_defaults=
     """One of `Reason`."""
 
 
+class WrongChunk(Struct, frozen=True, tag="wrong", tag_field="type", gc=False):
+    """Report that a chunk from the receiver of this message did not verify."""
+
+    index: Index
+
+
 class Peers(Struct, frozen=True, tag="peers", tag_field="type"):
     """Name other peers."""
 
@@ -145,6 +152,7 @@ SealedMessage: TypeAlias = (
     | Refuse
     | Peers
     | Goodbye
+    | WrongChunk
 )
 
 decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_decoder(

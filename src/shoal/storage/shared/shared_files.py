@@ -76,6 +76,7 @@ class SharedFiles:
         self._opened = OpenFiles(self._open, disk.close, max_open, disk.open_files)
         self._is_many = len(files) > max_open
         self._altered: set[int] = set()  # numbers of the files that changed
+        self._last = [file.state for file in files]  # when last compared
 
     @classmethod
     def open_file(
@@ -146,7 +147,8 @@ class SharedFiles:
                     self._verified.add(index)
                 return data
         cause = self.changed or (
-            "its bytes have changed since it was hashed, though size and time have not."
+            f"{self._files[ranges[0][0]].location} has other bytes than when it was "
+            "hashed, though size and time are the same."
         )
         raise SharedFileChangedError(
             f"Chunk {index} is not sent: {cause} Share it again."
@@ -191,7 +193,7 @@ class SharedFiles:
             self._compare(number, self._disk.state(fd))
         finally:
             self._opened.give_back(number)
-        return None if self._altered else data
+        return None if self._altered or not self.trusted else data
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
         """Return the results of `get_now` for several chunks.
@@ -200,6 +202,7 @@ class SharedFiles:
         not open is None, since opening a file may block.
         """
         borrowed: dict[int, int] = {}
+        was_trusted = self.trusted
         try:
             if self._are_alike(indexes):
                 found = self._get_alike_now(indexes, borrowed)
@@ -210,7 +213,7 @@ class SharedFiles:
         finally:
             for number in borrowed:
                 self._opened.give_back(number)
-        if not self._altered.isdisjoint(borrowed):
+        if not self._altered.isdisjoint(borrowed) or self.trusted < was_trusted:
             return [None] * len(found)  # `get` verifies them, which takes time
         return found
 
@@ -330,7 +333,14 @@ class SharedFiles:
                     "chunks that no longer verify are not sent."
                 )
             self._altered.add(number)
-        elif not now.links and self.changed is None:
+            return
+        last, self._last[number] = self._last[number], now
+        if now.ctime_ns != last.ctime_ns and now[4:7] == last[4:7]:
+            # Neither its links, its mode nor its owner changed: then perhaps its bytes
+            # in place (mmap, virtual disks), so each chunk must verify again.
+            self.trusted = self.verify is None
+            self._verified = Bitfield(self.chunks.count)
+        if not now.links and self.changed is None:
             self.changed = (
                 f"{file.location} was deleted or replaced since it was shared; "
                 "its original bytes are still being sent."

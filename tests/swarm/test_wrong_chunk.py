@@ -1,0 +1,120 @@
+"""A chunk that changed on a peer's disk costs that chunk, not the download."""
+
+import asyncio
+import os
+from functools import partial
+from pathlib import Path
+
+import shoal
+from shoal.core.report.events import Notice
+from shoal.core.wire.sealed_messages import Hello, SealedResponse, WrongChunk
+from tests.helpers.fetching import here
+from tests.helpers.holder import Talk
+from tests.helpers.memory_net import Member, MemoryNet, memory_net
+from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, left, source, talk_to
+from tests.helpers.memory_store import MemoryStore, TransientStore
+from tests.helpers.virtual_time import virtual_time
+
+FULL = bytes([255] * 5)
+SIZE = 16_384
+
+
+async def begin(net: MemoryNet, *wrong: int) -> tuple[Member, Talk]:
+    """Start a download from a peer that sends these chunks wrong."""
+    member = net.join(MANIFEST.id)
+    member.begin()
+    peer = talk_to(net, member)
+    peer.send(Hello(5000, MANIFEST.root_record, FULL))
+    await net.until(lambda: member.swarm.manifest is not None)
+    manifest = member.swarm.manifest
+    assert manifest is not None
+    page = MANIFEST.page(0)
+    assert page is not None
+    manifest.add_page(0, page)
+    download = member.swarm.begin(TransientStore(manifest.chunks), [0, 1, *wrong])
+    for index in (0, 1):
+        await net.until(partial(is_requested, peer, index))
+        peer.send(SealedResponse(index, memoryview(CONTENT.chunk(index))))
+    await net.until(lambda: download.done == 2 * SIZE)
+    for index in wrong:
+        await net.until(partial(is_requested, peer, index))
+        peer.send(SealedResponse(index, memoryview(bytes(SIZE))))
+    await asyncio.sleep(1)
+    return member, peer
+
+
+def is_requested(peer: Talk, index: int) -> bool:
+    return index in peer.requested
+
+
+@virtual_time
+async def test_a_peer_is_told_of_its_first_wrong_chunk_and_stays() -> None:
+    async with memory_net() as net:
+        member, peer = await begin(net, 7)
+        assert WrongChunk(7) in peer.received
+        assert not peer.is_lost
+        await asyncio.sleep(60)
+        assert peer.requested.count(7) == 1, "it is requested elsewhere only"
+        seed = source(net)
+        seed.begin(member)
+        await member.swarm.until_verified(7)
+        await member.swarm.stop()
+
+
+@virtual_time
+async def test_a_second_wrong_chunk_bans_the_peer() -> None:
+    async with memory_net() as net:
+        member, peer = await begin(net, 7, 9)
+        assert peer.is_lost
+        assert [event.is_banned for event in left(member)] == [True]
+        await member.swarm.stop()
+
+
+@virtual_time
+async def test_a_peer_whose_copy_changed_withholds_that_chunk_and_says_so() -> None:
+    async with memory_net() as net:
+        seed, member = source(net), net.join(MANIFEST.id)
+        notices: list[str] = []
+        seed.swarm._resources.on_notice = lambda notice: notices.append(notice.text)
+        store = MemoryStore(MANIFEST.chunks)
+        for index in range(CONTENT.count):
+            store.put(index, CONTENT.chunk(index) if index != 7 else bytes(SIZE))
+        seed.swarm.serve(MANIFEST, store)
+        seed.begin(member)
+        member.begin(seed)
+        fetching = asyncio.create_task(fetch(member))
+        await net.until(lambda: bool(notices))
+        await asyncio.sleep(30)
+        assert not left(member)
+        (notice,) = notices
+        assert "has changed on the disk" in notice
+        whole = source(net)
+        whole.begin(member)
+        assert (await fetching).get(7) == CONTENT.chunk(7)
+
+
+async def test_a_file_changed_in_place_is_not_sent_though_its_time_is_the_same(
+    tmp_path: Path,
+) -> None:
+    file, notices = tmp_path / "disk.img", asyncio.Queue[Notice]()
+    file.write_bytes(os.urandom(40 * 65_536))
+    async with shoal.Node(here(), on_notice=notices.put_nowait) as node:
+        share = await node.share(file, chunk_size=65_536)
+        change_in_place(file, 20 * 65_536)
+        async with shoal.Node(here([shoal.Address("127.0.0.1", share.port)])) as other:
+            fetching = asyncio.ensure_future(other.fetch(share.link, tmp_path / "out"))
+            async with asyncio.timeout(20):
+                assert "disk.img" in (await notices.get()).text
+            fetching.cancel()
+            await asyncio.wait([fetching])
+
+
+def change_in_place(path: Path, offset: int) -> None:
+    """Flip a byte and keep the file's time, as programs do with virtual disks."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
