@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from shoal.gateway import guard
 from shoal.gateway.guard import MAX_CONNECTIONS
 from shoal.gateway.hosts import parse_endpoint
 from shoal.gateway.server import Gateway
@@ -255,16 +256,18 @@ async def test_a_request_line_that_is_not_http_1_is_refused(
 
 @pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nX: "])
 async def test_a_client_that_does_not_finish_a_request_is_disconnected(
-    holder: Holder, sent: bytes
+    holder: Holder, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(holder, header_time=0.2) as gateway:
+    monkeypatch.setattr(guard, "HEADER_TIME", 0.2)
+    async with serving(holder) as gateway:
         assert (await say(gateway, sent)).status == 0
 
 
 async def test_a_client_that_drips_its_second_request_is_disconnected(
-    holder: Holder,
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(holder, header_time=0.2) as gateway:
+    monkeypatch.setattr(guard, "HEADER_TIME", 0.2)
+    async with serving(holder) as gateway:
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         writer.write(request(gateway, FILE, method="HEAD"))
         await reader.readuntil(b"\r\n\r\n")

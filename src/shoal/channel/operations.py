@@ -14,7 +14,7 @@ from shoal.channel.downloader import ChannelDownloader, Fetched
 from shoal.channel.server import ChannelServer
 from shoal.channel.stream import ChannelStream
 from shoal.config.arguments import AnyPath, FetchOptions, ShareOptions
-from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.chunks import Chunks, check_chunk_size
 from shoal.core.names.channel_id import Channel, check_name, hash_channel, parse_channel
 from shoal.core.report.events import DownloadEvent
 from shoal.core.wire.handshake import (
@@ -143,6 +143,7 @@ async def share_open(
     """Serve a file over the named channel, or over a hash channel if it is None."""
     if chunk_size is None:
         chunk_size = ShareOptions.of().chunk_size or DEFAULT_CHUNK_SIZE
+    check_chunk_size(chunk_size)
     if isinstance(channel, str):
         channel = check_name(channel)
     async with resources.call():

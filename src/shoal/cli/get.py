@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["get"]
 
 _NOT_IN_CHANNELS = ("include", "exclude", "keep-exec", "origin")
-
-
-class _Got(NamedTuple):
-    """A finished download."""
-
-    target: Path
-    share: "OpenShare | SealedShare | None"
-    """The share that now serves it, with `--seed`."""
 
 
 @click.command(cls=Command)
@@ -78,31 +70,28 @@ async def _get(text: str, options: dict[str, Any]) -> None:
     options["seed"] |= options["seed_for"] is not None
     share = parse_share(read_link(text))
     async with open_node(options) as (node, output):
+        served: OpenShare | SealedShare | None
         if isinstance(share, Channel):
-            got = await _get_open(node, share, output, options)
+            target, served = await _get_open(node, share, output, options)
         else:
-            got = await _get_sealed(node, share, output, options)
-        facts = _facts(got.target) if output.as_json else {}
-        output.result(str(got.target), event="complete", **facts)
-        if got.share is None:
+            target, served = await _get_sealed(node, share, output, options)
+        facts = _facts(target) if output.as_json else {}
+        output.result(str(target), event="complete", **facts)
+        if served is None:
             return
-        output.say(
-            f"Sharing {got.target} on port {got.share.port}; press Ctrl-C to stop."
-        )
+        output.say(f"Sharing {target} on port {served.port}; press Ctrl-C to stop.")
         try:
             async with asyncio.timeout(options["seed_for"]):
-                await report_until_cancelled(node, output, got.share)
+                await report_until_cancelled(node, output, served)
         except TimeoutError:
             output.say("The time of --seed-for is over.")
-            output.event("complete", **facts, uploaded=got.share.uploaded)
+            output.event("complete", **facts, uploaded=served.uploaded)
 
 
 async def _get_sealed(
-    node: "Node",
-    link: "Link",
-    output: "Output",
-    options: dict[str, Any],
-) -> _Got:
+    node: "Node", link: "Link", output: "Output", options: dict[str, Any]
+) -> "tuple[Path, SealedShare | None]":
+    """Download; return the target and, with `--seed`, the share that serves it."""
     from shoal.cli.progress import Reporter, make_bar
     from shoal.config.arguments import FetchOptions
 
@@ -112,15 +101,13 @@ async def _get_sealed(
     out = chosen.pop("out")
     with Reporter(output, title, make_bar(output, title, options["color"])) as reporter:
         result = await node.fetch(link, out, on_progress=reporter.on_event, **chosen)
-    return _Got(result.path, result.share)
+    return result.path, result.share
 
 
 async def _get_open(
-    node: "Node",
-    channel: "Channel",
-    output: "Output",
-    options: dict[str, Any],
-) -> _Got:
+    node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
+) -> "tuple[Path, OpenShare | None]":
+    """Download; return the target and, with `--seed`, the share that serves it."""
     from shoal.cli.progress import Reporter, make_bar
 
     refuse_in_channel(options, *_NOT_IN_CHANNELS)
@@ -140,7 +127,7 @@ async def _get_open(
             seed=options["seed"],
             on_progress=reporter.on_event,
         )
-    return _Got(target, share)
+    return target, share
 
 
 def _prefer_given(options: dict[str, Any]) -> None:

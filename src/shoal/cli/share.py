@@ -82,34 +82,27 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
 async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> None:
     from shoal.cli.progress import make_bar
     from shoal.cli.runner import open_node, report_until_cancelled
-    from shoal.core.manifest.chunks import check_chunk_size
-    from shoal.core.names.channel_id import check_name
-    from shoal.core.wire.handshake import DEFAULT_CHUNK_SIZE
 
-    chunk_size = options["chunk_size"]
-    chunk_size = DEFAULT_CHUNK_SIZE if chunk_size is None else chunk_size
-    check_chunk_size(chunk_size)
-    channel = check_name(name) if name is not None else None
     async with open_node(options) as (node, output):
         with closing(make_bar(output, path.name, options["color"])) as bar:
             share = await node.share_open(
                 path,
-                channel,
-                chunk_size=chunk_size,
+                name,
+                chunk_size=options["chunk_size"],
                 on_hashed=lambda done, size: bar.update(done, size, "hashed"),
             )
-        size = share.uploads.chunks.size
+        chunks = share.uploads.chunks
         output.result(
             share.channel.id,
             event="start",
             id=share.channel.id,
             port=share.port,
-            size=size,
-            chunk_size=chunk_size,
+            size=chunks.size,
+            chunk_size=chunks.chunk_size,
             verified=share.channel.is_hash,
         )
         if not share.channel.is_hash:
             output.warn("A named channel is not verified: anyone can answer for it.")
-        output.say(f"Sharing {path.name} ({size:,} bytes) on port {share.port}.")
+        output.say(f"Sharing {path.name} ({chunks.size:,} bytes) on port {share.port}.")
         output.say("Press Ctrl-C to stop.")
         await report_until_cancelled(node, output, share)

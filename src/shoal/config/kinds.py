@@ -9,7 +9,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
-from shoal.core.names.address import Address, parse_address
+from shoal.core.names.address import parse_address
 
 __all__ = [
     "ADDRESSES",
@@ -43,7 +43,7 @@ class Kind(NamedTuple):
     """
 
     parse: Callable[[str], Any]
-    """Read one text; of a list, return a tuple of the items in the text."""
+    """Read one text; of a list, return the items in the text."""
     toml_types: tuple[type, ...]
     """The types that `config.toml` may use."""
     hint: str
@@ -80,10 +80,6 @@ class Kind(NamedTuple):
         return self.check(value)
 
 
-def _parse_addresses(text: str) -> tuple[Address, ...]:
-    return tuple(parse_address(word) for word in _split_words(text))
-
-
 def _parse_color(text: str) -> str:
     if text not in COLORS:
         raise ValueError(
@@ -97,18 +93,6 @@ def _parse_flag(text: str) -> bool:
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise ValueError(f"{text[:40]!r} is neither yes nor no; write 1 or 0.")
-
-
-def _parse_names(text: str) -> tuple[str, ...]:
-    return tuple(_split_words(text))
-
-
-def _parse_urls(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-def _parse_pattern(text: str) -> tuple[str, ...]:
-    return (text,)  # not split: a pattern may contain spaces and commas
 
 
 def _parse_port(text: str) -> int:
@@ -180,11 +164,13 @@ RATE = Kind(_parse_rate, *_NUMBER, metavar="RATE", check=_check_positive)
 """Bytes per second, more than none."""
 SECONDS = Kind(_parse_seconds, *_NUMBER, metavar="TIME", check=_check_positive)
 """A length of time above 0, as `90`, `10m` or `2h`."""
-ADDRESSES = Kind(_parse_addresses, *_LIST, metavar="HOST:PORT")
+ADDRESSES = Kind(
+    lambda text: map(parse_address, _split_words(text)), *_LIST, metavar="HOST:PORT"
+)
 """`HOST:PORT`, several separated by commas or spaces."""
-NAMES = Kind(_parse_names, *_LIST, metavar="NAME")
+NAMES = Kind(_split_words, *_LIST, metavar="NAME")
 """Words, separated by commas or spaces."""
-ORIGINS = Kind(_parse_urls, *_LIST, metavar="URL", check=_check_origins)
+ORIGINS = Kind(str.split, *_LIST, metavar="URL", check=_check_origins)
 """URLs of origins, separated by spaces."""
-PATTERNS = Kind(_parse_pattern, *_LIST, metavar="GLOB")
-"""Patterns of paths, separated by spaces in a variable only."""
+PATTERNS = Kind(lambda text: (text,), *_LIST, metavar="GLOB")
+"""Patterns of paths, separated by spaces in a variable only: they may contain them."""

@@ -7,6 +7,7 @@ They change nothing, and each ends after `TIMEOUT` even if a call to the system 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -51,24 +52,14 @@ async def examine(settings: Settings, folder: Path) -> AsyncIterator[Finding]:
 
 async def _in_thread(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """Run a check in a daemon thread, which can hang without keeping the process."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[Finding]] = loop.create_future()
-
-    def settle(found: list[Finding] | BaseException) -> None:
-        if answer.done():
-            return
-        if isinstance(found, BaseException):
-            answer.set_exception(found)
-        else:
-            answer.set_result(found)
+    result: Future[list[Finding]] = Future()
+    result.set_running_or_notify_cancel()  # if the check ends too late, nothing fails
 
     def work() -> None:
-        found: list[Finding] | BaseException
         try:
-            found = list(check())
+            result.set_result(list(check()))
         except BaseException as error:
-            found = error
-        loop.call_soon_threadsafe(settle, found)
+            result.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
-    return await answer
+    return await asyncio.wrap_future(result)

@@ -8,7 +8,7 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -65,9 +65,7 @@ def check_home() -> Iterator[Finding]:
         )
 
 
-def check_disk(
-    folder: Path, trials: Iterable[Trial] | None = None
-) -> Iterator[Finding]:
+def check_disk(folder: Path) -> Iterator[Finding]:
     """Try in `folder` what a download does; blocks, and leaves nothing there."""
     try:
         place = Path(tempfile.mkdtemp(prefix=".shoal-doctor-", dir=folder))
@@ -80,7 +78,7 @@ def check_disk(
         return
     try:
         yield _space(folder)
-        for trial in TRIALS if trials is None else trials:
+        for trial in TRIALS:
             yield _try(trial, place)
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -53,16 +53,13 @@ class FileRoutes:
         self,
         shares: Mapping[str, ServedShare],
         on_problem: Callable[[str], None],
-        stall_time: float,
     ) -> None:
         """Serve `shares`, by their numbers as they are written in a path.
 
-        `on_problem` is called with a sentence when a file could not be sent. A client
-        that reads nothing for `stall_time` seconds is disconnected.
+        `on_problem` is called with a sentence when a file could not be sent.
         """
         self._shares = shares
         self._on_problem = on_problem
-        self._stall_time = stall_time
         self._streams = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -106,7 +103,7 @@ class FileRoutes:
             self._streams += 1
             try:
                 async with share.open(file.path) as opened:
-                    await send(request, response, opened, plan.range, self._stall_time)
+                    await send(request, response, opened, plan.range)
             except ShoalError as error:
                 self._on_problem(f"{file.path} was not sent: {error}")
             finally:

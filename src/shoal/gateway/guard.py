@@ -141,15 +141,13 @@ def _misdirected() -> web.Response:
 
 
 class ConnectionLimiter:
-    """Limit the number of clients, and disconnect those that send no request.
+    """Limit the number of clients; disconnect those that send none for `HEADER_TIME`.
 
     aiohttp limits the time for every request but the first; only its latest versions
     limit that one too.
     """
 
-    def __init__(self, header_time: float) -> None:
-        """Disconnect clients whose first request takes over `header_time` seconds."""
-        self._header_time = header_time
+    def __init__(self) -> None:
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._server: web.Server | None = None
 
@@ -164,7 +162,7 @@ class ConnectionLimiter:
             return _Crowded()
         client = self._server()
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._header_time, self._disconnect, client)
+        timer = loop.call_later(HEADER_TIME, self._disconnect, client)
         self._silent[client] = timer
         return client
 

@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shoal.core.names.link import Link
-from shoal.gateway.files import STALL_TIME, FileRoutes
-from shoal.gateway.guard import HEADER_TIME, ConnectionLimiter, make_guard, protect
+from shoal.gateway import guard
+from shoal.gateway.files import FileRoutes
 from shoal.gateway.hosts import (
     LOOPBACK,
     HttpEndpoint,
@@ -63,16 +63,12 @@ class Gateway:
         use_hints: bool = False,
         with_metrics: bool = False,
         on_problem: Callable[[str], None] = lambda text: None,
-        header_time: float = HEADER_TIME,
-        stall_time: float = STALL_TIME,
     ) -> None:
         """Prepare to serve `links` at `endpoint`, reading them through `node`.
 
         A read fails after `timeout` seconds without a new chunk. The peers named in
         the links are used only with `use_hints`, and `/metrics` is served only with
-        `with_metrics`. `on_problem` is called with sentences for the user. A client
-        has `header_time` seconds for each request, and is disconnected after reading
-        nothing for `stall_time` seconds.
+        `with_metrics`. `on_problem` is called with sentences for the user.
         """
         self.token = secrets.token_urlsafe(TOKEN_SIZE)
         """The first segment of every path; anyone who knows it may read."""
@@ -86,9 +82,7 @@ class Gateway:
         self._endpoint = endpoint
         self._with_metrics = with_metrics
         self._on_problem = on_problem
-        self._header_time = header_time
-        self._stall_time = stall_time
-        self._connections = ConnectionLimiter(header_time)
+        self._connections = guard.ConnectionLimiter()
         self._closing = asyncio.Event()
         self._owned = AsyncExitStack()
         self._port = 0
@@ -149,7 +143,7 @@ class Gateway:
             auto_decompress=False,  # no input is ever decompressed
             access_log=None,
             logger=_silent,
-            keepalive_timeout=self._header_time,
+            keepalive_timeout=guard.HEADER_TIME,
             lingering_time=0,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
@@ -169,9 +163,9 @@ class Gateway:
     def _make_app(self) -> web.Application:
         routes, open_routes = self._routes(), self._open_routes()
         hosts = allowed_hosts(self._endpoint, self._port)
-        guard = make_guard(self.token, hosts, self._on_fault, open_routes)
-        app = web.Application(middlewares=[self._connections.middleware, guard])
-        app.on_response_prepare.append(protect)
+        check = guard.make_guard(self.token, hosts, self._on_fault, open_routes)
+        app = web.Application(middlewares=[self._connections.middleware, check])
+        app.on_response_prepare.append(guard.protect)
         for path, handler in {**routes, **open_routes}.items():
             app.router.add_get(path, handler)
         return app
@@ -182,7 +176,7 @@ class Gateway:
         sample = Sampler(self.shares, self._node.status, clock).sample
         page = PageRoutes(self.shares, sample)
         shares = {str(share.number): share for share in self.shares}
-        files = FileRoutes(shares, self._on_problem, self._stall_time)
+        files = FileRoutes(shares, self._on_problem)
         top = f"/{self.token}"
         return {
             top: self._add_slash,
