@@ -14,7 +14,7 @@ from errno import EEXIST, EINVAL, ENOENT, ENOSYS, ENOTDIR, ENOTEMPTY
 from functools import cached_property
 from pathlib import Path
 
-from shoal.errors import ForbiddenError, TargetExistsError, UsageError
+from shoal.errors import ForbiddenError, UsageError
 from shoal.storage.disk.linux import fallocate, read_boot_id, read_umask, syncfs
 from shoal.storage.disk.openfiles import OpenFileLimit
 from shoal.storage.disk.system import (
@@ -314,18 +314,10 @@ class Disk:
         """
         place = self._place(target, to)
         with translated(place, "write"):
-            try:
-                if replace:
-                    os.replace(source, target, src_dir_fd=at, dst_dir_fd=to)
-                else:
-                    rename_new(source, target, at, to)
-            except OSError as error:
-                if replace or error.errno not in (EEXIST, ENOTEMPTY):
-                    raise
-                raise TargetExistsError(
-                    f"Another program created {place}, which was left unchanged; "
-                    "choose another name."
-                ) from error
+            if replace:
+                os.replace(source, target, src_dir_fd=at, dst_dir_fd=to)
+            else:
+                rename_new(source, target, at, to, place)
 
     def make_directory(self, path: Name, *, at: int | None = None) -> None:
         """Create a folder with access for this user only, unless it exists.

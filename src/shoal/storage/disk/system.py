@@ -17,6 +17,7 @@ from errno import (
     ENFILE,
     ENOSPC,
     ENOSYS,
+    ENOTEMPTY,
     ENOTSUP,
     EPERM,
     EROFS,
@@ -24,7 +25,13 @@ from errno import (
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from shoal.errors import NO_DESCRIPTORS, DiskFullError, ForbiddenError, StoreError
+from shoal.errors import (
+    NO_DESCRIPTORS,
+    DiskFullError,
+    ForbiddenError,
+    StoreError,
+    TargetExistsError,
+)
 from shoal.storage.disk.linux import rename_without_replacing
 
 __all__ = [
@@ -285,14 +292,27 @@ def translated(
             raise translate(error, path, verb) from error
 
 
-def rename_new(source: Name, target: Name, at: int | None, to: int | None) -> None:
-    """Rename a file or folder; raise `OSError` with `EEXIST` if `target` exists."""
+def rename_new(
+    source: Name, target: Name, at: int | None, to: int | None, place: object
+) -> None:
+    """Rename a file or folder without replacing anything.
+
+    Raises `TargetExistsError` with `place`, the name of the target, if that exists.
+    """
     try:
-        rename_without_replacing(str(source), str(target), at, to)
+        try:
+            rename_without_replacing(str(source), str(target), at, to)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            _rename_new_without_renameat2(source, target, at, to)
     except OSError as error:
-        if error.errno not in UNSUPPORTED:
+        if error.errno not in (EEXIST, ENOTEMPTY):
             raise
-        _rename_new_without_renameat2(source, target, at, to)
+        raise TargetExistsError(
+            f"Another program created {place}, which was left unchanged; "
+            "choose another name."
+        ) from error
 
 
 def _rename_new_without_renameat2(
