@@ -43,7 +43,8 @@ T = TypeVar("T")
 Close: TypeAlias = Callable[[], Awaitable[object] | None]
 """Close something; a coroutine function or one that does not wait."""
 
-THREADS = 4  # for hashing, flushing and reads that are not in the page cache
+THREADS = 4  # for writing, flushing and reads that are not in the page cache
+LONG_THREADS = 4  # for hashing and verifying
 
 
 class _Call:
@@ -98,6 +99,16 @@ class Resources:
         from concurrent.futures import ThreadPoolExecutor
 
         return ThreadPoolExecutor(THREADS, "shoal")
+
+    @cached_property
+    def long_threads(self) -> "ThreadPoolExecutor":
+        """Return the threads for work that takes long, as hashing a share does.
+
+        They are apart from `threads`, so that it does not delay reads and commits.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(LONG_THREADS, "shoal-long")
 
     @cached_property
     def disk(self) -> "Disk":
@@ -192,6 +203,8 @@ class Resources:
         async with AsyncExitStack() as stack:
             if "threads" in vars(self):
                 stack.callback(self.threads.shutdown)
+            if "long_threads" in vars(self):
+                stack.callback(self.long_threads.shutdown)
             if "networks" in vars(self):
                 stack.push_async_callback(self.networks.aclose)
             owned, self._owned = self._owned, {}
@@ -230,7 +243,7 @@ class Resources:
         """
         is_left = threading.Event()
         future = asyncio.get_running_loop().run_in_executor(
-            self.threads, work, lambda: self.is_stopped or is_left.is_set()
+            self.long_threads, work, lambda: self.is_stopped or is_left.is_set()
         )
         try:
             return await asyncio.shield(future)

@@ -236,7 +236,7 @@ class ChannelDownloader(Watcher[Server]):
         """Open the store, then request chunks from all servers that claim its sizes."""
         offers = [server.offer for server, c in self._claims.items() if c == sizes]
         store = await self._loop.run_in_executor(
-            self._resources.threads,
+            self._resources.long_threads,
             self._open_store,
             sizes,
             offers[0],

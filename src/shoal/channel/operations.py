@@ -157,13 +157,12 @@ async def _hash_and_serve(
     resources: Resources, files: SharedFiles, on_hashed: Callable[[int, int], None]
 ) -> OpenShare:
     check_fits(files.chunks)
-    digests = await resources.in_thread(
-        partial(
-            hash_chunks,
+    digests = await resources.in_stoppable_thread(
+        lambda stopped: hash_chunks(
             files,
             _digest,
             progress=lambda done: on_hashed(done, files.chunks.size),
-            stopped=lambda: resources.is_stopped,
+            stopped=stopped,
         )
     )
     return await _serve_hashed(resources, files, digests)
