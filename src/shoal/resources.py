@@ -129,7 +129,11 @@ class Resources:
         """Return what this user has shared and fetched; None without a home."""
         from shoal.storage.catalogue import Catalogue
 
-        return None if self.home is None else Catalogue.of_home(self.home, self.disk)
+        if self.home is None:
+            return None
+        catalogue = Catalogue.of_home(self.home, self.disk)
+        self.own(catalogue.close)
+        return catalogue
 
     @property
     def is_stopped(self) -> bool:

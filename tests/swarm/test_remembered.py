@@ -13,7 +13,6 @@ from shoal.errors import NotFoundError, VerificationError
 from shoal.node.node import Node
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Disk
-from shoal.swarm.seeding import seed_entry
 from tests.helpers.fetching import here
 from tests.helpers.folders import list_folder, make_folder
 
@@ -108,7 +107,7 @@ async def test_every_complete_copy_is_served_again(
     (entry,) = (e for e in catalogue(home).entries() if not e.made.is_shared)
     assert entry.link == link
     async with Node(here()) as node:
-        share = await seed_entry(node._registry, entry, lambda event: None)
+        share = await node.seed(entry)
         peer = Address("127.0.0.1", share.port)
         async with Node(here([peer])) as other:
             await other.fetch(link, third, timeout=10)
@@ -121,7 +120,7 @@ async def test_of_chosen_files_the_whole_chunks_are_served_again(
     link = await fetch(source, tmp_path / "copy", include=("part-000/file-0000?",))
     (entry,) = (e for e in catalogue(home).entries() if not e.made.is_shared)
     async with Node(here()) as node:
-        share = await seed_entry(node._registry, entry, lambda event: None)
+        share = await node.seed(entry)
         have = node.status(link).have
         assert have is not None
         assert 0 < have.count < 11 * 200_000 // 65_536
@@ -141,7 +140,7 @@ async def test_a_copy_that_has_changed_is_not_served(
     async with Node(here()) as node:
         for entry in catalogue(home).entries():
             with pytest.raises(VerificationError) as raised:
-                await seed_entry(node._registry, entry, lambda event: None)
+                await node.seed(entry)
             assert str(entry.path) in str(raised.value)
 
 

@@ -74,7 +74,6 @@ def test_a_pod_fetches_the_model_and_is_ready_when_it_is_complete(
     model, link = source
     pod = daemon_set()["spec"]["template"]["spec"]
     (main,), (own,) = pod["containers"], pod["initContainers"]
-    entry = last_of(read_dockerfile(ROOT / "Dockerfile"))["ENTRYPOINT"]
     inside = {mount["mountPath"] for mount in main["volumeMounts"]}
 
     def outside(word: str) -> str:
@@ -91,7 +90,7 @@ def test_a_pod_fetches_the_model_and_is_ready_when_it_is_complete(
         assert owner.st_uid == pod["securityContext"]["runAsUser"]
     else:
         (tmp_path / "models").mkdir()
-    words = [*entry.argv, *map(outside, main["args"])]
+    words = [word.replace("/models", f"{tmp_path}/models") for word in main["command"]]
     probe = [outside(word) for word in main["readinessProbe"]["exec"]["command"]]
     assert subprocess.run(probe).returncode == 1
     with Program(words, namespace=namespace, env=env) as container:
@@ -99,5 +98,9 @@ def test_a_pod_fetches_the_model_and_is_ready_when_it_is_complete(
         assert subprocess.run(probe).returncode == 0
         assert list_folder(tmp_path / "models/model") == list_folder(model)
         container.wait_line("on port 4001")
+        container.send(signal.SIGTERM)
+        assert container.finish().code == 143
+    with Program(words, namespace=namespace, env=env) as container:
+        container.wait_line("Sharing 1 on port 4001")
         container.send(signal.SIGTERM)
         assert container.finish().code == 143

@@ -127,6 +127,12 @@ def test_the_seeding_unit_fetches_the_link_in_its_credential(
         assert list_folder(state / "model") == list_folder(model)
         service.send(signal.SIGTERM)
         assert [str(service.finish().code)] == settings(unit)["SuccessExitStatus"]
+    with Program(words, namespace=namespace, env=env, cwd=Path("/")) as service:
+        service.wait_line("Sharing 1 on port")
+        service.send(signal.SIGTERM)
+        ended = service.finish()
+    assert [str(ended.code)] == settings(unit)["SuccessExitStatus"]
+    assert link not in ended.stdout.decode()
 
 
 def test_shoal_makes_only_system_calls_that_the_units_permit(

@@ -47,11 +47,18 @@ _COMMANDS = {
     "serve": "Serve shares over HTTP, for a browser or media player.",
     "verify": "Check that a file or folder matches a link.",
     "chunk": "Write one chunk of a share to standard output.",
+    "list": "List what you have shared and downloaded.",
+    "seed": "Share again all that you have shared and downloaded.",
+    "forget": "Take a share out of that list; its files stay.",
+    "clean": "List or remove unfinished downloads.",
     "doctor": "Check this machine and network, and say how to fix problems.",
     "completion": "Print the script that completes commands and options in a shell.",
 }
-_READING = ("cat", "ls", "info", "verify", "chunk")
-"""The commands in `shoal.cli.read`; each other command has its own module."""
+_MODULES = {
+    **dict.fromkeys(("cat", "ls", "info", "verify", "chunk"), "read"),
+    **dict.fromkeys(("list", "seed", "forget", "clean"), "remembered"),
+}
+"""The modules of commands that do not have one of their own."""
 
 
 class _Commands(click.Group):
@@ -63,8 +70,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        module = "read" if name in _READING else name
-        command = getattr(importlib.import_module(f"shoal.cli.{module}"), name)
+        module = importlib.import_module(f"shoal.cli.{_MODULES.get(name, name)}")
+        # A function cannot be called `list` without hiding the type.
+        command = getattr(module, f"{name}_" if name == "list" else name)
         assert isinstance(command, click.Command)
         return command
 

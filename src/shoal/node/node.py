@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shoal.core.report.status import ShareStatus
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache, ShareCaches
+    from shoal.storage.catalogue import Entry
     from shoal.storage.disk.disk import Disk
     from shoal.swarm.member import Registry
     from shoal.swarm.operations import FetchResult, SealedShare
@@ -290,6 +291,16 @@ class Node:
         """
         share_id = _link(link).id
         return self._registry.status(share_id, self._share_caches.positions(share_id))
+
+    async def seed(self, entry: "Entry") -> "SealedShare":
+        """Serve a copy again that is in the user's catalogue, until the node is closed.
+
+        `share = await node.seed(entry)`. Raises `VerificationError` if the copy has
+        changed, `UnfinishedError` if it was not complete.
+        """
+        from shoal.swarm.seeding import seed_entry
+
+        return await seed_entry(self._registry, entry)
 
     async def verify(
         self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None

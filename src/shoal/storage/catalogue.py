@@ -14,8 +14,10 @@ still the share: users of an entry verify them.
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -35,6 +37,7 @@ __all__ = ["Catalogue", "Entry", "Made", "user_home"]
 MAX_ENTRY_SIZE = 64 * 1024 * 1024  # bytes of a file that is read
 _MAGIC = b"shoalce\x01"
 _CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
+_MARK = ".serving-"
 _HASH_LENGTH = 24  # hexadecimal digits of each hash in the name of an entry
 
 
@@ -104,6 +107,10 @@ class Catalogue:
         """Which entries could not be read, in sentences for the user."""
         self._directory = directory
         self._disk = disk
+        self._marking = threading.Lock()
+        self._mark_size = 0  # bytes
+        self._mark: Path | None = None
+        self._mark_fd: int | None = None
 
     @classmethod
     def of_home(cls, home: Path, disk: Disk) -> Self:
@@ -137,11 +144,13 @@ class Catalogue:
             data = body + sha256(body).digest()
             write_new_file(self._disk, at, name, data, flush=flush)
             if made.is_complete:
-                self._remove_replaced(at, name, place, made)
+                self._remove_replaced(at, name, place, manifest.root.name, made)
         finally:
             self._disk.close(at)
 
-    def _remove_replaced(self, at: int, name: str, place: str, made: Made) -> None:
+    def _remove_replaced(
+        self, at: int, name: str, place: str, title: str, made: Made
+    ) -> None:
         """Remove earlier entries of the same path that this one makes obsolete."""
         for other in self._names(at):
             if other == name or not other.endswith(_hash(os.fsencode(place))):
@@ -149,9 +158,10 @@ class Catalogue:
             entry = self._read(other, at)
             if entry is None or entry.made.is_shared != made.is_shared:
                 continue
-            is_alike = (entry.made.include, entry.made.exclude) == (
-                made.include,
-                made.exclude,
+            is_alike = (
+                entry.manifest.root.name == title
+                and entry.made.include == made.include
+                and entry.made.exclude == made.exclude
             )
             if not made.is_shared or made.is_new_link or is_alike:
                 self._disk.unlink(other, at=at)
@@ -173,6 +183,79 @@ class Catalogue:
     def remove(self, entry: Entry) -> None:
         """Remove an entry, if it exists; the files at its path stay."""
         self._disk.unlink(self._directory / _name(entry.link.id, str(entry.path)))
+
+    # What is being served now.
+
+    def mark_served(self, share_id: bytes, path: Path) -> None:
+        """Note that this process serves a copy.
+
+        The note is in a file that this process has locked, so it ends with the
+        process. Raises `StoreError` if the folder cannot be written.
+        """
+        self._append_mark("+" + _name(share_id, os.path.abspath(path)))
+
+    def mark_left(self, share_id: bytes) -> None:
+        """Note that this process does not serve a share any more."""
+        self._append_mark("-" + _hash(share_id))
+
+    def _append_mark(self, line: str) -> None:
+        with self._marking:
+            if self._mark_fd is None:
+                make_directories(self._disk, self._directory)
+                self._mark = self._directory / f"{_MARK}{os.urandom(8).hex()}"
+                self._mark_fd = self._disk.open_write(self._mark)
+                self._disk.lock(self._mark_fd)
+            data = f"{line}\n".encode()
+            self._disk.pwrite(self._mark_fd, [data], self._mark_size)
+            self._mark_size += len(data)
+
+    def close(self) -> None:
+        """End the note of what this process serves; idempotent."""
+        with self._marking:
+            if self._mark_fd is not None and self._mark is not None:
+                with suppress(ShoalError):
+                    self._disk.unlink(self._mark)
+                self._disk.close(self._mark_fd)
+                self._mark_fd = None
+
+    def is_served(self, entries: Iterable[Entry]) -> list[bool]:
+        """Return for each entry whether a running process serves it.
+
+        The notes of processes that were killed are removed.
+        """
+        served: set[str] = set()
+        at = self._disk.open_directory(self._directory)
+        if at is None:
+            return [False for _ in entries]
+        try:
+            for mark in self._disk.list_directory(at):
+                if mark.startswith(_MARK):
+                    with suppress(ShoalError):
+                        served |= self._read_mark(mark, at)
+        finally:
+            self._disk.close(at)
+        return [_name(each.link.id, str(each.path)) in served for each in entries]
+
+    def _read_mark(self, mark: str, at: int) -> set[str]:
+        """Return the names of the copies that one process serves."""
+        fd = self._disk.open_write(mark, at=at)
+        try:
+            if self._disk.lock(fd):
+                self._disk.unlink(mark, at=at)  # its process has ended
+                return set()
+            size = min(self._disk.state(fd).size, MAX_ENTRY_SIZE)
+            text = self._disk.pread(fd, size, 0).decode("ascii", "replace")
+        finally:
+            self._disk.close(fd)
+        served: set[str] = set()
+        for line in text.split():
+            if line.startswith("+"):
+                served.add(line[1:])
+            else:
+                served = {name for name in served if not name.startswith(line[1:])}
+        return served
+
+    # Reading entries.
 
     def _find(self, start: str = "", end: str = "") -> Iterator[Entry]:
         try:

@@ -122,6 +122,18 @@ class Registry:
             with suppress(ShoalError):
                 await self.resources.in_thread(add)
 
+    async def note_served(self, share_id: bytes, path: Path | None) -> None:
+        """Note in the user's catalogue that a copy is served; without a path, left."""
+        catalogue = self.resources.catalogue
+        if catalogue is not None and not self.resources.is_stopped:
+            with suppress(ShoalError):
+                if path is None:
+                    left = partial(catalogue.mark_left, share_id)
+                    await self.resources.in_thread(left)
+                else:
+                    mark = partial(catalogue.mark_served, share_id, path)
+                    await self.resources.in_thread(mark)
+
     @asynccontextmanager
     async def turn(self, share_id: bytes) -> AsyncIterator[Turn]:
         """Let one fetch of a share run at a time; the next can use its result."""

@@ -84,6 +84,7 @@ class SealedShare:
         self._served.handles -= 1
         if not self._served.handles:
             self._registry.served.pop(self.link.id, None)
+            await self._registry.note_served(self.link.id, None)
             await self._served.member.swarm.drain(DRAIN_TIME)
             await self._served.close()
 
@@ -135,6 +136,7 @@ async def share_sealed(
                 is_new_link=options.new_link,
             )
             await registry.remember(link, path, manifest, made)
+        await registry.note_served(link.id, path)
         return share
 
 
@@ -143,7 +145,7 @@ async def serve_share(
     link: Link,
     manifest: Manifest,
     source: SharedFiles,
-    on_event: Callable[[ShareEvent], None],
+    on_event: Callable[[ShareEvent], None] = lambda event: None,
 ) -> SealedShare:
     """Serve files of the user from now on, until the node leaves the share.
 
@@ -310,10 +312,10 @@ async def _fetch(
     await swarm.read_from(source)
     member.hold(manifest, source)
     await resources.in_thread(store.close)
+    share = _serve(registry, member, manifest, release)
     stack.pop_all()
-    return FetchResult(
-        target.path, manifest, _serve(registry, member, manifest, release)
-    )
+    await registry.note_served(manifest.id, target.path)
+    return FetchResult(target.path, manifest, share)
 
 
 def _copy_chunks(

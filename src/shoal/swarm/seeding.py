@@ -12,7 +12,6 @@ from pathlib import Path
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.events import ShareEvent
 from shoal.errors import ShoalError, UnfinishedError, VerificationError
 from shoal.storage.catalogue import Entry
 from shoal.storage.disk.disk import Disk
@@ -27,9 +26,7 @@ from shoal.swarm.operations import SealedShare, serve_share
 __all__ = ["seed_entry"]
 
 
-async def seed_entry(
-    registry: Registry, entry: Entry, on_event: Callable[[ShareEvent], None]
-) -> SealedShare:
+async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
     """Verify a copy in the catalogue and serve it from now on.
 
     Raises `VerificationError` if it is not the share any more, `UnfinishedError` if the
@@ -40,10 +37,13 @@ async def seed_entry(
         raise UnfinishedError(
             f"{entry.path} was not fetched completely; run shoal get again."
         )
-    source = await resources.in_stoppable_thread(
-        partial(_open, entry, resources.disk, resources.home), SharedFiles.close
-    )
-    return await serve_share(registry, entry.link, entry.manifest, source, on_event)
+    async with resources.call():
+        source = await resources.in_stoppable_thread(
+            partial(_open, entry, resources.disk, resources.home), SharedFiles.close
+        )
+        share = await serve_share(registry, entry.link, entry.manifest, source)
+        await registry.note_served(entry.link.id, entry.path)
+        return share
 
 
 def _open(

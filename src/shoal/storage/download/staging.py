@@ -194,7 +194,9 @@ class Staging:
         """Unlock the folder, and remove it if it contains no chunk; idempotent."""
         if self._lock is not None:
             contents, _ = self.read_journal()
-            if contents is None or not contents.indexes:
+            # Without a valid journal, the data may have chunks that verify.
+            is_empty = self._disk.state_at(_DATA, at=self._at) is None
+            if is_empty or (contents is not None and not contents.indexes):
                 self.remove()
         self.release()
 

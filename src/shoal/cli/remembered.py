@@ -1,0 +1,191 @@
+"""The commands for what this user has shared and fetched: list, seed, forget, clean."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shoal.cli.options import Command
+from shoal.cli.output import Output, printable
+from shoal.errors import ShoalError
+
+if TYPE_CHECKING:
+    from shoal.storage.catalogue import Catalogue, Entry
+    from shoal.storage.disk.disk import Disk
+    from shoal.storage.download.leftover import Leftover
+
+__all__ = ["clean", "forget", "list_", "seed"]
+
+
+@click.command("list", cls=Command)
+def list_(**options: Any) -> None:
+    """List what you have shared and downloaded.
+
+    Each line has the size in bytes, how much of it is there, the name, the path and
+    the link.
+
+    \b
+    shoal list
+    shoal list --json
+    """
+    catalogue, disk, output = _open(options)
+    entries = catalogue.entries()
+    for entry, is_shared in zip(entries, catalogue.is_served(entries), strict=True):
+        leftover = _leftover(entry, disk)
+        root = entry.manifest.root
+        if entry.made.is_complete:
+            is_there = disk.state_at(entry.path, follow=True) is not None
+            state, done = ("complete", root.size) if is_there else ("missing", 0)
+        else:
+            state, done = "unfinished", 0 if leftover is None else leftover.done
+        word = (
+            f"{100 * done // max(root.size, 1)} %" if state == "unfinished" else state
+        )
+        word += ", shared" if is_shared else ""
+        place, name = printable(str(entry.path)), printable(root.name)
+        output.result(
+            f"{root.size:>15}  {word:<16}  {name}  {place}  {entry.link}",
+            event="copy",
+            name=root.name,
+            path=str(entry.path),
+            size=root.size,
+            state=state,
+            done=done,
+            shared=is_shared,
+            link=str(entry.link),
+        )
+    output.event("complete", copies=len(entries))
+    _report(catalogue, output)
+
+
+@click.command(cls=Command)
+async def seed(**options: Any) -> None:
+    """Share again, in one process, all that you have shared and downloaded.
+
+    Only copies that are complete and have not changed are shared. No source needs to
+    be reachable. Unchanged files that were hashed before are not read again.
+
+    \b
+    shoal seed
+    shoal seed --port 4001 --limit-up 50M
+    """
+    from shoal.cli.runner import open_node, report_until_cancelled
+
+    catalogue, _, _ = _open(options)
+    async with open_node(options) as (node, output):
+        count = 0
+        port = 0
+        for entry in catalogue.entries():
+            if not entry.made.is_complete:
+                continue
+            try:
+                share = await node.seed(entry)
+            except ShoalError as error:
+                output.warn(str(error))
+                continue
+            count, port = count + 1, share.port
+            root = entry.manifest.root
+            output.result(
+                str(entry.path),
+                event="start",
+                link=str(entry.link),
+                path=str(entry.path),
+                port=share.port,
+                name=root.name,
+                size=root.size,
+                chunk_size=root.chunk_size,
+                files=len(share.manifest.files),
+                verified=True,
+            )
+        _report(catalogue, output)
+        if not count:
+            raise ShoalError(
+                "There is no complete copy to share; shoal list shows what you have."
+            )
+        output.say(f"Sharing {count} on port {port}; press Ctrl-C to stop.")
+        await report_until_cancelled(node, output)
+
+
+@click.command(cls=Command)
+@click.argument("what", metavar="LINK|PATH")
+def forget(what: str, **options: Any) -> None:
+    """Take a share out of the list, by its LINK or PATH; its files stay.
+
+    \b
+    shoal forget photos/
+    """
+    from shoal.core.names.channel_id import looks_like_link
+    from shoal.core.names.link import parse_link
+
+    catalogue, _, output = _open(options)
+    if looks_like_link(what.strip()):
+        entries = catalogue.find(parse_link(what).id)
+    else:
+        entries = catalogue.at(Path(what))
+    _report(catalogue, output)
+    if not entries:
+        raise ShoalError("Nothing with this link or path is listed by shoal list.")
+    for entry in entries:
+        catalogue.remove(entry)
+        output.say(f"{entry.path} is no longer listed; its files are unchanged.")
+    output.event("complete", copies=len(entries))
+
+
+@click.command(cls=Command)
+def clean(**options: Any) -> None:
+    """List unfinished downloads and the space that they use, or remove them.
+
+    A download that is running is left alone. With --remove, they are removed and start
+    from nothing when they are run again.
+
+    \b
+    shoal clean
+    shoal clean --remove
+    """
+    from shoal.storage.download.leftover import remove_leftover
+
+    catalogue, disk, output = _open(options)
+    count = size = 0
+    for entry in catalogue.entries():
+        leftover = _leftover(entry, disk)
+        if entry.made.is_complete or (leftover is not None and leftover.is_in_use):
+            continue
+        used = 0 if leftover is None else leftover.size
+        if options["remove"]:
+            remove_leftover(entry.path, entry.link.identity, disk)
+            catalogue.remove(entry)
+        count, size = count + 1, size + used
+        output.result(
+            f"{used:>15}  {printable(str(entry.path))}",
+            event="unfinished",
+            path=str(entry.path),
+            size=used,
+            done=0 if leftover is None else leftover.done,
+            removed=bool(options["remove"]),
+        )
+    _report(catalogue, output)
+    if count and not options["remove"]:
+        output.say(f"{size:,} bytes; shoal clean --remove removes them.")
+    output.event("complete", downloads=count, size=size)
+
+
+def _open(options: dict[str, Any]) -> "tuple[Catalogue, Disk, Output]":
+    from shoal.storage.catalogue import Catalogue, user_home
+    from shoal.storage.disk.disk import Disk
+
+    disk = Disk()
+    return Catalogue.of_home(user_home(), disk), disk, Output.from_options(options)
+
+
+def _leftover(entry: "Entry", disk: "Disk") -> "Leftover | None":
+    from shoal.storage.download.leftover import find_leftover
+
+    if entry.made.is_complete:
+        return None
+    return find_leftover(entry.path, entry.link.identity, disk)
+
+
+def _report(catalogue: "Catalogue", output: Output) -> None:
+    """Warn of the entries that could not be read."""
+    for problem in catalogue.problems:
+        output.problem(problem)
