@@ -26,6 +26,8 @@ import pytest
 
 import shoal
 from shoal.integrations.fsspec import ShoalFile, ShoalFileSystem
+from shoal.storage.catalogue import Catalogue, user_home
+from shoal.storage.disk.disk import Disk
 from tests.helpers.safetensors import write_safetensors
 from tests.helpers.sharing import LOOPBACK, near, sharing
 
@@ -162,6 +164,8 @@ async def surroundings(
         if owner == "SealedShare":
             node = await stack.enter_async_context(shoal.Node())
             names["share"] = await node.share("model/")
+            catalogue = Catalogue.of_home(user_home(), Disk())
+            (names["entry"],) = catalogue.at(Path("model/"))
         if owner == "BlockingShare":
             names["share"] = await asyncio.to_thread(shoal.share, "model/")
             stack.callback(names["share"].close)
