@@ -158,14 +158,15 @@ async def surroundings(
             fields["peers"] += f",127.0.0.1:{channel.port}"
             node = await stack.enter_async_context(shoal.Node(**fields, port=0))
             names["node"] = node
+            await sharer.share("model/")
+            catalogue = Catalogue.of_home(user_home(), Disk())
+            (names["entry"],) = catalogue.at(Path("model/"))
         if owner == "AsyncFile":
             opening = names["node"].open(shared.link, "a.txt")
             names["file"] = await stack.enter_async_context(opening)
         if owner == "SealedShare":
             node = await stack.enter_async_context(shoal.Node())
             names["share"] = await node.share("model/")
-            catalogue = Catalogue.of_home(user_home(), Disk())
-            (names["entry"],) = catalogue.at(Path("model/"))
         if owner == "BlockingShare":
             names["share"] = await asyncio.to_thread(shoal.share, "model/")
             stack.callback(names["share"].close)
