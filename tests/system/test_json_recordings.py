@@ -84,9 +84,9 @@ class Recorder:
         words = ("share", "model", "--name", "slow", "--limit-up", 1, "--json")
         with run(*words, cwd=self.folder) as server:
             start = json.loads(server.wait_line('"start"', stream="out").string)
-            args = ("-o", "part", "--peer", f"127.0.0.1:{start['port']}")
-            words = ("get", start["link"], *args, "--timeout", 1)
-            with run(*words, cwd=self.folder) as program:
+            peer = f"127.0.0.1:{start['port']}"
+            args = (start["link"], "-o", "part", "--peer", peer, "--timeout", 1)
+            with run("get", *args, cwd=self.folder) as program:
                 assert program.finish().code == 7
         self.run("list", 0, "list")
         self.run("clean", 0, "clean")
