@@ -98,7 +98,14 @@ def test_a_source_truncated_while_shared(shared: Shared, tmp_path: Path) -> None
     assert ended.code == 7, ended.stderr
     assert states(ended) <= {"joined", "left"}
     assert fetched(ended) == 10 * CHUNK
+    assert "no longer has chunk" in ended.stderr
+    assert "answered" not in ended.stderr
     assert shared.program.running
+    # One line for the file, however many chunks were refused.
+    line = f"{shared.path} was truncated since it was shared"
+    shared.program.wait_line(line, stream="err")
+    assert shared.program.stderr.count(line) == 1
+    assert shared.program.stderr.count("not sent") == 1
 
 
 def test_a_deleted_source(shared: Shared, tmp_path: Path) -> None:

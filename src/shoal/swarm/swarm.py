@@ -44,6 +44,7 @@ from shoal.transport.sealed.proven import Dial, ProvenPeer
 __all__ = ["ChunkSource", "Swarm"]
 
 TICK = 0.25  # seconds between looks at stalled peers and at the clock
+MAX_REPORTED = 100  # files of a share whose change is reported
 
 ChunkSource: TypeAlias = Peer | Origin
 
@@ -363,10 +364,14 @@ class Swarm(Watcher[ChunkSource]):
         self._waiting.fail(error)
 
     def _on_problem(self, error: Exception) -> None:
-        """Notify the user, once, why chunks cannot be served."""
-        if str(error) not in self._reported:
-            self._reported.add(str(error))
-            self._resources.on_notice(Notice(str(error)))
+        """Notify the user, once for each file, why chunks cannot be served."""
+        if str(error) in self._reported or len(self._reported) > MAX_REPORTED:
+            return
+        self._reported.add(str(error))
+        text = str(error)
+        if len(self._reported) > MAX_REPORTED:
+            text = "Chunks of more files are not sent; no more of them are named."
+        self._resources.on_notice(Notice(text))
 
     # The clock.
 

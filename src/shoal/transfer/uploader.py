@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from time import monotonic
 from typing import Protocol, TypeAlias
 
-from shoal.errors import StoreError
+from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 
@@ -206,5 +206,10 @@ class Uploader:
         """Return a chunk or the error of reading it; runs in a worker thread."""
         try:
             return self._store.get(index)
+        except ShoalError as error:
+            # Its traceback would keep the bytes that were read and not sent.
+            return type(error)(str(error))
+        except KeyError:
+            return KeyError(index)
         except Exception as error:
             return error

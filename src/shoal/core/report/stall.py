@@ -51,6 +51,8 @@ class Unavailable(Struct, frozen=True):
     """One such chunk."""
     count: int
     """How many there are."""
+    is_gone: bool = False
+    """Whether a peer announced it and then refused it: its file has changed."""
 
 
 class Search(Struct, frozen=True):
@@ -117,12 +119,7 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
         return Stall(Cause.UNREACHABLE, reason)
     chunks = state.unavailable
     if chunks is not None:
-        none = _connected(
-            state.ready, "the connected peer does not have", "none of {} has"
-        )
-        more = f" and {chunks.count - 1} more" if chunks.count > 1 else ""
-        reason = f"{none} chunk {chunks.index}{more}; waiting for a peer that does."
-        return Stall(Cause.NOBODY_HAS, reason)
+        return Stall(Cause.NOBODY_HAS, _explain_unavailable(state.ready, chunks))
     silent = _connected(state.ready, "the connected peer has not", "none of {} has")
     reason = f"{silent} answered for {waited:.0f} s."
     return Stall(Cause.SILENT, reason)
@@ -136,6 +133,19 @@ def _explain_none_found(state: DownloadState) -> str:
         f"found no peer{where} yet; check the id and that the share is being served, "
         f"or name a peer with --peer HOST:PORT. {hint}"
     ).strip()
+
+
+def _explain_unavailable(ready: int, chunks: Unavailable) -> str:
+    one, hint = "does not have", "waiting for a peer that does."
+    if chunks.is_gone:
+        one = "no longer has"
+        hint = (
+            "a shared file was changed or removed there. Share it again there, or wait "
+            "for a peer that has a copy."
+        )
+    none = _connected(ready, f"the connected peer {one}", "none of {} has")
+    more = f" and {chunks.count - 1} more" if chunks.count > 1 else ""
+    return f"{none} chunk {chunks.index}{more}; {hint}"
 
 
 def _connected(ready: int, one: str, several: str) -> str:

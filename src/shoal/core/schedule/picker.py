@@ -289,6 +289,10 @@ class ChunkPicker(Generic[P]):
         self._drop_request(index, peer)
         self._set_free(index)
 
+    def was_refused(self, index: int) -> bool:
+        """Return True if a peer that should have a chunk has refused it."""
+        return any(index in state.refused for state in self._peers.values())
+
     # Picking.
 
     def _note_request(self, index: int, peer: P, state: _PeerChunks) -> None:

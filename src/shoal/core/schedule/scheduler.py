@@ -84,7 +84,8 @@ class Scheduler(Generic[S]):
         index = self.picker.free.one_of(0)
         if index is None or self._full or self._outstanding:
             return None
-        return Unavailable(index, self.picker.free.size_of(0))
+        is_gone = self.picker.was_refused(index)
+        return Unavailable(index, self.picker.free.size_of(0), is_gone=is_gone)
 
     def add_wanted(self, indexes: Iterable[int], *, before: bool = False) -> list[S]:
         """Request these as well, in this order; with `before`, before all others.
@@ -240,6 +241,9 @@ class Scheduler(Generic[S]):
             if index in self.picker.requested_from(source):
                 # A source that refuses every chunk costs us one request for each.
                 self.picker.on_request_expired(index, source, is_missing=not is_busy)
+                if not is_busy:
+                    self._full -= window.is_full
+                    window.is_full = False
         elif window.choices:
             self._outstanding -= window.on_refused(window.choices.popleft())
             window.choices_from = now + CHOICE_PAUSE

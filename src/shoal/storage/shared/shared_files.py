@@ -75,8 +75,9 @@ class SharedFiles:
         self._follow = follow  # whether the path of a file may be a link
         self._opened = OpenFiles(self._open, disk.close, max_open, disk.open_files)
         self._is_many = len(files) > max_open
-        self._altered: set[int] = set()  # numbers of the files that changed
         self._last = [file.state for file in files]  # when last compared
+        # How files changed, by number: the one message for all chunks of each.
+        self._altered: dict[int, str] = {}
 
     @classmethod
     def open_file(
@@ -137,21 +138,21 @@ class SharedFiles:
                 return small
         parts = [self._read(*span) for span in ranges]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        is_altered = any(number in self._altered for number, _, _ in ranges)
-        if small is None and not is_altered:
+        altered = [self._altered[n] for n, _, _ in ranges if n in self._altered]
+        if small is None and not altered:
             if self.trusted or index in self._verified:
                 return data
         if self.verify is not None and len(data) == self.chunks.length(index):
             if self.verify(index, data):
-                if not is_altered:
+                if not altered:
                     self._verified.add(index)
                 return data
-        cause = self.changed or (
-            f"{self._files[ranges[0][0]].location} has other bytes than when it was "
-            "hashed, though size and time are the same."
+        unnoticed = (
+            "has other bytes than when it was hashed, though size and time are the same"
         )
+        first = ranges[0][0]
         raise SharedFileChangedError(
-            f"Chunk {index} is not sent: {cause} Share it again."
+            altered[0] if altered else self._explain(first, unnoticed)
         )
 
     def _read_small(self, ranges: Sequence[FileRange]) -> bytes | None:
@@ -213,7 +214,8 @@ class SharedFiles:
         finally:
             for number in borrowed:
                 self._opened.give_back(number)
-        if not self._altered.isdisjoint(borrowed) or self.trusted < was_trusted:
+        is_altered = not self._altered.keys().isdisjoint(borrowed)
+        if is_altered or self.trusted < was_trusted:
             return [None] * len(found)  # `get` verifies them, which takes time
         return found
 
@@ -309,15 +311,17 @@ class SharedFiles:
 
     def _note_gone(self, number: int) -> SharedFileChangedError:
         """Note that a file was deleted or replaced; return the error to raise."""
-        path = self._files[number].location
-        self._altered.add(number)
-        if self.changed is None:
-            self.changed = (
-                f"{path} was deleted or replaced since it was shared; "
-                "chunks that no longer verify are not sent."
-            )
-        return SharedFileChangedError(
-            f"{path} was deleted or replaced since it was shared. Share it again."
+        self._note_altered(number, "was deleted or replaced since it was shared")
+        return SharedFileChangedError(self._altered[number])
+
+    def _note_altered(self, number: int, change: str) -> None:
+        text = self._altered.setdefault(number, self._explain(number, change))
+        self.changed = self.changed or text
+
+    def _explain(self, number: int, change: str) -> str:
+        return (
+            f"{self._files[number].location} {change}; chunks that no longer verify "
+            "are not sent. Share it again."
         )
 
     def _compare(self, number: int, now: FileState) -> None:
@@ -326,13 +330,8 @@ class SharedFiles:
             return
         file = self._files[number]
         if not now.is_same_state(file.state):
-            if not self._altered:
-                change = "truncated" if now.size < file.size else "changed"
-                self.changed = (
-                    f"{file.location} was {change} since it was shared; "
-                    "chunks that no longer verify are not sent."
-                )
-            self._altered.add(number)
+            change = "truncated" if now.size < file.size else "changed"
+            self._note_altered(number, f"was {change} since it was shared")
             return
         last, self._last[number] = self._last[number], now
         if now.ctime_ns != last.ctime_ns and now[4:7] == last[4:7]:
