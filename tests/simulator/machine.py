@@ -117,6 +117,12 @@ class SimMachine:
         self.stopped_time = 0.0
         """How long its processes have been stopped in all."""
         self.stopped_at = 0.0
+        self.damaged: dict[int, set[int]] = {}
+        """Chunks of its shares, by number, whose bytes were changed on the disk."""
+        self.kept: dict[int, set[int]] = {}
+        """Chunks that an earlier process had when it was killed, by share."""
+        self.known: set[int] = set()
+        """The shares whose manifest an earlier process knew."""
         self.was_full = False
         """Whether its disk has ever been full."""
         self.on_ended: Callable[[SimMachine, JobState], None] = lambda *_: None
@@ -166,7 +172,17 @@ class SimMachine:
         node, link = self.node, self.links[share.number]
         if node is None or not link.done():
             return set()
-        return set(node.status(link.result()).have or ())
+        have = set(node.status(link.result()).have or ())
+        return have | self.kept.get(share.number, set())
+
+    def _knows(self, share: Share) -> bool:
+        """Return True if its node has the manifest of a share."""
+        node, link = self.node, self.links[share.number]
+        if node is None or not link.done():
+            return False
+        manifest = node.status(link.result()).manifest
+        is_known = manifest is not None and manifest.is_complete
+        return is_known or share.number in self.known
 
     def available(self, share: Share) -> tuple[set[int], bool]:
         """Return the chunks of a share that it serves, and if it has the manifest."""
@@ -174,12 +190,13 @@ class SimMachine:
         if node is None or not link.done() or not self.is_up:
             return set(), False
         have = self.stored(share)
-        if share.number not in self.shared:
+        if share.number in self.shared:
+            have -= self.damaged.get(share.number, set())
+        else:
             # A reader serves nothing.
             kept = [s for s in self._jobs_of(share) if s.job.kind == "fetch"]
             have &= self._keeps(kept[0], share) if kept else set()
-        manifest = node.status(link.result()).manifest
-        return have, manifest is not None and manifest.is_complete
+        return have, self._knows(share)
 
     def relays(self, share: Share) -> set[int]:
         """Return the chunks that it will fetch and serve on."""
@@ -226,6 +243,14 @@ class SimMachine:
 
     def kill(self, *, power: bool = False) -> None:
         """Kill the process, or let the whole machine lose power."""
+        for share in self._plan.shares:
+            if power:
+                self.kept.pop(share.number, None)
+                self.known.discard(share.number)
+            else:
+                self.kept[share.number] = self.stored(share)
+                if self._knows(share):
+                    self.known.add(share.number)
         process, self.process = self.process, None
         if process is not None and not process.is_dead:
             process.kill()
@@ -324,7 +349,7 @@ class SimMachine:
         self._trace("shared", self.name, str(made.link))
         if not link.done():
             link.set_result(made.link)
-        elif link.result() != made.link:
+        elif link.result() != made.link and share.number not in self.damaged:
             self._report(f"{self.name} shares s{share.number} under another link")
 
     async def _do(self, node: shoal.Node, state: JobState) -> None:

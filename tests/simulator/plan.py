@@ -77,6 +77,14 @@ class Share:
         """Return the number of bytes."""
         return sum(size for _, size in self.files)
 
+    def find(self, place: int) -> tuple[str, int]:
+        """Return the file with a byte of the share, and where in it that byte is."""
+        for name, size in self.files:
+            if place < size:
+                return name, place
+            place -= size
+        raise AssertionError("the share has no such byte")
+
     def chunks_of(self, selects: Callable[[str], bool]) -> set[int]:
         """Return the chunks that have bytes of the selected files."""
         found: set[int] = set()
@@ -255,7 +263,7 @@ def _draw_events(
 ) -> tuple[Event, ...]:
     """Draw pairs of events: what is broken is mended before the end."""
     kinds = ["kill", "kill", "power", "stop", "close", "full", "cut", "reset", "move"]
-    kinds += ["crash", "wall"]
+    kinds += ["crash", "wall", "liar", "edit"]
     events: list[Event] = []
     for _ in range(rng.choice([0, 0, 1, 1, 2, 3, 5])):
         at = rng.random() * rng.choice([1.0, 5.0, HORIZON])

@@ -19,10 +19,11 @@ from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from tests.simulator.hosts import Host, Site
 from tests.simulator.invariants import Invariants
-from tests.simulator.loop import SimExecutor, SimLoop
+from tests.simulator.liar import Liar
+from tests.simulator.loop import Process, SimExecutor, SimLoop
 from tests.simulator.machine import FIXED_PORT, SimMachine
 from tests.simulator.network import Network
-from tests.simulator.plan import MAX_BEHIND_FORWARD, Event, Plan, draw
+from tests.simulator.plan import CHUNK, MAX_BEHIND_FORWARD, Event, Plan, draw
 
 __all__ = ["Result", "World", "run_plan", "run_seed"]
 
@@ -190,6 +191,32 @@ class World:
         self._on_reset(machine, value)
         net, _, last = host.addresses[0].rpartition(".")
         host.addresses[0] = f"{net}.{100 + int(last) % 100}"
+
+    def _on_edit(self, machine: SimMachine, value: float) -> None:
+        """Change a byte of a shared file, with or without a new time."""
+        for share in machine.shares:
+            size = share.size
+            if not size or not self.links[share.number].done():
+                continue
+            self.has_liars = True
+            place = int(value * size)
+            machine.damaged.setdefault(share.number, set()).add(place // CHUNK)
+            name, offset = share.find(place)
+            machine.disk.alter(machine.path(share, name), offset, quiet=value < 0.5)
+
+    def _on_liar(self, machine: SimMachine, value: float) -> None:
+        """Let a peer that sends wrong chunks join the swarm of a share."""
+        share = self.plan.shares[int(value * len(self.plan.shares))]
+        owner = self.machines[share.owner].shared.get(share.number)
+        if owner is None or not share.size:
+            return
+        self.has_liars = True
+        number = len(self.network.hosts)
+        host = Host(f"liar{number}", Site(f"liars{number}"), [f"46.1.{number}.1"])
+        data = b"".join(share.all_data(self.plan.seed).values())
+        process = Process(self.loop, host.name)
+        keys = owner.link.keys
+        Liar(self.network, host, process, keys, owner.manifest, data)
 
     def _on_wall(self, machine: SimMachine, value: float) -> None:
         self.wall_offset = (value - 0.5) * 1e6

@@ -77,6 +77,15 @@ class FaultyDisk(Disk):
         assert inode is not None
         inode.do(Write(offset, data), self._clock)
 
+    def alter(self, path: Path, offset: int, *, quiet: bool) -> None:
+        """Change one byte of a file from outside; `quiet` keeps the file's mtime."""
+        inode = self._look_up(path)
+        assert inode is not None
+        before = inode.mtime
+        self.overwrite(path, offset, bytes([inode.seen[offset] ^ 1]))
+        if quiet:
+            inode.mtime = before
+
     @property
     def used(self) -> int:
         """Return the size of all files in bytes."""
