@@ -92,8 +92,8 @@ class Recorder:
         self.run("clean", 0, "clean")
         self.run("forget", 0, "forget", "copy")
         with run("seed", "--json", cwd=self.folder) as server:
-            server.wait_line('"start"', stream="out")
             server.wait_line("seeded", stream="err")
+            server.wait_line('"start"', stream="out", count=2)
             server.send(signal.SIGINT)
             self.keep("seed", server, 130)
 
