@@ -38,7 +38,7 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def entries(folder: Path) -> list[Path]:
     """Return the files of the catalogue."""
-    return list((folder / "home/shoal/catalogue").iterdir())
+    return list((folder / "home/shoal/catalogue").glob("*/*"))
 
 
 def left(folder: Path, pattern: str) -> list[Path]:

@@ -182,7 +182,8 @@ def test_seed_reports_each_copy_that_has_changed_and_serves_the_others(
         with program:
             links.append(link)
     paths[0].write_bytes(bytes(20 * CHUNK))
-    (tmp_path / "machine/home/shoal/catalogue/damaged").write_bytes(b"damaged")
+    entry = next((tmp_path / "machine/home/shoal/catalogue").glob("*/*"))
+    entry.with_name("damaged").write_bytes(b"damaged")
     with machine.start("seed") as program:
         port = program.wait_line(r"Sharing 1 on port (\d+)")[1]
         assert len(program.find(re_of(paths[0]) + " has changed")) == 1

@@ -7,9 +7,9 @@ background, and any number of processes may use the catalogue at once: an entry 
 written under another name and then renamed.
 
 The name of an entry is a hash of the share's id and one of the path, so both can be
-found without reading the other entries. An entry ends in a checksum; one that is
-damaged is reported and skipped. Nothing in it proves that the files at the path are
-still the share: users of an entry verify them.
+found without reading the other entries; entries are in subfolders by path. An entry
+ends in a checksum; one that is damaged is reported and skipped. Nothing in it proves
+that the files at the path are still the share: users of an entry verify them.
 """
 
 import os
@@ -135,11 +135,11 @@ class Catalogue:
             time.time(),
         )
         body = _MAGIC + msgspec.msgpack.encode(stored)
-        name = _name(link.id, place)
-        make_directories(self._disk, self._directory)
-        at = self._disk.open_directory(self._directory)
+        name, folder = _name(link.id, place), self._directory / _folder(place)
+        make_directories(self._disk, folder)
+        at = self._disk.open_directory(folder)
         if at is None:
-            raise ShoalError(f"Another program removed {self._directory}; try again.")
+            raise ShoalError(f"Another program removed {folder}; try again.")
         try:
             data = body + sha256(body).digest()
             write_new_file(self._disk, at, name, data, flush=flush)
@@ -155,7 +155,7 @@ class Catalogue:
         for other in self._names(at):
             if other == name or not other.endswith(_hash(os.fsencode(place))):
                 continue
-            entry = self._read(other, at)
+            entry = self._read(other, at, _folder(place))
             if entry is None or entry.made.is_shared != made.is_shared:
                 continue
             is_alike = (
@@ -177,12 +177,15 @@ class Catalogue:
 
     def at(self, path: Path) -> list[Entry]:
         """Return the entries of one path, the oldest first."""
-        found = self._find(end=_hash(os.fsencode(os.path.abspath(path))))
+        place = os.path.abspath(path)
+        found = self._find(end=_hash(os.fsencode(place)), folder=_folder(place))
         return sorted(found, key=lambda entry: entry.time)
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry, if it exists; the files at its path stay."""
-        self._disk.unlink(self._directory / _name(entry.link.id, str(entry.path)))
+        place = str(entry.path)
+        folder = self._directory / _folder(place)
+        self._disk.unlink(folder / _name(entry.link.id, place))
 
     # What is being served now.
 
@@ -202,6 +205,7 @@ class Catalogue:
         with self._marking:
             if self._mark_fd is None:
                 make_directories(self._disk, self._directory)
+                self._read_marks()  # which removes those of killed processes
                 self._mark = self._directory / f"{_MARK}{os.urandom(8).hex()}"
                 self._mark_fd = self._disk.open_write(self._mark)
                 self._disk.lock(self._mark_fd)
@@ -223,10 +227,15 @@ class Catalogue:
 
         The notes of processes that were killed are removed.
         """
+        served = self._read_marks()
+        return [_name(each.link.id, str(each.path)) in served for each in entries]
+
+    def _read_marks(self) -> set[str]:
+        """Return the names of the copies that running processes serve."""
         served: set[str] = set()
         at = self._disk.open_directory(self._directory)
         if at is None:
-            return [False for _ in entries]
+            return served
         try:
             for mark in self._disk.list_directory(at):
                 if mark.startswith(_MARK):
@@ -234,7 +243,7 @@ class Catalogue:
                         served |= self._read_mark(mark, at)
         finally:
             self._disk.close(at)
-        return [_name(each.link.id, str(each.path)) in served for each in entries]
+        return served
 
     def _read_mark(self, mark: str, at: int) -> set[str]:
         """Return the names of the copies that one process serves."""
@@ -257,28 +266,45 @@ class Catalogue:
 
     # Reading entries.
 
-    def _find(self, start: str = "", end: str = "") -> Iterator[Entry]:
-        try:
-            at = self._disk.open_directory(self._directory)
-        except ShoalError as error:
-            self._note(f"The catalogue in {self._directory} cannot be read: {error}")
-            return
+    def _find(
+        self, start: str = "", end: str = "", folder: str = ""
+    ) -> Iterator[Entry]:
+        """Yield entries by how their names start and end, in one folder or in all."""
+        folders = [folder] if folder else self._folders()
+        for each in folders:
+            at = self._open(self._directory / each)
+            if at is None:
+                continue
+            try:
+                for name in self._names(at):
+                    if name.startswith(start) and name.endswith(end):
+                        entry = self._read(name, at, each)
+                        if entry is not None:
+                            yield entry
+            finally:
+                self._disk.close(at)
+
+    def _folders(self) -> list[str]:
+        at = self._open(self._directory)
         if at is None:
-            return
+            return []
         try:
-            for name in self._names(at):
-                if name.startswith(start) and name.endswith(end):
-                    entry = self._read(name, at)
-                    if entry is not None:
-                        yield entry
+            return self._names(at)
         finally:
             self._disk.close(at)
+
+    def _open(self, folder: Path) -> int | None:
+        try:
+            return self._disk.open_directory(folder)
+        except ShoalError as error:
+            self._note(f"The catalogue in {folder} cannot be read: {error}")
+            return None
 
     def _names(self, at: int) -> list[str]:
         names = self._disk.list_directory(at)
         return [name for name in names if not name.startswith(".")]
 
-    def _read(self, name: str, at: int) -> Entry | None:
+    def _read(self, name: str, at: int, folder: str) -> Entry | None:
         """Return an entry; None if it is damaged or was removed."""
         try:
             if self._disk.state_at(name, at=at) is None:
@@ -290,8 +316,9 @@ class Catalogue:
             finally:
                 self._disk.close(fd)
         except (ShoalError, ValueError, msgspec.MsgspecError) as error:
+            place = self._directory / folder / name
             self._note(
-                f"The catalogue entry {self._directory / name} is skipped: {error}. "
+                f"The catalogue entry {place} is skipped: {error}. "
                 "Delete it, and share or fetch that copy again."
             )
             return None
@@ -318,6 +345,14 @@ def _decode(data: bytes) -> Entry:
 
 def _hash(text: bytes) -> str:
     return sha256(text).hexdigest()[:_HASH_LENGTH]
+
+
+def _folder(place: str) -> str:
+    """Return the name of the folder for the entries of a path.
+
+    There are several, since a folder with very many entries is slow to search.
+    """
+    return _hash(os.fsencode(place))[:2]
 
 
 def _name(share_id: bytes, place: str) -> str:
