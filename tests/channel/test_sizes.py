@@ -16,7 +16,7 @@ from tests.helpers.badpeers import (
 )
 from tests.helpers.fakeserver import FakeServer, GreetsLate
 from tests.helpers.fetching import banned, fetch
-from tests.helpers.wire import Content
+from tests.helpers.wire import Content, frame
 
 CONTENT = Content.make(100_100)
 WRONG_SIZES = {
@@ -43,6 +43,41 @@ async def test_wrong_sizes_that_fit_the_number_of_hashes_do_not_stop_a_download(
     assert {key: task.result() for key, task in cases.items()} == dict.fromkeys(
         cases, "arrived"
     )
+
+
+class ClaimsNothing(FakeServer):
+    """Send a handshake with hashes only, as exercise 9 of the workshop does."""
+
+    async def greet(self, writer: asyncio.StreamWriter) -> None:
+        handshake = dict(self.content.handshake())
+        del handshake["fileSize"], handshake["chunkSize"]
+        writer.write(frame(handshake))
+
+
+class ClaimsNothingAndLies(ClaimsNothing, FlipsABit):
+    """Claim no sizes and change one bit of every chunk."""
+
+
+@pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 100_100, 300_000])
+@pytest.mark.parametrize("chunk_size", [1000, 1024, 65_536])
+async def test_a_hash_channel_without_sizes_is_fetched_whole(
+    size: int, chunk_size: int, tmp_path: Path
+) -> None:
+    content = Content.make(size, chunk_size)
+    async with ClaimsNothing(content) as one, FakeServer(content) as two:
+        for name, peers in (("one", [one]), ("both", [one, two])):
+            out = tmp_path / name
+            await fetch(content.id, out, [each.address for each in peers])
+            assert out.read_bytes() == content.data
+
+
+async def test_sizes_are_measured_in_verified_chunks_only(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    async with ClaimsNothingAndLies(CONTENT) as liar, ClaimsNothing(CONTENT) as honest:
+        peers = [liar.address, honest.address]
+        events = await fetch(CONTENT.id, out, peers)
+    assert banned(events) <= {liar.address}
+    assert out.read_bytes() == CONTENT.data
 
 
 def _liar(changes: dict[str, int], answers: type[FakeServer]) -> FakeServer:

@@ -9,7 +9,8 @@ worker threads. The steps:
 The id of a hash channel does not commit to the sizes (docs/protocol.md, "Hash
 channels"). Those of the first server are tried, and the last chunk is requested first:
 a chunk with the right hash and another length shows that these sizes are wrong, and
-bans every server that claims them.
+bans every server that claims them. A server of a hash channel that claims no sizes is
+first asked for the first and last chunk, which show them.
 """
 
 import asyncio
@@ -25,7 +26,12 @@ from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
 from shoal.core.report.stall import DownloadState
 from shoal.core.session.session import ChunkReceived, Event, InfoReceived
 from shoal.core.wire.handshake import Offer
-from shoal.errors import LyingPeerError, PeerTimeoutError
+from shoal.errors import (
+    LyingPeerError,
+    PeerTimeoutError,
+    ProtocolError,
+    ShoalError,
+)
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
 from shoal.transfer.dialler import Found
@@ -71,6 +77,8 @@ class ChannelDownloader(Watcher[Server]):
         self._servers = Servers(channel, self, resources)
         self._verified: dict[Server, int] = {}  # chunks from each ready server
         self._claims: dict[Server, Chunks] = {}  # the sizes that each server claims
+        # The lengths of the first and last chunk, of servers that claim no sizes.
+        self._measured: dict[Server, dict[int, int]] = {}
         self._wrong: set[Chunks] = set()  # sizes that a chunk has disproved
         self._tried: set[Chunks | None] = set()
         self._sizes: Chunks | None = None  # being tried, since:
@@ -125,6 +133,10 @@ class ChannelDownloader(Watcher[Server]):
             server.request_info()
         elif server.offer.chunks is not None:
             self._on_claim(server, server.offer.chunks)
+        else:
+            # The verified first and last chunk show the sizes.
+            self._measured[server] = {}
+            server.request(sorted({0, server.offer.count - 1}))
 
     def on_events(self, server: Server, events: list[Event]) -> None:
         """Take chunks, and the sizes of a named channel; request more chunks."""
@@ -133,7 +145,9 @@ class ChannelDownloader(Watcher[Server]):
             download.scheduler.on_heard(server, self._loop.time())
         for event in events:
             if isinstance(event, ChunkReceived):
-                if download is not None:
+                if server in self._measured:
+                    self._on_measured(server, event)
+                elif download is not None:
                     download.on_chunk(server, event)
             elif isinstance(event, InfoReceived):
                 if server in self._verified and server not in self._claims:
@@ -144,6 +158,7 @@ class ChannelDownloader(Watcher[Server]):
     def on_server_lost(self, server: Server, error: Exception | None) -> None:
         """Request its chunks from other servers."""
         self._claims.pop(server, None)
+        self._measured.pop(server, None)
         verified = self._verified.pop(server, None)
         is_banned = self._servers.dialler.is_banned(server.address)
         if verified is None and not is_banned:
@@ -179,7 +194,9 @@ class ChannelDownloader(Watcher[Server]):
             found=len(servers.dialler),
             ready=len(servers.ready),
             has_only_liars=servers.dialler.has_only_liars,
-            is_size_unknown=bool(servers.ready) and self._sizes is None,
+            is_size_unknown=not self._measured
+            and bool(servers.ready)
+            and self._sizes is None,
             is_begun=download is not None and download.done > 0,
             search=self._resources.networks.search(),
             unavailable=download.scheduler.unavailable
@@ -189,6 +206,31 @@ class ChannelDownloader(Watcher[Server]):
         )
 
     # Which sizes to try.
+
+    def _on_measured(self, server: Server, chunk: ChunkReceived) -> None:
+        """Note the length of a verified chunk; both of them are as good as a claim."""
+        assert server.offer is not None
+        is_right = server.offer.verifies(chunk.index, chunk.data)
+        lengths = self._measured[server]
+        lengths[chunk.index] = len(chunk.data)
+        if chunk.buffer is not None:
+            self._resources.buffers.give(chunk.buffer)
+        last = server.offer.count - 1
+        if not is_right:
+            self._ban(server, f"chunk {chunk.index} did not verify")
+        elif lengths.keys() == {0, last}:
+            del self._measured[server]
+            try:
+                claim = server.offer.measure(lengths[0], lengths[last])
+            except ProtocolError:
+                self._end(
+                    ShoalError(
+                        "The chunks of this channel have different sizes, so they are "
+                        "not those of a file; fetch them one by one with shoal chunk."
+                    )
+                )
+                return
+            self._on_claim(server, claim)
 
     def _on_claim(self, server: Server, claim: Chunks) -> None:
         if claim in self._wrong:

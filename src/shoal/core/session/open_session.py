@@ -34,7 +34,7 @@ from shoal.errors import ProtocolError
 
 __all__ = ["OpenClientSession", "OpenServerSession"]
 
-# The longest frame of a named channel, whose sizes may be unknown.
+# The longest frame of a channel whose sizes are unknown.
 MAX_RESPONSE = MAX_CHUNK_SIZE + RESPONSE_OVERHEAD  # bytes
 
 
@@ -131,7 +131,11 @@ class OpenClientSession(Session):
                 self._handle_response(message, frame)
             case Handshake():
                 offer = check_handshake(self._channel, message)
-                self._expect_chunks(offer.chunk_size)
+                if message.chunk_size is None and offer.chunks is None:
+                    # "Hash channels": without sizes, chunks may have any length.
+                    self._reader.limit = MAX_RESPONSE
+                else:
+                    self._expect_chunks(offer.chunk_size)
                 self._events.append(OfferReceived(offer))
             case Info(file_size=int() as file_size, chunk_size=int() as chunk_size):
                 if self._channel.is_hash:

@@ -57,6 +57,17 @@ class Offer(Struct, frozen=True):
             return None
         return Chunks(self.file_size, self.chunk_size)
 
+    def measure(self, first: int, last: int) -> Chunks:
+        """Return how the file is cut, by the lengths of its first and last chunk.
+
+        Raises `ProtocolError` if no file in chunks of one size has these lengths.
+        """
+        size = first * (self.count - 1) + last
+        chunk_size = first if self.count > 1 else max(first, self.chunk_size)
+        if not 0 < last <= first or check_sizes(size, chunk_size).count != self.count:
+            raise ProtocolError("chunks of different sizes")
+        return Chunks(size, chunk_size)
+
     def verifies(self, index: int, data: bytes | bytearray | memoryview) -> bool:
         """Return True if `data` is chunk `index`."""
         start = index * DIGEST_SIZE
