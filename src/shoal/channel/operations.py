@@ -34,7 +34,7 @@ from shoal.storage.download.staging import Staging
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
-from shoal.transport.listen import Listener
+from shoal.transport.listen import Listener, bind_all
 
 __all__ = ["ChannelTarget", "OpenShare", "fetch_open", "share_open", "stream_open"]
 
@@ -147,16 +147,32 @@ async def share_open(
     if isinstance(channel, str):
         channel = check_name(channel)
     async with resources.call():
+        if channel is None:
+            await _check_before_hashing(resources, Path(path), chunk_size)
         files = await _open_files(resources, Path(path), chunk_size)
         if channel is not None:
             return await _serve(resources, files, channel, None)
         return await _hash_and_serve(resources, files, on_hashed)
 
 
+async def _check_before_hashing(
+    resources: Resources, path: Path, chunk_size: int
+) -> None:
+    """Raise `UsageError` for too many chunks, `NetworkError` for a port in use."""
+    state = await resources.in_thread(
+        partial(resources.disk.state_at, path, follow=True)
+    )
+    if state is not None:
+        check_fits(Chunks(state.size, chunk_size))
+    if resources.settings.port:
+        hosts = resources.networks.hosts()
+        for each in bind_all(hosts, resources.settings.port)[0]:
+            each.close()
+
+
 async def _hash_and_serve(
     resources: Resources, files: SharedFiles, on_hashed: Callable[[int, int], None]
 ) -> OpenShare:
-    check_fits(files.chunks)
     digests = await resources.in_stoppable_thread(
         lambda stopped: hash_chunks(
             files,

@@ -1,8 +1,8 @@
 """The origins of a share: opened on first use, checked before a link names them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
@@ -11,7 +11,7 @@ from shoal.core.names.origin_url import is_web, origin_name
 from shoal.errors import NetworkError, PeerError, VerificationError
 from shoal.origin.source import OriginFileError, OriginReader, Part, read_run
 
-__all__ = ["UrlReader", "check_origin", "open_readers"]
+__all__ = ["UrlReader", "check_answers", "check_origin", "open_readers"]
 
 
 class UrlReader:
@@ -82,16 +82,34 @@ async def check_origin(url: str, manifest: Manifest, settings: Settings) -> None
     """
     if not manifest.chunks.count:
         return
-    reader = UrlReader(url, settings, is_trusted=True)
-    name = reader.name
-    try:
+    async with _used(url, settings) as reader:
         async with aclosing(read_run(reader, manifest, range(1))) as chunks:
             async for index, data in chunks:
                 if not manifest.hash_table.verifies(index, data):
                     raise VerificationError(
-                        f"The origin {name} has files that differ from the ones you "
-                        "share. Upload the same files there, or name another origin."
+                        f"The origin {reader.name} has files that differ from the ones "
+                        "you share. Upload the same files there, or name another "
+                        "origin."
                     )
+
+
+async def check_answers(url: str, part: Part, settings: Settings) -> None:
+    """Check that an origin has a file in its right size, before that file is hashed.
+
+    Raises what `check_origin` raises.
+    """
+    async with _used(url, settings) as reader, aclosing(reader.read(part)) as blocks:
+        async for _ in blocks:
+            pass
+
+
+@asynccontextmanager
+async def _used(url: str, settings: Settings) -> AsyncIterator[UrlReader]:
+    """Use an origin; explain to the user of `share` what is wrong with it."""
+    reader = UrlReader(url, settings, is_trusted=True)
+    name = reader.name
+    try:
+        yield reader
     except OriginFileError as error:
         raise VerificationError(
             f"The origin {name} does not have the files you share: {error}. Upload "

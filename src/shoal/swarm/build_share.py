@@ -13,23 +13,30 @@ from typing import NamedTuple
 
 from shoal.config.arguments import ShareOptions
 from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_table import encode_files
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.manifest import (
+    Manifest,
+    build_manifest,
+    check_share_name,
+)
 from shoal.core.manifest.pages import split_pages
 from shoal.core.manifest.paths import path_problem
 from shoal.core.manifest.root import (
     SALT_SIZE,
+    check_root_fits,
     check_sealed_chunk_size,
     choose_chunk_size,
 )
 from shoal.errors import ShoalError
+from shoal.origin.source import Part
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
 
-__all__ = ["SCHEME", "Built", "build_share", "digests_of"]
+__all__ = ["SCHEME", "Built", "build_share", "digests_of", "first_file"]
 
 SCHEME = "shoal v1 chunk"
 """The name of the hash of a chunk, for the cache of hashes."""
@@ -75,25 +82,17 @@ def build_share(
             stopped=stopped,
         )
 
-    for manifest in earlier:
-        if _may_be(manifest, options, scanned):
-            source = _open(path, scanned, manifest.root.chunk_size, disk)
-            with _closing_on_error(source):
-                is_same = source.chunks == manifest.chunks
-                if is_same and hash_source(source) == digests_of(manifest):
-                    return _built(manifest, source)
-            source.close()
-    entries = None
-    file_pages = 0
-    if scanned is not None:
-        entries = [(e.path, e.size, e.executable) for e in scanned.files]
-        file_pages = len(split_pages(encode_files(entries)))
-    name = options.name or os.path.basename(os.path.abspath(path))
-    size = disk_size(path, scanned, disk)
-    chunk_size = options.chunk_size or choose_chunk_size(
-        size, name=name, file_pages=file_pages
-    )
-    source = _open(path, scanned, chunk_size, disk)
+    # Everything that can be refused is refused before hashing, which can take hours.
+    copies = [each for each in earlier if _may_be(each, options, scanned)]
+    plan = _make_plan(path, options, scanned, disk, is_copy=bool(copies))
+    for manifest in copies:
+        source = _open(path, scanned, manifest.root.chunk_size, disk)
+        with _closing_on_error(source):
+            is_same = source.chunks == manifest.chunks
+            if is_same and hash_source(source) == digests_of(manifest):
+                return _built(manifest, source)
+        source.close()
+    source = _open(path, scanned, plan.chunk_size, disk)
     with _closing_on_error(source):
         digests = hash_source(source)
         secret = None
@@ -101,15 +100,56 @@ def build_share(
             secret = _secret(disk, home, warn)
         is_random = secret is None and not options.public
         manifest = build_manifest(
-            name,
+            plan.name,
             source.chunks.size,
-            chunk_size,
+            plan.chunk_size,
             digests,
-            entries,
+            plan.entries,
             salt=os.urandom(SALT_SIZE) if is_random else None,
             secret=secret,
         )
         return _built(manifest, source)
+
+
+class _Plan(NamedTuple):
+    """What a share will be, as far as that is known before hashing."""
+
+    name: str
+    chunk_size: int
+    entries: list[tuple[str, int, bool]] | None
+    """Path, size and executability of each file of a folder."""
+
+
+def _make_plan(
+    path: Path,
+    options: ShareOptions,
+    scanned: ScannedFolder | None,
+    disk: Disk,
+    *,
+    is_copy: bool,
+) -> _Plan:
+    """Choose name and chunk size; raise `UsageError` if no share can have them.
+
+    A copy of another share (`is_copy`) keeps that one's name.
+    """
+    entries = None
+    file_pages = 0
+    if scanned is not None:
+        entries = [(e.path, e.size, e.executable) for e in scanned.files]
+        file_pages = len(split_pages(encode_files(entries)))
+    name = _name(path, options)
+    if not is_copy:
+        check_share_name(name)
+    size = disk_size(path, scanned, disk)
+    chunk_size = options.chunk_size or choose_chunk_size(
+        size, name=name, file_pages=file_pages
+    )
+    check_root_fits(Chunks(size, chunk_size), name=name, file_pages=file_pages)
+    return _Plan(name, chunk_size, entries)
+
+
+def _name(path: Path, options: ShareOptions) -> str:
+    return options.name or os.path.basename(os.path.abspath(path))
 
 
 def digests_of(manifest: Manifest) -> bytes:
@@ -182,6 +222,17 @@ def disk_size(path: Path, scanned: ScannedFolder | None, disk: Disk) -> int:
         return scanned.size
     found = disk.state_at(path, follow=True)
     return found.size if found is not None else 0
+
+
+def first_file(path: Path, options: ShareOptions, disk: Disk) -> Part | None:
+    """Return the first file of a share that has bytes, as an origin should have it."""
+    scanned = _scan(path, options, disk, lambda message: None)
+    name = _name(path, options)
+    if scanned is None:
+        size = disk_size(path, None, disk)
+        return Part("", name, 0, 1, size) if size else None
+    files = (Part(f.path, name, 0, 1, f.size) for f in scanned.files if f.size)
+    return next(files, None)
 
 
 def _scan(

@@ -17,12 +17,12 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, Hashing, Notice, ShareEvent
 from shoal.errors import StoreError
-from shoal.origin.readers import check_origin
+from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
-from shoal.swarm.build_share import Built, build_share
+from shoal.swarm.build_share import Built, build_share, first_file
 from shoal.swarm.member import Holding, Member, Registry, ServedShare
 from shoal.swarm.swarm import Swarm
 from shoal.swarm.target import Target, verify_target
@@ -113,7 +113,9 @@ async def share_sealed(
     """
     resources = registry.resources
     async with resources.call():
-        await registry.port()  # if that fails, nothing is hashed
+        # What fails here fails before anything is hashed.
+        (await registry.port()).check_room()
+        await _check_origins(resources, path, options)
         copies: list[Entry] = []
         built = await _build(resources, path, options, on_progress, copies)
         manifest, source = built
@@ -138,6 +140,19 @@ async def share_sealed(
             await registry.remember(link, path, manifest, made)
         await registry.note_served(link.id, path)
         return share
+
+
+async def _check_origins(
+    resources: Resources, path: Path, options: ShareOptions
+) -> None:
+    """Check that each origin answers and has the first file, in its size."""
+    if options.origins:
+        first = await resources.in_thread(
+            partial(first_file, path, options, resources.disk)
+        )
+        for url in options.origins:
+            if first is not None:
+                await check_answers(url, first, resources.settings)
 
 
 async def serve_share(

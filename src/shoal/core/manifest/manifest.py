@@ -40,7 +40,15 @@ from shoal.core.manifest.root import (
 )
 from shoal.errors import NotFoundError, UsageError
 
-__all__ = ["HashTable", "Manifest", "Stat", "build_manifest", "list_files", "stat"]
+__all__ = [
+    "HashTable",
+    "Manifest",
+    "Stat",
+    "build_manifest",
+    "check_share_name",
+    "list_files",
+    "stat",
+]
 
 
 class HashTable(PageTable):
@@ -254,6 +262,15 @@ def list_files(manifest: Manifest, folder: str | None = None) -> Sequence[File]:
     return files
 
 
+def check_share_name(name: str) -> None:
+    """Raise `UsageError` unless a share can have this name."""
+    problem = name_problem(name)
+    if problem is not None:
+        raise UsageError(
+            f"The name {shown(name)} {problem}; choose another one with --name."
+        )
+
+
 def build_manifest(
     name: str,
     size: int,
@@ -270,11 +287,7 @@ def build_manifest(
     With `secret`, the salt is derived from it; with neither `salt` nor `secret`, the
     share is public. Raises `UsageError` if these files cannot be shared.
     """
-    problem = name_problem(name)
-    if problem is not None:
-        raise UsageError(
-            f"The name {shown(name)} {problem}; choose another one with --name."
-        )
+    check_share_name(name)
     if salt is not None and secret is not None:
         raise ValueError("a salt is either given or derived")
     check_sealed_chunk_size(chunk_size)

@@ -36,6 +36,10 @@ from shoal.transport.tls.tls import TlsConnection
 __all__ = ["MAX_SHARES", "PROOF_TIME", "SealedListener"]
 
 MAX_SHARES = 10_000  # per listener; comparing a knock with all of them takes 20 ms
+_FULL = (
+    f"A node can offer {MAX_SHARES} sealed shares at a time; start another one for "
+    "more."
+)
 # docs/protocol.md, "Sealed transport", allows 10 s up to the last proof.
 PROOF_TIME = 10.0  # seconds from acceptance
 BACKLOG = 1024  # connections the system may hold ready, those of a flood included
@@ -123,10 +127,7 @@ class SealedListener(PortListener[_Stranger]):
         """
         other = self._shares.get(keys.knock)
         if other is None and len(self._shares) >= MAX_SHARES:
-            problem = (
-                f"A node can offer {MAX_SHARES} sealed shares at a time; "
-                "start another one for more."
-            )
+            problem = _FULL
         elif other is not None and (yields or not other.yields):
             problem = "This node offers that share already."
         else:
@@ -134,6 +135,11 @@ class SealedListener(PortListener[_Stranger]):
             return
         if not yields:
             raise UsageError(problem)
+
+    def check_room(self) -> None:
+        """Raise `UsageError` if there are `MAX_SHARES`."""
+        if len(self._shares) >= MAX_SHARES:
+            raise UsageError(_FULL)
 
     def unregister(self, keys: Keys, factory: Factory) -> None:
         """Accept no more holders of a share if `factory` makes its connections.
