@@ -194,6 +194,7 @@ class ChannelDownloader(Watcher[Server]):
             found=len(servers.dialler),
             ready=len(servers.ready),
             has_only_liars=servers.dialler.has_only_liars,
+            is_out_of_files=servers.dialler.is_out_of_files,
             is_size_unknown=not self._measured
             and bool(servers.ready)
             and self._sizes is None,

@@ -122,5 +122,6 @@ class _ChunkFetcher:
             found=len(self.servers.dialler),
             ready=len(self.servers.ready),
             has_only_liars=self.servers.dialler.has_only_liars,
+            is_out_of_files=self.servers.dialler.is_out_of_files,
             search=self._networks.search(),
         )

@@ -6,6 +6,7 @@ runs, and the modules that it needs of shoal inside its function, so that
 """
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -31,7 +32,7 @@ from shoal.cli.output import (
 )
 from shoal.config.options import OPTIONS
 from shoal.config.values import Defaults, nearest
-from shoal.errors import ShoalError, UsageError
+from shoal.errors import NO_DESCRIPTORS, ShoalError, UsageError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -210,6 +211,8 @@ def _explain(error: Exception) -> tuple[int, str]:
             return UsageError.exit_code, text + hint
         case ShoalError():
             return error.exit_code, str(error)
+        case _ if _lacks_descriptors(error):
+            return 1, NO_DESCRIPTORS
         case OSError(filename=None):
             failed = explain_output_error(error)
             return failed.exit_code, str(failed)
@@ -220,6 +223,15 @@ def _explain(error: Exception) -> tuple[int, str]:
                 f"This is a bug in shoal: {type(error).__name__}: {error}. Set "
                 "SHOAL_DEBUG=1 to see where it is, and please report it."
             )
+
+
+def _lacks_descriptors(error: BaseException | None) -> bool:
+    """Return True if an error follows from a lack of file descriptors."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _wants_json(args: Sequence[str]) -> bool:

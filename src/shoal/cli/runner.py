@@ -57,6 +57,8 @@ def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> N
             runner.run(_supervise(work, on_interrupt))
     except BaseExceptionGroup as group:
         raise first_error(group) from None
+    finally:
+        work.close()  # if there was no descriptor left for the loop
 
 
 def _obey_memory_limit() -> None:

@@ -77,6 +77,11 @@ class Connections:
         return max(len(self._dialler), len(self.peers))
 
     @property
+    def is_out_of_files(self) -> bool:
+        """Return True if the last dial failed because no descriptor was left."""
+        return self._dialler.is_out_of_files
+
+    @property
     def has_only_liars(self) -> bool:
         """Return True if every address found is banned and no peer is connected."""
         return self._dialler.has_only_liars and not self.peers

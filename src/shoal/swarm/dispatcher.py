@@ -130,6 +130,7 @@ class Dispatcher:
         return DownloadState(
             found=connections.found,
             ready=len(connections),
+            is_out_of_files=connections.is_out_of_files,
             has_only_liars=has_only_liars,
             is_size_unknown=False,
             is_begun=download is not None and download.done > 0,

@@ -7,6 +7,7 @@ fails. Both kinds of share use it: its caller makes the connections.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from errno import EMFILE, ENFILE
 from random import Random
 
 from shoal.core.names.address import Address
@@ -36,6 +37,8 @@ class Dialler:
         self._connected = connected
         self._book = PeerBook(rng)
         self._dialling = 0
+        self.is_out_of_files = False
+        """Whether the last dial failed because no file descriptor was left."""
         self._wake = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
 
@@ -113,9 +116,13 @@ class Dialler:
     async def _try(self, address: Address) -> None:
         try:
             await self._attempt(address, self._book.source_of(address))
+            self.is_out_of_files = False
         except SelfConnectionError:
             self._book.forget(address)
-        except PeerError:
+        except PeerError as error:
+            cause = error.__cause__
+            number = cause.errno if isinstance(cause, OSError) else None
+            self.is_out_of_files = number in (EMFILE, ENFILE)
             self._book.on_lost(address, self._clock())
         finally:
             self._dialling -= 1

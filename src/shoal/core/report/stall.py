@@ -5,6 +5,7 @@ from enum import Enum
 from msgspec import Struct
 
 from shoal.errors import (
+    NO_DESCRIPTORS,
     NotFoundError,
     ShoalError,
     UnfinishedError,
@@ -83,6 +84,8 @@ class DownloadState(Struct, frozen=True):
     """The missing chunks that no peer has, if no others are left to request."""
     unwritten: int = 0
     """Bytes that have arrived and are not verified and written."""
+    is_out_of_files: bool = False
+    """Whether the last dial failed because no file descriptor was left."""
     origins: tuple[str, ...] = ()
     """Why origins send nothing, in sentences."""
 
@@ -109,6 +112,10 @@ def _explain_peers(state: DownloadState, waited: float) -> Stall:
         return Stall(Cause.DISK, reason)
     if not state.found:
         return Stall(Cause.NOBODY_FOUND, _explain_none_found(state))
+    if not state.ready and state.is_out_of_files:
+        # The dials failed here, so nothing is known about the peers.
+        reason = NO_DESCRIPTORS[0].lower() + NO_DESCRIPTORS[1:]
+        return Stall(Cause.UNREACHABLE, reason)
     if not state.ready:
         is_one = state.found == 1
         reason = (
