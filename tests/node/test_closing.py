@@ -145,7 +145,7 @@ async def test_leaving_a_share_closes_its_files(file: Path) -> None:
             await (await node.share(file)).leave()
             counts.append(len(os.listdir("/proc/self/fd")))
         assert counts[-1] <= counts[0]
-        assert len(node._resources._owned) == 1  # the port
+        assert len(node._resources._owned) == 2  # the port and the catalogue
 
 
 async def test_a_node_offers_more_shares_than_sixty_four(tmp_path: Path) -> None:

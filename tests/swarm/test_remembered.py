@@ -9,7 +9,7 @@ import pytest
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from shoal.core.report.events import Notice
-from shoal.errors import NotFoundError, VerificationError
+from shoal.errors import NotFoundError, UnfinishedError, VerificationError
 from shoal.node.node import Node
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Disk
@@ -112,6 +112,23 @@ async def test_every_complete_copy_is_served_again(
         async with Node(here([peer])) as other:
             await other.fetch(link, third, timeout=10)
     assert list_folder(third) == list_folder(copy)
+
+
+async def test_a_copy_whose_process_was_killed_when_it_had_its_name_is_served(
+    source: Path, tmp_path: Path, home: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy)
+    (entry,) = catalogue(home).at(copy)
+    unfinished = Made(is_shared=False, is_complete=False)
+    catalogue(home).add(link, copy, entry.manifest, unfinished, flush=True)
+    (entry,) = catalogue(home).at(copy)
+    async with Node(here()) as node:
+        await node.seed(entry)
+    shutil.rmtree(copy)
+    async with Node(here()) as node:
+        with pytest.raises(UnfinishedError):
+            await node.seed(entry)
 
 
 async def test_of_chosen_files_the_whole_chunks_are_served_again(
