@@ -184,7 +184,7 @@ async def test_a_home_that_cannot_be_written_is_told_once_with_the_cause(
         async with Node(here(), on_notice=said.append) as node:
             links.add((await node.share(source)).link)
         (notice,) = said
-        assert "another link at the next start" in notice.text
+        assert "a different link at the next start" in notice.text
         assert str(tmp_path / "no-folder") in notice.text
         assert "XDG_DATA_HOME" in notice.text
         said.clear()
