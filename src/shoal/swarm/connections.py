@@ -1,9 +1,9 @@
 """The connections with the peers of one sealed share.
 
-`Connections` makes them, for peers that dial us and for peers that we dial, keeps one
-of two with the same node, passes addresses of peers on and bans peers that sent wrong
-data. Which address to dial when is decided by its `Dialler`; what is said on a
-connection is its handler's business.
+`Connections` makes them, for peers that dial us and for peers that we dial. It keeps
+only one of two connections to the same node, passes addresses of peers on, and bans
+peers that sent wrong data. Its `Dialler` decides which address to dial when, and the
+handler of a connection acts on its messages.
 """
 
 import asyncio

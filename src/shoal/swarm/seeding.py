@@ -1,6 +1,6 @@
 """Serve a copy that an earlier run shared or fetched, once it has verified again.
 
-The catalogue says where the copy is and what its manifest is; nothing else is believed.
+Only the path and the manifest are taken from the catalogue; the files are verified.
 The hashes of unchanged files come from the cache of hashes, so that a large copy is
 read only once. Chunks of the cached ones are verified once more before they are sent.
 """
