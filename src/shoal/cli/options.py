@@ -1,4 +1,4 @@
-"""The options and arguments of the command line, made from the table of options."""
+"""Make click options from the table of options, and settings from their values."""
 
 import os
 import sys
