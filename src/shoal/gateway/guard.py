@@ -141,7 +141,7 @@ def _misdirected() -> web.Response:
 
 
 class ConnectionLimiter:
-    """Limit the number of clients; disconnect those that send none for `HEADER_TIME`.
+    """Limit the clients; disconnect those that send no request for `HEADER_TIME`.
 
     aiohttp limits the time for every request but the first; only its latest versions
     limit that one too.

@@ -66,8 +66,8 @@ class Node:
     ) -> None:
         """Prepare a node with `settings`, or with single `fields` of them.
 
-        `on_notice` is called with problems that the user should know of and that end
-        nothing. Raises `UsageError` for a setting that cannot be parsed.
+        `on_notice` is called with problems that the user should know about although
+        the node continues. Raises `UsageError` for a setting that cannot be parsed.
         """
         if settings is not None and fields:
             raise TypeError("pass settings as one object or by name, not both")

@@ -198,7 +198,7 @@ class Catalogue:
         self._append_mark("+" + _name(share_id, os.path.abspath(path)))
 
     def mark_left(self, share_id: bytes) -> None:
-        """Note that this process does not serve a share any more."""
+        """Note that this process no longer serves a share."""
         self._append_mark("-" + _hash(share_id))
 
     def _append_mark(self, line: str) -> None:

@@ -68,8 +68,8 @@ class Swarm(Watcher[ChunkSource]):
         """Prepare; `dial` connects to peers, `node_id` and `port` are our own.
 
         `sources` are the share's origins, which are closed with the swarm. `timeout` is
-        the longest wait for a new chunk, in seconds. `search` returns how looking for
-        peers stands, for messages.
+        the longest wait for a new chunk, in seconds. `search` returns the state of
+        the search for peers, for messages.
         """
         self._resources = resources
         self._node_id = node_id
@@ -251,14 +251,14 @@ class Swarm(Watcher[ChunkSource]):
         await self._shared.wait(lambda: self._dispatcher.is_shared)
 
     async def stop(self) -> None:
-        """Fetch nothing more, and wait until what has arrived is written."""
+        """Stop fetching, and wait until what has arrived is written."""
         download = self._dispatcher.download
         if download is not None:
             await download.stop()
             self._report_progress(download)
 
     async def read_from(self, store: ChunkReader) -> None:
-        """Serve chunks out of another store; then the first one can be closed."""
+        """Serve chunks from another store; then the first one can be closed."""
         assert self._dispatcher.upload is not None
         await self._dispatcher.upload.read_from(store)
 
@@ -400,7 +400,7 @@ class Swarm(Watcher[ChunkSource]):
         if self._waiting.is_awaited:
             error = self._monitor.check(self._dispatcher.download_state(self._search()))
             if error is not None:
-                # Not `fail`: a later read may be luckier.
+                # Not `fail`: a later read may succeed.
                 self._waiting.end(error)
 
     def _report_progress(self, download: Download[ChunkSource]) -> None:

@@ -123,7 +123,7 @@ class Scheduler(Generic[S]):
         return sorted(windows, key=lambda s: (windows[s].is_origin, windows[s].delay))
 
     def remove_wanted(self, indexes: Iterable[int]) -> list[tuple[S, int]]:
-        """Request these no more; return the requests to cancel."""
+        """Stop requesting these; return the requests to cancel."""
         requests = [
             (source, index)
             for index, sources in self.picker.remove_wanted(indexes).items()
@@ -266,7 +266,7 @@ class Scheduler(Generic[S]):
         self.picker.on_chunk_failed(index)
 
     def on_tick(self, now: float) -> list[S]:
-        """Request the chunks of stalled sources elsewhere; return who stalls now.
+        """Request the chunks of stalled sources elsewhere; return those that stall now.
 
         Near the end, chunks that take longer than usual may be requested twice.
         """
