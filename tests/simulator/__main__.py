@@ -14,7 +14,8 @@ import os
 import sys
 import time
 
-from tests.simulator.plan import Plan, draw
+from tests.simulator.draw import draw
+from tests.simulator.plan import Plan
 from tests.simulator.run import Result, run_plan
 from tests.simulator.shrink import shrink
 

@@ -23,11 +23,12 @@ from tests.simulator.plan import CHUNK, Share
 if TYPE_CHECKING:
     from tests.simulator.run import World
 
-__all__ = ["Invariants"]
+__all__ = ["SETTLE_TIME", "Invariants"]
 
 CHECKS_WAKING = True  # a process does not count the time it was stopped
 
 PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
+WAKING_SLACK = 6.0  # seconds of two stops that count as waiting
 LOOK_PERIOD = 5.0  # seconds between two looks at what each job can reach
 SETTLE_TIME = 20.0  # seconds in which two connections of one pair become one
 MAX_DIALS = 12  # connections from one host to another for one share, without events
@@ -208,7 +209,7 @@ class Invariants:
             return
         now = self._world.loop.time()
         running = now - state.began_at - (machine.stopped_time - state.stopped_before)
-        if CHECKS_WAKING and running < timeout - 1:
+        if CHECKS_WAKING and running < timeout - WAKING_SLACK:
             self._report(f"{state} gave up after {running:.1f} s of running")
         since = self._feasible_since.get(state, now)
         if now - since > max(timeout, PATIENCE):
@@ -263,6 +264,11 @@ class Invariants:
         for (client, server, _), count in self._world.network.dials.items():
             if count > MAX_DIALS:
                 self._report(f"{client} connected to {server} {count} times")
+
+    def check_quiet(self, connects: int) -> None:
+        """Check that nodes which need nothing do not connect again and again."""
+        if connects > 2 * len(self._world.machines):
+            self._report(f"{connects} connections were made when nothing happened")
 
     def _check_copies(self) -> None:
         """Check how many copies a source sent to a crowd that began together."""

@@ -1,4 +1,4 @@
-"""Draw a run from one seed: the topology, the shares, the jobs and the events.
+"""What one seed draws: the topology, the shares, the jobs and the events.
 
 A plan has no behaviour. Everything in it is drawn before the run starts, so a run that
 fails can be repeated with some of its events only.
@@ -18,7 +18,6 @@ __all__ = [
     "Plan",
     "Share",
     "SitePlan",
-    "draw",
 ]
 
 CHUNK = 16 * 1024  # bytes
@@ -28,6 +27,7 @@ HORIZON = 40.0  # virtual seconds in which events happen
 # A peer book keeps two ports of one global address, so among many nodes behind one NAT
 # that DHT announces, it finds the one that the NAT lets in after minutes.
 MAX_BEHIND_FORWARD = 3  # nodes of a site whose NAT lets connections in
+THEMED = 0.2  # part of the seeds that draw one of the themes
 TIMEOUTS = [None, None, 20.0, 150.0]  # seconds
 RATES = [None, None, None, 60e3, 200e3, 1e6]  # bytes per second
 
@@ -49,11 +49,13 @@ class Machine:
     site: int
     addresses: int
     latency: float
-    is_closed: bool
-    limit_up: float | None
-    limit_down: float | None
-    finds: str
+    is_closed: bool = False
+    limit_up: float | None = None
+    limit_down: float | None = None
+    finds: str = "all"
     """`all`, or `named` for a node that is only given the first one's name."""
+    is_deaf: bool = False
+    """Whether a firewall drops every connection to it."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ class Plan:
     jobs: tuple[Job, ...]
     events: tuple[Event, ...] = field(default=())
     loss: float = 0.0
+    quiet: float = 0.0
+    """Virtual seconds after the last job in which nothing happens."""
 
     def only(self, events: Iterable[int], jobs: Iterable[int]) -> "Plan":
         """Return this plan with only some of its events and jobs."""
@@ -159,129 +163,3 @@ class Plan:
             events=tuple(self.events[number] for number in events),
             jobs=tuple(self.jobs[number] for number in jobs),
         )
-
-
-def draw(seed: int) -> Plan:
-    """Draw the plan of one seed."""
-    rng = Random(f"plan {seed}")
-    sites = _draw_sites(rng)
-    machines = _draw_machines(rng, sites)
-    shares = _draw_shares(rng, len(machines))
-    jobs = _draw_jobs(rng, machines, shares)
-    return Plan(
-        seed,
-        sites,
-        machines,
-        shares,
-        jobs,
-        _draw_events(rng, machines, sites, shares),
-        rng.choice([0.0, 0.0, 0.05, 0.2]),
-    )
-
-
-def _draw_sites(rng: Random) -> tuple[SitePlan, ...]:
-    count = rng.choice([1, 1, 1, 2, 2, 3])
-    return tuple(SitePlan(rng.random() < 0.7, rng.random() < 0.3) for _ in range(count))
-
-
-def _draw_machines(rng: Random, sites: tuple[SitePlan, ...]) -> tuple[Machine, ...]:
-    # Mostly few: a small run finds most faults, and thirty nodes cost as much as
-    # ten runs of three.
-    count = rng.choice([1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8])
-    if rng.random() < 0.04:
-        count = rng.randint(9, MAX_NODES)
-    style = rng.random()
-    return tuple(
-        Machine(
-            number,
-            rng.randrange(len(sites)) if number else 0,
-            rng.choice([1, 1, 1, 2, 3]),
-            rng.choice([0.0002, 0.001, 0.02, 0.1]),
-            rng.random() < 0.15,
-            rng.choice(RATES) if style < 0.5 else None,
-            rng.choice(RATES) if style < 0.2 else None,
-            rng.choice(["all", "all", "all", "named"]) if number else "all",
-        )
-        for number in range(count)
-    )
-
-
-def _draw_size(rng: Random, most: int) -> int:
-    chunks = rng.choice([0, 0, 1, 1, 2, 3, rng.randint(1, most)])
-    return max(0, chunks * CHUNK + rng.choice([-1, 0, 0, 1, rng.randrange(CHUNK)]))
-
-
-def _draw_shares(rng: Random, machines: int) -> tuple[Share, ...]:
-    shares = []
-    for number in range(rng.choice([1, 1, 1, 2, 3])):
-        if rng.random() < 0.5:
-            size = _draw_size(rng, MAX_CHUNKS)
-            files: tuple[tuple[str, int], ...] = (("", size),)
-        else:
-            names = ["a.bin", "b.tmp", "c/d.bin", "c/e.tmp", "f", "g/h/i.bin", "j.tmp"]
-            rng.shuffle(names)
-            chosen = sorted(names[: rng.randint(1, len(names))])
-            each = max(1, MAX_CHUNKS // len(chosen))
-            files = tuple((name, _draw_size(rng, each)) for name in chosen)
-        owner = 0 if not number else rng.randrange(machines)
-        begins_at = rng.choice([0.0, 0.0, 0.0, rng.random() * 10])
-        shares.append(Share(number, owner, files, rng.random() < 0.2, begins_at))
-    return tuple(shares)
-
-
-def _draw_jobs(
-    rng: Random, machines: tuple[Machine, ...], shares: tuple[Share, ...]
-) -> tuple[Job, ...]:
-    jobs = []
-    for share in shares:
-        pattern = rng.choice(["", "", "*.tmp", "**/*.tmp"])
-        if all(name.endswith(".tmp") or not name for name, _ in share.files):
-            pattern = ""
-        for machine in machines:
-            if machine.number == share.owner or rng.random() < 0.15:
-                continue
-            is_read = rng.random() < 0.12
-            jobs.append(
-                Job(
-                    machine.number,
-                    share.number,
-                    "read" if is_read else "fetch",
-                    rng.choice([0.0, 0.0, 1.0, rng.random() * 15]),
-                    rng.choice(TIMEOUTS),
-                    rng.random() < 0.6,
-                    "" if is_read else pattern,
-                )
-            )
-    return tuple(jobs)
-
-
-def _draw_events(
-    rng: Random,
-    machines: tuple[Machine, ...],
-    sites: tuple[SitePlan, ...],
-    shares: tuple[Share, ...],
-) -> tuple[Event, ...]:
-    """Draw pairs of events: what is broken is mended before the end."""
-    kinds = ["kill", "kill", "power", "stop", "close", "full", "cut", "reset", "move"]
-    kinds += ["crash", "wall", "liar", "edit"]
-    events: list[Event] = []
-    for _ in range(rng.choice([0, 0, 1, 1, 2, 3, 5])):
-        at = rng.random() * rng.choice([1.0, 5.0, HORIZON])
-        pause = rng.choice([0.5, 3.0, 12.0, 30.0])
-        machine = rng.randrange(len(machines))
-        kind = rng.choice(kinds)
-        events.append(Event(at, kind, machine, rng.random()))
-        if kind in _MENDED and (kind != "kill" or rng.random() < 0.8):
-            events.append(Event(at + pause, _MENDED[kind], machine))
-    return tuple(sorted(events, key=lambda each: each.at))
-
-
-_MENDED = {
-    "kill": "start",
-    "power": "start",
-    "crash": "start",
-    "stop": "resume",
-    "full": "free",
-    "cut": "heal",
-}
-"""The event that ends the state which another one begins."""

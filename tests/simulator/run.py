@@ -17,13 +17,14 @@ from unittest.mock import patch
 
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
+from tests.simulator.draw import draw
 from tests.simulator.hosts import Host, Site
-from tests.simulator.invariants import Invariants
+from tests.simulator.invariants import SETTLE_TIME, Invariants
 from tests.simulator.liar import Liar
 from tests.simulator.loop import Process, SimExecutor, SimLoop
 from tests.simulator.machine import FIXED_PORT, SimMachine
 from tests.simulator.network import Network
-from tests.simulator.plan import CHUNK, MAX_BEHIND_FORWARD, Event, Plan, draw
+from tests.simulator.plan import CHUNK, MAX_BEHIND_FORWARD, Event, Plan
 
 __all__ = ["Result", "World", "run_plan", "run_seed"]
 
@@ -31,6 +32,8 @@ BOUND = 240.0  # virtual seconds after the last event in which everything ends
 CHECK_PERIOD = 0.5  # virtual seconds between two looks at the invariants
 HOLD = 1.0  # virtual seconds after an event until the end may begin
 CLOSE_TIME = 30.0  # virtual seconds in which a node closes
+# As long as those of Kubernetes.
+DOMAIN = ".a-service-with-a-long-name.some-namespace.svc.cluster.local"
 START = 1000.0  # the time at which the virtual clock begins
 
 
@@ -107,12 +110,13 @@ class World:
             ]
             host = Host(f"m{spec.number}", site, addresses, spec.latency)
             host.is_closed = spec.is_closed
+            host.is_deaf = spec.is_deaf
             count = sum(each.site == spec.site for each in self.plan.machines)
             is_small = count <= MAX_BEHIND_FORWARD
             if self.plan.sites[spec.site].forwards and is_small and not site.forwards:
                 site.forwards[FIXED_PORT] = host
             self.network.hosts.append(host)
-            self.network.names[f"{host.name}.example"] = host
+            self.network.names[f"{host.name}{DOMAIN}"] = host
             named = self._name_first if spec.finds == "named" and spec.number else None
             machine = SimMachine(
                 self.plan,
@@ -129,7 +133,7 @@ class World:
 
     def _name_first(self) -> list[Address]:
         """Return the addresses that nodes are given which find no others."""
-        return [Address("m0.example", FIXED_PORT)]
+        return [Address(f"m0{DOMAIN}", FIXED_PORT)]
 
     # Events.
 
@@ -237,6 +241,11 @@ class World:
         deadline = START + last + BOUND
         while self.loop.time() < deadline and not self._is_settled():  # noqa: ASYNC110
             await asyncio.sleep(CHECK_PERIOD)
+        if self.plan.quiet:
+            await asyncio.sleep(SETTLE_TIME)
+            before = sum(self.network.dials.values())
+            await asyncio.sleep(self.plan.quiet)
+            self.invariants.check_quiet(sum(self.network.dials.values()) - before)
         for machine in self.machines:
             for state in machine.jobs:
                 self.trace("end", state)

@@ -1,0 +1,238 @@
+"""Draw a plan from one seed: anything at all, or one of the themes."""
+
+from dataclasses import replace
+from random import Random
+
+from tests.simulator.plan import (
+    CHUNK,
+    HORIZON,
+    MAX_CHUNKS,
+    MAX_NODES,
+    RATES,
+    THEMED,
+    TIMEOUTS,
+    Event,
+    Job,
+    Machine,
+    Plan,
+    Share,
+    SitePlan,
+)
+
+__all__ = ["draw"]
+
+
+def draw(seed: int) -> Plan:
+    """Draw the plan of one seed."""
+    rng = Random(f"plan {seed}")
+    if rng.random() < THEMED:
+        return draw_theme(seed, rng)
+    sites = _draw_sites(rng)
+    machines = _draw_machines(rng, sites)
+    shares = _draw_shares(rng, len(machines))
+    jobs = _draw_jobs(rng, machines, shares)
+    return Plan(
+        seed,
+        sites,
+        machines,
+        shares,
+        jobs,
+        _draw_events(rng, machines, sites, shares),
+        rng.choice([0.0, 0.0, 0.05, 0.2]),
+    )
+
+
+def _draw_sites(rng: Random) -> tuple[SitePlan, ...]:
+    count = rng.choice([1, 1, 1, 2, 2, 3])
+    return tuple(SitePlan(rng.random() < 0.7, rng.random() < 0.3) for _ in range(count))
+
+
+def _draw_machines(rng: Random, sites: tuple[SitePlan, ...]) -> tuple[Machine, ...]:
+    # Mostly few: a small run finds most faults, and thirty nodes cost as much as
+    # ten runs of three.
+    count = rng.choice([1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8])
+    if rng.random() < 0.04:
+        count = rng.randint(9, MAX_NODES)
+    style = rng.random()
+    return tuple(
+        Machine(
+            number,
+            rng.randrange(len(sites)) if number else 0,
+            rng.choice([1, 1, 1, 2, 3]),
+            rng.choice([0.0002, 0.001, 0.02, 0.1]),
+            rng.random() < 0.15,
+            rng.choice(RATES) if style < 0.5 else None,
+            rng.choice(RATES) if style < 0.2 else None,
+            rng.choice(["all", "all", "all", "named"]) if number else "all",
+        )
+        for number in range(count)
+    )
+
+
+def _draw_size(rng: Random, most: int) -> int:
+    chunks = rng.choice([0, 0, 1, 1, 2, 3, rng.randint(1, most)])
+    return max(0, chunks * CHUNK + rng.choice([-1, 0, 0, 1, rng.randrange(CHUNK)]))
+
+
+def _draw_shares(rng: Random, machines: int) -> tuple[Share, ...]:
+    shares = []
+    for number in range(rng.choice([1, 1, 1, 2, 3])):
+        if rng.random() < 0.5:
+            size = _draw_size(rng, MAX_CHUNKS)
+            files: tuple[tuple[str, int], ...] = (("", size),)
+        else:
+            names = ["a.bin", "b.tmp", "c/d.bin", "c/e.tmp", "f", "g/h/i.bin", "j.tmp"]
+            rng.shuffle(names)
+            chosen = sorted(names[: rng.randint(1, len(names))])
+            each = max(1, MAX_CHUNKS // len(chosen))
+            files = tuple((name, _draw_size(rng, each)) for name in chosen)
+        owner = 0 if not number else rng.randrange(machines)
+        begins_at = rng.choice([0.0, 0.0, 0.0, rng.random() * 10])
+        shares.append(Share(number, owner, files, rng.random() < 0.2, begins_at))
+    return tuple(shares)
+
+
+def _draw_jobs(
+    rng: Random, machines: tuple[Machine, ...], shares: tuple[Share, ...]
+) -> tuple[Job, ...]:
+    jobs = []
+    for share in shares:
+        pattern = rng.choice(["", "", "*.tmp", "**/*.tmp"])
+        if all(name.endswith(".tmp") or not name for name, _ in share.files):
+            pattern = ""
+        for machine in machines:
+            if machine.number == share.owner or rng.random() < 0.15:
+                continue
+            is_read = rng.random() < 0.12
+            jobs.append(
+                Job(
+                    machine.number,
+                    share.number,
+                    "read" if is_read else "fetch",
+                    rng.choice([0.0, 0.0, 1.0, rng.random() * 15]),
+                    rng.choice(TIMEOUTS),
+                    rng.random() < 0.6,
+                    "" if is_read else pattern,
+                )
+            )
+    return tuple(jobs)
+
+
+def _draw_events(
+    rng: Random,
+    machines: tuple[Machine, ...],
+    sites: tuple[SitePlan, ...],
+    shares: tuple[Share, ...],
+) -> tuple[Event, ...]:
+    """Draw pairs of events: what is broken is mended before the end."""
+    kinds = ["kill", "kill", "power", "stop", "close", "full", "cut", "reset", "move"]
+    kinds += ["crash", "wall", "liar", "edit"]
+    events: list[Event] = []
+    for _ in range(rng.choice([0, 0, 1, 1, 2, 3, 5])):
+        at = rng.random() * rng.choice([1.0, 5.0, HORIZON])
+        pause = rng.choice([0.5, 3.0, 12.0, 30.0])
+        machine = rng.randrange(len(machines))
+        kind = rng.choice(kinds)
+        events.append(Event(at, kind, machine, rng.random()))
+        if kind in _MENDED and (kind != "kill" or rng.random() < 0.8):
+            events.append(Event(at + pause, _MENDED[kind], machine))
+    return tuple(sorted(events, key=lambda each: each.at))
+
+
+_MENDED = {
+    "kill": "start",
+    "power": "start",
+    "crash": "start",
+    "stop": "resume",
+    "full": "free",
+    "cut": "heal",
+}
+"""The event that ends the state which another one begins."""
+
+
+# Themes: situations in which a fault was seen, with everything else drawn.
+
+
+def draw_theme(seed: int, rng: Random) -> Plan:
+    """Draw a situation that the general plan draws too rarely."""
+    theme = rng.choice([_crowd, _pattern, _waking, _restart, _names])
+    return theme(seed, rng)
+
+
+def _lan(
+    rng: Random, count: int, up: float | None, down: float | None = None
+) -> tuple[tuple[SitePlan, ...], tuple[Machine, ...]]:
+    """Return a LAN behind a NAT, whose first machine has the upload rate `up`."""
+    latency = rng.choice([0.0002, 0.001, 0.02])
+    machines = tuple(
+        Machine(
+            number,
+            0,
+            rng.choice([1, 1, 2]),
+            latency,
+            limit_up=None if number else up,
+            limit_down=down if number else None,
+        )
+        for number in range(count)
+    )
+    return (SitePlan(True, False),), machines
+
+
+def _crowd(seed: int, rng: Random) -> Plan:
+    """Many downloaders behind one NAT, which cannot connect to each other."""
+    source = Machine(0, 0, 1, 0.02)
+    others = (
+        Machine(number, 1, 1, 0.001, is_deaf=True)
+        for number in range(1, rng.randint(7, 16))
+    )
+    machines = (source, *others)
+    share = Share(0, 0, (("", rng.randint(1, 20) * CHUNK),))
+    jobs = tuple(Job(m.number, 0, "fetch", 0.0) for m in machines[1:])
+    sites = (SitePlan(False, False), SitePlan(True, False))
+    return Plan(seed, sites, machines, (share,), jobs)
+
+
+def _pattern(seed: int, rng: Random) -> Plan:
+    """A crowd that leaves out some of the files."""
+    sites, machines = _lan(rng, rng.randint(5, 9), 200e3)
+    files = (("a.bin", rng.randint(40, 60) * CHUNK), ("b.tmp", 10 * CHUNK))
+    jobs = tuple(
+        Job(m.number, 0, "fetch", 0.0, exclude="**/*.tmp") for m in machines[1:]
+    )
+    return Plan(seed, sites, machines, (Share(0, 0, files),), jobs)
+
+
+def _waking(seed: int, rng: Random) -> Plan:
+    """A downloader is stopped for longer than its timeout."""
+    sites, machines = _lan(rng, rng.randint(2, 4), 60e3)
+    share = Share(0, 0, (("", rng.randint(30, MAX_CHUNKS) * CHUNK),))
+    jobs = tuple(Job(m.number, 0, "fetch", 0.0, 20.0) for m in machines[1:])
+    at = 0.5 + rng.random() * 5
+    events = (Event(at, "stop", 1), Event(at + 30, "resume", 1))
+    return Plan(seed, sites, machines, (share,), jobs, events)
+
+
+def _restart(seed: int, rng: Random) -> Plan:
+    """The source leaves, and all others are killed and started again."""
+    sites, machines = _lan(rng, rng.randint(4, 6), 200e3, 60e3)
+    share = Share(0, 0, (("", 30 * CHUNK),))
+    jobs = tuple(Job(m.number, 0, "fetch", 0.0) for m in machines[1:])
+    at = 3.0 + rng.random() * 5
+    events = [Event(at, "kill", 0)]
+    for machine in machines[1:]:
+        when = at + rng.random()
+        events.append(Event(when, "kill", machine.number))
+        events.append(Event(when + 5, "start", machine.number))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (share,), jobs, ordered)
+
+
+def _names(seed: int, rng: Random) -> Plan:
+    """Nodes that know each other by a name only, and then nothing happens."""
+    sites, machines = _lan(rng, rng.randint(3, 7), rng.choice(RATES))
+    named = (replace(m, finds="named" if m.number else "all") for m in machines)
+    share = Share(0, 0, (("", rng.randint(1, MAX_CHUNKS) * CHUNK),))
+    jobs = tuple(
+        Job(m.number, 0, "fetch", rng.choice([0.0, 3.0])) for m in machines[1:]
+    )
+    return Plan(seed, sites, tuple(named), (share,), jobs, quiet=60.0)
