@@ -28,6 +28,25 @@ async def test_long_work_does_not_delay_short_work() -> None:
     await resources.aclose()
 
 
+async def test_a_caller_cancelled_twice_still_waits_for_its_work() -> None:
+    resources, go_on, undone = Resources(Settings()), threading.Event(), list[bool]()
+
+    def work(stopped: Callable[[], bool]) -> bool:
+        return go_on.wait(20)
+
+    task = asyncio.create_task(resources.in_stoppable_thread(work, undone.append))
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert undone == [True]
+    await resources.aclose()
+
+
 async def test_what_is_owned_is_closed_last_first_unless_it_is_released() -> None:
     resources, closed = Resources(Settings()), list[str]()
     resources.own(lambda: closed.append("first"))

@@ -13,7 +13,7 @@ from collections.abc import (
     Callable,
     Coroutine,
 )
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -243,7 +243,8 @@ class Resources:
         """Call a function that takes long in a worker thread.
 
         `work` receives a function that returns True once it should stop. A caller that
-        is cancelled waits until `work` has ended; `undo` gets the result, if any.
+        is cancelled, even repeatedly, waits until `work` has ended: it may use files
+        that the caller closes next. `undo` gets the result, if any.
         """
         is_left = threading.Event()
         future = asyncio.get_running_loop().run_in_executor(
@@ -253,7 +254,9 @@ class Resources:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             is_left.set()
-            await asyncio.wait([future])
+            while not future.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
             if not future.cancelled() and future.exception() is None:
                 undo(future.result())
             raise
