@@ -83,8 +83,9 @@ def build_share(
         )
 
     # Everything that can be refused is refused before hashing, which can take hours.
+    # A copy that is still the same keeps its name, so the one at `path` may be any.
     copies = [each for each in earlier if _may_be(each, options, scanned)]
-    plan = _make_plan(path, options, scanned, disk, is_copy=bool(copies))
+    plan = None if copies else _make_plan(path, options, scanned, disk)
     for manifest in copies:
         source = _open(path, scanned, manifest.root.chunk_size, disk)
         with _closing_on_error(source):
@@ -92,6 +93,8 @@ def build_share(
             if is_same and hash_source(source) == digests_of(manifest):
                 return _built(manifest, source)
         source.close()
+    if plan is None:
+        plan = _make_plan(path, options, scanned, disk)
     source = _open(path, scanned, plan.chunk_size, disk)
     with _closing_on_error(source):
         digests = hash_source(source)
@@ -121,25 +124,16 @@ class _Plan(NamedTuple):
 
 
 def _make_plan(
-    path: Path,
-    options: ShareOptions,
-    scanned: ScannedFolder | None,
-    disk: Disk,
-    *,
-    is_copy: bool,
+    path: Path, options: ShareOptions, scanned: ScannedFolder | None, disk: Disk
 ) -> _Plan:
-    """Choose name and chunk size; raise `UsageError` if no share can have them.
-
-    A copy of another share (`is_copy`) keeps that one's name.
-    """
+    """Choose name and chunk size; raise `UsageError` if no share can have them."""
     entries = None
     file_pages = 0
     if scanned is not None:
         entries = [(e.path, e.size, e.executable) for e in scanned.files]
         file_pages = len(split_pages(encode_files(entries)))
     name = _name(path, options)
-    if not is_copy:
-        check_share_name(name)
+    check_share_name(name)
     size = disk_size(path, scanned, disk)
     chunk_size = options.chunk_size or choose_chunk_size(
         size, name=name, file_pages=file_pages
@@ -210,7 +204,7 @@ def _secret(disk: Disk, home: Path, warn: Callable[[str], None]) -> bytes | None
         return user_secret(disk, home / "secret")
     except ShoalError as error:
         warn(
-            f"This share will have a different link at the next start: {error} Set "
+            f"This share will have another link at the next start: {error} Set "
             "XDG_DATA_HOME to a folder that you can write to."
         )
         return None
