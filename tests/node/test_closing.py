@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 import pytest
+from msgspec.structs import replace
 
 import shoal
 from shoal.errors import ShoalError
 from tests.helpers.fetching import here
+
+FetchTask: TypeAlias = "asyncio.Task[shoal.FetchResult]"
 
 CONTENT = Random(1).randbytes(300_000)
 
@@ -136,6 +140,91 @@ async def test_two_fetches_of_one_link_share_the_work(
             )
             assert all(content_of(out) == CONTENT for out in outs)
         assert share.uploaded < 2 * len(CONTENT)
+
+
+@asynccontextmanager
+async def fetching_slowly(
+    file: Path, out: Path, *, seed: bool = False, also: Path | None = None
+) -> AsyncIterator[tuple[shoal.Node, shoal.SealedShare | None, FetchTask]]:
+    """Yield a node while it fetches from another one, its share of `also`, the fetch.
+
+    `also` has the content of `file`, and loses it as soon as the node shares it.
+    """
+    async with shoal.Node(replace(here(), limit_up=200_000)) as first:
+        source, own = await first.share(file), None
+        async with shoal.Node(here([peer(source.port)])) as node:
+            if also is not None:
+                own = await node.share(also, name=file.name)
+                assert own.link == source.link
+                os.truncate(also, 0)
+            begun = asyncio.Event()
+
+            def note(event: object) -> None:
+                if isinstance(event, shoal.Progress) and 0 < event.done < event.size:
+                    begun.set()
+
+            task = asyncio.create_task(
+                node.fetch(source.link, out, seed=seed, timeout=20, on_progress=note)
+            )
+            async with asyncio.timeout(20):
+                await begun.wait()
+            yield node, own, task
+
+
+@pytest.mark.parametrize("seed", [False, True])
+async def test_a_share_can_start_while_it_is_fetched(
+    seed: bool, file: Path, tmp_path: Path
+) -> None:
+    async with fetching_slowly(file, tmp_path / "out", seed=seed) as (node, _, task):
+        share = await node.share(file)
+        assert not task.done()
+        result = await task
+        assert (result.share is not None) == seed
+        # The end of the fetch ends neither its serving nor the reading from it.
+        async with asyncio.timeout(20):
+            await node.fetch(share.link, tmp_path / "again", timeout=5)
+        async with shoal.Node(here([peer(share.port)])) as other:
+            await other.fetch(share.link, tmp_path / "far", timeout=20)
+        assert content_of(tmp_path / "far") == CONTENT
+
+
+async def test_a_copy_is_seeded_although_another_share_of_it_has_been_left(
+    file: Path, tmp_path: Path
+) -> None:
+    also = tmp_path / "also"
+    also.write_bytes(CONTENT)
+    slow = fetching_slowly(file, tmp_path / "out", seed=True, also=also)
+    async with slow as (node, own, task):
+        assert own is not None
+        await own.leave()
+        result = await task
+        assert result.share is not None
+        async with shoal.Node(here([peer(result.share.port)])) as other:
+            await other.fetch(own.link, tmp_path / "far", timeout=5)
+
+
+async def test_a_share_can_start_again_while_it_is_left(
+    file: Path, tmp_path: Path
+) -> None:
+    async with shoal.Node(replace(here(), limit_up=200_000)) as node:
+        share, begun = await node.share(file), asyncio.Event()
+
+        def note(event: object) -> None:
+            if isinstance(event, shoal.Progress) and event.done:
+                begun.set()
+
+        async with shoal.Node(here([peer(share.port)])) as other:
+            fetch = asyncio.create_task(
+                other.fetch(share.link, tmp_path / "out", timeout=20, on_progress=note)
+            )
+            await begun.wait()
+            leaving = asyncio.create_task(share.leave())
+            await asyncio.sleep(0)
+            again = await node.share(file)
+            assert not leaving.done()
+            await asyncio.gather(leaving, fetch)
+        async with shoal.Node(here([peer(again.port)])) as other:
+            await other.fetch(again.link, tmp_path / "far", timeout=20)
 
 
 async def test_leaving_a_share_closes_its_files(file: Path) -> None:

@@ -89,7 +89,7 @@ class ChannelServer:
 
     @property
     def sent(self) -> int:
-        """Return the number of bytes in these chunks."""
+        """Return how many bytes these chunks have."""
         return self._uploader.sent
 
     def __len__(self) -> int:

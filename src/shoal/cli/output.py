@@ -1,8 +1,7 @@
 """Write results to standard output, and everything else to standard error.
 
 A result that cannot be written ends the command. A message that cannot be written is
-dropped and the command continues: perhaps the terminal was closed, or the disk with the
-log is full.
+lost, and nothing else: the terminal may be closed, or the disk of a log be full.
 """
 
 import contextlib

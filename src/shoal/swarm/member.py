@@ -80,6 +80,8 @@ class Registry:
         """The swarms that this node is in, each with its share id."""
         self.served: dict[bytes, ServedShare] = {}
         """The shares that this node serves to the end, by share id."""
+        self.accepting: dict[bytes, Member] = {}
+        """The member that peers of a share are passed to, by share id."""
         self._turns: dict[bytes, Turn] = {}
         self._port: Port | None = None
 
@@ -117,8 +119,7 @@ class Registry:
         """Add a copy to the user's catalogue, if that can be written."""
         catalogue = self.resources.catalogue
         if catalogue is not None:
-            # Once an entry has the manifest, the rest of it can be found out again.
-            flush = not made.is_complete
+            flush = made.is_complete and not made.is_shared
             add = partial(catalogue.add, link, path, manifest, made, flush=flush)
             with suppress(ShoalError):
                 await self.resources.in_thread(add)
@@ -178,7 +179,7 @@ class Member:
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         yields: bool = False,
     ) -> None:
-        """Prepare; a member that `yields` makes room for one that serves chunks."""
+        """Prepare; a member that `yields` leaves peers that dial us to another one."""
         self.link = link
         self.port = port.port
         """TCP port that this node is reached at."""
@@ -201,7 +202,10 @@ class Member:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._sealed_port.register(self._keys, self.swarm.accept, yields=self._yields)
+        if self._yields:
+            self._sealed_port.register(self._keys, self.swarm.accept, yields=True)
+        else:
+            self.take_over()
         self._registry.swarms.append((self.link.id, self.swarm))
         self._task = asyncio.create_task(self.swarm.run(self._find()))
         return self
@@ -223,8 +227,7 @@ class Member:
         if task is not None:
             self._sealed_port.unregister(self._keys, self.swarm.accept)
             self._registry.swarms.remove((self.link.id, self.swarm))
-            if not self._yields:
-                self._registry.holdings.pop(self.link.id, None)
+            self.give_way()
             try:
                 await self.swarm.leave()
             finally:
@@ -233,10 +236,35 @@ class Member:
                 if not task.cancelled():
                     task.exception()  # every caller that waited has had it
 
+    def take_over(self) -> None:
+        """Accept the peers that dial us, instead of another member of this node.
+
+        Raises `UsageError` if the node offers too many shares.
+        """
+        other = self._registry.accepting.get(self.link.id)
+        if other is self:
+            return
+        if other is not None:
+            other.give_way()
+        self._sealed_port.register(self._keys, self.swarm.accept)
+        self._registry.accepting[self.link.id] = self
+        self._yields = False
+
+    def give_way(self) -> None:
+        """Leave new peers, and readers on this node, to another member; idempotent.
+
+        Connections that exist stay.
+        """
+        self._yields = True
+        if self._registry.accepting.get(self.link.id) is self:
+            del self._registry.accepting[self.link.id]
+            self._sealed_port.unregister(self._keys, self.swarm.accept)
+            self._registry.holdings.pop(self.link.id, None)
+
     def hold(self, manifest: Manifest, store: ChunkReader) -> None:
         """Let readers on this node use the chunks in `store`, until we leave."""
         if self._yields:
-            return  # the member that serves the share has all that we have
+            return  # the member that accepts peers has all that we have
         self._registry.holdings[self.link.id] = Holding(manifest, store)
 
     def _find(self) -> Iterable[Found]:

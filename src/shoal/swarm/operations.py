@@ -84,6 +84,8 @@ class SealedShare:
         self._served.handles -= 1
         if not self._served.handles:
             self._registry.served.pop(self.link.id, None)
+            # From now on the same share can start again.
+            self._served.member.give_way()
             await self._registry.note_served(self.link.id, None)
             await self._served.member.swarm.drain(DRAIN_TIME)
             await self._served.close()
@@ -312,27 +314,26 @@ async def _fetch(
         )
     member.hold(manifest, store)
     remember = partial(registry.remember, member.link, target.path, manifest)
-    # Meanwhile, because flushing takes longer than to fetch a small file.
-    noting = asyncio.ensure_future(remember(target.made(is_complete=False)))
-    try:
-        await swarm.fetch(store, target.wanted, target.kept)
-        await resources.in_thread(store.finish)
-    finally:
-        await noting
+    await remember(target.made(is_complete=False))
+    await swarm.fetch(store, target.wanted, target.kept)
+    await resources.in_thread(store.finish)
     await remember(target.made(is_complete=True))
     if not seed:
         await swarm.drain(DRAIN_TIME)
         return FetchResult(target.path, manifest, None)
-    served = registry.served.get(member.link.id)
-    if served is not None:
-        return FetchResult(target.path, manifest, SealedShare(registry, served))
     source = await resources.in_thread(partial(target.open_finished, manifest))
     release = resources.own_source(source)
     await swarm.read_from(source)
+    served = registry.served.get(member.link.id)
+    if served is not None:
+        await member.aclose()
+        release()
+        return FetchResult(target.path, manifest, SealedShare(registry, served))
+    member.take_over()
     member.hold(manifest, source)
-    await resources.in_thread(store.close)
     share = _serve(registry, member, manifest, release)
     stack.pop_all()
+    await resources.in_thread(store.close)
     await registry.note_served(manifest.id, target.path)
     return FetchResult(target.path, manifest, share)
 

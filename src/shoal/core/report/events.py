@@ -39,8 +39,7 @@ class PeerJoined(Struct, frozen=True):
 
     address: Address
     source: str
-    """How it was found: `lan`, `dht`, `peer` (named by the user, a link or a peer), or
-    `incoming`."""
+    """The network that reported it: `lan`, `dht`, `peer`."""
 
 
 class PeerLeft(Struct, frozen=True):
@@ -82,7 +81,7 @@ class Stalled(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """Something that the user should know, although the share continues."""
+    """The user should know something that stops nothing."""
 
     text: str
     """A sentence."""
