@@ -151,9 +151,7 @@ async def test_no_server_in_time_is_a_not_found_error(tmp_path: Path) -> None:
     assert _is_empty(tmp_path)
 
 
-async def test_a_download_from_servers_without_sizes_refers_to_shoal_chunk(
-    tmp_path: Path,
-) -> None:
+async def test_chunks_of_different_sizes_are_no_file(tmp_path: Path) -> None:
     class Sizeless(FakeServer):
         async def greet(self, writer: asyncio.StreamWriter) -> None:
             from tests.helpers.wire import frame
@@ -161,9 +159,18 @@ async def test_a_download_from_servers_without_sizes_refers_to_shoal_chunk(
             handshake = self.content.handshake(fileSize=None, chunkSize=None)
             writer.write(frame(handshake))
 
-    async with Sizeless(CONTENT) as server:
+    class Uneven(Content):
+        """Move the last byte of the first chunk into the last."""
+
+        def chunk(self, index: int) -> bytes:
+            short = self.data[: self.chunk_size - 900]
+            if index == 0:
+                return short
+            return self.data[len(short) :]
+
+    async with Sizeless(Uneven.make(1500)) as server:
         with pytest.raises(ShoalError, match="shoal chunk") as caught:
-            await fetch(CONTENT.id, tmp_path / "out", [server.address])
+            await fetch(server.content.id, tmp_path / "out", [server.address])
     assert caught.value.exit_code == 1
 
 

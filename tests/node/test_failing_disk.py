@@ -42,8 +42,10 @@ class OneAtATime:
         self._disk = disk
         self._lock = threading.RLock()
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Any:
         method = getattr(self._disk, name)
+        if not callable(method):
+            return method
 
         def call(*args: Any, **more: Any) -> Any:
             with self._lock:
