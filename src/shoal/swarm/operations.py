@@ -295,7 +295,9 @@ async def _fetch(
     The chunks in `holding`, which this node has already, are copied first.
     """
     resources, swarm = registry.resources, member.swarm
-    manifest = await swarm.load(lambda m: ())
+    # A hostile list of files is refused as a whole before anything is written.
+    manifest = await swarm.load(lambda m: m.file_pages)
+    await resources.in_thread(lambda: manifest.files)
     await resources.in_stoppable_thread(
         lambda stopped: target.begin(manifest), lambda begun: target.close()
     )
