@@ -78,7 +78,7 @@ def test_an_error_is_parsed() -> None:
 
 
 def test_a_query_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="no response or error"):
+    with pytest.raises(ProtocolError, match="neither a response nor an error"):
         parse_message(build_get_peers(b"zz", ME, TOPIC))
 
 
