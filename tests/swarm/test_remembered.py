@@ -9,7 +9,12 @@ import pytest
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from shoal.core.report.events import Notice
-from shoal.errors import NotFoundError, UsageError, VerificationError
+from shoal.errors import (
+    NotFoundError,
+    UnfinishedError,
+    UsageError,
+    VerificationError,
+)
 from shoal.node.node import Node
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Disk
@@ -126,6 +131,23 @@ async def test_every_complete_copy_is_served_again(
     assert list_folder(third) == list_folder(copy)
 
 
+async def test_a_copy_whose_process_was_killed_when_it_had_its_name_is_served(
+    source: Path, tmp_path: Path, home: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy)
+    (entry,) = catalogue(home).at(copy)
+    unfinished = Made(is_shared=False, is_complete=False)
+    catalogue(home).add(link, copy, entry.manifest, unfinished, flush=True)
+    (entry,) = catalogue(home).at(copy)
+    async with Node(here()) as node:
+        await node.seed(entry)
+    shutil.rmtree(copy)
+    async with Node(here()) as node:
+        with pytest.raises(UnfinishedError):
+            await node.seed(entry)
+
+
 async def test_of_chosen_files_the_whole_chunks_are_served_again(
     source: Path, tmp_path: Path, home: Path
 ) -> None:
@@ -179,7 +201,7 @@ async def test_a_home_that_cannot_be_written_is_told_once_with_the_cause(
         async with Node(here(), on_notice=said.append) as node:
             links.add((await node.share(source)).link)
         (notice,) = said
-        assert "another link at the next start" in notice.text
+        assert "a different link at the next start" in notice.text
         assert str(tmp_path / "no-folder") in notice.text
         assert "XDG_DATA_HOME" in notice.text
         said.clear()

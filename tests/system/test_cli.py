@@ -217,7 +217,7 @@ def test_version_and_help_are_printed() -> None:
         assert (ended.code, b"Usage: shoal" in ended.stdout) == (0, True)
     with run() as program:
         ended = program.finish()
-    assert (ended.code, "Usage: shoal" in ended.stderr) == (2, True)
+    assert (ended.code, "\nUsage: shoal" in ended.stderr) == (2, True)
 
 
 def test_get_ends_quietly_when_the_reader_of_its_output_leaves(source: Path) -> None:

@@ -58,7 +58,7 @@ TABLE = [
     Row(
         1,
         f"{GET} -o {{folder}}/no/o",
-        "There is no folder .* make it or choose another",
+        "There is no folder .* create it or choose another",
     ),
     Row(1, f"{GET} -o {{folder}}/o", "Another shoal is already downloading", "busy"),
     Row(1, "share {file} --port {taken}", r"Port \d+ is in use; choose", "taken"),
@@ -69,7 +69,7 @@ TABLE = [
     Row(2, "get {link} --nosuch", "There is no option --nosuch"),
     Row(2, "get", "Missing argument 'LINK'"),
     Row(2, f"get {MISTYPED}", "This link was mistyped: .* Copy it again"),
-    Row(2, "get team", "no file name; give one with -o"),
+    Row(2, "get team", "team is the id of an open channel, not a link; name the file"),
     Row(2, f"{GET} -o a -C b", "give one of them"),
     Row(2, "share {file} --open x --public", "--public is not for open channels"),
     Row(2, "share {file} --chunk-size 99999", "power of two"),

@@ -211,7 +211,7 @@ def test_a_home_that_cannot_be_written_is_reported_once(
     (tmp_path / "file").write_bytes(b"")
     with run("share", path, env={"XDG_DATA_HOME": str(tmp_path / "file")}) as program:
         program.wait_line("Ctrl-C", stream="err")
-        assert len(program.find("another link at the next start: .*file")) == 1
+        assert len(program.find("a different link at the next start: .*file")) == 1
 
 
 def outlive(tmp_path: Path, files: int, size: int, rates: tuple[str, str]) -> None:

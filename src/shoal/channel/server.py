@@ -89,7 +89,7 @@ class ChannelServer:
 
     @property
     def sent(self) -> int:
-        """Return how many bytes these chunks have."""
+        """Return the number of bytes in these chunks."""
         return self._uploader.sent
 
     def __len__(self) -> int:

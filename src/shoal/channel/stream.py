@@ -143,8 +143,8 @@ class ChannelStream(ChannelDownloader):
     ) -> StreamStore:
         if self._position:
             raise UnfinishedError(
-                "The servers left disagree about the size of the file, and a part of "
-                "it was already read; start again."
+                "The remaining servers disagree about the size of the file, and part "
+                "of it was already read; start again."
             )
         self._end_of_window = min(_window(chunks), chunks.count)
         self._store = StreamStore(chunks)

@@ -119,7 +119,7 @@ _EPILOG = """
 \b
 Exit codes:
 0    success
-1    failure: no such file, target in use by another shoal, or any other
+1    any other failure, e.g. no such file, or target in use by another shoal
 2    wrong command line, or mistyped link
 3    no peer has the share
 4    permission denied
@@ -137,7 +137,7 @@ Environment and files:
 Every option has a variable, e.g. SHOAL_LIMIT_UP=10M, and a key in the file
 ~/.config/shoal/config.toml, e.g. limit-up = "10M". The command line comes
 first, then variables, then the file.
-SHOAL_CONFIG      path of the file, if it is another one
+SHOAL_CONFIG      path of another file to read instead
 SHOAL_INTERFACES  network interfaces or addresses to use, e.g. lo,eth0
 SHOAL_LINK        the link, to keep it out of the list of processes
 """
@@ -163,6 +163,7 @@ def run(args: Sequence[str]) -> int:
     # Characters that the encoding of standard output lacks are written as escapes.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    usage = ""
     try:
         result = _main(args)
         if isinstance(result, Coroutine):
@@ -176,11 +177,16 @@ def run(args: Sequence[str]) -> int:
         code, message = 130, "Interrupted."
     except ReaderGoneError as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        code, message = UsageError.exit_code, "Name a command."
+        usage = f"\n{error.format_message()}"
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
         code, message = _explain(error)
     write_message(f"shoal: {printable(message)}")
+    if usage:
+        write_message(usage)
     if _wants_json(args):
         _write_json_error(code, message)
     return code
@@ -198,8 +204,6 @@ def _main(args: Sequence[str]) -> object:
 def _explain(error: Exception) -> tuple[int, str]:
     """Return the exit code and the message for an error."""
     match error:
-        case click.exceptions.NoArgsIsHelpError():
-            return UsageError.exit_code, f"Name a command.\n\n{error.format_message()}"
         case click.ClickException():
             if isinstance(error, click.NoSuchOption):
                 text = unknown_option(error)

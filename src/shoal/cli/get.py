@@ -54,7 +54,9 @@ def get(link: str, **options: Any) -> None:
     if options["out"] == "-":
         run_command(_stream(link, options))
         return
-    again = "Run this again to resume: " + shlex.join(["shoal", *sys.argv[1:]])
+    is_seeding = options["seed"] or options["seed_for"] is not None
+    purpose = "continue" if is_seeding else "resume"
+    again = f"Run this again to {purpose}: " + shlex.join(["shoal", *sys.argv[1:]])
     try:
         run_command(_get(link, options), on_interrupt=again)
     except UnfinishedError as error:
@@ -117,7 +119,10 @@ async def _get_open(
         safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
         target = Path(options["folder"]) / safe
     else:
-        raise UsageError("A channel has no file name; give one with -o OUT.")
+        raise UsageError(
+            f"{channel.id} is the id of an open channel, not a link; name the file to "
+            "write with -o OUT."
+        )
     bar = make_bar(output, target.name, options["color"])
     with Reporter(output, target.name, bar) as reporter:
         share = await node.fetch_open(

@@ -1,7 +1,8 @@
 """Write results to standard output, and everything else to standard error.
 
 A result that cannot be written ends the command. A message that cannot be written is
-lost, and nothing else: the terminal may be closed, or the disk of a log be full.
+dropped and the command continues: perhaps the terminal was closed, or the disk with the
+log is full.
 """
 
 import contextlib

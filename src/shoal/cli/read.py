@@ -39,7 +39,9 @@ async def cat(link: str, path: str | None, **options: Any) -> None:
         raise UsageError("cat writes the bytes themselves; leave out --json.")
     span = options["range"]
     if span is not None and (not _RANGE.fullmatch(span) or span == "-"):
-        raise UsageError(f"{span[:40]!r} is not a range; write FIRST-LAST, as 0-99.")
+        raise UsageError(
+            f"{span[:40]!r} is not a range; write FIRST-LAST, such as 0-99."
+        )
     link, path = link_and_path(link, path)
     share = only_link(link)
     async with open_node(options) as (node, _):

@@ -33,9 +33,10 @@ def list_(**options: Any) -> None:
     for entry, is_shared in zip(entries, catalogue.is_served(entries), strict=True):
         leftover = _leftover(entry, disk)
         root = entry.manifest.root
-        if entry.made.is_complete:
-            is_there = disk.state_at(entry.path, follow=True) is not None
-            state, done = ("complete", root.size) if is_there else ("missing", 0)
+        if leftover is None and disk.state_at(entry.path, follow=True) is not None:
+            state, done = "complete", root.size
+        elif entry.made.is_complete:
+            state, done = "missing", 0
         else:
             state, done = "unfinished", 0 if leftover is None else leftover.done
         word = (
@@ -70,13 +71,14 @@ async def seed(**options: Any) -> None:
     shoal seed --port 4001 --limit-up 50M
     """
     from shoal.cli.runner import open_node, report_until_cancelled
+    from shoal.swarm.seeding import is_there
 
-    catalogue, _, _ = _open(options)
+    catalogue, disk, _ = _open(options)
     async with open_node(options) as (node, output):
         count = 0
         port = 0
         for entry in catalogue.entries():
-            if not entry.made.is_complete:
+            if not is_there(entry, disk):
                 continue
             try:
                 share = await node.seed(entry)
@@ -143,12 +145,15 @@ def clean(**options: Any) -> None:
     shoal clean --remove
     """
     from shoal.storage.download.leftover import remove_leftover
+    from shoal.swarm.seeding import is_there
 
     catalogue, disk, output = _open(options)
     count = size = 0
     for entry in catalogue.entries():
         leftover = _leftover(entry, disk)
-        if entry.made.is_complete or (leftover is not None and leftover.is_in_use):
+        if leftover is None and is_there(entry, disk):
+            continue
+        if leftover is not None and leftover.is_in_use:
             continue
         used = 0 if leftover is None else leftover.size
         if options["remove"]:

@@ -2,8 +2,8 @@
 
 SIGINT and SIGTERM count even if the parent process ignored them, as a shell does for
 background jobs; SIGHUP does not, so `nohup` works. A signal cancels the command, which
-then closes its files and connections. If that takes too long, the process ends all the
-same: the data on the disk does not depend on an orderly end.
+then closes its files and connections. If that takes too long, the process ends anyway:
+the data on the disk does not depend on an orderly end.
 """
 
 import asyncio

@@ -54,7 +54,7 @@ async def serve(links: tuple[str, ...], **options: Any) -> None:
             if not where.is_loopback:
                 output.warn(
                     "Other machines can reach this address, and HTTP is not encrypted: "
-                    "others on the network can read along."
+                    "others on the network can read what you read."
                 )
             output.say("Press Ctrl-C to stop.")
             async with asyncio.TaskGroup() as tasks:

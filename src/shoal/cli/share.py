@@ -1,4 +1,4 @@
-"""`shoal share`: share a file or folder until interrupted."""
+"""`shoal share`: share until interrupted or, with `--once`, until a peer has it all."""
 
 import asyncio
 from contextlib import closing

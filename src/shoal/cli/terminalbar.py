@@ -1,6 +1,6 @@
 """A bar on a terminal, drawn with rich.
 
-It is a module of its own because importing rich takes long, and only a terminal
+It is a separate module because importing rich takes long, and only a terminal
 needs it.
 """
 

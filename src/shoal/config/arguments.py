@@ -1,7 +1,8 @@
 """What a Python caller can set for sharing and for fetching.
 
-The structs and their keywords are used as those of `shoal.config.settings`. They are
-apart from it because `pathlib` takes long to import, and a node alone does not need it.
+The structs and their keywords are used like those of `shoal.config.settings`. They are
+in a separate module because they need `pathlib`, which takes long to import and which a
+node alone does not need.
 """
 
 import os

@@ -70,8 +70,8 @@ class Option(NamedTuple):
 # fmt: off
 OPTIONS = (
     Option("open", TEXT, ("share",), metavar="[NAME]",
-        help="Share over an open channel, which Node programs understand and which is "
-        "not encrypted: channel NAME or, without NAME, a channel named by the "
+        help="Share over an open channel, which Node.js programs understand and which "
+        "is not encrypted: channel NAME or, without NAME, a channel named by the "
         "hash of the chunks. Write PATH first."),
     Option("chunk-size", SIZE, ("share",),
         help="Size of a chunk in bytes, e.g. 64K (default: depends on the size of the "

@@ -1,8 +1,8 @@
 """Find the values of options: in a call, the variables `SHOAL_…` and `config.toml`.
 
-The value given on the command line or in a call counts most, then the variable, then
-the file, then the default. An invalid file is an error that names the key: obeying the
-rest of it would surprise its author.
+The value given on the command line or in a call takes precedence, then the variable,
+then the file, then the default. An invalid file is an error that names the key: to use
+only the rest of the file would surprise its author.
 """
 
 import os

@@ -128,7 +128,7 @@ class OverheadLimit(LeakyBucket):
     """Bound how many bytes one peer sends that are not payload.
 
     Decrypting a TLS record costs time even if it carries nothing: a key update of 27
-    bytes costs as much as ten full records. A peer that sends nothing but those could
+    bytes costs as much as ten full records. A peer that sends only such records could
     keep a node busy with a hundredth of its line.
     """
 

@@ -1,7 +1,8 @@
 """Check what works on this machine, and say how to fix what does not.
 
-Each module checks one thing and reports findings; `examine` runs all of the checks.
-They change nothing, and each ends after `TIMEOUT` even if a call to the system hangs.
+`network` checks the network and `local` the rest of this machine; each check returns
+findings, and `examine` runs all checks. They change nothing, and each ends after
+`TIMEOUT` even if a call to the system hangs.
 """
 
 import asyncio

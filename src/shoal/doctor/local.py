@@ -232,7 +232,7 @@ def _buffers() -> Iterator[Finding]:
             continue  # another system, or a sandbox
         rate = most / FAR / (1 << 20)
         found = (
-            f"The {name} buffer of a connection may have {most / (1 << 20):.1f} MiB."
+            f"The {name} buffer of a connection may hold {most / (1 << 20):.1f} MiB."
         )
         if most >= ENOUGH_BUFFER:
             yield ok("buffers", found)

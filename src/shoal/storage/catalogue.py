@@ -122,8 +122,8 @@ class Catalogue:
     ) -> None:
         """Write an entry, and remove those that it replaces.
 
-        With `flush` it survives a power loss. Raises `StoreError` if the folder cannot
-        be written.
+        With `flush` it survives a power loss; otherwise a power loss may leave an
+        earlier entry. Raises `StoreError` if the folder cannot be written.
         """
         place = os.path.abspath(path)
         stored = _Stored(
@@ -136,7 +136,7 @@ class Catalogue:
         )
         body = _MAGIC + msgspec.msgpack.encode(stored)
         name, folder = _name(link.id, place), self._directory / _folder(place)
-        make_directories(self._disk, folder)
+        make_directories(self._disk, folder, flush=flush)
         at = self._disk.open_directory(folder)
         if at is None:
             raise ShoalError(f"Another program removed {folder}; try again.")
@@ -204,7 +204,7 @@ class Catalogue:
     def _append_mark(self, line: str) -> None:
         with self._marking:
             if self._mark_fd is None:
-                make_directories(self._disk, self._directory)
+                make_directories(self._disk, self._directory, flush=False)
                 self._read_marks()  # which removes those of killed processes
                 self._mark = self._directory / f"{_MARK}{os.urandom(8).hex()}"
                 self._mark_fd = self._disk.open_write(self._mark)

@@ -204,7 +204,7 @@ def _secret(disk: Disk, home: Path, warn: Callable[[str], None]) -> bytes | None
         return user_secret(disk, home / "secret")
     except ShoalError as error:
         warn(
-            f"This share will have another link at the next start: {error} Set "
+            f"This share will have a different link at the next start: {error} Set "
             "XDG_DATA_HOME to a folder that you can write to."
         )
         return None

@@ -1,9 +1,9 @@
 """The connections with the peers of one sealed share.
 
-`Connections` makes them, for peers that dial us and for peers that we dial, keeps one
-of two with the same node, passes addresses of peers on and bans peers that sent wrong
-data. Which address to dial when is decided by its `Dialler`; what is said on a
-connection is its handler's business.
+`Connections` makes them, for peers that dial us and for peers that we dial. It keeps
+only one of two connections to the same node, passes addresses of peers on, and bans
+peers that sent wrong data. Its `Dialler` decides which address to dial when, and the
+handler of a connection acts on its messages.
 """
 
 import asyncio
@@ -32,6 +32,8 @@ MAX_CONNECTIONS = 192  # with the peers of one share
 MAX_IDLE_PER_ADDRESS = 16  # connections from one global address
 USE_TIME = 30.0  # seconds after its last chunk for which a peer keeps its place
 GOODBYE_TIME = 0.25  # seconds that peers have to hang up once we have sent goodbye
+# A machine whose address changed leaves a dead connection behind for ten seconds.
+SILENT_TIME = 3.0  # seconds without a byte after which a newer connection is kept
 CROSSING_TIME = 5.0  # seconds in which two nodes may have dialled each other
 STALL_LIMIT = 30.0  # seconds of silence after which a stalled peer is dropped
 
@@ -223,21 +225,29 @@ class Connections:
             if is_larger:
                 self._aliases[dialled] = other.node_id
                 raise PeerError(f"{dialled} has dialled us")
-        elif other.last_use > -inf:
+        elif other.last_use > -inf and not self._is_silent(other):
             self._aliases[dialled] = other.node_id
             raise PeerError(f"{dialled} is a node that is connected already")
 
     def drop_duplicates(self, *, is_complete: bool) -> None:
-        """Of several connections with one node, close those we dialled but the oldest.
+        """Of several connections with one node, close those we dialled but one.
 
-        Only once the oldest has transferred a chunk, or if our share `is_complete`:
-        otherwise a newer one may be the honest one.
+        The oldest that is not silent is kept. The others are closed only once it has
+        transferred a chunk, or if our share `is_complete`: otherwise one of them may be
+        with the honest node.
         """
-        oldest: dict[bytes, Peer] = {}
-        for peer in sorted(self, key=lambda peer: peer.connection.connected_at):
-            kept = oldest.setdefault(peer.node_id, peer)
+        best: dict[bytes, Peer] = {}
+
+        def rank(peer: Peer) -> tuple[bool, float]:
+            return self._is_silent(peer), peer.connection.connected_at
+
+        for peer in sorted(self, key=rank):
+            kept = best.setdefault(peer.node_id, peer)
             if kept is not peer and (is_complete or kept.last_use > -inf):
                 self._close_duplicate(peer)
+
+    def _is_silent(self, peer: Peer) -> bool:
+        return self._loop.time() - peer.connection.last_heard > SILENT_TIME
 
     def _close_duplicate(self, peer: Peer) -> None:
         if peer.dialled is not None:

@@ -3,8 +3,8 @@
 `ManifestFetcher` owns the manifest while it grows, and knows which peers were asked
 for which page. A page is verified when it arrives. A peer is asked for one page at a
 time until one of its pages has verified, so a liar wastes one page. No chunk can be
-fetched before its page is here, so a slow peer is not waited for long: the page is
-requested from as many others, then from twice as many.
+fetched before its page is here, so a page that is late is requested from more peers,
+each time from as many as were asked before.
 """
 
 from collections import deque

@@ -119,7 +119,8 @@ class Registry:
         """Add a copy to the user's catalogue, if that can be written."""
         catalogue = self.resources.catalogue
         if catalogue is not None:
-            flush = made.is_complete and not made.is_shared
+            # Once an entry has the manifest, the rest of it can be found out again.
+            flush = not made.is_complete
             add = partial(catalogue.add, link, path, manifest, made, flush=flush)
             with suppress(ShoalError):
                 await self.resources.in_thread(add)

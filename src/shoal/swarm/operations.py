@@ -316,9 +316,13 @@ async def _fetch(
         )
     member.hold(manifest, store)
     remember = partial(registry.remember, member.link, target.path, manifest)
-    await remember(target.made(is_complete=False))
-    await swarm.fetch(store, target.wanted, target.kept)
-    await resources.in_thread(store.finish)
+    # Meanwhile, because flushing takes longer than to fetch a small file.
+    noting = asyncio.ensure_future(remember(target.made(is_complete=False)))
+    try:
+        await swarm.fetch(store, target.wanted, target.kept)
+        await resources.in_thread(store.finish)
+    finally:
+        await noting
     await remember(target.made(is_complete=True))
     if not seed:
         await swarm.drain(DRAIN_TIME)

@@ -1,6 +1,6 @@
 """Serve a copy that an earlier run shared or fetched, once it has verified again.
 
-The catalogue says where the copy is and what its manifest is; nothing else is believed.
+Only the path and the manifest are taken from the catalogue; the files are verified.
 The hashes of unchanged files come from the cache of hashes, so that a large copy is
 read only once. Chunks of the cached ones are verified once more before they are sent.
 """
@@ -23,17 +23,18 @@ from shoal.swarm.build_share import SCHEME, digests_of
 from shoal.swarm.member import Registry
 from shoal.swarm.operations import SealedShare, serve_share
 
-__all__ = ["seed_entry"]
+__all__ = ["is_there", "seed_entry"]
 
 
 async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
     """Verify a copy in the catalogue and serve it from now on.
 
-    Raises `VerificationError` if it is not the share any more, `UnfinishedError` if the
-    entry is an unfinished download.
+    An entry may be that of a download whose process was killed just after the copy got
+    its name. Raises `VerificationError` if the copy is not the share any more,
+    `UnfinishedError` if there is none yet.
     """
     resources = registry.resources
-    if not entry.made.is_complete:
+    if not is_there(entry, resources.disk):
         raise UnfinishedError(
             f"{entry.path} was not fetched completely; run shoal get again."
         )
@@ -44,6 +45,11 @@ async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
         share = await serve_share(registry, entry.link, entry.manifest, source)
         await registry.note_served(entry.link.id, entry.path)
         return share
+
+
+def is_there(entry: Entry, disk: Disk) -> bool:
+    """Return True if the copy of an entry is complete, or has been."""
+    return entry.made.is_complete or disk.state_at(entry.path) is not None
 
 
 def _open(

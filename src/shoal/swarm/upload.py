@@ -116,7 +116,7 @@ class Upload:
     ) -> None:
         """Serve the chunks in `have` out of `store`.
 
-        Whoever owns `have` adds to it before calling `on_stored`. With `kept`, serve
+        The owner of `have` adds to it before calling `on_stored`. With `kept`, serve
         only those of them that will stay after the download. `on_problem` is called
         with the reason when a chunk cannot be read, or does not verify any more.
         """

@@ -122,7 +122,7 @@ class Uploader:
         self._turns.append(receiver)
 
     def _serve(self) -> None:
-        """Send a batch to each receiver in turn, as far as the rate allows."""
+        """Send a batch to each receiver in turn, within the rate limit."""
         while self._turns and self._pause is None:
             wait = self._bucket.wait(self._loop.time())
             if wait > 0:

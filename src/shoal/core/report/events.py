@@ -39,7 +39,8 @@ class PeerJoined(Struct, frozen=True):
 
     address: Address
     source: str
-    """The network that reported it: `lan`, `dht`, `peer`."""
+    """How it was found: `lan`, `dht`, `peer` (named by the user, a link or a peer), or
+    `incoming`."""
 
 
 class PeerLeft(Struct, frozen=True):
@@ -81,7 +82,7 @@ class Stalled(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """The user should know something that stops nothing."""
+    """Something that the user should know, although the share continues."""
 
     text: str
     """A sentence."""

@@ -3,8 +3,8 @@
 This node sends two queries and reads their responses. Every query has `ro` set
 (BEP 43), because this node answers none. Strangers send everything that is decoded
 here, so each limit on stored data is enforced here, before a lookup sees the message;
-the decoder keeps its own stack instead of recursing and refuses a value with more than
-one spelling. Only unsorted keys are accepted, since some real nodes do not sort them.
+the decoder keeps its own stack instead of recursing, and refuses any encoding that is
+not canonical, except unsorted keys, because some real nodes do not sort them.
 """
 
 import ipaddress
@@ -137,7 +137,7 @@ def parse_message(data: bytes) -> KrpcMessage:
         case b"e":
             return KrpcError(tid)
         case _:
-            raise ProtocolError("a DHT message that is no response or error")
+            raise ProtocolError("a DHT message that is neither a response nor an error")
 
 
 def _build_query(

@@ -1,7 +1,7 @@
-"""What the page shows of each share at one moment: in words, and as a chunk map; pure.
+"""What the page shows of each share at one moment: as text and as a chunk map; pure.
 
-All words are made here. The HTML from the server includes them, and the script on the
-page only replaces them with newer ones.
+All text is made here. The HTML from the server includes it, and the script on the page
+only replaces it with newer text.
 
 A chunk map has a limited number of cells, each for a chunk or a range of chunks. A cell
 is one character, so a map is a string and its changes are short strings. Each kind of

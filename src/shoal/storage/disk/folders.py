@@ -147,12 +147,16 @@ def _empty(disk: Disk, at: int, top: int, depth: int) -> None:
         disk.remove_directory(name, at=at)
 
 
-def make_directories(disk: Disk, path: Path) -> None:
-    """Create a folder and its missing parents for this user only, and flush them."""
+def make_directories(disk: Disk, path: Path, *, flush: bool = True) -> None:
+    """Create a folder and its missing parents for this user only.
+
+    With `flush` they survive a power loss.
+    """
     for each in (*reversed(path.parents), path):
         if disk.state_at(each, follow=True) is None:
             disk.make_directory(each)
-            disk.fsync_directory(each.parent)
+            if flush:
+                disk.fsync_directory(each.parent)
 
 
 def write_new_file(
@@ -160,8 +164,8 @@ def write_new_file(
 ) -> None:
     """Write a file in the open folder `at` for this user only, in one step.
 
-    It replaces a file with that name. With `flush` it survives a power loss. Raises
-    `StoreError`.
+    It replaces a file with that name. With `flush` it survives a power loss; otherwise
+    a power loss may leave the file that it replaces. Raises `StoreError`.
     """
     draft = f".{name[:16]}-{token_hex(8)}"
     fd = disk.create(draft, at=at)
@@ -169,8 +173,7 @@ def write_new_file(
         raise StoreError(f"{draft} already exists.")
     try:
         disk.pwrite(fd, [data], 0)
-        if flush:
-            disk.fdatasync(fd)
+        disk.fdatasync(fd)
         disk.rename(draft, name, at=at, to=at)
         if flush:
             disk.fsync_directory(".", at=at)

@@ -111,7 +111,7 @@ class Staging:
         elif is_folder or not overwrite:
             self.clear_finished()
             hint = (
-                "a folder replaces nothing. Remove it or choose another name."
+                "a folder never replaces anything. Remove it or choose another name."
                 if is_folder
                 else "remove it, choose another name, or ask to overwrite it (-f)."
             )
@@ -258,6 +258,5 @@ def check_folder(folder: Path, disk: Disk) -> None:
     found = disk.state_at(folder, follow=True)
     if found is None or not found.is_directory:
         raise StoreError(
-            f"There is no folder {folder} to put it in; make it or choose another "
-            "place."
+            f"There is no folder {folder}; create it or choose another one."
         )

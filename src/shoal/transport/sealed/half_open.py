@@ -1,9 +1,9 @@
-"""Limit the connections of strangers: how many may wait, for how long, who goes first.
+"""Limit the connections of strangers: how many, for how long, and which to end first.
 
 A connection is half-open from its acceptance to the last proof. There is a limit for
-all of them and one for each global address; at either limit the oldest goes. So a flood
-evicts its own connections, while an honest peer, which needs milliseconds, gets in
-between (docs/threat-model.md).
+all of them and one for each global address; at either limit the oldest is ended. So a
+flood evicts its own connections, while an honest peer, which needs milliseconds, gets
+in between (docs/threat-model.md).
 
 No I/O here: `HalfOpen` decides which connections to end, and its owner ends them.
 """

@@ -255,7 +255,7 @@ class SealedListener(PortListener[_Stranger]):
             self._half_open.remove(stranger)
             # The share may have been withdrawn during the proofs.
             if self._shares.get(share.keys.knock) is not share:
-                raise PeerError("the share is not offered any more")
+                raise PeerError("the share is no longer shared")
             return share.factory(peer)
 
         def on_failed(_: Exception | None) -> None:

@@ -107,7 +107,7 @@ async def dial_sealed(
         if certificate is None:
             raise ProtocolError("a server without a certificate")
         if certificate in own_certificates:
-            raise SelfConnectionError(f"{address} is this very node")
+            raise SelfConnectionError(f"{address} is this node itself")
         return ClientProof(keys, node_id, certificate, os.urandom(NONCE_SIZE))
 
     def on_proven(peer: ProvenPeer) -> P:
