@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTLE_TIME", "Invariants"]
 
+SERVES_PARTS_AGAIN = False  # `get --seed --exclude` serves its finished copy again
 CHECKS_WAKING = True  # a process does not count the time it was stopped
 
 PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
@@ -197,10 +198,14 @@ class Invariants:
             pass  # all peers that were found had sent wrong chunks
         elif isinstance(error, DiskFullError) and machine.was_full:
             pass
-        elif isinstance(error, TargetExistsError) and state.was_done:
+        elif isinstance(error, TargetExistsError) and not self._must_exist(state):
             pass
         else:
             self._report(f"{state} failed for no reason")
+
+    def _must_exist(self, state: JobState) -> bool:
+        """Return True if an existing target must be verified and served again."""
+        return SERVES_PARTS_AGAIN or not state.job.exclude
 
     def _check_late(self, machine: SimMachine, state: JobState, text: str) -> None:
         timeout = state.job.timeout

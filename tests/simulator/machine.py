@@ -238,8 +238,9 @@ class SimMachine:
         main.add_done_callback(self._on_exit)
 
     def _on_exit(self, main: "asyncio.Task[None]") -> None:
-        if not main.cancelled() and main.exception() is not None:
-            self._report(f"{self.name} ended with {main.exception()!r}")
+        error = None if main.cancelled() else main.exception()
+        if error is not None and not isinstance(error, Killed):
+            self._report(f"{self.name} ended with {error!r}")
 
     def kill(self, *, power: bool = False) -> None:
         """Kill the process, or let the whole machine lose power."""
