@@ -223,7 +223,8 @@ def test_hints_are_used_only_with_use_hints(
 ) -> None:
     url = f"shoal://{id_of(folder)}?peer=127.0.0.1:{folder.port}/a.txt"
     with pytest.raises(NotFoundError):
-        fsspec.open(url, timeout=0.3, **LOOPBACK).open()
+        with fsspec.open(url, timeout=0.3, **LOOPBACK) as file:
+            file.read()
     with fsspec.open(url, use_hints=True, **LOOPBACK) as file:
         assert file.read() == FILES["a.txt"]
 
