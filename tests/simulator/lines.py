@@ -1,6 +1,7 @@
 """Connections between two simulated processes; a line may be slow or cut."""
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -37,7 +38,8 @@ class Line:
     is_cut: bool = False
     carried: int = 0
     """Bytes so far, in both directions."""
-    waiting: list[tuple["SimTransport", bytes]] = field(default_factory=list)
+    waiting: list["SimTransport"] = field(default_factory=list)
+    """The ends whose next bytes are held, once for each."""
 
 
 class SimTransport(MemoryTransport):
@@ -54,8 +56,10 @@ class SimTransport(MemoryTransport):
         self.network = network
         self.process = process
         self.line: Line
+        self.on_the_way: deque[bytes] = deque()
+        """What will arrive at this end, in this order."""
         self.in_flight = 0
-        """Bytes on the way to this end."""
+        """Bytes in it."""
         self.is_eof = False
 
     def write(self, data: Any) -> None:
@@ -63,6 +67,7 @@ class SimTransport(MemoryTransport):
             return
         other = cast(SimTransport, self.other)
         other.in_flight += len(data)
+        other.on_the_way.append(bytes(data))
         self.network.send(self.line, other, bytes(data))
         if not self._is_full and self.get_write_buffer_size() > self._high:
             self._is_full = True
@@ -71,8 +76,9 @@ class SimTransport(MemoryTransport):
     def writelines(self, list_of_data: Any) -> None:
         self.write(b"".join(list_of_data))
 
-    def arrive(self, data: bytes) -> None:
-        """Let bytes that were on the way arrive."""
+    def arrive(self) -> None:
+        """Let the next bytes that are on the way arrive."""
+        data = self.on_the_way.popleft()
         self.in_flight -= len(data)
         if not self._is_closing and not self.process.is_dead:
             self._incoming += data
@@ -80,7 +86,7 @@ class SimTransport(MemoryTransport):
 
     def _deliver(self) -> None:
         super()._deliver()
-        if self.is_eof and not self._incoming:
+        if self.is_eof and not self._incoming and not self.in_flight:
             self.end()
 
     def get_write_buffer_size(self) -> int:

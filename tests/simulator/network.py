@@ -9,6 +9,7 @@ its connections seem to come.
 import asyncio
 import zlib
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -85,9 +86,14 @@ class Network:
         self.dials: dict[tuple[str, str, bytes], int] = {}
         """How often one host dialled another with success, by share."""
         self._loop = loop
+        # What is on its way arrives, whatever becomes of the process that sent it.
+        self._context = Context()
         self._cuts: set[frozenset[str]] = set()
         self._topics: dict[bytes, list[_Announced]] = {}
         self._next_port = 50_000
+
+    def _later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
+        self._loop.call_later(delay, callback, *args, context=self._context)
 
     # Reachability.
 
@@ -109,7 +115,7 @@ class Network:
         for line in self.lines:
             if not line.is_cut and self.is_cut(*line.hosts):
                 line.is_cut = True
-                self._loop.call_later(SILENCE_LIMIT + 1, self._give_up, line)
+                self._later(SILENCE_LIMIT + 1, self._give_up, line)
 
     def heal(self) -> None:
         """End all partitions."""
@@ -118,8 +124,8 @@ class Network:
             if line.is_cut:
                 line.is_cut = False
                 waiting, line.waiting = line.waiting, []
-                for end, data in waiting:
-                    self._loop.call_later(0.2, end.arrive, data)
+                for end in waiting:
+                    self._later(0.2, end.arrive)
 
     def _give_up(self, line: Line) -> None:
         if line.is_cut:
@@ -234,17 +240,17 @@ class Network:
         """Carry bytes to one end of a line."""
         line.carried += len(data)
         if line.is_cut:
-            line.waiting.append((end, data))
+            line.waiting.append(end)
             return
         latency = line.hosts[0].latency + line.hosts[1].latency
         self.trace("bytes", end.process.name, len(data), zlib.crc32(data))
-        self._loop.call_at(self._loop.time() + latency, end.arrive, data)
+        self._later(latency, end.arrive)
 
     def hang_up(self, line: Line, end: SimTransport) -> None:
         """Tell one end that the other has closed."""
         if not line.is_cut:
             latency = line.hosts[0].latency + line.hosts[1].latency
-            self._loop.call_later(latency, end.on_hung_up)
+            self._later(latency, end.on_hung_up)
 
     def forget(self, line: Line) -> None:
         """Forget a line of which both ends have closed."""
@@ -267,7 +273,7 @@ class Network:
                 if end.process is not process and process in line.processes:
                     if is_silent:
                         line.is_cut = True
-                        self._loop.call_later(SILENCE_LIMIT + 1, end.end, OSError())
+                        self._later(SILENCE_LIMIT + 1, end.end, OSError())
                     else:
                         self.hang_up(line, end)
 
