@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from shoal.errors import VerificationError as VerificationError
     from shoal.node.node import Node as Node
     from shoal.reading.file import AsyncFile as AsyncFile
-    from shoal.swarm.operations import FetchResult as FetchResult
+    from shoal.swarm.fetch import FetchResult as FetchResult
     from shoal.swarm.operations import SealedShare as SealedShare
 
 _NAMES = {
@@ -84,7 +84,8 @@ _NAMES = {
     "UsageError VerificationError",
     "node.node": "Node",
     "reading.file": "AsyncFile",
-    "swarm.operations": "FetchResult SealedShare",
+    "swarm.fetch": "FetchResult",
+    "swarm.operations": "SealedShare",
 }
 """The public names, by the module that defines them."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

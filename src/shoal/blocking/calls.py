@@ -19,7 +19,8 @@ from shoal.errors import UsageError
 from shoal.node.node import Node
 
 if TYPE_CHECKING:
-    from shoal.swarm.operations import FetchResult, SealedShare
+    from shoal.swarm.fetch import FetchResult
+    from shoal.swarm.operations import SealedShare
 
 __all__ = ["BlockingShare", "fetch", "open", "share"]
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Self, Unpack
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, Notice, ShareEvent
+from shoal.node.channels import OpenChannels
 from shoal.resources import Resources
 
 if TYPE_CHECKING:
-    from shoal.channel.operations import OpenShare
     from shoal.config.arguments import AnyPath, FetchFields, ShareFields
     from shoal.core.manifest.file_table import File
     from shoal.core.manifest.manifest import Manifest, Stat
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     from shoal.reading.share_cache import ShareCache, ShareCaches
     from shoal.storage.catalogue import Entry
     from shoal.storage.disk.disk import Disk
+    from shoal.swarm.fetch import FetchResult
     from shoal.swarm.member import Registry
-    from shoal.swarm.operations import FetchResult, SealedShare
+    from shoal.swarm.operations import SealedShare
 
 __all__ = ["Node"]
 
 
-class Node:
+class Node(OpenChannels):
     """Share, fetch and read; an async context manager.
 
     ```python
@@ -141,7 +142,7 @@ class Node:
         `TargetExistsError`, `NotFoundError`, `UnfinishedError`, `VerificationError`,
         `ManifestError` or another `ShoalError`, and what `on_progress` raises.
         """
-        from shoal.swarm.operations import FetchResult
+        from shoal.swarm.fetch import FetchResult
 
         events = self.fetching(link, out, timeout=timeout, **options)
         async with aclosing(events):
@@ -172,7 +173,7 @@ class Node:
         """
         from shoal.config.arguments import FetchOptions
         from shoal.node.event_stream import stream_events
-        from shoal.swarm.operations import fetch_sealed
+        from shoal.swarm.fetch import fetch_sealed
 
         fetch = partial(
             fetch_sealed,
@@ -317,81 +318,7 @@ class Node:
         seconds = self._seconds(timeout)
         return await verify_sealed(self._registry, _link(link), Path(path), seconds)
 
-    # Open channels.
-
-    async def share_open(
-        self,
-        path: "AnyPath",
-        channel: str | Channel | None = None,
-        *,
-        chunk_size: int | None = None,
-        on_hashed: Callable[[int, int], None] = lambda done, size: None,
-    ) -> "OpenShare":
-        """Serve a file over an open channel: the named one, or a hash channel.
-
-        `id = (await node.share_open("notes.txt")).channel.id`. `on_hashed` is called in
-        a thread, with the bytes hashed so far and the size. Raises `UsageError`,
-        `StoreError` or `NetworkError`.
-        """
-        from shoal.channel.operations import share_open
-
-        return await share_open(self._resources, path, channel, chunk_size, on_hashed)
-
-    async def fetch_open(
-        self,
-        channel: str | Channel,
-        target: "AnyPath",
-        *,
-        overwrite: bool | None = None,
-        seed: bool | None = None,
-        timeout: float | None = None,
-        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
-    ) -> "OpenShare | None":
-        """Fetch an open channel to `target` from all of its servers.
-
-        `await node.fetch_open("team-notes", "copy.txt")`; only hash channels are
-        verified. `timeout` is the longest wait for a new chunk, in seconds. With `seed`
-        the file is served afterwards and the share returned, and an existing target is
-        verified instead of refused. Raises `TargetExistsError`, `NotFoundError`,
-        `UnfinishedError`, `VerificationError` or another `ShoalError`.
-        """
-        from shoal.channel.operations import fetch_open
-
-        return await fetch_open(
-            self._resources,
-            channel,
-            target,
-            overwrite=overwrite,
-            seed=seed,
-            timeout=self._seconds(timeout),
-            on_event=on_progress,
-        )
-
-    def stream_open(
-        self,
-        channel: str | Channel,
-        *,
-        timeout: float | None = None,
-        on_progress: Callable[[DownloadEvent], None] = lambda event: None,
-    ) -> AsyncGenerator[bytes, None]:
-        """Yield the bytes of an open channel in order, and write nothing to the disk.
-
-        ```python
-        async with aclosing(node.stream_open("team-notes")) as blocks:
-            async for block in blocks:
-                print(len(block))
-        ```
-
-        Only hash channels are verified, each byte before it is yielded. `timeout` is
-        the longest wait for a new chunk, in seconds. Raises `NotFoundError`,
-        `UnfinishedError`, `VerificationError` or another `ShoalError`.
-        """
-        from shoal.channel.operations import stream_open
-
-        seconds = self._seconds(timeout)
-        return stream_open(self._resources, channel, seconds, on_progress)
-
-    # Both.
+    # Shares of both kinds.
 
     async def fetch_chunk(
         self,
@@ -432,9 +359,6 @@ class Node:
         caches = ShareCaches(self._registry)
         self._resources.own(caches.aclose)
         return caches
-
-    def _seconds(self, timeout: float | None) -> float | None:
-        return self.settings.timeout if timeout is None else timeout
 
 
 def _link(link: "str | Link") -> "Link":

@@ -1,36 +1,29 @@
-"""Share, fetch and verify sealed shares on a node.
+"""Share and verify sealed shares on a node; `fetch` has the fetching.
 
 Each function uses the `Registry` of a node. A share that stays in its swarm after the
 call ends with the node.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from msgspec import Struct
-
-from shoal.config.arguments import FetchOptions, ShareOptions
+from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
-from shoal.core.report.events import DownloadEvent, Hashing, Notice, ShareEvent
-from shoal.errors import StoreError
+from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made
 from shoal.storage.shared.shared_files import SharedFiles
-from shoal.storage.store import DownloadStore
 from shoal.swarm.build_share import Built, build_share, first_file
-from shoal.swarm.member import Holding, Member, Registry, ServedShare
-from shoal.swarm.swarm import Swarm
-from shoal.swarm.target import Target, verify_target
+from shoal.swarm.member import Member, Registry, ServedShare
+from shoal.swarm.target import verify_target
 
 __all__ = [
-    "FetchResult",
     "SealedShare",
-    "fetch_sealed",
+    "become_share",
     "serve_share",
     "share_sealed",
     "verify_sealed",
@@ -89,17 +82,6 @@ class SealedShare:
             await self._registry.note_served(self.link.id, None)
             await self._served.member.swarm.drain(DRAIN_TIME)
             await self._served.close()
-
-
-class FetchResult(Struct, frozen=True):
-    """The result of a fetch."""
-
-    path: Path
-    """The file or folder."""
-    manifest: Manifest
-    """The description of the share."""
-    share: SealedShare | None
-    """With `seed`, the share that is served from now on; it ends with the node."""
 
 
 async def share_sealed(
@@ -181,7 +163,7 @@ async def serve_share(
         release()
         raise
     member.hold(manifest, source)
-    return _serve(registry, member, manifest, release)
+    return become_share(registry, member, manifest, release)
 
 
 async def _build(
@@ -219,7 +201,7 @@ async def _build(
     return await resources.in_stoppable_thread(build, lambda b: b.source.close())
 
 
-def _serve(
+def become_share(
     registry: Registry, member: Member, manifest: Manifest, release: Callable[[], None]
 ) -> SealedShare:
     """Return the first object for a share; `release` closes its files."""
@@ -232,150 +214,6 @@ def _serve(
     disown = registry.resources.own(member.aclose)
     served = registry.served[member.link.id] = ServedShare(manifest, member, close)
     return SealedShare(registry, served)
-
-
-async def fetch_sealed(
-    registry: Registry,
-    link: Link,
-    options: FetchOptions,
-    timeout: float | None,
-    on_event: Callable[[DownloadEvent], None],
-) -> FetchResult:
-    """Fetch a share; with `seed`, stay in its swarm.
-
-    A fetch of a share that this node serves copies what it can from there, and so does
-    a fetch that waited for another one of the same share. Raises `ShoalError`
-    if the node closes meanwhile.
-    """
-    resources = registry.resources
-    async with resources.call(), AsyncExitStack() as stack:
-        target = Target(link, options, resources.disk)
-        await resources.in_thread(target.check_early)
-        port = await registry.port()
-        turn = await stack.enter_async_context(registry.turn(link.id))
-        serving = registry.holdings.get(link.id)
-        holding = serving
-        if holding is None and turn.open_result is not None:
-            holding = await resources.in_thread(turn.open_result)
-            stack.push_async_callback(resources.in_thread, holding.store.close)
-        member = Member(
-            registry,
-            link,
-            port,
-            timeout=timeout,
-            on_event=on_event,
-            yields=serving is not None,
-        )
-        known = await resources.in_thread(
-            partial(target.find_known, resources.catalogue)
-        )
-        if holding is not None:
-            member.swarm.know(holding.manifest)
-        elif known is not None:
-            member.swarm.know(known)
-        stack.push_async_callback(resources.in_thread, target.close)
-        await stack.enter_async_context(member)
-        result = await _fetch(registry, member, target, options.seed, holding, stack)
-        turn.open_result = lambda: Holding(
-            result.manifest, target.open_finished(result.manifest)
-        )
-        return result
-
-
-async def _fetch(
-    registry: Registry,
-    member: Member,
-    target: Target,
-    seed: bool,
-    holding: Holding | None,
-    stack: AsyncExitStack,
-) -> FetchResult:
-    """Fetch with `member`, which `stack` leaves unless it serves from now on.
-
-    The chunks in `holding`, which this node has already, are copied first.
-    """
-    resources, swarm = registry.resources, member.swarm
-    # A hostile list of files is refused as a whole before anything is written.
-    manifest = await swarm.load(lambda m: m.file_pages)
-    await resources.in_thread(lambda: manifest.files)
-    await resources.in_stoppable_thread(
-        lambda stopped: target.begin(manifest), lambda begun: target.close()
-    )
-    await _load_kept(resources, swarm, target, target.first_pages(manifest))
-    pages = await resources.in_thread(partial(target.choose, manifest))
-    await _load_kept(resources, swarm, target, pages)
-    store = await resources.in_stoppable_thread(
-        partial(target.open, manifest), lambda store: store.close()
-    )
-    stack.push_async_callback(resources.in_thread, store.close)
-    # Leave the swarm before its store is closed.
-    stack.push_async_callback(member.aclose)
-    if holding is not None:
-        await resources.in_stoppable_thread(
-            partial(_copy_chunks, holding, store, target.wanted)
-        )
-    member.hold(manifest, store)
-    remember = partial(registry.remember, member.link, target.path, manifest)
-    # Meanwhile, because flushing takes longer than to fetch a small file.
-    noting = asyncio.ensure_future(remember(target.made(is_complete=False)))
-    try:
-        await swarm.fetch(store, target.wanted, target.kept)
-        await resources.in_thread(store.finish)
-    finally:
-        await noting
-    await remember(target.made(is_complete=True))
-    if not seed:
-        await swarm.drain(DRAIN_TIME)
-        return FetchResult(target.path, manifest, None)
-    source = await resources.in_thread(partial(target.open_finished, manifest))
-    release = resources.own_source(source)
-    await swarm.read_from(source)
-    served = registry.served.get(member.link.id)
-    if served is not None:
-        await member.aclose()
-        release()
-        return FetchResult(target.path, manifest, SealedShare(registry, served))
-    member.take_over()
-    member.hold(manifest, source)
-    share = _serve(registry, member, manifest, release)
-    stack.pop_all()
-    await resources.in_thread(store.close)
-    await registry.note_served(manifest.id, target.path)
-    return FetchResult(target.path, manifest, share)
-
-
-def _copy_chunks(
-    holding: Holding,
-    store: DownloadStore,
-    wanted: Iterable[int] | None,
-    stopped: Callable[[], bool],
-) -> None:
-    """Copy the verified chunks of `holding` that `store` is missing; blocks."""
-    hashes = holding.manifest.hash_table
-    for index in store.have.missing() if wanted is None else list(wanted):
-        if stopped():
-            return
-        if index in store.have or index not in holding.store.have:
-            continue
-        try:
-            data = holding.store.get(index)
-        except (KeyError, StoreError):
-            continue  # a peer may have it
-        if hashes.verifies(index, data):
-            store.put(index, data)
-        if store.is_behind:
-            store.commit()
-
-
-async def _load_kept(
-    resources: Resources, swarm: Swarm, target: Target, pages: Iterable[int]
-) -> None:
-    """Load pages of the manifest, and keep each on the disk when it has arrived."""
-    manifest, numbers = swarm.manifest, list(pages)
-    assert manifest is not None
-    while not await swarm.load_some(numbers):
-        await resources.in_thread(partial(target.keep, manifest))
-    await resources.in_thread(partial(target.keep, manifest))
 
 
 async def _load_all(registry: Registry, link: Link, timeout: float | None) -> Manifest:
