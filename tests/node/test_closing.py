@@ -227,6 +227,18 @@ async def test_a_share_can_start_again_while_it_is_left(
             await other.fetch(again.link, tmp_path / "far", timeout=20)
 
 
+async def test_a_share_that_was_fetched_to_seed_can_be_fetched_again(
+    file: Path, tmp_path: Path
+) -> None:
+    async with shoal.Node(here()) as first:
+        share = await first.share(file)
+        async with shoal.Node(here([peer(share.port)])) as node:
+            await node.fetch(share.link, tmp_path / "a", seed=True, timeout=20)
+            assert not node._registry._turns
+            async with asyncio.timeout(20):
+                await node.fetch(share.link, tmp_path / "b")
+
+
 async def test_leaving_a_share_closes_its_files(file: Path) -> None:
     async with shoal.Node(here()) as node:
         counts = []

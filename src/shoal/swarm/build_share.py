@@ -98,18 +98,13 @@ def build_share(
     source = _open(path, scanned, plan.chunk_size, disk)
     with _closing_on_error(source):
         digests = hash_source(source)
-        secret = None
-        if home is not None and not options.public and not options.new_link:
-            secret = _secret(disk, home, warn)
+        wants_secret = home is not None and not (options.public or options.new_link)
+        secret = _secret(disk, home, warn) if wants_secret and home else None
         is_random = secret is None and not options.public
+        salt = os.urandom(SALT_SIZE) if is_random else None
+        size, chunk_size = source.chunks.size, plan.chunk_size
         manifest = build_manifest(
-            plan.name,
-            source.chunks.size,
-            plan.chunk_size,
-            digests,
-            plan.entries,
-            salt=os.urandom(SALT_SIZE) if is_random else None,
-            secret=secret,
+            plan.name, size, chunk_size, digests, plan.entries, salt=salt, secret=secret
         )
         return _built(manifest, source)
 

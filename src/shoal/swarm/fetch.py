@@ -52,11 +52,14 @@ async def fetch_sealed(
     if the node closes meanwhile.
     """
     resources = registry.resources
-    async with resources.call(), AsyncExitStack() as stack:
+    async with (
+        resources.call(),
+        registry.turn(link.id) as turn,
+        AsyncExitStack() as stack,
+    ):
         target = Target(link, options, resources.disk)
         await resources.in_thread(target.check_early)
         port = await registry.port()
-        turn = await stack.enter_async_context(registry.turn(link.id))
         serving = registry.holdings.get(link.id)
         holding = serving
         if holding is None and turn.open_result is not None:

@@ -96,8 +96,6 @@ class Swarm(Watcher[ChunkSource]):
         )
         self._connections = self._dispatcher.connections
 
-    # What callers do with a swarm.
-
     async def run(self, found: Iterable[Found]) -> None:
         """Connect to peers until cancelled; then close every connection.
 
@@ -273,8 +271,7 @@ class Swarm(Watcher[ChunkSource]):
 
     async def drain(self, within: float) -> None:
         """Wait until no peer waits for a chunk from us, `within` seconds at most."""
-        upload = self._dispatcher.upload
-        deadline = self._loop.time() + within
+        upload, deadline = self._dispatcher.upload, self._loop.time() + within
         while upload is not None and self._loop.time() < deadline:
             if upload.is_idle:
                 return
@@ -310,8 +307,6 @@ class Swarm(Watcher[ChunkSource]):
         Raises `PeerError` if there are too many.
         """
         return self._connections.accept(proven)
-
-    # Results of the download.
 
     def on_verified(self, source: ChunkSource, index: int, size: int) -> None:
         """Serve a chunk from now on."""
@@ -372,8 +367,6 @@ class Swarm(Watcher[ChunkSource]):
         if len(self._reported) > MAX_REPORTED:
             text = "Chunks of more files are not sent; no more of them are named."
         self._resources.on_notice(Notice(text))
-
-    # The clock.
 
     async def _tick_forever(self) -> None:
         while True:
