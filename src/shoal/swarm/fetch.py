@@ -55,7 +55,8 @@ async def fetch_sealed(
     async with (
         resources.call(),
         registry.turn(link.id) as turn,
-        AsyncExitStack() as stack,
+        AsyncExitStack() as always,
+        AsyncExitStack() as stack,  # not left if the share is served afterwards
     ):
         target = Target(link, options, resources.disk)
         await resources.in_thread(target.check_early)
@@ -64,7 +65,7 @@ async def fetch_sealed(
         holding = serving
         if holding is None and turn.open_result is not None:
             holding = await resources.in_thread(turn.open_result)
-            stack.push_async_callback(resources.in_thread, holding.store.close)
+            always.push_async_callback(resources.in_thread, holding.store.close)
         member = Member(
             registry,
             link,
@@ -80,7 +81,7 @@ async def fetch_sealed(
             member.swarm.know(holding.manifest)
         elif known is not None:
             member.swarm.know(known)
-        stack.push_async_callback(resources.in_thread, target.close)
+        always.push_async_callback(resources.in_thread, target.close)
         await stack.enter_async_context(member)
         result = await _fetch(registry, member, target, options.seed, holding, stack)
         turn.open_result = lambda: Holding(
