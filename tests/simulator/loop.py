@@ -86,11 +86,8 @@ class _Handle(asyncio.Handle):
     process: Process | None
 
     def _run(self) -> None:
-        process = self.process
-        if process is None or not (process.is_stopped or process.is_dead):
+        if _may_run(self):
             super()._run()
-        else:
-            process.bury(self)
 
 
 class _TimerHandle(asyncio.TimerHandle):
@@ -100,11 +97,17 @@ class _TimerHandle(asyncio.TimerHandle):
     process: Process | None
 
     def _run(self) -> None:
-        process = self.process
-        if process is None or not (process.is_stopped or process.is_dead):
+        if _may_run(self):
             super()._run()
-        else:
-            process.bury(self)
+
+
+def _may_run(handle: _Handle | _TimerHandle) -> bool:
+    """Tell whether the process of ``handle`` runs; bury the handle with it if not."""
+    process = handle.process
+    if process is None or not (process.is_stopped or process.is_dead):
+        return True
+    process.bury(handle)
+    return False
 
 
 class SimExecutor(Executor):
