@@ -17,7 +17,7 @@ from errno import EEXIST, ENOENT, ENOSPC, ENOTDIR
 from os import strerror
 from pathlib import Path, PurePath
 
-from shoal.errors import TargetExistsError, UsageError
+from shoal.errors import StoreError, TargetExistsError, UsageError
 from shoal.storage.disk.disk import Data, Disk, FileState, Name, NewFiles
 from shoal.storage.disk.system import NewFile, translate
 from tests.helpers.faulty.inodes import SECTOR, Inode, Write
@@ -199,11 +199,18 @@ class FaultyDisk(Disk):
     ) -> list[bytes | None]:
         return [self.pread_now(fd, size, offset) for offset in offsets]
 
-    def read_small(self, path: Name, size: int) -> bytes | None:
+    def read_small(
+        self, path: Name, size: int, state: FileState | None = None
+    ) -> bytes | None:
         inode = self._look_up(path)
+        try:
+            self._enter("read_small", path)
+        except StoreError:
+            return None
         if inode is None or inode.is_directory or len(inode.seen) != size:
             return None
-        return bytes(inode.seen)
+        is_same = state is None or inode.identity.is_same_state(state)
+        return bytes(inode.seen) if is_same else None
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
         inode, path = self._handles[fd]

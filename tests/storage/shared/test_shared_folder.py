@@ -10,7 +10,7 @@ import pytest
 
 from shoal.core.manifest.file_table import File
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.completed import open_verified_target
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.scan import scan_folder
@@ -159,13 +159,21 @@ def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
             opened.append(os.path.basename(path))
             return super().open_read(path, at=at, follow=follow)
 
+        def read_small(
+            self, path: Path | str, size: int, state: FileState | None = None
+        ) -> bytes | None:
+            opened.append(os.path.basename(path))
+            return super().read_small(path, size, state)
+
     disk = Watched()
     tree = scan_folder(folder, disk=disk)
+    opened.clear()
     store = SharedFiles.open_folder(tree, CHUNK, disk=disk, max_open=1)
     found = hash_chunks(store, digest, threads=1)
     expected = [digest(whole[i : i + CHUNK]) for i in range(0, len(whole), CHUNK)]
     assert found == b"".join(expected)
     assert opened == [f"{place:02}" for place, size in enumerate(SIZES) if size]
+    assert not disk.open_files.files  # small files need not stay open
     store.close()
 
 

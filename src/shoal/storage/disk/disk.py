@@ -202,16 +202,20 @@ class Disk:
             found.append(bytes(into) if is_whole else None)
         return found
 
-    def read_small(self, path: Name, size: int) -> bytes | None:
+    def read_small(
+        self, path: Name, size: int, state: FileState | None = None
+    ) -> bytes | None:
         """Return all bytes of a regular file if there are `size` of them.
 
-        Otherwise, and if the file cannot be read, return None. This is a faster form
-        of `open_read`, `pread` and `close`; it does not follow links.
+        Otherwise, and if the file cannot be read or is not in the given `state`, return
+        None. This makes fewer calls than `open_read`, `state`, `pread` and `close`,
+        which matters for very many files; it does not follow links.
         """
-        # Called for each of very many small files, so this makes the fewest calls.
         try:
             fd = os.open(path, _READ)
             try:
+                if state and not make_state(os.fstat(fd)).is_same_state(state):
+                    return None
                 data = os.read(fd, size + 1)
             finally:
                 os.close(fd)

@@ -7,8 +7,9 @@ closed, because the system could reuse its number for another file.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 __all__ = ["MAX_OPEN", "OpenFileLimit", "OpenFiles"]
 
@@ -138,21 +139,20 @@ class OpenFiles:
 
     def _take_surplus(self) -> list[_Open]:
         """Remove and return files beyond the limits that are not borrowed."""
-        mine, of_node = self._files, self._of_node.files
-        surplus = _surplus(list(mine.values()), self._limit)
-        for each in surplus:
+        mine = _surplus(self._files.values(), self._limit)
+        for each in mine:
             self._remove(each)
-        others = _surplus(list(of_node), self._of_node.limit)
+        others = _surplus(self._of_node.files.keys(), self._of_node.limit)
         for each in others:
             self._remove(each)
-        return surplus + others
+        return mine + others
 
     def _remove(self, file: _Open) -> None:
         del file.owner._files[file.number]
         del self._of_node.files[file]
 
 
-def _surplus(files: list[_Open], limit: int) -> list[_Open]:
+def _surplus(files: Collection[_Open], limit: int) -> list[_Open]:
     """Return the first files that are not borrowed, as many as are beyond `limit`."""
     free = (each for each in files if not each.borrowed)
-    return [each for _, each in zip(range(len(files) - limit), free, strict=False)]
+    return list(islice(free, max(0, len(files) - limit)))

@@ -6,7 +6,6 @@
 import os
 import stat
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from errno import (
     EACCES,
     EDQUOT,
@@ -280,16 +279,29 @@ def translate(error: OSError, path: object, verb: str) -> StoreError:
     )
 
 
-@contextmanager
-def translated(
-    path: object, verb: str, ignored: Collection[int] = ()
-) -> Iterator[None]:
-    """Raise the error of `translate` for a system error that is not ignored."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in ignored:
-            raise translate(error, path, verb) from error
+class translated:
+    """Raise the error of `translate` for a system error that is not ignored.
+
+    It is a class because each read of each file enters one: a generator would take
+    several times as long.
+    """
+
+    __slots__ = ("_ignored", "_path", "_verb")
+
+    def __init__(self, path: object, verb: str, ignored: Collection[int] = ()) -> None:
+        self._path = path
+        self._verb = verb
+        self._ignored = ignored
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, trace: object) -> bool | None:
+        if not isinstance(error, OSError):
+            return None
+        if error.errno not in self._ignored:
+            raise translate(error, self._path, self._verb) from error
+        return True
 
 
 def rename_new(

@@ -161,18 +161,26 @@ class SharedFiles:
         To verify such a chunk takes less time than to keep its files open and compare
         their states, and proves more.
         """
-        if self.verify is None or not self._is_many:
+        if self.verify is None:
             return None
         parts: list[bytes] = []
         for number, size, offset in ranges:
-            file = self._files[number]
-            if file.state.size > _SMALL_FILE:
-                return None
-            whole = self._disk.read_small(file.location, file.state.size)
+            whole = self._read_whole(number, is_compared=False)
             if whole is None:
                 return None
             parts.append(whole[offset : offset + size])
         return b"".join(parts)
+
+    def _read_whole(self, number: int, *, is_compared: bool) -> bytes | None:
+        """Return the bytes of a file that is one of many small ones, otherwise None.
+
+        If it `is_compared`, return None too unless it is still in its first state.
+        """
+        file = self._files[number]
+        if not self._is_many or file.state.size > _SMALL_FILE:
+            return None
+        state = file.state if is_compared else None
+        return self._disk.read_small(file.location, file.state.size, state)
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
         with self._opened.borrowed(number) as fd:
@@ -265,9 +273,14 @@ class SharedFiles:
         """
         done = 0
         for number, size, start in self._extents.cover(offset, offset + len(buffer)):
-            with self._opened.borrowed(number) as fd:
-                into = buffer[done : done + size]
-                count = self._disk.pread_into(fd, into, start)
+            into = buffer[done : done + size]
+            whole = self._read_whole(number, is_compared=True)
+            if whole is not None:
+                into[:] = whole[start : start + size]
+                count = size
+            else:
+                with self._opened.borrowed(number) as fd:
+                    count = self._disk.pread_into(fd, into, start)
             if count != size or number in self._altered:
                 self.check_unchanged()
                 path = self._files[number].location
