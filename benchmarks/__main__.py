@@ -66,6 +66,7 @@ def _parse() -> argparse.Namespace:
     known = "\n".join(f"  {name:16} {each.title}" for name, each in WORKLOADS.items())
     parser = argparse.ArgumentParser(
         "scripts/bench",
+        allow_abbrev=False,
         description="Measure shoal and the other programs that this machine has, in "
         "turn. `scripts/bench compare` measures two checkouts of shoal, "
         "`scripts/bench simulate` simulates a swarm; both have their own options.",

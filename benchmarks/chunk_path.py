@@ -132,7 +132,7 @@ def report(few: Counts, many: Counts, *, is_complete: bool) -> Iterator[str]:
 
 async def main() -> None:
     """Do what the command line asks for."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--chunk-size", type=int, action="append")
     parser.add_argument("--all", action="store_true")
     options = parser.parse_args()

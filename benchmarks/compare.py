@@ -156,7 +156,9 @@ def _compare(column: Column, old: list[float], new: list[float]) -> list[str]:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("scripts/bench compare", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "scripts/bench compare", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("other", type=Path, help="folder of the other checkout")
     parser.add_argument(
         "workloads", nargs="*", metavar="WORKLOAD", help=f"[{' '.join(DEFAULT)}]"

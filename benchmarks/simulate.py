@@ -87,7 +87,7 @@ def _show(crowd: Crowd) -> None:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("scripts/bench simulate")
+    parser = argparse.ArgumentParser("scripts/bench simulate", allow_abbrev=False)
     add = parser.add_argument
     add("--peers", type=int, default=100, help="downloaders [100]")
     add("--chunks", type=int, default=1024, help="chunks of the share [1024]")

@@ -47,7 +47,7 @@ async def attack_on(case: str, link: Link, address: Address) -> None:
 
 async def main() -> None:
     """Run with the arguments of the command line."""
-    parser = argparse.ArgumentParser(prog="adv")
+    parser = argparse.ArgumentParser(prog="adv", allow_abbrev=False)
     parser.add_argument("case", nargs="?", metavar="CASE")
     parser.add_argument("--link")
     parser.add_argument("--peer")

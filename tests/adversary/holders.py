@@ -81,7 +81,7 @@ async def serve(holding: Holding, kinds: list[str]) -> None:
 
 async def main() -> None:
     """Run with the arguments of the command line."""
-    parser = argparse.ArgumentParser(prog="holders")
+    parser = argparse.ArgumentParser(prog="holders", allow_abbrev=False)
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], metavar="KIND")
     parser.add_argument("--link")
     parser.add_argument("--peer")

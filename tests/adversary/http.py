@@ -137,7 +137,7 @@ async def run(target: Target, *, with_slow: bool = True) -> list[str]:
 
 def main() -> int:
     """Run with the arguments of the command line."""
-    parser = argparse.ArgumentParser(prog="http")
+    parser = argparse.ArgumentParser(prog="http", allow_abbrev=False)
     parser.add_argument("url")
     url = urlsplit(parser.parse_args().url)
     assert url.hostname is not None

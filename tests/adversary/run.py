@@ -100,7 +100,7 @@ def main() -> int:
     """Run with the arguments of the command line."""
     known = [*ATTACKS, *(f"{name}@{limit}" for name, limit in FEW_FILES.items())]
     known += LISTENERS
-    parser = argparse.ArgumentParser(prog="run")
+    parser = argparse.ArgumentParser(prog="run", allow_abbrev=False)
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--jobs", type=int, default=JOBS)

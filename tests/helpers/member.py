@@ -23,7 +23,7 @@ from shoal.swarm.operations import SealedShare
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--limit-up", type=float)
     parser.add_argument("--chunk-size", type=int)
     parser.add_argument("what", choices=["share", "fetch"])

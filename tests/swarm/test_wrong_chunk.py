@@ -5,9 +5,12 @@ import os
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 import shoal
 from shoal.core.report.events import Notice
 from shoal.core.wire.sealed_messages import Hello, SealedResponse, WrongChunk
+from shoal.errors import StoreError
 from tests.helpers.fetching import here
 from tests.helpers.holder import Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
@@ -91,6 +94,52 @@ async def test_a_peer_whose_copy_changed_withholds_that_chunk_and_says_so() -> N
         whole = source(net)
         whole.begin(member)
         assert (await fetching).get(7) == CONTENT.chunk(7)
+
+
+class Faulty(MemoryStore):
+    """Fails to read chunk 7, with `error`."""
+
+    error: Exception = StoreError("Could not read it.")
+
+    def get(self, index: int) -> bytes:
+        if index == 7:
+            raise self.error
+        return super().get(index)
+
+
+async def report(net: MemoryNet, error: Exception) -> Member:
+    """Report a chunk as wrong to a peer whose store fails to read it; return it."""
+    seed, store = source(net), Faulty(MANIFEST.chunks)
+    for index in range(CONTENT.count):
+        store.put(index, CONTENT.chunk(index))
+    store.error = error
+    seed.swarm.serve(MANIFEST, store)
+    seed.begin()
+    peer = talk_to(net, seed)
+    peer.send(Hello(5000, MANIFEST.root_record, bytes(5)))
+    peer.send(WrongChunk(7))
+    await asyncio.sleep(1)
+    return seed
+
+
+@virtual_time
+async def test_a_reported_chunk_that_cannot_be_read_does_not_end_the_swarm() -> None:
+    async with memory_net() as net:
+        for error in (StoreError("Could not read it."), KeyError(7)):
+            seed = await report(net, error)
+            assert seed.swarm.status().peers, "the swarm goes on"
+
+
+@virtual_time
+async def test_an_unexpected_error_in_the_check_of_a_chunk_ends_the_swarm() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await check_and_wait()
+
+
+async def check_and_wait() -> None:
+    async with memory_net() as net:
+        seed = await report(net, ZeroDivisionError())
+        await seed.swarm.until_shared()
 
 
 async def test_a_file_changed_in_place_is_not_sent_though_its_time_is_the_same(

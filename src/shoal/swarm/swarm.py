@@ -262,10 +262,8 @@ class Swarm(Watcher[ChunkSource]):
 
     def why_nothing_came(self, seconds: float) -> ShoalError:
         """Return the error for a caller that has waited `seconds` and gives up."""
-        outlook = replace(
-            self._dispatcher.download_state(self._search()), is_begun=False
-        )
-        error = StallTimer(seconds, 0.0).reason_to_end(seconds, outlook)
+        state = replace(self._dispatcher.download_state(self._search()), is_begun=False)
+        error = StallTimer(seconds, 0.0).reason_to_end(seconds, state)
         assert error is not None
         return error
 
@@ -385,6 +383,8 @@ class Swarm(Watcher[ChunkSource]):
                 else:
                     origins.on_stalled(source)
         upload = self._dispatcher.upload
+        if upload is not None:
+            upload.on_tick()
         # After a download of some of the files, the upload is not complete.
         is_complete = any(
             part is not None and part.is_complete for part in (download, upload)

@@ -16,7 +16,7 @@ from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.session.request_queue import RequestQueue
 from shoal.core.wire.messages import response_header
 from shoal.core.wire.sealed_messages import Reason, SealedRequest
-from shoal.errors import StoreError
+from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.swarm.peer import Peer
@@ -183,6 +183,7 @@ class Upload:
         await self._uploader.aclose()
         if self._checks:
             await asyncio.wait(list(self._checks.values()))
+            self.on_tick()
 
     # Peers and their chunks.
 
@@ -278,18 +279,21 @@ class Upload:
             return
         check = self._loop.run_in_executor(self._threads, self._is_right, index)
         self._checks[index] = check
-        check.add_done_callback(lambda _: self._on_checked(index))
 
     def _is_right(self, index: int) -> bool:
         try:
             data = self._store.get(index)
-        except Exception:
+        except (KeyError, ShoalError):
             return True  # it is refused when it is requested, with the reason
         return self._manifest.hash_table.verifies(index, data)
 
-    def _on_checked(self, index: int) -> None:
-        if self._checks.pop(index).result():
-            return
+    def on_tick(self) -> None:
+        """Act on the checks that have ended; raise the error of one that failed."""
+        for index in [index for index, each in self._checks.items() if each.done()]:
+            if not self._checks.pop(index).result():
+                self._withhold(index)
+
+    def _withhold(self, index: int) -> None:
         self._withheld.add(index)
         self.rarest.discard(index)
         name = self._manifest.root.name
