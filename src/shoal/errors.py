@@ -15,11 +15,6 @@ line (the number below).
     ├── UnfinishedError         7   the download stopped half-way and can be resumed
     ├── NetworkError            1   a fault of this machine's network
     └── PeerError               1   a fault of one peer: the download continues
-        ├── ProtocolError           it broke a rule of the protocol
-        ├── LyingPeerError          it sent bytes that do not verify
-        ├── NotAHolderError         it does not know the id of a sealed share
-        ├── SelfConnectionError     it is this node itself
-        └── PeerTimeoutError        it did not answer in time
 
 A message is a whole sentence for the user: what happened, and what to do next. Only
 `shoal.cli` prints messages and exits.
@@ -46,7 +41,6 @@ __all__ = [
     "VerificationError",
     "first_error",
 ]
-
 
 NO_DESCRIPTORS = (
     "This process or machine has too many files and connections open; raise the limit "

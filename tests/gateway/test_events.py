@@ -18,7 +18,8 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.status import PeerStatus, ShareStatus
 from shoal.errors import NotFoundError
-from shoal.gateway.page.events import MAX_STREAMS, PERIOD, EventStreams, Sampler
+from shoal.gateway.page.events import MAX_STREAMS, EventStreams
+from shoal.gateway.page.sampler import PERIOD, Sampler
 from shoal.gateway.page.view import ShareView, unknown_view
 from shoal.gateway.shares import ServedShare
 from tests.helpers.holder import make_holding

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from shoal.gateway import guard
+from shoal.gateway.endpoint import parse_endpoint
 from shoal.gateway.guard import MAX_CONNECTIONS
-from shoal.gateway.hosts import parse_endpoint
 from shoal.gateway.server import Gateway
 from tests.adversary.http import ODD_LINES, ODD_PATHS
 from tests.helpers.gateway import curl, get, request, say, serving

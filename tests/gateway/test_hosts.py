@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.errors import UsageError
-from shoal.gateway.hosts import allowed_hosts, format_host, parse_endpoint
+from shoal.gateway.endpoint import format_host, parse_endpoint
+from shoal.gateway.hosts import allowed_hosts
 
 
 def is_allowed(host: str, endpoint: str = ":0", port: int = 8080) -> bool:

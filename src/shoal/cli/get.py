@@ -94,7 +94,8 @@ async def _get_sealed(
     node: "Node", link: "Link", output: "Output", options: dict[str, Any]
 ) -> "tuple[Path, SealedShare | None]":
     """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.progress import Reporter, make_bar
+    from shoal.cli.bars import make_bar
+    from shoal.cli.progress import Reporter
     from shoal.config.arguments import FetchOptions
 
     title = link.keys.log_name
@@ -110,7 +111,8 @@ async def _get_open(
     node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
 ) -> "tuple[Path, OpenShare | None]":
     """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.progress import Reporter, make_bar
+    from shoal.cli.bars import make_bar
+    from shoal.cli.progress import Reporter
 
     refuse_in_channel(options, *_NOT_IN_CHANNELS)
     if options["out"]:
@@ -199,7 +201,8 @@ async def _blocks_of_file(node: "Node", link: "Link") -> AsyncGenerator[bytes, N
 async def _blocks_of_channel(
     node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
 ) -> AsyncGenerator[bytes, None]:
-    from shoal.cli.progress import Reporter, make_bar
+    from shoal.cli.bars import make_bar
+    from shoal.cli.progress import Reporter
 
     refuse_in_channel(options, *_NOT_IN_CHANNELS)
     bar = make_bar(output, channel.id, options["color"])

@@ -27,7 +27,7 @@ async def serve(links: tuple[str, ...], **options: Any) -> None:
     mpv http://127.0.0.1:8080/TOKEN/files/0/film.mkv
     """
     from shoal.cli.runner import only_link, open_node, report_until_cancelled
-    from shoal.gateway.hosts import HttpEndpoint, parse_endpoint
+    from shoal.gateway.endpoint import HttpEndpoint, parse_endpoint
 
     http = options["http"]
     where = HttpEndpoint("", 0) if http is None else parse_endpoint(http)

@@ -37,7 +37,8 @@ async def share(place: str, **options: Any) -> None:
 
 
 async def _share(path: Path, options: dict[str, Any]) -> None:
-    from shoal.cli.progress import Reporter, make_bar
+    from shoal.cli.bars import make_bar
+    from shoal.cli.progress import Reporter
     from shoal.cli.runner import open_node, report_until_cancelled
     from shoal.config.arguments import ShareOptions
 
@@ -80,7 +81,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
 
 
 async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> None:
-    from shoal.cli.progress import make_bar
+    from shoal.cli.bars import make_bar
     from shoal.cli.runner import open_node, report_until_cancelled
 
     async with open_node(options) as (node, output):

@@ -16,16 +16,12 @@ from aiohttp.typedefs import Handler
 
 from shoal.core.names.link import Link
 from shoal.gateway import guard
+from shoal.gateway.endpoint import LOOPBACK, HttpEndpoint, format_host, open_sockets
 from shoal.gateway.files import FileRoutes
-from shoal.gateway.hosts import (
-    LOOPBACK,
-    HttpEndpoint,
-    allowed_hosts,
-    format_host,
-    open_sockets,
-)
-from shoal.gateway.page.events import EventStreams, Sampler
+from shoal.gateway.hosts import allowed_hosts
+from shoal.gateway.page.events import EventStreams
 from shoal.gateway.page.html import PageRoutes
+from shoal.gateway.page.sampler import Sampler
 from shoal.gateway.shares import ServedShare
 from shoal.net.interfaces import list_interfaces
 

@@ -1,93 +1,24 @@
 """Keep open pages up to date: server-sent events, each with the fields that changed.
 
-`Sampler` owns the peers' transfer rates and takes one sample for all open pages
-together; while no page is open, nothing is measured. `EventStreams` sends each page its
-events. The next event is made only when the client has read the one before, so a slow
-client needs the memory of one event and gets fewer of them. HTML Living Standard,
-section 9.2.
+The next event is made only when the client has read the one before, so a slow client
+needs the memory of one event and gets fewer of them. HTML Living Standard, section 9.2.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from aiohttp import web
 
-from shoal.core.names.link import Link
-from shoal.core.report.rate import RateMeter
-from shoal.core.report.status import PeerStatus, ShareStatus
-from shoal.gateway.page.view import (
-    ShareView,
-    changed_fields,
-    full_fields,
-    known_view,
-    unknown_view,
-)
+from shoal.gateway.page.sampler import PERIOD
+from shoal.gateway.page.view import ShareView, changed_fields, full_fields
 from shoal.gateway.request import refusal
-from shoal.gateway.shares import ServedShare
 
-__all__ = ["MAX_STREAMS", "PERIOD", "EventStreams", "Sampler"]
+__all__ = ["MAX_STREAMS", "EventStreams"]
 
-PERIOD = 0.5  # seconds between two samples
 MAX_STREAMS = 16  # pages that are kept up to date
 HEARTBEAT = 15.0  # seconds without a change after which a page gets a comment
 STALL_TIME = 30.0  # seconds a page may read nothing
-
-
-class Sampler:
-    """Sample the status of all shares and measure the rate of each connected peer."""
-
-    def __init__(
-        self,
-        shares: Sequence[ServedShare],
-        status: Callable[[Link], ShareStatus],
-        clock: Callable[[], float],
-    ) -> None:
-        """Sample `shares`, whose status `status` returns."""
-        self._shares = shares
-        self._status = status
-        self._clock = clock
-        self._meters: dict[tuple[int, int], tuple[RateMeter, RateMeter]] = {}
-        self._views: list[ShareView] = []
-        self._sampled_at: float | None = None
-
-    def sample(self) -> list[ShareView]:
-        """Return a view of each share, at most half a `PERIOD` old."""
-        now = self._clock()
-        # Pages have their own timers but share a sample.
-        if self._sampled_at is None or now - self._sampled_at >= PERIOD / 2:
-            self._sampled_at = now
-            self._views = list(self._sample_all(now))
-        return self._views
-
-    def _sample_all(self, now: float) -> Iterable[ShareView]:
-        seen: set[tuple[int, int]] = set()
-        for share in self._shares:
-            manifest = share.manifest
-            if manifest is None:
-                problem = share.problem
-                yield unknown_view(share.number, str(problem) if problem else None)
-                continue
-            status = self._status(share.link)
-            rates = {}
-            for peer in status.peers:
-                seen.add((share.number, peer.key))
-                rates[peer.key] = self._measure(share.number, peer, now)
-            yield known_view(share.number, manifest, status, rates)
-        self._meters = {key: self._meters[key] for key in seen}
-
-    def _measure(
-        self, number: int, peer: PeerStatus, now: float
-    ) -> tuple[float, float]:
-        """Return the bytes per second received from a peer and sent to it."""
-        key = (number, peer.key)
-        if key not in self._meters:
-            self._meters[key] = (
-                RateMeter(now, peer.received),
-                RateMeter(now, peer.sent),
-            )
-        down, up = self._meters[key]
-        return down.rate(now, peer.received), up.rate(now, peer.sent)
 
 
 class EventStreams:

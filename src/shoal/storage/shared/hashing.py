@@ -7,7 +7,7 @@ uses for all its reads, so memory is bounded.
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from shoal.errors import UnfinishedError
@@ -90,13 +90,18 @@ def run_in_threads(
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    dealer = _Dealer(numbers)
+    rest, lock = iter(numbers), threading.Lock()
+
+    def take() -> int | None:
+        with lock:
+            return next(rest, None)
 
     def run() -> None:
+        nonlocal rest
         try:
-            work(dealer)
+            work(iter(take, None))
         except BaseException:
-            dealer.stop()
+            rest = iter(range(0))
             raise
 
     with ThreadPoolExecutor(count, "shoal-hash") as pool:
@@ -131,22 +136,3 @@ def verify_chunks(
 
     run_in_threads(check, range(len(indexes)))
     return sorted(good)
-
-
-class _Dealer:
-    """An iterator for several threads; each number goes to one of them."""
-
-    def __init__(self, numbers: range) -> None:
-        self._rest = iter(numbers)
-        self._lock = threading.Lock()
-
-    def __iter__(self) -> Iterator[int]:
-        return self
-
-    def __next__(self) -> int:
-        with self._lock:
-            return next(self._rest)
-
-    def stop(self) -> None:
-        with self._lock:
-            self._rest = iter(range(0))
