@@ -122,8 +122,7 @@ def test_names_are_escaped_on_the_terminal_and_exact_in_json(
 ) -> None:
     link, peer = marked
     words = [command, link, "--peer", peer, *["--json"] * as_json]
-    with run(*words, cwd=tmp_path) as program:
-        ended = program.finish()
+    ended = run(*words, cwd=tmp_path).finish()
     assert ended.code == 0, ended.stderr
     assert_plain(ended)
     assert rb"\u200f" in ended.stdout
@@ -155,8 +154,7 @@ def test_arguments_cannot_control_the_terminal(
     words: tuple[str, ...], as_json: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "fine").write_bytes(b"x")
-    with run(*words, *["--json"] * as_json, cwd=tmp_path) as program:
-        ended = program.finish()
+    ended = run(*words, *["--json"] * as_json, cwd=tmp_path).finish()
     assert ended.code != 0
     assert ended.stderr
     assert_plain(ended)
@@ -176,8 +174,7 @@ def test_names_in_a_folder_cannot_control_the_terminal(tmp_path: Path) -> None:
     assert len(skipped) >= 2, ended.stderr
     assert_plain(ended)
     (top / "bad\x1b[2Jname").write_bytes(b"x")
-    with run("share", top) as program:
-        ended = program.finish()
+    ended = run("share", top).finish()
     assert ended.code == 2
     assert r"\x1b[2J" in ended.stderr
     assert_plain(ended)

@@ -100,5 +100,4 @@ class Shared:
 
     def do(self, command: str, *args: object) -> Finished:
         """Run a command with the link to its end."""
-        with run(command, self.link, *args, "--peer", self.peer) as program:
-            return program.finish()
+        return run(command, self.link, *args, "--peer", self.peer).finish()

@@ -118,8 +118,7 @@ class Reader:
 
     def run(self, argv: list[str], expected: int = 0) -> None:
         """Run a program to its end."""
-        with self.start(argv, self.there) as program:
-            code, out, err = program.finish(START_TIME)
+        code, out, err = self.start(argv, self.there).finish(START_TIME)
         self.said = out.decode(errors="replace") + err
         assert code == expected, (argv, code, self.said)
 

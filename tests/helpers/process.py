@@ -127,13 +127,17 @@ class Program:
                     raise AssertionError(self._story(f"no {pattern!r} in {timeout} s"))
 
     def finish(self, timeout: float = _PATIENCE) -> Finished:
-        """Wait until the program ends; return exit code, standard output and error."""
+        """Wait until the program ends; return exit code, standard output and error.
+
+        Kills it after `timeout` seconds, so that no `with` block is necessary.
+        """
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             story = self._story(f"did not end in {timeout} s")
             raise AssertionError(story) from None
+        self.end_input()
         self._join()
         self._check()
         return Finished(code, b"".join(self._raw["out"]), self.stderr)

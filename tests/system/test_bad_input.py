@@ -137,8 +137,7 @@ def test_an_unreadable_file_ends_with_exit_code_4(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"x")
     path.chmod(0)
-    with unprivileged("share", path) as program:
-        _check_failure(program.finish(), 4, "secret")
+    _check_failure(unprivileged("share", path).finish(), 4, "secret")
 
 
 @pytest.fixture
@@ -155,11 +154,9 @@ def test_get_overwrites_an_existing_target_only_with_force(
 ) -> None:
     target = tmp_path / "out"
     target.write_bytes(b"mine")
-    with run("get", *shared, "-o", target) as program:
-        _check_failure(program.finish(), 6, "-f")
+    _check_failure(run("get", *shared, "-o", target).finish(), 6, "-f")
     assert target.read_bytes() == b"mine"
-    with run("get", *shared, "-o", target, "-f") as program:
-        assert program.finish().code == 0
+    assert run("get", *shared, "-o", target, "-f").finish().code == 0
     assert target.read_bytes() == CONTENT.data
 
 
@@ -171,15 +168,13 @@ def test_a_handshake_that_does_not_match_the_id_ends_with_exit_code_5(
     end = ["-o", tmp_path / "out"] if command == "get" else ["1"]
     with Background(lambda: kind(CONTENT)) as server:
         args = [CONTENT.id, *end, "--peer", server.address, "--timeout", 1]
-        with run(command, *args) as program:
-            _check_failure(program.finish(), 5, "does not match the id")
+        _check_failure(run(command, *args).finish(), 5, "does not match the id")
 
 
 def test_get_suggests_shoal_chunk_if_no_server_reports_the_size(tmp_path: Path) -> None:
     with Background(lambda: NodeServer(CONTENT)) as server:
         args = ["team", "-o", tmp_path / "out", "--peer", server.address]
-        with run("get", *args) as program:
-            _check_failure(program.finish(), 1, "shoal chunk")
+        _check_failure(run("get", *args).finish(), 1, "shoal chunk")
 
 
 def test_the_message_mentions_that_the_dht_cannot_be_reached(
@@ -189,7 +184,6 @@ def test_the_message_mentions_that_the_dht_cannot_be_reached(
     namespace.run("ip", "route", "del", "default")
     env = {"SHOAL_DHT_BOOTSTRAP": "127.0.0.1:9"}
     args = ["chunk", HEX, "0", "--timeout", "6"]
-    with shoal(*args, ns=namespace, env=env) as program:
-        ended = program.finish()
+    ended = shoal(*args, ns=namespace, env=env).finish()
     assert ended.code == 3
     assert "DHT" in ended.stderr

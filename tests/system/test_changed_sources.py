@@ -21,8 +21,7 @@ def test_refused_chunks_take_no_memory_and_one_line(tmp_path: Path) -> None:
                 file.seek(offset)
                 file.write(b"\1")
         words = ("get", link, "--peer", peer_of(source), "-o", tmp_path / "out")
-        with run(*words, "--timeout", 5) as program:
-            ended = program.finish(60)
+        ended = run(*words, "--timeout", 5).finish(60)
         assert ended.code == 3
         assert "no longer has chunk" in ended.stderr
         assert rss(source) - before < MORE

@@ -40,8 +40,7 @@ def test_get_prints_only_the_path(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "out"
     with share_open(source) as server:
         args = (CONTENT.id, "-o", target, "--peer", peer_of(server))
-        with run("get", *args) as program:
-            ended = program.finish()
+        ended = run("get", *args).finish()
     assert (ended.code, ended.stdout.decode()) == (0, f"{target}\n")
     assert target.read_bytes() == CONTENT.data
     assert {path.name for path in tmp_path.iterdir()} == {"source", "out"}
@@ -52,8 +51,7 @@ def test_get_of_a_named_channel_warns_that_it_is_not_verified(
 ) -> None:
     with share_open(source, "team") as server:
         args = ("team", "-o", tmp_path / "out", "--peer", peer_of(server))
-        with run("get", *args, "-q") as program:
-            ended = program.finish()
+        ended = run("get", *args, "-q").finish()
     assert ended.code == 0
     assert (tmp_path / "out").read_bytes() == CONTENT.data
     assert "not verified" in ended.stderr
@@ -69,18 +67,15 @@ def test_options_may_stand_before_and_after_the_command(
             ["-q", f"--peer={peer}", "get", "-o", tmp_path / "2", CONTENT.id],
             ["get", "-o", tmp_path / "3", CONTENT.id, "-q", "--peer", peer],
         ):
-            with run(*words) as program:
-                assert program.finish().code == 0
+            assert run(*words).finish().code == 0
     assert {"1", "2", "3"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_link_may_come_from_a_variable(source: Path, tmp_path: Path) -> None:
     with share_open(source) as server:
         env = {"SHOAL_LINK": CONTENT.id, "SHOAL_PEER": peer_of(server)}
-        with run("get", "-o", tmp_path / "out", env=env) as program:
-            assert program.finish().code == 0
-        with run("chunk", 3, env=env) as program:
-            assert program.finish().stdout == CONTENT.chunk(3)
+        assert run("get", "-o", tmp_path / "out", env=env).finish().code == 0
+        assert run("chunk", 3, env=env).finish().stdout == CONTENT.chunk(3)
     assert (tmp_path / "out").read_bytes() == CONTENT.data
 
 
@@ -132,16 +127,14 @@ def test_quiet_prints_nothing_on_success(source: Path, tmp_path: Path) -> None:
         line = server.wait_line(r"^\{.*\}$", stream="out")[0]
         peer = f"127.0.0.1:{json.loads(line)['port']}"
         args = (CONTENT.id, "-o", tmp_path / "out", "--peer", peer, "-q")
-        with run("get", *args) as program:
-            ended = program.finish()
+        ended = run("get", *args).finish()
         assert (ended.code, ended.stderr, server.stderr) == (0, "", "")
 
 
 def test_get_and_chunk_write_to_standard_output(source: Path, tmp_path: Path) -> None:
     with share_open(source) as server:
         args = (CONTENT.id, "-o", "-", "--peer", peer_of(server))
-        with run("get", *args, cwd=tmp_path) as program:
-            assert program.finish().stdout == CONTENT.data
+        assert run("get", *args, cwd=tmp_path).finish().stdout == CONTENT.data
         with run("chunk", CONTENT.id, "48", "--peer", peer_of(server)) as program:
             assert program.finish().stdout == CONTENT.chunk(48)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
@@ -152,8 +145,7 @@ def test_a_channel_in_a_folder_is_named_by_the_start_of_its_id(
 ) -> None:
     with share_open(source) as server:
         args = (CONTENT.id, "-C", tmp_path, "--peer", peer_of(server))
-        with run("get", *args) as program:
-            assert program.finish().code == 0
+        assert run("get", *args).finish().code == 0
     assert (tmp_path / CONTENT.id[:8]).read_bytes() == CONTENT.data
 
 
@@ -170,8 +162,7 @@ def test_seed_serves_a_new_download_and_an_existing_file(
             seed.wait_line(r"Sharing .* on port", stream="err")
             server.kill()
             second = (CONTENT.id, "-o", tmp_path / "2", "--peer", peer_of(seed))
-            with run("get", *second) as program:
-                assert program.finish().code == 0
+            assert run("get", *second).finish().code == 0
             seed.send(15)
             assert seed.finish().code == 143
     assert (tmp_path / "2").read_bytes() == CONTENT.data
@@ -185,8 +176,7 @@ def test_seed_refuses_an_existing_file_with_other_content(
     target.write_bytes(bytes(size))
     with share_open(source) as server:
         args = (CONTENT.id, "-o", target, "--peer", peer_of(server), "--seed")
-        with run("get", *args) as program:
-            ended = program.finish()
+        ended = run("get", *args).finish()
     assert ended.code == 6
     assert "is not this share" in ended.stderr
     assert target.read_bytes() == bytes(size)
@@ -200,8 +190,7 @@ def test_an_empty_file_can_be_shared_and_downloaded(
     with share_open(tmp_path / "empty", *name) as server:
         channel = server.wait_line(r"^\S+$", stream="out")[0]
         args = (channel, "-o", tmp_path / "out", "--peer", peer_of(server))
-        with run("get", *args) as program:
-            assert program.finish().code == 0
+        assert run("get", *args).finish().code == 0
         with run("chunk", channel, 0, "--peer", peer_of(server)) as program:
             ended = program.finish()
             assert (ended.code, "empty" in ended.stderr) == (2, True)
@@ -209,14 +198,11 @@ def test_an_empty_file_can_be_shared_and_downloaded(
 
 
 def test_version_and_help_are_printed() -> None:
-    with run("--version") as program:
-        assert program.finish().stdout.startswith(b"shoal 0.")
+    assert run("--version").finish().stdout.startswith(b"shoal 0.")
     for words in (["--help"], ["get", "-h"], ["share", "--help"], ["chunk", "-h"]):
-        with run(*words) as program:
-            ended = program.finish()
+        ended = run(*words).finish()
         assert (ended.code, b"Usage: shoal" in ended.stdout) == (0, True)
-    with run() as program:
-        ended = program.finish()
+    ended = run().finish()
     assert (ended.code, "\nUsage: shoal" in ended.stderr) == (2, True)
 
 

@@ -18,8 +18,7 @@ def script(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Write the completion script for the shell that the test's name ends with."""
     shell = request.node.name.partition("[")[0].rpartition("_")[2]
     require(None if shutil.which(shell) else f"{shell} is not installed")
-    with run("completion", shell) as program:
-        ended = program.finish()
+    ended = run("completion", shell).finish()
     assert (ended.code, ended.stderr) == (0, "")
     path = tmp_path / f"complete.{shell}"
     path.write_bytes(ended.stdout)
@@ -87,14 +86,12 @@ def test_completion_works_despite_an_invalid_config_file(
         "COMP_WORDS": "shoal get --see",
         "COMP_CWORD": "2",
     }
-    with run(env=env) as program:
-        assert program.finish().stdout.decode().split() == [
-            "plain,--seed",
-            "plain,--seed-for",
-        ]
+    assert run(env=env).finish().stdout.decode().split() == [
+        "plain,--seed",
+        "plain,--seed-for",
+    ]
 
 
 def test_an_unknown_shell_and_json_are_refused() -> None:
     for words in (["tcsh"], ["bash", "--json"]):
-        with run("completion", *words) as program:
-            assert program.finish().code == 2
+        assert run("completion", *words).finish().code == 2

@@ -27,8 +27,7 @@ def test_a_flag_overrides_a_variable_which_overrides_the_file(
         }
         for words, target in wanted.items():
             target.parent.mkdir(exist_ok=True)
-            with run("get", link, *words, env=env) as program:
-                ended = program.finish()
+            ended = run("get", link, *words, env=env).finish()
             assert (ended.code, ended.stderr) == (0, "")
             assert ended.stdout.decode() == f"{target}\n"
 
@@ -41,9 +40,7 @@ def test_an_invalid_file_ends_every_command_except_help(
     config.write_text("lan_only = true")
     env = {"SHOAL_CONFIG": str(config), "SHOAL_JSON": "1"}
     words = [command, "a", "b"] if command in ("verify", "chunk") else [command, "a"]
-    with run(*words, env=env) as program:
-        ended = program.finish()
+    ended = run(*words, env=env).finish()
     assert ended.code == 2
     assert f"{config}: there is no key 'lan_only'; did you mean" in ended.stderr
-    with run(command, "--help", env=env) as program:
-        assert program.finish().code == 0
+    assert run(command, "--help", env=env).finish().code == 0

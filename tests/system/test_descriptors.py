@@ -43,8 +43,7 @@ def test_a_lack_of_descriptors_is_called_that(limit: int, tmp_path: Path) -> Non
         script = f'ulimit -n {limit}; exec "$@"'
         argv = [sys.executable, "-m", "shoal", *words, "-o", str(tmp_path / "out")]
         line = ["sh", "-c", script, "sh", *argv]
-        with Program(line, env={**clean, **LOOPBACK}) as program:
-            ended = program.finish()
+        ended = Program(line, env={**clean, **LOOPBACK}).finish()
     assert "too many files and connections open" in ended.stderr, ended
     assert ended.code in (1, 3)
     assert "firewall" not in ended.stderr

@@ -13,8 +13,7 @@ TOOL = Path(__file__).parents[1] / "helpers" / "lan_tool.py"
 
 
 def test_no_check_fails_on_a_machine_with_only_loopback(namespace: Namespace) -> None:
-    with shoal("doctor", "--json", ns=namespace, env=ALONE) as program:
-        ended = program.finish()
+    ended = shoal("doctor", "--json", ns=namespace, env=ALONE).finish()
     lines = lines_of(ended.stdout)
     assert (ended.code, ended.stderr) == (0, "")
     found = {line["name"]: line for line in lines[:-1]}
@@ -28,16 +27,14 @@ def test_a_program_that_uses_port_5353_exclusively_is_noted(
 ) -> None:
     with Program([sys.executable, str(TOOL), "hold"], namespace=namespace) as holder:
         holder.wait_line("^held$")
-        with shoal("doctor", ns=namespace, env=ALONE) as program:
-            ended = program.finish()
+        ended = shoal("doctor", ns=namespace, env=ALONE).finish()
     assert ended.code == 0
     assert "note    port 5353   Another program uses" in ended.stdout.decode()
 
 
 def test_failed_checks_are_named_and_the_exit_code_is_1(namespace: Namespace) -> None:
     namespace.run("ip", "link", "set", "lo", "down")
-    with shoal("doctor", "-C", "/nowhere", ns=namespace, env=ALONE) as program:
-        ended = program.finish()
+    ended = shoal("doctor", "-C", "/nowhere", ns=namespace, env=ALONE).finish()
     out = ended.stdout.decode()
     assert ended.code == 1
     assert "failed  multicast   Multicast does not work" in out

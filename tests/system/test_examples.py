@@ -31,8 +31,7 @@ def example(name: str, *args: object, **variables: object) -> Program:
 
 def run(name: str, *args: object, port: int) -> Finished:
     """Run an example, which knows the peer at this port; it must succeed."""
-    with example(name, *args, SHOAL_PEER=f"127.0.0.1:{port}") as program:
-        ended = program.finish()
+    ended = example(name, *args, SHOAL_PEER=f"127.0.0.1:{port}").finish()
     assert (ended.code, ended.stderr) == (0, "")
     return ended
 

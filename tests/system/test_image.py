@@ -112,6 +112,5 @@ def check_image(root: Path, namespace: Namespace) -> None:
     with Program(share, namespace=namespace, env=env, cwd=data) as sharer:
         link = sharer.wait_line(r"^shoal:\S+$", stream="out")[0]
         get = [*words, "get", link]
-        with Program(get, namespace=namespace, env=env, cwd=data) as getter:
-            assert getter.finish().code == 0
+        assert Program(get, namespace=namespace, env=env, cwd=data).finish().code == 0
     assert list_folder(data / "copy") == list_folder(shared)

@@ -58,15 +58,13 @@ def test_new_files_and_folders_follow_the_umask(
 ) -> None:
     script = f'umask {umask:o}; exec "$@"'
     out = tmp_path / "out"
-    with in_shell(script, "get", *folder, "-o", out, "--keep-exec") as program:
-        assert program.finish().code == 0
+    assert in_shell(script, "get", *folder, "-o", out, "--keep-exec").finish().code == 0
     for path in (out, out / "sub", out / "sub/deep"):
         assert mode(path) == 0o777 & ~umask
     for path in (out / "sub/deep/plain", out / "sub/empty"):
         assert mode(path) == 0o666 & ~umask
     assert mode(out / "sub/program") == 0o777 & ~umask
-    with in_shell(script, "get", *file, "-o", tmp_path / "one") as program:
-        assert program.finish().code == 0
+    assert in_shell(script, "get", *file, "-o", tmp_path / "one").finish().code == 0
     assert mode(tmp_path / "one") == 0o666 & ~umask
 
 
@@ -84,8 +82,7 @@ def test_folders_inherit_the_group_of_a_setgid_folder(
         assert mode(path) == 0o2775
         assert path.stat().st_gid == GROUP
     assert (out / "sub/empty").stat().st_gid == GROUP
-    with run("get", *file, "-o", tmp_path / "one") as program:
-        assert program.finish().code == 0
+    assert run("get", *file, "-o", tmp_path / "one").finish().code == 0
     assert (tmp_path / "one").stat().st_gid == GROUP
 
 
@@ -96,8 +93,7 @@ def test_an_overwritten_file_keeps_its_mode(
     out = tmp_path / "out"
     out.write_bytes(b"old")
     out.chmod(before)
-    with run("get", *file, "-o", out, "-f") as program:
-        assert program.finish().code == 0
+    assert run("get", *file, "-o", out, "-f").finish().code == 0
     assert mode(out) == before
     assert out.read_bytes() == bytes(5000)
 
@@ -122,8 +118,7 @@ def test_a_hundred_and_twenty_eight_descriptors_are_enough_for_any_tree(
             first.wait_line("Sharing", stream="err")
             peer = first.wait_line(r"on port (\d+)", stream="err")[1]
             more = ("-o", again, "--peer", f"127.0.0.1:{peer}")
-            with in_shell(script, *words, *more) as second:
-                assert second.finish(60).code == 0
+            assert in_shell(script, *words, *more).finish(60).code == 0
         assert source.stderr.count("\n") == 2
     for copy in (out, again):
         assert (copy / deep.relative_to(top) / "file").read_bytes() == b"deep"
@@ -139,7 +134,6 @@ def test_a_file_that_yields_more_than_it_claims_is_refused(
 ) -> None:
     if more and path.endswith("random"):
         return  # an open channel shares no folder
-    with run("share", path, *more) as program:
-        ended = program.finish()
+    ended = run("share", path, *more).finish()
     assert ended.code == 2
     assert "claims to have 0 bytes and yields more" in ended.stderr

@@ -122,8 +122,7 @@ def test_an_origin_with_other_files_is_refused(
 
 def test_an_unreachable_origin_is_refused(make_file: MakeFile) -> None:
     url = f"http://127.0.0.1:{free_port()}/f"
-    with run("share", make_file(CHUNK, 4), "--origin", url) as sharing:
-        code, out, err = sharing.finish()
+    code, out, err = run("share", make_file(CHUNK, 4), "--origin", url).finish()
     assert (code, out) == (1, b"")
     assert "cannot be used: no connection" in err
 

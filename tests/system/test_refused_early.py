@@ -54,16 +54,14 @@ def test_it_is_refused_before_hashing(
     if "16M" in words:  # the largest file that an open channel can have
         with huge.open("r+b") as file:
             file.truncate(1 << 40)
-    with run("share", huge, *words.split()) as program:
-        ended = program.finish()
+    ended = run("share", huge, *words.split()).finish()
     assert (ended.code, ended.stdout) == (code, b"")
     assert message in ended.stderr
 
 
 def test_an_origin_with_another_size_is_refused_before_hashing(huge: Path) -> None:
     with web_origin_beside({"huge": b"small"}) as origin:
-        with run("share", huge, "--origin", origin.url + "huge") as program:
-            ended = program.finish()
+        ended = run("share", huge, "--origin", origin.url + "huge").finish()
     assert ended.code == 5
     assert "its file has 5 bytes there" in ended.stderr
 

@@ -20,8 +20,7 @@ def test_after_a_kill_only_missing_chunks_are_fetched(tmp_path: Path) -> None:
         answered = set(server.requests[:50])
     assert not target.exists()
     with Background(lambda: FakeServer(CONTENT)) as server:
-        with run("get", CONTENT.id, "-o", target, "--peer", server.address) as program:
-            ended = program.finish()
+        ended = run("get", CONTENT.id, "-o", target, "--peer", server.address).finish()
         assert set(server.requests) == set(range(98)) - answered
         assert len(server.requests) == 48
     assert ended.code == 0

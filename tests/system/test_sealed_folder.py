@@ -49,8 +49,7 @@ def shared(folder: Path, *args: object) -> Iterator[tuple[str, tuple[object, ...
 
 def get(*args: object) -> Finished:
     """Run `get` to its end."""
-    with run("get", *args) as program:
-        return program.finish(60)
+    return run("get", *args).finish(60)
 
 
 def test_names_of_all_kinds_arrive_in_a_folder_with_the_shared_name(

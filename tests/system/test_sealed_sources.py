@@ -140,8 +140,7 @@ def test_unreadable_files_are_named(name: str, tmp_path: Path) -> None:
     (source / "closed" / "file").write_bytes(b"x")
     (source / "secret").write_bytes(b"x")
     (source / name).chmod(0)
-    with unprivileged("share", source) as program:
-        ended = program.finish()
+    ended = unprivileged("share", source).finish()
     (source / name).chmod(0o700)
     assert ended.code == 4, ended.stderr
     assert name in ended.stderr

@@ -167,8 +167,7 @@ def test_a_link_may_come_from_standard_input(make_file: MakeFile) -> None:
 def test_invalid_links_and_endpoints_are_reported(
     words: tuple[str, ...], code: int, message: str
 ) -> None:
-    with run("serve", *words) as program:
-        ended = program.finish()
+    ended = run("serve", *words).finish()
     assert (ended.code, ended.stdout) == (code, b"")
     assert message in ended.stderr
 

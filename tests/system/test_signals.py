@@ -149,8 +149,7 @@ def test_get_of_a_channel_keeps_its_chunks(signum: int, tmp_path: Path) -> None:
         assert "Run this again to resume: shoal get" in ended.stderr
         answered = set(server.requests[:20])
     with Background(lambda: FakeServer(CONTENT)) as server:
-        with run("get", *args[:-1], server.address) as program:
-            assert program.finish().code == 0
+        assert run("get", *args[:-1], server.address).finish().code == 0
         assert sorted(server.requests) == sorted(set(range(49)) - answered)
     assert target.read_bytes() == CONTENT.data
 

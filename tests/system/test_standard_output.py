@@ -97,8 +97,7 @@ def test_a_folder_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(10))
     with share(tmp_path) as source:
         link = source.wait_line("^shoal:").string
-        with run("get", link, "-o", "-", "--peer", peer_of(source)) as program:
-            ended = program.finish()
+        ended = run("get", link, "-o", "-", "--peer", peer_of(source)).finish()
     assert (ended.code, ended.stdout) == (2, b"")
     assert "shoal cat LINK PATH" in ended.stderr
 
@@ -106,8 +105,7 @@ def test_a_folder_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
 def test_an_end_half_way_says_that_the_start_must_be_repeated() -> None:
     with Background(lambda: StopsHalfway(CONTENT, 40)) as server:
         words = (CONTENT.id, "-o", "-", "--peer", server.address, "--timeout", 1)
-        with run("get", *words) as program:
-            ended = program.finish()
+        ended = run("get", *words).finish()
     assert ended.code == 7
     assert CONTENT.data.startswith(ended.stdout)
     assert f"first {len(ended.stdout):,} bytes were written" in ended.stderr

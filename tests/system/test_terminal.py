@@ -123,17 +123,14 @@ def test_characters_that_the_encoding_lacks_are_escaped(
         link = link_of(server)
         peer = ("--peer", peer_of(server))
         env = {"PYTHONIOENCODING": "latin-1"}
-        with run("ls", link, *peer, env=env) as program:
-            ended = program.finish()
+        ended = run("ls", link, *peer, env=env).finish()
         assert (ended.code, ended.stderr) == (0, "")
         assert ended.stdout.decode("latin-1").endswith("- é \\u65e5.txt\n")
-        with run("get", link, *peer, env=env, cwd=tmp_path / "日本") as program:
-            ended = program.finish()
+        ended = run("get", link, *peer, env=env, cwd=tmp_path / "日本").finish()
         assert (ended.code, ended.stdout) == (0, b"\\u65e5\\u672c\n")
 
 
 def test_a_log_has_neither_bar_nor_colour(shared: Shared, tmp_path: Path) -> None:
-    with run(*shared.get, "--color", "always", cwd=tmp_path) as program:
-        ended = program.finish()
+    ended = run(*shared.get, "--color", "always", cwd=tmp_path).finish()
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout.decode() == f"{NAME}\n"

@@ -60,8 +60,7 @@ def test_commands_share_and_fetch_and_end_on_uvloop(tmp_path: Path) -> None:
         link = sharer.wait_line(r"^shoal:\S+$", stream="out")[0]
         port = sharer.wait_line(r"on port (\d+)")[1]
         words = [*command, "get", link, "-o", "copy", "--peer", f"127.0.0.1:{port}"]
-        with Program(words, env=env, cwd=tmp_path) as getter:
-            assert getter.finish().code == 0
+        assert Program(words, env=env, cwd=tmp_path).finish().code == 0
         sharer.send(signal.SIGINT)
         assert sharer.finish().code == 130
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
