@@ -105,8 +105,7 @@ async def test_nine_liars_about_the_manifest_cost_a_page_each() -> None:
 
 async def fetch_within(net: MemoryNet, seconds: float, *holders: Holder) -> None:
     """Fetch from these holders within this virtual time; check the bytes."""
-    member = net.join(HOLDING.link.id, timeout=8)
-    member.begin(*holders)
+    member = net.join(HOLDING.link.id, timeout=8).begin(*holders)
     async with asyncio.timeout(seconds):
         store = await fetch(member)
     assert b"".join(map(store.get, range(HOLDING.chunks.count))) == DATA

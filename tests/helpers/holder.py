@@ -144,9 +144,10 @@ class Talk(asyncio.BufferedProtocol):
 
     # What the holder sends.
 
-    def send(self, *messages: Struct) -> None:
-        """Send these messages."""
+    def send(self, *messages: Struct) -> Self:
+        """Send these messages; return the connection."""
         self.send_raw(b"".join(map(encode_frame, messages)))
+        return self
 
     def send_raw(self, data: bytes) -> None:
         """Write any bytes."""
@@ -228,7 +229,7 @@ class Holder:
         """The indexes of all chunks that it sent, right or wrong, in order."""
         self._changed = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
-        self._when_left: list[Callable[[], None]] = []
+        self._when_left: list[Callable[[], object]] = []
 
     # The messages it sends; subclasses override these to misbehave.
 
@@ -284,7 +285,7 @@ class Holder:
         timer = asyncio.get_running_loop().call_later(seconds, action)
         self._timers.append(timer)
 
-    def when_left(self, action: Callable[[], None]) -> None:
+    def when_left(self, action: Callable[[], object]) -> None:
         """Call `action` once a node has ended its connection with this holder."""
         self._when_left.append(action)
         self.notify()

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from shoal.core.names.address import Address
 from shoal.core.report.events import DownloadEvent
@@ -153,10 +153,11 @@ class Member:
         )
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, *known: "Member | Holder") -> None:
-        """Join the swarm, and know the addresses of these others."""
+    def begin(self, *known: "Member | Holder") -> Self:
+        """Join the swarm, and know the addresses of these others; return the member."""
         found = _report([member.address for member in known])
         self._task = asyncio.create_task(self.swarm.run([found]))
+        return self
 
     async def leave(self) -> None:
         """Send goodbye messages, then close every connection."""

@@ -217,16 +217,13 @@ async def test_only_what_will_stay_is_announced_and_all_of_that_is_given(
 
 async def test_what_goes_while_it_is_seeded_is_not_announced_any_more() -> None:
     async with memory_net() as net:
-        seed = source(net)
-        seed.begin()
-        first = talk_to(net, seed)
-        first.send(Hello(0))
+        seed = source(net).begin()
+        talk_to(net, seed).send(Hello(0))
         rest = MemoryStore(MANIFEST.chunks)
         for index in range(10):
             rest.put(index, CONTENT.chunk(index))
         await seed.swarm.read_from(rest)
-        late = talk_to(net, seed)
-        late.send(
+        late = talk_to(net, seed).send(
             Hello(0, MANIFEST.root_record, bytes(5)),
             SealedRequest(3),
             SealedRequest(30),

@@ -72,8 +72,7 @@ async def test_a_failing_task_ends_a_fetch_and_a_read_at_once() -> None:
 @virtual_time
 async def test_leaving_ends_every_wait_with_an_error_that_says_so() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
+        member = net.join(MANIFEST.id).begin()
         loading = asyncio.create_task(load(member))
         await asyncio.sleep(1)
         await member.vanish()

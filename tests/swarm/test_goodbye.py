@@ -48,10 +48,8 @@ async def test_who_hears_a_goodbye_hangs_up_and_nobody_waits() -> None:
 @virtual_time
 async def test_one_that_does_not_hang_up_holds_up_nobody_for_long() -> None:
     async with memory_net() as net:
-        member = source(net)
-        member.begin()
-        peer = talk_to(net, member)
-        peer.send(Hello(5000))
+        member = source(net).begin()
+        peer = talk_to(net, member).send(Hello(5000))
         await asyncio.sleep(1)
         begun = now()
         await member.leave()
@@ -63,8 +61,7 @@ async def test_one_that_does_not_hang_up_holds_up_nobody_for_long() -> None:
 @virtual_time
 async def test_who_has_said_nothing_is_not_told_and_not_waited_for() -> None:
     async with memory_net() as net:
-        member = source(net)
-        member.begin()
+        member = source(net).begin()
         peer = talk_to(net, member)
         await asyncio.sleep(1)
         begun = now()
@@ -76,8 +73,7 @@ async def test_who_has_said_nothing_is_not_told_and_not_waited_for() -> None:
 @virtual_time
 async def test_who_is_leaving_lets_nobody_in() -> None:
     async with memory_net() as net:
-        member = source(net)
-        member.begin()
+        member = source(net).begin()
         talk_to(net, member).send(Hello(5000))
         await asyncio.sleep(1)
         leaving = asyncio.create_task(member.leave())
@@ -116,14 +112,11 @@ async def test_who_said_goodbye_is_dialled_later_than_who_vanished(
 @virtual_time
 async def test_what_was_asked_of_who_leaves_is_asked_of_others_at_once() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
-        silent = talk_to(net, member)
-        silent.send(Hello(5000, MANIFEST.root_record, FULL))
+        member = net.join(MANIFEST.id).begin()
+        silent = talk_to(net, member).send(Hello(5000, MANIFEST.root_record, FULL))
         fetching = asyncio.create_task(fetch(member))
         await net.until(lambda: any(isinstance(m, Page) for m in silent.received))
-        other = source(net)
-        other.begin(member)
+        other = source(net).begin(member)
         await net.until(lambda: other.address in member.peers)
         assert not fetching.done()
         silent.send(Goodbye())
@@ -153,7 +146,7 @@ async def test_a_share_that_ends_says_goodbye(tmp_path: Path) -> None:
 
         share = await node.share(path, on_progress=on_progress)
         holder = Holder(HOLDING._replace(link=share.link, root=b""))
-        holder.greet = lambda talk: talk.send(Hello(0))  # type: ignore[method-assign]
+        holder.greet = lambda talk: talk.send(Hello(0))  # type: ignore[method-assign, assignment]
         talk = await holder.dial(Address("127.0.0.1", share.port))
         await heard.wait()
     await holder.until(lambda: talk.is_lost)

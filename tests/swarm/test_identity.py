@@ -63,8 +63,7 @@ async def test_a_node_with_two_addresses_is_one_peer(swapped: bool) -> None:
 @virtual_time
 async def test_only_a_peer_that_has_joined_is_reported_as_left() -> None:
     async with memory_net() as net:
-        seed = source(net)
-        seed.begin()
+        seed = source(net).begin()
         silent, known = talk_to(net, seed), talk_to(net, seed, "10.0.9.8")
         known.send(Hello(5000))
         await asyncio.sleep(1)
@@ -85,8 +84,7 @@ async def test_peers_are_told_the_address_that_was_connected_not_the_name() -> N
         member.swarm._connections._dialler.add(name, "peer")
         await net.until(lambda: bool(member.swarm.peers))
         connected = member.swarm.peers[0].connection.address.host
-        peer = talk_to(net, member)
-        peer.send(Hello(5000))
+        peer = talk_to(net, member).send(Hello(5000))
         await asyncio.sleep(1)
         assert named(peer) == [(connected, 4000)]
 
@@ -94,8 +92,7 @@ async def test_peers_are_told_the_address_that_was_connected_not_the_name() -> N
 @virtual_time
 async def test_a_peer_on_the_internet_is_not_told_of_private_addresses() -> None:
     async with memory_net() as net:
-        seed = source(net)
-        seed.begin()
+        seed = source(net).begin()
         near, far, other = (
             talk_to(net, seed, host) for host in ("10.0.9.1", "8.8.4.4", "8.8.8.8")
         )
@@ -110,10 +107,8 @@ async def test_a_peer_on_the_internet_is_not_told_of_private_addresses() -> None
 @virtual_time
 async def test_a_hello_may_state_the_port_once() -> None:
     async with memory_net() as net:
-        seed = source(net)
-        seed.begin()
-        peer = talk_to(net, seed)
-        peer.send(Hello(5000), Hello(5000))
+        seed = source(net).begin()
+        peer = talk_to(net, seed).send(Hello(5000), Hello(5000))
         await asyncio.sleep(1)
         assert not peer.is_lost
         peer.send(Hello(5001))

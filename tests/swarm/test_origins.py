@@ -146,8 +146,7 @@ async def test_an_origin_is_not_used_while_a_peer_has_everything() -> None:
         # Slow enough for the origin to be used, if it were to be.
         first, origin = source(net, limit_up=100_000), MemoryOrigin({"": CONTENT.data})
         first.begin()
-        member = net.join(MANIFEST.id, [origin])
-        member.begin(first)
+        member = net.join(MANIFEST.id, [origin]).begin(first)
         assert content_of(await fetch(member)) == CONTENT.data
         assert origin.reads == 0
 
@@ -158,8 +157,7 @@ async def test_chunks_that_peers_announce_and_do_not_send_come_from_the_origin()
 ):
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data})
-        member = net.join(MANIFEST.id, [origin])
-        member.begin()
+        member = net.join(MANIFEST.id, [origin]).begin()
         peer = talk_to(net, member)
         nearly = Bitfield.full(CONTENT.count)
         nearly.discard(7)
@@ -207,8 +205,7 @@ async def test_a_peer_that_announces_a_chunk_out_of_range_is_disconnected(
     ranges: list[tuple[int, int]],
 ) -> None:
     async with memory_net() as net:
-        member = source(net)
-        member.begin()
+        member = source(net).begin()
         peer = talk_to(net, member)
         peer.send(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
         peer.send(OriginFetch(ranges))
@@ -302,8 +299,7 @@ async def test_a_peer_sends_the_rest_while_an_origin_is_silent() -> None:
 async def test_an_origin_without_a_peer_is_not_enough() -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data})
-        member = net.join(MANIFEST.id, [origin], timeout=5)
-        member.begin()
+        member = net.join(MANIFEST.id, [origin], timeout=5).begin()
         with pytest.raises(NotFoundError, match="once a peer has said"):
             await fetch(member)
         await member.leave()

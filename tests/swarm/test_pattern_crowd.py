@@ -20,8 +20,7 @@ RATE = 20 * SIZE  # bytes per second that each node uploads
 async def test_chosen_chunks_are_fetched_rarest_first(downloaders: int) -> None:
     content = Content.make(COUNT * SIZE, SIZE)
     async with memory_net() as net:
-        seed = source(net, content, limit_up=RATE)
-        seed.begin()
+        seed = source(net, content, limit_up=RATE).begin()
         crowd = [
             net.join(manifest_of(content).id, limit_up=RATE) for _ in range(downloaders)
         ]

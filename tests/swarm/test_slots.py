@@ -31,8 +31,7 @@ async def fill(net: MemoryNet, seed: Member, content: Content = CONTENT) -> None
     """Have somebody of use in every place but that of who was of use before."""
     root = manifest_of(content).root_record
     for _ in range(MAX_CONNECTIONS - 1):
-        peer = talk_to(net, seed)
-        peer.send(Hello(0, root, bytes(-(-content.count // 8))))
+        peer = talk_to(net, seed).send(Hello(0, root, bytes(-(-content.count // 8))))
         await take_one(net, peer, content.count - 1)
 
 
@@ -49,14 +48,12 @@ async def take_one(net: MemoryNet, peer: Talk, index: int = 0) -> None:
 @virtual_time
 async def test_who_only_holds_a_place_makes_room_for_who_comes() -> None:
     async with memory_net() as net:
-        seed = source(net)
-        seed.begin()
+        seed = source(net).begin()
         crowd = [talk_to(net, seed) for _ in range(MAX_CONNECTIONS)]
         for each in crowd:
             hello(each)
         await asyncio.sleep(1)
-        late = net.join(MANIFEST.id)
-        late.begin(seed)
+        late = net.join(MANIFEST.id).begin(seed)
         async with asyncio.timeout(5):
             store = await fetch(late)
         assert store.get(7) == CONTENT.chunk(7)
@@ -67,8 +64,7 @@ async def test_who_only_holds_a_place_makes_room_for_who_comes() -> None:
 @virtual_time
 async def test_nobody_who_takes_something_is_sent_away() -> None:
     async with memory_net() as net:
-        seed = source(net)
-        seed.begin()
+        seed = source(net).begin()
         user = talk_to(net, seed)
         hello(user)
         await take_one(net, user)
@@ -88,8 +84,7 @@ async def test_nobody_who_takes_something_is_sent_away() -> None:
 @virtual_time
 async def test_where_all_are_of_use_who_comes_has_to_wait() -> None:
     async with memory_net() as net:
-        seed = source(net)
-        seed.begin()
+        seed = source(net).begin()
         crowd = [talk_to(net, seed) for _ in range(MAX_CONNECTIONS)]
         for each in crowd:
             hello(each)
@@ -112,10 +107,8 @@ async def test_where_all_are_of_use_who_comes_has_to_wait() -> None:
 async def test_who_takes_a_large_chunk_slowly_keeps_its_place() -> None:
     content = Content.make((4 << 20) + 9, 4 << 20)
     async with memory_net() as net:
-        seed = source(net, content)
-        seed.begin()
-        slow = talk_to(net, seed)
-        slow.send(
+        seed = source(net, content).begin()
+        slow = talk_to(net, seed).send(
             Hello(0, manifest_of(content).root_record, bytes(1)), SealedRequest(0)
         )
         await asyncio.sleep(1)
@@ -153,8 +146,7 @@ async def test_who_was_dialled_makes_no_room() -> None:
 @virtual_time
 async def test_sixty_four_downloaders_behind_one_address_are_all_served() -> None:
     async with memory_net() as net:
-        first = source(net)
-        first.begin()
+        first = source(net).begin()
         peers = [talk_to(net, first, "8.8.4.4") for _ in range(64)]
         for peer in peers:
             peer.send(Hello(0))
@@ -166,8 +158,7 @@ async def test_sixty_four_downloaders_behind_one_address_are_all_served() -> Non
 @virtual_time
 async def test_idle_connections_of_one_address_make_room_for_new_ones() -> None:
     async with memory_net() as net:
-        first = source(net)
-        first.begin()
+        first = source(net).begin()
         idle = [talk_to(net, first, "8.8.4.4") for _ in range(MAX_IDLE_PER_ADDRESS)]
         for peer in idle:
             peer.send(Hello(0))

@@ -34,8 +34,7 @@ def _stalls(member: Member) -> list[Stalled]:
 @virtual_time
 async def test_nobody_is_found() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
+        member = net.join(MANIFEST.id).begin()
         async with stalled(net, member) as event:
             assert event.cause == "nobody-found"
 
@@ -54,8 +53,7 @@ async def test_nobody_is_there_any_more() -> None:
 @virtual_time
 async def test_a_peer_says_nothing_but_hello() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
+        member = net.join(MANIFEST.id).begin()
         talk_to(net, member).send(Hello(0, MANIFEST.root_record, bytes([255] * 5)))
         async with stalled(net, member) as event:
             assert event.cause == "silent"
@@ -73,8 +71,7 @@ async def test_no_peer_has_what_is_missing() -> None:
         for giver, store in zip(givers, (some, others), strict=True):
             giver.swarm.serve(MANIFEST, store)
             giver.begin()
-        member = net.join(MANIFEST.id)
-        member.begin(*givers)
+        member = net.join(MANIFEST.id).begin(*givers)
         async with stalled(net, member) as event:
             assert event.cause == "nobody-has"
             assert "none of the 2 connected peers has chunk" in event.reason

@@ -93,8 +93,7 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
         second.begin(first)
         manifest = await second.swarm.load(lambda m: range(m.page_count))
         second.swarm.begin(TransientStore(manifest.chunks), [3, 4, 9])
-        peer = talk_to(net, second)
-        peer.send(Hello(5000))
+        peer = talk_to(net, second).send(Hello(5000))
         await second.swarm.until_verified(9)
         await net.until(lambda: any(isinstance(m, Have) for m in peer.received))
         hellos = [m for m in peer.received if isinstance(m, Hello)]
@@ -107,8 +106,7 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
 async def test_a_lone_chunk_arrives_whole_in_however_many_parts(size: int) -> None:
     content = Content.make(3 * size, size)
     async with memory_net() as net:
-        giver = source(net, content)
-        giver.begin()
+        giver = source(net, content).begin()
         peer = talk_to(net, giver)
         peer.send(Hello(0, manifest_of(content).root_record, bytes(1)))
         for index in (2, 0):
@@ -143,8 +141,7 @@ async def test_a_node_id_that_is_copied_costs_nobody_a_connection() -> None:
         other.begin()
         await net.until(lambda: len(member.swarm.peers) == 1)
         # Somebody from elsewhere claims to be it.
-        thief = talk_to(net, member, "10.0.66.6", other.node_id)
-        thief.send(Hello(5000))
+        talk_to(net, member, "10.0.66.6", other.node_id).send(Hello(5000))
         await asyncio.sleep(10)
         assert not left(member)
         assert other.address in member.peers
@@ -198,8 +195,7 @@ async def test_who_has_everything_leaves_dialling_to_others_for_a_while() -> Non
 @virtual_time
 async def test_a_newcomer_and_the_others_hear_of_each_other() -> None:
     async with memory_net() as net:
-        member = source(net)
-        member.begin()
+        member = source(net).begin()
         old, silent, new = (talk_to(net, member, f"10.0.9.{n}") for n in range(1, 4))
         old.send(Hello(5001))
         silent.send(Hello(0))  # listens nowhere
@@ -219,8 +215,7 @@ async def test_a_newcomer_and_the_others_hear_of_each_other() -> None:
 @virtual_time
 async def test_hello_said_twice_is_one_peer() -> None:
     async with memory_net() as net:
-        member = source(net)
-        member.begin()
+        member = source(net).begin()
         peer = talk_to(net, member)
         full = bytes([255] * 5)
         peer.send(Hello(0), Hello(0), Hello(0, MANIFEST.root_record, full))
@@ -240,16 +235,14 @@ async def test_a_root_record_that_does_not_give_the_id_is_a_lie(knows: bool) -> 
     async with memory_net() as net:
         member = source(net) if knows else net.join(MANIFEST.id)
         member.begin()
-        peer = talk_to(net, member)
-        peer.send(Hello(5000, other.root_record, bytes(5)))
+        peer = talk_to(net, member).send(Hello(5000, other.root_record, bytes(5)))
         await asyncio.sleep(1)
         assert peer.is_lost
         (event,) = left(member)
         assert event.is_banned
         assert event.address == Address("10.0.9.9", 5000)
         # It is not let in again under that address.
-        again = talk_to(net, member)
-        again.send(Hello(5000))
+        again = talk_to(net, member).send(Hello(5000))
         await asyncio.sleep(1)
         assert again.is_lost
         if not knows:
@@ -272,8 +265,7 @@ def large_hello() -> Hello:
 @virtual_time
 async def test_a_manifest_goes_on_when_the_first_to_give_it_leaves() -> None:
     async with memory_net() as net:
-        member = net.join(LARGE.id)
-        member.begin()
+        member = net.join(LARGE.id).begin()
         first = net.call(HalfOfThePages(HOLDING), member, "10.0.9.1")
         first.send(large_hello())
         begun = asyncio.get_running_loop().time()
@@ -300,10 +292,8 @@ async def test_a_manifest_goes_on_when_the_first_to_give_it_leaves() -> None:
 async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
     content = Content.make(8 << 20, 1 << 20)
     async with memory_net() as net:
-        member = source(net, content)
-        member.begin()
-        peer = talk_to(net, member)
-        peer.send(Hello(5000))
+        member = source(net, content).begin()
+        peer = talk_to(net, member).send(Hello(5000))
         peer.transport.pause_reading()
         peer.send(*[SealedRequest(index) for index in range(asked)])
         await asyncio.sleep(1)
@@ -321,10 +311,8 @@ async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
 async def test_one_that_never_reads_does_not_hold_up_leaving_for_ever() -> None:
     content = Content.make(8 << 20, 1 << 20)
     async with memory_net() as net:
-        member = source(net, content)
-        member.begin()
-        peer = talk_to(net, member)
-        peer.send(Hello(5000))
+        member = source(net, content).begin()
+        peer = talk_to(net, member).send(Hello(5000))
         peer.transport.pause_reading()
         peer.send(*[SealedRequest(index) for index in range(content.count)])
         await asyncio.sleep(1)
@@ -336,10 +324,8 @@ async def test_one_that_never_reads_does_not_hold_up_leaving_for_ever() -> None:
 @virtual_time
 async def test_who_asks_without_end_and_never_reads_is_not_read_from() -> None:
     async with memory_net() as net:
-        member = source(net)
-        member.begin()
-        peer = talk_to(net, member)
-        peer.send(Hello(5000))
+        member = source(net).begin()
+        peer = talk_to(net, member).send(Hello(5000))
         peer.transport.pause_reading()
         for _ in range(200):
             peer.send(*[SealedRequest(index % 40) for index in range(500)])

@@ -24,10 +24,8 @@ SIZE = 16_384
 
 async def begin(net: MemoryNet, *wrong: int) -> tuple[Member, Talk]:
     """Start a download from a peer that sends these chunks wrong."""
-    member = net.join(MANIFEST.id)
-    member.begin()
-    peer = talk_to(net, member)
-    peer.send(Hello(5000, MANIFEST.root_record, FULL))
+    member = net.join(MANIFEST.id).begin()
+    peer = talk_to(net, member).send(Hello(5000, MANIFEST.root_record, FULL))
     await net.until(lambda: member.swarm.manifest is not None)
     manifest = member.swarm.manifest
     assert manifest is not None
@@ -58,8 +56,7 @@ async def test_a_peer_is_told_of_its_first_wrong_chunk_and_stays() -> None:
         assert not peer.is_lost
         await asyncio.sleep(60)
         assert peer.requested.count(7) == 1, "it is requested elsewhere only"
-        seed = source(net)
-        seed.begin(member)
+        source(net).begin(member)
         await member.swarm.until_verified(7)
         await member.swarm.stop()
 
@@ -91,8 +88,7 @@ async def test_a_peer_whose_copy_changed_withholds_that_chunk_and_says_so() -> N
         assert not left(member)
         (notice,) = notices
         assert "has changed on the disk" in notice
-        whole = source(net)
-        whole.begin(member)
+        source(net).begin(member)
         assert (await fetching).get(7) == CONTENT.chunk(7)
 
 
@@ -115,8 +111,7 @@ async def report(net: MemoryNet, error: Exception) -> Member:
     store.error = error
     seed.swarm.serve(MANIFEST, store)
     seed.begin()
-    peer = talk_to(net, seed)
-    peer.send(Hello(5000, MANIFEST.root_record, bytes(5)))
+    peer = talk_to(net, seed).send(Hello(5000, MANIFEST.root_record, bytes(5)))
     peer.send(WrongChunk(7))
     await asyncio.sleep(1)
     return seed

@@ -60,7 +60,7 @@ async def test_share_sends_goodbye_and_does_not_wait_for_a_peer_that_does_not_re
         link = parse_link(program.wait_line(r"shoal:\w+")[0])
         port = int(peer_of(program).split(":")[1])
         holder = Holder(make_holding(1)._replace(link=link))
-        holder.greet = lambda talk: talk.send(Hello(0))  # type: ignore[method-assign]
+        holder.greet = lambda talk: talk.send(Hello(0))  # type: ignore[method-assign, assignment]
         talk = await holder.dial(Address("127.0.0.1", port))
         # A page arrives only after the hello message was processed.
         talk.send(Page(0))

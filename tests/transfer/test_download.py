@@ -63,7 +63,7 @@ class Source(Holder):
     def on_request(self, talk: Talk, index: int) -> None:
         self.answer(lambda: talk.send_chunk(index))
 
-    def answer(self, send: Callable[[], None]) -> None:
+    def answer(self, send: Callable[[], object]) -> None:
         def answer() -> None:
             self.owed -= 1
             send()
