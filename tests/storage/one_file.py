@@ -11,4 +11,6 @@ chunk = FILE.chunk
 items = FILE.items
 verify = FILE.verify
 open_store = FILE.open
+full_store = FILE.full
+half_done = FILE.half_done
 check_claims = FILE.check_claims

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,25 @@ class Case:
             verify=verify,
         )
 
+    def full(self, disk: FaultyDisk, **options: Any) -> FileStore:
+        """Open a new store and put every chunk."""
+        store = self.open(disk, **options)
+        store.put_many(self.items(*range(self.chunks.count)))
+        return store
+
+    def half_done(self, disk: FaultyDisk) -> set[int]:
+        """Leave every second wanted chunk in a closed store; return their indexes."""
+        store = self.open(disk)
+        indexes = list(store.wanted)[::2]
+        store.put_many(self.items(*indexes))
+        store.close()
+        return set(indexes)
+
+    def complete(self, store: FileStore) -> None:
+        """Put the missing chunks and finish."""
+        store.put_many(self.items(*self.missing(store)))
+        store.finish()
+
     def missing(self, store: FileStore) -> list[int]:
         return [index for index in store.wanted if index not in store.have]
 
@@ -140,8 +160,7 @@ class Case:
             store = self.open(disk)
             self.check_claims(store)
             assert set(store.have) >= kept, "a chunk was lost"
-            store.put_many(self.items(*self.missing(store)))
-            store.finish()
+            self.complete(store)
             store.close()
             assert self.stored(disk) == self.expected()
         assert {path for path in disk.paths() if path.parent == ROOT} == {self.target}

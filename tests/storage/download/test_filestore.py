@@ -23,6 +23,7 @@ from tests.storage.one_file import (
     TARGET,
     check_claims,
     chunk,
+    full_store,
     items,
     open_store,
 )
@@ -169,8 +170,7 @@ def test_an_existing_target_is_replaced_only_with_overwrite(disk: FaultyDisk) ->
     with pytest.raises(TargetExistsError, match="already exists"):
         open_store(disk)
     assert disk.paths() == {TARGET}
-    store = open_store(disk, overwrite=True)
-    store.put_many(items(*range(CHUNKS.count)))
+    store = full_store(disk, overwrite=True)
     assert disk.contents(TARGET) == b"precious"
     store.finish()
     assert disk.contents(TARGET) == CONTENT
@@ -178,8 +178,7 @@ def test_an_existing_target_is_replaced_only_with_overwrite(disk: FaultyDisk) ->
 
 
 def test_a_target_created_in_the_meantime_is_not_replaced(disk: FaultyDisk) -> None:
-    store = open_store(disk)
-    store.put_many(items(*range(CHUNKS.count)))
+    store = full_store(disk)
     disk.close(disk.open_write(TARGET))
     with pytest.raises(TargetExistsError):
         store.finish()
@@ -208,8 +207,7 @@ def test_a_second_process_cannot_download_to_the_same_target(disk: FaultyDisk) -
 def test_a_process_that_locks_a_removed_journal_starts_again(
     disk: FaultyDisk, overwrite: bool
 ) -> None:
-    first = open_store(disk)
-    first.put_many(items(*range(CHUNKS.count)))
+    first = full_store(disk)
 
     def finish_before_the_lock(number: int, method: str) -> int:
         if method == "lock":

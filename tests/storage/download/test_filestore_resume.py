@@ -10,17 +10,12 @@ from tests.storage.one_file import (
     CHUNKS,
     STAGING,
     check_claims,
-    items,
+    full_store,
+    half_done,
     open_store,
     verify,
 )
 from tests.storage.one_folder import IDENTITY
-
-
-def half_done(disk: FaultyDisk) -> None:
-    store = open_store(disk)
-    store.put_many(items(*range(0, CHUNKS.count, 2)))
-    store.close()
 
 
 @pytest.mark.parametrize(
@@ -72,8 +67,7 @@ def test_an_edit_that_keeps_the_time_is_detected_by_the_sample(
     disk: FaultyDisk, spoiled: range | None
 ) -> None:
     """It is among the last chunks, or so many changed that any sample has one."""
-    store = open_store(disk)
-    store.put_many(items(*range(CHUNKS.count)))
+    store = full_store(disk)
     store.close()
     wrong = spoiled or range(0, CHUNKS.count - SAMPLE)
     for index in wrong:

@@ -45,8 +45,7 @@ def test_a_commit_is_due_by_the_number_of_files_too(
 def test_folders_are_private_until_they_have_their_name(
     disk: FaultyDisk, case: Case
 ) -> None:
-    store = case.open(disk, keep_exec=True)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk, keep_exec=True)
     assert disk.mode(STAGING) == disk.mode(STAGING / "data") == 0o700
     assert disk.mode(STAGING / "data/a/deep") == 0o700
     assert disk.mode(STAGING / "data/a/two") == 0o755
@@ -64,14 +63,12 @@ def test_files_of_an_earlier_run_get_the_permissions_of_this_one(
     store.put_many(case.items(0, 1))  # a/two is in chunk 1
     store.close()
     store = case.open(disk, keep_exec=keep_exec)
-    store.put_many(case.items(*case.missing(store)))
-    store.finish()
+    case.complete(store)
     assert disk.mode(TARGET / "a/two") == (0o755 if keep_exec else 0o644)
 
 
 def test_no_file_is_executable_by_default(disk: FaultyDisk, case: Case) -> None:
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     store.finish()
     assert disk.mode(TARGET / "a/two") == 0o644
 
@@ -109,8 +106,7 @@ def test_a_folder_never_replaces_anything(
 def test_a_folder_created_in_the_meantime_is_not_merged_into(
     disk: FaultyDisk, case: Case
 ) -> None:
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     disk.make_directory(TARGET)
     with pytest.raises(TargetExistsError):
         store.finish()

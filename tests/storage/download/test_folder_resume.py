@@ -10,16 +10,8 @@ from tests.storage.one_folder import STAGING, TARGET, Case
 pytestmark = pytest.mark.usefixtures("_large_files_are_small")
 
 
-def half_done(disk: FaultyDisk, case: Case) -> set[int]:
-    store = case.open(disk)
-    indexes = list(store.wanted)[::2]
-    store.put_many(case.items(*indexes))
-    store.close()
-    return set(indexes)
-
-
 def test_a_removed_file_loses_only_its_chunks(disk: FaultyDisk, case: Case) -> None:
-    claimed = half_done(disk, case)
+    claimed = case.half_done(disk)
     disk.unlink(STAGING / "data/ünïcode/名前")
     store = case.open(disk, verify=case.verify)
     assert set(store.have) == claimed - set(case.chunks.covering(2200, 2450))
@@ -29,7 +21,7 @@ def test_a_removed_file_loses_only_its_chunks(disk: FaultyDisk, case: Case) -> N
 def test_an_edited_file_is_detected_by_time_and_size(
     disk: FaultyDisk, case: Case
 ) -> None:
-    claimed = half_done(disk, case)
+    claimed = case.half_done(disk)
     disk.overwrite(STAGING / "data/large", 20, b"?")
     store = case.open(disk, verify=case.verify)
     assert set(store.have) == claimed - {2}
@@ -37,16 +29,14 @@ def test_an_edited_file_is_detected_by_time_and_size(
     disk.overwrite(STAGING / "data/large", 2_000, b"more")
     disk.overwrite(STAGING / "journal", 0, b"s")  # now as new as the data
     store = case.open(disk, verify=case.verify)
-    store.put_many(case.items(*case.missing(store)))
-    store.finish()
+    case.complete(store)
     assert disk.files(TARGET) == case.expected()
 
 
 def test_one_edited_chunk_of_very_many_is_detected_by_time(disk: FaultyDisk) -> None:
     """A random sample would rarely include it."""
     case = Case([File(f"{place:03}", 990) for place in range(200)], 100)
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     store.close()
     disk.overwrite(STAGING / "data/077", 500, b"?")
     store = case.open(disk, verify=case.verify)
@@ -60,8 +50,7 @@ def test_a_file_replaced_by_an_older_one_of_its_size_is_detected(
 ) -> None:
     """With so few files, the sample has a chunk of each."""
     case = Case([File(f"{place:03}", 1000) for place in range(200)], 100)
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     store.close()
     disk.overwrite(STAGING / f"data/{replaced:03}", 0, bytes(1000))
     disk.overwrite(STAGING / "journal", 0, b"s")  # now as new as the data
@@ -73,8 +62,7 @@ def test_a_file_replaced_by_an_older_one_of_its_size_is_detected(
 def test_files_of_other_programs_are_removed_before_the_end(
     disk: FaultyDisk, case: Case
 ) -> None:
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     disk.make_directory(STAGING / "data/other")
     for name in ("other/file", "a/file", "file"):
         disk.close(disk.open_write(STAGING / "data" / name))
@@ -86,15 +74,13 @@ def test_files_of_other_programs_are_removed_before_the_end(
 def test_a_file_changed_before_the_end_is_an_error(
     disk: FaultyDisk, case: Case
 ) -> None:
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     disk.overwrite(STAGING / "data/b", 69, b"more")
     with pytest.raises(StoreError, match="Another program changed b"):
         store.finish()
     store.close()
     store = case.open(disk, verify=case.verify)
-    store.put_many(case.items(*case.missing(store)))
-    store.finish()
+    case.complete(store)
     assert disk.files(TARGET) == case.expected()
 
 
@@ -106,8 +92,7 @@ def test_files_of_other_programs_are_removed_among_very_many(
     disk: FaultyDisk,
 ) -> None:
     case = Case(MANY, 100)
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     disk.close(disk.open_write(STAGING / "data/other"))
     store.finish()
     assert disk.files(TARGET) == case.expected()
@@ -115,8 +100,7 @@ def test_files_of_other_programs_are_removed_among_very_many(
 
 def test_one_changed_file_of_very_many_is_an_error(disk: FaultyDisk) -> None:
     case = Case(MANY, 100)
-    store = case.open(disk)
-    store.put_many(case.items(*range(case.chunks.count)))
+    store = case.full(disk)
     disk.overwrite(STAGING / "data/0500", 1, b"more")
     with pytest.raises(StoreError, match="Another program changed 0500"):
         store.finish()
