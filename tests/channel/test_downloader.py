@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.report.events import PeerLeft, Progress, Started
+from shoal.core.report.events import DownloadEvent, PeerLeft, Progress, Started
 from shoal.errors import (
     NotFoundError,
     ShoalError,
@@ -41,15 +41,20 @@ BROKEN = [
 LIES_AT_ONCE = [SizesDisagree, WrongHashes]
 
 
+async def fetch_all(folder: Path, *servers: FakeServer) -> list[DownloadEvent]:
+    """Download from these servers, check the bytes, and return the events."""
+    addresses = [server.address for server in servers]
+    events = await fetch(CONTENT.id, folder / "out", addresses)
+    assert (folder / "out").read_bytes() == CONTENT.data
+    return events
+
+
 @pytest.mark.parametrize("kind", LIARS)
 async def test_a_liar_is_banned_and_its_chunks_are_requested_from_another_server(
     kind: type[FakeServer], tmp_path: Path
 ) -> None:
     async with kind(CONTENT) as liar, FakeServer(CONTENT) as honest:
-        events = await fetch(
-            CONTENT.id, tmp_path / "out", [liar.address, honest.address]
-        )
-    assert (tmp_path / "out").read_bytes() == CONTENT.data
+        events = await fetch_all(tmp_path, liar, honest)
     assert banned(events) == {liar.address}
     assert liar.connections == 1
     verified = [each.chunks for each in events if isinstance(each, PeerLeft)]
@@ -76,10 +81,7 @@ async def test_a_broken_server_does_not_stop_the_download(
     kind: type[FakeServer], tmp_path: Path
 ) -> None:
     async with kind(CONTENT) as broken, FakeServer(CONTENT) as honest:
-        events = await fetch(
-            CONTENT.id, tmp_path / "out", [broken.address, honest.address]
-        )
-    assert (tmp_path / "out").read_bytes() == CONTENT.data
+        events = await fetch_all(tmp_path, broken, honest)
     assert broken.connections >= 1
     assert not banned(events)
 
@@ -90,10 +92,9 @@ async def test_one_honest_server_among_nine_liars_is_enough(tmp_path: Path) -> N
         servers.append(FakeServer(CONTENT))
         for server in servers:
             tasks.create_task(server.start())
-    events = await fetch(CONTENT.id, tmp_path / "out", [s.address for s in servers])
+    events = await fetch_all(tmp_path, *servers)
     for server in servers:
         await server.aclose()
-    assert (tmp_path / "out").read_bytes() == CONTENT.data
     assert banned(events) <= {server.address for server in servers[:9]}
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "LOOPBACK",
     "Shared",
     "free_port",
+    "in_shell",
     "link_of",
     "peer_of",
     "rss",
@@ -52,6 +53,13 @@ def share_open(path: Path, *args: object) -> Program:
     `args` may begin with the channel's name.
     """
     return share(path, "--open", *args)
+
+
+def in_shell(script: str, *args: object) -> Program:
+    """Start a command of shoal as `"$@"` in a script of the shell."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
+    argv = [sys.executable, "-m", "shoal", *map(str, args)]
+    return Program(["sh", "-c", script, "sh", *argv], env={**clean, **LOOPBACK})
 
 
 def unprivileged(*args: object) -> Program:

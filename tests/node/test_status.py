@@ -11,6 +11,7 @@ from shoal.core.report.counters import BOUNDS, Durations
 from shoal.core.report.status import path_of
 from shoal.errors import VerificationError
 from tests.conftest import MakeFile
+from tests.helpers.badholders import FlipsABit
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Talk, make_holding
 
@@ -31,12 +32,6 @@ class Mute(Holder):
 
     def on_request(self, talk: Talk, index: int) -> None:
         self.asked_for = index
-
-
-class FlipsABit(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        data = self.holding.chunk(index)
-        talk.send_chunk(index, bytes([data[0] ^ 1]) + data[1:])
 
 
 async def test_the_status_of_a_share_never_requested_is_empty() -> None:

@@ -15,6 +15,7 @@ from shoal.errors import NotFoundError, ShoalError, UsageError, VerificationErro
 from shoal.reading.file import AsyncFile
 from shoal.reading.share_cache import ShareCache
 from shoal.storage.chunk_cache import CACHE_SIZE
+from tests.helpers.badholders import FlipsABit
 from tests.helpers.fetching import here
 from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
 
@@ -49,12 +50,6 @@ class Mute(Holder):
         held, self.held = self.held, []
         for talk, index in held:
             talk.send_chunk(index)
-
-
-class FlipsABit(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        data = self.holding.chunk(index)
-        talk.send_chunk(index, bytes([data[0] ^ 1]) + data[1:])
 
 
 async def test_a_read_fetches_only_the_chunks_it_covers() -> None:

@@ -2,27 +2,18 @@
 
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
-from tests.helpers.process import Program
+from tests.helpers.commands import in_shell, peer_of, run, share
 from tests.helpers.requirements import require
 
 GROUP = 4242  # of no user here
 FOLDERS = 150  # more than the descriptors allowed
 LEVELS = 100
 LARGE = 70_000  # bytes of a file that is not read as a whole
-
-
-def in_shell(script: str, *args: object) -> Program:
-    """Run a command of shoal as `"$@"` in a script of the shell."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
-    argv = [sys.executable, "-m", "shoal", *map(str, args)]
-    return Program(["sh", "-c", script, "sh", *argv], env={**clean, **LOOPBACK})
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import LOOPBACK, peer_of, run, share
-from tests.helpers.process import Program
+from tests.helpers.commands import LOOPBACK, in_shell, peer_of, run, share
 from tests.helpers.signals import until_caught
 
 SIZE = 300_000
@@ -34,18 +33,11 @@ def shared(source: Path) -> Iterator[tuple[str, ...]]:
         yield link, "--peer", peer_of(program)
 
 
-def _in_shell(script: str, *args: object) -> Program:
-    """Run a command of shoal as `"$@"` in a script of the shell."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
-    argv = [sys.executable, "-m", "shoal", *map(str, args)]
-    return Program(["sh", "-c", script, "sh", *argv], env={**clean, **LOOPBACK})
-
-
 def test_get_works_with_all_streams_closed(
     source: Path, shared: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with _in_shell('exec "$@" <&- >&- 2>&-', "get", *shared, "-o", out) as program:
+    with in_shell('exec "$@" <&- >&- 2>&-', "get", *shared, "-o", out) as program:
         assert program.finish().code == 0
     assert out.read_bytes() == source.read_bytes()
 
@@ -56,7 +48,7 @@ def test_share_works_with_all_streams_closed(source: Path, tmp_path: Path) -> No
         peer = peer_of(first)
     port = peer.partition(":")[2]
     script = 'exec "$@" <&- >&- 2>&-'
-    with _in_shell(script, "share", source, "--port", port) as program:
+    with in_shell(script, "share", source, "--port", port) as program:
         out = tmp_path / "out"
         with run("get", link, "-o", out, "--peer", peer) as get:
             assert get.finish().code == 0
@@ -70,7 +62,7 @@ def test_a_single_closed_stream_changes_no_other(
     closed: str, shared: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with _in_shell(f'exec "$@" {closed}', "get", *shared, "-o", out) as program:
+    with in_shell(f'exec "$@" {closed}', "get", *shared, "-o", out) as program:
         ended = program.finish()
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout == (b"" if closed == ">&-" else f"{out}\n".encode())
@@ -80,9 +72,9 @@ def test_messages_that_cannot_be_written_are_lost_and_nothing_else(
     shared: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with _in_shell('exec "$@" 2>/dev/full', "get", *shared, "-o", out, "-v") as program:
+    with in_shell('exec "$@" 2>/dev/full', "get", *shared, "-o", out, "-v") as program:
         assert program.finish().code == 0
-    with _in_shell('exec "$@" 2>/dev/full', "get", "shoal:wrong") as program:
+    with in_shell('exec "$@" 2>/dev/full', "get", "shoal:wrong") as program:
         assert program.finish().code == 2
 
 
@@ -96,7 +88,7 @@ def test_a_file_that_may_not_grow_is_called_that(
     limit = f"export PYTHONUNBUFFERED={unbuffered}; ulimit -f 1"
     script = f'{limit}; exec "$@" >{out}'
     link, *peer = shared
-    with _in_shell(script, *words.format(link).split(), *peer) as program:
+    with in_shell(script, *words.format(link).split(), *peer) as program:
         ended = program.finish()
     assert ended.code == 1
     assert "largest size allowed" in ended.stderr or "ulimit -f" in ended.stderr
@@ -107,7 +99,7 @@ def test_a_target_that_may_not_grow_is_called_that(
     shared: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with _in_shell('ulimit -f 8; exec "$@"', "get", *shared, "-o", out) as program:
+    with in_shell('ulimit -f 8; exec "$@"', "get", *shared, "-o", out) as program:
         ended = program.finish()
     assert ended.code == 1
     assert "would be larger than is allowed here; raise the limit" in ended.stderr
@@ -161,7 +153,7 @@ def test_a_closed_terminal_ends_a_command_like_other_signals(
 
 
 def test_nohup_keeps_a_command_running(source: Path, tmp_path: Path) -> None:
-    with _in_shell('trap "" HUP; exec "$@"', "share", source) as program:
+    with in_shell('trap "" HUP; exec "$@"', "share", source) as program:
         program.wait_line("Ctrl-C", stream="err")
         program.send(signal.SIGHUP)
         link = program.wait_line("^shoal:", stream="out").string

@@ -1,6 +1,6 @@
 """Join two sessions of a sealed share, and send one of them invalid messages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -30,6 +30,7 @@ from shoal.core.wire.sealed_messages import (
     SealedResponse,
 )
 from shoal.errors import ProtocolError
+from tests.helpers.sessions import pieces, receive
 from tests.helpers.wire import Content, frame, varint
 
 CHUNK = 200_000  # bytes; a large frame, with a buffer of its own
@@ -37,24 +38,6 @@ CONTENT = Content.make(7 * CHUNK + 5, CHUNK)
 CHUNKS = Chunks(len(CONTENT.data), CHUNK)
 PAGES = 9
 ANSWER = {"type": "response", "index": 1, "data": b"x"}
-
-
-def receive(session: SealedSession, data: bytes, pieces: Iterator[int]) -> list[Event]:
-    """Let bytes arrive in pieces; return the events."""
-    events: list[Event] = []
-    while data:
-        buffer = session.get_buffer()
-        size = min(len(buffer), len(data), next(pieces))
-        buffer[:size] = data[:size]
-        events += session.buffer_updated(size)
-        data = data[size:]
-    return events
-
-
-def pieces(seed: int, most: int) -> Iterator[int]:
-    rng = Random(seed)
-    while True:
-        yield rng.randint(1, rng.choice([8, 2000, most]))
 
 
 def send(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:

@@ -24,29 +24,12 @@ from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.handshake import encode_handshake
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, response_header
 from shoal.errors import LyingPeerError, ProtocolError
+from tests.helpers.sessions import pieces, receive
 from tests.helpers.wire import Content, frame, varint
 
 CONTENT = Content.make(5000)
 HASHED = Channel(CONTENT.id, is_hash=True)
 NAMED = Channel("a name", is_hash=False)
-
-
-def receive(session: Session, data: bytes, pieces: Iterator[int]) -> list[Event]:
-    """Let bytes arrive in pieces; return the events."""
-    events: list[Event] = []
-    while data:
-        buffer = session.get_buffer()
-        size = min(len(buffer), len(data), next(pieces))
-        buffer[:size] = data[:size]
-        events += session.buffer_updated(size)
-        data = data[size:]
-    return events
-
-
-def pieces(seed: int, most: int = 2000) -> Iterator[int]:
-    rng = Random(seed)
-    while True:
-        yield rng.randint(1, rng.choice([1, 8, most]))
 
 
 def whole() -> Iterator[int]:

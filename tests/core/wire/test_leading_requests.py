@@ -17,7 +17,7 @@ from shoal.core.wire.messages import (
     leading_requests,
 )
 from shoal.errors import ProtocolError
-from tests.core.session.test_session import receive
+from tests.helpers.sessions import receive
 from tests.helpers.wire import frame
 
 EDGES = [0, 1, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1]
