@@ -31,44 +31,41 @@ def test_anything_else_is_a_named_channel(text: str) -> None:
     assert check_name(text) == Channel(text, is_hash=False)
 
 
-@pytest.mark.parametrize(
-    "text", ["a" * 56, "A2" * 28, "shoal:", "shoal:abc?peer=x:1", "SHOAL:\n", "sHoAl:é"]
-)
-def test_what_looks_like_a_link_is_never_a_channel(text: str) -> None:
-    with pytest.raises(UsageError, match="link"):
+LIKE_LINKS = [
+    "a" * 56,
+    "A2" * 28,
+    "shoal:",
+    "shoal:abc?peer=x:1",
+    "SHOAL:\n",
+    "sHoAl:é",
+]
+CONTROLS = ["a\nb", "a\x00b", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\x7fb"]
+REFUSED = [
+    *((text, "link") for text in LIKE_LINKS),
+    *((text, "control characters") for text in CONTROLS),
+    ("", "empty"),
+]
+REFUSED_TEXTS = [*REFUSED, (" ", "empty"), ("\n", "empty")]
+REFUSED_NAMES = [
+    *((name, "64 hex digits") for name in (HEX, HEX.upper(), f" {HEX}")),
+    *((name, "white space") for name in (" x", "x ", "\tx", "x\n", " ", "\n")),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED_TEXTS)
+def test_links_control_characters_and_empty_texts_are_refused(
+    text: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
         parse_channel(text)
-    with pytest.raises(UsageError, match="link"):
-        check_name(text)
 
 
-@pytest.mark.parametrize("name", [HEX, HEX.upper(), f" {HEX}"])
-def test_a_chosen_name_may_not_be_64_hex_digits(name: str) -> None:
-    with pytest.raises(UsageError, match="64 hex digits"):
+@pytest.mark.parametrize(("name", "message"), [*REFUSED, *REFUSED_NAMES])
+def test_a_chosen_name_is_also_no_hash_and_has_no_outer_white_space(
+    name: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
         check_name(name)
-
-
-@pytest.mark.parametrize("name", [" x", "x ", "\tx", "x\n"])
-def test_a_chosen_name_may_not_have_outer_white_space(name: str) -> None:
-    with pytest.raises(UsageError, match="white space"):
-        check_name(name)
-
-
-@pytest.mark.parametrize(
-    "text", ["a\nb", "a\x00b", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\x7fb"]
-)
-def test_control_characters_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="control characters"):
-        parse_channel(text)
-    with pytest.raises(UsageError, match="control characters"):
-        check_name(text)
-
-
-@pytest.mark.parametrize("text", ["", " ", "\n"])
-def test_an_empty_id_is_refused(text: str) -> None:
-    with pytest.raises(UsageError):
-        parse_channel(text)
-    with pytest.raises(UsageError):
-        check_name(text)
 
 
 @pytest.mark.parametrize("unit", ["x", "é"])

@@ -48,6 +48,11 @@ def make_state(jitter: float = 0.0) -> LanState:
     return LanState(secret=b"secret", rng=Still(jitter))
 
 
+@pytest.fixture
+def state() -> LanState:
+    return make_state()
+
+
 def found_in(
     state: LanState, packet: bytes, sender: Address = PEER, now: float = 0.0
 ) -> list[tuple[TopicJoin, Address]]:
@@ -68,8 +73,7 @@ def ports_in(packet: bytes | None) -> list[int]:
 # When to send queries.
 
 
-def test_queries_are_sent_at_once_and_then_ever_more_rarely() -> None:
-    state = make_state()
+def test_queries_are_sent_at_once_and_then_ever_more_rarely(state: LanState) -> None:
     state.join(TOPIC, None, 100.0)
     queried = []
     for _ in range(8):
@@ -89,15 +93,13 @@ def test_machines_that_started_together_drift_apart() -> None:
     assert late.next_timeout() == pytest.approx(1.0 + QUERY_JITTER)
 
 
-def test_no_query_is_sent_before_it_is_due() -> None:
-    state = make_state()
+def test_no_query_is_sent_before_it_is_due(state: LanState) -> None:
     state.join(TOPIC, None, 0.0)
     state.next_queries(0.0)
     assert state.next_queries(0.99) == []
 
 
-def test_each_topic_has_its_own_schedule() -> None:
-    state = make_state()
+def test_each_topic_has_its_own_schedule(state: LanState) -> None:
     state.join(TOPIC, None, 0.0)
     state.next_queries(0.0)
     state.join(OTHER, None, 0.5)
@@ -105,15 +107,13 @@ def test_each_topic_has_its_own_schedule() -> None:
     assert state.next_timeout() == 1.0
 
 
-def test_one_query_serves_two_joins_of_a_topic() -> None:
-    state = make_state()
+def test_one_query_serves_two_joins_of_a_topic(state: LanState) -> None:
     state.join(TOPIC, 1, 0.0)
     state.join(TOPIC, 2, 0.0)
     assert state.next_queries(0.0) == [TOPIC]
 
 
-def test_no_query_is_due_without_a_join() -> None:
-    state = make_state()
+def test_no_query_is_due_without_a_join(state: LanState) -> None:
     join = state.join(TOPIC, 1, 0.0)
     state.leave(join)
     assert state.next_timeout() is None
@@ -123,8 +123,7 @@ def test_no_query_is_due_without_a_join() -> None:
 # Which queries to answer.
 
 
-def test_a_query_for_an_announced_topic_is_answered() -> None:
-    state = make_state()
+def test_a_query_for_an_announced_topic_is_answered(state: LanState) -> None:
     state.join(TOPIC, 4001, 0.0)
     reaction = state.on_packet(encode_query(TOPIC), PEER, 0.0)
     digest = hashlib.sha256(b"secret" + PEER.host.encode()).digest()
@@ -139,8 +138,7 @@ def test_a_query_for_a_topic_that_is_not_announced_is_not_answered() -> None:
     assert state.on_packet(encode_query(TOPIC), PEER, 0.0).responses == ()
 
 
-def test_two_ports_of_a_topic_are_in_one_response() -> None:
-    state = make_state()
+def test_two_ports_of_a_topic_are_in_one_response(state: LanState) -> None:
     state.join(TOPIC, 4001, 0.0)
     first = state.join(TOPIC, 4002, 0.0)
     assert ports_in(state.response_to(TOPIC, HERE)) == [4001, 4002]
@@ -148,30 +146,26 @@ def test_two_ports_of_a_topic_are_in_one_response() -> None:
     assert ports_in(state.response_to(TOPIC, HERE)) == [4001]
 
 
-def test_ports_that_do_not_fit_are_left_out() -> None:
-    state = make_state()
+def test_ports_that_do_not_fit_are_left_out(state: LanState) -> None:
     for port in range(1, 100):
         state.join(TOPIC, port, 0.0)
     assert ports_in(state.response_to(TOPIC, HERE)) == list(range(1, MAX_PEERS + 1))
 
 
-def test_a_topic_that_we_left_is_not_answered() -> None:
-    state = make_state()
+def test_a_topic_that_we_left_is_not_answered(state: LanState) -> None:
     state.leave(state.join(TOPIC, 4001, 0.0))
     assert state.response_to(TOPIC, HERE) is None
     assert state.topics == ()
 
 
-def test_a_topic_repeated_in_one_packet_is_answered_once() -> None:
-    state = make_state()
+def test_a_topic_repeated_in_one_packet_is_answered_once(state: LanState) -> None:
     state.join(TOPIC, 4001, 0.0)
     question = encode_query(TOPIC)
     packet = question[:5] + b"\x08" + question[6:] + question[12:] * 7
     assert len(state.on_packet(packet, PEER, 0.0).responses) == 1
 
 
-def test_a_flood_of_queries_is_answered_at_a_limited_rate() -> None:
-    state = make_state()
+def test_a_flood_of_queries_is_answered_at_a_limited_rate(state: LanState) -> None:
     state.join(TOPIC, 4001, 0.0)
     question = encode_query(TOPIC)
     answers = sum(
@@ -186,8 +180,7 @@ def test_a_flood_of_queries_is_answered_at_a_limited_rate() -> None:
 # Which addresses to accept.
 
 
-def test_an_answer_with_the_senders_own_address_is_accepted() -> None:
-    state = make_state()
+def test_an_answer_with_the_senders_own_address_is_accepted(state: LanState) -> None:
     join = state.join(TOPIC, None, 0.0)
     packet = answer(Address(SENDER, 4001), Address(PEER.host, 4002))
     assert found_in(state, packet) == [
@@ -196,16 +189,14 @@ def test_an_answer_with_the_senders_own_address_is_accepted() -> None:
     ]
 
 
-def test_a_third_partys_address_is_not_accepted() -> None:
-    state = make_state()
+def test_a_third_partys_address_is_not_accepted(state: LanState) -> None:
     state.join(TOPIC, None, 0.0)
     assert (
         found_in(state, answer(Address("10.0.0.8", 22), Address("8.8.8.8", 53))) == []
     )
 
 
-def test_answers_about_other_topics_are_ignored() -> None:
-    state = make_state()
+def test_answers_about_other_topics_are_ignored(state: LanState) -> None:
     left = state.join(OTHER, None, 0.0)
     state.join(TOPIC, None, 0.0)
     state.leave(left)
@@ -229,8 +220,7 @@ def test_another_process_of_this_host_is_found() -> None:
     assert found_in(ours, said, here) == [(join, Address(HERE, 4002))]
 
 
-def test_every_join_of_a_topic_gets_the_address() -> None:
-    state = make_state()
+def test_every_join_of_a_topic_gets_the_address(state: LanState) -> None:
     first = state.join(TOPIC, None, 0.0)
     packet = answer(Address(SENDER, 4001))
     assert [join for join, _ in found_in(state, packet, now=0.0)] == [first]
@@ -254,8 +244,7 @@ def test_a_malformed_packet_raises_a_protocol_error() -> None:
 # Limits on memory.
 
 
-def test_a_flood_of_addresses_and_hosts_leaves_little_behind() -> None:
-    state = make_state()
+def test_a_flood_of_addresses_and_hosts_leaves_little_behind(state: LanState) -> None:
     join = state.join(TOPIC, 4001, 0.0)
     for i in range(10_000):
         sender = Address(f"10.0.{i >> 8}.{i & 255}", 5353)
@@ -265,8 +254,7 @@ def test_a_flood_of_addresses_and_hosts_leaves_little_behind() -> None:
     assert len(state._own_tokens) == MAX_REMEMBERED
 
 
-def test_an_honest_peer_is_still_found_after_a_flood() -> None:
-    state = make_state()
+def test_an_honest_peer_is_still_found_after_a_flood(state: LanState) -> None:
     join = state.join(TOPIC, None, 0.0)
     for i in range(1000):
         found_in(state, answer(Address(SENDER, 1 + i)), Address("10.0.0.66", 5353))
