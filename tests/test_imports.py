@@ -1,25 +1,19 @@
 """Imports stay cheap: a name or command loads only the packages that it needs."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import shoal
+from tests.helpers.process import capture
 
 _SHOW = "; import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
 
 
 def _loaded(code: str) -> set[str]:
     """Run some Python without `site`'s extras; return the packages it loaded."""
-    done = subprocess.run(
-        [sys.executable, "-c", code + _SHOW],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = capture([sys.executable, "-c", code + _SHOW], check=True)
     return set(done.stdout.splitlines()[-1].split())
 
 
@@ -61,11 +55,5 @@ def test_the_command_imports_no_module_from_the_current_folder(tmp_path: Path) -
     for name in ("asyncio", "click", "ssl"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
     words = ["chunk", "0" * 64, "0", "--timeout", "0.1", "--lan-only", "--no-lan"]
-    done = subprocess.run(
-        [sys.executable, "-m", "shoal", *words],
-        capture_output=True,
-        cwd=tmp_path,
-        text=True,
-        timeout=30,
-    )
+    done = capture([sys.executable, "-m", "shoal", *words], cwd=tmp_path)
     assert done.returncode == 3, done.stderr

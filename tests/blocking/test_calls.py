@@ -4,7 +4,6 @@ import io
 import os
 import random
 import signal
-import subprocess
 import sys
 import tarfile
 import threading
@@ -24,7 +23,7 @@ from shoal.errors import NotFoundError, UsageError
 from shoal.node.node import Node
 from tests.helpers.fetching import here
 from tests.helpers.forking import in_child
-from tests.helpers.process import Program
+from tests.helpers.process import Program, capture
 
 CHUNK = 16_384
 DATA = random.Random(5).randbytes(30 * CHUNK + 11)
@@ -328,13 +327,7 @@ print(len(file.read(100)))
 def test_a_program_that_closes_nothing_exits_cleanly(tmp_path: Path) -> None:
     path = tmp_path / "data"
     path.write_bytes(DATA)
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", LEAVES_ALL_OPEN, str(path)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = capture([sys.executable, "-X", "dev", "-c", LEAVES_ALL_OPEN, str(path)])
     assert (done.returncode, done.stdout) == (0, "100\n")
     assert [line for line in done.stderr.splitlines() if "took" not in line] == []
 

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from subprocess import CompletedProcess
+from typing import IO, Any, NamedTuple, Self
 
 from tests.helpers.netns import Namespace
 
-__all__ = ["Finished", "Program"]
+__all__ = ["Finished", "Program", "capture"]
 
 _PATIENCE = 20.0
 _TRACEBACK = "Traceback (most recent call last)"
@@ -183,3 +184,8 @@ class Program:
         self.kill()
         if error is None:
             self._check()
+
+
+def capture(argv: Sequence[str | Path], **options: Any) -> CompletedProcess[str]:
+    """Run a short program to its end and capture what it prints."""
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, **options)

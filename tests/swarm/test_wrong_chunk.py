@@ -134,7 +134,8 @@ async def test_an_unexpected_error_in_the_check_of_a_chunk_ends_the_swarm() -> N
 async def check_and_wait() -> None:
     async with memory_net() as net:
         seed = await report(net, ZeroDivisionError())
-        await seed.swarm.until_shared()
+        async with asyncio.timeout(60):
+            await seed.swarm.until_shared()
 
 
 async def test_a_file_changed_in_place_is_not_sent_though_its_time_is_the_same(

@@ -3,12 +3,12 @@
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.commands import run
+from tests.helpers.process import capture
 from tests.helpers.requirements import require
 from tests.helpers.terminal import PATH, Terminal
 
@@ -36,9 +36,7 @@ WORDS = [
 
 def _ask(*argv: str, cwd: Path) -> str:
     env = {**os.environ, "PATH": PATH, "HOME": str(cwd)}
-    done = subprocess.run(
-        argv, env=env, cwd=cwd, capture_output=True, text=True, timeout=30, check=True
-    )
+    done = capture(argv, env=env, cwd=cwd, check=True)
     return done.stdout
 
 

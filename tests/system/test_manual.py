@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from shoal.cli import cli
 from shoal.config.options import OPTIONS
 from shoal.core.names.link import Link
+from tests.helpers.process import capture
 from tests.helpers.requirements import require
 
 ROOT = Path(__file__).parents[2]
@@ -37,13 +37,7 @@ def _examples() -> Iterator[str]:
 
 
 def _make(word: str) -> str:
-    made = subprocess.run(
-        [sys.executable, ROOT / "docs" / "make_man.py", word],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
+    made = capture([sys.executable, ROOT / "docs" / "make_man.py", word], check=True)
     return made.stdout
 
 
@@ -59,24 +53,13 @@ def test_the_table_in_the_docs_has_the_current_options() -> None:
 
 def test_mandoc_accepts_the_page() -> None:
     require(None if shutil.which("mandoc") else "mandoc is not installed")
-    done = subprocess.run(
-        ["mandoc", "-Tlint", "-Wstyle", PAGE],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    done = capture(["mandoc", "-Tlint", "-Wstyle", PAGE])
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 def test_the_page_names_every_command_option_and_exit_code() -> None:
     require(None if shutil.which("mandoc") else "mandoc is not installed")
-    done = subprocess.run(
-        ["mandoc", "-Tascii", "-O", "width=78", PAGE],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
+    done = capture(["mandoc", "-Tascii", "-O", "width=78", PAGE], check=True)
     text = re.sub(r".\x08", "", done.stdout)
     assert max(map(len, text.splitlines())) <= 85
     for name in COMMANDS:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import shoal
-from tests.helpers.process import Program
+from tests.helpers.process import Program, capture
 from tests.helpers.requirements import require
 from tests.helpers.sharing import LOOPBACK
 
@@ -40,13 +39,10 @@ def _uvloop() -> None:
     ("choice", "module"), [("", "uvloop"), ("0", "asyncio.unix_events")]
 )
 def test_commands_run_on_uvloop_unless_it_is_disabled(choice: str, module: str) -> None:
-    done = subprocess.run(
+    done = capture(
         [sys.executable, "-c", WHICH],
         env={**os.environ, "SHOAL_UVLOOP": choice},
         check=True,
-        capture_output=True,
-        text=True,
-        timeout=30,
     )
     assert done.stdout.strip() == module
 
