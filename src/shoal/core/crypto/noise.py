@@ -44,7 +44,10 @@ NAME = b"Noise_NNpsk0_25519_AESGCM_SHA256"  # 32 bytes, so it is the first hash 
 KEY_SIZE = 32  # bytes of a psk, a public key or a cipher key
 TAG_SIZE = 16  # bytes that encryption adds to a message
 REKEY_MESSAGES = 1 << 20
-"""Messages encrypted with one key, so at most 64 GiB (docs/design.md, "Noise")."""
+"""Messages encrypted with one key: at most 64 GiB.
+
+docs/design.md, "Nonces and the amount of data per key".
+"""
 
 _MAX_NONCE = b"\xff" * 8  # reserved by the framework for Rekey
 _PREFIX = bytes(4)  # in front of the counter, in an AES-GCM nonce
