@@ -16,7 +16,7 @@ from shoal.core.wire.messages import encode_frame
 
 __all__ = ["Tally", "Uplink", "weight"]
 
-RECORD = 22  # bytes that TLS 1.3 adds to a record
+RECORD = 18  # bytes that encryption adds to a message
 
 
 def weight(*messages: Struct) -> int:
@@ -29,9 +29,9 @@ class Tally:
 
     def __init__(self) -> None:
         self.messages: dict[str, int] = {}
-        """The number of TLS records with messages of each kind."""
+        """The number of Noise messages with messages of each kind."""
         self.bytes: dict[str, int] = {}
-        """The bytes of these records, including what TLS adds."""
+        """The bytes of these, including what encryption adds."""
 
     def add(self, kind: str, size: int, number: int = 1) -> None:
         """Add `number` records with `size` bytes in total."""

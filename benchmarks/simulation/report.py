@@ -31,8 +31,9 @@ and send garbage; they are not counted as downloaders.
 The bound is that of a fluid model, max(F/u, N·F/(u + Σu)), for the downloaders that
 stay. "twice" is what arrived although it was already stored, "wrong" what did not
 verify, both as a share of what verified. "control" is every byte other than chunks,
-including what TLS adds to it: connections, greetings, addresses, announcements,
-requests, headers. What TLS and TCP add to the data of chunks is not counted. The same
+including what encryption adds to it: connections, greetings, addresses,
+announcements, requests, headers. What encryption and TCP add to the data of chunks is
+not counted. The same
 command always has the same result, except for the processor time. A small swarm that
 talks through real sessions (`--sessions`) tests that messages mean the same after they
 were encoded. 10,000 downloaders take one core for a quarter of an hour or more, and 3

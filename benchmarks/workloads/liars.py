@@ -128,7 +128,7 @@ def _make(name: str, size: int, rate: int | None) -> Workload:
         title=f"{size // MIB} MiB from one honest source, with misbehaving peers",
         how=(
             f"A sealed share on loopback, whose source {pace}. The bad peers have the "
-            "link and start to misbehave after the proofs. The client knows all of "
+            "link and start to misbehave after the handshake. The client knows all of "
             "them from the start and dials them in random order. Liars answer every "
             "request at once with data that does not verify. Peers that send nothing "
             "claim to have everything; one of them sends correct chunks until the "

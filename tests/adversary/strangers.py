@@ -1,27 +1,32 @@
 """Attacks on the port of a sharer by peers that cannot or do not prove the link.
 
 Some cases use a valid knock or id, which eavesdroppers or holders have; none completes
-the proofs. Each case checks that the sharer does not answer.
+the handshake. Each case checks that the sharer does not answer.
 """
 
 import asyncio
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 
 from shoal.core.crypto.keys import derive_keys
-from shoal.core.crypto.proof import GREETING_SIZE, make_knock
+from shoal.core.crypto.knock import ANSWER_SIZE, KNOCK_SIZE, handshake_start
 from shoal.core.names.address import Address
 from shoal.errors import PeerError
 from shoal.transport.sealed.port import dial_sealed
-from shoal.transport.tls.certificate import client_context
 from tests.adversary.greedy import Attack
-from tests.helpers.crafted import CraftedTls, crafted
+from tests.helpers.crafted import (
+    LOW_ORDER,
+    Crafted,
+    crafted,
+    knocked,
+    low_order_knock,
+)
 from tests.helpers.holder import Holding
 from tests.helpers.relay import PlainRelay
-from tests.helpers.sealed import Plain, answer_to, client_hello
+from tests.helpers.sealed import Plain, answer_to, client_hello, make_knock
 
 __all__ = ["STRANGERS"]
 
@@ -29,7 +34,7 @@ HALF_OPEN = 10_000  # connections, or as many as this process may have files
 HOLD_TIME = 3.0  # seconds for which they stay open
 SPARE_FILES = 64  # file descriptors that this process needs otherwise
 DEADLINE = 12.0  # seconds after which no connection may be half-open
-RECORDS = 20_000  # TLS records that one attack sends
+MESSAGES = 20_000  # that one attack sends
 
 
 async def silence(holding: Holding, address: Address) -> None:
@@ -58,15 +63,14 @@ async def half_open(holding: Holding, address: Address) -> None:
 
 async def garbage(holding: Holding, address: Address) -> None:
     said = [os.urandom(300) for _ in range(1000)]
-    said += [b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-x\r\n", client_hello(), bytes(48)]
+    said += [b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-x\r\n", client_hello(), bytes(66)]
     await _all_unanswered(address, said)
 
 
 async def another_id(holding: Holding, address: Address) -> None:
     """Knock with the key of another share."""
-    key = derive_keys(os.urandom(32)).knock
-    knocks = [make_knock(key, os.urandom(16)) for _ in range(1000)]
-    await _all_unanswered(address, [knock + client_hello() for knock in knocks])
+    keys = derive_keys(os.urandom(32))
+    await _all_unanswered(address, [make_knock(keys) for _ in range(1000)])
 
 
 async def knock_and_leave(holding: Holding, address: Address) -> None:
@@ -76,7 +80,7 @@ async def knock_and_leave(holding: Holding, address: Address) -> None:
             sock.setblocking(False)
             loop = asyncio.get_running_loop()
             await loop.sock_connect(sock, tuple(address))
-            knock = make_knock(holding.link.keys.knock, os.urandom(16))
+            knock = make_knock(holding.link.keys)
             with suppress(OSError):
                 await loop.sock_sendall(sock, knock)
 
@@ -88,60 +92,59 @@ async def replay(holding: Holding, address: Address) -> None:
         plain = await dial_sealed(relay.address, keys, os.urandom(16), Plain)
         plain.transport.abort()
         said = bytes(relay.to_server)
-    await _all_unanswered(address, [said, said[:48], said[:300]] * 10)
+    await _all_unanswered(address, [said, said[:KNOCK_SIZE], said[:300]] * 10)
 
 
-async def wrong_proof(holding: Holding, address: Address) -> None:
-    """Connect as a holder with wrong proofs until the sharer refuses connections."""
-    with suppress(ConnectionError, asyncio.IncompleteReadError):
+async def wrong_confirmation(holding: Holding, address: Address) -> None:
+    """Confirm right knocks wrongly, until the sharer refuses connections."""
+    loop = asyncio.get_running_loop()
+    with suppress(ConnectionError):
         for _ in range(1000):
-            async with _greeted(holding, address) as (reader, writer):
-                writer.write(b"\x01" + os.urandom(80))
+            async with knocked(address, holding.link.keys) as (sock, _, _):
                 with suppress(ConnectionError):
-                    assert await reader.read() == b""
-        raise AssertionError("the sharer always completes the TLS handshake")
+                    await loop.sock_sendall(sock, os.urandom(16))
+                    assert await loop.sock_recv(sock, 1) == b""
+        raise AssertionError("the sharer always answers")
 
 
 async def drip_knock(holding: Holding, address: Address) -> None:
-    knock = make_knock(holding.link.keys.knock, os.urandom(16))
+    knock = make_knock(holding.link.keys)
     await _drip(*await asyncio.open_connection(*address), knock)
 
 
-async def drip_tls(holding: Holding, address: Address) -> None:
+async def drip_confirmation(holding: Holding, address: Address) -> None:
     reader, writer = await asyncio.open_connection(*address)
-    writer.write(make_knock(holding.link.keys.knock, os.urandom(16)))
-    await _drip(reader, writer, client_hello())
+    writer.write(make_knock(holding.link.keys))
+    await reader.readexactly(ANSWER_SIZE)
+    await _drip(reader, writer, bytes(16))
 
 
-async def drip_proof(holding: Holding, address: Address) -> None:
-    async with _greeted(holding, address) as (reader, writer):
-        await _drip(reader, writer, b"\x01" * 81)
+async def low_order_key(holding: Holding, address: Address) -> None:
+    """Knock as a holder with a public key that makes any shared secret zero."""
+    start = handshake_start(holding.link.keys)
+    knocks = [low_order_knock(start, point) for point in LOW_ORDER]
+    await _all_unanswered(address, knocks)
 
 
-async def old_tls(holding: Holding, address: Address) -> None:
-    knock = make_knock(holding.link.keys.knock, os.urandom(16))
-    assert await answer_to(address, knock + client_hello(old=True)) == b""
-
-
-async def huge_hello(holding: Holding, address: Address) -> None:
-    """Send an endless ClientHello."""
-    knock = make_knock(holding.link.keys.knock, os.urandom(16))
-    first = b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff\x03\x03".ljust(5 + 0x3FFF)
-    more = b"\x16\x03\x01\x3f\xff".ljust(5 + 0x3FFF)
-    assert await answer_to(address, knock + first + more * 100) == b""
-
-
-async def key_updates(holding: Holding, address: Address) -> None:
-    async with crafted(address, holding.link.keys) as tls:
-        await _abuse(tls, [tls.key_update(asks_for_one=True) for _ in range(RECORDS)])
-
-
-async def tiny_records(holding: Holding, address: Address) -> None:
-    """Send a hello and endless unknown messages, one byte in each record."""
-    async with crafted(address, holding.link.keys) as tls:
+async def tiny_messages(holding: Holding, address: Address) -> None:
+    """Send a hello and endless unknown messages, one byte in each Noise message."""
+    async with crafted(address, holding.link.keys) as peer:
         said = b"\x12\x82\xa4type\xa5hello\xa4port\x00"
-        said += b"\x0b\x82\xa4type\xa1x\xa1y\xc0" * (RECORDS // 12)
-        await _abuse(tls, [tls.record(bytes((byte,))) for byte in said])
+        said += b"\x0b\x82\xa4type\xa1x\xa1y\xc0" * (MESSAGES // 12)
+        await _abuse(peer, [peer.message(bytes((byte,))) for byte in said])
+
+
+async def empty_messages(holding: Holding, address: Address) -> None:
+    """Send messages without payload: the first one ends the stream."""
+    async with crafted(address, holding.link.keys) as peer:
+        await _abuse(peer, [peer.message(b"") for _ in range(MESSAGES)])
+
+
+async def shuffled_messages(holding: Holding, address: Address) -> None:
+    """Send messages whose order does not fit their nonces."""
+    async with crafted(address, holding.link.keys) as peer:
+        messages = [peer.message(b"\x0b\x82\xa4type\xa1x\xa1y\xc0") for _ in range(9)]
+        await _abuse(peer, messages[::-1])
 
 
 STRANGERS: dict[str, Attack] = {
@@ -153,17 +156,16 @@ STRANGERS: dict[str, Attack] = {
         another_id,
         knock_and_leave,
         replay,
-        wrong_proof,
+        wrong_confirmation,
         drip_knock,
-        drip_tls,
-        drip_proof,
-        old_tls,
-        huge_hello,
-        key_updates,
-        tiny_records,
+        drip_confirmation,
+        low_order_key,
+        tiny_messages,
+        empty_messages,
+        shuffled_messages,
     )
 }
-"""All attacks before the proofs or at the TLS layer, by name."""
+"""All attacks during the handshake or with Noise messages, by name."""
 
 
 async def _all_unanswered(address: Address, said: Iterable[bytes]) -> None:
@@ -188,23 +190,8 @@ async def _drip(
         writer.transport.abort()
 
 
-@asynccontextmanager
-async def _greeted(
-    holding: Holding, address: Address
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Knock, complete the TLS handshake and read the greeting."""
-    reader, writer = await asyncio.open_connection(*address)
-    try:
-        writer.write(make_knock(holding.link.keys.knock, os.urandom(16)))
-        await writer.start_tls(client_context(), server_hostname="")
-        await reader.readexactly(GREETING_SIZE)
-        yield reader, writer
-    finally:
-        writer.transport.abort()
-
-
-async def _abuse(tls: CraftedTls, records: list[bytes]) -> None:
-    """Send records that must end the connection."""
+async def _abuse(peer: Crafted, messages: list[bytes]) -> None:
+    """Send messages that must end the connection."""
     with suppress(PeerError):
-        await tls.send(b"".join(records))
-    await tls.until_lost()
+        await peer.send(b"".join(messages))
+    await peer.until_lost()

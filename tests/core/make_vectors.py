@@ -10,8 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from shoal.core.crypto.hashes import chunk_digest, link_check
 from shoal.core.crypto.keys import derive_keys
+from shoal.core.crypto.knock import (
+    PROLOGUE,
+    ClientHandshake,
+    ServerHandshake,
+    handshake_start,
+)
+from shoal.core.crypto.noise import REKEY_MESSAGES, Cipher, open_first
 from shoal.core.manifest.file_table import FileEntry
 from shoal.core.manifest.manifest import Manifest, build_manifest
 from shoal.core.manifest.root import encode_root
@@ -25,6 +34,8 @@ SECRET = bytes(range(32))
 
 ABOUT = {
     "ids": "everything derived from an id; bytes are in hex",
+    "handshakes": "the messages of both ends with given ephemeral keys, then the first "
+    "Noise messages of both directions without their lengths, and what follows a Rekey",
     "links": "the text of links with hints, and what is no link",
     "shares": "the byte of a share at offset i is i mod 251; a single file's chunk "
     "hashes follow from that. Where chunk hashes are `made up`, the hash of chunk i "
@@ -70,6 +81,7 @@ def vectors() -> dict[str, Any]:
     return {
         "about": ABOUT,
         "ids": [_of_id(bytes(32)), _of_id(bytes(range(32))), _of_id(public.id)],
+        "handshakes": [_handshake(bytes(range(32)), 2), _handshake(public.id, 3)],
         "links": _links(public.id),
         "salt": {
             "secret": SECRET.hex(),
@@ -117,14 +129,59 @@ def _of_id(share_id: bytes) -> dict[str, Any]:
         "id": share_id.hex(),
         "check": link_check(share_id).hex(),
         "link": str(Link(share_id)),
-        "knock": keys.knock.hex(),
-        "client": keys.client.hex(),
-        "server": keys.server.hex(),
+        "psk": keys.psk.hex(),
         "log": keys.log.hex(),
         "log_name": keys.log_name,
         "lan_topic": keys.lan_topic.hex(),
         "dht_topic": keys.dht_topic.hex(),
     }
+
+
+def _handshake(share_id: bytes, highest: int) -> dict[str, Any]:
+    """Return a handshake with a client that speaks versions 2 to `highest`."""
+    start = handshake_start(derive_keys(share_id))
+    client_key, server_key = bytes((1,)) * 32, bytes((2,)) * 32
+    client_id, server_id = b"c" * 16, b"s" * 16
+    client = ClientHandshake(start, client_id, (2, highest), _private(client_key))
+    opened = open_first(start, client.knock)
+    assert opened is not None
+    server = ServerHandshake(opened, server_id, (2, 2), _private(server_key))
+    greeted, confirmation = client.finish(server.reply)
+    other = server.finish(confirmation)
+    return {
+        "id": share_id.hex(),
+        "prologue": PROLOGUE.hex(),
+        "client_versions": [2, highest],
+        "server_versions": [2, 2],
+        "client_ephemeral": client_key.hex(),
+        "server_ephemeral": server_key.hex(),
+        "client_node_id": client_id.hex(),
+        "server_node_id": server_id.hex(),
+        "knock": client.knock.hex(),
+        "answer": server.reply.hex(),
+        "confirmation": confirmation.hex(),
+        "handshake_hash": greeted.ciphers.handshake_hash.hex(),
+        "client_messages": _messages(greeted.ciphers.send, 1),
+        "server_messages": _messages(other.ciphers.send, 0),
+    }
+
+
+def _private(key: bytes) -> X25519PrivateKey:
+    return X25519PrivateKey.from_private_bytes(key)
+
+
+def _messages(cipher: Cipher, sent: int) -> list[dict[str, Any]]:
+    """Return messages before and after a Rekey; `sent` were sent already."""
+    found = []
+    for number in range(sent, REKEY_MESSAGES + 2):
+        if number in (sent, sent + 1, REKEY_MESSAGES - 1, REKEY_MESSAGES):
+            payload = f"message {number}".encode()
+            message = cipher.encrypt(payload)
+            shown = {"payload": payload.hex(), "message": message.hex()}
+            found.append({"number": number, **shown})
+        else:
+            cipher.next()
+    return found
 
 
 def _links(share_id: bytes) -> dict[str, Any]:

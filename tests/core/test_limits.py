@@ -167,7 +167,7 @@ def test_expensive_messages_count_more_than_once() -> None:
 
 # OverheadLimit
 
-RECORD = 22  # bytes of a TLS record beside its content
+MESSAGE = 18  # bytes of a Noise message beside its payload
 
 
 def test_overhead_alone_is_too_much_beyond_the_limit() -> None:
@@ -207,20 +207,20 @@ def test_payload_does_not_pay_in_advance() -> None:
         limit.add(OVERHEAD_LIMIT + 1)
 
 
-def test_full_records_and_a_record_for_each_request_pay_for_themselves() -> None:
-    # The smallest chunks and a record for each request: what a fast peer sends.
+def test_full_messages_and_one_for_each_request_pay_for_themselves() -> None:
+    # The smallest chunks and a message for each request: what a fast peer sends.
     limit = OverheadLimit()
     for _ in range(100_000):
-        limit.add(RECORD)
+        limit.add(MESSAGE)
         limit.on_payload(16 * 1024)
-    assert PAYLOAD_SHARE * RECORD < 16 * 1024
+    assert PAYLOAD_SHARE * MESSAGE < 16 * 1024
 
 
 def test_a_record_that_arrives_in_pieces_counts_until_it_is_complete() -> None:
     limit = OverheadLimit()
     for _ in range(1000):
         limit.add(16 * 1024)
-        limit.add(RECORD - 16 * 1024)
+        limit.add(MESSAGE - 16 * 1024)
         limit.on_payload(16 * 1024)
 
 

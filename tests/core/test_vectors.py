@@ -22,6 +22,7 @@ from tests.core.make_vectors import (
     pattern,
 )
 from tests.core.reference import base32, blake3_derive, hkdf, hmac_sha256, msgpack
+from tests.core.reference_noise import Handshake, rekey
 
 VECTORS = json.loads(PATH.read_text())
 FILES_OF: dict[str, tuple[FileEntry, ...]] = {
@@ -55,11 +56,37 @@ def test_keys_and_topics_match_the_vectors(vector: dict[str, str]) -> None:
     check = blake3_derive("shoal v1 link check", share_id)[:3]
     assert vector["check"] == check.hex()
     assert vector["link"] == "shoal:" + base32(share_id + check)
-    for key in ("knock", "client", "server", "log"):
-        assert vector[key] == hkdf(b"shoal/v1", share_id, key.encode(), 32).hex()
+    for key in ("psk", "log"):
+        assert vector[key] == hkdf(b"shoal/v2", share_id, key.encode(), 32).hex()
     assert vector["log_name"] == vector["log"][:8]
     for topic, label in (("lan_topic", b"lan-topic"), ("dht_topic", b"dht-topic")):
-        assert vector[topic] == hkdf(b"shoal/v1", share_id, label, 20).hex()
+        assert vector[topic] == hkdf(b"shoal/v2", share_id, label, 20).hex()
+
+
+@pytest.mark.parametrize("vector", VECTORS["handshakes"], ids=lambda v: v["id"][:8])
+def test_handshakes_match_the_vectors(vector: dict[str, Any]) -> None:
+    psk = hkdf(b"shoal/v2", bytes.fromhex(vector["id"]), b"psk", 32)
+    name = "Noise_NNpsk0_25519_AESGCM_SHA256"
+    handshake = Handshake(name, psk, b"shoal/v2")
+    asked = bytes(vector["client_versions"]) + b"c" * 16
+    said = bytes((2, *vector["server_versions"])) + b"s" * 16
+    knock = handshake.first(bytes.fromhex(vector["client_ephemeral"]), asked)
+    assert vector["knock"] == knock.hex()
+    answer = handshake.second(bytes.fromhex(vector["server_ephemeral"]), said)
+    assert vector["answer"] == answer.hex()
+    keys = handshake.split()
+    assert vector["handshake_hash"] == keys.hash.hex()
+    assert vector["confirmation"] == keys.message(keys.to_responder, 0, b"").hex()
+    for key, messages in (
+        (keys.to_responder, vector["client_messages"]),
+        (keys.to_initiator, vector["server_messages"]),
+    ):
+        assert len(messages) == 4
+        for each in messages:
+            current = rekey(key) if each["number"] == 1 << 20 else key
+            payload = bytes.fromhex(each["payload"])
+            message = keys.message(current, each["number"], payload)
+            assert each["message"] == message.hex()
 
 
 @pytest.mark.parametrize("vector", VECTORS["shares"], ids=lambda v: v["name"])

@@ -1,6 +1,6 @@
 """A scripted peer that has the link of a sealed share and need not be honest.
 
-A `Holder` listens or dials with the real knock, TLS and proofs, or joins a
+A `Holder` listens or dials with the real handshake and encryption, or joins a
 `MemoryNet`; then it sends the messages that its methods choose. It is honest unless a
 subclass overrides one of them:
 
@@ -15,7 +15,6 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest:
 import asyncio
 import os
 import random
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Self
 
@@ -43,7 +42,6 @@ from shoal.core.wire.sealed_messages import (
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
-from shoal.transport.tls.certificate import Certificates
 
 __all__ = [
     "Holder",
@@ -224,7 +222,7 @@ class Holder:
         self.address = Address("127.0.0.1", 0)
         """The address that it listens at; port 0 while it does not."""
         self.talks: list[Talk] = []
-        """All connections after their proofs, in order."""
+        """All connections after their handshakes, in order."""
         self.sent: list[int] = []
         """The indexes of all chunks that it sent, right or wrong, in order."""
         self._changed = asyncio.Event()
@@ -312,10 +310,7 @@ class Holder:
         return Talk(self)
 
     async def __aenter__(self) -> Self:
-        certificates = Certificates(time.monotonic)
-        self._listener = SealedListener(
-            self.node_id, certificates, hosts=[self.address.host]
-        )
+        self._listener = SealedListener(self.node_id, hosts=[self.address.host])
         self.address = Address(self.address.host, self._listener.port)
         self._listener.register(self.holding.link.keys, self.accept)
         return self

@@ -1,7 +1,7 @@
 """A network in memory for the nodes and scripted peers of a sealed share.
 
-Every connection starts after the proofs. Bytes arrive one round of the event loop after
-they were written, or when the receiver resumes reading.
+Every connection starts after the handshake. Bytes arrive one round of the event loop
+after they were written, or when the receiver resumes reading.
 """
 
 import asyncio
@@ -251,7 +251,7 @@ class MemoryNet:
         """Connect a client with the server at an address; return the client's end."""
         self._next_port += 1
         client = Address(host, self._next_port)
-        server = self.accepts[address](ProvenPeer(client, node_id, 1))
+        server = self.accepts[address](ProvenPeer(client, node_id, 2))
         near = MemoryTransport(asyncio.BufferedProtocol(), address)
         far = MemoryTransport(server, client)
         near.other, far.other = far, near
@@ -259,7 +259,7 @@ class MemoryNet:
         server.connection_made(far)
         try:
             near.protocol = factory(
-                ProvenPeer(address, self._node_ids.get(address, bytes(16)), 1)
+                ProvenPeer(address, self._node_ids.get(address, bytes(16)), 2)
             )
         except PeerError:
             near.abort()

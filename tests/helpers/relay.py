@@ -1,22 +1,15 @@
-"""Relays between two holders that do not know the id.
-
-`PlainRelay` forwards bytes and keeps a copy. `TlsRelay` forwards the knock, then ends
-TLS on one side with its own certificate and starts a new TLS connection on the other
-side, which is all that an attacker without the id can do to read the traffic.
-"""
+"""A relay between two holders that does not know the id, and a server like it."""
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Self
 
-from shoal.core.crypto.proof import KNOCK_SIZE
+from shoal.core.crypto.knock import KNOCK_SIZE
 from shoal.core.names.address import Address
-from shoal.transport.tls.certificate import client_context, make_certificate
 
-__all__ = ["Knocked", "PlainRelay", "TlsRelay"]
+__all__ = ["ExchangingRelay", "Knocked", "PlainRelay"]
 
 PATIENCE = 10.0  # seconds after which a hanging connection is closed
 
@@ -51,16 +44,12 @@ class Knocked:
         """Continue a connection; the bytes after the knock are not read yet."""
         raise NotImplementedError
 
-    async def streams(
-        self, sock: socket.socket, tls: ssl.SSLContext | None = None
-    ) -> Streams:
+    async def streams(self, sock: socket.socket) -> Streams:
         """Return the streams of an accepted socket."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol, sock, ssl=tls
-        )
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
         assert isinstance(transport, asyncio.Transport)
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         self._writers.append(writer)
@@ -104,40 +93,49 @@ class PlainRelay(Knocked):
         self.to_client = bytearray()
         """All bytes from the server."""
 
+    def forward(self, data: bytes, *, to_client: bool) -> bytes:
+        """Return what to pass on; subclasses change it."""
+        return data
+
     async def meet(self, knock: bytes, accepted: socket.socket) -> None:
         ours = await asyncio.open_connection(*self.target)
         self._writers.append(ours[1])
-        ours[1].write(knock)
+        ours[1].write(self.forward(knock, to_client=False))
         self.to_server += knock
         await self._between(await self.streams(accepted), ours)
 
     async def _between(self, client: Streams, server: Streams) -> None:
         await asyncio.gather(
-            self._pass(client[0], server[1], self.to_server),
-            self._pass(server[0], client[1], self.to_client),
+            self._pass(client[0], server[1], to_client=False),
+            self._pass(server[0], client[1], to_client=True),
         )
 
     async def _pass(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        copy: bytearray,
+        *,
+        to_client: bool,
     ) -> None:
+        copy = self.to_client if to_client else self.to_server
         with suppress(OSError):
             while data := await reader.read(65_536):
                 copy += data
-                writer.write(data)
+                writer.write(self.forward(data, to_client=to_client))
                 await writer.drain()
         writer.close()
 
 
-class TlsRelay(PlainRelay):
-    """Read the traffic inside TLS; `to_server` and `to_client` are its plain bytes."""
+class ExchangingRelay(PlainRelay):
+    """Replace one end's public key by its own, as a man in the middle must."""
 
-    async def meet(self, knock: bytes, accepted: socket.socket) -> None:
-        ours = await asyncio.open_connection(*self.target)
-        self._writers.append(ours[1])
-        ours[1].write(knock)
-        await ours[1].start_tls(client_context(), server_hostname="")
-        tls = make_certificate().context
-        await self._between(await self.streams(accepted, tls), ours)
+    def __init__(self, target: Address, key: bytes, *, at_client: bool) -> None:
+        """Replace the key that the client receives, or that the server receives."""
+        super().__init__(target)
+        self._key = key
+        self._at_client = at_client
+
+    def forward(self, data: bytes, *, to_client: bool) -> bytes:
+        if to_client is self._at_client and len(data) >= KNOCK_SIZE:
+            return self._key + data[len(self._key) :]
+        return data

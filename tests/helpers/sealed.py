@@ -3,17 +3,16 @@
 import asyncio
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from shoal.core.crypto.keys import Keys, derive_keys
+from shoal.core.crypto.knock import ClientHandshake, handshake_start
 from shoal.core.names.address import Address
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
-from shoal.transport.tls.certificate import Certificates
 
 __all__ = [
     "CLIENT_ID",
@@ -26,6 +25,7 @@ __all__ = [
     "answer_to",
     "client_hello",
     "flood",
+    "make_knock",
     "open_sealed",
 ]
 
@@ -105,24 +105,41 @@ class Plain(asyncio.BufferedProtocol):
 class Sealed:
     """A listener with one share, and the connections that it accepted."""
 
-    def __init__(self, listener: SealedListener, certificates: Certificates) -> None:
+    def __init__(self, listener: SealedListener) -> None:
         self.listener = listener
-        self.certificates = certificates
         self.address = Address("127.0.0.1", listener.port)
         self.served: list[Plain] = []
         self.greeting = b""
         self.echo = False
+        self._served_one = asyncio.Event()
 
     def serve(self, peer: ProvenPeer) -> Plain:
         """Return the protocol for a new connection of the share."""
         self.served.append(Plain(peer, self.greeting, echo=self.echo))
+        self._served_one.set()
         return self.served[-1]
+
+    async def first(self, count: int = 1) -> Plain:
+        """Wait until the listener has accepted `count` connections; return the first.
+
+        A client has dialled as soon as it has sent its confirmation.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while len(self.served) < count:
+                self._served_one.clear()
+                await self._served_one.wait()
+        return self.served[0]
 
     async def dial(self, keys: Keys = KEYS, **arguments: Any) -> Plain:
         """Dial the listener, or another `address`, as a holder."""
         address = arguments.pop("address", self.address)
         node_id = arguments.pop("node_id", CLIENT_ID)
         return await dial_sealed(address, keys, node_id, Plain, **arguments)
+
+
+def make_knock(keys: Keys, node_id: bytes = CLIENT_ID) -> bytes:
+    """Return a new knock for a share."""
+    return ClientHandshake(handshake_start(keys), node_id).knock
 
 
 def client_hello(*, old: bool = False) -> bytes:
@@ -140,12 +157,11 @@ def client_hello(*, old: bool = False) -> bytes:
 @asynccontextmanager
 async def open_sealed(**limits: Any) -> AsyncIterator[Sealed]:
     """Open a listener on loopback that serves the share of `KEYS`."""
-    certificates = Certificates(time.monotonic)
     node_id = limits.pop("node_id", SERVER_ID)
     async with aclosing(
-        SealedListener(node_id, certificates, hosts=["127.0.0.1"], **limits)
+        SealedListener(node_id, hosts=["127.0.0.1"], **limits)
     ) as listener:
-        sealed = Sealed(listener, certificates)
+        sealed = Sealed(listener)
         listener.register(KEYS, sealed.serve)
         try:
             yield sealed

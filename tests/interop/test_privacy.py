@@ -43,8 +43,7 @@ def fetch(peers: Peers, link: Link, out: Path, *where: str) -> None:
 def secrets_of(link: Link) -> dict[str, bytes]:
     """Return all secrets in every form in which packets could contain them."""
     keys, text = link.keys, str(link).partition("?")[0].removeprefix("shoal:")
-    secret = {"id": link.id, "knock": keys.knock, "client": keys.client}
-    secret |= {"server": keys.server, "log": keys.log}
+    secret = {"id": link.id, "psk": keys.psk, "log": keys.log}
     hexed = {f"{name} in hex": value.hex().encode() for name, value in secret.items()}
     named = {name: name.encode() for name in NAMES}
     return {**secret, **hexed, **named, "the link": text[:20].encode()}

@@ -12,7 +12,7 @@ from shoal.config.settings import Settings
 from shoal.errors import PeerError
 from shoal.origin.source import OriginFileError, Part
 from shoal.origin.web import MAX_REDIRECTS, WHOLE_LIMIT, WebReader
-from shoal.transport.tls.certificate import make_certificate
+from tests.helpers.certificate import own_context
 from tests.helpers.web_origin import Answer, WebOrigin, web_origin
 
 DATA = bytes(range(256)) * 64
@@ -306,7 +306,7 @@ async def test_a_certificate_that_does_not_verify_is_refused() -> None:
 
     # The server's side of the handshake fails too, which asyncio would log.
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-    context = make_certificate().context
+    context = own_context()
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(PeerError, match="certificate verify failed"):

@@ -35,7 +35,7 @@ class Liar:
         kind = network.rng.choice(LIARS)
         self._holder = kind(holding, self.node_id)
         self._holder.keeps_chunks = False
-        self._knock = keys.knock
+        self._knock = keys.psk
         host.listening[PORT] = self
         network.hosts.append(host)
         for topic in (keys.lan_topic, keys.dht_topic):

@@ -1,6 +1,6 @@
 """The network of the simulator: hosts, NATs, firewalls, partitions, lost connections.
 
-It extends `tests.helpers.memory_net`: a connection starts after the proofs, and its
+It extends `tests.helpers.memory_net`: a connection starts after the handshake, and its
 bytes arrive after the latency of its line. A host has one to three addresses. Those of
 one site reach each other; a site behind a NAT has one public address, from which all
 its connections seem to come.
@@ -30,7 +30,7 @@ FORGET_TIME = 30.0  # seconds for which the DHT names a node that is gone
 
 
 class SimPort(Port):
-    """The port of one node: the real one without sockets, TLS and proofs."""
+    """The port of one node: the real one without sockets and encryption."""
 
     def __init__(
         self, network: "Network", host: Host, process: Process, port: int
@@ -193,11 +193,11 @@ class Network:
             # The kernel accepts, but the process does not answer.
             await asyncio.sleep(DIAL_TIME)
             raise PeerTimeoutError(f"{address} did not answer in {DIAL_TIME:g} s")
-        accept = server.factory(keys.knock)
+        accept = server.factory(keys.psk)
         if accept is None:
             raise PeerError(f"{address} hung up: it seems not to have this share")
         address = Address(resolved, address.port)
-        self._connect(port, server, keys.knock, accept, address, factory)
+        self._connect(port, server, keys.psk, accept, address, factory)
 
     def _connect(
         self,
@@ -212,7 +212,7 @@ class Network:
         source = self.source_address(client.host, address.host, server.host)
         seen = Address(source, self._next_port)
         protocol = server.process.context.copy().run(
-            accept, ProvenPeer(seen, client.node_id, 1)
+            accept, ProvenPeer(seen, client.node_id, 2)
         )
         far = SimTransport(self, server.process, protocol, seen)
         near = SimTransport(self, client.process, asyncio.BufferedProtocol(), address)
@@ -226,7 +226,7 @@ class Network:
         self.lines.append(near.line)
         server.process.context.copy().run(protocol.connection_made, far)
         try:
-            near.protocol = factory(ProvenPeer(address, server.node_id, 1))
+            near.protocol = factory(ProvenPeer(address, server.node_id, 2))
         except PeerError:
             near._is_closing = True
             self.hang_up(near.line, far)

@@ -18,7 +18,7 @@ from tests.helpers.sealed import open_sealed
 async def test_both_ends_of_a_connection_watch_for_silence() -> None:
     async with open_sealed() as sealed:
         ours = await sealed.dial()
-        for end in (ours, sealed.served[0]):
+        for end in (ours, (await sealed.first())):
             sock = end.transport.get_extra_info("socket")
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             limit = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)

@@ -27,13 +27,12 @@ MESSAGE_BURST = 4000.0  # messages at once
 MAX_PAUSE = 10.0  # seconds; we do not notice that a peer hangs up during a pause
 MAX_PAUSES = 2  # longest pauses in a row; after the next excess the peer is cut off
 
-# More than one TLS record, because a record counts until all of it has arrived.
 OVERHEAD_LIMIT = 64 * 1024  # bytes of overhead that nothing has paid for
-OVERHEAD_RATE = 128 * 1024  # bytes per second: 5,000 messages, one TLS record each
+OVERHEAD_RATE = 128 * 1024  # bytes per second: 7,000 messages of Noise
 PAYLOAD_SHARE = 256  # bytes of payload, sent or received, that pay for one of overhead
 
 HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host causes
-HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs milliseconds of work
+HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs 0.1 ms of work
 MAX_HOSTS = 1024  # hosts with failed handshakes that are remembered
 
 MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
@@ -127,9 +126,8 @@ class MessageLimit(LeakyBucket):
 class OverheadLimit(LeakyBucket):
     """Bound how many bytes one peer sends that are not payload.
 
-    Decrypting a TLS record costs time even if it carries nothing: a key update of 27
-    bytes costs as much as ten full records. A peer that sends only such records could
-    keep a node busy with a hundredth of its line.
+    Decrypting a message costs time even if it carries hardly anything. A peer that
+    sends only messages of one byte could keep a node busy with a hundredth of its line.
     """
 
     def __init__(self) -> None:
@@ -141,22 +139,22 @@ class OverheadLimit(LeakyBucket):
         self.level = max(0.0, self.level - size / PAYLOAD_SHARE)
 
     def add(self, size: int) -> None:
-        """Count `size` bytes; a negative size corrects what turned out to be payload.
+        """Count `size` bytes.
 
         Raises `ProtocolError` when the limit is exceeded.
         """
         self.level += size
         if self.level > OVERHEAD_LIMIT:
-            raise ProtocolError("TLS records that carry almost no data")
+            raise ProtocolError("messages that carry almost no data")
 
 
 class HandshakeLimit:
-    """Bound how many TLS handshakes of one host may fail.
+    """Bound how many handshakes of one host may fail.
 
-    Any client that knows the link, or has recorded a knock, can make us compute a TLS
-    handshake without ever proving the id. Handshakes that prove it are not counted, so
-    a host may run any number of honest peers. A host at its limit gets no more than
-    `HANDSHAKE_RATE` handshakes a second until it stops.
+    Any client that knows the link, or has recorded a knock, can make us answer without
+    ever confirming its knock. Completed handshakes are not counted, so a host may run
+    any number of honest peers. A host at its limit gets no more than `HANDSHAKE_RATE`
+    handshakes a second until it stops.
     """
 
     def __init__(

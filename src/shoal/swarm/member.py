@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
@@ -29,7 +29,9 @@ from shoal.storage.catalogue import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
-from shoal.transport.sealed.port import Port
+
+if TYPE_CHECKING:
+    from shoal.transport.sealed.port import Port
 
 __all__ = ["Holding", "Member", "Registry", "ServedShare"]
 
@@ -85,12 +87,15 @@ class Registry:
         self._turns: dict[bytes, Turn] = {}
         self._port: Port | None = None
 
-    async def port(self) -> Port:
+    async def port(self) -> "Port":
         """Return the node's one port for sealed shares; open it when first used.
 
         Raises `NetworkError` if it cannot be opened.
         """
         if self._port is None:
+            # Imported here, because it imports cryptography, which takes long.
+            from shoal.transport.sealed.port import Port
+
             resources = self.resources
             hosts = resources.networks.hosts()
             self._port = Port(hosts, resources.settings.port)
@@ -174,7 +179,7 @@ class Member:
         self,
         registry: Registry,
         link: Link,
-        port: Port,
+        port: "Port",
         *,
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,

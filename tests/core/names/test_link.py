@@ -135,7 +135,7 @@ def test_the_id_is_in_no_repr_and_so_in_no_log(
 ) -> None:
     link = Link(ID, (Address("h", 1),))
     logging.getLogger("test").error("%r %r %r", link, [link], link.keys)
-    for secret in (CODED[:8], ID.hex()[:8], repr(ID)[:16], link.keys.knock.hex()[:8]):
+    for secret in (CODED[:8], ID.hex()[:8], repr(ID)[:16], link.keys.psk.hex()[:8]):
         assert secret not in caplog.text
     assert link.keys.log.hex()[:8] in caplog.text
     assert link.identity == link.keys.log

@@ -3,17 +3,17 @@
 import asyncio
 import os
 import socket
-from collections import deque
+from contextlib import suppress
 
 import pytest
 
 from shoal.core.crypto.keys import derive_keys
-from shoal.core.crypto.proof import ClientProof, make_knock
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, PeerTimeoutError, SelfConnectionError, UsageError
 from shoal.transport.sealed import listen
-from shoal.transport.tls.certificate import client_context, make_certificate
-from shoal.transport.tls.records import Records
+from shoal.transport.sealed.port import Port
+from shoal.transport.sealed.proven import ProvenPeer
+from tests.helpers.crafted import knocked
 from tests.helpers.relay import PlainRelay
 from tests.helpers.sealed import (
     CLIENT_ID,
@@ -35,11 +35,11 @@ async def test_holders_exchange_bytes_both_ways() -> None:
         plain.transport.write(data)
         assert await plain.until(len(data)) == data
         assert plain.transport.get_extra_info("received") > 0
-        served = sealed.served[0]
+        served = await sealed.first()
         assert served.received == data
         assert (plain.peer.node_id, served.peer.node_id) == (SERVER_ID, CLIENT_ID)
         assert plain.peer.address == sealed.address
-        assert plain.peer.version == served.peer.version == 1
+        assert plain.peer.version == served.peer.version == 2
         assert sealed.listener.half_open == 0
         plain.transport.close()
         await served.until_lost()
@@ -61,15 +61,15 @@ async def test_data_written_before_closing_arrives() -> None:
         plain.transport.writelines([data[:100], data[100:]])
         plain.transport.close()
         assert plain.transport.is_closing()
-        assert await sealed.served[0].until(len(data)) == data
-        await sealed.served[0].until_lost()
+        assert await (await sealed.first()).until(len(data)) == data
+        await (await sealed.first()).until_lost()
         await plain.until_lost()
 
 
 async def test_a_paused_reader_loses_nothing_and_pauses_the_writer() -> None:
     async with open_sealed() as sealed:
         plain = await sealed.dial()
-        served = sealed.served[0]
+        served = await sealed.first()
         served.transport.pause_reading()
         assert not served.transport.is_reading()
         data = os.urandom(32 * MEGABYTE)
@@ -86,7 +86,7 @@ async def test_a_paused_reader_loses_nothing_and_pauses_the_writer() -> None:
 async def test_a_reader_that_pauses_after_every_read_loses_nothing() -> None:
     async with open_sealed() as sealed:
         plain = await sealed.dial()
-        served = sealed.served[0]
+        served = await sealed.first()
         served.holds_back = True
         data = os.urandom(8 * MEGABYTE + 1)
         plain.transport.write(data)
@@ -101,37 +101,24 @@ async def test_another_id_is_refused() -> None:
         assert not sealed.served
 
 
-def test_data_after_records_without_payload_is_decrypted() -> None:
-    context = make_certificate().context
-    context.num_tickets = 8  # records without payload, like key updates
-    client = Records(client_context(), is_server=False)
-    server = Records(context, is_server=True)
-    server.receive(memoryview(client.shake_hands()))
-    client.receive(memoryview(server.shake_hands()))
-    server.receive(memoryview(client.shake_hands()))
-    sent = server.shake_hands()
-    data = os.urandom(MEGABYTE)
-    backlog = deque([memoryview(data)])
-    while backlog:
-        sent += server.encrypt(backlog)[0]
-    client.receive(memoryview(sent))
-    buffer = bytearray(MEGABYTE)
-    assert client.fill(memoryview(buffer)) == MEGABYTE
-    assert buffer == data
-
-
-async def test_a_node_recognises_itself_by_its_certificate() -> None:
-    async with open_sealed() as sealed:
-        with pytest.raises(SelfConnectionError):
-            await sealed.dial(own_certificates=sealed.certificates)
-        assert not sealed.served
-
-
 async def test_a_node_recognises_itself_by_its_id() -> None:
     async with open_sealed() as sealed, PlainRelay(sealed.address) as relay:
-        with pytest.raises(PeerError):
+        with pytest.raises(SelfConnectionError):
             await sealed.dial(address=relay.address, node_id=SERVER_ID)
         assert not sealed.served
+
+
+async def test_a_port_recognises_itself() -> None:
+    def never(_: ProvenPeer) -> asyncio.BufferedProtocol:
+        raise AssertionError("the node connected to itself")
+
+    port = Port(["127.0.0.1"], 0)
+    try:
+        port.register(KEYS, never)
+        with pytest.raises(SelfConnectionError):
+            await port.dialler(KEYS)(Address("127.0.0.1", port.port), never)
+    finally:
+        await port.aclose()
 
 
 async def test_many_shares_are_served_at_one_port(
@@ -154,20 +141,15 @@ async def test_many_shares_are_served_at_one_port(
             sealed.listener.register(KEYS, sealed.serve)
 
 
-async def test_a_share_withdrawn_during_the_proofs_is_not_served() -> None:
+async def test_a_share_withdrawn_during_the_handshake_is_not_served() -> None:
+    loop = asyncio.get_running_loop()
     async with open_sealed() as sealed:
-        reader, writer = await asyncio.open_connection(*sealed.address)
-        writer.write(make_knock(KEYS.knock, os.urandom(16)))
-        await writer.start_tls(client_context(), server_hostname="")
-        certificate = sealed.certificates.current().digest
-        proof = ClientProof(KEYS, CLIENT_ID, certificate, os.urandom(32))
-        proof.receive(await reader.readexactly(proof.needed))
-        sealed.listener.unregister(KEYS, sealed.serve)
-        writer.write(proof.data_to_send())
-        async with asyncio.timeout(PATIENCE):
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await reader.readexactly(1)
-        writer.transport.abort()
+        async with knocked(sealed.address, KEYS) as (sock, _, confirmation):
+            sealed.listener.unregister(KEYS, sealed.serve)
+            await loop.sock_sendall(sock, confirmation)
+            async with asyncio.timeout(PATIENCE):
+                with suppress(ConnectionError):
+                    assert await loop.sock_recv(sock, 1) == b""
         assert not sealed.served
 
 
@@ -178,8 +160,8 @@ async def test_a_factory_may_refuse_a_holder() -> None:
             raise PeerError("too many")
 
         sealed.listener.register(OTHER_KEYS, refuse)
-        with pytest.raises(PeerError, match="hung up"):
-            await sealed.dial(OTHER_KEYS)
+        plain = await sealed.dial(OTHER_KEYS)
+        await plain.until_lost()
         assert sealed.listener.half_open == 0
 
 
@@ -199,7 +181,8 @@ async def test_closing_ends_only_half_open_connections() -> None:
         plain = await sealed.dial()
         reader, writer = await asyncio.open_connection(*sealed.address)
         writer.write(b"half a knock")
-        await sealed.dial()  # the stranger came first, so it is half-open by now
+        await sealed.dial()
+        await sealed.first(2)  # the stranger came first, so it is half-open by now
         assert sealed.listener.half_open == 1
         await sealed.listener.aclose()
         await sealed.listener.aclose()

@@ -2,36 +2,36 @@
 
 import asyncio
 import os
-import ssl
 import time
+from contextlib import suppress
 
 import pytest
 
-from shoal.core.crypto.proof import make_knock
-from shoal.errors import ProtocolError
-from shoal.transport.tls.certificate import client_context, make_certificate
-from shoal.transport.tls.records import Records
-from shoal.transport.tls.tls import STRANGER_LIMIT
+from shoal.core.crypto.keys import derive_keys
+from shoal.transport.sealed import listen
+from tests.helpers.crafted import knocked
 from tests.helpers.sealed import (
     KEYS,
     OTHER_KEYS,
     PATIENCE,
     answer_to,
     client_hello,
+    make_knock,
     open_sealed,
 )
 
 HTTP = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".ljust(300)
 GARBAGE = {
-    **{f"{size} bytes": os.urandom(size) for size in (0, 1, 47, 48, 49, 300, 70_000)},
-    **{f"{size} bytes of HTTP": HTTP[:size] for size in (1, 47, 48, 49, 300)},
-    "zeros": bytes(48),
+    **{f"{size} bytes": os.urandom(size) for size in (0, 1, 65, 66, 67, 300, 70_000)},
+    **{f"{size} bytes of HTTP": HTTP[:size] for size in (1, 65, 66, 67, 300)},
+    "zeros": bytes(66),
     "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
     "TLS": client_hello(),
     "TLS 1.2": client_hello(old=True),
     "BitTorrent": b"\x13BitTorrent protocol" + bytes(8) + os.urandom(40),
     "a message": b"\x15\x82\xa4type\xa7request\xa5index\x00" + bytes(40),
-    "a knock of another share": make_knock(OTHER_KEYS.knock, bytes(16)),
+    "a knock of another share": make_knock(OTHER_KEYS),
+    "a knock with one bit flipped": bytes((1,)).join((b"", make_knock(KEYS)[1:])),
 }
 
 
@@ -42,104 +42,75 @@ async def test_a_stranger_receives_no_byte(data: bytes, end: bool) -> None:
         assert await answer_to(sealed.address, data, end=end) == b""
 
 
-async def test_a_tls_client_with_a_knock_of_another_share_gets_no_answer() -> None:
-    async with open_sealed() as sealed:
-        knock = make_knock(OTHER_KEYS.knock, os.urandom(16))
-        assert await answer_to(sealed.address, knock + client_hello()) == b""
+STAGES = ["nothing", "half a knock", "knock", "half a confirmation"]
 
 
-@pytest.mark.parametrize("stage", ["nothing", "half a knock", "knock", "tls", "proof"])
+@pytest.mark.parametrize("stage", STAGES)
 async def test_the_deadline_ends_a_client_that_falls_silent_at_any_stage(
     stage: str,
 ) -> None:
+    loop = asyncio.get_running_loop()
     async with open_sealed(within=0.4) as sealed:
         begun = time.monotonic()
-        reader, writer = await asyncio.open_connection(*sealed.address)
-        knock = make_knock(KEYS.knock, os.urandom(16))
-        if stage == "half a knock":
-            writer.write(knock[:24])
-        elif stage != "nothing":
-            writer.write(knock)
-        if stage in ("tls", "proof"):
-            await writer.start_tls(client_context(), server_hostname="")
-            assert len(await reader.readexactly(34)) == 34
-        if stage == "proof":
-            writer.write(b"\x01" * 80)
-        async with asyncio.timeout(PATIENCE):
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await reader.readexactly(1)
+        if stage in ("nothing", "half a knock"):
+            said = make_knock(KEYS)[:33] if stage != "nothing" else b""
+            assert await answer_to(sealed.address, said) == b""
+        else:
+            async with knocked(sealed.address, KEYS) as (sock, _, confirmation):
+                if stage == "half a confirmation":
+                    await loop.sock_sendall(sock, confirmation[:8])
+                async with asyncio.timeout(PATIENCE):
+                    with suppress(ConnectionError):
+                        assert await loop.sock_recv(sock, 1) == b""
         assert time.monotonic() - begun >= 0.35
-        writer.transport.abort()
         assert sealed.listener.half_open == 0
         assert not sealed.served
 
 
-@pytest.mark.parametrize("stage", ["knock", "tls", "proof"])
+@pytest.mark.parametrize("stage", ["knock", "confirmation"])
 async def test_the_deadline_does_not_move_for_a_client_that_trickles_bytes(
     stage: str,
 ) -> None:
     async with open_sealed(within=0.5) as sealed:
         reader, writer = await asyncio.open_connection(*sealed.address)
-        knock = make_knock(KEYS.knock, os.urandom(16))
-        drip = knock
-        if stage != "knock":
-            writer.write(knock)
-            drip = client_hello()
-        if stage == "proof":
-            await writer.start_tls(client_context(), server_hostname="")
-            drip = bytes(81)
-        drip = drip[:40]
+        drip = make_knock(KEYS)
+        if stage == "confirmation":
+            writer.write(drip)
+            drip = bytes(16)
         ended = asyncio.create_task(reader.read(-1))
         async with asyncio.timeout(PATIENCE):
-            for byte in drip:
+            for byte in drip[:15]:
                 writer.write(bytes((byte,)))
                 done, _ = await asyncio.wait({ended}, timeout=0.05)
                 if done:
                     break
+        await asyncio.wait({ended}, timeout=PATIENCE)
         assert ended.done(), "the connection outlived its deadline"
         assert ended.exception() is None or isinstance(ended.exception(), OSError)
         writer.transport.abort()
         assert sealed.listener.half_open == 0
 
 
-async def test_tls_1_2_is_refused() -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
+async def test_a_wrong_confirmation_closes_without_another_byte() -> None:
+    loop = asyncio.get_running_loop()
     async with open_sealed() as sealed:
-        _, writer = await asyncio.open_connection(*sealed.address)
-        writer.write(make_knock(KEYS.knock, os.urandom(16)))
-        with pytest.raises((ssl.SSLError, ConnectionError)):
-            await writer.start_tls(context, server_hostname="")
-        writer.transport.abort()
+        async with knocked(sealed.address, KEYS) as (sock, _, _):
+            await loop.sock_sendall(sock, bytes(16))
+            async with asyncio.timeout(PATIENCE):
+                with suppress(ConnectionError):
+                    assert await loop.sock_recv(sock, 1) == b""
+        assert not sealed.served
 
 
-def test_a_completed_handshake_of_tls_1_2_is_refused() -> None:
-    contexts = client_context.__wrapped__(), make_certificate().context
-    for each in contexts:
-        each.minimum_version = ssl.TLSVersion.TLSv1_2
-        each.maximum_version = ssl.TLSVersion.TLSv1_2
-    client = Records(contexts[0], is_server=False)
-    server = Records(contexts[1], is_server=True)
-
-    def talk() -> None:
-        for _ in range(3):
-            server.receive(memoryview(client.shake_hands()))
-            client.receive(memoryview(server.shake_hands()))
-
-    with pytest.raises(ProtocolError, match=r"not 1\.3"):
-        talk()
-
-
-async def test_the_bytes_of_a_stranger_inside_tls_are_limited() -> None:
-    async with open_sealed(within=60.0) as sealed:
-        reader, writer = await asyncio.open_connection(*sealed.address)
-        writer.write(make_knock(KEYS.knock, os.urandom(16)))
-        # The first half of a ClientHello of 64 KiB, which OpenSSL would wait for.
-        record = b"\x16\x03\x01\x3f\xff".ljust(5 + 0x3FFF)
-        first = b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff\x03\x03".ljust(5 + 0x3FFF)
-        writer.write(first + record[: STRANGER_LIMIT + 1 - len(first)])
-        async with asyncio.timeout(PATIENCE):
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await reader.readexactly(1)
-        writer.transport.abort()
+async def test_a_knock_is_tried_with_every_share_while_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listen, "TRIES", 4)
+    async with open_sealed() as sealed:
+        for number in range(50):
+            keys = derive_keys(bytes((number,)) * 31 + b"x")
+            sealed.listener.register(keys, sealed.serve)
+        for keys in (KEYS, derive_keys(bytes((49,)) * 31 + b"x")):
+            plain = await sealed.dial(keys)
+            plain.transport.abort()
+        assert await answer_to(sealed.address, make_knock(OTHER_KEYS)) == b""

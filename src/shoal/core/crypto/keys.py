@@ -17,18 +17,14 @@ __all__ = ["TOPIC_SIZE", "Keys", "derive_keys", "log_name"]
 KEY_SIZE = 32  # bytes
 TOPIC_SIZE = 20  # bytes, as many as a SHA-1; DHT and LAN discovery announce topics
 LOG_NAME_SIZE = 4  # bytes of the log key in a log name
-_SALT = b"shoal/v1"
+_SALT = b"shoal/v2"
 
 
 class Keys(Struct, frozen=True):
     """Hold the keys and topics derived from one id."""
 
-    knock: bytes
-    """Key of the knock that opens a connection."""
-    client: bytes
-    """Key of the client's proof that it knows the id."""
-    server: bytes
-    """Key of the server's proof that it knows the id."""
+    psk: bytes
+    """Pre-shared key of every handshake: it shows that both ends know the id."""
     log: bytes
     """Name of the share where the id must stay secret: in logs and file names."""
     lan_topic: bytes
@@ -51,9 +47,7 @@ def derive_keys(share_id: bytes) -> Keys:
         raise ValueError(f"an id has {DIGEST_SIZE} bytes, not {len(share_id)}")
     secret = hmac.digest(_SALT, share_id, "sha256")
     return Keys(
-        knock=_expand(secret, b"knock", KEY_SIZE),
-        client=_expand(secret, b"client", KEY_SIZE),
-        server=_expand(secret, b"server", KEY_SIZE),
+        psk=_expand(secret, b"psk", KEY_SIZE),
         log=_expand(secret, b"log", KEY_SIZE),
         lan_topic=_expand(secret, b"lan-topic", TOPIC_SIZE),
         dht_topic=_expand(secret, b"dht-topic", TOPIC_SIZE),

@@ -1,4 +1,4 @@
-"""Hold a conversation of a sealed share with one peer, after the proofs; pure.
+"""Hold a conversation of a sealed share with one peer, after the handshake; pure.
 
 Both ends follow the same rules, those of "Sealed messages" in docs/protocol.md: the
 first message is `hello`; chunks and what announces them come after the root record is
@@ -63,7 +63,7 @@ class SealedSession(Session):
     }
 
     def __init__(self, pool: BufferPool | None = None) -> None:
-        """Begin after the proofs."""
+        """Begin after the handshake."""
         super().__init__(SessionState.AWAITING_HELLO, CONTROL_LIMIT, pool)
         self._owed: dict[int, int] = {}  # responses that have not arrived, by index
         self._owed_any = 0

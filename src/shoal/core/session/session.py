@@ -49,7 +49,7 @@ class SessionState(Enum):
     SERVING = auto()
     """A server of an open channel: it accepts requests."""
     AWAITING_HELLO = auto()
-    """A sealed share: the proofs are done, and no hello has arrived."""
+    """A sealed share: the handshake is done, and no hello has arrived."""
     SWARMING = auto()
     """A sealed share: both ends may send requests and chunks."""
     LEFT = auto()

@@ -1,4 +1,4 @@
-"""Decode the messages of a sealed share, which follow the proofs; pure.
+"""Decode the messages of a sealed share, which follow the handshake; pure.
 
 They are those of docs/protocol.md, "Sealed messages". As in all frames, messages of
 other types and unknown keys are ignored. The sizes in the annotations are limits on

@@ -2,46 +2,46 @@
 
 This is the server's side of docs/protocol.md, "Sealed transport". A client that does
 not know the id of any share gets no answer, not one byte: exactly one knock is read
-from the raw socket, and a wrong one closes it. TLS starts only after a right knock, and
-only the proofs inside TLS let a connection through to its share. From its acceptance to
-the last proof every connection has one deadline and belongs to the listener, which
-counts, evicts and ends it; after that it belongs to the protocol that the share's
-factory made.
+from the raw socket, and one that no share opens closes it. The client may have recorded
+a right knock elsewhere, so only its confirmation lets a connection through to its
+share. From its acceptance to the confirmation every connection has one deadline and
+belongs to the listener, which counts, evicts and ends it; after that it belongs to the
+protocol that the share's factory made.
 """
 
 import asyncio
 import logging
-import os
 import socket
-import ssl
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from shoal.core.crypto.keys import Keys
-from shoal.core.crypto.proof import (
+from shoal.core.crypto.knock import (
+    CONFIRMATION_SIZE,
     KNOCK_SIZE,
-    NONCE_SIZE,
-    NonceMemory,
-    ServerProof,
-    match_knock,
+    KnockMemory,
+    ServerHandshake,
+    handshake_start,
 )
+from shoal.core.crypto.noise import Opened, Start, open_first
 from shoal.core.limits import HandshakeLimit
+from shoal.core.names.address import Address
 from shoal.errors import PeerError, UsageError
 from shoal.transport.listen import PortListener, file_limit
 from shoal.transport.sealed.half_open import MAX_HALF_OPEN, HalfOpen
-from shoal.transport.sealed.proven import Factory, ProvenPeer, ProvenProtocol
-from shoal.transport.tls.certificate import Certificates
-from shoal.transport.tls.tls import TlsConnection
+from shoal.transport.sealed.noise import NoiseConnection
+from shoal.transport.sealed.proven import Factory, ProvenPeer
 
 __all__ = ["MAX_SHARES", "PROOF_TIME", "SealedListener"]
 
-MAX_SHARES = 10_000  # per listener; comparing a knock with all of them takes 20 ms
+MAX_SHARES = 10_000  # per listener; trying a knock with all of them takes 70 ms
 _FULL = (
     f"A node can offer {MAX_SHARES} sealed shares at a time; start another one for "
     "more."
 )
-# docs/protocol.md, "Sealed transport", allows 10 s up to the last proof.
+# docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
 PROOF_TIME = 10.0  # seconds from acceptance
+TRIES = 256  # shares that a knock is tried with before other tasks run: 2 ms
 BACKLOG = 1024  # connections the system may hold ready, those of a flood included
 LOG_PERIOD = 60.0  # seconds between two log lines about strangers
 
@@ -52,6 +52,7 @@ class _Share(NamedTuple):
     """Hold the registration of one share."""
 
     keys: Keys
+    start: Start
     factory: Factory
     yields: bool
 
@@ -59,19 +60,17 @@ class _Share(NamedTuple):
 class _Stranger:
     """Hold one half-open connection."""
 
-    __slots__ = ("accepted", "host", "task", "tls")
+    __slots__ = ("accepted", "host", "is_proven", "task")
 
     def __init__(self, accepted: socket.socket, host: str) -> None:
         self.accepted = accepted
         self.host = host
         self.task: asyncio.Task[None] | None = None
-        self.tls: TlsConnection | None = None
+        self.is_proven = False  # it belongs to the protocol of its share
 
     def end(self) -> None:
         """Close the connection, whichever step it has reached."""
-        if self.tls is not None:
-            self.tls.abort()
-        elif self.task is not None:
+        if self.task is not None:
             self.task.cancel()
 
 
@@ -81,7 +80,6 @@ class SealedListener(PortListener[_Stranger]):
     def __init__(
         self,
         node_id: bytes,
-        certificates: Certificates,
         *,
         hosts: Sequence[str],
         port: int = 0,
@@ -97,10 +95,9 @@ class SealedListener(PortListener[_Stranger]):
         for each in self._sockets:
             each.listen(BACKLOG)
         self._node_id = node_id
-        self._certificates = certificates
         self._within = within
-        self._shares: dict[bytes, _Share] = {}  # by knock key
-        self._nonces = NonceMemory()
+        self._shares: dict[bytes, _Share] = {}  # by psk
+        self._knocks = KnockMemory()
         self._handshake_limit = (
             HandshakeLimit() if handshake_limit is None else handshake_limit
         )
@@ -113,25 +110,26 @@ class SealedListener(PortListener[_Stranger]):
 
     @property
     def half_open(self) -> int:
-        """Return how many connections have not passed both proofs yet."""
+        """Return how many connections have not confirmed their knock yet."""
         return len(self._half_open)
 
     def register(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
         """Accept holders of a share; `factory` makes their connections' protocols.
 
-        The factory is called when a holder's proof has passed, just before ours is
-        sent; see `ProvenProtocol` for the rest. A registration that `yields` gives way
-        to another of the same share, now or later: its owner dials peers itself and can
-        do without inbound connections. Raises `UsageError` if the share is registered
-        already or there are `MAX_SHARES`.
+        The factory is called when a client has proven that it knows the id. Its
+        protocol gets plain bytes, from the first one after the handshake on. A
+        registration that `yields` gives way to another of the same share, now or later:
+        its owner dials peers itself and can do without inbound connections. Raises
+        `UsageError` if the share is registered already or there are `MAX_SHARES`.
         """
-        other = self._shares.get(keys.knock)
+        other = self._shares.get(keys.psk)
         if other is None and len(self._shares) >= MAX_SHARES:
             problem = _FULL
         elif other is not None and (yields or not other.yields):
             problem = "This node offers that share already."
         else:
-            self._shares[keys.knock] = _Share(keys, factory, yields)
+            start = handshake_start(keys)
+            self._shares[keys.psk] = _Share(keys, start, factory, yields)
             return
         if not yields:
             raise UsageError(problem)
@@ -146,9 +144,9 @@ class SealedListener(PortListener[_Stranger]):
 
         Established connections stay.
         """
-        share = self._shares.get(keys.knock)
+        share = self._shares.get(keys.psk)
         if share is not None and share.factory == factory:
-            del self._shares[keys.knock]
+            del self._shares[keys.psk]
 
     async def aclose(self) -> None:
         """Stop accepting and end half-open connections; established ones stay."""
@@ -198,70 +196,83 @@ class SealedListener(PortListener[_Stranger]):
             self._logged, self._strangers = now, 0
 
     def _on_task_done(self, task: asyncio.Task[None], connection: _Stranger) -> None:
-        """Close the connection of a stranger that never reached TLS."""
+        """Close the connection of a client that was not proven."""
         # A cancelled task keeps its frames, and so the stranger: without this, only the
         # garbage collector would free the memory of a flood.
         connection.task = None
-        if connection.tls is None:
+        if not connection.is_proven:
             connection.accepted.close()
             self._on_refused(connection)
 
     # The steps of docs/protocol.md, "Sealed transport", as the server.
 
     async def _meet(self, stranger: _Stranger) -> None:
-        """Read the knock; if it is right, begin TLS, otherwise close without an answer.
-
-        The end of this task closes a connection that has not reached TLS.
-        """
-        # Exactly the bytes of a knock: those after it are for TLS.
-        knock = bytearray(KNOCK_SIZE)
-        received = 0
-        try:
-            while received < KNOCK_SIZE:
-                room = memoryview(knock)[received:] if received else knock
-                count = await self._loop.sock_recv_into(stranger.accepted, room)
-                if not count:
-                    return
-                received += count
-        except OSError:
+        """Run the handshake; the end of this task closes a client that failed it."""
+        knock = await self._receive(stranger, KNOCK_SIZE)
+        found = None if knock is None else await self._recognise(knock)
+        now = self._loop.time()
+        if found is None or not self._handshake_limit.allows(stranger.host, now):
             return
-        share = self._recognise(knock)
-        if share is not None and self._handshake_limit.allows(
-            stranger.host, self._loop.time()
-        ):
-            tls = stranger.tls = self._begin_tls(stranger, share)
-            await self._loop.connect_accepted_socket(lambda: tls, stranger.accepted)
+        share, opened = found
+        try:
+            await self._admit(stranger, share, ServerHandshake(opened, self._node_id))
+        except (OSError, PeerError):
+            stranger.accepted.close()  # whatever it did concerns no one
+        finally:
+            if not stranger.is_proven:
+                self._handshake_limit.on_failed(stranger.host, self._loop.time())
 
-    def _recognise(self, knock: bytearray) -> _Share | None:
-        """Return the share that a knock is for, None if it is wrong or repeated."""
-        shares = list(self._shares.values())
-        place = match_knock(list(self._shares), knock)
-        if place is None or not self._nonces.spend(knock):
-            return None
-        return shares[place]
+    async def _admit(
+        self, stranger: _Stranger, share: _Share, handshake: ServerHandshake
+    ) -> None:
+        """Answer a knock, and pass the confirmed connection to its share."""
+        await self._loop.sock_sendall(stranger.accepted, handshake.reply)
+        confirmation = await self._receive(stranger, CONFIRMATION_SIZE)
+        if confirmation is None:
+            return
+        greeted = handshake.finish(confirmation)
+        host, port = stranger.accepted.getpeername()[:2]
+        peer = ProvenPeer(Address(host, port), greeted.node_id, greeted.version)
 
-    def _begin_tls(self, stranger: _Stranger, share: _Share) -> TlsConnection:
-        certificate = self._certificates.current()
-        nonce = os.urandom(NONCE_SIZE)
-
-        def begin(tls: ssl.SSLObject) -> ServerProof:
-            return ServerProof(share.keys, self._node_id, certificate.digest, nonce)
-
-        is_proven = False
-
-        def on_proven(peer: ProvenPeer) -> asyncio.BufferedProtocol:
-            nonlocal is_proven
-            is_proven = True
-            self._half_open.remove(stranger)
-            # The share may have been withdrawn during the proofs.
-            if self._shares.get(share.keys.knock) is not share:
+        def begin() -> asyncio.BufferedProtocol:
+            # The share may have been withdrawn during the handshake.
+            if self._shares.get(share.keys.psk) is not share:
                 raise PeerError("the share is no longer shared")
             return share.factory(peer)
 
-        def on_failed(_: Exception | None) -> None:
-            if not is_proven:  # otherwise we refused a holder
-                self._handshake_limit.on_failed(stranger.host, self._loop.time())
-            self._on_refused(stranger)
+        self._half_open.remove(stranger)
+        stranger.is_proven = True
+        noise = NoiseConnection(greeted.ciphers, begin)
+        await self._loop.connect_accepted_socket(lambda: noise, stranger.accepted)
 
-        proven = ProvenProtocol(begin, on_proven, on_failed)
-        return TlsConnection(certificate.context, proven, is_server=True)
+    async def _receive(self, stranger: _Stranger, size: int) -> bytes | None:
+        """Return the next `size` bytes and read no more; None if it closes before."""
+        received = bytearray(size)
+        filled = 0
+        try:
+            while filled < size:
+                room = memoryview(received)[filled:]
+                count = await self._loop.sock_recv_into(stranger.accepted, room)
+                if not count:
+                    return None
+                filled += count
+        except OSError:
+            return None
+        return bytes(received)
+
+    async def _recognise(self, knock: bytes) -> tuple[_Share, Opened] | None:
+        """Return the share that a knock is for, None if it is wrong or repeated.
+
+        Every share is tried, even after one that fits, so that the time reveals
+        nothing; a node with thousands lets other tasks run in between.
+        """
+        found = None
+        for number, share in enumerate(list(self._shares.values()), 1):
+            opened = open_first(share.start, knock)
+            if opened is not None:
+                found = share, opened
+            if number % TRIES == 0:
+                await asyncio.sleep(0)
+        if found is None or not self._knocks.spend(found[1].ephemeral):
+            return None
+        return found

@@ -1,37 +1,39 @@
-"""TLS over a connection: a protocol for the transport below, itself a transport.
+"""Encrypt a connection: a protocol for the transport below, itself a transport.
 
-`TlsConnection` stands between a socket's transport and the protocol that handles the
-plain bytes. It needs only `ssl`'s `wrap_bio`, works on any event loop, and exists
-because asyncio's own TLS keeps 256 KiB per connection, idle or not. Here all
-connections of a thread receive into one buffer, whose bytes are decrypted straight
-into the upper protocol's buffer before any other code runs, and outgoing data is
-encrypted batch by batch as the socket accepts it.
-
-It owns the transport below. It does not identify the peer; the upper protocol does,
-and until it hands over to another by `set_protocol`, a server accepts no more than
-`STRANGER_LIMIT` bytes from a client.
+`NoiseConnection` stands between a socket's transport and the protocol that handles the
+plain bytes. It has the ciphers of a finished handshake, and moves messages of
+docs/protocol.md, "Sealed transport". All connections of a thread receive into one
+buffer, whose messages are decrypted straight into the upper protocol's buffer before
+any other code runs; outgoing data is encrypted batch by batch as the socket accepts it.
 """
 
 import asyncio
-import ssl
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from shoal.core.crypto.noise import TAG_SIZE, Ciphers
+from shoal.core.limits import OverheadLimit
+from shoal.core.wire.noise_messages import (
+    LENGTH_SIZE,
+    MAX_MESSAGE,
+    MAX_PAYLOAD,
+    MESSAGE_OVERHEAD,
+    seal,
+    take_payloads,
+    unseal_into,
+)
 from shoal.errors import PeerError, ProtocolError
-from shoal.transport.tls.records import RECORD_SIZE, Data, Records
+from shoal.transport.liveness import watch_silence
 
-__all__ = ["STRANGER_LIMIT", "TlsConnection"]
+__all__ = ["NoiseConnection"]
+
+Data = bytes | bytearray | memoryview
 
 RECEIVE_SIZE = 1024 * 1024  # bytes read from the socket at once; one buffer per thread
 HIGH_WATER = 256 * 1024  # bytes waiting at which the upper protocol is paused
-# A ClientHello may be longer (RFC 8446 section 4.1.2), but no honest one is.
-STRANGER_LIMIT = 16 * 1024  # bytes of TLS from a client before its proof
-
-
-def _has_ended(transport: asyncio.Transport | None) -> bool:
-    return transport is None or transport.is_closing()
+ENCRYPT_SLICE = 4 * MAX_PAYLOAD  # bytes encrypted at once
 
 
 class _Scratch(threading.local):
@@ -45,29 +47,24 @@ _scratch = _Scratch()
 _NO_PROTOCOL = asyncio.BufferedProtocol()  # of a connection that has ended
 
 
-class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
-    """Encrypt one connection.
-
-    The upper protocol is not called before the handshake is done, except for
-    `connection_lost`, which is called even without a `connection_made`.
-    """
+class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
+    """Encrypt one connection."""
 
     def __init__(
-        self,
-        context: ssl.SSLContext,
-        protocol: asyncio.BufferedProtocol,
-        *,
-        is_server: bool,
-        preamble: bytes = b"",
+        self, ciphers: Ciphers, begin: Callable[[], asyncio.BufferedProtocol]
     ) -> None:
-        """Send `preamble` before the handshake, in one write with its first part."""
+        """Encrypt with the ciphers of a handshake.
+
+        `begin` is called once the transport below is there and returns the upper
+        protocol, whose `connection_made` follows at once; it may raise `PeerError`.
+        """
         super().__init__()
-        self._protocol = protocol
-        self._records = Records(context, is_server=is_server)
-        self._is_server = is_server
-        self._preamble = preamble
-        self._allowance: int | None = STRANGER_LIMIT
+        self._protocol = _NO_PROTOCOL
+        self._begin = begin
+        self._ciphers = ciphers
+        self._overhead = OverheadLimit()
         self._transport: asyncio.Transport | None = None
+        self._kept = b""  # received, but not decrypted yet
         self._backlog: deque[memoryview] = deque()  # not encrypted yet
         self._waiting = 0  # bytes in it
         self._received = 0  # bytes of the last read
@@ -82,46 +79,38 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
     # Called by the transport below.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake."""
+        """Pass the connection to the upper protocol."""
         # uvloop's transport is not a subclass, but has the same methods.
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
-        if self._is_closing:
-            transport.abort()
-            return
+        watch_silence(transport)
         # Data that the socket does not accept waits here, unencrypted and not copied.
         transport.set_write_buffer_limits(high=0)
-        # A server sends nothing yet, and OpenSSL allocates 33 KiB when it starts: a
-        # client that knocks and then stays silent does not get them.
-        if not self._is_server:
-            self._shake_hands()
+        # Kept no longer: it may refer to the protocol, which refers to this transport.
+        begin, self._begin = self._begin, asyncio.BufferedProtocol
+        try:
+            self._protocol = begin()
+        except PeerError:
+            self.abort()
+        else:
+            self._protocol.connection_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the thread's buffer; `buffer_updated` empties it."""
-        return _scratch.view
+        kept = len(self._kept)
+        if kept:
+            _scratch.view[:kept] = self._kept
+        return _scratch.view[kept:]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Decrypt the received bytes."""
+        """Decrypt the received messages."""
         self._received = nbytes
-        if self._allowance is not None:
-            self._allowance -= nbytes
-            if self._allowance < 0:
-                self._fail(ProtocolError("too many bytes of TLS before a proof"))
-        if self._is_closing:
-            return
-        self._records.overhead.leak(asyncio.get_running_loop().time())
-        self._records.receive(_scratch.view[:nbytes])
-        if not self._records.is_open:
-            self._shake_hands()
-        else:
-            self._decrypt()
-        # The next connection of this thread receives into the same buffer.
-        self._records.keep()
+        if not self._is_closing:
+            self._overhead.leak(asyncio.get_running_loop().time())
+            self._decrypt(_scratch.view[: len(self._kept) + nbytes])
 
     def eof_received(self) -> None:
-        """Report the end of the peer's stream; the transport then closes."""
-        if self._records.is_open and not self._is_closing:
-            self._protocol.eof_received()
+        """Let the transport close: the stream was cut off, not ended by the peer."""
 
     def pause_writing(self) -> None:
         """Stop encrypting: the socket's buffer is full."""
@@ -137,13 +126,13 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
                 self._protocol.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Report to the upper protocol, even if it never had the connection."""
+        """Report to the upper protocol why the connection ended."""
         self._is_closing = True
         self._transport = None
         self._backlog.clear()
         self._waiting = 0
-        # No reference cycle may remain: the memory that OpenSSL holds for a flood's
-        # connections would wait for the garbage collector.
+        # No reference cycle may remain: the memory of a connection would wait for the
+        # garbage collector.
         protocol, self._protocol = self._protocol, _NO_PROTOCOL
         protocol.connection_lost(self._fault or error)
 
@@ -152,14 +141,12 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return a property of the connection, or of the transport below.
 
-        `ssl_object` is OpenSSL's object, `held_back` the most received bytes that may
-        not have been passed on yet, `gathers` whether `writelines` avoids a copy,
-        `received` the number of bytes in the last read from the socket.
+        `held_back` is the most received bytes that may not have been passed on yet,
+        `gathers` whether `writelines` avoids a copy, `received` the number of bytes in
+        the last read from the socket.
         """
-        if name == "ssl_object":
-            return self._records.ssl
         if name == "held_back":
-            return RECORD_SIZE
+            return LENGTH_SIZE + MAX_MESSAGE
         if name == "gathers":
             return True
         if name == "received":
@@ -167,15 +154,6 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         if self._transport is None:
             return default
         return self._transport.get_extra_info(name, default)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Pass all further plain bytes to `protocol`; none has been read ahead.
-
-        The peer has proven itself then, and `STRANGER_LIMIT` no longer applies.
-        """
-        assert isinstance(protocol, asyncio.BufferedProtocol)
-        self._protocol = protocol
-        self._allowance = None
 
     def is_closing(self) -> bool:
         """Return True if the connection has ended or is about to."""
@@ -222,7 +200,7 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
             if data:
                 self._backlog.append(memoryview(data))
                 self._waiting += len(data)
-                self._records.overhead.on_payload(len(data))
+                self._overhead.on_payload(len(data))
         self._encrypt()
         if self._waiting > self._limits[1] and not self._is_paused:
             self._is_paused = True
@@ -249,71 +227,91 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._fault = self._fault or fault
         self.abort()
 
-    def _send(self, records: bytes) -> None:
-        if records and self._transport is not None:
-            self._transport.write(records)
-
-    def _shake_hands(self) -> None:
-        try:
-            flight = self._records.shake_hands()
-        except PeerError as error:
-            self._fail(error)
-            return
-        self._send(self._preamble + flight)
-        self._preamble = b""
-        if self._records.is_open:
-            if not self._is_server:
-                self._allowance = None
-            self._protocol.connection_made(self)
-            self._encrypt()
-            self._decrypt()
-
-    def _decrypt(self) -> None:
-        """Pass on the payload of all complete records."""
+    def _decrypt(self, received: memoryview) -> None:
+        """Pass on the payload of all complete messages; keep the rest."""
         if self._is_decrypting:
             return  # called by the protocol that this method calls
         self._is_decrypting = True
-        records = self._records
+        end = len(received)
+        begin = 0
         try:
             while self._is_reading and not self._is_closing:
-                buffer = self._protocol.get_buffer(-1)
-                assert isinstance(buffer, memoryview)
-                filled = records.fill(buffer)
-                if filled:
-                    self._protocol.buffer_updated(filled)
-                if records.has_ended:
-                    # A peer that ends its stream also stops reading: data that
-                    # waits for it would wait without end.
-                    self.eof_received()
-                    self.abort()
-                if filled < len(buffer):
+                body = begin + LENGTH_SIZE
+                if end < body:
                     break
-        except (ssl.SSLError, PeerError) as error:
+                following = body + (received[begin] << 8 | received[begin + 1])
+                if end < following:
+                    break
+                begin = following
+                self._open(received[body:following])
+        except PeerError as error:
             self._fail(error)
         finally:
+            # The next connection of this thread receives into the same buffer.
+            self._kept = b"" if self._is_closing else bytes(received[begin:])
             self._is_decrypting = False
-        self._send(records.answers())
+
+    def _open(self, message: memoryview) -> None:
+        """Decrypt a message into the upper protocol's buffer."""
+        size = len(message) - TAG_SIZE
+        self._overhead.add(MESSAGE_OVERHEAD)
+        if size <= 0:
+            self._end(message)
+            return
+        self._overhead.on_payload(size)
+        key = self._ciphers.receive.next()
+        buffer = self._protocol.get_buffer(-1)
+        assert isinstance(buffer, memoryview)
+        if len(buffer) >= size:
+            unseal_into(message, key, buffer[:size])
+            self._protocol.buffer_updated(size)
+            return
+        payload = memoryview(bytearray(size))
+        unseal_into(message, key, payload)
+        while payload and not self._is_closing:
+            buffer = self._protocol.get_buffer(-1)
+            assert isinstance(buffer, memoryview)
+            part = payload[: len(buffer)]
+            buffer[: len(part)] = part
+            self._protocol.buffer_updated(len(part))
+            payload = payload[len(part) :]
+
+    def _end(self, message: memoryview) -> None:
+        """End the connection: the peer has sent the message that ends its stream.
+
+        Only then is `eof_received` of the upper protocol called. The peer also
+        stops reading then: data that waits for it would wait without end.
+        """
+        if len(message) != TAG_SIZE:
+            raise ProtocolError("a message that is shorter than its tag")
+        self._ciphers.receive.decrypt(message)
+        self._protocol.eof_received()
+        self.abort()
 
     def _continue_reading(self) -> None:
         if self.is_reading():
-            self._decrypt()
+            self._decrypt(memoryview(self._kept))
         if self.is_reading() and self._transport is not None:
             self._transport.resume_reading()
 
     def _encrypt(self) -> None:
         """Encrypt the waiting data until the socket's buffer is full."""
-        if not self._records.is_open:
-            return
         below = self._transport
-        try:
-            # A failed transport is closing, but has not called connection_lost yet.
-            while self._backlog and not self._is_blocked and not _has_ended(below):
-                records, size = self._records.encrypt(self._backlog)
-                self._waiting -= size
-                self._send(records)
-        except ssl.SSLError as error:
-            self._fail(error)
-        if self._is_closing and not self._backlog and self._transport is not None:
-            self._send(self._records.end())
+        # A failed transport is closing, but has not called connection_lost yet.
+        while (
+            self._backlog
+            and not self._is_blocked
+            and below is not None
+            and not below.is_closing()
+        ):
+            payloads = take_payloads(self._backlog, ENCRYPT_SLICE)
+            self._waiting -= sum(map(len, payloads))
+            below.write(self._seal(payloads))
+        if self._is_closing and not self._backlog and below is not None:
+            below.write(self._seal([memoryview(b"")]))
             # Not within `resume_writing`: asyncio would close the transport twice.
-            asyncio.get_running_loop().call_soon(self._transport.close)
+            asyncio.get_running_loop().call_soon(below.close)
+
+    def _seal(self, payloads: list[memoryview]) -> bytearray:
+        send = self._ciphers.send
+        return seal(payloads, [send.next() for _ in payloads])

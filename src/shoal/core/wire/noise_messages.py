@@ -1,0 +1,98 @@
+"""Cut data into messages of the Noise framework, encrypt and decrypt them; pure.
+
+A message is two bytes of length, then that many bytes: the payload, encrypted, and its
+tag (docs/protocol.md, "Sealed transport"). `Cipher.next` gives out the key and nonce of
+each message; encrypting and decrypting with them needs no state, and may run in any
+thread.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from shoal.core.crypto.noise import TAG_SIZE
+from shoal.errors import ProtocolError
+
+__all__ = [
+    "LENGTH_SIZE",
+    "MAX_MESSAGE",
+    "MAX_PAYLOAD",
+    "MESSAGE_OVERHEAD",
+    "Key",
+    "seal",
+    "take_payloads",
+    "unseal_into",
+]
+
+LENGTH_SIZE = 2  # bytes in front of every message
+MAX_MESSAGE = 0xFFFF  # bytes after the length, by the framework
+MAX_PAYLOAD = MAX_MESSAGE - TAG_SIZE  # bytes
+MESSAGE_OVERHEAD = LENGTH_SIZE + TAG_SIZE  # bytes
+JOIN_BELOW = 4 * 1024  # bytes; shorter pieces of data share a message
+
+Key: TypeAlias = tuple[AESGCM, bytes]
+"""The key and the nonce of one message, from `Cipher.next`."""
+
+
+def take_payloads(backlog: deque[memoryview], limit: int) -> list[memoryview]:
+    """Remove about `limit` bytes from `backlog`; return the payloads of messages.
+
+    Short pieces that follow one another are joined. A longer piece, the data of a
+    chunk, begins a message of its own, and only its last message is not full.
+    """
+    payloads: list[memoryview] = []
+    short: list[memoryview] = []
+    size = 0
+    while backlog and size < limit:
+        piece = backlog.popleft()
+        if len(piece) < JOIN_BELOW:
+            short.append(piece)
+            size += len(piece)
+            if sum(map(len, short)) > MAX_PAYLOAD - JOIN_BELOW or not backlog:
+                payloads.append(_join(short))
+            continue
+        if short:
+            payloads.append(_join(short))
+        while piece and size < limit:
+            payloads.append(piece[:MAX_PAYLOAD])
+            size += len(payloads[-1])
+            piece = piece[MAX_PAYLOAD:]
+        if piece:
+            backlog.appendleft(piece)
+    if short:
+        payloads.append(_join(short))
+    return payloads
+
+
+def _join(pieces: list[memoryview]) -> memoryview:
+    joined = pieces[0] if len(pieces) == 1 else memoryview(b"".join(pieces))
+    pieces.clear()
+    return joined
+
+
+def seal(payloads: Sequence[memoryview], keys: Iterable[Key]) -> bytearray:
+    """Return the messages with these payloads, each encrypted with its own key."""
+    sealed = bytearray(sum(map(len, payloads)) + len(payloads) * MESSAGE_OVERHEAD)
+    view = memoryview(sealed)
+    begin = 0
+    for payload, (key, nonce) in zip(payloads, keys, strict=True):
+        size = len(payload) + TAG_SIZE
+        body = begin + LENGTH_SIZE
+        view[begin:body] = size.to_bytes(LENGTH_SIZE, "big")
+        begin = body + size
+        key.encrypt_into(nonce, payload, None, view[body:begin])
+    return sealed
+
+
+def unseal_into(message: memoryview, key: Key, target: memoryview) -> None:
+    """Decrypt a message without its length into `target`, which just fits.
+
+    Raises `ProtocolError` if the message is not what the peer sent.
+    """
+    try:
+        key[0].decrypt_into(key[1], message, None, target)
+    except InvalidTag:
+        raise ProtocolError("a message that was changed on its way") from None

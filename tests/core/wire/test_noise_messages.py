@@ -1,0 +1,82 @@
+"""Data is cut into messages as docs/protocol.md demands."""
+
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.core.crypto.noise import TAG_SIZE, Cipher
+from shoal.core.wire.noise_messages import (
+    JOIN_BELOW,
+    LENGTH_SIZE,
+    MAX_MESSAGE,
+    MAX_PAYLOAD,
+    seal,
+    take_payloads,
+    unseal_into,
+)
+from shoal.errors import ProtocolError
+
+KEY = bytes(range(32))
+SIZES = st.lists(st.integers(1, 3 * MAX_PAYLOAD) | st.integers(1, 200), max_size=12)
+
+
+def backlog(*sizes: int) -> deque[memoryview]:
+    return deque(memoryview(bytes((n % 251,)) * size) for n, size in enumerate(sizes))
+
+
+@given(SIZES, st.integers(1, 4 * MAX_PAYLOAD))
+def test_no_byte_is_lost_or_moved(sizes: list[int], limit: int) -> None:
+    waiting = backlog(*sizes)
+    whole = b"".join(waiting)
+    payloads: list[memoryview] = []
+    while waiting:
+        payloads += take_payloads(waiting, limit)
+    assert b"".join(payloads) == whole
+    assert all(0 < len(each) <= MAX_PAYLOAD for each in payloads)
+
+
+def test_short_pieces_share_a_message_and_data_begins_its_own() -> None:
+    waiting = backlog(10, 20, 2 * MAX_PAYLOAD + 5, 30, JOIN_BELOW, 40)
+    sizes = [len(each) for each in take_payloads(waiting, 1 << 20)]
+    assert sizes == [30, MAX_PAYLOAD, MAX_PAYLOAD, 5, 30, JOIN_BELOW, 40]
+
+
+def test_a_long_row_of_short_pieces_is_cut() -> None:
+    waiting = backlog(*[1000] * 200)
+    sizes = [len(each) for each in take_payloads(waiting, 1 << 20)]
+    assert len(sizes) == 4
+    assert sum(sizes) == 200_000
+
+
+def test_data_is_cut_only_after_full_messages() -> None:
+    waiting = backlog(5 * MAX_PAYLOAD + 7)
+    taken = []
+    while waiting:
+        taken += [len(each) for each in take_payloads(waiting, 2 * MAX_PAYLOAD)]
+    assert taken == [MAX_PAYLOAD] * 5 + [7]
+
+
+def test_messages_are_their_length_and_what_the_cipher_makes() -> None:
+    sender, receiver = Cipher(KEY), Cipher(KEY)
+    payloads = [memoryview(b"a"), memoryview(bytes(MAX_PAYLOAD)), memoryview(b"")]
+    sealed = memoryview(seal(payloads, [sender.next() for _ in payloads]))
+    for payload in payloads:
+        size = int.from_bytes(sealed[:LENGTH_SIZE], "big")
+        assert size == len(payload) + TAG_SIZE <= MAX_MESSAGE
+        message = sealed[LENGTH_SIZE : LENGTH_SIZE + size]
+        target = memoryview(bytearray(len(payload)))
+        unseal_into(message, receiver.next(), target)
+        assert target == payload
+        sealed = sealed[LENGTH_SIZE + size :]
+    assert not sealed
+
+
+def test_a_changed_message_is_refused() -> None:
+    cipher = Cipher(KEY)
+    sealed = seal([memoryview(b"data")], [cipher.next()])
+    sealed[-1] ^= 1
+    target = memoryview(bytearray(4))
+    with pytest.raises(ProtocolError, match="changed"):
+        unseal_into(memoryview(sealed)[2:], Cipher(KEY).next(), target)
