@@ -18,7 +18,6 @@ from shoal.cli.options import (
     read_link,
     refuse_in_channel,
 )
-from shoal.cli.output import write_bytes
 from shoal.errors import NotFoundError, UnfinishedError, UsageError
 
 if TYPE_CHECKING:
@@ -159,6 +158,7 @@ def _check_options(options: dict[str, Any]) -> None:
 
 async def _stream(text: str, options: dict[str, Any]) -> None:
     """Write a share to standard output as it arrives; the disk is not used."""
+    from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
     from shoal.core.names.channel_id import Channel
     from shoal.core.names.link import parse_share
@@ -173,8 +173,9 @@ async def _stream(text: str, options: dict[str, Any]) -> None:
             blocks = _blocks_of_file(node, share)
         try:
             async with aclosing(blocks):
+                writer = BytesWriter()
                 async for block in blocks:
-                    write_bytes(block)
+                    await writer.write(block)
                     written += len(block)
         except NotFoundError as error:
             if not written:

@@ -23,7 +23,6 @@ __all__ = [
     "ReaderGoneError",
     "explain_output_error",
     "printable",
-    "write_bytes",
     "write_message",
     "writing_output",
 ]
@@ -71,16 +70,6 @@ def explain_output_error(error: OSError) -> ShoalError:
         f"Could not write to standard output ({error.strerror}); write to another "
         "place and run the command again."
     )
-
-
-def write_bytes(data: bytes | bytearray | memoryview) -> None:
-    """Write bytes to standard output and flush them; raises as `writing_output`."""
-    stream = sys.stdout.buffer
-    with writing_output(), memoryview(data) as rest:
-        while rest:
-            # With PYTHONUNBUFFERED the stream may write only a part.
-            rest = rest[stream.write(rest) :]
-        stream.flush()
 
 
 def write_message(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from shoal.cli.options import Command, link_and_path, link_argument, read_link
-from shoal.cli.output import printable, write_bytes
+from shoal.cli.output import printable
 from shoal.errors import UsageError
 
 __all__ = ["cat", "chunk", "info", "ls", "parse_span", "verify"]
@@ -33,6 +33,7 @@ async def cat(link: str, path: str | None, **options: Any) -> None:
     shoal cat shoal:mfrggzdf… logs/today.txt
     shoal cat shoal:mfrggzdf… -r 0-511
     """
+    from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import only_link, open_node
 
     if options["json"]:
@@ -48,8 +49,9 @@ async def cat(link: str, path: str | None, **options: Any) -> None:
         async with node.open(share, path) as file:
             first, end = parse_span(span, file.size)
             file.seek(first)
+            writer = BytesWriter()
             async for block in file.blocks(end - first):
-                write_bytes(block)
+                await writer.write(block)
 
 
 @click.command(cls=Command)
@@ -168,6 +170,7 @@ def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]
 
 
 async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
+    from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
     from shoal.core.names.channel_id import Channel, looks_like_link, parse_channel
 
@@ -181,7 +184,8 @@ async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     async with open_node(options) as (node, output):
         if isinstance(share, Channel) and not share.is_hash:
             output.warn(f"{share.id} is a named channel: its content is not verified.")
-        write_bytes(await node.fetch_chunk(share, index))
+        data = await node.fetch_chunk(share, index)
+        await BytesWriter().write(data)
 
 
 def parse_span(span: str | None, size: int) -> tuple[int, int]:
