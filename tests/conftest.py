@@ -11,9 +11,10 @@ from shutil import rmtree
 
 import pytest
 
+from shoal.reading import share_cache
 from tests.helpers.netns import Namespace, missing_namespaces
 from tests.helpers.peers import Peers
-from tests.helpers.programs import missing_node
+from tests.helpers.programs import missing_node, sharer_home
 from tests.helpers.requirements import require
 from tests.helpers.sharing import Share, sharing
 
@@ -43,7 +44,20 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _empty_catalogue(_private_home: None) -> Iterator[None]:
     """Start each test without what other tests have shared and fetched."""
     yield
-    rmtree(Path(os.environ["XDG_DATA_HOME"]) / "shoal/catalogue", ignore_errors=True)
+    for home in (Path(os.environ["XDG_DATA_HOME"]), sharer_home()):
+        rmtree(home / "shoal/catalogue", ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _nodes_read_from_peers(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let nodes read from each other, although those of one process have one home.
+
+    Tests with the mark `reads_local_copies` read what is on the disk, as users do.
+    """
+    if request.node.get_closest_marker("reads_local_copies") is None:
+        monkeypatch.setattr(share_cache, "open_copy", lambda registry, share_id: None)
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,15 @@ from pathlib import Path
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Finished, Program
 
-__all__ = ["NODE_PROGRAMS", "Finished", "Program", "missing_node", "node", "shoal"]
+__all__ = [
+    "NODE_PROGRAMS",
+    "Finished",
+    "Program",
+    "missing_node",
+    "node",
+    "sharer_home",
+    "shoal",
+]
 
 NODE_PROGRAMS = Path(__file__).parent.parent / "interop" / "node"
 """The folder of the Node programs and their packages."""
@@ -39,8 +47,14 @@ def shoal(
     cwd: Path | None = None,
     has_input: bool = False,
 ) -> Program:
-    """Start a command of shoal without the SHOAL_* variables of this process."""
+    """Start a command of shoal without the SHOAL_* variables of this process.
+
+    `share` has a home of its own, as on another machine, so that other commands fetch
+    from it instead of reading the files on the disk.
+    """
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SHOAL_")}
+    if args[:1] == ("share",):
+        clean["XDG_DATA_HOME"] = str(sharer_home())
     argv = [sys.executable, "-m", "shoal", *map(str, args)]
     return Program(
         argv,
@@ -49,6 +63,11 @@ def shoal(
         cwd=cwd,
         has_input=has_input,
     )
+
+
+def sharer_home() -> Path:
+    """Return the home of the commands that share."""
+    return Path(os.environ["XDG_DATA_HOME"], "sharer")
 
 
 def missing_node() -> str | None:

@@ -115,6 +115,64 @@ async def test_what_is_known_is_described_and_verified_without_a_peer(
             await node.manifest(Link(bytes(32)), timeout=0.1)
 
 
+@pytest.mark.reads_local_copies
+async def test_a_complete_copy_is_read_without_a_peer(
+    source: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy)
+    shutil.rmtree(source)
+    name = "part-000/file-00003"
+    async with Node(here()) as node:
+        async with node.open(link, name, timeout=0.1) as file:
+            assert await file.read() == (copy / name).read_bytes()
+        assert await node.fetch_chunk(link, 0, timeout=0.1)
+        status = node.status(link)
+        assert status.have is not None
+        assert status.have.is_complete
+
+
+@pytest.mark.reads_local_copies
+async def test_the_changed_bytes_of_a_copy_are_read_from_peers(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    change_home(monkeypatch, tmp_path / "other")
+    async with Node(here()) as sharer:
+        share = await sharer.share(source)
+        change_home(monkeypatch, tmp_path / "mine")
+        peer = Address("127.0.0.1", share.port)
+        async with Node(here([peer])) as node:
+            await node.fetch(share.link, copy, timeout=10)
+        path = max(copy.rglob("file-*"), key=lambda path: path.stat().st_size)
+        right = path.read_bytes()
+        path.write_bytes(bytes(len(right)))
+        name = path.relative_to(copy).as_posix()
+        async with Node(here([peer])) as node:
+            async with node.open(share.link, name, timeout=10) as file:
+                assert await file.read() == right
+    async with Node(here()) as node:
+        async with node.open(share.link, name, timeout=0.1) as file:
+            with pytest.raises(NotFoundError):
+                await file.read()
+
+
+@pytest.mark.reads_local_copies
+async def test_of_selected_files_those_are_read_without_a_peer(
+    source: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy, include=("part-000/file-0000?",))
+    shutil.rmtree(source)
+    name = "part-000/file-00005"  # between others, so that all of its chunks are here
+    async with Node(here()) as node:
+        async with node.open(link, name, timeout=0.1) as file:
+            assert await file.read() == (copy / name).read_bytes()
+        with pytest.raises(NotFoundError):
+            async with node.open(link, "part-000/file-00025", timeout=0.1) as file:
+                await file.read()
+
+
 async def test_every_complete_copy_is_served_again(
     source: Path, tmp_path: Path, home: Path
 ) -> None:

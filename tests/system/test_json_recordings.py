@@ -19,8 +19,8 @@ import pytest
 from shoal.cli.output import Bar, Output
 from shoal.cli.progress import Reporter
 from shoal.core.report.events import Hashing, Stalled
+from tests.helpers import commands
 from tests.helpers.badpeers import FlipsABit
-from tests.helpers.commands import run
 from tests.helpers.events import VARIANTS, lines_of, variant_of
 from tests.helpers.fakeserver import Background, FakeServer
 from tests.helpers.process import Program
@@ -30,6 +30,12 @@ RECORDINGS = Path(__file__).parent / "recordings"
 CONTENT = Content.make(50_000)
 NOT_EVERYWHERE = ("memory", "buffers")  # checks that some machines do not have
 Lines = list[dict[str, Any]]
+
+
+def run(*words: object, cwd: Path | None = None) -> Program:
+    """Start a command as the same user as all others."""
+    env = {"XDG_DATA_HOME": os.environ["XDG_DATA_HOME"]}
+    return commands.run(*words, cwd=cwd, env=env)
 
 
 class Recorder:

@@ -6,6 +6,7 @@ Each node has a home of its own, as if it were another machine.
 import json
 import random
 import shutil
+import socket
 import time
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def test_a_copy_is_served_again_after_a_restart_without_its_source(
     assert second.copy.read_bytes() == path.read_bytes()
 
 
-def test_a_known_share_is_described_and_verified_without_a_peer(
+def test_a_known_share_is_described_verified_and_read_without_a_peer(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
     path = make_file(20 * CHUNK, 2)
@@ -102,6 +103,10 @@ def test_a_known_share_is_described_and_verified_without_a_peer(
     assert f"size        {size}\n" in machine.finish("info", link).stdout.decode()
     assert machine.finish("ls", link).stdout.split()[0] == str(size).encode()
     assert machine.finish("verify", link, machine.copy).code == 0
+    content = path.read_bytes()
+    assert machine.finish("cat", link).stdout == content
+    assert machine.finish("get", link, "-o", "-").stdout == content
+    assert machine.finish("chunk", link, 3).stdout == content[3 * CHUNK : 4 * CHUNK]
     machine.copy.write_bytes(b"other")
     assert machine.finish("verify", link, machine.copy).code == 5
 
@@ -191,6 +196,67 @@ def test_seed_reports_each_copy_that_has_changed_and_serves_the_others(
         peer = ("--peer", f"127.0.0.1:{port}")
         assert other.finish("get", links[1], "-o", other.copy, *peer).code == 0
     assert other.copy.read_bytes() == paths[1].read_bytes()
+
+
+def test_list_says_how_much_a_selection_holds(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, size in (("a.txt", 1), ("b.bin", 2), ("c.bin", 1)):
+        (folder / name).write_bytes(bytes(size * CHUNK))
+    machine = Machine(tmp_path / "machine")
+    get_copy(machine, folder, "--include", "*.txt")
+    (entry,) = listed(machine)
+    assert (entry["state"], entry["done"], entry["size"]) == (
+        "selection",
+        CHUNK,
+        4 * CHUNK,
+    )
+    line = machine.finish("list").stdout.decode()
+    assert "25 % (selection)" in line
+    assert "complete" not in line
+
+
+def test_clean_finds_an_unfinished_download_that_was_forgotten(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    path = make_file(40 * CHUNK, 9)
+    source, machine = Machine(tmp_path / "source"), Machine(tmp_path / "machine")
+    slow = ("--chunk-size", CHUNK, "--limit-up", "400K")
+    program, link, peer = share(source, path, *slow)
+    with program, machine.get(link, "--peer", peer) as getting:
+        while not machine.chunks:
+            time.sleep(0.02)
+        getting.kill()
+    ended = machine.finish("forget", machine.copy)
+    assert ended.code == 0
+    assert "remain until shoal clean --remove" in ended.stderr
+    assert listed(machine) == []
+    assert machine.finish("forget", machine.copy).code == 1
+    assert machine.finish("seed").code == 1
+    assert str(machine.copy) in machine.finish("clean").stdout.decode()
+    assert machine.finish("clean", "--remove").code == 0
+    assert not list(machine.folder.glob(".copy*"))
+    assert machine.finish("clean").stdout == b""
+
+
+def test_seed_says_once_what_concerns_several_entries(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "machine")
+    paths = [make_file(20 * CHUNK, seed) for seed in (10, 11)]
+    for path in paths:
+        for more in ((), ("--public",)):
+            program, _, _ = share(machine, path, "--name", f"n{len(more)}", *more)
+            program.kill()
+    assert len(listed(machine)) == 4
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = machine.finish("seed", "--port", server.getsockname()[1])
+    assert ended.code == 1
+    assert ended.stderr.count("in use") == 1
+    paths[0].write_bytes(bytes(7))
+    with machine.start("seed") as program:
+        program.wait_line(r"Sharing 2 on port \d+")
+        assert len(program.find(re_of(paths[0]))) == 1
 
 
 def re_of(path: Path) -> str:

@@ -59,6 +59,21 @@ def test_an_existing_target_is_only_replaced_with_force(
     assert out.read_bytes() == shared_bytes
 
 
+def test_an_existing_folder_is_never_said_to_be_replaceable(
+    shared: Shared, tmp_path: Path
+) -> None:
+    out = tmp_path / "folder"
+    out.mkdir()
+    said = set()
+    for more in ((), ("-f",), ("--include", "*"), ("--include", "*", "-f")):
+        ended = shared.do("get", "-o", out, *more)
+        assert ended.code == 6
+        said.add(ended.stderr)
+    (text,) = said
+    assert "a folder is never replaced" in text
+    assert "-f" not in text
+
+
 def test_a_dangling_link_counts_as_an_existing_target(
     shared: Shared, tmp_path: Path
 ) -> None:

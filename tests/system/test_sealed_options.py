@@ -86,6 +86,16 @@ def test_chunk_writes_one_chunk(file: Shared) -> None:
 # Sharing.
 
 
+def test_patterns_for_a_single_file_are_said_to_have_no_effect(
+    file: Shared, make_file: MakeFile, tmp_path: Path
+) -> None:
+    ended = file.do("get", "-o", tmp_path / "out", "--include", "no-such-name")
+    assert ended.code == 0
+    assert ended.stderr.count("so they have no effect") == 1
+    with share(make_file(5, 1), "--exclude", "*.tmp") as program:
+        assert len(program.find("so they have no effect")) == 1
+
+
 def test_once_ends_when_a_peer_is_complete(make_file: MakeFile, tmp_path: Path) -> None:
     path = make_file(SIZE, 4)
     with run("share", path, "--once") as program:

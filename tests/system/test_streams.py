@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import LOOPBACK, in_shell, peer_of, run, share
+from tests.helpers.programs import sharer_home
 from tests.helpers.signals import until_caught
 
 SIZE = 300_000
@@ -47,7 +48,7 @@ def test_share_works_with_all_streams_closed(source: Path, tmp_path: Path) -> No
         link = first.wait_line("^shoal:", stream="out").string
         peer = peer_of(first)
     port = peer.partition(":")[2]
-    script = 'exec "$@" <&- >&- 2>&-'
+    script = f'export XDG_DATA_HOME={sharer_home()}; exec "$@" <&- >&- 2>&-'
     with in_shell(script, "share", source, "--port", port) as program:
         out = tmp_path / "out"
         with run("get", link, "-o", out, "--peer", peer) as get:

@@ -7,7 +7,7 @@ import click
 
 from shoal.cli.options import Command
 from shoal.cli.output import Output, printable
-from shoal.errors import ShoalError
+from shoal.errors import NetworkError, ShoalError
 
 if TYPE_CHECKING:
     from shoal.storage.catalogue import Catalogue, Entry
@@ -22,26 +22,22 @@ def list_(**options: Any) -> None:
     """List what you have shared and downloaded.
 
     Each line has the size in bytes, how much of it is there, the name, the path and
-    the link.
+    the link. A selection is a copy of only the files that --include and --exclude
+    selected.
 
     \b
     shoal list
     shoal list --json
     """
     catalogue, disk, output = _open(options)
-    entries = catalogue.entries()
+    entries = [each for each in catalogue.entries() if not each.made.is_forgotten]
     for entry, is_shared in zip(entries, catalogue.is_served(entries), strict=True):
-        leftover = _leftover(entry, disk)
         root = entry.manifest.root
-        if leftover is None and disk.state_at(entry.path, follow=True) is not None:
-            state, done = "complete", root.size
-        elif entry.made.is_complete:
-            state, done = "missing", 0
-        else:
-            state, done = "unfinished", 0 if leftover is None else leftover.done
-        word = (
-            f"{100 * done // max(root.size, 1)} %" if state == "unfinished" else state
-        )
+        state, done, selected = _state(entry, disk)
+        word = state
+        if state in ("unfinished", "selection"):
+            word = f"{100 * done // max(root.size, 1)} %"
+            word += " (selection)" if entry.is_selection else ""
         word += ", shared" if is_shared else ""
         place, name = printable(str(entry.path)), printable(root.name)
         output.result(
@@ -52,11 +48,27 @@ def list_(**options: Any) -> None:
             size=root.size,
             state=state,
             done=done,
+            selected=selected,
             shared=is_shared,
             link=str(entry.link),
         )
     output.event("complete", copies=len(entries))
     _report(catalogue, output)
+
+
+def _state(entry: "Entry", disk: "Disk") -> tuple[str, int, int]:
+    """Return the state of a copy, and how many bytes are there and were selected."""
+    root = entry.manifest.root
+    leftover = _leftover(entry, disk)
+    selected = root.size
+    if entry.is_selection:
+        files = entry.manifest.files
+        selected = sum(files[number].size for number in entry.selected)
+    if leftover is None and disk.state_at(entry.path, follow=True) is not None:
+        return ("selection" if selected < root.size else "complete"), selected, selected
+    if entry.made.is_complete:
+        return "missing", 0, selected
+    return "unfinished", 0 if leftover is None else leftover.done, selected
 
 
 @click.command(cls=Command)
@@ -78,12 +90,14 @@ async def seed(**options: Any) -> None:
         count = 0
         port = 0
         for entry in catalogue.entries():
-            if not is_there(entry, disk):
+            if entry.made.is_forgotten or not is_there(entry, disk):
                 continue
             try:
                 share = await node.seed(entry)
+            except NetworkError:
+                raise  # the port: no other copy can be shared either
             except ShoalError as error:
-                output.warn(str(error))
+                output.problem(str(error))  # several entries may have one path
                 continue
             count, port = count + 1, share.port
             root = entry.manifest.root
@@ -113,23 +127,35 @@ async def seed(**options: Any) -> None:
 def forget(what: str, **options: Any) -> None:
     """Take a share out of the list, by its LINK or PATH; its files stay.
 
+    The partial data of an unfinished download stays, too, until shoal clean removes it.
+
     \b
     shoal forget photos/
     """
     from shoal.core.names.channel_id import looks_like_link
     from shoal.core.names.link import parse_link
 
-    catalogue, _, output = _open(options)
+    catalogue, disk, output = _open(options)
     if looks_like_link(what.strip()):
         entries = catalogue.find(parse_link(what).id)
     else:
         entries = catalogue.at(Path(what))
+    entries = [each for each in entries if not each.made.is_forgotten]
     _report(catalogue, output)
     if not entries:
         raise ShoalError("Nothing with this link or path is listed by shoal list.")
     for entry in entries:
-        catalogue.remove(entry)
-        output.say(f"{entry.path} is no longer listed; its files are unchanged.")
+        leftover = _leftover(entry, disk)
+        if leftover is None:
+            catalogue.remove(entry)
+            rest = "its files are unchanged."
+        else:
+            catalogue.forget(entry)
+            rest = (
+                f"{leftover.size:,} bytes of the unfinished download remain until "
+                "shoal clean --remove."
+            )
+        output.say(f"{entry.path} is no longer listed; {rest}")
     output.event("complete", copies=len(entries))
 
 
@@ -152,6 +178,8 @@ def clean(**options: Any) -> None:
     for entry in catalogue.entries():
         leftover = _leftover(entry, disk)
         if leftover is None and is_there(entry, disk):
+            if entry.made.is_forgotten:
+                catalogue.remove(entry)  # nothing is left to remove
             continue
         if leftover is not None and leftover.is_in_use:
             continue

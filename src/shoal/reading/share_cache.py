@@ -10,27 +10,24 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import chain
-from typing import TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.errors import ShoalError, StoreError
 from shoal.reading.file import AHEAD_LIMIT
+from shoal.reading.memory_writer import MemoryWriter
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
-from shoal.swarm.member import Member, Registry
+from shoal.swarm.member import Holding, Member, Registry
+from shoal.swarm.seeding import open_copy
 from shoal.swarm.swarm import ChunkSource, Swarm
 from shoal.transfer.conditions import time_limit
 from shoal.transfer.download import Download
-from shoal.transfer.writer import Arrived, ChunkWriter, Outcome
 
 __all__ = ["ReaderPosition", "ShareCache", "ShareCaches"]
 
-P = TypeVar("P")
-
 LINGER = 30.0  # seconds in the swarm after the last reader is closed
-ON_LOOP_SIZE = 256 * 1024  # bytes; verifying a longer chunk would delay the loop
 
 
 class ReaderPosition:
@@ -58,6 +55,8 @@ class ShareCache:
         self._download: Download[ChunkSource] | None = None  # into the cache
         self._readers: set[ReaderPosition] = set()
         self._joining = asyncio.Lock()
+        self._is_looked_up = False  # in the catalogue
+        self._copy: Holding | None = None  # found there
         self._clock = asyncio.get_running_loop().time
 
     async def aclose(self) -> None:
@@ -68,6 +67,10 @@ class ShareCache:
                 await self._member.swarm.stop()
             finally:
                 await self._member.aclose()
+        if self._copy is not None:
+            if self._registry.copies.get(self.link.id) is self._copy:
+                del self._registry.copies[self.link.id]
+            self._copy.store.close()  # at the exit of a program there are no threads
 
     # The manifest.
 
@@ -78,12 +81,32 @@ class ShareCache:
 
         Raises `NotFoundError` when that takes more than `timeout` seconds.
         """
-        holding = self._registry.holdings.get(self.link.id)
+        await self._look_up()
+        holding = self._holding
         if holding is not None:
-            return holding.manifest
+            manifest = holding.manifest
+            if all(manifest.page(n) is not None for n in numbers(manifest)):
+                return manifest
         swarm = await self._join()
         async with _time_limit(swarm, timeout):
             return await swarm.load(numbers)
+
+    @property
+    def _holding(self) -> Holding | None:
+        """Return what this node shares or fetches, or else the copy on the disk."""
+        return self._registry.holdings.get(self.link.id) or self._copy
+
+    async def _look_up(self) -> None:
+        """Open the copy that the user has fetched or shared before, if there is one."""
+        if self._is_looked_up or self._holding is not None:
+            return
+        async with self._joining:
+            if not self._is_looked_up and not self._resources.is_stopped:
+                self._is_looked_up = True
+                find = partial(open_copy, self._registry, self.link.id)
+                self._copy = await self._resources.in_thread(find)
+                if self._copy is not None:
+                    self._registry.copies[self.link.id] = self._copy
 
     async def _join(self) -> Swarm:
         async with self._joining:
@@ -92,13 +115,15 @@ class ShareCache:
             if self._member is None:
                 port = await self._registry.port()
                 member = Member(self._registry, self.link, port, yields=True)
+                if self._copy is not None:
+                    member.swarm.know(self._copy.manifest)
                 self._member = await member.__aenter__()
             return self._member.swarm
 
     @property
     def manifest(self) -> Manifest | None:
         """Return the manifest with the pages loaded so far; None before the root."""
-        holding = self._registry.holdings.get(self.link.id)
+        holding = self._holding
         if holding is not None:
             return holding.manifest
         return self.swarm.manifest if self.swarm is not None else None
@@ -151,7 +176,7 @@ class ShareCache:
             if data is not None:
                 self._move(reader, indexes)
                 return data
-        if self.link.id in self._registry.holdings:
+        if self._holding is not None:
             data = await self._stored(index)
             if data is not None:
                 return data
@@ -194,10 +219,12 @@ class ShareCache:
         await swarm.until_verified(index)
 
     async def _stored(self, index: int) -> Data | None:
-        """Return a chunk that this node shares or fetches to the disk; else None."""
-        holding = self._registry.holdings.get(self.link.id)
+        """Return a chunk that is on this node's disk; None if it must be fetched."""
+        holding = self._holding
         if holding is None or index not in holding.store.have:
             return None
+        if not holding.manifest.hash_table.has_digest(index):
+            return None  # of a file that was not selected
         try:
             data = holding.store.get_now(index)
             if data is None:
@@ -337,40 +364,6 @@ class ShareCaches:
         """Forget a task that ended well; keep one that failed, for `aclose`."""
         if not task.cancelled() and task.exception() is None:
             self._closing.discard(task)
-
-
-class MemoryWriter(ChunkWriter[P]):
-    """Verify small chunks on the event loop; put them into a store in memory.
-
-    A reader waits for each chunk, and passing a small one to a thread and back takes
-    longer than hashing it. The store keeps the data in the buffer it was received into.
-    """
-
-    def put(self, arrived: Arrived[P]) -> None:
-        """Take a chunk; a small one is verified before this returns."""
-        if self._is_stopped:
-            return
-        if len(arrived.data) <= ON_LOOP_SIZE:
-            self._report(arrived, self._verify(arrived))
-            return
-        self.waiting += len(arrived.data)
-        self._run(
-            self._resources.threads,
-            partial(self._verify, arrived),
-            partial(self._on_outcome, arrived),
-        )
-
-    def _on_outcome(self, arrived: Arrived[P], outcome: Outcome) -> None:
-        self.waiting -= len(arrived.data)
-        if not self._is_stopped:
-            self._report(arrived, outcome)
-
-    def _report(self, arrived: Arrived[P], outcome: Outcome) -> None:
-        if outcome is Outcome.VERIFIED:
-            self._store.put(arrived.index, arrived.data)
-        elif arrived.buffer is not None:
-            self._resources.buffers.give(arrived.buffer)
-        self._on_results([(arrived, outcome)])
 
 
 @asynccontextmanager

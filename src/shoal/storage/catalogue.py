@@ -24,6 +24,7 @@ from typing import NamedTuple, Self
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link, parse_link
@@ -31,6 +32,7 @@ from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.folders import make_directories, write_new_file
 from shoal.storage.download.manifest_file import known_pages
+from shoal.storage.shared.globs import Selection
 
 __all__ = ["Catalogue", "Entry", "Made", "user_home"]
 
@@ -66,6 +68,8 @@ class Made(Struct, frozen=True, kw_only=True):
     """Patterns of the files that were left out."""
     is_new_link: bool = False
     """Whether the link was to replace earlier ones."""
+    is_forgotten: bool = False
+    """Whether the user has forgotten it, though partial data is left on the disk."""
 
 
 class Entry(NamedTuple):
@@ -80,11 +84,25 @@ class Entry(NamedTuple):
     """When the entry was written, in seconds since 1970."""
 
     @property
+    def is_selection(self) -> bool:
+        """Return True if only selected files of the share were to be fetched."""
+        made = self.made
+        return not made.is_shared and bool(made.include or made.exclude)
+
+    @property
     def is_whole_copy(self) -> bool:
         """Return True if all of the share was fetched to the path."""
         made = self.made
-        is_part = bool(made.include or made.exclude)
-        return made.is_complete and not made.is_shared and not is_part
+        return made.is_complete and not made.is_shared and not self.is_selection
+
+    @property
+    def selected(self) -> list[int]:
+        """Return the numbers of the files that were to be fetched; blocks if many."""
+        files = self.manifest.files
+        if not self.is_selection:
+            return list(range(len(files)))
+        selection = Selection(self.made.include, self.made.exclude)
+        return [n for n, file in enumerate(files) if selection.selects(file.path)]
 
 
 class _Stored(Struct, frozen=True, array_like=True):
@@ -180,6 +198,14 @@ class Catalogue:
         place = os.path.abspath(path)
         found = self._find(end=_hash(os.fsencode(place)), folder=_folder(place))
         return sorted(found, key=lambda entry: entry.time)
+
+    def forget(self, entry: Entry) -> None:
+        """Mark an entry as forgotten; it remains for those that look for partial data.
+
+        Raises `StoreError` if the folder cannot be written.
+        """
+        made = replace(entry.made, is_forgotten=True)
+        self.add(entry.link, entry.path, entry.manifest, made, flush=False)
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry, if it exists; the files at its path stay."""

@@ -31,6 +31,7 @@ from shoal.core.manifest.root import (
 from shoal.errors import ShoalError
 from shoal.origin.source import Part
 from shoal.storage.disk.disk import Disk
+from shoal.storage.shared.globs import PATTERNS_IGNORED
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from shoal.storage.shared.secret import user_secret
@@ -230,6 +231,8 @@ def _scan(
     """Return the files of a folder; None if `path` is no folder."""
     found = disk.state_at(path, follow=True)
     if found is None or not found.is_directory:
+        if options.include or options.exclude:
+            warn(PATTERNS_IGNORED)
         return None
 
     def check(relative: str) -> None:

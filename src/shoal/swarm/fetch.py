@@ -15,9 +15,10 @@ from msgspec import Struct
 from shoal.config.arguments import FetchOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
-from shoal.core.report.events import DownloadEvent
+from shoal.core.report.events import DownloadEvent, Notice
 from shoal.errors import StoreError
 from shoal.resources import Resources
+from shoal.storage.shared.globs import PATTERNS_IGNORED
 from shoal.storage.store import DownloadStore
 from shoal.swarm.member import Holding, Member, Registry
 from shoal.swarm.operations import DRAIN_TIME, SealedShare, become_share
@@ -106,6 +107,8 @@ async def _fetch(
     # A hostile list of files is refused as a whole before anything is written.
     manifest = await swarm.load(lambda m: m.file_pages)
     await resources.in_thread(lambda: manifest.files)
+    if target.has_patterns and not manifest.root.is_folder:
+        resources.on_notice(Notice(PATTERNS_IGNORED))
     await resources.in_stoppable_thread(
         lambda stopped: target.begin(manifest), lambda begun: target.close()
     )

@@ -78,6 +78,8 @@ class Registry:
         self.resources = resources
         self.holdings: dict[bytes, Holding] = {}
         """What is shared or being fetched, by share id."""
+        self.copies: dict[bytes, Holding] = {}
+        """Copies in the user's catalogue that this node reads, by share id."""
         self.swarms: list[tuple[bytes, Swarm]] = []
         """The swarms that this node is in, each with its share id."""
         self.served: dict[bytes, ServedShare] = {}
@@ -161,10 +163,12 @@ class Registry:
         `reading` are the chunks that its readers wait for, or read last.
         """
         swarms = [s.status() for i, s in self.swarms if i == share_id]
-        holding = self.holdings.get(share_id)
+        holding = self.holdings.get(share_id) or self.copies.get(share_id)
         known = [s for s in swarms if s.have is not None] or swarms
         return ShareStatus(
-            next((s.manifest for s in known if s.manifest is not None), None),
+            holding.manifest
+            if holding
+            else next((s.manifest for s in known if s.manifest is not None), None),
             holding.store.have if holding else next((s.have for s in known), None),
             frozenset[int]().union(*(s.requested for s in swarms)),
             reading,

@@ -16,14 +16,13 @@ from shoal.errors import ShoalError, UnfinishedError, VerificationError
 from shoal.storage.catalogue import Entry
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.completed import open_completed, open_target
-from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.swarm.build_share import SCHEME, digests_of
-from shoal.swarm.member import Registry
+from shoal.swarm.member import Holding, Registry
 from shoal.swarm.operations import SealedShare, serve_share
 
-__all__ = ["is_there", "seed_entry"]
+__all__ = ["is_there", "open_copy", "seed_entry"]
 
 
 async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
@@ -52,27 +51,40 @@ def is_there(entry: Entry, disk: Disk) -> bool:
     return entry.made.is_complete or disk.state_at(entry.path) is not None
 
 
+def open_copy(registry: Registry, share_id: bytes) -> Holding | None:
+    """Open a copy in the catalogue to read chunks from, or return None; blocks.
+
+    Each chunk is verified when it is read, so that the others need not be. The copy
+    may be one of selected files.
+    """
+    disk, catalogue = registry.resources.disk, registry.resources.catalogue
+    found = catalogue.find(share_id) if catalogue is not None else []
+    found.sort(key=lambda entry: (entry.is_selection, -entry.time))
+    for entry in found:
+        manifest = entry.manifest
+        has_files = all(manifest.page(n) is not None for n in manifest.file_pages)
+        if not has_files or not is_there(entry, disk):
+            continue
+        try:
+            source = _open_files(entry, disk)
+        except ShoalError:
+            continue  # it has been changed or removed
+        source.trusted = False
+        return Holding(manifest, source)
+    return None
+
+
 def _open(
     entry: Entry, disk: Disk, home: Path | None, stopped: Callable[[], bool]
 ) -> SharedFiles:
     """Open a copy that verifies; raises `VerificationError` otherwise."""
-    manifest, made = entry.manifest, entry.made
-    files = manifest.files if manifest.root.is_folder else None
-    is_part = not made.is_shared and bool(made.include or made.exclude)
+    manifest = entry.manifest
     try:
-        if is_part and files is not None:
-            selection = Selection(made.include, made.exclude)
-            numbers = [n for n, f in enumerate(files) if selection.selects(f.path)]
-            source = open_completed(
-                entry.path, manifest.chunks, disk=disk, files=files, selected=numbers
-            )
-        else:
-            source = open_target(entry.path, manifest.chunks, disk=disk, files=files)
+        source = _open_files(entry, disk)
     except ShoalError as error:
         raise VerificationError(f"{entry.path} is not served: {error}") from error
-    source.verify = manifest.hash_table.verifies
     try:
-        if is_part:
+        if entry.is_selection:
             is_right = bool(source.have.count)  # each is verified before it is sent
         else:
             is_right = _matches(source, manifest, disk, home, stopped)
@@ -85,6 +97,24 @@ def _open(
             f"{entry.path} has changed and is not served; share it again, or remove "
             "it from the catalogue with shoal forget."
         )
+    return source
+
+
+def _open_files(entry: Entry, disk: Disk) -> SharedFiles:
+    """Open the files of a copy, unverified; raises `ShoalError` if they are others."""
+    manifest = entry.manifest
+    files = manifest.files if manifest.root.is_folder else None
+    if entry.is_selection and files is not None:
+        source = open_completed(
+            entry.path,
+            manifest.chunks,
+            disk=disk,
+            files=files,
+            selected=entry.selected,
+        )
+    else:
+        source = open_target(entry.path, manifest.chunks, disk=disk, files=files)
+    source.verify = manifest.hash_table.verifies
     return source
 
 

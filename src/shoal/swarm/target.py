@@ -88,6 +88,11 @@ class Target:
         assert self._path is not None
         return self._path
 
+    @property
+    def has_patterns(self) -> bool:
+        """Return True if the user gave patterns, which select files of a folder."""
+        return bool(self._options.include or self._options.exclude)
+
     def check_early(self) -> None:
         """Refuse everything that can be refused before a peer is asked.
 
@@ -179,9 +184,8 @@ class Target:
 
     def first_pages(self, manifest: Manifest) -> Iterable[int]:
         """Return the pages that `choose` needs: those with the files, if it selects."""
-        is_choosing = bool(self._options.include or self._options.exclude)
         all_pages = range(manifest.page_count)
-        return manifest.file_pages if is_choosing else all_pages
+        return manifest.file_pages if self.has_patterns else all_pages
 
     def choose(self, manifest: Manifest) -> Iterable[int]:
         """Choose the files to fetch, and return the pages that `open` needs for them.
@@ -265,7 +269,7 @@ class Target:
 
     def _select(self, manifest: Manifest) -> list[int] | None:
         """Return the numbers of the files to fetch; None for all."""
-        if not self._options.include and not self._options.exclude:
+        if not self.has_patterns:
             return None
         selected = [
             number

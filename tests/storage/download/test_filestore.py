@@ -235,5 +235,5 @@ def test_a_target_needs_an_existing_folder_and_a_file_name(disk: FaultyDisk) -> 
     with pytest.raises(UsageError, match="file name"):
         FileStore.open(Path("/"), IDENTITY, CHUNKS, disk=disk)
     disk.make_directory(ROOT / "folder")
-    with pytest.raises(TargetExistsError, match="not a regular file"):
+    with pytest.raises(TargetExistsError, match="a folder is never replaced"):
         FileStore.open(ROOT / "folder", IDENTITY, CHUNKS, disk=disk, overwrite=True)

@@ -108,19 +108,19 @@ class Staging:
         found = self._disk.state_at(target)
         if found is None:
             check_folder(target.parent, self._disk)
-        elif is_folder or not overwrite:
-            self.clear_finished()
-            hint = (
-                "a folder never replaces anything. Remove it or choose another name."
-                if is_folder
-                else "remove it, choose another name, or ask to overwrite it (-f)."
-            )
-            raise TargetExistsError(f"{target} already exists; {hint}")
+            return
+        if overwrite and found.is_file and not is_folder:
+            return
+        self.clear_finished()
+        if is_folder:
+            hint = "a folder never replaces anything. Remove it or choose another name."
+        elif found.is_directory:
+            hint = "a folder is never replaced. Remove it or choose another name."
         elif not found.is_file:
-            raise TargetExistsError(
-                f"{target} is not a regular file, so it is not overwritten; "
-                "choose another name."
-            )
+            hint = "it is no regular file, so it is not replaced. Choose another name."
+        else:
+            hint = "remove it, choose another name, or ask to overwrite it (-f)."
+        raise TargetExistsError(f"{target} already exists; {hint}")
 
     def clear_finished(self) -> None:
         """Remove the folder of a run that was killed after it named the target."""

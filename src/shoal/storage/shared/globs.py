@@ -17,7 +17,13 @@ from collections.abc import Callable, Iterable
 
 from shoal.errors import UsageError
 
-__all__ = ["Selection", "match"]
+__all__ = ["PATTERNS_IGNORED", "Selection", "match"]
+
+PATTERNS_IGNORED = (
+    "This share is a single file; --include and --exclude select files of a folder, "
+    "so they have no effect."
+)
+"""The message about patterns for a share that has no files to select."""
 
 _WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 # A set has at least one character, which may be a `]`.
