@@ -1,7 +1,9 @@
 """Permissions of what is downloaded, few descriptors, and files that lie about size."""
 
 import os
+import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +77,39 @@ def test_folders_inherit_the_group_of_a_setgid_folder(
     assert (out / "sub/empty").stat().st_gid == GROUP
     assert run("get", *file, "-o", tmp_path / "one").finish().code == 0
     assert (tmp_path / "one").stat().st_gid == GROUP
+
+
+@pytest.mark.parametrize("entries", ["u::rwx,g::rwx,o::---", "u:4242:rwx,o::--x"])
+def test_new_files_and_folders_follow_the_default_acl(
+    entries: str, folder: tuple[str, ...], file: tuple[str, ...], tmp_path: Path
+) -> None:
+    require(None if shutil.which("setfacl") else "setfacl is not installed")
+    result = subprocess.run(["setfacl", "-d", "-m", entries, tmp_path])
+    require(None if result.returncode == 0 else "this file system has no ACLs")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/plain").touch()
+    with open(tmp_path / "made/run", "wb", opener=executable):
+        pass
+    out, one = tmp_path / "out", tmp_path / "one"
+    with in_shell('exec "$@"', "get", *folder, "-o", out, "--keep-exec") as program:
+        assert program.finish().code == 0
+    with in_shell('exec "$@"', "get", *file, "-o", one) as program:
+        assert program.finish().code == 0
+    made = tmp_path / "made"
+    for path in (out, out / "sub", out / "sub/deep"):
+        assert acl(path) == acl(made)
+    for path in (out / "sub/deep/plain", out / "sub/empty", one):
+        assert acl(path) == acl(made / "plain")
+    assert acl(out / "sub/program") == acl(made / "run")
+
+
+def executable(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o777)
+
+
+def acl(path: Path) -> str:
+    """Return the access list of a file, and the default one of a folder."""
+    return subprocess.check_output(["getfacl", "-pcE", path], text=True)
 
 
 @pytest.mark.parametrize("before", [0o600, 0o640, 0o755])

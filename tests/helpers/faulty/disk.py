@@ -139,7 +139,7 @@ class FaultyDisk(Disk):
             raise _error(ENOENT, path, "make")
         if key in self._tree:
             return None
-        self._tree.make(key, stat.S_IFREG | mode & ~self.umask())
+        self._tree.make(key, stat.S_IFREG | mode & 0o755)
         return self._opened(path, at)
 
     def write_new(self, folders: Sequence[NewFiles]) -> list[int]:
@@ -271,8 +271,8 @@ class FaultyDisk(Disk):
         self._enter("set_mode", path)
         inode.mode = stat.S_IFMT(inode.mode) | mode
 
-    def umask(self) -> int:
-        return 0o022
+    def permitted(self, at: int) -> int:
+        return 0o755
 
     def free_space(self, path: Path) -> int:
         self._enter("free_space", path)

@@ -30,11 +30,11 @@ def test_each_file_is_created_in_its_own_folder(tmp_path: Path, count: int) -> N
     disk = Disk()
     folders = [new_files(disk, tmp_path / f"at{turn}") for turn in range(count)]
     assert disk.write_new(folders) == [FILES] * count
+    wanted = 0o640 & disk.permitted(folders[0][0])
     close_all(disk, folders)
     for path in tmp_path.iterdir():
         found = {each.name: each.read_bytes() for each in path.iterdir()}
         assert found == {str(i): f"{path.name}/{i}".encode() for i in range(FILES)}
-    wanted = 0o640 & ~disk.umask()
     assert (tmp_path / "at0" / "0").stat().st_mode & 0o777 == wanted
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from shoal.errors import ForbiddenError, UsageError
-from shoal.storage.disk.linux import fallocate, read_boot_id, read_umask, syncfs
+from shoal.storage.disk.linux import fallocate, permitted_by, read_boot_id, syncfs
 from shoal.storage.disk.openfiles import OpenFileLimit
 from shoal.storage.disk.system import (
     FOLDER_FLAGS,
@@ -380,9 +380,12 @@ class Disk:
                 fallocate(fd, size)
         self.truncate(fd, size)
 
-    def umask(self) -> int:
-        """Return the permission bits that this user's new files do not get."""
-        return read_umask()
+    def permitted(self, at: int) -> int:
+        """Return the permission bits that new files in an open folder may get.
+
+        They follow from its default ACL (acl(5)) or, without one, from the umask.
+        """
+        return permitted_by(at)
 
     def boot_id(self) -> bytes:
         """Return 16 bytes that change each time the machine starts."""

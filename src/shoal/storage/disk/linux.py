@@ -1,4 +1,4 @@
-"""What only Linux offers: three system calls that Python lacks, and two files of /proc.
+"""What only Linux offers: three system calls that Python lacks, /proc, default ACLs.
 
 The calls are fallocate, renameat2 and syncfs.
 
@@ -9,20 +9,22 @@ system call does not exist (another system, an old C library) its function raise
 """
 
 import os
+import struct
 import sys
 from collections.abc import Callable
 from errno import ENOSYS
 
 __all__ = [
     "fallocate",
+    "permitted_by",
     "read_boot_id",
-    "read_umask",
     "rename_without_replacing",
     "syncfs",
 ]
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_ACL_OWNER, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 0x01, 0x04, 0x10, 0x20
 _C_TYPES = {"i": "c_int", "u": "c_uint", "q": "c_longlong", "s": "c_char_p"}
 
 
@@ -54,7 +56,13 @@ def syncfs(fd: int) -> None:
     _call(("syncfs",), "i", fd)
 
 
-def read_umask() -> int:
+def permitted_by(folder: int) -> int:
+    """Return the permission bits that new files in an open folder may get."""
+    allowed = _read_default_acl(folder)
+    return 0o777 & ~_read_umask() if allowed is None else allowed
+
+
+def _read_umask() -> int:
     """Return the umask, or the usual one where the system does not report it.
 
     `os.umask` would change it for all threads for a moment.
@@ -67,6 +75,25 @@ def read_umask() -> int:
     except (OSError, ValueError):
         pass
     return 0o022
+
+
+def _read_default_acl(folder: int) -> int | None:
+    """Return the permission bits that a folder's default ACL allows new files.
+
+    The bits of the group are those of the mask, if there is one, as in chmod(2) and
+    acl(5). None if the folder has no default ACL, or the system has none.
+    """
+    try:
+        data = os.getxattr(folder, "system.posix_acl_default")
+    except (OSError, AttributeError):  # other systems have no such function
+        return None
+    # linux/posix_acl_xattr.h: the version, then tag, permissions and id of each entry.
+    entries: dict[int, int] = {}
+    for tag, bits, _ in struct.iter_unpack("<HHI", data[4:]):
+        entries.setdefault(tag, bits)
+    group = entries.get(_ACL_MASK, entries.get(_ACL_GROUP, 0))
+    owner, other = entries.get(_ACL_OWNER, 0), entries.get(_ACL_OTHER, 0)
+    return owner << 6 | group << 3 | other
 
 
 def read_boot_id() -> bytes | None:

@@ -225,16 +225,19 @@ class DataFiles:
         """Create empty files and set final permissions; `sync` must follow.
 
         A single file gets those of the file that it replaces; all others get those of
-        open(2) and mkdir(2) with this umask. Raises `StoreError` if a file is not as
-        it was written.
+        open(2) and mkdir(2), by umask or default ACL. Raises `StoreError` if a file is
+        not as it was written.
         """
-        umask = self._disk.umask()
+        assert self._root is not None
+        # Folders in it have inherited its default ACL.
+        permitted = self._disk.permitted(self._root)
         if not self.layout.is_folder:
-            mode = FILE_MODE & ~umask if replaced is None else replaced.mode & 0o777
+            mode = FILE_MODE & permitted
+            if replaced is not None:
+                mode = replaced.mode & 0o777
             with self._files.borrowed(0) as fd:
                 self._disk.set_mode(fd, mode)
             return
-        assert self._root is not None
         layout = self.layout
         with closing(Folders(self._disk, self._root)) as folders:
             for number in layout.selected:
@@ -248,14 +251,14 @@ class DataFiles:
                 fd = self._disk.open_read(name, at=folders.make(folder))
                 try:
                     _check(layout, number, self._disk.state(fd))
-                    self._disk.set_mode(fd, layout.mode(number) & ~umask)
+                    self._disk.set_mode(fd, layout.mode(number) & permitted)
                 finally:
                     self._disk.close(fd)
             for folder in layout.folders():
                 fd = folders.make(folder)
                 # mkdir(2) has inherited this from the folder above, with its group.
                 inherited = self._disk.state(fd).mode & S_ISGID
-                self._disk.set_mode(fd, _FOLDER_MODE & ~umask | inherited)
+                self._disk.set_mode(fd, _FOLDER_MODE & permitted | inherited)
         self._mark_new_names()
 
     def check(self) -> bool:
