@@ -44,7 +44,8 @@ Close: TypeAlias = Callable[[], Awaitable[object] | None]
 """Close something; a coroutine function or one that does not wait."""
 
 THREADS = 4  # for writing, flushing and reads that are not in the page cache
-LONG_THREADS = 4  # for hashing and verifying
+LONG_THREADS = 4  # for opening and verifying the targets of downloads
+HASHING_THREADS = 4  # for hashing what is shared
 
 
 class _Call:
@@ -102,13 +103,23 @@ class Resources:
 
     @cached_property
     def long_threads(self) -> "ThreadPoolExecutor":
-        """Return the threads for work that takes long, as hashing a share does.
+        """Return the threads for work that takes long, as verifying a target does.
 
         They are apart from `threads`, so that it does not delay reads and commits.
         """
         from concurrent.futures import ThreadPoolExecutor
 
         return ThreadPoolExecutor(LONG_THREADS, "shoal-long")
+
+    @cached_property
+    def hashing_threads(self) -> "ThreadPoolExecutor":
+        """Return the threads that hash what is shared, which may take hours.
+
+        They are apart from `long_threads`, so that a download can begin meanwhile.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        return ThreadPoolExecutor(HASHING_THREADS, "shoal-hash")
 
     @cached_property
     def disk(self) -> "Disk":
@@ -209,6 +220,8 @@ class Resources:
                 stack.callback(self.threads.shutdown)
             if "long_threads" in vars(self):
                 stack.callback(self.long_threads.shutdown)
+            if "hashing_threads" in vars(self):
+                stack.callback(self.hashing_threads.shutdown)
             if "networks" in vars(self):
                 stack.push_async_callback(self.networks.aclose)
             owned, self._owned = self._owned, {}
@@ -239,16 +252,21 @@ class Resources:
         self,
         work: Callable[[Callable[[], bool]], T],
         undo: Callable[[T], None] = lambda result: None,
+        *,
+        is_hashing: bool = False,
     ) -> T:
         """Call a function that takes long in a worker thread.
 
         `work` receives a function that returns True once it should stop. A caller that
         is cancelled, even repeatedly, waits until `work` has ended: it may use files
-        that the caller closes next. `undo` gets the result, if any.
+        that the caller closes next. `undo` gets the result, if any. With `is_hashing`
+        it waits for other hashing only, and delays nothing else.
         """
         is_left = threading.Event()
         future = asyncio.get_running_loop().run_in_executor(
-            self.long_threads, work, lambda: self.is_stopped or is_left.is_set()
+            self.hashing_threads if is_hashing else self.long_threads,
+            work,
+            lambda: self.is_stopped or is_left.is_set(),
         )
         try:
             return await asyncio.shield(future)

@@ -179,7 +179,8 @@ async def _hash_and_serve(
             _digest,
             progress=lambda done: on_hashed(done, files.chunks.size),
             stopped=stopped,
-        )
+        ),
+        is_hashing=True,
     )
     return await _serve_hashed(resources, files, digests)
 

@@ -46,6 +46,7 @@ from shoal.transport.sealed.proven import Dial
 
 __all__ = ["Dispatcher"]
 
+MANY_NAMED = 512  # chunks in one announcement, from which on they are handled together
 NAMED_AGAIN = 100  # chunks announced again that count as one message
 # A peer that lacks chunks dials newly learned addresses at once. So one that has all
 # of them waits: two that dial each other waste a handshake when there is most to do.
@@ -310,15 +311,19 @@ class Dispatcher:
     def _on_have(self, peer: Peer, message: Have) -> None:
         if peer.have is None:
             raise ProtocolError("chunks announced before a bitfield")
-        fresh: list[int] = []
         end = named = 0
         for first, number in message.ranges:
-            # Checked before looping: ranges could name the same chunks for ever.
+            # Checked before adding: ranges could name the same chunks for ever.
             if first < end or not number or first + number > peer.have.size:
                 raise ProtocolError("chunks announced twice, or that do not exist")
             end = first + number
             named += number
-            fresh += peer.have.add_run(first, number)
+        fresh: list[int] | Bitfield
+        if named > MANY_NAMED:
+            fresh = peer.have.add_runs(message.ranges)
+        else:
+            runs = (peer.have.add_run(*each) for each in message.ranges)
+            fresh = [index for run in runs for index in run]
         # Announcing chunks again costs us time, and a message can name the whole share.
         # A peer may do that once, when it completes: it does not know what we have.
         if not fresh or not peer.have.is_complete:

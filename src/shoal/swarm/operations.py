@@ -198,7 +198,9 @@ async def _build(
             earlier=[copy.manifest for copy in copies],
         )
 
-    return await resources.in_stoppable_thread(build, lambda b: b.source.close())
+    return await resources.in_stoppable_thread(
+        build, lambda b: b.source.close(), is_hashing=True
+    )
 
 
 def become_share(

@@ -39,7 +39,9 @@ async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
         )
     async with resources.call():
         source = await resources.in_stoppable_thread(
-            partial(_open, entry, resources.disk, resources.home), SharedFiles.close
+            partial(_open, entry, resources.disk, resources.home),
+            SharedFiles.close,
+            is_hashing=True,
         )
         share = await serve_share(registry, entry.link, entry.manifest, source)
         await registry.note_served(entry.link.id, entry.path)

@@ -7,7 +7,7 @@ are served is decided by its `Uploader`.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
@@ -200,10 +200,14 @@ class Upload:
         if receiver is not None:
             self.rarest.on_peer_joined(receiver, have)
 
-    def on_have(self, peer: Peer, indexes: Iterable[int]) -> None:
+    def on_have(self, peer: Peer, indexes: Collection[int] | Bitfield) -> None:
         """Note chunks that a peer announced later."""
         receiver = self._receivers.get(peer)
-        if receiver is not None:
+        if receiver is None:
+            return
+        if isinstance(indexes, Bitfield):
+            self.rarest.on_have_all(receiver, indexes)
+        else:
             for index in indexes:
                 self.rarest.on_have(receiver, index)
 

@@ -8,7 +8,7 @@ chunks are wrong.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
@@ -194,7 +194,7 @@ class Download(Generic[S]):
         if self.scheduler.remove(source):
             self._request_all()
 
-    def on_have(self, source: S, indexes: Iterable[int]) -> None:
+    def on_have(self, source: S, indexes: Collection[int] | Bitfield) -> None:
         """Note chunks that a source announced."""
         if self.scheduler.on_have(source, indexes):
             self._request(source)

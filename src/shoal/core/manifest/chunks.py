@@ -4,7 +4,7 @@ All chunks have the same size, but the last may be shorter. An empty byte string
 chunk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -101,6 +101,55 @@ class Bitfield:
         field = cls(count)
         field._bits[:] = data
         field.count = int.from_bytes(data, "big").bit_count()
+        return field
+
+    @classmethod
+    def of(cls, indexes: Iterable[int], count: int) -> "Bitfield":
+        """Return a bitfield of `count` chunks with these."""
+        field = cls(count)
+        for index in indexes:
+            field.add(index)
+        return field
+
+    def copy(self) -> "Bitfield":
+        """Return a bitfield with the same chunks."""
+        return self._with(self._bits, self.count)
+
+    def without(self, other: "Bitfield") -> "Bitfield":
+        """Return the chunks that are here and not in `other`, of the same size."""
+        bits = self._number & ~other._number
+        return self._with(bits.to_bytes(len(self._bits), "big"), bits.bit_count())
+
+    def add_all(self, other: "Bitfield") -> None:
+        """Add the chunks in `other`, of the same size."""
+        bits = self._number | other._number
+        self._bits[:] = bits.to_bytes(len(self._bits), "big")
+        self.count = bits.bit_count()
+
+    def add_runs(self, runs: Iterable[tuple[int, int]]) -> "Bitfield":
+        """Add runs, each a first chunk and a number; return those that were not in it.
+
+        The cost for each chunk is that of a memory copy. Raises `IndexError`.
+        """
+        named = Bitfield(self.size)
+        for first, number in runs:
+            if first < 0 or number < 0 or first + number > self.size:
+                raise IndexError(first + number)
+            start, stop = first // 8, -(-(first + number) // 8)
+            bits = (1 << number) - 1 << stop * 8 - first - number
+            bits |= int.from_bytes(named._bits[start:stop], "big")
+            named._bits[start:stop] = bits.to_bytes(stop - start, "big")
+        fresh = named.without(self)
+        self.add_all(fresh)
+        return fresh
+
+    @property
+    def _number(self) -> int:
+        return int.from_bytes(self._bits, "big")
+
+    def _with(self, bits: bytes | bytearray, number: int) -> "Bitfield":
+        field = Bitfield.__new__(Bitfield)
+        field.size, field.count, field._bits = self.size, number, bytearray(bits)
         return field
 
     def add(self, index: int) -> bool:

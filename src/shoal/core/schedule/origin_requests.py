@@ -5,10 +5,11 @@ that, and have the chunk soon, so others need not fetch it as well. Only when no
 has arrived for a while is an origin asked for chunks that peers have, too.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
+from shoal.core.manifest.chunks import Bitfield
 
 __all__ = ["FETCH_TIME", "OriginFetches"]
 
@@ -43,14 +44,15 @@ class OriginFetches(Generic[P]):
                 self._fetched[index] = (peer, now)
                 chunks.add(index)
 
-    def on_have(self, peer: P, indexes: Iterable[int]) -> None:
+    def on_have(self, peer: P, indexes: Collection[int] | Bitfield) -> None:
         """Note the chunks that a peer has by now."""
         chunks = self._of.get(peer)
         if chunks:
-            for index in indexes:
-                if index in chunks:
-                    chunks.discard(index)
-                    del self._fetched[index]
+            # A bitfield may have very many, and the peer fetches few.
+            named = indexes if isinstance(indexes, Bitfield) else set(indexes)
+            for index in [each for each in chunks if each in named]:
+                chunks.discard(index)
+                del self._fetched[index]
 
     def remove(self, peer: P) -> None:
         """Forget a peer and what it announced."""

@@ -87,14 +87,16 @@ class ChunkPicker(Generic[P]):
         self._peers: dict[P, _PeerChunks] = {}
         self._in_flight: dict[int, list[P]] = {}  # the oldest request first
         self._arrived: set[int] = set()
-        self.free = Buckets(have.size)
+        is_all = wanted is None
+        missing = Bitfield.full(have.size).without(have) if is_all else None
+        self.free = Buckets(have.size, missing)
         """Wanted chunks requested from nobody; the level of each is its rarity."""
         self._first: deque[int] = deque()
-        self.left = 0
+        self.left = len(self.free)
         """How many wanted chunks are not verified."""
         self.wanted: set[int] | None = None if wanted is None else set(wanted)
         """The wanted chunks; None for all."""
-        for index in have.missing() if self.wanted is None else sorted(self.wanted):
+        for index in sorted(self.wanted or ()):
             if index not in have:
                 self.free.add(index)
                 self.left += 1
@@ -176,9 +178,8 @@ class ChunkPicker(Generic[P]):
     def on_peer_joined(self, peer: P, have: Bitfield | None) -> None:
         """Note a peer and what it has; None means everything."""
         self._peers[peer] = _PeerChunks(have)
-        for index in have or ():
-            if index not in self._have:
-                self.free.shift(index, 1)
+        if have is not None:
+            self.free.shift_all(have.without(self._have), 1)
 
     def on_have(self, peer: P, index: int) -> bool:
         """Note a new chunk of a partial peer; return True if it is free."""
@@ -192,14 +193,27 @@ class ChunkPicker(Generic[P]):
         state.list(index)
         return True
 
+    def on_have_all(self, peer: P, chunks: Bitfield) -> bool:
+        """Note many new chunks of a partial peer; return True if one is free."""
+        state = self._peers[peer]
+        if state.have is None:
+            return False
+        fresh = chunks.without(state.have)
+        state.have.add_all(fresh)
+        fresh = fresh.without(self._have)
+        self.free.shift_all(fresh, 1)
+        if not self.free.has_any(fresh):
+            return False
+        state.is_listed = False
+        return True
+
     def on_peer_left(self, peer: P) -> None:
         """Forget a peer; the chunks requested from it are free again."""
         for index in self.requested_from(peer):
             self.on_request_expired(index, peer)
         state = self._peers.pop(peer, None)
-        for index in (state.have if state else None) or ():
-            if index not in self._have:
-                self.free.shift(index, -1)
+        if state is not None and state.have is not None:
+            self.free.shift_all(state.have.without(self._have), -1)
 
     # What happens to chunks.
 

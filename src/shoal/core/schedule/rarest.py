@@ -10,18 +10,21 @@ cannot agree on that. docs/protocol.md, "Requests for any chunk".
 import re
 from array import array
 from collections.abc import Callable, Hashable, Iterator
-from itertools import chain, islice
+from functools import cache
+from itertools import chain, compress, islice
 from random import Random
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
 
 __all__ = ["Buckets", "RarestFirst"]
 
-PROBES = 8  # random tries in a bucket, before all chunks are searched
+PROBES = 8  # random tries in a level, before all chunks are searched
+SPARE = 64  # chunks of a list that may have left its level
+SPARSE = 32  # chunks for each one of a level, from which on its bits are searched
 MAX_LOOKS = 4096  # chunks searched for one of level 0
 MAX_CANDIDATES = 256  # chunks returned by one search
-_ABSENT = -1
+_ORDER: Literal["little", "big"] = "little" if array("H", [1]).tobytes()[0] else "big"
 _NOT_EMPTY = re.compile(rb"[^\x00]")
 
 P = TypeVar("P", bound=Hashable)
@@ -30,22 +33,29 @@ P = TypeVar("P", bound=Hashable)
 class Buckets:
     """Hold a set of chunks, out of `count`, each with a level from 0 up.
 
-    Chunks outside the set have a level, too. Moving a chunk to another level, removing
-    one and picking a random one of the lowest level take constant time.
+    Chunks outside the set have a level, too. The set is a bitfield for each level.
+    Moving one chunk to another level, removing one and picking a random one of the
+    lowest level take about constant time. Moving all chunks of a peer takes a few
+    operations on whole bitfields, and no Python code for each chunk.
     """
 
-    def __init__(self, count: int) -> None:
-        self._level = array("l", bytes(array("l").itemsize * count))
-        self._place = array("l", [_ABSENT]) * count
-        self._buckets: list[list[int]] = [[]]
-        self._bits = bytearray(-(-count // 8))  # the set, as in a Bitfield
-        self._size = 0
+    def __init__(self, count: int, members: Bitfield | None = None) -> None:
+        """Begin with the set `members`, all at level 0."""
+        members = members or Bitfield(count)
+        self._count = count
+        self._level = array("H", bytes(2 * count))
+        self._bits = bytearray(bytes(members))  # the set, as in a Bitfield
+        self._at = [bytearray(self._bits)]  # the part of the set at each level
+        self._sizes = [len(members)]
+        self._size = len(members)
+        # All chunks of a level, and some that have left it since, to choose from.
+        self._listed: dict[int, list[int]] = {}
 
     def __len__(self) -> int:
         return self._size
 
     def __contains__(self, index: int) -> bool:
-        return self._place[index] != _ABSENT
+        return self._bits[index >> 3] & (0x80 >> (index & 7)) != 0
 
     def level(self, index: int) -> int:
         """Return the level of a chunk, in the set or not."""
@@ -53,46 +63,80 @@ class Buckets:
 
     def size_of(self, level: int) -> int:
         """Return how many chunks of the set have this level."""
-        return len(self._buckets[level]) if level < len(self._buckets) else 0
+        return self._sizes[level] if level < len(self._sizes) else 0
 
     def one_of(self, level: int) -> int | None:
         """Return a chunk of the set that has this level, or None."""
-        return self._buckets[level][0] if self.size_of(level) else None
+        if not self.size_of(level):
+            return None
+        return next(_indexes(self._at[level], 0))
 
     def add(self, index: int) -> None:
         """Add a chunk to the set, unless it is in it."""
-        if self._place[index] != _ABSENT:
-            return
-        bucket = self._buckets[self._level[index]]
-        self._place[index] = len(bucket)
-        bucket.append(index)
-        self._bits[index >> 3] |= 0x80 >> (index & 7)
-        self._size += 1
+        byte, mask = index >> 3, 0x80 >> (index & 7)
+        if not self._bits[byte] & mask:
+            self._bits[byte] |= mask
+            self._size += 1
+            self._enter(self._level[index], index)
 
     def discard(self, index: int) -> None:
         """Remove a chunk from the set, if it is in it."""
-        place = self._place[index]
-        if place == _ABSENT:
-            return
-        bucket = self._buckets[self._level[index]]
-        last = bucket.pop()
-        if last != index:
-            bucket[place] = last
-            self._place[last] = place
-        self._place[index] = _ABSENT
-        self._bits[index >> 3] &= ~(0x80 >> (index & 7))
-        self._size -= 1
+        byte, mask = index >> 3, 0x80 >> (index & 7)
+        if self._bits[byte] & mask:
+            self._bits[byte] &= ~mask
+            self._size -= 1
+            self._leave(self._level[index], index)
 
     def shift(self, index: int, change: int) -> None:
         """Change the level of a chunk by `change`."""
-        is_member = self._place[index] != _ABSENT
-        if is_member:
-            self.discard(index)
-        level = self._level[index] = self._level[index] + change
-        while len(self._buckets) <= level:
-            self._buckets.append([])
-        if is_member:
-            self.add(index)
+        level = self._level[index]
+        self._level[index] = level + change
+        if index in self:
+            self._leave(level, index)
+            self._enter(level + change, index)
+
+    def shift_all(self, chunks: Bitfield, change: int) -> None:
+        """Change the levels of all these chunks by `change`, which is 1 or -1."""
+        if not chunks.count:
+            return
+        self._level = _add_lanes(self._level, bytes(chunks), change)
+        bits = int.from_bytes(bytes(chunks), "big")
+        top = len(self._sizes)
+        # No chunk is moved twice: what moves up is taken from the highest level first.
+        for level in range(top - 1, -1, -1) if change > 0 else range(1, top):
+            if self._sizes[level]:
+                here = int.from_bytes(self._at[level], "big")
+                if here & bits:
+                    self._move(level, level + change, here & bits)
+
+    def _move(self, level: int, to: int, moved: int) -> None:
+        """Move chunks of the set from one level to another."""
+        self._grow(to)
+        self._listed.pop(to, None)
+        number = moved.bit_count()
+        for each, size in ((level, -number), (to, number)):
+            bits = int.from_bytes(self._at[each], "big") ^ moved
+            self._at[each] = bytearray(bits.to_bytes(len(self._bits), "big"))
+            self._sizes[each] += size
+
+    def _grow(self, level: int) -> None:
+        while len(self._sizes) <= level:
+            self._sizes.append(0)
+            self._at.append(bytearray(len(self._bits)))
+
+    def _enter(self, level: int, index: int) -> None:
+        self._grow(level)
+        self._at[level][index >> 3] |= 0x80 >> (index & 7)
+        self._sizes[level] += 1
+        listed = self._listed.get(level)
+        if listed is not None:
+            listed.append(index)
+            if len(listed) > 2 * self._sizes[level] + SPARE:
+                del self._listed[level]
+
+    def _leave(self, level: int, index: int) -> None:
+        self._at[level][index >> 3] &= ~(0x80 >> (index & 7))
+        self._sizes[level] -= 1
 
     def probe(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
         """Return a chunk that `accepts`, of about the lowest possible level, or None.
@@ -100,26 +144,49 @@ class Buckets:
         Only a few random chunks of each level are tried, so None does not mean that
         there is no such chunk; `candidates` finds it then.
         """
-        for bucket in self._buckets:
-            size = len(bucket)
-            for _ in range(min(PROBES, size)):
-                index = bucket[int(rng.random() * size)]
-                if accepts(index):
+        for level, size in enumerate(self._sizes):
+            if not size:
+                continue
+            at, listed, tries = self._at[level], self._listing(level), min(PROBES, size)
+            while tries:
+                place = int(rng.random() * len(listed))
+                index = listed[place]
+                if not at[index >> 3] & (0x80 >> (index & 7)):
+                    listed[place] = listed[-1]  # it has left this level
+                    listed.pop()
+                elif accepts(index):
                     return index
+                else:
+                    tries -= 1
         return None
+
+    def _listing(self, level: int) -> list[int]:
+        """Return the list for a level, of which at least half are still there."""
+        listed, size = self._listed.get(level), self._sizes[level]
+        if listed is None or len(listed) > 2 * size + SPARE:
+            listed = self._listed[level] = self._list(level)
+        return listed
+
+    def _list(self, level: int) -> list[int]:
+        """Return all chunks of a level."""
+        at = self._at[level]
+        if self._sizes[level] * SPARSE < self._count:
+            return list(_indexes(at, 0))
+        return list(compress(range(self._count), _spread(at, "B")))
 
     def find_unseen(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
         """Return a chunk of level 0 that `accepts`, or None, after a limited search.
 
         The search begins at a random chunk.
         """
-        bucket = self._buckets[0]
-        start = int(rng.random() * len(bucket))
-        for place in range(start, start + min(len(bucket), MAX_LOOKS)):
-            index = bucket[place % len(bucket)]
-            if accepts(index):
-                return index
-        return None
+        at = self._at[0]
+        found = _indexes(at, int(rng.random() * len(at)))
+        return next(filter(accepts, islice(found, MAX_LOOKS)), None)
+
+    def has_any(self, chunks: Bitfield) -> bool:
+        """Return True if one of these chunks is in the set."""
+        bits = int.from_bytes(bytes(chunks), "big")
+        return bits & int.from_bytes(self._bits, "big") != 0
 
     def candidates(self, rng: Random, among: bytes) -> list[int]:
         """Return chunks of the set that are in the bitfield `among`.
@@ -127,7 +194,8 @@ class Buckets:
         There are at most `MAX_CANDIDATES` of them, one of the lowest level last.
         """
         both = int.from_bytes(among, "big") & int.from_bytes(self._bits, "big")
-        indexes = _indexes(both.to_bytes(len(self._bits), "big"), rng)
+        start = int(rng.random() * len(self._bits))
+        indexes = _indexes(both.to_bytes(len(self._bits), "big"), start)
         found = list(islice(indexes, MAX_CANDIDATES))
         rng.shuffle(found)
         found.sort(key=self._level.__getitem__, reverse=True)
@@ -143,11 +211,8 @@ class RarestFirst(Buckets, Generic[P]):
 
     def __init__(self, have: Bitfield, rng: Random) -> None:
         """Begin with the chunks in `have`."""
-        super().__init__(have.size)
+        super().__init__(have.size, have)
         self._rng = rng
-        self._count = have.size
-        for index in have:
-            self.add(index)
         self._peers: dict[P, Bitfield] = {}  # announced
         self._sent: dict[P, set[int]] = {}  # and not announced
 
@@ -156,10 +221,9 @@ class RarestFirst(Buckets, Generic[P]):
         self.on_peer_left(peer)
         if have.is_complete:
             return
-        self._peers[peer] = Bitfield(self._count)
+        self._peers[peer] = have.copy()
         self._sent[peer] = set()
-        for index in have:
-            self.on_have(peer, index)
+        self.shift_all(have, 1)
 
     def on_have(self, peer: P, index: int) -> None:
         """Note that a peer announced a chunk."""
@@ -171,6 +235,20 @@ class RarestFirst(Buckets, Generic[P]):
         else:
             self.shift(index, 1)
 
+    def on_have_all(self, peer: P, chunks: Bitfield) -> None:
+        """Note that a peer announced many chunks at once."""
+        announced = self._peers.get(peer)
+        if announced is None:
+            return
+        fresh = chunks.without(announced)
+        announced.add_all(fresh)
+        # Their copies are counted already.
+        counted = [index for index in self._sent[peer] if index in fresh]
+        self._sent[peer].difference_update(counted)
+        for index in counted:
+            fresh.discard(index)
+        self.shift_all(fresh, 1)
+
     def on_sent(self, peer: P, index: int) -> None:
         """Note a chunk that is sent to a peer, whichever side chose it."""
         sent = self._sent.get(peer)
@@ -181,8 +259,8 @@ class RarestFirst(Buckets, Generic[P]):
     def on_peer_left(self, peer: P) -> None:
         """Forget a peer and the copies it has."""
         announced = self._peers.pop(peer, None)
-        for index in announced or ():
-            self.shift(index, -1)
+        if announced is not None:
+            self.shift_all(announced, -1)
         for index in self._sent.pop(peer, ()):
             self.shift(index, -1)
 
@@ -207,12 +285,12 @@ class RarestFirst(Buckets, Generic[P]):
         return found[-1] if found else None
 
 
-def _indexes(bits: bytes, rng: Random) -> Iterator[int]:
+def _indexes(bits: bytes | bytearray, start: int) -> Iterator[int]:
     """Yield the indexes in a bitfield that may be nearly empty.
 
-    They begin at a random one, so that the first few are not always the same.
+    They begin at the byte `start`; with a random one, the first few are not always the
+    same.
     """
-    start = int(rng.random() * len(bits))
     for match in chain(
         _NOT_EMPTY.finditer(bits, start), _NOT_EMPTY.finditer(bits, 0, start)
     ):
@@ -221,3 +299,29 @@ def _indexes(bits: bytes, rng: Random) -> Iterator[int]:
             bit = 8 - byte.bit_length()
             yield match.start() * 8 + bit
             byte &= ~(0x80 >> bit)
+
+
+def _add_lanes(levels: "array[int]", bits: bytes, change: int) -> "array[int]":
+    """Return 16-bit levels, changed by 1 or -1 for each chunk in a bitfield.
+
+    All are added as one number. No level is negative or reaches 65,536, so nothing is
+    carried from one to the next.
+    """
+    size = levels.itemsize * len(levels)
+    number = int.from_bytes(levels, _ORDER)
+    number += change * int.from_bytes(_spread(bits, "H")[:size], _ORDER)
+    return array("H", number.to_bytes(size, _ORDER))
+
+
+def _spread(bits: bytes | bytearray, kind: str) -> bytes:
+    """Return the bits of a bitfield as numbers of this kind of array."""
+    return b"".join(map(_spread_bytes(kind).__getitem__, bits))
+
+
+@cache
+def _spread_bytes(kind: str) -> list[bytes]:
+    """Return for each value of a byte its bits as eight numbers."""
+    return [
+        array(kind, [byte >> 7 - bit & 1 for bit in range(8)]).tobytes()
+        for byte in range(256)
+    ]

@@ -6,7 +6,7 @@ what became of them. Its callers send the requests, verify the chunks and write 
 so that a simulated swarm runs the same code as a download.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from random import Random
 from typing import Generic, TypeVar
 
@@ -174,12 +174,14 @@ class Scheduler(Generic[S]):
         self.picker.on_peer_left(source)
         return True
 
-    def on_have(self, source: S, indexes: Iterable[int]) -> bool:
+    def on_have(self, source: S, indexes: Collection[int] | Bitfield) -> bool:
         """Note new chunks of a peer; return True if it may get a request for one."""
         self._origin_fetches.on_have(source, indexes)
         window = self._windows.get(source)
         if window is None or window.is_full:
             return False
+        if isinstance(indexes, Bitfield):
+            return self.picker.on_have_all(source, indexes)
         return any([self.picker.on_have(source, index) for index in indexes])
 
     def on_origin_fetch(self, source: S, indexes: Iterable[int], now: float) -> None:
