@@ -44,6 +44,7 @@ from shoal.transport.sealed.proven import Dial, ProvenPeer
 __all__ = ["ChunkSource", "Swarm"]
 
 TICK = 0.25  # seconds between looks at stalled peers and at the clock
+IDLE_TICK = 2.0  # the same for a share that is only served, while no peer is connected
 MAX_REPORTED = 100  # files of a share whose change is reported
 
 ChunkSource: TypeAlias = Peer | Origin
@@ -367,8 +368,12 @@ class Swarm(Watcher[ChunkSource]):
         self._resources.on_notice(Notice(text))
 
     async def _tick_forever(self) -> None:
+        parts = self._dispatcher
         while True:
-            await asyncio.sleep(TICK)
+            # A node can have 10,000 shares, most of them without a peer.
+            is_used = parts.upload is None or parts.download or self._waiting.is_awaited
+            is_idle = not is_used and not len(self._connections)
+            await asyncio.sleep(IDLE_TICK if is_idle else TICK)
             self._on_tick(self._loop.time())
 
     def _on_tick(self, now: float) -> None:

@@ -74,8 +74,11 @@ class Dialler:
                     self._dialling += 1
                     tasks.create_task(self._try(address))
                 due = self._book.next_due() if slots > 0 else None
-                wait = LOOK_PERIOD if due is None else max(due - now, 0.0)
                 self._wake.clear()
+                if slots > 0 and due is None:
+                    await self._wake.wait()  # there is no address to dial
+                    continue
+                wait = LOOK_PERIOD if due is None else max(due - now, 0.0)
                 try:
                     async with asyncio.timeout(min(wait, LOOK_PERIOD)):
                         await self._wake.wait()
