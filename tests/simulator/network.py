@@ -39,6 +39,7 @@ class SimPort(Port):
         self.port = port
         self.node_id = network.rng.randbytes(16)
         self._shares = {}
+        self._uncounted = set()
         self.network = network
         self.host = host
         self.process = process

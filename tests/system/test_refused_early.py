@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.names.address import Address
 from shoal.errors import UsageError
 from shoal.node.node import Node
 from shoal.transport.sealed import listen
@@ -76,3 +77,21 @@ async def test_a_full_table_of_shares_is_refused_before_hashing(
         await node.share(small)
         with pytest.raises(UsageError, match="sealed shares at a time"):
             await node.share(huge)
+
+
+async def test_fetches_and_readers_do_not_count_as_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listen, "MAX_SHARES", 1)
+    paths = [tmp_path / name for name in ("one", "two")]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    async with Node(here()) as other:
+        share = await other.share(paths[0])
+        peer = Address("127.0.0.1", share.port)
+        async with Node(here([peer])) as node:
+            with node.reading(share.link) as reading:
+                await reading.load(lambda manifest: (), 10)
+                await node.share(paths[1])
+                await node.fetch(share.link, tmp_path / "copy", timeout=10)
+    assert (tmp_path / "copy").read_bytes() == b"one"

@@ -93,6 +93,15 @@ class Dispatcher:
         self._on_event = on_event
         self._clock = asyncio.get_running_loop().time
 
+    @property
+    def is_used(self) -> bool:
+        """Return False if the share is only served, and to no peer at the moment.
+
+        A node can have 10,000 such shares.
+        """
+        is_served_only = self.upload is not None and self.download is None
+        return not is_served_only or len(self.connections) > 0
+
     def say_hello(self, peer: Peer) -> None:
         """Send our port and, once known, the root record and the chunks we have."""
         manifest = self._pages.manifest

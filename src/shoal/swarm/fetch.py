@@ -74,6 +74,7 @@ async def fetch_sealed(
             timeout=timeout,
             on_event=on_event,
             yields=serving is not None,
+            is_counted=options.seed,
         )
         known = await resources.in_thread(
             partial(target.find_known, resources.catalogue)

@@ -188,8 +188,13 @@ class Member:
         timeout: float | None = None,
         on_event: Callable[[DownloadEvent], None] = lambda event: None,
         yields: bool = False,
+        is_counted: bool = True,
     ) -> None:
-        """Prepare; a member that `yields` leaves peers that dial us to another one."""
+        """Prepare; a member that `yields` leaves peers that dial us to another one.
+
+        With `is_counted` it counts among the shares of the node, which are limited.
+        """
+        self._is_counted = is_counted
         self.link = link
         self.port = port.port
         """TCP port that this node is reached at."""
@@ -213,7 +218,9 @@ class Member:
 
     async def __aenter__(self) -> Self:
         if self._yields:
-            self._sealed_port.register(self._keys, self.swarm.accept, yields=True)
+            self._sealed_port.register(
+                self._keys, self.swarm.accept, yields=True, is_counted=False
+            )
         else:
             self.take_over()
         self._registry.swarms.append((self.link.id, self.swarm))
@@ -256,7 +263,9 @@ class Member:
             return
         if other is not None:
             other.give_way()
-        self._sealed_port.register(self._keys, self.swarm.accept)
+        self._sealed_port.register(
+            self._keys, self.swarm.accept, is_counted=self._is_counted
+        )
         self._registry.accepting[self.link.id] = self
         self._yields = False
 

@@ -254,7 +254,8 @@ class Swarm(Watcher[ChunkSource]):
         download = self._dispatcher.download
         if download is not None:
             await download.stop()
-            self._report_progress(download)
+            peers = len(self._connections)
+            self._monitor.report_progress(download, peers, self.uploaded)
 
     async def read_from(self, store: ChunkReader) -> None:
         """Serve chunks from another store; then the first one can be closed."""
@@ -359,21 +360,17 @@ class Swarm(Watcher[ChunkSource]):
 
     def _on_problem(self, error: Exception) -> None:
         """Notify the user, once for each file, why chunks cannot be served."""
-        if str(error) in self._reported or len(self._reported) > MAX_REPORTED:
-            return
-        self._reported.add(str(error))
         text = str(error)
-        if len(self._reported) > MAX_REPORTED:
-            text = "Chunks of more files are not sent; no more of them are named."
-        self._resources.on_notice(Notice(text))
+        if text not in self._reported and len(self._reported) <= MAX_REPORTED:
+            self._reported.add(text)
+            if len(self._reported) > MAX_REPORTED:
+                text = "Chunks of more files are not sent; no more of them are named."
+            self._resources.on_notice(Notice(text))
 
     async def _tick_forever(self) -> None:
-        parts = self._dispatcher
         while True:
-            # A node can have 10,000 shares, most of them without a peer.
-            is_used = parts.upload is None or parts.download or self._waiting.is_awaited
-            is_idle = not is_used and not len(self._connections)
-            await asyncio.sleep(IDLE_TICK if is_idle else TICK)
+            is_used = self._dispatcher.is_used or self._waiting.is_awaited
+            await asyncio.sleep(TICK if is_used else IDLE_TICK)
             self._on_tick(self._loop.time())
 
     def _on_tick(self, now: float) -> None:
@@ -381,7 +378,8 @@ class Swarm(Watcher[ChunkSource]):
         self._pages.on_tick(now)
         if download is not None and origins is not None and not download.is_complete:
             origins.on_tick(now)
-            self._report_progress(download)
+            peers = len(self._connections)
+            self._monitor.report_progress(download, peers, self.uploaded)
             for source in download.on_tick(now):
                 if isinstance(source, Peer):
                     self._connections.watch_silence(source)
@@ -400,6 +398,3 @@ class Swarm(Watcher[ChunkSource]):
             if error is not None:
                 # Not `fail`: a later read may succeed.
                 self._waiting.end(error)
-
-    def _report_progress(self, download: Download[ChunkSource]) -> None:
-        self._monitor.report_progress(download, len(self._connections), self.uploaded)

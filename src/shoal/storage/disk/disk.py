@@ -381,10 +381,7 @@ class Disk:
         self.truncate(fd, size)
 
     def permitted(self, at: int) -> int:
-        """Return the permission bits that new files in an open folder may get.
-
-        They follow from its default ACL (acl(5)) or, without one, from the umask.
-        """
+        """Return the permission bits of new files in a folder, by ACL or umask."""
         return permitted_by(at)
 
     def boot_id(self) -> bytes:

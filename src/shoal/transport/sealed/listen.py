@@ -105,6 +105,7 @@ class SealedListener(PortListener[_Stranger]):
         most = min(max_half_open, file_limit() // 4)
         self._half_open: HalfOpen[_Stranger] = HalfOpen(most)
         self._timer: asyncio.TimerHandle | None = None
+        self._uncounted: set[bytes] = set()  # fetches, by the keys of `_shares`
         self._strangers = 0  # ended since the last log line
         self._logged = float("-inf")
 
@@ -113,31 +114,45 @@ class SealedListener(PortListener[_Stranger]):
         """Return how many connections have not confirmed their knock yet."""
         return len(self._half_open)
 
-    def register(self, keys: Keys, factory: Factory, *, yields: bool = False) -> None:
+    def register(
+        self,
+        keys: Keys,
+        factory: Factory,
+        *,
+        yields: bool = False,
+        is_counted: bool = True,
+    ) -> None:
         """Accept holders of a share; `factory` makes their connections' protocols.
 
         The factory is called when a client has proven that it knows the id. Its
         protocol gets plain bytes, from the first one after the handshake on. A
         registration that `yields` gives way to another of the same share, now or later:
         its owner dials peers itself and can do without inbound connections. Raises
-        `UsageError` if the share is registered already or there are `MAX_SHARES`.
+        `UsageError` if the share is registered already or there are `MAX_SHARES`, among
+        which it counts only with `is_counted`.
         """
         other = self._shares.get(keys.psk)
-        if other is None and len(self._shares) >= MAX_SHARES:
+        if other is None and is_counted and self._is_full:
             problem = _FULL
         elif other is not None and (yields or not other.yields):
             problem = "This node offers that share already."
         else:
             start = handshake_start(keys)
             self._shares[keys.psk] = _Share(keys, start, factory, yields)
+            if not is_counted:
+                self._uncounted.add(keys.psk)
             return
         if not yields:
             raise UsageError(problem)
 
     def check_room(self) -> None:
         """Raise `UsageError` if there are `MAX_SHARES`."""
-        if len(self._shares) >= MAX_SHARES:
+        if self._is_full:
             raise UsageError(_FULL)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._shares) - len(self._uncounted) >= MAX_SHARES
 
     def unregister(self, keys: Keys, factory: Factory) -> None:
         """Accept no more holders of a share if `factory` makes its connections.
@@ -147,6 +162,7 @@ class SealedListener(PortListener[_Stranger]):
         share = self._shares.get(keys.psk)
         if share is not None and share.factory == factory:
             del self._shares[keys.psk]
+            self._uncounted.discard(keys.psk)
 
     async def aclose(self) -> None:
         """Stop accepting and end half-open connections; established ones stay."""
