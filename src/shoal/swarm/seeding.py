@@ -95,6 +95,11 @@ def _open(
         raise
     if not is_right:
         source.close()
+        if entry.is_selection:
+            raise VerificationError(
+                f"{entry.path} has no complete chunk of its share, so nothing of it is "
+                "served; fetch more files to serve them."
+            )
         raise VerificationError(
             f"{entry.path} has changed and is not served; share it again, or remove "
             "it from the catalogue with shoal forget."
