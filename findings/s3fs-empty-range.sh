@@ -27,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' HUP INT TERM
 { python3 -m venv "$work/venv" &&
     "$work/venv/bin/pip" install -qq 's3fs==2026.9.0' 'fsspec==2026.9.0' \
-        'aiobotocore==3.10.0' 'boto3==1.43.117' 'botocore==1.43.117' 'moto[s3,server]==5.2.5'; } >&2 ||
+        'aiobotocore==3.10.0' 'boto3==1.43.117' 'botocore==1.43.117' 'moto==5.2.5' 'flask==3.1.3' 'flask-cors==6.0.5' 'PyYAML==6.0.4' 'py-partiql-parser==0.6.3'; } >&2 ||
     { echo "could not install the packages" >&2; exit 2; }
 export AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none AWS_DEFAULT_REGION=us-east-1
 "$work/venv/bin/python" -W ignore - <<'PYTHON'
