@@ -12,10 +12,9 @@
 #   - 100 % of its bytes to count its rows, or to project it to no columns,
 #   - 20 % to read one whole column,
 #   - 20 % to count the rows that match a filter that every row matches.
-# The reader restricts its reads to the selected columns only if at least one is
-# selected; with none it fetches every batch's complete body. An always-true filter
-# on one column therefore makes count_rows() five times cheaper, although the call
-# without a filter has the special case for counting "without reading data".
+# Reads are restricted to the selected columns only if at least one is selected; with
+# none, every batch's complete body is read. An always-true filter on one column
+# therefore makes count_rows() five times cheaper.
 #
 # Output seen:
 #   file: 40036674 bytes

@@ -8,8 +8,8 @@
 # https://filesystem-spec.readthedocs.io/en/latest/api.html#fsspec.spec.AbstractFileSystem.cat_file
 # fsspec's HTTP and memory file systems return b"".
 #
-# What happens: s3fs turns the slice into "Range: bytes=5-4". RFC 9110, section 14.1.2,
-# makes such a range invalid, and section 14.2 lets a server ignore the header, so the
+# What happens: s3fs turns the slice into "Range: bytes=5-4". RFC 9110, section 14.1.1,
+# calls such a range invalid, and section 14.2 lets a server ignore the header, so the
 # answer is 200 with the complete object, which s3fs returns without a look at the status.
 # A reference file system (kerchunk) whose entry has length 0 inherits this when the
 # entry is read alone. Read together with a neighbouring entry it is correct, because

@@ -5,16 +5,16 @@
 #
 # Expected: uvloop is a drop-in replacement for asyncio, whose transports pause
 # a protocol above 64 KiB of unsent data and resume it below a quarter of that,
-# 16 KiB. The documentation calls the low-water mark implementation-specific, so
-# that much freedom is granted; but calling set_write_buffer_limits() without
-# arguments "restores the defaults" and should then be a no-op on a new transport:
+# 16 KiB. The documentation calls the default limits implementation-specific, but
+# set_write_buffer_limits() without arguments sets those defaults and so should
+# change nothing on a new transport:
 # https://docs.python.org/3/library/asyncio-protocol.html#asyncio.WriteTransport.set_write_buffer_limits
 #
 # What happens: a new uvloop transport has the limits (16, 65536). The high mark
 # is computed in bytes, the low mark from the same constant in KiB. A writer that
 # awaits drain() therefore sleeps until its buffer is practically empty, so each
-# refill leaves the connection without data to send. The no-op call changes the
-# low mark by a factor of 1024.
+# refill leaves the connection without data to send. The call that should change
+# nothing changes the low mark by a factor of 1024.
 #
 # Output seen:
 #   asyncio: new (16384, 65536), after a call without arguments (16384, 65536), fewest bytes unsent while paused 19360
