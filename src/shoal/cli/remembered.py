@@ -83,7 +83,7 @@ async def seed(**options: Any) -> None:
     shoal seed --port 4001 --limit-up 50M
     """
     from shoal.cli.runner import open_node, report_until_cancelled
-    from shoal.swarm.seeding import is_there
+    from shoal.swarm.copies import is_there
 
     catalogue, disk, _ = _open(options)
     async with open_node(options) as (node, output):
@@ -171,7 +171,7 @@ def clean(**options: Any) -> None:
     shoal clean --remove
     """
     from shoal.storage.download.leftover import remove_leftover
-    from shoal.swarm.seeding import is_there
+    from shoal.swarm.copies import is_there
 
     catalogue, disk, output = _open(options)
     count = size = 0

@@ -299,7 +299,7 @@ class Node(OpenChannels):
         `share = await node.seed(entry)`. Raises `VerificationError` if the copy has
         changed, `UnfinishedError` if it was not complete.
         """
-        from shoal.swarm.seeding import seed_entry
+        from shoal.swarm.operations import seed_entry
 
         return await seed_entry(self._registry, entry)
 

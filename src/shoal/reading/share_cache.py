@@ -19,8 +19,8 @@ from shoal.reading.file import AHEAD_LIMIT
 from shoal.reading.memory_writer import MemoryWriter
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
-from shoal.swarm.member import Holding, Member, Registry
-from shoal.swarm.seeding import open_copy
+from shoal.swarm.copies import Holding, open_copy
+from shoal.swarm.member import Member, Registry
 from shoal.swarm.swarm import ChunkSource, Swarm
 from shoal.transfer.conditions import time_limit
 from shoal.transfer.download import Download
@@ -103,7 +103,7 @@ class ShareCache:
         async with self._joining:
             if not self._is_looked_up and not self._resources.is_stopped:
                 self._is_looked_up = True
-                find = partial(open_copy, self._registry, self.link.id)
+                find = partial(open_copy, self._resources, self.link.id)
                 self._copy = await self._resources.in_thread(find)
                 if self._copy is not None:
                     self._registry.copies[self.link.id] = self._copy

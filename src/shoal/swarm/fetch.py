@@ -20,7 +20,8 @@ from shoal.errors import StoreError
 from shoal.resources import Resources
 from shoal.storage.shared.globs import PATTERNS_IGNORED
 from shoal.storage.store import DownloadStore
-from shoal.swarm.member import Holding, Member, Registry
+from shoal.swarm.copies import Holding
+from shoal.swarm.member import Member, Registry
 from shoal.swarm.operations import DRAIN_TIME, SealedShare, become_share
 from shoal.swarm.swarm import Swarm
 from shoal.swarm.target import Target
@@ -139,9 +140,22 @@ async def _fetch(
     if not seed:
         await swarm.drain(DRAIN_TIME)
         return FetchResult(target.path, manifest, None)
+    return await _keep_serving(registry, member, target, manifest, store, stack)
+
+
+async def _keep_serving(
+    registry: Registry,
+    member: Member,
+    target: Target,
+    manifest: Manifest,
+    store: DownloadStore,
+    stack: AsyncExitStack,
+) -> FetchResult:
+    """Serve the finished files from now on, as a share of the node."""
+    resources = registry.resources
     source = await resources.in_thread(partial(target.open_finished, manifest))
     release = resources.own_source(source)
-    await swarm.read_from(source)
+    await member.swarm.read_from(source)
     served = registry.served.get(member.link.id)
     if served is not None:
         await member.aclose()

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
@@ -27,23 +27,17 @@ from shoal.origin.readers import open_readers
 from shoal.resources import Resources
 from shoal.storage.catalogue import Made
 from shoal.storage.store import ChunkReader
+from shoal.swarm.copies import Holding
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
 
 if TYPE_CHECKING:
     from shoal.transport.sealed.port import Port
 
-__all__ = ["Holding", "Member", "Registry", "ServedShare"]
+__all__ = ["Member", "Registry", "ServedShare"]
 
 LAN = "lan"
 LOOKUP_TIME = 5.0  # seconds to resolve a name in a link
-
-
-class Holding(NamedTuple):
-    """The chunks that this node has of one share, for its own readers."""
-
-    manifest: Manifest
-    store: ChunkReader
 
 
 class ServedShare:

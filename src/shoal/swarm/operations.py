@@ -13,17 +13,20 @@ from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
+from shoal.errors import UnfinishedError
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.swarm.build_share import Built, build_share, first_file
+from shoal.swarm.copies import is_there, open_verified
 from shoal.swarm.member import Member, Registry, ServedShare
 from shoal.swarm.target import verify_target
 
 __all__ = [
     "SealedShare",
     "become_share",
+    "seed_entry",
     "serve_share",
     "share_sealed",
     "verify_sealed",
@@ -164,6 +167,29 @@ async def serve_share(
         raise
     member.hold(manifest, source)
     return become_share(registry, member, manifest, release)
+
+
+async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
+    """Verify a copy in the catalogue and serve it from now on.
+
+    An entry may be that of a download whose process was killed just after the copy got
+    its name. Raises `VerificationError` if the copy is not the share any more,
+    `UnfinishedError` if there is none yet.
+    """
+    resources = registry.resources
+    if not is_there(entry, resources.disk):
+        raise UnfinishedError(
+            f"{entry.path} was not fetched completely; run shoal get again."
+        )
+    async with resources.call():
+        source = await resources.in_stoppable_thread(
+            partial(open_verified, entry, resources.disk, resources.home),
+            SharedFiles.close,
+            is_hashing=True,
+        )
+        share = await serve_share(registry, entry.link, entry.manifest, source)
+        await registry.note_served(entry.link.id, entry.path)
+        return share
 
 
 async def _build(

@@ -1,4 +1,4 @@
-"""Serve a copy that an earlier run shared or fetched, once it has verified again.
+"""Open the copies that earlier runs shared or fetched.
 
 Only the path and the manifest are taken from the catalogue; the files are verified.
 The hashes of unchanged files come from the cache of hashes, so that a large copy is
@@ -7,45 +7,29 @@ read only once. Chunks of the cached ones are verified once more before they are
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest
-from shoal.errors import ShoalError, UnfinishedError, VerificationError
+from shoal.errors import ShoalError, VerificationError
+from shoal.resources import Resources
 from shoal.storage.catalogue import Entry
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.completed import open_completed, open_target
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.shared_files import SharedFiles
+from shoal.storage.store import ChunkReader
 from shoal.swarm.build_share import SCHEME, digests_of
-from shoal.swarm.member import Holding, Registry
-from shoal.swarm.operations import SealedShare, serve_share
 
-__all__ = ["is_there", "open_copy", "seed_entry"]
+__all__ = ["Holding", "is_there", "open_copy", "open_verified"]
 
 
-async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
-    """Verify a copy in the catalogue and serve it from now on.
+class Holding(NamedTuple):
+    """The chunks that this node has of one share, for its own readers."""
 
-    An entry may be that of a download whose process was killed just after the copy got
-    its name. Raises `VerificationError` if the copy is not the share any more,
-    `UnfinishedError` if there is none yet.
-    """
-    resources = registry.resources
-    if not is_there(entry, resources.disk):
-        raise UnfinishedError(
-            f"{entry.path} was not fetched completely; run shoal get again."
-        )
-    async with resources.call():
-        source = await resources.in_stoppable_thread(
-            partial(_open, entry, resources.disk, resources.home),
-            SharedFiles.close,
-            is_hashing=True,
-        )
-        share = await serve_share(registry, entry.link, entry.manifest, source)
-        await registry.note_served(entry.link.id, entry.path)
-        return share
+    manifest: Manifest
+    store: ChunkReader
 
 
 def is_there(entry: Entry, disk: Disk) -> bool:
@@ -53,13 +37,13 @@ def is_there(entry: Entry, disk: Disk) -> bool:
     return entry.made.is_complete or disk.state_at(entry.path) is not None
 
 
-def open_copy(registry: Registry, share_id: bytes) -> Holding | None:
+def open_copy(resources: Resources, share_id: bytes) -> Holding | None:
     """Open a copy in the catalogue to read chunks from, or return None; blocks.
 
     Each chunk is verified when it is read, so that the others need not be. The copy
     may be one of selected files.
     """
-    disk, catalogue = registry.resources.disk, registry.resources.catalogue
+    disk, catalogue = resources.disk, resources.catalogue
     found = catalogue.find(share_id) if catalogue is not None else []
     found.sort(key=lambda entry: (entry.is_selection, -entry.time))
     for entry in found:
@@ -76,7 +60,7 @@ def open_copy(registry: Registry, share_id: bytes) -> Holding | None:
     return None
 
 
-def _open(
+def open_verified(
     entry: Entry, disk: Disk, home: Path | None, stopped: Callable[[], bool]
 ) -> SharedFiles:
     """Open a copy that verifies; raises `VerificationError` otherwise."""
