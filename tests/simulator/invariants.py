@@ -31,7 +31,8 @@ CHECKS_WAKING = True  # a process does not count the time it was stopped
 PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
 WAKING_SLACK = 6.0  # seconds of two stops that count as waiting
 LOOK_PERIOD = 5.0  # seconds between two looks at what each job can reach
-SETTLE_TIME = 20.0  # seconds in which two connections of one pair become one
+SETTLE_TIME = 20.0  # seconds in which nodes that need nothing come to rest
+PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
 MAX_DIALS = 12  # connections from one host to another for one share, without events
 MAX_OPEN = 64  # files and folders that one node has open
 MAX_COPIES = 2.0  # of a share that its source sends to a crowd that starts together
@@ -159,19 +160,13 @@ class Invariants:
             if self._is_whole(line):
                 names = frozenset(process.name for process in line.processes)
                 pairs.setdefault((names, line.share), []).append(line)
-        # A node id is a claim, so a node keeps a second connection until the first
-        # has been of use (docs/protocol.md, "Duplicate connections").
-        doubles = {
-            names
-            for (names, _), lines in pairs.items()
-            if len(lines) > 1 and lines[0].carried > CHUNK
-        }
+        doubles = {names for (names, _), lines in pairs.items() if len(lines) > 1}
         self._doubles = {
             names: since for names, since in self._doubles.items() if names in doubles
         }
         for names in doubles:
             since = max(self._doubles.setdefault(names, now), self._last_disturbed)
-            if now - since > SETTLE_TIME:
+            if now - since > PAIR_TIME:
                 self._report(f"{' and '.join(sorted(names))} keep two connections")
 
     def _is_whole(self, line: Line) -> bool:

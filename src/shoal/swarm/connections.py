@@ -232,18 +232,23 @@ class Connections:
     def drop_duplicates(self, *, is_complete: bool) -> None:
         """Of several connections with one node, close those we dialled but one.
 
-        The oldest that is not silent is kept. The others are closed only once it has
-        transferred a chunk, or if our share `is_complete`: otherwise one of them may be
-        with the honest node.
+        Of those that are not silent, the oldest that has transferred a chunk is kept,
+        or the oldest if none has. The others are closed once it has transferred one,
+        if our share `is_complete`, or once all have been of no use for `USE_TIME`:
+        before that, one of them may be with the honest node.
         """
         best: dict[bytes, Peer] = {}
+        latest = self._loop.time() - USE_TIME
 
-        def rank(peer: Peer) -> tuple[bool, float]:
-            return self._is_silent(peer), peer.connection.connected_at
+        def rank(peer: Peer) -> tuple[bool, bool, float]:
+            is_unused = peer.last_use == -inf
+            return self._is_silent(peer), is_unused, peer.connection.connected_at
 
         for peer in sorted(self, key=rank):
             kept = best.setdefault(peer.node_id, peer)
-            if kept is not peer and (is_complete or kept.last_use > -inf):
+            newer = max(kept.connection.connected_at, peer.connection.connected_at)
+            is_late = newer <= latest
+            if kept is not peer and (is_complete or kept.last_use > -inf or is_late):
                 self._close_duplicate(peer)
 
     def _is_silent(self, peer: Peer) -> bool:

@@ -230,6 +230,7 @@ class Dispatcher:
     def _on_message(self, peer: Peer, event: Event) -> None:
         match event:
             case ChunkReceived():
+                peer.has_sent_chunk = True
                 if self.download is not None:
                     self.download.on_chunk(peer, event)
             case SealedRequest():

@@ -64,6 +64,8 @@ class Peer:
         """True once it has sent hello."""
         self.has_left = False
         """True once it has sent goodbye."""
+        self.has_sent_chunk = False
+        """True once it has sent a chunk, even one that came too late."""
         self.verified = 0
         """Chunks from this peer that verified."""
         self.wrong: set[int] = set()
@@ -80,7 +82,9 @@ class Peer:
         A large chunk can take long, so a peer that has sent one counts as sending for
         as long as any message arrives from it.
         """
-        sent = self.connection.last_heard if self.verified else -inf
+        # The end that sends cannot know which chunks come too late, and both ends must
+        # agree on which of two connections is of use.
+        sent = self.connection.last_heard if self.has_sent_chunk else -inf
         return max(self.connection.last_upload, sent)
 
     @property
