@@ -7,7 +7,7 @@ upload, the download or the origins.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
@@ -102,8 +102,8 @@ class Dispatcher:
             self.upload.on_hello_sent(peer)
 
     def request_from(self, peer: Peer) -> None:
-        """Download from a peer, if it has announced its chunks."""
-        if self.download is not None and peer.have is not None:
+        """Download from a peer, if it has announced its chunks and may be used."""
+        if self.download is not None and peer.have is not None and peer.is_used:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
             self.download.add(peer, have, can_choose=True, most=MAX_QUEUED_REQUESTS)
 
@@ -220,10 +220,13 @@ class Dispatcher:
             self.download.remove(peer)
         if self.upload is not None:
             self.upload.remove(peer)
+        if peer.is_banned:
+            self._stop_using(self.connections.neighbours_of_liar(peer))
         if peer.is_greeted:  # and so reported as joined
-            is_banned = self.connections.is_banned(peer)
             reason = str(error) if error is not None else None
-            self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
+            self._on_event(
+                PeerLeft(peer.address, reason, peer.is_banned, peer.verified)
+            )
 
     # Messages.
 
@@ -273,13 +276,14 @@ class Dispatcher:
             peer.refuse(request.index, Reason.MISSING)
 
     def _on_hello(self, peer: Peer, hello: Hello) -> None:
-        is_first, peer.is_greeted = not peer.is_greeted, True
+        is_first = not peer.is_greeted
         if not is_first and hello.port != peer.port:
             raise ProtocolError("a second hello with another port")
         peer.port = hello.port
         if self.connections.is_banned(peer):
             raise PeerError("it sent data that did not verify a while ago")
         if is_first:
+            peer.is_greeted = True
             self._on_event(PeerJoined(peer.address, peer.source))
             self.connections.on_greeted(peer)
             self.connections.introduce(peer)
@@ -299,14 +303,33 @@ class Dispatcher:
         if peer.have is not None:
             raise ProtocolError("a second bitfield")
         peer.have = have
-        self._pages.add(peer, self._clock())
         if self.upload is not None:
             self.upload.on_bitfield(peer, have)
         if have.is_complete:
             self._on_complete_peer()
-        self.request_from(peer)
+        self._try_peer(peer)
         if self.origins is not None:
             self.origins.announce_to(peer)
+
+    def _try_peer(self, peer: Peer) -> None:
+        """Request chunks and pages from a peer, unless its host is distrusted."""
+        if self.connections.may_try(peer):
+            peer.is_used = True
+            self._pages.add(peer, self._clock())
+            self.request_from(peer)
+
+    def _stop_using(self, peers: Iterable[Peer]) -> None:
+        for peer in peers:
+            peer.is_used = False
+            self._pages.remove(peer, self._clock())
+            if self.download is not None:
+                self.download.remove(peer)
+
+    def try_peers(self) -> None:
+        """Use peers again whose host was distrusted, as far as that is allowed."""
+        for peer in self.connections:
+            if peer.have is not None and not peer.is_used:
+                self._try_peer(peer)
 
     def _on_have(self, peer: Peer, message: Have) -> None:
         if peer.have is None:

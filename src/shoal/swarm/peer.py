@@ -62,6 +62,13 @@ class Peer:
         """The chunks that it announced; None until it knows the root record."""
         self.is_greeted = False
         """True once it has sent hello."""
+        self.is_used = False
+        """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
+
+        Only once it has announced its chunks.
+        """
+        self.is_banned = False
+        """True once data from it did not verify, and its connection was closed."""
         self.has_left = False
         """True once it has sent goodbye."""
         self.has_sent_chunk = False

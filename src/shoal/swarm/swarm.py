@@ -68,8 +68,7 @@ class Swarm(Watcher[ChunkSource]):
         """Prepare; `dial` connects to peers, `node_id` and `port` are our own.
 
         `sources` are the share's origins, which are closed with the swarm. `timeout` is
-        the longest wait for a new chunk, in seconds. `search` returns the state of
-        the search for peers, for messages.
+        the longest wait for a new chunk, in seconds, `search` the state of discovery.
         """
         self._resources = resources
         self._node_id = node_id
@@ -376,6 +375,7 @@ class Swarm(Watcher[ChunkSource]):
     def _on_tick(self, now: float) -> None:
         download, origins = self._dispatcher.download, self._dispatcher.origins
         self._pages.on_tick(now)
+        self._dispatcher.try_peers()
         if download is not None and origins is not None and not download.is_complete:
             origins.on_tick(now)
             self._report_progress(download)
