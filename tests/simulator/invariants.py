@@ -1,8 +1,4 @@
-"""What must hold in every run: checked at each step, when a job ends, and at the end.
-
-A check that meets a fault which is not fixed yet is switched off by one of the
-constants below; nothing else may weaken it.
-"""
+"""What must hold in every run: checked at each step, when a job ends, and at the end."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,7 +7,6 @@ from shoal.errors import (
     DiskFullError,
     NotFoundError,
     ShoalError,
-    TargetExistsError,
     UnfinishedError,
     VerificationError,
 )
@@ -24,9 +19,6 @@ if TYPE_CHECKING:
     from tests.simulator.run import World
 
 __all__ = ["SETTLE_TIME", "Invariants"]
-
-SERVES_PARTS_AGAIN = False  # `get --seed --exclude` serves its finished copy again
-CHECKS_WAKING = True  # a process does not count the time it was stopped
 
 PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
 WAKING_SLACK = 6.0  # seconds of two stops that count as waiting
@@ -193,14 +185,8 @@ class Invariants:
             pass  # all peers that were found had sent wrong chunks
         elif isinstance(error, DiskFullError) and machine.was_full:
             pass
-        elif isinstance(error, TargetExistsError) and not self._must_exist(state):
-            pass
         else:
             self._report(f"{state} failed for no reason")
-
-    def _must_exist(self, state: JobState) -> bool:
-        """Return True if an existing target must be verified and served again."""
-        return SERVES_PARTS_AGAIN or not state.job.exclude
 
     def _check_late(self, machine: SimMachine, state: JobState, text: str) -> None:
         timeout = state.job.timeout
@@ -209,7 +195,7 @@ class Invariants:
             return
         now = self._world.loop.time()
         running = now - state.began_at - (machine.stopped_time - state.stopped_before)
-        if CHECKS_WAKING and running < timeout - WAKING_SLACK:
+        if running < timeout - WAKING_SLACK:
             self._report(f"{state} gave up after {running:.1f} s of running")
         since = self._feasible_since.get(state, now)
         if now - since > max(timeout, PATIENCE):
