@@ -1,4 +1,4 @@
-"""What must hold in every run: checked at each step, when a job ends, and at the end."""
+"""What must hold in every run: at each step, when a job ends, and at the end."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING

@@ -93,13 +93,24 @@ class Dispatcher:
         self._clock = asyncio.get_running_loop().time
 
     def say_hello(self, peer: Peer) -> None:
-        """Send our port and, once known, the root record and the chunks we have."""
-        manifest = self._pages.manifest
-        if manifest is None or self.upload is None:
+        """Send our port and, once known, the root record and the chunks we have.
+
+        A node that knows the root record announces an empty bitfield until it has a
+        store, because peers request manifest pages only after a bitfield.
+        """
+        manifest, upload = self._pages.manifest, self.upload
+        if manifest is None:
             peer.say_hello(self._port, None, None)
+            return
+        none = Bitfield(manifest.chunks.count)
+        have = none if upload is None else upload.have
+        if peer.is_told:
+            peer.announce(have)
         else:
-            peer.say_hello(self._port, manifest.root_record, self.upload.have)
-            self.upload.on_hello_sent(peer)
+            peer.say_hello(self._port, manifest.root_record, have)
+            peer.is_told = True
+        if upload is not None:
+            upload.on_hello_sent(peer)
 
     def request_from(self, peer: Peer) -> None:
         """Download from a peer, if it has announced its chunks and may be used."""
@@ -293,6 +304,8 @@ class Dispatcher:
         manifest = self._pages.on_root(hello.root)
         if is_news:
             self.connections.know_share(manifest)
+            for each in self.connections:
+                self.say_hello(each)
         self._on_bitfield(peer, hello.bitfield, manifest.chunks.count)
 
     def _on_bitfield(self, peer: Peer, bits: bytes, count: int) -> None:

@@ -62,6 +62,8 @@ class Peer:
         """The chunks that it announced; None until it knows the root record."""
         self.is_greeted = False
         """True once it has sent hello."""
+        self.is_told = False
+        """True once we have sent it the root record and a bitfield."""
         self.is_used = False
         """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
 
