@@ -27,7 +27,7 @@ SETTLE_TIME = 20.0  # seconds in which nodes that need nothing come to rest
 PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
 MAX_DIALS = 12  # connections from one host to another for one share, without events
 MAX_OPEN = 64  # files and folders that one node has open
-MAX_COPIES = 2.0  # of a share that its source sends to a crowd that starts together
+MAX_COPIES = 1.25  # of a share that its source sends to a crowd that starts together
 MIN_COPIED = 20  # chunks of a share whose copies are counted
 
 
@@ -270,9 +270,12 @@ class Invariants:
             ]
             owner = self._world.machines[share.owner]
             wanted: set[int] = set()
+            sent = owner.uploaded(share) / CHUNK
             for state in states:
                 wanted |= self._wanted(state, share)
-            sent = owner.uploaded(share) / CHUNK
+                # A chunk with bytes of a file that is left out is not passed on.
+                within = share.chunks_within(state.job.selects)
+                sent -= len(self._wanted(state, share) - within)
             if len(states) > 1 and len(wanted) >= MIN_COPIED and self._is_crowd(states):
                 copies = sent / len(wanted)
                 self._world.trace("copies", f"{copies:.2f} of {len(wanted)}")

@@ -19,6 +19,7 @@ from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived, Event
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
+    MAX_RANGES,
     Cancel,
     Goodbye,
     Have,
@@ -29,6 +30,7 @@ from shoal.core.wire.sealed_messages import (
     Reason,
     Refuse,
     SealedRequest,
+    Want,
     WrongChunk,
 )
 from shoal.errors import ManifestError, PeerError, ProtocolError
@@ -80,6 +82,8 @@ class Dispatcher:
         """None until there is something to serve."""
         self.download: Download[Peer | Origin] | None = None
         """None until there is something to fetch."""
+        self.wanted: list[tuple[int, int]] | None = None
+        """Runs of chunks that are fetched, as in `have`; None if all are."""
         self.origins: Origins | None = None
         """None until there is something to fetch."""
         self.is_shared = False
@@ -116,7 +120,12 @@ class Dispatcher:
         """Download from a peer, if it has announced its chunks and may be used."""
         if self.download is not None and peer.have is not None and peer.is_used:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
-            self.download.add(peer, have, can_choose=True, most=MAX_QUEUED_REQUESTS)
+            can_choose = self.wanted is None or len(self.wanted) <= MAX_RANGES
+            if self.wanted is not None and can_choose and have.is_complete:
+                peer.list_wanted(self.wanted)
+            self.download.add(
+                peer, have, can_choose=can_choose, most=MAX_QUEUED_REQUESTS
+            )
 
     def status(self) -> SwarmStatus:
         """Return the state of the swarm; it refers to live data, so use it at once."""
@@ -253,6 +262,8 @@ class Dispatcher:
                 self._on_have(peer, event)
             case OriginFetch():
                 self._on_origin_requests(peer, event)
+            case Want():
+                self._on_wanted(peer, event)
             case Hello():
                 self._on_hello(peer, event)
             case Page(index=number, data=None):
@@ -366,6 +377,18 @@ class Dispatcher:
             self._on_complete_peer()
         if self.download is not None:
             self.download.on_have(peer, fresh)
+
+    def _on_wanted(self, peer: Peer, message: Want) -> None:
+        if peer.have is None or peer.wanted is not None:
+            raise ProtocolError("chunks wanted before a bitfield, or a second time")
+        peer.wanted = Bitfield(peer.have.size)
+        end = 0
+        for first, number in message.ranges:
+            # Checked before looping, as above.
+            if first < end or not number or first + number > peer.have.size:
+                raise ProtocolError("chunks wanted twice, or that do not exist")
+            end = first + number
+            peer.wanted.add_run(first, number)
 
     def _on_complete_peer(self) -> None:
         self.is_shared = True

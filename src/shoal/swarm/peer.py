@@ -20,6 +20,7 @@ from shoal.core.wire.sealed_messages import (
     Page,
     Peers,
     Refuse,
+    Want,
     WrongChunk,
 )
 from shoal.errors import PeerError
@@ -60,10 +61,14 @@ class Peer:
         """The TCP port that others can dial, as the peer claims; 0 for none."""
         self.have: Bitfield | None = None
         """The chunks that it announced; None until it knows the root record."""
+        self.wanted: Bitfield | None = None
+        """The chunks that it wants; None for all."""
         self.is_greeted = False
         """True once it has sent hello."""
         self.is_told = False
         """True once we have sent it the root record and a bitfield."""
+        self.knows_wanted = False
+        """True once we have sent it the list of chunks that we want."""
         self.is_used = False
         """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
 
@@ -163,6 +168,12 @@ class Peer:
         """Announce chunks that we have now."""
         self.connection.session.send_have(indexes)
         self.connection.flush()
+
+    def list_wanted(self, ranges: list[tuple[int, int]]) -> None:
+        """Send which chunks we want, before the first request for any of them."""
+        if not self.knows_wanted:
+            self.knows_wanted = True
+            self.connection.session.send(Want(ranges))
 
     def announce_origin_requests(self, indexes: Iterable[int]) -> None:
         """Announce chunks that we are fetching from an origin.

@@ -23,7 +23,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
-from shoal.core.session.sealed_session import SealedSession
+from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import LyingPeerError, ShoalError, first_error
 from shoal.origin.source import Origin, OriginReader
 from shoal.resources import Resources
@@ -210,6 +210,9 @@ class Swarm(Watcher[ChunkSource]):
         """
         manifest = self.manifest
         assert manifest is not None
+        if wanted is not None and serves:
+            wanted = list(wanted)
+            self._dispatcher.wanted = ranges_of(wanted)
         download = Download(
             store,
             manifest.hash_table,
