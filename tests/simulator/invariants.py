@@ -10,8 +10,9 @@ from shoal.errors import (
     UnfinishedError,
     VerificationError,
 )
-from tests.simulator.lines import Line
-from tests.simulator.machine import JobState, SimMachine
+from tests.simulator.jobs import JobState
+from tests.simulator.lines import Line, SimTransport
+from tests.simulator.machine import SimMachine
 from tests.simulator.network import SimPort
 from tests.simulator.plan import CHUNK, Share
 
@@ -28,6 +29,7 @@ PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
 MAX_DIALS = 12  # connections from one host to another for one share, without events
 MAX_OPEN = 64  # files and folders that one node has open
 MAX_COPIES = 1.25  # of a share that its source sends to a crowd that starts together
+MAX_TAKEN = 1.5  # copies that such a crowd takes from an origin
 MIN_COPIED = 20  # chunks of a share whose copies are counted
 
 
@@ -37,7 +39,7 @@ class Invariants:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._feasible_since: dict[JobState, float] = {}
-        self._doubles: dict[frozenset[str], float] = {}
+        self._doubles: dict[tuple[frozenset[str], SimTransport], float] = {}
         self._last_disturbed = 0.0
         self._meetings: dict[tuple[SimPort | None, SimPort | None], bool] = {}
         self._next_look = 0.0
@@ -90,6 +92,8 @@ class Invariants:
             return False
         found = {m.spec.number: m.available(share) for m in self.members(share)}
         members = [self._world.machines[number] for number in found]
+        origin = self._world.origins.get(share.number)
+        has_origin = origin is not None and origin.answers
         near = {
             m.spec.number: [
                 other.spec.number
@@ -103,6 +107,10 @@ class Invariants:
             has_changed = False
             for one in members:
                 have, knows = found[one.spec.number]
+                if has_origin and knows and not one.relays(share) <= have:
+                    have = have | one.relays(share)
+                    found[one.spec.number] = have, knows
+                    has_changed = True
                 for number in near[one.spec.number]:
                     more, is_known = found[number]
                     news = (more & one.relays(share)) - have
@@ -113,7 +121,7 @@ class Invariants:
         have, knows = machine.stored(share), False
         for number in (machine.spec.number, *near.get(machine.spec.number, ())):
             have, knows = have | found[number][0], knows or found[number][1]
-        return knows and have >= self._wanted(state, share)
+        return knows and (has_origin or have >= self._wanted(state, share))
 
     def _wanted(self, state: JobState, share: Share) -> set[int]:
         return share.chunks_of(state.job.selects)
@@ -152,14 +160,19 @@ class Invariants:
             if self._is_whole(line):
                 names = frozenset(process.name for process in line.processes)
                 pairs.setdefault((names, line.share), []).append(line)
-        doubles = {names for (names, _), lines in pairs.items() if len(lines) > 1}
-        self._doubles = {
-            names: since for names, since in self._doubles.items() if names in doubles
+        # The time begins again with each new connection.
+        doubles = {
+            (names, lines[-1].ends[0])
+            for (names, _), lines in pairs.items()
+            if len(lines) > 1 and not any(name.startswith("liar") for name in names)
         }
-        for names in doubles:
-            since = max(self._doubles.setdefault(names, now), self._last_disturbed)
+        self._doubles = {
+            pair: since for pair, since in self._doubles.items() if pair in doubles
+        }
+        for pair in doubles:
+            since = max(self._doubles.setdefault(pair, now), self._last_disturbed)
             if now - since > PAIR_TIME:
-                self._report(f"{' and '.join(sorted(names))} keep two connections")
+                self._report(f"{' and '.join(sorted(pair[0]))} keep two connections")
 
     def _is_whole(self, line: Line) -> bool:
         return not line.is_cut and not any(
@@ -284,6 +297,10 @@ class Invariants:
                         f"m{share.owner} sent {copies:.2f} copies of s{share.number} "
                         f"to {len(states)} nodes"
                     )
+                origin = self._world.origins.get(share.number)
+                taken = origin.sent / CHUNK / len(wanted) if origin else 0.0
+                if taken > MAX_TAKEN:
+                    self._report(f"{taken:.2f} copies were taken from an origin")
 
     def _is_crowd(self, states: Iterable[JobState]) -> bool:
         """Return True if all began together, ended, and reach each other."""
@@ -296,6 +313,15 @@ class Invariants:
             and all(s.job.seed for s in listed)
             and all(self.can_meet(a, b) for a in machines for b in machines if a != b)
         )
+
+    def on_shared_once(self, machine: SimMachine, share: Share) -> None:
+        """Check that a node has every chunk when a share that ends then has ended."""
+        if self._world.has_liars:
+            return  # a liar claims to have every chunk
+        count = len(share.chunks_of(lambda _: True))
+        machines = [each for each in self._world.machines if each is not machine]
+        if not any(len(each.stored(share)) == count for each in machines):
+            self._report(f"{machine.name} left s{share.number}, which no node has")
 
     def on_closed(self, machine: SimMachine) -> None:
         """Check that a node which was closed has left nothing behind."""

@@ -68,6 +68,10 @@ class Share:
     """Paths and sizes; a single file has the path `""`."""
     is_public: bool = False
     begins_at: float = 0.0
+    is_once: bool = False
+    """Whether the owner leaves once another node has everything."""
+    has_origin: bool = False
+    """Whether a server that speaks to no node has the files too."""
 
     @property
     def is_folder(self) -> bool:
