@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.core.bans import BAN_TIME
 from shoal.core.names.address import Address
 from shoal.core.peerbook import (
-    BAN_TIME,
     FIRST_BACKOFF,
     KNOWN_BACKOFF,
     KNOWN_TIME,
@@ -16,6 +16,7 @@ from shoal.core.peerbook import (
     MAX_ADDRESSES,
     MAX_BACKOFF,
     MAX_PORTS,
+    MAX_UNPROVEN,
     PeerBook,
 )
 
@@ -266,26 +267,111 @@ def test_many_ports_of_one_host_do_not_cause_more_dials(book: PeerBook) -> None:
         for _ in range(5):
             book.add(next(ports), "swarm")
         dials += len(fail(book, 9, now))
-        assert len(book) == MAX_PORTS
+        assert len(book) <= MAX_PORTS
         now += 0.5
-    assert dials <= MAX_PORTS * (600 / (MAX_BACKOFF / 2) + 8)
+    assert len(book) == MAX_PORTS
+    assert dials <= MAX_UNPROVEN * (600 / (MAX_BACKOFF / 2) + 8)
+
+
+def test_many_nodes_behind_one_address_are_all_dialled(book: PeerBook) -> None:
+    """The next are dialled at once when one has proven to be a peer."""
+    nodes = [Address("8.8.8.8", port) for port in range(5000, 5000 + MAX_PORTS)]
+    for address in nodes:
+        assert book.add(address, "swarm")
+    found: list[Address] = []
+    while dialled := book.next_dials(0.0, 9):
+        assert len(dialled) <= MAX_UNPROVEN
+        found += dialled
+        for address in dialled:
+            book.on_ready(address)
+    assert sorted(found) == nodes
+    # They were peers, so all are dialled again if the network fails.
+    for address in nodes:
+        book.on_lost(address, 10.0)
+    assert sorted(book.next_dials(10.0 + MAX_BACKOFF, 99)) == nodes
+
+
+def test_the_ports_of_a_host_are_dialled_in_turn(book: PeerBook) -> None:
+    nodes = [Address("8.8.8.8", port) for port in range(5000, 5006)]
+    for address in nodes:
+        book.add(address, "swarm")
+    assert [fail(book, 9, now) for now in (0.0, 1.0, 3.0, 7.0)] == [
+        set(nodes[:2]),
+        set(nodes[2:4]),
+        set(nodes[4:]),
+        set(nodes[:2]),
+    ]
+
+
+def test_a_port_is_dialled_when_another_one_is_forgotten(book: PeerBook) -> None:
+    nodes = [Address("8.8.8.8", port) for port in range(5000, 5004)]
+    for address in nodes:
+        book.add(address, "swarm")
+    book.next_dials(0.0, 9)
+    book.forget(nodes[0])  # it is our own
+    assert book.next_dials(0.0, 9) == [nodes[2]]
+    book.add(nodes[1], "hint")  # and now it is named
+    assert book.next_dials(0.0, 9) == [nodes[3]]
+
+
+def test_a_full_book_lets_64_behind_one_address_be_known(book: PeerBook) -> None:
+    flood(book, 2 * MAX_ADDRESSES)
+    nodes = [Address("8.8.8.8", port) for port in range(5000, 5000 + MAX_PORTS)]
+    for address in nodes:
+        assert book.add(address, "swarm")
+    assert set(nodes) <= set(book)
+    assert len(book) == MAX_ADDRESSES
 
 
 def test_a_new_port_takes_the_place_of_one_that_failed(book: PeerBook) -> None:
-    for port in (5000, 5001):
+    for port in range(5000, 5000 + MAX_PORTS):
         book.add(Address("8.8.8.8", port), "swarm")
     honest = Address("8.8.8.8", 4001)
     assert not book.add(honest, "dht")
-    fail(book, 2, 0.0)
+    now = 0.0
+    fail(book, 9, now)
     assert book.add(honest, "dht")
-    assert honest in book.next_dials(MAX_BACKOFF, 9)
+    while honest not in set(book.next_dials(now, 9)):
+        now += MAX_BACKOFF
+        for address in set(book) - {honest}:
+            book.on_lost(address, now)
+        assert now < MAX_PORTS * MAX_BACKOFF
     book.on_ready(honest)
     # It stays in the book.
-    book.on_lost(honest, MAX_BACKOFF)
+    book.on_lost(honest, now)
     for port in range(6000, 6100):
         book.add(Address("8.8.8.8", port), "swarm")
-        fail(book, 9, 2 * MAX_BACKOFF)
+        fail(book, 9, now + MAX_BACKOFF)
     assert honest in set(book)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=90))
+def test_no_port_of_a_host_is_lost(steps: list[tuple[int, int]]) -> None:
+    """Whatever happens, every port that is known is dialled some time."""
+    book, now = PeerBook(Random(0)), 0.0
+    for step, number in steps:
+        address = Address("8.8.8.8", 5000 + number)
+        now += 1.0
+        match step:
+            case 0 | 1:
+                book.add(address, "swarm")
+            case 2:
+                book.next_dials(now, number)
+            case 3 if address in set(book):
+                book.on_lost(address, now)
+            case 4 if address in set(book):
+                book.on_ready(address)
+            case 5:
+                book.ban(address, now)
+            case 6:
+                book.add(address, "hint")
+    for address in set(book):
+        book.on_lost(address, now)
+    dialled: set[Address] = set()
+    while len(dialled) < len(book) and now < 1e5:
+        dialled |= fail(book, 9, now)
+        now += MAX_BACKOFF
+    assert dialled == set(book)
 
 
 @given(st.integers(0, 99), st.lists(st.integers(0, 5), max_size=60))

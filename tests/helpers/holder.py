@@ -37,6 +37,7 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     SealedRequest,
     SealedResponse,
+    Want,
     decode_sealed,
 )
 from shoal.transport.sealed.listen import SealedListener
@@ -123,6 +124,8 @@ class Talk(asyncio.BufferedProtocol):
         """All messages of the node, in order."""
         self.announced: set[int] = set()
         """Chunks that the node announced."""
+        self.wanted: set[int] | None = None
+        """Chunks that the node wants; None for all."""
         self.is_lost = False
         self.transport: asyncio.Transport
         self._reader = FrameReader(MAX_FRAME)
@@ -162,7 +165,8 @@ class Talk(asyncio.BufferedProtocol):
     def choose(self) -> int | None:
         """Choose a chunk for a request that names none."""
         count = self.holder.holding.chunks.count
-        left = set(range(count)) - self.announced - self._sent
+        wanted = set(range(count)) if self.wanted is None else self.wanted
+        left = wanted - self.announced - self._sent
         chosen = min(left, default=None)
         if chosen is not None:
             self._sent.add(chosen)
@@ -208,6 +212,10 @@ class Talk(asyncio.BufferedProtocol):
             case Have(ranges=ranges):
                 for first, number in ranges:
                     self.announced.update(range(first, first + number))
+            case Want(ranges=ranges):
+                self.wanted = {
+                    i for first, n in ranges for i in range(first, first + n)
+                }
 
 
 class Holder:

@@ -1,7 +1,7 @@
 """One member of a swarm in its own process, which reports how much it uploaded.
 
 python -m tests.helpers.member [--limit-up N] [--chunk-size N] share PATH
-python -m tests.helpers.member [--limit-up N] [--chunk-size N] fetch LINK OUT PEER…
+python -m tests.helpers.member [--limit-up N] [--exclude GLOB] fetch LINK OUT PEER…
 
 It prints JSON lines: `ready` with link and port once it shares, `done` when the
 download is complete, and `uploaded` with the bytes of uploaded chunks when standard
@@ -26,6 +26,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--limit-up", type=float)
     parser.add_argument("--chunk-size", type=int)
+    parser.add_argument("--exclude", default=())
     parser.add_argument("what", choices=["share", "fetch"])
     parser.add_argument("words", nargs="+")
     return parser.parse_args()
@@ -44,7 +45,7 @@ async def join(node: Node, args: argparse.Namespace) -> SealedShare:
         say("ready", link=str(share.link), port=share.port)
         return share
     link, out, *_ = args.words
-    fetched = await node.fetch(link, out, seed=True, timeout=60)
+    fetched = await node.fetch(link, out, seed=True, timeout=60, exclude=args.exclude)
     assert fetched.share is not None
     say("done", port=fetched.share.port)
     return fetched.share

@@ -1,6 +1,7 @@
 """Run the simulator.
 
 python -m tests.simulator --seeds 0..300 --jobs 2   run these seeds, without the last
+python -m tests.simulator --seeds 300               the same
 python -m tests.simulator --seed 17 --trace         run one seed and print every step
 python -m tests.simulator --seed 17 --shrink        find the fewest events it needs
 
@@ -32,8 +33,7 @@ def main() -> int:
         os.execv(sys.executable, argv)
     if args.seed is not None:
         return _run_one(args)
-    first, _, end = args.seeds.partition("..")
-    return _run_many(range(int(first), int(end)), args.jobs)
+    return _run_many(args.seeds, args.jobs)
 
 
 def _parse() -> argparse.Namespace:
@@ -43,9 +43,31 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--fetches", help="keep only these fetches and reads")
     parser.add_argument("--trace", action="store_true", help="print every step")
     parser.add_argument("--shrink", action="store_true", help="find the fewest events")
-    parser.add_argument("--seeds", default="0..300", help="run these seeds")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument(
+        "--seeds", type=_seeds, default="0..300", help="run these seeds: N or A..B"
+    )
+    parser.add_argument("--jobs", type=_count, default=1, help="processes")
     return parser.parse_args()
+
+
+def _seeds(text: str) -> range:
+    """Return the seeds from A to B, without B, for `A..B`; from 0 for a number."""
+    first, dots, end = text.partition("..")
+    try:
+        seeds = range(int(first), int(end)) if dots else range(int(first))
+    except ValueError:
+        seeds = range(0)
+    if not seeds or seeds[0] < 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no seeds; write 300 for the first 300, or 300..600."
+        )
+    return seeds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes.")
+    return int(text)
 
 
 def _numbers(text: str | None, count: int) -> list[int]:

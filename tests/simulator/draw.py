@@ -88,7 +88,17 @@ def _draw_shares(rng: Random, machines: int) -> tuple[Share, ...]:
             files = tuple((name, _draw_size(rng, each)) for name in chosen)
         owner = 0 if not number else rng.randrange(machines)
         begins_at = rng.choice([0.0, 0.0, 0.0, rng.random() * 10])
-        shares.append(Share(number, owner, files, rng.random() < 0.2, begins_at))
+        shares.append(
+            Share(
+                number,
+                owner,
+                files,
+                rng.random() < 0.2,
+                begins_at,
+                is_once=rng.random() < 0.15,
+                has_origin=rng.random() < 0.15,
+            )
+        )
     return tuple(shares)
 
 
@@ -126,7 +136,9 @@ def _draw_events(
 ) -> tuple[Event, ...]:
     """Draw pairs of events: what is broken is mended before the end."""
     kinds = ["kill", "kill", "power", "stop", "close", "full", "cut", "reset", "move"]
-    kinds += ["crash", "wall", "liar", "edit"]
+    kinds += ["crash", "wall", "liar", "caller", "edit"]
+    if any(share.has_origin for share in shares):
+        kinds += ["mute"] * 4
     events: list[Event] = []
     for _ in range(rng.choice([0, 0, 1, 1, 2, 3, 5])):
         at = rng.random() * rng.choice([1.0, 5.0, HORIZON])
@@ -146,6 +158,7 @@ _MENDED = {
     "stop": "resume",
     "full": "free",
     "cut": "heal",
+    "mute": "unmute",
 }
 """The event that ends the state which another one begins."""
 

@@ -1,8 +1,4 @@
-"""What must hold in every run: checked at each step, when a job ends, and at the end.
-
-A check that meets a fault which is not fixed yet is switched off by one of the
-constants below; nothing else may weaken it.
-"""
+"""What must hold in every run: at each step, when a job ends, and at the end."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,12 +7,12 @@ from shoal.errors import (
     DiskFullError,
     NotFoundError,
     ShoalError,
-    TargetExistsError,
     UnfinishedError,
     VerificationError,
 )
-from tests.simulator.lines import Line
-from tests.simulator.machine import JobState, SimMachine
+from tests.simulator.jobs import JobState
+from tests.simulator.lines import Line, SimTransport
+from tests.simulator.machine import SimMachine
 from tests.simulator.network import SimPort
 from tests.simulator.plan import CHUNK, Share
 
@@ -25,16 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTLE_TIME", "Invariants"]
 
-SERVES_PARTS_AGAIN = False  # `get --seed --exclude` serves its finished copy again
-CHECKS_WAKING = True  # a process does not count the time it was stopped
-
 PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
 WAKING_SLACK = 6.0  # seconds of two stops that count as waiting
 LOOK_PERIOD = 5.0  # seconds between two looks at what each job can reach
-SETTLE_TIME = 20.0  # seconds in which two connections of one pair become one
+SETTLE_TIME = 20.0  # seconds in which nodes that need nothing come to rest
+PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
 MAX_DIALS = 12  # connections from one host to another for one share, without events
 MAX_OPEN = 64  # files and folders that one node has open
-MAX_COPIES = 2.0  # of a share that its source sends to a crowd that starts together
+MAX_COPIES = 1.25  # of a share that its source sends to a crowd that starts together
+MAX_TAKEN = 1.5  # copies that such a crowd takes from an origin
 MIN_COPIED = 20  # chunks of a share whose copies are counted
 
 
@@ -44,7 +39,7 @@ class Invariants:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._feasible_since: dict[JobState, float] = {}
-        self._doubles: dict[frozenset[str], float] = {}
+        self._doubles: dict[tuple[frozenset[str], SimTransport], float] = {}
         self._last_disturbed = 0.0
         self._meetings: dict[tuple[SimPort | None, SimPort | None], bool] = {}
         self._next_look = 0.0
@@ -97,6 +92,8 @@ class Invariants:
             return False
         found = {m.spec.number: m.available(share) for m in self.members(share)}
         members = [self._world.machines[number] for number in found]
+        origin = self._world.origins.get(share.number)
+        has_origin = origin is not None and origin.answers
         near = {
             m.spec.number: [
                 other.spec.number
@@ -110,6 +107,10 @@ class Invariants:
             has_changed = False
             for one in members:
                 have, knows = found[one.spec.number]
+                if has_origin and knows and not one.relays(share) <= have:
+                    have = have | one.relays(share)
+                    found[one.spec.number] = have, knows
+                    has_changed = True
                 for number in near[one.spec.number]:
                     more, is_known = found[number]
                     news = (more & one.relays(share)) - have
@@ -120,7 +121,7 @@ class Invariants:
         have, knows = machine.stored(share), False
         for number in (machine.spec.number, *near.get(machine.spec.number, ())):
             have, knows = have | found[number][0], knows or found[number][1]
-        return knows and have >= self._wanted(state, share)
+        return knows and (has_origin or have >= self._wanted(state, share))
 
     def _wanted(self, state: JobState, share: Share) -> set[int]:
         return share.chunks_of(state.job.selects)
@@ -159,20 +160,19 @@ class Invariants:
             if self._is_whole(line):
                 names = frozenset(process.name for process in line.processes)
                 pairs.setdefault((names, line.share), []).append(line)
-        # A node id is a claim, so a node keeps a second connection until the first
-        # has been of use (docs/protocol.md, "Duplicate connections").
+        # The time begins again with each new connection.
         doubles = {
-            names
+            (names, lines[-1].ends[0])
             for (names, _), lines in pairs.items()
-            if len(lines) > 1 and lines[0].carried > CHUNK
+            if len(lines) > 1 and not any(name.startswith("liar") for name in names)
         }
         self._doubles = {
-            names: since for names, since in self._doubles.items() if names in doubles
+            pair: since for pair, since in self._doubles.items() if pair in doubles
         }
-        for names in doubles:
-            since = max(self._doubles.setdefault(names, now), self._last_disturbed)
-            if now - since > SETTLE_TIME:
-                self._report(f"{' and '.join(sorted(names))} keep two connections")
+        for pair in doubles:
+            since = max(self._doubles.setdefault(pair, now), self._last_disturbed)
+            if now - since > PAIR_TIME:
+                self._report(f"{' and '.join(sorted(pair[0]))} keep two connections")
 
     def _is_whole(self, line: Line) -> bool:
         return not line.is_cut and not any(
@@ -198,14 +198,8 @@ class Invariants:
             pass  # all peers that were found had sent wrong chunks
         elif isinstance(error, DiskFullError) and machine.was_full:
             pass
-        elif isinstance(error, TargetExistsError) and not self._must_exist(state):
-            pass
         else:
             self._report(f"{state} failed for no reason")
-
-    def _must_exist(self, state: JobState) -> bool:
-        """Return True if an existing target must be verified and served again."""
-        return SERVES_PARTS_AGAIN or not state.job.exclude
 
     def _check_late(self, machine: SimMachine, state: JobState, text: str) -> None:
         timeout = state.job.timeout
@@ -214,7 +208,7 @@ class Invariants:
             return
         now = self._world.loop.time()
         running = now - state.began_at - (machine.stopped_time - state.stopped_before)
-        if CHECKS_WAKING and running < timeout - WAKING_SLACK:
+        if running < timeout - WAKING_SLACK:
             self._report(f"{state} gave up after {running:.1f} s of running")
         since = self._feasible_since.get(state, now)
         if now - since > max(timeout, PATIENCE):
@@ -289,9 +283,12 @@ class Invariants:
             ]
             owner = self._world.machines[share.owner]
             wanted: set[int] = set()
+            sent = owner.uploaded(share) / CHUNK
             for state in states:
                 wanted |= self._wanted(state, share)
-            sent = owner.uploaded(share) / CHUNK
+                # A chunk with bytes of a file that is left out is not passed on.
+                within = share.chunks_within(state.job.selects)
+                sent -= len(self._wanted(state, share) - within)
             if len(states) > 1 and len(wanted) >= MIN_COPIED and self._is_crowd(states):
                 copies = sent / len(wanted)
                 self._world.trace("copies", f"{copies:.2f} of {len(wanted)}")
@@ -300,6 +297,10 @@ class Invariants:
                         f"m{share.owner} sent {copies:.2f} copies of s{share.number} "
                         f"to {len(states)} nodes"
                     )
+                origin = self._world.origins.get(share.number)
+                taken = origin.sent / CHUNK / len(wanted) if origin else 0.0
+                if taken > MAX_TAKEN:
+                    self._report(f"{taken:.2f} copies were taken from an origin")
 
     def _is_crowd(self, states: Iterable[JobState]) -> bool:
         """Return True if all began together, ended, and reach each other."""
@@ -312,6 +313,15 @@ class Invariants:
             and all(s.job.seed for s in listed)
             and all(self.can_meet(a, b) for a in machines for b in machines if a != b)
         )
+
+    def on_shared_once(self, machine: SimMachine, share: Share) -> None:
+        """Check that a node has every chunk when a share that ends then has ended."""
+        if self._world.has_liars:
+            return  # a liar claims to have every chunk
+        count = len(share.chunks_of(lambda _: True))
+        machines = [each for each in self._world.machines if each is not machine]
+        if not any(len(each.stored(share)) == count for each in machines):
+            self._report(f"{machine.name} left s{share.number}, which no node has")
 
     def on_closed(self, machine: SimMachine) -> None:
         """Check that a node which was closed has left nothing behind."""

@@ -1,7 +1,13 @@
 """A peer of a simulated swarm that sends wrong chunks; it has a host of its own."""
 
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 from shoal.core.crypto.keys import Keys
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.names.address import Address
+from shoal.errors import PeerError
 from shoal.transport.sealed.proven import Factory
 from tests.helpers.badholders import LIARS
 from tests.helpers.holder import holding_of
@@ -9,9 +15,14 @@ from tests.simulator.hosts import Host
 from tests.simulator.loop import Process
 from tests.simulator.network import Network
 
+if TYPE_CHECKING:
+    from tests.simulator.machine import SimMachine
+
 __all__ = ["Liar"]
 
 PORT = 4999
+CALLS = 12  # times that it dials every node
+CALL_PERIOD = 4.0  # seconds between them
 
 
 class Liar:
@@ -36,11 +47,30 @@ class Liar:
         self._holder = kind(holding, self.node_id)
         self._holder.keeps_chunks = False
         self._knock = keys.psk
+        self._keys, self._network = keys, network
         host.listening[PORT] = self
         network.hosts.append(host)
         for topic in (keys.lan_topic, keys.dht_topic):
             network.announce(topic, host, PORT, process)
         network.trace("liar", kind.__name__)
+
+    def call(self, machines: "list[SimMachine]") -> None:
+        """Dial every node, again and again for a while."""
+        self.process.spawn(self._call(machines), f"{self.host.name} call")
+
+    async def _call(self, machines: "list[SimMachine]") -> None:
+        for _ in range(CALLS):
+            for machine in machines:
+                if machine.port is not None:
+                    other = machine.host
+                    is_near = other.site is self.host.site
+                    host = other.addresses[0] if is_near else other.outside
+                    address = Address(host, machine.port.port)
+                    with suppress(PeerError):
+                        await self._network.dial(
+                            self, self._keys, address, self._holder.accept
+                        )
+            await asyncio.sleep(CALL_PERIOD)
 
     def factory(self, knock: bytes) -> Factory | None:
         """Return what makes the connections of its share."""

@@ -165,6 +165,8 @@ class SimLoop(VirtualLoop):
         self._rng = rng
         self._free_at: dict[Executor | None, list[float]] = {}
         self._working: dict[Executor | None, list[_Work]] = {}
+        self.wall_offset = 0.0
+        """Seconds that the clock of all machines is wrong."""
         self.graves: list[Process] = []
         """Processes that were killed."""
         self.errors: list[str] = []

@@ -1,4 +1,4 @@
-"""One simulated machine: its disk, the processes that run on it, and its jobs."""
+"""One simulated machine: its disk, and the processes that run on it."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,61 +15,15 @@ from shoal.errors import ShoalError, TargetExistsError
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.simulator.discovery import SimNetworks
 from tests.simulator.hosts import Host
+from tests.simulator.jobs import JobState, make_folders, write_file
 from tests.simulator.loop import Killed, Process, SimLoop
 from tests.simulator.network import Network, SimPort
-from tests.simulator.plan import CHUNK, MAX_CHUNKS, Job, Machine, Plan, Share
+from tests.simulator.plan import CHUNK, MAX_CHUNKS, Machine, Plan, Share
 
-__all__ = ["JobState", "SimMachine", "write_file"]
+__all__ = ["SimMachine"]
 
 FIXED_PORT = 4000  # of nodes that others name or a NAT leads to
 READS = 6  # parts that a reader reads
-
-
-def write_file(disk: FaultyDisk, path: Path, data: bytes) -> None:
-    """Put a file on a disk, with its folders."""
-    make_folders(disk, path.parent)
-    fd = disk.create(path)
-    assert fd is not None
-    disk.pwrite(fd, [data], 0)
-    disk.fdatasync(fd)
-    disk.close(fd)
-    disk.fsync_directory(path.parent)
-
-
-def make_folders(disk: FaultyDisk, path: Path) -> None:
-    """Make a folder and those that contain it."""
-    for folder in [*reversed(path.parents), path]:
-        if len(folder.parts) > 1:
-            disk.make_directory(folder)
-            disk.fsync_directory(folder.parent)
-
-
-class JobState:
-    """Hold what became of one job."""
-
-    def __init__(self, job: Job, out: Path) -> None:
-        self.job = job
-        self.out = out
-        self.status = "waiting"
-        """`waiting`, `running`, `done` or `failed`."""
-        self.error: BaseException | None = None
-        self.began_at = 0.0
-        self.stopped_before = 0.0
-        """How long its machine had been stopped when it began."""
-        self.was_done = False
-        """Whether an earlier process of the machine finished it."""
-        self.ended_at = 0.0
-        self.result: Any = None
-
-    @property
-    def is_served(self) -> bool:
-        """Return True if what it fetched is served now."""
-        return self.result is not None and self.result.share is not None
-
-    def __str__(self) -> str:
-        job = self.job
-        what = f"m{job.machine} {job.kind} s{job.share} {self.status}"
-        return f"{what} {self.error!r}" if self.error else what
 
 
 class SimMachine:
@@ -127,6 +81,7 @@ class SimMachine:
         """Whether its disk has ever been full."""
         self.on_ended: Callable[[SimMachine, JobState], None] = lambda *_: None
         self.on_closed: Callable[[SimMachine], None] = lambda _: None
+        self.on_shared_once: Callable[[SimMachine, Share], None] = lambda *_: None
         self._plan = plan
         self._network = network
         self._loop = loop
@@ -352,6 +307,12 @@ class SimMachine:
             link.set_result(made.link)
         elif link.result() != made.link and share.number not in self.damaged:
             self._report(f"{self.name} shares s{share.number} under another link")
+        if share.is_once:
+            await made.shared()
+            self._trace("shared once", self.name, f"s{share.number}")
+            self.on_shared_once(self, share)
+            self.shared.pop(share.number, None)
+            await made.leave()
 
     async def _do(self, node: shoal.Node, state: JobState) -> None:
         job = state.job

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from shoal.core.crypto.keys import Keys
 from shoal.core.names.address import Address
@@ -61,6 +61,14 @@ class SimPort(Port):
             await self.network.dial(self, keys, address, factory)
 
         return dial
+
+
+class Dialling(Protocol):
+    """Dial nodes: a `SimPort` or a liar."""
+
+    host: Host
+    process: Process
+    node_id: bytes
 
 
 @dataclass
@@ -175,7 +183,7 @@ class Network:
     # Connections.
 
     async def dial(
-        self, port: SimPort, keys: Keys, address: Address, factory: Factory
+        self, port: Dialling, keys: Keys, address: Address, factory: Factory
     ) -> None:
         """Connect a node with the node at an address; raises `PeerError`."""
         host = port.host
@@ -202,7 +210,7 @@ class Network:
 
     def _connect(
         self,
-        client: SimPort,
+        client: Dialling,
         server: SimPort,
         knock: bytes,
         accept: Factory,

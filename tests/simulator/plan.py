@@ -24,9 +24,9 @@ CHUNK = 16 * 1024  # bytes
 MAX_CHUNKS = 60  # of one share, so that a run takes a fraction of a second
 MAX_NODES = 30
 HORIZON = 40.0  # virtual seconds in which events happen
-# A peer book keeps two ports of one global address, so among many nodes behind one NAT
-# that DHT announces, it finds the one that the NAT lets in after minutes.
-MAX_BEHIND_FORWARD = 3  # nodes of a site whose NAT lets connections in
+# A victim must not be dialled at many ports, so among many nodes that the DHT announces
+# behind one NAT, the only one that the NAT lets in is found after minutes.
+MAX_BEHIND_FORWARD = 8  # nodes of a site whose NAT lets connections in
 THEMED = 0.2  # part of the seeds that draw one of the themes
 TIMEOUTS = [None, None, 20.0, 150.0]  # seconds
 RATES = [None, None, None, 60e3, 200e3, 1e6]  # bytes per second
@@ -68,6 +68,10 @@ class Share:
     """Paths and sizes; a single file has the path `""`."""
     is_public: bool = False
     begins_at: float = 0.0
+    is_once: bool = False
+    """Whether the owner leaves once another node has everything."""
+    has_origin: bool = False
+    """Whether a server that speaks to no node has the files too."""
 
     @property
     def is_folder(self) -> bool:

@@ -15,8 +15,10 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import shoal.swarm.member
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
+from tests.helpers.memory_origin import MemoryOrigin
 from tests.simulator.draw import draw
 from tests.simulator.hosts import Host, Site
 from tests.simulator.invariants import SETTLE_TIME, Invariants
@@ -24,6 +26,7 @@ from tests.simulator.liar import Liar
 from tests.simulator.loop import Process, SimExecutor, SimLoop
 from tests.simulator.machine import FIXED_PORT, SimMachine
 from tests.simulator.network import Network
+from tests.simulator.origins import SimOrigin
 from tests.simulator.plan import CHUNK, MAX_BEHIND_FORWARD, Event, Plan
 
 __all__ = ["Result", "World", "run_plan", "run_seed"]
@@ -67,6 +70,12 @@ class World:
         self.links: dict[int, asyncio.Future[Link]] = {
             share.number: loop.create_future() for share in plan.shares
         }
+        self.origins = {
+            share.number: SimOrigin(share.all_data(plan.seed))
+            for share in plan.shares
+            if share.has_origin
+        }
+        """By the number of the share."""
         self.machines: list[SimMachine] = []
         self.has_liars = False
         """Whether a node may get chunks that do not verify."""
@@ -76,6 +85,7 @@ class World:
         for machine in self.machines:
             machine.on_ended = self.invariants.on_job_ended
             machine.on_closed = self.invariants.on_closed
+            machine.on_shared_once = self.invariants.on_shared_once
 
     def trace(self, *what: object) -> None:
         """Add one step to the trace."""
@@ -210,22 +220,50 @@ class World:
 
     def _on_liar(self, machine: SimMachine, value: float) -> None:
         """Let a peer that sends wrong chunks join the swarm of a share."""
+        number = len(self.network.hosts)
+        self._add_liar(value, Site(f"liars{number}"), f"46.1.{number}.1")
+
+    def _on_caller(self, machine: SimMachine, value: float) -> None:
+        """Let a liar beside a machine dial every node again and again."""
+        site, number = machine.host.site, len(self.network.hosts)
+        address = f"192.168.9.{number}" if site.public else f"45.9.0.{number}"
+        liar = self._add_liar(value, site, address)
+        if liar is not None:
+            liar.call(self.machines)
+
+    def _add_liar(self, value: float, site: Site, address: str) -> Liar | None:
         share = self.plan.shares[int(value * len(self.plan.shares))]
         owner = self.machines[share.owner].shared.get(share.number)
         if owner is None or not share.size:
-            return
+            return None
         self.has_liars = True
-        number = len(self.network.hosts)
-        host = Host(f"liar{number}", Site(f"liars{number}"), [f"46.1.{number}.1"])
+        host = Host(f"liar{len(self.network.hosts)}", site, [address])
         data = b"".join(share.all_data(self.plan.seed).values())
         process = Process(self.loop, host.name)
         keys = owner.link.keys
-        Liar(self.network, host, process, keys, owner.manifest, data)
+        return Liar(self.network, host, process, keys, owner.manifest, data)
 
     def _on_wall(self, machine: SimMachine, value: float) -> None:
-        self.wall_offset = (value - 0.5) * 1e6
+        """Set the clocks of all machines; nothing but files tells that time."""
+        self.loop.wall_offset = (value - 0.5) * 1e6
 
-    wall_offset = 0.0
+    def _on_mute(self, machine: SimMachine, value: float) -> None:
+        for origin in self.origins.values():
+            origin.set_answers(False)
+
+    def _on_unmute(self, machine: SimMachine, value: float) -> None:
+        for origin in self.origins.values():
+            origin.set_answers(True)
+
+    def open_readers(self, link: Link, settings: object) -> list[MemoryOrigin]:
+        """Return the readers of a share's origins, as a `Member` opens them."""
+        return [
+            self.origins[number].open()
+            for number, future in self.links.items()
+            if number in self.origins
+            and future.done()
+            and future.result().id == link.id
+        ]
 
     # The run.
 
@@ -293,13 +331,17 @@ def _determined(world_rng: Random, loop: SimLoop) -> Iterator[None]:
         for name, module in list(sys.modules.items())
         if name.startswith("shoal.") and hasattr(module, "monotonic")
     ]
+
+    def wall_time() -> float:
+        return 1.8e9 + loop.time() + loop.wall_offset
+
     patches: list[Any] = [
         *pools,
         *clocks,
         patch.object(concurrent.futures, "ThreadPoolExecutor", SimExecutor),
         patch.object(os, "urandom", world_rng.randbytes),
-        patch.object(time, "time_ns", lambda: int(1.8e18 + loop.time() * 1e9)),
-        patch.object(time, "time", lambda: 1.8e9 + loop.time()),
+        patch.object(time, "time_ns", lambda: int(wall_time() * 1e9)),
+        patch.object(time, "time", wall_time),
     ]
     for each in patches:
         each.start()
@@ -331,7 +373,8 @@ def run_plan(plan: Plan, *, keeps_trace: bool = False) -> Result:
 
 def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
     world = World(plan, loop, keeps_trace=keeps_trace)
-    loop.run_until_complete(world.run())
+    with patch.object(shoal.swarm.member, "open_readers", world.open_readers):
+        loop.run_until_complete(world.run())
     for text in loop.errors:
         world.report(f"the loop reported: {text}")
     seconds = loop.time() - START

@@ -34,6 +34,20 @@ def test_no_seed_of_many_violates_an_invariant() -> None:
     run("--seeds", f"{SEEDS}..{SEEDS + LONG_SEEDS}", "--jobs", jobs())
 
 
+@pytest.mark.parametrize(
+    "text", ["0:9", "x", "9..0", "5..5", "", "..", "-3", "1..2..3"]
+)
+def test_seeds_that_are_none_are_refused_with_one_sentence(text: str) -> None:
+    argv = [sys.executable, "-m", "tests.simulator", f"--seeds={text}"]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "names no seeds" in ended.stderr.splitlines()[-1]
+
+
+def test_a_number_stands_for_the_first_seeds() -> None:
+    assert run("--seeds", "2").startswith("2 seeds, 0 failed")
+
+
 @pytest.mark.parametrize("seed", [1, 12, 88])
 def test_one_seed_always_takes_the_same_steps(seed: int) -> None:
     words = ("--seed", str(seed), "--trace")

@@ -61,6 +61,42 @@ async def test_a_node_with_two_addresses_is_one_peer(swapped: bool) -> None:
 
 
 @virtual_time
+async def test_a_peer_that_transfers_nothing_keeps_one_connection() -> None:
+    """The two nodes wait for the same chunk, so neither is of use to the other."""
+    async with memory_net() as net:
+        one, other = net.join(MANIFEST.id), net.join(MANIFEST.id)
+        second = add_address(net, other, "10.0.7.7")
+        one.begin(other)
+        other.begin()
+        one.swarm._connections._dialler.add(second, "lan")
+        await asyncio.sleep(5)
+        assert len(one.swarm.peers) == 2, "the first may have a copied node id"
+        await asyncio.sleep(30)
+        assert len(one.swarm.peers) == len(other.swarm.peers) == 1
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+@virtual_time
+async def test_of_two_connections_the_one_that_was_used_is_kept(
+    is_newer: bool,
+) -> None:
+    """A chunk that comes too late to be written counts as use, as it does there."""
+    async with memory_net() as net:
+        seed, getter = source(net), net.join(MANIFEST.id)
+        second = add_address(net, seed, "10.0.7.7")
+        seed.begin()
+        getter.begin(seed)
+        getter.swarm._connections._dialler.add(second, "lan")
+        await net.until(lambda: len(getter.swarm.peers) == 2)
+        getter.swarm.peers[is_newer].request([0])
+        kept = getter.swarm.peers[is_newer]
+        await net.until(lambda: len(getter.swarm.peers) == 1)
+        assert getter.swarm.peers == [kept]
+        await asyncio.sleep(1)
+        assert len(seed.swarm.peers) == 1
+
+
+@virtual_time
 async def test_only_a_peer_that_has_joined_is_reported_as_left() -> None:
     async with memory_net() as net:
         seed = source(net).begin()

@@ -11,6 +11,7 @@ from shoal.core.names.link import Link
 from shoal.core.report.events import Notice
 from shoal.errors import (
     NotFoundError,
+    TargetExistsError,
     UnfinishedError,
     UsageError,
     VerificationError,
@@ -219,6 +220,51 @@ async def test_of_chosen_files_the_whole_chunks_are_served_again(
         peer = Address("127.0.0.1", share.port)
         async with Node(here([peer])) as other:
             await other.fetch_chunk(link, next(iter(have)), timeout=10)
+
+
+CHOSEN = ("part-000/file-0000?",)
+
+
+async def test_chosen_files_are_verified_and_served_when_they_are_fetched_again(
+    source: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy, include=CHOSEN)
+    before = list_folder(copy)
+    async with Node(here()) as node:
+        fetched = await node.fetch(link, copy, seed=True, include=CHOSEN, timeout=5)
+        assert fetched.share is not None
+        have = node.status(link).have
+        assert have is not None
+        assert 0 < len(have) < have.size
+        peer = Address("127.0.0.1", fetched.share.port)
+        async with Node(here([peer])) as other:
+            await other.fetch_chunk(link, next(iter(have)), timeout=10)
+    assert list_folder(copy) == before
+
+
+@pytest.mark.parametrize("change", ["edit", "shorten", "remove", "other"])
+async def test_chosen_files_that_changed_are_not_served_when_fetched_again(
+    change: str, source: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    link = await fetch(source, copy, include=CHOSEN)
+    path = max(copy.rglob("file-*"), key=lambda path: path.stat().st_size)
+    include = CHOSEN
+    match change:
+        case "edit":
+            path.write_bytes(bytes(path.stat().st_size))
+        case "shorten":
+            os.truncate(path, 1)
+        case "remove":
+            path.unlink()
+        case "other":
+            include = ("part-000/file-0001?",)
+    before = list_folder(copy)
+    async with Node(here()) as node:
+        with pytest.raises((TargetExistsError, NotFoundError)):
+            await node.fetch(link, copy, seed=True, include=include, timeout=2)
+    assert list_folder(copy) == before
 
 
 async def test_a_copy_that_has_changed_is_not_served(

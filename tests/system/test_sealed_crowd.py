@@ -5,6 +5,7 @@ them.
 """
 
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -21,10 +22,10 @@ MAX_COPIES = 1.25  # copies that the source may send
 
 
 @contextmanager
-def member(limit: int, what: str, *args: object) -> Iterator[Program]:
+def member(limit: int, *args: object) -> Iterator[Program]:
     """Start a member of the swarm; see `tests.helpers.member`."""
     module = [sys.executable, "-m", "tests.helpers.member", "--limit-up", str(limit)]
-    argv = [*module, what, *map(str, args)]
+    argv = [*module, *map(str, args)]
     with Program(argv, has_input=True) as program:
         yield program
 
@@ -62,6 +63,35 @@ def crowd_fetches(source: Path, folder: Path, limit: int, within: float) -> None
 
 def test_every_member_of_a_crowd_uploads(make_file: MakeFile, tmp_path: Path) -> None:
     crowd_fetches(make_file(16 << 20, 1), tmp_path, limit=5 << 19, within=30)
+
+
+@pytest.mark.parametrize("downloaders", [4, 8])
+def test_a_crowd_that_leaves_files_out_takes_little_over_one_copy(
+    downloaders: int, tmp_path: Path
+) -> None:
+    source, limit = tmp_path / "source", 2 << 20
+    rng = random.Random(3)
+    source.mkdir()
+    for name, size in (("a.bin", 6 << 20), ("b.tmp", 3 << 20), ("c.bin", 4 << 20)):
+        (source / name).write_bytes(rng.randbytes(size))
+    with ExitStack() as stack:
+        sharing = stack.enter_context(
+            member(limit, "--chunk-size", str(1 << 16), "share", source)
+        )
+        ready = json.loads(sharing.wait_line('"ready"').string)
+        words = ("--exclude", "*.tmp", "fetch", ready["link"])
+        peer = f"127.0.0.1:{ready['port']}"
+        crowd = [
+            stack.enter_context(member(limit, *words, tmp_path / str(number), peer))
+            for number in range(downloaders)
+        ]
+        for each in crowd:
+            each.wait_line('"done"', 60)
+        assert uploaded(sharing) <= MAX_COPIES * (10 << 20)
+        for each in crowd:
+            uploaded(each)
+    for number in range(downloaders):
+        assert sorted(os.listdir(tmp_path / str(number))) == ["a.bin", "c.bin"]
 
 
 @pytest.mark.long

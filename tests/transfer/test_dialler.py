@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+from shoal.core.bans import BAN_TIME
 from shoal.core.names.address import Address
-from shoal.core.peerbook import BAN_TIME, MAX_BACKOFF
+from shoal.core.peerbook import MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
 from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS, Dialler
 from tests.helpers.virtual_time import now, virtual_time
@@ -144,11 +145,12 @@ async def test_a_liar_is_left_alone_for_a_while_and_then_tried_again() -> None:
 
 
 @virtual_time
-async def test_on_the_internet_a_host_is_banned_elsewhere_a_port_of_it() -> None:
+async def test_a_ban_is_for_one_port() -> None:
     world = World()
     world.known.ban(GLOBAL)
     world.known.ban(A)
-    assert world.known.is_banned(Address(GLOBAL.host, 5000))
+    assert world.known.is_banned(GLOBAL)
+    assert not world.known.is_banned(Address(GLOBAL.host, 5000))
     assert not world.known.is_banned(Address(A.host, 5000))
     assert not world.known.is_banned(B)
 

@@ -117,8 +117,13 @@ class Servers:
 
     def ban(self, server: Server, error: PeerError) -> None:
         """Disconnect a server that sent wrong data, and do not dial it for a while."""
-        self.dialler.ban(server.address)
+        self._note_liar(server)
         server.close(error)
+
+    def _note_liar(self, server: Server) -> None:
+        if not self.dialler.is_banned(server.address):
+            self.dialler.ban(server.address)
+            self.dialler.bans.note_liar(server.address.host, self._clock())
 
     async def _tick_forever(self) -> None:
         while True:
@@ -134,6 +139,8 @@ class Servers:
         return len(self._servers) - self.dialler.dialling
 
     async def _dial(self, address: Address, source: str) -> None:
+        if not self.dialler.bans.may_try(address.host, self._clock()):
+            raise PeerError(f"several servers at {address.host} sent wrong data")
         session = OpenClientSession(self._channel, self._buffers)
         connection = Connection(session, self)
         self._servers[connection] = Server(address, source)
@@ -189,7 +196,7 @@ class Servers:
         if server is None:
             return
         if isinstance(error, LyingPeerError):
-            self.dialler.ban(server.address)
+            self._note_liar(server)
         self.dialler.on_lost(server.address)
         self.ready.pop(server.address, None)
         self._client.on_server_lost(server, error)

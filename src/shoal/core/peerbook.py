@@ -1,30 +1,36 @@
-"""Which addresses to dial, and when: back-off and bans; pure.
+"""Which addresses to dial, and when: the back-off; pure.
 
 Discovery reports the same address again and again; the book counts it once. An address
-that fails is dialled again after longer and longer pauses, and one that sent wrong data
-is banned.
+that fails is dialled again after longer and longer pauses, and one that is banned once
+the ban ends.
 
-Anyone may report addresses, so the book is limited, and so is the number of addresses
-of any one machine on the internet. A full book forgets the address that has been least
-useful, so an attacker who reports many addresses does not push out those of honest
-peers. Addresses that the user named do not count towards the limit and are dialled
-first.
+Anyone may report addresses, so the book is limited. A full book forgets the address
+that has been least useful, so an attacker who reports many addresses does not push out
+those of honest peers. Addresses that the user named do not count towards the limit and
+are dialled first.
+
+Many nodes may be behind one address of the internet, so many ports of one host are
+remembered. A victim that an attacker reports with many ports must not be dialled by a
+crowd, so only two ports that have never been a peer are dialled at a time. When one of
+them fails, the next port takes its place and waits as long as it would have.
 """
 
 import heapq
 from collections.abc import Hashable, Iterator
 from random import Random
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from shoal.core.bans import BAN_TIME
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, scope_of, slot_of
+from shoal.core.names.address_scope import slot_of
 
-__all__ = ["BAN_TIME", "NAMED_SOURCES", "DialQueue", "PeerBook"]
+__all__ = ["NAMED_SOURCES", "DialQueue", "PeerBook"]
 
 NAMED_SOURCES = frozenset({"peer", "hint"})  # addresses that the user or the link names
 MAX_ADDRESSES = 3000  # addresses in a book, not counting named ones
-MAX_PORTS = 2  # addresses with one global host; an honest machine needs no more
+MAX_PORTS = 64  # addresses with one global host, behind which many nodes may be
+MAX_UNPROVEN = 2  # of these, dialled at a time although they have never been a peer
 FIRST_BACKOFF = 1.0  # seconds until a failed address is dialled again
 MAX_BACKOFF = 60.0  # seconds
 MAX_FAILURES = 16  # failures of one address that count
@@ -32,7 +38,6 @@ LEFT_TIME = 10.0  # seconds until an address that said goodbye is dialled again
 LEFT_FAILURES = 4  # failures that a goodbye counts as, since a peer that left is gone
 KNOWN_BACKOFF = 5.0  # seconds at most, for an address that was a peer recently
 KNOWN_TIME = 600.0  # seconds that an address counts as a recent peer after it is lost
-BAN_TIME = 600.0  # seconds
 SLACK = 64  # void items that a queue may keep, beyond one for each valid item
 
 
@@ -40,7 +45,7 @@ class _Entry(Struct, eq=False):
     """Remember one address."""
 
     source: str
-    slot: Hashable  # groups the ports of one global host; None: no group
+    group: Hashable  # the global host whose ports are counted; None: they are not
     is_named: bool
     is_connected: bool = False
     failures: int = 0
@@ -52,6 +57,14 @@ class _Entry(Struct, eq=False):
     uselessness: int | None = None  # None: it cannot be forgotten
 
 
+class _Group(Struct, eq=False):
+    """Remember the addresses of one global host that were not named."""
+
+    addresses: set[Address] = field(default_factory=set)
+    unproven: set[Address] = field(default_factory=set)  # dialled without a success
+    waiting: dict[Address, None] = field(default_factory=dict)  # until one of these is
+
+
 class PeerBook:
     """Keep the addresses of one share's peers."""
 
@@ -60,9 +73,8 @@ class PeerBook:
         self._rng = rng
         self._entries: dict[Address, _Entry] = {}
         self._own: set[Address] = set()
-        self._bans: dict[Address, float] = {}  # until when
         self._queue = DialQueue(rng)
-        self._slots: dict[Hashable, set[Address]] = {}
+        self._groups: dict[Hashable, _Group] = {}
         # Addresses that can be forgotten, by uselessness; the oldest come first.
         self._spare: list[dict[Address, None]] = [
             {} for _ in range(2 * (MAX_FAILURES + 1))
@@ -119,6 +131,7 @@ class PeerBook:
         if entry is not None:
             entry.failures = 0
             entry.is_ready = entry.was_peer = True
+            self._prove(address, entry)
 
     def on_lost(self, address: Address, now: float) -> None:
         """Note that dialling failed or the connection ended; dial again later."""
@@ -137,6 +150,11 @@ class PeerBook:
         entry.failures = min(entry.failures + 1, MAX_FAILURES)
         entry.not_before = max(entry.not_before, now + wait)
         self._idle(address, entry, is_known=is_known)
+        group = self._groups.get(entry.group)
+        if group is not None and group.waiting and address in group.unproven:
+            self._queue.discard(address)
+            self._dial_next(group, address, entry)
+            group.waiting[address] = None
 
     def on_left(self, address: Address, now: float) -> None:
         """Note that a peer said goodbye: it has probably left, but may come back."""
@@ -149,28 +167,13 @@ class PeerBook:
         self._idle(address, entry)
 
     def ban(self, address: Address, now: float) -> None:
-        """Ban an address for `BAN_TIME`: data from it did not verify."""
-        self._bans = {a: until for a, until in self._bans.items() if until > now}
-        self._bans[address] = now + BAN_TIME
+        """Dial an address no sooner than in `BAN_TIME`: it is banned until then."""
         entry = self._entries.get(address) or self._enter(address, "unknown")
         if entry is not None:
             entry.not_before = now + BAN_TIME
             entry.is_banned = True
             if not entry.is_connected:
                 self._idle(address, entry)
-
-    def is_banned(self, address: Address, now: float) -> bool:
-        """Return True if an address is banned.
-
-        On the internet the ban of one port bans the whole host. Elsewhere many peers
-        share one host, so a ban covers one port.
-        """
-        if scope_of(address.host) is not Scope.GLOBAL:
-            return self._bans.get(address, 0.0) > now
-        return any(
-            banned.host == address.host and until > now
-            for banned, until in self._bans.items()
-        )
 
     def forget(self, address: Address) -> None:
         """Never dial an address again: it is our own."""
@@ -187,18 +190,23 @@ class PeerBook:
             self._named += 1
         elif not self._make_room(entry):
             return None
-        elif entry.slot is not None:
-            self._slots.setdefault(entry.slot, set()).add(address)
+        elif entry.group is not None:
+            group = self._groups.setdefault(entry.group, _Group())
+            group.addresses.add(address)
         self._entries[address] = entry
         return entry
 
     def _make_room(self, entry: _Entry) -> bool:
         """Forget another address if necessary; return True if there is room."""
-        same = self._slots.get(entry.slot, set())
-        if len(same) >= MAX_PORTS:
+        group = self._groups.get(entry.group)
+        if group is not None and len(group.addresses) >= MAX_PORTS:
             # The uselessness of an address that was never a peer is above this.
             least = MAX_FAILURES + 1
-            failed = [a for a in same if (self._entries[a].uselessness or 0) > least]
+            failed = [
+                address
+                for address in group.addresses
+                if (self._entries[address].uselessness or 0) > least
+            ]
             if not failed:
                 return False
             leaving = max(failed, key=lambda a: self._entries[a].failures)
@@ -213,11 +221,47 @@ class PeerBook:
             self._remove(next(iter(spare)))
         return True
 
+    # The ports of one global host.
+
+    def _may_dial(self, address: Address, entry: _Entry) -> bool:
+        """Return True if an address need not wait for other ports of its host."""
+        group = self._groups.get(entry.group)
+        if group is None or entry.is_named or entry.was_peer:
+            return True
+        if address not in group.unproven and len(group.unproven) >= MAX_UNPROVEN:
+            group.waiting[address] = None
+            return False
+        group.waiting.pop(address, None)
+        group.unproven.add(address)
+        return True
+
+    def _prove(self, address: Address, entry: _Entry) -> None:
+        """Note that an address is a peer: another port of its host is dialled."""
+        group = self._groups.get(entry.group)
+        if group is not None:
+            group.waiting.pop(address, None)
+            if address in group.unproven:
+                self._dial_next(group, address)
+
+    def _dial_next(
+        self, group: _Group, address: Address, failed: _Entry | None = None
+    ) -> None:
+        """Dial another port instead of an unproven one, no sooner than that one."""
+        group.unproven.discard(address)
+        following = next(iter(group.waiting), None)
+        if following is not None:
+            entry = self._entries[following]
+            if failed is not None:
+                entry.failures = max(entry.failures, failed.failures)
+                entry.not_before = max(entry.not_before, failed.not_before)
+            self._idle(following, entry)
+
     def _idle(self, address: Address, entry: _Entry, *, is_known: bool = False) -> None:
         """Dial an address when its time comes; until then it may be forgotten."""
         entry.is_connected = False
-        rank = 0 if entry.is_named or is_known else 1 + entry.failures
-        self._queue.put(address, rank, entry.not_before)
+        if self._may_dial(address, entry):
+            rank = 0 if entry.is_named or is_known else 1 + entry.failures
+            self._queue.put(address, rank, entry.not_before)
         self._keep(address, entry)
         # A forgotten liar would be dialled as soon as it is reported again.
         if not entry.is_named and not entry.is_banned:
@@ -233,7 +277,7 @@ class PeerBook:
 
     def _name(self, address: Address, entry: _Entry) -> None:
         """Note that the user named a known address."""
-        self._forget_slot(address, entry)
+        self._leave_group(address, entry)
         entry.is_named = True
         self._named += 1
         if not entry.is_connected:
@@ -244,15 +288,19 @@ class PeerBook:
         if entry is not None:
             self._queue.discard(address)
             self._keep(address, entry)
-            self._forget_slot(address, entry)
+            self._leave_group(address, entry)
             self._named -= entry.is_named
 
-    def _forget_slot(self, address: Address, entry: _Entry) -> None:
-        same = self._slots.get(entry.slot)
-        if same is not None:
-            same.discard(address)
-            if not same:
-                del self._slots[entry.slot]
+    def _leave_group(self, address: Address, entry: _Entry) -> None:
+        group = self._groups.get(entry.group)
+        if group is None or address not in group.addresses:
+            return
+        group.addresses.discard(address)
+        group.waiting.pop(address, None)
+        if address in group.unproven:
+            self._dial_next(group, address, entry)
+        if not group.addresses:
+            del self._groups[entry.group]
 
 
 class DialQueue:

@@ -232,18 +232,23 @@ class Connections:
     def drop_duplicates(self, *, is_complete: bool) -> None:
         """Of several connections with one node, close those we dialled but one.
 
-        The oldest that is not silent is kept. The others are closed only once it has
-        transferred a chunk, or if our share `is_complete`: otherwise one of them may be
-        with the honest node.
+        Of those that are not silent, the oldest that has transferred a chunk is kept,
+        or the oldest if none has. The others are closed once it has transferred one,
+        if our share `is_complete`, or once all have been of no use for `USE_TIME`:
+        before that, one of them may be with the honest node.
         """
         best: dict[bytes, Peer] = {}
+        latest = self._loop.time() - USE_TIME
 
-        def rank(peer: Peer) -> tuple[bool, float]:
-            return self._is_silent(peer), peer.connection.connected_at
+        def rank(peer: Peer) -> tuple[bool, bool, float]:
+            is_unused = peer.last_use == -inf
+            return self._is_silent(peer), is_unused, peer.connection.connected_at
 
         for peer in sorted(self, key=rank):
             kept = best.setdefault(peer.node_id, peer)
-            if kept is not peer and (is_complete or kept.last_use > -inf):
+            newer = max(kept.connection.connected_at, peer.connection.connected_at)
+            is_late = newer <= latest
+            if kept is not peer and (is_complete or kept.last_use > -inf or is_late):
                 self._close_duplicate(peer)
 
     def _is_silent(self, peer: Peer) -> bool:
@@ -263,7 +268,7 @@ class Connections:
         peer = self.peers.pop(connection, None)
         if peer is not None:
             if isinstance(error, LyingPeerError):
-                self._dialler.ban(peer.address)
+                self._note_liar(peer)
             if peer.dialled is not None:
                 if peer.has_left:
                     self._dialler.on_left(peer.dialled)
@@ -288,12 +293,48 @@ class Connections:
 
     def ban(self, peer: Peer, error: LyingPeerError) -> None:
         """Ban a peer that sent data which did not verify, and close its connection."""
-        self._dialler.ban(peer.address)
+        self._note_liar(peer)
         peer.close(error)
 
+    def _note_liar(self, peer: Peer) -> None:
+        """Ban the address of a peer, unless other peers may have the same.
+
+        The port of a peer that dialled us is a claim. On the internet, where nodes
+        share addresses, a liar could claim that of its neighbour.
+        """
+        if peer.is_banned:
+            return
+        peer.is_banned = True
+        host = peer.connection.address.host
+        if peer.dialled is not None or scope_of(host) is not Scope.GLOBAL:
+            self._dialler.ban(peer.address)
+        self._dialler.bans.note_liar(host, self._loop.time())
+
     def is_banned(self, peer: Peer) -> bool:
-        """Return True if connections with a peer's address are refused."""
-        return self._dialler.is_banned(peer.address)
+        """Return True if a peer's address is that of a liar."""
+        host = peer.connection.address.host
+        is_certain = peer.dialled is not None or scope_of(host) is not Scope.GLOBAL
+        return is_certain and self._dialler.is_banned(peer.address)
+
+    def may_try(self, peer: Peer) -> bool:
+        """Return True if chunks and pages may be requested from one more peer."""
+        host = peer.connection.address.host
+        return self._dialler.bans.may_try(host, self._loop.time())
+
+    def neighbours_of_liar(self, liar: Peer) -> list[Peer]:
+        """Return the peers at a liar's host from which nothing is requested now.
+
+        Those are none until its host is distrusted, and then those that have sent no
+        right chunk.
+        """
+        host = liar.connection.address.host
+        if not self._dialler.bans.is_distrusted(host, self._loop.time()):
+            return []
+        return [
+            peer
+            for peer in self
+            if peer.connection.address.host == host and not peer.verified
+        ]
 
     def watch_silence(self, peer: Peer) -> None:
         """Drop a stalled peer if it stays silent for `STALL_LIMIT`."""

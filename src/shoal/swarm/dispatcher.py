@@ -7,7 +7,7 @@ upload, the download or the origins.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
@@ -19,6 +19,7 @@ from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived, Event
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
+    MAX_RANGES,
     Cancel,
     Goodbye,
     Have,
@@ -29,6 +30,7 @@ from shoal.core.wire.sealed_messages import (
     Reason,
     Refuse,
     SealedRequest,
+    Want,
     WrongChunk,
 )
 from shoal.errors import ManifestError, PeerError, ProtocolError
@@ -81,6 +83,8 @@ class Dispatcher:
         """None until there is something to serve."""
         self.download: Download[Peer | Origin] | None = None
         """None until there is something to fetch."""
+        self.wanted: list[tuple[int, int]] | None = None
+        """Runs of chunks that are fetched, as in `have`; None if all are."""
         self.origins: Origins | None = None
         """None until there is something to fetch."""
         self.is_shared = False
@@ -103,19 +107,35 @@ class Dispatcher:
         return not is_served_only or len(self.connections) > 0
 
     def say_hello(self, peer: Peer) -> None:
-        """Send our port and, once known, the root record and the chunks we have."""
-        manifest = self._pages.manifest
-        if manifest is None or self.upload is None:
+        """Send our port and, once known, the root record and the chunks we have.
+
+        A node that knows the root record announces an empty bitfield until it has a
+        store, because peers request manifest pages only after a bitfield.
+        """
+        manifest, upload = self._pages.manifest, self.upload
+        if manifest is None:
             peer.say_hello(self._port, None, None)
+            return
+        none = Bitfield(manifest.chunks.count)
+        have = none if upload is None else upload.have
+        if peer.is_told:
+            peer.announce(have)
         else:
-            peer.say_hello(self._port, manifest.root_record, self.upload.have)
-            self.upload.on_hello_sent(peer)
+            peer.say_hello(self._port, manifest.root_record, have)
+            peer.is_told = True
+        if upload is not None:
+            upload.on_hello_sent(peer)
 
     def request_from(self, peer: Peer) -> None:
-        """Download from a peer, if it has announced its chunks."""
-        if self.download is not None and peer.have is not None:
+        """Download from a peer, if it has announced its chunks and may be used."""
+        if self.download is not None and peer.have is not None and peer.is_used:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
-            self.download.add(peer, have, can_choose=True, most=MAX_QUEUED_REQUESTS)
+            can_choose = self.wanted is None or len(self.wanted) <= MAX_RANGES
+            if self.wanted is not None and can_choose and have.is_complete:
+                peer.list_wanted(self.wanted)
+            self.download.add(
+                peer, have, can_choose=can_choose, most=MAX_QUEUED_REQUESTS
+            )
 
     def status(self) -> SwarmStatus:
         """Return the state of the swarm; it refers to live data, so use it at once."""
@@ -230,16 +250,20 @@ class Dispatcher:
             self.download.remove(peer)
         if self.upload is not None:
             self.upload.remove(peer)
+        if peer.is_banned:
+            self._stop_using(self.connections.neighbours_of_liar(peer))
         if peer.is_greeted:  # and so reported as joined
-            is_banned = self.connections.is_banned(peer)
             reason = str(error) if error is not None else None
-            self._on_event(PeerLeft(peer.address, reason, is_banned, peer.verified))
+            self._on_event(
+                PeerLeft(peer.address, reason, peer.is_banned, peer.verified)
+            )
 
     # Messages.
 
     def _on_message(self, peer: Peer, event: Event) -> None:
         match event:
             case ChunkReceived():
+                peer.has_sent_chunk = True
                 if self.download is not None:
                     self.download.on_chunk(peer, event)
             case SealedRequest():
@@ -248,6 +272,8 @@ class Dispatcher:
                 self._on_have(peer, event)
             case OriginFetch():
                 self._on_origin_requests(peer, event)
+            case Want():
+                self._on_wanted(peer, event)
             case Hello():
                 self._on_hello(peer, event)
             case Page(index=number, data=None):
@@ -282,13 +308,14 @@ class Dispatcher:
             peer.refuse(request.index, Reason.MISSING)
 
     def _on_hello(self, peer: Peer, hello: Hello) -> None:
-        is_first, peer.is_greeted = not peer.is_greeted, True
+        is_first = not peer.is_greeted
         if not is_first and hello.port != peer.port:
             raise ProtocolError("a second hello with another port")
         peer.port = hello.port
         if self.connections.is_banned(peer):
             raise PeerError("it sent data that did not verify a while ago")
         if is_first:
+            peer.is_greeted = True
             self._on_event(PeerJoined(peer.address, peer.source))
             self.connections.on_greeted(peer)
             self.connections.introduce(peer)
@@ -298,6 +325,8 @@ class Dispatcher:
         manifest = self._pages.on_root(hello.root)
         if is_news:
             self.connections.know_share(manifest)
+            for each in self.connections:
+                self.say_hello(each)
         self._on_bitfield(peer, hello.bitfield, manifest.chunks.count)
 
     def _on_bitfield(self, peer: Peer, bits: bytes, count: int) -> None:
@@ -308,14 +337,33 @@ class Dispatcher:
         if peer.have is not None:
             raise ProtocolError("a second bitfield")
         peer.have = have
-        self._pages.add(peer, self._clock())
         if self.upload is not None:
             self.upload.on_bitfield(peer, have)
         if have.is_complete:
             self._on_complete_peer()
-        self.request_from(peer)
+        self._try_peer(peer)
         if self.origins is not None:
             self.origins.announce_to(peer)
+
+    def _try_peer(self, peer: Peer) -> None:
+        """Request chunks and pages from a peer, unless its host is distrusted."""
+        if self.connections.may_try(peer):
+            peer.is_used = True
+            self._pages.add(peer, self._clock())
+            self.request_from(peer)
+
+    def _stop_using(self, peers: Iterable[Peer]) -> None:
+        for peer in peers:
+            peer.is_used = False
+            self._pages.remove(peer, self._clock())
+            if self.download is not None:
+                self.download.remove(peer)
+
+    def try_peers(self) -> None:
+        """Use peers again whose host was distrusted, as far as that is allowed."""
+        for peer in self.connections:
+            if peer.have is not None and not peer.is_used:
+                self._try_peer(peer)
 
     def _on_have(self, peer: Peer, message: Have) -> None:
         if peer.have is None:
@@ -343,6 +391,18 @@ class Dispatcher:
             self._on_complete_peer()
         if self.download is not None:
             self.download.on_have(peer, fresh)
+
+    def _on_wanted(self, peer: Peer, message: Want) -> None:
+        if peer.have is None or peer.wanted is not None:
+            raise ProtocolError("chunks wanted before a bitfield, or a second time")
+        peer.wanted = Bitfield(peer.have.size)
+        end = 0
+        for first, number in message.ranges:
+            # Checked before looping, as above.
+            if first < end or not number or first + number > peer.have.size:
+                raise ProtocolError("chunks wanted twice, or that do not exist")
+            end = first + number
+            peer.wanted.add_run(first, number)
 
     def _on_complete_peer(self) -> None:
         self.is_shared = True

@@ -8,8 +8,8 @@ wrong chunk for as long as a peer is banned.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from shoal.core.bans import BAN_TIME
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.peerbook import BAN_TIME
 from shoal.core.report.events import Notice
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError

@@ -20,6 +20,7 @@ from shoal.core.wire.sealed_messages import (
     Page,
     Peers,
     Refuse,
+    Want,
     WrongChunk,
 )
 from shoal.errors import PeerError
@@ -60,10 +61,25 @@ class Peer:
         """The TCP port that others can dial, as the peer claims; 0 for none."""
         self.have: Bitfield | None = None
         """The chunks that it announced; None until it knows the root record."""
+        self.wanted: Bitfield | None = None
+        """The chunks that it wants; None for all."""
         self.is_greeted = False
         """True once it has sent hello."""
+        self.is_told = False
+        """True once we have sent it the root record and a bitfield."""
+        self.knows_wanted = False
+        """True once we have sent it the list of chunks that we want."""
+        self.is_used = False
+        """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
+
+        Only once it has announced its chunks.
+        """
+        self.is_banned = False
+        """True once data from it did not verify, and its connection was closed."""
         self.has_left = False
         """True once it has sent goodbye."""
+        self.has_sent_chunk = False
+        """True once it has sent a chunk, even one that came too late."""
         self.verified = 0
         """Chunks from this peer that verified."""
         self.wrong: set[int] = set()
@@ -80,7 +96,9 @@ class Peer:
         A large chunk can take long, so a peer that has sent one counts as sending for
         as long as any message arrives from it.
         """
-        sent = self.connection.last_heard if self.verified else -inf
+        # The end that sends cannot know which chunks come too late, and both ends must
+        # agree on which of two connections is of use.
+        sent = self.connection.last_heard if self.has_sent_chunk else -inf
         return max(self.connection.last_upload, sent)
 
     @property
@@ -150,6 +168,12 @@ class Peer:
         """Announce chunks that we have now."""
         self.connection.session.send_have(indexes)
         self.connection.flush()
+
+    def list_wanted(self, ranges: list[tuple[int, int]]) -> None:
+        """Send which chunks we want, before the first request for any of them."""
+        if not self.knows_wanted:
+            self.knows_wanted = True
+            self.connection.session.send(Want(ranges))
 
     def announce_origin_requests(self, indexes: Iterable[int]) -> None:
         """Announce chunks that we are fetching from an origin.

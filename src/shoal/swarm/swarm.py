@@ -23,7 +23,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
-from shoal.core.session.sealed_session import SealedSession
+from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import LyingPeerError, ShoalError, first_error
 from shoal.origin.source import Origin, OriginReader
 from shoal.resources import Resources
@@ -69,8 +69,7 @@ class Swarm(Watcher[ChunkSource]):
         """Prepare; `dial` connects to peers, `node_id` and `port` are our own.
 
         `sources` are the share's origins, which are closed with the swarm. `timeout` is
-        the longest wait for a new chunk, in seconds. `search` returns the state of
-        the search for peers, for messages.
+        the longest wait for a new chunk, in seconds, `search` the state of discovery.
         """
         self._resources = resources
         self._node_id = node_id
@@ -212,6 +211,9 @@ class Swarm(Watcher[ChunkSource]):
         """
         manifest = self.manifest
         assert manifest is not None
+        if wanted is not None and serves:
+            wanted = list(wanted)
+            self._dispatcher.wanted = ranges_of(wanted)
         download = Download(
             store,
             manifest.hash_table,
@@ -376,6 +378,7 @@ class Swarm(Watcher[ChunkSource]):
     def _on_tick(self, now: float) -> None:
         download, origins = self._dispatcher.download, self._dispatcher.origins
         self._pages.on_tick(now)
+        self._dispatcher.try_peers()
         if download is not None and origins is not None and not download.is_complete:
             origins.on_tick(now)
             peers = len(self._connections)

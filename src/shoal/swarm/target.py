@@ -2,7 +2,7 @@
 
 The target has the share's own name unless the user gave another. An existing folder is
 never written into, an existing file only with `overwrite`; with `seed`, an existing
-target is verified instead and served.
+target, or the files chosen of it, is verified instead and served.
 """
 
 import os
@@ -199,8 +199,6 @@ class Target:
             return range(manifest.page_count)
         if self._options.seed:
             self.kept = kept_chunks(manifest.chunks, manifest.files, self._selected)
-        if self._is_served_again(self._path):
-            return range(manifest.page_count)
         needed = set(manifest.file_pages)
         for number in self._selected:
             of_file = manifest.chunks_of(manifest.files[number])
@@ -216,15 +214,19 @@ class Target:
         """
         verify = _make_verify(self.path, manifest, stopped)
         files = manifest.files if manifest.root.is_folder else None
-        if self._is_served_again(self.path) and manifest.is_complete:
-            return open_verified_target(
+        if self._is_served_again(self.path):
+            verified = open_verified_target(
                 self.path,
                 manifest.chunks,
                 verify,
                 disk=self._disk,
                 files=files,
+                selected=self._selected,
                 identity=self._link.identity,
             )
+            if self._selected is not None:
+                self.wanted = list(verified.have)
+            return verified
         store = FileStore.open(
             self.path,
             self._link.identity,

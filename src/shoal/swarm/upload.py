@@ -52,7 +52,9 @@ class _Receiver:
         upload = self._upload
         chunks: list[tuple[int, Hashable]] = []
         while self.queue.requests and len(chunks) < limit:
-            index, was_any = self.queue.take(lambda: upload.rarest.next_for(self))
+            index, was_any = self.queue.take(
+                lambda: upload.rarest.next_for(self, self.peer.wanted)
+            )
             if index is None:
                 self.peer.refuse(None, Reason.NOTHING)
                 continue

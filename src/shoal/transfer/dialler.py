@@ -1,6 +1,6 @@
 """Dial the peers of one share: which address, when, and how many at once.
 
-`Dialler` owns the `PeerBook`, which knows the back-off and the ban of each address.
+`Dialler` owns the `PeerBook`, which knows the back-off of each address, and the `Bans`.
 Each address that discovery reports is dialled once at a time, and later each time it
 fails. Both kinds of share use it: its caller makes the connections.
 """
@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from errno import EMFILE, ENFILE
 from random import Random
 
+from shoal.core.bans import Bans
 from shoal.core.names.address import Address
 from shoal.core.peerbook import PeerBook
 from shoal.errors import PeerError, SelfConnectionError
@@ -36,6 +37,8 @@ class Dialler:
         self._attempt = attempt
         self._connected = connected
         self._book = PeerBook(rng)
+        self.bans = Bans()
+        """The addresses and hosts of peers that lied."""
         self._dialling = 0
         self.is_out_of_files = False
         """Whether the last dial failed because no file descriptor was left."""
@@ -101,11 +104,13 @@ class Dialler:
 
     def ban(self, address: Address) -> None:
         """Ban an address for a while: data from it did not verify."""
-        self._book.ban(address, self._clock())
+        now = self._clock()
+        self.bans.ban(address, now)
+        self._book.ban(address, now)
 
     def is_banned(self, address: Address) -> bool:
         """Return True if an address is banned."""
-        return self._book.is_banned(address, self._clock())
+        return self.bans.is_banned(address, self._clock())
 
     @property
     def has_only_liars(self) -> bool:

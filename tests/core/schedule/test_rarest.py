@@ -121,6 +121,31 @@ def test_every_chunk_is_sent_once_before_any_is_sent_twice(
     assert sorted(sent) == list(range(count))
 
 
+@settings(deadline=None)
+@given(
+    st.integers(1, 300), st.sets(st.integers(0, 299), max_size=40), st.integers(0, 9)
+)
+def test_only_wanted_chunks_are_sent_and_each_once_before_any_twice(
+    count: int, chosen: set[int], seed: int
+) -> None:
+    rarest: RarestFirst[int] = RarestFirst(Bitfield.full(count), Random(seed))
+    indexes = {index for index in chosen if index < count}
+    for peer in range(3):
+        rarest.on_peer_joined(peer, Bitfield(count))
+    wanted, order = field(count, indexes), Random(seed)
+    sent: list[int] = []
+    while len(sent) < len(indexes):
+        index = rarest.next_for(order.randrange(3), wanted)
+        assert index is not None
+        sent.append(index)
+    assert set(sent) == indexes
+    # Each peer gets the rest, and nothing that it does not want.
+    for peer in range(3):
+        while (index := rarest.next_for(peer, wanted)) is not None:
+            sent.append(index)
+    assert sorted(sent) == sorted(3 * list(indexes))
+
+
 def test_a_chunk_that_others_announced_is_sent_last() -> None:
     rarest: RarestFirst[str] = RarestFirst(Bitfield.full(4), Random(1))
     rarest.on_peer_joined("all but one", field(4, {0, 1, 3}))

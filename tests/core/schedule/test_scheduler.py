@@ -3,7 +3,7 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule.scheduler import CHOICE_PAUSE, Scheduler
+from shoal.core.schedule.scheduler import CHOICE_PAUSE, MAX_WASTED, Scheduler
 from shoal.core.schedule.window import FIRST_REQUESTS, MAX_BYTES, STALL_TIME
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 
@@ -122,6 +122,39 @@ def test_a_stalled_source_may_choose_again_later() -> None:
     number, indexes = ask_at(scheduler, "source", 2 * STALL_TIME + CHOICE_PAUSE)
     assert number
     assert indexes == []
+
+
+def some(*wanted: int) -> Scheduler[str]:
+    return Scheduler(CHUNKS, Bitfield(CHUNKS.count), Random(1), wanted=wanted)
+
+
+def test_the_source_chooses_among_the_chunks_that_are_wanted() -> None:
+    scheduler = some(3, 5)
+    scheduler.add("source", can_choose=True)
+    assert ask_at(scheduler, "source", 0.0) == (1, [])
+    assert scheduler.on_answer("source", 5, 0.1, was_any=True)
+    scheduler.on_verified(5, "source")
+    assert ask_at(scheduler, "source", 0.1) == (1, [])
+    assert scheduler.on_answer("source", 3, 0.2, was_any=True)
+    scheduler.on_verified(3, "source")
+    assert scheduler.is_complete
+
+
+def test_a_source_that_sends_what_is_not_wanted_chooses_no_more() -> None:
+    scheduler = some(3, 5)
+    scheduler.add("source", can_choose=True)
+    for index in range(6, 6 + MAX_WASTED):
+        assert ask_at(scheduler, "source", 0.0) == (1, [])
+        assert not scheduler.on_answer("source", index, 0.0, was_any=True)
+        assert index not in scheduler.picker.requested
+    assert ask_at(scheduler, "source", 0.0)[1][0] in (3, 5)
+
+
+def test_a_reader_lets_no_source_choose() -> None:
+    scheduler = some()
+    scheduler.add("source", can_choose=True)
+    scheduler.add_wanted([7, 8])
+    assert ask_at(scheduler, "source", 0.0) == (0, [7])
 
 
 def test_a_source_with_long_delays_gets_one_request_at_a_time() -> None:

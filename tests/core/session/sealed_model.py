@@ -18,6 +18,8 @@ from shoal.core.wire.sealed_messages import (
     Peers,
     Refuse,
     SealedRequest,
+    Want,
+    WrongChunk,
 )
 from tests.core.wire.test_sealed_messages import TOO_FAR
 from tests.helpers.wire import pack, varint
@@ -65,6 +67,8 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
     message("refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5)),
     message("peers", addresses=st.lists(ADDRESS, max_size=50)),
     message("goodbye", maybe_reason=st.text(max_size=5)),
+    message("want", ranges=FEW),
+    message("wrong", index=INDEX),
 ]
 NOT_OURS = st.sampled_from(["handshake", "info", "HELLO", "", "hello "])
 STRANGE = [
@@ -121,6 +125,10 @@ class Model:
             case "refuse":
                 self._on_refusal(index)
                 return Refuse(index, said.get("reason", ""))
+            case "want":
+                return Want([tuple(each) for each in said["ranges"]])
+            case "wrong":
+                return self._on_wrong(said["index"])
             case "peers":
                 return Peers([tuple(each) for each in said["addresses"]])
         return Goodbye(said.get("reason", ""))
@@ -130,6 +138,12 @@ class Model:
             return SealedRequest(index)
         self._stray()
         self.answers.append({"type": "refuse", "index": index, "reason": "missing"})
+        return None
+
+    def _on_wrong(self, index: int) -> Event | None:
+        if index < self.chunks:
+            return WrongChunk(index)
+        self._stray()
         return None
 
     def _on_response(self, index: int, data: bytes) -> Event:

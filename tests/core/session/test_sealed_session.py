@@ -28,6 +28,8 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     SealedRequest,
     SealedResponse,
+    Want,
+    WrongChunk,
 )
 from shoal.errors import ProtocolError
 from tests.helpers.sessions import pieces, receive
@@ -130,6 +132,8 @@ FIRST: list[SealedMessage] = [
     Cancel(1),
     Refuse(1),
     Peers([]),
+    Want([(0, 1)]),
+    WrongChunk(1),
     Goodbye(),
 ]
 

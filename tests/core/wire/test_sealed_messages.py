@@ -24,6 +24,8 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     SealedRequest,
     SealedResponse,
+    Want,
+    WrongChunk,
     decode_sealed,
 )
 from shoal.errors import ProtocolError
@@ -48,6 +50,8 @@ MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
     st.builds(Refuse, st.none() | INDEX, st.text(max_size=64)),
     st.builds(Peers, st.lists(st.tuples(st.text(max_size=45), PORT), max_size=50)),
     st.builds(Goodbye, st.text(max_size=64)),
+    st.builds(Want, st.lists(RANGE, max_size=20)),
+    st.builds(WrongChunk, INDEX),
 )
 
 
@@ -77,6 +81,8 @@ SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
     (Peers([("::1", 80)]), {"type": "peers", "addresses": [["::1", 80]]}),
     (Goodbye(), {"type": "goodbye"}),
     (Goodbye("done"), {"type": "goodbye", "reason": "done"}),
+    (Want([(3, 2)]), {"type": "want", "ranges": [[3, 2]]}),
+    (WrongChunk(7), {"type": "wrong", "index": 7}),
 ]
 
 
@@ -112,6 +118,7 @@ def test_every_message_but_a_chunk_fits_into_a_control_frame() -> None:
         Hello(65535, bytes(MAX_ROOT), bytes(MAX_BITFIELD)),
         Have([(most, most)] * MAX_RANGES),
         OriginFetch([(most, most)] * MAX_RANGES),
+        Want([(most, most)] * MAX_RANGES),
         Page(most, bytes(PAGE_SIZE)),
         Refuse(most, "\U0001f41f" * 64),
         Peers([("\U0001f41f" * 45, 65535)] * MAX_PEERS),

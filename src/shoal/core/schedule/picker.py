@@ -103,6 +103,10 @@ class ChunkPicker(Generic[P]):
         if wanted is None:
             self._first.extend(index for index in first if index not in have)
 
+    def wants(self, index: int) -> bool:
+        """Return True if a chunk is wanted, stored or not."""
+        return self.wanted is None or index in self.wanted
+
     @property
     def requested(self) -> frozenset[int]:
         """Return the chunks that were requested, or have arrived unverified."""
@@ -277,7 +281,7 @@ class ChunkPicker(Generic[P]):
 
     def on_chunk_verified(self, index: int) -> list[P]:
         """Note that a chunk is right; return the peers that it is requested from."""
-        if self._have.add(index) and (self.wanted is None or index in self.wanted):
+        if self._have.add(index) and self.wants(index):
             self.left -= 1
         self._arrived.discard(index)
         self.free.discard(index)
@@ -365,7 +369,7 @@ class ChunkPicker(Generic[P]):
             index in self._in_flight
             or index in self._arrived
             or index in self._have
-            or not (self.wanted is None or index in self.wanted)
+            or not self.wants(index)
         ):
             return
         self.free.add(index)

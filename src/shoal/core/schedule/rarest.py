@@ -264,21 +264,35 @@ class RarestFirst(Buckets, Generic[P]):
         for index in self._sent.pop(peer, ()):
             self.shift(index, -1)
 
-    def next_for(self, peer: P) -> int | None:
-        """Return the rarest chunk that a peer is missing; it counts as sent."""
+    def next_for(self, peer: P, wanted: Bitfield | None = None) -> int | None:
+        """Return the rarest chunk that a peer is missing; it counts as sent.
+
+        Without `wanted`, the peer wants every chunk.
+        """
         if peer not in self._peers:
             return None
         announced, sent = self._peers[peer], self._sent[peer]
-        index = self.probe(self._rng, lambda i: i not in announced and i not in sent)
-        if index is None:
-            index = self._search(announced, sent)
+
+        def accepts(index: int) -> bool:
+            is_wanted = wanted is None or index in wanted
+            return is_wanted and index not in announced and index not in sent
+
+        index = self.probe(self._rng, accepts)
+        # A few tries may miss the rarest of the few chunks that a peer wants.
+        if index is None or (wanted is not None and self.level(index)):
+            index = self._search(announced, sent, wanted)
         if index is not None:
             self.on_sent(peer, index)
         return index
 
-    def _search(self, announced: Bitfield, sent: set[int]) -> int | None:
-        """Search all missing chunks of a peer that has nearly everything."""
-        missing = bytearray(byte ^ 0xFF for byte in bytes(announced))
+    def _search(
+        self, announced: Bitfield, sent: set[int], wanted: Bitfield | None
+    ) -> int | None:
+        """Search all missing chunks of a peer that has nearly everything it wants."""
+        among = Bitfield.full(self._count) if wanted is None else wanted
+        both = int.from_bytes(bytes(among), "big")
+        both &= ~int.from_bytes(bytes(announced), "big")
+        missing = bytearray(both.to_bytes(len(self._bits), "big"))
         for index in sent:
             missing[index >> 3] &= ~(0x80 >> (index & 7))
         found = self.candidates(self._rng, bytes(missing))

@@ -146,7 +146,7 @@ class Scheduler(Generic[S]):
         """Add a peer with the chunks in `have`; without it, the peer has all.
 
         At most `most` requests are outstanding at it. With `can_choose` it accepts
-        requests for any chunk of its choice.
+        requests for any chunk that is wanted.
         """
         self.remove(source)
         is_full = have is None or have.is_complete
@@ -217,7 +217,8 @@ class Scheduler(Generic[S]):
         window = self._windows[source]
         key = window.choices.popleft() if was_any and window.choices else index
         self._outstanding -= window.on_answer(key, now)
-        if self.picker.on_chunk_arrived(index, source):
+        is_wanted = not was_any or self.picker.wants(index)
+        if is_wanted and self.picker.on_chunk_arrived(index, source):
             window.is_verifying = not window.is_proven
             self._last_chunk = now
             self._is_late &= window.is_origin
@@ -328,7 +329,8 @@ class Scheduler(Generic[S]):
         # Two peers that have everything would choose the same chunks, because neither
         # sees what the other sends.
         if window.can_choose and window.is_full and self._full == 1:
-            if self.picker.wanted is None and now >= window.choices_from:
+            # A reader waits for certain chunks.
+            if not self._is_read and now >= window.choices_from:
                 number = self._request_choices(window, limit, now)
                 if window.choices:
                     # Chunks requested by index might be those that it chose.

@@ -28,6 +28,7 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     SealedRequest,
     SealedResponse,
+    Want,
     WrongChunk,
     decode_sealed,
 )
@@ -48,6 +49,7 @@ _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     Cancel: SessionState.SWARMING,
     Refuse: SessionState.SWARMING,
     Peers: SessionState.SWARMING,
+    Want: SessionState.SWARMING,
     WrongChunk: SessionState.SWARMING,
     Goodbye: SessionState.LEFT,
 }

@@ -14,6 +14,7 @@ from shoal.core.wire.messages import message_decoder
 
 __all__ = [
     "MAX_PEERS",
+    "MAX_RANGES",
     "PAGE_SIZE",
     "Cancel",
     "Goodbye",
@@ -27,6 +28,7 @@ __all__ = [
     "SealedMessage",
     "SealedRequest",
     "SealedResponse",
+    "Want",
     "WrongChunk",
     "decode_sealed",
 ]
@@ -61,6 +63,13 @@ class Have(Struct, frozen=True, tag="have", tag_field="type"):
     """First index and number of each run."""
 
 
+class Want(Struct, frozen=True, tag="want", tag_field="type"):
+    """List the chunks that the sender wants, if it does not want all."""
+
+    ranges: Annotated[list[Range], Meta(max_length=MAX_RANGES)]
+    """First index and number of each run."""
+
+
 class OriginFetch(Struct, frozen=True, tag="pulling", tag_field="type"):
     """Announce chunks that the sender fetches from an origin."""
 
@@ -74,7 +83,7 @@ class SealedRequest(
     """Request a chunk."""
 
     index: Index | None = None
-    """Absent to request any chunk that the sender has not announced."""
+    """Absent to request any chunk that the sender wants and has not announced."""
 
 
 class SealedResponse(Struct, frozen=True, tag="response", tag_field="type"):
@@ -152,6 +161,7 @@ SealedMessage: TypeAlias = (
     | Refuse
     | Peers
     | Goodbye
+    | Want
     | WrongChunk
 )
 
@@ -168,6 +178,8 @@ decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_de
         "refuse",
         "peers",
         "goodbye",
+        "want",
+        "wrong",
     ),
 )
 """Decode a message of a sealed share, as `message_decoder` describes."""

@@ -45,17 +45,23 @@ def open_verified_target(
     *,
     disk: Disk,
     files: Sequence[File] | None = None,
+    selected: Collection[int] | None = None,
     identity: bytes | None = None,
 ) -> VerifiedTargetStore:
     """Verify every chunk of an existing file, or of an existing folder of `files`.
 
-    The folder may contain other files as well. With `identity`, the 32 bytes that name
-    the download, also remove the staging folder of a run that was killed just after
-    it named the target.
+    The folder may contain other files as well. If only the files with the numbers
+    `selected` were downloaded, those must exist in their sizes; the store has the
+    chunks without bytes of other files, and only these can be verified. With
+    `identity`, the 32 bytes that name the download, also remove the staging folder of a
+    run that was killed just after it named the target.
 
     Raises `TargetExistsError` if the target is anything but the share.
     """
-    store = open_target(target, chunks, disk=disk, files=files)
+    if files is not None and selected is not None:
+        store = _open_selected(target, chunks, files, selected, disk)
+    else:
+        store = open_target(target, chunks, disk=disk, files=files)
     try:
         if not _verifies(store, verify):
             raise _not_the_same(target)
@@ -89,6 +95,28 @@ def open_target(
     return store
 
 
+def _open_selected(
+    target: Path,
+    chunks: Chunks,
+    files: Sequence[File],
+    selected: Collection[int],
+    disk: Disk,
+) -> VerifiedTargetStore:
+    """Open the files of a share that were selected, with the chunks of no other."""
+    chosen = set(selected)
+    present = iter(_find(target, [files[n] for n in sorted(chosen)], disk).files)
+    folder = ScannedFolder(
+        target.name,
+        tuple(
+            next(present) if number in chosen else _missing(entry, target)
+            for number, entry in enumerate(files)
+        ),
+    )
+    store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
+    store.have = kept_chunks(chunks, files, chosen)
+    return store
+
+
 def _find(target: Path, files: Sequence[File], disk: Disk) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
@@ -104,8 +132,8 @@ def _find(target: Path, files: Sequence[File], disk: Disk) -> ScannedFolder:
 
 
 def _verifies(store: SharedFiles, verify: Verify | None) -> bool:
-    """Return True if every chunk verifies."""
-    indexes = range(store.chunks.count)
+    """Return True if every chunk that the store has verifies."""
+    indexes = list(store.have)
     return verify is not None and len(indexes) == len(
         verify_chunks(indexes, store.get, verify, stop_early=True)
     )
@@ -149,8 +177,9 @@ def open_completed(
             state = disk.state_at(location)
         if state is None or not state.is_file or state.size != entry.size:
             missing.append(number)
-            state = _impossible_state(entry.size)
-        found.append(ScannedFile(entry.path, str(location), state))
+            found.append(_missing(entry, target))
+        else:
+            found.append(ScannedFile(entry.path, str(location), state))
     folder = ScannedFolder(target.name, tuple(found))
     opened = SharedFiles.open_folder(
         folder, chunks.chunk_size, disk=disk, trusted=False
@@ -184,6 +213,7 @@ def _chunks_without(
     return found
 
 
-def _impossible_state(size: int) -> FileState:
-    """Return a state in which no file can be, for a file that is missing."""
-    return FileState(-1, -1, size, 0, 0, 0, 0, 0)
+def _missing(file: File, target: Path) -> ScannedFile:
+    """Return a missing file of a share, with a state in which no file can be."""
+    state = FileState(-1, -1, file.size, 0, 0, 0, 0, 0)
+    return ScannedFile(file.path, str(target / file.path), state)
