@@ -136,7 +136,7 @@ def _draw_events(
 ) -> tuple[Event, ...]:
     """Draw pairs of events: what is broken is mended before the end."""
     kinds = ["kill", "kill", "power", "stop", "close", "full", "cut", "reset", "move"]
-    kinds += ["crash", "wall", "liar", "caller", "edit"]
+    kinds += ["crash", "wall", "liar", "caller", "edit", "trim"]
     if any(share.has_origin for share in shares):
         kinds += ["mute"] * 4
     events: list[Event] = []
@@ -168,7 +168,8 @@ _MENDED = {
 
 def draw_theme(seed: int, rng: Random) -> Plan:
     """Draw a situation that the general plan draws too rarely."""
-    theme = rng.choice([_crowd, _pattern, _waking, _restart, _names])
+    themes = [_crowd, _pattern, _waking, _restart, _names, _origin, _changed]
+    theme = rng.choice(themes)
     return theme(seed, rng)
 
 
@@ -249,3 +250,26 @@ def _names(seed: int, rng: Random) -> Plan:
         Job(m.number, 0, "fetch", rng.choice([0.0, 3.0])) for m in machines[1:]
     )
     return Plan(seed, sites, tuple(named), (share,), jobs, quiet=60.0)
+
+
+def _origin(seed: int, rng: Random) -> Plan:
+    """The source leaves early, and an origin has what it did not send."""
+    sites, machines = _lan(rng, rng.randint(3, 6), 60e3)
+    size = rng.randint(20, MAX_CHUNKS) * CHUNK
+    share = Share(0, 0, (("", size),), has_origin=True)
+    jobs = tuple(Job(m.number, 0, "fetch", 0.0) for m in machines[1:])
+    at = 1.5 + rng.random() * 3
+    events = [Event(at, "kill", 0)]
+    if rng.random() < 0.3:
+        events += [Event(at + 1, "mute"), Event(at + 8, "unmute")]
+    return Plan(seed, sites, machines, (share,), jobs, tuple(events))
+
+
+def _changed(seed: int, rng: Random) -> Plan:
+    """A file of the only source changes or ends early while it is fetched."""
+    sites, machines = _lan(rng, rng.randint(2, 4), 60e3)
+    share = Share(0, 0, (("", rng.randint(30, MAX_CHUNKS) * CHUNK),))
+    jobs = tuple(Job(m.number, 0, "fetch", 0.0, 60.0) for m in machines[1:])
+    kind = rng.choice(["edit", "trim"])
+    events = (Event(0.5 + rng.random() * 2, kind, 0, rng.random()),)
+    return Plan(seed, sites, machines, (share,), jobs, events)

@@ -13,8 +13,8 @@ from shoal.errors import (
 from tests.simulator.jobs import JobState
 from tests.simulator.lines import Line, SimTransport
 from tests.simulator.machine import SimMachine
-from tests.simulator.network import SimPort
 from tests.simulator.plan import CHUNK, Share
+from tests.simulator.reach import Reach
 
 if TYPE_CHECKING:
     from tests.simulator.run import World
@@ -23,6 +23,7 @@ __all__ = ["SETTLE_TIME", "Invariants"]
 
 PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
 WAKING_SLACK = 6.0  # seconds of two stops that count as waiting
+QUIET_TIME = 15.0  # seconds in which a job learns what its source no longer has
 LOOK_PERIOD = 5.0  # seconds between two looks at what each job can reach
 SETTLE_TIME = 20.0  # seconds in which nodes that need nothing come to rest
 PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
@@ -41,87 +42,9 @@ class Invariants:
         self._feasible_since: dict[JobState, float] = {}
         self._doubles: dict[tuple[frozenset[str], SimTransport], float] = {}
         self._last_disturbed = 0.0
-        self._meetings: dict[tuple[SimPort | None, SimPort | None], bool] = {}
+        self._reach = Reach(world)
+        self._missing_since: dict[JobState, float] = {}
         self._next_look = 0.0
-
-    # Which chunks a job can reach.
-
-    def members(self, share: Share) -> list[SimMachine]:
-        """Return the machines that are in the swarm of a share now."""
-        return [m for m in self._world.machines if m.is_up and self._is_in(m, share)]
-
-    def _is_in(self, machine: SimMachine, share: Share) -> bool:
-        if share.number in machine.shared:
-            return True
-        return any(
-            state.job.share == share.number
-            and (
-                state.status == "running"
-                or (state.status == "done" and state.is_served)
-            )
-            for state in machine.jobs
-        )
-
-    def can_meet(self, one: SimMachine, other: SimMachine) -> bool:
-        """Return True if either node finds the other and can dial it."""
-        key = (one.port, other.port)
-        found = self._meetings.get(key)
-        if found is None:
-            found = self._finds(one, other) or self._finds(other, one)
-            self._meetings[key] = self._meetings[other.port, one.port] = found
-        return found
-
-    def _finds(self, one: SimMachine, other: SimMachine) -> bool:
-        network = self._world.network
-        if other.port is None or network.is_cut(one.host, other.host):
-            return False
-        if one.spec.finds == "named" and one.spec.number:
-            return other.spec.number == 0 and one.can_dial(other, network)
-        if other.spec.finds == "named" and other.spec.number:
-            return False
-        return one.can_dial(other, network)
-
-    def is_feasible(self, state: JobState) -> bool:
-        """Return True if a job can reach all of its chunks and the manifest.
-
-        A chunk reaches it through any chain of peers that want it, too.
-        """
-        share = self._world.plan.shares[state.job.share]
-        machine = self._world.machines[state.job.machine]
-        if not machine.is_up:
-            return False
-        found = {m.spec.number: m.available(share) for m in self.members(share)}
-        members = [self._world.machines[number] for number in found]
-        origin = self._world.origins.get(share.number)
-        has_origin = origin is not None and origin.answers
-        near = {
-            m.spec.number: [
-                other.spec.number
-                for other in members
-                if other is not m and self.can_meet(m, other)
-            ]
-            for m in members
-        }
-        has_changed = True
-        while has_changed:
-            has_changed = False
-            for one in members:
-                have, knows = found[one.spec.number]
-                if has_origin and knows and not one.relays(share) <= have:
-                    have = have | one.relays(share)
-                    found[one.spec.number] = have, knows
-                    has_changed = True
-                for number in near[one.spec.number]:
-                    more, is_known = found[number]
-                    news = (more & one.relays(share)) - have
-                    if news or is_known > knows:
-                        have, knows = have | news, True
-                        found[one.spec.number] = have, knows
-                        has_changed = True
-        have, knows = machine.stored(share), False
-        for number in (machine.spec.number, *near.get(machine.spec.number, ())):
-            have, knows = have | found[number][0], knows or found[number][1]
-        return knows and (has_origin or have >= self._wanted(state, share))
 
     def _wanted(self, state: JobState, share: Share) -> set[int]:
         return share.chunks_of(state.job.selects)
@@ -130,7 +53,7 @@ class Invariants:
 
     def on_event(self) -> None:
         """Note that something was done to the world."""
-        self._meetings.clear()
+        self._reach.on_event()
         self._last_disturbed = self._world.loop.time()
 
     def step(self) -> None:
@@ -145,13 +68,22 @@ class Invariants:
         self._check_pairs(now)
 
     def _look(self, now: float) -> None:
-        """Note since when each job could reach everything."""
+        """Note since when each job could reach everything, or more than it has."""
         for machine in self._world.machines:
             for state in machine.jobs:
-                if state.status != "running" or not self.is_feasible(state):
+                is_running = state.status == "running"
+                reached = self._reach.of(state) if is_running else None
+                share = self._world.plan.shares[state.job.share]
+                wanted = self._wanted(state, share)
+                if reached is None or not wanted <= reached:
                     self._feasible_since.pop(state, None)
                 else:
                     self._feasible_since.setdefault(state, now)
+                is_fetch = state.job.kind == "fetch"
+                if reached and is_fetch and (wanted & reached) - machine.stored(share):
+                    self._missing_since.setdefault(state, now)
+                else:
+                    self._missing_since.pop(state, None)
 
     def _check_pairs(self, now: float) -> None:
         """Check that two nodes do not keep two connections for one share."""
@@ -213,8 +145,30 @@ class Invariants:
         since = self._feasible_since.get(state, now)
         if now - since > max(timeout, PATIENCE):
             self._report(f"{state} gave up although it could reach every chunk")
+        if self._is_source_to_blame(machine, state) and "removed there" not in text:
+            self._report(f"{state} does not say that a file of its source changed")
         if "the disk is slow" in text and not machine.stopped_time:
             self._report(f"{state} blames the disk")
+
+    def _is_source_to_blame(self, machine: SimMachine, state: JobState) -> bool:
+        """Return True if a job misses only chunks that changed at their owner."""
+        share = self._world.plan.shares[state.job.share]
+        owner = self._world.machines[share.owner]
+        damaged = owner.damaged.get(share.number, set())
+        missing = self._wanted(state, share) - machine.stored(share)
+        quiet = self._world.loop.time() - max(self._last_disturbed, state.began_at)
+        return (
+            state.job.kind == "fetch"
+            and bool(missing)
+            and missing <= damaged
+            and quiet > QUIET_TIME
+            and not self._world.plan.loss
+            and share.number in owner.shared
+            and owner.is_up
+            and self._reach.can_meet(machine, owner)
+            and owner.process is not None
+            and not owner.process.is_stopped
+        )
 
     def check_files(self, machine: SimMachine, state: JobState) -> None:
         """Check that a finished fetch has written exactly the right bytes."""
@@ -245,6 +199,8 @@ class Invariants:
                 timeout = state.job.timeout
                 if now - since > PATIENCE:
                     self._report(f"{state} did not end although it could")
+                elif now - self._missing_since.get(state, now) > PATIENCE:
+                    self._report(f"{state} did not get chunks that it can reach")
                 elif timeout and now - state.began_at > 2 * timeout + PATIENCE:
                     self._report(f"{state} did not end after its timeout")
             self._check_failures(machine)
@@ -311,7 +267,9 @@ class Invariants:
             max(begun) - min(begun) < 0.5
             and all(s.status == "done" and s.job.kind == "fetch" for s in listed)
             and all(s.job.seed for s in listed)
-            and all(self.can_meet(a, b) for a in machines for b in machines if a != b)
+            and all(
+                self._reach.can_meet(a, b) for a in machines for b in machines if a != b
+            )
         )
 
     def on_shared_once(self, machine: SimMachine, share: Share) -> None:

@@ -20,14 +20,14 @@ from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from tests.helpers.memory_origin import MemoryOrigin
 from tests.simulator.draw import draw
+from tests.simulator.events import Events
 from tests.simulator.hosts import Host, Site
 from tests.simulator.invariants import SETTLE_TIME, Invariants
-from tests.simulator.liar import Liar
-from tests.simulator.loop import Process, SimExecutor, SimLoop
+from tests.simulator.loop import SimExecutor, SimLoop
 from tests.simulator.machine import FIXED_PORT, SimMachine
 from tests.simulator.network import Network
 from tests.simulator.origins import SimOrigin
-from tests.simulator.plan import CHUNK, MAX_BEHIND_FORWARD, Event, Plan
+from tests.simulator.plan import MAX_BEHIND_FORWARD, Plan
 
 __all__ = ["Result", "World", "run_plan", "run_seed"]
 
@@ -82,6 +82,7 @@ class World:
         self._is_over = False
         self._make_machines()
         self.invariants = Invariants(self)
+        self.events = Events(self)
         for machine in self.machines:
             machine.on_ended = self.invariants.on_job_ended
             machine.on_closed = self.invariants.on_closed
@@ -145,116 +146,6 @@ class World:
         """Return the addresses that nodes are given which find no others."""
         return [Address(f"m0{DOMAIN}", FIXED_PORT)]
 
-    # Events.
-
-    def apply(self, event: Event) -> None:
-        """Let an event happen."""
-        self.trace("event", event)
-        machine = self.machines[event.machine]
-        self.invariants.on_event()
-        getattr(self, f"_on_{event.kind}")(machine, event.value)
-
-    def _on_kill(self, machine: SimMachine, value: float) -> None:
-        machine.kill()
-
-    def _on_power(self, machine: SimMachine, value: float) -> None:
-        machine.kill(power=True)
-
-    def _on_crash(self, machine: SimMachine, value: float) -> None:
-        if machine.is_running:
-            machine.crash_after = 1 + int(value * 60)
-
-    def _on_start(self, machine: SimMachine, value: float) -> None:
-        machine.start()
-
-    def _on_stop(self, machine: SimMachine, value: float) -> None:
-        if machine.process is not None and not machine.process.is_stopped:
-            machine.process.stop()
-            machine.stopped_at = self.loop.time()
-
-    def _on_resume(self, machine: SimMachine, value: float) -> None:
-        if machine.process is not None and machine.process.is_stopped:
-            machine.stopped_time += self.loop.time() - machine.stopped_at
-            machine.process.resume()
-
-    def _on_close(self, machine: SimMachine, value: float) -> None:
-        machine.close()
-
-    def _on_full(self, machine: SimMachine, value: float) -> None:
-        machine.was_full = True
-        machine.disk.capacity = machine.disk.used + int(value * 200_000)
-
-    def _on_free(self, machine: SimMachine, value: float) -> None:
-        machine.disk.capacity = 1 << 40
-
-    def _on_cut(self, machine: SimMachine, value: float) -> None:
-        name = machine.host.site.name if value < 0.3 else machine.host.name
-        self.network.cut(name)
-
-    def _on_heal(self, machine: SimMachine, value: float) -> None:
-        self.network.heal()
-
-    def _on_reset(self, machine: SimMachine, value: float) -> None:
-        for line in list(self.network.lines):
-            if machine.host in line.hosts:
-                self.network.lose(line)
-
-    def _on_move(self, machine: SimMachine, value: float) -> None:
-        """Give the machine another address; its connections die."""
-        host = machine.host
-        self._on_reset(machine, value)
-        net, _, last = host.addresses[0].rpartition(".")
-        host.addresses[0] = f"{net}.{100 + int(last) % 100}"
-
-    def _on_edit(self, machine: SimMachine, value: float) -> None:
-        """Change a byte of a shared file, with or without a new time."""
-        for share in machine.shares:
-            size = share.size
-            if not size or not self.links[share.number].done():
-                continue
-            self.has_liars = True
-            place = int(value * size)
-            machine.damaged.setdefault(share.number, set()).add(place // CHUNK)
-            name, offset = share.find(place)
-            machine.disk.alter(machine.path(share, name), offset, quiet=value < 0.5)
-
-    def _on_liar(self, machine: SimMachine, value: float) -> None:
-        """Let a peer that sends wrong chunks join the swarm of a share."""
-        number = len(self.network.hosts)
-        self._add_liar(value, Site(f"liars{number}"), f"46.1.{number}.1")
-
-    def _on_caller(self, machine: SimMachine, value: float) -> None:
-        """Let a liar beside a machine dial every node again and again."""
-        site, number = machine.host.site, len(self.network.hosts)
-        address = f"192.168.9.{number}" if site.public else f"45.9.0.{number}"
-        liar = self._add_liar(value, site, address)
-        if liar is not None:
-            liar.call(self.machines)
-
-    def _add_liar(self, value: float, site: Site, address: str) -> Liar | None:
-        share = self.plan.shares[int(value * len(self.plan.shares))]
-        owner = self.machines[share.owner].shared.get(share.number)
-        if owner is None or not share.size:
-            return None
-        self.has_liars = True
-        host = Host(f"liar{len(self.network.hosts)}", site, [address])
-        data = b"".join(share.all_data(self.plan.seed).values())
-        process = Process(self.loop, host.name)
-        keys = owner.link.keys
-        return Liar(self.network, host, process, keys, owner.manifest, data)
-
-    def _on_wall(self, machine: SimMachine, value: float) -> None:
-        """Set the clocks of all machines; nothing but files tells that time."""
-        self.loop.wall_offset = (value - 0.5) * 1e6
-
-    def _on_mute(self, machine: SimMachine, value: float) -> None:
-        for origin in self.origins.values():
-            origin.set_answers(False)
-
-    def _on_unmute(self, machine: SimMachine, value: float) -> None:
-        for origin in self.origins.values():
-            origin.set_answers(True)
-
     def open_readers(self, link: Link, settings: object) -> list[MemoryOrigin]:
         """Return the readers of a share's origins, as a `Member` opens them."""
         return [
@@ -275,7 +166,7 @@ class World:
         last = max([HOLD, *(each.at + HOLD for each in events)])
         for event in events:
             await self._sleep_until(START + event.at)
-            self.apply(event)
+            self.events.apply(event)
         deadline = START + last + BOUND
         while self.loop.time() < deadline and not self._is_settled():  # noqa: ASYNC110
             await asyncio.sleep(CHECK_PERIOD)

@@ -6,9 +6,10 @@ import pytest
 
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import Hello, Peers
-from tests.helpers.holder import Talk
+from tests.helpers.holder import Holder, Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import (
+    HOLDING,
     MANIFEST,
     fetch,
     joined,
@@ -94,6 +95,20 @@ async def test_of_two_connections_the_one_that_was_used_is_kept(
         assert getter.swarm.peers == [kept]
         await asyncio.sleep(1)
         assert len(seed.swarm.peers) == 1
+
+
+@virtual_time
+async def test_a_source_with_two_addresses_chooses_from_the_start() -> None:
+    """If it seemed to be two sources, each chunk would be requested by its index."""
+    async with memory_net() as net:
+        getter = net.join(MANIFEST.id)
+        same = [net.host(Holder(HOLDING, b"s" * 16)) for _ in range(2)]
+        getter.begin(*same)
+        await net.until(lambda: len(getter.swarm.peers) == 2)
+        await fetch(getter)
+        used, unused = sorted(same, key=lambda each: not each.requested)
+        assert set(used.requested) == {None}
+        assert not unused.requested
 
 
 @virtual_time

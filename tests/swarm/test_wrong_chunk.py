@@ -14,18 +14,27 @@ from shoal.errors import StoreError
 from tests.helpers.fetching import here
 from tests.helpers.holder import Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
-from tests.helpers.memory_peers import CONTENT, MANIFEST, fetch, left, source, talk_to
+from tests.helpers.memory_peers import (
+    CONTENT,
+    HOLDING,
+    MANIFEST,
+    fetch,
+    left,
+    source,
+    talk_to,
+)
 from tests.helpers.memory_store import MemoryStore, TransientStore
 from tests.helpers.virtual_time import virtual_time
 
-FULL = bytes([255] * 5)
+# A peer without the last chunk does not choose: each chunk is requested by its index.
+MOST = HOLDING.some(range(CONTENT.count - 1))
 SIZE = 16_384
 
 
 async def begin(net: MemoryNet, *wrong: int) -> tuple[Member, Talk]:
     """Start a download from a peer that sends these chunks wrong."""
     member = net.join(MANIFEST.id).begin()
-    peer = talk_to(net, member).send(Hello(5000, MANIFEST.root_record, FULL))
+    peer = talk_to(net, member).send(Hello(5000, MANIFEST.root_record, MOST))
     await net.until(lambda: member.swarm.manifest is not None)
     manifest = member.swarm.manifest
     assert manifest is not None

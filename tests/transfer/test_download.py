@@ -191,9 +191,9 @@ async def test_a_partial_peer_gets_requests_for_its_chunks_only() -> None:
 
 
 @virtual_time
-async def test_a_download_of_some_chunks_lets_no_peer_choose() -> None:
+async def test_a_download_of_some_chunks_requests_no_others() -> None:
     async with downloading(wanted=[7, 3]) as run:
-        source = await run.join(Source)
+        source = await run.join(Source, have=ALL[:-1])
         await run.complete()
         assert set(source.requested) == {3, 7}
         run.download.want([3, 9])
@@ -317,13 +317,13 @@ async def test_the_requests_of_a_stalled_peer_go_to_others() -> None:
 
 @virtual_time
 async def test_two_peers_stalled_at_a_chunk_do_not_keep_a_third_from_it() -> None:
-    async with downloading(Content.make(SIZE, SIZE), wanted=[0]) as run:
-        one, two = await run.join(Silent), await run.join(Silent)
+    async with downloading(Content.make(2 * SIZE, SIZE), wanted=[0]) as run:
+        one, two = [await run.join(Silent, have=[0]) for _ in range(2)]
         await asyncio.sleep(1)
         # Each got a request for the chunk, and gets no more of them.
         assert one.requested == two.requested == [0]
         await asyncio.sleep(2 * STALL_TIME)
-        late = await run.join(Source)
+        late = await run.join(Source, have=[0])
         assert late.requested == [0]
         await run.complete()
 

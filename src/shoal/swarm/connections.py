@@ -317,9 +317,19 @@ class Connections:
         return is_certain and self._dialler.is_banned(peer.address)
 
     def may_try(self, peer: Peer) -> bool:
-        """Return True if chunks and pages may be requested from one more peer."""
-        host = peer.connection.address.host
-        return self._dialler.bans.may_try(host, self._loop.time())
+        """Return True if chunks and pages may be requested from one more peer.
+
+        Of two connections with one node, one is used: a source that seems to be two
+        does not choose which chunks it sends. The other one is used if nothing comes
+        from the first, which may be with another node that has copied the node id.
+        """
+        now = self._loop.time()
+        for other in self:
+            is_same = other.node_id == peer.node_id and other.is_used
+            if is_same and other is not peer and not self._is_silent(other):
+                if other.verified or now - other.used_at < SILENT_TIME:
+                    return False
+        return self._dialler.bans.may_try(peer.connection.address.host, now)
 
     def neighbours_of_liar(self, liar: Peer) -> list[Peer]:
         """Return the peers at a liar's host from which nothing is requested now.

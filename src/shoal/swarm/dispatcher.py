@@ -346,9 +346,9 @@ class Dispatcher:
             self.origins.announce_to(peer)
 
     def _try_peer(self, peer: Peer) -> None:
-        """Request chunks and pages from a peer, unless its host is distrusted."""
+        """Request chunks and pages from a peer, unless another one is used instead."""
         if self.connections.may_try(peer):
-            peer.is_used = True
+            peer.is_used, peer.used_at = True, self._clock()
             self._pages.add(peer, self._clock())
             self.request_from(peer)
 
@@ -360,7 +360,7 @@ class Dispatcher:
                 self.download.remove(peer)
 
     def try_peers(self) -> None:
-        """Use peers again whose host was distrusted, as far as that is allowed."""
+        """Use peers that were not used at first, as far as that is allowed now."""
         for peer in self.connections:
             if peer.have is not None and not peer.is_used:
                 self._try_peer(peer)

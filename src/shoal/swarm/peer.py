@@ -74,6 +74,8 @@ class Peer:
 
         Only once it has announced its chunks.
         """
+        self.used_at = 0.0
+        """Loop time from which on it may be used."""
         self.is_banned = False
         """True once data from it did not verify, and its connection was closed."""
         self.has_left = False

@@ -70,8 +70,8 @@ class FaultyDisk(Disk):
         assert inode is not None
         return stat.S_IMODE(inode.mode)
 
-    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
-        """Change a file from outside."""
+    def overwrite(self, path: Path, offset: int, data: bytes | None) -> None:
+        """Change a file from outside; without `data`, let it end at `offset`."""
         self._clock += 10**10
         inode = self._look_up(path)
         assert inode is not None

@@ -1,0 +1,104 @@
+"""Which nodes can meet, and which chunks a job can reach through them."""
+
+from typing import TYPE_CHECKING
+
+from tests.simulator.jobs import JobState
+from tests.simulator.machine import SimMachine
+from tests.simulator.network import SimPort
+from tests.simulator.plan import Share
+
+if TYPE_CHECKING:
+    from tests.simulator.run import World
+
+__all__ = ["Reach"]
+
+
+class Reach:
+    """Compute what is reachable in one world at this moment."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._meetings: dict[tuple[SimPort | None, SimPort | None], bool] = {}
+
+    def on_event(self) -> None:
+        """Note that something was done to the world."""
+        self._meetings.clear()
+
+    def members(self, share: Share) -> list[SimMachine]:
+        """Return the machines that are in the swarm of a share now."""
+        return [m for m in self._world.machines if m.is_up and self._is_in(m, share)]
+
+    def _is_in(self, machine: SimMachine, share: Share) -> bool:
+        if share.number in machine.shared:
+            return True
+        return any(
+            state.job.share == share.number
+            and (
+                state.status == "running"
+                or (state.status == "done" and state.is_served)
+            )
+            for state in machine.jobs
+        )
+
+    def can_meet(self, one: SimMachine, other: SimMachine) -> bool:
+        """Return True if either node finds the other and can dial it."""
+        key = (one.port, other.port)
+        found = self._meetings.get(key)
+        if found is None:
+            found = self._finds(one, other) or self._finds(other, one)
+            self._meetings[key] = self._meetings[other.port, one.port] = found
+        return found
+
+    def _finds(self, one: SimMachine, other: SimMachine) -> bool:
+        network = self._world.network
+        if other.port is None or network.is_cut(one.host, other.host):
+            return False
+        if one.spec.finds == "named" and one.spec.number:
+            return other.spec.number == 0 and one.can_dial(other, network)
+        if other.spec.finds == "named" and other.spec.number:
+            return False
+        return one.can_dial(other, network)
+
+    def of(self, state: JobState) -> set[int] | None:
+        """Return the chunks that a job has or can reach; None without the manifest.
+
+        A chunk reaches it through any chain of peers that want it, too.
+        """
+        share = self._world.plan.shares[state.job.share]
+        machine = self._world.machines[state.job.machine]
+        if not machine.is_up:
+            return None
+        found = {m.spec.number: m.available(share) for m in self.members(share)}
+        members = [self._world.machines[number] for number in found]
+        origin = self._world.origins.get(share.number)
+        has_origin = origin is not None and origin.answers
+        near = {
+            m.spec.number: [
+                other.spec.number
+                for other in members
+                if other is not m and self.can_meet(m, other)
+            ]
+            for m in members
+        }
+        has_changed = True
+        while has_changed:
+            has_changed = False
+            for one in members:
+                have, knows = found[one.spec.number]
+                if has_origin and knows and not one.relays(share) <= have:
+                    have = have | one.relays(share)
+                    found[one.spec.number] = have, knows
+                    has_changed = True
+                for number in near[one.spec.number]:
+                    more, is_known = found[number]
+                    news = (more & one.relays(share)) - have
+                    if news or is_known > knows:
+                        have, knows = have | news, True
+                        found[one.spec.number] = have, knows
+                        has_changed = True
+        have, knows = machine.stored(share), False
+        for number in (machine.spec.number, *near.get(machine.spec.number, ())):
+            have, knows = have | found[number][0], knows or found[number][1]
+        if has_origin:
+            have = have | share.chunks_of(state.job.selects)
+        return have if knows else None
