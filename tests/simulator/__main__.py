@@ -10,8 +10,10 @@ process of its own hash seed, so the same seed takes the same steps everywhere.
 """
 
 import argparse
+import gc
 import multiprocessing
 import os
+import resource
 import sys
 import time
 
@@ -21,6 +23,8 @@ from tests.simulator.run import Result, run_plan
 from tests.simulator.shrink import shrink
 
 COMMAND = "python -m tests.simulator"
+MAX_LEFT = 20_000  # objects of earlier runs that a worker has
+MAX_MEMORY = 400 << 20  # bytes of a worker; thirty nodes need less than a quarter
 
 
 def main() -> int:
@@ -114,7 +118,25 @@ def _print_result(result: Result) -> None:
 
 
 def _run(seed: int) -> Result:
-    return run_plan(draw(seed))
+    """Run a seed in a worker; check that its memory is given back.
+
+    What is left is compared with the time after the first run of the worker: a killed
+    process leaves some objects until the next run.
+    """
+    result = run_plan(draw(seed))
+    gc.collect()
+    objects = len(gc.get_objects())
+    _after_first.append(objects)
+    if objects > _after_first[0] + MAX_LEFT:
+        more = objects - _after_first[0]
+        result.violations.append(f"{more} objects are left since the first run")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    if peak > MAX_MEMORY:
+        result.violations.append(f"the worker has used {peak >> 20} MiB of memory")
+    return result
+
+
+_after_first: list[int] = []  # objects in this worker after each run
 
 
 def _run_many(seeds: range, jobs: int) -> int:

@@ -269,7 +269,7 @@ def _changed(seed: int, rng: Random) -> Plan:
     """A file of the only source changes or ends early while it is fetched."""
     sites, machines = _lan(rng, rng.randint(2, 4), 60e3)
     share = Share(0, 0, (("", rng.randint(30, MAX_CHUNKS) * CHUNK),))
-    jobs = tuple(Job(m.number, 0, "fetch", 0.0, 60.0) for m in machines[1:])
+    jobs = tuple(Job(m.number, 0, "fetch", 0.0, 150.0) for m in machines[1:])
     kind = rng.choice(["edit", "trim"])
     events = (Event(0.5 + rng.random() * 2, kind, 0, rng.random()),)
     return Plan(seed, sites, machines, (share,), jobs, events)

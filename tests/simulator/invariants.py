@@ -145,6 +145,8 @@ class Invariants:
         since = self._feasible_since.get(state, now)
         if now - since > max(timeout, PATIENCE):
             self._report(f"{state} gave up although it could reach every chunk")
+        elif now - self._missing_since.get(state, now) > PATIENCE:
+            self._report(f"{state} gave up although it could reach more chunks")
         if self._is_source_to_blame(machine, state) and "removed there" not in text:
             self._report(f"{state} does not say that a file of its source changed")
         if "the disk is slow" in text and not machine.stopped_time:
@@ -274,11 +276,19 @@ class Invariants:
 
     def on_shared_once(self, machine: SimMachine, share: Share) -> None:
         """Check that a node has every chunk when a share that ends then has ended."""
-        if self._world.has_liars:
-            return  # a liar claims to have every chunk
+        now = self._world.loop.time()
+        if self._world.has_liars or now - self._last_disturbed < 1.0:
+            return  # a liar claims to have every chunk, and a peer may just have died
         count = len(share.chunks_of(lambda _: True))
-        machines = [each for each in self._world.machines if each is not machine]
-        if not any(len(each.stored(share)) == count for each in machines):
+        has_one = any(
+            len(each.stored(share)) == count
+            or any(
+                s.status == "done" and s.job.share == share.number for s in each.jobs
+            )
+            for each in self._world.machines
+            if each is not machine
+        )
+        if not has_one:
             self._report(f"{machine.name} left s{share.number}, which no node has")
 
     def on_closed(self, machine: SimMachine) -> None:

@@ -300,13 +300,16 @@ class SimMachine:
         except Exception as error:
             self._report(f"{self.name} share s{share.number} raised {error!r}")
             return
-        self.shared[share.number] = made
         link = self.links[share.number]
         self._trace("shared", self.name, str(made.link))
         if not link.done():
             link.set_result(made.link)
-        elif link.result() != made.link and share.number not in self.damaged:
-            self._report(f"{self.name} shares s{share.number} under another link")
+        elif link.result() != made.link:
+            # Nobody fetches what a changed file is now.
+            if share.number not in self.damaged:
+                self._report(f"{self.name} shares s{share.number} under another link")
+            return
+        self.shared[share.number] = made
         if share.is_once:
             await made.shared()
             self._trace("shared once", self.name, f"s{share.number}")

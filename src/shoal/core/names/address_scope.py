@@ -8,7 +8,7 @@ docs/protocol.md, "Peer addresses".
 
 import enum
 from collections.abc import Hashable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ __all__ = ["MIN_PORT", "Scope", "is_acceptable", "scope_of", "slot_of", "subnet_
 MIN_PORT = (
     1024  # below are well-known services, at which an attacker could direct a crowd
 )
+
+MAX_CACHED = 1024  # hosts whose scope is remembered, since parsing takes longest
 
 # RFC 1918, and RFC 6598, which overlay networks use.
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
@@ -42,6 +44,7 @@ class Scope(enum.Enum):
     """No machine: unspecified, link-local, multicast, broadcast, reserved."""
 
 
+@lru_cache(MAX_CACHED)
 def scope_of(host: str) -> Scope:
     """Return the scope of a dotted IPv4 address; a host name has none."""
     from ipaddress import IPv4Address
@@ -85,6 +88,7 @@ def subnet_of(host: str) -> str | None:
     return host.rpartition(".")[0]
 
 
+@lru_cache(MAX_CACHED)
 def slot_of(host: str) -> Hashable:
     """Return the group that `host` counts towards; None if it is in none.
 
