@@ -5,17 +5,14 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest: ...
 
 from collections.abc import Sequence
 
-from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
     Have,
     Hello,
     Page,
     Peers,
     Refuse,
-    SealedMessage,
-    SealedResponse,
 )
-from tests.helpers.holder import Holder, Holding, Talk, make_holding
+from tests.helpers.holder import Chunk, Heard, Holder, Holding, Talk, make_holding
 
 __all__ = [
     "IDLE",
@@ -105,7 +102,7 @@ class AnnouncesMissing(Silent):
 class SendsTheSame(Holder):
     """Answer every request for any chunk with the first chunk."""
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         if isinstance(message, Page):
             super().on_message(talk, message)
         elif getattr(message, "index", 0) is None:
@@ -125,9 +122,7 @@ class Drips(Holder):
     def on_request(self, talk: Talk, index: int) -> None:
         if not self.sent:
             self.sent.append(index)
-            data = memoryview(self.holding.chunk(index))
-            whole = encode_frame(SealedResponse(index, data))
-            self.drip(talk, whole)
+            self.drip(talk, Chunk(index, self.holding.chunk(index)).encoded())
 
     def drip(self, talk: Talk, rest: bytes) -> None:
         if rest and not talk.is_lost:
@@ -251,7 +246,7 @@ class Poisons(Silent):
         super().__init__(holding)
         self._victims = victims
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         super().on_message(talk, message)
         if isinstance(message, Hello):
             own = ("127.0.0.1", message.port)

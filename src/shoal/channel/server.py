@@ -13,11 +13,12 @@ from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.events import Notice
 from shoal.core.session.open_session import OpenServerSession
 from shoal.core.session.session import ChunkRequested, Event
+from shoal.core.wire.messages import response_header
 from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.transfer.responses import write_chunks
-from shoal.transfer.uploader import Uploader
+from shoal.transfer.uploader import Receiver, Uploader
 from shoal.transport.connection import Connection
 
 __all__ = ["ChannelServer"]
@@ -28,7 +29,7 @@ USE_TIME = 30.0  # seconds for which a client that received data is not replaced
 MAX_QUEUED = 1024  # requests of one client; reading from it pauses above that
 
 
-class _Client:
+class _Client(Receiver):
     """One client: the `Receiver` of its connection, with its queue of requests."""
 
     def __init__(
@@ -52,7 +53,7 @@ class _Client:
         return [(each.index, each.echo) for each in batch]
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        write_chunks(self.connection, chunks)
+        write_chunks(self.connection, chunks, response_header)
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         # The protocol has no message for it. Closing sends the client to another server
@@ -174,7 +175,7 @@ class ChannelServer:
             case ChunkRequested(index=index, echo=echo):
                 data = self._uploader.read_now(index)
                 if data is not None:
-                    write_chunks(client.connection, [(echo, data)])
+                    write_chunks(client.connection, [(echo, data)], response_header)
                     return True
         return False
 

@@ -7,21 +7,20 @@ are served is decided by its `Uploader`.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.session.request_queue import RequestQueue
-from shoal.core.wire.messages import response_header
-from shoal.core.wire.sealed_messages import Reason, SealedRequest
+from shoal.core.wire.sealed_messages import Reason, SealedRequest, response_frame
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.swarm.peer import Peer
 from shoal.transfer.responses import write_chunks
-from shoal.transfer.uploader import Uploader
+from shoal.transfer.uploader import Read, Requests, Sent, Uploader
 
 __all__ = ["Upload"]
 
@@ -67,9 +66,32 @@ class _Receiver:
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks."""
-        write_chunks(self.peer.connection, chunks)
+        write_chunks(self.peer.connection, chunks, response_frame)
         self._chosen.difference_update(index for index, _ in chunks)
         self.peer.on_sent(sum(len(data) for _, data in chunks))
+        self._upload.on_served(self)
+
+    def send_read(
+        self, requests: Requests, read: Callable[[int], Read]
+    ) -> asyncio.Future[list[Sent]] | None:
+        """Read, encrypt and send chunks in one go, in a thread."""
+
+        def make() -> Iterator[tuple[list[bytes], Sent]]:
+            for index, _ in requests:
+                data = read(index)
+                if isinstance(data, bytes):
+                    yield [response_frame(index, len(data)), data], len(data)
+                else:
+                    yield [], data
+
+        size = sum(self._upload.length(index) for index, _ in requests)
+        return self.peer.connection.write_made(size, make)
+
+    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
+        """Note chunks that `send_read` has sent."""
+        self.peer.connection.on_chunks_sent(len(sent))
+        self._chosen.difference_update(index for index, _ in sent)
+        self.peer.on_sent(sum(size for _, size in sent))
         self._upload.on_served(self)
 
     def send_now(self, index: int, data: bytes) -> None:
@@ -80,7 +102,7 @@ class _Receiver:
         connection = self.peer.connection
         self.queue.cancel(index)
         connection.on_chunks_sent(1)
-        header = response_header(index, len(data))
+        header = response_frame(index, len(data))
         if len(data) > MAX_SPLIT:
             connection.writelines((header, data))
         else:
@@ -222,6 +244,11 @@ class Upload:
             self._uploader.remove(receiver)
 
     # Requests.
+
+    def length(self, index: int) -> int:
+        """Return the size of a chunk in bytes; 0 if there is none with this index."""
+        chunks = self._store.chunks
+        return chunks.length(index) if index < chunks.count else 0
 
     def on_request(self, peer: Peer, request: SealedRequest) -> None:
         """Queue a request, or refuse it."""

@@ -1,10 +1,9 @@
 """Write responses with chunks, as both kinds of share send them."""
 
-from collections.abc import Hashable
-from typing import TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from shoal.core.session.session import Session
-from shoal.core.wire.messages import response_header
 from shoal.transport.connection import Connection
 
 __all__ = ["write_chunks"]
@@ -15,14 +14,18 @@ JOIN_BELOW = 64 * 1024  # bytes; larger chunks are not copied behind their heade
 
 
 def write_chunks(
-    connection: Connection[S], chunks: list[tuple[Hashable, bytes]]
+    connection: Connection[S],
+    chunks: list[tuple[Hashable, bytes]],
+    header: Callable[[Any, int], bytes],
 ) -> None:
-    """Write one response for each index and chunk, copying only small ones."""
+    """Write one response for each index and chunk, copying only small ones.
+
+    `header` returns what precedes the data of a chunk with an index and a length.
+    """
     connection.on_chunks_sent(len(chunks))
     parts: list[bytes] = []
     for index, data in chunks:
-        assert isinstance(index, int | str)
-        parts.append(response_header(index, len(data)))
+        parts.append(header(index, len(data)))
         if len(data) < JOIN_BELOW:
             parts.append(data)
         else:

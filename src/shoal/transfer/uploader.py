@@ -8,9 +8,9 @@ rate is that of the node, which all its shares have in common.
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from time import monotonic
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
@@ -21,7 +21,16 @@ __all__ = ["Receiver", "Uploader"]
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 
 
-_Read: TypeAlias = bytes | Exception
+READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
+READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
+
+
+Requests: TypeAlias = list[tuple[int, Hashable]]
+"""Chunks, each with a note for the receiver."""
+Read: TypeAlias = bytes | Exception
+"""A chunk, or why it cannot be read."""
+Sent: TypeAlias = int | Exception
+"""The size of a chunk that was sent, or why it cannot be read."""
 
 
 class Receiver(Protocol):
@@ -36,6 +45,20 @@ class Receiver(Protocol):
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks, each with the note of its request."""
+
+    def send_read(
+        self, requests: "Requests", read: "Callable[[int], Read]"
+    ) -> "asyncio.Future[list[Sent]] | None":
+        """Read chunks with `read` in a thread, and send those that can be read.
+
+        The result has one element for each request. None if the receiver does not do
+        that now: then read them and call `send`.
+        """
+        return None
+
+    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
+        """Note the requests that `send_read` has answered, with the chunks' sizes."""
+        raise AssertionError("a receiver without `send_read`")
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         """Refuse requests whose chunks cannot be read."""
@@ -59,9 +82,9 @@ class Uploader:
         self._counters = resources.counters
         self._turns: deque[Receiver] = deque()
         self._waiting: dict[Receiver, float] = {}  # those in _turns, since when
-        self._reading: dict[Receiver, asyncio.Future[tuple[list[_Read], float]]] = {}
+        self._reading: dict[Receiver, asyncio.Future[Any]] = {}
         # All running reads, also those of receivers that have left.
-        self._reads: set[asyncio.Future[tuple[list[_Read], float]]] = set()
+        self._reads: set[asyncio.Future[Any]] = set()
         self._is_closed = False
         self._pause: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -141,10 +164,16 @@ class Uploader:
         """Send one batch; return True if the receiver should have another turn."""
         # Within a rate limit turns are short, so that all receivers get the same share.
         size = self._store.chunks.chunk_size
-        limit = 1 if self._bucket.is_limited else max(1, BATCH_SIZE // size)
+        batch = READ_BATCH if size >= READ_LEAST else BATCH_SIZE
+        limit = 1 if self._bucket.is_limited else max(1, batch // size)
         requests = receiver.next_requests(limit)
         if not requests:
             return False
+        if size >= READ_LEAST:
+            sending = receiver.send_read(requests, self._read_one)
+            if sending is not None:
+                self._note_sending(receiver, requests, sending)
+                return False
         chunks: list[bytes | None]
         try:
             chunks = self._store.get_many_now([index for index, _ in requests])
@@ -167,22 +196,51 @@ class Uploader:
     ) -> None:
         if not requests:
             return
-        size = sum(map(len, chunks))
-        self._bucket.take(size, self._loop.time())
-        self.served += len(requests)
-        self.sent += size
+        self._count(list(map(len, chunks)))
         receiver.send(
             [(note, data) for (_, note), data in zip(requests, chunks, strict=True)]
         )
 
+    def _note_sending(
+        self,
+        receiver: Receiver,
+        requests: Requests,
+        sending: asyncio.Future[list[Sent]],
+    ) -> None:
+        """Wait until a receiver has read and sent chunks itself."""
+
+        def done(_: asyncio.Future[list[Sent]]) -> None:
+            self._reads.discard(sending)
+            if self._reading.get(receiver) is not sending:
+                return
+            del self._reading[receiver]
+            sent: list[tuple[Hashable, int]] = []
+            for (_index, note), result in zip(requests, sending.result(), strict=True):
+                if isinstance(result, int):
+                    sent.append((note, result))
+                else:
+                    receiver.refuse([note], result)
+            self._count([size for _, size in sent])
+            receiver.on_sent(sent)
+            self.wake(receiver)
+
+        self._reading[receiver] = sending
+        self._reads.add(sending)
+        sending.add_done_callback(done)
+
+    def _count(self, sizes: list[int]) -> None:
+        self._bucket.take(sum(sizes), self._loop.time())
+        self.served += len(sizes)
+        self.sent += sum(sizes)
+
     def _read(self, receiver: Receiver, requests: list[tuple[int, Hashable]]) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
 
-        def read() -> tuple[list[_Read], float]:
+        def read() -> tuple[list[Read], float]:
             begun = monotonic()
             return [self._read_one(index) for index, _ in requests], monotonic() - begun
 
-        def done(future: asyncio.Future[tuple[list[_Read], float]]) -> None:
+        def done(future: asyncio.Future[tuple[list[Read], float]]) -> None:
             self._reads.discard(future)
             if self._reading.get(receiver) is not future:
                 return
@@ -202,7 +260,7 @@ class Uploader:
         self._reads.add(future)
         future.add_done_callback(done)
 
-    def _read_one(self, index: int) -> _Read:
+    def _read_one(self, index: int) -> Read:
         """Return a chunk or the error of reading it; runs in a worker thread."""
         try:
             return self._store.get(index)

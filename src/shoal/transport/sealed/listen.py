@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 from shoal.core.crypto.keys import Keys
@@ -83,18 +84,20 @@ class SealedListener(PortListener[_Stranger]):
         *,
         hosts: Sequence[str],
         port: int = 0,
+        threads: Executor | None = None,
         within: float = PROOF_TIME,
         max_half_open: int = MAX_HALF_OPEN,
         handshake_limit: HandshakeLimit | None = None,
     ) -> None:
         """Listen at `port` of all `hosts`; port 0 chooses a free one.
 
-        Raises as `bind_all` does.
+        Large amounts of data are encrypted in `threads`. Raises as `bind_all` does.
         """
         super().__init__(hosts, port)
         for each in self._sockets:
             each.listen(BACKLOG)
         self._node_id = node_id
+        self._threads = threads
         self._within = within
         self._shares: dict[bytes, _Share] = {}  # by psk
         self._knocks = KnockMemory()
@@ -258,7 +261,7 @@ class SealedListener(PortListener[_Stranger]):
 
         self._half_open.remove(stranger)
         stranger.is_proven = True
-        noise = NoiseConnection(greeted.ciphers, begin)
+        noise = NoiseConnection(greeted.ciphers, begin, self._threads)
         await self._loop.connect_accepted_socket(lambda: noise, stranger.accepted)
 
     async def _receive(self, stranger: _Stranger, size: int) -> bytes | None:
