@@ -71,18 +71,23 @@ class _Receiver:
         self.peer.on_sent(sum(len(data) for _, data in chunks))
         self._upload.on_served(self)
 
+    @property
+    def can_send_read(self) -> bool:
+        """Return True if the peer's connection encrypts in threads, and is not."""
+        return self.peer.connection.can_write_made
+
     def send_read(
         self, requests: Requests, read: Callable[[int], Read]
-    ) -> asyncio.Future[list[Sent]] | None:
+    ) -> asyncio.Future[list[Sent]]:
         """Read, encrypt and send chunks in one go, in a thread."""
 
-        def make() -> Iterator[tuple[list[bytes], Sent]]:
+        def make() -> Iterator[tuple[list[bytes | memoryview], Sent]]:
             for index, _ in requests:
                 data = read(index)
-                if isinstance(data, bytes):
-                    yield [response_frame(index, len(data)), data], len(data)
-                else:
+                if isinstance(data, Exception):
                     yield [], data
+                else:
+                    yield [response_frame(index, len(data)), data], len(data)
 
         size = sum(self._upload.length(index) for index, _ in requests)
         return self.peer.connection.write_made(size, make)

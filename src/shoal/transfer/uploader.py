@@ -7,10 +7,12 @@ rate is that of the node, which all its shares have in common.
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from time import monotonic
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
@@ -21,16 +23,36 @@ __all__ = ["Receiver", "Uploader"]
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 
 
+T = TypeVar("T")
+
 READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
 READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
 
 
 Requests: TypeAlias = list[tuple[int, Hashable]]
 """Chunks, each with a note for the receiver."""
-Read: TypeAlias = bytes | Exception
+Read: TypeAlias = bytes | memoryview | Exception
 """A chunk, or why it cannot be read."""
 Sent: TypeAlias = int | Exception
 """The size of a chunk that was sent, or why it cannot be read."""
+
+
+class _Scratch(threading.local):
+    """Hold memory for one chunk in each thread."""
+
+    def __init__(self) -> None:
+        self._room = memoryview(b"")
+
+    def room(self, size: int) -> memoryview | None:
+        """Return memory for a chunk; None if that would be much."""
+        if size > READ_BATCH:
+            return None
+        if len(self._room) < size:
+            self._room = memoryview(bytearray(size))
+        return self._room
+
+
+_scratch = _Scratch()
 
 
 class Receiver(Protocol):
@@ -46,15 +68,20 @@ class Receiver(Protocol):
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks, each with the note of its request."""
 
+    @property
+    def can_send_read(self) -> bool:
+        """Return True if `send_read` can be called now."""
+        return False
+
     def send_read(
         self, requests: "Requests", read: "Callable[[int], Read]"
-    ) -> "asyncio.Future[list[Sent]] | None":
+    ) -> "asyncio.Future[list[Sent]]":
         """Read chunks with `read` in a thread, and send those that can be read.
 
-        The result has one element for each request. None if the receiver does not do
-        that now: then read them and call `send`.
+        What `read` returns is valid until its next call in that thread. The result has
+        one element for each request.
         """
-        return None
+        raise AssertionError("a receiver that cannot do this")
 
     def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
         """Note the requests that `send_read` has answered, with the chunks' sizes."""
@@ -164,16 +191,16 @@ class Uploader:
         """Send one batch; return True if the receiver should have another turn."""
         # Within a rate limit turns are short, so that all receivers get the same share.
         size = self._store.chunks.chunk_size
-        batch = READ_BATCH if size >= READ_LEAST else BATCH_SIZE
+        sends_itself = size >= READ_LEAST and receiver.can_send_read
+        batch = READ_BATCH if sends_itself else BATCH_SIZE
         limit = 1 if self._bucket.is_limited else max(1, batch // size)
         requests = receiver.next_requests(limit)
         if not requests:
             return False
-        if size >= READ_LEAST:
-            sending = receiver.send_read(requests, self._read_one)
-            if sending is not None:
-                self._note_sending(receiver, requests, sending)
-                return False
+        if sends_itself:
+            sending = receiver.send_read(requests, self._read_into)
+            self._note_sending(receiver, requests, sending)
+            return False
         chunks: list[bytes | None]
         try:
             chunks = self._store.get_many_now([index for index, _ in requests])
@@ -236,11 +263,11 @@ class Uploader:
     def _read(self, receiver: Receiver, requests: list[tuple[int, Hashable]]) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
 
-        def read() -> tuple[list[Read], float]:
+        def read() -> tuple[list[bytes | Exception], float]:
             begun = monotonic()
             return [self._read_one(index) for index, _ in requests], monotonic() - begun
 
-        def done(future: asyncio.Future[tuple[list[Read], float]]) -> None:
+        def done(future: asyncio.Future[tuple[list[bytes | Exception], float]]) -> None:
             self._reads.discard(future)
             if self._reading.get(receiver) is not future:
                 return
@@ -260,14 +287,25 @@ class Uploader:
         self._reads.add(future)
         future.add_done_callback(done)
 
-    def _read_one(self, index: int) -> Read:
+    def _read_into(self, index: int) -> Read:
+        """Return a chunk as `_read_one` does, in memory that the thread uses again."""
+        room = _scratch.room(self._store.chunks.chunk_size)
+        if room is None:
+            return self._read_one(index)
+        return _result(partial(self._store.get_into, index, room))
+
+    def _read_one(self, index: int) -> bytes | Exception:
         """Return a chunk or the error of reading it; runs in a worker thread."""
-        try:
-            return self._store.get(index)
-        except ShoalError as error:
-            # Its traceback would keep the bytes that were read and not sent.
-            return type(error)(str(error))
-        except KeyError:
-            return KeyError(index)
-        except Exception as error:
-            return error
+        return _result(partial(self._store.get, index))
+
+
+def _result(read: Callable[[], T]) -> T | Exception:
+    try:
+        return read()
+    except ShoalError as error:
+        # Its traceback would keep the bytes that were read and not sent.
+        return type(error)(str(error))
+    except KeyError as error:
+        return KeyError(*error.args)
+    except Exception as error:
+        return error

@@ -173,18 +173,24 @@ class Connection(DataProtocol, Generic[S]):
             self.sent += sum(map(len, parts))
             self._transport.writelines(parts)
 
+    @property
+    def can_write_made(self) -> bool:
+        """Return True if this connection encrypts in threads, and is not doing it."""
+        return bool(getattr(self._transport, "can_write_made", False))
+
     def write_made(
-        self, size: int, make: Callable[[], Iterable[tuple[list[bytes], T]]]
-    ) -> "asyncio.Future[list[T]] | None":
+        self,
+        size: int,
+        make: Callable[[], Iterable[tuple[list[bytes | memoryview], T]]],
+    ) -> "asyncio.Future[list[T]]":
         """Make data of about `size` bytes in a thread, and send it after earlier data.
 
-        `make` yields parts of it, each with a note for the result. Returns None if this
-        connection does not encrypt in threads, or if a thread is encrypting already.
+        `make` yields parts of it, each with a note for the result. Call this only if
+        `can_write_made`.
         """
-        write: Any = getattr(self._transport, "write_made", None)
-        made: asyncio.Future[list[T]] | None = write and write(size, make)
-        if made is not None:
-            self.sent += size
+        self.sent += size
+        transport: Any = self._transport
+        made: asyncio.Future[list[T]] = transport.write_made(size, make)
         return made
 
     def flush(self) -> None:

@@ -60,12 +60,13 @@ def take_payloads(backlog: deque[memoryview], limit: int) -> list[memoryview]:
             payloads.append(_join(short))
         # The last message of a piece stays with the one before it: what is left of a
         # piece is never so short that it would be joined with another.
-        while piece and (size < limit or len(piece) <= MAX_PAYLOAD):
-            payloads.append(piece[:MAX_PAYLOAD])
-            size += len(payloads[-1])
-            piece = piece[MAX_PAYLOAD:]
-        if piece:
-            backlog.appendleft(piece)
+        length, begin = len(piece), 0
+        while begin < length and (size < limit or length - begin <= MAX_PAYLOAD):
+            payloads.append(piece[begin : begin + MAX_PAYLOAD])
+            size += MAX_PAYLOAD
+            begin += MAX_PAYLOAD
+        if begin < length:
+            backlog.appendleft(piece[begin:])
     if short:
         payloads.append(_join(short))
     return payloads
@@ -93,9 +94,8 @@ def seal(
     begin = 0
     for payload, (key, nonce) in zip(payloads, keys, strict=True):
         size = len(payload) + TAG_SIZE
-        body = begin + LENGTH_SIZE
-        view[begin:body] = size.to_bytes(LENGTH_SIZE, "big")
-        begin = body + size
+        view[begin], view[begin + 1] = size >> 8, size & 0xFF
+        body, begin = begin + LENGTH_SIZE, begin + LENGTH_SIZE + size
         key.encrypt_into(nonce, payload, None, view[body:begin])
     return view
 
@@ -125,16 +125,15 @@ class SealedData:
         Raises `ProtocolError` if a message is not what the peer sent, or is shorter
         than the rest of the data allows ("Chunk data" in docs/protocol.md).
         """
+        messages = self._messages
         begin = done = 0
         for key in self._keys:
             size = min(MAX_PAYLOAD, self._length - done)
-            body = begin + LENGTH_SIZE
-            announced = int.from_bytes(self._messages[begin:body], "big")
+            announced = messages[begin] << 8 | messages[begin + 1]
             if announced != size + TAG_SIZE:
                 raise ProtocolError("chunk data in messages of a wrong length")
-            begin = body + announced
-            part = target[done : done + size]
-            unseal_into(self._messages[body:begin], key, part)
+            body, begin = begin + LENGTH_SIZE, begin + LENGTH_SIZE + announced
+            unseal_into(messages[body:begin], key, target[done : done + size])
             done += size
 
     def opened(self) -> bytearray:

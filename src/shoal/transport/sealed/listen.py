@@ -42,7 +42,7 @@ _FULL = (
 )
 # docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
 PROOF_TIME = 10.0  # seconds from acceptance
-TRIES = 256  # shares that a knock is tried with before other tasks run: 2 ms
+TRIES = 128  # shares that a knock is tried with before other tasks run: 1 ms
 BACKLOG = 1024  # connections the system may hold ready, those of a flood included
 LOG_PERIOD = 60.0  # seconds between two log lines about strangers
 
@@ -101,6 +101,7 @@ class SealedListener(PortListener[_Stranger]):
         self._within = within
         self._shares: dict[bytes, _Share] = {}  # by psk
         self._knocks = KnockMemory()
+        self._trying = asyncio.Lock()
         self._handshake_limit = (
             HandshakeLimit() if handshake_limit is None else handshake_limit
         )
@@ -283,15 +284,17 @@ class SealedListener(PortListener[_Stranger]):
         """Return the share that a knock is for, None if it is wrong or repeated.
 
         Every share is tried, even after one that fits, so that the time reveals
-        nothing; a node with thousands lets other tasks run in between.
+        nothing. A node with many shares tries one knock at a time, and lets other tasks
+        run in between: a flood of knocks delays only other knocks.
         """
         found = None
-        for number, share in enumerate(list(self._shares.values()), 1):
-            opened = open_first(share.start, knock)
-            if opened is not None:
-                found = share, opened
-            if number % TRIES == 0:
-                await asyncio.sleep(0)
+        async with self._trying:
+            for number, share in enumerate(list(self._shares.values()), 1):
+                opened = open_first(share.start, knock)
+                if opened is not None:
+                    found = share, opened
+                if number % TRIES == 0:
+                    await asyncio.sleep(0)
         if found is None or not self._knocks.spend(found[1].ephemeral):
             return None
         return found

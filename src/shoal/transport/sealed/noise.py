@@ -276,20 +276,22 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._is_paused = True
             self._protocol.pause_writing()
 
+    @property
+    def can_write_made(self) -> bool:
+        """Return True if `write_made` can be called now."""
+        is_free = self._sealing is None and not self._backlog
+        return self._threads is not None and is_free and not self._is_closing
+
     def write_made(
         self, size: int, make: Callable[[], Iterable[tuple[list[Data], T]]]
-    ) -> asyncio.Future[list[T]] | None:
+    ) -> asyncio.Future[list[T]]:
         """Make data in a thread, encrypt it there, and send it after all earlier data.
 
         `make` yields parts of the data, which has about `size` bytes, each with a note.
         Each is encrypted while it is in the processor's cache. The result has all
-        notes, when the data waits for the socket. Returns None if there are no threads,
-        or if other data has to be encrypted first.
+        notes, when the data waits for the socket. Call this only if `can_write_made`.
         """
-        if self._threads is None or self._is_closing:
-            return None
-        if self._sealing is not None or self._backlog:
-            return None
+        assert self.can_write_made
         loop = asyncio.get_running_loop()
         made: asyncio.Future[list[T]] = loop.create_future()
         send, buffer = self._ciphers.send, self._take_buffer(size)
