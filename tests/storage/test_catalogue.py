@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.errors import ShoalError
 from shoal.storage.catalogue import Catalogue, Made

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.manifest_file import (
     MANIFEST,
     ManifestFile,
-    known_pages,
     read_manifest,
 )
+from tests.helpers.pages import hash_page
 
 CHUNK = 16_384
 COUNT = 3000  # chunks, whose hashes fill one page and a part of another
@@ -37,15 +38,15 @@ def begin() -> Manifest:
 
 
 def add(manifest: Manifest, number: int) -> Manifest:
-    page = WHOLE.page(number)
+    page = WHOLE.page(hash_page(number))
     assert page is not None
-    assert manifest.add_page(number, page)
+    assert manifest.add_page(hash_page(number), page)
     return manifest
 
 
 def pages_in(folder: Path) -> list[int] | None:
     found = read_manifest(folder, WHOLE.id, DISK)
-    return None if found is None else list(known_pages(found))
+    return None if found is None else [key.number for key in found.keys()]
 
 
 def test_each_page_is_kept_when_it_is_saved(at: int, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_any_end_and_any_changed_byte_leave_what_is_right(
     path = tmp_path / MANIFEST
     data = path.read_bytes()
     rng = random.Random(2)
-    root_end = 8 + 8 + len(WHOLE.root_record)
+    root_end = 8 + 10 + len(WHOLE.root_record)
     places = [*range(root_end + 10), *rng.sample(range(len(data)), 100)]
     for place in places:
         path.write_bytes(data[:place])
