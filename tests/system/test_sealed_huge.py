@@ -34,14 +34,15 @@ def span_of(index: int) -> str:
 
 
 @pytest.mark.parametrize("index", TRUE)
-async def test_one_chunk_costs_the_root_and_one_page(index: int) -> None:
+async def test_one_chunk_costs_the_root_and_two_pages(index: int) -> None:
     async with Holder(holding_of(make_manifest(), true_chunk)) as holder:
         args = (holder.holding.link, "-r", span_of(index), "--peer", holder.address)
         with run("cat", *args) as program:
             ended = await asyncio.to_thread(program.finish)
         assert ended.code == 0, ended.stderr
         assert ended.stdout == true_chunk(index)
-        assert holder.pages_requested == [hash_page(index // 2048)]
+        pages = [PageKey("hashes", 1, 0), hash_page(index // 2048)]
+        assert holder.pages_requested == pages
         assert holder.sent == [index]
 
 
