@@ -334,17 +334,19 @@ class Dispatcher:
         if peer.bits is not None:
             raise ProtocolError("a second bitfield")
         peer.bits = bytearray()
-        self._on_bitfield(peer, hello.bitfield)
+        if -(-manifest.chunks.count // 8) <= MAX_BITFIELD:
+            self._on_bitfield(peer, hello.bitfield)
+        elif hello.bitfield:
+            raise ProtocolError("a part of a bitfield in a hello")
 
     def _on_bitfield(self, peer: Peer, bits: bytes) -> None:
-        """Add the bits of a hello, or of a piece that follows it, to a bitfield."""
+        """Add the bits of a hello, or of a piece that follows one, to a bitfield."""
         manifest, known = self._pages.manifest, peer.bits
         if manifest is None or known is None or peer.have is not None:
             raise ProtocolError("a piece of a bitfield that does not follow a hello")
         count = manifest.chunks.count
         missing = -(-count // 8) - len(known)
-        is_first = not known and missing > MAX_BITFIELD and not bits
-        if len(bits) != min(missing, MAX_BITFIELD) and not is_first:
+        if len(bits) != min(missing, MAX_BITFIELD):
             raise ProtocolError(f"{len(bits)} bytes of a bitfield of {count}")
         known += bits
         if len(bits) == missing:

@@ -156,8 +156,7 @@ class Swarm(Watcher[ChunkSource]):
     async def load(self, missing: Missing) -> Manifest:
         """Fetch the root record, then pages until `missing` returns none.
 
-        `await swarm.load(Manifest.missing)` fetches the whole manifest. Raises
-        `ManifestError` if it is hostile, `NotFoundError` if no peer has it.
+        Raises `ManifestError` if it is hostile, `NotFoundError` if no peer has it.
         """
         await self._waiting.wait(lambda: self.manifest is not None)
         while not await self.load_some(missing):
@@ -166,20 +165,17 @@ class Swarm(Watcher[ChunkSource]):
         return self.manifest
 
     async def load_some(self, missing: Missing) -> bool:
-        """Wait for more of the pages that `missing` returns; return True if all came.
+        """Wait for more pages that `missing` returns; return True if it returns none.
 
         The root record must be known. Raises as `load` does.
         """
-        manifest = self.manifest
-        assert manifest is not None
-        wanted = list(islice(missing(manifest), MAX_WANTED))
-        if not wanted:
-            return True
+        assert self.manifest is not None
+        wanted = list(islice(missing(self.manifest), MAX_WANTED))
         self.want_pages(wanted)
         # To find out what is missing takes time, so it is not done for every page.
-        enough = len(wanted) - max(1, len(wanted) // 8)
+        enough = max(0, len(wanted) - max(1, len(wanted) // 8))
         await self._waiting.wait(lambda: self._pages.count_missing(wanted) <= enough)
-        return not any(True for _ in missing(manifest))
+        return not any(True for _ in missing(self.manifest))
 
     def want_pages(self, keys: Iterable[PageKey]) -> None:
         """Fetch these pages of the manifest, without waiting for them."""
@@ -243,7 +239,7 @@ class Swarm(Watcher[ChunkSource]):
             self.serve(manifest, store, kept)
         for peer in self._connections:
             self._dispatcher.request_from(peer)
-        self._want_origins_pages()
+        self._on_page()
         return download
 
     async def until_verified(self, index: int) -> None:
@@ -355,18 +351,14 @@ class Swarm(Watcher[ChunkSource]):
             self._dispatcher.origins.on_wrong_chunk(source, index)
 
     def _on_page(self) -> None:
-        self._want_origins_pages()
-        self._waiting.check()
-
-    def _want_origins_pages(self) -> None:
-        """Fetch the list of files, if the chunks of an origin are named by them."""
+        """Fetch more pages with files, if those are needed to ask an origin."""
         origins = self._dispatcher.origins
         if origins is not None:
             self.want_pages(islice(origins.missing_pages(), MAX_WANTED))
+        self._waiting.check()
 
     def _on_wrong_page(self, peer: Peer, key: PageKey) -> None:
-        where = f"{key.number} of level {key.level} of the {key.table}"
-        self._ban(peer, f"manifest page {where} did not verify")
+        self._ban(peer, f"page {key.number} of the {key.table} did not verify")
 
     def _ban(self, peer: Peer, what: str) -> None:
         self._resources.counters.failures += 1
