@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from shoal.core.crypto.hashes import page_digest, root_digest
 from shoal.core.manifest.pages import FILES, HASHES, PageKey
 from tests.adversary.names import COLLISIONS, UNSAFE_NAMES, UNSAFE_PATHS
-from tests.adversary.trees import LEAVES, PER_PAGE, encode, hostile_nodes
+from tests.adversary.trees import LEAVES, PER_PAGE, SPREAD, encode, hostile_nodes
 from tests.core.reference import msgpack
 
 ATTRIBUTES: tuple[Any, ...] = (
@@ -259,9 +259,9 @@ def hostile_trees() -> Iterator[Hostile]:
     for label, top in hostile_nodes():
         pages: dict[PageKey, bytes] = {}
         digest = encode(top, pages)
-        files = [LEAVES * PER_PAGE, top.level, digest]
-        size = LEAVES * PER_PAGE
-        yield share(f"tree: {label}", file_pages=pages, size=size, files=files)
+        count = len(top.below) if label == SPREAD else LEAVES * PER_PAGE
+        files = [count, top.level, digest]
+        yield share(f"tree: {label}", file_pages=pages, size=count, files=files)
 
 
 def _encoded_roots() -> Iterator[Hostile]:

@@ -15,6 +15,7 @@ from tests.core.reference import msgpack
 FILL = 61_000
 LEAVES = 240  # of 16 files each, below 15 index pages, below the top
 PER_PAGE = 16
+SPREAD = "pages of one file each"
 
 
 @dataclass
@@ -242,7 +243,7 @@ def hostile_nodes() -> Iterator[tuple[str, Node]]:
     yield "a chain of pages below", Node(2, 0, 0, below=[below.below[0]])
     # Pages that are nowhere near full, so that there are very many.
     spread = [Node(0, i, i, [[f"{i:03}", 1, False]]) for i in range(30)]
-    yield "pages of one file each", Node(1, 0, 0, below=spread)
+    yield SPREAD, Node(1, 0, 0, below=spread)
     mixed = copy_of(VALID)
     mixed.below[0].below[0].wrap = lambda page: msgpack(
         [[path_of(i), i, i, bytes(32)] for i in range(PER_PAGE)]
