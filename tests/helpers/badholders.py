@@ -5,6 +5,7 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest: ...
 
 from collections.abc import Sequence
 
+from shoal.core.manifest.pages import PageKey
 from shoal.core.wire.sealed_messages import (
     Have,
     Hello,
@@ -112,7 +113,7 @@ class SendsTheSame(Holder):
 class WithholdsPages(Holder):
     """Send no page of the manifest, without which no chunk can be requested."""
 
-    def on_page(self, talk: Talk, number: int) -> None:
+    def on_page(self, talk: Talk, key: PageKey) -> None:
         pass
 
 
@@ -183,7 +184,7 @@ class Unsolicited(Holder):
 class UnsolicitedPage(Holder):
     def greet(self, talk: Talk) -> None:
         super().greet(talk)
-        talk.send(Page(7, b"x"))
+        talk.send(Page("hashes", 0, 7, b"x"))
 
 
 class ChunkTooFar(Holder):
@@ -223,20 +224,20 @@ class FlippedRoot(Holder):
 
 
 class GarbagePages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        talk.send(Page(number, bytes(65_536)))
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        talk.send(Page(*key, bytes(65_536)))
 
 
 class FlippedPages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        page = bytearray(self.holding.pages[number])
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        page = bytearray(self.holding.pages[key])
         page[-1] ^= 1
-        talk.send(Page(number, bytes(page)))
+        talk.send(Page(*key, bytes(page)))
 
 
 class ShortPages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        talk.send(Page(number, self.holding.pages[number][:-1]))
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        talk.send(Page(*key, self.holding.pages[key][:-1]))
 
 
 class Poisons(Silent):

@@ -62,7 +62,9 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
     message("have", ranges=FEW),
     message("request", maybe_index=INDEX),
     message("response", index=INDEX, data=SHORT),
-    message("page", index=INDEX, maybe_data=SHORT),
+    message(
+        "page", table=st.just("hashes"), level=st.just(0), index=INDEX, maybe_data=SHORT
+    ),
     message("cancel", index=INDEX),
     message("refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5)),
     message("peers", addresses=st.lists(ADDRESS, max_size=50)),
@@ -169,7 +171,7 @@ class Model:
             if number not in self.owed_pages:
                 raise Ended
             self.owed_pages.remove(number)
-        return Page(number, data)
+        return Page("hashes", 0, number, data)
 
     def _on_refusal(self, index: int | None) -> None:
         if index is None:

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.pages import PageKey
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import Event
 from shoal.errors import PeerError
@@ -98,7 +99,10 @@ class SealedConversation(RuleBasedStateMachine):
         """Answer a request that the model knows."""
         owed = [{"type": "response", "index": i} for i in +self.model.owed]
         owed += [{"type": "response", "index": 6}] * (self.model.owed_any > 0)
-        owed += [{"type": "page", "index": i} for i in sorted(self.model.owed_pages)]
+        owed += [
+            {"type": "page", "table": "hashes", "level": 0, "index": i}
+            for i in sorted(self.model.owed_pages)
+        ]
         if owed:
             said = owed[pick % len(owed)] | {"data": data}
             self.say([said], most)
@@ -132,9 +136,11 @@ class SealedConversation(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3))
     def request_page(self, number: int) -> None:
         """Request a page."""
-        self.session.request_page(number)
+        self.session.request_page(PageKey("hashes", 0, number))
         self.model.owed_pages.add(number)
-        self.model.answers.append({"type": "page", "index": number})
+        self.model.answers.append(
+            {"type": "page", "table": "hashes", "level": 0, "index": number}
+        )
 
     @precondition(lambda self: not self.is_over)
     @rule(index=st.integers(0, 8))
@@ -147,7 +153,7 @@ class SealedConversation(RuleBasedStateMachine):
     @rule()
     def learn(self) -> None:
         """Learn the root record."""
-        self.session.know_share(CHUNKS, PAGES)
+        self.session.know_share(CHUNKS, lambda key: key.number < PAGES)
         self.model.chunks, self.model.pages = CHUNKS.count, PAGES
 
     @precondition(lambda self: self.is_over)

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.core.manifest.pages import PAGE_SIZE
 from shoal.core.wire.messages import CONTROL_LIMIT, encode_frame
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     MAX_PEERS,
     MAX_RANGES,
     MAX_ROOT,
-    PAGE_SIZE,
+    BitfieldPiece,
     Cancel,
     Goodbye,
     Have,
@@ -46,7 +47,14 @@ MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
     st.builds(OriginFetch, st.lists(RANGE, max_size=20)),
     st.builds(SealedRequest, st.none() | INDEX),
     st.builds(SealedResponse, INDEX, INDEX),
-    st.builds(Page, INDEX, st.none() | st.binary(max_size=PAGE_SIZE)),
+    st.builds(
+        Page,
+        st.sampled_from(["files", "hashes"]),
+        st.integers(0, 7),
+        INDEX,
+        st.none() | st.binary(max_size=PAGE_SIZE),
+    ),
+    st.builds(BitfieldPiece, st.binary(max_size=MAX_BITFIELD)),
     st.builds(Cancel, INDEX),
     st.builds(Refuse, st.none() | INDEX, st.text(max_size=64)),
     st.builds(Peers, st.lists(st.tuples(st.text(max_size=45), PORT), max_size=50)),
@@ -70,12 +78,16 @@ SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
         Hello(7, b"r", b"\x80"),
         {"type": "hello", "port": 7, "root": b"r", "bitfield": b"\x80"},
     ),
+    (BitfieldPiece(b"\x80"), {"type": "bitfield", "bits": b"\x80"}),
     (Have([(3, 2), (9, 1)]), {"type": "have", "ranges": [[3, 2], [9, 1]]}),
     (OriginFetch([(3, 2)]), {"type": "pulling", "ranges": [[3, 2]]}),
     (SealedRequest(7), {"type": "request", "index": 7}),
     (SealedRequest(), {"type": "request"}),
-    (Page(5), {"type": "page", "index": 5}),
-    (Page(5, b"p"), {"type": "page", "index": 5, "data": b"p"}),
+    (Page("hashes", 0, 5), {"type": "page", "table": "hashes", "level": 0, "index": 5}),
+    (
+        Page("hashes", 0, 5, b"p"),
+        {"type": "page", "table": "hashes", "level": 0, "index": 5, "data": b"p"},
+    ),
     (Cancel(7), {"type": "cancel", "index": 7}),
     (Refuse(7, "busy"), {"type": "refuse", "index": 7, "reason": "busy"}),
     (Refuse(), {"type": "refuse"}),
@@ -105,25 +117,27 @@ def test_a_response_announces_the_length_of_its_data() -> None:
     assert response_frame(7, 3) == frame(answer)
 
 
-def test_a_frame_with_a_full_page_has_65_564_bytes() -> None:
-    whole = encode_frame(Page(0, bytes(PAGE_SIZE)))
-    assert len(unframed(whole)) == 65_564
-    assert len(unframed(encode_frame(Page((1 << 32) - 1, bytes(PAGE_SIZE))))) == 65_568
+def test_a_frame_with_a_full_page_has_65_584_bytes() -> None:
+    whole = encode_frame(Page("hashes", 0, 0, bytes(PAGE_SIZE)))
+    assert len(unframed(whole)) == 65_584
+    last = Page("hashes", 0, (1 << 32) - 1, bytes(PAGE_SIZE))
+    assert len(unframed(encode_frame(last))) == 65_588
 
 
 def test_the_limits_are_those_of_the_protocol() -> None:
     assert (PAGE_SIZE, MAX_ROOT) == (65_536, 8192)
-    assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 98_304)
+    assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 65_536)
 
 
 def test_every_message_but_a_chunk_fits_into_a_control_frame() -> None:
     most = (1 << 32) - 1
     largest = [
         Hello(65535, bytes(MAX_ROOT), bytes(MAX_BITFIELD)),
+        BitfieldPiece(bytes(MAX_BITFIELD)),
         Have([(most, most)] * MAX_RANGES),
         OriginFetch([(most, most)] * MAX_RANGES),
         Want([(most, most)] * MAX_RANGES),
-        Page(most, bytes(PAGE_SIZE)),
+        Page("hashes", 0, most, bytes(PAGE_SIZE)),
         Refuse(most, "\U0001f41f" * 64),
         Peers([("\U0001f41f" * 45, 65535)] * MAX_PEERS),
         SealedResponse(most, most),
@@ -153,7 +167,7 @@ def test_unknown_keys_are_ignored(message: SealedMessage, said: dict[str, Any]) 
 INDEXED = ["request", "response", "page", "cancel", "refuse"]
 NO_INDEX = [-1, 1 << 32, 1 << 63, True, 1.0, "1", b"1", [1], {}]
 TOO_FAR: list[dict[str, Any]] = [
-    {"type": kind, "data": b"", "index": value}
+    {"type": kind, "data": b"", "table": "files", "level": 0, "index": value}
     for kind in INDEXED
     for value in NO_INDEX
 ]
@@ -173,8 +187,28 @@ TOO_FAR += [
     {"type": "response", "index": 1, "length": -1},
     {"type": "response", "index": 1, "length": 1 << 32},
     {"type": "response", "index": 1, "data": b"text"},
-    {"type": "page", "index": 1, "data": bytes(PAGE_SIZE + 1)},
-    {"type": "page", "index": 1, "data": "text"},
+    {
+        "type": "page",
+        "table": "hashes",
+        "level": 0,
+        "index": 1,
+        "data": bytes(PAGE_SIZE + 1),
+    },
+    {"type": "page", "table": "hashes", "level": 0, "index": 1, "data": "text"},
+    *(
+        {"type": "page", "index": 1, "table": "files", "level": 0} | {key: value}
+        for key, values in {
+            "table": ("", "file", "HASHES", 0, None, b"files"),
+            "level": (-1, 8, 1 << 63, "0", None, True, 0.0),
+        }.items()
+        for value in values
+    ),
+    {"type": "page", "index": 1, "level": 0},
+    {"type": "page", "index": 1, "table": "files"},
+    {"type": "bitfield"},
+    {"type": "bitfield", "bits": bytes(MAX_BITFIELD + 1)},
+    {"type": "bitfield", "bits": "text"},
+    {"type": "bitfield", "bits": None},
     {"type": "cancel"},
     {"type": "refuse", "reason": "x" * 65},
     {"type": "refuse", "reason": None},

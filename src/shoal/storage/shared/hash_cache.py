@@ -140,7 +140,9 @@ def hash_files(
     before it reads a chunk. `scheme` is the name of `algorithm`.
     """
     chunks = files.chunks
-    key = state_key(files.states, chunks.chunk_size, scheme, now_ns)
+    key = None
+    if cache is not None:
+        key = state_key(files.states, chunks.chunk_size, scheme, now_ns)
     width = len(algorithm(b""))
     if cache is not None and key is not None:
         found = cache.find(key)
