@@ -104,6 +104,10 @@ class SimMachine:
         path = self.root / "src" / f"s{share.number}"
         return path / name if name else path
 
+    def contents(self, share: Share, name: str) -> bytes:
+        """Return the bytes that a shared file has now."""
+        return self.disk.contents(self.path(share, name)) or b""
+
     # What others can get from it.
 
     @property
