@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from shoal.core.crypto.hashes import chunk_digest, link_check
+from shoal.core.crypto.hashes import block_digests, chunk_digest, link_check
 from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.knock import (
     PROLOGUE,
@@ -37,6 +37,8 @@ ABOUT = {
     "handshakes": "the messages of both ends with given ephemeral keys, then the first "
     "Noise messages of both directions without their lengths, and what follows a Rekey",
     "links": "the text of links with hints, and what is no link",
+    "chunks": "the hashes of the blocks, and of the whole, of one chunk of this length "
+    "whose byte at offset i is i mod 251",
     "shares": "the byte of a share at offset i is i mod 251; a single file's chunk "
     "hashes follow from that. Where chunk hashes are `made up`, the hash of chunk i "
     "is i as 4 bytes, big-endian, eight times over. Pages are whole, or given by "
@@ -70,6 +72,7 @@ FILES: tuple[FileEntry, ...] = (
     ("data/große Liste.txt", 16 * KIB, False),
     ("日本/語.bin", 1, False),
 )
+CHUNK_LENGTHS = (0, 1, 64 * KIB, 64 * KIB + 1, 128 * KIB, 200_000)
 MANY_FILES = tuple((f"file-{i:05}", i % 3, i % 2 == 1) for i in range(5000))
 
 
@@ -88,6 +91,7 @@ def vectors() -> dict[str, Any]:
             "root_without_salt": encode_root(public.root).hex(),
             "salt": (derived.root.salt or b"").hex(),
         },
+        "chunks": [_of_chunk(length) for length in CHUNK_LENGTHS],
         "shares": [
             _of_share(_build("empty", 0, 64 * KIB)),
             _of_share(_build("one.bin", 1, 64 * KIB)),
@@ -97,6 +101,7 @@ def vectors() -> dict[str, Any]:
             _of_share(_build("folder", 32 * KIB + 6, 16 * KIB, FILES)),
             _of_share(_build("empty folder", 0, 64 * KIB, ())),
             _of_share(_build("many files", 4999, 64 * KIB, MANY_FILES)),
+            _of_share(_build("blocks.bin", 192 * KIB + 5, 128 * KIB)),
             _of_share(_made_up("two pages", 2049 * 16 * KIB - 1, 16 * KIB), True),
         ],
         "paths": {
@@ -216,6 +221,15 @@ def _links(share_id: bytes) -> dict[str, Any]:
             {"text": plain + "?" + "&".join(["peer=a:1"] * 9), "why": "too many hints"},
             {"text": plain + "?origin=host", "why": "no URL"},
         ],
+    }
+
+
+def _of_chunk(length: int) -> dict[str, Any]:
+    data = pattern(length)
+    return {
+        "length": length,
+        "blocks": block_digests(data).hex(),
+        "hash": chunk_digest(data).hex(),
     }
 
 

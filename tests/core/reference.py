@@ -78,6 +78,18 @@ def blake3_derive(context: str, data: bytes) -> bytes:
     return _bytes(_tree(key, data, 0, _MATERIAL, _ROOT))
 
 
+def block_hashes(chunk: bytes) -> bytes:
+    """Return the hashes of a chunk's blocks, as docs/protocol.md, "Hashes" has them."""
+    blocks = [chunk[i : i + 65_536] for i in range(0, len(chunk), 65_536)] or [b""]
+    return b"".join(blake3_derive("shoal v2 block", block) for block in blocks)
+
+
+def chunk_hash(chunk: bytes) -> bytes:
+    """Return the hash of a chunk, as docs/protocol.md, "Hashes" has it."""
+    hashes = block_hashes(chunk)
+    return hashes if len(hashes) == 32 else blake3_derive("shoal v2 chunk", hashes)
+
+
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA256 as RFC 2104 writes it; for keys of at most 64 bytes."""
     padded = key.ljust(64, b"\0")

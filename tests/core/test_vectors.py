@@ -21,7 +21,15 @@ from tests.core.make_vectors import (
     made_up_hashes,
     pattern,
 )
-from tests.core.reference import base32, blake3_derive, hkdf, hmac_sha256, msgpack
+from tests.core.reference import (
+    base32,
+    blake3_derive,
+    block_hashes,
+    chunk_hash,
+    hkdf,
+    hmac_sha256,
+    msgpack,
+)
 from tests.core.reference_noise import Handshake, rekey
 
 VECTORS = json.loads(PATH.read_text())
@@ -53,7 +61,7 @@ def test_the_reference_agrees_with_rfc_5869_test_case_1() -> None:
 @pytest.mark.parametrize("vector", VECTORS["ids"], ids=lambda v: v["id"][:8])
 def test_keys_and_topics_match_the_vectors(vector: dict[str, str]) -> None:
     share_id = bytes.fromhex(vector["id"])
-    check = blake3_derive("shoal v1 link check", share_id)[:3]
+    check = blake3_derive("shoal v2 link check", share_id)[:3]
     assert vector["check"] == check.hex()
     assert vector["link"] == "shoal:" + base32(share_id + check)
     for key in ("psk", "log"):
@@ -89,6 +97,13 @@ def test_handshakes_match_the_vectors(vector: dict[str, Any]) -> None:
             assert each["message"] == message.hex()
 
 
+@pytest.mark.parametrize("vector", VECTORS["chunks"], ids=lambda v: v["length"])
+def test_chunks_match_the_vectors(vector: dict[str, Any]) -> None:
+    data = pattern(vector["length"])
+    assert vector["blocks"] == block_hashes(data).hex()
+    assert vector["hash"] == chunk_hash(data).hex()
+
+
 @pytest.mark.parametrize("vector", VECTORS["shares"], ids=lambda v: v["name"])
 def test_shares_match_the_vectors(vector: dict[str, Any]) -> None:
     chunks = chunk_hashes(vector)
@@ -96,7 +111,7 @@ def test_shares_match_the_vectors(vector: dict[str, Any]) -> None:
     files = FILES_OF.get(vector["name"])
     pages = pages_of(chunks)
     fields: dict[str, object] = {
-        "v": 1,
+        "v": 2,
         "name": vector["name"],
         "size": vector["size"],
         "chunk": vector["chunk_size"],
@@ -111,7 +126,7 @@ def test_shares_match_the_vectors(vector: dict[str, Any]) -> None:
     if vector["salt"] is not None:
         fields["salt"] = bytes.fromhex(vector["salt"])
     assert vector["root"] == msgpack(fields).hex()
-    share_id = blake3_derive("shoal v1 root", bytes.fromhex(vector["root"]))
+    share_id = blake3_derive("shoal v2 root", bytes.fromhex(vector["root"]))
     assert vector["id"] == share_id.hex()
     for page, given in zip(pages, vector["pages"], strict=True):
         assert given in (len(page), page.hex())
@@ -123,7 +138,7 @@ def chunk_hashes(vector: dict[str, Any]) -> bytes:
         return made_up_hashes(-(-size // chunk_size))
     data = pattern(size)
     chunks = [data[i : i + chunk_size] for i in range(0, size, chunk_size)]
-    return b"".join(blake3_derive("shoal v1 chunk", chunk) for chunk in chunks)
+    return b"".join(map(chunk_hash, chunks))
 
 
 def pages_of(table: bytes) -> list[bytes]:
@@ -131,7 +146,7 @@ def pages_of(table: bytes) -> list[bytes]:
 
 
 def page_hashes(table: bytes) -> bytes:
-    hashes = (blake3_derive("shoal v1 page", page) for page in pages_of(table))
+    hashes = (blake3_derive("shoal v2 page", page) for page in pages_of(table))
     return b"".join(hashes)
 
 

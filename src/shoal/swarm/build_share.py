@@ -39,7 +39,7 @@ from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = ["SCHEME", "Built", "build_share", "digests_of", "first_file"]
 
-SCHEME = "shoal v1 chunk"
+SCHEME = "shoal v2 chunk"
 """The name of the hash of a chunk, for the cache of hashes."""
 
 

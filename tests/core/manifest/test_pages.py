@@ -42,7 +42,7 @@ def test_a_page_verifies_its_chunks_and_no_others() -> None:
     assert table.add_page(0, memoryview(bytearray(page)))
     for index, data in enumerate(SLICES):
         assert table.has_digest(index)
-        assert table.digest(index) == blake3_derive("shoal v1 chunk", data)
+        assert table.digest(index) == blake3_derive("shoal v2 block", data)
         assert table.verifies(index, data)
         assert table.verifies(index, memoryview(bytearray(data)))
         flipped = bytes((data[0] ^ 1,)) + data[1:]

@@ -139,7 +139,7 @@ def test_a_root_record_that_is_too_long_is_not_hashed() -> None:
 
 
 def test_a_newer_version_is_named_in_the_error() -> None:
-    for newer in ({"v": 2, "new": b"x"}, {**wire_of(FULL), "v": 2}, {"v": 1 << 40}):
+    for newer in ({"v": 3, "new": b"x"}, {**wire_of(FULL), "v": 3}, {"v": 1 << 40}):
         data = msgpack(newer)
         with pytest.raises(ManifestError, match="update shoal"):
             decode_root(root_digest(data), data)
@@ -157,7 +157,8 @@ def test_a_newer_version_is_named_in_the_error() -> None:
         {"hashes": bytes(31)},
         {"files": b""},
         {"salt": bytes(15)},
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
         {"hashes": bytes(32 * 256), "size": 256 * 2048 * 16_384},
     ],
     ids=str,

@@ -42,7 +42,7 @@ __all__ = [
     "is_chunk_size",
 ]
 
-VERSION = 1
+VERSION = 2
 MAX_ROOT_SIZE = 8 * 1024  # bytes
 MAX_SHARE_SIZE = (1 << 53) - 1  # bytes; JavaScript counts no further
 MIN_CHUNK_SIZE = 16 * 1024  # bytes
