@@ -6,36 +6,51 @@ after its last reader is closed: a program that lists files often opens one next
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import chain
+from typing import TypeVar
 
-from shoal.core.manifest.chunks import Bitfield
+from shoal.core.manifest.blocks import BLOCK_SIZE, Run, block_count, run_span
+from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
+from shoal.core.schedule.readahead import (
+    AHEAD_LIMIT,
+    NOTHING,
+    Wanted,
+    wanted_for,
+)
 from shoal.errors import ShoalError, StoreError
-from shoal.reading.file import AHEAD_LIMIT
 from shoal.reading.memory_writer import MemoryWriter
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
+from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.copies import Holding, open_copy
 from shoal.swarm.member import Member, Registry
+from shoal.swarm.peer import Peer
 from shoal.swarm.swarm import ChunkSource, Swarm
+from shoal.transfer.block_fetcher import BlockFetcher
 from shoal.transfer.conditions import time_limit
 from shoal.transfer.download import Download
 
 __all__ = ["ReaderPosition", "ShareCache", "ShareCaches"]
 
+T = TypeVar("T")
+
+LEAD = 2  # blocks that are requested by themselves, because a reader waits for them
 LINGER = 30.0  # seconds in the swarm after the last reader is closed
 
 
 class ReaderPosition:
-    """Hold which chunks one reader requests: that at its position, and those ahead."""
+    """Hold what one reader requests: what it waits for, and what is ahead of it."""
 
-    def __init__(self) -> None:
-        self.requested = range(0)
-        """Indexes of chunks."""
+    def __init__(self, chunks: Chunks) -> None:
+        self.chunks = chunks
+        """How the share is divided."""
+        self.wanted = NOTHING
+        """The chunks and blocks that are fetched for it."""
         self.current: int | None = None
         """The chunk that the reader waits for, or read last; None at first."""
 
@@ -53,6 +68,8 @@ class ShareCache:
         self._member: Member | None = None
         self._cache: ChunkCache | None = None
         self._download: Download[ChunkSource] | None = None  # into the cache
+        self._blocks: BlockFetcher[Peer] | None = None
+        self._instead: set[int] = set()  # chunks fetched because no peer has blocks
         self._readers: set[ReaderPosition] = set()
         self._joining = asyncio.Lock()
         self._is_looked_up = False  # in the catalogue
@@ -150,52 +167,115 @@ class ShareCache:
         """Return the chunks that readers wait for, or read last."""
         return frozenset(r.current for r in self._readers if r.current is not None)
 
-    def add_reader(self) -> ReaderPosition:
+    def add_reader(self, chunks: Chunks) -> ReaderPosition:
         """Return the position of a new reader."""
-        reader = ReaderPosition()
+        reader = ReaderPosition(chunks)
         self._readers.add(reader)
         return reader
 
     def remove_reader(self, reader: ReaderPosition) -> None:
         """Forget a reader; cancel the requests that no other reader shares."""
         self._readers.discard(reader)
-        requested, reader.requested = reader.requested, range(0)
-        self._cancel(requested)
+        wanted, reader.wanted = reader.wanted, NOTHING
+        self._cancel(wanted.chunks)
+
+    async def piece(
+        self,
+        reader: ReaderPosition,
+        first: int,
+        edge: int,
+        timeout: float | None,
+        *,
+        leads: bool = False,
+    ) -> tuple[int, Data]:
+        """Return the offset and the bytes of the block or chunk that has byte `first`.
+
+        The bytes up to `edge` are fetched, too; both are offsets in the share. They
+        replace the reader's earlier requests. With `leads`, the first block arrives
+        before the rest of its chunk. Raises `NotFoundError` or `VerificationError` when
+        no peer sends it within `timeout` seconds.
+        """
+        chunks = reader.chunks
+        index = first // chunks.chunk_size
+        block = (first - chunks.offset(index)) // BLOCK_SIZE
+        by_blocks = leads or self._is_in_parts(index)
+        wanted = wanted_for(chunks, first, edge, by_blocks=by_blocks)
+        run = next((each for each in wanted.runs if each.index == index), None)
+
+        def find(cache: ChunkCache) -> tuple[int, Data] | None:
+            data = cache.look(index)
+            if data is not None:
+                return chunks.offset(index), data
+            data = cache.look_block(index, block)
+            if data is not None:
+                return chunks.offset(index) + block * BLOCK_SIZE, data
+            return None
+
+        async def read_stored(store: ChunkReader) -> tuple[int, Data]:
+            span = Span(index, 0, chunks.length(index))
+            if run is not None:
+                span = Span(index, *run_span(chunks, run))
+            return chunks.offset(index) + span.first, await self._read(store, span)
+
+        reader.current = index
+        return await self._get(reader, wanted, find, read_stored, timeout)
 
     async def chunk(
-        self, reader: ReaderPosition, indexes: range, timeout: float | None
+        self, reader: ReaderPosition, index: int, timeout: float | None
     ) -> Data:
-        """Return the first of the chunks that a reader requests; fetch all of them.
+        """Return a whole chunk; raises as `piece` does."""
 
-        `indexes` replaces the reader's earlier requests. Raises `NotFoundError` or
-        `VerificationError` when no peer sends the first chunk within `timeout` seconds.
+        async def read_stored(store: ChunkReader) -> Data:
+            return await self._read(store, Span(index, 0, reader.chunks.length(index)))
+
+        reader.current = index
+        wanted = Wanted(range(index, index + 1), ())
+        find = partial(ChunkCache.look, index=index)
+        return await self._get(reader, wanted, find, read_stored, timeout)
+
+    async def _get(
+        self,
+        reader: ReaderPosition,
+        wanted: Wanted,
+        find: Callable[[ChunkCache], T | None],
+        read_stored: Callable[[ChunkReader], Awaitable[T]],
+        timeout: float | None,
+    ) -> T:
+        """Request what is `wanted`; return what `find` finds as soon as it is there.
+
+        What this node shares or fetches to the disk is read by `read_stored` instead.
         """
-        index = reader.current = indexes.start
-        if self._cache is not None:
-            data = self._cache.look(index)
-            if data is not None:
-                self._move(reader, indexes)
-                return data
-        if self._holding is not None:
-            data = await self._stored(index)
-            if data is not None:
-                return data
+        index = reader.current
+        assert index is not None
+        found = find(self._cache) if self._cache is not None else None
+        if found is not None:
+            self._move(reader, wanted)
+            return found
+        holding = self._holding
+        if (
+            holding is not None
+            and index in holding.store.have
+            # Otherwise it is of a file that was not selected.
+            and holding.manifest.hash_table.has_digest(index)
+        ):
+            with suppress(KeyError, StoreError):
+                return await read_stored(holding.store)
         begun = self._clock()
         cache, swarm = self._cache, self.swarm
         if cache is None or swarm is None or self._resources.is_stopped:
             cache, swarm = await self._open_cache(timeout)
         cache.pin(index)
         try:
-            fetching = self._fetch(swarm, cache, reader, indexes)
+            fetching = self._fetch(swarm, cache, reader, wanted, find)
             if timeout is None:
                 await fetching
             else:
                 async with _time_limit(swarm, timeout):
                     await fetching
-            data = cache.look(index)
-            assert data is not None
+            found = find(cache)
+            assert found is not None
             self._resources.counters.waits.add(self._clock() - begun)
-            return data
+            return found
         finally:
             cache.unpin(index)
 
@@ -204,34 +284,31 @@ class ShareCache:
         swarm: Swarm,
         cache: ChunkCache,
         reader: ReaderPosition,
-        indexes: range,
+        wanted: Wanted,
+        find: Callable[[ChunkCache], T | None],
     ) -> None:
-        """Request all of `indexes`; wait for the first."""
-        index = indexes.start
+        """Request what is wanted; wait until `find` finds something."""
+        index = reader.current
         manifest = swarm.manifest
         assert manifest is not None
-        if len(indexes) > 1 or not manifest.hash_table.has_digest(index):
-            await self._load_hashes(swarm, indexes)
+        assert index is not None
+        last = max((*wanted.chunks[-1:], *(run.index for run in wanted.runs)))
+        if last > index or not manifest.hash_table.has_digest(index):
+            await self._load_hashes(swarm, range(index, last + 1))
         assert self._download is not None
-        self._download.want_first(index)
-        self._move(reader, indexes, index)
-        cache.make_room(index)  # while the request is on its way
-        await swarm.until_verified(index)
+        is_first = index in wanted.chunks and not self._is_in_parts(index)
+        if is_first:
+            self._download.want_first(index)
+        self._move(reader, wanted, index if is_first else None)
+        if is_first:
+            cache.make_room(index)  # while the request is on its way
+        await swarm.until(lambda: find(cache) is not None)
 
-    async def _stored(self, index: int) -> Data | None:
-        """Return a chunk that is on this node's disk; None if it must be fetched."""
-        holding = self._holding
-        if holding is None or index not in holding.store.have:
-            return None
-        if not holding.manifest.hash_table.has_digest(index):
-            return None  # of a file that was not selected
-        try:
-            data = holding.store.get_now(index)
-            if data is None:
-                read = partial(holding.store.get, index)
-                data = await self._resources.in_thread(read)
-        except (KeyError, StoreError):
-            return None
+    async def _read(self, store: ChunkReader, span: Span) -> Data:
+        """Read from a store of this node, in a thread if that blocks."""
+        data = store.get_span_now(span)
+        if data is None:
+            data = await self._resources.in_thread(partial(store.get_span, span))
         return data
 
     async def _open_cache(self, timeout: float | None) -> tuple[ChunkCache, Swarm]:
@@ -246,6 +323,7 @@ class ShareCache:
                 self._download = swarm.begin(
                     self._cache, (), serves=False, make_writer=MemoryWriter
                 )
+                self._blocks = swarm.begin_blocks(self._cache, self._on_unavailable)
         return self._cache, swarm
 
     async def _load_hashes(self, swarm: Swarm, indexes: range) -> None:
@@ -259,50 +337,92 @@ class ShareCache:
             await swarm.load(lambda m: (first,))
 
     def _move(
-        self, reader: ReaderPosition, indexes: range, requested: int | None = None
+        self, reader: ReaderPosition, wanted: Wanted, requested: int | None = None
     ) -> None:
-        """Request the chunks of a reader, except the one already `requested`.
+        """Request what a reader wants, except the chunk that is `requested` already.
 
-        Its earlier requests are cancelled, unless they are among these.
+        Its earlier requests are cancelled, unless they are wanted still.
         """
-        before, reader.requested = reader.requested, indexes
-        if before == indexes or self._download is None or self._cache is None:
+        before, reader.wanted = reader.wanted, wanted
+        if before == wanted or self._download is None or self._cache is None:
             return
         have = self._cache.have
-        dropped = [index for index in _minus(before, indexes) if index not in have]
-        if dropped:
+        dropped = [
+            index for index in _minus(before.chunks, wanted.chunks) if index not in have
+        ]
+        if dropped or before.runs:
             self._cancel(dropped)
         fresh = [
             index
-            for index in _minus(indexes, before)
+            for index in _minus(wanted.chunks, before.chunks)
             if index != requested and index not in have
         ]
-        if fresh:
-            assert self.swarm is not None
-            manifest = self.swarm.manifest
-            assert manifest is not None
-            known = [index for index in fresh if manifest.hash_table.has_digest(index)]
-            if known:
-                self._download.want(known)
+        if fresh or wanted.runs:
+            self._want(fresh, wanted.runs)
+
+    def _want(self, indexes: Iterable[int], runs: Iterable[Run]) -> None:
+        """Fetch chunks and runs; chunks of which we have parts are fetched as runs."""
+        assert self.swarm is not None
+        assert self._download is not None
+        assert self._blocks is not None
+        assert self._cache is not None
+        manifest = self.swarm.manifest
+        assert manifest is not None
+        has_digest, chunks = manifest.hash_table.has_digest, manifest.chunks
+        known = [index for index in indexes if has_digest(index)]
+        whole = [index for index in known if not self._is_in_parts(index)]
+        if whole:
+            self._download.want(whole)
+        parts = [run for run in runs if has_digest(run.index)]
+        parts += [
+            Run(index, 0, block_count(chunks, index))
+            for index in known
+            if self._is_in_parts(index)
+        ]
+        if parts:
+            self._blocks.want(sorted(parts), lead=LEAD)
+
+    def _is_in_parts(self, index: int) -> bool:
+        """Return True if blocks of a chunk are here or are being fetched."""
+        return self._cache is not None and (
+            self._cache.has_part_of(index)
+            or (self._blocks is not None and self._blocks.is_fetching(index))
+        )
 
     def _cancel(self, indexes: Iterable[int]) -> None:
-        """Cancel requests for chunks, except those that a reader still requests."""
+        """Cancel requests for chunks and blocks that no reader wants any more."""
         cache = self._cache
-        if cache is None or self._download is None:
+        if cache is None or self._download is None or self._blocks is None:
             return
+        readers = [reader.wanted for reader in self._readers]
+        self._blocks.keep_only(lambda run: any(each.has(run) for each in readers))
+        instead = [
+            index
+            for index in self._instead
+            if not any(each.has_part_of(index) for each in readers)
+        ]
+        self._instead.difference_update(instead)
         unused = [
             index
-            for index in indexes
+            for index in (*indexes, *instead)
             if index not in cache.have
+            and index not in self._instead
             and not cache.is_pinned(index)
-            and not any(index in reader.requested for reader in self._readers)
+            and not any(index in each.chunks for each in readers)
         ]
         if unused:
             self._download.unwant(unused)
 
+    def _on_unavailable(self, index: int) -> None:
+        """Fetch a whole chunk, perhaps from an origin: no peer has its blocks."""
+        assert self._download is not None
+        self._instead.add(index)
+        self._download.want((index,))
+
     def _on_forgotten(self, index: int) -> None:
         """Note that the cache has dropped a chunk, so that it can be fetched again."""
         assert self._download is not None
+        self._instead.discard(index)
         self._download.forget(index)
 
 

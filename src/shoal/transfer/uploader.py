@@ -8,13 +8,13 @@ rate is that of the node, which all its shares have in common.
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from time import monotonic
 from typing import Protocol, TypeAlias
 
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
-from shoal.storage.store import ChunkReader
+from shoal.storage.store import ChunkReader, Span
 
 __all__ = ["Receiver", "Uploader"]
 
@@ -31,8 +31,11 @@ class Receiver(Protocol):
     def is_writable(self) -> bool:
         """Return True if more can be sent without piling up in memory."""
 
-    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
-        """Return up to `limit` chunks to send now, each with a note for `send`."""
+    def next_requests(self, limit: int) -> Sequence[tuple[int | Span, Hashable]]:
+        """Return up to `limit` chunks, or parts of them, to send now.
+
+        Each comes with a note for `send`.
+        """
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks, each with the note of its request."""
@@ -87,21 +90,26 @@ class Uploader:
         """Return True if no chunk is being read."""
         return not self._reading
 
-    def read_now(self, index: int) -> bytes | None:
-        """Return the chunk of a single request, if no other receiver is waiting.
+    def read_now(self, wanted: int | Span) -> bytes | None:
+        """Return a single requested chunk, or part, if no other receiver is waiting.
 
         This saves such a request the queue, which takes longer than serving it.
         """
         if self._turns or self._bucket.is_limited or self._is_closed:
             return None
         try:
-            data = self._store.get_now(index)
+            data = self._get_now(wanted)
         except (StoreError, KeyError):
             return None  # `_serve_one` will refuse it with the reason
         if data is not None:
             self.served += 1
             self.sent += len(data)
         return data
+
+    def _get_now(self, wanted: int | Span) -> bytes | None:
+        if isinstance(wanted, Span):
+            return self._store.get_span_now(wanted)
+        return self._store.get_now(wanted)
 
     def wake(self, receiver: Receiver) -> None:
         """Note that a receiver has requests or that its socket accepts more."""
@@ -147,7 +155,11 @@ class Uploader:
             return False
         chunks: list[bytes | None]
         try:
-            chunks = self._store.get_many_now([index for index, _ in requests])
+            indexes = [wanted for wanted, _ in requests if isinstance(wanted, int)]
+            if len(indexes) == len(requests):
+                chunks = self._store.get_many_now(indexes)
+            else:
+                chunks = [self._get_now(wanted) for wanted, _ in requests]
         except (StoreError, KeyError):
             chunks = [None]  # read one by one, to refuse only those that are missing
         ready = next((i for i, c in enumerate(chunks) if c is None), len(requests))
@@ -162,7 +174,7 @@ class Uploader:
     def _send(
         self,
         receiver: Receiver,
-        requests: list[tuple[int, Hashable]],
+        requests: Sequence[tuple[int | Span, Hashable]],
         chunks: list[bytes],
     ) -> None:
         if not requests:
@@ -175,12 +187,14 @@ class Uploader:
             [(note, data) for (_, note), data in zip(requests, chunks, strict=True)]
         )
 
-    def _read(self, receiver: Receiver, requests: list[tuple[int, Hashable]]) -> None:
+    def _read(
+        self, receiver: Receiver, requests: Sequence[tuple[int | Span, Hashable]]
+    ) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
 
         def read() -> tuple[list[_Read], float]:
             begun = monotonic()
-            return [self._read_one(index) for index, _ in requests], monotonic() - begun
+            return [self._read_one(each) for each, _ in requests], monotonic() - begun
 
         def done(future: asyncio.Future[tuple[list[_Read], float]]) -> None:
             self._reads.discard(future)
@@ -202,14 +216,16 @@ class Uploader:
         self._reads.add(future)
         future.add_done_callback(done)
 
-    def _read_one(self, index: int) -> _Read:
-        """Return a chunk or the error of reading it; runs in a worker thread."""
+    def _read_one(self, wanted: int | Span) -> _Read:
+        """Return a chunk or part, or the error of reading it; runs in a thread."""
         try:
-            return self._store.get(index)
+            if isinstance(wanted, Span):
+                return self._store.get_span(wanted)
+            return self._store.get(wanted)
         except ShoalError as error:
             # Its traceback would keep the bytes that were read and not sent.
             return type(error)(str(error))
         except KeyError:
-            return KeyError(index)
+            return KeyError(wanted)
         except Exception as error:
             return error

@@ -6,16 +6,26 @@ known; and messages after a `goodbye` are ignored.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from shoal.core.crypto.hashes import DIGEST_SIZE
 from shoal.core.limits import MAX_ORIGIN_FETCHES
+from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
-from shoal.core.session.session import Session, SessionState, keep_chunk
+from shoal.core.session.session import (
+    BlocksReceived,
+    Session,
+    SessionState,
+    keep_chunk,
+)
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
+    BlockRequest,
+    Blocks,
     Cancel,
     Goodbye,
     Have,
@@ -45,6 +55,8 @@ _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     OriginFetch: SessionState.SWARMING,
     SealedRequest: SessionState.SWARMING,
     SealedResponse: SessionState.SWARMING,
+    BlockRequest: SessionState.SWARMING,
+    Blocks: SessionState.SWARMING,
     Page: SessionState.SWARMING,
     Cancel: SessionState.SWARMING,
     Refuse: SessionState.SWARMING,
@@ -53,6 +65,14 @@ _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     WrongChunk: SessionState.SWARMING,
     Goodbye: SessionState.LEFT,
 }
+
+
+class _Read(NamedTuple):
+    """A request for blocks that has no answer yet."""
+
+    run: Run
+    size: int  # bytes of the blocks
+    hash_size: int | None  # bytes of the block hashes; None if not requested
 
 
 class SealedSession(Session):
@@ -70,6 +90,9 @@ class SealedSession(Session):
         self._owed: dict[int, int] = {}  # responses that have not arrived, by index
         self._owed_any = 0
         self._owed_pages: set[int] = set()
+        self._reads: dict[int, _Read] = {}  # requests for blocks, by their number
+        self._next_read = 0
+        self._chunks: Chunks | None = None  # until the share is known
         self._longest_response = 0  # bytes in the frame of a chunk; 0: not known
         self._chunk_count = self._page_count = 1 << 32  # until they are known
         self._invalid = 0  # requests for what does not exist
@@ -77,13 +100,17 @@ class SealedSession(Session):
     def know_share(self, chunks: Chunks, page_count: int) -> None:
         """Learn which chunks and pages exist, and how long the responses are."""
         assert chunks.chunk_size <= MAX_CHUNK_SIZE
-        self._chunk_count, self._page_count = chunks.count, page_count
+        self._chunks, self._chunk_count = chunks, chunks.count
+        self._page_count = page_count
         self._longest_response = chunks.chunk_size + RESPONSE_OVERHEAD
         self._set_limit()
 
     def _set_limit(self) -> None:
-        """Allocate for a chunk only while the peer owes one ("Frames")."""
+        """Allocate for chunks and blocks only while the peer owes some ("Frames")."""
         longest = self._longest_response if self._owed or self._owed_any else 0
+        for read in self._reads.values():
+            size = read.size + (read.hash_size or 0) + RESPONSE_OVERHEAD
+            longest = max(longest, size)
         self._reader.limit = max(longest, CONTROL_LIMIT)
         self._reader.trusted = max(longest, LARGE_FRAME)
 
@@ -121,6 +148,28 @@ class SealedSession(Session):
         """Cancel a request; a response that is on its way is still accepted."""
         self._outgoing.append(encode_frame(Cancel(index)))
 
+    def request_blocks(self, run: Run, *, hashes: bool) -> int:
+        """Request adjacent blocks of a chunk; return the number of the request.
+
+        With `hashes`, the hashes of all blocks of the chunk are requested, too. The
+        share must be known.
+        """
+        assert self._chunks is not None
+        read, self._next_read = self._next_read, (self._next_read + 1) % (1 << 32)
+        first, end = run_span(self._chunks, run)
+        hash_size = DIGEST_SIZE * block_count(self._chunks, run.index)
+        self._reads[read] = _Read(run, end - first, hash_size if hashes else None)
+        self._set_limit()
+        request = BlockRequest(read, run.index, run.first, run.count, hashes)
+        self._outgoing.append(encode_frame(request))
+        return read
+
+    def cancel_blocks(self, read: int) -> None:
+        """Cancel a request for blocks, which is then refused unless it was answered."""
+        if read in self._reads:
+            index = self._reads[read].run.index
+            self._outgoing.append(encode_frame(Cancel(index, read)))
+
     def request_page(self, number: int) -> None:
         """Request a manifest page."""
         self._owed_pages.add(number)
@@ -137,6 +186,17 @@ class SealedSession(Session):
             case SealedResponse():
                 self._handle_chunk(message, frame)
                 return
+            case Blocks():
+                self._handle_blocks(message, frame)
+                return
+            case BlockRequest() if not self._has_blocks(message):
+                self._on_invalid_request()
+                self.send(Refuse(message.index, Reason.MISSING, message.read))
+                return
+            case Refuse(read=int() as read):
+                if self._reads.pop(read, None) is None:
+                    raise ProtocolError("a refusal of blocks that were not requested")
+                self._set_limit()
             case Refuse(index=None):
                 self._owed_any = max(0, self._owed_any - 1)
                 self._set_limit()
@@ -174,6 +234,29 @@ class SealedSession(Session):
                 self._set_limit()
         self.unpaid_messages -= 1
         self._events.append(keep_chunk(message.index, message.data, frame, was_any))
+
+    def _has_blocks(self, request: BlockRequest) -> bool:
+        """Return True if the requested blocks exist, as far as we know."""
+        if self._chunks is None:
+            return True
+        if request.index >= self._chunk_count:
+            return False
+        blocks = block_count(self._chunks, request.index)
+        return request.first + request.count <= blocks
+
+    def _handle_blocks(self, message: Blocks, frame: memoryview) -> None:
+        read = self._reads.pop(message.read, None)
+        if read is None:
+            raise ProtocolError("blocks that were not requested")
+        self._set_limit()
+        hashes, data = message.hashes, message.data
+        if len(data) != read.size:
+            raise ProtocolError("another number of bytes than were requested")
+        if (None if hashes is None else len(hashes)) != read.hash_size:
+            raise ProtocolError("block hashes that do not fit the request")
+        self.unpaid_messages -= 1
+        kept = data if len(frame) >= LARGE_FRAME else bytes(data)
+        self._events.append(BlocksReceived(message.read, read.run, hashes, kept))
 
     def _settle(self, index: int) -> bool:
         """Note an answer; return True if that chunk was requested by its index."""

@@ -22,14 +22,14 @@ from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
-from shoal.storage.extents import Extents, FileRange
+from shoal.storage.extents import Extents, FileRange, part_of
 from shoal.storage.shared.scan import (
     ScannedFile,
     ScannedFolder,
     endless,
     is_empty,
 )
-from shoal.storage.store import Verify
+from shoal.storage.store import Span, Verify
 
 __all__ = ["SharedFileChangedError", "SharedFiles"]
 
@@ -226,6 +226,48 @@ class SharedFiles:
         if is_altered or self.trusted < was_trusted:
             return [None] * len(found)  # `get` verifies them, which takes time
         return found
+
+    def get_span(self, span: Span) -> bytes:
+        """Return bytes of a chunk, as `ChunkReader.get_span` does.
+
+        Unless the files are as they were when the share was hashed, the whole chunk is
+        read and must verify.
+        """
+        index, first, end = span.index, span.first, span.end
+        ranges = list(part_of(self._file_ranges(index), first, end))
+        is_trusted = self.trusted or index in self._verified
+        if is_trusted and not (self._is_many and self.verify is not None):
+            data = b"".join([self._read(*each) for each in ranges])
+            altered = any(number in self._altered for number, _, _ in ranges)
+            if not altered and len(data) == end - first:
+                return data
+        return self.get(index)[first:end]
+
+    def get_span_now(self, span: Span) -> bytes | None:
+        """Return bytes of a chunk, as `ChunkReader.get_span_now` does."""
+        index, first, end = span.index, span.first, span.end
+        if not self.trusted and index not in self._verified:
+            return None
+        parts: list[bytes] = []
+        for number, size, offset in part_of(self._file_ranges(index), first, end):
+            fd = self._opened.borrow_now(number)
+            if fd is None:
+                return None
+            try:
+                part = self._disk.pread_now(fd, size, offset)
+                self._compare(number, self._disk.state(fd))
+            finally:
+                self._opened.give_back(number)
+            if part is None or number in self._altered:
+                return None
+            parts.append(part)
+        if not self.trusted and index not in self._verified:
+            return None  # a file has changed meanwhile
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def block_hashes_now(self, index: int) -> bytes | None:
+        """Return block hashes of a chunk, as `ChunkReader.block_hashes_now` does."""
+        return None
 
     def _are_alike(self, indexes: Sequence[int]) -> bool:
         """Return True if these are small, full-length chunks of a single file."""

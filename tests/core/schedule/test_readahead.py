@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.reading.file import AHEAD_LIMIT, ReadAhead
+from shoal.core.schedule.readahead import AHEAD_LIMIT, ReadAhead
 
 
 def test_nothing_is_fetched_ahead_after_one_read() -> None:
