@@ -16,7 +16,7 @@ mmap) are not detected here; the receiver verifies each chunk anyway.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
@@ -30,6 +30,9 @@ from shoal.storage.shared.scan import (
     is_empty,
 )
 from shoal.storage.store import Span, Verify
+
+if TYPE_CHECKING:  # open channels have no blocks
+    from shoal.storage.block_file import BlockFile
 
 __all__ = ["SharedFileChangedError", "SharedFiles"]
 
@@ -69,6 +72,8 @@ class SharedFiles:
 
         If not, each chunk must verify once before it is returned.
         """
+        self.kept_hashes: BlockFile | None = None
+        """Where block hashes are kept, which `close` closes; None if nowhere."""
         self._verified = Bitfield(self.chunks.count)  # used only if not trusted
         self._disk = disk
         self._files = files
@@ -267,7 +272,8 @@ class SharedFiles:
 
     def block_hashes_now(self, index: int) -> bytes | None:
         """Return block hashes of a chunk, as `ChunkReader.block_hashes_now` does."""
-        return None
+        kept = self.kept_hashes
+        return kept.read_now(index) if kept is not None else None
 
     def _are_alike(self, indexes: Sequence[int]) -> bool:
         """Return True if these are small, full-length chunks of a single file."""
@@ -349,6 +355,8 @@ class SharedFiles:
     def close(self) -> None:
         """Close the files; idempotent."""
         self._opened.close()
+        if self.kept_hashes is not None:
+            self.kept_hashes.close()
 
     def _open(self, number: int) -> int:
         file = self._files[number]
