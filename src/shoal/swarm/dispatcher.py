@@ -383,6 +383,8 @@ class Dispatcher:
             self._pages.remove(peer, self._clock())
             if self.download is not None:
                 self.download.remove(peer)
+            if self.blocks is not None:
+                self.blocks.remove(peer)
 
     def try_peers(self) -> None:
         """Use peers that were not used at first, as far as that is allowed now."""

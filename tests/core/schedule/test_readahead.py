@@ -3,7 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.schedule.readahead import AHEAD_LIMIT, ReadAhead
+from shoal.core.manifest.blocks import Run, run_span
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.schedule.readahead import AHEAD_LIMIT, ReadAhead, Wanted, wanted_for
 
 
 def test_nothing_is_fetched_ahead_after_one_read() -> None:
@@ -37,3 +39,67 @@ def test_a_stream_is_fetched_ahead_up_to_the_limit() -> None:
     windows = [ahead.on_read(i * step, (i + 1) * step) for i in range(40)]
     assert windows[-1] == AHEAD_LIMIT
     assert windows == sorted(windows)
+
+
+def test_bytes_that_arrived_beyond_a_read_count_as_read() -> None:
+    ahead = ReadAhead()
+    ahead.on_read(0, 10)
+    ahead.on_got(64)
+    assert ahead.on_read(64, 74) == 74
+    ahead.on_got(70)
+    assert ahead.on_read(74, 75) == 75
+
+
+CHUNKS = Chunks(10 * (1 << 20) - 5, 1 << 20)
+KIB64 = 1 << 16
+
+
+def test_a_small_read_wants_the_blocks_it_covers() -> None:
+    wanted = wanted_for(CHUNKS, (3 << 20) + KIB64 - 1, (3 << 20) + KIB64 + 1)
+    assert wanted == Wanted(range(0), (Run(3, 0, 2),))
+
+
+def test_most_of_a_chunk_is_wanted_whole_unless_by_blocks() -> None:
+    first, end = (3 << 20) + KIB64, (4 << 20)
+    assert wanted_for(CHUNKS, first, end) == Wanted(range(3, 4), ())
+    in_blocks = wanted_for(CHUNKS, first, end, by_blocks=True)
+    assert in_blocks == Wanted(range(0), (Run(3, 1, 15),))
+
+
+def test_a_long_range_wants_blocks_at_its_ends_only() -> None:
+    wanted = wanted_for(CHUNKS, (2 << 20) - KIB64, (5 << 20) + 1)
+    assert wanted == Wanted(range(2, 5), (Run(1, 15, 1), Run(5, 0, 1)))
+
+
+def test_a_chunk_of_one_block_is_wanted_whole() -> None:
+    small = Chunks(10 * KIB64, KIB64)
+    wanted = wanted_for(small, 3 * KIB64 + 1, 5 * KIB64 + 2, by_blocks=True)
+    assert wanted == Wanted(range(3, 6), ())
+
+
+@given(
+    st.integers(1, CHUNKS.size), st.integers(1, 5 << 20), st.booleans(), st.booleans()
+)
+def test_what_is_wanted_covers_the_range_and_little_more(
+    end: int, size: int, by_blocks: bool, is_small: bool
+) -> None:
+    chunks = Chunks(CHUNKS.size, 1 << 14) if is_small else CHUNKS
+    first = max(0, end - size)
+    wanted = wanted_for(chunks, first, end, by_blocks=by_blocks)
+    spans = [
+        (offset, offset + chunks.length(index))
+        for index in wanted.chunks
+        for offset in [chunks.offset(index)]
+    ]
+    for run in wanted.runs:
+        offset, (start, stop) = chunks.offset(run.index), run_span(chunks, run)
+        spans.append((offset + start, offset + stop))
+        assert run.index not in wanted.chunks
+        assert wanted.has(run)
+        assert wanted.has_part_of(run.index)
+    spans.sort()
+    assert all(b == a for (_, b), (a, _) in zip(spans, spans[1:], strict=False))
+    assert spans[0][0] <= first
+    assert end <= spans[-1][1]
+    most = max(KIB64, chunks.chunk_size // 8)
+    assert first - spans[0][0] + spans[-1][1] - end < 2 * most

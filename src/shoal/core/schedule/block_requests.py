@@ -175,8 +175,8 @@ class BlockScheduler(Generic[S]):
         if peer is None or request is None:
             return
         peer.is_stalled = False
-        if request.run not in self._wanted:
-            return  # we have cancelled it
+        if request.is_cancelled:
+            return  # the run may be wanted again, and is requested again then
         if is_busy:
             peer.busy_until = now + BUSY_PAUSE
         else:
