@@ -5,11 +5,13 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain
+from math import inf
 
 import pytest
 
 import shoal
 from shoal.core.manifest.blocks import BLOCK_SIZE, Run
+from shoal.core.schedule.readahead import SHORT_WAIT
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Cancel,
@@ -150,14 +152,36 @@ async def test_a_long_read_fetches_whole_chunks_and_blocks_at_its_ends() -> None
         assert sorted(blocks_sent(holder)) == blocks
 
 
+class Far(Holder):
+    """A holder that takes a while to answer."""
+
+    def on_request(self, talk: Talk, index: int) -> None:
+        self.later(2 * SHORT_WAIT, lambda: talk.send_chunk(index))
+
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        self.later(2 * SHORT_WAIT, lambda: talk.send_blocks(request))
+
+
 async def test_a_sequential_reader_grows_from_blocks_to_chunks() -> None:
-    async with Holder(HOLDING) as holder, opened(holder) as file:
+    async with Far(HOLDING) as holder, opened(holder) as file:
         assert b"".join([await file.read(5000) for _ in range(2500)]) == DATA[:12500000]
         in_blocks = {index for index, _ in blocks_sent(holder)}
         assert 0 in in_blocks
         assert set(holder.sent) >= set(range(4, COUNT))
         sent = len(holder.sent) * CHUNK + len(blocks_sent(holder)) * BLOCK_SIZE
         assert sent <= len(DATA) + 2 * CHUNK
+
+
+async def test_a_sequential_reader_near_its_peer_wastes_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # However slow this machine is, it counts as near.
+    monkeypatch.setattr("shoal.core.schedule.readahead.SHORT_WAIT", inf)
+    async with Holder(HOLDING) as holder, opened(holder) as file:
+        size = 5 * CHUNK
+        assert b"".join([await file.read(5000) for _ in range(1000)]) == DATA[:5000000]
+        sent = len(holder.sent) * CHUNK + len(blocks_sent(holder)) * BLOCK_SIZE
+        assert sent <= 1.1 * size
 
 
 async def test_the_first_bytes_of_a_stream_need_two_blocks() -> None:
@@ -313,4 +337,5 @@ async def test_many_readers_at_random_places_get_the_right_bytes() -> None:
 
             await asyncio.gather(*map(read, range(6)))
     sent = list(chain(blocks_sent(one), blocks_sent(two)))
-    assert len(sent) == len(set(sent))
+    # On a busy machine a peer may be late, and then another one is asked, too.
+    assert len(sent) <= 1.5 * len(set(sent))

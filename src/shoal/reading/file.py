@@ -58,6 +58,7 @@ class FileReader:
         self._position = self._cache.add_reader(self._chunks)
         self._timeout = timeout
         self._ahead = ReadAhead()
+        self._clock = asyncio.get_running_loop().time
         self._last = (0, memoryview(b""))  # offset in the file, and bytes, last read
         self._is_closed = False
 
@@ -100,7 +101,7 @@ class FileReader:
             piece = self.at_hand(first, end)
             if not piece:
                 if edge is None:
-                    ahead = self._ahead.on_read(first, end)
+                    ahead = self._ahead.on_read(first, end, self._clock())
                     edge = self._edge(end, ahead, until)
                 await self._fetch(first, edge)
                 piece = self.at_hand(first, end)
@@ -116,7 +117,7 @@ class FileReader:
         piece = self.at_hand(first, end)
         if not piece:
             stop = min(end, first + self.rest_of_block(first))
-            ahead = self._ahead.on_read(first, stop)
+            ahead = self._ahead.on_read(first, stop, self._clock())
             await self._fetch(first, self._edge(stop, ahead, until), leads=not ahead)
             piece = self.at_hand(first, end)
         return piece
@@ -146,14 +147,14 @@ class FileReader:
             if limit >= self._chunks.chunk_size:
                 room = self._round_up(room)
             edge = max(min(edge, room), first + 1)
-        base = self.file.offset
+        base, begun = self.file.offset, self._clock()
         start, data = await self._cache.piece(
             self._position, base + first, base + edge, self._timeout, leads=leads
         )
         stop = min(start - base + len(data), self.file.size)
         view = memoryview(data)[first + base - start : stop + base - start]
         self._last = (first, view)
-        self._ahead.on_got(stop)
+        self._ahead.on_got(stop, self._clock() - begun)
 
     async def line(self, first: int, stop: int) -> bytes:
         r"""Return bytes from `first` up to and including the next `\n`, or to `stop`.

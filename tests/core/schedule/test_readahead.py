@@ -1,53 +1,117 @@
 """Check how many bytes are fetched ahead of a reader."""
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.manifest.blocks import Run, run_span
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.schedule.readahead import AHEAD_LIMIT, ReadAhead, Wanted, wanted_for
+from shoal.core.schedule.readahead import (
+    AHEAD_LIMIT,
+    NO_WAIT,
+    SHORT_WAIT,
+    SMALL_PART,
+    ReadAhead,
+    Wanted,
+    wanted_for,
+)
+
+SLOW = 10 * SHORT_WAIT
+"""Seconds that peers of these tests take to answer, where nothing else is said."""
+
+
+def read_on(ahead: ReadAhead, sizes: Iterable[int], wait: float = SLOW) -> list[int]:
+    """Read one piece after another; return how much is ahead of each.
+
+    A piece that was not ahead takes `wait` seconds, any other almost nothing.
+    """
+    found, place, now, edge = [], 0, 0.0, 0
+    for size in sizes:
+        found.append(ahead.on_read(place, place + size, now))
+        waited = wait if place >= edge else NO_WAIT / 2
+        place += size
+        edge = place + found[-1]
+        now += waited
+        ahead.on_got(place, waited)
+    return found
 
 
 def test_nothing_is_fetched_ahead_after_one_read() -> None:
-    assert ReadAhead().on_read(0, 8) == 0
+    assert ReadAhead().on_read(0, 8, 0.0) == 0
 
 
 def test_the_window_grows_with_sequential_reads() -> None:
-    ahead = ReadAhead()
-    reads = [(0, 10), (10, 20), (20, 40), (40, 80), (80, 120)]
-    assert [ahead.on_read(*each) for each in reads] == [0, 20, 40, 80, 120]
+    assert read_on(ReadAhead(), [10, 10, 20, 40, 80]) == [
+        0,
+        20,
+        40,
+        80,
+        160,
+    ]
 
 
 def test_a_jump_resets_the_window() -> None:
     ahead = ReadAhead()
-    for place in range(10):
-        ahead.on_read(place, place + 1)
-    assert ahead.on_read(50, 60) == 0
-    assert ahead.on_read(60, 61) == 11
+    read_on(ahead, [1] * 10)
+    assert ahead.on_read(50, 60, 1.0) == 0
+    assert ahead.on_read(60, 61, 1.0) == 11
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50))))
-def test_at_most_as_much_is_wasted_as_was_read(reads: list[tuple[int, int]]) -> None:
-    ahead, read = ReadAhead(), 0
+def test_a_slow_reader_has_little_fetched_ahead() -> None:
+    ahead, size = ReadAhead(), 1000
+    ahead.on_read(0, size, 0.0)
+    ahead.on_got(size, SLOW)
+    for place in range(1, 50):
+        now = place * 100 * SLOW
+        most = ahead.on_read(place * size, (place + 1) * size, now)
+        assert most <= 4 * size
+
+
+def test_little_is_fetched_ahead_where_waits_are_short() -> None:
+    found = read_on(ReadAhead(), [1000] * 100, wait=SHORT_WAIT / 2)
+    assert max(found) == sum([1000] * 100) // SMALL_PART
+
+
+def test_a_wait_for_what_was_in_the_cache_says_nothing() -> None:
+    ahead = ReadAhead()
+    read_on(ahead, [10], wait=SLOW)
+    ahead.on_read(500, 510, 1.0)
+    ahead.on_got(510, 0.0)
+    assert ahead.on_read(510, 520, 1.0) == 20
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50))), st.floats(0, 1))
+def test_at_most_as_much_is_wasted_as_was_read(
+    reads: list[tuple[int, int]], wait: float
+) -> None:
+    ahead, read, now = ReadAhead(), 0, 0.0
     for first, size in reads:
         read += size
-        assert ahead.on_read(first, first + size) <= read
+        assert ahead.on_read(first, first + size, now) <= read
+        now += wait
+        ahead.on_got(first + size, wait)
 
 
 def test_a_stream_is_fetched_ahead_up_to_the_limit() -> None:
-    ahead, step = ReadAhead(), 1 << 20
-    windows = [ahead.on_read(i * step, (i + 1) * step) for i in range(40)]
-    assert windows[-1] == AHEAD_LIMIT
-    assert windows == sorted(windows)
+    windows = read_on(ReadAhead(), [1 << 20] * 40)
+    assert max(windows) == AHEAD_LIMIT
+    assert min(windows[20:]) >= AHEAD_LIMIT // 2
+
+
+def test_more_is_requested_once_half_of_what_is_ahead_was_read() -> None:
+    windows = read_on(ReadAhead(), [1 << 16] * 2000)
+    edges = [(place + 1 << 16) + each for place, each in enumerate(windows)]
+    assert len(set(edges[1000:])) <= 16
 
 
 def test_bytes_that_arrived_beyond_a_read_count_as_read() -> None:
     ahead = ReadAhead()
-    ahead.on_read(0, 10)
-    ahead.on_got(64)
-    assert ahead.on_read(64, 74) == 74
-    ahead.on_got(70)
-    assert ahead.on_read(74, 75) == 75
+    ahead.on_read(0, 10, 0.0)
+    ahead.on_got(64, SLOW)
+    assert ahead.on_read(64, 74, SLOW) == 74
+    ahead.on_got(70, SLOW)
+    assert ahead.on_read(74, 75, 2 * SLOW) > 0
 
 
 CHUNKS = Chunks(10 * (1 << 20) - 5, 1 << 20)

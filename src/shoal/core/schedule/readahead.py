@@ -5,9 +5,23 @@ from typing import NamedTuple
 from shoal.core.manifest.blocks import Run, block_count, runs_covering
 from shoal.core.manifest.chunks import Chunks
 
-__all__ = ["AHEAD_LIMIT", "NOTHING", "ReadAhead", "Wanted", "wanted_for"]
+__all__ = [
+    "AHEAD_LIMIT",
+    "NOTHING",
+    "NO_WAIT",
+    "SHORT_WAIT",
+    "SMALL_PART",
+    "ReadAhead",
+    "Wanted",
+    "wanted_for",
+]
 
 AHEAD_LIMIT = 16 * 1024 * 1024  # bytes that one reader fetches ahead
+SHORT_WAIT = 0.01  # seconds for an answer that are not worth much waste to save
+SMALL_PART = 16  # of what was read; one such part is fetched ahead then
+WAITS_AHEAD = 4  # times of waiting for peers in which as much is read as is ahead
+NO_WAIT = 0.0001  # seconds; what takes less was in the cache
+SMOOTHING = 0.25  # weight of a new wait in the average
 # Fetching a chunk as a whole costs fewer messages, and all peers can share the work.
 MOST = 7 / 8  # part of a chunk for which the whole chunk is fetched
 
@@ -15,27 +29,50 @@ MOST = 7 / 8  # part of a chunk for which the whole chunk is fetched
 class ReadAhead:
     """Decide how far to fetch ahead of one reader, by its sequential reads.
 
-    As many bytes are fetched ahead as it has read without a jump, up to `AHEAD_LIMIT`.
-    So a stream is soon fetched as fast as it arrives, a reader that jumps about costs
-    nothing that it does not read, and no more bytes are wasted than were used.
+    A stream is fetched as far ahead as it is read in the time that peers take to
+    answer, so that it soon does not wait for them. That is never more than it has read
+    without a jump, and where they answer within `SHORT_WAIT`, a small part of that. So
+    a reader that jumps about costs little that it does not read.
     """
 
     def __init__(self) -> None:
         """Start before the first read."""
         self._next = -1  # where a sequential read would begin
         self._run = 0  # bytes read without a jump
+        self._since = 0.0  # when that began
+        self._edge = 0  # the end of what was fetched ahead
+        self._is_jump = True  # whether the last read was one
+        self._wait = 0.0  # usual seconds until the first bytes after a jump
 
-    def on_read(self, first: int, end: int) -> int:
+    def on_read(self, first: int, end: int, now: float) -> int:
         """Note a read of bytes `first` to `end - 1`; return how many more to fetch."""
-        is_jump = first != self._next
+        self._is_jump = first != self._next
         self._next = end
-        self._run = end - first + (0 if is_jump else self._run)
-        return 0 if is_jump else min(self._run, AHEAD_LIMIT)
+        if self._is_jump:
+            self._run, self._since, self._edge = end - first, now, end
+            return 0
+        self._run += end - first
+        if self._wait < SHORT_WAIT:
+            ahead = self._run // SMALL_PART
+        else:
+            rate = self._run / max(now - self._since, self._wait)
+            ahead = min(self._run, int(WAITS_AHEAD * self._wait * rate))
+        ahead = min(ahead, AHEAD_LIMIT)
+        # Not a little more with each read, because every request costs time.
+        if self._edge - end < ahead // 2:
+            self._edge = end + ahead
+        return max(self._edge - end, 0)
 
-    def on_got(self, end: int) -> None:
-        """Note that a read got the bytes up to `end - 1`: whole blocks are fetched."""
+    def on_got(self, end: int, waited: float) -> None:
+        """Note that a read got the bytes up to `end - 1`, in `waited` seconds.
+
+        Whole blocks are fetched, so they may be more than it asked for.
+        """
         self._run += max(end - self._next, 0)
         self._next = max(end, self._next)
+        if self._is_jump and waited > NO_WAIT:
+            self._wait += (waited - self._wait) * (SMOOTHING if self._wait else 1)
+            self._is_jump = False
 
 
 class Wanted(NamedTuple):
