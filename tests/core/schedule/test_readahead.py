@@ -70,7 +70,8 @@ def test_a_slow_reader_has_little_fetched_ahead() -> None:
 
 def test_little_is_fetched_ahead_where_waits_are_short() -> None:
     found = read_on(ReadAhead(), [1000] * 100, wait=SHORT_WAIT / 2)
-    assert max(found) == sum([1000] * 100) // SMALL_PART
+    most = 100 * 1000 // SMALL_PART
+    assert most // 2 <= max(found) <= most
 
 
 def test_a_wait_for_what_was_in_the_cache_says_nothing() -> None:

@@ -18,7 +18,7 @@ __all__ = [
 
 AHEAD_LIMIT = 16 * 1024 * 1024  # bytes that one reader fetches ahead
 SHORT_WAIT = 0.01  # seconds for an answer that are not worth much waste to save
-SMALL_PART = 16  # of what was read; one such part is fetched ahead then
+SMALL_PART = 32  # of what was read; one such part is fetched ahead then
 WAITS_AHEAD = 4  # times of waiting for peers in which as much is read as is ahead
 NO_WAIT = 0.0001  # seconds; what takes less was in the cache
 SMOOTHING = 0.25  # weight of a new wait in the average
