@@ -9,16 +9,18 @@ read, how many this node received meanwhile, and the seconds.
 import json
 import sys
 import time
+from typing import Any
 
-import fsspec
 from tests.helpers.datasets import READS, CountingFile, received_by
+
+from shoal.integrations.fsspec import ShoalFileSystem
 
 __all__: list[str] = []
 
 
 def main(kind: str, link: str, peer: str, name: str) -> None:
     """Run with the arguments of the command line."""
-    fs = fsspec.filesystem("shoal", peers=peer, lan_only=True, no_lan=True)
+    fs: Any = ShoalFileSystem(peers=peer, lan_only=True, no_lan=True)
     share = link.removeprefix("shoal:").partition("?")[0]
     with fs.open(f"{share}/{name}") as file:
         before = received_by(fs)

@@ -68,8 +68,9 @@ WORKLOAD = Workload(
         "afterwards. With chunks of 64 KiB, a read is one chunk; of the chunks that "
         "a share of this size has by default, it is one block, which comes with the "
         "hashes of all blocks of the chunk. All received bytes are counted, with "
-        f"messages and hashes. For comparison, a plain TCP echo in Python: {READ >> 10} KiB "
-        "in each direction over one connection, without encryption or verification."
+        "messages and hashes. For comparison, a plain TCP echo in Python: "
+        f"{READ >> 10} KiB in each direction over one connection, without encryption "
+        "or verification."
     ),
     columns=(
         Column("p50", "p50 us", 0, 1e6),

@@ -154,7 +154,7 @@ class FileReader:
         stop = min(start - base + len(data), self.file.size)
         view = memoryview(data)[first + base - start : stop + base - start]
         self._last = (first, view)
-        self._ahead.on_got(stop, self._clock() - begun)
+        self._ahead.on_got(first, stop, self._clock() - begun)
 
     async def line(self, first: int, stop: int) -> bytes:
         r"""Return bytes from `first` up to and including the next `\n`, or to `stop`.

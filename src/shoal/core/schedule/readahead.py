@@ -7,6 +7,7 @@ from shoal.core.manifest.chunks import Chunks
 
 __all__ = [
     "AHEAD_LIMIT",
+    "FIRST_SIZE",
     "NOTHING",
     "NO_WAIT",
     "SHORT_WAIT",
@@ -20,6 +21,7 @@ AHEAD_LIMIT = 16 * 1024 * 1024  # bytes that one reader fetches ahead
 SHORT_WAIT = 0.01  # seconds for an answer that are not worth much waste to save
 SMALL_PART = 32  # of what was read; one such part is fetched ahead then
 WAITS_AHEAD = 4  # times of waiting for peers in which as much is read as is ahead
+FIRST_SIZE = 128 * 1024  # bytes at most that show how long an answer takes
 NO_WAIT = 0.0001  # seconds; what takes less was in the cache
 SMOOTHING = 0.25  # weight of a new wait in the average
 # Fetching a chunk as a whole costs fewer messages, and all peers can share the work.
@@ -63,11 +65,13 @@ class ReadAhead:
             self._edge = end + ahead
         return max(self._edge - end, 0)
 
-    def on_got(self, end: int, waited: float) -> None:
-        """Note that a read got the bytes up to `end - 1`, in `waited` seconds.
+    def on_got(self, first: int, end: int, waited: float) -> None:
+        """Note that bytes `first` to `end - 1` arrived together after `waited` seconds.
 
-        Whole blocks are fetched, so they may be more than it asked for.
+        Whole blocks and chunks are fetched, so they may be more than a read asked for.
         """
+        # A long chunk takes time on the line, too.
+        waited *= min(1.0, FIRST_SIZE / max(end - first, 1))
         self._run += max(end - self._next, 0)
         self._next = max(end, self._next)
         if self._is_jump and waited > NO_WAIT:
