@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
+    Blocks,
     Have,
     Hello,
     Page,
@@ -185,6 +186,18 @@ class Unsolicited(Holder):
         talk.send_chunk(3)
 
 
+class UnsolicitedBlocks(Holder):
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Blocks(0, memoryview(self.holding.chunk(0))))
+
+
+class UnsolicitedRefusal(Holder):
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Refuse(0, "missing", 0))
+
+
 class UnsolicitedPage(Holder):
     def greet(self, talk: Talk) -> None:
         super().greet(talk)
@@ -289,6 +302,8 @@ RUDE = [
     LongBitfield,
     SpareBits,
     Unsolicited,
+    UnsolicitedBlocks,
+    UnsolicitedRefusal,
     UnsolicitedPage,
     ChunkTooFar,
     HugeFrame,
