@@ -292,5 +292,8 @@ def _ranges(seed: int, rng: Random) -> Plan:
         )
         for machine in machines[1:]
     )
-    events = _draw_events(rng, machines, sites, (share,))
-    return Plan(seed, sites, machines, (share,), jobs, events)
+    events = list(_draw_events(rng, machines, sites, (share,)))
+    if rng.random() < 0.5:
+        events.append(Event(rng.random(), "liar", 0, rng.random()))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (share,), jobs, ordered)
