@@ -24,7 +24,7 @@ from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import ReadAhead
 
 if TYPE_CHECKING:
-    from shoal.reading.share_cache import ShareCaches
+    from shoal.reading.share_caches import ShareCaches
 
 __all__ = [
     "AsyncFile",
@@ -58,6 +58,7 @@ class FileReader:
         self._position = self._cache.add_reader(self._chunks)
         self._timeout = timeout
         self._ahead = ReadAhead()
+        self._reach = 0  # where that ended, rounded up
         self._clock = asyncio.get_running_loop().time
         self._last = (0, memoryview(b""))  # offset in the file, and bytes, last read
         self._is_closed = False
@@ -129,7 +130,9 @@ class FileReader:
         edge = end + ahead
         if ahead >= self._chunks.chunk_size:
             edge = self._round_up(edge)
-        return min(edge, self.file.size)
+        # What was requested ahead stays so, although less of it is ahead now.
+        self._reach = max(edge, self._reach) if ahead else edge
+        return min(self._reach, self.file.size)
 
     def _round_up(self, offset: int) -> int:
         """Return the offset of the end of a chunk, so that no part of it is wanted."""

@@ -1,18 +1,16 @@
-"""The chunks that this node reads of shares, and the swarms they come from.
+"""What this node reads of one share, and where it comes from.
 
 A `ShareCache` is in the swarm of one share for all of its readers, and keeps recently
-read chunks in memory. `ShareCaches` has one for each link, and keeps it for a while
-after its last reader is closed: a program that lists files often opens one next.
+read chunks and blocks in memory. What this node has on its disk is read from there.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from itertools import chain
 from typing import TypeVar
 
-from shoal.core.manifest.blocks import BLOCK_SIZE, Run, block_count, run_span
+from shoal.core.manifest.blocks import BLOCK_SIZE, run_span
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
@@ -23,36 +21,18 @@ from shoal.core.schedule.readahead import (
     wanted_for,
 )
 from shoal.errors import ShoalError, StoreError
-from shoal.reading.memory_writer import MemoryWriter
+from shoal.reading.read_requests import ReaderPosition, ReadRequests
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
 from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.copies import Holding, open_copy
 from shoal.swarm.member import Member, Registry
-from shoal.swarm.peer import Peer
-from shoal.swarm.swarm import ChunkSource, Swarm
-from shoal.transfer.block_fetcher import BlockFetcher
+from shoal.swarm.swarm import Swarm
 from shoal.transfer.conditions import time_limit
-from shoal.transfer.download import Download
 
-__all__ = ["ReaderPosition", "ShareCache", "ShareCaches"]
+__all__ = ["ShareCache"]
 
 T = TypeVar("T")
-
-LEAD = 2  # blocks that are requested by themselves, because a reader waits for them
-LINGER = 30.0  # seconds in the swarm after the last reader is closed
-
-
-class ReaderPosition:
-    """Hold what one reader requests: what it waits for, and what is ahead of it."""
-
-    def __init__(self, chunks: Chunks) -> None:
-        self.chunks = chunks
-        """How the share is divided."""
-        self.wanted = NOTHING
-        """The chunks and blocks that are fetched for it."""
-        self.current: int | None = None
-        """The chunk that the reader waits for, or read last; None at first."""
 
 
 class ShareCache:
@@ -66,10 +46,7 @@ class ShareCache:
         self._registry = registry
         self._resources = registry.resources
         self._member: Member | None = None
-        self._cache: ChunkCache | None = None
-        self._download: Download[ChunkSource] | None = None  # into the cache
-        self._blocks: BlockFetcher[Peer] | None = None
-        self._instead: set[int] = set()  # chunks fetched because no peer has blocks
+        self._requests: ReadRequests | None = None  # None until something is fetched
         self._readers: set[ReaderPosition] = set()
         self._joining = asyncio.Lock()
         self._is_looked_up = False  # in the catalogue
@@ -155,7 +132,7 @@ class ShareCache:
     @property
     def have(self) -> Bitfield | None:
         """Return which chunks are in memory; None before the first is requested."""
-        return self._cache.have if self._cache is not None else None
+        return self._requests.cache.have if self._requests is not None else None
 
     @property
     def ahead_limit(self) -> int:
@@ -177,7 +154,8 @@ class ShareCache:
         """Forget a reader; cancel the requests that no other reader shares."""
         self._readers.discard(reader)
         wanted, reader.wanted = reader.wanted, NOTHING
-        self._cancel(wanted.chunks)
+        if self._requests is not None:
+            self._requests.cancel(wanted.chunks)
 
     async def piece(
         self,
@@ -198,7 +176,9 @@ class ShareCache:
         chunks = reader.chunks
         index = first // chunks.chunk_size
         block = (first - chunks.offset(index)) // BLOCK_SIZE
-        by_blocks = leads or self._is_in_parts(index)
+        requests = self._requests
+        is_in_parts = requests is not None and requests.is_in_parts(index)
+        by_blocks = leads or is_in_parts
         wanted = wanted_for(chunks, first, edge, by_blocks=by_blocks)
         run = next((each for each in wanted.runs if each.index == index), None)
 
@@ -247,9 +227,10 @@ class ShareCache:
         """
         index = reader.current
         assert index is not None
-        found = find(self._cache) if self._cache is not None else None
-        if found is not None:
-            self._move(reader, wanted)
+        requests = self._requests
+        found = find(requests.cache) if requests is not None else None
+        if requests is not None and found is not None:
+            requests.move(reader, wanted)
             return found
         holding = self._holding
         if (
@@ -261,12 +242,13 @@ class ShareCache:
             with suppress(KeyError, StoreError):
                 return await read_stored(holding.store)
         begun = self._clock()
-        cache, swarm = self._cache, self.swarm
-        if cache is None or swarm is None or self._resources.is_stopped:
-            cache, swarm = await self._open_cache(timeout)
+        swarm = self.swarm
+        if requests is None or swarm is None or self._resources.is_stopped:
+            requests, swarm = await self._open_requests(timeout)
+        cache = requests.cache
         cache.pin(index)
         try:
-            fetching = self._fetch(swarm, cache, reader, wanted, find)
+            fetching = self._fetch(swarm, requests, reader, wanted, find)
             if timeout is None:
                 await fetching
             else:
@@ -282,7 +264,7 @@ class ShareCache:
     async def _fetch(
         self,
         swarm: Swarm,
-        cache: ChunkCache,
+        requests: ReadRequests,
         reader: ReaderPosition,
         wanted: Wanted,
         find: Callable[[ChunkCache], T | None],
@@ -295,14 +277,8 @@ class ShareCache:
         last = max((*wanted.chunks[-1:], *(run.index for run in wanted.runs)))
         if last > index or not manifest.hash_table.has_digest(index):
             await self._load_hashes(swarm, range(index, last + 1))
-        assert self._download is not None
-        is_first = index in wanted.chunks and not self._is_in_parts(index)
-        if is_first:
-            self._download.want_first(index)
-        self._move(reader, wanted, index if is_first else None)
-        if is_first:
-            cache.make_room(index)  # while the request is on its way
-        await swarm.until(lambda: find(cache) is not None)
+        requests.want_first(reader, index, wanted)
+        await swarm.until(lambda: find(requests.cache) is not None)
 
     async def _read(self, store: ChunkReader, span: Span) -> Data:
         """Read from a store of this node, in a thread if that blocks."""
@@ -311,20 +287,16 @@ class ShareCache:
             data = await self._resources.in_thread(partial(store.get_span, span))
         return data
 
-    async def _open_cache(self, timeout: float | None) -> tuple[ChunkCache, Swarm]:
-        """Return the cache and the swarm that fills it."""
+    async def _open_requests(self, timeout: float | None) -> tuple[ReadRequests, Swarm]:
+        """Return what requests for the readers, and the swarm that it requests from."""
         swarm = await self._join()
-        if self._cache is None:
+        if self._requests is None:
             async with _time_limit(swarm, timeout):
                 manifest = await swarm.load(lambda m: ())
             # Another reader may have opened it meanwhile.
-            if self._cache is None:
-                self._cache = ChunkCache(manifest.chunks, self._on_forgotten)
-                self._download = swarm.begin(
-                    self._cache, (), serves=False, make_writer=MemoryWriter
-                )
-                self._blocks = swarm.begin_blocks(self._cache, self._on_unavailable)
-        return self._cache, swarm
+            if self._requests is None:
+                self._requests = ReadRequests(swarm, manifest, self._readers)
+        return self._requests, swarm
 
     async def _load_hashes(self, swarm: Swarm, indexes: range) -> None:
         """Request the hashes of `indexes`; wait for that of the first."""
@@ -335,155 +307,6 @@ class ShareCache:
             swarm.want_pages(range(first, last + 1))
         if manifest.page(first) is None:
             await swarm.load(lambda m: (first,))
-
-    def _move(
-        self, reader: ReaderPosition, wanted: Wanted, requested: int | None = None
-    ) -> None:
-        """Request what a reader wants, except the chunk that is `requested` already.
-
-        Its earlier requests are cancelled, unless they are wanted still.
-        """
-        before, reader.wanted = reader.wanted, wanted
-        if before == wanted or self._download is None or self._cache is None:
-            return
-        have = self._cache.have
-        dropped = [
-            index for index in _minus(before.chunks, wanted.chunks) if index not in have
-        ]
-        if dropped or before.runs:
-            self._cancel(dropped)
-        fresh = [
-            index
-            for index in _minus(wanted.chunks, before.chunks)
-            if index != requested and index not in have
-        ]
-        if fresh or wanted.runs:
-            self._want(fresh, wanted.runs)
-
-    def _want(self, indexes: Iterable[int], runs: Iterable[Run]) -> None:
-        """Fetch chunks and runs; chunks of which we have parts are fetched as runs."""
-        assert self.swarm is not None
-        assert self._download is not None
-        assert self._blocks is not None
-        assert self._cache is not None
-        manifest = self.swarm.manifest
-        assert manifest is not None
-        has_digest, chunks = manifest.hash_table.has_digest, manifest.chunks
-        known = [index for index in indexes if has_digest(index)]
-        whole = [index for index in known if not self._is_in_parts(index)]
-        if whole:
-            self._download.want(whole)
-        parts = [run for run in runs if has_digest(run.index)]
-        parts += [
-            Run(index, 0, block_count(chunks, index))
-            for index in known
-            if self._is_in_parts(index)
-        ]
-        if parts:
-            self._blocks.want(sorted(parts), lead=LEAD)
-
-    def _is_in_parts(self, index: int) -> bool:
-        """Return True if blocks of a chunk are here or are being fetched."""
-        return self._cache is not None and (
-            self._cache.has_part_of(index)
-            or (self._blocks is not None and self._blocks.is_fetching(index))
-        )
-
-    def _cancel(self, indexes: Iterable[int]) -> None:
-        """Cancel requests for chunks and blocks that no reader wants any more."""
-        cache = self._cache
-        if cache is None or self._download is None or self._blocks is None:
-            return
-        readers = [reader.wanted for reader in self._readers]
-        self._blocks.keep_only(lambda run: any(each.has(run) for each in readers))
-        instead = [
-            index
-            for index in self._instead
-            if not any(each.has_part_of(index) for each in readers)
-        ]
-        self._instead.difference_update(instead)
-        unused = [
-            index
-            for index in (*indexes, *instead)
-            if index not in cache.have
-            and index not in self._instead
-            and not cache.is_pinned(index)
-            and not any(index in each.chunks for each in readers)
-        ]
-        if unused:
-            self._download.unwant(unused)
-
-    def _on_unavailable(self, index: int) -> None:
-        """Fetch a whole chunk, perhaps from an origin: no peer has its blocks."""
-        assert self._download is not None
-        self._instead.add(index)
-        self._download.want((index,))
-
-    def _on_forgotten(self, index: int) -> None:
-        """Note that the cache has dropped a chunk, so that it can be fetched again."""
-        assert self._download is not None
-        self._instead.discard(index)
-        self._download.forget(index)
-
-
-class ShareCaches:
-    """Keep one `ShareCache` for each link that is read."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._open: dict[Link, ShareCache] = {}
-        self._idle: dict[Link, asyncio.TimerHandle] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-
-    def enter(self, link: Link) -> ShareCache:
-        """Return the cache of a share; call `leave` when done."""
-        timer = self._idle.pop(link, None)
-        if timer is not None:
-            timer.cancel()
-        cache = self._open.get(link)
-        if cache is None:
-            cache = self._open[link] = ShareCache(self._registry, link)
-        cache.users += 1
-        return cache
-
-    def positions(self, share_id: bytes) -> frozenset[int]:
-        """Return the chunks of a share that readers wait for, or read last."""
-        found = [c.positions for c in self._open.values() if c.link.id == share_id]
-        return frozenset().union(*found)
-
-    def leave(self, cache: ShareCache) -> None:
-        """Undo one `enter`; after the last, the cache is closed in `LINGER` seconds."""
-        cache.users -= 1
-        if not cache.users and self._open.get(cache.link) is cache:
-            loop = asyncio.get_running_loop()
-            timer = loop.call_later(LINGER, self._close, cache.link)
-            self._idle[cache.link] = timer
-
-    async def aclose(self) -> None:
-        """Leave every swarm; idempotent.
-
-        Raises what went wrong while leaving one, then or earlier.
-        """
-        for timer in self._idle.values():
-            timer.cancel()
-        for link in list(self._open):
-            self._close(link)
-        closing, self._closing = self._closing, set()
-        if closing:
-            await asyncio.wait(closing)
-        for task in closing:
-            task.result()
-
-    def _close(self, link: Link) -> None:
-        self._idle.pop(link, None)
-        task = asyncio.get_running_loop().create_task(self._open.pop(link).aclose())
-        self._closing.add(task)
-        task.add_done_callback(self._on_closed)
-
-    def _on_closed(self, task: asyncio.Task[None]) -> None:
-        """Forget a task that ended well; keep one that failed, for `aclose`."""
-        if not task.cancelled() and task.exception() is None:
-            self._closing.discard(task)
 
 
 @asynccontextmanager
@@ -499,11 +322,3 @@ async def _time_limit(swarm: Swarm, timeout: float | None) -> AsyncIterator[None
 
 def _closed() -> ShoalError:
     return ShoalError("The node that reads this share is closed; open another one.")
-
-
-def _minus(some: range, others: range) -> Iterable[int]:
-    """Return the numbers in `some` that are not in `others`, ascending."""
-    if some.stop <= others.start or others.stop <= some.start:
-        return some
-    before = range(some.start, min(others.start, some.stop))
-    return chain(before, range(max(others.stop, some.start), some.stop))
