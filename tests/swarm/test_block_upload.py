@@ -20,6 +20,7 @@ from shoal.core.wire.sealed_messages import (
     SealedMessage,
     WrongChunk,
 )
+from shoal.storage.shared.shared_files import SharedFiles
 from shoal.swarm.served_hashes import ServedHashes
 from tests.helpers.fetching import here
 from tests.helpers.holder import Passive, make_holding
@@ -127,6 +128,33 @@ async def test_block_hashes_are_kept_for_the_next_run(
             assert answer.hashes == block_digests(chunk(60))
         (entry,) = list_files(kept)
         assert entry.stat().st_size == len(DATA) // BLOCK_SIZE * 32 + 32
+
+
+def refuse_to_read(source: SharedFiles, index: int) -> bytes:
+    raise AssertionError("a whole chunk is read")
+
+
+async def test_blocks_of_an_earlier_run_verify_without_their_chunk(
+    file: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(file):
+        pass
+    monkeypatch.setattr(SharedFiles, "get", refuse_to_read)
+    async with connected(file) as reader:  # the hashes come from the cache
+        (answer,) = await reader.ask(BlockRequest(1, 60, 3, 2, True))
+        assert isinstance(answer, Blocks)
+        assert bytes(answer.data) == blocks(60, 3, 2)
+
+
+async def test_a_changed_block_of_an_earlier_run_is_not_sent(
+    file: Path, kept: Path
+) -> None:
+    async with connected(file):
+        pass
+    async with connected(file) as reader:
+        change_in_place(file, 60 * CHUNK + 3 * BLOCK_SIZE)
+        (answer,) = await reader.ask(BlockRequest(1, 60, 3, 2))
+        assert answer == Refuse(60, "missing", 1)
 
 
 @pytest.mark.parametrize("change", ["flip", "truncate", "remove"])

@@ -19,7 +19,14 @@ from msgspec import Struct
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.storage.disk.disk import Data
 
-__all__ = ["ChunkReader", "DownloadStore", "Span", "Verify", "check_length"]
+__all__ = [
+    "ChunkReader",
+    "DownloadStore",
+    "Span",
+    "Verify",
+    "VerifySpan",
+    "check_length",
+]
 
 Verify: TypeAlias = Callable[[int, Data], bool]
 """Return True if these bytes are the chunk with this index; called in any thread."""
@@ -34,6 +41,10 @@ class Span(Struct, frozen=True):
     """The first byte within the chunk."""
     end: int
     """The byte after the last one."""
+
+
+VerifySpan: TypeAlias = Callable[[Span, Data, bytes], bool]
+"""Return True if these bytes are the span, by block hashes that are verified first."""
 
 
 class ChunkReader(Protocol):

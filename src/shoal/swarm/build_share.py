@@ -36,6 +36,7 @@ from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.scan import ScannedFolder, scan_folder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
+from shoal.swarm.served_hashes import verify_by
 
 __all__ = ["SCHEME", "Built", "build_share", "digests_of", "first_file"]
 
@@ -151,7 +152,7 @@ def digests_of(manifest: Manifest) -> bytes:
 
 
 def _built(manifest: Manifest, source: SharedFiles) -> Built:
-    source.verify = manifest.hash_table.verifies
+    verify_by(source, manifest)
     return Built(manifest, source)
 
 

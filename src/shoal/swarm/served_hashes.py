@@ -12,17 +12,41 @@ from functools import partial
 from typing import TypeAlias
 
 from shoal.core.crypto.hashes import block_digests
-from shoal.core.manifest.blocks import BlockHashes, are_block_hashes
+from shoal.core.manifest.blocks import (
+    BLOCK_SIZE,
+    BlockHashes,
+    are_block_hashes,
+    are_blocks,
+)
 from shoal.core.manifest.manifest import Manifest
 from shoal.errors import StoreError
 from shoal.resources import Resources
-from shoal.storage.store import ChunkReader
+from shoal.storage.disk.disk import Data
+from shoal.storage.shared.shared_files import SharedFiles
+from shoal.storage.store import ChunkReader, Span
 
-__all__ = ["ServedHashes", "WrongCopyError"]
+__all__ = ["ServedHashes", "WrongCopyError", "verify_by"]
 
 MAX_JOBS = 2  # chunks that are read and hashed at once; each may have 16 MiB
 
 _Then: TypeAlias = Callable[[bytes | Exception], None]
+
+
+def verify_by(source: SharedFiles, manifest: Manifest) -> None:
+    """Let shared files verify what they return by the hashes of a manifest."""
+    hashes_of, length_of = manifest.hash_table.digest, manifest.chunks.length
+
+    def verify_span(span: Span, data: Data, hashes: bytes) -> bool:
+        block, rest = divmod(span.first, BLOCK_SIZE)
+        return (
+            not rest
+            and len(data) == span.end - span.first
+            and are_block_hashes(hashes, length_of(span.index), hashes_of(span.index))
+            and are_blocks(data, block, hashes)
+        )
+
+    source.verify = manifest.hash_table.verifies
+    source.verify_span = verify_span
 
 
 class WrongCopyError(StoreError):

@@ -29,7 +29,7 @@ from shoal.storage.shared.scan import (
     endless,
     is_empty,
 )
-from shoal.storage.store import Span, Verify
+from shoal.storage.store import Span, Verify, VerifySpan
 
 if TYPE_CHECKING:  # open channels have no blocks
     from shoal.storage.block_file import BlockFile
@@ -65,6 +65,8 @@ class SharedFiles:
         """The chunks that can be read: all, unless files were missing at the start."""
         self.verify: Verify | None = None
         """Verifies a chunk against the share's hashes; None until they are known."""
+        self.verify_span: VerifySpan | None = None
+        """Verifies a part of a chunk by block hashes; set with `verify`."""
         self.changed: str | None = None
         """How a file changed, as a sentence for the user; None if none did."""
         self.trusted = True
@@ -235,16 +237,21 @@ class SharedFiles:
     def get_span(self, span: Span) -> bytes:
         """Return bytes of a chunk, as `ChunkReader.get_span` does.
 
-        Unless the files are as they were when the share was hashed, the whole chunk is
-        read and must verify.
+        Unless the files are as they were when the share was hashed, they must verify:
+        by block hashes if these are kept, otherwise with the whole chunk.
         """
         index, first, end = span.index, span.first, span.end
         ranges = list(part_of(self._file_ranges(index), first, end))
         is_trusted = self.trusted or index in self._verified
-        if is_trusted and not (self._is_many and self.verify is not None):
+        hashes = None if is_trusted else self.block_hashes_now(index)
+        is_many = self._is_many and self.verify is not None
+        if (is_trusted and not is_many) or hashes is not None:
             data = b"".join([self._read(*each) for each in ranges])
             altered = any(number in self._altered for number, _, _ in ranges)
-            if not altered and len(data) == end - first:
+            if hashes is not None and self.verify_span is not None:
+                if self.verify_span(span, data, hashes):
+                    return data
+            elif is_trusted and not altered and len(data) == end - first:
                 return data
         return self.get(index)[first:end]
 
