@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from shoal.core.crypto.hashes import block_digests
 from shoal.core.manifest.blocks import BLOCK_SIZE
-from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Blocks,
@@ -16,10 +15,8 @@ from shoal.core.wire.sealed_messages import (
     Page,
     Peers,
     Refuse,
-    SealedMessage,
-    SealedResponse,
 )
-from tests.helpers.holder import Holder, Holding, Talk, make_holding
+from tests.helpers.holder import Chunk, Heard, Holder, Holding, Talk, make_holding
 
 __all__ = [
     "IDLE",
@@ -134,7 +131,7 @@ class AnnouncesMissing(Silent):
 class SendsTheSame(Holder):
     """Answer every request for any chunk with the first chunk."""
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         if isinstance(message, Page):
             super().on_message(talk, message)
         elif getattr(message, "index", 0) is None:
@@ -154,9 +151,7 @@ class Drips(Holder):
     def on_request(self, talk: Talk, index: int) -> None:
         if not self.sent:
             self.sent.append(index)
-            data = memoryview(self.holding.chunk(index))
-            whole = encode_frame(SealedResponse(index, data))
-            self.drip(talk, whole)
+            self.drip(talk, Chunk(index, self.holding.chunk(index)).encoded())
 
     def drip(self, talk: Talk, rest: bytes) -> None:
         if rest and not talk.is_lost:
@@ -292,7 +287,7 @@ class Poisons(Silent):
         super().__init__(holding)
         self._victims = victims
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         super().on_message(talk, message)
         if isinstance(message, Hello):
             own = ("127.0.0.1", message.port)

@@ -16,7 +16,7 @@ import asyncio
 import os
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 from msgspec import Struct
 
@@ -42,12 +42,15 @@ from shoal.core.wire.sealed_messages import (
     SealedResponse,
     Want,
     decode_sealed,
+    response_frame,
 )
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
 
 __all__ = [
+    "Chunk",
+    "Heard",
     "Holder",
     "Holding",
     "SlowHolder",
@@ -59,6 +62,20 @@ __all__ = [
 
 MAX_FRAME = 17 << 20  # bytes; larger than any frame of a node
 PATIENCE = 30.0  # seconds
+
+
+class Chunk(Struct, frozen=True):
+    """A response and the data after it."""
+
+    index: int
+    data: bytes
+
+    def encoded(self) -> bytes:
+        """Return the bytes of both."""
+        return response_frame(self.index, len(self.data)) + self.data
+
+
+Heard: TypeAlias = SealedMessage | Chunk
 
 
 class Holding(NamedTuple):
@@ -123,7 +140,7 @@ class Talk(asyncio.BufferedProtocol):
 
     def __init__(self, holder: "Holder") -> None:
         self.holder = holder
-        self.received: list[SealedMessage] = []
+        self.received: list[Heard] = []
         """All messages of the node, in order."""
         self.announced: set[int] = set()
         """Chunks that the node announced."""
@@ -133,6 +150,7 @@ class Talk(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport
         self._reader = FrameReader(MAX_FRAME)
         self._sent: set[int] = set()
+        self._coming: SealedResponse | None = None
 
     @property
     def requested(self) -> list[int | None]:
@@ -142,15 +160,18 @@ class Talk(asyncio.BufferedProtocol):
     @property
     def chunks(self) -> list[int]:
         """Return the chunks that the node sent, in order."""
-        return [
-            each.index for each in self.received if isinstance(each, SealedResponse)
-        ]
+        return [each.index for each in self.received if isinstance(each, Chunk)]
 
     # What the holder sends.
 
     def send(self, *messages: Struct) -> Self:
         """Send these messages; return the connection."""
-        self.send_raw(b"".join(map(encode_frame, messages)))
+        self.send_raw(
+            b"".join(
+                each.encoded() if isinstance(each, Chunk) else encode_frame(each)
+                for each in messages
+            )
+        )
         return self
 
     def send_raw(self, data: bytes) -> None:
@@ -163,7 +184,7 @@ class Talk(asyncio.BufferedProtocol):
         true = self.holder.holding.chunk(index) if data is None else data
         self.holder.sent.append(index)
         self._sent.add(index)
-        self.send(SealedResponse(index, memoryview(true)))
+        self.send(Chunk(index, true))
 
     def send_blocks(self, request: BlockRequest, data: bytes | None = None) -> None:
         """Answer a request for blocks, with wrong bytes if `data` is given."""
@@ -205,20 +226,33 @@ class Talk(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._reader.buffer_updated(nbytes)
         for frame in self._reader.frames():
-            message = decode_sealed(bytes(frame))
-            if message is not None:
-                self._note(message)
-                self.holder.on_message(self, message)
+            self._on_frame(bytes(frame))
         self.holder.notify()
+
+    def _on_frame(self, frame: bytes) -> None:
+        message: Heard | None
+        if self._coming is not None:
+            message, self._coming = Chunk(self._coming.index, frame), None
+        else:
+            message = decode_sealed(frame)
+        if isinstance(message, SealedResponse):
+            if message.length:
+                self._coming = message
+                self._reader.expect_data(message.length)
+                return
+            message = Chunk(message.index, b"")
+        if message is not None:
+            self._note(message)
+            self.holder.on_message(self, message)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
         self.holder.notify()
 
-    def _note(self, message: SealedMessage) -> None:
+    def _note(self, message: Heard) -> None:
         count = self.holder.holding.chunks.count
-        if isinstance(message, SealedResponse) and not self.holder.keeps_chunks:
-            message = SealedResponse(message.index, memoryview(b""))
+        if isinstance(message, Chunk) and not self.holder.keeps_chunks:
+            message = Chunk(message.index, b"")
         self.received.append(message)
         match message:
             case Hello(bitfield=bytes() as bits) if len(bits) == -(-count // 8):
@@ -276,7 +310,7 @@ class Holder:
         """Answer a request for a page of the manifest."""
         talk.send(Page(number, self.holding.pages[number]))
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         """Answer a message."""
         match message:
             case SealedRequest(index=None):
@@ -363,7 +397,7 @@ class Passive(Holder):
     def greet(self, talk: Talk) -> None:
         pass
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         pass
 
 

@@ -23,7 +23,7 @@ from shoal.core.wire.sealed_messages import (
 from shoal.errors import VerificationError
 from shoal.reading.file import AsyncFile
 from tests.helpers.fetching import here
-from tests.helpers.holder import Holder, Holding, Talk, make_holding
+from tests.helpers.holder import Chunk, Holder, Holding, Talk, make_holding
 
 CHUNK = 1 << 20
 PER_CHUNK = CHUNK // BLOCK_SIZE
@@ -68,7 +68,7 @@ class Mute(Holder):
     def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
         self.held.append((talk, request))
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: SealedMessage | Chunk) -> None:
         super().on_message(talk, message)
         if isinstance(message, Cancel):
             self.cancelled.append(message.read)

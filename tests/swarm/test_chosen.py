@@ -14,9 +14,7 @@ from shoal.core.wire.sealed_messages import (
     Hello,
     Page,
     Refuse,
-    SealedMessage,
     SealedRequest,
-    SealedResponse,
 )
 from shoal.errors import UsageError
 from shoal.node.node import Node
@@ -25,7 +23,7 @@ from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.swarm.member import Member, Registry
 from tests.adversary.greedy import dialling
 from tests.helpers.fetching import here, sharing
-from tests.helpers.holder import Holder, Holding, Talk, holding_of
+from tests.helpers.holder import Chunk, Heard, Holder, Holding, Talk, holding_of
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import CONTENT, MANIFEST, source, talk_to
 from tests.helpers.memory_store import MemoryStore
@@ -133,7 +131,7 @@ class Asker(Holder):
     def bitfield(self) -> bytes:
         return self.holding.some(())
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         pass
 
 
@@ -233,9 +231,9 @@ async def test_what_goes_while_it_is_seeded_is_not_announced_any_more() -> None:
         assert hello.bitfield is not None
         have = Bitfield.from_bytes(hello.bitfield, CONTENT.count)
         assert list(have) == list(range(10))
-        assert [e.index for e in late.received if isinstance(e, SealedResponse)] == [3]
+        assert [e.index for e in late.received if isinstance(e, Chunk)] == [3]
         assert [e.index for e in late.received if isinstance(e, Refuse)] == [30]
         late.send(*[SealedRequest()] * 12)
         await net.until(lambda: len(late.received) >= 15)
-        given = [e.index for e in late.received if isinstance(e, SealedResponse)]
+        given = [e.index for e in late.received if isinstance(e, Chunk)]
         assert sorted(given) == list(range(10))

@@ -15,9 +15,7 @@ from shoal.core.wire.sealed_messages import (
     Hello,
     Page,
     Peers,
-    SealedMessage,
     SealedRequest,
-    SealedResponse,
 )
 from shoal.errors import LyingPeerError
 from shoal.swarm.dispatcher import COMPLETE_WAIT
@@ -25,7 +23,7 @@ from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.swarm.upload import FIRST_PART, MAX_SPLIT
 from shoal.transfer.dialler import MAX_PEERS
 from shoal.transport.sealed.proven import ProvenPeer
-from tests.helpers.holder import Passive, Talk
+from tests.helpers.holder import Chunk, Heard, Passive, Talk
 from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
@@ -111,7 +109,7 @@ async def test_a_lone_chunk_arrives_whole_in_however_many_parts(size: int) -> No
         peer.send(Hello(0, manifest_of(content).root_record, bytes(1)))
         for index in (2, 0):
             peer.send(SealedRequest(index))
-            wanted = SealedResponse(index, memoryview(content.chunk(index)))
+            wanted = Chunk(index, content.chunk(index))
             await net.until(partial(contains, peer.received, wanted))
         assert giver.swarm.uploaded == 2 * size
 
@@ -252,7 +250,7 @@ async def test_a_root_record_that_does_not_give_the_id_is_a_lie(knows: bool) -> 
 class HalfOfThePages(Passive):
     """Send some pages of a large manifest."""
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         if isinstance(message, Page) and message.index < PAGES // 2:
             talk.send(Page(message.index, LARGE.page(message.index)))
 
@@ -303,7 +301,7 @@ async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
         peer.transport.resume_reading()
         await draining
         await member.leave()
-        given = [m.index for m in peer.received if isinstance(m, SealedResponse)]
+        given = [m.index for m in peer.received if isinstance(m, Chunk)]
         assert given == list(range(asked))
 
 

@@ -9,10 +9,10 @@ import pytest
 
 import shoal
 from shoal.core.report.events import Notice
-from shoal.core.wire.sealed_messages import Hello, SealedResponse, WrongChunk
+from shoal.core.wire.sealed_messages import Hello, WrongChunk
 from shoal.errors import StoreError
 from tests.helpers.fetching import here
-from tests.helpers.holder import Talk
+from tests.helpers.holder import Chunk, Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
@@ -44,11 +44,11 @@ async def begin(net: MemoryNet, *wrong: int) -> tuple[Member, Talk]:
     download = member.swarm.begin(TransientStore(manifest.chunks), [0, 1, *wrong])
     for index in (0, 1):
         await net.until(partial(is_requested, peer, index))
-        peer.send(SealedResponse(index, memoryview(CONTENT.chunk(index))))
+        peer.send(Chunk(index, CONTENT.chunk(index)))
     await net.until(lambda: download.done == 2 * SIZE)
     for index in wrong:
         await net.until(partial(is_requested, peer, index))
-        peer.send(SealedResponse(index, memoryview(bytes(SIZE))))
+        peer.send(Chunk(index, bytes(SIZE)))
     await asyncio.sleep(1)
     return member, peer
 

@@ -12,6 +12,7 @@ import pytest
 from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import StoreError
+from shoal.transfer import uploader
 from shoal.transfer.uploader import BATCH_SIZE, Uploader
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.resources import make_resources
@@ -41,7 +42,7 @@ class Log:
                 await self._changed.wait()
 
 
-class Receiver:
+class Receiver(uploader.Receiver):
     """Want chunks, and take them while it has room."""
 
     def __init__(self, name: str, log: Log, wants: Sequence[int] = ()) -> None:

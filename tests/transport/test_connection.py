@@ -176,7 +176,6 @@ async def test_parts_arrive_in_order_between_other_writes(
 async def test_a_large_buffer_is_not_copied_at_once() -> None:
     async with connected() as pair:
         shared = bytes(64 << 20)
-        pair.ours._gathers = True
         pair.ours.writelines((b"head", shared))
         assert pair.ours._transport is not None
         assert pair.ours._transport.get_write_buffer_size() <= 2 * WRITE_HIGH

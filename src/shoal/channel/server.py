@@ -18,7 +18,7 @@ from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.transfer.responses import write_responses
-from shoal.transfer.uploader import Uploader
+from shoal.transfer.uploader import Receiver, Uploader
 from shoal.transport.connection import Connection
 
 __all__ = ["ChannelServer"]
@@ -36,7 +36,7 @@ def _responses(chunks: list[tuple[Hashable, bytes]]) -> Iterator[tuple[bytes, by
         yield response_header(echo, len(data)), data
 
 
-class _Client:
+class _Client(Receiver):
     """One client: the `Receiver` of its connection, with its queue of requests."""
 
     def __init__(

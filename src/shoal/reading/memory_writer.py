@@ -3,7 +3,7 @@
 from functools import partial
 from typing import TypeVar
 
-from shoal.transfer.writer import Arrived, ChunkWriter, Outcome
+from shoal.transfer.writer import Arrived, ChunkWriter, Opened, Outcome
 
 __all__ = ["MemoryWriter"]
 
@@ -24,23 +24,22 @@ class MemoryWriter(ChunkWriter[P]):
         if self._is_stopped:
             return
         if len(arrived.data) <= ON_LOOP_SIZE:
-            self._report(arrived, self._verify(arrived))
+            self._report(self._open(arrived))
             return
         self.waiting += len(arrived.data)
         self._run(
-            self._resources.threads,
-            partial(self._verify, arrived),
-            partial(self._on_outcome, arrived),
+            self._resources.threads, partial(self._open, arrived), self._on_opened
         )
 
-    def _on_outcome(self, arrived: Arrived[P], outcome: Outcome) -> None:
-        self.waiting -= len(arrived.data)
+    def _on_opened(self, opened: Opened[P]) -> None:
+        self.waiting -= len(opened.arrived.data)
         if not self._is_stopped:
-            self._report(arrived, outcome)
+            self._report(opened)
 
-    def _report(self, arrived: Arrived[P], outcome: Outcome) -> None:
-        if outcome is Outcome.VERIFIED:
-            self._store.put(arrived.index, arrived.data)
-        elif arrived.buffer is not None:
+    def _report(self, opened: Opened[P]) -> None:
+        arrived, is_kept = opened.arrived, opened.outcome is Outcome.VERIFIED
+        if is_kept:
+            self._store.put(arrived.index, opened.data)
+        if arrived.buffer is not None and (opened.plain is not None or not is_kept):
             self._resources.buffers.give(arrived.buffer)
-        self._on_results([(arrived, outcome)])
+        self._on_results([(arrived, opened.outcome)])

@@ -61,6 +61,10 @@ class ChunkReader(Protocol):
         Raises `KeyError` if it is not stored and `StoreError` if it cannot be read.
         """
 
+    def get_into(self, index: int, buffer: memoryview) -> bytes | memoryview:
+        """Return a chunk as `get` does, but in `buffer` where that saves new memory."""
+        return self.get(index)
+
     def get_now(self, index: int) -> bytes | None:
         """Return a chunk if that does not block, otherwise None: then call `get`.
 

@@ -16,7 +16,12 @@ from shoal.core.report.stall import DownloadState, Search
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import BlocksReceived, ChunkReceived, Event
+from shoal.core.session.session import (
+    BlocksReceived,
+    ChunkReceived,
+    Event,
+    SealedChunkReceived,
+)
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
@@ -222,8 +227,9 @@ class Dispatcher:
         """
         connection = peer.connection
         is_bulk = connection.last_read > LARGE_FRAME
+        kinds = set(map(type, events))
         if self.download is not None:
-            if is_bulk or ChunkReceived not in map(type, events):
+            if is_bulk or kinds.isdisjoint((ChunkReceived, SealedChunkReceived)):
                 self.download.scheduler.on_heard(
                     peer, self._clock(), is_ahead=connection.is_ahead
                 )
@@ -272,7 +278,7 @@ class Dispatcher:
 
     def _on_message(self, peer: Peer, event: Event) -> None:
         match event:
-            case ChunkReceived():
+            case ChunkReceived() | SealedChunkReceived():
                 peer.has_sent_chunk = True
                 if self.download is not None:
                     self.download.on_chunk(peer, event)

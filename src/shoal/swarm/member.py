@@ -94,7 +94,7 @@ class Registry:
 
             resources = self.resources
             hosts = resources.networks.hosts()
-            self._port = Port(hosts, resources.settings.port)
+            self._port = Port(hosts, resources.settings.port, resources.threads)
             resources.own(self._port.aclose)
         return self._port
 

@@ -25,7 +25,7 @@ from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession, ranges_of
-from shoal.errors import LyingPeerError, ShoalError, first_error
+from shoal.errors import LyingPeerError, ProtocolError, ShoalError, first_error
 from shoal.origin.source import Origin, OriginReader
 from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache
@@ -40,7 +40,7 @@ from shoal.transfer.conditions import Conditions
 from shoal.transfer.dialler import Found
 from shoal.transfer.download import Download, Watcher
 from shoal.transfer.monitor import Monitor
-from shoal.transfer.writer import ChunkWriter
+from shoal.transfer.writer import ChunkWriter, SealedWriter
 from shoal.transport.connection import Connection
 from shoal.transport.sealed.proven import Dial, ProvenPeer
 
@@ -206,7 +206,7 @@ class Swarm(Watcher[ChunkSource]):
         *,
         serves: bool = True,
         kept: Bitfield | None = None,
-        make_writer: type[ChunkWriter[ChunkSource]] = ChunkWriter,
+        make_writer: type[ChunkWriter[ChunkSource]] = SealedWriter,
     ) -> Download[ChunkSource]:
         """Start to fetch the chunks that `store` is missing, or of these the `wanted`.
 
@@ -372,6 +372,11 @@ class Swarm(Watcher[ChunkSource]):
             if download is not None and download.is_complete:
                 upload.announce()
         self._waiting.check()
+
+    def on_forged_chunk(self, source: ChunkSource) -> None:
+        """Disconnect a peer: one of its messages was changed on the way."""
+        if isinstance(source, Peer):
+            source.close(ProtocolError("a message that was changed on its way"))
 
     def on_wrong_chunk(self, source: ChunkSource, index: int) -> None:
         """Ban a peer, or leave an origin unused, whose chunk did not verify.

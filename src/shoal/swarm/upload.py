@@ -7,7 +7,7 @@ are served is decided by its `Uploader`.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 from functools import partial
 
 from shoal.core.manifest.blocks import Run, block_count, run_span
@@ -16,13 +16,13 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.session.request_queue import BlocksToSend, RequestQueue
-from shoal.core.wire.messages import response_header
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Cancel,
     Reason,
     SealedRequest,
     blocks_header,
+    response_frame,
 )
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
@@ -30,7 +30,7 @@ from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.peer import Peer
 from shoal.swarm.served_hashes import ServedHashes, WrongCopyError
 from shoal.transfer.responses import write_responses
-from shoal.transfer.uploader import Uploader
+from shoal.transfer.uploader import Read, Requests, Sent, Uploader
 
 __all__ = ["Upload"]
 
@@ -88,6 +88,34 @@ class _Receiver:
         self.peer.on_sent(sum(len(data) for _, data in chunks))
         self._upload.on_served(self)
 
+    @property
+    def can_send_read(self) -> bool:
+        """Return True if the peer's connection encrypts in threads, and is not."""
+        return self.peer.connection.can_write_made
+
+    def send_read(
+        self, requests: Requests, read: Callable[[int | Span], Read]
+    ) -> asyncio.Future[list[Sent]]:
+        """Read, encrypt and send chunks and blocks in one go, in a thread."""
+
+        def make() -> Iterator[tuple[list[bytes | memoryview], Sent]]:
+            for wanted, note in requests:
+                data = read(wanted)
+                if isinstance(data, Exception):
+                    yield [], data
+                else:
+                    yield [_header(note, len(data)), data], len(data)
+
+        size = sum(self._upload.length(wanted) for wanted, _ in requests)
+        return self.peer.connection.write_made(size, make)
+
+    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
+        """Note chunks that `send_read` has sent."""
+        self.peer.connection.on_chunks_sent(len(sent))
+        self._chosen.difference_update(note for note, _ in sent)
+        self.peer.on_sent(sum(size for _, size in sent))
+        self._upload.on_served(self)
+
     def send_now(self, note: int | BlocksToSend, data: bytes) -> None:
         """Send the only thing that the peer has requested, without `next_requests`.
 
@@ -131,7 +159,7 @@ def _header(note: Hashable, length: int) -> bytes:
     if isinstance(note, BlocksToSend):
         return blocks_header(note.request.read, note.hashes, length)
     assert isinstance(note, int)
-    return response_header(note, length)
+    return response_frame(note, length)
 
 
 class Upload:
@@ -257,6 +285,13 @@ class Upload:
             self._uploader.remove(receiver)
 
     # Requests.
+
+    def length(self, wanted: int | Span) -> int:
+        """Return the size of a chunk or span in bytes; 0 for a chunk beyond the end."""
+        if isinstance(wanted, Span):
+            return wanted.end - wanted.first
+        chunks = self._store.chunks
+        return chunks.length(wanted) if wanted < chunks.count else 0
 
     def on_request(self, peer: Peer, request: SealedRequest) -> None:
         """Queue a request, or refuse it."""

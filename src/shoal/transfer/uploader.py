@@ -7,10 +7,12 @@ rate is that of the node, which all its shares have in common.
 """
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from time import monotonic
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
@@ -21,7 +23,36 @@ __all__ = ["Receiver", "Uploader"]
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 
 
-_Read: TypeAlias = bytes | Exception
+T = TypeVar("T")
+
+READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
+READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
+
+
+Requests: TypeAlias = Sequence[tuple[int | Span, Hashable]]
+"""Chunks or parts of them, each with a note for the receiver."""
+Read: TypeAlias = bytes | memoryview | Exception
+"""A chunk, or why it cannot be read."""
+Sent: TypeAlias = int | Exception
+"""The size of a chunk that was sent, or why it cannot be read."""
+
+
+class _Scratch(threading.local):
+    """Hold memory for one chunk in each thread."""
+
+    def __init__(self) -> None:
+        self._room = memoryview(b"")
+
+    def room(self, size: int) -> memoryview | None:
+        """Return memory for a chunk; None if that would be much."""
+        if size > READ_BATCH:
+            return None
+        if len(self._room) < size:
+            self._room = memoryview(bytearray(size))
+        return self._room
+
+
+_scratch = _Scratch()
 
 
 class Receiver(Protocol):
@@ -39,6 +70,25 @@ class Receiver(Protocol):
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks, each with the note of its request."""
+
+    @property
+    def can_send_read(self) -> bool:
+        """Return True if `send_read` can be called now."""
+        return False
+
+    def send_read(
+        self, requests: "Requests", read: "Callable[[int | Span], Read]"
+    ) -> "asyncio.Future[list[Sent]]":
+        """Read chunks with `read` in a thread, and send those that can be read.
+
+        What `read` returns is valid until its next call in that thread. The result has
+        one element for each request.
+        """
+        raise AssertionError("a receiver that cannot do this")
+
+    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
+        """Note the requests that `send_read` has answered, with the chunks' sizes."""
+        raise AssertionError("a receiver without `send_read`")
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         """Refuse requests whose chunks cannot be read."""
@@ -62,9 +112,9 @@ class Uploader:
         self._counters = resources.counters
         self._turns: deque[Receiver] = deque()
         self._waiting: dict[Receiver, float] = {}  # those in _turns, since when
-        self._reading: dict[Receiver, asyncio.Future[tuple[list[_Read], float]]] = {}
+        self._reading: dict[Receiver, asyncio.Future[Any]] = {}
         # All running reads, also those of receivers that have left.
-        self._reads: set[asyncio.Future[tuple[list[_Read], float]]] = set()
+        self._reads: set[asyncio.Future[Any]] = set()
         self._is_closed = False
         self._pause: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -149,9 +199,15 @@ class Uploader:
         """Send one batch; return True if the receiver should have another turn."""
         # Within a rate limit turns are short, so that all receivers get the same share.
         size = self._store.chunks.chunk_size
-        limit = 1 if self._bucket.is_limited else max(1, BATCH_SIZE // size)
+        sends_itself = size >= READ_LEAST and receiver.can_send_read
+        batch = READ_BATCH if sends_itself else BATCH_SIZE
+        limit = 1 if self._bucket.is_limited else max(1, batch // size)
         requests = receiver.next_requests(limit)
         if not requests:
+            return False
+        if sends_itself:
+            sending = receiver.send_read(requests, self._read_into)
+            self._note_sending(receiver, requests, sending)
             return False
         chunks: list[bytes | None]
         try:
@@ -179,24 +235,53 @@ class Uploader:
     ) -> None:
         if not requests:
             return
-        size = sum(map(len, chunks))
-        self._bucket.take(size, self._loop.time())
-        self.served += len(requests)
-        self.sent += size
+        self._count(list(map(len, chunks)))
         receiver.send(
             [(note, data) for (_, note), data in zip(requests, chunks, strict=True)]
         )
+
+    def _note_sending(
+        self,
+        receiver: Receiver,
+        requests: Requests,
+        sending: asyncio.Future[list[Sent]],
+    ) -> None:
+        """Wait until a receiver has read and sent chunks itself."""
+
+        def done(_: asyncio.Future[list[Sent]]) -> None:
+            self._reads.discard(sending)
+            if self._reading.get(receiver) is not sending:
+                return
+            del self._reading[receiver]
+            sent: list[tuple[Hashable, int]] = []
+            for (_wanted, note), result in zip(requests, sending.result(), strict=True):
+                if isinstance(result, int):
+                    sent.append((note, result))
+                else:
+                    receiver.refuse([note], result)
+            self._count([size for _, size in sent])
+            receiver.on_sent(sent)
+            self.wake(receiver)
+
+        self._reading[receiver] = sending
+        self._reads.add(sending)
+        sending.add_done_callback(done)
+
+    def _count(self, sizes: list[int]) -> None:
+        self._bucket.take(sum(sizes), self._loop.time())
+        self.served += len(sizes)
+        self.sent += sum(sizes)
 
     def _read(
         self, receiver: Receiver, requests: Sequence[tuple[int | Span, Hashable]]
     ) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
 
-        def read() -> tuple[list[_Read], float]:
+        def read() -> tuple[list[bytes | Exception], float]:
             begun = monotonic()
             return [self._read_one(each) for each, _ in requests], monotonic() - begun
 
-        def done(future: asyncio.Future[tuple[list[_Read], float]]) -> None:
+        def done(future: asyncio.Future[tuple[list[bytes | Exception], float]]) -> None:
             self._reads.discard(future)
             if self._reading.get(receiver) is not future:
                 return
@@ -216,16 +301,27 @@ class Uploader:
         self._reads.add(future)
         future.add_done_callback(done)
 
-    def _read_one(self, wanted: int | Span) -> _Read:
+    def _read_into(self, wanted: int | Span) -> Read:
+        """Return a chunk as `_read_one` does, in memory that the thread uses again."""
+        room = _scratch.room(self._store.chunks.chunk_size)
+        if room is None or isinstance(wanted, Span):
+            return self._read_one(wanted)
+        return _result(partial(self._store.get_into, wanted, room))
+
+    def _read_one(self, wanted: int | Span) -> bytes | Exception:
         """Return a chunk or part, or the error of reading it; runs in a thread."""
-        try:
-            if isinstance(wanted, Span):
-                return self._store.get_span(wanted)
-            return self._store.get(wanted)
-        except ShoalError as error:
-            # Its traceback would keep the bytes that were read and not sent.
-            return type(error)(str(error))
-        except KeyError:
-            return KeyError(wanted)
-        except Exception as error:
-            return error
+        if isinstance(wanted, Span):
+            return _result(partial(self._store.get_span, wanted))
+        return _result(partial(self._store.get, wanted))
+
+
+def _result(read: Callable[[], T]) -> T | Exception:
+    try:
+        return read()
+    except ShoalError as error:
+        # Its traceback would keep the bytes that were read and not sent.
+        return type(error)(str(error))
+    except KeyError as error:
+        return KeyError(*error.args)
+    except Exception as error:
+        return error

@@ -12,15 +12,17 @@ from shoal.core.crypto.hashes import block_digests
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.blocks import BLOCK_SIZE, Run, run_span
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.session.sealed_session import SealedSession, ranges_of
+from shoal.core.session.sealed_session import LENIENCY, SealedSession, ranges_of
 from shoal.core.session.session import (
     BlocksReceived,
     ChunkReceived,
     Event,
+    SealedChunkReceived,
     SessionState,
 )
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
+from shoal.core.wire.noise_messages import SealedData
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
     PAGE_SIZE,
@@ -42,7 +44,7 @@ from shoal.core.wire.sealed_messages import (
 )
 from shoal.errors import ProtocolError
 from tests.helpers.sessions import pieces, receive
-from tests.helpers.wire import Content, frame, varint
+from tests.helpers.wire import Content, frame, sealed_frame, varint
 
 CHUNK = 200_000  # bytes; a large frame, with a buffer of its own
 CONTENT = Content.make(7 * CHUNK + 5, CHUNK)
@@ -55,7 +57,7 @@ ANSWER = {"type": "response", "index": 1, "data": b"x"}
 
 def send(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:
     """Send messages in one read; return the events."""
-    whole = b"".join(map(frame, messages))
+    whole = b"".join(map(sealed_frame, messages))
     return receive(session, whole, iter(lambda: len(whole) + 1, None))
 
 
@@ -90,7 +92,8 @@ class End:
                 case SealedRequest(index=index):
                     index = self._any.pop() if index is None else index
                     data = CONTENT.chunk(index)
-                    self.session.send(SealedResponse(index, memoryview(data)))
+                    self.session.send(SealedResponse(index, len(data)))
+                    self.session._outgoing.append(data)
                 case BlockRequest(read=read, index=index):
                     chunk = CONTENT.chunk(index)
                     first = event.first * BLOCK_SIZE
@@ -155,7 +158,7 @@ FIRST: list[SealedMessage] = [
     OriginFetch([(0, 1)]),
     SealedRequest(1),
     SealedRequest(),
-    SealedResponse(1, memoryview(b"x")),
+    SealedResponse(1, 1),
     BlockRequest(1, 1, 0, 1),
     Blocks(0, memoryview(b"x")),
     Page(1),
@@ -320,56 +323,61 @@ def test_any_index_is_accepted_before_the_root_is_known() -> None:
 
 
 @pytest.mark.parametrize("chunk_size", [None, 16_384, 1 << 20])
-def test_frames_longer_than_a_chunk_or_control_message_are_refused(
+def test_frames_longer_than_a_control_message_are_refused(
     chunk_size: int | None,
 ) -> None:
-    def begun() -> SealedSession:
-        session = SealedSession()
-        if chunk_size is not None:
-            session.know_share(Chunks(9 * chunk_size, chunk_size), 1)
-            session.request(1)
-        return session
-
-    longest = max(CONTROL_LIMIT, (chunk_size or 0) + RESPONSE_OVERHEAD)
-    assert longest_frame(begun) == longest
-
-
-def longest_frame(begun: Callable[[], SealedSession]) -> int:
-    """Return the length of the longest frame that a session accepts now."""
-    with pytest.raises(ProtocolError, match="are allowed") as refused:
-        receive(begun(), varint((1 << 28) - 1), iter(lambda: 99, None))
-    longest = int(str(refused.value).split()[-3])
-    receive(begun(), varint(longest), iter(lambda: 99, None))
-    return longest
+    session = SealedSession()
+    if chunk_size is not None:
+        session.know_share(Chunks(9 * chunk_size, chunk_size), 1)
+        session.request(1)
+    receive(session, varint(CONTROL_LIMIT), iter(lambda: 99, None))
+    session = SealedSession()
+    with pytest.raises(ProtocolError, match="are allowed"):
+        receive(session, varint(CONTROL_LIMIT + 1), iter(lambda: 99, None))
 
 
-def test_a_long_frame_is_accepted_only_while_a_chunk_is_owed() -> None:
-    whole = CHUNK + RESPONSE_OVERHEAD
-    refusal = {"type": "refuse"}
-    steps: list[tuple[Callable[[SealedSession], object], int]] = [
-        (lambda s: None, CONTROL_LIMIT),
-        (lambda s: s.request(1), whole),
-        (lambda s: s.request(1), whole),
-        (lambda s: s.request(2), whole),
-        (lambda s: send(s, ANSWER, ANSWER | {"index": 2}), whole),
-        (lambda s: send(s, refusal | {"index": 1}), CONTROL_LIMIT),
-        (lambda s: s.request_any(), whole),
-        (lambda s: s.request_any(), whole),
-        (lambda s: send(s, ANSWER), whole),
-        (lambda s: send(s, refusal), CONTROL_LIMIT),
-        # A response to a cancelled request may still be on its way.
-        (lambda s: s.request(1), whole),
-        (lambda s: s.cancel(1), whole),
-    ]
-    for number, (_, longest) in enumerate(steps, start=1):
+@pytest.mark.parametrize("extra", [0, LENIENCY, LENIENCY + 1, (1 << 32) - 1 - CHUNK])
+def test_data_that_is_much_longer_than_a_chunk_is_refused_unseen(extra: int) -> None:
+    session = greeted()
+    session.request(1)
+    said = {"type": "response", "index": 1, "length": CHUNK + extra}
+    if extra <= LENIENCY:
+        assert send(session, said) == []
+        assert session.awaited_data == CHUNK + extra
+    else:
+        with pytest.raises(ProtocolError, match="a chunk of"):
+            send(session, said)
+        assert len(session._reader._buffer) < CHUNK
 
-        def begun(number: int = number) -> SealedSession:
-            session = greeted()
-            for step, _ in steps[:number]:
-                step(session)
-            return session
 
-        assert longest_frame(begun) == longest
+def test_nothing_after_a_goodbye_means_anything() -> None:
+    session = greeted()
+    session.request(1)
+    said = sealed_frame({"type": "goodbye"}) + sealed_frame(ANSWER) + b"\0" * 99
+    assert receive(session, said, iter(lambda: 1 << 20, None)) == [Goodbye()]
+    assert receive(session, b"\0" * 99, iter(lambda: 1 << 20, None)) == []
+
+
+class Opaque(SealedData):
+    """Data whose messages no one decrypts here."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(memoryview(b""), (), length)
+
+
+def test_data_may_arrive_apart_before_it_is_decrypted() -> None:
+    session = greeted()
+    session.request(1)
+    session.request_any()
+    for index, was_any in ((1, False), (6, True)):
+        said = {"type": "response", "index": index, "length": CHUNK}
+        assert send(session, said) == []
+        assert session.awaited_data == CHUNK
+        data, buffer = Opaque(CHUNK), bytearray(1)
+        events = session.sealed_updated(data, buffer)
+        assert events == [SealedChunkReceived(index, data, buffer, was_any)]
+        assert session.awaited_data == 0
+    assert send(session, {"type": "have", "ranges": [[0, 1]]}) == [Have([(0, 1)])]
 
 
 def test_a_large_chunk_keeps_its_buffer_and_a_small_one_is_copied() -> None:
@@ -383,6 +391,15 @@ def test_a_large_chunk_keeps_its_buffer_and_a_small_one_is_copied() -> None:
     assert isinstance(large.data, memoryview)
     assert large.data.obj is large.buffer
     assert small == ChunkReceived(1, b"x", None)
+
+
+def longest_frame(begun: Callable[[], SealedSession]) -> int:
+    """Return the length of the longest frame that a session accepts now."""
+    with pytest.raises(ProtocolError, match="are allowed") as refused:
+        receive(begun(), varint((1 << 28) - 1), iter(lambda: 99, None))
+    longest = int(str(refused.value).split()[-3])
+    receive(begun(), varint(longest), iter(lambda: 99, None))
+    return longest
 
 
 def asking(*, hashes: bool, run: Run = RUNS[0]) -> SealedSession:

@@ -16,12 +16,15 @@ from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.session.session import (
     BlocksReceived,
+    Event,
+    SealedChunkReceived,
     Session,
     SessionState,
     keep_chunk,
 )
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
+from shoal.core.wire.noise_messages import SealedData
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
     BlockRequest,
@@ -46,6 +49,8 @@ from shoal.errors import ProtocolError
 
 __all__ = ["SealedSession", "ranges_of"]
 
+# A chunk that is longer than it may be convicts its sender, once it has been hashed.
+LENIENCY = 64  # bytes that it may be too long to be received at all
 MAX_INVALID = 3  # requests for what does not exist; the last one ends the conversation
 
 _REQUEST_ANY = encode_frame(SealedRequest())
@@ -93,7 +98,8 @@ class SealedSession(Session):
         self._reads: dict[int, _Read] = {}  # requests for blocks, by their number
         self._next_read = 0
         self._chunks: Chunks | None = None  # until the share is known
-        self._longest_response = 0  # bytes in the frame of a chunk; 0: not known
+        self._longest_chunk = LENIENCY  # bytes of data that are accepted
+        self._coming = (0, False)  # the chunk whose data is awaited, and `was_any`
         self._chunk_count = self._page_count = 1 << 32  # until they are known
         self._invalid = 0  # requests for what does not exist
 
@@ -102,17 +108,15 @@ class SealedSession(Session):
         assert chunks.chunk_size <= MAX_CHUNK_SIZE
         self._chunks, self._chunk_count = chunks, chunks.count
         self._page_count = page_count
-        self._longest_response = chunks.chunk_size + RESPONSE_OVERHEAD
-        self._set_limit()
+        self._longest_chunk = chunks.chunk_size + LENIENCY
+        # Data is only awaited from a peer that owes it ("Chunk data").
+        self._reader.trusted = max(self._longest_chunk, LARGE_FRAME)
 
     def _set_limit(self) -> None:
-        """Allocate for chunks and blocks only while the peer owes some ("Frames")."""
-        longest = self._longest_response if self._owed or self._owed_any else 0
-        for read in self._reads.values():
-            size = read.size + (read.hash_size or 0) + RESPONSE_OVERHEAD
-            longest = max(longest, size)
+        """Accept a long frame only while the peer owes blocks ("Blocks")."""
+        sizes = (read.size + (read.hash_size or 0) for read in self._reads.values())
+        longest = max(sizes, default=0) + RESPONSE_OVERHEAD
         self._reader.limit = max(longest, CONTROL_LIMIT)
-        self._reader.trusted = max(longest, LARGE_FRAME)
 
     # Messages to the peer; the next `data_to_send` returns them.
 
@@ -133,15 +137,11 @@ class SealedSession(Session):
     def request(self, index: int) -> None:
         """Request a chunk."""
         self._owed[index] = self._owed.get(index, 0) + 1
-        if len(self._owed) == 1:
-            self._set_limit()
         self._outgoing.append(encode_frame(SealedRequest(index)))
 
     def request_any(self) -> None:
         """Request any chunk that we have not announced."""
         self._owed_any += 1
-        if self._owed_any == 1:
-            self._set_limit()
         self._outgoing.append(_REQUEST_ANY)
 
     def cancel(self, index: int) -> None:
@@ -178,13 +178,12 @@ class SealedSession(Session):
     # Messages from the peer.
 
     def _decode(self, frame: memoryview) -> SealedMessage | None:
-        # One read may have brought more frames than the goodbye.
-        return None if self.state is SessionState.LEFT else decode_sealed(frame)
+        return decode_sealed(frame)
 
     def _handle(self, message: SealedMessage, frame: memoryview) -> None:
         match message:
             case SealedResponse():
-                self._handle_chunk(message, frame)
+                self._handle_response(message)
                 return
             case Blocks():
                 self._handle_blocks(message, frame)
@@ -199,7 +198,6 @@ class SealedSession(Session):
                 self._set_limit()
             case Refuse(index=None):
                 self._owed_any = max(0, self._owed_any - 1)
-                self._set_limit()
             case Refuse(index=int() as index):
                 self._settle(index)
             case SealedRequest(index=int() as index) if index >= self._chunk_count:
@@ -224,16 +222,39 @@ class SealedSession(Session):
         if self._invalid >= MAX_INVALID:
             raise ProtocolError("requests for chunks or pages that do not exist")
 
-    def _handle_chunk(self, message: SealedResponse, frame: memoryview) -> None:
+    def _handle_response(self, message: SealedResponse) -> None:
+        """Expect the data of a chunk that the peer owes."""
         was_any = not self._settle(message.index)
         if was_any:
             if not self._owed_any:
                 raise ProtocolError("a chunk that was not requested")
             self._owed_any -= 1
-            if not self._owed_any:
-                self._set_limit()
+        if message.length > self._longest_chunk:
+            raise ProtocolError(f"a chunk of {message.length} bytes")
+        self._coming = (message.index, was_any)
+        self.awaited_data = message.length
+        if message.length:
+            self._reader.expect_data(message.length)
+        else:
+            self._handle_data(memoryview(b""))
+
+    def _handle_data(self, data: memoryview) -> None:
+        index, was_any = self._coming
+        self.awaited_data = 0
         self.unpaid_messages -= 1
-        self._events.append(keep_chunk(message.index, message.data, frame, was_any))
+        self._events.append(keep_chunk(index, data, data, was_any))
+
+    def sealed_updated(self, data: SealedData, buffer: bytearray) -> list[Event]:
+        """Take the `awaited_data`, not decrypted; no byte of it came another way.
+
+        `buffer` is the memory of `data`.
+        """
+        assert len(data) == self.awaited_data
+        self._reader.discard()
+        index, was_any = self._coming
+        self.awaited_data = 0
+        self.unpaid_messages -= 1
+        return [SealedChunkReceived(index, data, buffer, was_any)]
 
     def _has_blocks(self, request: BlockRequest) -> bool:
         """Return True if the requested blocks exist, as far as we know."""
@@ -265,8 +286,6 @@ class SealedSession(Session):
             self._owed[index] = owed - 1
         elif owed:
             del self._owed[index]
-            if not self._owed:
-                self._set_limit()
         return owed > 0
 
 

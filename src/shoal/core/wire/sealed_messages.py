@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
-from shoal.core.wire.messages import encode_varint, message_decoder
+from shoal.core.wire.messages import encode_frame, encode_varint, message_decoder
 
 __all__ = [
     "MAX_PEERS",
@@ -34,6 +34,7 @@ __all__ = [
     "WrongChunk",
     "blocks_header",
     "decode_sealed",
+    "response_frame",
 ]
 
 PAGE_SIZE = 65536  # bytes of a whole manifest page
@@ -91,12 +92,12 @@ class SealedRequest(
     """Absent to request any chunk that the sender wants and has not announced."""
 
 
-class SealedResponse(Struct, frozen=True, tag="response", tag_field="type"):
-    """Send a chunk."""
+class SealedResponse(Struct, frozen=True, tag="response", tag_field="type", gc=False):
+    """Announce a chunk, whose data follows the frame."""
 
     index: Index
-    data: memoryview
-    """The chunk; a view of the frame that it arrived in."""
+    length: Annotated[int, Meta(ge=0, lt=1 << 32)]
+    """The bytes of data that follow."""
 
 
 class BlockRequest(
@@ -228,6 +229,11 @@ decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_de
     ),
 )
 """Decode a message of a sealed share, as `message_decoder` describes."""
+
+
+def response_frame(index: int, length: int) -> bytes:
+    """Return the frame that announces a chunk of `length` bytes."""
+    return encode_frame(SealedResponse(index, length))
 
 
 def blocks_header(read: int, hashes: bytes | None, length: int) -> bytes:
