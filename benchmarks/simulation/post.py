@@ -89,7 +89,7 @@ class SessionPost(Post):
         """Send a hello message in both directions."""
         for node, peer in ((one, other), (other, one)):
             session = self._sessions[node.links[peer.number]] = SealedSession()
-            session.know_share(self._share, 1)
+            session.know_share(self._share, lambda key: False)
         for node, peer in ((one, other), (other, one)):
             session = self._session(node, peer)
             session.send(Hello(PORT, bytes(ROOT), bytes(node.have)))

@@ -80,7 +80,7 @@ async def a_million_missing(talk: Talk) -> None:
 
 
 async def pages_again_and_again(talk: Talk) -> None:
-    await send_much(talk, frames(Page(0), times=1000), 1000)
+    await send_much(talk, frames(Page("hashes", 0, 0), times=1000), 1000)
 
 
 async def a_million_hellos(talk: Talk) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from shoal.core.manifest.file_table import FileEntry
-from shoal.core.manifest.paths import collision, path_problem
+from shoal.core.manifest.collisions import collision
+from shoal.core.manifest.file_pages import FileEntry
+from shoal.core.manifest.paths import path_problem
 from shoal.core.names.link import parse_share
 from shoal.errors import UsageError
 from tests.core.make_vectors import (
     FILES,
+    LONG_PATHS,
     MANY_FILES,
     PATH,
     as_text,
@@ -26,6 +28,8 @@ from tests.core.reference import (
     blake3_derive,
     block_hashes,
     chunk_hash,
+    file_tree,
+    hash_tree,
     hkdf,
     hmac_sha256,
     msgpack,
@@ -37,6 +41,7 @@ FILES_OF: dict[str, tuple[FileEntry, ...]] = {
     "folder": FILES,
     "empty folder": (),
     "many files": MANY_FILES,
+    "long paths": LONG_PATHS,
 }
 
 
@@ -106,30 +111,33 @@ def test_chunks_match_the_vectors(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["shares"], ids=lambda v: v["name"])
 def test_shares_match_the_vectors(vector: dict[str, Any]) -> None:
-    chunks = chunk_hashes(vector)
-    assert vector["hash_page_hashes"] == page_hashes(chunks).hex()
-    files = FILES_OF.get(vector["name"])
-    pages = pages_of(chunks)
+    hashes, hash_pages = hash_tree(chunk_hashes(vector))
+    assert vector["hashes"] == hashes.hex()
+    pages = {("hashes", *key): page for key, page in hash_pages.items()}
     fields: dict[str, object] = {
         "v": 2,
         "name": vector["name"],
         "size": vector["size"],
         "chunk": vector["chunk_size"],
-        "hashes": page_hashes(chunks),
+        "hashes": hashes,
     }
+    files = FILES_OF.get(vector["name"])
     if files is not None:
-        table = msgpack(list(files))
-        pages += pages_of(table)
-        fields["files"] = page_hashes(table)
-        assert vector["file_page_hashes"] == page_hashes(table).hex()
-        assert vector["files"] == len(files)
+        fields["files"], file_pages = file_tree(files)
+        pages |= {("files", *key): page for key, page in file_pages.items()}
+        count, depth, digest = vector["files"]
+        assert fields["files"] == [count, depth, bytes.fromhex(digest)]
     if vector["salt"] is not None:
         fields["salt"] = bytes.fromhex(vector["salt"])
     assert vector["root"] == msgpack(fields).hex()
     share_id = blake3_derive("shoal v2 root", bytes.fromhex(vector["root"]))
     assert vector["id"] == share_id.hex()
-    for page, given in zip(pages, vector["pages"], strict=True):
-        assert given in (len(page), page.hex())
+    given = {
+        (table, level, number): page for table, level, number, page in vector["pages"]
+    }
+    assert given.keys() == pages.keys()
+    for key, page in pages.items():
+        assert given[key] in (len(page), page.hex())
 
 
 def chunk_hashes(vector: dict[str, Any]) -> bytes:
@@ -139,15 +147,6 @@ def chunk_hashes(vector: dict[str, Any]) -> bytes:
     data = pattern(size)
     chunks = [data[i : i + chunk_size] for i in range(0, size, chunk_size)]
     return b"".join(map(chunk_hash, chunks))
-
-
-def pages_of(table: bytes) -> list[bytes]:
-    return [table[i : i + 65_536] for i in range(0, len(table), 65_536)]
-
-
-def page_hashes(table: bytes) -> bytes:
-    hashes = (blake3_derive("shoal v2 page", page) for page in pages_of(table))
-    return b"".join(hashes)
 
 
 def test_the_salt_matches_the_vectors() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from shoal.core.crypto.hashes import block_digests
 from shoal.core.manifest.blocks import BLOCK_SIZE
+from shoal.core.manifest.pages import PageKey
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Blocks,
@@ -141,7 +142,7 @@ class SendsTheSame(Holder):
 class WithholdsPages(Holder):
     """Send no page of the manifest, without which no chunk can be requested."""
 
-    def on_page(self, talk: Talk, number: int) -> None:
+    def on_page(self, talk: Talk, key: PageKey) -> None:
         pass
 
 
@@ -224,7 +225,7 @@ class UnsolicitedRefusal(Holder):
 class UnsolicitedPage(Holder):
     def greet(self, talk: Talk) -> None:
         super().greet(talk)
-        talk.send(Page(7, b"x"))
+        talk.send(Page("hashes", 0, 7, b"x"))
 
 
 class ChunkTooFar(Holder):
@@ -264,20 +265,20 @@ class FlippedRoot(Holder):
 
 
 class GarbagePages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        talk.send(Page(number, bytes(65_536)))
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        talk.send(Page(*key, bytes(65_536)))
 
 
 class FlippedPages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        page = bytearray(self.holding.pages[number])
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        page = bytearray(self.holding.pages[key])
         page[-1] ^= 1
-        talk.send(Page(number, bytes(page)))
+        talk.send(Page(*key, bytes(page)))
 
 
 class ShortPages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        talk.send(Page(number, self.holding.pages[number][:-1]))
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        talk.send(Page(*key, self.holding.pages[key][:-1]))
 
 
 class Poisons(Silent):

@@ -15,21 +15,25 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest:
 import asyncio
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Self, TypeAlias
 
 from msgspec import Struct
 
 from shoal.core.crypto.hashes import block_digests, chunk_digest
 from shoal.core.manifest.blocks import BLOCK_SIZE, Run
+from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import FileEntry
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.file_pages import FileEntry
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from shoal.core.wire.framing import FrameReader
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
+    MAX_BITFIELD,
+    BitfieldPiece,
     BlockRequest,
     Blocks,
     Goodbye,
@@ -83,7 +87,7 @@ class Holding(NamedTuple):
 
     link: Link
     root: bytes
-    pages: Sequence[bytes]
+    pages: Mapping[PageKey, bytes]
     chunks: Chunks
     chunk: Callable[[int], bytes]
     """Return the correct bytes of a chunk."""
@@ -129,8 +133,7 @@ def make_holding(
 
 def holding_of(manifest: Manifest, chunk: Callable[[int], bytes]) -> Holding:
     """Return the `Holding` of a peer with a complete manifest."""
-    numbers = range(manifest.page_count)
-    pages = [page for n in numbers if (page := manifest.page(n)) is not None]
+    pages = {key: manifest.page(key) or b"" for key in manifest.keys()}
     link = Link(manifest.id)
     return Holding(link, manifest.root_record, pages, manifest.chunks, chunk)
 
@@ -296,7 +299,13 @@ class Holder:
 
     def greet(self, talk: Talk) -> None:
         """Send the first message."""
-        talk.send(Hello(self.address.port, self.holding.root, self.bitfield))
+        bits, port = self.bitfield, self.address.port
+        if len(bits) <= MAX_BITFIELD:
+            talk.send(Hello(port, self.holding.root, bits))
+            return
+        starts = range(0, len(bits), MAX_BITFIELD)
+        pieces = (BitfieldPiece(bits[i : i + MAX_BITFIELD]) for i in starts)
+        talk.send(Hello(port, self.holding.root, b""), *pieces)
 
     def on_request(self, talk: Talk, index: int) -> None:
         """Answer a request; for one that names no chunk, `index` is chosen."""
@@ -306,9 +315,9 @@ class Holder:
         """Answer a request for blocks."""
         talk.send_blocks(request)
 
-    def on_page(self, talk: Talk, number: int) -> None:
+    def on_page(self, talk: Talk, key: PageKey) -> None:
         """Answer a request for a page of the manifest."""
-        talk.send(Page(number, self.holding.pages[number]))
+        talk.send(Page(*key, self.holding.pages[key]))
 
     def on_message(self, talk: Talk, message: Heard) -> None:
         """Answer a message."""
@@ -323,8 +332,8 @@ class Holder:
                 self.on_request(talk, index)
             case BlockRequest():
                 self.on_block_request(talk, message)
-            case Page(index=number, data=None):
-                self.on_page(talk, number)
+            case Page(key=key, data=None):
+                self.on_page(talk, key)
             case Goodbye():
                 talk.close()
 
@@ -364,10 +373,10 @@ class Holder:
         return [index for talk in self.talks for index in talk.requested]
 
     @property
-    def pages_requested(self) -> list[int]:
+    def pages_requested(self) -> list[PageKey]:
         """Return the pages that nodes requested."""
         received = [message for talk in self.talks for message in talk.received]
-        return [m.index for m in received if isinstance(m, Page) and m.data is None]
+        return [m.key for m in received if isinstance(m, Page) and m.data is None]
 
     def accept(self, proven: ProvenPeer) -> Talk:
         """Return the connection for a node that dialled and has proven the id."""

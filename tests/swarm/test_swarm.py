@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import (
     Have,
@@ -38,6 +39,7 @@ from tests.helpers.memory_peers import (
     talk_to,
 )
 from tests.helpers.memory_store import MemoryStore, TransientStore
+from tests.helpers.pages import hash_page
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
@@ -89,7 +91,7 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
         first, second = source(net), net.join(MANIFEST.id)
         first.begin()
         second.begin(first)
-        manifest = await second.swarm.load(lambda m: range(m.page_count))
+        manifest = await second.swarm.load(Manifest.missing)
         second.swarm.begin(TransientStore(manifest.chunks), [3, 4, 9])
         peer = talk_to(net, second).send(Hello(5000))
         await second.swarm.until_verified(9)
@@ -252,7 +254,7 @@ class HalfOfThePages(Passive):
 
     def on_message(self, talk: Talk, message: Heard) -> None:
         if isinstance(message, Page) and message.index < PAGES // 2:
-            talk.send(Page(message.index, LARGE.page(message.index)))
+            talk.send(Page(*message.key, LARGE.page(message.key)))
 
 
 def large_hello() -> Hello:
@@ -267,11 +269,11 @@ async def test_a_manifest_goes_on_when_the_first_to_give_it_leaves() -> None:
         first = net.call(HalfOfThePages(HOLDING), member, "10.0.9.1")
         first.send(large_hello())
         begun = asyncio.get_running_loop().time()
-        loading = asyncio.create_task(member.swarm.load(lambda m: range(m.page_count)))
+        loading = asyncio.create_task(member.swarm.load(Manifest.missing))
         await net.until(
             lambda: (
                 (m := member.swarm.manifest) is not None
-                and all(m.page(n) is not None for n in range(PAGES // 2))
+                and all(m.page(hash_page(n)) is not None for n in range(PAGES // 2))
             )
         )
         assert not loading.done()

@@ -4,12 +4,18 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.pages import PageKey
 from tests.helpers.commands import LOOPBACK, run
 from tests.helpers.holder import Holder, holding_of
 from tests.helpers.huge import CHUNKS, TRUE, make_manifest, true_chunk
+from tests.helpers.pages import hash_page
 from tests.helpers.process import Program
 
 MAX_MEMORY = 200 << 10  # KiB
@@ -28,14 +34,33 @@ def span_of(index: int) -> str:
 
 
 @pytest.mark.parametrize("index", TRUE)
-async def test_one_chunk_costs_the_root_and_one_page(index: int) -> None:
+async def test_one_chunk_costs_the_root_and_two_pages(index: int) -> None:
     async with Holder(holding_of(make_manifest(), true_chunk)) as holder:
         args = (holder.holding.link, "-r", span_of(index), "--peer", holder.address)
         with run("cat", *args) as program:
             ended = await asyncio.to_thread(program.finish)
         assert ended.code == 0, ended.stderr
         assert ended.stdout == true_chunk(index)
-        assert holder.pages_requested == [index // 2048]
+        pages = [PageKey("hashes", 1, 0), hash_page(index // 2048)]
+        assert holder.pages_requested == pages
+        assert holder.sent == [index]
+
+
+async def test_one_chunk_of_64_tib_costs_the_root_and_two_pages() -> None:
+    chunks, index = Chunks(64 << 40, 16 << 20), 3_000_000
+    data = Random(1).randbytes(chunks.chunk_size)
+    digests = bytearray(32 * chunks.count)
+    digests[32 * index : 32 * index + 32] = chunk_digest(data)
+    manifest = build_manifest("huge", chunks.size, chunks.chunk_size, bytes(digests))
+    async with Holder(holding_of(manifest, lambda number: data)) as holder:
+        start = chunks.offset(index)
+        args = (holder.holding.link, "-r", f"{start}-{start + (16 << 20) - 1}")
+        with run("cat", *args, "--peer", holder.address) as program:
+            ended = await asyncio.to_thread(program.finish)
+        assert ended.code == 0, ended.stderr
+        assert ended.stdout == data
+        top = PageKey("hashes", 1, index // 2048**2)
+        assert holder.pages_requested == [top, hash_page(index // 2048)]
         assert holder.sent == [index]
 
 

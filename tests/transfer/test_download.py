@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.scheduler import CHOICE_PAUSE
 from shoal.core.schedule.window import STALL_TIME
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
@@ -145,7 +146,7 @@ async def downloading(
         member.begin()
         run = Run(net, member, content, TransientStore(manifest.chunks))
         teacher = await run.join(Source, have=())
-        await member.swarm.load(lambda m: range(m.page_count))
+        await member.swarm.load(Manifest.missing)
         teacher.end()
         await asyncio.sleep(0.001)
         run.download = member.swarm.begin(run.store, wanted)

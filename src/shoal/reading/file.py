@@ -331,7 +331,7 @@ async def open_reader(
     """Return a reader of a file of a share; raises what `Manifest.find` raises."""
     cache = caches.enter(link)
     try:
-        manifest = await cache.load(lambda m: m.file_pages, timeout)
+        manifest = await cache.load(lambda m: m.missing_path(path), timeout)
         return FileReader(caches, link, manifest, manifest.find(path), timeout)
     finally:
         caches.leave(cache)

@@ -5,14 +5,14 @@ read chunks and blocks in memory. What this node has on its disk is read from th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
 from shoal.core.manifest.blocks import BLOCK_SIZE, run_span
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import (
     AHEAD_LIMIT,
@@ -68,22 +68,18 @@ class ShareCache:
 
     # The manifest.
 
-    async def load(
-        self, numbers: Callable[[Manifest], Iterable[int]], timeout: float | None
-    ) -> Manifest:
-        """Return the manifest once the pages that `numbers` returns are loaded.
+    async def load(self, missing: Missing, timeout: float | None) -> Manifest:
+        """Return the manifest once `missing` returns no more pages of it to load.
 
         Raises `NotFoundError` when that takes more than `timeout` seconds.
         """
         await self._look_up()
         holding = self._holding
-        if holding is not None:
-            manifest = holding.manifest
-            if all(manifest.page(n) is not None for n in numbers(manifest)):
-                return manifest
+        if holding is not None and not any(True for _ in missing(holding.manifest)):
+            return holding.manifest
         swarm = await self._join()
         async with _time_limit(swarm, timeout):
-            return await swarm.load(numbers)
+            return await swarm.load(missing)
 
     @property
     def _holding(self) -> Holding | None:
@@ -302,11 +298,8 @@ class ShareCache:
         """Request the hashes of `indexes`; wait for that of the first."""
         manifest = swarm.manifest
         assert manifest is not None
-        first, last = manifest.page_of(indexes[0]), manifest.page_of(indexes[-1])
-        if last != first:
-            swarm.want_pages(range(first, last + 1))
-        if manifest.page(first) is None:
-            await swarm.load(lambda m: (first,))
+        swarm.want_pages(manifest.missing_hashes(indexes))
+        await swarm.load(lambda m: m.missing_hashes(indexes[:1]))
 
 
 @asynccontextmanager

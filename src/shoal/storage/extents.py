@@ -5,8 +5,9 @@ is a single file has one extent. This is arithmetic only. `layout` decides where
 download writes the bytes, and `shared_files` reads them from shared files.
 """
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TypeAlias
 
@@ -20,9 +21,10 @@ class Extents:
     """Map ranges of a share's bytes to its files."""
 
     def __init__(self, sizes: Iterable[int]) -> None:
-        self.sizes = list(sizes)
+        # Eight bytes for each, as a share may have millions of files.
+        self.sizes: Sequence[int] = array("Q", sizes)
         """Of the files, in bytes."""
-        self._ends = list(accumulate(self.sizes))
+        self._ends = array("Q", accumulate(self.sizes))
 
     @property
     def total(self) -> int:

@@ -24,7 +24,9 @@ from shoal.core.session.session import (
 )
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
+    MAX_BITFIELD,
     MAX_RANGES,
+    BitfieldPiece,
     BlockRequest,
     Cancel,
     Goodbye,
@@ -189,7 +191,7 @@ class Dispatcher:
         """Greet a peer."""
         manifest = self._pages.manifest
         if manifest is not None:
-            connection.session.know_share(manifest.chunks, manifest.page_count)
+            connection.session.know_share(manifest.chunks, manifest.root.may_have_page)
         self.say_hello(self.connections.peers[connection])
 
     def on_events(
@@ -292,10 +294,12 @@ class Dispatcher:
                 self._on_wanted(peer, event)
             case Hello():
                 self._on_hello(peer, event)
-            case Page(index=number, data=None):
-                peer.on_page_request(number)
-            case Page(index=number, data=bytes() as data):
-                self._pages.on_page(peer, number, data, self._clock())
+            case BitfieldPiece(bits=bits):
+                self._on_bitfield(peer, bits)
+            case Page(key=key, data=None):
+                peer.on_page_request(key)
+            case Page(key=key, data=bytes() as data):
+                self._pages.on_page(peer, key, data, self._clock())
             case BlockRequest():
                 self._on_block_request(peer, event)
             case BlocksReceived():
@@ -358,16 +362,33 @@ class Dispatcher:
             self.connections.know_share(manifest)
             for each in self.connections:
                 self.say_hello(each)
-        self._on_bitfield(peer, hello.bitfield, manifest.chunks.count)
+        if peer.bits is not None:
+            raise ProtocolError("a second bitfield")
+        peer.bits = bytearray()
+        if -(-manifest.chunks.count // 8) <= MAX_BITFIELD:
+            self._on_bitfield(peer, hello.bitfield)
+        elif hello.bitfield:
+            raise ProtocolError("a part of a bitfield in a hello")
 
-    def _on_bitfield(self, peer: Peer, bits: bytes, count: int) -> None:
+    def _on_bitfield(self, peer: Peer, bits: bytes) -> None:
+        """Add the bits of a hello, or of a piece that follows one, to a bitfield."""
+        manifest, known = self._pages.manifest, peer.bits
+        if manifest is None or known is None or peer.have is not None:
+            raise ProtocolError("a piece of a bitfield that does not follow a hello")
+        count = manifest.chunks.count
+        missing = -(-count // 8) - len(known)
+        if len(bits) != min(missing, MAX_BITFIELD):
+            raise ProtocolError(f"{len(bits)} bytes of a bitfield of {count}")
+        known += bits
+        if len(bits) == missing:
+            self._on_whole_bitfield(peer, bytes(known), count)
+
+    def _on_whole_bitfield(self, peer: Peer, bits: bytes, count: int) -> None:
         try:
             have = Bitfield.from_bytes(bits, count)
         except ValueError as error:
             raise ProtocolError(str(error)) from error
-        if peer.have is not None:
-            raise ProtocolError("a second bitfield")
-        peer.have = have
+        peer.have, peer.bits = have, bytearray()
         if self.upload is not None:
             self.upload.on_bitfield(peer, have)
         if have.is_complete:

@@ -6,10 +6,11 @@ wrong chunk for as long as a peer is banned.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from shoal.core.bans import BAN_TIME
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import Notice
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError
@@ -101,17 +102,13 @@ class Origins:
         """Return why origins send nothing, in sentences for the user."""
         return tuple(filter(None, (each.why_nothing for each in self._states)))
 
-    def missing_pages(self) -> range:
-        """Return the pages without which the files to request are not known."""
-        manifest = self._manifest
-        if not self._states or not manifest.root.is_folder:
-            return range(0)
-        pages = manifest.file_pages
-        return range(0) if all(map(manifest.page, pages)) else pages
+    def missing_pages(self) -> Iterator[PageKey]:
+        """Yield the pages to request now, without which the files are not known."""
+        return self._manifest.missing_files() if self._states else iter(())
 
     def on_tick(self, now: float) -> None:
         """Use the origins whose time has come."""
-        if self.missing_pages():
+        if any(True for _ in self.missing_pages()):
             return
         for state in self._states:
             if state.retry_files_at is not None and now >= state.retry_files_at:

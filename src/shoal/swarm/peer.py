@@ -10,12 +10,15 @@ from math import inf
 
 from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Bitfield
+from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.counters import Counters
 from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
+    MAX_BITFIELD,
+    BitfieldPiece,
     Goodbye,
     Hello,
     Page,
@@ -64,6 +67,8 @@ class Peer:
         """The chunks that it announced; None until it knows the root record."""
         self.wanted: Bitfield | None = None
         """The chunks that it wants; None for all."""
+        self.bits: bytearray | None = None
+        """The pieces of its bitfield that have arrived; None before a hello with it."""
         self.is_greeted = False
         """True once it has sent hello."""
         self.is_told = False
@@ -90,7 +95,7 @@ class Peer:
         self._received = 0  # bytes in these
         self._sent = 0  # bytes of chunks that we sent it
         self._counters = counters
-        self._page_requests: deque[int] = deque()
+        self._page_requests: deque[PageKey] = deque()
 
     @property
     def last_use(self) -> float:
@@ -163,8 +168,13 @@ class Peer:
 
     def say_hello(self, port: int, root: bytes | None, have: Bitfield | None) -> None:
         """Send our port and, once known, the root record and the chunks we have."""
-        bits = None if have is None else bytes(have)
-        self.connection.session.send(Hello(port, root, bits))
+        session, bits = self.connection.session, None if have is None else bytes(have)
+        if bits is None or len(bits) <= MAX_BITFIELD:
+            session.send(Hello(port, root, bits))
+        else:
+            session.send(Hello(port, root, b""))
+            for start in range(0, len(bits), MAX_BITFIELD):
+                session.send(BitfieldPiece(bits[start : start + MAX_BITFIELD]))
         self.connection.flush()
 
     def announce(self, indexes: Iterable[int]) -> None:
@@ -242,24 +252,24 @@ class Peer:
         self.connection.session.cancel_blocks(read)
         self.connection.flush()
 
-    def request_page(self, number: int) -> None:
+    def request_page(self, key: PageKey) -> None:
         """Send a request for a manifest page."""
-        self.connection.session.request_page(number)
+        self.connection.session.request_page(key)
         self.connection.flush()
 
     # Manifest pages that it requests.
 
-    def on_page_request(self, number: int) -> None:
+    def on_page_request(self, key: PageKey) -> None:
         """Queue a request for a manifest page."""
         if len(self._page_requests) < MAX_PAGE_REQUESTS:
-            self._page_requests.append(number)
+            self._page_requests.append(key)
 
-    def send_pages(self, page: Callable[[int], bytes | None]) -> None:
+    def send_pages(self, page: Callable[[PageKey], bytes | None]) -> None:
         """Send the pages it requested while its socket accepts them.
 
         A page that we lack is sent empty, so that the peer requests it elsewhere.
         """
         while self._page_requests and self.connection.is_writable:
-            number = self._page_requests.popleft()
-            self.connection.session.send(Page(number, page(number) or b""))
+            key = self._page_requests.popleft()
+            self.connection.session.send(Page(*key, page(key) or b""))
             self.connection.flush()

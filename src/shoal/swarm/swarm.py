@@ -14,13 +14,15 @@ decides what follows from a result, watches the clock and ends the callers' wait
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from shoal.core.manifest.blocks import Run, run_span
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.manifest import Manifest, Missing
+from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
@@ -48,6 +50,7 @@ __all__ = ["ChunkSource", "Swarm"]
 
 TICK = 0.25  # seconds between looks at stalled peers and at the clock
 IDLE_TICK = 2.0  # the same for a share that is only served, while no peer is connected
+MAX_WANTED = 256  # pages requested at once
 MAX_REPORTED = 100  # files of a share whose change is reported
 
 ChunkSource: TypeAlias = Peer | Origin
@@ -83,7 +86,7 @@ class Swarm(Watcher[ChunkSource]):
         self._shared = Conditions()  # callers that wait for a peer to be complete
         self._reported: set[str] = set()  # problems that the user knows
         self._pages: ManifestFetcher[Peer] = ManifestFetcher(
-            share_id, on_page=self._waiting.check, on_wrong_page=self._on_wrong_page
+            share_id, on_page=self._on_page, on_wrong_page=self._on_wrong_page
         )
         self._monitor = Monitor(timeout, on_event)
         self._dispatcher = Dispatcher(
@@ -153,34 +156,33 @@ class Swarm(Watcher[ChunkSource]):
         """Start with a manifest that this node has verified before."""
         self._pages.manifest = manifest
 
-    async def load(self, numbers: Callable[[Manifest], Iterable[int]]) -> Manifest:
-        """Fetch the root record, then the pages that `numbers` returns for it.
+    async def load(self, missing: Missing) -> Manifest:
+        """Fetch the root record, then pages until `missing` returns none.
 
         Raises `ManifestError` if it is hostile, `NotFoundError` if no peer has it.
         """
         await self._waiting.wait(lambda: self.manifest is not None)
+        while not await self.load_some(missing):
+            pass
         assert self.manifest is not None
-        manifest = self.manifest
-        wanted = list(numbers(manifest))
-        self.want_pages(wanted)
-        await self._waiting.wait(lambda: self._pages.has_pages(wanted))
-        return manifest
+        return self.manifest
 
-    async def load_some(self, numbers: Sequence[int]) -> bool:
-        """Wait for another of these pages; return True once all have arrived.
+    async def load_some(self, missing: Missing) -> bool:
+        """Wait for more pages that `missing` returns; return True if it returns none.
 
         The root record must be known. Raises as `load` does.
         """
-        self.want_pages(numbers)
-        before = self._pages.count_missing(numbers)
-        await self._waiting.wait(
-            lambda: self._pages.count_missing(numbers) < max(before, 1)
-        )
-        return self._pages.has_pages(numbers)
+        assert self.manifest is not None
+        wanted = list(islice(missing(self.manifest), MAX_WANTED))
+        self.want_pages(wanted)
+        # To find out what is missing takes time, so it is not done for every page.
+        enough = max(0, len(wanted) - max(1, len(wanted) // 8))
+        await self._waiting.wait(lambda: self._pages.count_missing(wanted) <= enough)
+        return not any(True for _ in missing(self.manifest))
 
-    def want_pages(self, numbers: Iterable[int]) -> None:
+    def want_pages(self, keys: Iterable[PageKey]) -> None:
         """Fetch these pages of the manifest, without waiting for them."""
-        self._pages.want(numbers, self._loop.time())
+        self._pages.want(keys, self._loop.time())
 
     async def fetch(
         self,
@@ -240,8 +242,7 @@ class Swarm(Watcher[ChunkSource]):
             self.serve(manifest, store, kept)
         for peer in self._connections:
             self._dispatcher.request_from(peer)
-        if origins.missing_pages():
-            self.want_pages(origins.missing_pages())
+        self._on_page()
         return download
 
     def begin_blocks(
@@ -397,8 +398,15 @@ class Swarm(Watcher[ChunkSource]):
             self._resources.counters.failures += 1
             self._dispatcher.origins.on_wrong_chunk(source, index)
 
-    def _on_wrong_page(self, peer: Peer, number: int) -> None:
-        self._ban(peer, f"manifest page {number} did not verify")
+    def _on_page(self) -> None:
+        """Fetch more pages with files, if those are needed to ask an origin."""
+        origins = self._dispatcher.origins
+        if origins is not None:
+            self.want_pages(islice(origins.missing_pages(), MAX_WANTED))
+        self._waiting.check()
+
+    def _on_wrong_page(self, peer: Peer, key: PageKey) -> None:
+        self._ban(peer, f"page {key.number} of the {key.table} did not verify")
 
     def _ban(self, peer: Peer, what: str) -> None:
         self._resources.counters.failures += 1

@@ -19,7 +19,7 @@ from shoal.core.manifest.blocks import (
     split_run,
 )
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.manifest import HashTable
+from shoal.core.manifest.hash_table import HashTable
 from shoal.core.schedule.block_requests import BlockScheduler
 from shoal.core.session.session import BlocksReceived
 from shoal.resources import Resources

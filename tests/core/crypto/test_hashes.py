@@ -26,6 +26,12 @@ def test_a_chunk_is_verified_by_the_hashes_of_its_blocks(length: int) -> None:
         assert block_digests(block) == hashes[at : at + DIGEST_SIZE]
 
 
+@pytest.mark.parametrize("length", [0, 1, BLOCK_SIZE - 1, BLOCK_SIZE])
+def test_a_chunk_of_one_block_has_the_hash_of_the_block(length: int) -> None:
+    data = pattern(length)
+    assert chunk_digest(data) == block_digests(data)
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 def test_every_block_changes_the_hash_of_its_chunk(length: int) -> None:
     data = bytearray(pattern(length))

@@ -66,7 +66,9 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
     message("have", ranges=FEW),
     message("request", maybe_index=INDEX),
     message("response", index=INDEX, data=SHORT),
-    message("page", index=INDEX, maybe_data=SHORT),
+    message(
+        "page", table=st.just("hashes"), level=st.just(0), index=INDEX, maybe_data=SHORT
+    ),
     message("cancel", index=INDEX, maybe_read=INDEX),
     message(
         "refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5), maybe_read=INDEX
@@ -114,6 +116,7 @@ class Model:
         self.chunks = self.pages = UNKNOWN
         self.astray = 0
         self.answers: list[Said] = []
+        self.coming: tuple[int, bool] = (0, False)  # the chunk whose data follows
 
     def hear(self, said: Said) -> Event | None:
         """Return the event for a message, or raise `Ended`."""
@@ -134,6 +137,8 @@ class Model:
                 return self._on_request(index)
             case "response":
                 return self._on_response(said["index"], said["data"])
+            case "data":
+                return ChunkReceived(self.coming[0], said["data"], None, self.coming[1])
             case "page":
                 return self._on_page(said["index"], data)
             case "cancel":
@@ -166,14 +171,17 @@ class Model:
         self._stray()
         return None
 
-    def _on_response(self, index: int, data: bytes) -> Event:
-        if self.owed[index]:
+    def _on_response(self, index: int, data: bytes) -> Event | None:
+        """Note whether the chunk was requested; its data may arrive later."""
+        was_any = not self.owed[index]
+        if not was_any:
             self.owed[index] -= 1
-            return ChunkReceived(index, data, None, False)
-        if not self.owed_any:
+        elif self.owed_any:
+            self.owed_any -= 1
+        else:
             raise Ended
-        self.owed_any -= 1
-        return ChunkReceived(index, data, None, True)
+        self.coming = (index, was_any)
+        return None if data else ChunkReceived(index, b"", None, was_any)
 
     def _on_page(self, number: int, data: bytes | None) -> Event | None:
         if data is None and number >= self.pages:
@@ -183,7 +191,7 @@ class Model:
             if number not in self.owed_pages:
                 raise Ended
             self.owed_pages.remove(number)
-        return Page(number, data)
+        return Page("hashes", 0, number, data)
 
     def _on_read(self, said: Said) -> Event | None:
         end = said["first"] + said["count"]

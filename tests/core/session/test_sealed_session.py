@@ -12,6 +12,7 @@ from shoal.core.crypto.hashes import block_digests
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.blocks import BLOCK_SIZE, Run, run_span
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.pages import PAGE_SIZE, PageKey
 from shoal.core.session.sealed_session import LENIENCY, SealedSession, ranges_of
 from shoal.core.session.session import (
     BlocksReceived,
@@ -25,7 +26,6 @@ from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_fr
 from shoal.core.wire.noise_messages import SealedData
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
-    PAGE_SIZE,
     BlockRequest,
     Blocks,
     Cancel,
@@ -64,7 +64,7 @@ def send(session: SealedSession, *messages: dict[str, Any]) -> list[Event]:
 def greeted() -> SealedSession:
     """Return a session after the peer's hello."""
     session = SealedSession()
-    session.know_share(CHUNKS, PAGES)
+    session.know_share(CHUNKS, lambda key: key.number < PAGES)
     send(session, {"type": "hello", "port": 1})
     return session
 
@@ -78,7 +78,7 @@ class End:
 
     def __init__(self, seed: int) -> None:
         self.session = SealedSession()
-        self.session.know_share(CHUNKS, PAGES)
+        self.session.know_share(CHUNKS, lambda key: key.number < PAGES)
         self.events: list[Event] = []
         self._pieces = pieces(seed, 300_000)
         self._any = list(range(CONTENT.count))
@@ -100,8 +100,10 @@ class End:
                     data = chunk[first : first + event.count * BLOCK_SIZE]
                     hashes = block_digests(chunk) if event.hashes else None
                     self.session.send(Blocks(read, memoryview(data), hashes))
-                case Page(index=index, data=None):
-                    self.session.send(Page(index, bytes([index]) * PAGE_SIZE))
+                case Page("hashes", 0, index=index, data=None):
+                    self.session.send(
+                        Page("hashes", 0, index, bytes([index]) * PAGE_SIZE)
+                    )
 
     @property
     def blocks(self) -> list[BlocksReceived]:
@@ -131,7 +133,7 @@ def test_both_ends_exchange_everything_however_bytes_are_split(seed: int) -> Non
         end.session.send_have([3, 1, 2])
         for index in range(CONTENT.count):
             end.session.request(index)
-        end.session.request_page(2)
+        end.session.request_page(PageKey("hashes", 0, 2))
         for run in RUNS:
             end.session.request_blocks(run, hashes=run.first == 1)
     one.session.request_any()
@@ -144,7 +146,7 @@ def test_both_ends_exchange_everything_however_bytes_are_split(seed: int) -> Non
         assert [c.was_any for c in chunks] == [False] * CONTENT.count + [True] * extra
         # Compared at the end: no chunk may be overwritten by later ones.
         assert all(bytes(c.data) == CONTENT.chunk(c.index) for c in chunks)
-        assert Page(2, b"\2" * PAGE_SIZE) in end.events
+        assert Page("hashes", 0, 2, b"\2" * PAGE_SIZE) in end.events
         assert [each.run for each in end.blocks] == RUNS
         for each in end.blocks:
             chunk = CONTENT.chunk(each.run.index)
@@ -161,8 +163,8 @@ FIRST: list[SealedMessage] = [
     SealedResponse(1, 1),
     BlockRequest(1, 1, 0, 1),
     Blocks(0, memoryview(b"x")),
-    Page(1),
-    Page(1, b"x"),
+    Page("hashes", 0, 1),
+    Page("hashes", 0, 1, b"x"),
     Cancel(1),
     Refuse(1),
     Peers([]),
@@ -177,7 +179,7 @@ def test_any_message_before_hello_ends_the_conversation(message: SealedMessage) 
     session = SealedSession()
     session.request(1)
     session.request_any()
-    session.request_page(1)
+    session.request_page(PageKey("hashes", 0, 1))
     data = encode_frame(message)
     with pytest.raises(ProtocolError, match="while awaiting_hello"):
         receive(session, data, iter(lambda: 1 << 20, None))
@@ -206,7 +208,7 @@ def test_a_second_hello_is_allowed_and_other_types_are_ignored() -> None:
 def test_a_chunk_that_was_not_requested_ends_the_conversation(index: int) -> None:
     session = greeted()
     session.request(1)
-    session.request_page(2)
+    session.request_page(PageKey("hashes", 0, 2))
     with pytest.raises(ProtocolError, match="not requested"):
         send(session, {"type": "response", "index": index, "data": b"x"})
 
@@ -275,11 +277,13 @@ def test_one_response_to_a_cancelled_request_is_accepted() -> None:
 
 def test_a_page_is_accepted_once_and_only_if_requested() -> None:
     session = greeted()
-    page = {"type": "page", "index": 3, "data": b"p"}
-    assert send(session, {"type": "page", "index": 3}) == [Page(3)]
-    session.request_page(3)
-    session.request_page(4)
-    assert send(session, page) == [Page(3, b"p")]
+    page = {"type": "page", "table": "hashes", "level": 0, "index": 3, "data": b"p"}
+    assert send(
+        session, {"type": "page", "table": "hashes", "level": 0, "index": 3}
+    ) == [Page("hashes", 0, 3)]
+    session.request_page(PageKey("hashes", 0, 3))
+    session.request_page(PageKey("hashes", 0, 4))
+    assert send(session, page) == [Page("hashes", 0, 3, b"p")]
     with pytest.raises(ProtocolError, match="a page that was not requested"):
         send(session, page)
 
@@ -289,7 +293,7 @@ def test_a_page_is_accepted_once_and_only_if_requested() -> None:
     [
         {"type": "request", "index": CONTENT.count},
         {"type": "request", "index": (1 << 32) - 1},
-        {"type": "page", "index": PAGES},
+        {"type": "page", "table": "hashes", "level": 0, "index": PAGES},
         {"type": "read", "read": 7, "index": CONTENT.count, "first": 0, "count": 1},
         {"type": "read", "read": 7, "index": 0, "first": 4, "count": 1},
         {"type": "read", "read": 7, "index": 0, "first": 1, "count": 4},
@@ -301,10 +305,10 @@ def test_the_third_request_for_what_does_not_exist_ends_the_conversation(
 ) -> None:
     session = greeted()
     last = {"type": "request", "index": CONTENT.count - 1}
-    page = {"type": "page", "index": PAGES - 1}
+    page = {"type": "page", "table": "hashes", "level": 0, "index": PAGES - 1}
     assert send(session, asked, last, page, asked) == [
         SealedRequest(CONTENT.count - 1),
-        Page(PAGES - 1),
+        Page("hashes", 0, PAGES - 1),
     ]
     refused = {"type": "refuse", "index": asked["index"], "reason": "missing"}
     if asked["type"] == "read":
@@ -328,7 +332,9 @@ def test_frames_longer_than_a_control_message_are_refused(
 ) -> None:
     session = SealedSession()
     if chunk_size is not None:
-        session.know_share(Chunks(9 * chunk_size, chunk_size), 1)
+        session.know_share(
+            Chunks(9 * chunk_size, chunk_size), lambda key: key.number < 1
+        )
         session.request(1)
     receive(session, varint(CONTROL_LIMIT), iter(lambda: 99, None))
     session = SealedSession()

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 
 from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.pages import PageKey
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import Event
 from shoal.errors import PeerError
@@ -65,8 +66,17 @@ class SealedConversation(RuleBasedStateMachine):
     def say(self, words: list[Said], most: int) -> None:
         """Send a message that is valid in some state."""
         for self.last in words:
-            self.stream.add(sealed_frame(self.last), self.last)
+            self.add(self.last)
         self.deliver(most)
+
+    def add(self, said: Said) -> None:
+        """Send a message, and the data that follows a response."""
+        whole, data = sealed_frame(said), said.get("data", b"")
+        if said["type"] != "response" or not data:
+            self.stream.add(whole, said)
+            return
+        self.stream.add(whole[: -len(data)], said)
+        self.stream.add(data, {"type": "data", "data": data})
 
     @precondition(lambda self: not self.is_over)
     @rule(kind=NOT_OURS, port=PORT)
@@ -91,7 +101,10 @@ class SealedConversation(RuleBasedStateMachine):
         """Answer a request that the model knows."""
         owed = [{"type": "response", "index": i} for i in +self.model.owed]
         owed += [{"type": "response", "index": 6}] * (self.model.owed_any > 0)
-        owed += [{"type": "page", "index": i} for i in sorted(self.model.owed_pages)]
+        owed += [
+            {"type": "page", "table": "hashes", "level": 0, "index": i}
+            for i in sorted(self.model.owed_pages)
+        ]
         for read, (_, has_hashes) in self.model.reads.items():
             block: Said = {"type": "blocks", "read": read}
             owed.append(block | ({"hashes": bytes(32)} if has_hashes else {}))
@@ -151,9 +164,11 @@ class SealedConversation(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3))
     def request_page(self, number: int) -> None:
         """Request a page."""
-        self.session.request_page(number)
+        self.session.request_page(PageKey("hashes", 0, number))
         self.model.owed_pages.add(number)
-        self.model.answers.append({"type": "page", "index": number})
+        self.model.answers.append(
+            {"type": "page", "table": "hashes", "level": 0, "index": number}
+        )
 
     @precondition(lambda self: not self.is_over)
     @rule(index=st.integers(0, 8))
@@ -166,7 +181,7 @@ class SealedConversation(RuleBasedStateMachine):
     @rule()
     def learn(self) -> None:
         """Learn the root record."""
-        self.session.know_share(CHUNKS, PAGES)
+        self.session.know_share(CHUNKS, lambda key: key.number < PAGES)
         self.model.chunks, self.model.pages = CHUNKS.count, PAGES
 
     @precondition(lambda self: self.is_over)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.core.manifest.pages import PAGE_SIZE
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
@@ -14,7 +15,7 @@ from shoal.core.wire.sealed_messages import (
     MAX_PEERS,
     MAX_RANGES,
     MAX_ROOT,
-    PAGE_SIZE,
+    BitfieldPiece,
     BlockRequest,
     Blocks,
     Cancel,
@@ -51,7 +52,14 @@ MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
     st.builds(OriginFetch, st.lists(RANGE, max_size=20)),
     st.builds(SealedRequest, st.none() | INDEX),
     st.builds(SealedResponse, INDEX, INDEX),
-    st.builds(Page, INDEX, st.none() | st.binary(max_size=PAGE_SIZE)),
+    st.builds(
+        Page,
+        st.sampled_from(["files", "hashes"]),
+        st.integers(0, 7),
+        INDEX,
+        st.none() | st.binary(max_size=PAGE_SIZE),
+    ),
+    st.builds(BitfieldPiece, st.binary(max_size=MAX_BITFIELD)),
     st.builds(Cancel, INDEX, st.none() | INDEX),
     st.builds(Refuse, st.none() | INDEX, st.text(max_size=64), st.none() | INDEX),
     st.builds(WrongChunk, INDEX),
@@ -90,12 +98,16 @@ SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
         Hello(7, b"r", b"\x80"),
         {"type": "hello", "port": 7, "root": b"r", "bitfield": b"\x80"},
     ),
+    (BitfieldPiece(b"\x80"), {"type": "bitfield", "bits": b"\x80"}),
     (Have([(3, 2), (9, 1)]), {"type": "have", "ranges": [[3, 2], [9, 1]]}),
     (OriginFetch([(3, 2)]), {"type": "pulling", "ranges": [[3, 2]]}),
     (SealedRequest(7), {"type": "request", "index": 7}),
     (SealedRequest(), {"type": "request"}),
-    (Page(5), {"type": "page", "index": 5}),
-    (Page(5, b"p"), {"type": "page", "index": 5, "data": b"p"}),
+    (Page("hashes", 0, 5), {"type": "page", "table": "hashes", "level": 0, "index": 5}),
+    (
+        Page("hashes", 0, 5, b"p"),
+        {"type": "page", "table": "hashes", "level": 0, "index": 5, "data": b"p"},
+    ),
     (Cancel(7), {"type": "cancel", "index": 7}),
     (Cancel(7, 3), {"type": "cancel", "index": 7, "read": 3}),
     (WrongChunk(7), {"type": "wrong", "index": 7}),
@@ -155,15 +167,16 @@ def test_blocks_follow_their_header(
     assert len(unframed(whole)) <= len(data) + len(hashes or b"") + RESPONSE_OVERHEAD
 
 
-def test_a_frame_with_a_full_page_has_65_564_bytes() -> None:
-    whole = encode_frame(Page(0, bytes(PAGE_SIZE)))
-    assert len(unframed(whole)) == 65_564
-    assert len(unframed(encode_frame(Page((1 << 32) - 1, bytes(PAGE_SIZE))))) == 65_568
+def test_a_frame_with_a_full_page_has_65_584_bytes() -> None:
+    whole = encode_frame(Page("hashes", 0, 0, bytes(PAGE_SIZE)))
+    assert len(unframed(whole)) == 65_584
+    last = Page("hashes", 0, (1 << 32) - 1, bytes(PAGE_SIZE))
+    assert len(unframed(encode_frame(last))) == 65_588
 
 
 def test_the_limits_are_those_of_the_protocol() -> None:
     assert (PAGE_SIZE, MAX_ROOT) == (65_536, 8192)
-    assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 98_304)
+    assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 65_536)
     assert (MAX_BLOCKS, MAX_BLOCK_HASHES) == (256, 8192)
 
 
@@ -171,10 +184,11 @@ def test_every_message_but_a_chunk_fits_into_a_control_frame() -> None:
     most = (1 << 32) - 1
     largest = [
         Hello(65535, bytes(MAX_ROOT), bytes(MAX_BITFIELD)),
+        BitfieldPiece(bytes(MAX_BITFIELD)),
         Have([(most, most)] * MAX_RANGES),
         OriginFetch([(most, most)] * MAX_RANGES),
         Want([(most, most)] * MAX_RANGES),
-        Page(most, bytes(PAGE_SIZE)),
+        Page("hashes", 0, most, bytes(PAGE_SIZE)),
         Refuse(most, "\U0001f41f" * 64),
         Peers([("\U0001f41f" * 45, 65535)] * MAX_PEERS),
         SealedResponse(most, most),
@@ -205,7 +219,7 @@ INDEXED = ["request", "response", "page", "cancel", "refuse", "wrong"]
 READ = {"type": "read", "read": 1, "index": 1, "first": 0, "count": 1}
 NO_INDEX = [-1, 1 << 32, 1 << 63, True, 1.0, "1", b"1", [1], {}]
 TOO_FAR: list[dict[str, Any]] = [
-    {"type": kind, "data": b"", "index": value}
+    {"type": kind, "data": b"", "table": "files", "level": 0, "index": value}
     for kind in INDEXED
     for value in NO_INDEX
 ]
@@ -225,8 +239,28 @@ TOO_FAR += [
     {"type": "response", "index": 1, "length": -1},
     {"type": "response", "index": 1, "length": 1 << 32},
     {"type": "response", "index": 1, "data": b"text"},
-    {"type": "page", "index": 1, "data": bytes(PAGE_SIZE + 1)},
-    {"type": "page", "index": 1, "data": "text"},
+    {
+        "type": "page",
+        "table": "hashes",
+        "level": 0,
+        "index": 1,
+        "data": bytes(PAGE_SIZE + 1),
+    },
+    {"type": "page", "table": "hashes", "level": 0, "index": 1, "data": "text"},
+    *(
+        {"type": "page", "index": 1, "table": "files", "level": 0} | {key: value}
+        for key, values in {
+            "table": ("", "file", "HASHES", 0, None, b"files"),
+            "level": (-1, 8, 1 << 63, "0", None, True, 0.0),
+        }.items()
+        for value in values
+    ),
+    {"type": "page", "index": 1, "level": 0},
+    {"type": "page", "index": 1, "table": "files"},
+    {"type": "bitfield"},
+    {"type": "bitfield", "bits": bytes(MAX_BITFIELD + 1)},
+    {"type": "bitfield", "bits": "text"},
+    {"type": "bitfield", "bits": None},
     {"type": "cancel"},
     *(READ | {key: value} for key in ("read", "index") for value in NO_INDEX),
     *(READ | {"first": value} for value in [-1, MAX_BLOCKS, 1.0, "1", None, True]),

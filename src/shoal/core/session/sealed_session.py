@@ -5,7 +5,7 @@ first message is `hello`; chunks and what announces them come after the root rec
 known; and messages after a `goodbye` are ignored.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from shoal.core.crypto.hashes import DIGEST_SIZE
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
+from shoal.core.manifest.pages import PageKey
 from shoal.core.session.session import (
     BlocksReceived,
     Event,
@@ -27,6 +28,7 @@ from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_fr
 from shoal.core.wire.noise_messages import SealedData
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
+    BitfieldPiece,
     BlockRequest,
     Blocks,
     Cancel,
@@ -56,6 +58,7 @@ MAX_INVALID = 3  # requests for what does not exist; the last one ends the conve
 _REQUEST_ANY = encode_frame(SealedRequest())
 _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     Hello: SessionState.SWARMING,
+    BitfieldPiece: SessionState.SWARMING,
     Have: SessionState.SWARMING,
     OriginFetch: SessionState.SWARMING,
     SealedRequest: SessionState.SWARMING,
@@ -94,20 +97,23 @@ class SealedSession(Session):
         super().__init__(SessionState.AWAITING_HELLO, CONTROL_LIMIT, pool)
         self._owed: dict[int, int] = {}  # responses that have not arrived, by index
         self._owed_any = 0
-        self._owed_pages: set[int] = set()
+        self._owed_pages: set[PageKey] = set()
         self._reads: dict[int, _Read] = {}  # requests for blocks, by their number
         self._next_read = 0
         self._chunks: Chunks | None = None  # until the share is known
         self._longest_chunk = LENIENCY  # bytes of data that are accepted
         self._coming = (0, False)  # the chunk whose data is awaited, and `was_any`
-        self._chunk_count = self._page_count = 1 << 32  # until they are known
+        self._chunk_count = 1 << 32  # until it is known
+        self._may_have_page: Callable[[PageKey], bool] = lambda key: True
         self._invalid = 0  # requests for what does not exist
 
-    def know_share(self, chunks: Chunks, page_count: int) -> None:
+    def know_share(
+        self, chunks: Chunks, may_have_page: Callable[[PageKey], bool]
+    ) -> None:
         """Learn which chunks and pages exist, and how long the responses are."""
         assert chunks.chunk_size <= MAX_CHUNK_SIZE
         self._chunks, self._chunk_count = chunks, chunks.count
-        self._page_count = page_count
+        self._may_have_page = may_have_page
         self._longest_chunk = chunks.chunk_size + LENIENCY
         # Data is only awaited from a peer that owes it ("Chunk data").
         self._reader.trusted = max(self._longest_chunk, LARGE_FRAME)
@@ -170,10 +176,10 @@ class SealedSession(Session):
             index = self._reads[read].run.index
             self._outgoing.append(encode_frame(Cancel(index, read)))
 
-    def request_page(self, number: int) -> None:
+    def request_page(self, key: PageKey) -> None:
         """Request a manifest page."""
-        self._owed_pages.add(number)
-        self._outgoing.append(encode_frame(Page(number)))
+        self._owed_pages.add(key)
+        self._outgoing.append(encode_frame(Page(*key)))
 
     # Messages from the peer.
 
@@ -204,13 +210,13 @@ class SealedSession(Session):
                 self._on_invalid_request()
                 self.send(Refuse(index, Reason.MISSING))
                 return
-            case Page(index=number, data=None) if number >= self._page_count:
+            case Page(key=key, data=None) if not self._may_have_page(key):
                 self._on_invalid_request()
                 return
-            case Page(index=number, data=bytes()):
-                if number not in self._owed_pages:
+            case Page(key=key, data=bytes()):
+                if key not in self._owed_pages:
                     raise ProtocolError("a page that was not requested")
-                self._owed_pages.discard(number)
+                self._owed_pages.discard(key)
             case WrongChunk(index=index) if index >= self._chunk_count:
                 self._on_invalid_request()
                 return

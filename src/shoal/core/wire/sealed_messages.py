@@ -10,12 +10,14 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct
 
+from shoal.core.manifest.pages import PAGE_SIZE, PageKey, Table
 from shoal.core.wire.messages import encode_frame, encode_varint, message_decoder
 
 __all__ = [
+    "MAX_BITFIELD",
     "MAX_PEERS",
     "MAX_RANGES",
-    "PAGE_SIZE",
+    "BitfieldPiece",
     "BlockRequest",
     "Blocks",
     "Cancel",
@@ -37,11 +39,11 @@ __all__ = [
     "response_frame",
 ]
 
-PAGE_SIZE = 65536  # bytes of a whole manifest page
 MAX_PEERS = 50  # addresses in one message
 MAX_RANGES = 4096  # ranges in one announcement
 MAX_ROOT = 8192  # bytes of a root record
-MAX_BITFIELD = 98304  # bytes, for more chunks than a root record can name
+MAX_BITFIELD = 65536  # bytes in one message; larger bitfields take several
+MAX_LEVEL = 7  # of a manifest page
 MAX_REASON = 64  # characters
 MAX_BLOCKS = 256  # blocks of one chunk
 MAX_BLOCK_HASHES = 8192  # bytes: the hashes of these blocks
@@ -59,7 +61,15 @@ class Hello(Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=Tr
     root: Annotated[bytes, Meta(max_length=MAX_ROOT)] | None = None
     """The root record; absent until the sender knows it."""
     bitfield: Annotated[bytes, Meta(max_length=MAX_BITFIELD)] | None = None
-    """The chunks that the sender has; absent until it knows the root record."""
+    """The chunks that the sender has; absent until it knows the root record. Empty if
+    it does not fit: then its pieces follow."""
+
+
+class BitfieldPiece(Struct, frozen=True, tag="bitfield", tag_field="type"):
+    """Continue a hello whose bitfield does not fit into one message."""
+
+    bits: Annotated[bytes, Meta(max_length=MAX_BITFIELD)]
+    """The next bytes of the bitfield; all pieces but the last have `MAX_BITFIELD`."""
 
 
 class Have(Struct, frozen=True, tag="have", tag_field="type"):
@@ -131,10 +141,19 @@ class Blocks(Struct, frozen=True, tag="blocks", tag_field="type", omit_defaults=
 class Page(Struct, frozen=True, tag="page", tag_field="type", omit_defaults=True):
     """Request a manifest page or, with its data, send it."""
 
+    table: Table
+    level: Annotated[int, Meta(ge=0, le=MAX_LEVEL)]
+    """0 for a leaf."""
     index: Index
-    """Pages of the chunk hash table come first, then those of the file table."""
+    """Of hashes, the number of the page in its level. Of files, the number of the first
+    file in or below the page."""
     data: Annotated[bytes, Meta(max_length=PAGE_SIZE)] | None = None
     """Empty if the sender does not have the page."""
+
+    @property
+    def key(self) -> PageKey:
+        """Return the name of the page."""
+        return PageKey(self.table, self.level, self.index)
 
 
 class Cancel(
@@ -194,6 +213,7 @@ class Reason:
 
 SealedMessage: TypeAlias = (
     Hello
+    | BitfieldPiece
     | Have
     | OriginFetch
     | SealedRequest
@@ -213,6 +233,7 @@ decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_de
     SealedMessage,
     (
         "hello",
+        "bitfield",
         "have",
         "pulling",
         "request",

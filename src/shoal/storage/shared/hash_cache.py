@@ -126,7 +126,9 @@ def hash_files(
     kept, too, and `files` reads them.
     """
     chunks = files.chunks
-    key = state_key(files.states, chunks.chunk_size, scheme, now_ns)
+    key = None
+    if cache is not None:
+        key = state_key(files.states, chunks.chunk_size, scheme, now_ns)
     width = len(algorithm(b""))
     if cache is not None and key is not None:
         found = cache.find(key)

@@ -23,12 +23,8 @@ from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
 from shoal.storage.extents import Extents, FileRange, part_of
-from shoal.storage.shared.scan import (
-    ScannedFile,
-    ScannedFolder,
-    endless,
-    is_empty,
-)
+from shoal.storage.shared.scan import endless, is_empty
+from shoal.storage.shared.scanned import ScannedFile, ScannedFiles, ScannedFolder
 from shoal.storage.store import Span, Verify, VerifySpan
 
 if TYPE_CHECKING:  # open channels have no blocks
@@ -58,7 +54,8 @@ class SharedFiles:
         follow: bool = False,
         max_open: int = MAX_OPEN,
     ) -> None:
-        self._extents = Extents(file.size for file in files)
+        sizes = files.sizes if isinstance(files, ScannedFiles) else None
+        self._extents = Extents(sizes or (file.size for file in files))
         self.chunks = Chunks(self._extents.total, chunk_size)
         """How the bytes of all files together are divided."""
         self.have = Bitfield.full(self.chunks.count)
@@ -82,7 +79,7 @@ class SharedFiles:
         self._follow = follow  # whether the path of a file may be a link
         self._opened = OpenFiles(self._open, disk.close, max_open, disk.open_files)
         self._is_many = len(files) > max_open
-        self._last = [file.state for file in files]  # when last compared
+        self._last: dict[int, FileState] = {}  # when last compared, if since the scan
         # How files changed, by number: the one message for all chunks of each.
         self._altered: dict[int, str] = {}
 
@@ -359,7 +356,8 @@ class SharedFiles:
 
     def check_unchanged(self) -> None:
         """Raise `StoreError` if a file has changed since its first state."""
-        for number, file in enumerate(self._files):
+        for number in range(len(self._files)):
+            file = self._files[number]
             fd = self._opened.borrow_now(number)
             if fd is None:
                 now = self._disk.state_at(file.location, follow=self._follow)
@@ -416,7 +414,7 @@ class SharedFiles:
             change = "truncated" if now.size < file.size else "changed"
             self._note_altered(number, f"was {change} since it was shared")
             return
-        last, self._last[number] = self._last[number], now
+        last, self._last[number] = self._last.get(number, file.state), now
         if now.ctime_ns != last.ctime_ns and now[4:7] == last[4:7]:
             # Neither its links, its mode nor its owner changed: then perhaps its bytes
             # in place (mmap, virtual disks), so each chunk must verify again.
