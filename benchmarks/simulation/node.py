@@ -330,6 +330,7 @@ class Node:
             if index is None:
                 self._refuse(link, None, Reason.NOTHING)
                 continue
+            assert isinstance(index, int)  # no node of the simulation requests blocks
             if not was_any and self._rarest is not None:
                 self._rarest.on_sent(link.other.number, index)
             link.sending.append((index, was_any))

@@ -5,8 +5,12 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest: ...
 
 from collections.abc import Sequence
 
+from shoal.core.crypto.hashes import block_digests
+from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.pages import PageKey
 from shoal.core.wire.sealed_messages import (
+    BlockRequest,
+    Blocks,
     Have,
     Hello,
     Page,
@@ -29,11 +33,27 @@ __all__ = [
 # Holders that send wrong chunks.
 
 
-class FlipsABit(Holder):
+class Liar(Holder):
+    """Send what `lie` makes of the right bytes, in chunks and in blocks."""
+
+    def lie(self, data: bytes) -> bytes:
+        """Return the bytes to send instead."""
+        raise NotImplementedError
+
     def on_request(self, talk: Talk, index: int) -> None:
-        data = bytearray(self.holding.chunk(index))
-        data[len(data) // 2] ^= 4
-        talk.send_chunk(index, bytes(data))
+        talk.send_chunk(index, self.lie(self.holding.chunk(index)))
+
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        first = request.first * BLOCK_SIZE
+        true = self.holding.chunk(request.index)[first:][: request.count * BLOCK_SIZE]
+        talk.send_blocks(request, self.lie(true))
+
+
+class FlipsABit(Liar):
+    def lie(self, data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[len(data) // 2] ^= 4
+        return bytes(changed)
 
 
 class SendsAnother(Holder):
@@ -42,25 +62,34 @@ class SendsAnother(Holder):
             index, self.holding.chunk((index + 1) % self.holding.chunks.count)
         )
 
-
-class SendsZeroes(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, bytes(self.holding.chunks.length(index)))
-
-
-class SendsShort(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, self.holding.chunk(index)[:-1])
-
-
-class SendsNothing(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, b"")
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        """Send the right blocks with the hashes of another chunk."""
+        data = self.holding.chunk(request.index)[request.first * BLOCK_SIZE :]
+        hashes = None
+        if request.hashes:
+            hashes = block_digests(bytes(len(self.holding.chunk(request.index))))
+        part = memoryview(data[: request.count * BLOCK_SIZE])
+        talk.send(Blocks(request.read, part, hashes))
 
 
-class SendsMore(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, self.holding.chunk(index) + b"\0")
+class SendsZeroes(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return bytes(len(data))
+
+
+class SendsShort(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return data[:-1]
+
+
+class SendsNothing(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return b""
+
+
+class SendsMore(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return data + b"\0"
 
 
 LIARS = [FlipsABit, SendsAnother, SendsZeroes, SendsShort, SendsNothing, SendsMore]
@@ -181,6 +210,18 @@ class Unsolicited(Holder):
         talk.send_chunk(3)
 
 
+class UnsolicitedBlocks(Holder):
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Blocks(0, memoryview(self.holding.chunk(0))))
+
+
+class UnsolicitedRefusal(Holder):
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Refuse(0, "missing", 0))
+
+
 class UnsolicitedPage(Holder):
     def greet(self, talk: Talk) -> None:
         super().greet(talk)
@@ -285,6 +326,8 @@ RUDE = [
     LongBitfield,
     SpareBits,
     Unsolicited,
+    UnsolicitedBlocks,
+    UnsolicitedRefusal,
     UnsolicitedPage,
     ChunkTooFar,
     HugeFrame,

@@ -20,7 +20,8 @@ from typing import NamedTuple, Self, TypeAlias
 
 from msgspec import Struct
 
-from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.crypto.hashes import block_digests, chunk_digest
+from shoal.core.manifest.blocks import BLOCK_SIZE, Run
 from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.file_pages import FileEntry
@@ -33,6 +34,8 @@ from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     BitfieldPiece,
+    BlockRequest,
+    Blocks,
     Goodbye,
     Have,
     Hello,
@@ -186,6 +189,17 @@ class Talk(asyncio.BufferedProtocol):
         self._sent.add(index)
         self.send(Chunk(index, true))
 
+    def send_blocks(self, request: BlockRequest, data: bytes | None = None) -> None:
+        """Answer a request for blocks, with wrong bytes if `data` is given."""
+        true = self.holder.holding.chunk(request.index)
+        first = request.first * BLOCK_SIZE
+        if data is None:
+            data = true[first : first + request.count * BLOCK_SIZE]
+        run = Run(request.index, request.first, request.count)
+        self.holder.sent_blocks.append(run)
+        hashes = block_digests(true) if request.hashes else None
+        self.send(Blocks(request.read, memoryview(data), hashes))
+
     def choose(self) -> int | None:
         """Choose a chunk for a request that names none."""
         count = self.holder.holding.chunks.count
@@ -270,6 +284,8 @@ class Holder:
         """All connections after their handshakes, in order."""
         self.sent: list[int] = []
         """The indexes of all chunks that it sent, right or wrong, in order."""
+        self.sent_blocks: list[Run] = []
+        """All runs of blocks that it sent, right or wrong, in order."""
         self._changed = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._when_left: list[Callable[[], object]] = []
@@ -295,6 +311,10 @@ class Holder:
         """Answer a request; for one that names no chunk, `index` is chosen."""
         talk.send_chunk(index)
 
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        """Answer a request for blocks."""
+        talk.send_blocks(request)
+
     def on_page(self, talk: Talk, key: PageKey) -> None:
         """Answer a request for a page of the manifest."""
         talk.send(Page(*key, self.holding.pages[key]))
@@ -310,6 +330,8 @@ class Holder:
                     self.on_request(talk, chosen)
             case SealedRequest(index=int() as index):
                 self.on_request(talk, index)
+            case BlockRequest():
+                self.on_block_request(talk, message)
             case Page(key=key, data=None):
                 self.on_page(talk, key)
             case Goodbye():

@@ -21,6 +21,8 @@ from tests.simulator.plan import (
 
 __all__ = ["draw"]
 
+BLOCKS = 256 * 1024  # bytes of a chunk of four blocks
+
 
 def draw(seed: int) -> Plan:
     """Draw the plan of one seed."""
@@ -168,7 +170,7 @@ _MENDED = {
 
 def draw_theme(seed: int, rng: Random) -> Plan:
     """Draw a situation that the general plan draws too rarely."""
-    themes = [_crowd, _pattern, _waking, _restart, _names, _origin, _changed]
+    themes = [_crowd, _pattern, _waking, _restart, _names, _origin, _changed, _ranges]
     theme = rng.choice(themes)
     return theme(seed, rng)
 
@@ -273,3 +275,25 @@ def _changed(seed: int, rng: Random) -> Plan:
     kind = rng.choice(["edit", "trim"])
     events = (Event(0.5 + rng.random() * 2, kind, 0, rng.random()),)
     return Plan(seed, sites, machines, (share,), jobs, events)
+
+
+def _ranges(seed: int, rng: Random) -> Plan:
+    """Readers of small ranges of chunks that have several blocks."""
+    sites, machines = _lan(rng, rng.randint(2, 5), rng.choice(RATES))
+    size = rng.randint(1, 4) * BLOCKS + rng.choice([0, 1, rng.randrange(BLOCKS)])
+    share = Share(0, 0, (("", size),), chunk=BLOCKS, has_origin=rng.random() < 0.2)
+    jobs = tuple(
+        Job(
+            machine.number,
+            0,
+            "fetch" if rng.random() < 0.2 else "read",
+            rng.choice([0.0, 0.0, rng.random() * 5]),
+            rng.choice(TIMEOUTS),
+        )
+        for machine in machines[1:]
+    )
+    events = list(_draw_events(rng, machines, sites, (share,)))
+    if rng.random() < 0.5:
+        events.append(Event(rng.random(), "liar", 0, rng.random()))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (share,), jobs, ordered)

@@ -8,7 +8,7 @@ from tests.simulator.hosts import Host, Site
 from tests.simulator.liar import Liar
 from tests.simulator.loop import Process
 from tests.simulator.machine import SimMachine
-from tests.simulator.plan import CHUNK, Event
+from tests.simulator.plan import Event
 
 if TYPE_CHECKING:
     from tests.simulator.run import World
@@ -92,7 +92,7 @@ class Events:
             if len(machine.contents(share, name)) <= offset:
                 continue  # it was shortened before
             self._world.has_liars = True
-            machine.damaged.setdefault(share.number, set()).add(place // CHUNK)
+            machine.damaged.setdefault(share.number, set()).add(place // share.chunk)
             machine.disk.alter(machine.path(share, name), offset, quiet=value < 0.5)
 
     def _on_trim(self, machine: SimMachine, value: float) -> None:
@@ -102,7 +102,7 @@ class Events:
                 continue
             name, offset = share.find(int(value * share.size))
             offset = 0 if value < 0.3 else offset
-            first = int(value * share.size) // CHUNK if offset else 0
+            first = int(value * share.size) // share.chunk if offset else 0
             gone = {i for i in share.chunks_of(partial(eq, name)) if i >= first}
             machine.damaged.setdefault(share.number, set()).update(gone)
             if offset < len(machine.contents(share, name)):

@@ -13,7 +13,7 @@ from shoal.errors import (
 from tests.simulator.jobs import JobState
 from tests.simulator.lines import Line, SimTransport
 from tests.simulator.machine import SimMachine
-from tests.simulator.plan import CHUNK, Share
+from tests.simulator.plan import Share
 from tests.simulator.reach import Reach
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class Invariants:
             ]
             owner = self._world.machines[share.owner]
             wanted: set[int] = set()
-            sent = owner.uploaded(share) / CHUNK
+            sent = owner.uploaded(share) / share.chunk
             for state in states:
                 wanted |= self._wanted(state, share)
                 # A chunk with bytes of a file that is left out is not passed on.
@@ -256,7 +256,7 @@ class Invariants:
                         f"to {len(states)} nodes"
                     )
                 origin = self._world.origins.get(share.number)
-                taken = origin.sent / CHUNK / len(wanted) if origin else 0.0
+                taken = origin.sent / share.chunk / len(wanted) if origin else 0.0
                 if taken > MAX_TAKEN:
                     self._report(f"{taken:.2f} copies were taken from an origin")
 

@@ -6,7 +6,7 @@ served next. The requests of one client are answered in order.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address_scope import Scope, scope_of
@@ -17,7 +17,7 @@ from shoal.core.wire.messages import response_header
 from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
-from shoal.transfer.responses import write_chunks
+from shoal.transfer.responses import write_responses
 from shoal.transfer.uploader import Receiver, Uploader
 from shoal.transport.connection import Connection
 
@@ -27,6 +27,13 @@ MAX_CLIENTS = 512  # connections at once
 MAX_PER_ADDRESS = 8  # connections from one global address; others have no limit
 USE_TIME = 30.0  # seconds for which a client that received data is not replaced
 MAX_QUEUED = 1024  # requests of one client; reading from it pauses above that
+
+
+def _responses(chunks: list[tuple[Hashable, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the header and the data of the response with each chunk."""
+    for echo, data in chunks:
+        assert isinstance(echo, int | str)
+        yield response_header(echo, len(data)), data
 
 
 class _Client(Receiver):
@@ -53,7 +60,7 @@ class _Client(Receiver):
         return [(each.index, each.echo) for each in batch]
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        write_chunks(self.connection, chunks, response_header)
+        write_responses(self.connection, _responses(chunks))
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         # The protocol has no message for it. Closing sends the client to another server
@@ -175,7 +182,7 @@ class ChannelServer:
             case ChunkRequested(index=index, echo=echo):
                 data = self._uploader.read_now(index)
                 if data is not None:
-                    write_chunks(client.connection, [(echo, data)], response_header)
+                    write_responses(client.connection, _responses([(echo, data)]))
                     return True
         return False
 

@@ -185,16 +185,15 @@ async def send(
 async def _blocks(
     file: "AsyncFile", wanted: ByteRange
 ) -> AsyncGenerator[memoryview, None]:
-    """Yield the bytes of a range, chunk by chunk and without copying them."""
+    """Yield the bytes of a range as they arrive, without copying them."""
     # A client that may stop anywhere gets no more prefetched than it has read.
     until = None if wanted.is_open_ended else wanted.end
     position = wanted.first
     while position < wanted.end:
-        end = min(position + file.reader.rest_of_chunk(position), wanted.end)
-        for piece in await file.reader.get(position, end, until):
-            for start in range(0, len(piece), BLOCK_SIZE):
-                yield piece[start : start + BLOCK_SIZE]
-        position = end
+        piece = await file.reader.piece(position, wanted.end, until)
+        for start in range(0, len(piece), BLOCK_SIZE):
+            yield piece[start : start + BLOCK_SIZE]
+        position += len(piece)
 
 
 # Folders.

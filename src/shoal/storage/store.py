@@ -14,13 +14,37 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from msgspec import Struct
+
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.storage.disk.disk import Data
 
-__all__ = ["ChunkReader", "DownloadStore", "Verify", "check_length"]
+__all__ = [
+    "ChunkReader",
+    "DownloadStore",
+    "Span",
+    "Verify",
+    "VerifySpan",
+    "check_length",
+]
 
 Verify: TypeAlias = Callable[[int, Data], bool]
 """Return True if these bytes are the chunk with this index; called in any thread."""
+
+
+class Span(Struct, frozen=True):
+    """Name adjacent bytes of one chunk."""
+
+    index: int
+    """The chunk."""
+    first: int
+    """The first byte within the chunk."""
+    end: int
+    """The byte after the last one."""
+
+
+VerifySpan: TypeAlias = Callable[[Span, Data, bytes], bool]
+"""Return True if these bytes are the span, by block hashes that are verified first."""
 
 
 class ChunkReader(Protocol):
@@ -50,6 +74,22 @@ class ChunkReader(Protocol):
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
         """Return the results of `get_now` for several chunks."""
         return [self.get_now(index) for index in indexes]
+
+    def get_span(self, span: Span) -> bytes:
+        """Return some bytes of a chunk; raises as `get` does."""
+        return self.get(span.index)[span.first : span.end]
+
+    def get_span_now(self, span: Span) -> bytes | None:
+        """Return the same if that does not block; raises as `get_now` does."""
+        data = self.get_now(span.index)
+        return None if data is None else data[span.first : span.end]
+
+    def block_hashes_now(self, index: int) -> bytes | None:
+        """Return the block hashes of a chunk where they are kept; they may be wrong.
+
+        Returns None if they are not kept or cannot be read without blocking.
+        """
+        return None
 
     def close(self) -> None:
         """Close all files; idempotent."""

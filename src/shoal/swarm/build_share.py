@@ -39,6 +39,7 @@ from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
+from shoal.swarm.served_hashes import verify_by
 
 __all__ = ["SCHEME", "Built", "build_share", "first_file"]
 
@@ -152,7 +153,7 @@ def _name(path: Path, options: ShareOptions) -> str:
 
 
 def _built(manifest: Manifest, source: SharedFiles) -> Built:
-    source.verify = manifest.hash_table.verifies
+    verify_by(source, manifest)
     return Built(manifest, source)
 
 

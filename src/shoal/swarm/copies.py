@@ -21,6 +21,7 @@ from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import ChunkReader
 from shoal.swarm.build_share import SCHEME
+from shoal.swarm.served_hashes import verify_by
 
 __all__ = ["Holding", "is_there", "open_copy", "open_verified"]
 
@@ -106,7 +107,7 @@ def _open_files(entry: Entry, disk: Disk) -> SharedFiles:
     else:
         files = manifest.files if manifest.root.is_folder else None
         source = open_target(entry.path, manifest.chunks, disk=disk, files=files)
-    source.verify = manifest.hash_table.verifies
+    verify_by(source, manifest)
     return source
 
 

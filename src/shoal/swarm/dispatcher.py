@@ -16,12 +16,18 @@ from shoal.core.report.stall import DownloadState, Search
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import ChunkReceived, Event, SealedChunkReceived
+from shoal.core.session.session import (
+    BlocksReceived,
+    ChunkReceived,
+    Event,
+    SealedChunkReceived,
+)
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     MAX_RANGES,
     BitfieldPiece,
+    BlockRequest,
     Cancel,
     Goodbye,
     Have,
@@ -43,6 +49,7 @@ from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
 from shoal.swarm.peer import Peer
 from shoal.swarm.upload import Upload
+from shoal.transfer.block_fetcher import BlockFetcher
 from shoal.transfer.conditions import Conditions
 from shoal.transfer.download import Download
 from shoal.transport.connection import Connection
@@ -89,6 +96,8 @@ class Dispatcher:
         """Runs of chunks that are fetched, as in `have`; None if all are."""
         self.origins: Origins | None = None
         """None until there is something to fetch."""
+        self.blocks: BlockFetcher[Peer] | None = None
+        """None until a reader needs blocks."""
         self.is_shared = False
         """True once a peer has, or had, every chunk."""
         self._pages = pages
@@ -130,6 +139,8 @@ class Dispatcher:
 
     def request_from(self, peer: Peer) -> None:
         """Download from a peer, if it has announced its chunks and may be used."""
+        if self.blocks is not None and peer.have is not None and peer.is_used:
+            self.blocks.add(peer, peer.have)
         if self.download is not None and peer.have is not None and peer.is_used:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
             can_choose = self.wanted is None or len(self.wanted) <= MAX_RANGES
@@ -224,6 +235,8 @@ class Dispatcher:
                 self.download.scheduler.on_heard(
                     peer, self._clock(), is_ahead=connection.is_ahead
                 )
+        if self.blocks is not None:
+            self.blocks.on_heard(peer)
 
     def _send_due(self, peer: Peer) -> None:
         """Send the chunks and pages that a peer requested, while its socket accepts."""
@@ -251,6 +264,8 @@ class Dispatcher:
         self._pages.remove(peer, self._clock())
         if self.download is not None:
             self.download.remove(peer)
+        if self.blocks is not None:
+            self.blocks.remove(peer)
         if self.upload is not None:
             self.upload.remove(peer)
         if peer.is_banned:
@@ -285,9 +300,18 @@ class Dispatcher:
                 peer.on_page_request(key)
             case Page(key=key, data=bytes() as data):
                 self._pages.on_page(peer, key, data, self._clock())
-            case Cancel(index=index):
+            case BlockRequest():
+                self._on_block_request(peer, event)
+            case BlocksReceived():
+                if self.blocks is not None:
+                    self.blocks.on_blocks(peer, event)
+            case Cancel():
                 if self.upload is not None:
-                    self.upload.on_cancel(peer, index)
+                    self.upload.on_cancel(peer, event)
+            case Refuse(read=int() as read, reason=reason):
+                if self.blocks is not None:
+                    is_busy = reason == Reason.BUSY
+                    self.blocks.on_refused(peer, read, is_busy=is_busy)
             case Refuse(index=index, reason=reason):
                 if self.download is not None:
                     is_busy = reason == Reason.BUSY
@@ -311,6 +335,12 @@ class Dispatcher:
             peer.refuse(None, Reason.NOTHING)
         else:
             peer.refuse(request.index, Reason.MISSING)
+
+    def _on_block_request(self, peer: Peer, request: BlockRequest) -> None:
+        if self.upload is not None:
+            self.upload.on_block_request(peer, request)
+        else:
+            peer.refuse(request.index, Reason.MISSING, request.read)
 
     def _on_hello(self, peer: Peer, hello: Hello) -> None:
         is_first = not peer.is_greeted
@@ -380,6 +410,8 @@ class Dispatcher:
             self._pages.remove(peer, self._clock())
             if self.download is not None:
                 self.download.remove(peer)
+            if self.blocks is not None:
+                self.blocks.remove(peer)
 
     def try_peers(self) -> None:
         """Use peers that were not used at first, as far as that is allowed now."""
@@ -413,6 +445,8 @@ class Dispatcher:
             self._on_complete_peer()
         if self.download is not None:
             self.download.on_have(peer, fresh)
+        if self.blocks is not None:
+            self.blocks.on_have()
 
     def _on_wanted(self, peer: Peer, message: Want) -> None:
         if peer.have is None or peer.wanted is not None:

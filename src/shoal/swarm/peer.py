@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
 
+from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
@@ -209,9 +210,12 @@ class Peer:
         self.connection.session.send(Goodbye())
         self.connection.flush()
 
-    def refuse(self, index: int | None, reason: str) -> None:
-        """Answer a request with a refusal; None stands for "any chunk"."""
-        self.connection.session.send(Refuse(index, reason))
+    def refuse(self, index: int | None, reason: str, read: int | None = None) -> None:
+        """Answer a request with a refusal; without `index`, one for any chunk.
+
+        `read` is the number of a request for blocks.
+        """
+        self.connection.session.send(Refuse(index, reason, read))
         self.connection.flush()
 
     def report_wrong(self, index: int) -> None:
@@ -235,6 +239,17 @@ class Peer:
         """Cancel requests for chunks."""
         for index in indexes:
             self.connection.session.cancel(index)
+        self.connection.flush()
+
+    def request_blocks(self, run: Run, *, hashes: bool) -> int:
+        """Send a request for blocks; return its number."""
+        read = self.connection.session.request_blocks(run, hashes=hashes)
+        self.connection.flush()
+        return read
+
+    def cancel_blocks(self, read: int) -> None:
+        """Cancel a request for blocks."""
+        self.connection.session.cancel_blocks(read)
         self.connection.flush()
 
     def request_page(self, key: PageKey) -> None:

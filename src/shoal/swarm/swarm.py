@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from shoal.core.manifest.blocks import Run, run_span
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.manifest.pages import PageKey
@@ -29,12 +30,14 @@ from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import LyingPeerError, ProtocolError, ShoalError, first_error
 from shoal.origin.source import Origin, OriginReader
 from shoal.resources import Resources
+from shoal.storage.chunk_cache import ChunkCache
 from shoal.storage.store import ChunkReader, DownloadStore
 from shoal.swarm.dispatcher import Dispatcher
 from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
 from shoal.swarm.peer import Peer
 from shoal.swarm.upload import Upload
+from shoal.transfer.block_fetcher import BlockFetcher
 from shoal.transfer.conditions import Conditions
 from shoal.transfer.dialler import Found
 from shoal.transfer.download import Download, Watcher
@@ -242,6 +245,44 @@ class Swarm(Watcher[ChunkSource]):
         self._on_page()
         return download
 
+    def begin_blocks(
+        self, cache: ChunkCache, on_unavailable: Callable[[int], None]
+    ) -> BlockFetcher[Peer]:
+        """Start to fetch blocks into the cache that `begin` fetches chunks into.
+
+        `on_unavailable` is called with a chunk whose blocks no peer has.
+        """
+        manifest, download = self.manifest, self._dispatcher.download
+        assert manifest is not None
+        assert download is not None
+
+        def on_verified(peer: Peer, run: Run) -> None:
+            first, end = run_span(manifest.chunks, run)
+            peer.on_verified(end - first)
+            if run.index in cache.have:
+                download.adopt(run.index)
+            self._monitor.on_verified()
+            self._waiting.check()
+
+        blocks = BlockFetcher(
+            cache,
+            manifest.hash_table,
+            self._resources,
+            on_verified=on_verified,
+            on_wrong=self.on_wrong_chunk,
+            on_unavailable=on_unavailable,
+            on_error=self.on_error,
+        )
+        self._dispatcher.blocks = blocks
+        for peer in self._connections:
+            if peer.have is not None and peer.is_used:
+                blocks.add(peer, peer.have)
+        return blocks
+
+    async def until(self, is_met: Callable[[], bool]) -> None:
+        """Wait for what is being fetched; raises as `fetch` does."""
+        await self._waiting.wait(is_met)
+
     async def until_verified(self, index: int) -> None:
         """Wait for a chunk that is being fetched; raises as `fetch` does."""
         download = self._dispatcher.download
@@ -254,7 +295,9 @@ class Swarm(Watcher[ChunkSource]):
 
     async def stop(self) -> None:
         """Stop fetching, and wait until what has arrived is written."""
-        download = self._dispatcher.download
+        download, blocks = self._dispatcher.download, self._dispatcher.blocks
+        if blocks is not None:
+            await blocks.stop()
         if download is not None:
             await download.stop()
             peers = len(self._connections)
@@ -401,6 +444,9 @@ class Swarm(Watcher[ChunkSource]):
                     self._connections.watch_silence(source)
                 else:
                     origins.on_stalled(source)
+        blocks = self._dispatcher.blocks
+        for peer in blocks.on_tick(now) if blocks is not None else ():
+            self._connections.watch_silence(peer)
         upload = self._dispatcher.upload
         if upload is not None:
             upload.on_tick()

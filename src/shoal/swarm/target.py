@@ -38,6 +38,7 @@ from shoal.storage.download.staging import Staging, check_folder, suffix_of
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
+from shoal.swarm.served_hashes import verify_by
 
 __all__ = ["Target", "verify_target"]
 
@@ -279,7 +280,7 @@ class Target:
             files=_files(manifest) if chosen is None else chosen,
             selected=None if chosen is None else chosen.selected,
         )
-        source.verify = manifest.hash_table.verifies
+        verify_by(source, manifest)
         return source
 
     def _place(self, root: Root) -> Path:

@@ -8,18 +8,28 @@ are served is decided by its `Uploader`.
 
 import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterator
+from functools import partial
 
+from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
-from shoal.core.session.request_queue import RequestQueue
-from shoal.core.wire.sealed_messages import Reason, SealedRequest, response_frame
+from shoal.core.session.request_queue import BlocksToSend, RequestQueue
+from shoal.core.wire.sealed_messages import (
+    BlockRequest,
+    Cancel,
+    Reason,
+    SealedRequest,
+    blocks_header,
+    response_frame,
+)
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
-from shoal.storage.store import ChunkReader
+from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.peer import Peer
-from shoal.transfer.responses import write_chunks
+from shoal.swarm.served_hashes import ServedHashes, WrongCopyError
+from shoal.transfer.responses import write_responses
 from shoal.transfer.uploader import Read, Requests, Sent, Uploader
 
 __all__ = ["Upload"]
@@ -27,6 +37,7 @@ __all__ = ["Upload"]
 FIRST_PART = 32 * 1024  # bytes of a single chunk that are sent before the rest
 # Waking up the peer early gains little where the rest takes long.
 MAX_SPLIT = 256 * 1024  # bytes of a chunk that is sent in two parts
+MAX_PENDING = 8  # requests of one peer that wait for block hashes to be computed
 
 
 class _Receiver:
@@ -43,19 +54,22 @@ class _Receiver:
         """Return True if the peer's socket accepts more."""
         return self.peer.connection.is_writable
 
-    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
-        """Return the next chunks to send.
+    def next_requests(self, limit: int) -> list[tuple[int | Span, Hashable]]:
+        """Return the next chunks and blocks to send.
 
         The chunk for a request that accepts any is chosen here, as late as possible.
         """
         upload = self._upload
-        chunks: list[tuple[int, Hashable]] = []
+        chunks: list[tuple[int | Span, Hashable]] = []
         while self.queue.requests and len(chunks) < limit:
             index, was_any = self.queue.take(
                 lambda: upload.rarest.next_for(self, self.peer.wanted)
             )
             if index is None:
                 self.peer.refuse(None, Reason.NOTHING)
+                continue
+            if isinstance(index, BlocksToSend):
+                chunks.append((upload.span_of(index), index))
                 continue
             if was_any:
                 self._chosen.add(index)
@@ -65,9 +79,12 @@ class _Receiver:
         return chunks
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        """Send chunks."""
-        write_chunks(self.peer.connection, chunks, response_frame)
-        self._chosen.difference_update(index for index, _ in chunks)
+        """Send chunks and blocks."""
+        write_responses(
+            self.peer.connection,
+            [(_header(note, len(data)), data) for note, data in chunks],
+        )
+        self._chosen.difference_update(note for note, _ in chunks)
         self.peer.on_sent(sum(len(data) for _, data in chunks))
         self._upload.on_served(self)
 
@@ -77,50 +94,56 @@ class _Receiver:
         return self.peer.connection.can_write_made
 
     def send_read(
-        self, requests: Requests, read: Callable[[int], Read]
+        self, requests: Requests, read: Callable[[int | Span], Read]
     ) -> asyncio.Future[list[Sent]]:
-        """Read, encrypt and send chunks in one go, in a thread."""
+        """Read, encrypt and send chunks and blocks in one go, in a thread."""
 
         def make() -> Iterator[tuple[list[bytes | memoryview], Sent]]:
-            for index, _ in requests:
-                data = read(index)
+            for wanted, note in requests:
+                data = read(wanted)
                 if isinstance(data, Exception):
                     yield [], data
                 else:
-                    yield [response_frame(index, len(data)), data], len(data)
+                    yield [_header(note, len(data)), data], len(data)
 
-        size = sum(self._upload.length(index) for index, _ in requests)
+        size = sum(self._upload.length(wanted) for wanted, _ in requests)
         return self.peer.connection.write_made(size, make)
 
     def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
         """Note chunks that `send_read` has sent."""
         self.peer.connection.on_chunks_sent(len(sent))
-        self._chosen.difference_update(index for index, _ in sent)
+        self._chosen.difference_update(note for note, _ in sent)
         self.peer.on_sent(sum(size for _, size in sent))
         self._upload.on_served(self)
 
-    def send_now(self, index: int, data: bytes) -> None:
-        """Send the only chunk that the peer has requested, without `next_requests`.
+    def send_now(self, note: int | BlocksToSend, data: bytes) -> None:
+        """Send the only thing that the peer has requested, without `next_requests`.
 
         In two parts: the peer wakes up for the first while the second is encrypted.
         """
         connection = self.peer.connection
-        self.queue.cancel(index)
+        self.queue.requests.clear()
         connection.on_chunks_sent(1)
-        header = response_frame(index, len(data))
+        header = _header(note, len(data))
         if len(data) > MAX_SPLIT:
             connection.writelines((header, data))
         else:
             connection.write(header + data[:FIRST_PART])
             if len(data) > FIRST_PART:
                 connection.write(memoryview(data)[FIRST_PART:])
-        self._upload.rarest.on_sent(self, index)
+        if isinstance(note, int):
+            self._upload.rarest.on_sent(self, note)
         self.peer.on_sent(len(data))
         self._upload.on_served(self)
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
-        """Refuse chunks that cannot be read."""
+        """Refuse chunks and blocks that cannot be read."""
         for index in notes:
+            if isinstance(index, BlocksToSend):
+                request = index.request
+                self._upload.on_unreadable(request.index, error)
+                self.peer.refuse(request.index, Reason.MISSING, request.read)
+                continue
             assert isinstance(index, int)
             self._upload.on_unreadable(index, error)
             if index in self._chosen:
@@ -129,6 +152,14 @@ class _Receiver:
             else:
                 self.peer.refuse(index, Reason.MISSING)
         self._upload.on_served(self)
+
+
+def _header(note: Hashable, length: int) -> bytes:
+    """Return the frame of an answer up to its `length` bytes of data."""
+    if isinstance(note, BlocksToSend):
+        return blocks_header(note.request.read, note.hashes, length)
+    assert isinstance(note, int)
+    return response_frame(note, length)
 
 
 class Upload:
@@ -167,6 +198,7 @@ class Upload:
         self._store = store
         self._withheld: set[int] = set()  # chunks that do not verify any more
         self._checks: dict[int, asyncio.Future[bool]] = {}
+        self._hashes = ServedHashes(store, manifest, resources)
         self._counters = resources.counters
         self._uploader = Uploader(store, resources)
         self._receivers: dict[Peer, _Receiver] = {}
@@ -189,7 +221,9 @@ class Upload:
     def is_idle(self) -> bool:
         """Return True if no peer waits for a chunk or for its delivery."""
         return self._uploader.is_idle and not any(
-            each.queue.requests or not each.peer.connection.is_drained
+            each.queue.requests
+            or each.queue.pending
+            or not each.peer.connection.is_drained
             for each in self._receivers.values()
         )
 
@@ -203,6 +237,7 @@ class Upload:
                 self.rarest.discard(index)
         self._store = store
         await self._uploader.read_from(store)
+        await self._hashes.read_from(store)
 
     async def aclose(self) -> None:
         """Serve nothing more; idempotent."""
@@ -210,6 +245,7 @@ class Upload:
         if self._timer is not None:
             self._timer.cancel()
         await self._uploader.aclose()
+        await self._hashes.aclose()
         if self._checks:
             await asyncio.wait(list(self._checks.values()))
             self.on_tick()
@@ -250,10 +286,12 @@ class Upload:
 
     # Requests.
 
-    def length(self, index: int) -> int:
-        """Return the size of a chunk in bytes; 0 if there is none with this index."""
+    def length(self, wanted: int | Span) -> int:
+        """Return the size of a chunk or span in bytes; 0 for a chunk beyond the end."""
+        if isinstance(wanted, Span):
+            return wanted.end - wanted.first
         chunks = self._store.chunks
-        return chunks.length(index) if index < chunks.count else 0
+        return chunks.length(wanted) if wanted < chunks.count else 0
 
     def on_request(self, peer: Peer, request: SealedRequest) -> None:
         """Queue a request, or refuse it."""
@@ -262,9 +300,62 @@ class Upload:
         if reason is not None:
             peer.refuse(request.index, reason)
 
-    def on_cancel(self, peer: Peer, index: int) -> None:
-        """Remove a request from the queue."""
-        self._receivers[peer].queue.cancel(index)
+    def on_block_request(self, peer: Peer, request: BlockRequest) -> None:
+        """Queue a request for blocks, or refuse it.
+
+        Their hashes may have to be computed first, which costs as much as reading the
+        whole chunk, so a peer that causes that often has to wait.
+        """
+        receiver = self._receivers[peer]
+        queue, index = receiver.queue, request.index
+        reason = queue.refusal(index, self._may_send)
+        hashes = self._hashes.find(index) if request.hashes and not reason else None
+        if reason is None and (hashes is not None or not request.hashes):
+            queue.requests.append(BlocksToSend(request, hashes))
+            return
+        if reason is None and len(queue.pending) >= MAX_PENDING:
+            reason = Reason.BUSY
+        if reason is not None:
+            peer.refuse(index, reason, request.read)
+            return
+        queue.pending[request.read] = request
+        peer.connection.message_limit.add(block_count(self._manifest.chunks, index))
+        then = partial(self._on_hashed, receiver, request)
+        self._hashes.compute(index, then)
+
+    def _on_hashed(
+        self, receiver: _Receiver, request: BlockRequest, result: bytes | Exception
+    ) -> None:
+        """Send the blocks that waited for their hashes, or refuse them."""
+        peer, pending = receiver.peer, receiver.queue.pending
+        if isinstance(result, WrongCopyError):
+            self._withhold(request.index)
+        if self._receivers.get(peer) is not receiver:
+            return  # the peer has left
+        if pending.get(request.read) is not request:
+            return  # it was cancelled
+        del pending[request.read]
+        if isinstance(result, bytes):
+            receiver.queue.requests.append(BlocksToSend(request, result))
+            self.serve(peer)
+            return
+        if not isinstance(result, WrongCopyError):
+            self.on_unreadable(request.index, result)
+        peer.refuse(request.index, Reason.MISSING, request.read)
+
+    def span_of(self, blocks: BlocksToSend) -> Span:
+        """Return the bytes that a request for blocks asks for."""
+        request = blocks.request
+        run = Run(request.index, request.first, request.count)
+        return Span(request.index, *run_span(self._manifest.chunks, run))
+
+    def on_cancel(self, peer: Peer, cancel: Cancel) -> None:
+        """Remove a request from the queue; one for blocks is refused then."""
+        queue = self._receivers[peer].queue
+        if cancel.read is None:
+            queue.cancel(cancel.index)
+        elif queue.cancel_blocks(cancel.read):
+            peer.refuse(cancel.index, Reason.CANCELLED, cancel.read)
 
     def serve(self, peer: Peer) -> None:
         """Send a peer the chunks it requested, when its turn comes."""
@@ -278,13 +369,14 @@ class Upload:
 
     def _serve_now(self, receiver: _Receiver) -> bool:
         """Answer a single request at once, if no other peer is waiting."""
-        index = receiver.queue.lone
-        if index is None or not receiver.is_writable:
+        lone = receiver.queue.lone
+        if lone is None or not receiver.is_writable:
             return False
-        data = self._uploader.read_now(index)
+        wanted = self.span_of(lone) if isinstance(lone, BlocksToSend) else lone
+        data = self._uploader.read_now(wanted)
         if data is None:
             return False
-        receiver.send_now(index, data)
+        receiver.send_now(lone, data)
         self._counters.turns.add(0.0)
         return True
 
@@ -332,6 +424,7 @@ class Upload:
                 self._withhold(index)
 
     def _withhold(self, index: int) -> None:
+        """Send a chunk no more that does not verify."""
         self._withheld.add(index)
         self.rarest.discard(index)
         name = self._manifest.root.name

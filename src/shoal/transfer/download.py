@@ -161,6 +161,13 @@ class Download(Generic[S]):
             source.cancel((index,))
         self._request_all()
 
+    def adopt(self, index: int) -> None:
+        """Note that the store has a chunk that was verified block by block."""
+        if index not in self.have:
+            for source in self.scheduler.on_verified(index, None):
+                source.cancel((index,))
+            self.done += self.chunks.length(index)
+
     def forget(self, index: int) -> None:
         """Note that the store no longer keeps a chunk."""
         if index in self.have:

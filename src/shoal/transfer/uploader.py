@@ -9,14 +9,14 @@ rate is that of the node, which all its shares have in common.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
-from shoal.storage.store import ChunkReader
+from shoal.storage.store import ChunkReader, Span
 
 __all__ = ["Receiver", "Uploader"]
 
@@ -29,8 +29,8 @@ READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
 READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
 
 
-Requests: TypeAlias = list[tuple[int, Hashable]]
-"""Chunks, each with a note for the receiver."""
+Requests: TypeAlias = Sequence[tuple[int | Span, Hashable]]
+"""Chunks or parts of them, each with a note for the receiver."""
 Read: TypeAlias = bytes | memoryview | Exception
 """A chunk, or why it cannot be read."""
 Sent: TypeAlias = int | Exception
@@ -62,8 +62,11 @@ class Receiver(Protocol):
     def is_writable(self) -> bool:
         """Return True if more can be sent without piling up in memory."""
 
-    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
-        """Return up to `limit` chunks to send now, each with a note for `send`."""
+    def next_requests(self, limit: int) -> Sequence[tuple[int | Span, Hashable]]:
+        """Return up to `limit` chunks, or parts of them, to send now.
+
+        Each comes with a note for `send`.
+        """
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks, each with the note of its request."""
@@ -74,7 +77,7 @@ class Receiver(Protocol):
         return False
 
     def send_read(
-        self, requests: "Requests", read: "Callable[[int], Read]"
+        self, requests: "Requests", read: "Callable[[int | Span], Read]"
     ) -> "asyncio.Future[list[Sent]]":
         """Read chunks with `read` in a thread, and send those that can be read.
 
@@ -137,21 +140,26 @@ class Uploader:
         """Return True if no chunk is being read."""
         return not self._reading
 
-    def read_now(self, index: int) -> bytes | None:
-        """Return the chunk of a single request, if no other receiver is waiting.
+    def read_now(self, wanted: int | Span) -> bytes | None:
+        """Return a single requested chunk, or part, if no other receiver is waiting.
 
         This saves such a request the queue, which takes longer than serving it.
         """
         if self._turns or self._bucket.is_limited or self._is_closed:
             return None
         try:
-            data = self._store.get_now(index)
+            data = self._get_now(wanted)
         except (StoreError, KeyError):
             return None  # `_serve_one` will refuse it with the reason
         if data is not None:
             self.served += 1
             self.sent += len(data)
         return data
+
+    def _get_now(self, wanted: int | Span) -> bytes | None:
+        if isinstance(wanted, Span):
+            return self._store.get_span_now(wanted)
+        return self._store.get_now(wanted)
 
     def wake(self, receiver: Receiver) -> None:
         """Note that a receiver has requests or that its socket accepts more."""
@@ -203,7 +211,11 @@ class Uploader:
             return False
         chunks: list[bytes | None]
         try:
-            chunks = self._store.get_many_now([index for index, _ in requests])
+            indexes = [wanted for wanted, _ in requests if isinstance(wanted, int)]
+            if len(indexes) == len(requests):
+                chunks = self._store.get_many_now(indexes)
+            else:
+                chunks = [self._get_now(wanted) for wanted, _ in requests]
         except (StoreError, KeyError):
             chunks = [None]  # read one by one, to refuse only those that are missing
         ready = next((i for i, c in enumerate(chunks) if c is None), len(requests))
@@ -218,7 +230,7 @@ class Uploader:
     def _send(
         self,
         receiver: Receiver,
-        requests: list[tuple[int, Hashable]],
+        requests: Sequence[tuple[int | Span, Hashable]],
         chunks: list[bytes],
     ) -> None:
         if not requests:
@@ -242,7 +254,7 @@ class Uploader:
                 return
             del self._reading[receiver]
             sent: list[tuple[Hashable, int]] = []
-            for (_index, note), result in zip(requests, sending.result(), strict=True):
+            for (_wanted, note), result in zip(requests, sending.result(), strict=True):
                 if isinstance(result, int):
                     sent.append((note, result))
                 else:
@@ -260,12 +272,14 @@ class Uploader:
         self.served += len(sizes)
         self.sent += sum(sizes)
 
-    def _read(self, receiver: Receiver, requests: list[tuple[int, Hashable]]) -> None:
+    def _read(
+        self, receiver: Receiver, requests: Sequence[tuple[int | Span, Hashable]]
+    ) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
 
         def read() -> tuple[list[bytes | Exception], float]:
             begun = monotonic()
-            return [self._read_one(index) for index, _ in requests], monotonic() - begun
+            return [self._read_one(each) for each, _ in requests], monotonic() - begun
 
         def done(future: asyncio.Future[tuple[list[bytes | Exception], float]]) -> None:
             self._reads.discard(future)
@@ -287,16 +301,18 @@ class Uploader:
         self._reads.add(future)
         future.add_done_callback(done)
 
-    def _read_into(self, index: int) -> Read:
+    def _read_into(self, wanted: int | Span) -> Read:
         """Return a chunk as `_read_one` does, in memory that the thread uses again."""
         room = _scratch.room(self._store.chunks.chunk_size)
-        if room is None:
-            return self._read_one(index)
-        return _result(partial(self._store.get_into, index, room))
+        if room is None or isinstance(wanted, Span):
+            return self._read_one(wanted)
+        return _result(partial(self._store.get_into, wanted, room))
 
-    def _read_one(self, index: int) -> bytes | Exception:
-        """Return a chunk or the error of reading it; runs in a worker thread."""
-        return _result(partial(self._store.get, index))
+    def _read_one(self, wanted: int | Span) -> bytes | Exception:
+        """Return a chunk or part, or the error of reading it; runs in a thread."""
+        if isinstance(wanted, Span):
+            return _result(partial(self._store.get_span, wanted))
+        return _result(partial(self._store.get, wanted))
 
 
 def _result(read: Callable[[], T]) -> T | Exception:

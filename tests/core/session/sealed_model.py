@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from shoal.core.session.session import ChunkReceived, Event
+from shoal.core.manifest.blocks import Run
+from shoal.core.session.session import BlocksReceived, ChunkReceived, Event
 from shoal.core.wire.sealed_messages import (
+    BlockRequest,
     Cancel,
     Goodbye,
     Have,
@@ -26,6 +28,7 @@ from tests.helpers.wire import pack, varint
 
 __all__ = [
     "ALLOWED",
+    "BLOCK",
     "NOT_OURS",
     "NO_FRAMES",
     "PORT",
@@ -36,6 +39,7 @@ __all__ = [
     "Said",
 ]
 
+BLOCK = 16_384  # bytes of the only block of each chunk
 UNKNOWN = 1 << 32  # number of chunks or pages before the root record is known
 
 Said: TypeAlias = dict[str, Any]
@@ -65,8 +69,19 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
     message(
         "page", table=st.just("hashes"), level=st.just(0), index=INDEX, maybe_data=SHORT
     ),
-    message("cancel", index=INDEX),
-    message("refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5)),
+    message("cancel", index=INDEX, maybe_read=INDEX),
+    message(
+        "refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5), maybe_read=INDEX
+    ),
+    message(
+        "read",
+        read=INDEX,
+        index=INDEX,
+        first=st.sampled_from([0, 0, 0, 1, 255]),
+        count=st.sampled_from([1, 1, 1, 2, 256]),
+        maybe_hashes=st.booleans(),
+    ),
+    message("blocks", read=INDEX, data=SHORT, maybe_hashes=SHORT),
     message("peers", addresses=st.lists(ADDRESS, max_size=50)),
     message("goodbye", maybe_reason=st.text(max_size=5)),
     message("want", ranges=FEW),
@@ -97,6 +112,7 @@ class Model:
         self.owed: Counter[int] = Counter()
         self.owed_any = 0
         self.owed_pages: set[int] = set()
+        self.reads: dict[int, tuple[int, bool]] = {}  # the chunk, and with its hash?
         self.chunks = self.pages = UNKNOWN
         self.astray = 0
         self.answers: list[Said] = []
@@ -126,10 +142,14 @@ class Model:
             case "page":
                 return self._on_page(said["index"], data)
             case "cancel":
-                return Cancel(said["index"])
+                return Cancel(said["index"], said.get("read"))
             case "refuse":
-                self._on_refusal(index)
-                return Refuse(index, said.get("reason", ""))
+                self._on_refusal(index, said.get("read"))
+                return Refuse(index, said.get("reason", ""), said.get("read"))
+            case "read":
+                return self._on_read(said)
+            case "blocks":
+                return self._on_blocks(said)
             case "want":
                 return Want([tuple(each) for each in said["ranges"]])
             case "wrong":
@@ -173,8 +193,35 @@ class Model:
             self.owed_pages.remove(number)
         return Page("hashes", 0, number, data)
 
-    def _on_refusal(self, index: int | None) -> None:
-        if index is None:
+    def _on_read(self, said: Said) -> Event | None:
+        end = said["first"] + said["count"]
+        # All chunks of this share have one block.
+        if self.chunks == UNKNOWN or (said["index"] < self.chunks and end == 1):
+            first, count = said["first"], said["count"]
+            has_hashes = said.get("hashes", False)
+            return BlockRequest(said["read"], said["index"], first, count, has_hashes)
+        self._stray()
+        names = {"index": said["index"], "reason": "missing", "read": said["read"]}
+        self.answers.append({"type": "refuse", **names})
+        return None
+
+    def _on_blocks(self, said: Said) -> Event:
+        if said["read"] not in self.reads:
+            raise Ended
+        index, has_hashes = self.reads.pop(said["read"])
+        hashes = said.get("hashes")
+        if len(said["data"]) != BLOCK or (None if hashes is None else len(hashes)) != (
+            32 if has_hashes else None
+        ):
+            raise Ended
+        return BlocksReceived(said["read"], Run(index, 0, 1), hashes, said["data"])
+
+    def _on_refusal(self, index: int | None, read: int | None) -> None:
+        if read is not None:
+            if read not in self.reads:
+                raise Ended
+            del self.reads[read]
+        elif index is None:
             self.owed_any = max(0, self.owed_any - 1)
         else:
             self.owed[index] = max(0, self.owed[index] - 1)

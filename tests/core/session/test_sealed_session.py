@@ -1,5 +1,6 @@
 """Join two sessions of a sealed share, and send one of them invalid messages."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -7,21 +8,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal.core.crypto.hashes import block_digests
 from shoal.core.limits import MAX_ORIGIN_FETCHES
+from shoal.core.manifest.blocks import BLOCK_SIZE, Run, run_span
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.pages import PAGE_SIZE, PageKey
 from shoal.core.session.sealed_session import LENIENCY, SealedSession, ranges_of
 from shoal.core.session.session import (
+    BlocksReceived,
     ChunkReceived,
     Event,
     SealedChunkReceived,
     SessionState,
 )
 from shoal.core.wire.framing import LARGE_FRAME
-from shoal.core.wire.messages import CONTROL_LIMIT, encode_frame
+from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.noise_messages import SealedData
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
+    BlockRequest,
+    Blocks,
     Cancel,
     Goodbye,
     Have,
@@ -44,6 +50,8 @@ CHUNK = 200_000  # bytes; a large frame, with a buffer of its own
 CONTENT = Content.make(7 * CHUNK + 5, CHUNK)
 CHUNKS = Chunks(len(CONTENT.data), CHUNK)
 PAGES = 9
+RUNS = [Run(0, 0, 1), Run(0, 1, 3), Run(3, 3, 1), Run(6, 0, 4), Run(7, 0, 1)]
+"""Blocks of chunks of four blocks; the last chunk is one short block."""
 ANSWER = {"type": "response", "index": 1, "data": b"x"}
 
 
@@ -86,10 +94,20 @@ class End:
                     data = CONTENT.chunk(index)
                     self.session.send(SealedResponse(index, len(data)))
                     self.session._outgoing.append(data)
+                case BlockRequest(read=read, index=index):
+                    chunk = CONTENT.chunk(index)
+                    first = event.first * BLOCK_SIZE
+                    data = chunk[first : first + event.count * BLOCK_SIZE]
+                    hashes = block_digests(chunk) if event.hashes else None
+                    self.session.send(Blocks(read, memoryview(data), hashes))
                 case Page("hashes", 0, index=index, data=None):
                     self.session.send(
                         Page("hashes", 0, index, bytes([index]) * PAGE_SIZE)
                     )
+
+    @property
+    def blocks(self) -> list[BlocksReceived]:
+        return [event for event in self.events if isinstance(event, BlocksReceived)]
 
     @property
     def chunks(self) -> list[ChunkReceived]:
@@ -116,6 +134,8 @@ def test_both_ends_exchange_everything_however_bytes_are_split(seed: int) -> Non
         for index in range(CONTENT.count):
             end.session.request(index)
         end.session.request_page(PageKey("hashes", 0, 2))
+        for run in RUNS:
+            end.session.request_blocks(run, hashes=run.first == 1)
     one.session.request_any()
     one.session.request_any()
     exchange(one, two)
@@ -127,6 +147,12 @@ def test_both_ends_exchange_everything_however_bytes_are_split(seed: int) -> Non
         # Compared at the end: no chunk may be overwritten by later ones.
         assert all(bytes(c.data) == CONTENT.chunk(c.index) for c in chunks)
         assert Page("hashes", 0, 2, b"\2" * PAGE_SIZE) in end.events
+        assert [each.run for each in end.blocks] == RUNS
+        for each in end.blocks:
+            chunk = CONTENT.chunk(each.run.index)
+            assert bytes(each.data) == chunk[slice(*run_span(CHUNKS, each.run))]
+            hashes = block_digests(chunk) if each.run.first == 1 else None
+            assert each.hashes == hashes
 
 
 FIRST: list[SealedMessage] = [
@@ -135,6 +161,8 @@ FIRST: list[SealedMessage] = [
     SealedRequest(1),
     SealedRequest(),
     SealedResponse(1, 1),
+    BlockRequest(1, 1, 0, 1),
+    Blocks(0, memoryview(b"x")),
     Page("hashes", 0, 1),
     Page("hashes", 0, 1, b"x"),
     Cancel(1),
@@ -266,6 +294,10 @@ def test_a_page_is_accepted_once_and_only_if_requested() -> None:
         {"type": "request", "index": CONTENT.count},
         {"type": "request", "index": (1 << 32) - 1},
         {"type": "page", "table": "hashes", "level": 0, "index": PAGES},
+        {"type": "read", "read": 7, "index": CONTENT.count, "first": 0, "count": 1},
+        {"type": "read", "read": 7, "index": 0, "first": 4, "count": 1},
+        {"type": "read", "read": 7, "index": 0, "first": 1, "count": 4},
+        {"type": "read", "read": 7, "index": 7, "first": 0, "count": 2},
     ],
 )
 def test_the_third_request_for_what_does_not_exist_ends_the_conversation(
@@ -278,10 +310,11 @@ def test_the_third_request_for_what_does_not_exist_ends_the_conversation(
         SealedRequest(CONTENT.count - 1),
         Page("hashes", 0, PAGES - 1),
     ]
-    refused = [asked | {"type": "refuse", "reason": "missing"}] * 2
-    assert sent_by(session) == b"".join(
-        map(frame, refused if asked["type"] == "request" else [])
-    )
+    refused = {"type": "refuse", "index": asked["index"], "reason": "missing"}
+    if asked["type"] == "read":
+        refused["read"] = 7
+    answers = 0 if asked["type"] == "page" else 2
+    assert sent_by(session) == frame(refused) * answers
     with pytest.raises(ProtocolError, match="do not exist"):
         send(session, asked)
 
@@ -364,6 +397,126 @@ def test_a_large_chunk_keeps_its_buffer_and_a_small_one_is_copied() -> None:
     assert isinstance(large.data, memoryview)
     assert large.data.obj is large.buffer
     assert small == ChunkReceived(1, b"x", None)
+
+
+def longest_frame(begun: Callable[[], SealedSession]) -> int:
+    """Return the length of the longest frame that a session accepts now."""
+    with pytest.raises(ProtocolError, match="are allowed") as refused:
+        receive(begun(), varint((1 << 28) - 1), iter(lambda: 99, None))
+    longest = int(str(refused.value).split()[-3])
+    receive(begun(), varint(longest), iter(lambda: 99, None))
+    return longest
+
+
+def asking(*, hashes: bool, run: Run = RUNS[0]) -> SealedSession:
+    """Return a session that waits for blocks, by default one, with read number 0."""
+    session = greeted()
+    assert session.request_blocks(run, hashes=hashes) == 0
+    sent_by(session)
+    return session
+
+
+BLOCKS: dict[str, Any] = {
+    "type": "blocks",
+    "read": 0,
+    "data": CONTENT.chunk(0)[:BLOCK_SIZE],
+}
+HASHES = block_digests(CONTENT.chunk(0))
+
+
+def test_blocks_are_accepted_once_and_only_if_requested() -> None:
+    session = asking(hashes=False)
+    (event,) = send(session, BLOCKS)
+    assert isinstance(event, BlocksReceived)
+    assert (event.run, event.hashes) == (RUNS[0], None)
+    with pytest.raises(ProtocolError, match="not requested"):
+        send(session, BLOCKS)
+
+
+@pytest.mark.parametrize("hashes", [False, True])
+@pytest.mark.parametrize("missing", [-65_536, -1, 1, 32_768, 65_536])
+def test_blocks_of_another_length_end_the_conversation(
+    hashes: bool, missing: int
+) -> None:
+    said = BLOCKS | ({"hashes": HASHES} if hashes else {})
+    data = bytes(len(BLOCKS["data"]) - missing)
+    with pytest.raises(ProtocolError, match="number of bytes|are allowed"):
+        send(asking(hashes=hashes), said | {"data": data})
+
+
+@pytest.mark.parametrize(
+    ("hashes", "said"),
+    [(False, HASHES), (False, b""), (True, None)]
+    + [(True, HASHES[:size]) for size in (0, 1, 32, 96, 127)]
+    + [(True, HASHES + bytes(size)) for size in (1, 32, 500)],
+)
+def test_block_hashes_come_if_requested_and_one_for_each_block(
+    hashes: bool, said: bytes | None
+) -> None:
+    message = BLOCKS if said is None else BLOCKS | {"hashes": said}
+    with pytest.raises(ProtocolError, match="block hashes"):
+        send(asking(hashes=hashes), message)
+
+
+@pytest.mark.parametrize("read", [1, 2, (1 << 32) - 1])
+def test_an_answer_or_refusal_of_another_read_ends_the_conversation(read: int) -> None:
+    refusal = {"type": "refuse", "index": 0, "reason": "missing", "read": read}
+    for said in (BLOCKS | {"read": read}, refusal):
+        with pytest.raises(ProtocolError, match="not requested"):
+            send(asking(hashes=False), said)
+
+
+def test_a_refusal_of_blocks_is_their_answer() -> None:
+    session = asking(hashes=False)
+    refusal = {"type": "refuse", "index": 0, "reason": "busy", "read": 0}
+    assert send(session, refusal) == [Refuse(0, "busy", 0)]
+    for said in (refusal, BLOCKS):
+        with pytest.raises(ProtocolError, match="not requested"):
+            send(session, said)
+
+
+def test_cancelled_blocks_may_still_arrive_or_are_refused() -> None:
+    session = asking(hashes=False)
+    session.cancel_blocks(0)
+    assert sent_by(session) == frame({"type": "cancel", "index": 0, "read": 0})
+    assert len(send(session, BLOCKS)) == 1
+    session.cancel_blocks(0)
+    assert sent_by(session) == b"", "it was answered"
+
+
+def test_each_request_for_blocks_has_a_number_of_its_own() -> None:
+    session = greeted()
+    reads = [session.request_blocks(run, hashes=False) for run in RUNS]
+    assert reads == [0, 1, 2, 3, 4]
+    last = {"type": "blocks", "read": 4, "data": CONTENT.chunk(7)}
+    first = {"type": "blocks", "read": 0, "data": CONTENT.chunk(0)[:BLOCK_SIZE]}
+    events = send(session, last, first)
+    assert [e.run for e in events if isinstance(e, BlocksReceived)] == [
+        RUNS[4],
+        RUNS[0],
+    ]
+
+
+def test_a_long_frame_is_accepted_only_while_blocks_are_owed() -> None:
+    run, data = RUNS[1], CONTENT.chunk(0)[BLOCK_SIZE:]
+    longest = len(data) + RESPONSE_OVERHEAD
+    with_hashes = longest + len(HASHES)
+    assert longest_frame(lambda: asking(hashes=False, run=run)) == longest
+    assert longest_frame(lambda: asking(hashes=True, run=run)) == with_hashes
+
+    def answered() -> SealedSession:
+        session = asking(hashes=False, run=run)
+        send(session, BLOCKS | {"data": data})
+        return session
+
+    assert longest_frame(answered) == CONTROL_LIMIT
+
+
+def test_blocks_pay_for_their_message() -> None:
+    session = asking(hashes=False)
+    before = session.unpaid_messages
+    send(session, BLOCKS)
+    assert session.unpaid_messages == before
 
 
 INDEXES = st.sets(st.integers(0, 200) | st.integers(0, (1 << 32) - 1))

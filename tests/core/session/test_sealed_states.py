@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.pages import PageKey
 from shoal.core.session.sealed_session import SealedSession
@@ -22,6 +23,7 @@ from shoal.core.session.session import Event
 from shoal.errors import PeerError
 from tests.core.session.sealed_model import (
     ALLOWED,
+    BLOCK,
     NO_FRAMES,
     NOT_OURS,
     PORT,
@@ -103,8 +105,13 @@ class SealedConversation(RuleBasedStateMachine):
             {"type": "page", "table": "hashes", "level": 0, "index": i}
             for i in sorted(self.model.owed_pages)
         ]
+        for read, (_, has_hashes) in self.model.reads.items():
+            block: Said = {"type": "blocks", "read": read}
+            owed.append(block | ({"hashes": bytes(32)} if has_hashes else {}))
         if owed:
             said = owed[pick % len(owed)] | {"data": data}
+            if said["type"] == "blocks" and pick < 80:
+                said["data"] = bytes(BLOCK)
             self.say([said], most)
 
     @precondition(lambda self: self.last and not self.is_over)
@@ -131,6 +138,27 @@ class SealedConversation(RuleBasedStateMachine):
         self.session.request_any()
         self.model.owed_any += 1
         self.model.answers.append({"type": "request"})
+
+    @precondition(lambda self: not self.is_over)
+    @rule(index=st.integers(0, CHUNKS.count - 1), hashes=st.booleans())
+    def request_blocks(self, index: int, hashes: bool) -> None:
+        """Request the only block of a chunk, which needs the root record."""
+        self.learn()
+        read = self.session.request_blocks(Run(index, 0, 1), hashes=hashes)
+        assert read not in self.model.reads
+        self.model.reads[read] = index, hashes
+        said = {"type": "read", "read": read, "index": index, "first": 0, "count": 1}
+        self.model.answers.append(said | ({"hashes": True} if hashes else {}))
+
+    @precondition(lambda self: not self.is_over)
+    @rule(read=st.integers(0, 8))
+    def cancel_blocks(self, read: int) -> None:
+        """Cancel a request for blocks, to which one answer is still owed."""
+        self.session.cancel_blocks(read)
+        if read in self.model.reads:
+            index = self.model.reads[read][0]
+            said = {"type": "cancel", "index": index, "read": read}
+            self.model.answers.append(said)
 
     @precondition(lambda self: not self.is_over)
     @rule(number=st.integers(0, 3))

@@ -7,13 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.manifest.pages import PAGE_SIZE
-from shoal.core.wire.messages import CONTROL_LIMIT, encode_frame
+from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
+    MAX_BLOCK_HASHES,
+    MAX_BLOCKS,
     MAX_PEERS,
     MAX_RANGES,
     MAX_ROOT,
     BitfieldPiece,
+    BlockRequest,
+    Blocks,
     Cancel,
     Goodbye,
     Have,
@@ -27,6 +31,7 @@ from shoal.core.wire.sealed_messages import (
     SealedResponse,
     Want,
     WrongChunk,
+    blocks_header,
     decode_sealed,
     response_frame,
 )
@@ -55,8 +60,23 @@ MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
         st.none() | st.binary(max_size=PAGE_SIZE),
     ),
     st.builds(BitfieldPiece, st.binary(max_size=MAX_BITFIELD)),
-    st.builds(Cancel, INDEX),
-    st.builds(Refuse, st.none() | INDEX, st.text(max_size=64)),
+    st.builds(Cancel, INDEX, st.none() | INDEX),
+    st.builds(Refuse, st.none() | INDEX, st.text(max_size=64), st.none() | INDEX),
+    st.builds(WrongChunk, INDEX),
+    st.builds(
+        BlockRequest,
+        INDEX,
+        INDEX,
+        st.integers(0, MAX_BLOCKS - 1),
+        st.integers(1, MAX_BLOCKS),
+        st.booleans(),
+    ),
+    st.builds(
+        Blocks,
+        INDEX,
+        st.binary(max_size=70_000).map(memoryview),
+        st.none() | st.binary(max_size=MAX_BLOCK_HASHES),
+    ),
     st.builds(Peers, st.lists(st.tuples(st.text(max_size=45), PORT), max_size=50)),
     st.builds(Goodbye, st.text(max_size=64)),
     st.builds(Want, st.lists(RANGE, max_size=20)),
@@ -89,6 +109,27 @@ SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
         {"type": "page", "table": "hashes", "level": 0, "index": 5, "data": b"p"},
     ),
     (Cancel(7), {"type": "cancel", "index": 7}),
+    (Cancel(7, 3), {"type": "cancel", "index": 7, "read": 3}),
+    (WrongChunk(7), {"type": "wrong", "index": 7}),
+    (
+        BlockRequest(5, 7, 2, 3),
+        {"type": "read", "read": 5, "index": 7, "first": 2, "count": 3},
+    ),
+    (
+        BlockRequest(5, 7, 0, 256, True),
+        {
+            "type": "read",
+            "read": 5,
+            "index": 7,
+            "first": 0,
+            "count": 256,
+            "hashes": True,
+        },
+    ),
+    (
+        Refuse(7, "missing", 5),
+        {"type": "refuse", "index": 7, "reason": "missing", "read": 5},
+    ),
     (Refuse(7, "busy"), {"type": "refuse", "index": 7, "reason": "busy"}),
     (Refuse(), {"type": "refuse"}),
     (Peers([("::1", 80)]), {"type": "peers", "addresses": [["::1", 80]]}),
@@ -117,6 +158,15 @@ def test_a_response_announces_the_length_of_its_data() -> None:
     assert response_frame(7, 3) == frame(answer)
 
 
+@given(INDEX, st.none() | st.binary(max_size=MAX_BLOCK_HASHES), st.binary(max_size=999))
+def test_blocks_follow_their_header(
+    read: int, hashes: bytes | None, data: bytes
+) -> None:
+    whole = blocks_header(read, hashes, len(data)) + data
+    assert decode_sealed(unframed(whole)) == Blocks(read, memoryview(data), hashes)
+    assert len(unframed(whole)) <= len(data) + len(hashes or b"") + RESPONSE_OVERHEAD
+
+
 def test_a_frame_with_a_full_page_has_65_584_bytes() -> None:
     whole = encode_frame(Page("hashes", 0, 0, bytes(PAGE_SIZE)))
     assert len(unframed(whole)) == 65_584
@@ -127,6 +177,7 @@ def test_a_frame_with_a_full_page_has_65_584_bytes() -> None:
 def test_the_limits_are_those_of_the_protocol() -> None:
     assert (PAGE_SIZE, MAX_ROOT) == (65_536, 8192)
     assert (MAX_PEERS, MAX_RANGES, MAX_BITFIELD) == (50, 4096, 65_536)
+    assert (MAX_BLOCKS, MAX_BLOCK_HASHES) == (256, 8192)
 
 
 def test_every_message_but_a_chunk_fits_into_a_control_frame() -> None:
@@ -164,7 +215,8 @@ def test_unknown_keys_are_ignored(message: SealedMessage, said: dict[str, Any]) 
     assert decode_sealed(pack(more)) == message
 
 
-INDEXED = ["request", "response", "page", "cancel", "refuse"]
+INDEXED = ["request", "response", "page", "cancel", "refuse", "wrong"]
+READ = {"type": "read", "read": 1, "index": 1, "first": 0, "count": 1}
 NO_INDEX = [-1, 1 << 32, 1 << 63, True, 1.0, "1", b"1", [1], {}]
 TOO_FAR: list[dict[str, Any]] = [
     {"type": kind, "data": b"", "table": "files", "level": 0, "index": value}
@@ -210,6 +262,19 @@ TOO_FAR += [
     {"type": "bitfield", "bits": "text"},
     {"type": "bitfield", "bits": None},
     {"type": "cancel"},
+    *(READ | {key: value} for key in ("read", "index") for value in NO_INDEX),
+    *(READ | {"first": value} for value in [-1, MAX_BLOCKS, 1.0, "1", None, True]),
+    *(READ | {"count": value} for value in [-1, 0, MAX_BLOCKS + 1, "1", None, True]),
+    *(READ | {"hashes": value} for value in [0, 1, "1", b"", None]),
+    *({k: v for k, v in READ.items() if k != key} for key in READ if key != "type"),
+    {"type": "blocks", "read": 1},
+    {"type": "blocks", "data": b""},
+    *({"type": "blocks", "read": value, "data": b""} for value in (*NO_INDEX, None)),
+    {"type": "blocks", "read": 1, "data": "text"},
+    {"type": "blocks", "read": 1, "data": b"", "hashes": bytes(MAX_BLOCK_HASHES + 1)},
+    {"type": "blocks", "read": 1, "data": b"", "hashes": "text"},
+    *({"type": "cancel", "index": 1, "read": value} for value in NO_INDEX),
+    *({"type": "refuse", "index": 1, "read": value} for value in NO_INDEX),
     {"type": "refuse", "reason": "x" * 65},
     {"type": "refuse", "reason": None},
     {"type": "goodbye", "reason": "x" * 65},

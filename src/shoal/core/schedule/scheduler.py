@@ -251,9 +251,12 @@ class Scheduler(Generic[S]):
             self._outstanding -= window.on_refused(window.choices.popleft())
             window.choices_from = now + CHOICE_PAUSE
 
-    def on_verified(self, index: int, source: S) -> list[S]:
-        """Note that a chunk is right; return the sources to cancel it at."""
-        window = self._windows.get(source)
+    def on_verified(self, index: int, source: S | None) -> list[S]:
+        """Note that a chunk is right; return the sources to cancel it at.
+
+        `source` sent it; None if it came in blocks.
+        """
+        window = None if source is None else self._windows.get(source)
         if window is not None and not window.is_proven:
             window.is_proven, window.is_verifying = True, False
             self._is_due = True

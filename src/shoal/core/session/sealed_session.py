@@ -6,13 +6,17 @@ known; and messages after a `goodbye` are ignored.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from shoal.core.crypto.hashes import DIGEST_SIZE
 from shoal.core.limits import MAX_ORIGIN_FETCHES
+from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.manifest.pages import PageKey
 from shoal.core.session.session import (
+    BlocksReceived,
     Event,
     SealedChunkReceived,
     Session,
@@ -20,11 +24,13 @@ from shoal.core.session.session import (
     keep_chunk,
 )
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
-from shoal.core.wire.messages import CONTROL_LIMIT, encode_frame
+from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
 from shoal.core.wire.noise_messages import SealedData
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
     BitfieldPiece,
+    BlockRequest,
+    Blocks,
     Cancel,
     Goodbye,
     Have,
@@ -57,6 +63,8 @@ _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     OriginFetch: SessionState.SWARMING,
     SealedRequest: SessionState.SWARMING,
     SealedResponse: SessionState.SWARMING,
+    BlockRequest: SessionState.SWARMING,
+    Blocks: SessionState.SWARMING,
     Page: SessionState.SWARMING,
     Cancel: SessionState.SWARMING,
     Refuse: SessionState.SWARMING,
@@ -65,6 +73,14 @@ _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     WrongChunk: SessionState.SWARMING,
     Goodbye: SessionState.LEFT,
 }
+
+
+class _Read(NamedTuple):
+    """A request for blocks that has no answer yet."""
+
+    run: Run
+    size: int  # bytes of the blocks
+    hash_size: int | None  # bytes of the block hashes; None if not requested
 
 
 class SealedSession(Session):
@@ -82,6 +98,9 @@ class SealedSession(Session):
         self._owed: dict[int, int] = {}  # responses that have not arrived, by index
         self._owed_any = 0
         self._owed_pages: set[PageKey] = set()
+        self._reads: dict[int, _Read] = {}  # requests for blocks, by their number
+        self._next_read = 0
+        self._chunks: Chunks | None = None  # until the share is known
         self._longest_chunk = LENIENCY  # bytes of data that are accepted
         self._coming = (0, False)  # the chunk whose data is awaited, and `was_any`
         self._chunk_count = 1 << 32  # until it is known
@@ -93,10 +112,17 @@ class SealedSession(Session):
     ) -> None:
         """Learn which chunks and pages exist, and how long the responses are."""
         assert chunks.chunk_size <= MAX_CHUNK_SIZE
-        self._chunk_count, self._may_have_page = chunks.count, may_have_page
+        self._chunks, self._chunk_count = chunks, chunks.count
+        self._may_have_page = may_have_page
         self._longest_chunk = chunks.chunk_size + LENIENCY
         # Data is only awaited from a peer that owes it ("Chunk data").
         self._reader.trusted = max(self._longest_chunk, LARGE_FRAME)
+
+    def _set_limit(self) -> None:
+        """Accept a long frame only while the peer owes blocks ("Blocks")."""
+        sizes = (read.size + (read.hash_size or 0) for read in self._reads.values())
+        longest = max(sizes, default=0) + RESPONSE_OVERHEAD
+        self._reader.limit = max(longest, CONTROL_LIMIT)
 
     # Messages to the peer; the next `data_to_send` returns them.
 
@@ -128,6 +154,28 @@ class SealedSession(Session):
         """Cancel a request; a response that is on its way is still accepted."""
         self._outgoing.append(encode_frame(Cancel(index)))
 
+    def request_blocks(self, run: Run, *, hashes: bool) -> int:
+        """Request adjacent blocks of a chunk; return the number of the request.
+
+        With `hashes`, the hashes of all blocks of the chunk are requested, too. The
+        share must be known.
+        """
+        assert self._chunks is not None
+        read, self._next_read = self._next_read, (self._next_read + 1) % (1 << 32)
+        first, end = run_span(self._chunks, run)
+        hash_size = DIGEST_SIZE * block_count(self._chunks, run.index)
+        self._reads[read] = _Read(run, end - first, hash_size if hashes else None)
+        self._set_limit()
+        request = BlockRequest(read, run.index, run.first, run.count, hashes)
+        self._outgoing.append(encode_frame(request))
+        return read
+
+    def cancel_blocks(self, read: int) -> None:
+        """Cancel a request for blocks, which is then refused unless it was answered."""
+        if read in self._reads:
+            index = self._reads[read].run.index
+            self._outgoing.append(encode_frame(Cancel(index, read)))
+
     def request_page(self, key: PageKey) -> None:
         """Request a manifest page."""
         self._owed_pages.add(key)
@@ -143,6 +191,17 @@ class SealedSession(Session):
             case SealedResponse():
                 self._handle_response(message)
                 return
+            case Blocks():
+                self._handle_blocks(message, frame)
+                return
+            case BlockRequest() if not self._has_blocks(message):
+                self._on_invalid_request()
+                self.send(Refuse(message.index, Reason.MISSING, message.read))
+                return
+            case Refuse(read=int() as read):
+                if self._reads.pop(read, None) is None:
+                    raise ProtocolError("a refusal of blocks that were not requested")
+                self._set_limit()
             case Refuse(index=None):
                 self._owed_any = max(0, self._owed_any - 1)
             case Refuse(index=int() as index):
@@ -202,6 +261,29 @@ class SealedSession(Session):
         self.awaited_data = 0
         self.unpaid_messages -= 1
         return [SealedChunkReceived(index, data, buffer, was_any)]
+
+    def _has_blocks(self, request: BlockRequest) -> bool:
+        """Return True if the requested blocks exist, as far as we know."""
+        if self._chunks is None:
+            return True
+        if request.index >= self._chunk_count:
+            return False
+        blocks = block_count(self._chunks, request.index)
+        return request.first + request.count <= blocks
+
+    def _handle_blocks(self, message: Blocks, frame: memoryview) -> None:
+        read = self._reads.pop(message.read, None)
+        if read is None:
+            raise ProtocolError("blocks that were not requested")
+        self._set_limit()
+        hashes, data = message.hashes, message.data
+        if len(data) != read.size:
+            raise ProtocolError("another number of bytes than were requested")
+        if (None if hashes is None else len(hashes)) != read.hash_size:
+            raise ProtocolError("block hashes that do not fit the request")
+        self.unpaid_messages -= 1
+        kept = data if len(frame) >= LARGE_FRAME else bytes(data)
+        self._events.append(BlocksReceived(message.read, read.run, hashes, kept))
 
     def _settle(self, index: int) -> bool:
         """Note an answer; return True if that chunk was requested by its index."""

@@ -25,10 +25,12 @@ from shoal.core.wire.noise_messages import SealedData
 from shoal.errors import ProtocolError
 
 if TYPE_CHECKING:  # each kind of share works without the messages of the other
+    from shoal.core.manifest.blocks import Run
     from shoal.core.wire.handshake import Offer
     from shoal.core.wire.sealed_messages import SealedMessage
 
 __all__ = [
+    "BlocksReceived",
     "ChunkReceived",
     "ChunkRequested",
     "Event",
@@ -82,6 +84,19 @@ class ChunkReceived(Struct, frozen=True):
     """Whether the peer chose which chunk to send."""
 
 
+class BlocksReceived(Struct, frozen=True):
+    """Blocks that were requested arrived; they are not verified."""
+
+    read: int
+    """Number of the request."""
+    run: "Run"
+    """The blocks that were requested; the length of the data is right."""
+    hashes: bytes | None
+    """The hashes of all blocks of the chunk, if requested; their number is right."""
+    data: bytes | memoryview
+    """The bytes; they stay unchanged as long as they are referenced."""
+
+
 class SealedChunkReceived(Struct, frozen=True):
     """A chunk of a sealed share arrived; it is neither decrypted nor verified."""
 
@@ -105,6 +120,7 @@ Event: TypeAlias = Union[
     OfferReceived,
     InfoReceived,
     ChunkReceived,
+    BlocksReceived,
     SealedChunkReceived,
     ChunkRequested,
     "SealedMessage",

@@ -11,13 +11,15 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta, Struct
 
 from shoal.core.manifest.pages import PAGE_SIZE, PageKey, Table
-from shoal.core.wire.messages import encode_frame, message_decoder
+from shoal.core.wire.messages import encode_frame, encode_varint, message_decoder
 
 __all__ = [
     "MAX_BITFIELD",
     "MAX_PEERS",
     "MAX_RANGES",
     "BitfieldPiece",
+    "BlockRequest",
+    "Blocks",
     "Cancel",
     "Goodbye",
     "Have",
@@ -32,6 +34,7 @@ __all__ = [
     "SealedResponse",
     "Want",
     "WrongChunk",
+    "blocks_header",
     "decode_sealed",
     "response_frame",
 ]
@@ -42,6 +45,8 @@ MAX_ROOT = 8192  # bytes of a root record
 MAX_BITFIELD = 65536  # bytes in one message; larger bitfields take several
 MAX_LEVEL = 7  # of a manifest page
 MAX_REASON = 64  # characters
+MAX_BLOCKS = 256  # blocks of one chunk
+MAX_BLOCK_HASHES = 8192  # bytes: the hashes of these blocks
 
 Index: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Port: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 16)]
@@ -105,6 +110,34 @@ class SealedResponse(Struct, frozen=True, tag="response", tag_field="type", gc=F
     """The bytes of data that follow."""
 
 
+class BlockRequest(
+    Struct, frozen=True, tag="read", tag_field="type", omit_defaults=True, gc=False
+):
+    """Request adjacent blocks of a chunk."""
+
+    read: Index
+    """Number of the request; no other open request of the sender has it."""
+    index: Index
+    """The chunk."""
+    first: Annotated[int, Meta(ge=0, lt=MAX_BLOCKS)]
+    """The first block."""
+    count: Annotated[int, Meta(ge=1, le=MAX_BLOCKS)]
+    """How many blocks."""
+    hashes: bool = False
+    """Whether the answer should have the hashes of all blocks of the chunk."""
+
+
+class Blocks(Struct, frozen=True, tag="blocks", tag_field="type", omit_defaults=True):
+    """Send the requested blocks."""
+
+    read: Index
+    """Number of the request."""
+    data: memoryview
+    """The bytes of the blocks; a view of the frame that they arrived in."""
+    hashes: Annotated[bytes, Meta(max_length=MAX_BLOCK_HASHES)] | None = None
+    """The hashes of all blocks of the chunk, if they were requested."""
+
+
 class Page(Struct, frozen=True, tag="page", tag_field="type", omit_defaults=True):
     """Request a manifest page or, with its data, send it."""
 
@@ -123,10 +156,14 @@ class Page(Struct, frozen=True, tag="page", tag_field="type", omit_defaults=True
         return PageKey(self.table, self.level, self.index)
 
 
-class Cancel(Struct, frozen=True, tag="cancel", tag_field="type", gc=False):
+class Cancel(
+    Struct, frozen=True, tag="cancel", tag_field="type", omit_defaults=True, gc=False
+):
     """Cancel a request."""
 
     index: Index
+    read: Index | None = None
+    """Number of a request for blocks, which is then answered by a refusal."""
 
 
 class Refuse(Struct, frozen=True, tag="refuse", tag_field="type", omit_defaults=True):
@@ -136,6 +173,8 @@ class Refuse(Struct, frozen=True, tag="refuse", tag_field="type", omit_defaults=
     """As requested; absent for any chunk."""
     reason: Annotated[str, Meta(max_length=MAX_REASON)] = ""
     """One of `Reason`."""
+    read: Index | None = None
+    """Number of the request for blocks that is refused."""
 
 
 class WrongChunk(Struct, frozen=True, tag="wrong", tag_field="type", gc=False):
@@ -168,6 +207,8 @@ class Reason:
     """Too many requests of the peer are waiting."""
     NOTHING = "nothing"
     """The sender has no chunk that the peer is missing."""
+    CANCELLED = "cancelled"
+    """The peer has cancelled the request."""
 
 
 SealedMessage: TypeAlias = (
@@ -177,6 +218,8 @@ SealedMessage: TypeAlias = (
     | OriginFetch
     | SealedRequest
     | SealedResponse
+    | BlockRequest
+    | Blocks
     | Page
     | Cancel
     | Refuse
@@ -195,6 +238,8 @@ decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_de
         "pulling",
         "request",
         "response",
+        "read",
+        "blocks",
         "page",
         "cancel",
         "refuse",
@@ -210,3 +255,22 @@ decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_de
 def response_frame(index: int, length: int) -> bytes:
     """Return the frame that announces a chunk of `length` bytes."""
     return encode_frame(SealedResponse(index, length))
+
+
+def blocks_header(read: int, hashes: bytes | None, length: int) -> bytes:
+    """Return the frame of `Blocks` up to its `length` bytes of data.
+
+    The data follows it on the wire unchanged, so the two need not be joined.
+    """
+    keys = _BLOCKS_START if hashes is None else _BLOCKS_START_HASHES
+    parts = [keys, b"\xce", read.to_bytes(4, "big")]
+    if hashes is not None:
+        parts += [b"\xa6hashes\xc5", len(hashes).to_bytes(2, "big"), hashes]
+    parts += [b"\xa4data\xc6", length.to_bytes(4, "big")]
+    header = b"".join(parts)
+    return encode_varint(len(header) + length) + header
+
+
+# Data comes last, so these are not encoded by msgspec, which orders keys otherwise.
+_BLOCKS_START = b"\x83\xa4type\xa6blocks\xa4read"
+_BLOCKS_START_HASHES = b"\x84\xa4type\xa6blocks\xa4read"

@@ -16,16 +16,19 @@ mmap) are not detected here; the receiver verifies each chunk anyway.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
-from shoal.storage.extents import Extents, FileRange
+from shoal.storage.extents import Extents, FileRange, part_of
 from shoal.storage.shared.scan import endless, is_empty
 from shoal.storage.shared.scanned import ScannedFile, ScannedFiles, ScannedFolder
-from shoal.storage.store import Verify
+from shoal.storage.store import Span, Verify, VerifySpan
+
+if TYPE_CHECKING:  # open channels have no blocks
+    from shoal.storage.block_file import BlockFile
 
 __all__ = ["SharedFileChangedError", "SharedFiles"]
 
@@ -59,6 +62,8 @@ class SharedFiles:
         """The chunks that can be read: all, unless files were missing at the start."""
         self.verify: Verify | None = None
         """Verifies a chunk against the share's hashes; None until they are known."""
+        self.verify_span: VerifySpan | None = None
+        """Verifies a part of a chunk by block hashes; set with `verify`."""
         self.changed: str | None = None
         """How a file changed, as a sentence for the user; None if none did."""
         self.trusted = True
@@ -66,6 +71,8 @@ class SharedFiles:
 
         If not, each chunk must verify once before it is returned.
         """
+        self.kept_hashes: BlockFile | None = None
+        """Where block hashes are kept, which `close` closes; None if nowhere."""
         self._verified = Bitfield(self.chunks.count)  # used only if not trusted
         self._disk = disk
         self._files = files
@@ -237,6 +244,54 @@ class SharedFiles:
             return [None] * len(found)  # `get` verifies them, which takes time
         return found
 
+    def get_span(self, span: Span) -> bytes:
+        """Return bytes of a chunk, as `ChunkReader.get_span` does.
+
+        Unless the files are as they were when the share was hashed, they must verify:
+        by block hashes if these are kept, otherwise with the whole chunk.
+        """
+        index, first, end = span.index, span.first, span.end
+        ranges = list(part_of(self._file_ranges(index), first, end))
+        is_trusted = self.trusted or index in self._verified
+        hashes = None if is_trusted else self.block_hashes_now(index)
+        is_many = self._is_many and self.verify is not None
+        if (is_trusted and not is_many) or hashes is not None:
+            data = b"".join([self._read(*each) for each in ranges])
+            altered = any(number in self._altered for number, _, _ in ranges)
+            if hashes is not None and self.verify_span is not None:
+                if self.verify_span(span, data, hashes):
+                    return data
+            elif is_trusted and not altered and len(data) == end - first:
+                return data
+        return self.get(index)[first:end]
+
+    def get_span_now(self, span: Span) -> bytes | None:
+        """Return bytes of a chunk, as `ChunkReader.get_span_now` does."""
+        index, first, end = span.index, span.first, span.end
+        if not self.trusted and index not in self._verified:
+            return None
+        parts: list[bytes] = []
+        for number, size, offset in part_of(self._file_ranges(index), first, end):
+            fd = self._opened.borrow_now(number)
+            if fd is None:
+                return None
+            try:
+                part = self._disk.pread_now(fd, size, offset)
+                self._compare(number, self._disk.state(fd))
+            finally:
+                self._opened.give_back(number)
+            if part is None or number in self._altered:
+                return None
+            parts.append(part)
+        if not self.trusted and index not in self._verified:
+            return None  # a file has changed meanwhile
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def block_hashes_now(self, index: int) -> bytes | None:
+        """Return block hashes of a chunk, as `ChunkReader.block_hashes_now` does."""
+        kept = self.kept_hashes
+        return kept.read_now(index) if kept is not None else None
+
     def _are_alike(self, indexes: Sequence[int]) -> bool:
         """Return True if these are small, full-length chunks of a single file."""
         size, chunk_size = self._extents.total, self.chunks.chunk_size
@@ -318,6 +373,8 @@ class SharedFiles:
     def close(self) -> None:
         """Close the files; idempotent."""
         self._opened.close()
+        if self.kept_hashes is not None:
+            self.kept_hashes.close()
 
     def _open(self, number: int) -> int:
         file = self._files[number]
