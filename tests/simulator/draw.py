@@ -171,7 +171,7 @@ _MENDED = {
 def draw_theme(seed: int, rng: Random) -> Plan:
     """Draw a situation that the general plan draws too rarely."""
     themes = [_crowd, _pattern, _waking, _restart, _names, _origin, _changed, _ranges]
-    theme = rng.choice(themes)
+    theme = rng.choice([*themes, _neighbours, _again])
     return theme(seed, rng)
 
 
@@ -297,3 +297,29 @@ def _ranges(seed: int, rng: Random) -> Plan:
         events.append(Event(rng.random(), "liar", 0, rng.random()))
     ordered = tuple(sorted(events, key=lambda each: each.at))
     return Plan(seed, sites, machines, (share,), jobs, ordered)
+
+
+def _neighbours(seed: int, rng: Random) -> Plan:
+    """The source is behind the same NAT as a liar that dials again and again."""
+    outside = (Machine(n, 1, 1, 0.02) for n in range(1, rng.randint(2, 5)))
+    machines = (Machine(0, 0, 1, 0.02), *outside)
+    share = Share(0, 0, (("", rng.randint(5, 40) * CHUNK),))
+    jobs = tuple(Job(m.number, 0, "fetch", 1.0 + rng.random()) for m in machines[1:])
+    sites = (SitePlan(True, False), SitePlan(False, False))
+    return Plan(seed, sites, machines, (share,), jobs, (Event(0.8, "caller", 0),))
+
+
+def _again(seed: int, rng: Random) -> Plan:
+    """Copies of some of the files are served again after a restart."""
+    sites, machines = _lan(rng, rng.randint(3, 5), None)
+    files = (("a.bin", rng.randint(3, 20) * CHUNK + 5), ("b.tmp", 3 * CHUNK))
+    jobs = tuple(
+        Job(m.number, 0, "fetch", 0.0, exclude="**/*.tmp") for m in machines[1:]
+    )
+    events: list[Event] = []
+    for machine in machines[1:]:
+        at = 8.0 + rng.random() * 4
+        events.append(Event(at, rng.choice(["kill", "power"]), machine.number))
+        events.append(Event(at + 3, "start", machine.number))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (Share(0, 0, files),), jobs, ordered)

@@ -188,3 +188,13 @@ def test_a_folder_that_cannot_be_written_is_an_error() -> None:
     with pytest.raises(ShoalError):
         catalogue.add(*_at(1, Path("/copy")), FETCHED, flush=True)
     assert catalogue.entries() == []
+
+
+def test_nothing_is_noted_as_served_once_the_node_is_closed(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue", Disk())
+    catalogue.mark_served(bytes(32), tmp_path)
+    catalogue.close()
+    # A thread of the node may be late.
+    catalogue.mark_left(bytes(32))
+    catalogue.mark_served(bytes(32), tmp_path)
+    assert not list((tmp_path / "catalogue").glob(".serving*"))

@@ -97,6 +97,45 @@ async def test_a_new_peer_is_told_which_chunks_are_being_fetched() -> None:
         await fetching
 
 
+@virtual_time
+async def test_peers_are_told_only_of_chunks_that_they_can_request_later() -> None:
+    """A chunk with bytes of a file that is left out does not stay."""
+    async with memory_net() as net:
+        origin = MemoryOrigin({"": CONTENT.data})
+        member = net.join(MANIFEST.id, [origin])
+        first_peer = manifest_peer(net, MANIFEST)
+        first_peer.begin()
+        member.begin(first_peer)
+        await member.swarm.load(Manifest.missing)
+        peer = talk_to(net, member)
+        peer.send(Hello(5000, MANIFEST.root_record, bytes(5)))
+        kept = Bitfield(CONTENT.count)
+        kept.add_run(10, 5)
+        store = TransientStore(MANIFEST.chunks)
+        await member.swarm.fetch(store, range(9, 16), kept)
+        told = {
+            index
+            for message in peer.received
+            if isinstance(message, OriginFetch)
+            for first, number in message.ranges
+            for index in range(first, first + number)
+        }
+        assert told == set(range(10, 15))
+
+
+@virtual_time
+async def test_a_peer_that_never_has_what_it_announced_is_not_waited_for() -> None:
+    """Also if nothing has come for so long that every chunk is requested."""
+    async with memory_net() as net:
+        origin = MemoryOrigin({"": ONE.data})
+        origin.is_silent = True
+        fetching = await crossing(net, b"\0" * 16, origin)
+        await asyncio.sleep(20)
+        origin.is_silent = False
+        async with asyncio.timeout(60):
+            await fetching
+
+
 ONE = Content.make(SIZE, SIZE)
 
 

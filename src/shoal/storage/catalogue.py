@@ -136,6 +136,7 @@ class Catalogue:
         self._mark_size = 0  # bytes
         self._mark: Path | None = None
         self._mark_fd: int | None = None
+        self._is_closed = False
 
     @classmethod
     def of_home(cls, home: Path, disk: Disk) -> Self:
@@ -236,6 +237,8 @@ class Catalogue:
 
     def _append_mark(self, line: str) -> None:
         with self._marking:
+            if self._is_closed:
+                return  # a thread of the node that closes was late
             if self._mark_fd is None:
                 make_directories(self._disk, self._directory, flush=False)
                 self._read_marks()  # which removes those of killed processes
@@ -247,8 +250,9 @@ class Catalogue:
             self._mark_size += len(data)
 
     def close(self) -> None:
-        """End the note of what this process serves; idempotent."""
+        """End the note of what this process serves, for good; idempotent."""
         with self._marking:
+            self._is_closed = True
             if self._mark_fd is not None and self._mark is not None:
                 with suppress(ShoalError):
                     self._disk.unlink(self._mark)

@@ -233,6 +233,7 @@ class Swarm(Watcher[ChunkSource]):
             download,
             self._connections,
             node_id=self._node_id,
+            kept=kept,
             on_notice=self._resources.on_notice,
             on_error=self.on_error,
         )

@@ -189,9 +189,10 @@ class Scheduler(Generic[S]):
         if source in self._windows:
             self._origin_fetches.add(source, indexes, now)
 
-    def origin_fetcher_of(self, index: int) -> S | None:
-        """Return the peer that announced to fetch a chunk from an origin, or None."""
-        return self._origin_fetches.peer_of(index)
+    def origin_fetcher_of(self, index: int, origin: S, now: float) -> S | None:
+        """Return the peer that fetches a chunk from an origin and has it soon."""
+        delay = self._windows[origin].chunk_delay(now)
+        return self._origin_fetches.peer_of(index, now, delay)
 
     def take_back(self, source: S, indexes: Iterable[int]) -> None:
         """Note that a source will not get these requests; it is not to blame."""
@@ -367,7 +368,7 @@ class Scheduler(Generic[S]):
         return self.picker.next_run(
             origin,
             limit,
-            lambda index: not self._origin_fetches.expects(index, now, delay),
+            lambda index: self._origin_fetches.peer_of(index, now, delay) is None,
             in_order=self._is_read,
         )
 
