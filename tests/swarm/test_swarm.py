@@ -21,7 +21,7 @@ from shoal.core.wire.sealed_messages import (
 from shoal.errors import LyingPeerError
 from shoal.swarm.dispatcher import COMPLETE_WAIT
 from shoal.swarm.manifest_fetcher import PAGE_TIME
-from shoal.swarm.upload import FIRST_PART, MAX_SPLIT
+from shoal.swarm.receiver import FIRST_PART, MAX_SPLIT
 from shoal.transfer.dialler import MAX_PEERS
 from shoal.transport.sealed.proven import ProvenPeer
 from tests.helpers.holder import Chunk, Heard, Passive, Talk

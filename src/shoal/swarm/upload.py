@@ -3,11 +3,11 @@
 An `Upload` exists once there is a store to read chunks from. It owns the bitfield that
 peers are told, the queue of each peer's requests, the choice of the chunk for a
 request that accepts any, and when new chunks are announced. In which order the peers
-are served is decided by its `Uploader`.
+are served is decided by its `Uploader`, and what one peer is sent by `PeerReceiver`.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 
 from shoal.core.manifest.blocks import Run, block_count, run_span
@@ -15,151 +15,24 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
-from shoal.core.session.request_queue import BlocksToSend, RequestQueue
+from shoal.core.session.request_queue import BlocksToSend
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Cancel,
     Reason,
     SealedRequest,
-    blocks_header,
-    response_frame,
 )
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.peer import Peer
+from shoal.swarm.receiver import PeerReceiver
 from shoal.swarm.served_hashes import ServedHashes, WrongCopyError
-from shoal.transfer.responses import write_responses
-from shoal.transfer.uploader import Read, Requests, Sent, Uploader
+from shoal.transfer.uploader import Uploader
 
 __all__ = ["Upload"]
 
-FIRST_PART = 32 * 1024  # bytes of a single chunk that are sent before the rest
-# Waking up the peer early gains little where the rest takes long.
-MAX_SPLIT = 256 * 1024  # bytes of a chunk that is sent in two parts
 MAX_PENDING = 8  # requests of one peer that wait for block hashes to be computed
-
-
-class _Receiver:
-    """Serve the requests of one peer; the `Receiver` of an `Uploader`."""
-
-    def __init__(self, peer: Peer, upload: "Upload") -> None:
-        self.peer = peer
-        self.queue = RequestQueue()
-        self._upload = upload
-        self._chosen: set[Hashable] = set()  # chunks that we chose and have not sent
-
-    @property
-    def is_writable(self) -> bool:
-        """Return True if the peer's socket accepts more."""
-        return self.peer.connection.is_writable
-
-    def next_requests(self, limit: int) -> list[tuple[int | Span, Hashable]]:
-        """Return the next chunks and blocks to send.
-
-        The chunk for a request that accepts any is chosen here, as late as possible.
-        """
-        upload = self._upload
-        chunks: list[tuple[int | Span, Hashable]] = []
-        while self.queue.requests and len(chunks) < limit:
-            index, was_any = self.queue.take(
-                lambda: upload.rarest.next_for(self, self.peer.wanted)
-            )
-            if index is None:
-                self.peer.refuse(None, Reason.NOTHING)
-                continue
-            if isinstance(index, BlocksToSend):
-                chunks.append((upload.span_of(index), index))
-                continue
-            if was_any:
-                self._chosen.add(index)
-            else:
-                upload.rarest.on_sent(self, index)
-            chunks.append((index, index))
-        return chunks
-
-    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        """Send chunks and blocks."""
-        write_responses(
-            self.peer.connection,
-            [(_header(note, len(data)), data) for note, data in chunks],
-        )
-        self._chosen.difference_update(note for note, _ in chunks)
-        self.peer.on_sent(sum(len(data) for _, data in chunks))
-        self._upload.on_served(self)
-
-    @property
-    def can_send_read(self) -> bool:
-        """Return True if the peer's connection encrypts in threads, and is not."""
-        return self.peer.connection.can_write_made
-
-    def send_read(
-        self, requests: Requests, read: Callable[[int | Span], Read]
-    ) -> asyncio.Future[list[Sent]]:
-        """Read, encrypt and send chunks and blocks in one go, in a thread."""
-
-        def make() -> Iterator[tuple[list[bytes | memoryview], Sent]]:
-            for wanted, note in requests:
-                data = read(wanted)
-                if isinstance(data, Exception):
-                    yield [], data
-                else:
-                    yield [_header(note, len(data)), data], len(data)
-
-        size = sum(self._upload.length(wanted) for wanted, _ in requests)
-        return self.peer.connection.write_made(size, make)
-
-    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
-        """Note chunks that `send_read` has sent."""
-        self.peer.connection.on_chunks_sent(len(sent))
-        self._chosen.difference_update(note for note, _ in sent)
-        self.peer.on_sent(sum(size for _, size in sent))
-        self._upload.on_served(self)
-
-    def send_now(self, note: int | BlocksToSend, data: bytes) -> None:
-        """Send the only thing that the peer has requested, without `next_requests`.
-
-        In two parts: the peer wakes up for the first while the second is encrypted.
-        """
-        connection = self.peer.connection
-        self.queue.requests.clear()
-        connection.on_chunks_sent(1)
-        header = _header(note, len(data))
-        if len(data) > MAX_SPLIT:
-            connection.writelines((header, data))
-        else:
-            connection.write(header + data[:FIRST_PART])
-            if len(data) > FIRST_PART:
-                connection.write(memoryview(data)[FIRST_PART:])
-        if isinstance(note, int):
-            self._upload.rarest.on_sent(self, note)
-        self.peer.on_sent(len(data))
-        self._upload.on_served(self)
-
-    def refuse(self, notes: list[Hashable], error: Exception) -> None:
-        """Refuse chunks and blocks that cannot be read."""
-        for index in notes:
-            if isinstance(index, BlocksToSend):
-                request = index.request
-                self._upload.on_unreadable(request.index, error)
-                self.peer.refuse(request.index, Reason.MISSING, request.read)
-                continue
-            assert isinstance(index, int)
-            self._upload.on_unreadable(index, error)
-            if index in self._chosen:
-                self._chosen.discard(index)
-                self.peer.refuse(None, Reason.NOTHING)
-            else:
-                self.peer.refuse(index, Reason.MISSING)
-        self._upload.on_served(self)
-
-
-def _header(note: Hashable, length: int) -> bytes:
-    """Return the frame of an answer up to its `length` bytes of data."""
-    if isinstance(note, BlocksToSend):
-        return blocks_header(note.request.read, note.hashes, length)
-    assert isinstance(note, int)
-    return response_frame(note, length)
 
 
 class Upload:
@@ -187,9 +60,9 @@ class Upload:
             self.have = Bitfield.from_bytes(bytes(have), have.size)
             for index in kept.missing():
                 self.have.discard(index)
-        self.rarest: RarestFirst[_Receiver] = RarestFirst(self.have, resources.rng)
+        self.rarest: RarestFirst[PeerReceiver] = RarestFirst(self.have, resources.rng)
         """Chooses the chunk for a request that accepts any."""
-        self._announcements: Announcements[_Receiver] = Announcements(
+        self._announcements: Announcements[PeerReceiver] = Announcements(
             self.have, lambda receiver: receiver.peer.have
         )
         self._on_problem = on_problem
@@ -201,7 +74,7 @@ class Upload:
         self._hashes = ServedHashes(store, manifest, resources)
         self._counters = resources.counters
         self._uploader = Uploader(store, resources)
-        self._receivers: dict[Peer, _Receiver] = {}
+        self._receivers: dict[Peer, PeerReceiver] = {}
         self._timer: asyncio.Handle | None = None  # of the next announcement
         self._is_soon = False
         self._is_closed = False
@@ -254,7 +127,7 @@ class Upload:
 
     def on_hello_sent(self, peer: Peer) -> None:
         """Note a peer that was just told, in a hello, of all the chunks we have."""
-        receiver = self._receivers[peer] = _Receiver(peer, self)
+        receiver = self._receivers[peer] = PeerReceiver(peer, self)
         self._announcements.on_peer_joined(receiver)
         if peer.have is not None:
             self.rarest.on_peer_joined(receiver, peer.have)
@@ -324,7 +197,7 @@ class Upload:
         self._hashes.compute(index, then)
 
     def _on_hashed(
-        self, receiver: _Receiver, request: BlockRequest, result: bytes | Exception
+        self, receiver: PeerReceiver, request: BlockRequest, result: bytes | Exception
     ) -> None:
         """Send the blocks that waited for their hashes, or refuse them."""
         peer, pending = receiver.peer, receiver.queue.pending
@@ -367,7 +240,7 @@ class Upload:
         if not self._serve_now(receiver):
             self._uploader.wake(receiver)
 
-    def _serve_now(self, receiver: _Receiver) -> bool:
+    def _serve_now(self, receiver: PeerReceiver) -> bool:
         """Answer a single request at once, if no other peer is waiting."""
         lone = receiver.queue.lone
         if lone is None or not receiver.is_writable:
@@ -380,7 +253,7 @@ class Upload:
         self._counters.turns.add(0.0)
         return True
 
-    def on_served(self, receiver: _Receiver) -> None:
+    def on_served(self, receiver: PeerReceiver) -> None:
         """Announce to the next peer once this one waits for nothing more."""
         if not receiver.queue.requests and receiver.is_writable:
             if self._announcements.on_served(receiver):
