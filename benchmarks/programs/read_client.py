@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+from tests.helpers.datasets import bytes_received
+
 from benchmarks.programs.latencies import summarize
 from shoal.config.settings import Settings
 from shoal.core.names.address import parse_address
@@ -39,8 +41,7 @@ async def reader(link_text: str, peer: str) -> AsyncIterator[tuple[Read, Count]]
             return await file.read(size)
 
         def received() -> int:
-            swarms = [swarm for _, swarm in node._registry.swarms]
-            return sum(p.connection.received for swarm in swarms for p in swarm.peers)
+            return bytes_received(node)
 
         yield read, received
 

@@ -5,6 +5,8 @@ numbers. `READS` has, for each kind of file, what reads a part of it.
 """
 
 import io
+import socket
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +19,7 @@ __all__ = [
     "READS",
     "WRITERS",
     "CountingFile",
+    "bytes_received",
     "received_by",
     "write_hdf5",
     "write_netcdf",
@@ -63,16 +66,28 @@ class CountingFile(io.RawIOBase):
 
 
 def received_by(fs: ShoalFileSystem) -> int:
-    """Return how many bytes the node of a file system has received from its peers.
-
-    They include messages, manifest pages and block hashes.
-    """
+    """Return how many bytes the node of a file system has received from its peers."""
 
     async def count(node: Any) -> int:
-        swarms = [swarm for _, swarm in node._registry.swarms]
-        return sum(p.connection.received for swarm in swarms for p in swarm.peers)
+        return bytes_received(node)
 
     return fs._loop_thread.call(count)
+
+
+def bytes_received(node: Any) -> int:
+    """Return how many bytes a node has received from peers, as the kernel counts them.
+
+    They include messages, manifest pages, block hashes, and what encryption adds.
+    """
+    swarms = [swarm for _, swarm in node._registry.swarms]
+    sockets = [p.connection._socket for swarm in swarms for p in swarm.peers]
+    return sum(_bytes_received(each) for each in sockets)
+
+
+def _bytes_received(sock: socket.socket) -> int:
+    # `tcpi_bytes_received` of Linux's `struct tcp_info`.
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return int.from_bytes(info[128:136], sys.byteorder)
 
 
 def write_parquet(path: Path, rows: int, group: int, columns: int = 20) -> None:

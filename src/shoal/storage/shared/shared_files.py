@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # open channels have no blocks
 __all__ = ["SharedFileChangedError", "SharedFiles"]
 
 _SMALL_FILE = 64 * 1024  # bytes; if there are many files, smaller ones are read whole
+_QUICK_SIZE = 256 * 1024  # bytes; verifying more would delay the event loop
 _SMALL_CHUNK = 16 * 1024  # bytes; reading larger chunks together saves little time
 
 
@@ -268,8 +269,11 @@ class SharedFiles:
     def get_span_now(self, span: Span) -> bytes | None:
         """Return bytes of a chunk, as `ChunkReader.get_span_now` does."""
         index, first, end = span.index, span.first, span.end
+        hashes: bytes | None = None
         if not self.trusted and index not in self._verified:
-            return None
+            hashes = self.block_hashes_now(index)
+            if hashes is None or end - first > _QUICK_SIZE:
+                return None
         parts: list[bytes] = []
         for number, size, offset in part_of(self._file_ranges(index), first, end):
             fd = self._opened.borrow_now(number)
@@ -283,9 +287,12 @@ class SharedFiles:
             if part is None or number in self._altered:
                 return None
             parts.append(part)
-        if not self.trusted and index not in self._verified:
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self.trusted or index in self._verified:
+            return data
+        if hashes is None or self.verify_span is None:
             return None  # a file has changed meanwhile
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return data if self.verify_span(span, data, hashes) else None
 
     def block_hashes_now(self, index: int) -> bytes | None:
         """Return block hashes of a chunk, as `ChunkReader.block_hashes_now` does."""
