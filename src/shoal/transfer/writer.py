@@ -15,14 +15,16 @@ from enum import Enum, auto
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
-from shoal.core.wire.noise_messages import SealedData
 from shoal.errors import ProtocolError
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
+
+if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
+    from shoal.core.wire.noise_messages import SealedData
 
 __all__ = ["Arrived", "ChunkWriter", "Opened", "Outcome", "SealedWriter", "Verifier"]
 
@@ -60,7 +62,7 @@ class Arrived(Struct, Generic[S], frozen=True):
 
     source: S
     index: int
-    data: bytes | memoryview | SealedData
+    data: "bytes | memoryview | SealedData"
     buffer: bytearray | None
     """The pooled buffer that contains `data`; None if there is none to return."""
 
@@ -238,7 +240,7 @@ class ChunkWriter(Generic[S]):
     def _open(self, arrived: Arrived[S]) -> Opened[S]:
         """Decrypt a chunk if it is encrypted, and verify it."""
         data = arrived.data
-        if not isinstance(data, SealedData):
+        if isinstance(data, bytes | memoryview):
             return Opened(arrived, self._verify(arrived.index, data), data, None)
         try:
             plain = self._plain.popleft()

@@ -13,15 +13,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from shoal.core.limits import MessageLimit
 from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
 from shoal.core.wire.framing import BufferPool
-from shoal.core.wire.noise_messages import SealedData
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.transport.liveness import has_hung_up, watch_silence
+
+if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
+    from shoal.core.wire.noise_messages import SealedData
 
 __all__ = ["CONNECT_TIME", "Connection", "DataProtocol", "Handler", "dial", "reaching"]
 
@@ -77,7 +79,7 @@ class DataProtocol(asyncio.BufferedProtocol):
         """Note that `nbytes` bytes arrived, and that `missing` more will."""
         raise NotImplementedError
 
-    def data_complete(self, data: SealedData, buffer: bytearray) -> None:
+    def data_complete(self, data: "SealedData", buffer: bytearray) -> None:
         """Take all `awaited_data`; its memory is `buffer`, from the pool."""
         raise NotImplementedError
 
@@ -294,7 +296,7 @@ class Connection(DataProtocol, Generic[S]):
             self._wait_for(missing, nbytes, since)
         self._handler.on_events(self, [])
 
-    def data_complete(self, data: SealedData, buffer: bytearray) -> None:
+    def data_complete(self, data: "SealedData", buffer: bytearray) -> None:
         """Pass a chunk that arrived, not decrypted, to the handler."""
         events = self.session.sealed_updated(data, buffer)
         self._handler.on_events(self, events)

@@ -6,7 +6,7 @@ known; and messages after a `goodbye` are ignored.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
@@ -25,7 +25,6 @@ from shoal.core.session.session import (
 )
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool
 from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, encode_frame
-from shoal.core.wire.noise_messages import SealedData
 from shoal.core.wire.sealed_messages import (
     MAX_RANGES,
     BitfieldPiece,
@@ -48,6 +47,9 @@ from shoal.core.wire.sealed_messages import (
     decode_sealed,
 )
 from shoal.errors import ProtocolError
+
+if TYPE_CHECKING:  # it imports cryptography, which takes long
+    from shoal.core.wire.noise_messages import SealedData
 
 __all__ = ["SealedSession", "ranges_of"]
 
@@ -250,7 +252,7 @@ class SealedSession(Session):
         self.unpaid_messages -= 1
         self._events.append(keep_chunk(index, data, data, was_any))
 
-    def sealed_updated(self, data: SealedData, buffer: bytearray) -> list[Event]:
+    def sealed_updated(self, data: "SealedData", buffer: bytearray) -> list[Event]:
         """Take the `awaited_data`, not decrypted; no byte of it came another way.
 
         `buffer` is the memory of `data`.

@@ -21,12 +21,12 @@ from msgspec import Struct
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.wire.framing import LARGE_FRAME, BufferPool, FrameReader
-from shoal.core.wire.noise_messages import SealedData
 from shoal.errors import ProtocolError
 
 if TYPE_CHECKING:  # each kind of share works without the messages of the other
     from shoal.core.manifest.blocks import Run
     from shoal.core.wire.handshake import Offer
+    from shoal.core.wire.noise_messages import SealedData
     from shoal.core.wire.sealed_messages import SealedMessage
 
 __all__ = [
@@ -101,7 +101,7 @@ class SealedChunkReceived(Struct, frozen=True):
     """A chunk of a sealed share arrived; it is neither decrypted nor verified."""
 
     index: int
-    data: SealedData
+    data: "SealedData"
     buffer: bytearray
     """The memory of `data`, to return to the pool after its last use."""
     was_any: bool = False
@@ -191,7 +191,7 @@ class Session:
         events, self._events = self._events, []
         return events
 
-    def sealed_updated(self, data: SealedData, buffer: bytearray) -> list[Event]:
+    def sealed_updated(self, data: "SealedData", buffer: bytearray) -> list[Event]:
         """Take the `awaited_data`, not decrypted; no byte of it came another way.
 
         `buffer` is the memory of `data`.

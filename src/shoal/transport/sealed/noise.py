@@ -13,9 +13,7 @@ counting messages. Outgoing data is encrypted in the threads of an executor.
 """
 
 import asyncio
-import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Any, TypeVar, cast
@@ -26,31 +24,22 @@ from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.noise_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
-    MAX_PAYLOAD,
     MESSAGE_OVERHEAD,
     SealedData,
-    seal,
     sealed_size,
-    take_payloads,
     unseal_into,
 )
 from shoal.errors import PeerError, ProtocolError
 from shoal.transport.connection import DataProtocol
 from shoal.transport.liveness import watch_silence
+from shoal.transport.sealed.outgoing import Data, Outgoing
 
 __all__ = ["NoiseConnection"]
 
-Data = bytes | bytearray | memoryview
 T = TypeVar("T")
 
 RECEIVE_SIZE = 1024 * 1024  # bytes read from the socket at once; one buffer per thread
 HIGH_WATER = 256 * 1024  # bytes waiting at which the upper protocol is paused
-ENCRYPT_SLICE = 4 * MAX_PAYLOAD  # bytes encrypted at once on the event loop
-THREAD_SLICE = 32 * MAX_PAYLOAD  # bytes encrypted at once in a thread
-THREAD_LEAST = 128 * 1024  # bytes that are worth the way to a thread and back
-# Small enough that a slow peer, too, is seen to accept one now and then.
-WRITE_SLICE = 256 * 1024  # bytes passed to the transport below at once
-SEAL_ROOM = 1024  # bytes for the headers of the chunks in one batch
 DATA_LEAST = 128 * 1024  # bytes of chunk data that are not decrypted here
 # Room behind chunk data in its buffer: for the next message, which announces more.
 DATA_ROOM = 512  # bytes
@@ -107,25 +96,20 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         super().__init__()
         self._protocol = _NO_PROTOCOL
         self._begin = begin
-        self._threads = threads
         self._takes_data: DataProtocol | None = None
         self._incoming: _Incoming | None = None
-        self._sealing: asyncio.Future[Any] | None = None
-        self._sealing_size = 0  # bytes that it encrypts
-        # Encrypted, but not written yet; memory of the pool follows what is in it.
-        self._ready: deque[memoryview | bytearray] = deque()
-        self._ready_size = 0  # bytes in it
-        self._written: list[bytearray] = []  # memory that the socket may still need
-        self._ciphers = ciphers
+        self._cipher = ciphers.receive
+        self._outgoing = Outgoing(
+            *(ciphers.send, threads),
+            on_sealed=self._on_sealed,
+            on_error=self.abort,
+        )
         self._overhead = OverheadLimit()
         self._transport: asyncio.Transport | None = None
         self._kept = b""  # received, but not decrypted yet
-        self._backlog: deque[memoryview] = deque()  # not encrypted yet
-        self._backlogged = 0  # bytes in it
         self._received = 0  # bytes of the last read
         self._limits = (HIGH_WATER // 4, HIGH_WATER)
         self._is_closing = False
-        self._is_blocked = False  # the socket's buffer is full
         self._is_paused = False  # the upper protocol is paused
         self._is_reading = True
         self._is_decrypting = False
@@ -137,7 +121,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Pass the connection to the upper protocol."""
         # uvloop's transport is not a subclass, but has the same methods.
         transport = cast(asyncio.Transport, transport)
-        self._transport = transport
+        self._transport = self._outgoing.transport = transport
         watch_silence(transport)
         # Data that the socket does not accept waits here, unencrypted and not copied.
         transport.set_write_buffer_limits(high=0)
@@ -150,6 +134,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         else:
             if isinstance(self._protocol, DataProtocol):
                 self._takes_data = self._protocol
+                self._outgoing.pool = self._protocol.pool
             self._protocol.connection_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -179,23 +164,20 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
 
     def pause_writing(self) -> None:
         """Stop encrypting: the socket's buffer is full."""
-        self._is_blocked = True
+        self._outgoing.block()
 
     def resume_writing(self) -> None:
         """Encrypt the waiting data."""
-        self._is_blocked = False
         if self._takes_data is not None:
             self._takes_data.data_written()
-        if self._transport is not None:
-            self._return_buffers(self._transport)
-        self._encrypt()
+        self._outgoing.unblock()
         self._resume_protocol()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Report to the upper protocol why the connection ended."""
         self._is_closing = True
         self._transport = self._takes_data = self._incoming = None
-        self._drop()
+        self._outgoing.detach()
         # No reference cycle may remain: the memory of a connection would wait for the
         # garbage collector.
         protocol, self._protocol = self._protocol, _NO_PROTOCOL
@@ -251,12 +233,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait for the socket."""
         below = self._transport.get_write_buffer_size() if self._transport else 0
-        return self._waiting + below
-
-    @property
-    def _waiting(self) -> int:
-        """Return how many bytes were not passed to the transport below yet."""
-        return self._backlogged + self._sealing_size + self._ready_size
+        return self._outgoing.waiting + below
 
     def write(self, data: Data) -> None:
         """Send `data`, which must not change until it is sent."""
@@ -268,74 +245,36 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             return
         for data in list_of_data:
             if data:
-                self._backlog.append(memoryview(data))
-                self._backlogged += len(data)
+                self._outgoing.write(data)
                 self._overhead.on_payload(len(data))
-        self._encrypt()
-        if self._waiting > self._limits[1] and not self._is_paused:
+        self._outgoing.send()
+        if self._outgoing.waiting > self._limits[1] and not self._is_paused:
             self._is_paused = True
             self._protocol.pause_writing()
 
     @property
     def can_write_made(self) -> bool:
         """Return True if `write_made` can be called now."""
-        is_free = self._sealing is None and not self._backlog
-        return self._threads is not None and is_free and not self._is_closing
+        return self._outgoing.can_make and not self._is_closing
 
     def write_made(
         self, size: int, make: Callable[[], Iterable[tuple[list[Data], T]]]
     ) -> asyncio.Future[list[T]]:
-        """Make data in a thread, encrypt it there, and send it after all earlier data.
-
-        `make` yields parts of the data, which has about `size` bytes, each with a note.
-        Each is encrypted while it is in the processor's cache. The result has all
-        notes, when the data waits for the socket. Call this only if `can_write_made`.
-        """
+        """Make and send data in a thread, as `Outgoing.make` does."""
         assert self.can_write_made
-        loop = asyncio.get_running_loop()
-        made: asyncio.Future[list[T]] = loop.create_future()
-        send, buffer = self._ciphers.send, self._take_buffer(size)
-
-        def work() -> tuple[list[memoryview], list[T]]:
-            # The cipher is this thread's as long as `_sealing` is set.
-            sealed, notes = [], []
-            room = None if buffer is None else memoryview(buffer)
-            for parts, note in make():
-                views = deque(memoryview(each) for each in parts)
-                payloads = take_payloads(views, sys.maxsize)
-                sealed.append(seal(payloads, [send.next() for _ in payloads], room))
-                if room is not None and sealed[-1].obj is buffer:
-                    room = room[len(sealed[-1]) :]
-                notes.append(note)
-            return sealed, notes
-
-        def done(sealing: asyncio.Future[tuple[list[memoryview], list[T]]]) -> None:
-            if (error := sealing.exception()) is not None:
-                self._sealing = None
-                self.abort()
-                made.set_exception(error)
-                return
-            sealed, notes = sealing.result()
-            self._overhead.on_payload(sum(map(len, sealed)))
-            self._on_sealed(sealed, buffer)
-            made.set_result(notes)
-
-        self._sealing_size = size
-        self._sealing = loop.run_in_executor(self._threads, work)
-        self._sealing.add_done_callback(done)
-        return made
+        return self._outgoing.make(size, make)
 
     def close(self) -> None:
         """End the connection once all written data is sent."""
         if self._transport is not None and not self._is_closing:
-            self._is_closing = True
+            self._is_closing = self._outgoing.is_ending = True
             self._transport.pause_reading()
-            self._encrypt()
+            self._outgoing.send()
 
     def abort(self) -> None:
         """End the connection at once."""
         self._is_closing = True
-        self._drop()
+        self._outgoing.drop()
         if self._transport is not None:
             self._transport.abort()
 
@@ -394,7 +333,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Hand over the data of a chunk that has arrived."""
         self._incoming = None
         self._overhead.on_payload(incoming.length)
-        keys = [self._ciphers.receive.next() for _ in range(incoming.messages)]
+        keys = [self._cipher.next() for _ in range(incoming.messages)]
         data = SealedData(incoming.view[: incoming.size], keys, incoming.length)
         assert self._takes_data is not None
         self._takes_data.data_complete(data, incoming.buffer)
@@ -407,7 +346,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._end(message)
             return
         self._overhead.on_payload(size)
-        key = self._ciphers.receive.next()
+        key = self._cipher.next()
         buffer = self._protocol.get_buffer(-1)
         assert isinstance(buffer, memoryview)
         if len(buffer) >= size:
@@ -432,7 +371,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """
         if len(message) != TAG_SIZE:
             raise ProtocolError("a message that is shorter than its tag")
-        self._ciphers.receive.decrypt(message)
+        self._cipher.decrypt(message)
         self._protocol.eof_received()
         self.abort()
 
@@ -442,100 +381,12 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         if self.is_reading() and self._transport is not None:
             self._transport.resume_reading()
 
-    def _drop(self) -> None:
-        """Forget all data that was not sent."""
-        self._backlog.clear()
-        self._ready.clear()
-        self._written.clear()
-        self._backlogged = self._sealing_size = self._ready_size = 0
+    def _on_sealed(self, size: int) -> None:
+        self._overhead.on_payload(size)
+        self._resume_protocol()
 
     def _resume_protocol(self) -> None:
-        if self._is_paused and self._waiting <= self._limits[0]:
+        if self._is_paused and self._outgoing.waiting <= self._limits[0]:
             self._is_paused = False
             if not self._is_closing:
                 self._protocol.resume_writing()
-
-    def _encrypt(self) -> None:
-        """Encrypt and write the waiting data until the socket's buffer is full."""
-        below = self._transport
-        # A failed transport is closing, but has not called connection_lost yet.
-        while below is not None and not below.is_closing():
-            if self._ready:
-                if self._is_blocked:
-                    break
-                self._write_ready(below)
-            elif self._sealing is not None or not self._backlog:
-                break
-            elif self._threads is not None and self._backlogged >= THREAD_LEAST:
-                self._seal_in_thread(self._threads)
-            elif self._is_blocked:
-                break
-            else:
-                self._add_ready([self._seal(self._take(ENCRYPT_SLICE))])
-        if self._is_closing and below is not None and not self._waiting:
-            below.write(self._seal([memoryview(b"")]))
-            # Not within `resume_writing`: asyncio would close the transport twice.
-            asyncio.get_running_loop().call_soon(below.close)
-
-    def _write_ready(self, below: asyncio.Transport) -> None:
-        """Pass encrypted data to the socket; take its memory back once it is sent."""
-        part = self._ready.popleft()
-        if isinstance(part, bytearray):  # all messages in this memory are written
-            self._written.append(part)
-            self._return_buffers(below)
-            return
-        if len(part) > WRITE_SLICE:
-            self._ready.appendleft(part[WRITE_SLICE:])
-            part = part[:WRITE_SLICE]
-        self._ready_size -= len(part)
-        below.write(part)
-
-    def _return_buffers(self, below: asyncio.Transport) -> None:
-        if self._written and not below.get_write_buffer_size():
-            takes = self._takes_data
-            for buffer in self._written:
-                if takes is not None:
-                    takes.pool.give(buffer)
-            self._written.clear()
-
-    def _take_buffer(self, size: int) -> bytearray | None:
-        """Return memory for the messages with `size` bytes and a few headers."""
-        if self._takes_data is None:
-            return None
-        return self._takes_data.pool.take(sealed_size(size)[1] + SEAL_ROOM)
-
-    def _take(self, limit: int) -> list[memoryview]:
-        payloads = take_payloads(self._backlog, limit)
-        self._backlogged -= sum(map(len, payloads))
-        return payloads
-
-    def _seal(self, payloads: list[memoryview]) -> memoryview:
-        send = self._ciphers.send
-        return seal(payloads, [send.next() for _ in payloads])
-
-    def _seal_in_thread(self, threads: Executor) -> None:
-        """Encrypt a batch in a thread; all later data waits behind it."""
-        payloads = self._take(THREAD_SLICE)
-        keys = [self._ciphers.send.next() for _ in payloads]
-        self._sealing_size = sum(map(len, payloads))
-        into = self._take_buffer(self._sealing_size)
-        loop = asyncio.get_running_loop()
-        room = None if into is None else memoryview(into)
-        self._sealing = loop.run_in_executor(threads, seal, payloads, keys, room)
-        self._sealing.add_done_callback(
-            lambda done: self._on_sealed([done.result()], into)
-        )
-
-    def _on_sealed(self, sealed: list[memoryview], buffer: bytearray | None) -> None:
-        self._sealing = None
-        if self._transport is not None and self._sealing_size:
-            self._sealing_size = 0
-            self._add_ready(sealed)
-            if buffer is not None:
-                self._ready.append(buffer)
-            self._encrypt()
-            self._resume_protocol()
-
-    def _add_ready(self, sealed: list[memoryview]) -> None:
-        self._ready.extend(sealed)
-        self._ready_size += sum(map(len, sealed))
