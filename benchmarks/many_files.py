@@ -131,7 +131,7 @@ def beside_tar(top: Path, count: int) -> None:
 
 def main() -> None:
     """Run with the arguments of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--files", type=int, default=FILES)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--share", type=Path, help=argparse.SUPPRESS)

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.pages import PageKey
@@ -33,6 +34,14 @@ def span_of(index: int) -> str:
     return f"{start}-{start + CHUNKS.length(index) - 1}"
 
 
+def assert_sent_once(holder: Holder, index: int) -> None:
+    """Check that one chunk was sent, each of its blocks once and in order."""
+    length = holder.holding.chunks.length(index)
+    sent = [(run.index, n) for run in holder.sent_blocks for n in run.blocks]
+    assert sent == [(index, n) for n in range(-(-length // BLOCK_SIZE))]
+    assert not holder.sent
+
+
 @pytest.mark.parametrize("index", TRUE)
 async def test_one_chunk_costs_the_root_and_two_pages(index: int) -> None:
     async with Holder(holding_of(make_manifest(), true_chunk)) as holder:
@@ -43,7 +52,7 @@ async def test_one_chunk_costs_the_root_and_two_pages(index: int) -> None:
         assert ended.stdout == true_chunk(index)
         pages = [PageKey("hashes", 1, 0), hash_page(index // 2048)]
         assert holder.pages_requested == pages
-        assert holder.sent == [index]
+        assert_sent_once(holder, index)
 
 
 async def test_one_chunk_of_64_tib_costs_the_root_and_two_pages() -> None:
@@ -61,7 +70,7 @@ async def test_one_chunk_of_64_tib_costs_the_root_and_two_pages() -> None:
         assert ended.stdout == data
         top = PageKey("hashes", 1, index // 2048**2)
         assert holder.pages_requested == [top, hash_page(index // 2048)]
-        assert holder.sent == [index]
+        assert_sent_once(holder, index)
 
 
 def test_memory_does_not_grow_with_the_share(tmp_path: Path) -> None:
