@@ -248,9 +248,12 @@ class Scheduler(Generic[S]):
                 if not is_busy:
                     self._full -= window.is_full
                     window.is_full = False
-        elif window.choices:
+            return
+        if window.choices:
             self._outstanding -= window.on_refused(window.choices.popleft())
-            window.choices_from = now + CHOICE_PAUSE
+        # It had stalled, so its requests were void. But it is alive.
+        window.is_stalled = False
+        window.choices_from = now + CHOICE_PAUSE
 
     def on_verified(self, index: int, source: S | None) -> list[S]:
         """Note that a chunk is right; return the sources to cancel it at.
