@@ -3,6 +3,7 @@
 The peers that serve a share count the bytes they upload.
 """
 
+import gc
 import json
 import os
 import socket
@@ -46,6 +47,7 @@ def _clear_cache() -> Iterator[None]:
     """Clear the file systems that fsspec would keep until the program ends."""
     yield
     ShoalFileSystem.clear_instance_cache()
+    gc.collect()  # readers leave cycles, which would keep the loops' threads
 
 
 def need(*modules: str) -> None:
