@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser = argparse.ArgumentParser(prog=COMMAND, allow_abbrev=False)
     parser.add_argument("--seed", type=int, help="run this seed")
     parser.add_argument("--events", help="keep only these events, as 0,3")
     parser.add_argument("--fetches", help="keep only these fetches and reads")

@@ -24,6 +24,7 @@ __all__ = [
     "DownloadStore",
     "Span",
     "Verify",
+    "Verifiable",
     "VerifySpan",
     "check_length",
 ]
@@ -45,6 +46,15 @@ class Span(Struct, frozen=True):
 
 VerifySpan: TypeAlias = Callable[[Span, Data, bytes], bool]
 """Return True if these bytes are the span, by block hashes that are verified first."""
+
+
+class Verifiable(Protocol):
+    """Verify what is read: files that may have changed since they were hashed."""
+
+    verify: Verify | None
+    """Verifies a chunk against the share's hashes; None until they are known."""
+    verify_span: VerifySpan | None
+    """Verifies a part of a chunk by block hashes; set with `verify`."""
 
 
 class ChunkReader(Protocol):

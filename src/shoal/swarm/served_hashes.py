@@ -22,8 +22,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.errors import StoreError
 from shoal.resources import Resources
 from shoal.storage.disk.disk import Data
-from shoal.storage.shared.shared_files import SharedFiles
-from shoal.storage.store import ChunkReader, Span
+from shoal.storage.store import ChunkReader, Span, Verifiable
 
 __all__ = ["ServedHashes", "WrongCopyError", "verify_by"]
 
@@ -32,7 +31,7 @@ MAX_JOBS = 2  # chunks that are read and hashed at once; each may have 16 MiB
 _Then: TypeAlias = Callable[[bytes | Exception], None]
 
 
-def verify_by(source: SharedFiles, manifest: Manifest) -> None:
+def verify_by(source: Verifiable, manifest: Manifest) -> None:
     """Let shared files verify what they return by the hashes of a manifest."""
     hashes_of, length_of = manifest.hash_table.digest, manifest.chunks.length
 
