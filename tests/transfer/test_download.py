@@ -18,7 +18,7 @@ from shoal.core.wire.sealed_messages import (
     SealedRequest,
 )
 from shoal.errors import StoreError
-from shoal.swarm.swarm import ChunkSource
+from shoal.swarm.coordinator import ChunkSource
 from shoal.transfer.download import Download
 from tests.helpers.holder import Heard, Holder, Talk, holding_of
 from tests.helpers.memory_net import Member, MemoryNet, memory_net

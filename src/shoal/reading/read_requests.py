@@ -14,8 +14,9 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.readahead import NOTHING, Wanted
 from shoal.reading.memory_writer import MemoryWriter
 from shoal.storage.chunk_cache import ChunkCache
+from shoal.swarm.coordinator import ChunkSource
 from shoal.swarm.peer import Peer
-from shoal.swarm.swarm import ChunkSource, Swarm
+from shoal.swarm.swarm import Swarm
 from shoal.transfer.block_fetcher import BlockFetcher
 from shoal.transfer.download import Download
 

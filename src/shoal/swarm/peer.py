@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
 
+from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.pages import PageKey
@@ -20,18 +21,21 @@ from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     BitfieldPiece,
     Goodbye,
+    Have,
     Hello,
+    OriginFetch,
     Page,
     Peers,
     Refuse,
     Want,
     WrongChunk,
 )
-from shoal.errors import PeerError
+from shoal.errors import PeerError, ProtocolError
 from shoal.transport.connection import Connection
 
 __all__ = ["Peer"]
 
+MANY_NAMED = 512  # chunks in one announcement, from which on they are handled together
 MAX_PAGE_REQUESTS = 64  # requests for pages that are queued; more are not answered
 
 
@@ -164,6 +168,76 @@ class Peer:
         self._sent += size
         self._counters.sent[self.path] += size
 
+    # Chunks that it announces; `ProtocolError` if a message is not allowed.
+
+    def begin_bitfield(self) -> None:
+        """Expect the pieces of its bitfield."""
+        if self.bits is not None:
+            raise ProtocolError("a second bitfield")
+        self.bits = bytearray()
+
+    def add_bits(self, bits: bytes, count: int | None) -> Bitfield | None:
+        """Add a piece to its bitfield of `count` chunks; return that once it is whole.
+
+        `count` is None as long as the root record is not known.
+        """
+        known = self.bits
+        if count is None or known is None or self.have is not None:
+            raise ProtocolError("a piece of a bitfield that does not follow a hello")
+        missing = -(-count // 8) - len(known)
+        if len(bits) != min(missing, MAX_BITFIELD):
+            raise ProtocolError(f"{len(bits)} bytes of a bitfield of {count}")
+        known += bits
+        if len(bits) < missing:
+            return None
+        try:
+            self.have = Bitfield.from_bytes(bytes(known), count)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+        self.bits = bytearray()
+        return self.have
+
+    def add_have(self, message: Have) -> tuple[Bitfield, list[int] | Bitfield, int]:
+        """Add chunks that it announces.
+
+        Returns its bitfield, the chunks that it had not announced before, and how many
+        chunks the message names.
+        """
+        have = self.have
+        if have is None:
+            raise ProtocolError("chunks announced before a bitfield")
+        wrong = "chunks announced twice, or that do not exist"
+        _check_ranges(message.ranges, have.size, wrong)
+        named = sum(number for _, number in message.ranges)
+        if named > MANY_NAMED:
+            return have, have.add_runs(message.ranges), named
+        runs = (have.add_run(*each) for each in message.ranges)
+        return have, [index for run in runs for index in run], named
+
+    def add_wanted(self, message: Want) -> None:
+        """Note which chunks it wants."""
+        if self.have is None or self.wanted is not None:
+            raise ProtocolError("chunks wanted before a bitfield, or a second time")
+        wrong = "chunks wanted twice, or that do not exist"
+        _check_ranges(message.ranges, self.have.size, wrong)
+        self.wanted = Bitfield(self.have.size)
+        for first, number in message.ranges:
+            self.wanted.add_run(first, number)
+
+    def origin_indexes(self, message: OriginFetch) -> list[int]:
+        """Return the chunks that it fetches from an origin; `have` must be known."""
+        assert self.have is not None
+        indexes: list[int] = []
+        for first, number in message.ranges:
+            # Checked before looping; no peer fetches so many at once.
+            if (
+                first + number > self.have.size
+                or len(indexes) + number > MAX_ORIGIN_FETCHES
+            ):
+                raise ProtocolError("chunks pulled that do not exist, or too many")
+            indexes.extend(range(first, first + number))
+        return indexes
+
     # Messages that we send.
 
     def say_hello(self, port: int, root: bytes | None, have: Bitfield | None) -> None:
@@ -273,3 +347,15 @@ class Peer:
             key = self._page_requests.popleft()
             self.connection.session.send(Page(*key, page(key) or b""))
             self.connection.flush()
+
+
+def _check_ranges(ranges: list[tuple[int, int]], size: int, wrong: str) -> None:
+    """Raise `ProtocolError` unless runs of chunks exist, in order, without overlap.
+
+    Callers loop over the chunks afterwards: ranges could name the same ones for ever.
+    """
+    end = 0
+    for first, number in ranges:
+        if first < end or not number or first + number > size:
+            raise ProtocolError(wrong)
+        end = first + number

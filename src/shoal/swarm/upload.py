@@ -7,12 +7,13 @@ are served is decided by its `Uploader`, and what one peer is sent by `PeerRecei
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from functools import partial
 
 from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.events import Notice
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.session.request_queue import BlocksToSend
@@ -32,6 +33,7 @@ from shoal.transfer.uploader import Uploader
 
 __all__ = ["Upload"]
 
+MAX_REPORTED = 100  # files of a share whose change is reported
 MAX_PENDING = 8  # requests of one peer that wait for block hashes to be computed
 
 
@@ -43,15 +45,14 @@ class Upload:
         store: ChunkReader,
         have: Bitfield,
         resources: Resources,
-        on_problem: Callable[[Exception], None],
         manifest: Manifest,
         kept: Bitfield | None = None,
     ) -> None:
         """Serve the chunks in `have` out of `store`.
 
         The owner of `have` adds to it before calling `on_stored`. With `kept`, serve
-        only those of them that will stay after the download. `on_problem` is called
-        with the reason when a chunk cannot be read, or does not verify any more.
+        only those of them that will stay after the download. The user is notified of
+        files whose chunks cannot be read, or do not verify any more.
         """
         self.have = have
         """The chunks that peers are told we have."""
@@ -65,7 +66,8 @@ class Upload:
         self._announcements: Announcements[PeerReceiver] = Announcements(
             self.have, lambda receiver: receiver.peer.have
         )
-        self._on_problem = on_problem
+        self._resources = resources
+        self._reported: set[str] = set()  # problems that the user knows
         self._manifest = manifest
         self._threads = resources.threads
         self._store = store
@@ -307,6 +309,15 @@ class Upload:
                 "has a new time. Share it again; until then wrong chunks are not sent."
             )
         )
+
+    def _on_problem(self, error: Exception) -> None:
+        """Notify the user, once for each file, why chunks cannot be served."""
+        text = str(error)
+        if text not in self._reported and len(self._reported) <= MAX_REPORTED:
+            self._reported.add(text)
+            if len(self._reported) > MAX_REPORTED:
+                text = "Chunks of more files are not sent; no more of them are named."
+            self._resources.on_notice(Notice(text))
 
     # Announcements.
 
