@@ -5,10 +5,11 @@ keep its size and mtime (some made through mmap) are not noticed here; the recei
 verifies each chunk anyway.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shoal.errors import StoreError
 from shoal.storage.disk.disk import FileState
+from shoal.storage.extents import FileRange
 from shoal.storage.shared.scanned import ScannedFile
 
 __all__ = ["FileChanges", "SharedFileChangedError"]
@@ -52,6 +53,10 @@ class FileChanges:
         # did in place (mmap, virtual disks).
         return now.ctime_ns != last.ctime_ns and now[4:7] == last[4:7]
 
+    def affect(self, ranges: Iterable[FileRange]) -> bool:
+        """Return True if one of the files that these ranges are of has changed."""
+        return any(number in self.altered for number, _, _ in ranges)
+
     def refuse_changed(self, number: int, now: FileState | None) -> None:
         """Raise `StoreError` unless a file is still in its first state."""
         file = self._files[number]
@@ -65,6 +70,11 @@ class FileChanges:
         """Note that a file was deleted or replaced; return the error to raise."""
         self._note(number, "was deleted or replaced since it was shared")
         return SharedFileChangedError(self.altered[number])
+
+    def incomplete(self, number: int) -> StoreError:
+        """Return the error for a file in its first state that has too few bytes."""
+        path = self._files[number].location
+        return StoreError(f"{path} could not be read completely; share it again.")
 
     def error(self, numbers: Sequence[int]) -> SharedFileChangedError:
         """Return the error for a chunk of these files that does not verify."""

@@ -140,7 +140,7 @@ class SharedFiles:
                 return small
         parts = [self._read(*span) for span in ranges]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        is_altered = self._is_altered(ranges)
+        is_altered = self._changes.affect(ranges)
         if small is None and not is_altered:
             if self.trusted or index in self._verified:
                 return data
@@ -197,12 +197,8 @@ class SharedFiles:
             self._compare(number, self._disk.state(fd))
         return data
 
-    def get_now(self, index: int) -> bytes | None:
-        """Return a chunk, as `ChunkReader.get_now` does."""
-        if not self.trusted or len(self._files) > 1:
-            return self.get_many_now((index,))[0]
-        # A reader waits for this single chunk, so this makes the fewest calls.
-        ((number, size, offset),) = self._file_ranges(index)
+    def _read_now(self, number: int, size: int, offset: int) -> bytes | None:
+        """Read a file that is open and in the page cache, otherwise return None."""
         fd = self._opened.borrow_now(number)
         if fd is None:
             return None
@@ -211,6 +207,15 @@ class SharedFiles:
             self._compare(number, self._disk.state(fd))
         finally:
             self._opened.give_back(number)
+        return data
+
+    def get_now(self, index: int) -> bytes | None:
+        """Return a chunk, as `ChunkReader.get_now` does."""
+        if not self.trusted or len(self._files) > 1:
+            return self.get_many_now((index,))[0]
+        # A reader waits for this single chunk, so this makes few calls.
+        (place,) = self._file_ranges(index)
+        data = self._read_now(*place)
         return None if self._changes.altered or not self.trusted else data
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
@@ -249,7 +254,7 @@ class SharedFiles:
         is_many = self._is_many and self.verify is not None
         if (is_trusted and not is_many) or hashes is not None:
             data = b"".join([self._read(*each) for each in ranges])
-            is_altered = self._is_altered(ranges)
+            is_altered = self._changes.affect(ranges)
             if hashes is not None and self.verify_span is not None:
                 if self.verify_span(span, data, hashes):
                     return data
@@ -267,14 +272,7 @@ class SharedFiles:
                 return None
         parts: list[bytes] = []
         for number, size, offset in part_of(self._file_ranges(index), first, end):
-            fd = self._opened.borrow_now(number)
-            if fd is None:
-                return None
-            try:
-                part = self._disk.pread_now(fd, size, offset)
-                self._compare(number, self._disk.state(fd))
-            finally:
-                self._opened.give_back(number)
+            part = self._read_now(number, size, offset)
             if part is None or number in self._changes.altered:
                 return None
             parts.append(part)
@@ -346,10 +344,7 @@ class SharedFiles:
                     count = self._disk.pread_into(fd, into, start)
             if count != size or number in self._changes.altered:
                 self.check_unchanged()
-                path = self._files[number].location
-                raise StoreError(
-                    f"{path} could not be read completely; share it again."
-                )
+                raise self._changes.incomplete(number)
             done += size
 
     def check_unchanged(self) -> None:
@@ -389,9 +384,6 @@ class SharedFiles:
         if self._changes.compare(number, now):
             self.trusted = self.verify is None  # each chunk must verify again
             self._verified = Bitfield(self.chunks.count)
-
-    def _is_altered(self, ranges: Iterable[FileRange]) -> bool:
-        return any(number in self._changes.altered for number, _, _ in ranges)
 
     def _file_ranges(self, index: int) -> Sequence[FileRange]:
         """Return the file ranges that make up chunk `index`."""
