@@ -15,7 +15,8 @@ from shoal.core.session.open_session import OpenServerSession
 from shoal.core.session.session import ChunkRequested, Event
 from shoal.core.wire.messages import Request, encode_frame, encode_varint
 from shoal.errors import NetworkError, PeerError, PeerTimeoutError, ProtocolError
-from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection, dial
+from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection
+from shoal.transport.dial import dial
 from shoal.transport.listen import Listener
 
 CHUNKS = Chunks(10_000, 1000)

@@ -2,26 +2,31 @@
 
 `ReadRequests` exists once the swarm of the share is joined and its sizes are known. It
 owns what each reader wants, cancels what none of them wants any more, and decides
-whether a chunk is fetched as a whole or in blocks.
+whether a chunk is fetched as a whole or in blocks. Its `MemoryWriter` verifies chunks.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from itertools import chain
+from typing import TypeVar
 
 from shoal.core.manifest.blocks import Run, block_count
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.readahead import NOTHING, Wanted
-from shoal.reading.memory_writer import MemoryWriter
 from shoal.storage.chunk_cache import ChunkCache
 from shoal.swarm.coordinator import ChunkSource
 from shoal.swarm.peer import Peer
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.block_fetcher import BlockFetcher
 from shoal.transfer.download import Download
+from shoal.transfer.writer import Arrived, ChunkWriter, Opened, Outcome
 
 __all__ = ["ReadRequests", "ReaderPosition"]
 
+P = TypeVar("P")
+
+ON_LOOP_SIZE = 256 * 1024  # bytes; verifying a longer chunk would delay the loop
 LEAD = 2  # blocks that are requested by themselves, because a reader waits for them
 
 
@@ -35,6 +40,39 @@ class ReaderPosition:
         """The chunks and blocks that are fetched for it."""
         self.current: int | None = None
         """The chunk that the reader waits for, or read last; None at first."""
+
+
+class MemoryWriter(ChunkWriter[P]):
+    """Verify small chunks on the event loop; put them into a store in memory.
+
+    A reader waits for each chunk, and passing a small one to a thread and back takes
+    longer than hashing it. The store keeps the data in the buffer it was received into.
+    """
+
+    def put(self, arrived: Arrived[P]) -> None:
+        """Take a chunk; a small one is verified before this returns."""
+        if self._is_stopped:
+            return
+        if len(arrived.data) <= ON_LOOP_SIZE:
+            self._report(self._open(arrived))
+            return
+        self.waiting += len(arrived.data)
+        self._run(
+            self._resources.threads, partial(self._open, arrived), self._on_opened
+        )
+
+    def _on_opened(self, opened: Opened[P]) -> None:
+        self.waiting -= len(opened.arrived.data)
+        if not self._is_stopped:
+            self._report(opened)
+
+    def _report(self, opened: Opened[P]) -> None:
+        arrived, is_kept = opened.arrived, opened.outcome is Outcome.VERIFIED
+        if is_kept:
+            self._store.put(arrived.index, opened.data)
+        if arrived.buffer is not None and (opened.plain is not None or not is_kept):
+            self._resources.buffers.give(arrived.buffer)
+        self._on_results([(arrived, opened.outcome)])
 
 
 class ReadRequests:

@@ -1,8 +1,7 @@
 """Send one peer of a sealed share what it requests.
 
 A `PeerReceiver` has the peer's queue of requests, and is what an `Uploader` serves in
-turns. Which chunk answers a request for any, and whether a chunk may be sent at all, is
-decided by the `Upload` of the share.
+turns. The `Upload` of the share decides which chunks may be sent.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 A `Connection` owns its transport and makes no decisions: it passes the session's
 events to a `Handler`. A protocol error by the peer ends the connection here and is
-reported to the handler once. `dial` connects to a peer of an open channel.
+reported to the handler once.
 """
 
 import asyncio
@@ -10,8 +10,7 @@ import asyncio.trsock
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -19,18 +18,17 @@ from shoal.core.limits import MessageLimit
 from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
 from shoal.core.wire.framing import BufferPool
-from shoal.errors import PeerError, PeerTimeoutError
-from shoal.transport.liveness import has_hung_up, watch_silence
+from shoal.errors import PeerError
+from shoal.transport.liveness import has_hung_up
 
 if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
     from shoal.core.wire.noise_messages import SealedData
 
-__all__ = ["CONNECT_TIME", "Connection", "DataProtocol", "Handler", "dial", "reaching"]
+__all__ = ["Connection", "DataProtocol", "Handler"]
 
 S = TypeVar("S", bound=Session)
 T = TypeVar("T")
 
-CONNECT_TIME = 10.0  # seconds
 WRITE_HIGH = 256 * 1024  # bytes buffered in the transport at which writing pauses
 WRITE_LOW = 64 * 1024  # bytes at which it resumes
 WRITE_SLICE = 256 * 1024  # bytes of a large buffer passed to the transport at once
@@ -395,32 +393,3 @@ class Connection(DataProtocol, Generic[S]):
                 self._queue.appendleft(view[WRITE_SLICE:])
                 data = view[:WRITE_SLICE]
             self._transport.write(data)
-
-
-async def dial(
-    connection: Connection[S], address: Address, *, within: float = CONNECT_TIME
-) -> None:
-    """Connect `connection` to a peer.
-
-    Raises `PeerError` if the peer cannot be reached, `PeerTimeoutError` if that takes
-    longer than `within` seconds.
-    """
-    loop = asyncio.get_running_loop()
-    async with reaching(address, within):
-        transport, _ = await loop.create_connection(
-            lambda: connection, address.host, address.port
-        )
-        watch_silence(transport)
-
-
-@asynccontextmanager
-async def reaching(address: Address, within: float) -> AsyncIterator[None]:
-    """Raise `PeerError` for an `OSError`, `PeerTimeoutError` after `within` seconds."""
-    try:
-        async with asyncio.timeout(within):
-            yield
-    except TimeoutError:
-        raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
-    except (OSError, UnicodeError) as error:  # a host name may not fit DNS at all
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PeerError(f"{address} cannot be reached: {reason}") from error

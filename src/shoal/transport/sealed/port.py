@@ -19,7 +19,7 @@ from shoal.core.crypto.knock import (
 )
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, PeerTimeoutError
-from shoal.transport.connection import reaching
+from shoal.transport.dial import reaching
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
