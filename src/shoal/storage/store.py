@@ -23,8 +23,8 @@ __all__ = [
     "ChunkReader",
     "DownloadStore",
     "Span",
-    "Verify",
     "Verifiable",
+    "Verify",
     "VerifySpan",
     "check_length",
 ]
