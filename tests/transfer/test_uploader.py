@@ -11,7 +11,9 @@ import pytest
 
 from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.errors import StoreError
+from shoal.transfer import uploader as uploader_module
 from shoal.transfer.uploader import BATCH_SIZE, Uploader
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.resources import make_resources
@@ -334,8 +336,71 @@ async def test_a_lone_request_is_answered_at_once_where_nobody_has_to_wait() -> 
     store.bad.add(2)
     async with uploading(store) as (uploader, _):
         assert uploader.read_now(0) == CONTENT.chunk(0)
+        uploader.on_sent(Receiver("a", Log()), SIZE)
         assert uploader.read_now(1) is None, "it has to come from the disk"
         assert uploader.read_now(2) is None, "it is for its turn to say what is wrong"
         assert (uploader.served, uploader.sent) == (1, SIZE)
     async with uploading(store, rate=1e9) as (uploader, _):
         assert uploader.read_now(0) is None, "there is a rate to keep"
+
+
+def take_one_batch_each(uploader: Uploader, log: Log, number: int) -> list[Receiver]:
+    """Have receivers request two batches each, of which their sockets accept one."""
+    receivers = [Receiver(f"{n:x}_", log, range(2 * BATCH)) for n in range(number)]
+    for receiver in receivers:
+        receiver.room = BATCH
+        uploader.wake(receiver)
+    return receivers
+
+
+@virtual_time
+async def test_a_few_receivers_are_sent_to_at_the_same_time() -> None:
+    async with uploading(Store()) as (uploader, log):
+        receivers = take_one_batch_each(uploader, log, FIRST_LIMIT + 2)
+        assert [len(each.got) for each in receivers] == [BATCH] * FIRST_LIMIT + [0, 0]
+        assert uploader.read_now(0) is None, "others are waiting"
+        receivers[1].room = 2 * BATCH
+        receivers[1].wants.clear()
+        uploader.on_writable(receivers[1])
+        assert len(receivers[FIRST_LIMIT].got) == BATCH
+        assert not receivers[FIRST_LIMIT + 1].got
+        uploader.remove(receivers[0])
+        assert len(receivers[FIRST_LIMIT + 1].got) == BATCH
+
+
+@virtual_time
+async def test_a_receiver_without_requests_makes_room_when_others_are_sent_to() -> None:
+    async with uploading(Store()) as (uploader, log):
+        receivers = [Receiver(f"{n}_", log) for n in range(FIRST_LIMIT)]
+        for receiver in receivers:
+            receiver.room = 0
+            uploader.on_sent(receiver, SIZE)
+        assert uploader.read_now(0) is None, "our link is busy"
+        receivers[0].room = 1
+        assert uploader.read_now(0) == CONTENT.chunk(0)
+
+
+@virtual_time
+async def test_receivers_whose_sockets_accept_nothing_do_not_hold_up_others() -> None:
+    async with uploading(Store()) as (uploader, log):
+        receivers = take_one_batch_each(uploader, log, 2 * FIRST_LIMIT)
+        await asyncio.sleep(HELD_TIME)
+        assert all(len(each.got) == BATCH for each in receivers)
+
+
+@virtual_time
+async def test_every_other_turn_goes_to_the_receiver_with_the_highest_rank() -> None:
+    ranks = {"a": 0.0, "b": 0.0, "c": 1.0}
+
+    def rank(receiver: uploader_module.Receiver) -> float:
+        assert isinstance(receiver, Receiver)
+        return ranks[receiver.name]
+
+    with ThreadPoolExecutor(1) as threads:
+        resources = make_resources(threads, limit_up=100 * SIZE)
+        uploader, log = Uploader(Store(), resources, rank), Log()
+        for name in ranks:
+            uploader.wake(Receiver(name, log, range(40)))
+        await log.until(lambda: len(log.names) == 60)
+        assert log.names[20:].count("c") > 1.5 * log.names[20:].count("a")
+        await uploader.aclose()

@@ -175,6 +175,7 @@ class ChannelServer:
                 data = self._uploader.read_now(index)
                 if data is not None:
                     write_chunks(client.connection, [(echo, data)])
+                    self._uploader.on_sent(client, len(data))
                     return True
         return False
 

@@ -13,6 +13,7 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
+from shoal.core.schedule.turns import Contributions
 from shoal.core.session.request_queue import RequestQueue
 from shoal.core.wire.messages import response_header
 from shoal.core.wire.sealed_messages import Reason, SealedRequest
@@ -21,7 +22,7 @@ from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.swarm.peer import Peer
 from shoal.transfer.responses import write_chunks
-from shoal.transfer.uploader import Uploader
+from shoal.transfer.uploader import Receiver, Uploader
 
 __all__ = ["Upload"]
 
@@ -60,8 +61,7 @@ class _Receiver:
                 continue
             if was_any:
                 self._chosen.add(index)
-            else:
-                upload.rarest.on_sent(self, index)
+            upload.on_sending(self, index)
             chunks.append((index, index))
         return chunks
 
@@ -87,7 +87,7 @@ class _Receiver:
             connection.write(header + data[:FIRST_PART])
             if len(data) > FIRST_PART:
                 connection.write(memoryview(data)[FIRST_PART:])
-        self._upload.rarest.on_sent(self, index)
+        self._upload.on_sending(self, index)
         self.peer.on_sent(len(data))
         self._upload.on_served(self)
 
@@ -131,8 +131,11 @@ class Upload:
                 self.have.discard(index)
         self.rarest: RarestFirst[_Receiver] = RarestFirst(self.have, resources.rng)
         """Chooses the chunk for a request that accepts any."""
+        self._contributions: Contributions[_Receiver] = Contributions(
+            lambda: self.have.is_complete
+        )
         self._announcements: Announcements[_Receiver] = Announcements(
-            self.have, lambda receiver: receiver.peer.have
+            self.have, lambda receiver: receiver.peer.have, self._contributions.rank
         )
         self._on_problem = on_problem
         self._manifest = manifest
@@ -141,7 +144,7 @@ class Upload:
         self._withheld: set[int] = set()  # chunks that do not verify any more
         self._checks: dict[int, asyncio.Future[bool]] = {}
         self._counters = resources.counters
-        self._uploader = Uploader(store, resources)
+        self._uploader = Uploader(store, resources, self._rank)
         self._receivers: dict[Peer, _Receiver] = {}
         self._timer: asyncio.Handle | None = None  # of the next announcement
         self._is_soon = False
@@ -201,6 +204,23 @@ class Upload:
         receiver = self._receivers.get(peer)
         if receiver is not None:
             self.rarest.on_peer_joined(receiver, have)
+            self._contributions.on_peer_joined(receiver, have)
+
+    def on_verified(self, peer: Peer) -> None:
+        """Note a chunk that a peer sent and that verified."""
+        receiver = self._receivers.get(peer)
+        if receiver is not None:
+            self._contributions.on_verified(receiver)
+
+    def on_sending(self, receiver: _Receiver, index: int) -> None:
+        """Note a chunk that is about to be sent to a peer."""
+        self.rarest.on_sent(receiver, index)
+        is_first = self.rarest.level(index) == 1
+        self._contributions.on_sent(receiver, index, is_first=is_first)
+
+    def _rank(self, receiver: Receiver) -> float:
+        assert isinstance(receiver, _Receiver)
+        return self._contributions.rank(receiver)
 
     def on_have(self, peer: Peer, indexes: Collection[int] | Bitfield) -> None:
         """Note chunks that a peer announced later."""
@@ -212,6 +232,7 @@ class Upload:
         else:
             for index in indexes:
                 self.rarest.on_have(receiver, index)
+                self._contributions.on_have(receiver, index)
 
     def remove(self, peer: Peer) -> None:
         """Forget a peer that has left, and its requests."""
@@ -219,6 +240,7 @@ class Upload:
         if receiver is not None:
             self._announcements.on_peer_left(receiver)
             self.rarest.on_peer_left(receiver)
+            self._contributions.remove(receiver)
             self._uploader.remove(receiver)
 
     # Requests.
@@ -239,8 +261,10 @@ class Upload:
         receiver = self._receivers[peer]
         if not receiver.queue.requests:
             self.on_served(receiver)
+            if receiver.is_writable:
+                self._uploader.on_writable(receiver)
             return
-        self._announcements.on_receiving(receiver)
+        self._announcements.on_receiving(receiver, self._loop.time())
         if not self._serve_now(receiver):
             self._uploader.wake(receiver)
 
@@ -253,13 +277,14 @@ class Upload:
         if data is None:
             return False
         receiver.send_now(index, data)
+        self._uploader.on_sent(receiver, len(data))
         self._counters.turns.add(0.0)
         return True
 
     def on_served(self, receiver: _Receiver) -> None:
         """Announce to the next peer once this one waits for nothing more."""
         if not receiver.queue.requests and receiver.is_writable:
-            if self._announcements.on_served(receiver):
+            if self._announcements.on_served(receiver, self._loop.time()):
                 self.announce_soon()
 
     def on_unreadable(self, index: int, error: Exception) -> None:

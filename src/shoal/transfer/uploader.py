@@ -1,6 +1,7 @@
 """Serve chunks to many receivers, fairly and within a rate.
 
-`Uploader` owns the order in which receivers are served: one batch each, in turns.
+`Uploader` owns the order in which receivers are served: one batch each, in turns, and
+to a few at the same time (`core/schedule/turns.py`).
 Chunks in the page cache are read on the event loop; chunks that have to come from the
 disk are read in a worker thread, so that a slow disk delays no other receiver. The
 rate is that of the node, which all its shares have in common.
@@ -8,10 +9,11 @@ rate is that of the node, which all its shares have in common.
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from time import monotonic
 from typing import Protocol, TypeAlias
 
+from shoal.core.schedule.turns import SendingLimit, Turns
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
@@ -24,7 +26,7 @@ BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 _Read: TypeAlias = bytes | Exception
 
 
-class Receiver(Protocol):
+class Receiver(Hashable, Protocol):
     """Receive chunks for one peer; called on the event loop only."""
 
     @property
@@ -44,10 +46,16 @@ class Receiver(Protocol):
 class Uploader:
     """Serve the chunks of one store to every receiver that requests some."""
 
-    def __init__(self, store: ChunkReader, resources: Resources) -> None:
+    def __init__(
+        self,
+        store: ChunkReader,
+        resources: Resources,
+        rank: Callable[[Receiver], float] = lambda _: 0.0,
+    ) -> None:
         """Send within the upload rate of `resources`.
 
-        Its counters record how long receivers wait for a turn and reads take.
+        Its counters record how long receivers wait for a turn and reads take. `rank`
+        is higher for receivers to prefer (`Contributions.rank`).
         """
         self.served = 0
         """Chunks sent so far."""
@@ -59,6 +67,9 @@ class Uploader:
         self._counters = resources.counters
         self._turns: deque[Receiver] = deque()
         self._waiting: dict[Receiver, float] = {}  # those in _turns, since when
+        self._order: Turns[Receiver] = Turns(rank)
+        self._limit: SendingLimit[Receiver] = SendingLimit()
+        self._again: asyncio.TimerHandle | None = None  # when the limit has room
         self._reading: dict[Receiver, asyncio.Future[tuple[list[_Read], float]]] = {}
         # All running reads, also those of receivers that have left.
         self._reads: set[asyncio.Future[tuple[list[_Read], float]]] = set()
@@ -71,8 +82,9 @@ class Uploader:
         self._is_closed = True
         self._turns.clear()
         self._waiting.clear()
-        if self._pause is not None:
-            self._pause.cancel()
+        for timer in (self._pause, self._again):
+            if timer is not None:
+                timer.cancel()
         if self._reads:
             await asyncio.wait(self._reads)
 
@@ -91,17 +103,31 @@ class Uploader:
         """Return the chunk of a single request, if no other receiver is waiting.
 
         This saves such a request the queue, which takes longer than serving it.
+        `on_sent` must follow.
         """
         if self._turns or self._bucket.is_limited or self._is_closed:
+            return None
+        if not self._has_room():
             return None
         try:
             data = self._store.get_now(index)
         except (StoreError, KeyError):
             return None  # `_serve_one` will refuse it with the reason
-        if data is not None:
-            self.served += 1
-            self.sent += len(data)
         return data
+
+    def on_sent(self, receiver: Receiver, size: int, chunks: int = 1) -> None:
+        """Count `chunks` that were just sent to a receiver, `size` bytes in all."""
+        self.served += chunks
+        self.sent += size
+        now = self._loop.time()
+        if not receiver.is_writable:
+            self._limit.on_started(receiver, now)
+        self._limit.on_sent(size, now)
+
+    def on_writable(self, receiver: Receiver) -> None:
+        """Note that a receiver has no requests and that its socket accepts more."""
+        self._limit.on_finished(receiver)
+        self._serve()
 
     def wake(self, receiver: Receiver) -> None:
         """Note that a receiver has requests or that its socket accepts more."""
@@ -116,6 +142,9 @@ class Uploader:
         self._reading.pop(receiver, None)
         if self._waiting.pop(receiver, None) is not None:
             self._turns.remove(receiver)
+        self._limit.on_finished(receiver)
+        if not self._is_closed:
+            self._serve()
 
     def _queue(self, receiver: Receiver) -> None:
         self._waiting[receiver] = self._loop.time()
@@ -128,13 +157,27 @@ class Uploader:
             if wait > 0:
                 self._pause = self._loop.call_later(wait, self._resume)
                 return
-            receiver = self._turns.popleft()
+            if not self._has_room():
+                if self._again is None:
+                    self._again = self._loop.call_at(self._limit.room_at, self._resume)
+                return
+            receiver = self._order.take(self._turns)
             self._counters.turns.add(self._loop.time() - self._waiting.pop(receiver))
             if receiver.is_writable and self._serve_one(receiver):
                 self._queue(receiver)
 
+    def _has_room(self) -> bool:
+        """Return True if one more receiver may be sent to."""
+        now = self._loop.time()
+        if self._limit.has_room(now):
+            return True
+        for receiver in self._limit.receivers:
+            if receiver.is_writable:
+                self._limit.on_finished(receiver)
+        return self._limit.has_room(now)
+
     def _resume(self) -> None:
-        self._pause = None
+        self._pause = self._again = None
         self._serve()
 
     def _serve_one(self, receiver: Receiver) -> bool:
@@ -169,11 +212,10 @@ class Uploader:
             return
         size = sum(map(len, chunks))
         self._bucket.take(size, self._loop.time())
-        self.served += len(requests)
-        self.sent += size
         receiver.send(
             [(note, data) for (_, note), data in zip(requests, chunks, strict=True)]
         )
+        self.on_sent(receiver, size, len(requests))
 
     def _read(self, receiver: Receiver, requests: list[tuple[int, Hashable]]) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
