@@ -389,7 +389,7 @@ async def test_receivers_whose_sockets_accept_nothing_do_not_hold_up_others() ->
 
 
 @virtual_time
-async def test_every_other_turn_goes_to_the_receiver_with_the_highest_rank() -> None:
+async def test_most_turns_go_to_the_receiver_with_the_highest_rank() -> None:
     ranks = {"a": 0.0, "b": 0.0, "c": 1.0}
 
     def rank(receiver: uploader_module.Receiver) -> float:
@@ -401,6 +401,9 @@ async def test_every_other_turn_goes_to_the_receiver_with_the_highest_rank() -> 
         uploader, log = Uploader(Store(), resources, rank), Log()
         for name in ranks:
             uploader.wake(Receiver(name, log, range(40)))
-        await log.until(lambda: len(log.names) == 60)
-        assert log.names[20:].count("c") > 1.5 * log.names[20:].count("a")
+        await log.until(lambda: len(log.names) == 55)
+        turns = log.names[15:]  # after the first burst
+        assert turns.count("c") > 20
+        assert turns.count("a") >= 3
+        assert turns.count("b") >= 3
         await uploader.aclose()

@@ -7,6 +7,7 @@ from shoal.core.schedule.turns import (
     FADING,
     FIRST_LIMIT,
     HELD_TIME,
+    IN_ORDER,
     MAX_COMPARED,
     PERIOD,
     ROUNDS,
@@ -86,10 +87,12 @@ def test_a_peer_that_returns_starts_anew() -> None:
         assert contributions.rank("a") == 0
 
 
-def test_every_other_turn_is_in_order_and_the_others_go_to_the_best() -> None:
-    turns = Turns({"a": 0.0, "b": 0.0, "c": 1.0, "d": 2.0}.__getitem__)
-    waiting = deque("abcd")
-    assert [turns.take(waiting) for _ in range(4)] == ["a", "d", "b", "c"]
+def test_one_turn_of_a_few_is_in_order_and_the_others_go_to_the_best() -> None:
+    turns: Turns[int] = Turns(float)
+    waiting = deque(range(2 * IN_ORDER))
+    taken = [turns.take(waiting) for _ in range(2 * IN_ORDER)]
+    best = list(reversed(range(2, 2 * IN_ORDER)))
+    assert taken == [0, *best[: IN_ORDER - 1], 1, *best[IN_ORDER - 1 :]]
 
 
 def test_of_equals_the_first_has_its_turn_so_nobody_starves() -> None:
@@ -98,7 +101,7 @@ def test_of_equals_the_first_has_its_turn_so_nobody_starves() -> None:
     assert [turns.take(waiting) for _ in range(10)] == list(range(10))
 
 
-def test_the_best_takes_at_most_half_of_the_turns() -> None:
+def test_the_best_does_not_take_the_turns_in_order() -> None:
     turns: Turns[str] = Turns(lambda peer: float(peer == "best"))
     waiting = deque(["a", "b", "best", "c"])
     taken = []
@@ -106,7 +109,7 @@ def test_the_best_takes_at_most_half_of_the_turns() -> None:
         taken.append(turns.take(waiting))
         waiting.append(taken[-1])
     for peer in "abc":
-        assert taken.count(peer) >= 300 / 2 / 4
+        assert taken.count(peer) >= 300 // IN_ORDER // 4
 
 
 def test_of_very_many_waiting_peers_only_some_are_compared() -> None:

@@ -1,9 +1,9 @@
 """Decide which receiver is served next, and how many at the same time; pure.
 
 A swarm is as fast as its uplinks are busy, and the uplink of a fast peer is idle once
-all its neighbours have what it has. So half of the turns go to the peer that passes on
-most, which then has something new for its neighbours; the other half go in order, so
-that no peer starves. What counts is what this node has measured, never a claim:
+all its neighbours have what it has. So most turns go to the peer that passes on most,
+which then has something new for its neighbours; the others go in order, so that no
+peer starves. What counts is what this node has measured, never a claim:
 
 - while it downloads, the chunks that it has received from a peer and verified;
 - once it is complete, how many of the chunks that it gave to one peer no other peer has
@@ -22,14 +22,15 @@ from shoal.core.manifest.chunks import Bitfield
 
 __all__ = ["FIRST_LIMIT", "HELD_TIME", "Contributions", "SendingLimit", "Turns"]
 
+IN_ORDER = 4  # of so many turns, one goes in order
 MAX_COMPARED = 64  # waiting peers that are compared for one turn
 MAX_FIRST = 16_384  # chunks remembered that were given to one peer only
 FADING = 1024  # verified chunks after which earlier ones count half
 FIRST_LIMIT = 4  # receivers to send to at the same time, at first and at least
 MAX_LIMIT = 4096  # receivers at the same time
 PERIOD = 0.5  # seconds over which the rate with one limit is measured, at least
-ROUNDS = 4  # times the limit that receivers are sent to in that time, at least
-GAIN = 1.5  # times the rate that twice the receivers must have to be kept
+ROUNDS = 8  # times the limit that receivers are sent to in that time, at least
+GAIN = 1.2  # times the rate that twice the receivers must have to be kept
 LOSS = 0.9  # times the rate that half of the receivers must have to be kept
 FIRST_PAUSE = 2.0  # seconds until another limit is tried
 MAX_PAUSE = 32.0  # seconds; the pause doubles when a limit was not better
@@ -92,17 +93,17 @@ class Contributions(Generic[P]):
 
 
 class Turns(Generic[P]):
-    """Take waiting peers: every other one in order, the others by rank."""
+    """Take waiting peers: one of `IN_ORDER` in order, the others by rank."""
 
     def __init__(self, rank: Callable[[P], float]) -> None:
         """Start with a turn in order; `rank` is higher for peers to prefer."""
         self._rank = rank
-        self._is_in_order = False
+        self._taken = -1  # modulo IN_ORDER
 
     def take(self, waiting: deque[P]) -> P:
         """Remove and return the peer whose turn it is; there must be one."""
-        self._is_in_order = not self._is_in_order
-        if self._is_in_order or len(waiting) == 1:
+        self._taken = (self._taken + 1) % IN_ORDER
+        if not self._taken or len(waiting) == 1:
             return waiting.popleft()
         rank, best, place = self._rank, waiting[0], 0
         highest = rank(best)
