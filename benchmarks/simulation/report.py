@@ -19,8 +19,8 @@ INTRO = """# Simulation of large swarms
 
 `scripts/bench simulate --write` makes this page, with one command for each line. The
 code that decides is the code of shoal itself: the picker, the windows, which chunk to
-request from which peer, what to announce to which peer, which chunk is rarest, and
-which address to dial. Only the clock and the network are simulated. The connections
+request from which peer, what to announce to which peer, which peer is served next and
+how many at the same time, which chunk is rarest, and which address to dial. Only the clock and the network are simulated. The connections
 that send share an uplink equally, downlinks are not limited, and everything except
 chunks arrives after 20 ms. One source has 1 GiB in chunks of 1 MiB. All downloaders
 start within one second and have at most 40 neighbours each. Equal uplinks have 100
