@@ -179,6 +179,16 @@ def test_time_without_anyone_waiting_does_not_count_as_serving() -> None:
     assert len(node.tell()) == MAX_RECEIVERS
 
 
+def test_time_after_a_waiting_peer_left_does_not_count_as_serving() -> None:
+    node = Node(3 * MAX_RECEIVERS)
+    node.announcements.on_receiving(0, node.now)
+    node.announcements.on_peer_left(0)
+    node.now += 100
+    serve_each(node, [1, 2], SERVING_TIME / 1000)
+    node.get(5)
+    assert len(node.tell()) == MAX_RECEIVERS
+
+
 def test_peers_that_pass_on_more_are_told_earlier() -> None:
     node = Node(MANY)
     node.ranks = {MANY - 1: 2.0, MANY - 2: 1.0}

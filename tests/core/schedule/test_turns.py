@@ -83,6 +83,7 @@ def test_a_peer_that_returns_starts_anew() -> None:
         contributions.on_verified("a")
         contributions.on_sent("a", 0, is_first=True)
         contributions.remove("a")
+        assert contributions.rank("a") == 0
         contributions.on_have("b", 0)
         assert contributions.rank("a") == 0
 
@@ -194,4 +195,4 @@ def test_nothing_is_tried_while_no_receiver_has_to_wait() -> None:
     for step in range(100 * ROUNDS * FIRST_LIMIT):
         assert limit.has_room(step * PERIOD)
         limit.on_sent(1000, step * PERIOD)
-    assert limit.limit == FIRST_LIMIT
+        assert limit.limit == FIRST_LIMIT
