@@ -147,7 +147,8 @@ async def surroundings(
         "paths": [f"{share_id}/a.txt", f"{share_id}/notes.txt"],
         "buffer": bytearray(10),
         "manifest": shared.manifest,
-        "page": shared.manifest.page(0),
+        "page": shared.manifest.page(next(shared.manifest.keys())),
+        "key": next(shared.manifest.keys()),
         "file": shared.manifest.find("a.txt"),
     }
     fields = near(shared)

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+from tests.helpers.datasets import bytes_received
+
 from benchmarks.programs.latencies import summarize
 from shoal.config.settings import Settings
 from shoal.core.names.address import parse_address
@@ -23,13 +25,14 @@ from shoal.node.node import Node
 __all__: list[str] = []
 
 WARM_UP = 5  # reads that are not counted
+Count = Callable[[], int]
 Read = Callable[[int, int], Awaitable[bytes]]
 """Return the bytes at an offset, given the offset and a size in bytes."""
 
 
 @asynccontextmanager
-async def reader(link_text: str, peer: str) -> AsyncIterator[Read]:
-    """Open a share; yield a function that reads from it."""
+async def reader(link_text: str, peer: str) -> AsyncIterator[tuple[Read, Count]]:
+    """Open a share; yield functions that read from it and count received bytes."""
     settings = Settings(peers=(parse_address(peer),), lan_only=True, no_lan=True)
     async with Node(settings) as node, node.open(link_text) as file:
 
@@ -37,7 +40,10 @@ async def reader(link_text: str, peer: str) -> AsyncIterator[Read]:
             file.seek(offset)
             return await file.read(size)
 
-        yield read
+        def received() -> int:
+            return bytes_received(node)
+
+        yield read, received
 
 
 async def measure(link: str, peer: str, size: int, count: int, path: str) -> None:
@@ -47,14 +53,17 @@ async def measure(link: str, peer: str, size: int, count: int, path: str) -> Non
     fd = os.open(path, os.O_RDONLY)
     slots = range(os.fstat(fd).st_size // size)
     offsets = [slot * size for slot in rng.sample(slots, WARM_UP + count)]
-    async with reader(link, peer) as read:
-        for offset in offsets:
+    async with reader(link, peer) as (read, received):
+        for number, offset in enumerate(offsets):
+            if number == WARM_UP:
+                before = received()
             begin = time.perf_counter()
             data = await read(offset, size)
             times.append(time.perf_counter() - begin)
             assert data == os.pread(fd, size, offset), f"wrong bytes at {offset}"
+        more = (received() - before) / (count * size)
     os.close(fd)
-    print(json.dumps(summarize(times[WARM_UP:])))
+    print(json.dumps(summarize(times[WARM_UP:]) | {"more": more}))
 
 
 def main(link: str, peer: str, size: str, count: str, path: str) -> None:

@@ -343,6 +343,7 @@ class Node:
             if index is None:
                 self._refuse(link, None, Reason.NOTHING)
                 continue
+            assert isinstance(index, int)  # no node of the simulation requests blocks
             self._note_sent(link.other.number, index, was_any=was_any)
             link.sending.append((index, was_any))
             given += 1

@@ -12,7 +12,6 @@ from benchmarks.simulation.clock import Clock
 from benchmarks.simulation.scenario import Scenario
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived
-from shoal.core.wire.messages import response_header
 from shoal.core.wire.sealed_messages import (
     Cancel,
     Have,
@@ -20,6 +19,7 @@ from shoal.core.wire.sealed_messages import (
     Reason,
     Refuse,
     SealedRequest,
+    response_frame,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class SessionPost(Post):
         """Send a hello message in both directions."""
         for node, peer in ((one, other), (other, one)):
             session = self._sessions[node.links[peer.number]] = SealedSession()
-            session.know_share(self._share, 1)
+            session.know_share(self._share, lambda key: False)
         for node, peer in ((one, other), (other, one)):
             session = self._session(node, peer)
             session.send(Hello(PORT, bytes(ROOT), bytes(node.have)))
@@ -126,7 +126,7 @@ class SessionPost(Post):
 
     def send_chunk(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
         """Send a chunk; the receiver determines which request it answers."""
-        header = response_header(index, len(self._data))
+        header = response_frame(index, len(self._data))
         self.sent += len(header)
         data = header + self._data
         self._clock.later(self._latency, self._arrive, link, data, was_any)

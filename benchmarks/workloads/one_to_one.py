@@ -43,8 +43,8 @@ WORKLOAD = Workload(
     how=f"{HOW} {describe(PEERS)}",
     columns=COLUMNS,
     ratios=(
-        *_ratios("curl", CURL, "at least 1.0; 1.1 is hoped for"),
-        *_ratios("libtorrent", "libtorrent", "at least 1.7", "at most 1"),
+        *_ratios("curl", CURL, "at least 1.4"),
+        *_ratios("libtorrent", "libtorrent", "at least 1.9", "at most 1"),
         *_ratios("magic-wormhole", "magic-wormhole", "at least 3"),
         Ratio("speed, shoal : libtorrent v2", "wall", "libtorrent v2", "shoal"),
         Ratio("speed, shoal : aria2 -x4", "wall", nginx.ARIA2_TLS.name, "shoal"),

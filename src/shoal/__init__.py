@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from shoal.config.arguments import ShareOptions as ShareOptions
     from shoal.config.settings import Settings as Settings
     from shoal.core.manifest.file_table import File as File
+    from shoal.core.manifest.listing import Stat as Stat
     from shoal.core.manifest.manifest import Manifest as Manifest
-    from shoal.core.manifest.manifest import Stat as Stat
     from shoal.core.names.address import Address as Address
     from shoal.core.names.channel_id import Channel as Channel
     from shoal.core.names.channel_id import parse_channel as parse_channel
@@ -72,7 +72,8 @@ _NAMES = {
     "config.arguments": "FetchOptions ShareOptions",
     "config.settings": "Settings",
     "core.manifest.file_table": "File",
-    "core.manifest.manifest": "Manifest Stat",
+    "core.manifest.listing": "Stat",
+    "core.manifest.manifest": "Manifest",
     "core.names.address": "Address",
     "core.names.channel_id": "Channel parse_channel",
     "core.names.link": "Link parse_link",

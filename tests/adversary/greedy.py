@@ -14,6 +14,7 @@ from msgspec import Struct
 from shoal.core.names.address import Address
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
+    BlockRequest,
     Cancel,
     Have,
     Hello,
@@ -79,7 +80,7 @@ async def a_million_missing(talk: Talk) -> None:
 
 
 async def pages_again_and_again(talk: Talk) -> None:
-    await send_much(talk, frames(Page(0), times=1000), 1000)
+    await send_much(talk, frames(Page("hashes", 0, 0), times=1000), 1000)
 
 
 async def a_million_hellos(talk: Talk) -> None:
@@ -110,6 +111,35 @@ async def addresses_of_others(talk: Talk) -> None:
         )
 
 
+async def blocks_and_their_hashes(talk: Talk) -> None:
+    """Make the sharer hash chunk after chunk, and read nothing of that."""
+    reads = [BlockRequest(i, i % 90, 0, 1, True) for i in range(1000)]
+    await send_much(talk, frames(*reads, times=1), 1000)
+
+
+async def cancelled_blocks(talk: Talk) -> None:
+    pairs = [
+        (BlockRequest(i, i % 90, 0, 1, True), Cancel(i % 90, i)) for i in range(99)
+    ]
+    await send_much(talk, frames(*(m for pair in pairs for m in pair), times=5), 1000)
+
+
+async def one_read_number_for_all(talk: Talk) -> None:
+    reads = [BlockRequest(7, i % 90, 0, 1, True) for i in range(1000)]
+    await send_much(talk, frames(*reads, times=1), 1000)
+
+
+async def blocks_that_do_not_exist(talk: Talk) -> None:
+    talk.transport.resume_reading()
+    count = talk.holder.holding.chunks.count
+    talk.send(
+        BlockRequest(1, count, 0, 1),
+        BlockRequest(2, 0, 255, 1),
+        BlockRequest(3, 0, 0, 256),
+    )
+    await talk.holder.until(lambda: talk.is_lost)
+
+
 async def unknown_messages(talk: Talk) -> None:
     await send_much(talk, b"\x0b\x82\xa4type\xa1x\xa1y\xc0" * 1000, 1000)
 
@@ -133,6 +163,10 @@ SPEECHES: list[Speech] = [
     cancels,
     haves_over_and_over,
     addresses_of_others,
+    blocks_and_their_hashes,
+    cancelled_blocks,
+    one_read_number_for_all,
+    blocks_that_do_not_exist,
     unknown_messages,
     indexes_out_of_range,
 ]

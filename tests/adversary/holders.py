@@ -17,7 +17,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address, parse_address
 from shoal.core.names.link import Link, parse_link
 from shoal.node.node import Node
@@ -40,7 +41,7 @@ async def learn(link: Link, address: Address, path: Path | None = None) -> Holdi
     if path is None:
         length = manifest.chunks.length
         # The pages contain wrong hashes, but their number is right.
-        pages = [bytes(65_536)] * manifest.page_count
+        pages = {key: bytes(65_536) for key in manifest.keys()}
         return Holding(
             link,
             manifest.root_record,

@@ -1,4 +1,4 @@
-"""More than 500 hostile manifests, as the maker of a link could publish them.
+"""More than 900 hostile manifests, as the maker of a link could publish them.
 
 In each, the id matches the root record, and the root record matches the pages: no peer
 can be blamed, and none of the manifests may write a file. They are encoded without
@@ -6,14 +6,37 @@ shoal's encoder, which would refuse them. Tests open this corpus in memory and w
 real command.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from shoal.core.crypto.hashes import page_digest, root_digest
+from shoal.core.manifest.pages import FILES, HASHES, PageKey
 from tests.adversary.names import COLLISIONS, UNSAFE_NAMES, UNSAFE_PATHS
+from tests.adversary.trees import LEAVES, PER_PAGE, SPREAD, encode, hostile_nodes
 from tests.core.reference import msgpack
 
-PAGE_SIZE = 65_536
+ATTRIBUTES: tuple[Any, ...] = (
+    {},
+    {"executable": True},
+    {"executable": False, "mode": 0o644},
+    {"mode": 0o10000},
+    {"mode": None},
+    {"mode": "rw"},
+    {"mode": True},
+    {"date": 1 << 53},
+    {"date": 1 << 63},
+    {"date": "today"},
+    {"type": ""},
+    {"type": "a b"},
+    {"type": "t" * 128},
+    {"type": "text/\u00e9"},
+    {"type": "text/plain\n"},
+    {"type": b"text/plain"},
+    {"owner": 0, "mode": 0o644},
+    {"mode": 0o644, "link": "/etc/passwd"},
+    {"": 0, "mode": 0o644},
+)
 CHUNK_SIZE = 16_384
 Entries = Sequence[tuple[Any, ...]]
 
@@ -26,31 +49,33 @@ class Hostile(NamedTuple):
     id: bytes
     root: bytes
     """The root record, whose hash is the id."""
-    pages: tuple[bytes, ...]
-    """The pages of chunk hashes, then those of the file table."""
+    pages: dict[PageKey, bytes]
+    """The pages, each after the one above it."""
 
 
 def folder(label: str, entries: Entries, **changes: Any) -> Hostile:
     """Return a folder with these files in this order, without any checks."""
-    table = msgpack([list(entry) for entry in entries])
+    page = msgpack([list(entry) for entry in entries])
     size = sum(entry[1] for entry in entries)
-    return folder_of_table(label, table, **{"size": size} | changes)
+    return folder_of_page(label, page, len(entries), **{"size": size} | changes)
 
 
-def folder_of_table(label: str, table: bytes, **changes: Any) -> Hostile:
-    """Return a share whose file table consists of these bytes."""
-    pages = [table[i : i + PAGE_SIZE] for i in range(0, len(table), PAGE_SIZE)]
-    hashes = b"".join(map(page_digest, pages))
-    return share(label, file_pages=pages, **{"files": hashes} | changes)
+def folder_of_page(label: str, page: bytes, count: int = 1, **changes: Any) -> Hostile:
+    """Return a share whose file table is one page that consists of these bytes."""
+    files = [count, 0, page_digest(page)]
+    pages = {PageKey(FILES, 0, 0): page}
+    return share(label, file_pages=pages, **{"files": files} | changes)
 
 
-def share(label: str, file_pages: Sequence[bytes] = (), **changes: Any) -> Hostile:
+def share(
+    label: str, file_pages: Mapping[PageKey, bytes] | None = None, **changes: Any
+) -> Hostile:
     """Return a share whose root record has these values instead of valid ones."""
     size = changes.get("size", 0)
     whole = size if type(size) is int and 0 < size < 1 << 24 else 0
     hash_page = bytes(32) * -(-whole // CHUNK_SIZE)
     values: dict[str, Any] = {
-        "v": 1,
+        "v": 2,
         "name": "share",
         "size": 0,
         "chunk": CHUNK_SIZE,
@@ -58,13 +83,17 @@ def share(label: str, file_pages: Sequence[bytes] = (), **changes: Any) -> Hosti
     }
     values.update(changes)
     root = msgpack({key: value for key, value in values.items() if value is not ...})
-    pages = ([hash_page] if hash_page else []) + list(file_pages)
-    return Hostile(label, root_digest(root), root, tuple(pages))
+    pages = {PageKey(HASHES, 0, 0): hash_page} if hash_page else {}
+    return Hostile(label, root_digest(root), root, pages | dict(file_pages or {}))
 
 
 def of_root(label: str, root: bytes) -> Hostile:
     """Return a share whose root record consists of these bytes."""
-    return Hostile(label, root_digest(root), root, ())
+    return Hostile(label, root_digest(root), root, {})
+
+
+def _digest_of(entries: Entries) -> bytes:
+    return page_digest(msgpack([list(entry) for entry in entries]))
 
 
 def _shown(value: Any) -> str:
@@ -72,6 +101,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}… ({len(text)})"
 
 
+@cache
 def hostile_manifests() -> list[Hostile]:
     """Return the corpus."""
     return [
@@ -82,6 +112,7 @@ def hostile_manifests() -> list[Hostile]:
         *_encoded_tables(),
         *_roots(),
         *_encoded_roots(),
+        *hostile_trees(),
     ]
 
 
@@ -127,7 +158,8 @@ def _tables() -> Iterator[Hostile]:
     yield folder("sizes above", fine, size=2)
     yield folder("sizes below", fine, size=4)
     yield folder("empty with size", [], size=1)
-    yield folder("too many files", [(f"{i:06}", 0, False) for i in range(100_001)])
+    yield folder("a file more", fine, files=[3, 0, _digest_of(fine)])
+    yield folder("a file less", fine, files=[1, 0, _digest_of(fine)])
     yield folder("huge size", [("a", (1 << 64) - 1, False)], size=0)
     wrapping = [("a", 1 << 63, False), ("b", 1 << 63, False)]
     yield folder("sizes that wrap", wrapping, size=0)
@@ -138,6 +170,8 @@ def _tables() -> Iterator[Hostile]:
     yield folder("four fields", [("a", 0, False, False)])
     yield folder("a symbolic link", [("a", 0, False, "/etc/passwd")])
     yield folder("an owner and mode", [("a", 0, 0o4755)])
+    for attributes in ATTRIBUTES:
+        yield folder(f"attributes {_shown(attributes)}", [("a", 0, attributes)])
 
 
 def _encoded_tables() -> Iterator[Hostile]:
@@ -185,23 +219,30 @@ def _encoded_tables() -> Iterator[Hostile]:
         ("entry a map", b"\x91\x83\xa4path\xa1a\xa4size\x00\xa1x\xc2", 0),
         ("a type never used", b"\xc1", 0),
     ):
-        yield folder_of_table(f"table: {label}", table, size=size)
+        yield folder_of_page(f"table: {label}", table, size=size)
 
 
 def _roots() -> Iterator[Hostile]:
     """Yield root records with one invalid value."""
     values: dict[str, Sequence[Any]] = {
-        "v": (0, 2, 255, 1 << 63, "1", True, None, ..., b"1"),
+        "v": (0, 1, 3, 255, 1 << 63, "1", True, None, ..., b"1"),
         "name": (5, b"name", None, ..., True, []),
         "size": (1 << 53, 1 << 63, (1 << 64) - 1, "0", None, ..., True, False, b""),
         "chunk": (0, 1, 1024, 8192, 16383, 16385, 24576, 3 << 14, 1 << 25, 1 << 40)
         + (1 << 63, "16384", None, ..., True),
         "hashes": (bytes(31), bytes(32), bytes(33), bytes(64), "", None, ..., [], 0),
-        "files": (b"", bytes(31), bytes(33), None, "", [], 0, False, "x" * 32),
+        "files": (b"", bytes(32), None, "", [], 0, False, {}, [0, 0], [0, 0, bytes(31)])
+        + ([0, 0, bytes(33)], [0, 0, bytes(32), 0], [-1, 0, bytes(32)])
+        + ([0, 1, bytes(32)], [20, 2, bytes(32)], [1, -1, bytes(32)])
+        + ([(1 << 22) + 1, 0, bytes(32)], [1 << 63, 0, bytes(32)], [1, 0, None])
+        + ([1 << 22, 8, bytes(32)], [1 << 22, 255, bytes(32)], ["1", 0, bytes(32)]),
         "salt": (b"", bytes(15), bytes(17), bytes(32), None, "s" * 16, 0, []),
         "extra": (0, None, "x", b""),
         "": (0,),
         "V": (1,),
+        "date": (1 << 53, "now", 1.5, None, b""),
+        "mode": (0o10000, "rwx", None, True),
+        "type": ("", "a b", "\x7f", "t" * 128, None, 0, b"text/plain", "text/\n"),
         "file": (b"",),
     }
     for key, wrong in values.items():
@@ -213,10 +254,20 @@ def _roots() -> Iterator[Hostile]:
         yield share(f"root: {count} pages for {size}", size=size, hashes=hashes)
 
 
+def hostile_trees() -> Iterator[Hostile]:
+    """Yield trees of file pages that disagree with themselves."""
+    for label, top in hostile_nodes():
+        pages: dict[PageKey, bytes] = {}
+        digest = encode(top, pages)
+        count = len(top.below) if label == SPREAD else LEAVES * PER_PAGE
+        files = [count, top.level, digest]
+        yield share(f"tree: {label}", file_pages=pages, size=count, files=files)
+
+
 def _encoded_roots() -> Iterator[Hostile]:
     """Yield root records with valid values in another encoding."""
     keys = [b"\xa5chunk", b"\xa6hashes", b"\xa4name", b"\xa4size", b"\xa1v"]
-    values = [b"\xcd\x40\x00", b"\xc4\x00", b"\xa1x", b"\x00", b"\x01"]
+    values = [b"\xcd\x40\x00", b"\xc4\x00", b"\xa1x", b"\x00", b"\x02"]
     parts = [key + value for key, value in zip(keys, values, strict=True)]
     right = b"\x85" + b"".join(parts)
     yield of_root("root: keys not sorted", b"\x85" + b"".join(parts[::-1]))
@@ -240,7 +291,7 @@ def _encoded_roots() -> Iterator[Hostile]:
         1: (b"\xc5\x00\x00", b"\xc6\x00\x00\x00\x00", b"\xa0"),
         2: (b"\xd9\x01x", b"\xda\x00\x01x", b"\xc4\x01x", b"\xa1\xff"),
         3: (b"\xcc\x00", b"\xd0\x00", b"\xcf" + bytes(8), b"\xff", b"\xca" + bytes(4)),
-        4: (b"\xcc\x01", b"\xd3" + bytes(7) + b"\x01", b"\xff", b"\xc3"),
+        4: (b"\xcc\x02", b"\xd3" + bytes(7) + b"\x02", b"\xff", b"\xc3"),
     }
     for place, encodings in others.items():
         for value in encodings:

@@ -12,8 +12,9 @@ from random import Random
 import pytest
 
 from shoal.core.crypto.hashes import DIGEST_SIZE
-from shoal.core.manifest.manifest import build_manifest
-from shoal.core.manifest.pages import HASHES_PER_PAGE
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.hash_table import HASHES_PER_PAGE
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.events import PeerJoined
 from shoal.core.wire.sealed_messages import Peers
 from shoal.node.node import Node
@@ -38,6 +39,7 @@ from tests.helpers.holder import (
 )
 from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_peers import fetch, left
+from tests.helpers.pages import hash_page
 from tests.helpers.requirements import require
 from tests.helpers.virtual_time import virtual_time
 
@@ -96,11 +98,11 @@ async def test_nine_liars_about_the_manifest_cost_a_page_each() -> None:
         registry = Registry(resources)
         port = await registry.port()
         async with Member(registry, holding.link, port) as member:
-            manifest = await member.swarm.load(lambda m: range(m.page_count))
+            manifest = await member.swarm.load(Manifest.missing)
     assert manifest.is_complete
     assert any(liar.pages_requested for liar in liars)
     assert all(len(liar.pages_requested) <= 1 for liar in liars)
-    assert sorted(honest.pages_requested) == list(range(13))
+    assert sorted(honest.pages_requested) == [*map(hash_page, range(13))]
 
 
 async def fetch_within(net: MemoryNet, seconds: float, *holders: Holder) -> None:

@@ -91,6 +91,31 @@ async def test_a_relay_with_its_own_key_is_refused(
     assert len(relay.to_client) % ANSWER_SIZE == 0
 
 
+class FlippingRelay(PlainRelay):
+    """Flip one bit of the first chunk that passes, far behind the handshake."""
+
+    has_flipped = False
+
+    def forward(self, data: bytes, *, to_client: bool) -> bytes:
+        if not to_client or self.has_flipped or len(self.to_client) < SIZE // 2:
+            return data
+        self.has_flipped = True
+        return data[:-1] + bytes((data[-1] ^ 1,))
+
+
+@pytest.mark.parametrize("chunk_size", [16_384, 262_144])
+async def test_a_changed_bit_costs_a_connection_and_no_more(
+    make_file: MakeFile, tmp_path: Path, chunk_size: int
+) -> None:
+    """No wrong byte is stored, and the peer is dialled again: it is not banned."""
+    source = make_file(SIZE, 7)
+    with share(source, "--chunk-size", chunk_size) as program:
+        through = Sharer(program, source)
+        async with FlippingRelay(through.address) as relay:
+            await fetch_through(through, relay.address, tmp_path / "out")
+            assert relay.has_flipped
+
+
 def assert_secret(seen: bytes, link: Link, *names: str) -> None:
     """Check that the recorded bytes contain no part of the link."""
     keys = link.keys

@@ -12,7 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from shoal.core.crypto.hashes import chunk_digest, link_check
+from shoal.core.crypto.hashes import block_digests, chunk_digest, link_check
 from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.knock import (
     PROLOGUE,
@@ -21,8 +21,9 @@ from shoal.core.crypto.knock import (
     handshake_start,
 )
 from shoal.core.crypto.noise import REKEY_MESSAGES, Cipher, open_first
-from shoal.core.manifest.file_table import FileEntry
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.file_pages import FileEntry
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.root import encode_root
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
@@ -37,10 +38,12 @@ ABOUT = {
     "handshakes": "the messages of both ends with given ephemeral keys, then the first "
     "Noise messages of both directions without their lengths, and what follows a Rekey",
     "links": "the text of links with hints, and what is no link",
+    "chunks": "the hashes of the blocks, and of the whole, of one chunk of this length "
+    "whose byte at offset i is i mod 251",
     "shares": "the byte of a share at offset i is i mod 251; a single file's chunk "
     "hashes follow from that. Where chunk hashes are `made up`, the hash of chunk i "
-    "is i as 4 bytes, big-endian, eight times over. Pages are whole, or given by "
-    "length and hash",
+    "is i as 4 bytes, big-endian, eight times over. A page is its table, level, number "
+    "and bytes; of a page of more than 1,024 bytes, the length instead",
     "salt": "the first 16 bytes of HMAC-SHA256(secret, root without salt)",
     "paths": "what refuses a manifest, what does not, and which two cannot be in one",
 }
@@ -70,6 +73,10 @@ FILES: tuple[FileEntry, ...] = (
     ("data/große Liste.txt", 16 * KIB, False),
     ("日本/語.bin", 1, False),
 )
+LONG_PATHS = tuple(
+    (f"{i:03}/" + "/".join([f"{i % 7}" * 200] * 19), 1, False) for i in range(300)
+)
+CHUNK_LENGTHS = (0, 1, 64 * KIB, 64 * KIB + 1, 128 * KIB, 200_000)
 MANY_FILES = tuple((f"file-{i:05}", i % 3, i % 2 == 1) for i in range(5000))
 
 
@@ -88,6 +95,7 @@ def vectors() -> dict[str, Any]:
             "root_without_salt": encode_root(public.root).hex(),
             "salt": (derived.root.salt or b"").hex(),
         },
+        "chunks": [_of_chunk(length) for length in CHUNK_LENGTHS],
         "shares": [
             _of_share(_build("empty", 0, 64 * KIB)),
             _of_share(_build("one.bin", 1, 64 * KIB)),
@@ -97,7 +105,10 @@ def vectors() -> dict[str, Any]:
             _of_share(_build("folder", 32 * KIB + 6, 16 * KIB, FILES)),
             _of_share(_build("empty folder", 0, 64 * KIB, ())),
             _of_share(_build("many files", 4999, 64 * KIB, MANY_FILES)),
+            _of_share(_build("blocks.bin", 192 * KIB + 5, 128 * KIB)),
+            _of_share(_build("long paths", 300, 64 * KIB, LONG_PATHS)),
             _of_share(_made_up("two pages", 2049 * 16 * KIB - 1, 16 * KIB), True),
+            _of_share(_made_up("two levels", 131_073 * 16 * KIB, 16 * KIB), True),
         ],
         "paths": {
             "allowed": list(SAFE_PATHS),
@@ -219,18 +230,28 @@ def _links(share_id: bytes) -> dict[str, Any]:
     }
 
 
+def _of_chunk(length: int) -> dict[str, Any]:
+    data = pattern(length)
+    return {
+        "length": length,
+        "blocks": block_digests(data).hex(),
+        "hash": chunk_digest(data).hex(),
+    }
+
+
 def _of_share(manifest: Manifest, is_made_up: bool = False) -> dict[str, Any]:
-    root, pages = manifest.root, map(manifest.page, range(manifest.page_count))
+    root, top = manifest.root, manifest.root.files
     return {
         "name": root.name,
         "size": root.size,
         "chunk_size": root.chunk_size,
         "chunk_hashes": "made up" if is_made_up else "true",
         "salt": None if root.salt is None else root.salt.hex(),
-        "files": None if manifest.file_table is None else len(manifest.files),
-        "hash_page_hashes": root.hashes.hex(),
-        "file_page_hashes": None if root.files is None else root.files.hex(),
-        "pages": [_of_page(page or b"") for page in pages],
+        "hashes": root.hashes.hex(),
+        "files": None if top is None else [top.count, top.depth, top.digest.hex()],
+        "pages": [
+            [*key, _of_page(manifest.page(key) or b"")] for key in manifest.keys()
+        ],
         "root": manifest.root_record.hex(),
         "id": manifest.id.hex(),
         "link": str(Link(manifest.id)),

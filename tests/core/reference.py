@@ -7,6 +7,7 @@ implementations cannot be wrong in the same way.
 
 import hashlib
 import struct
+from collections.abc import Sequence
 
 _IV = (
     0x6A09E667,
@@ -78,6 +79,59 @@ def blake3_derive(context: str, data: bytes) -> bytes:
     return _bytes(_tree(key, data, 0, _MATERIAL, _ROOT))
 
 
+def block_hashes(chunk: bytes) -> bytes:
+    """Return the hashes of a chunk's blocks, as docs/protocol.md, "Hashes" has them."""
+    blocks = [chunk[i : i + 65_536] for i in range(0, len(chunk), 65_536)] or [b""]
+    return b"".join(blake3_derive("shoal v2 block", block) for block in blocks)
+
+
+def chunk_hash(chunk: bytes) -> bytes:
+    """Return the hash of a chunk, as docs/protocol.md, "Hashes" has it."""
+    hashes = block_hashes(chunk)
+    return hashes if len(hashes) == 32 else blake3_derive("shoal v2 chunk", hashes)
+
+
+def hash_tree(hashes: bytes) -> tuple[bytes, dict[tuple[int, int], bytes]]:
+    """Return `hashes` of the root record and the pages by level and number."""
+    pages: dict[tuple[int, int], bytes] = {}
+    level = 0
+    while level == 0 or len(hashes) > 2048:
+        cut = [hashes[i : i + 65_536] for i in range(0, len(hashes), 65_536)]
+        pages.update({(level, number): page for number, page in enumerate(cut)})
+        hashes = b"".join(blake3_derive("shoal v2 page", page) for page in cut)
+        level += 1
+    return hashes, pages
+
+
+def file_tree(
+    files: Sequence[tuple[str, int, object]],
+) -> tuple[list[object], dict[tuple[int, int], bytes]]:
+    """Return `files` of the root record and the pages by level and first file."""
+    pages: dict[tuple[int, int], bytes] = {}
+    rows: list[tuple[str, int, int, bytes]] = []
+    offset = 0
+    for number, (path, size, executable) in enumerate(files):
+        rows.append((path, number, offset, msgpack([path, size, executable])))
+        offset += size
+    level = 0
+    while True:
+        cut: list[list[tuple[str, int, int, bytes]]] = [[]]
+        for row in rows:
+            if 3 + sum(len(each[3]) for each in [*cut[-1], row]) > 65_536:
+                cut.append([])
+            cut[-1].append(row)
+        rows = []
+        for group in cut:
+            path, number, start, _ = group[0] if group else ("", 0, 0, b"")
+            page = _short_head(len(group), 0x90, 0xDC) + b"".join(g[3] for g in group)
+            pages[level, number] = page
+            digest = blake3_derive("shoal v2 page", page)
+            rows.append((path, number, start, msgpack([path, number, start, digest])))
+        if len(rows) == 1:
+            return [len(files), level, digest], pages
+        level += 1
+
+
 def hmac_sha256(key: bytes, data: bytes) -> bytes:
     """Return HMAC-SHA256 as RFC 2104 writes it; for keys of at most 64 bytes."""
     padded = key.ljust(64, b"\0")
@@ -110,8 +164,10 @@ def msgpack(value: object) -> bytes:
             return b"\xc0"
         case bool():
             return b"\xc3" if value else b"\xc2"
-        case int() if value >= 0:
-            return _integer(value)
+        case int():
+            return _integer(value) if value >= 0 else _negative(value)
+        case float():
+            return b"\xcb" + struct.pack(">d", value)
         case str():
             data = value.encode()
             if len(data) < 32:
@@ -135,6 +191,15 @@ def _integer(value: int) -> bytes:
     for kind, width in ((0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8)):
         if value < 1 << 8 * width:
             return bytes((kind,)) + value.to_bytes(width, "big")
+    raise OverflowError(value)
+
+
+def _negative(value: int) -> bytes:
+    if value >= -32:
+        return struct.pack("b", value)
+    for kind, width in ((0xD0, 1), (0xD1, 2), (0xD2, 4), (0xD3, 8)):
+        if value >= -(1 << 8 * width - 1):
+            return bytes((kind,)) + value.to_bytes(width, "big", signed=True)
     raise OverflowError(value)
 
 

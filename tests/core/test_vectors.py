@@ -9,19 +9,31 @@ from typing import Any
 
 import pytest
 
-from shoal.core.manifest.file_table import FileEntry
-from shoal.core.manifest.paths import collision, path_problem
+from shoal.core.manifest.collisions import collision
+from shoal.core.manifest.file_pages import FileEntry
+from shoal.core.manifest.paths import path_problem
 from shoal.core.names.link import parse_share
 from shoal.errors import UsageError
 from tests.core.make_vectors import (
     FILES,
+    LONG_PATHS,
     MANY_FILES,
     PATH,
     as_text,
     made_up_hashes,
     pattern,
 )
-from tests.core.reference import base32, blake3_derive, hkdf, hmac_sha256, msgpack
+from tests.core.reference import (
+    base32,
+    blake3_derive,
+    block_hashes,
+    chunk_hash,
+    file_tree,
+    hash_tree,
+    hkdf,
+    hmac_sha256,
+    msgpack,
+)
 from tests.core.reference_noise import Handshake, rekey
 
 VECTORS = json.loads(PATH.read_text())
@@ -29,6 +41,7 @@ FILES_OF: dict[str, tuple[FileEntry, ...]] = {
     "folder": FILES,
     "empty folder": (),
     "many files": MANY_FILES,
+    "long paths": LONG_PATHS,
 }
 
 
@@ -53,7 +66,7 @@ def test_the_reference_agrees_with_rfc_5869_test_case_1() -> None:
 @pytest.mark.parametrize("vector", VECTORS["ids"], ids=lambda v: v["id"][:8])
 def test_keys_and_topics_match_the_vectors(vector: dict[str, str]) -> None:
     share_id = bytes.fromhex(vector["id"])
-    check = blake3_derive("shoal v1 link check", share_id)[:3]
+    check = blake3_derive("shoal v2 link check", share_id)[:3]
     assert vector["check"] == check.hex()
     assert vector["link"] == "shoal:" + base32(share_id + check)
     for key in ("psk", "log"):
@@ -89,32 +102,42 @@ def test_handshakes_match_the_vectors(vector: dict[str, Any]) -> None:
             assert each["message"] == message.hex()
 
 
+@pytest.mark.parametrize("vector", VECTORS["chunks"], ids=lambda v: v["length"])
+def test_chunks_match_the_vectors(vector: dict[str, Any]) -> None:
+    data = pattern(vector["length"])
+    assert vector["blocks"] == block_hashes(data).hex()
+    assert vector["hash"] == chunk_hash(data).hex()
+
+
 @pytest.mark.parametrize("vector", VECTORS["shares"], ids=lambda v: v["name"])
 def test_shares_match_the_vectors(vector: dict[str, Any]) -> None:
-    chunks = chunk_hashes(vector)
-    assert vector["hash_page_hashes"] == page_hashes(chunks).hex()
-    files = FILES_OF.get(vector["name"])
-    pages = pages_of(chunks)
+    hashes, hash_pages = hash_tree(chunk_hashes(vector))
+    assert vector["hashes"] == hashes.hex()
+    pages = {("hashes", *key): page for key, page in hash_pages.items()}
     fields: dict[str, object] = {
-        "v": 1,
+        "v": 2,
         "name": vector["name"],
         "size": vector["size"],
         "chunk": vector["chunk_size"],
-        "hashes": page_hashes(chunks),
+        "hashes": hashes,
     }
+    files = FILES_OF.get(vector["name"])
     if files is not None:
-        table = msgpack(list(files))
-        pages += pages_of(table)
-        fields["files"] = page_hashes(table)
-        assert vector["file_page_hashes"] == page_hashes(table).hex()
-        assert vector["files"] == len(files)
+        fields["files"], file_pages = file_tree(files)
+        pages |= {("files", *key): page for key, page in file_pages.items()}
+        count, depth, digest = vector["files"]
+        assert fields["files"] == [count, depth, bytes.fromhex(digest)]
     if vector["salt"] is not None:
         fields["salt"] = bytes.fromhex(vector["salt"])
     assert vector["root"] == msgpack(fields).hex()
-    share_id = blake3_derive("shoal v1 root", bytes.fromhex(vector["root"]))
+    share_id = blake3_derive("shoal v2 root", bytes.fromhex(vector["root"]))
     assert vector["id"] == share_id.hex()
-    for page, given in zip(pages, vector["pages"], strict=True):
-        assert given in (len(page), page.hex())
+    given = {
+        (table, level, number): page for table, level, number, page in vector["pages"]
+    }
+    assert given.keys() == pages.keys()
+    for key, page in pages.items():
+        assert given[key] in (len(page), page.hex())
 
 
 def chunk_hashes(vector: dict[str, Any]) -> bytes:
@@ -123,16 +146,7 @@ def chunk_hashes(vector: dict[str, Any]) -> bytes:
         return made_up_hashes(-(-size // chunk_size))
     data = pattern(size)
     chunks = [data[i : i + chunk_size] for i in range(0, size, chunk_size)]
-    return b"".join(blake3_derive("shoal v1 chunk", chunk) for chunk in chunks)
-
-
-def pages_of(table: bytes) -> list[bytes]:
-    return [table[i : i + 65_536] for i in range(0, len(table), 65_536)]
-
-
-def page_hashes(table: bytes) -> bytes:
-    hashes = (blake3_derive("shoal v1 page", page) for page in pages_of(table))
-    return b"".join(hashes)
+    return b"".join(map(chunk_hash, chunks))
 
 
 def test_the_salt_matches_the_vectors() -> None:

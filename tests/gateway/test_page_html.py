@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.status import ShareStatus
-from shoal.gateway.page.html import MAX_FILES, ShareDetails, csp, render
+from shoal.gateway.page.html import ShareDetails, csp, render
 from shoal.gateway.page.view import ShareView, known_view, unknown_view
 from tests.helpers.holder import make_holding
 
@@ -18,7 +18,7 @@ HOLDING = make_holding(16_384 * 3, chunk_size=16_384)
 STATUS = ShareStatus(None, None, frozenset({1}), frozenset(), ())
 VIEW = known_view(0, Manifest(HOLDING.link.id, HOLDING.root), STATUS, {})
 CONTENT = ShareDetails(
-    "film.mp4", "3 chunks", False, (File("film.mp4", 9, False, 0),), "shoal:x", None
+    "film.mp4", "3 chunks", False, (File("film.mp4", 9, False, 0),), 1, "shoal:x", None
 )
 NASTY = "\"><img src=x onerror=alert(1)>'&<script>alert(2)</script>"
 
@@ -64,7 +64,7 @@ def test_a_files_path_is_quoted_in_its_link() -> None:
 def test_text_from_a_share_or_a_peer_is_never_markup() -> None:
     plain = _page()
     file = File(f"{NASTY}.mp4", 9, False, 0)
-    content = ShareDetails(NASTY, NASTY, False, (file,), NASTY, None)
+    content = ShareDetails(NASTY, NASTY, False, (file,), 1, NASTY, None)
     page = _page(replace(VIEW, summary=NASTY, progress=NASTY, map_label=NASTY), content)
     assert [tag for tag, _ in page.found] == [tag for tag, _ in plain.found]
     assert [a.keys() for _, a in page.found] == [a.keys() for _, a in plain.found]
@@ -80,10 +80,10 @@ def test_files_that_can_run_scripts_are_not_embedded() -> None:
 
 
 def test_the_page_lists_a_limited_number_of_files() -> None:
-    files = tuple(File(f"{i}.txt", 1, False, i) for i in range(MAX_FILES + 5))
-    page = _page(content=replace(CONTENT, files=files, is_folder=True))
+    files = tuple(File(f"{i}.txt", 1, False, i) for i in range(20))
+    page = _page(content=replace(CONTENT, files=files, count=25, is_folder=True))
     hrefs = [a["href"] for a in page.all("a")]
-    assert sum(h is not None and h.endswith(".txt") for h in hrefs) == MAX_FILES
+    assert sum(h is not None and h.endswith(".txt") for h in hrefs) == 20
     assert "files/0/" in hrefs
     assert "All files (5 more)" in page.text
 

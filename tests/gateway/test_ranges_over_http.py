@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.gateway import Answer, curl, get, serving
-from tests.helpers.holder import Holder, make_holding
+from shoal.core.manifest.blocks import BLOCK_SIZE
+from shoal.core.wire.sealed_messages import BlockRequest
+from tests.helpers.gateway import Answer, curl, get, request, serving
+from tests.helpers.holder import Holder, Holding, Talk, make_holding
 from tests.helpers.nginx import missing_nginx, nginx
 from tests.helpers.ranges import RANGES, SIZE, RangeCase
 from tests.helpers.requirements import require
@@ -48,6 +50,39 @@ async def test_the_gateway_answers_every_range_of_the_table_as_the_rfc_requires(
     for case, answer in zip(RANGES, answers, strict=True):
         check(case, answer, is_ours=True)
     assert len({answer.headers["etag"] for answer in answers}) == 1
+
+
+class FirstAnswer(Holder):
+    """A holder that answers one request for blocks and no other request."""
+
+    def __init__(self, holding: Holding) -> None:
+        super().__init__(holding)
+        self.requests: list[BlockRequest] = []
+
+    def on_request(self, talk: Talk, index: int) -> None:
+        raise AssertionError("a whole chunk")
+
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        self.requests.append(request)
+        if len(self.requests) == 1:
+            talk.send_blocks(request)
+
+
+@pytest.mark.parametrize("last", ["", "9000000"])
+async def test_the_first_byte_after_a_seek_needs_at_most_128_kib(last: str) -> None:
+    size = 4 << 20
+    holding = make_holding(3 * size, chunk_size=size)
+    first = size + 3 * BLOCK_SIZE + 5
+    async with FirstAnswer(holding) as holder, serving(holder) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        wanted = f"Range: bytes={first}-{last}".encode()
+        writer.write(request(gateway, FILE, wanted))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b" 206 " in head
+        assert await reader.readexactly(1) == holding.chunk(1)[3 * BLOCK_SIZE + 5 :][:1]
+        (answered, *_) = holder.requests
+        assert answered.count * BLOCK_SIZE <= 128 * 1024
+        writer.close()
 
 
 async def test_nginx_gives_the_same_answers_except_where_noted(tmp_path: Path) -> None:

@@ -5,17 +5,19 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest: ...
 
 from collections.abc import Sequence
 
-from shoal.core.wire.messages import encode_frame
+from shoal.core.crypto.hashes import block_digests
+from shoal.core.manifest.blocks import BLOCK_SIZE
+from shoal.core.manifest.pages import PageKey
 from shoal.core.wire.sealed_messages import (
+    BlockRequest,
+    Blocks,
     Have,
     Hello,
     Page,
     Peers,
     Refuse,
-    SealedMessage,
-    SealedResponse,
 )
-from tests.helpers.holder import Holder, Holding, Talk, make_holding
+from tests.helpers.holder import Chunk, Heard, Holder, Holding, Talk, make_holding
 
 __all__ = [
     "IDLE",
@@ -31,11 +33,27 @@ __all__ = [
 # Holders that send wrong chunks.
 
 
-class FlipsABit(Holder):
+class Liar(Holder):
+    """Send what `lie` makes of the right bytes, in chunks and in blocks."""
+
+    def lie(self, data: bytes) -> bytes:
+        """Return the bytes to send instead."""
+        raise NotImplementedError
+
     def on_request(self, talk: Talk, index: int) -> None:
-        data = bytearray(self.holding.chunk(index))
-        data[len(data) // 2] ^= 4
-        talk.send_chunk(index, bytes(data))
+        talk.send_chunk(index, self.lie(self.holding.chunk(index)))
+
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        first = request.first * BLOCK_SIZE
+        true = self.holding.chunk(request.index)[first:][: request.count * BLOCK_SIZE]
+        talk.send_blocks(request, self.lie(true))
+
+
+class FlipsABit(Liar):
+    def lie(self, data: bytes) -> bytes:
+        changed = bytearray(data)
+        changed[len(data) // 2] ^= 4
+        return bytes(changed)
 
 
 class SendsAnother(Holder):
@@ -44,25 +62,34 @@ class SendsAnother(Holder):
             index, self.holding.chunk((index + 1) % self.holding.chunks.count)
         )
 
-
-class SendsZeroes(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, bytes(self.holding.chunks.length(index)))
-
-
-class SendsShort(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, self.holding.chunk(index)[:-1])
-
-
-class SendsNothing(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, b"")
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        """Send the right blocks with the hashes of another chunk."""
+        data = self.holding.chunk(request.index)[request.first * BLOCK_SIZE :]
+        hashes = None
+        if request.hashes:
+            hashes = block_digests(bytes(len(self.holding.chunk(request.index))))
+        part = memoryview(data[: request.count * BLOCK_SIZE])
+        talk.send(Blocks(request.read, part, hashes))
 
 
-class SendsMore(Holder):
-    def on_request(self, talk: Talk, index: int) -> None:
-        talk.send_chunk(index, self.holding.chunk(index) + b"\0")
+class SendsZeroes(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return bytes(len(data))
+
+
+class SendsShort(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return data[:-1]
+
+
+class SendsNothing(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return b""
+
+
+class SendsMore(Liar):
+    def lie(self, data: bytes) -> bytes:
+        return data + b"\0"
 
 
 LIARS = [FlipsABit, SendsAnother, SendsZeroes, SendsShort, SendsNothing, SendsMore]
@@ -105,7 +132,7 @@ class AnnouncesMissing(Silent):
 class SendsTheSame(Holder):
     """Answer every request for any chunk with the first chunk."""
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         if isinstance(message, Page):
             super().on_message(talk, message)
         elif getattr(message, "index", 0) is None:
@@ -115,7 +142,7 @@ class SendsTheSame(Holder):
 class WithholdsPages(Holder):
     """Send no page of the manifest, without which no chunk can be requested."""
 
-    def on_page(self, talk: Talk, number: int) -> None:
+    def on_page(self, talk: Talk, key: PageKey) -> None:
         pass
 
 
@@ -125,9 +152,7 @@ class Drips(Holder):
     def on_request(self, talk: Talk, index: int) -> None:
         if not self.sent:
             self.sent.append(index)
-            data = memoryview(self.holding.chunk(index))
-            whole = encode_frame(SealedResponse(index, data))
-            self.drip(talk, whole)
+            self.drip(talk, Chunk(index, self.holding.chunk(index)).encoded())
 
     def drip(self, talk: Talk, rest: bytes) -> None:
         if rest and not talk.is_lost:
@@ -185,10 +210,22 @@ class Unsolicited(Holder):
         talk.send_chunk(3)
 
 
+class UnsolicitedBlocks(Holder):
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Blocks(0, memoryview(self.holding.chunk(0))))
+
+
+class UnsolicitedRefusal(Holder):
+    def greet(self, talk: Talk) -> None:
+        super().greet(talk)
+        talk.send(Refuse(0, "missing", 0))
+
+
 class UnsolicitedPage(Holder):
     def greet(self, talk: Talk) -> None:
         super().greet(talk)
-        talk.send(Page(7, b"x"))
+        talk.send(Page("hashes", 0, 7, b"x"))
 
 
 class ChunkTooFar(Holder):
@@ -228,20 +265,20 @@ class FlippedRoot(Holder):
 
 
 class GarbagePages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        talk.send(Page(number, bytes(65_536)))
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        talk.send(Page(*key, bytes(65_536)))
 
 
 class FlippedPages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        page = bytearray(self.holding.pages[number])
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        page = bytearray(self.holding.pages[key])
         page[-1] ^= 1
-        talk.send(Page(number, bytes(page)))
+        talk.send(Page(*key, bytes(page)))
 
 
 class ShortPages(Holder):
-    def on_page(self, talk: Talk, number: int) -> None:
-        talk.send(Page(number, self.holding.pages[number][:-1]))
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        talk.send(Page(*key, self.holding.pages[key][:-1]))
 
 
 class Poisons(Silent):
@@ -251,7 +288,7 @@ class Poisons(Silent):
         super().__init__(holding)
         self._victims = victims
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         super().on_message(talk, message)
         if isinstance(message, Hello):
             own = ("127.0.0.1", message.port)
@@ -289,6 +326,8 @@ RUDE = [
     LongBitfield,
     SpareBits,
     Unsolicited,
+    UnsolicitedBlocks,
+    UnsolicitedRefusal,
     UnsolicitedPage,
     ChunkTooFar,
     HugeFrame,

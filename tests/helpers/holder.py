@@ -15,20 +15,27 @@ async with FlipsABit(holding) as liar, Holder(holding) as honest:
 import asyncio
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Self, TypeAlias
 
 from msgspec import Struct
 
-from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.crypto.hashes import block_digests, chunk_digest
+from shoal.core.manifest.blocks import BLOCK_SIZE, Run
+from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.manifest.file_table import FileEntry
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.file_pages import FileEntry
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from shoal.core.wire.framing import FrameReader
 from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.sealed_messages import (
+    MAX_BITFIELD,
+    BitfieldPiece,
+    BlockRequest,
+    Blocks,
     Goodbye,
     Have,
     Hello,
@@ -39,12 +46,15 @@ from shoal.core.wire.sealed_messages import (
     SealedResponse,
     Want,
     decode_sealed,
+    response_frame,
 )
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.port import dial_sealed
 from shoal.transport.sealed.proven import ProvenPeer
 
 __all__ = [
+    "Chunk",
+    "Heard",
     "Holder",
     "Holding",
     "SlowHolder",
@@ -58,12 +68,26 @@ MAX_FRAME = 17 << 20  # bytes; larger than any frame of a node
 PATIENCE = 30.0  # seconds
 
 
+class Chunk(Struct, frozen=True):
+    """A response and the data after it."""
+
+    index: int
+    data: bytes
+
+    def encoded(self) -> bytes:
+        """Return the bytes of both."""
+        return response_frame(self.index, len(self.data)) + self.data
+
+
+Heard: TypeAlias = SealedMessage | Chunk
+
+
 class Holding(NamedTuple):
     """The manifest and the chunks of one share."""
 
     link: Link
     root: bytes
-    pages: Sequence[bytes]
+    pages: Mapping[PageKey, bytes]
     chunks: Chunks
     chunk: Callable[[int], bytes]
     """Return the correct bytes of a chunk."""
@@ -109,8 +133,7 @@ def make_holding(
 
 def holding_of(manifest: Manifest, chunk: Callable[[int], bytes]) -> Holding:
     """Return the `Holding` of a peer with a complete manifest."""
-    numbers = range(manifest.page_count)
-    pages = [page for n in numbers if (page := manifest.page(n)) is not None]
+    pages = {key: manifest.page(key) or b"" for key in manifest.keys()}
     link = Link(manifest.id)
     return Holding(link, manifest.root_record, pages, manifest.chunks, chunk)
 
@@ -120,7 +143,7 @@ class Talk(asyncio.BufferedProtocol):
 
     def __init__(self, holder: "Holder") -> None:
         self.holder = holder
-        self.received: list[SealedMessage] = []
+        self.received: list[Heard] = []
         """All messages of the node, in order."""
         self.announced: set[int] = set()
         """Chunks that the node announced."""
@@ -130,6 +153,7 @@ class Talk(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport
         self._reader = FrameReader(MAX_FRAME)
         self._sent: set[int] = set()
+        self._coming: SealedResponse | None = None
 
     @property
     def requested(self) -> list[int | None]:
@@ -139,15 +163,18 @@ class Talk(asyncio.BufferedProtocol):
     @property
     def chunks(self) -> list[int]:
         """Return the chunks that the node sent, in order."""
-        return [
-            each.index for each in self.received if isinstance(each, SealedResponse)
-        ]
+        return [each.index for each in self.received if isinstance(each, Chunk)]
 
     # What the holder sends.
 
     def send(self, *messages: Struct) -> Self:
         """Send these messages; return the connection."""
-        self.send_raw(b"".join(map(encode_frame, messages)))
+        self.send_raw(
+            b"".join(
+                each.encoded() if isinstance(each, Chunk) else encode_frame(each)
+                for each in messages
+            )
+        )
         return self
 
     def send_raw(self, data: bytes) -> None:
@@ -160,7 +187,18 @@ class Talk(asyncio.BufferedProtocol):
         true = self.holder.holding.chunk(index) if data is None else data
         self.holder.sent.append(index)
         self._sent.add(index)
-        self.send(SealedResponse(index, memoryview(true)))
+        self.send(Chunk(index, true))
+
+    def send_blocks(self, request: BlockRequest, data: bytes | None = None) -> None:
+        """Answer a request for blocks, with wrong bytes if `data` is given."""
+        true = self.holder.holding.chunk(request.index)
+        first = request.first * BLOCK_SIZE
+        if data is None:
+            data = true[first : first + request.count * BLOCK_SIZE]
+        run = Run(request.index, request.first, request.count)
+        self.holder.sent_blocks.append(run)
+        hashes = block_digests(true) if request.hashes else None
+        self.send(Blocks(request.read, memoryview(data), hashes))
 
     def choose(self) -> int | None:
         """Choose a chunk for a request that names none."""
@@ -191,20 +229,33 @@ class Talk(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._reader.buffer_updated(nbytes)
         for frame in self._reader.frames():
-            message = decode_sealed(bytes(frame))
-            if message is not None:
-                self._note(message)
-                self.holder.on_message(self, message)
+            self._on_frame(bytes(frame))
         self.holder.notify()
+
+    def _on_frame(self, frame: bytes) -> None:
+        message: Heard | None
+        if self._coming is not None:
+            message, self._coming = Chunk(self._coming.index, frame), None
+        else:
+            message = decode_sealed(frame)
+        if isinstance(message, SealedResponse):
+            if message.length:
+                self._coming = message
+                self._reader.expect_data(message.length)
+                return
+            message = Chunk(message.index, b"")
+        if message is not None:
+            self._note(message)
+            self.holder.on_message(self, message)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
         self.holder.notify()
 
-    def _note(self, message: SealedMessage) -> None:
+    def _note(self, message: Heard) -> None:
         count = self.holder.holding.chunks.count
-        if isinstance(message, SealedResponse) and not self.holder.keeps_chunks:
-            message = SealedResponse(message.index, memoryview(b""))
+        if isinstance(message, Chunk) and not self.holder.keeps_chunks:
+            message = Chunk(message.index, b"")
         self.received.append(message)
         match message:
             case Hello(bitfield=bytes() as bits) if len(bits) == -(-count // 8):
@@ -233,6 +284,8 @@ class Holder:
         """All connections after their handshakes, in order."""
         self.sent: list[int] = []
         """The indexes of all chunks that it sent, right or wrong, in order."""
+        self.sent_blocks: list[Run] = []
+        """All runs of blocks that it sent, right or wrong, in order."""
         self._changed = asyncio.Event()
         self._timers: list[asyncio.TimerHandle] = []
         self._when_left: list[Callable[[], object]] = []
@@ -246,17 +299,27 @@ class Holder:
 
     def greet(self, talk: Talk) -> None:
         """Send the first message."""
-        talk.send(Hello(self.address.port, self.holding.root, self.bitfield))
+        bits, port = self.bitfield, self.address.port
+        if len(bits) <= MAX_BITFIELD:
+            talk.send(Hello(port, self.holding.root, bits))
+            return
+        starts = range(0, len(bits), MAX_BITFIELD)
+        pieces = (BitfieldPiece(bits[i : i + MAX_BITFIELD]) for i in starts)
+        talk.send(Hello(port, self.holding.root, b""), *pieces)
 
     def on_request(self, talk: Talk, index: int) -> None:
         """Answer a request; for one that names no chunk, `index` is chosen."""
         talk.send_chunk(index)
 
-    def on_page(self, talk: Talk, number: int) -> None:
-        """Answer a request for a page of the manifest."""
-        talk.send(Page(number, self.holding.pages[number]))
+    def on_block_request(self, talk: Talk, request: BlockRequest) -> None:
+        """Answer a request for blocks."""
+        talk.send_blocks(request)
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_page(self, talk: Talk, key: PageKey) -> None:
+        """Answer a request for a page of the manifest."""
+        talk.send(Page(*key, self.holding.pages[key]))
+
+    def on_message(self, talk: Talk, message: Heard) -> None:
         """Answer a message."""
         match message:
             case SealedRequest(index=None):
@@ -267,8 +330,10 @@ class Holder:
                     self.on_request(talk, chosen)
             case SealedRequest(index=int() as index):
                 self.on_request(talk, index)
-            case Page(index=number, data=None):
-                self.on_page(talk, number)
+            case BlockRequest():
+                self.on_block_request(talk, message)
+            case Page(key=key, data=None):
+                self.on_page(talk, key)
             case Goodbye():
                 talk.close()
 
@@ -308,10 +373,10 @@ class Holder:
         return [index for talk in self.talks for index in talk.requested]
 
     @property
-    def pages_requested(self) -> list[int]:
+    def pages_requested(self) -> list[PageKey]:
         """Return the pages that nodes requested."""
         received = [message for talk in self.talks for message in talk.received]
-        return [m.index for m in received if isinstance(m, Page) and m.data is None]
+        return [m.key for m in received if isinstance(m, Page) and m.data is None]
 
     def accept(self, proven: ProvenPeer) -> Talk:
         """Return the connection for a node that dialled and has proven the id."""
@@ -341,7 +406,7 @@ class Passive(Holder):
     def greet(self, talk: Talk) -> None:
         pass
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         pass
 
 

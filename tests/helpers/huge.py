@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from shoal.core.crypto.hashes import DIGEST_SIZE, chunk_digest
+from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.resources import Resources
 from shoal.storage.shared.shared_files import SharedFiles

@@ -47,9 +47,7 @@ class MemoryTransport(asyncio.Transport):
 
     def __init__(self, protocol: asyncio.BufferedProtocol, peer: Address) -> None:
         self._socket = _Socket()
-        super().__init__(
-            {"peername": tuple(peer), "socket": self._socket, "gathers": True}
-        )
+        super().__init__({"peername": tuple(peer), "socket": self._socket})
         self.other: MemoryTransport
         self.protocol = protocol
         self._loop = asyncio.get_running_loop()

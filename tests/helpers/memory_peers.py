@@ -1,7 +1,8 @@
 """One small share, and its nodes and peers on a `MemoryNet`."""
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
 from shoal.core.report.events import PeerJoined, PeerLeft
 from tests.helpers.holder import Passive, Talk, holding_of
@@ -52,7 +53,7 @@ def source(
 
 async def fetch(member: Member) -> TransientStore:
     """Fetch all chunks."""
-    manifest = await member.swarm.load(lambda m: range(m.page_count))
+    manifest = await member.swarm.load(Manifest.missing)
     store = TransientStore(manifest.chunks)
     await member.swarm.fetch(store)
     return store

@@ -13,7 +13,15 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Content", "frame", "pack", "read_frame", "receive_frame", "varint"]
+__all__ = [
+    "Content",
+    "frame",
+    "pack",
+    "read_frame",
+    "receive_frame",
+    "sealed_frame",
+    "varint",
+]
 
 
 def varint(value: int) -> bytes:
@@ -31,6 +39,15 @@ def frame(message: Mapping[str, Any]) -> bytes:
     """Return a message in a frame."""
     body = pack(message)
     return varint(len(body)) + body
+
+
+def sealed_frame(message: Mapping[str, Any]) -> bytes:
+    """Return a message of a sealed share; the data of a response follows its frame."""
+    if message["type"] != "response" or "data" not in message:
+        return frame(message)
+    header = {key: value for key, value in message.items() if key != "data"}
+    data: bytes = message["data"]
+    return frame({**header, "length": len(data)}) + data
 
 
 async def read_frame(reader: asyncio.StreamReader) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import build_manifest
+from shoal.core.manifest.build import build_manifest
 from shoal.core.names.address import Address
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, PeerLeft

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.origin.source import parts_of, runs_of
 from shoal.origin.web import parse_content_range
 

@@ -16,6 +16,7 @@ import os
 import resource
 import sys
 import time
+import traceback
 
 from tests.simulator.draw import draw
 from tests.simulator.plan import Plan
@@ -41,7 +42,7 @@ def main() -> int:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=COMMAND)
+    parser = argparse.ArgumentParser(prog=COMMAND, allow_abbrev=False)
     parser.add_argument("--seed", type=int, help="run this seed")
     parser.add_argument("--events", help="keep only these events, as 0,3")
     parser.add_argument("--fetches", help="keep only these fetches and reads")
@@ -123,7 +124,12 @@ def _run(seed: int) -> Result:
     What is left is compared with the time after the first run of the worker: a killed
     process leaves some objects until the next run.
     """
-    result = run_plan(draw(seed))
+    try:
+        result = run_plan(draw(seed))
+    except Exception as error:
+        # A fault of the simulator itself; the other seeds continue.
+        traceback.print_exc()
+        return Result(draw(seed), [f"the simulator raised {error!r}"], "", [], 0.0)
     gc.collect()
     objects = len(gc.get_objects())
     _after_first.append(objects)

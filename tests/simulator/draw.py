@@ -21,6 +21,8 @@ from tests.simulator.plan import (
 
 __all__ = ["draw"]
 
+BLOCKS = 256 * 1024  # bytes of a chunk of four blocks
+
 
 def draw(seed: int) -> Plan:
     """Draw the plan of one seed."""
@@ -168,8 +170,8 @@ _MENDED = {
 
 def draw_theme(seed: int, rng: Random) -> Plan:
     """Draw a situation that the general plan draws too rarely."""
-    themes = [_crowd, _pattern, _waking, _restart, _names, _origin, _changed]
-    theme = rng.choice(themes)
+    themes = [_crowd, _pattern, _waking, _restart, _names, _origin, _changed, _ranges]
+    theme = rng.choice([*themes, _neighbours, _again])
     return theme(seed, rng)
 
 
@@ -273,3 +275,51 @@ def _changed(seed: int, rng: Random) -> Plan:
     kind = rng.choice(["edit", "trim"])
     events = (Event(0.5 + rng.random() * 2, kind, 0, rng.random()),)
     return Plan(seed, sites, machines, (share,), jobs, events)
+
+
+def _ranges(seed: int, rng: Random) -> Plan:
+    """Readers of small ranges of chunks that have several blocks."""
+    sites, machines = _lan(rng, rng.randint(2, 5), rng.choice(RATES))
+    size = rng.randint(1, 4) * BLOCKS + rng.choice([0, 1, rng.randrange(BLOCKS)])
+    share = Share(0, 0, (("", size),), chunk=BLOCKS, has_origin=rng.random() < 0.2)
+    jobs = tuple(
+        Job(
+            machine.number,
+            0,
+            "fetch" if rng.random() < 0.2 else "read",
+            rng.choice([0.0, 0.0, rng.random() * 5]),
+            rng.choice(TIMEOUTS),
+        )
+        for machine in machines[1:]
+    )
+    events = list(_draw_events(rng, machines, sites, (share,)))
+    if rng.random() < 0.5:
+        events.append(Event(rng.random(), "liar", 0, rng.random()))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (share,), jobs, ordered)
+
+
+def _neighbours(seed: int, rng: Random) -> Plan:
+    """The source is behind the same NAT as a liar that dials again and again."""
+    outside = (Machine(n, 1, 1, 0.02) for n in range(1, rng.randint(2, 5)))
+    machines = (Machine(0, 0, 1, 0.02), *outside)
+    share = Share(0, 0, (("", rng.randint(5, 40) * CHUNK),))
+    jobs = tuple(Job(m.number, 0, "fetch", 1.0 + rng.random()) for m in machines[1:])
+    sites = (SitePlan(True, False), SitePlan(False, False))
+    return Plan(seed, sites, machines, (share,), jobs, (Event(0.8, "caller", 0),))
+
+
+def _again(seed: int, rng: Random) -> Plan:
+    """Copies of some of the files are served again after a restart."""
+    sites, machines = _lan(rng, rng.randint(3, 5), None)
+    files = (("a.bin", rng.randint(3, 20) * CHUNK + 5), ("b.tmp", 3 * CHUNK))
+    jobs = tuple(
+        Job(m.number, 0, "fetch", 0.0, exclude="**/*.tmp") for m in machines[1:]
+    )
+    events: list[Event] = []
+    for machine in machines[1:]:
+        at = 8.0 + rng.random() * 4
+        events.append(Event(at, rng.choice(["kill", "power"]), machine.number))
+        events.append(Event(at + 3, "start", machine.number))
+    ordered = tuple(sorted(events, key=lambda each: each.at))
+    return Plan(seed, sites, machines, (Share(0, 0, files),), jobs, ordered)

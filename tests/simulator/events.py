@@ -8,7 +8,7 @@ from tests.simulator.hosts import Host, Site
 from tests.simulator.liar import Liar
 from tests.simulator.loop import Process
 from tests.simulator.machine import SimMachine
-from tests.simulator.plan import CHUNK, Event
+from tests.simulator.plan import Event
 
 if TYPE_CHECKING:
     from tests.simulator.run import World
@@ -87,10 +87,12 @@ class Events:
             size = share.size
             if not size or not self._world.links[share.number].done():
                 continue
-            self._world.has_liars = True
             place = int(value * size)
-            machine.damaged.setdefault(share.number, set()).add(place // CHUNK)
             name, offset = share.find(place)
+            if len(machine.contents(share, name)) <= offset:
+                continue  # it was shortened before
+            self._world.has_liars = True
+            machine.damaged.setdefault(share.number, set()).add(place // share.chunk)
             machine.disk.alter(machine.path(share, name), offset, quiet=value < 0.5)
 
     def _on_trim(self, machine: SimMachine, value: float) -> None:
@@ -100,11 +102,11 @@ class Events:
                 continue
             name, offset = share.find(int(value * share.size))
             offset = 0 if value < 0.3 else offset
-            first = int(value * share.size) // CHUNK if offset else 0
+            first = int(value * share.size) // share.chunk if offset else 0
             gone = {i for i in share.chunks_of(partial(eq, name)) if i >= first}
             machine.damaged.setdefault(share.number, set()).update(gone)
-            path = machine.path(share, name)
-            machine.disk.overwrite(path, offset, None)
+            if offset < len(machine.contents(share, name)):
+                machine.disk.overwrite(machine.path(share, name), offset, None)
 
     def _on_liar(self, machine: SimMachine, value: float) -> None:
         """Let a peer that sends wrong chunks join the swarm of a share."""

@@ -13,7 +13,7 @@ from shoal.errors import (
 from tests.simulator.jobs import JobState
 from tests.simulator.lines import Line, SimTransport
 from tests.simulator.machine import SimMachine
-from tests.simulator.plan import CHUNK, Share
+from tests.simulator.plan import Share
 from tests.simulator.reach import Reach
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
 MAX_DIALS = 12  # connections from one host to another for one share, without events
 MAX_OPEN = 64  # files and folders that one node has open
 MAX_COPIES = 1.25  # of a share that its source sends to a crowd that starts together
+MAX_FAST_COPIES = 2.0  # the same of a source that is not the slowest to send
 MAX_TAKEN = 1.5  # copies that such a crowd takes from an origin
 MIN_COPIED = 20  # chunks of a share whose copies are counted
 
@@ -241,7 +242,7 @@ class Invariants:
             ]
             owner = self._world.machines[share.owner]
             wanted: set[int] = set()
-            sent = owner.uploaded(share) / CHUNK
+            sent = owner.uploaded(share) / share.chunk
             for state in states:
                 wanted |= self._wanted(state, share)
                 # A chunk with bytes of a file that is left out is not passed on.
@@ -250,15 +251,25 @@ class Invariants:
             if len(states) > 1 and len(wanted) >= MIN_COPIED and self._is_crowd(states):
                 copies = sent / len(wanted)
                 self._world.trace("copies", f"{copies:.2f} of {len(wanted)}")
-                if copies > MAX_COPIES:
+                if copies > self._most_copies(owner, states):
                     self._report(
                         f"m{share.owner} sent {copies:.2f} copies of s{share.number} "
                         f"to {len(states)} nodes"
                     )
                 origin = self._world.origins.get(share.number)
-                taken = origin.sent / CHUNK / len(wanted) if origin else 0.0
+                taken = origin.sent / share.chunk / len(wanted) if origin else 0.0
                 if taken > MAX_TAKEN:
                     self._report(f"{taken:.2f} copies were taken from an origin")
+
+    def _most_copies(self, owner: SimMachine, states: Iterable[JobState]) -> float:
+        """Return the most copies that a source sends a crowd.
+
+        A source that is faster than its receivers rightly sends more.
+        """
+        rate = owner.spec.limit_up
+        uplinks = [self._world.machines[s.job.machine].spec.limit_up for s in states]
+        is_slowest = rate is not None and all(not up or up >= rate for up in uplinks)
+        return MAX_COPIES if is_slowest else MAX_FAST_COPIES
 
     def _is_crowd(self, states: Iterable[JobState]) -> bool:
         """Return True if all began together, ended, and reach each other."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Liar"]
 
 PORT = 4999
-CALLS = 12  # times that it dials every node
-CALL_PERIOD = 4.0  # seconds between them
+CALLS = 24  # times that it dials every node
+CALL_PERIOD = 1.0  # seconds between them
 
 
 class Liar:

@@ -104,6 +104,10 @@ class SimMachine:
         path = self.root / "src" / f"s{share.number}"
         return path / name if name else path
 
+    def contents(self, share: Share, name: str) -> bytes:
+        """Return the bytes that a shared file has now."""
+        return self.disk.contents(self.path(share, name)) or b""
+
     # What others can get from it.
 
     @property
@@ -290,7 +294,7 @@ class SimMachine:
         await asyncio.sleep(max(0.0, share.begins_at - self._loop.time() + 1000))
         try:
             made = await node.share(
-                self.path(share), chunk_size=CHUNK, public=share.is_public
+                self.path(share), chunk_size=share.chunk, public=share.is_public
             )
         except ShoalError as error:
             self._trace("share failed", self.name, repr(error))
@@ -367,6 +371,8 @@ class SimMachine:
             try:
                 start = rng.randint(0, len(true))
                 size = rng.randint(0, 3 * CHUNK)
+                if share.chunk > CHUNK:  # of blocks: also longer ranges
+                    size *= rng.choice([1, 1, 5, 20])
                 file.seek(start)
                 data = await file.read(size)
             finally:

@@ -72,6 +72,8 @@ class Share:
     """Whether the owner leaves once another node has everything."""
     has_origin: bool = False
     """Whether a server that speaks to no node has the files too."""
+    chunk: int = CHUNK
+    """Bytes in a chunk."""
 
     @property
     def is_folder(self) -> bool:
@@ -97,7 +99,8 @@ class Share:
         offset = 0
         for name, size in self.files:
             if size and selects(name):
-                found.update(range(offset // CHUNK, (offset + size - 1) // CHUNK + 1))
+                last = (offset + size - 1) // self.chunk
+                found.update(range(offset // self.chunk, last + 1))
             offset += size
         return found
 

@@ -9,12 +9,14 @@ from random import Random
 
 import pytest
 
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.errors import ShoalError
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Disk
 from tests.helpers.faulty.disk import FaultyDisk
+from tests.helpers.pages import pages_of
 
 CHUNK = 16_384
 FETCHED = Made(is_shared=False)
@@ -67,6 +69,36 @@ def test_names_that_are_no_unicode_are_kept(
     path = tmp_path / os.fsdecode(b"copy-\xff\xfe")
     catalogue.add(*_at(1, path), FETCHED, flush=False)
     assert [entry.path for entry in catalogue.entries()] == [path]
+
+
+def test_a_folder_is_kept_with_the_pages_that_are_known(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    files = [(f"{i:05}", 1, False) for i in range(10_000)]
+    whole = build_manifest("x", 10_000, CHUNK, bytes(32), files)
+    known = Manifest(whole.id, whole.root_record)
+    while missing := list(known.missing_path("07000")):
+        for key in missing:
+            assert known.add_page(key, whole.page(key) or b"")
+    for manifest in (known, whole):
+        link = Link(manifest.id)
+        catalogue.add(link, tmp_path / "copy", manifest, FETCHED, flush=False)
+        (entry,) = catalogue.entries()
+        assert pages_of(entry.manifest) == pages_of(manifest)
+        assert entry.manifest.find("07000").offset == 7000
+
+
+def test_an_entry_of_an_older_version_is_reported_and_skipped(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    catalogue.add(*_at(1, tmp_path / "copy"), FETCHED, flush=False)
+    (file,) = (tmp_path / "home/catalogue").glob("*/*")
+    data = file.read_bytes()
+    file.write_bytes(data.replace(b"shoalce\x02", b"shoalce\x01"))
+    assert catalogue.entries() == []
+    (problem,) = catalogue.problems
+    assert "older version of shoal" in problem
+    assert "Delete it" in problem
 
 
 def test_any_changed_byte_and_any_shorter_entry_is_reported_and_skipped(
@@ -156,3 +188,13 @@ def test_a_folder_that_cannot_be_written_is_an_error() -> None:
     with pytest.raises(ShoalError):
         catalogue.add(*_at(1, Path("/copy")), FETCHED, flush=True)
     assert catalogue.entries() == []
+
+
+def test_nothing_is_noted_as_served_once_the_node_is_closed(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "catalogue", Disk())
+    catalogue.mark_served(bytes(32), tmp_path)
+    catalogue.close()
+    # A thread of the node may be late.
+    catalogue.mark_left(bytes(32))
+    catalogue.mark_served(bytes(32), tmp_path)
+    assert not list((tmp_path / "catalogue").glob(".serving*"))

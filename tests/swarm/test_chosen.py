@@ -7,16 +7,16 @@ from random import Random
 import pytest
 
 from shoal.core.crypto.hashes import DIGEST_SIZE, chunk_digest
+from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.manifest import build_manifest
-from shoal.core.manifest.pages import HASHES_PER_PAGE
+from shoal.core.manifest.hash_table import HASHES_PER_PAGE
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.core.wire.sealed_messages import (
     Hello,
     Page,
     Refuse,
-    SealedMessage,
     SealedRequest,
-    SealedResponse,
 )
 from shoal.errors import UsageError
 from shoal.node.node import Node
@@ -25,10 +25,11 @@ from shoal.swarm.manifest_fetcher import PAGE_TIME
 from shoal.swarm.member import Member, Registry
 from tests.adversary.greedy import dialling
 from tests.helpers.fetching import here, sharing
-from tests.helpers.holder import Holder, Holding, Talk, holding_of
+from tests.helpers.holder import Chunk, Heard, Holder, Holding, Talk, holding_of
 from tests.helpers.memory_net import memory_net
 from tests.helpers.memory_peers import CONTENT, MANIFEST, source, talk_to
 from tests.helpers.memory_store import MemoryStore
+from tests.helpers.pages import file_page, hash_page
 
 CHUNK = 16_384
 LARGE = 3 * HASHES_PER_PAGE * CHUNK + 5
@@ -49,7 +50,7 @@ def make_large() -> Holding:
     digests += chunk_digest(true_chunk(count - 1))
     manifest = build_manifest("folder", size, CHUNK, digests, FILES, salt=bytes(16))
     assert len(digests) == count * DIGEST_SIZE
-    assert manifest.page_count == 5
+    assert len(list(manifest.keys())) == 5
     return holding_of(manifest, true_chunk)
 
 
@@ -80,9 +81,9 @@ async def test_only_the_pages_of_what_is_chosen_are_fetched(
             timeout=10,
         )
         # Those that tell the files first: before, it is not known what is chosen.
-        assert holder.pages_requested[0] == 4
-        assert sorted(holder.pages_requested[1:]) == pages
-        assert fetched.manifest.page(4) is not None
+        assert holder.pages_requested[0] == file_page(0)
+        assert sorted(holder.pages_requested[1:]) == [*map(hash_page, pages)]
+        assert fetched.manifest.page(file_page(0)) is not None
 
 
 async def test_a_resume_of_chosen_files_requests_no_page_again(
@@ -101,7 +102,7 @@ async def test_a_resume_of_chosen_files_requests_no_page_again(
         await asyncio.wait([fetching])
     async with Holder(HOLDING) as holder, Node(here([holder.address])) as node:
         await node.fetch(HOLDING.link, out, include="b", timeout=10)
-        assert sorted(first.pages_requested) == [3, 4]
+        assert sorted(first.pages_requested) == [file_page(0), hash_page(3)]
         assert holder.pages_requested == []
         assert 0 < len(holder.sent) < 3
     assert (out / "b" / "small").read_bytes() == bytes(SMALL)
@@ -113,7 +114,7 @@ async def test_where_nothing_is_chosen_no_page_of_hashes_is_fetched(
     async with Holder(HOLDING) as holder, Node(here([holder.address])) as node:
         with pytest.raises(UsageError, match="shoal ls"):
             await node.fetch(HOLDING.link, tmp_path / "out", include="d", timeout=10)
-        assert holder.pages_requested == [4]
+        assert holder.pages_requested == [file_page(0)]
 
 
 async def test_a_node_reads_of_what_it_did_not_choose(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ class Asker(Holder):
     def bitfield(self) -> bytes:
         return self.holding.some(())
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         pass
 
 
@@ -145,8 +146,8 @@ def talk_with(asker: Asker, port: int) -> Talk | None:
     return None
 
 
-def pages_of(talk: Talk) -> dict[int, bytes | None]:
-    return {each.index: each.data for each in talk.received if isinstance(each, Page)}
+def pages_of(talk: Talk) -> dict[PageKey, bytes | None]:
+    return {each.key: each.data for each in talk.received if isinstance(each, Page)}
 
 
 def refused_by(talk: Talk) -> set[int | None]:
@@ -164,17 +165,19 @@ async def test_a_page_that_is_not_here_is_asked_of_another_at_once(
         address = holder.address._replace(port=fetched.share.port)
         with dialling(Asker(HOLDING)) as asker:
             talk = await asker.dial(address)
-            talk.send(*map(Page, (3, 0, 4, 1)))
+            files, *hashes = file_page(0), *map(hash_page, (3, 0, 1))
+            talk.send(*(Page(*key) for key in (*hashes, files)))
             await asker.until(lambda: len(pages_of(talk)) == 4)
-        whole, none = HOLDING.pages, b""
-        assert pages_of(talk) == {3: whole[3], 0: none, 4: whole[4], 1: none}
+        whole, (here_too, *others) = HOLDING.pages, hashes
+        given = {key: whole[key] for key in (files, here_too)}
+        assert pages_of(talk) == given | dict.fromkeys(others, b"")
         # Somebody who wants it all is not held up by asking this one.
         resources = Resources(here([address, holder.address]), rng=Random(1))
         registry = Registry(resources)
         port = await registry.port()
         async with asyncio.timeout(PAGE_TIME):
             async with Member(registry, HOLDING.link, port) as member:
-                await member.swarm.load(lambda m: range(m.page_count))
+                await member.swarm.load(Manifest.missing)
         await resources.aclose()
 
 
@@ -233,9 +236,9 @@ async def test_what_goes_while_it_is_seeded_is_not_announced_any_more() -> None:
         assert hello.bitfield is not None
         have = Bitfield.from_bytes(hello.bitfield, CONTENT.count)
         assert list(have) == list(range(10))
-        assert [e.index for e in late.received if isinstance(e, SealedResponse)] == [3]
+        assert [e.index for e in late.received if isinstance(e, Chunk)] == [3]
         assert [e.index for e in late.received if isinstance(e, Refuse)] == [30]
         late.send(*[SealedRequest()] * 12)
         await net.until(lambda: len(late.received) >= 15)
-        given = [e.index for e in late.received if isinstance(e, SealedResponse)]
+        given = [e.index for e in late.received if isinstance(e, Chunk)]
         assert sorted(given) == list(range(10))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
 from shoal.errors import ShoalError
 from shoal.transfer.dialler import Found
@@ -25,7 +26,7 @@ async def broken_discovery() -> AsyncIterator[tuple[Address, str]]:
 
 
 async def load(member: Member) -> Any:
-    return await member.swarm.load(lambda m: range(m.page_count))
+    return await member.swarm.load(Manifest.missing)
 
 
 async def until_shared(member: Member) -> None:

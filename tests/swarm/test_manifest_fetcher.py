@@ -1,13 +1,15 @@
 """Manifest pages come from whoever has them, and a liar wastes one."""
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.swarm.manifest_fetcher import (
     COPY_TIME,
     MAX_PAGES_REQUESTED,
     PAGE_TIME,
     ManifestFetcher,
 )
+from tests.helpers.pages import hash_page
 
 PAGES = 13
 CHUNK = 16_384
@@ -20,8 +22,8 @@ class Giver:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def request_page(self, number: int) -> None:
-        self.asked.append(number)
+    def request_page(self, key: PageKey) -> None:
+        self.asked.append(key.number)
 
 
 class Fetch:
@@ -33,7 +35,7 @@ class Fetch:
         self.now = 100.0
         self.pages: ManifestFetcher[Giver] = ManifestFetcher(
             WHOLE.id,
-            on_wrong_page=lambda giver, number: self.lies.append((giver, number)),
+            on_wrong_page=lambda giver, key: self.lies.append((giver, key.number)),
             on_page=self.count,
         )
         self.manifest = self.pages.on_root(WHOLE.root_record)
@@ -45,12 +47,12 @@ class Fetch:
         self.came += 1
 
     def want(self, *numbers: int) -> None:
-        self.pages.want(numbers or range(PAGES), self.now)
+        self.pages.want(map(hash_page, numbers or range(PAGES)), self.now)
 
     def give(self, giver: Giver, number: int, data: bytes | None = None) -> None:
         if data is None:
-            data = WHOLE.page(number) or b""
-        self.pages.on_page(giver, number, data, self.now)
+            data = WHOLE.page(hash_page(number)) or b""
+        self.pages.on_page(giver, hash_page(number), data, self.now)
 
     def tick(self, seconds: float) -> None:
         self.now += seconds
@@ -111,7 +113,7 @@ def test_a_liar_wastes_one_page_and_is_reported() -> None:
     fetch.give(liar, number, bytes(65_536))
     assert fetch.lies == [(liar, number)]
     assert fetch.came == 0
-    assert fetch.manifest.page(number) is None
+    assert fetch.manifest.page(hash_page(number)) is None
     fetch.pages.remove(liar, fetch.now)
     fetch.answer(honest)
     assert set(honest.asked) == set(range(PAGES))
@@ -122,7 +124,7 @@ def test_a_page_for_another_number_is_a_lie() -> None:
     giver = Giver()
     fetch = Fetch(giver)
     fetch.want(12)  # the last one is shorter than the others
-    fetch.give(giver, 12, WHOLE.page(3))
+    fetch.give(giver, 12, WHOLE.page(hash_page(3)))
     assert fetch.lies == [(giver, 12)]
 
 
@@ -136,7 +138,7 @@ def test_what_is_late_is_asked_of_another() -> None:
     assert other.asked == [0]
     # Late or not, it is the page.
     fetch.give(late, 0)
-    assert fetch.manifest.page(0) is not None
+    assert fetch.manifest.page(hash_page(0)) is not None
     assert fetch.came == 1
     fetch.give(other, 0)
     assert fetch.came == 1

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.stall import ORIGIN_LIARS_TIME
 from shoal.core.schedule.origin_requests import FETCH_TIME
 from shoal.core.wire.sealed_messages import Hello, OriginFetch
@@ -34,6 +35,7 @@ from tests.helpers.memory_peers import (
     talk_to,
 )
 from tests.helpers.memory_store import MemoryStore, TransientStore
+from tests.helpers.pages import hash_page
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
@@ -57,7 +59,7 @@ async def fetch_after(
     for number, member in enumerate(members):
         member.begin(first_peer, *members[:number])
     for member in members:
-        await member.swarm.load(lambda m: range(m.page_count))
+        await member.swarm.load(Manifest.missing)
     await first_peer.leave()
     del net.accepts[first_peer.address]
     return list(await asyncio.gather(*map(fetch, members)))
@@ -95,6 +97,45 @@ async def test_a_new_peer_is_told_which_chunks_are_being_fetched() -> None:
         await fetching
 
 
+@virtual_time
+async def test_peers_are_told_only_of_chunks_that_they_can_request_later() -> None:
+    """A chunk with bytes of a file that is left out does not stay."""
+    async with memory_net() as net:
+        origin = MemoryOrigin({"": CONTENT.data})
+        member = net.join(MANIFEST.id, [origin])
+        first_peer = manifest_peer(net, MANIFEST)
+        first_peer.begin()
+        member.begin(first_peer)
+        await member.swarm.load(Manifest.missing)
+        peer = talk_to(net, member)
+        peer.send(Hello(5000, MANIFEST.root_record, bytes(5)))
+        kept = Bitfield(CONTENT.count)
+        kept.add_run(10, 5)
+        store = TransientStore(MANIFEST.chunks)
+        await member.swarm.fetch(store, range(9, 16), kept)
+        told = {
+            index
+            for message in peer.received
+            if isinstance(message, OriginFetch)
+            for first, number in message.ranges
+            for index in range(first, first + number)
+        }
+        assert told == set(range(10, 15))
+
+
+@virtual_time
+async def test_a_peer_that_never_has_what_it_announced_is_not_waited_for() -> None:
+    """Also if nothing has come for so long that every chunk is requested."""
+    async with memory_net() as net:
+        origin = MemoryOrigin({"": ONE.data})
+        origin.is_silent = True
+        fetching = await crossing(net, b"\0" * 16, origin)
+        await asyncio.sleep(20)
+        origin.is_silent = False
+        async with asyncio.timeout(60):
+            await fetching
+
+
 ONE = Content.make(SIZE, SIZE)
 
 
@@ -106,7 +147,7 @@ async def crossing(
     member, first_peer = net.join(manifest.id, [origin]), manifest_peer(net, manifest)
     first_peer.begin()
     member.begin(first_peer)
-    await member.swarm.load(lambda m: range(m.page_count))
+    await member.swarm.load(Manifest.missing)
     peer = talk_to(net, member, node_id=node_id)
     peer.send(Hello(5000, manifest.root_record, bytes(1)))
     fetching = asyncio.create_task(member.swarm.fetch(TransientStore(manifest.chunks)))
@@ -164,7 +205,7 @@ async def test_chunks_that_peers_announce_and_do_not_send_come_from_the_origin()
         peer.send(Hello(5000, MANIFEST.root_record, bytes(nearly)))
         await net.until(lambda: member.swarm.manifest is not None)
         store = TransientStore(MANIFEST.chunks)
-        member.swarm.manifest.add_page(0, MANIFEST.page(0))  # type: ignore[union-attr, arg-type]
+        member.swarm.manifest.add_page(hash_page(0), MANIFEST.page(hash_page(0)))  # type: ignore[union-attr, arg-type]
         # Before the peer is dropped for its silence.
         async with asyncio.timeout(STALL_LIMIT / 2):
             await member.swarm.fetch(store)
@@ -179,7 +220,7 @@ async def test_a_peer_that_announces_every_chunk_blocks_others_only_briefly() ->
         first_peer = manifest_peer(net, MANIFEST)
         first_peer.begin()
         member.begin(first_peer)
-        await member.swarm.load(lambda m: range(m.page_count))
+        await member.swarm.load(Manifest.missing)
         peer = talk_to(net, member)
         peer.send(Hello(5000, MANIFEST.root_record, bytes(Bitfield(CONTENT.count))))
         store = TransientStore(MANIFEST.chunks)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.wire.sealed_messages import (
     Hello,
     Refuse,
@@ -42,7 +43,7 @@ async def test_chosen_chunks_are_fetched_rarest_first(downloaders: int) -> None:
 
         async def fetch(member: Member) -> None:
             member.begin(seed)
-            manifest = await member.swarm.load(lambda m: range(m.page_count))
+            manifest = await member.swarm.load(Manifest.missing)
             await member.swarm.fetch(TransientStore(manifest.chunks), WANTED)
             await asyncio.sleep(1)
 
@@ -55,7 +56,7 @@ async def test_the_source_is_told_once_which_chunks_are_wanted() -> None:
     async with memory_net() as net:
         member, holder = net.join(MANIFEST.id), net.host(Holder(HOLDING))
         member.begin(holder)
-        manifest = await member.swarm.load(lambda m: range(m.page_count))
+        manifest = await member.swarm.load(Manifest.missing)
         await member.swarm.fetch(TransientStore(manifest.chunks), [3, 4, 9])
         (talk,) = holder.talks
         wants = [each for each in talk.received if isinstance(each, Want)]

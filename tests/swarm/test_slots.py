@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from shoal.core.wire.sealed_messages import Hello, SealedRequest, SealedResponse
+from shoal.core.wire.sealed_messages import Hello, SealedRequest
 from shoal.errors import PeerError
 from shoal.swarm.connections import MAX_CONNECTIONS, MAX_IDLE_PER_ADDRESS, USE_TIME
-from tests.helpers.holder import Talk
+from tests.helpers.holder import Chunk, Talk
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
@@ -36,7 +36,7 @@ async def fill(net: MemoryNet, seed: Member, content: Content = CONTENT) -> None
 
 
 def taken(peer: Talk) -> int:
-    return sum(isinstance(each, SealedResponse) for each in peer.received)
+    return sum(isinstance(each, Chunk) for each in peer.received)
 
 
 async def take_one(net: MemoryNet, peer: Talk, index: int = 0) -> None:

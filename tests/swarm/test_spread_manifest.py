@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Iterable
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.wire.sealed_messages import Have, Hello, Refuse, SealedRequest
 from tests.helpers.holder import Passive
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import CONTENT, HOLDING, MANIFEST, talk_to
 from tests.helpers.memory_store import MemoryStore
+from tests.helpers.pages import hash_page
 from tests.helpers.virtual_time import virtual_time
 
 PAGES = 4
@@ -23,7 +25,7 @@ def knowing(net: MemoryNet, numbers: Iterable[int]) -> Member:
     member = net.join(WHOLE.id)
     manifest = Manifest(WHOLE.id, WHOLE.root_record)
     for number in numbers:
-        manifest.add_page(number, WHOLE.page(number) or b"")
+        manifest.add_page(hash_page(number), WHOLE.page(hash_page(number)) or b"")
     member.swarm.know(manifest)
     return member
 
@@ -38,7 +40,7 @@ async def test_pages_are_exchanged_before_there_is_a_store() -> None:
         fresh.begin(one)
         async with asyncio.timeout(30):
             for manifest in await asyncio.gather(
-                *(each.swarm.load(lambda m: range(PAGES)) for each in net.members)
+                *(each.swarm.load(Manifest.missing) for each in net.members)
             ):
                 assert manifest.is_complete
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.events import Stalled
 from shoal.core.wire.sealed_messages import Hello
 from shoal.errors import ShoalError
@@ -84,7 +85,7 @@ async def test_the_disk_does_not_keep_up() -> None:
         giver, member = source(net), net.join(MANIFEST.id)
         giver.begin()
         member.begin(giver)
-        manifest = await member.swarm.load(lambda m: range(m.page_count))
+        manifest = await member.swarm.load(Manifest.missing)
         store = TransientStore(manifest.chunks)
         store.is_behind = True
         task = asyncio.create_task(member.swarm.fetch(store))

@@ -8,24 +8,23 @@ from typing import Any
 import pytest
 
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import (
     Have,
     Hello,
     Page,
     Peers,
-    SealedMessage,
     SealedRequest,
-    SealedResponse,
 )
 from shoal.errors import LyingPeerError
 from shoal.swarm.dispatcher import COMPLETE_WAIT
 from shoal.swarm.manifest_fetcher import PAGE_TIME
-from shoal.swarm.upload import FIRST_PART, MAX_SPLIT
+from shoal.swarm.receiver import FIRST_PART, MAX_SPLIT
 from shoal.transfer.dialler import MAX_PEERS
 from shoal.transport.sealed.proven import ProvenPeer
-from tests.helpers.holder import Passive, Talk
+from tests.helpers.holder import Chunk, Heard, Passive, Talk
 from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
@@ -40,6 +39,7 @@ from tests.helpers.memory_peers import (
     talk_to,
 )
 from tests.helpers.memory_store import MemoryStore, TransientStore
+from tests.helpers.pages import hash_page
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
@@ -91,7 +91,7 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
         first, second = source(net), net.join(MANIFEST.id)
         first.begin()
         second.begin(first)
-        manifest = await second.swarm.load(lambda m: range(m.page_count))
+        manifest = await second.swarm.load(Manifest.missing)
         second.swarm.begin(TransientStore(manifest.chunks), [3, 4, 9])
         peer = talk_to(net, second).send(Hello(5000))
         await second.swarm.until_verified(9)
@@ -111,7 +111,7 @@ async def test_a_lone_chunk_arrives_whole_in_however_many_parts(size: int) -> No
         peer.send(Hello(0, manifest_of(content).root_record, bytes(1)))
         for index in (2, 0):
             peer.send(SealedRequest(index))
-            wanted = SealedResponse(index, memoryview(content.chunk(index)))
+            wanted = Chunk(index, content.chunk(index))
             await net.until(partial(contains, peer.received, wanted))
         assert giver.swarm.uploaded == 2 * size
 
@@ -252,9 +252,9 @@ async def test_a_root_record_that_does_not_give_the_id_is_a_lie(knows: bool) -> 
 class HalfOfThePages(Passive):
     """Send some pages of a large manifest."""
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         if isinstance(message, Page) and message.index < PAGES // 2:
-            talk.send(Page(message.index, LARGE.page(message.index)))
+            talk.send(Page(*message.key, LARGE.page(message.key)))
 
 
 def large_hello() -> Hello:
@@ -269,11 +269,11 @@ async def test_a_manifest_goes_on_when_the_first_to_give_it_leaves() -> None:
         first = net.call(HalfOfThePages(HOLDING), member, "10.0.9.1")
         first.send(large_hello())
         begun = asyncio.get_running_loop().time()
-        loading = asyncio.create_task(member.swarm.load(lambda m: range(m.page_count)))
+        loading = asyncio.create_task(member.swarm.load(Manifest.missing))
         await net.until(
             lambda: (
                 (m := member.swarm.manifest) is not None
-                and all(m.page(n) is not None for n in range(PAGES // 2))
+                and all(m.page(hash_page(n)) is not None for n in range(PAGES // 2))
             )
         )
         assert not loading.done()
@@ -303,7 +303,7 @@ async def test_what_is_asked_for_is_given_before_leaving(asked: int) -> None:
         peer.transport.resume_reading()
         await draining
         await member.leave()
-        given = [m.index for m in peer.received if isinstance(m, SealedResponse)]
+        given = [m.index for m in peer.received if isinstance(m, Chunk)]
         assert given == list(range(asked))
 
 

@@ -9,10 +9,10 @@ import pytest
 
 import shoal
 from shoal.core.report.events import Notice
-from shoal.core.wire.sealed_messages import Hello, SealedResponse, WrongChunk
+from shoal.core.wire.sealed_messages import Hello, WrongChunk
 from shoal.errors import StoreError
 from tests.helpers.fetching import here
-from tests.helpers.holder import Talk
+from tests.helpers.holder import Chunk, Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import (
     CONTENT,
@@ -24,6 +24,7 @@ from tests.helpers.memory_peers import (
     talk_to,
 )
 from tests.helpers.memory_store import MemoryStore, TransientStore
+from tests.helpers.pages import hash_page
 from tests.helpers.virtual_time import virtual_time
 
 # A peer without the last chunk does not choose: each chunk is requested by its index.
@@ -38,17 +39,17 @@ async def begin(net: MemoryNet, *wrong: int) -> tuple[Member, Talk]:
     await net.until(lambda: member.swarm.manifest is not None)
     manifest = member.swarm.manifest
     assert manifest is not None
-    page = MANIFEST.page(0)
+    page = MANIFEST.page(hash_page(0))
     assert page is not None
-    manifest.add_page(0, page)
+    manifest.add_page(hash_page(0), page)
     download = member.swarm.begin(TransientStore(manifest.chunks), [0, 1, *wrong])
     for index in (0, 1):
         await net.until(partial(is_requested, peer, index))
-        peer.send(SealedResponse(index, memoryview(CONTENT.chunk(index))))
+        peer.send(Chunk(index, CONTENT.chunk(index)))
     await net.until(lambda: download.done == 2 * SIZE)
     for index in wrong:
         await net.until(partial(is_requested, peer, index))
-        peer.send(SealedResponse(index, memoryview(bytes(SIZE))))
+        peer.send(Chunk(index, bytes(SIZE)))
     await asyncio.sleep(1)
     return member, peer
 

@@ -100,12 +100,7 @@ TABLE = [
     # The target exists.
     Row(6, f"{GET} -o {{folder}}/o", r"already exists; remove it.*\(-f\)", "there"),
     Row(6, f"{GET} -o {{folder}}/o --seed", "is not this share", "there"),
-    Row(
-        6,
-        f"{GET} -o {{folder}}",
-        "already exists; remove it, choose another name",
-        "there",
-    ),
+    Row(6, f"{GET} -o {{folder}}", "a folder is never replaced. Remove it", "there"),
     # The download is incomplete.
     Row(7, f"{OPEN} {{server}}", "run the same command again to resume", "halfway"),
     # The disk is full.

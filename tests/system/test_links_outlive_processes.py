@@ -224,7 +224,7 @@ def test_clean_finds_an_unfinished_download_that_was_forgotten(
     slow = ("--chunk-size", CHUNK, "--limit-up", "400K")
     program, link, peer = share(source, path, *slow)
     with program, machine.get(link, "--peer", peer) as getting:
-        while not machine.chunks:
+        while not machine.chunks or not listed(machine):
             time.sleep(0.02)
         getting.kill()
     ended = machine.finish("forget", machine.copy)

@@ -13,13 +13,19 @@ from shoal.core.names.address import parse_address
 from shoal.core.names.link import parse_link
 from shoal.core.wire.sealed_messages import (
     Hello,
-    SealedMessage,
     SealedRequest,
-    SealedResponse,
 )
 from tests.conftest import MakeFile
 from tests.helpers.commands import LOOPBACK, link_of, peer_of
-from tests.helpers.holder import Holder, Holding, SlowHolder, Talk, make_holding
+from tests.helpers.holder import (
+    Chunk,
+    Heard,
+    Holder,
+    Holding,
+    SlowHolder,
+    Talk,
+    make_holding,
+)
 from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
@@ -90,8 +96,8 @@ class Receiver(Holder):
         for _ in range(4):
             self._ask(talk)
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
-        if isinstance(message, SealedResponse):
+    def on_message(self, talk: Talk, message: Heard) -> None:
+        if isinstance(message, Chunk):
             self._owed -= 1
             self._ask(talk)
 

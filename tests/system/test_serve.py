@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from shoal.core.names.link import Link
 from tests.adversary.http import Target
 from tests.adversary.http import run as attack
 from tests.conftest import MakeFile
@@ -20,7 +21,7 @@ from tests.helpers.process import Program
 from tests.helpers.requirements import require
 
 URL = r"^http://127\.0\.0\.1:\d+/[A-Za-z0-9_-]{22}/$"
-UNKNOWN = "shoal:" + "a" * 51 + "cyunj"
+UNKNOWN = str(Link(bytes(32)))
 
 
 def serve(*sharing: Program, words: tuple[object, ...] = ()) -> Program:

@@ -63,7 +63,7 @@ async def test_share_sends_goodbye_and_does_not_wait_for_a_peer_that_does_not_re
         holder.greet = lambda talk: talk.send(Hello(0))  # type: ignore[method-assign, assignment]
         talk = await holder.dial(Address("127.0.0.1", port))
         # A page arrives only after the hello message was processed.
-        talk.send(Page(0))
+        talk.send(Page("hashes", 0, 0))
         await holder.until(lambda: any(isinstance(m, Page) for m in talk.received))
         ends(program, signum)  # meanwhile the holder neither reads nor disconnects
         await holder.until(lambda: talk.is_lost)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.schedule.scheduler import CHOICE_PAUSE
 from shoal.core.schedule.window import STALL_TIME
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
@@ -14,13 +15,12 @@ from shoal.core.wire.sealed_messages import (
     Cancel,
     Have,
     Refuse,
-    SealedMessage,
     SealedRequest,
 )
 from shoal.errors import StoreError
-from shoal.swarm.swarm import ChunkSource
+from shoal.swarm.coordinator import ChunkSource
 from shoal.transfer.download import Download
-from tests.helpers.holder import Holder, Talk, holding_of
+from tests.helpers.holder import Heard, Holder, Talk, holding_of
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import CONTENT, SIZE, left, manifest_of
 from tests.helpers.memory_store import TransientStore
@@ -54,7 +54,7 @@ class Source(Holder):
         """Return the number of requests that leave the choice to this peer."""
         return self.requested.count(None)
 
-    def on_message(self, talk: Talk, message: SealedMessage) -> None:
+    def on_message(self, talk: Talk, message: Heard) -> None:
         if isinstance(message, SealedRequest):
             self.owed += 1
             self.most = max(self.most, self.owed)
@@ -146,7 +146,7 @@ async def downloading(
         member.begin()
         run = Run(net, member, content, TransientStore(manifest.chunks))
         teacher = await run.join(Source, have=())
-        await member.swarm.load(lambda m: range(m.page_count))
+        await member.swarm.load(Manifest.missing)
         teacher.end()
         await asyncio.sleep(0.001)
         run.download = member.swarm.begin(run.store, wanted)
@@ -204,7 +204,7 @@ async def test_a_download_of_some_chunks_requests_no_others() -> None:
 @virtual_time
 async def test_a_peer_that_refuses_to_choose_gets_requests_by_index() -> None:
     class RefusesToChoose(Source):
-        def on_message(self, talk: Talk, message: SealedMessage) -> None:
+        def on_message(self, talk: Talk, message: Heard) -> None:
             if message == SealedRequest(None):
                 self.answer(lambda: talk.send(Refuse(None, "nothing")))
             else:
@@ -221,7 +221,7 @@ async def test_a_peer_that_refuses_to_choose_gets_requests_by_index() -> None:
 @virtual_time
 async def test_a_peer_that_always_chooses_the_same_chunk_chooses_no_more() -> None:
     class ChoosesTheFirst(Source):
-        def on_message(self, talk: Talk, message: SealedMessage) -> None:
+        def on_message(self, talk: Talk, message: Heard) -> None:
             if message == SealedRequest(None):
                 self.answer(lambda: talk.send_chunk(0))
             else:

@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 
 from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.manifest import build_manifest
 from shoal.core.report.events import DownloadEvent, Progress, Started
 from shoal.core.schedule.window import IN_FLIGHT_LIMIT
 from shoal.node.node import Node

@@ -15,7 +15,8 @@ from shoal.core.session.open_session import OpenServerSession
 from shoal.core.session.session import ChunkRequested, Event
 from shoal.core.wire.messages import Request, encode_frame, encode_varint
 from shoal.errors import NetworkError, PeerError, PeerTimeoutError, ProtocolError
-from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection, dial
+from shoal.transport.connection import AHEAD_SIZE, WRITE_HIGH, Connection
+from shoal.transport.dial import dial
 from shoal.transport.listen import Listener
 
 CHUNKS = Chunks(10_000, 1000)
@@ -176,7 +177,6 @@ async def test_parts_arrive_in_order_between_other_writes(
 async def test_a_large_buffer_is_not_copied_at_once() -> None:
     async with connected() as pair:
         shared = bytes(64 << 20)
-        pair.ours._gathers = True
         pair.ours.writelines((b"head", shared))
         assert pair.ours._transport is not None
         assert pair.ours._transport.get_write_buffer_size() <= 2 * WRITE_HIGH

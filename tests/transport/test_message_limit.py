@@ -38,7 +38,11 @@ def frames(*messages: Struct) -> bytes:
         UNKNOWN,
         frames(Hello(0)),
         frames(SealedRequest(3), Cancel(3)),
-        frames(SealedRequest(CONTENT.count - 1), Cancel(CONTENT.count - 1), Page(0)),
+        frames(
+            SealedRequest(CONTENT.count - 1),
+            Cancel(CONTENT.count - 1),
+            Page("hashes", 0, 0),
+        ),
         frames(Peers([])),
         frames(Have([(0, CONTENT.count)])),
     ],

@@ -60,6 +60,7 @@ class BlockingFile(io.RawIOBase):
         self._owns = owns
         self._lock = threading.Lock()
         self._position = 0
+        self._is_stepping = False  # in the middle of a long read
         self._reader = self._open()
         self.name = self._reader.file.path
         """The path within the share."""
@@ -125,7 +126,7 @@ class BlockingFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         place = 0
         with self._lock:
-            while pieces := self._take(min(len(view) - place, MAX_TAKEN)):
+            while place < len(view) and (pieces := self._take(len(view) - place)):
                 for piece in pieces:
                     view[place : place + len(piece)] = piece
                     place += len(piece)
@@ -173,22 +174,29 @@ class BlockingFile(io.RawIOBase):
     def _read(self, size: int | None) -> bytes:
         blocks: list[bytes] = []
         left = self.size if size is None or size < 0 else size
-        while left > 0 and (pieces := self._take(min(left, MAX_TAKEN))):
+        while left > 0 and (pieces := self._take(left)):
             blocks.append(b"".join(pieces))
             left -= len(blocks[-1])
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def _take(self, size: int) -> list[memoryview]:
-        """Return the next `size` bytes, fewer at the end; advance the position."""
+        """Return the next bytes of a read of `size` bytes; advance the position.
+
+        They are fewer at the end of the file, and at most `MAX_TAKEN`.
+        """
         self._check_open()
         first = self._position
-        end = min(first + size, self.size)
+        stop = min(first + size, self.size)
+        end = min(stop, first + MAX_TAKEN)
+        # What is read in several steps is not read ahead as well.
+        until = stop if size > MAX_TAKEN or self._is_stepping else None
+        self._is_stepping = end < stop
         if first >= end:
             return []
         piece = self._reader.at_hand(first, end)
         pieces = [piece]
         if len(piece) < end - first:
-            pieces = self._call(lambda reader: reader.get(first, end))
+            pieces = self._call(lambda reader: reader.get(first, end, until))
         self._position = end
         return pieces
 

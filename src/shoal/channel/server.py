@@ -6,18 +6,19 @@ served next. The requests of one client are answered in order.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.events import Notice
 from shoal.core.session.open_session import OpenServerSession
 from shoal.core.session.session import ChunkRequested, Event
+from shoal.core.wire.messages import response_header
 from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
-from shoal.transfer.responses import write_chunks
-from shoal.transfer.uploader import Uploader
+from shoal.transfer.responses import write_responses
+from shoal.transfer.uploader import LONE_SIZE, Receiver, Uploader
 from shoal.transport.connection import Connection
 
 __all__ = ["ChannelServer"]
@@ -28,21 +29,35 @@ USE_TIME = 30.0  # seconds for which a client that received data is not replaced
 MAX_QUEUED = 1024  # requests of one client; reading from it pauses above that
 
 
-class _Client:
+def _responses(chunks: list[tuple[Hashable, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the header and the data of the response with each chunk."""
+    for echo, data in chunks:
+        assert isinstance(echo, int | str)
+        yield response_header(echo, len(data)), data
+
+
+class _Client(Receiver):
     """One client: the `Receiver` of its connection, with its queue of requests."""
 
     def __init__(
         self,
         connection: Connection[OpenServerSession],
+        chunks: Chunks,
         on_refused: Callable[[Exception], None],
     ) -> None:
         self.connection = connection
+        self._chunks = chunks
         self.queue: deque[ChunkRequested] = deque()
         self._on_refused = on_refused
 
     @property
     def is_writable(self) -> bool:
         return self.connection.is_writable
+
+    @property
+    def is_urgent(self) -> bool:
+        queue = self.queue
+        return len(queue) == 1 and self._chunks.length(queue[0].index) <= LONE_SIZE
 
     def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
         queue = self.queue
@@ -52,7 +67,7 @@ class _Client:
         return [(each.index, each.echo) for each in batch]
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        write_chunks(self.connection, chunks)
+        write_responses(self.connection, _responses(chunks))
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         # The protocol has no message for it. Closing sends the client to another server
@@ -146,7 +161,7 @@ class ChannelServer:
         if self._count_open() >= self._room and not self._close_idle(1):
             connection.close()
             return
-        self._clients[connection] = _Client(connection, self._report)
+        self._clients[connection] = _Client(connection, self.chunks, self._report)
         connection.acknowledge_now()
 
     def on_events(
@@ -174,8 +189,8 @@ class ChannelServer:
             case ChunkRequested(index=index, echo=echo):
                 data = self._uploader.read_now(index)
                 if data is not None:
-                    write_chunks(client.connection, [(echo, data)])
-                    self._uploader.on_sent(client, len(data))
+                    write_responses(client.connection, _responses([(echo, data)]))
+                    self._uploader.on_sent(client, [len(data)])
                     return True
         return False
 

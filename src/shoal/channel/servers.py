@@ -17,7 +17,8 @@ from shoal.core.wire.handshake import Offer
 from shoal.errors import LyingPeerError, PeerError, PeerTimeoutError, first_error
 from shoal.resources import Resources
 from shoal.transfer.dialler import Dialler, Found
-from shoal.transport.connection import Connection, dial
+from shoal.transport.connection import Connection
+from shoal.transport.dial import dial
 
 __all__ = ["Client", "Server", "Servers"]
 

@@ -92,13 +92,13 @@ async def info(link: str, **options: Any) -> None:
 
     share = only_link(link)
     async with open_node(options) as (node, output):
-        manifest = await node.manifest(share)
+        manifest = await node.manifest(share, with_files=False)
         root, chunks = manifest.root, manifest.chunks
         facts = {
             "name": root.name,
             "kind": "folder" if root.is_folder else "file",
             "size": root.size,
-            "files": len(manifest.files),
+            "files": root.file_count,
             "chunk_size": chunks.chunk_size,
             "chunks": chunks.count,
             "public": root.salt is None,
@@ -138,7 +138,7 @@ async def _verify(link: str, place: str, options: dict[str, Any]) -> None:
             event="complete",
             path=str(path),
             size=manifest.root.size,
-            files=len(manifest.files),
+            files=manifest.root.file_count,
         )
 
 

@@ -61,9 +61,9 @@ def _state(entry: "Entry", disk: "Disk") -> tuple[str, int, int]:
     root = entry.manifest.root
     leftover = _leftover(entry, disk)
     selected = root.size
-    if entry.is_selection:
-        files = entry.manifest.files
-        selected = sum(files[number].size for number in entry.selected)
+    chosen = entry.chosen
+    if chosen is not None:
+        selected = sum(chosen[place].size for place in chosen.selected)
     if leftover is None and disk.state_at(entry.path, follow=True) is not None:
         return ("selection" if selected < root.size else "complete"), selected, selected
     if entry.made.is_complete:
@@ -110,7 +110,7 @@ async def seed(**options: Any) -> None:
                 name=root.name,
                 size=root.size,
                 chunk_size=root.chunk_size,
-                files=len(share.manifest.files),
+                files=share.manifest.root.file_count,
                 verified=True,
             )
         _report(catalogue, output)

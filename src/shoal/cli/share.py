@@ -56,7 +56,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
             name=root.name,
             size=root.size,
             chunk_size=root.chunk_size,
-            files=len(share.manifest.files),
+            files=share.manifest.root.file_count,
             verified=True,
         )
         if share.link.origins:

@@ -16,7 +16,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from shoal.core.manifest.file_table import File
-from shoal.core.manifest.manifest import Manifest, list_files
+from shoal.core.manifest.listing import children
+from shoal.core.manifest.manifest import Manifest
 from shoal.errors import NotFoundError, ShoalError
 from shoal.gateway.mediatypes import disposition, media_type
 from shoal.gateway.range import ByteRange, Preconditions, ResponsePlan, plan_response
@@ -68,23 +69,25 @@ class FileRoutes:
         share = self._shares.get(number)
         if share is None:
             return refusal(404, "No share has this number.")
+        path = "/".join(names)
+        is_folder = not path or path.endswith("/")
         try:
-            manifest = await share.load()
+            manifest = await share.load(path)
+            file = None if is_folder else _find(manifest, path)
+            if file is None and not is_folder:
+                manifest = await share.load(path + "/")
         except NotFoundError as error:
             return refusal(504, str(error))
         except ShoalError as error:
             return refusal(502, str(error))
-        path = "/".join(names)
-        try:
-            if not path or path.endswith("/"):
-                return await _list_folder(request, manifest, path.rstrip("/"))
-            file = _find(manifest, path)
-            if file is None:
-                where = f"./{quoted(names[-1])}/"
-                return web.Response(status=301, headers={"Location": where})
-        except NotFoundError:
+        if file is not None:
+            return await self._answer_file(request, share, file)
+        if next(children(manifest, path.rstrip("/")), None) is None:
             return refusal(404, "The share has no file or folder of this name.")
-        return await self._answer_file(request, share, file)
+        if not is_folder:
+            where = f"./{quoted(names[-1])}/"
+            return web.Response(status=301, headers={"Location": where})
+        return await _list_folder(request, manifest, path.rstrip("/"))
 
     async def _answer_file(
         self, request: web.Request, share: ServedShare, file: File
@@ -112,12 +115,10 @@ class FileRoutes:
 
 
 def _find(manifest: Manifest, path: str) -> File | None:
-    """Return the file at a path; None for a folder. Raises `NotFoundError`."""
+    """Return the file at a path, or None."""
     try:
         return manifest.find(path)
     except NotFoundError:
-        if manifest.file_table is None or not manifest.file_table.under(path):
-            raise
         return None
 
 
@@ -184,16 +185,15 @@ async def send(
 async def _blocks(
     file: "AsyncFile", wanted: ByteRange
 ) -> AsyncGenerator[memoryview, None]:
-    """Yield the bytes of a range, chunk by chunk and without copying them."""
+    """Yield the bytes of a range as they arrive, without copying them."""
     # A client that may stop anywhere gets no more prefetched than it has read.
     until = None if wanted.is_open_ended else wanted.end
     position = wanted.first
     while position < wanted.end:
-        end = min(position + file.reader.rest_of_chunk(position), wanted.end)
-        for piece in await file.reader.get(position, end, until):
-            for start in range(0, len(piece), BLOCK_SIZE):
-                yield piece[start : start + BLOCK_SIZE]
-        position = end
+        piece = await file.reader.piece(position, wanted.end, until)
+        for start in range(0, len(piece), BLOCK_SIZE):
+            yield piece[start : start + BLOCK_SIZE]
+        position += len(piece)
 
 
 # Folders.
@@ -213,9 +213,7 @@ class FolderEntry(Struct, frozen=True):
 async def _list_folder(
     request: web.Request, manifest: Manifest, folder: str
 ) -> web.StreamResponse:
-    """Respond with a page that lists a folder; raises `NotFoundError`."""
-    if folder and not (manifest.file_table and manifest.file_table.under(folder)):
-        raise NotFoundError(f"The share has no folder {folder}.")
+    """Respond with a page that lists a folder, which exists."""
     title = f"{manifest.root.name}/{folder}" if folder else manifest.root.name
     parent = [FolderEntry("../", "../" if folder else "../../", None)]
     entries = (*parent, *_children(manifest, folder))
@@ -223,19 +221,9 @@ async def _list_folder(
 
 
 def _children(manifest: Manifest, folder: str) -> Iterator[FolderEntry]:
-    """Yield the direct children of a folder, in the order of their paths.
-
-    Raises `NotFoundError` if the share has no such folder.
-    """
-    files = list_files(manifest, folder)
-    start = len(folder) + 1 if folder else 0
-    below = ""
-    for file in files:
-        if below and file.path.startswith(below):
-            continue
-        name, slash, _ = file.path[start:].partition("/")
-        if slash:
-            below = file.path[: start + len(name) + 1]
+    """Yield the direct children of a folder, in the order of their paths."""
+    for name, file in children(manifest, folder):
+        if file is None:
             yield FolderEntry(name + "/", f"./{quoted(name)}/", None)
         else:
             yield FolderEntry(name, f"./{quoted(name)}", file.size)

@@ -2,11 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.core.names.link import Link
 from shoal.errors import NotFoundError, ShoalError, VerificationError
 
@@ -15,9 +18,10 @@ if TYPE_CHECKING:
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache
 
-__all__ = ["ServedShare"]
+__all__ = ["FIRST_FILES", "ServedShare"]
 
 TIMEOUT = 60.0  # seconds without a new chunk after which a read fails
+FIRST_FILES = 200  # files that are known with the manifest
 RETRY = 5.0  # seconds until the next search for peers
 
 
@@ -35,7 +39,7 @@ class ServedShare:
         self.problem: ShoalError | None = None
         """Why the manifest could not be loaded so far; None without a failure."""
         self.manifest: Manifest | None = None
-        """The manifest; None until its list of files is known."""
+        """The manifest; None until it is known, with the first of its files."""
         self._node = node
         self._timeout = timeout or node.settings.timeout or TIMEOUT
         self._identity = link.identity
@@ -65,19 +69,27 @@ class ServedShare:
                 self.problem = error
                 return
 
-    async def load(self) -> Manifest:
-        """Wait for the manifest and return it.
+    async def load(self, path: str) -> Manifest:
+        """Wait for the manifest with the pages for a path, and return it.
 
-        Raises `NotFoundError` after the timeout, or another `ShoalError`.
+        That of a folder is empty or ends with a slash. Raises `NotFoundError` after the
+        timeout, or another `ShoalError`.
         """
-        return self.manifest or await self._load(self._timeout)
+        return await self._load(self._timeout, path)
 
-    async def _load(self, timeout: float | None) -> Manifest:
+    async def _load(self, timeout: float | None, path: str | None = None) -> Manifest:
         assert self._reading is not None
-        manifest = await self._reading.load(lambda m: m.file_pages, timeout)
-        _ = manifest.files  # raises if a path or a size is not allowed
+        manifest = await self._reading.load(partial(_missing, path), timeout)
         self.manifest, self.problem = manifest, None
         return manifest
+
+    @property
+    def first_files(self) -> Sequence[File]:
+        """Return the first `FIRST_FILES` files; none before the manifest is known."""
+        if self.manifest is None:
+            return ()
+        table = self.manifest.file_table
+        return self.manifest.files if table is None else table.under("")[:FIRST_FILES]
 
     def open(self, path: str) -> "Opening":
         """Open a file for reading; raises what `Node.open` raises."""
@@ -87,3 +99,13 @@ class ServedShare:
         """Return the strong entity tag of a file, which does not reveal the link."""
         name = self._identity + path.encode()
         return f'"{hashlib.sha256(name).hexdigest()[:32]}"'
+
+
+def _missing(path: str | None, manifest: Manifest) -> Iterator[PageKey]:
+    """Yield the pages to request for a path; without one, for the first files."""
+    table = manifest.file_table
+    if path is None and table is not None:
+        return table.missing_numbers(0, FIRST_FILES)
+    if not path or path.endswith("/"):
+        return manifest.missing_under((path or "").rstrip("/"))
+    return manifest.missing_path(path)

@@ -12,7 +12,7 @@ import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 from weakref import WeakValueDictionary
 
@@ -22,8 +22,11 @@ from fsspec.spec import AbstractBufferedFile
 from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
 from shoal.config.settings import Settings, SettingsFields
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.file_table import File
+from shoal.core.manifest.listing import children
+from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link, parse_link
+from shoal.errors import NotFoundError
 from shoal.node.node import Node
 
 __all__ = ["ShoalFile", "ShoalFileSystem"]
@@ -98,11 +101,8 @@ class ShoalFileSystem(AbstractFileSystem):
         Raises `FileNotFoundError`, or `ShoalError` if no peer has the share.
         """
         path = self._strip_protocol(path)
-        tree = self._tree(path)
-        found = tree.folders.get(path)
-        if found is None:
-            found = [tree.info(path)]
-        return [dict(each) for each in found] if detail else [i["name"] for i in found]
+        found = self._tree(path).entries(path)
+        return found if detail else [each["name"] for each in found]
 
     def info(self, path: str, **kwargs: Any) -> Info:
         """Describe a file or folder: `fs.info(f"{id}/a.txt")["size"]`.
@@ -110,7 +110,7 @@ class ShoalFileSystem(AbstractFileSystem):
         Raises what `ls` raises.
         """
         path = self._strip_protocol(path)
-        return dict(self._tree(path).info(path))
+        return self._tree(path).info(path)
 
     def ukey(self, path: str) -> str:
         """Return a key for the content, which never changes: `fs.ukey(path)`."""
@@ -218,24 +218,26 @@ class ShoalFileSystem(AbstractFileSystem):
         """Return the description of a file; a share's id alone names its only file."""
         path = self._strip_protocol(path)
         tree = self._tree(path)
-        if tree.only_file is not None and "/" not in path:
-            return tree.only_file
-        info = tree.info(path)
+        info = tree.info(tree.only_file or path if "/" not in path else path)
         if info["type"] != "file":
             raise IsADirectoryError(errno.EISDIR, "This is a folder", _inner_path(path))
         return info
 
     def _tree(self, path: str) -> "ShareTree":
-        """Return the names in a share, which are loaded once as they never change."""
+        """Return the names in a share; each is loaded once, as they never change."""
         top = path.partition("/")[0]
         if not top:
             raise FileNotFoundError(errno.ENOENT, "Name a share: shoal://ID/path")
         tree = self._trees.get(top)
         if tree is None:
             link = self._link_of(path)
-            load = self._loop_thread.call
-            manifest = load(lambda node: node.manifest(link, timeout=self._timeout))
-            tree = self._trees[top] = ShareTree(top, manifest)
+
+            def load(missing: Missing) -> Manifest:
+                return self._loop_thread.call(
+                    lambda node: node.load(link, missing, timeout=self._timeout)
+                )
+
+            tree = self._trees[top] = ShareTree(top, load)
             if len(self._trees) > MAX_TREES:
                 self._trees.popitem(last=False)
         return tree
@@ -265,46 +267,67 @@ class ShoalFile(AbstractBufferedFile):
 
 
 class ShareTree:
-    """Hold the fsspec description of every file and folder of one share, by path.
+    """Describe the files and folders of one share for fsspec.
 
     Paths begin with the id of the share, `top`. fsspec describes a file or folder by a
-    dict with at least its name, its size in bytes and its type.
+    dict with at least its name, its size in bytes and its type. The pages of the list
+    of files are loaded when a name needs them, and kept.
     """
 
-    def __init__(self, top: str, manifest: Manifest) -> None:
-        self._infos: dict[str, Info] = {}
-        self.folders: dict[str, list[Info]] = {}
-        """The children of each folder, in the order of their paths."""
-        self._folder(top)
-        for file in manifest.files:
-            self._add(f"{top}/{file.path}", file.size, "file", file.executable)
-        self.only_file: Info | None = None
-        """The file of a share that is a single file; None for a folder."""
-        if not manifest.root.is_folder:
-            (self.only_file,) = self.folders[top]
+    def __init__(self, top: str, load: Callable[[Missing], Manifest]) -> None:
+        """Start with the root record; `load` returns a manifest with more pages."""
+        self._top = top
+        self._load_from = load
+        self._manifest = load(lambda manifest: ())
+        self.only_file: str | None = None
+        """The path of a share's only file; None for a folder."""
+        if not self._manifest.root.is_folder:
+            self.only_file = f"{top}/{self._manifest.root.name}"
 
     def info(self, path: str) -> Info:
         """Return the description of a path; raises `FileNotFoundError`."""
-        info = self._infos.get(path)
-        if info is None:
+        inner = _inner_path(path)
+        if not inner:
+            return self._describe("", None)
+        file = self._find(inner)
+        if file is None and not self._list(inner):
             what = "The share has no such file or folder"
-            raise FileNotFoundError(errno.ENOENT, what, _inner_path(path))
-        return info
+            raise FileNotFoundError(errno.ENOENT, what, inner)
+        return self._describe(inner, file)
 
-    def _folder(self, path: str) -> list[Info]:
-        """Return the children of a folder, which is added if it is new."""
-        found = self.folders.get(path)
-        if found is None:
-            found = self.folders[path] = []
-            self._add(path, 0, "directory", False)
-        return found
+    def entries(self, path: str) -> list[Info]:
+        """Return the descriptions of what is in a folder, or of a file.
 
-    def _add(self, path: str, size: int, kind: str, executable: bool) -> None:
-        info = {"name": path, "size": size, "type": kind, "executable": executable}
-        self._infos[path] = info
-        parent = path.rpartition("/")[0]
-        if parent:
-            self._folder(parent).append(info)
+        Raises `FileNotFoundError`.
+        """
+        return self._list(_inner_path(path)) or [self.info(path)]
+
+    def _find(self, inner: str) -> File | None:
+        self._load(lambda manifest: manifest.missing_path(inner))
+        try:
+            return self._manifest.find(inner)
+        except NotFoundError:
+            return None
+
+    def _list(self, inner: str) -> list[Info]:
+        self._load(lambda manifest: manifest.missing_under(inner))
+        start = f"{inner}/" if inner else ""
+        found = children(self._manifest, inner)
+        return [self._describe(start + name, file) for name, file in found]
+
+    def _load(self, missing: Missing) -> None:
+        if any(True for _ in missing(self._manifest)):
+            loaded = self._load_from(missing)
+            for key in loaded.keys():
+                self._manifest.add_page(key, loaded.page(key) or b"")
+
+    def _describe(self, inner: str, file: File | None) -> Info:
+        return {
+            "name": f"{self._top}/{inner}" if inner else self._top,
+            "size": 0 if file is None else file.size,
+            "type": "directory" if file is None else "file",
+            "executable": file is not None and file.executable,
+        }
 
 
 def _inner_path(path: str) -> str:

@@ -9,7 +9,6 @@ time on imports.
 from collections.abc import (
     AsyncGenerator,
     Callable,
-    Iterable,
     Iterator,
     Sequence,
 )
@@ -27,12 +26,14 @@ from shoal.resources import Resources
 if TYPE_CHECKING:
     from shoal.config.arguments import AnyPath, FetchFields, ShareFields
     from shoal.core.manifest.file_table import File
-    from shoal.core.manifest.manifest import Manifest, Stat
+    from shoal.core.manifest.listing import Stat
+    from shoal.core.manifest.manifest import Manifest, Missing
     from shoal.core.names.link import Link
     from shoal.core.report.counters import Counters
     from shoal.core.report.status import ShareStatus
     from shoal.reading.file import Opening
-    from shoal.reading.share_cache import ShareCache, ShareCaches
+    from shoal.reading.share_cache import ShareCache
+    from shoal.reading.share_caches import ShareCaches
     from shoal.storage.catalogue import Entry
     from shoal.storage.disk.disk import Disk
     from shoal.swarm.fetch import FetchResult
@@ -217,7 +218,7 @@ class Node(OpenChannels):
 
         ```python
         with node.reading(link) as reading:
-            await reading.load(lambda manifest: manifest.file_pages, timeout=None)
+            await reading.load(lambda manifest: manifest.missing_files(), timeout=None)
         ```
 
         All `open` files of one link use the same swarm and cache. Without this block
@@ -240,9 +241,12 @@ class Node(OpenChannels):
 
         Raises `NotFoundError` or what `manifest` raises.
         """
-        from shoal.core.manifest.manifest import stat
+        from shoal.core.manifest.listing import missing_for, stat
 
-        return stat(await self.manifest(link, timeout=timeout), path)
+        manifest = await self.load(
+            link, lambda m: missing_for(m, path), timeout=timeout
+        )
+        return stat(manifest, path)
 
     async def list(
         self,
@@ -256,9 +260,14 @@ class Node(OpenChannels):
         `for file in await node.list(link): print(file.size, file.path)`. Raises
         `NotFoundError` or what `manifest` raises.
         """
-        from shoal.core.manifest.manifest import list_files
+        from shoal.core.manifest.listing import list_files
 
-        return list_files(await self.manifest(link, timeout=timeout), folder)
+        if folder:
+            folder = folder.rstrip("/")
+        manifest = await self.load(
+            link, lambda m: m.missing_under(folder or ""), timeout=timeout
+        )
+        return await self._resources.in_thread(partial(list_files, manifest, folder))
 
     async def manifest(
         self,
@@ -272,17 +281,25 @@ class Node(OpenChannels):
         `print((await node.manifest(link)).root.name)`. Raises `NotFoundError` when no
         peer sends it in time, `ManifestError` when it describes an invalid share.
         """
+        return await self.load(
+            link, lambda m: m.missing_files() if with_files else (), timeout=timeout
+        )
+
+    async def load(
+        self, link: "str | Link", missing: "Missing", *, timeout: float | None = None
+    ) -> "Manifest":
+        """Return the manifest of a share once `missing` returns no more pages to load.
+
+        `await node.load(link, lambda manifest: manifest.missing_path("a.txt"))` loads
+        what is needed to find one file of very many. Raises what `manifest` raises.
+        """
         link = _link(link)
-
-        def pages(manifest: "Manifest") -> Iterable[int]:
-            return manifest.file_pages if with_files else ()
-
         async with self._resources.call():
-            known = await self._registry.remembered(link.id, pages)
+            known = await self._registry.remembered(link.id, missing)
         if known is not None:
             return known
         with self.reading(link) as cache:
-            return await cache.load(pages, self._seconds(timeout))
+            return await cache.load(missing, self._seconds(timeout))
 
     def status(self, link: "str | Link") -> "ShareStatus":
         """Return the current state of a share on this node: `node.status(link).peers`.
@@ -354,7 +371,7 @@ class Node(OpenChannels):
 
     @cached_property
     def _share_caches(self) -> "ShareCaches":
-        from shoal.reading.share_cache import ShareCaches
+        from shoal.reading.share_caches import ShareCaches
 
         caches = ShareCaches(self._registry)
         self._resources.own(caches.aclose)

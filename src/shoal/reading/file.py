@@ -1,8 +1,8 @@
 """Read a file of a share from its peers, in an asyncio program.
 
-A read fetches only the chunks that it covers, the one at the reader's position first.
-Sequential reads also fetch some chunks ahead. Each chunk is verified before a byte of
-it is returned.
+A read fetches only the blocks that it covers, the one at the reader's position first,
+or whole chunks where it covers most of them. Sequential reads also fetch some bytes
+ahead. Each block is verified before a byte of it is returned.
 """
 
 import asyncio
@@ -16,48 +16,26 @@ from collections.abc import (
 )
 from typing import TYPE_CHECKING, Any, Self
 
+from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.chunks import check_index
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
+from shoal.core.schedule.readahead import ReadAhead
 
 if TYPE_CHECKING:
-    from shoal.reading.share_cache import ShareCaches
+    from shoal.reading.share_caches import ShareCaches
 
 __all__ = [
-    "AHEAD_LIMIT",
     "AsyncFile",
     "FileReader",
     "Opening",
-    "ReadAhead",
     "open_reader",
     "read_chunk",
     "seek_to",
 ]
 
-AHEAD_LIMIT = 16 * 1024 * 1024  # bytes that one reader fetches ahead
 LINE_BLOCK = 8 * 1024  # bytes searched at once for the end of a line
-
-
-class ReadAhead:
-    """Decide how far to fetch ahead of one reader, by its sequential reads.
-
-    As many bytes are fetched ahead as it has read without a jump, up to `AHEAD_LIMIT`.
-    So a stream is soon fetched as fast as it arrives, a reader that jumps about costs
-    nothing that it does not read, and no more bytes are wasted than were used.
-    """
-
-    def __init__(self) -> None:
-        """Start before the first read."""
-        self._next = -1  # where a sequential read would begin
-        self._run = 0  # bytes read without a jump
-
-    def on_read(self, first: int, end: int) -> int:
-        """Note a read of bytes `first` to `end - 1`; return how many more to fetch."""
-        is_jump = first != self._next
-        self._next = end
-        self._run = end - first + (0 if is_jump else self._run)
-        return 0 if is_jump else min(self._run, AHEAD_LIMIT)
 
 
 class FileReader:
@@ -76,10 +54,12 @@ class FileReader:
         """Its path, and its size in bytes."""
         self._caches = caches
         self._cache = caches.enter(link)
-        self._position = self._cache.add_reader()
         self._chunks = manifest.chunks
+        self._position = self._cache.add_reader(self._chunks)
         self._timeout = timeout
         self._ahead = ReadAhead()
+        self._reach = 0  # where that ended, rounded up
+        self._clock = asyncio.get_running_loop().time
         self._last = (0, memoryview(b""))  # offset in the file, and bytes, last read
         self._is_closed = False
 
@@ -91,16 +71,18 @@ class FileReader:
             self._cache.remove_reader(self._position)
             self._caches.leave(self._cache)
 
-    def rest_of_chunk(self, position: int) -> int:
-        """Return how many bytes there are from `position` to the end of its chunk."""
-        size = self._chunks.chunk_size
-        room = size - (self.file.offset + position) % size
+    def rest_of_block(self, position: int) -> int:
+        """Return how many bytes there are from `position` to the end of its block."""
+        in_chunk = (self.file.offset + position) % self._chunks.chunk_size
+        room = min(
+            BLOCK_SIZE - in_chunk % BLOCK_SIZE, self._chunks.chunk_size - in_chunk
+        )
         return max(min(room, self.file.size - position), 0)
 
     def at_hand(self, first: int, end: int) -> memoryview:
-        """Return bytes from `first` to the end of the last read chunk, or to `end`.
+        """Return bytes from `first` to the end of the bytes read last, or to `end`.
 
-        The view is empty if `first` is in another chunk. Thread-safe.
+        The view is empty if `first` is not among them. Thread-safe.
         """
         start, view = self._last
         return view[first - start : end - start] if first >= start else view[:0]
@@ -114,29 +96,68 @@ class FileReader:
         and nothing beyond is fetched ahead, as the cache has room. Raises
         `NotFoundError`, `VerificationError` or another `ShoalError`.
         """
-        piece = self.at_hand(first, end)
-        pieces = [piece] if piece else []
-        first += len(piece)
-        if first >= end:
-            return pieces
-        size, base = self._chunks.chunk_size, self.file.offset
-        # Whole chunks are fetched, so the rest of the last one counts as read.
-        stop = end + self.rest_of_chunk(end - 1) - 1
-        ahead = stop + self._ahead.on_read(first, stop)
-        ahead = min(ahead, self.file.size) if until is None else until
-        for index in range((base + first) // size, -(-(base + stop) // size)):
-            offset = index * size - base
-            start = max(offset, first)
-            indexes = range(index, index + 1)
-            if ahead > offset + size:
-                # No more at once than the cache has room for.
-                edge = max(min(ahead, start + self._cache.ahead_limit), start + 1)
-                indexes = range(index, -(-(base + edge) // size))
-            data = await self._cache.chunk(self._position, indexes, self._timeout)
-            view = memoryview(data)[start - offset : stop - offset]
-            self._last = (start, view)
-            pieces.append(view[: end - start])
+        pieces: list[memoryview] = []
+        edge: int | None = None
+        while first < end:
+            piece = self.at_hand(first, end)
+            if not piece:
+                if edge is None:
+                    ahead = self._ahead.on_read(first, end, self._clock())
+                    edge = self._edge(end, ahead, until)
+                await self._fetch(first, edge)
+                piece = self.at_hand(first, end)
+            pieces.append(piece)
+            first += len(piece)
         return pieces
+
+    async def piece(self, first: int, end: int, until: int | None = None) -> memoryview:
+        """Return the first of bytes `first` to `end - 1`: as many as arrive together.
+
+        For a caller that passes them on; `until` and errors are as for `get`.
+        """
+        piece = self.at_hand(first, end)
+        if not piece:
+            stop = min(end, first + self.rest_of_block(first))
+            ahead = self._ahead.on_read(first, stop, self._clock())
+            await self._fetch(first, self._edge(stop, ahead, until), leads=not ahead)
+            piece = self.at_hand(first, end)
+        return piece
+
+    def _edge(self, end: int, ahead: int, until: int | None) -> int:
+        """Return the offset up to which to fetch, for a read that ends at `end`."""
+        if until is not None:
+            return max(end, until)
+        edge = end + ahead
+        if ahead >= self._chunks.chunk_size:
+            edge = self._round_up(edge)
+        # What was requested ahead stays so, although less of it is ahead now.
+        self._reach = max(edge, self._reach) if ahead else edge
+        return min(self._reach, self.file.size)
+
+    def _round_up(self, offset: int) -> int:
+        """Return the offset of the end of a chunk, so that no part of it is wanted."""
+        size, base = self._chunks.chunk_size, self.file.offset
+        return -(-(base + offset) // size) * size - base
+
+    async def _fetch(self, first: int, edge: int, *, leads: bool = False) -> None:
+        """Fetch the bytes from `first` to `edge`; wait for the first block or chunk.
+
+        With `leads`, the first block should arrive soon, not together with its chunk.
+        """
+        limit = self._cache.ahead_limit
+        if edge - first > limit:  # no more at once than the cache has room for
+            room = first + limit
+            if limit >= self._chunks.chunk_size:
+                room = self._round_up(room)
+            edge = max(min(edge, room), first + 1)
+        base, begun = self.file.offset, self._clock()
+        start, data = await self._cache.piece(
+            self._position, base + first, base + edge, self._timeout, leads=leads
+        )
+        stop = min(start - base + len(data), self.file.size)
+        view = memoryview(data)[first + base - start : stop + base - start]
+        self._last = (first, view)
+        self._ahead.on_got(first, stop, self._clock() - begun)
 
     async def line(self, first: int, stop: int) -> bytes:
         r"""Return bytes from `first` up to and including the next `\n`, or to `stop`.
@@ -145,7 +166,7 @@ class FileReader:
         """
         line = bytearray()
         while first < stop and not line.endswith(b"\n"):
-            room = min(self.rest_of_chunk(first), LINE_BLOCK)
+            room = min(self.rest_of_block(first), LINE_BLOCK)
             block = b"".join(await self.get(first, min(first + room, stop)))
             used = block.find(b"\n") + 1 or len(block)
             line += block[:used]
@@ -253,27 +274,27 @@ class AsyncFile:
     async def blocks(self, size: int = -1) -> AsyncGenerator[bytes, None]:
         """Yield the rest of the file, or `size` bytes of it, as chunks arrive.
 
-        `async for block in file.blocks(): ...`; each block ends at the end of a chunk.
+        `async for block in file.blocks(): ...`; a block has up to a whole chunk.
         Raises what `read` raises.
         """
         left = max(self.size - self._position, 0)
         until = self._position + (left if size < 0 else min(size, left))
         while True:
             async with self._lock:
-                room = self.reader.rest_of_chunk(self._position)
-                room = min(room, until - self._position)
-                block = b"".join(await self._take(room, until)) if room > 0 else b""
-            if not block:
-                return
-            yield block
+                self._check_open()
+                if self._position >= until:
+                    return
+                piece = await self.reader.piece(self._position, until, until)
+                self._position += len(piece)
+            yield _as_bytes(piece)
 
-    async def _take(self, size: int, until: int | None = None) -> list[memoryview]:
+    async def _take(self, size: int) -> list[memoryview]:
         """Return the next `size` bytes and advance the position."""
         self._check_open()
         left = max(self.size - self._position, 0)
         first = self._position
         end = first + (left if size < 0 else min(size, left))
-        pieces = await self.reader.get(first, end, until)
+        pieces = await self.reader.get(first, end)
         self._position = end
         return pieces
 
@@ -310,7 +331,7 @@ async def open_reader(
     """Return a reader of a file of a share; raises what `Manifest.find` raises."""
     cache = caches.enter(link)
     try:
-        manifest = await cache.load(lambda m: m.file_pages, timeout)
+        manifest = await cache.load(lambda m: m.missing_path(path), timeout)
         return FileReader(caches, link, manifest, manifest.find(path), timeout)
     finally:
         caches.leave(cache)
@@ -321,13 +342,15 @@ async def read_chunk(
 ) -> bytes:
     """Return one chunk of a share; raises `UsageError` for an invalid index."""
     cache = caches.enter(link)
-    reader = cache.add_reader()
     try:
         manifest = await cache.load(lambda m: (), timeout)
         check_index(index, manifest.chunks.count)
-        return bytes(await cache.chunk(reader, range(index, index + 1), timeout))
+        reader = cache.add_reader(manifest.chunks)
+        try:
+            return bytes(await cache.chunk(reader, index, timeout))
+        finally:
+            cache.remove_reader(reader)
     finally:
-        cache.remove_reader(reader)
         caches.leave(cache)
 
 

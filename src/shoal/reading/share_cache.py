@@ -1,43 +1,38 @@
-"""The chunks that this node reads of shares, and the swarms they come from.
+"""What this node reads of one share, and where it comes from.
 
 A `ShareCache` is in the swarm of one share for all of its readers, and keeps recently
-read chunks in memory. `ShareCaches` has one for each link, and keeps it for a while
-after its last reader is closed: a program that lists files often opens one next.
+read chunks and blocks in memory. What this node has on its disk is read from there.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from itertools import chain
+from typing import TypeVar
 
-from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.blocks import BLOCK_SIZE, run_span
+from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link
+from shoal.core.schedule.readahead import (
+    AHEAD_LIMIT,
+    NOTHING,
+    Wanted,
+    wanted_for,
+)
 from shoal.errors import ShoalError, StoreError
-from shoal.reading.file import AHEAD_LIMIT
-from shoal.reading.memory_writer import MemoryWriter
+from shoal.reading.read_requests import ReaderPosition, ReadRequests
 from shoal.storage.chunk_cache import CACHE_SIZE, ChunkCache
 from shoal.storage.disk.disk import Data
+from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.copies import Holding, open_copy
 from shoal.swarm.member import Member, Registry
-from shoal.swarm.swarm import ChunkSource, Swarm
+from shoal.swarm.swarm import Swarm
 from shoal.transfer.conditions import time_limit
-from shoal.transfer.download import Download
 
-__all__ = ["ReaderPosition", "ShareCache", "ShareCaches"]
+__all__ = ["ShareCache"]
 
-LINGER = 30.0  # seconds in the swarm after the last reader is closed
-
-
-class ReaderPosition:
-    """Hold which chunks one reader requests: that at its position, and those ahead."""
-
-    def __init__(self) -> None:
-        self.requested = range(0)
-        """Indexes of chunks."""
-        self.current: int | None = None
-        """The chunk that the reader waits for, or read last; None at first."""
+T = TypeVar("T")
 
 
 class ShareCache:
@@ -51,8 +46,7 @@ class ShareCache:
         self._registry = registry
         self._resources = registry.resources
         self._member: Member | None = None
-        self._cache: ChunkCache | None = None
-        self._download: Download[ChunkSource] | None = None  # into the cache
+        self._requests: ReadRequests | None = None  # None until something is fetched
         self._readers: set[ReaderPosition] = set()
         self._joining = asyncio.Lock()
         self._is_looked_up = False  # in the catalogue
@@ -74,22 +68,18 @@ class ShareCache:
 
     # The manifest.
 
-    async def load(
-        self, numbers: Callable[[Manifest], Iterable[int]], timeout: float | None
-    ) -> Manifest:
-        """Return the manifest once the pages that `numbers` returns are loaded.
+    async def load(self, missing: Missing, timeout: float | None) -> Manifest:
+        """Return the manifest once `missing` returns no more pages of it to load.
 
         Raises `NotFoundError` when that takes more than `timeout` seconds.
         """
         await self._look_up()
         holding = self._holding
-        if holding is not None:
-            manifest = holding.manifest
-            if all(manifest.page(n) is not None for n in numbers(manifest)):
-                return manifest
+        if holding is not None and not any(True for _ in missing(holding.manifest)):
+            return holding.manifest
         swarm = await self._join()
         async with _time_limit(swarm, timeout):
-            return await swarm.load(numbers)
+            return await swarm.load(missing)
 
     @property
     def _holding(self) -> Holding | None:
@@ -138,7 +128,7 @@ class ShareCache:
     @property
     def have(self) -> Bitfield | None:
         """Return which chunks are in memory; None before the first is requested."""
-        return self._cache.have if self._cache is not None else None
+        return self._requests.cache.have if self._requests is not None else None
 
     @property
     def ahead_limit(self) -> int:
@@ -150,220 +140,166 @@ class ShareCache:
         """Return the chunks that readers wait for, or read last."""
         return frozenset(r.current for r in self._readers if r.current is not None)
 
-    def add_reader(self) -> ReaderPosition:
+    def add_reader(self, chunks: Chunks) -> ReaderPosition:
         """Return the position of a new reader."""
-        reader = ReaderPosition()
+        reader = ReaderPosition(chunks)
         self._readers.add(reader)
         return reader
 
     def remove_reader(self, reader: ReaderPosition) -> None:
         """Forget a reader; cancel the requests that no other reader shares."""
         self._readers.discard(reader)
-        requested, reader.requested = reader.requested, range(0)
-        self._cancel(requested)
+        wanted, reader.wanted = reader.wanted, NOTHING
+        if self._requests is not None:
+            self._requests.cancel(wanted.chunks)
+
+    async def piece(
+        self,
+        reader: ReaderPosition,
+        first: int,
+        edge: int,
+        timeout: float | None,
+        *,
+        leads: bool = False,
+    ) -> tuple[int, Data]:
+        """Return the offset and the bytes of the block or chunk that has byte `first`.
+
+        The bytes up to `edge` are fetched, too; both are offsets in the share. They
+        replace the reader's earlier requests. With `leads`, the first block arrives
+        before the rest of its chunk. Raises `NotFoundError` or `VerificationError` when
+        no peer sends it within `timeout` seconds.
+        """
+        chunks = reader.chunks
+        index = first // chunks.chunk_size
+        block = (first - chunks.offset(index)) // BLOCK_SIZE
+        requests = self._requests
+        is_in_parts = requests is not None and requests.is_in_parts(index)
+        by_blocks = leads or is_in_parts
+        wanted = wanted_for(chunks, first, edge, by_blocks=by_blocks)
+        run = next((each for each in wanted.runs if each.index == index), None)
+
+        def find(cache: ChunkCache) -> tuple[int, Data] | None:
+            data = cache.look(index)
+            if data is not None:
+                return chunks.offset(index), data
+            data = cache.look_block(index, block)
+            if data is not None:
+                return chunks.offset(index) + block * BLOCK_SIZE, data
+            return None
+
+        async def read_stored(store: ChunkReader) -> tuple[int, Data]:
+            span = Span(index, 0, chunks.length(index))
+            if run is not None:
+                span = Span(index, *run_span(chunks, run))
+            return chunks.offset(index) + span.first, await self._read(store, span)
+
+        reader.current = index
+        return await self._get(reader, wanted, find, read_stored, timeout)
 
     async def chunk(
-        self, reader: ReaderPosition, indexes: range, timeout: float | None
+        self, reader: ReaderPosition, index: int, timeout: float | None
     ) -> Data:
-        """Return the first of the chunks that a reader requests; fetch all of them.
+        """Return a whole chunk; raises as `piece` does."""
 
-        `indexes` replaces the reader's earlier requests. Raises `NotFoundError` or
-        `VerificationError` when no peer sends the first chunk within `timeout` seconds.
+        async def read_stored(store: ChunkReader) -> Data:
+            return await self._read(store, Span(index, 0, reader.chunks.length(index)))
+
+        reader.current = index
+        wanted = Wanted(range(index, index + 1), ())
+        find = partial(ChunkCache.look, index=index)
+        return await self._get(reader, wanted, find, read_stored, timeout)
+
+    async def _get(
+        self,
+        reader: ReaderPosition,
+        wanted: Wanted,
+        find: Callable[[ChunkCache], T | None],
+        read_stored: Callable[[ChunkReader], Awaitable[T]],
+        timeout: float | None,
+    ) -> T:
+        """Request what is `wanted`; return what `find` finds as soon as it is there.
+
+        What this node shares or fetches to the disk is read by `read_stored` instead.
         """
-        index = reader.current = indexes.start
-        if self._cache is not None:
-            data = self._cache.look(index)
-            if data is not None:
-                self._move(reader, indexes)
-                return data
-        if self._holding is not None:
-            data = await self._stored(index)
-            if data is not None:
-                return data
+        index = reader.current
+        assert index is not None
+        requests = self._requests
+        found = find(requests.cache) if requests is not None else None
+        if requests is not None and found is not None:
+            requests.move(reader, wanted)
+            return found
+        holding = self._holding
+        if (
+            holding is not None
+            and index in holding.store.have
+            # Otherwise it is of a file that was not selected.
+            and holding.manifest.hash_table.has_digest(index)
+        ):
+            with suppress(KeyError, StoreError):
+                return await read_stored(holding.store)
         begun = self._clock()
-        cache, swarm = self._cache, self.swarm
-        if cache is None or swarm is None or self._resources.is_stopped:
-            cache, swarm = await self._open_cache(timeout)
+        swarm = self.swarm
+        if requests is None or swarm is None or self._resources.is_stopped:
+            requests, swarm = await self._open_requests(timeout)
+        cache = requests.cache
         cache.pin(index)
         try:
-            fetching = self._fetch(swarm, cache, reader, indexes)
+            fetching = self._fetch(swarm, requests, reader, wanted, find)
             if timeout is None:
                 await fetching
             else:
                 async with _time_limit(swarm, timeout):
                     await fetching
-            data = cache.look(index)
-            assert data is not None
+            found = find(cache)
+            assert found is not None
             self._resources.counters.waits.add(self._clock() - begun)
-            return data
+            return found
         finally:
             cache.unpin(index)
 
     async def _fetch(
         self,
         swarm: Swarm,
-        cache: ChunkCache,
+        requests: ReadRequests,
         reader: ReaderPosition,
-        indexes: range,
+        wanted: Wanted,
+        find: Callable[[ChunkCache], T | None],
     ) -> None:
-        """Request all of `indexes`; wait for the first."""
-        index = indexes.start
+        """Request what is wanted; wait until `find` finds something."""
+        index = reader.current
         manifest = swarm.manifest
         assert manifest is not None
-        if len(indexes) > 1 or not manifest.hash_table.has_digest(index):
-            await self._load_hashes(swarm, indexes)
-        assert self._download is not None
-        self._download.want_first(index)
-        self._move(reader, indexes, index)
-        cache.make_room(index)  # while the request is on its way
-        await swarm.until_verified(index)
+        assert index is not None
+        last = max((*wanted.chunks[-1:], *(run.index for run in wanted.runs)))
+        if last > index or not manifest.hash_table.has_digest(index):
+            await self._load_hashes(swarm, range(index, last + 1))
+        requests.want_first(reader, index, wanted)
+        await swarm.until(lambda: find(requests.cache) is not None)
 
-    async def _stored(self, index: int) -> Data | None:
-        """Return a chunk that is on this node's disk; None if it must be fetched."""
-        holding = self._holding
-        if holding is None or index not in holding.store.have:
-            return None
-        if not holding.manifest.hash_table.has_digest(index):
-            return None  # of a file that was not selected
-        try:
-            data = holding.store.get_now(index)
-            if data is None:
-                read = partial(holding.store.get, index)
-                data = await self._resources.in_thread(read)
-        except (KeyError, StoreError):
-            return None
+    async def _read(self, store: ChunkReader, span: Span) -> Data:
+        """Read from a store of this node, in a thread if that blocks."""
+        data = store.get_span_now(span)
+        if data is None:
+            data = await self._resources.in_thread(partial(store.get_span, span))
         return data
 
-    async def _open_cache(self, timeout: float | None) -> tuple[ChunkCache, Swarm]:
-        """Return the cache and the swarm that fills it."""
+    async def _open_requests(self, timeout: float | None) -> tuple[ReadRequests, Swarm]:
+        """Return what requests for the readers, and the swarm that it requests from."""
         swarm = await self._join()
-        if self._cache is None:
+        if self._requests is None:
             async with _time_limit(swarm, timeout):
                 manifest = await swarm.load(lambda m: ())
             # Another reader may have opened it meanwhile.
-            if self._cache is None:
-                self._cache = ChunkCache(manifest.chunks, self._on_forgotten)
-                self._download = swarm.begin(
-                    self._cache, (), serves=False, make_writer=MemoryWriter
-                )
-        return self._cache, swarm
+            if self._requests is None:
+                self._requests = ReadRequests(swarm, manifest, self._readers)
+        return self._requests, swarm
 
     async def _load_hashes(self, swarm: Swarm, indexes: range) -> None:
         """Request the hashes of `indexes`; wait for that of the first."""
         manifest = swarm.manifest
         assert manifest is not None
-        first, last = manifest.page_of(indexes[0]), manifest.page_of(indexes[-1])
-        if last != first:
-            swarm.want_pages(range(first, last + 1))
-        if manifest.page(first) is None:
-            await swarm.load(lambda m: (first,))
-
-    def _move(
-        self, reader: ReaderPosition, indexes: range, requested: int | None = None
-    ) -> None:
-        """Request the chunks of a reader, except the one already `requested`.
-
-        Its earlier requests are cancelled, unless they are among these.
-        """
-        before, reader.requested = reader.requested, indexes
-        if before == indexes or self._download is None or self._cache is None:
-            return
-        have = self._cache.have
-        dropped = [index for index in _minus(before, indexes) if index not in have]
-        if dropped:
-            self._cancel(dropped)
-        fresh = [
-            index
-            for index in _minus(indexes, before)
-            if index != requested and index not in have
-        ]
-        if fresh:
-            assert self.swarm is not None
-            manifest = self.swarm.manifest
-            assert manifest is not None
-            known = [index for index in fresh if manifest.hash_table.has_digest(index)]
-            if known:
-                self._download.want(known)
-
-    def _cancel(self, indexes: Iterable[int]) -> None:
-        """Cancel requests for chunks, except those that a reader still requests."""
-        cache = self._cache
-        if cache is None or self._download is None:
-            return
-        unused = [
-            index
-            for index in indexes
-            if index not in cache.have
-            and not cache.is_pinned(index)
-            and not any(index in reader.requested for reader in self._readers)
-        ]
-        if unused:
-            self._download.unwant(unused)
-
-    def _on_forgotten(self, index: int) -> None:
-        """Note that the cache has dropped a chunk, so that it can be fetched again."""
-        assert self._download is not None
-        self._download.forget(index)
-
-
-class ShareCaches:
-    """Keep one `ShareCache` for each link that is read."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._open: dict[Link, ShareCache] = {}
-        self._idle: dict[Link, asyncio.TimerHandle] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-
-    def enter(self, link: Link) -> ShareCache:
-        """Return the cache of a share; call `leave` when done."""
-        timer = self._idle.pop(link, None)
-        if timer is not None:
-            timer.cancel()
-        cache = self._open.get(link)
-        if cache is None:
-            cache = self._open[link] = ShareCache(self._registry, link)
-        cache.users += 1
-        return cache
-
-    def positions(self, share_id: bytes) -> frozenset[int]:
-        """Return the chunks of a share that readers wait for, or read last."""
-        found = [c.positions for c in self._open.values() if c.link.id == share_id]
-        return frozenset().union(*found)
-
-    def leave(self, cache: ShareCache) -> None:
-        """Undo one `enter`; after the last, the cache is closed in `LINGER` seconds."""
-        cache.users -= 1
-        if not cache.users and self._open.get(cache.link) is cache:
-            loop = asyncio.get_running_loop()
-            timer = loop.call_later(LINGER, self._close, cache.link)
-            self._idle[cache.link] = timer
-
-    async def aclose(self) -> None:
-        """Leave every swarm; idempotent.
-
-        Raises what went wrong while leaving one, then or earlier.
-        """
-        for timer in self._idle.values():
-            timer.cancel()
-        for link in list(self._open):
-            self._close(link)
-        closing, self._closing = self._closing, set()
-        if closing:
-            await asyncio.wait(closing)
-        for task in closing:
-            task.result()
-
-    def _close(self, link: Link) -> None:
-        self._idle.pop(link, None)
-        task = asyncio.get_running_loop().create_task(self._open.pop(link).aclose())
-        self._closing.add(task)
-        task.add_done_callback(self._on_closed)
-
-    def _on_closed(self, task: asyncio.Task[None]) -> None:
-        """Forget a task that ended well; keep one that failed, for `aclose`."""
-        if not task.cancelled() and task.exception() is None:
-            self._closing.discard(task)
+        swarm.want_pages(manifest.missing_hashes(indexes))
+        await swarm.load(lambda m: m.missing_hashes(indexes[:1]))
 
 
 @asynccontextmanager
@@ -379,11 +315,3 @@ async def _time_limit(swarm: Swarm, timeout: float | None) -> AsyncIterator[None
 
 def _closed() -> ShoalError:
     return ShoalError("The node that reads this share is closed; open another one.")
-
-
-def _minus(some: range, others: range) -> Iterable[int]:
-    """Return the numbers in `some` that are not in `others`, ascending."""
-    if some.stop <= others.start or others.stop <= some.start:
-        return some
-    before = range(some.start, min(others.start, some.stop))
-    return chain(before, range(max(others.stop, some.start), some.stop))

@@ -26,18 +26,20 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from shoal.core.manifest.chosen import ChosenFiles
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey, Table
 from shoal.core.names.link import Link, parse_link
 from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.folders import make_directories, write_new_file
-from shoal.storage.download.manifest_file import known_pages
 from shoal.storage.shared.globs import Selection
 
 __all__ = ["Catalogue", "Entry", "Made", "user_home"]
 
-MAX_ENTRY_SIZE = 64 * 1024 * 1024  # bytes of a file that is read
-_MAGIC = b"shoalce\x01"
+MAX_ENTRY_SIZE = 1 << 30  # bytes of a file that is read
+_MAGIC = b"shoalce\x02"
+_FORMER = b"shoalce\x01"
 _CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
 _MARK = ".serving-"
 _HASH_LENGTH = 24  # hexadecimal digits of each hash in the name of an entry
@@ -96,13 +98,17 @@ class Entry(NamedTuple):
         return made.is_complete and not made.is_shared and not self.is_selection
 
     @property
-    def selected(self) -> list[int]:
-        """Return the numbers of the files that were to be fetched; blocks if many."""
-        files = self.manifest.files
-        if not self.is_selection:
-            return list(range(len(files)))
+    def chosen(self) -> ChosenFiles | None:
+        """Return the files that were to be fetched; None for all. Blocks if many.
+
+        Raises `LookupError` if the entry has not all pages with these files.
+        """
+        table = self.manifest.file_table
+        if table is None or not self.is_selection:
+            return None
         selection = Selection(self.made.include, self.made.exclude)
-        return [n for n, file in enumerate(files) if selection.selects(file.path)]
+        size = self.manifest.root.size
+        return ChosenFiles.choose(table, size, selection.ranges, selection.selects)
 
 
 class _Stored(Struct, frozen=True, array_like=True):
@@ -111,7 +117,8 @@ class _Stored(Struct, frozen=True, array_like=True):
     link: str
     path: bytes
     root: bytes
-    pages: dict[int, bytes]
+    pages: list[tuple[Table, int, int, bytes]]
+    """Table, level, index and bytes of each page, after that of the page above it."""
     made: Made
     time: float
 
@@ -129,6 +136,7 @@ class Catalogue:
         self._mark_size = 0  # bytes
         self._mark: Path | None = None
         self._mark_fd: int | None = None
+        self._is_closed = False
 
     @classmethod
     def of_home(cls, home: Path, disk: Disk) -> Self:
@@ -148,7 +156,7 @@ class Catalogue:
             str(link),
             os.fsencode(place),
             manifest.root_record,
-            {n: manifest.page(n) or b"" for n in known_pages(manifest)},
+            [(*key, manifest.page(key) or b"") for key in manifest.keys()],
             made,
             time.time(),
         )
@@ -229,6 +237,8 @@ class Catalogue:
 
     def _append_mark(self, line: str) -> None:
         with self._marking:
+            if self._is_closed:
+                return  # a thread of the node that closes was late
             if self._mark_fd is None:
                 make_directories(self._disk, self._directory, flush=False)
                 self._read_marks()  # which removes those of killed processes
@@ -240,8 +250,9 @@ class Catalogue:
             self._mark_size += len(data)
 
     def close(self) -> None:
-        """End the note of what this process serves; idempotent."""
+        """End the note of what this process serves, for good; idempotent."""
         with self._marking:
+            self._is_closed = True
             if self._mark_fd is not None and self._mark is not None:
                 with suppress(ShoalError):
                     self._disk.unlink(self._mark)
@@ -356,14 +367,16 @@ class Catalogue:
 
 def _decode(data: bytes) -> Entry:
     """Return an entry; raises `ValueError` or another error if it is damaged."""
+    if data.startswith(_FORMER):
+        raise ValueError("it is of an older version of shoal")
     body, check = data[:-_CHECK_SIZE], data[-_CHECK_SIZE:]
     if not body.startswith(_MAGIC) or sha256(body).digest() != check:
         raise ValueError("its checksum is wrong")
     stored = msgspec.msgpack.decode(body[len(_MAGIC) :], type=_Stored)
     link = parse_link(stored.link)
     manifest = Manifest(link.id, stored.root)
-    for number, page in stored.pages.items():
-        if not manifest.add_page(number, page):
+    for table, level, number, page in stored.pages:
+        if not manifest.add_page(PageKey(table, level, number), page):
             raise ValueError("a page of its manifest does not verify")
     path = Path(os.fsdecode(stored.path))
     return Entry(link, path, manifest, stored.made, stored.time)

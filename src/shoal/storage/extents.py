@@ -5,12 +5,13 @@ is a single file has one extent. This is arithmetic only. `layout` decides where
 download writes the bytes, and `shared_files` reads them from shared files.
 """
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TypeAlias
 
-__all__ = ["Extents", "FileRange"]
+__all__ = ["Extents", "FileRange", "part_of"]
 
 FileRange: TypeAlias = tuple[int, int, int]
 """The number of a file, a length in bytes, and the offset in the file."""
@@ -20,9 +21,10 @@ class Extents:
     """Map ranges of a share's bytes to its files."""
 
     def __init__(self, sizes: Iterable[int]) -> None:
-        self.sizes = list(sizes)
+        # Eight bytes for each, as a share may have millions of files.
+        self.sizes: Sequence[int] = array("Q", sizes)
         """Of the files, in bytes."""
-        self._ends = list(accumulate(self.sizes))
+        self._ends = array("Q", accumulate(self.sizes))
 
     @property
     def total(self) -> int:
@@ -50,3 +52,13 @@ class Extents:
             first = start = stop
             number += 1
         return ranges
+
+
+def part_of(ranges: Iterable[FileRange], first: int, end: int) -> Iterator[FileRange]:
+    """Yield the file ranges of bytes `first` to `end - 1` of all `ranges` together."""
+    start = 0
+    for number, size, offset in ranges:
+        after, before = max(first - start, 0), min(end - start, size)
+        if after < before:
+            yield number, before - after, offset + after
+        start += size

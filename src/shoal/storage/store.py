@@ -14,13 +14,47 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from msgspec import Struct
+
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.storage.disk.disk import Data
 
-__all__ = ["ChunkReader", "DownloadStore", "Verify", "check_length"]
+__all__ = [
+    "ChunkReader",
+    "DownloadStore",
+    "Span",
+    "Verify",
+    "Verifiable",
+    "VerifySpan",
+    "check_length",
+]
 
 Verify: TypeAlias = Callable[[int, Data], bool]
 """Return True if these bytes are the chunk with this index; called in any thread."""
+
+
+class Span(Struct, frozen=True):
+    """Name adjacent bytes of one chunk."""
+
+    index: int
+    """The chunk."""
+    first: int
+    """The first byte within the chunk."""
+    end: int
+    """The byte after the last one."""
+
+
+VerifySpan: TypeAlias = Callable[[Span, Data, bytes], bool]
+"""Return True if these bytes are the span, by block hashes that are verified first."""
+
+
+class Verifiable(Protocol):
+    """Verify what is read: files that may have changed since they were hashed."""
+
+    verify: Verify | None
+    """Verifies a chunk against the share's hashes; None until they are known."""
+    verify_span: VerifySpan | None
+    """Verifies a part of a chunk by block hashes; set with `verify`."""
 
 
 class ChunkReader(Protocol):
@@ -37,6 +71,10 @@ class ChunkReader(Protocol):
         Raises `KeyError` if it is not stored and `StoreError` if it cannot be read.
         """
 
+    def get_into(self, index: int, buffer: memoryview) -> bytes | memoryview:
+        """Return a chunk as `get` does, but in `buffer` where that saves new memory."""
+        return self.get(index)
+
     def get_now(self, index: int) -> bytes | None:
         """Return a chunk if that does not block, otherwise None: then call `get`.
 
@@ -46,6 +84,22 @@ class ChunkReader(Protocol):
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
         """Return the results of `get_now` for several chunks."""
         return [self.get_now(index) for index in indexes]
+
+    def get_span(self, span: Span) -> bytes:
+        """Return some bytes of a chunk; raises as `get` does."""
+        return self.get(span.index)[span.first : span.end]
+
+    def get_span_now(self, span: Span) -> bytes | None:
+        """Return the same if that does not block; raises as `get_now` does."""
+        data = self.get_now(span.index)
+        return None if data is None else data[span.first : span.end]
+
+    def block_hashes_now(self, index: int) -> bytes | None:
+        """Return the block hashes of a chunk where they are kept; they may be wrong.
+
+        Returns None if they are not kept or cannot be read without blocking.
+        """
+        return None
 
     def close(self) -> None:
         """Close all files; idempotent."""

@@ -8,23 +8,25 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from shoal.config.arguments import ShareOptions
 from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.file_table import encode_files
-from shoal.core.manifest.manifest import (
-    Manifest,
+from shoal.core.manifest.build import (
+    BuiltFiles,
+    build_files,
     build_manifest,
+    check_paths,
     check_share_name,
 )
-from shoal.core.manifest.pages import split_pages
+from shoal.core.manifest.chunks import Chunks
+from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.paths import path_problem
 from shoal.core.manifest.root import (
     SALT_SIZE,
-    check_root_fits,
+    check_chunk_count,
     check_sealed_chunk_size,
     choose_chunk_size,
 )
@@ -33,14 +35,19 @@ from shoal.origin.source import Part
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.globs import PATTERNS_IGNORED
 from shoal.storage.shared.hash_cache import HashCache, hash_files
-from shoal.storage.shared.scan import ScannedFolder, scan_folder
+from shoal.storage.shared.scan import scan_folder
+from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
+from shoal.swarm.served_hashes import verify_by
 
-__all__ = ["SCHEME", "Built", "build_share", "digests_of", "first_file"]
+__all__ = ["SCHEME", "Built", "build_share", "first_file"]
 
-SCHEME = "shoal v1 chunk"
+SCHEME = "shoal v2 chunk"
 """The name of the hash of a chunk, for the cache of hashes."""
+
+
+_BATCH = 1000  # paths that are checked together
 
 
 class Built(NamedTuple):
@@ -91,7 +98,7 @@ def build_share(
         source = _open(path, scanned, manifest.root.chunk_size, disk)
         with _closing_on_error(source):
             is_same = source.chunks == manifest.chunks
-            if is_same and hash_source(source) == digests_of(manifest):
+            if is_same and hash_source(source) == manifest.hash_table.digests():
                 return _built(manifest, source)
         source.close()
     if plan is None:
@@ -105,7 +112,7 @@ def build_share(
         salt = os.urandom(SALT_SIZE) if is_random else None
         size, chunk_size = source.chunks.size, plan.chunk_size
         manifest = build_manifest(
-            plan.name, size, chunk_size, digests, plan.entries, salt=salt, secret=secret
+            plan.name, size, chunk_size, digests, plan.files, salt=salt, secret=secret
         )
         return _built(manifest, source)
 
@@ -115,43 +122,38 @@ class _Plan(NamedTuple):
 
     name: str
     chunk_size: int
-    entries: list[tuple[str, int, bool]] | None
-    """Path, size and executability of each file of a folder."""
+    files: BuiltFiles | None
+    """The file table of a folder."""
 
 
 def _make_plan(
     path: Path, options: ShareOptions, scanned: ScannedFolder | None, disk: Disk
 ) -> _Plan:
     """Choose name and chunk size; raise `UsageError` if no share can have them."""
-    entries = None
-    file_pages = 0
+    files = None
     if scanned is not None:
-        entries = [(e.path, e.size, e.executable) for e in scanned.files]
-        file_pages = len(split_pages(encode_files(entries)))
+        check_paths(lambda: _paths(scanned.files))
+        files = build_files(scanned.files.entries())
     name = _name(path, options)
     check_share_name(name)
     size = disk_size(path, scanned, disk)
-    chunk_size = options.chunk_size or choose_chunk_size(
-        size, name=name, file_pages=file_pages
-    )
-    check_root_fits(Chunks(size, chunk_size), name=name, file_pages=file_pages)
-    return _Plan(name, chunk_size, entries)
+    chunk_size = options.chunk_size or choose_chunk_size(size)
+    check_chunk_count(Chunks(size, chunk_size))
+    return _Plan(name, chunk_size, files)
+
+
+def _paths(files: ScannedFiles) -> Iterator[Sequence[str]]:
+    entries = files.entries()
+    while some := list(islice(entries, _BATCH)):
+        yield [path for path, _, _ in some]
 
 
 def _name(path: Path, options: ShareOptions) -> str:
     return options.name or os.path.basename(os.path.abspath(path))
 
 
-def digests_of(manifest: Manifest) -> bytes:
-    """Return the hashes of all chunks; raises `LookupError` if a page is missing."""
-    pages = [manifest.page(number) for number in range(manifest.root.hash_page_count)]
-    if None in pages:
-        raise LookupError("a page of the hashes has not arrived")
-    return b"".join(page for page in pages if page is not None)
-
-
 def _built(manifest: Manifest, source: SharedFiles) -> Built:
-    source.verify = manifest.hash_table.verifies
+    verify_by(source, manifest)
     return Built(manifest, source)
 
 
@@ -190,8 +192,10 @@ def _may_be(
         return False
     if scanned is None:
         return not root.is_folder
-    found = [(file.path, file.size) for file in scanned.files]
-    return root.is_folder and found == [(f.path, f.size) for f in manifest.files]
+    if not root.is_folder or len(scanned.files) != root.file_count:
+        return False
+    pairs = zip(scanned.files.entries(), manifest.files, strict=True)
+    return all(entry[:2] == (file.path, file.size) for entry, file in pairs)
 
 
 def _secret(disk: Disk, home: Path, warn: Callable[[str], None]) -> bytes | None:

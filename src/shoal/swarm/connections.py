@@ -99,7 +99,7 @@ class Connections:
     def know_share(self, manifest: Manifest) -> None:
         """Tell every session how many chunks and pages there are."""
         for connection in self.peers:
-            connection.session.know_share(manifest.chunks, manifest.page_count)
+            connection.session.know_share(manifest.chunks, manifest.root.may_have_page)
 
     async def leave(self) -> None:
         """Send goodbye to every peer and wait `GOODBYE_TIME` for them to hang up.

@@ -20,7 +20,8 @@ from shoal.storage.download.completed import open_completed, open_target
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import ChunkReader
-from shoal.swarm.build_share import SCHEME, digests_of
+from shoal.swarm.build_share import SCHEME
+from shoal.swarm.served_hashes import verify_by
 
 __all__ = ["Holding", "is_there", "open_copy", "open_verified"]
 
@@ -47,16 +48,14 @@ def open_copy(resources: Resources, share_id: bytes) -> Holding | None:
     found = catalogue.find(share_id) if catalogue is not None else []
     found.sort(key=lambda entry: (entry.is_selection, -entry.time))
     for entry in found:
-        manifest = entry.manifest
-        has_files = all(manifest.page(n) is not None for n in manifest.file_pages)
-        if not has_files or not is_there(entry, disk):
+        if not is_there(entry, disk):
             continue
         try:
             source = _open_files(entry, disk)
-        except ShoalError:
-            continue  # it has been changed or removed
+        except (ShoalError, LookupError):
+            continue  # it has been changed or removed, or its files are not known
         source.trusted = False
-        return Holding(manifest, source)
+        return Holding(entry.manifest, source)
     return None
 
 
@@ -67,7 +66,7 @@ def open_verified(
     manifest = entry.manifest
     try:
         source = _open_files(entry, disk)
-    except ShoalError as error:
+    except (ShoalError, LookupError) as error:
         raise VerificationError(f"{entry.path} is not served: {error}") from error
     try:
         if entry.is_selection:
@@ -92,20 +91,23 @@ def open_verified(
 
 
 def _open_files(entry: Entry, disk: Disk) -> SharedFiles:
-    """Open the files of a copy, unverified; raises `ShoalError` if they are others."""
-    manifest = entry.manifest
-    files = manifest.files if manifest.root.is_folder else None
-    if entry.is_selection and files is not None:
+    """Open the files of a copy, unverified.
+
+    Raises `ShoalError` if they are others, `LookupError` if it is not known which.
+    """
+    manifest, chosen = entry.manifest, entry.chosen
+    if chosen is not None:
         source = open_completed(
             entry.path,
             manifest.chunks,
             disk=disk,
-            files=files,
-            selected=entry.selected,
+            files=chosen,
+            selected=chosen.selected,
         )
     else:
+        files = manifest.files if manifest.root.is_folder else None
         source = open_target(entry.path, manifest.chunks, disk=disk, files=files)
-    source.verify = manifest.hash_table.verifies
+    verify_by(source, manifest)
     return source
 
 
@@ -125,4 +127,4 @@ def _matches(
         now_ns=time.time_ns(),
         stopped=stopped,
     )
-    return digests == digests_of(manifest)
+    return digests == manifest.hash_table.digests()

@@ -7,19 +7,24 @@ upload, the download or the origins.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
-from shoal.core.report.stall import DownloadState, Search
-from shoal.core.report.status import SwarmStatus
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import ChunkReceived, Event
+from shoal.core.session.session import (
+    BlocksReceived,
+    ChunkReceived,
+    Event,
+    SealedChunkReceived,
+)
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.sealed_messages import (
+    MAX_BITFIELD,
     MAX_RANGES,
+    BitfieldPiece,
+    BlockRequest,
     Cancel,
     Goodbye,
     Have,
@@ -34,13 +39,14 @@ from shoal.core.wire.sealed_messages import (
     WrongChunk,
 )
 from shoal.errors import ManifestError, PeerError, ProtocolError
-from shoal.origin.source import Origin, OriginReader
+from shoal.origin.source import Origin
 from shoal.resources import Resources
 from shoal.swarm.connections import Connections
 from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
 from shoal.swarm.peer import Peer
 from shoal.swarm.upload import Upload
+from shoal.transfer.block_fetcher import BlockFetcher
 from shoal.transfer.conditions import Conditions
 from shoal.transfer.download import Download
 from shoal.transport.connection import Connection
@@ -48,7 +54,6 @@ from shoal.transport.sealed.proven import Dial
 
 __all__ = ["Dispatcher"]
 
-MANY_NAMED = 512  # chunks in one announcement, from which on they are handled together
 NAMED_AGAIN = 100  # chunks announced again that count as one message
 # A peer that lacks chunks dials newly learned addresses at once. So one that has all
 # of them waits: two that dial each other waste a handshake when there is most to do.
@@ -66,15 +71,13 @@ class Dispatcher:
         *,
         node_id: bytes,
         port: int,
-        readers: Sequence[OriginReader],
         waiting: Conditions,
         shared: Conditions,
         on_event: Callable[[DownloadEvent], None],
     ) -> None:
         """Start with no connection.
 
-        `port` is ours, for the peers' hellos. `readers` are those of the share's
-        origins. `waiting` fails if the root record is
+        `port` is ours, for the peers' hellos. `waiting` fails if the root record is
         hostile; `shared` is checked once a peer has every chunk.
         """
         self.connections = Connections(self, dial, resources, node_id)
@@ -87,24 +90,16 @@ class Dispatcher:
         """Runs of chunks that are fetched, as in `have`; None if all are."""
         self.origins: Origins | None = None
         """None until there is something to fetch."""
+        self.blocks: BlockFetcher[Peer] | None = None
+        """None until a reader needs blocks."""
         self.is_shared = False
         """True once a peer has, or had, every chunk."""
         self._pages = pages
         self._port = port
-        self._readers = readers
         self._waiting = waiting
         self._shared = shared
         self._on_event = on_event
         self._clock = asyncio.get_running_loop().time
-
-    @property
-    def is_used(self) -> bool:
-        """Return False if the share is only served, and to no peer at the moment.
-
-        A node can have 10,000 such shares.
-        """
-        is_served_only = self.upload is not None and self.download is None
-        return not is_served_only or len(self.connections) > 0
 
     def say_hello(self, peer: Peer) -> None:
         """Send our port and, once known, the root record and the chunks we have.
@@ -128,6 +123,8 @@ class Dispatcher:
 
     def request_from(self, peer: Peer) -> None:
         """Download from a peer, if it has announced its chunks and may be used."""
+        if self.blocks is not None and peer.have is not None and peer.is_used:
+            self.blocks.add(peer, peer.have)
         if self.download is not None and peer.have is not None and peer.is_used:
             have = Bitfield.from_bytes(bytes(peer.have), peer.have.size)
             can_choose = self.wanted is None or len(self.wanted) <= MAX_RANGES
@@ -137,48 +134,13 @@ class Dispatcher:
                 peer, have, can_choose=can_choose, most=MAX_QUEUED_REQUESTS
             )
 
-    def status(self) -> SwarmStatus:
-        """Return the state of the swarm; it refers to live data, so use it at once."""
-        owner, download = self.upload or self.download, self.download
-        origins = self.origins.used if self.origins is not None else ()
-        return SwarmStatus(
-            self._pages.manifest,
-            owner.have if owner is not None else None,
-            download.scheduler.picker.requested if download else frozenset(),
-            tuple(each.status() for each in (*self.connections, *origins)),
-        )
-
-    def download_state(self, search: Search) -> DownloadState:
-        """Return how the download stands, to explain why nothing arrives."""
-        connections, download, origins = self.connections, self.download, self.origins
-        has_only_liars = connections.has_only_liars
-        if self._readers:
-            # A peer was connected, or no origin could be asked for anything.
-            lied = origins is not None and origins.has_only_liars
-            has_only_liars = not len(connections) and lied
-        idle = "The origin {} is asked once a peer has said what the share is."
-        return DownloadState(
-            found=connections.found,
-            ready=len(connections),
-            is_out_of_files=connections.is_out_of_files,
-            has_only_liars=has_only_liars,
-            is_size_unknown=False,
-            is_begun=download is not None and download.done > 0,
-            search=search,
-            unavailable=download.scheduler.unavailable if download else None,
-            unwritten=download.unwritten if download is not None else 0,
-            origins=tuple(idle.format(reader.name) for reader in self._readers)
-            if origins is None
-            else origins.problems(),
-        )
-
     # What a connection reports to its handler.
 
     def on_connected(self, connection: Connection[SealedSession]) -> None:
         """Greet a peer."""
         manifest = self._pages.manifest
         if manifest is not None:
-            connection.session.know_share(manifest.chunks, manifest.page_count)
+            connection.session.know_share(manifest.chunks, manifest.root.may_have_page)
         self.say_hello(self.connections.peers[connection])
 
     def on_events(
@@ -216,11 +178,14 @@ class Dispatcher:
         """
         connection = peer.connection
         is_bulk = connection.last_read > LARGE_FRAME
+        kinds = set(map(type, events))
         if self.download is not None:
-            if is_bulk or ChunkReceived not in map(type, events):
+            if is_bulk or kinds.isdisjoint((ChunkReceived, SealedChunkReceived)):
                 self.download.scheduler.on_heard(
                     peer, self._clock(), is_ahead=connection.is_ahead
                 )
+        if self.blocks is not None:
+            self.blocks.on_heard(peer)
 
     def _send_due(self, peer: Peer) -> None:
         """Send the chunks and pages that a peer requested, while its socket accepts."""
@@ -246,8 +211,7 @@ class Dispatcher:
         if peer is None:
             return
         self._pages.remove(peer, self._clock())
-        if self.download is not None:
-            self.download.remove(peer)
+        self._stop_requesting(peer)
         if self.upload is not None:
             self.upload.remove(peer)
         if peer.is_banned:
@@ -262,7 +226,7 @@ class Dispatcher:
 
     def _on_message(self, peer: Peer, event: Event) -> None:
         match event:
-            case ChunkReceived():
+            case ChunkReceived() | SealedChunkReceived():
                 peer.has_sent_chunk = True
                 if self.download is not None:
                     self.download.on_chunk(peer, event)
@@ -273,16 +237,27 @@ class Dispatcher:
             case OriginFetch():
                 self._on_origin_requests(peer, event)
             case Want():
-                self._on_wanted(peer, event)
+                peer.add_wanted(event)
             case Hello():
                 self._on_hello(peer, event)
-            case Page(index=number, data=None):
-                peer.on_page_request(number)
-            case Page(index=number, data=bytes() as data):
-                self._pages.on_page(peer, number, data, self._clock())
-            case Cancel(index=index):
+            case BitfieldPiece(bits=bits):
+                self._on_bitfield(peer, bits)
+            case Page(key=key, data=None):
+                peer.on_page_request(key)
+            case Page(key=key, data=bytes() as data):
+                self._pages.on_page(peer, key, data, self._clock())
+            case BlockRequest():
+                self._on_block_request(peer, event)
+            case BlocksReceived():
+                if self.blocks is not None:
+                    self.blocks.on_blocks(peer, event)
+            case Cancel():
                 if self.upload is not None:
-                    self.upload.on_cancel(peer, index)
+                    self.upload.on_cancel(peer, event)
+            case Refuse(read=int() as read, reason=reason):
+                if self.blocks is not None:
+                    is_busy = reason == Reason.BUSY
+                    self.blocks.on_refused(peer, read, is_busy=is_busy)
             case Refuse(index=index, reason=reason):
                 if self.download is not None:
                     is_busy = reason == Reason.BUSY
@@ -307,6 +282,12 @@ class Dispatcher:
         else:
             peer.refuse(request.index, Reason.MISSING)
 
+    def _on_block_request(self, peer: Peer, request: BlockRequest) -> None:
+        if self.upload is not None:
+            self.upload.on_block_request(peer, request)
+        else:
+            peer.refuse(request.index, Reason.MISSING, request.read)
+
     def _on_hello(self, peer: Peer, hello: Hello) -> None:
         is_first = not peer.is_greeted
         if not is_first and hello.port != peer.port:
@@ -327,16 +308,18 @@ class Dispatcher:
             self.connections.know_share(manifest)
             for each in self.connections:
                 self.say_hello(each)
-        self._on_bitfield(peer, hello.bitfield, manifest.chunks.count)
+        peer.begin_bitfield()
+        if -(-manifest.chunks.count // 8) <= MAX_BITFIELD:
+            self._on_bitfield(peer, hello.bitfield)
+        elif hello.bitfield:
+            raise ProtocolError("a part of a bitfield in a hello")
 
-    def _on_bitfield(self, peer: Peer, bits: bytes, count: int) -> None:
-        try:
-            have = Bitfield.from_bytes(bits, count)
-        except ValueError as error:
-            raise ProtocolError(str(error)) from error
-        if peer.have is not None:
-            raise ProtocolError("a second bitfield")
-        peer.have = have
+    def _on_bitfield(self, peer: Peer, bits: bytes) -> None:
+        """Add the bits of a hello, or of a piece that follows one, to a bitfield."""
+        manifest = self._pages.manifest
+        have = peer.add_bits(bits, None if manifest is None else manifest.chunks.count)
+        if have is None:
+            return
         if self.upload is not None:
             self.upload.on_bitfield(peer, have)
         if have.is_complete:
@@ -356,8 +339,14 @@ class Dispatcher:
         for peer in peers:
             peer.is_used = False
             self._pages.remove(peer, self._clock())
-            if self.download is not None:
-                self.download.remove(peer)
+            self._stop_requesting(peer)
+
+    def _stop_requesting(self, peer: Peer) -> None:
+        """Request from other peers what this one was asked for."""
+        if self.download is not None:
+            self.download.remove(peer)
+        if self.blocks is not None:
+            self.blocks.remove(peer)
 
     def try_peers(self) -> None:
         """Use peers that were not used at first, as far as that is allowed now."""
@@ -366,43 +355,19 @@ class Dispatcher:
                 self._try_peer(peer)
 
     def _on_have(self, peer: Peer, message: Have) -> None:
-        if peer.have is None:
-            raise ProtocolError("chunks announced before a bitfield")
-        end = named = 0
-        for first, number in message.ranges:
-            # Checked before adding: ranges could name the same chunks for ever.
-            if first < end or not number or first + number > peer.have.size:
-                raise ProtocolError("chunks announced twice, or that do not exist")
-            end = first + number
-            named += number
-        fresh: list[int] | Bitfield
-        if named > MANY_NAMED:
-            fresh = peer.have.add_runs(message.ranges)
-        else:
-            runs = (peer.have.add_run(*each) for each in message.ranges)
-            fresh = [index for run in runs for index in run]
+        have, fresh, named = peer.add_have(message)
         # Announcing chunks again costs us time, and a message can name the whole share.
         # A peer may do that once, when it completes: it does not know what we have.
-        if not fresh or not peer.have.is_complete:
+        if not fresh or not have.is_complete:
             peer.connection.message_limit.add((named - len(fresh)) / NAMED_AGAIN)
         if self.upload is not None:
             self.upload.on_have(peer, fresh)
-        if peer.have.is_complete:
+        if have.is_complete:
             self._on_complete_peer()
         if self.download is not None:
             self.download.on_have(peer, fresh)
-
-    def _on_wanted(self, peer: Peer, message: Want) -> None:
-        if peer.have is None or peer.wanted is not None:
-            raise ProtocolError("chunks wanted before a bitfield, or a second time")
-        peer.wanted = Bitfield(peer.have.size)
-        end = 0
-        for first, number in message.ranges:
-            # Checked before looping, as above.
-            if first < end or not number or first + number > peer.have.size:
-                raise ProtocolError("chunks wanted twice, or that do not exist")
-            end = first + number
-            peer.wanted.add_run(first, number)
+        if self.blocks is not None:
+            self.blocks.on_have()
 
     def _on_complete_peer(self) -> None:
         self.is_shared = True
@@ -411,15 +376,7 @@ class Dispatcher:
     def _on_origin_requests(self, peer: Peer, message: OriginFetch) -> None:
         if peer.have is None:
             return  # it may know the root record before us
-        indexes: list[int] = []
-        for first, number in message.ranges:
-            # Checked before looping, as above; no peer fetches so many at once.
-            if (
-                first + number > peer.have.size
-                or len(indexes) + number > MAX_ORIGIN_FETCHES
-            ):
-                raise ProtocolError("chunks pulled that do not exist, or too many")
-            indexes.extend(range(first, first + number))
+        indexes = peer.origin_indexes(message)
         peer.connection.message_limit.add(len(indexes) / NAMED_AGAIN)
         if self.origins is not None:
             self.origins.on_peer_requests(peer, indexes)

@@ -106,17 +106,15 @@ async def _fetch(
     The chunks in `holding`, which this node has already, are copied first.
     """
     resources, swarm = registry.resources, member.swarm
+    manifest = await swarm.load(target.first_pages)
     # A hostile list of files is refused as a whole before anything is written.
-    manifest = await swarm.load(lambda m: m.file_pages)
-    await resources.in_thread(lambda: manifest.files)
+    await resources.in_thread(partial(target.choose, manifest))
     if target.has_patterns and not manifest.root.is_folder:
         resources.on_notice(Notice(PATTERNS_IGNORED))
     await resources.in_stoppable_thread(
         lambda stopped: target.begin(manifest), lambda begun: target.close()
     )
-    await _load_kept(resources, swarm, target, target.first_pages(manifest))
-    pages = await resources.in_thread(partial(target.choose, manifest))
-    await _load_kept(resources, swarm, target, pages)
+    await _load_kept(resources, swarm, target)
     store = await resources.in_stoppable_thread(
         partial(target.open, manifest), lambda store: store.close()
     )
@@ -193,12 +191,10 @@ def _copy_chunks(
             store.commit()
 
 
-async def _load_kept(
-    resources: Resources, swarm: Swarm, target: Target, pages: Iterable[int]
-) -> None:
+async def _load_kept(resources: Resources, swarm: Swarm, target: Target) -> None:
     """Load pages of the manifest, and keep each on the disk when it has arrived."""
-    manifest, numbers = swarm.manifest, list(pages)
+    manifest = swarm.manifest
     assert manifest is not None
-    while not await swarm.load_some(numbers):
+    while not await swarm.load_some(target.pages):
         await resources.in_thread(partial(target.keep, manifest))
     await resources.in_thread(partial(target.keep, manifest))

@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from msgspec import Struct, field
 
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.errors import LyingPeerError
 
 __all__ = ["ManifestFetcher", "PageSource"]
@@ -30,7 +31,7 @@ class PageSource(Protocol):
 
     def __hash__(self) -> int: ...
 
-    def request_page(self, number: int) -> None:
+    def request_page(self, key: PageKey) -> None:
         """Send a request for a page."""
 
 
@@ -49,16 +50,16 @@ class _Record(Struct):
 
     sent_at: float  # when it last sent a page, or was added
     is_proven: bool = False  # True once one of its pages has verified
-    lacking: dict[int, float] = field(default_factory=dict)  # when it said so, by page
+    lacking: dict[PageKey, float] = field(default_factory=dict)  # when it said so
 
     @property
     def most(self) -> int:
         """Return how many pages can be requested from it at once."""
         return MAX_PAGES_REQUESTED if self.is_proven else UNPROVEN_PAGES
 
-    def may_have(self, number: int, now: float) -> bool:
+    def may_have(self, key: PageKey, now: float) -> bool:
         """Return True if a page is worth requesting from it."""
-        return now - self.lacking.get(number, -inf) >= PAGE_TIME
+        return now - self.lacking.get(key, -inf) >= PAGE_TIME
 
 
 class ManifestFetcher(Generic[S]):
@@ -69,7 +70,7 @@ class ManifestFetcher(Generic[S]):
         share_id: bytes,
         *,
         on_page: Callable[[], None],
-        on_wrong_page: Callable[[S, int], None],
+        on_wrong_page: Callable[[S, PageKey], None],
     ) -> None:
         """Start with the id alone.
 
@@ -81,8 +82,8 @@ class ManifestFetcher(Generic[S]):
         self._id = share_id
         self._on_page = on_page
         self._on_wrong_page = on_wrong_page
-        self._missing: deque[int] = deque()
-        self._requested: dict[int, _Request[S]] = {}
+        self._missing: deque[PageKey] = deque()
+        self._requested: dict[PageKey, _Request[S]] = {}
         self._sources: dict[S, _Record] = {}  # in the order in which they are asked
 
     def on_root(self, record: bytes) -> Manifest:
@@ -98,26 +99,22 @@ class ManifestFetcher(Generic[S]):
             raise LyingPeerError("a root record that does not give the id")
         return self.manifest
 
-    def want(self, numbers: Iterable[int], now: float) -> None:
+    def want(self, keys: Iterable[PageKey], now: float) -> None:
         """Fetch these pages, unless they are here or requested already.
 
         The root record must be known.
         """
         assert self.manifest is not None
-        for number in numbers:
-            known = number in self._requested or number in self._missing
-            if not known and self.manifest.page(number) is None:
-                self._missing.append(number)
+        for key in keys:
+            known = key in self._requested or key in self._missing
+            if not known and self.manifest.page(key) is None:
+                self._missing.append(key)
         self._request_missing(now)
 
-    def has_pages(self, numbers: Iterable[int]) -> bool:
-        """Return True if all these pages are here."""
-        return self.manifest is not None and not self.count_missing(numbers)
-
-    def count_missing(self, numbers: Iterable[int]) -> int:
+    def count_missing(self, keys: Iterable[PageKey]) -> int:
         """Return how many of these pages have not arrived; the root must be known."""
         assert self.manifest is not None
-        return sum(self.manifest.page(number) is None for number in numbers)
+        return sum(self.manifest.page(key) is None for key in keys)
 
     # The peers that pages are requested from.
 
@@ -130,55 +127,55 @@ class ManifestFetcher(Generic[S]):
     def remove(self, source: S, now: float) -> None:
         """Request from other peers what this one was asked for."""
         if self._sources.pop(source, None) is not None:
-            for number in list(self._requested):
-                self._give_up_on(source, number)
+            for key in list(self._requested):
+                self._give_up_on(source, key)
             self._request_missing(now)
 
-    def on_page(self, source: S, number: int, data: bytes, now: float) -> None:
+    def on_page(self, source: S, key: PageKey, data: bytes, now: float) -> None:
         """Accept a page that was requested; without data, the peer lacks it."""
-        if self.manifest is None or self.manifest.page(number) is not None:
+        if self.manifest is None or self.manifest.page(key) is not None:
             return
         record = self._sources.get(source)
         if not data:
-            self._give_up_on(source, number)
+            self._give_up_on(source, key)
             if record is not None:
-                record.lacking[number] = now
-        elif self.manifest.add_page(number, data):
+                record.lacking[key] = now
+        elif self.manifest.add_page(key, data):
             # A late answer is as good.
-            self._requested.pop(number, None)
+            self._requested.pop(key, None)
             if record is not None:
                 record.sent_at, record.is_proven = now, True
             self._on_page()
         else:
             self.remove(source, now)
-            self._on_wrong_page(source, number)
+            self._on_wrong_page(source, key)
         self._request_missing(now)
 
     def on_tick(self, now: float) -> None:
         """Request late pages from other peers."""
-        for number, request in list(self._requested.items()):
+        for key, request in list(self._requested.items()):
             if now - request.since > PAGE_TIME:
                 for source in request.sources:
                     # Next time the other peers are asked first.
                     self._sources[source] = self._sources.pop(source)
-                self._put_back(number)
+                self._put_back(key)
             elif now - self._last_sign(request) > COPY_TIME:
-                self._request_copies(number, request, now)
+                self._request_copies(key, request, now)
         self._request_missing(now)
 
     # Requesting.
 
-    def _give_up_on(self, source: S, number: int) -> None:
+    def _give_up_on(self, source: S, key: PageKey) -> None:
         """Stop waiting for a peer's answer; the page is missing if it was the last."""
-        request = self._requested.get(number)
+        request = self._requested.get(key)
         if request is not None and source in request.sources:
             request.sources.remove(source)
             if not request.sources:
-                self._put_back(number)
+                self._put_back(key)
 
-    def _put_back(self, number: int) -> None:
-        del self._requested[number]
-        self._missing.append(number)
+    def _put_back(self, key: PageKey) -> None:
+        del self._requested[key]
+        self._missing.append(key)
 
     def _last_sign(self, request: _Request[S]) -> float:
         """Return when one of the peers asked last sent a page, or was asked."""
@@ -188,36 +185,36 @@ class ManifestFetcher(Generic[S]):
     def _load(self, source: S) -> int:
         return sum(source in request.sources for request in self._requested.values())
 
-    def _request_copies(self, number: int, request: _Request[S], now: float) -> None:
+    def _request_copies(self, key: PageKey, request: _Request[S], now: float) -> None:
         """Request a page from as many peers again as were asked already."""
         others = [
             source
             for source, record in self._sources.items()
             if source not in request.sources
             and self._load(source) < record.most
-            and record.may_have(number, now)
+            and record.may_have(key, now)
         ]
         for source in others[: len(request.sources)]:
             request.sources.append(source)
             request.since = now
-            source.request_page(number)
+            source.request_page(key)
 
     def _request_missing(self, now: float) -> None:
         for source, record in self._sources.items() if self._missing else ():
             load = self._load(source)
             while load < record.most:
-                number = self._next_for(record, now)
-                if number is None:
+                key = self._next_for(record, now)
+                if key is None:
                     break
-                self._missing.remove(number)
-                self._requested[number] = _Request([source], now)
-                source.request_page(number)
+                self._missing.remove(key)
+                self._requested[key] = _Request([source], now)
+                source.request_page(key)
                 load += 1
 
-    def _next_for(self, record: _Record, now: float) -> int | None:
+    def _next_for(self, record: _Record, now: float) -> PageKey | None:
         """Return the page to request next from a peer."""
         assert self.manifest is not None
-        for number in self._missing:
-            if self.manifest.page(number) is None and record.may_have(number, now):
-                return number
+        for key in self._missing:
+            if self.manifest.page(key) is None and record.may_have(key, now):
+                return key
         return None

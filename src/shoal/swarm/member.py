@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from shoal.config.settings import Settings
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
@@ -94,23 +94,21 @@ class Registry:
 
             resources = self.resources
             hosts = resources.networks.hosts()
-            self._port = Port(hosts, resources.settings.port)
+            self._port = Port(hosts, resources.settings.port, resources.threads)
             resources.own(self._port.aclose)
         return self._port
 
-    async def remembered(
-        self, share_id: bytes, numbers: Callable[[Manifest], Iterable[int]]
-    ) -> Manifest | None:
+    async def remembered(self, share_id: bytes, missing: Missing) -> Manifest | None:
         """Return the manifest of a share in the user's catalogue, or None.
 
-        It has at least the pages that `numbers` returns for it.
+        It has all pages that `missing` could return for it.
         """
         catalogue = self.resources.catalogue
         if catalogue is not None:
             find = partial(catalogue.find, share_id)
             for entry in await self.resources.in_thread(find):
                 manifest = entry.manifest
-                if all(manifest.page(n) is not None for n in numbers(manifest)):
+                if not any(True for _ in missing(manifest)):
                     return manifest
         return None
 

@@ -248,7 +248,7 @@ async def _load_all(registry: Registry, link: Link, timeout: float | None) -> Ma
     """Return the whole manifest of a share, from its peers."""
     port = await registry.port()
     async with Member(registry, link, port, timeout=timeout, yields=True) as member:
-        return await member.swarm.load(lambda m: range(m.page_count))
+        return await member.swarm.load(Manifest.missing)
 
 
 async def verify_sealed(
@@ -260,7 +260,7 @@ async def verify_sealed(
     """
     resources = registry.resources
     async with resources.call():
-        manifest = await registry.remembered(link.id, lambda m: range(m.page_count))
+        manifest = await registry.remembered(link.id, Manifest.missing)
         if manifest is None:
             manifest = await _load_all(registry, link, timeout)
         store = await resources.in_stoppable_thread(

@@ -6,10 +6,12 @@ wrong chunk for as long as a peer is banned.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from shoal.core.bans import BAN_TIME
+from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import Notice
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError
@@ -59,14 +61,17 @@ class Origins:
         peers: Iterable[Peer],
         *,
         node_id: bytes,
+        kept: Bitfield | None = None,
         on_notice: Callable[[Notice], None],
         on_error: Callable[[BaseException], None],
     ) -> None:
         """Request nothing yet.
 
         `peers` are the connected peers, which are told what is requested. Of two nodes
-        that are about to request the same chunk, the one with the lower id does.
+        that are about to request the same chunk, the one with the lower id does. With
+        `kept`, only these chunks are served on, so peers are told only of these.
         """
+        self._kept = kept
         self._manifest = manifest
         self._download = download
         self._peers = peers
@@ -101,17 +106,13 @@ class Origins:
         """Return why origins send nothing, in sentences for the user."""
         return tuple(filter(None, (each.why_nothing for each in self._states)))
 
-    def missing_pages(self) -> range:
-        """Return the pages without which the files to request are not known."""
-        manifest = self._manifest
-        if not self._states or not manifest.root.is_folder:
-            return range(0)
-        pages = manifest.file_pages
-        return range(0) if all(map(manifest.page, pages)) else pages
+    def missing_pages(self) -> Iterator[PageKey]:
+        """Yield the pages to request now, without which the files are not known."""
+        return self._manifest.missing_files() if self._states else iter(())
 
     def on_tick(self, now: float) -> None:
         """Use the origins whose time has come."""
-        if self.missing_pages():
+        if any(True for _ in self.missing_pages()):
             return
         for state in self._states:
             if state.retry_files_at is not None and now >= state.retry_files_at:
@@ -132,7 +133,7 @@ class Origins:
 
     def announce_to(self, peer: Peer) -> None:
         """Tell a new peer which chunks we are fetching from origins."""
-        outstanding = self._outstanding
+        outstanding = self._passed_on(self._outstanding)
         if outstanding:
             peer.announce_origin_requests(outstanding)
 
@@ -146,9 +147,12 @@ class Origins:
             indexes = [index for index in indexes if index not in outstanding]
         self._download.scheduler.on_origin_fetch(peer, indexes, self._clock())
 
-    def _is_left_to_peer(self, index: int) -> bool:
+    def _is_left_to_peer(self, origin: Origin, index: int) -> bool:
         """Return True if a peer fetches a chunk that we are about to fetch."""
-        source = self._download.scheduler.origin_fetcher_of(index)
+        scheduler = self._download.scheduler
+        if origin not in scheduler:
+            return False
+        source = scheduler.origin_fetcher_of(index, origin, self._clock())
         return isinstance(source, Peer) and source.node_id < self._node_id
 
     # Results.
@@ -198,14 +202,19 @@ class Origins:
 
     def on_requested(self, origin: Origin, indexes: Sequence[int]) -> None:
         """Tell peers which chunks they need not fetch from an origin."""
-        for peer in self._peers:
-            peer.announce_origin_requests(indexes)
+        announced = self._passed_on(indexes)
+        for peer in self._peers if announced else ():
+            peer.announce_origin_requests(announced)
+
+    def _passed_on(self, indexes: Iterable[int]) -> list[int]:
+        """Return the chunks that peers can request from us once they are here."""
+        return [i for i in indexes if self._kept is None or i in self._kept]
 
     async def wait_for_peers(self, origin: Origin, run: range) -> list[int]:
         """Wait for peers' announcements; return the chunks that we still request."""
         if any(peer.have is not None for peer in self._peers):
             await asyncio.sleep(SETTLE_TIME)
-            theirs = list(filter(self._is_left_to_peer, run))
+            theirs = [i for i in run if self._is_left_to_peer(origin, i)]
             if theirs:
                 origin.outstanding.difference_update(theirs)
                 self._download.take_back(origin, theirs)

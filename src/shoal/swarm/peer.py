@@ -8,26 +8,34 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
 
+from shoal.core.limits import MAX_ORIGIN_FETCHES
+from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Bitfield
+from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.counters import Counters
 from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
+    MAX_BITFIELD,
+    BitfieldPiece,
     Goodbye,
+    Have,
     Hello,
+    OriginFetch,
     Page,
     Peers,
     Refuse,
     Want,
     WrongChunk,
 )
-from shoal.errors import PeerError
+from shoal.errors import PeerError, ProtocolError
 from shoal.transport.connection import Connection
 
 __all__ = ["Peer"]
 
+MANY_NAMED = 512  # chunks in one announcement, from which on they are handled together
 MAX_PAGE_REQUESTS = 64  # requests for pages that are queued; more are not answered
 
 
@@ -63,6 +71,8 @@ class Peer:
         """The chunks that it announced; None until it knows the root record."""
         self.wanted: Bitfield | None = None
         """The chunks that it wants; None for all."""
+        self.bits: bytearray | None = None
+        """The pieces of its bitfield that have arrived; None before a hello with it."""
         self.is_greeted = False
         """True once it has sent hello."""
         self.is_told = False
@@ -89,7 +99,7 @@ class Peer:
         self._received = 0  # bytes in these
         self._sent = 0  # bytes of chunks that we sent it
         self._counters = counters
-        self._page_requests: deque[int] = deque()
+        self._page_requests: deque[PageKey] = deque()
 
     @property
     def last_use(self) -> float:
@@ -158,12 +168,87 @@ class Peer:
         self._sent += size
         self._counters.sent[self.path] += size
 
+    # Chunks that it announces; `ProtocolError` if a message is not allowed.
+
+    def begin_bitfield(self) -> None:
+        """Expect the pieces of its bitfield."""
+        if self.bits is not None:
+            raise ProtocolError("a second bitfield")
+        self.bits = bytearray()
+
+    def add_bits(self, bits: bytes, count: int | None) -> Bitfield | None:
+        """Add a piece to its bitfield of `count` chunks; return that once it is whole.
+
+        `count` is None as long as the root record is not known.
+        """
+        known = self.bits
+        if count is None or known is None or self.have is not None:
+            raise ProtocolError("a piece of a bitfield that does not follow a hello")
+        missing = -(-count // 8) - len(known)
+        if len(bits) != min(missing, MAX_BITFIELD):
+            raise ProtocolError(f"{len(bits)} bytes of a bitfield of {count}")
+        known += bits
+        if len(bits) < missing:
+            return None
+        try:
+            self.have = Bitfield.from_bytes(bytes(known), count)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from error
+        self.bits = bytearray()
+        return self.have
+
+    def add_have(self, message: Have) -> tuple[Bitfield, list[int] | Bitfield, int]:
+        """Add chunks that it announces.
+
+        Returns its bitfield, the chunks that it had not announced before, and how many
+        chunks the message names.
+        """
+        have = self.have
+        if have is None:
+            raise ProtocolError("chunks announced before a bitfield")
+        wrong = "chunks announced twice, or that do not exist"
+        _check_ranges(message.ranges, have.size, wrong)
+        named = sum(number for _, number in message.ranges)
+        if named > MANY_NAMED:
+            return have, have.add_runs(message.ranges), named
+        runs = (have.add_run(*each) for each in message.ranges)
+        return have, [index for run in runs for index in run], named
+
+    def add_wanted(self, message: Want) -> None:
+        """Note which chunks it wants."""
+        if self.have is None or self.wanted is not None:
+            raise ProtocolError("chunks wanted before a bitfield, or a second time")
+        wrong = "chunks wanted twice, or that do not exist"
+        _check_ranges(message.ranges, self.have.size, wrong)
+        self.wanted = Bitfield(self.have.size)
+        for first, number in message.ranges:
+            self.wanted.add_run(first, number)
+
+    def origin_indexes(self, message: OriginFetch) -> list[int]:
+        """Return the chunks that it fetches from an origin; `have` must be known."""
+        assert self.have is not None
+        indexes: list[int] = []
+        for first, number in message.ranges:
+            # Checked before looping; no peer fetches so many at once.
+            if (
+                first + number > self.have.size
+                or len(indexes) + number > MAX_ORIGIN_FETCHES
+            ):
+                raise ProtocolError("chunks pulled that do not exist, or too many")
+            indexes.extend(range(first, first + number))
+        return indexes
+
     # Messages that we send.
 
     def say_hello(self, port: int, root: bytes | None, have: Bitfield | None) -> None:
         """Send our port and, once known, the root record and the chunks we have."""
-        bits = None if have is None else bytes(have)
-        self.connection.session.send(Hello(port, root, bits))
+        session, bits = self.connection.session, None if have is None else bytes(have)
+        if bits is None or len(bits) <= MAX_BITFIELD:
+            session.send(Hello(port, root, bits))
+        else:
+            session.send(Hello(port, root, b""))
+            for start in range(0, len(bits), MAX_BITFIELD):
+                session.send(BitfieldPiece(bits[start : start + MAX_BITFIELD]))
         self.connection.flush()
 
     def announce(self, indexes: Iterable[int]) -> None:
@@ -199,9 +284,12 @@ class Peer:
         self.connection.session.send(Goodbye())
         self.connection.flush()
 
-    def refuse(self, index: int | None, reason: str) -> None:
-        """Answer a request with a refusal; None stands for "any chunk"."""
-        self.connection.session.send(Refuse(index, reason))
+    def refuse(self, index: int | None, reason: str, read: int | None = None) -> None:
+        """Answer a request with a refusal; without `index`, one for any chunk.
+
+        `read` is the number of a request for blocks.
+        """
+        self.connection.session.send(Refuse(index, reason, read))
         self.connection.flush()
 
     def report_wrong(self, index: int) -> None:
@@ -227,24 +315,47 @@ class Peer:
             self.connection.session.cancel(index)
         self.connection.flush()
 
-    def request_page(self, number: int) -> None:
+    def request_blocks(self, run: Run, *, hashes: bool) -> int:
+        """Send a request for blocks; return its number."""
+        read = self.connection.session.request_blocks(run, hashes=hashes)
+        self.connection.flush()
+        return read
+
+    def cancel_blocks(self, read: int) -> None:
+        """Cancel a request for blocks."""
+        self.connection.session.cancel_blocks(read)
+        self.connection.flush()
+
+    def request_page(self, key: PageKey) -> None:
         """Send a request for a manifest page."""
-        self.connection.session.request_page(number)
+        self.connection.session.request_page(key)
         self.connection.flush()
 
     # Manifest pages that it requests.
 
-    def on_page_request(self, number: int) -> None:
+    def on_page_request(self, key: PageKey) -> None:
         """Queue a request for a manifest page."""
         if len(self._page_requests) < MAX_PAGE_REQUESTS:
-            self._page_requests.append(number)
+            self._page_requests.append(key)
 
-    def send_pages(self, page: Callable[[int], bytes | None]) -> None:
+    def send_pages(self, page: Callable[[PageKey], bytes | None]) -> None:
         """Send the pages it requested while its socket accepts them.
 
         A page that we lack is sent empty, so that the peer requests it elsewhere.
         """
         while self._page_requests and self.connection.is_writable:
-            number = self._page_requests.popleft()
-            self.connection.session.send(Page(number, page(number) or b""))
+            key = self._page_requests.popleft()
+            self.connection.session.send(Page(*key, page(key) or b""))
             self.connection.flush()
+
+
+def _check_ranges(ranges: list[tuple[int, int]], size: int, wrong: str) -> None:
+    """Raise `ProtocolError` unless runs of chunks exist, in order, without overlap.
+
+    Callers loop over the chunks afterwards: ranges could name the same ones for ever.
+    """
+    end = 0
+    for first, number in ranges:
+        if first < end or not number or first + number > size:
+            raise ProtocolError(wrong)
+        end = first + number

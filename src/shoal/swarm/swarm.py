@@ -8,49 +8,53 @@ fetches the manifest, then `begin` or `fetch` downloads chunks and serves them o
 
 `Swarm` connects the parts, which each own one kind of state: the `Dispatcher` acts on
 messages and holds the connections, `ManifestFetcher` the manifest, `Download` what is
-fetched, `Upload` what is served, `Origins` the state of each origin. The swarm itself
-decides what follows from a result, watches the clock and ends the callers' waits.
+fetched, `Upload` what is served, `Origins` the state of each origin. The `Coordinator`
+decides what follows from a result; the swarm itself watches the clock and ends the
+callers' waits.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
 from shoal.core.manifest.chunks import Bitfield
-from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.events import DownloadEvent, Notice
-from shoal.core.report.stall import Search, StallTimer
+from shoal.core.manifest.manifest import Manifest, Missing
+from shoal.core.manifest.pages import PageKey
+from shoal.core.report.events import DownloadEvent
+from shoal.core.report.stall import DownloadState, Search, StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession, ranges_of
-from shoal.errors import LyingPeerError, ShoalError, first_error
-from shoal.origin.source import Origin, OriginReader
+from shoal.errors import ShoalError, first_error
+from shoal.origin.source import OriginReader
 from shoal.resources import Resources
+from shoal.storage.chunk_cache import ChunkCache
 from shoal.storage.store import ChunkReader, DownloadStore
+from shoal.swarm.coordinator import ChunkSource, Coordinator
 from shoal.swarm.dispatcher import Dispatcher
 from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
 from shoal.swarm.peer import Peer
 from shoal.swarm.upload import Upload
+from shoal.transfer.block_fetcher import BlockFetcher
 from shoal.transfer.conditions import Conditions
 from shoal.transfer.dialler import Found
-from shoal.transfer.download import Download, Watcher
+from shoal.transfer.download import Download
 from shoal.transfer.monitor import Monitor
-from shoal.transfer.writer import ChunkWriter
+from shoal.transfer.writer import ChunkWriter, SealedWriter
 from shoal.transport.connection import Connection
 from shoal.transport.sealed.proven import Dial, ProvenPeer
 
-__all__ = ["ChunkSource", "Swarm"]
+__all__ = ["Swarm"]
 
 TICK = 0.25  # seconds between looks at stalled peers and at the clock
 IDLE_TICK = 2.0  # the same for a share that is only served, while no peer is connected
-MAX_REPORTED = 100  # files of a share whose change is reported
-
-ChunkSource: TypeAlias = Peer | Origin
+MAX_WANTED = 256  # pages requested at once
 
 
-class Swarm(Watcher[ChunkSource]):
+class Swarm:
     """Exchange the chunks of one share with all peers that have its link."""
 
     def __init__(
@@ -78,9 +82,8 @@ class Swarm(Watcher[ChunkSource]):
         self._loop = asyncio.get_running_loop()
         self._waiting = Conditions()  # callers that wait for chunks and pages
         self._shared = Conditions()  # callers that wait for a peer to be complete
-        self._reported: set[str] = set()  # problems that the user knows
         self._pages: ManifestFetcher[Peer] = ManifestFetcher(
-            share_id, on_page=self._waiting.check, on_wrong_page=self._on_wrong_page
+            share_id, on_page=self._on_page, on_wrong_page=self._on_wrong_page
         )
         self._monitor = Monitor(timeout, on_event)
         self._dispatcher = Dispatcher(
@@ -89,12 +92,14 @@ class Swarm(Watcher[ChunkSource]):
             resources,
             node_id=node_id,
             port=port,
-            readers=sources,
             waiting=self._waiting,
             shared=self._shared,
             on_event=on_event,
         )
         self._connections = self._dispatcher.connections
+        self._coordinator = Coordinator(
+            self._dispatcher, resources, self._monitor, self._waiting
+        )
 
     async def run(self, found: Iterable[Found]) -> None:
         """Connect to peers until cancelled; then close every connection.
@@ -138,7 +143,6 @@ class Swarm(Watcher[ChunkSource]):
             # While we download, chunks are added to that bitfield.
             have if download is None else download.have,
             self._resources,
-            self._on_problem,
             manifest,
             kept,
         )
@@ -150,34 +154,33 @@ class Swarm(Watcher[ChunkSource]):
         """Start with a manifest that this node has verified before."""
         self._pages.manifest = manifest
 
-    async def load(self, numbers: Callable[[Manifest], Iterable[int]]) -> Manifest:
-        """Fetch the root record, then the pages that `numbers` returns for it.
+    async def load(self, missing: Missing) -> Manifest:
+        """Fetch the root record, then pages until `missing` returns none.
 
         Raises `ManifestError` if it is hostile, `NotFoundError` if no peer has it.
         """
         await self._waiting.wait(lambda: self.manifest is not None)
+        while not await self.load_some(missing):
+            pass
         assert self.manifest is not None
-        manifest = self.manifest
-        wanted = list(numbers(manifest))
-        self.want_pages(wanted)
-        await self._waiting.wait(lambda: self._pages.has_pages(wanted))
-        return manifest
+        return self.manifest
 
-    async def load_some(self, numbers: Sequence[int]) -> bool:
-        """Wait for another of these pages; return True once all have arrived.
+    async def load_some(self, missing: Missing) -> bool:
+        """Wait for more pages that `missing` returns; return True if it returns none.
 
         The root record must be known. Raises as `load` does.
         """
-        self.want_pages(numbers)
-        before = self._pages.count_missing(numbers)
-        await self._waiting.wait(
-            lambda: self._pages.count_missing(numbers) < max(before, 1)
-        )
-        return self._pages.has_pages(numbers)
+        assert self.manifest is not None
+        wanted = list(islice(missing(self.manifest), MAX_WANTED))
+        self.want_pages(wanted)
+        # To find out what is missing takes time, so it is not done for every page.
+        enough = max(0, len(wanted) - max(1, len(wanted) // 8))
+        await self._waiting.wait(lambda: self._pages.count_missing(wanted) <= enough)
+        return not any(True for _ in missing(self.manifest))
 
-    def want_pages(self, numbers: Iterable[int]) -> None:
+    def want_pages(self, keys: Iterable[PageKey]) -> None:
         """Fetch these pages of the manifest, without waiting for them."""
-        self._pages.want(numbers, self._loop.time())
+        self._pages.want(keys, self._loop.time())
 
     async def fetch(
         self,
@@ -203,7 +206,7 @@ class Swarm(Watcher[ChunkSource]):
         *,
         serves: bool = True,
         kept: Bitfield | None = None,
-        make_writer: type[ChunkWriter[ChunkSource]] = ChunkWriter,
+        make_writer: type[ChunkWriter[ChunkSource]] = SealedWriter,
     ) -> Download[ChunkSource]:
         """Start to fetch the chunks that `store` is missing, or of these the `wanted`.
 
@@ -217,7 +220,7 @@ class Swarm(Watcher[ChunkSource]):
         download = Download(
             store,
             manifest.hash_table,
-            self,
+            self._coordinator,
             self._resources,
             wanted=wanted,
             make_writer=make_writer,
@@ -228,6 +231,7 @@ class Swarm(Watcher[ChunkSource]):
             download,
             self._connections,
             node_id=self._node_id,
+            kept=kept,
             on_notice=self._resources.on_notice,
             on_error=self.on_error,
         )
@@ -237,9 +241,36 @@ class Swarm(Watcher[ChunkSource]):
             self.serve(manifest, store, kept)
         for peer in self._connections:
             self._dispatcher.request_from(peer)
-        if origins.missing_pages():
-            self.want_pages(origins.missing_pages())
+        self._on_page()
         return download
+
+    def begin_blocks(
+        self, cache: ChunkCache, on_unavailable: Callable[[int], None]
+    ) -> BlockFetcher[Peer]:
+        """Start to fetch blocks into the cache that `begin` fetches chunks into.
+
+        `on_unavailable` is called with a chunk whose blocks no peer has.
+        """
+        manifest = self.manifest
+        assert manifest is not None
+        blocks: BlockFetcher[Peer] = BlockFetcher(
+            cache,
+            manifest.hash_table,
+            self._resources,
+            on_verified=partial(self._coordinator.on_blocks_verified, cache),
+            on_wrong=self._coordinator.on_wrong_chunk,
+            on_unavailable=on_unavailable,
+            on_error=self.on_error,
+        )
+        self._dispatcher.blocks = blocks
+        for peer in self._connections:
+            if peer.have is not None and peer.is_used:
+                blocks.add(peer, peer.have)
+        return blocks
+
+    async def until(self, is_met: Callable[[], bool]) -> None:
+        """Wait for what is being fetched; raises as `fetch` does."""
+        await self._waiting.wait(is_met)
 
     async def until_verified(self, index: int) -> None:
         """Wait for a chunk that is being fetched; raises as `fetch` does."""
@@ -253,7 +284,9 @@ class Swarm(Watcher[ChunkSource]):
 
     async def stop(self) -> None:
         """Stop fetching, and wait until what has arrived is written."""
-        download = self._dispatcher.download
+        download, blocks = self._dispatcher.download, self._dispatcher.blocks
+        if blocks is not None:
+            await blocks.stop()
         if download is not None:
             await download.stop()
             peers = len(self._connections)
@@ -266,10 +299,13 @@ class Swarm(Watcher[ChunkSource]):
 
     def why_nothing_came(self, seconds: float) -> ShoalError:
         """Return the error for a caller that has waited `seconds` and gives up."""
-        state = replace(self._dispatcher.download_state(self._search()), is_begun=False)
+        state = replace(self._download_state(), is_begun=False)
         error = StallTimer(seconds, 0.0).reason_to_end(seconds, state)
         assert error is not None
         return error
+
+    def _download_state(self) -> DownloadState:
+        return self._coordinator.download_state(self._search(), self._sources)
 
     async def drain(self, within: float) -> None:
         """Wait until no peer waits for a chunk from us, `within` seconds at most."""
@@ -301,7 +337,7 @@ class Swarm(Watcher[ChunkSource]):
 
     def status(self) -> SwarmStatus:
         """Return the state of the swarm; it refers to live data, so use it at once."""
-        return self._dispatcher.status()
+        return self._coordinator.status(self.manifest)
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and has proven the id.
@@ -310,70 +346,24 @@ class Swarm(Watcher[ChunkSource]):
         """
         return self._connections.accept(proven)
 
-    def on_verified(self, source: ChunkSource, index: int, size: int) -> None:
-        """Serve a chunk from now on."""
-        parts = self._dispatcher
-        source.on_verified(size)
-        if isinstance(source, Origin) and parts.origins is not None:
-            parts.origins.on_verified(source)
-            self._resources.counters.received[source.path] += size
-        if parts.upload is not None:
-            if isinstance(source, Peer):
-                parts.upload.on_verified(source)
-            parts.upload.on_stored(index)
-
-    def on_batch_verified(self) -> None:
-        """Announce the chunks soon, the last ones at once; end the callers' waits."""
-        download, upload = self._dispatcher.download, self._dispatcher.upload
-        self._monitor.on_verified()
-        if upload is not None:
-            upload.announce_soon()
-            if download is not None and download.is_complete:
-                upload.announce()
+    def _on_page(self) -> None:
+        """Fetch more pages with files, if those are needed to ask an origin."""
+        origins = self._dispatcher.origins
+        if origins is not None:
+            self.want_pages(islice(origins.missing_pages(), MAX_WANTED))
         self._waiting.check()
 
-    def on_wrong_chunk(self, source: ChunkSource, index: int) -> None:
-        """Ban a peer, or leave an origin unused, whose chunk did not verify.
-
-        A peer that has sent right chunks is told of the first wrong one instead.
-        """
-        download = self._dispatcher.download
-        if isinstance(source, Peer):
-            is_first = not source.wrong and source.verified > 0
-            source.wrong.add(index)
-            if is_first and download is not None:
-                # Its disk may have changed: it checks, and others send this chunk.
-                download.refuse(source, index)
-                source.report_wrong(index)
-            else:
-                self._ban(source, f"chunk {index} did not verify")
-        elif self._dispatcher.origins is not None:
-            self._resources.counters.failures += 1
-            self._dispatcher.origins.on_wrong_chunk(source, index)
-
-    def _on_wrong_page(self, peer: Peer, number: int) -> None:
-        self._ban(peer, f"manifest page {number} did not verify")
-
-    def _ban(self, peer: Peer, what: str) -> None:
-        self._resources.counters.failures += 1
-        self._connections.ban(peer, LyingPeerError(what))
+    def _on_wrong_page(self, peer: Peer, key: PageKey) -> None:
+        what = f"page {key.number} of the {key.table} did not verify"
+        self._coordinator.ban(peer, what)
 
     def on_error(self, error: BaseException) -> None:
         """End the callers' waits with an error, now and later."""
         self._waiting.fail(error)
 
-    def _on_problem(self, error: Exception) -> None:
-        """Notify the user, once for each file, why chunks cannot be served."""
-        text = str(error)
-        if text not in self._reported and len(self._reported) <= MAX_REPORTED:
-            self._reported.add(text)
-            if len(self._reported) > MAX_REPORTED:
-                text = "Chunks of more files are not sent; no more of them are named."
-            self._resources.on_notice(Notice(text))
-
     async def _tick_forever(self) -> None:
         while True:
-            is_used = self._dispatcher.is_used or self._waiting.is_awaited
+            is_used = self._coordinator.is_used or self._waiting.is_awaited
             await asyncio.sleep(TICK if is_used else IDLE_TICK)
             self._on_tick(self._loop.time())
 
@@ -390,6 +380,9 @@ class Swarm(Watcher[ChunkSource]):
                     self._connections.watch_silence(source)
                 else:
                     origins.on_stalled(source)
+        blocks = self._dispatcher.blocks
+        for peer in blocks.on_tick(now) if blocks is not None else ():
+            self._connections.watch_silence(peer)
         upload = self._dispatcher.upload
         if upload is not None:
             upload.on_tick()
@@ -399,7 +392,7 @@ class Swarm(Watcher[ChunkSource]):
         )
         self._connections.drop_duplicates(is_complete=is_complete)
         if self._waiting.is_awaited:
-            error = self._monitor.check(self._dispatcher.download_state(self._search()))
+            error = self._monitor.check(self._download_state())
             if error is not None:
                 # Not `fail`: a later read may succeed.
                 self._waiting.end(error)

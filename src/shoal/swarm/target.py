@@ -6,12 +6,16 @@ target, or the files chosen of it, is verified instead and served.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from shoal.config.arguments import FetchOptions
+from shoal.core.manifest.chosen import ChosenFiles
 from shoal.core.manifest.chunks import Bitfield
+from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.root import Root
 from shoal.core.names.link import Link
 from shoal.errors import (
@@ -34,6 +38,7 @@ from shoal.storage.download.staging import Staging, check_folder, suffix_of
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
+from shoal.swarm.served_hashes import verify_by
 
 __all__ = ["Target", "verify_target"]
 
@@ -45,14 +50,18 @@ def verify_target(
 
     Raises `VerificationError` if it does not match.
     """
-    files = manifest.files if manifest.root.is_folder else None
     verify = _make_verify(path, manifest, stopped)
     try:
         return open_verified_target(
-            path, manifest.chunks, verify, disk=disk, files=files
+            path, manifest.chunks, verify, disk=disk, files=_files(manifest)
         )
     except TargetExistsError as error:
         raise VerificationError(f"{path} does not match the link.") from error
+
+
+def _files(manifest: Manifest) -> Sequence[File] | None:
+    """Return the files of a folder; None for a single file."""
+    return manifest.files if manifest.root.is_folder else None
 
 
 def _make_verify(
@@ -78,7 +87,8 @@ class Target:
         self._options = options
         self._disk = disk
         self._selection = Selection(options.include, options.exclude)
-        self._selected: Sequence[int] | None = None  # numbers of files; None for all
+        self._chosen: ChosenFiles | None = None  # None for all files
+        self._hashes: list[range] | None = None  # the chunks whose hashes are needed
         self._path = None if options.is_inside else options.out
         self._staging: Staging | None = None  # locked, until the store owns it
 
@@ -178,34 +188,50 @@ class Target:
         return Made(
             is_shared=False,
             is_complete=is_complete,
-            include=options.include if self._selected is not None else (),
-            exclude=options.exclude if self._selected is not None else (),
+            include=options.include if self._chosen is not None else (),
+            exclude=options.exclude if self._chosen is not None else (),
         )
 
-    def first_pages(self, manifest: Manifest) -> Iterable[int]:
-        """Return the pages that `choose` needs: those with the files, if it selects."""
-        all_pages = range(manifest.page_count)
-        return manifest.file_pages if self.has_patterns else all_pages
+    def first_pages(self, manifest: Manifest) -> Iterator[PageKey]:
+        """Yield the pages to request before `choose`: those with the files."""
+        table = manifest.file_table
+        if table is None or not self.has_patterns:
+            return manifest.missing_files()
+        ranges = self._selection.ranges
+        return chain.from_iterable(table.missing(*each) for each in ranges)
 
-    def choose(self, manifest: Manifest) -> Iterable[int]:
-        """Choose the files to fetch, and return the pages that `open` needs for them.
+    def choose(self, manifest: Manifest) -> None:
+        """Choose the files to fetch.
 
-        Raises `UsageError` if no file is chosen.
+        Raises `UsageError` if no file is chosen, `ManifestError` if the share may not
+        hold these files: then nothing is written.
         """
-        assert self._path is not None
-        if manifest.root.is_folder:
-            self._selected = self._select(manifest)
-        if self._selected is None:
-            return range(manifest.page_count)
+        table = manifest.file_table
+        if table is None or not self.has_patterns:
+            _ = manifest.files
+            return
+        self._chosen = ChosenFiles.choose(
+            table,
+            manifest.root.size,
+            self._selection.ranges,
+            self._selection.selects,
+        )
+        if not self._chosen.selected:
+            raise UsageError(
+                "No file of this share matches; list its files with shoal ls."
+            )
         if self._options.seed:
-            self.kept = kept_chunks(manifest.chunks, manifest.files, self._selected)
-        needed = set(manifest.file_pages)
-        for number in self._selected:
-            of_file = manifest.chunks_of(manifest.files[number])
-            if of_file:
-                first, last = map(manifest.page_of, (of_file[0], of_file[-1]))
-                needed.update(range(first, last + 1))
-        return sorted(needed)
+            chosen = self._chosen
+            self.kept = kept_chunks(manifest.chunks, chosen, chosen.selected)
+
+    def pages(self, manifest: Manifest) -> Iterator[PageKey]:
+        """Yield the pages to request before `open`, after `choose`."""
+        chosen = self._chosen
+        if chosen is None:
+            return manifest.missing()
+        if self._hashes is None:
+            self._hashes = _runs(manifest, chosen)
+        return chain.from_iterable(map(manifest.missing_hashes, self._hashes))
 
     def open(self, manifest: Manifest, stopped: Callable[[], bool]) -> DownloadStore:
         """Open the store, once the pages that `choose` returned are known.
@@ -213,18 +239,18 @@ class Target:
         Raises what the store raises, and `UnfinishedError` if `stopped` returns True.
         """
         verify = _make_verify(self.path, manifest, stopped)
-        files = manifest.files if manifest.root.is_folder else None
+        chosen = self._chosen
         if self._is_served_again(self.path):
             verified = open_verified_target(
                 self.path,
                 manifest.chunks,
                 verify,
                 disk=self._disk,
-                files=files,
-                selected=self._selected,
+                files=_files(manifest) if chosen is None else chosen,
+                selected=None if chosen is None else chosen.selected,
                 identity=self._link.identity,
             )
-            if self._selected is not None:
+            if chosen is not None:
                 self.wanted = list(verified.have)
             return verified
         store = FileStore.open(
@@ -232,28 +258,29 @@ class Target:
             self._link.identity,
             manifest.chunks,
             disk=self._disk,
-            files=files,
-            selected=self._selected,
+            files=_files(manifest) if chosen is None else chosen,
+            selected=None if chosen is None else chosen.selected,
             keep_exec=self._options.keep_exec,
             overwrite=self._options.overwrite,
             verify=verify,
             staging=self._staging,
         )
         self._staging = None
-        if self._selected is not None:
+        if chosen is not None:
             self.wanted = list(store.wanted)
         return store
 
     def open_finished(self, manifest: Manifest) -> SharedFiles:
         """Return a store that serves the fetched files, which the user may change."""
+        chosen = self._chosen
         source = open_completed(
             self.path,
             manifest.chunks,
             disk=self._disk,
-            files=manifest.files if manifest.root.is_folder else None,
-            selected=self._selected,
+            files=_files(manifest) if chosen is None else chosen,
+            selected=None if chosen is None else chosen.selected,
         )
-        source.verify = manifest.hash_table.verifies
+        verify_by(source, manifest)
         return source
 
     def _place(self, root: Root) -> Path:
@@ -269,17 +296,14 @@ class Target:
             and self._disk.state_at(path) is not None
         )
 
-    def _select(self, manifest: Manifest) -> list[int] | None:
-        """Return the numbers of the files to fetch; None for all."""
-        if not self.has_patterns:
-            return None
-        selected = [
-            number
-            for number, file in enumerate(manifest.files)
-            if self._selection.selects(file.path)
-        ]
-        if not selected:
-            raise UsageError(
-                "No file of this share matches; list its files with shoal ls."
-            )
-        return selected
+
+def _runs(manifest: Manifest, chosen: ChosenFiles) -> list[range]:
+    """Return the runs of chunks with bytes of the chosen files."""
+    runs: list[range] = []
+    for place in chosen.selected:
+        chunks = manifest.chunks_of(chosen[place])
+        if runs and chunks and chunks.start <= runs[-1].stop:
+            runs[-1] = range(runs[-1].start, max(runs[-1].stop, chunks.stop))
+        elif chunks:
+            runs.append(chunks)
+    return runs

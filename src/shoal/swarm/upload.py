@@ -3,105 +3,39 @@
 An `Upload` exists once there is a store to read chunks from. It owns the bitfield that
 peers are told, the queue of each peer's requests, the choice of the chunk for a
 request that accepts any, and when new chunks are announced. In which order the peers
-are served is decided by its `Uploader`.
+are served is decided by its `Uploader`, and what one peer is sent by `PeerReceiver`.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Collection
+from functools import partial
 
+from shoal.core.manifest.blocks import Run, block_count, run_span
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.events import Notice
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.schedule.turns import Contributions
-from shoal.core.session.request_queue import RequestQueue
-from shoal.core.wire.messages import response_header
-from shoal.core.wire.sealed_messages import Reason, SealedRequest
+from shoal.core.session.request_queue import BlocksToSend
+from shoal.core.wire.sealed_messages import (
+    BlockRequest,
+    Cancel,
+    Reason,
+    SealedRequest,
+)
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
-from shoal.storage.store import ChunkReader
+from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.peer import Peer
-from shoal.transfer.responses import write_chunks
+from shoal.swarm.receiver import PeerReceiver
+from shoal.swarm.served_hashes import ServedHashes, WrongCopyError
 from shoal.transfer.uploader import Receiver, Uploader
 
 __all__ = ["Upload"]
 
-FIRST_PART = 32 * 1024  # bytes of a single chunk that are sent before the rest
-# Waking up the peer early gains little where the rest takes long.
-MAX_SPLIT = 256 * 1024  # bytes of a chunk that is sent in two parts
-
-
-class _Receiver:
-    """Serve the requests of one peer; the `Receiver` of an `Uploader`."""
-
-    def __init__(self, peer: Peer, upload: "Upload") -> None:
-        self.peer = peer
-        self.queue = RequestQueue()
-        self._upload = upload
-        self._chosen: set[Hashable] = set()  # chunks that we chose and have not sent
-
-    @property
-    def is_writable(self) -> bool:
-        """Return True if the peer's socket accepts more."""
-        return self.peer.connection.is_writable
-
-    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
-        """Return the next chunks to send.
-
-        The chunk for a request that accepts any is chosen here, as late as possible.
-        """
-        upload = self._upload
-        chunks: list[tuple[int, Hashable]] = []
-        while self.queue.requests and len(chunks) < limit:
-            index, was_any = self.queue.take(
-                lambda: upload.rarest.next_for(self, self.peer.wanted)
-            )
-            if index is None:
-                self.peer.refuse(None, Reason.NOTHING)
-                continue
-            if was_any:
-                self._chosen.add(index)
-            upload.on_sending(self, index)
-            chunks.append((index, index))
-        return chunks
-
-    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        """Send chunks."""
-        write_chunks(self.peer.connection, chunks)
-        self._chosen.difference_update(index for index, _ in chunks)
-        self.peer.on_sent(sum(len(data) for _, data in chunks))
-        self._upload.on_served(self)
-
-    def send_now(self, index: int, data: bytes) -> None:
-        """Send the only chunk that the peer has requested, without `next_requests`.
-
-        In two parts: the peer wakes up for the first while the second is encrypted.
-        """
-        connection = self.peer.connection
-        self.queue.cancel(index)
-        connection.on_chunks_sent(1)
-        header = response_header(index, len(data))
-        if len(data) > MAX_SPLIT:
-            connection.writelines((header, data))
-        else:
-            connection.write(header + data[:FIRST_PART])
-            if len(data) > FIRST_PART:
-                connection.write(memoryview(data)[FIRST_PART:])
-        self._upload.on_sending(self, index)
-        self.peer.on_sent(len(data))
-        self._upload.on_served(self)
-
-    def refuse(self, notes: list[Hashable], error: Exception) -> None:
-        """Refuse chunks that cannot be read."""
-        for index in notes:
-            assert isinstance(index, int)
-            self._upload.on_unreadable(index, error)
-            if index in self._chosen:
-                self._chosen.discard(index)
-                self.peer.refuse(None, Reason.NOTHING)
-            else:
-                self.peer.refuse(index, Reason.MISSING)
-        self._upload.on_served(self)
+MAX_REPORTED = 100  # files of a share whose change is reported
+MAX_PENDING = 8  # requests of one peer that wait for block hashes to be computed
 
 
 class Upload:
@@ -112,15 +46,14 @@ class Upload:
         store: ChunkReader,
         have: Bitfield,
         resources: Resources,
-        on_problem: Callable[[Exception], None],
         manifest: Manifest,
         kept: Bitfield | None = None,
     ) -> None:
         """Serve the chunks in `have` out of `store`.
 
         The owner of `have` adds to it before calling `on_stored`. With `kept`, serve
-        only those of them that will stay after the download. `on_problem` is called
-        with the reason when a chunk cannot be read, or does not verify any more.
+        only those of them that will stay after the download. The user is notified of
+        files whose chunks cannot be read, or do not verify any more.
         """
         self.have = have
         """The chunks that peers are told we have."""
@@ -129,23 +62,25 @@ class Upload:
             self.have = Bitfield.from_bytes(bytes(have), have.size)
             for index in kept.missing():
                 self.have.discard(index)
-        self.rarest: RarestFirst[_Receiver] = RarestFirst(self.have, resources.rng)
+        self.rarest: RarestFirst[PeerReceiver] = RarestFirst(self.have, resources.rng)
         """Chooses the chunk for a request that accepts any."""
-        self._contributions: Contributions[_Receiver] = Contributions(
+        self._contributions: Contributions[PeerReceiver] = Contributions(
             lambda: self.have.is_complete
         )
-        self._announcements: Announcements[_Receiver] = Announcements(
+        self._announcements: Announcements[PeerReceiver] = Announcements(
             self.have, lambda receiver: receiver.peer.have, self._contributions.rank
         )
-        self._on_problem = on_problem
+        self._resources = resources
+        self._reported: set[str] = set()  # problems that the user knows
         self._manifest = manifest
         self._threads = resources.threads
         self._store = store
         self._withheld: set[int] = set()  # chunks that do not verify any more
         self._checks: dict[int, asyncio.Future[bool]] = {}
+        self._hashes = ServedHashes(store, manifest, resources)
         self._counters = resources.counters
         self._uploader = Uploader(store, resources, self._rank)
-        self._receivers: dict[Peer, _Receiver] = {}
+        self._receivers: dict[Peer, PeerReceiver] = {}
         self._timer: asyncio.Handle | None = None  # of the next announcement
         self._is_soon = False
         self._is_closed = False
@@ -165,7 +100,9 @@ class Upload:
     def is_idle(self) -> bool:
         """Return True if no peer waits for a chunk or for its delivery."""
         return self._uploader.is_idle and not any(
-            each.queue.requests or not each.peer.connection.is_drained
+            each.queue.requests
+            or each.queue.pending
+            or not each.peer.connection.is_drained
             for each in self._receivers.values()
         )
 
@@ -179,6 +116,7 @@ class Upload:
                 self.rarest.discard(index)
         self._store = store
         await self._uploader.read_from(store)
+        await self._hashes.read_from(store)
 
     async def aclose(self) -> None:
         """Serve nothing more; idempotent."""
@@ -186,6 +124,7 @@ class Upload:
         if self._timer is not None:
             self._timer.cancel()
         await self._uploader.aclose()
+        await self._hashes.aclose()
         if self._checks:
             await asyncio.wait(list(self._checks.values()))
             self.on_tick()
@@ -194,7 +133,7 @@ class Upload:
 
     def on_hello_sent(self, peer: Peer) -> None:
         """Note a peer that was just told, in a hello, of all the chunks we have."""
-        receiver = self._receivers[peer] = _Receiver(peer, self)
+        receiver = self._receivers[peer] = PeerReceiver(peer, self)
         self._announcements.on_peer_joined(receiver)
         if peer.have is not None:
             self.rarest.on_peer_joined(receiver, peer.have)
@@ -212,14 +151,14 @@ class Upload:
         if receiver is not None:
             self._contributions.on_verified(receiver)
 
-    def on_sending(self, receiver: _Receiver, index: int) -> None:
+    def on_sending(self, receiver: PeerReceiver, index: int) -> None:
         """Note a chunk that is about to be sent to a peer."""
         self.rarest.on_sent(receiver, index)
         is_first = self.rarest.level(index) == 1
         self._contributions.on_sent(receiver, index, is_first=is_first)
 
     def _rank(self, receiver: Receiver) -> float:
-        assert isinstance(receiver, _Receiver)
+        assert isinstance(receiver, PeerReceiver)
         return self._contributions.rank(receiver)
 
     def on_have(self, peer: Peer, indexes: Collection[int] | Bitfield) -> None:
@@ -245,6 +184,13 @@ class Upload:
 
     # Requests.
 
+    def length(self, wanted: int | Span) -> int:
+        """Return the size of a chunk or span in bytes; 0 for a chunk beyond the end."""
+        if isinstance(wanted, Span):
+            return wanted.end - wanted.first
+        chunks = self._store.chunks
+        return chunks.length(wanted) if wanted < chunks.count else 0
+
     def on_request(self, peer: Peer, request: SealedRequest) -> None:
         """Queue a request, or refuse it."""
         queue = self._receivers[peer].queue
@@ -252,9 +198,62 @@ class Upload:
         if reason is not None:
             peer.refuse(request.index, reason)
 
-    def on_cancel(self, peer: Peer, index: int) -> None:
-        """Remove a request from the queue."""
-        self._receivers[peer].queue.cancel(index)
+    def on_block_request(self, peer: Peer, request: BlockRequest) -> None:
+        """Queue a request for blocks, or refuse it.
+
+        Their hashes may have to be computed first, which costs as much as reading the
+        whole chunk, so a peer that causes that often has to wait.
+        """
+        receiver = self._receivers[peer]
+        queue, index = receiver.queue, request.index
+        reason = queue.refusal(index, self._may_send)
+        hashes = self._hashes.find(index) if request.hashes and not reason else None
+        if reason is None and (hashes is not None or not request.hashes):
+            queue.requests.append(BlocksToSend(request, hashes))
+            return
+        if reason is None and len(queue.pending) >= MAX_PENDING:
+            reason = Reason.BUSY
+        if reason is not None:
+            peer.refuse(index, reason, request.read)
+            return
+        queue.pending[request.read] = request
+        peer.connection.message_limit.add(block_count(self._manifest.chunks, index))
+        then = partial(self._on_hashed, receiver, request)
+        self._hashes.compute(index, then)
+
+    def _on_hashed(
+        self, receiver: PeerReceiver, request: BlockRequest, result: bytes | Exception
+    ) -> None:
+        """Send the blocks that waited for their hashes, or refuse them."""
+        peer, pending = receiver.peer, receiver.queue.pending
+        if isinstance(result, WrongCopyError):
+            self._withhold(request.index)
+        if self._receivers.get(peer) is not receiver:
+            return  # the peer has left
+        if pending.get(request.read) is not request:
+            return  # it was cancelled
+        del pending[request.read]
+        if isinstance(result, bytes):
+            receiver.queue.requests.append(BlocksToSend(request, result))
+            self.serve(peer)
+            return
+        if not isinstance(result, WrongCopyError):
+            self.on_unreadable(request.index, result)
+        peer.refuse(request.index, Reason.MISSING, request.read)
+
+    def span_of(self, blocks: BlocksToSend) -> Span:
+        """Return the bytes that a request for blocks asks for."""
+        request = blocks.request
+        run = Run(request.index, request.first, request.count)
+        return Span(request.index, *run_span(self._manifest.chunks, run))
+
+    def on_cancel(self, peer: Peer, cancel: Cancel) -> None:
+        """Remove a request from the queue; one for blocks is refused then."""
+        queue = self._receivers[peer].queue
+        if cancel.read is None:
+            queue.cancel(cancel.index)
+        elif queue.cancel_blocks(cancel.read):
+            peer.refuse(cancel.index, Reason.CANCELLED, cancel.read)
 
     def serve(self, peer: Peer) -> None:
         """Send a peer the chunks it requested, when its turn comes."""
@@ -268,20 +267,21 @@ class Upload:
         if not self._serve_now(receiver):
             self._uploader.wake(receiver)
 
-    def _serve_now(self, receiver: _Receiver) -> bool:
+    def _serve_now(self, receiver: PeerReceiver) -> bool:
         """Answer a single request at once, if no other peer is waiting."""
-        index = receiver.queue.lone
-        if index is None or not receiver.is_writable:
+        lone = receiver.queue.lone
+        if lone is None or not receiver.is_writable:
             return False
-        data = self._uploader.read_now(index)
+        wanted = self.span_of(lone) if isinstance(lone, BlocksToSend) else lone
+        data = self._uploader.read_now(wanted)
         if data is None:
             return False
-        receiver.send_now(index, data)
-        self._uploader.on_sent(receiver, len(data))
+        receiver.send_now(lone, data)
+        self._uploader.on_sent(receiver, [len(data)])
         self._counters.turns.add(0.0)
         return True
 
-    def on_served(self, receiver: _Receiver) -> None:
+    def on_served(self, receiver: PeerReceiver) -> None:
         """Announce to the next peer once this one waits for nothing more."""
         if not receiver.queue.requests and receiver.is_writable:
             if self._announcements.on_served(receiver, self._loop.time()):
@@ -325,6 +325,7 @@ class Upload:
                 self._withhold(index)
 
     def _withhold(self, index: int) -> None:
+        """Send a chunk no more that does not verify."""
         self._withheld.add(index)
         self.rarest.discard(index)
         name = self._manifest.root.name
@@ -334,6 +335,15 @@ class Upload:
                 "has a new time. Share it again; until then wrong chunks are not sent."
             )
         )
+
+    def _on_problem(self, error: Exception) -> None:
+        """Notify the user, once for each file, why chunks cannot be served."""
+        text = str(error)
+        if text not in self._reported and len(self._reported) <= MAX_REPORTED:
+            self._reported.add(text)
+            if len(self._reported) > MAX_REPORTED:
+                text = "Chunks of more files are not sent; no more of them are named."
+            self._resources.on_notice(Notice(text))
 
     # Announcements.
 

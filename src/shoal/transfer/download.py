@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.schedule.window import MAX_REQUESTS
-from shoal.core.session.session import ChunkReceived
+from shoal.core.session.session import ChunkReceived, SealedChunkReceived
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
 from shoal.transfer.writer import Arrived, ChunkWriter, Outcome, Verifier
@@ -52,6 +52,13 @@ class Watcher(Protocol[S_contra]):
 
     def on_wrong_chunk(self, source: S_contra, index: int) -> None:
         """Ban a source whose chunk did not verify."""
+
+    def on_forged_chunk(self, source: S_contra) -> None:
+        """Disconnect a source: its chunk was changed on the way, by whomever.
+
+        This happens only where chunks arrive encrypted.
+        """
+        raise AssertionError("a source that does not encrypt")
 
     def on_wrong_sizes(self) -> None:
         """End this attempt: a chunk with the right hash has another length.
@@ -154,6 +161,13 @@ class Download(Generic[S]):
             source.cancel((index,))
         self._request_all()
 
+    def adopt(self, index: int) -> None:
+        """Note that the store has a chunk that was verified block by block."""
+        if index not in self.have:
+            for source in self.scheduler.on_verified(index, None):
+                source.cancel((index,))
+            self.done += self.chunks.length(index)
+
     def forget(self, index: int) -> None:
         """Note that the store no longer keeps a chunk."""
         if index in self.have:
@@ -210,7 +224,7 @@ class Download(Generic[S]):
             self.scheduler.picker.on_request_expired(index, source, is_missing=True)
             self._request_all()
 
-    def on_chunk(self, source: S, chunk: ChunkReceived) -> None:
+    def on_chunk(self, source: S, chunk: ChunkReceived | SealedChunkReceived) -> None:
         """Have a chunk verified and written, unless it is already here."""
         if source not in self.scheduler:
             return
@@ -286,6 +300,9 @@ class Download(Generic[S]):
             elif outcome is Outcome.WRONG:
                 self.scheduler.on_failed(arrived.index)
                 self._watcher.on_wrong_chunk(arrived.source, arrived.index)
+            elif outcome is Outcome.FORGED:
+                self.scheduler.on_failed(arrived.index)
+                self._watcher.on_forged_chunk(arrived.source)
             else:
                 self._watcher.on_wrong_sizes()
                 return

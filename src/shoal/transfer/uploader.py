@@ -1,43 +1,105 @@
 """Serve chunks to many receivers, fairly and within a rate.
 
 `Uploader` owns the order in which receivers are served: one batch each, in turns, and
-to a few at the same time (`core/schedule/turns.py`).
+to a few at the same time (`core/schedule/turns.py`). A request for blocks, for which a
+reader waits, and a small request that is its receiver's only one do not wait for that.
 Chunks in the page cache are read on the event loop; chunks that have to come from the
 disk are read in a worker thread, so that a slow disk delays no other receiver. The
 rate is that of the node, which all its shares have in common.
 """
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from time import monotonic
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from shoal.core.schedule.turns import SendingLimit, Turns
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
-from shoal.storage.store import ChunkReader
+from shoal.storage.store import ChunkReader, Span
 
-__all__ = ["Receiver", "Uploader"]
+__all__ = ["LONE_SIZE", "Receiver", "Uploader"]
 
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
+LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
+
+T = TypeVar("T")
+
+READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
+READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
 
 
-_Read: TypeAlias = bytes | Exception
+Requests: TypeAlias = Sequence[tuple[int | Span, Hashable]]
+"""Chunks or parts of them, each with a note for the receiver."""
+Read: TypeAlias = bytes | memoryview | Exception
+"""A chunk, or why it cannot be read."""
+Sent: TypeAlias = int | Exception
+"""The size of a chunk that was sent, or why it cannot be read."""
 
 
-class Receiver(Hashable, Protocol):
+class _Scratch(threading.local):
+    """Hold memory for one chunk in each thread."""
+
+    def __init__(self) -> None:
+        self._room = memoryview(b"")
+
+    def room(self, size: int) -> memoryview | None:
+        """Return memory for a chunk; None if that would be much."""
+        if size > READ_BATCH:
+            return None
+        if len(self._room) < size:
+            self._room = memoryview(bytearray(size))
+        return self._room
+
+
+_scratch = _Scratch()
+
+
+class Receiver(Protocol):
     """Receive chunks for one peer; called on the event loop only."""
+
+    def __hash__(self) -> int:
+        return id(self)
 
     @property
     def is_writable(self) -> bool:
         """Return True if more can be sent without piling up in memory."""
 
-    def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
-        """Return up to `limit` chunks to send now, each with a note for `send`."""
+    @property
+    def is_urgent(self) -> bool:
+        """Return True if others that are sent to must not delay its requests."""
+        return False
+
+    def next_requests(self, limit: int) -> Requests:
+        """Return up to `limit` chunks, or parts of them, to send now.
+
+        Each comes with a note for `send`.
+        """
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         """Send chunks, each with the note of its request."""
+
+    @property
+    def can_send_read(self) -> bool:
+        """Return True if `send_read` can be called now."""
+        return False
+
+    def send_read(
+        self, requests: "Requests", read: "Callable[[int | Span], Read]"
+    ) -> "asyncio.Future[list[Sent]]":
+        """Read chunks with `read` in a thread, and send those that can be read.
+
+        What `read` returns is valid until its next call in that thread. The result has
+        one element for each request.
+        """
+        raise AssertionError("a receiver that cannot do this")
+
+    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
+        """Note the requests that `send_read` has answered, with the chunks' sizes."""
+        raise AssertionError("a receiver without `send_read`")
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         """Refuse requests whose chunks cannot be read."""
@@ -67,12 +129,13 @@ class Uploader:
         self._counters = resources.counters
         self._turns: deque[Receiver] = deque()
         self._waiting: dict[Receiver, float] = {}  # those in _turns, since when
+        self._urgent: dict[Receiver, None] = {}  # those in _turns that are, in order
         self._order: Turns[Receiver] = Turns(rank)
         self._limit: SendingLimit[Receiver] = SendingLimit()
         self._again: asyncio.TimerHandle | None = None  # when the limit has room
-        self._reading: dict[Receiver, asyncio.Future[tuple[list[_Read], float]]] = {}
+        self._reading: dict[Receiver, asyncio.Future[Any]] = {}
         # All running reads, also those of receivers that have left.
-        self._reads: set[asyncio.Future[tuple[list[_Read], float]]] = set()
+        self._reads: set[asyncio.Future[Any]] = set()
         self._is_closed = False
         self._pause: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -81,6 +144,7 @@ class Uploader:
         """Serve no more chunks; idempotent."""
         self._is_closed = True
         self._turns.clear()
+        self._urgent.clear()
         self._waiting.clear()
         for timer in (self._pause, self._again):
             if timer is not None:
@@ -99,41 +163,54 @@ class Uploader:
         """Return True if no chunk is being read."""
         return not self._reading
 
-    def read_now(self, index: int) -> bytes | None:
-        """Return the chunk of a single request, if no other receiver is waiting.
+    def read_now(self, wanted: int | Span) -> bytes | None:
+        """Return a single requested chunk, or part, if it need not wait for others.
 
         This saves such a request the queue, which takes longer than serving it.
         `on_sent` must follow.
         """
-        if self._turns or self._bucket.is_limited or self._is_closed:
+        if self._bucket.is_limited or self._is_closed:
             return None
-        if not self._has_room():
-            return None
+        if isinstance(wanted, int) and self._store.chunks.length(wanted) > LONE_SIZE:
+            if self._turns or not self._has_room():
+                return None
         try:
-            data = self._store.get_now(index)
+            return self._get_now(wanted)
         except (StoreError, KeyError):
             return None  # `_serve_one` will refuse it with the reason
-        return data
 
-    def on_sent(self, receiver: Receiver, size: int, chunks: int = 1) -> None:
-        """Count `chunks` that were just sent to a receiver, `size` bytes in all."""
-        self.served += chunks
+    def on_sent(self, receiver: Receiver, sizes: Sequence[int]) -> None:
+        """Count chunks that were just passed to a receiver's socket, by their sizes."""
+        now, size = self._loop.time(), sum(sizes)
+        self._bucket.take(size, now)
+        self.served += len(sizes)
         self.sent += size
-        now = self._loop.time()
-        if not receiver.is_writable:
-            self._limit.on_started(receiver, now)
-        self._limit.on_sent(size, now)
+        self._note_busy(receiver, is_busy=not receiver.is_writable)
+        if sizes:
+            self._limit.on_sent(size, now)
 
     def on_writable(self, receiver: Receiver) -> None:
         """Note that a receiver has no requests and that its socket accepts more."""
-        self._limit.on_finished(receiver)
+        if receiver not in self._reading:
+            self._limit.on_finished(receiver)
         self._serve()
+
+    def _note_busy(self, receiver: Receiver, *, is_busy: bool) -> None:
+        """Let a receiver take one of the limited places from now on, or no more."""
+        self._limit.on_finished(receiver)
+        if is_busy:
+            self._limit.on_started(receiver, self._loop.time())
+
+    def _get_now(self, wanted: int | Span) -> bytes | None:
+        if isinstance(wanted, Span):
+            return self._store.get_span_now(wanted)
+        return self._store.get_now(wanted)
 
     def wake(self, receiver: Receiver) -> None:
         """Note that a receiver has requests or that its socket accepts more."""
         if self._is_closed:
             return
-        if receiver not in self._waiting and receiver not in self._reading:
+        if receiver not in self._reading:
             self._queue(receiver)
         self._serve()
 
@@ -142,13 +219,17 @@ class Uploader:
         self._reading.pop(receiver, None)
         if self._waiting.pop(receiver, None) is not None:
             self._turns.remove(receiver)
+            self._urgent.pop(receiver, None)
         self._limit.on_finished(receiver)
         if not self._is_closed:
             self._serve()
 
     def _queue(self, receiver: Receiver) -> None:
-        self._waiting[receiver] = self._loop.time()
-        self._turns.append(receiver)
+        if receiver not in self._waiting:
+            self._waiting[receiver] = self._loop.time()
+            self._turns.append(receiver)
+        if receiver.is_urgent:
+            self._urgent[receiver] = None
 
     def _serve(self) -> None:
         """Send a batch to each receiver in turn, within the rate limit."""
@@ -157,14 +238,26 @@ class Uploader:
             if wait > 0:
                 self._pause = self._loop.call_later(wait, self._resume)
                 return
-            if not self._has_room():
+            receiver = self._take_next()
+            if receiver is None:
                 if self._again is None:
                     self._again = self._loop.call_at(self._limit.room_at, self._resume)
                 return
-            receiver = self._order.take(self._turns)
             self._counters.turns.add(self._loop.time() - self._waiting.pop(receiver))
             if receiver.is_writable and self._serve_one(receiver):
                 self._queue(receiver)
+
+    def _take_next(self) -> Receiver | None:
+        """Remove and return the receiver whose turn it is; None if all must wait."""
+        if self._has_room():
+            receiver = self._order.take(self._turns)
+        elif self._urgent:
+            receiver = next(iter(self._urgent))
+            self._turns.remove(receiver)
+        else:
+            return None
+        self._urgent.pop(receiver, None)
+        return receiver
 
     def _has_room(self) -> bool:
         """Return True if one more receiver may be sent to."""
@@ -172,7 +265,7 @@ class Uploader:
         if self._limit.has_room(now):
             return True
         for receiver in self._limit.receivers:
-            if receiver.is_writable:
+            if receiver.is_writable and receiver not in self._reading:
                 self._limit.on_finished(receiver)
         return self._limit.has_room(now)
 
@@ -184,13 +277,24 @@ class Uploader:
         """Send one batch; return True if the receiver should have another turn."""
         # Within a rate limit turns are short, so that all receivers get the same share.
         size = self._store.chunks.chunk_size
-        limit = 1 if self._bucket.is_limited else max(1, BATCH_SIZE // size)
+        sends_itself = size >= READ_LEAST and receiver.can_send_read
+        batch = READ_BATCH if sends_itself else BATCH_SIZE
+        limit = 1 if self._bucket.is_limited else max(1, batch // size)
         requests = receiver.next_requests(limit)
         if not requests:
             return False
+        if sends_itself:
+            self._note_busy(receiver, is_busy=True)
+            sending = receiver.send_read(requests, self._read_into)
+            self._note_sending(receiver, requests, sending)
+            return False
         chunks: list[bytes | None]
         try:
-            chunks = self._store.get_many_now([index for index, _ in requests])
+            indexes = [wanted for wanted, _ in requests if isinstance(wanted, int)]
+            if len(indexes) == len(requests):
+                chunks = self._store.get_many_now(indexes)
+            else:
+                chunks = [self._get_now(wanted) for wanted, _ in requests]
         except (StoreError, KeyError):
             chunks = [None]  # read one by one, to refuse only those that are missing
         ready = next((i for i, c in enumerate(chunks) if c is None), len(requests))
@@ -203,28 +307,50 @@ class Uploader:
         return True
 
     def _send(
-        self,
-        receiver: Receiver,
-        requests: list[tuple[int, Hashable]],
-        chunks: list[bytes],
+        self, receiver: Receiver, requests: Requests, chunks: list[bytes]
     ) -> None:
         if not requests:
             return
-        size = sum(map(len, chunks))
-        self._bucket.take(size, self._loop.time())
         receiver.send(
             [(note, data) for (_, note), data in zip(requests, chunks, strict=True)]
         )
-        self.on_sent(receiver, size, len(requests))
+        self.on_sent(receiver, list(map(len, chunks)))
 
-    def _read(self, receiver: Receiver, requests: list[tuple[int, Hashable]]) -> None:
+    def _note_sending(
+        self,
+        receiver: Receiver,
+        requests: Requests,
+        sending: asyncio.Future[list[Sent]],
+    ) -> None:
+        """Wait until a receiver has read and sent chunks itself."""
+
+        def done(_: asyncio.Future[list[Sent]]) -> None:
+            self._reads.discard(sending)
+            if self._reading.get(receiver) is not sending:
+                return
+            del self._reading[receiver]
+            sent: list[tuple[Hashable, int]] = []
+            for (_wanted, note), result in zip(requests, sending.result(), strict=True):
+                if isinstance(result, int):
+                    sent.append((note, result))
+                else:
+                    receiver.refuse([note], result)
+            receiver.on_sent(sent)
+            self.on_sent(receiver, [size for _, size in sent])
+            self.wake(receiver)
+
+        self._reading[receiver] = sending
+        self._reads.add(sending)
+        sending.add_done_callback(done)
+
+    def _read(self, receiver: Receiver, requests: Requests) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
 
-        def read() -> tuple[list[_Read], float]:
+        def read() -> tuple[list[bytes | Exception], float]:
             begun = monotonic()
-            return [self._read_one(index) for index, _ in requests], monotonic() - begun
+            return [self._read_one(each) for each, _ in requests], monotonic() - begun
 
-        def done(future: asyncio.Future[tuple[list[_Read], float]]) -> None:
+        def done(future: asyncio.Future[tuple[list[bytes | Exception], float]]) -> None:
             self._reads.discard(future)
             if self._reading.get(receiver) is not future:
                 return
@@ -239,19 +365,34 @@ class Uploader:
                     receiver.refuse([note], error)
             self.wake(receiver)
 
+        # A slow disk delays no other receiver: this one takes no place meanwhile.
+        self._note_busy(receiver, is_busy=not receiver.is_writable)
         future = self._loop.run_in_executor(self._threads, read)
         self._reading[receiver] = future
         self._reads.add(future)
         future.add_done_callback(done)
 
-    def _read_one(self, index: int) -> _Read:
-        """Return a chunk or the error of reading it; runs in a worker thread."""
-        try:
-            return self._store.get(index)
-        except ShoalError as error:
-            # Its traceback would keep the bytes that were read and not sent.
-            return type(error)(str(error))
-        except KeyError:
-            return KeyError(index)
-        except Exception as error:
-            return error
+    def _read_into(self, wanted: int | Span) -> Read:
+        """Return a chunk as `_read_one` does, in memory that the thread uses again."""
+        room = _scratch.room(self._store.chunks.chunk_size)
+        if room is None or isinstance(wanted, Span):
+            return self._read_one(wanted)
+        return _result(partial(self._store.get_into, wanted, room))
+
+    def _read_one(self, wanted: int | Span) -> bytes | Exception:
+        """Return a chunk or part, or the error of reading it; runs in a thread."""
+        if isinstance(wanted, Span):
+            return _result(partial(self._store.get_span, wanted))
+        return _result(partial(self._store.get, wanted))
+
+
+def _result(read: Callable[[], T]) -> T | Exception:
+    try:
+        return read()
+    except ShoalError as error:
+        # Its traceback would keep the bytes that were read and not sent.
+        return type(error)(str(error))
+    except KeyError as error:
+        return KeyError(*error.args)
+    except Exception as error:
+        return error

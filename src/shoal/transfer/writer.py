@@ -1,10 +1,10 @@
 """Verify chunks that arrived and write them, in threads beside the event loop.
 
-`ChunkWriter` owns the store while a download runs, and two threads: the first verifies
-one batch after another in the order of arrival and passes each to the second, which
-writes it. A group commit runs in a third thread, so that a slow flush delays neither
-of them until the store is too far ahead of the disk. A chunk counts only once it is
-verified and written.
+`ChunkWriter` owns the store while a download runs, and two threads: the first decrypts
+and verifies one batch after another in the order of arrival and passes each to the
+second, which writes it. A group commit runs in a third thread, so that a slow flush
+delays neither of them until the store is too far ahead of the disk. A chunk counts only
+once it is verified and written.
 """
 
 import asyncio
@@ -15,20 +15,24 @@ from enum import Enum, auto
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
+from shoal.errors import ProtocolError
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
 
-__all__ = ["Arrived", "ChunkWriter", "Outcome", "Verifier"]
+if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
+    from shoal.core.wire.noise_messages import SealedData
+
+__all__ = ["Arrived", "ChunkWriter", "Opened", "Outcome", "SealedWriter", "Verifier"]
 
 S = TypeVar("S")
 
 # Large batches wake the threads less often, and each wake-up takes a processor from
 # the event loop.
-BATCH_SIZE = 4 * 1024 * 1024  # bytes verified and written together
+BATCH_SIZE = 2 * 1024 * 1024  # bytes verified and written together
 MAX_BATCHES = 6  # in the threads at once; enough that neither waits for the loop
 HOLD_TIME = 0.005  # seconds that a batch waits at most to reach BATCH_SIZE
 
@@ -42,6 +46,8 @@ class Outcome(Enum):
     """Its hash is not the one that the id commits to."""
     WRONG_LENGTH = auto()
     """Its hash is right, but the sizes that the server claimed are wrong."""
+    FORGED = auto()
+    """It cannot be decrypted: it is not what the peer sent."""
 
 
 class Verifier(Protocol):
@@ -56,20 +62,31 @@ class Arrived(Struct, Generic[S], frozen=True):
 
     source: S
     index: int
-    data: bytes | memoryview
+    data: "bytes | memoryview | SealedData"
     buffer: bytearray | None
     """The pooled buffer that contains `data`; None if there is none to return."""
+
+
+class Opened(NamedTuple, Generic[S]):
+    """A chunk after its verification, decrypted."""
+
+    arrived: Arrived[S]
+    outcome: Outcome
+    data: bytes | memoryview
+    plain: bytearray | None
+    """The memory of `data` if the chunk was decrypted into memory of the writer."""
 
 
 class _Pipeline(Executor):
     """Two threads in a row: the first returns a function, which the second calls.
 
-    The event loop is woken once per batch, when the second thread has finished.
+    The event loop is woken once per batch, when the second thread has finished. With
+    one thread, that calls the function itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         self._first = ThreadPoolExecutor(1, "shoal-verify")
-        self._second = ThreadPoolExecutor(1, "shoal-write")
+        self._second = ThreadPoolExecutor(1, "shoal-write") if threads > 1 else None
 
     def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         done: Future[Any] = Future()
@@ -78,7 +95,8 @@ class _Pipeline(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._first.shutdown(wait, cancel_futures=cancel_futures)
-        self._second.shutdown(wait, cancel_futures=cancel_futures)
+        if self._second is not None:
+            self._second.shutdown(wait, cancel_futures=cancel_futures)
 
     def _begin(self, done: Future[Any], work: Callable[[], Callable[[], Any]]) -> None:
         try:
@@ -86,7 +104,10 @@ class _Pipeline(Executor):
         except BaseException as error:
             done.set_exception(error)
         else:
-            self._second.submit(self._end, done, then)
+            if self._second is None:
+                self._end(done, then)
+            else:
+                self._second.submit(self._end, done, then)
 
     def _end(self, done: Future[Any], then: Callable[[], Any]) -> None:
         try:
@@ -97,6 +118,9 @@ class _Pipeline(Executor):
 
 class ChunkWriter(Generic[S]):
     """Verify chunks and write them to a store."""
+
+    THREADS: ClassVar[int] = 2
+    """One for verifying and one for writing, or one for both."""
 
     def __init__(
         self,
@@ -123,7 +147,9 @@ class ChunkWriter(Generic[S]):
         self._queued = 0  # bytes in it
         self._last_put = -inf
         self._hold: asyncio.TimerHandle | None = None
-        self._pipeline = _Pipeline()
+        self._pipeline = _Pipeline(self.THREADS)
+        # Memory that chunks are decrypted into; the threads take from it and add to it.
+        self._plain: deque[bytearray] = deque()
         self._running: set[asyncio.Future[Any]] = set()
         self._batches = 0
         self._is_committing = False
@@ -195,22 +221,45 @@ class ChunkWriter(Generic[S]):
         self, batch: list[Arrived[S]]
     ) -> Callable[[], tuple[list[tuple[Arrived[S], Outcome]], float]]:
         """Verify chunks; return the function with which the next thread writes them."""
-        results = [(each, self._verify(each)) for each in batch]
+        results = [self._open(each) for each in batch]
 
         def write() -> tuple[list[tuple[Arrived[S], Outcome]], float]:
             begun = monotonic()
             self._store.put_many(
-                [(a.index, a.data) for a, o in results if o is Outcome.VERIFIED]
+                [
+                    (each.arrived.index, each.data)
+                    for each in results
+                    if each.outcome is Outcome.VERIFIED
+                ]
             )
-            return results, monotonic() - begun
+            self._plain.extend(each.plain for each in results if each.plain is not None)
+            return [each[:2] for each in results], monotonic() - begun
 
         return write
 
-    def _verify(self, arrived: Arrived[S]) -> Outcome:
-        has_length = len(arrived.data) == self._store.chunks.length(arrived.index)
+    def _open(self, arrived: Arrived[S]) -> Opened[S]:
+        """Decrypt a chunk if it is encrypted, and verify it."""
+        data = arrived.data
+        if isinstance(data, bytes | memoryview):
+            return Opened(arrived, self._verify(arrived.index, data), data, None)
+        try:
+            plain = self._plain.popleft()
+        except IndexError:
+            plain = bytearray(len(data))
+        if len(plain) < len(data):
+            plain = bytearray(len(data))
+        view = memoryview(plain)[: len(data)]
+        try:
+            data.open_into(view)
+        except ProtocolError:
+            return Opened(arrived, Outcome.FORGED, view, plain)
+        return Opened(arrived, self._verify(arrived.index, view), view, plain)
+
+    def _verify(self, index: int, data: bytes | memoryview) -> Outcome:
+        has_length = len(data) == self._store.chunks.length(index)
         if self._verifier is None:
             return Outcome.VERIFIED if has_length else Outcome.WRONG
-        if not self._verifier.verifies(arrived.index, arrived.data):
+        if not self._verifier.verifies(index, data):
             return Outcome.WRONG
         return Outcome.VERIFIED if has_length else Outcome.WRONG_LENGTH
 
@@ -253,3 +302,13 @@ class ChunkWriter(Generic[S]):
         if not self._is_stopped:
             self._is_stopped = True
             self._on_error(error)
+
+
+class SealedWriter(ChunkWriter[S]):
+    """Write chunks of a sealed share: decrypt, verify and write each in one thread.
+
+    AES-GCM and BLAKE3 together take about as long as writing, so a second thread would
+    only move each chunk to the cache of another core (docs/benchmarks.md).
+    """
+
+    THREADS = 1

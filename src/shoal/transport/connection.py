@@ -2,7 +2,7 @@
 
 A `Connection` owns its transport and makes no decisions: it passes the session's
 events to a `Handler`. A protocol error by the peer ends the connection here and is
-reported to the handler once. `dial` connects to a peer of an open channel.
+reported to the handler once.
 """
 
 import asyncio
@@ -10,22 +10,25 @@ import asyncio.trsock
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from shoal.core.limits import MessageLimit
 from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
-from shoal.errors import PeerError, PeerTimeoutError
-from shoal.transport.liveness import has_hung_up, watch_silence
+from shoal.core.wire.framing import BufferPool
+from shoal.errors import PeerError
+from shoal.transport.liveness import has_hung_up
 
-__all__ = ["CONNECT_TIME", "Connection", "Handler", "dial", "reaching"]
+if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
+    from shoal.core.wire.noise_messages import SealedData
+
+__all__ = ["Connection", "DataProtocol", "Handler"]
 
 S = TypeVar("S", bound=Session)
+T = TypeVar("T")
 
-CONNECT_TIME = 10.0  # seconds
 WRITE_HIGH = 256 * 1024  # bytes buffered in the transport at which writing pauses
 WRITE_LOW = 64 * 1024  # bytes at which it resumes
 WRITE_SLICE = 256 * 1024  # bytes of a large buffer passed to the transport at once
@@ -54,7 +57,36 @@ class Handler(Protocol[S]):
         """Note that a connection has ended, and why; None if it was closed normally."""
 
 
-class Connection(asyncio.BufferedProtocol, Generic[S]):
+class DataProtocol(asyncio.BufferedProtocol):
+    """A protocol that takes the data of chunks as it came, not decrypted."""
+
+    @property
+    def pool(self) -> BufferPool:
+        """Return the buffers to receive it into."""
+        raise NotImplementedError
+
+    @property
+    def awaited_data(self) -> int:
+        """Return how many bytes of chunk data come next; 0 for none.
+
+        Also 0 if some of them were passed to `buffer_updated`.
+        """
+        raise NotImplementedError
+
+    def data_progress(self, nbytes: int, missing: int) -> None:
+        """Note that `nbytes` bytes arrived, and that `missing` more will."""
+        raise NotImplementedError
+
+    def data_complete(self, data: "SealedData", buffer: bytearray) -> None:
+        """Take all `awaited_data`; its memory is `buffer`, from the pool."""
+        raise NotImplementedError
+
+    def data_written(self) -> None:
+        """Note that the socket has accepted more of the data that waited for it."""
+        raise NotImplementedError
+
+
+class Connection(DataProtocol, Generic[S]):
     """Join a session to a socket."""
 
     def __init__(self, session: S, handler: Handler[S]) -> None:
@@ -121,7 +153,9 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         if self._transport is None or self._transport.is_closing():
             return
         self.sent += len(data)
-        if self._is_paused or self._queue or len(data) > WRITE_SLICE:
+        if self._gathers:
+            self._transport.write(data)
+        elif self._is_paused or self._queue or len(data) > WRITE_SLICE:
             self._queue.append(data)
             self._drain()
         else:
@@ -132,16 +166,32 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
         Each write wakes the peer, and a header alone is not worth waking it for.
         """
-        if (
-            not self._gathers
-            or not self.is_writable
-            or max(map(len, parts)) > WRITE_SLICE
-        ):
+        if not self._gathers:
             for part in parts:
                 self.write(part)
         elif self._transport is not None and not self._transport.is_closing():
             self.sent += sum(map(len, parts))
             self._transport.writelines(parts)
+
+    @property
+    def can_write_made(self) -> bool:
+        """Return True if this connection encrypts in threads, and is not doing it."""
+        return bool(getattr(self._transport, "can_write_made", False))
+
+    def write_made(
+        self,
+        size: int,
+        make: Callable[[], Iterable[tuple[list[bytes | memoryview], T]]],
+    ) -> "asyncio.Future[list[T]]":
+        """Make data of about `size` bytes in a thread, and send it after earlier data.
+
+        `make` yields parts of it, each with a note for the result. Call this only if
+        `can_write_made`.
+        """
+        self.sent += size
+        transport: Any = self._transport
+        made: asyncio.Future[list[T]] = transport.write_made(size, make)
+        return made
 
     def flush(self) -> None:
         """Write the session's pending messages."""
@@ -211,21 +261,49 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass received bytes to the session, and its events to the handler."""
-        self.received += nbytes
-        assert self._transport is not None
-        self.last_read = self._transport.get_extra_info("received", nbytes)
-        now = self._time()
-        since, self.last_heard = now - self.last_heard, now
+        since = self._note_heard(nbytes)
+        now = self.last_heard
         try:
             events = self.session.buffer_updated(nbytes)
         except PeerError as error:
             self.close(error)
             return
         if _CAN_WAIT:
-            self._wait_for_frame(nbytes, since)
+            # Awaited data may be in the transport already: `data_progress` tells.
+            missing = 0 if self.awaited_data else self.session.missing
+            self._wait_for(missing - self._held_back, nbytes, since)
         self._handler.on_events(self, events)
         self.flush()
         self._limit_messages(now)
+
+    @property
+    def pool(self) -> BufferPool:
+        """Return the buffers for chunk data that is not decrypted yet."""
+        return self.session.pool
+
+    @property
+    def awaited_data(self) -> int:
+        """Return how many bytes of chunk data come next, if none of them has come."""
+        session = self.session
+        return 0 if session.is_mid_frame else session.awaited_data
+
+    def data_progress(self, nbytes: int, missing: int) -> None:
+        """Note that part of a chunk's data arrived."""
+        since = self._note_heard(nbytes)
+        if _CAN_WAIT:
+            self._wait_for(missing, nbytes, since)
+        self._handler.on_events(self, [])
+
+    def data_complete(self, data: "SealedData", buffer: bytearray) -> None:
+        """Pass a chunk that arrived, not decrypted, to the handler."""
+        events = self.session.sealed_updated(data, buffer)
+        self._handler.on_events(self, events)
+        self.flush()
+
+    def data_written(self) -> None:
+        """Note that the peer still takes what we send."""
+        if self.chunks_sent:
+            self.last_upload = self._time()
 
     def pause_writing(self) -> None:
         """Queue further writes: the transport's buffer is full."""
@@ -234,8 +312,7 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
     def resume_writing(self) -> None:
         """Write the queued data."""
         self._is_paused = False
-        if self.chunks_sent:
-            self.last_upload = self._time()
+        self.data_written()
         self._drain()
         if self.is_writable:
             self._handler.on_writable(self)
@@ -246,7 +323,8 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         self._queue.clear()
         if self._pause is not None:
             self._pause.cancel()
-        fault = self._error or (error if isinstance(error, OSError) else None)
+        kinds = (PeerError, OSError)
+        fault = self._error or (error if isinstance(error, kinds) else None)
         self._handler.on_lost(self, fault)
 
     def _limit_messages(self, now: float) -> None:
@@ -282,14 +360,22 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
         else:
             transport.resume_reading()
 
-    def _wait_for_frame(self, nbytes: int, since: float) -> None:
-        """Have the kernel wake us only once a useful part of the frame is there.
+    def _note_heard(self, nbytes: int) -> float:
+        """Note that bytes arrived; return the seconds since the last ones."""
+        self.received += nbytes
+        assert self._transport is not None
+        self.last_read = self._transport.get_extra_info("received", nbytes)
+        now = self._time()
+        since, self.last_heard = now - self.last_heard, now
+        return since
+
+    def _wait_for(self, size: int, nbytes: int, since: float) -> None:
+        """Have the kernel wake us only once `size` bytes, or a useful part, are there.
 
         Otherwise a chunk on a slow line wakes us for every packet. The latest rate,
         `nbytes` in `since` seconds, limits the wait to `WAKE_TIME`: unread bytes look
         like silence to the owner of the connection.
         """
-        size = self.session.missing - self._held_back
         if size < WAKE_LEAST:
             size = 1
         elif since > 0:
@@ -307,32 +393,3 @@ class Connection(asyncio.BufferedProtocol, Generic[S]):
                 self._queue.appendleft(view[WRITE_SLICE:])
                 data = view[:WRITE_SLICE]
             self._transport.write(data)
-
-
-async def dial(
-    connection: Connection[S], address: Address, *, within: float = CONNECT_TIME
-) -> None:
-    """Connect `connection` to a peer.
-
-    Raises `PeerError` if the peer cannot be reached, `PeerTimeoutError` if that takes
-    longer than `within` seconds.
-    """
-    loop = asyncio.get_running_loop()
-    async with reaching(address, within):
-        transport, _ = await loop.create_connection(
-            lambda: connection, address.host, address.port
-        )
-        watch_silence(transport)
-
-
-@asynccontextmanager
-async def reaching(address: Address, within: float) -> AsyncIterator[None]:
-    """Raise `PeerError` for an `OSError`, `PeerTimeoutError` after `within` seconds."""
-    try:
-        async with asyncio.timeout(within):
-            yield
-    except TimeoutError:
-        raise PeerTimeoutError(f"{address} did not answer in {within:g} s") from None
-    except (OSError, UnicodeError) as error:  # a host name may not fit DNS at all
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PeerError(f"{address} cannot be reached: {reason}") from error

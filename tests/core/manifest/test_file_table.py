@@ -1,40 +1,58 @@
 """Compare the file table with a plain list."""
 
 import random
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import msgpack as encoder
 
 from shoal.core.crypto.hashes import page_digest
-from shoal.core.manifest.file_table import (
+from shoal.core.manifest.build import build_files, build_manifest
+from shoal.core.manifest.collisions import collision
+from shoal.core.manifest.file_pages import (
     MAX_FILES,
-    File,
+    MIN_FULL_PAGE,
+    Attributes,
     FileEntry,
-    FileSpan,
-    FileTable,
-    encode_files,
+    FilesTop,
 )
-from shoal.core.manifest.pages import split_pages
-from shoal.core.manifest.paths import collision, path_problem
+from shoal.core.manifest.file_table import File, FileSpan, FileTable
+from shoal.core.manifest.pages import FILES, PAGE_SIZE, PageKey
+from shoal.core.manifest.paths import path_problem
 from shoal.errors import ManifestError, UsageError
-from tests.core.reference import msgpack
+from tests.core.reference import file_tree, msgpack
+
+CHUNK = 16_384
 
 
-def table_of(data: bytes, size: int) -> FileTable:
-    """Return a table with all its pages."""
-    table, pages = empty_table_of(data, size)
-    assert all(table.add_page(number, page) for number, page in enumerate(pages))
+def table_of(page: bytes, size: int, count: int = 1) -> FileTable:
+    """Return a table that consists of one page."""
+    table = FileTable(FilesTop(count, 0, page_digest(page)), size)
+    assert table.add_page(0, 0, page)
     return table
 
 
-def empty_table_of(data: bytes, size: int) -> tuple[FileTable, list[bytes]]:
-    pages = split_pages(data)
-    return FileTable(b"".join(map(page_digest, pages)), size), pages
+def load(table: FileTable, pages: dict[PageKey, bytes]) -> FileTable:
+    """Add all pages, as they are asked for."""
+    while missing := list(table.missing()):
+        for key in missing:
+            assert table.add_page(key.level, key.number, pages[key])
+    return table
 
 
 def folder(*entries: FileEntry) -> FileTable:
-    return table_of(encode_files(entries), sum(size for _, size, _ in entries))
+    """Return the table of these files."""
+    built = build_files(entries)
+    return load(FileTable(built.top, built.size), built.pages)
+
+
+def sharing(entries: list[FileEntry]) -> None:
+    """Build a manifest of these files, whose chunks have any hashes."""
+    size = sum(max(size, 0) for _, size, _ in entries)
+    build_manifest("x", size, CHUNK, bytes(32 * -(-size // CHUNK)), entries)
 
 
 def are_safe(paths: list[str]) -> bool:
@@ -59,15 +77,14 @@ def entry_lists(draw: st.DrawFn) -> list[FileEntry]:
 def test_the_encoding_is_canonical_msgpack_and_decodes(
     entries: list[FileEntry],
 ) -> None:
-    data = encode_files(entries)
-    assert data == msgpack(entries)
-    table = table_of(data, sum(size for _, size, _ in entries))
+    table = folder(*entries)
+    assert table.page(0, 0) == msgpack(entries)
     found = [(file.path, file.size, file.executable) for file in table.files]
     assert found == entries
     offset = 0
     for file in table.files:
         assert file.offset == offset
-        assert table.find(file.path) is file
+        assert table.find(file.path) == file
         offset = file.end
 
 
@@ -97,63 +114,181 @@ def test_spans_cover_the_requested_bytes(
     assert all(span.length > 0 for span in spans)
 
 
+def long_path(number: int) -> str:
+    """Return a path so long that 17 files fill a page; they ascend."""
+    return f"{number:05}" + f"/{number % 10}{'x' * 240}" * 15 + "/y"
+
+
+MANY = [(long_path(i), i % 5, i % 3 == 0) for i in range(700)]
+BUILT = build_files(MANY)
+
+
+def missing_in(table: FileTable, first: str = "", end: str | None = None) -> int:
+    """Load the pages of some paths; return how many those were."""
+    count = 0
+    while missing := list(table.missing(first, end)):
+        for key in missing:
+            assert table.add_page(key.level, key.number, BUILT.pages[key])
+            count += 1
+    return count
+
+
+def test_a_large_table_is_the_tree_of_the_reference() -> None:
+    top, pages = file_tree(MANY)
+    assert [BUILT.top.count, BUILT.top.depth, BUILT.top.digest] == top
+    assert {key[1:]: page for key, page in BUILT.pages.items()} == pages
+    assert BUILT.top.depth == 2
+
+
+def test_a_large_table_lists_what_it_was_built_from() -> None:
+    table = load(FileTable(BUILT.top, BUILT.size), BUILT.pages)
+    assert table.is_complete
+    assert [(f.path, f.size, f.executable) for f in table.files] == MANY
+    offsets = [file.offset for file in table.files]
+    assert offsets == [sum(e[1] for e in MANY[:i]) for i in range(len(MANY))]
+    assert table.files[-1] == table.files[699]
+    assert list(table.files[50:53]) == [table.files[i] for i in (50, 51, 52)]
+    assert list(table.files[5:1:-2]) == [table.files[i] for i in (5, 3)]
+    assert len(table.files[600:]) == 100
+    with pytest.raises(IndexError):
+        table.files[700]
+    assert set(table.keys()) == BUILT.pages.keys()
+
+
+def test_one_file_of_many_is_found_with_one_page_of_each_level() -> None:
+    for number in (0, 1, 15, 16, 17, 288, 289, 350, 698, 699):
+        table = FileTable(BUILT.top, BUILT.size)
+        path, size, executable = MANY[number]
+        assert missing_in(table, path, path + "\0") == 3
+        found = table.find(path)
+        assert found is not None
+        assert (found.size, found.executable) == (size, executable)
+        assert found.offset == sum(entry[1] for entry in MANY[:number])
+        with pytest.raises(LookupError):
+            assert table.files
+
+
+def test_what_is_not_there_is_found_missing_with_one_page_of_each_level() -> None:
+    for path in ("", "00", "00350x", "zz", long_path(350) + "z", long_path(350)[:-1]):
+        table = FileTable(BUILT.top, BUILT.size)
+        assert missing_in(table, path, path + "\0") == 3
+        assert table.find(path) is None
+
+
+@given(st.integers(0, 700), st.integers(0, 700))
+def test_a_range_of_paths_needs_only_its_own_pages(one: int, other: int) -> None:
+    first, end = sorted((one, other))
+    table = FileTable(BUILT.top, BUILT.size)
+    stop = long_path(end) if end < 700 else None
+    loaded = missing_in(table, long_path(first), stop)
+    assert loaded <= 3 + 2 + (end - first) // 15 + 1
+    if first < end:
+        found = table.between(long_path(first), stop)
+        assert [file.path for file in found] == [e[0] for e in MANY[first:end]]
+
+
+def test_a_page_of_which_the_one_above_has_not_arrived_is_refused() -> None:
+    table = FileTable(BUILT.top, BUILT.size)
+    for key, page in BUILT.pages.items():
+        if key.level < 2:
+            assert not table.add_page(key.level, key.number, page)
+    assert list(table.keys()) == []
+    assert list(table.missing()) == [PageKey(FILES, 2, 0)]
+
+
+def test_every_page_is_refused_in_any_other_place() -> None:
+    table = load(FileTable(BUILT.top, BUILT.size), BUILT.pages)
+    keys = list(BUILT.pages)
+    for key in keys:
+        for other in keys:
+            is_right = table.add_page(key.level, key.number, BUILT.pages[other])
+            assert is_right == (key == other)
+    assert not table.add_page(3, 0, BUILT.pages[keys[0]])
+
+
+def test_every_changed_or_shortened_page_is_refused() -> None:
+    table = FileTable(BUILT.top, BUILT.size)
+    rng = random.Random(1)
+    for key in sorted(BUILT.pages, key=lambda key: -key.level):
+        page = BUILT.pages[key]
+        assert not table.add_page(key.level, key.number, page[:-1])
+        assert not table.add_page(key.level, key.number, page + b"\0")
+        assert not table.add_page(key.level, key.number, b"")
+        for _ in range(20):
+            changed = bytearray(page)
+            changed[rng.randrange(len(page))] ^= 1 << rng.randrange(8)
+            assert not table.add_page(key.level, key.number, changed)
+        assert table.add_page(key.level, key.number, page)
+
+
+def test_every_page_but_the_last_of_its_level_is_full() -> None:
+    for level in range(3):
+        pages = [page for key, page in BUILT.pages.items() if key.level == level]
+        assert all(MIN_FULL_PAGE <= len(page) <= PAGE_SIZE for page in pages[:-1])
+
+
 def test_no_file_is_listed_before_all_pages_have_arrived() -> None:
     entries = [(f"{i:05}", i, False) for i in range(20_000)]
-    data = encode_files(entries)
-    table, pages = empty_table_of(data, sum(size for _, size, _ in entries))
-    assert len(pages) == table.page_count
-    for number in (2, 0):
-        assert table.add_page(number, pages[number])
-    assert len(pages) > 2
-    for ask in (lambda: table.files, lambda: table.find("0"), lambda: table.under("")):
+    built = build_files(entries)
+    table = FileTable(built.top, built.size)
+    assert list(table.missing()) == [PageKey(FILES, 1, 0)]
+    assert table.add_page(1, 0, built.pages[PageKey(FILES, 1, 0)])
+    last, *others = sorted(table.missing(), reverse=True)
+    for key in others:
+        assert table.add_page(0, key.number, built.pages[key])
+    assert table.find("00000") == File("00000", 0, False, 0)
+    for ask in (
+        lambda: table.files,
+        lambda: table.find("19999"),
+        lambda: list(table.under("")),
+    ):
         with pytest.raises(LookupError):
             ask()
-    for number, page in enumerate(pages):
-        assert table.add_page(number, page)
+    assert table.add_page(0, last.number, built.pages[last])
     assert len(table.files) == 20_000
-    assert [table.page(number) for number in range(len(pages))] == pages
+
+
+def test_attributes_of_later_versions_are_accepted() -> None:
+    said = Attributes(executable=True, mode=0o755, date=1, type="text/plain")
+    page = encoder.encode([("a", 5, said), ("b", 6, Attributes(mode=0))])
+    fields = {"date": 1, "executable": True, "mode": 0o755, "type": "text/plain"}
+    assert page == msgpack([["a", 5, fields], ["b", 6, {"mode": 0}]])
+    table = table_of(page, 11, 2)
+    assert list(table.files) == [File("a", 5, True, 0), File("b", 6, False, 5)]
 
 
 def test_a_changed_byte_never_decodes_to_the_same_files() -> None:
-    table = folder(("a", 5, False), ("b/c", 300, True))
-    data = table.page(0)
-    assert data is not None
+    entries: list[FileEntry] = [("a", 5, False), ("b/c", 300, True)]
+    data = msgpack(entries)
+    files = list(table_of(data, 305, 2).files)
     for place in range(len(data)):
         for byte in range(256):
             changed = data[:place] + bytes((byte,)) + data[place + 1 :]
             if changed == data:
                 continue
             try:
-                found = table_of(changed, 305).files
+                found = list(table_of(changed, 305, 2).files)
             except ManifestError:
                 continue
-            assert found != table.files
+            assert found != files
 
 
 @given(st.binary(min_size=1, max_size=100))
 def test_noise_with_right_hashes_is_a_manifest_error(
     data: bytes,
 ) -> None:
-    if data == b"\x90":
-        return  # the empty folder
     with pytest.raises(ManifestError):
         assert table_of(data, 0).files
 
 
-def test_pages_cut_at_another_offset_are_refused() -> None:
-    data = encode_files([(f"{i:06}", 0, False) for i in range(8_000)])
-    pages = [data[:100], data[100:]]
-    table = FileTable(b"".join(map(page_digest, pages)), 0)
-    assert [table.add_page(i, page) for i, page in enumerate(pages)] == [False] * 2
-
-
 def test_an_empty_folder_has_one_page_and_no_file() -> None:
     table = folder()
-    assert table.page_count == 1
-    assert table.page(0) == b"\x90"
+    assert table.page(0, 0) == b"\x90"
+    assert list(table.keys()) == [PageKey(FILES, 0, 0)]
     assert list(table.files) == []
     assert list(table.spans(0, 10)) == []
     assert table.find("a") is None
+    assert len(table.under("a")) == 0
 
 
 def test_empty_files_have_an_offset_and_no_bytes() -> None:
@@ -169,33 +304,42 @@ def test_empty_files_have_an_offset_and_no_bytes() -> None:
 @pytest.mark.parametrize("path", ["../x", "a:b", "con", "a\nb", "x" * 256, ""])
 def test_a_path_that_cannot_be_shared_is_a_usage_error(path: str) -> None:
     with pytest.raises(UsageError, match="Rename it, or leave") as error:
-        encode_files([(path, 1, False)])
+        sharing([(path, 1, False)])
     assert str(error.value).isprintable()
 
 
 def test_collisions_and_too_many_files_cannot_be_shared() -> None:
     with pytest.raises(UsageError, match="'A' and 'a'"):
-        encode_files([("A", 1, False), ("a", 1, False)])
-    with pytest.raises(UsageError, match="100001 files"):
-        encode_files([("a", 1, False)] * (MAX_FILES + 1))
+        sharing([("A", 1, False), ("a", 1, False)])
+    with pytest.raises(UsageError, match="4194305 files"):
+        sharing([("a", 0, False)] * (MAX_FILES + 1))
     for wrong in ([("b", 1, False), ("a", 1, False)], [("a", -1, False)]):
         with pytest.raises(ValueError, match="sorted"):
-            encode_files(wrong)
+            sharing(wrong)
 
 
-def test_the_largest_allowed_number_of_files_is_accepted() -> None:
-    rng = random.Random(3)
-    entries = [(f"{i // 100:04}/{i:06}", rng.randrange(9), False) for i in range(10**5)]
-    assert len(folder(*entries).files) == MAX_FILES
+def test_the_memory_of_many_files_is_that_of_their_pages() -> None:
+    def entries() -> Iterator[FileEntry]:
+        for i in range(100_000):
+            yield f"{i // 100:04}/{i:06}", 7, False
+
+    tracemalloc.start()
+    built = build_files(entries())
+    size = sum(map(len, built.pages.values()))
+    assert tracemalloc.get_traced_memory()[1] < 2 * size
+    table = load(FileTable(built.top, built.size), built.pages)
+    tracemalloc.reset_peak()
+    assert sum(file.size for file in table.files) == 700_000
+    # Of the files, only those of a few pages; of their paths, a hash of each.
+    assert tracemalloc.get_traced_memory()[1] < 3 * size + 8_000_000
+    tracemalloc.stop()
 
 
 def test_a_claim_of_many_files_allocates_no_memory_for_them() -> None:
-    import tracemalloc
-
-    tables = [table_of(b"\xdd" + n.to_bytes(4, "big"), 0) for n in (10**5, 2**32 - 1)]
+    pages = [b"\xdd" + n.to_bytes(4, "big") for n in (10**5, 2**32 - 1)]
     tracemalloc.start()
-    for table in tables:
+    for page in pages:
         with pytest.raises(ManifestError):
-            assert table.files
+            table_of(page, 0)
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()

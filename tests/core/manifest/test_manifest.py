@@ -6,11 +6,14 @@ import tracemalloc
 import pytest
 
 from shoal.core.crypto.hashes import chunk_digest, root_digest
-from shoal.core.manifest.file_table import FileEntry, FileSpan
-from shoal.core.manifest.manifest import Manifest, build_manifest
-from shoal.core.manifest.pages import PAGE_SIZE
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.file_pages import FileEntry
+from shoal.core.manifest.file_table import FileSpan
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PAGE_SIZE, PageKey
 from shoal.core.manifest.root import choose_chunk_size, encode_root
 from shoal.errors import LyingPeerError, UsageError
+from tests.helpers.pages import file_page, hash_page
 
 CHUNK = 16_384
 FILES: list[FileEntry] = [("a", 5, False), ("b/c", 20_000, True), ("d", 0, False)]
@@ -31,32 +34,33 @@ def is_complete(manifest: Manifest) -> bool:
 def test_a_folder_arrives_page_by_page() -> None:
     built = build(FILES)
     got = Manifest(built.id, bytearray(built.root_record))
-    assert got.page_count == 2
-    assert list(got.file_pages) == [1]
-    assert got.page_of(1) == 0
     assert not is_complete(got)
     with pytest.raises(LookupError):
         assert got.files
-    pages = [built.page(number) or b"" for number in range(2)]
-    for number in range(-1, 4):
-        for place, page in enumerate(pages):
-            if number != place:
-                assert not got.add_page(number, page)
-        assert got.page(number) is None
-    assert got.add_page(1, pages[1])
+    keys = [hash_page(0), file_page(0)]
+    pages = {key: built.page(key) or b"" for key in keys}
+    assert set(got.missing()) == set(keys)
+    wrong = (hash_page(1), hash_page(-1), file_page(1), PageKey("files", 1, 0))
+    for key in (*keys, *wrong):
+        for other in keys:
+            if key != other:
+                assert not got.add_page(key, pages[other])
+        assert got.page(key) is None
+    assert got.add_page(file_page(0), pages[file_page(0)])
     assert [file.path for file in got.files] == ["a", "b/c", "d"]
     assert not got.hash_table.has_digest(0)
-    assert got.add_page(0, pages[0])
+    assert got.add_page(hash_page(0), pages[hash_page(0)])
     assert is_complete(got)
     assert got.hash_table.verifies(1, DATA[CHUNK:])
-    assert [got.page(number) for number in range(2)] == pages
+    assert {key: got.page(key) for key in got.keys()} == pages
+    assert list(got.missing()) == []
     assert got.root_record == built.root_record
 
 
 def test_a_single_file_has_the_name_of_the_share() -> None:
     manifest = build()
     assert manifest.file_table is None
-    assert len(manifest.file_pages) == 0
+    assert list(manifest.missing_files()) == []
     (file,) = manifest.files
     assert (file.path, file.size, file.offset) == ("x", SIZE, 0)
     assert manifest.spans(-1, 5) == (FileSpan(file, 0, 5),)
@@ -105,30 +109,32 @@ def test_inconsistent_arguments_build_no_manifest() -> None:
 
 def test_an_empty_file_has_a_root_and_no_pages() -> None:
     manifest = build_manifest("x", 0, 65_536, b"")
-    assert manifest.page_count == 0
+    assert list(manifest.keys()) == []
     assert manifest.is_complete
     assert manifest.root_record == encode_root(manifest.root)
     assert root_digest(manifest.root_record) == manifest.id
 
 
-@pytest.mark.parametrize("size", [1 << 40, 8_000_000_000_000])
-def test_a_random_read_of_terabytes_needs_the_root_and_one_page(size: int) -> None:
-    chunk_size = choose_chunk_size(size, name="huge")
+@pytest.mark.parametrize("size", [1 << 40, 8 << 40, 64 << 40])
+def test_a_random_read_of_terabytes_needs_the_root_and_two_pages(size: int) -> None:
+    chunk_size = choose_chunk_size(size)
     data = random.Random(5).randbytes(chunk_size)
     count = -(-size // chunk_size)
-    digests = bytearray(random.Random(6).randbytes(32 * count))
+    digests = bytearray(32 * count)
     digests[32 * 100_000 : 32 * 100_001] = chunk_digest(data)
     built = build_manifest("huge", size, chunk_size, bytes(digests))
-    number = built.page_of(100_000)
-    page = built.page(number)
-    assert page is not None
     tracemalloc.start()
     got = Manifest(built.id, built.root_record)
-    assert got.add_page(number, page)
-    assert got.hash_table.verifies(100_000, data)
-    assert tracemalloc.get_traced_memory()[1] < 2 * PAGE_SIZE
+    read = range(100_000, 100_001)
+    while missing := list(got.missing_hashes(read)):
+        assert len(missing) == 1
+        assert got.add_page(missing[0], built.page(missing[0]) or b"")
+    assert len(list(got.keys())) == 2
+    assert tracemalloc.get_traced_memory()[1] < 3 * PAGE_SIZE + 16_000
     tracemalloc.stop()
+    assert got.hash_table.verifies(100_000, data)
     assert not got.hash_table.has_digest(100_000 - 2048)
+    assert len(got.root_record) < 8192
 
 
 def test_the_repr_does_not_hold_the_id() -> None:

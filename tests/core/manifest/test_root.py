@@ -5,17 +5,20 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shoal.core.crypto.hashes import root_digest
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.manifest.pages import HASHES_PER_PAGE
+from shoal.core.manifest.file_pages import MAX_FILES, FilesTop
+from shoal.core.manifest.hash_table import HASHES_PER_PAGE, level_counts
 from shoal.core.manifest.paths import name_problem
 from shoal.core.manifest.root import (
+    MAX_CHUNKS,
     MAX_ROOT_SIZE,
     MAX_SHARE_SIZE,
     VERSION,
     Root,
-    check_root_fits,
+    check_chunk_count,
     check_sealed_chunk_size,
     choose_chunk_size,
     decode_root,
@@ -39,11 +42,11 @@ CHUNK_SIZES = [1 << bits for bits in range(14, 25)]
 def roots(draw: st.DrawFn) -> Root:
     """Draw a valid root; its pages need not exist."""
     chunk_size = draw(st.sampled_from(CHUNK_SIZES))
-    pages = draw(st.integers(0, 60))
+    pages = draw(st.integers(0, 64))
     most = pages * HASHES_PER_PAGE * chunk_size
     least = max(most - HASHES_PER_PAGE * chunk_size + 1, 0)
     rng = random.Random(draw(st.integers(0, 1 << 32)))
-    files = draw(st.none() | st.integers(1, 60))
+    count = draw(st.none() | st.integers(1, MAX_FILES))
     name = draw(st.text(min_size=1, max_size=60).filter(lambda n: not name_problem(n)))
     return Root(
         version=VERSION,
@@ -51,7 +54,7 @@ def roots(draw: st.DrawFn) -> Root:
         size=draw(st.integers(least, most)),
         chunk_size=chunk_size,
         hashes=rng.randbytes(32 * pages),
-        files=None if files is None else rng.randbytes(32 * files),
+        files=None if count is None else FilesTop(count, 0, rng.randbytes(32)),
         salt=draw(st.none() | st.binary(min_size=16, max_size=16)),
     )
 
@@ -63,7 +66,7 @@ def wire_of(root: Root) -> dict[str, object]:
         "size": root.size,
         "chunk": root.chunk_size,
         "hashes": root.hashes,
-        "files": root.files,
+        "files": root.files and [root.files.count, root.files.depth, root.files.digest],
         "salt": root.salt,
     }
     return {key: value for key, value in values.items() if value is not None}
@@ -75,7 +78,7 @@ FULL = Root(
     size=40_000,
     chunk_size=16_384,
     hashes=bytes(range(32)),
-    files=bytes(range(100, 132)),
+    files=FilesTop(3, 0, bytes(range(100, 132))),
     salt=bytes(range(16)),
 )
 
@@ -139,7 +142,7 @@ def test_a_root_record_that_is_too_long_is_not_hashed() -> None:
 
 
 def test_a_newer_version_is_named_in_the_error() -> None:
-    for newer in ({"v": 2, "new": b"x"}, {**wire_of(FULL), "v": 2}, {"v": 1 << 40}):
+    for newer in ({"v": 3, "new": b"x"}, {**wire_of(FULL), "v": 3}, {"v": 1 << 40}):
         data = msgpack(newer)
         with pytest.raises(ManifestError, match="update shoal"):
             decode_root(root_digest(data), data)
@@ -155,34 +158,54 @@ def test_a_newer_version_is_named_in_the_error() -> None:
         {"chunk_size": 8192},
         {"name": ".."},
         {"hashes": bytes(31)},
-        {"files": b""},
+        {"files": FilesTop(-1, 0, bytes(32))},
+        {"files": FilesTop(MAX_FILES + 1, 0, bytes(32))},
+        {"files": FilesTop(13, 1, bytes(32))},
+        {"files": FilesTop(0, 0, bytes(32))},
+        {"mode": 0o644},
+        {"date": 0},
+        {"type": "text/plain"},
         {"salt": bytes(15)},
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
         {"hashes": bytes(32 * 256), "size": 256 * 2048 * 16_384},
     ],
     ids=str,
 )
 def test_a_root_that_would_be_refused_is_not_encoded(change: dict[str, object]) -> None:
-    from msgspec.structs import replace
-
     with pytest.raises(ManifestError):
         encode_root(replace(FULL, **change))
 
 
 def test_values_at_the_limits_are_accepted() -> None:
-    pages = -(-MAX_SHARE_SIZE // (16 << 20) // HASHES_PER_PAGE)
-    assert pages * 32 > MAX_ROOT_SIZE  # so the length of the root limits a share
-    largest = 240 * HASHES_PER_PAGE * (16 << 20)
-    assert largest > 8_000_000_000_000
+    largest = MAX_CHUNKS * (16 << 20)
+    assert largest == 1 << 50  # 1 PiB
     root = Root(
         version=VERSION,
         name="n" * 255,
         size=largest,
         chunk_size=16 << 20,
-        hashes=bytes(32 * 240),
+        hashes=bytes(32 * level_counts(MAX_CHUNKS)[-1]),
+        files=FilesTop(MAX_FILES, 5, bytes(32)),
         salt=bytes(16),
     )
+    data = encode_root(root)
+    assert decode_root(root_digest(data), data) == root
+    assert len(data) < MAX_ROOT_SIZE
+    with pytest.raises(ManifestError):
+        encode_root(replace(root, size=largest + 1))
+
+
+def test_what_later_versions_may_say_of_a_file_is_accepted() -> None:
+    said = {"date": -1, "mode": 0o755, "type": "video/mp4"}
+    root = replace(FULL, files=None, **said)
+    data = msgpack(wire_of(FULL) | said | {"files": None})
+    assert encode_root(root) == msgpack(
+        {key: value for key, value in (wire_of(FULL) | said).items() if key != "files"}
+    )
     assert decode_root(root_digest(encode_root(root)), encode_root(root)) == root
+    with pytest.raises(ManifestError):
+        decode_root(root_digest(data), data)
 
 
 @pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
@@ -207,7 +230,7 @@ def test_page_counts_and_sizes_at_every_edge(chunk_size: int) -> None:
             hashes=bytes(32 * pages),
         )
         assert decode_root(root_digest(encode_root(root)), encode_root(root)) == root
-        assert root.hash_page_count == pages
+        assert level_counts(root.chunks.count) == (pages,)
         assert 32 * root.chunks.count == 65_536 * max(pages - 1, 0) + (last or 0)
 
 
@@ -250,40 +273,39 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
         (2 * GIB + 1, 4 * MIB),
         (4 * GIB + 1, 4 * MIB),
         (TIB, 4 * MIB),
-        (253 * 2048 * 4 * MIB, 4 * MIB),
-        (253 * 2048 * 4 * MIB + 1, 8 * MIB),
-        (8_000_000_000_000, 16 * MIB),
+        (2 * TIB, 4 * MIB),
+        (2 * TIB + 1, 8 * MIB),
+        (4 * TIB, 8 * MIB),
+        (4 * TIB + 1, 16 * MIB),
+        (1024 * TIB, 16 * MIB),
     ],
 )
 def test_the_choice_of_the_chunk_size_is_frozen(size: int, chunk_size: int) -> None:
-    assert choose_chunk_size(size, name="x") == chunk_size
+    assert choose_chunk_size(size) == chunk_size
 
 
-@given(st.integers(0, 8 * 10**12), st.integers(0, 9), st.sampled_from(["", "n" * 255]))
-def test_the_chosen_chunk_size_fits(size: int, file_pages: int, name: str) -> None:
-    chunk_size = choose_chunk_size(size, name=name, file_pages=file_pages)
+@given(st.integers(0, 1 << 50))
+def test_the_chosen_chunk_size_fits(size: int) -> None:
+    chunk_size = choose_chunk_size(size)
     assert is_chunk_size(chunk_size)
-    check_root_fits(Chunks(size, chunk_size), name=name, file_pages=file_pages)
+    check_chunk_count(Chunks(size, chunk_size))
     if size <= 4 * GIB:
         assert Chunks(size, chunk_size).count <= 1024
 
 
 def test_too_small_chunks_are_refused_with_a_size_that_fits() -> None:
-    with pytest.raises(UsageError, match="use --chunk-size 4194304") as error:
-        check_root_fits(Chunks(TIB, 16 * KIB), name="x", file_pages=1)
-    assert "67108864 chunks" in str(error.value)
-    check_root_fits(Chunks(TIB, 4 * MIB), name="x", file_pages=1)
+    with pytest.raises(UsageError, match="use --chunk-size 65536") as error:
+        check_chunk_count(Chunks(4 * TIB, 16 * KIB))
+    assert "268435456 chunks" in str(error.value)
+    check_chunk_count(Chunks(4 * TIB, 64 * KIB))
 
 
-@pytest.mark.parametrize(
-    ("size", "file_pages"),
-    [(9 * TIB, 0), (0, 256), (MAX_SHARE_SIZE + 1, 0), (1, 1 << 60)],
-)
-def test_a_share_that_fits_no_chunk_size_is_refused(size: int, file_pages: int) -> None:
+@pytest.mark.parametrize("size", [(1 << 50) + 1, MAX_SHARE_SIZE + 1])
+def test_a_share_that_fits_no_chunk_size_is_refused(size: int) -> None:
     with pytest.raises(UsageError, match="in parts"):
-        choose_chunk_size(size, name="x", file_pages=file_pages)
+        choose_chunk_size(size)
     with pytest.raises(UsageError, match="in parts"):
-        check_root_fits(Chunks(size, 16 * KIB), name="x", file_pages=file_pages)
+        check_chunk_count(Chunks(size, 16 * KIB))
 
 
 @pytest.mark.parametrize("chunk_size", [-1, 0, 1, 1024, 8192, 16_385, 3 << 14, 1 << 25])

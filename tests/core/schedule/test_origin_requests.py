@@ -7,10 +7,22 @@ from shoal.core.schedule.origin_requests import FETCH_TIME, OriginFetches
 def test_a_fetch_counts_until_the_peer_has_the_chunk() -> None:
     fetches: OriginFetches[str] = OriginFetches()
     fetches.add("ann", [1, 2, 3], 10.0)
-    assert [fetches.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 1, 1, 0]
+    assert [fetches.peer_of(i, 10.0, 0.0) for i in range(5)] == [
+        None,
+        "ann",
+        "ann",
+        "ann",
+        None,
+    ]
     fetches.on_have("ann", [2, 4])
     fetches.on_have("bob", [3])
-    assert [fetches.expects(i, 10.0, 0.0) for i in range(5)] == [0, 1, 0, 1, 0]
+    assert [fetches.peer_of(i, 10.0, 0.0) for i in range(5)] == [
+        None,
+        "ann",
+        None,
+        "ann",
+        None,
+    ]
 
 
 def test_the_fetches_of_a_peer_end_when_it_leaves() -> None:
@@ -18,31 +30,31 @@ def test_the_fetches_of_a_peer_end_when_it_leaves() -> None:
     fetches.add("ann", [1], 10.0)
     fetches.add("bob", [1, 2], 10.0)
     fetches.remove("ann")
-    assert not fetches.expects(1, 10.0, 0.0)
-    assert fetches.expects(2, 10.0, 0.0)
+    assert not fetches.peer_of(1, 10.0, 0.0)
+    assert fetches.peer_of(2, 10.0, 0.0)
     fetches.add("ann", [1], 11.0)
-    assert fetches.expects(1, 11.0, 0.0)
+    assert fetches.peer_of(1, 11.0, 0.0)
 
 
 def test_announcements_of_a_peer_that_was_late_are_ignored() -> None:
     fetches: OriginFetches[str] = OriginFetches()
     fetches.add("ann", [1, 2], 10.0)
-    assert fetches.expects(1, 10.0 + FETCH_TIME, 0.0)
+    assert fetches.peer_of(1, 10.0 + FETCH_TIME, 0.0)
     late = 10.1 + FETCH_TIME
-    assert not fetches.expects(1, late, 0.0)
+    assert not fetches.peer_of(1, late, 0.0)
     fetches.add("ann", [1, 2, 3], late)
-    assert not any(fetches.expects(i, late, 0.0) for i in range(4))
+    assert not any(fetches.peer_of(i, late, 0.0) for i in range(4))
 
 
 def test_a_peer_has_longer_if_chunks_take_long() -> None:
     fetches: OriginFetches[str] = OriginFetches()
     fetches.add("ann", [1], 10.0)
-    assert fetches.expects(1, 10.0 + 3 * 60, 60.0)
-    assert not fetches.expects(1, 10.1 + 3 * 60, 60.0)
+    assert fetches.peer_of(1, 10.0 + 3 * 60, 60.0)
+    assert not fetches.peer_of(1, 10.1 + 3 * 60, 60.0)
 
 
 def test_a_peer_can_announce_only_so_many_fetches() -> None:
     fetches: OriginFetches[str] = OriginFetches()
     fetches.add("ann", range(10 * MAX_ORIGIN_FETCHES), 10.0)
-    expected = [fetches.expects(i, 10.0, 0.0) for i in range(10 * MAX_ORIGIN_FETCHES)]
-    assert sum(expected) == MAX_ORIGIN_FETCHES
+    expected = [fetches.peer_of(i, 10.0, 0.0) for i in range(10 * MAX_ORIGIN_FETCHES)]
+    assert sum(map(bool, expected)) == MAX_ORIGIN_FETCHES

@@ -124,6 +124,17 @@ def test_a_stalled_source_may_choose_again_later() -> None:
     assert indexes == []
 
 
+def test_a_stalled_source_that_has_nothing_to_choose_is_asked_by_index() -> None:
+    """It was stopped, and the chunk that it would have sent has changed meanwhile."""
+    scheduler = crowd()
+    scheduler.add("source", can_choose=True, most=MAX_QUEUED_REQUESTS)
+    assert ask_at(scheduler, "source", 0.0)[0]
+    now = 2 * STALL_TIME
+    assert scheduler.on_tick(now) == ["source"]
+    scheduler.on_refused("source", None, now, is_busy=False)
+    assert len(ask_at(scheduler, "source", now)[1]) == 1
+
+
 def some(*wanted: int) -> Scheduler[str]:
     return Scheduler(CHUNKS, Bitfield(CHUNKS.count), Random(1), wanted=wanted)
 

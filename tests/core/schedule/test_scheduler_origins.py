@@ -3,6 +3,7 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
+from shoal.core.schedule.origin_requests import FETCH_TIME
 from shoal.core.schedule.scheduler import LATE_TIME, Scheduler
 from shoal.core.schedule.window import ORIGIN_RUNS, STALL_TIME
 
@@ -85,6 +86,15 @@ def test_a_chunk_that_a_peer_fetches_is_not_fetched() -> None:
     one.add("ann", having())
     one.on_origin_fetch("ann", range(COUNT - 1), 0.0)
     assert fetch(one, 0.0) == [COUNT - 1]
+
+
+def test_no_chunk_is_left_to_a_peer_that_is_late() -> None:
+    one = scheduler()
+    one.add("ann", having())
+    one.on_origin_fetch("ann", range(COUNT), 0.0)
+    assert one.origin_fetcher_of(3, ORIGIN, FETCH_TIME) == "ann"
+    assert one.origin_fetcher_of(3, ORIGIN, FETCH_TIME + 1) is None
+    assert len(fetch(one, FETCH_TIME + 1)) == 1, "it is not believed any more"
 
 
 def test_a_chunk_is_fetched_after_its_fetcher_left() -> None:

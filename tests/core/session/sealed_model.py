@@ -8,8 +8,10 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from shoal.core.session.session import ChunkReceived, Event
+from shoal.core.manifest.blocks import Run
+from shoal.core.session.session import BlocksReceived, ChunkReceived, Event
 from shoal.core.wire.sealed_messages import (
+    BlockRequest,
     Cancel,
     Goodbye,
     Have,
@@ -26,6 +28,7 @@ from tests.helpers.wire import pack, varint
 
 __all__ = [
     "ALLOWED",
+    "BLOCK",
     "NOT_OURS",
     "NO_FRAMES",
     "PORT",
@@ -36,6 +39,7 @@ __all__ = [
     "Said",
 ]
 
+BLOCK = 16_384  # bytes of the only block of each chunk
 UNKNOWN = 1 << 32  # number of chunks or pages before the root record is known
 
 Said: TypeAlias = dict[str, Any]
@@ -62,9 +66,22 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
     message("have", ranges=FEW),
     message("request", maybe_index=INDEX),
     message("response", index=INDEX, data=SHORT),
-    message("page", index=INDEX, maybe_data=SHORT),
-    message("cancel", index=INDEX),
-    message("refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5)),
+    message(
+        "page", table=st.just("hashes"), level=st.just(0), index=INDEX, maybe_data=SHORT
+    ),
+    message("cancel", index=INDEX, maybe_read=INDEX),
+    message(
+        "refuse", maybe_index=INDEX, maybe_reason=st.text(max_size=5), maybe_read=INDEX
+    ),
+    message(
+        "read",
+        read=INDEX,
+        index=INDEX,
+        first=st.sampled_from([0, 0, 0, 1, 255]),
+        count=st.sampled_from([1, 1, 1, 2, 256]),
+        maybe_hashes=st.booleans(),
+    ),
+    message("blocks", read=INDEX, data=SHORT, maybe_hashes=SHORT),
     message("peers", addresses=st.lists(ADDRESS, max_size=50)),
     message("goodbye", maybe_reason=st.text(max_size=5)),
     message("want", ranges=FEW),
@@ -95,9 +112,11 @@ class Model:
         self.owed: Counter[int] = Counter()
         self.owed_any = 0
         self.owed_pages: set[int] = set()
+        self.reads: dict[int, tuple[int, bool]] = {}  # the chunk, and with its hash?
         self.chunks = self.pages = UNKNOWN
         self.astray = 0
         self.answers: list[Said] = []
+        self.coming: tuple[int, bool] = (0, False)  # the chunk whose data follows
 
     def hear(self, said: Said) -> Event | None:
         """Return the event for a message, or raise `Ended`."""
@@ -118,13 +137,19 @@ class Model:
                 return self._on_request(index)
             case "response":
                 return self._on_response(said["index"], said["data"])
+            case "data":
+                return ChunkReceived(self.coming[0], said["data"], None, self.coming[1])
             case "page":
                 return self._on_page(said["index"], data)
             case "cancel":
-                return Cancel(said["index"])
+                return Cancel(said["index"], said.get("read"))
             case "refuse":
-                self._on_refusal(index)
-                return Refuse(index, said.get("reason", ""))
+                self._on_refusal(index, said.get("read"))
+                return Refuse(index, said.get("reason", ""), said.get("read"))
+            case "read":
+                return self._on_read(said)
+            case "blocks":
+                return self._on_blocks(said)
             case "want":
                 return Want([tuple(each) for each in said["ranges"]])
             case "wrong":
@@ -146,14 +171,17 @@ class Model:
         self._stray()
         return None
 
-    def _on_response(self, index: int, data: bytes) -> Event:
-        if self.owed[index]:
+    def _on_response(self, index: int, data: bytes) -> Event | None:
+        """Note whether the chunk was requested; its data may arrive later."""
+        was_any = not self.owed[index]
+        if not was_any:
             self.owed[index] -= 1
-            return ChunkReceived(index, data, None, False)
-        if not self.owed_any:
+        elif self.owed_any:
+            self.owed_any -= 1
+        else:
             raise Ended
-        self.owed_any -= 1
-        return ChunkReceived(index, data, None, True)
+        self.coming = (index, was_any)
+        return None if data else ChunkReceived(index, b"", None, was_any)
 
     def _on_page(self, number: int, data: bytes | None) -> Event | None:
         if data is None and number >= self.pages:
@@ -163,10 +191,37 @@ class Model:
             if number not in self.owed_pages:
                 raise Ended
             self.owed_pages.remove(number)
-        return Page(number, data)
+        return Page("hashes", 0, number, data)
 
-    def _on_refusal(self, index: int | None) -> None:
-        if index is None:
+    def _on_read(self, said: Said) -> Event | None:
+        end = said["first"] + said["count"]
+        # All chunks of this share have one block.
+        if self.chunks == UNKNOWN or (said["index"] < self.chunks and end == 1):
+            first, count = said["first"], said["count"]
+            has_hashes = said.get("hashes", False)
+            return BlockRequest(said["read"], said["index"], first, count, has_hashes)
+        self._stray()
+        names = {"index": said["index"], "reason": "missing", "read": said["read"]}
+        self.answers.append({"type": "refuse", **names})
+        return None
+
+    def _on_blocks(self, said: Said) -> Event:
+        if said["read"] not in self.reads:
+            raise Ended
+        index, has_hashes = self.reads.pop(said["read"])
+        hashes = said.get("hashes")
+        if len(said["data"]) != BLOCK or (None if hashes is None else len(hashes)) != (
+            32 if has_hashes else None
+        ):
+            raise Ended
+        return BlocksReceived(said["read"], Run(index, 0, 1), hashes, said["data"])
+
+    def _on_refusal(self, index: int | None, read: int | None) -> None:
+        if read is not None:
+            if read not in self.reads:
+                raise Ended
+            del self.reads[read]
+        elif index is None:
             self.owed_any = max(0, self.owed_any - 1)
         else:
             self.owed[index] = max(0, self.owed[index] - 1)

@@ -51,11 +51,12 @@ def test_a_long_row_of_short_pieces_is_cut() -> None:
 
 
 def test_data_is_cut_only_after_full_messages() -> None:
-    waiting = backlog(5 * MAX_PAYLOAD + 7)
-    taken = []
-    while waiting:
-        taken += [len(each) for each in take_payloads(waiting, 2 * MAX_PAYLOAD)]
-    assert taken == [MAX_PAYLOAD] * 5 + [7]
+    for limit in range(1, 7):
+        waiting = backlog(5 * MAX_PAYLOAD + 7, 30)
+        taken = []
+        while waiting:
+            taken += [len(each) for each in take_payloads(waiting, limit * MAX_PAYLOAD)]
+        assert taken == [MAX_PAYLOAD] * 5 + [7, 30]
 
 
 def test_messages_are_their_length_and_what_the_cipher_makes() -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from shoal.core.manifest.manifest import Manifest, build_manifest
+from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.manifest import Manifest
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.manifest_file import (
     MANIFEST,
     ManifestFile,
-    known_pages,
     read_manifest,
 )
+from tests.helpers.pages import hash_page, pages_of
 
 CHUNK = 16_384
 COUNT = 3000  # chunks, whose hashes fill one page and a part of another
@@ -37,15 +38,15 @@ def begin() -> Manifest:
 
 
 def add(manifest: Manifest, number: int) -> Manifest:
-    page = WHOLE.page(number)
+    page = WHOLE.page(hash_page(number))
     assert page is not None
-    assert manifest.add_page(number, page)
+    assert manifest.add_page(hash_page(number), page)
     return manifest
 
 
 def pages_in(folder: Path) -> list[int] | None:
     found = read_manifest(folder, WHOLE.id, DISK)
-    return None if found is None else list(known_pages(found))
+    return None if found is None else [key.number for key in found.keys()]
 
 
 def test_each_page_is_kept_when_it_is_saved(at: int, tmp_path: Path) -> None:
@@ -69,6 +70,34 @@ def test_each_page_is_kept_when_it_is_saved(at: int, tmp_path: Path) -> None:
     assert read_manifest(tmp_path, bytes(32), DISK) is None
 
 
+def test_a_file_of_an_older_version_counts_as_empty_and_is_replaced(
+    at: int, tmp_path: Path
+) -> None:
+    path = tmp_path / MANIFEST
+    path.write_bytes(b"shoalmf\x01" + bytes(8) + WHOLE.root_record)
+    assert pages_in(tmp_path) is None
+    kept = ManifestFile(DISK, at, WHOLE.id)
+    assert kept.manifest is None
+    kept.save(add(begin(), 1))
+    kept.close()
+    assert pages_in(tmp_path) == [1]
+
+
+def test_pages_of_every_level_and_table_are_kept(at: int, tmp_path: Path) -> None:
+    files = [(f"{i:06}" + "x" * 200, 1, False) for i in range(131_073)]
+    digests = bytes(32 * 9)
+    small = build_manifest("x", 131_073, CHUNK, digests, files)
+    for manifest in (small, build_manifest("y", 1 << 34, CHUNK, bytes(32 << 20))):
+        kept = ManifestFile(DISK, at, manifest.id)
+        kept.save(manifest)
+        kept.close()
+        found = read_manifest(tmp_path, manifest.id, DISK)
+        assert found is not None
+        assert found.is_complete
+        assert pages_of(found) == pages_of(manifest)
+        assert {key.level for key in found.keys()} >= {0, 1}
+
+
 def test_any_end_and_any_changed_byte_leave_what_is_right(
     at: int, tmp_path: Path
 ) -> None:
@@ -78,7 +107,7 @@ def test_any_end_and_any_changed_byte_leave_what_is_right(
     path = tmp_path / MANIFEST
     data = path.read_bytes()
     rng = random.Random(2)
-    root_end = 8 + 8 + len(WHOLE.root_record)
+    root_end = 8 + 10 + len(WHOLE.root_record)
     places = [*range(root_end + 10), *rng.sample(range(len(data)), 100)]
     for place in places:
         path.write_bytes(data[:place])

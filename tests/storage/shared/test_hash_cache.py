@@ -13,6 +13,7 @@ import pytest
 
 from shoal.core.manifest.chunks import Chunks
 from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.shared.changes import SharedFileChangedError
 from shoal.storage.shared.hash_cache import (
     MAX_ENTRIES,
     RECENT_NS,
@@ -21,7 +22,7 @@ from shoal.storage.shared.hash_cache import (
     state_key,
 )
 from shoal.storage.shared.scan import scan_folder
-from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
+from shoal.storage.shared.shared_files import SharedFiles
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.storage.shared.test_hashing import digest
 

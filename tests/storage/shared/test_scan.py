@@ -9,7 +9,8 @@ import pytest
 
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.shared.scan import ScannedFolder, scan_folder
+from shoal.storage.shared.scan import scan_folder
+from shoal.storage.shared.scanned import ScannedFolder
 from tests.helpers.requirements import require
 from tests.storage.disk.test_disk import lines
 

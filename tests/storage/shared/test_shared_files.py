@@ -10,8 +10,9 @@ import pytest
 
 from shoal.errors import ForbiddenError, ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Data, Disk
-from shoal.storage.shared.scan import ScannedFile, ScannedFolder
-from shoal.storage.shared.shared_files import SharedFileChangedError, SharedFiles
+from shoal.storage.shared.changes import SharedFileChangedError
+from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
+from shoal.storage.shared.shared_files import SharedFiles
 
 CHUNK = 1000
 CONTENT = random.Random(1).randbytes(10 * CHUNK + 1)
@@ -38,12 +39,12 @@ def store(file: Path) -> Iterator[SharedFiles]:
 
 def open_files(paths: Sequence[Path]) -> SharedFiles:
     disk = Disk()
-    files: list[ScannedFile] = []
+    files = ScannedFiles("")
     for path in paths:
         state = disk.state_at(path)
         assert state is not None
-        files.append(ScannedFile(path.name, str(path), state))
-    return SharedFiles.open_folder(ScannedFolder("", tuple(files)), CHUNK, disk=disk)
+        files.add(str(path)[1:], state)
+    return SharedFiles.open_folder(ScannedFolder("", files), CHUNK, disk=disk)
 
 
 def read_all(store: SharedFiles) -> bytes:

@@ -1,29 +1,38 @@
-"""List the files of a folder, from a byte string cut into pages; pure.
+"""Find and list the files of a folder, from pages that arrive one by one; pure.
 
-Each page is verified when it arrives. The list is used only when all pages have arrived
-and all of it is valid: one hostile path refuses the whole share, before any file is
-written or looked up. docs/protocol.md, "Manifest pages".
+Each page is verified when it arrives: its hash, and that it agrees with the pages above
+it. The rules over all paths together are checked by `files`, once all pages have
+arrived. Files are decoded when they are used, page by page, and only a few pages stay
+decoded, so memory is that of the pages. docs/protocol.md, "File table".
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
-from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, overload
 
-import msgspec
 from msgspec import Struct
 
-from shoal.core.manifest.pages import MALFORMED, PageTable, refusal
-from shoal.core.manifest.paths import paths_problem, shown
-from shoal.errors import UsageError
+from shoal.core.crypto.hashes import Bytes, page_digest
+from shoal.core.manifest.collisions import problem_of_all
+from shoal.core.manifest.file_pages import (
+    Attributes,
+    Below,
+    Bounds,
+    FilesTop,
+    bounds_below,
+    decode_index,
+    decode_leaf,
+)
+from shoal.core.manifest.pages import FILES, PAGE_SIZE, PageKey, refusal
 
-__all__ = ["MAX_FILES", "File", "FileEntry", "FileSpan", "FileTable", "encode_files"]
+__all__ = ["File", "FileList", "FileSpan", "FileTable"]
 
-MAX_FILES = 100_000  # in one share
+MAX_DECODED = 8  # leaf pages that stay decoded, one for each remainder of their number
 
-FileEntry: TypeAlias = tuple[str, int, bool]
-"""One file on the wire: its path, its size in bytes, and whether it is executable."""
+
+_Bisect: TypeAlias = Callable[..., int]
+_Place: TypeAlias = Callable[[Below], Any]
+"""The path, number or offset by which pages are looked up."""
 
 
 class File(Struct, frozen=True, gc=False):
@@ -53,132 +62,280 @@ class FileSpan(NamedTuple):
     """Bytes, at least one."""
 
 
-def encode_files(entries: Sequence[FileEntry]) -> bytes:
-    """Return the file table of a folder; the bytes of its files follow this order.
+class _Leaf(NamedTuple):
+    """A leaf page, decoded."""
 
-    Raises `UsageError`, which names the path, for a file that no share may hold.
-    """
-    if len(entries) > MAX_FILES:
-        raise UsageError(
-            f"This folder has {len(entries)} files, more than {MAX_FILES}; share an "
-            "archive of it, or leave some out with --exclude."
-        )
-    problem = paths_problem([path for path, _, _ in entries])
-    if problem is not None:
-        raise UsageError(
-            f"This folder cannot be shared as it is: {problem}. Rename it, or leave "
-            "it out with --exclude."
-        )
-    if not _is_ascending(entries) or any(size < 0 for _, size, _ in entries):
-        raise ValueError("files must be sorted by path and have a size")
-    return _encoder.encode(entries)
+    number: int
+    """The number of its first file."""
+    files: Sequence[File]
 
 
-class FileTable(PageTable):
-    """Keep the pages of the file table; once all have arrived, list the files."""
+class FileTable:
+    """Keep the pages of the file table that have arrived, and find files in them."""
 
-    def __init__(self, hashes: bytes, size: int) -> None:
-        """Start without pages; `hashes` has the hash of each.
+    def __init__(self, top: FilesTop, size: int) -> None:
+        """Start without pages; the files have `size` bytes together."""
+        self.count = top.count
+        """How many files there are."""
+        self._top = PageKey(FILES, top.depth, 0)
+        whole = Bounds(None, 0, 0, None, top.count, size, True, top.digest)
+        self._bounds: dict[PageKey, Bounds] = {self._top: whole}
+        self._pages: dict[PageKey, bytes] = {}
+        self._indexes: dict[PageKey, Sequence[Below]] = {}
+        # Each place is read and replaced in one step: several threads use a table.
+        self._decoded: list[_Leaf | None] = [None] * MAX_DECODED
+        self._files_here = 0
+        self._is_checked = False
 
-        `size` is how many bytes all files have together.
-        """
-        super().__init__(hashes)
-        self._share_size = size
-        self._files: tuple[File, ...] | None = None
+    # Pages.
 
     @property
-    def files(self) -> Sequence[File]:
-        """Return all files, ascending by path; the first call decodes them.
+    def is_complete(self) -> bool:
+        """Return True if all pages have arrived."""
+        is_here = self._top in self._pages
+        return is_here and self._files_here == self.count
+
+    def add_page(self, level: int, index: int, data: Bytes) -> bool:
+        """Add a page from a peer; return False if it is wrong or cannot be verified.
+
+        Raises `ManifestError` for a page whose hash is right and that is not valid.
+        """
+        key = PageKey(FILES, level, index)
+        bounds = self._bounds.get(key)
+        if bounds is None or not 1 <= len(data) <= PAGE_SIZE:
+            return False
+        if page_digest(data) != bounds.digest:
+            return False
+        if key in self._pages:
+            return True
+        page = bytes(data)
+        if level:
+            below = decode_index(page, bounds)
+            for each in bounds_below(below, bounds):
+                self._bounds[PageKey(FILES, level - 1, each.number)] = each
+            self._indexes[key] = below
+        else:
+            self._keep_decoded(_decode(page, bounds))
+            self._files_here += bounds.end - bounds.number
+        self._pages[key] = page
+        return True
+
+    def page(self, level: int, index: int) -> bytes | None:
+        """Return a page, to send it to a peer; None if it has not arrived."""
+        return self._pages.get(PageKey(FILES, level, index))
+
+    def keys(self) -> Iterator[PageKey]:
+        """Yield the pages that have arrived, each after the one above it."""
+        yield from sorted(self._pages, key=lambda key: (-key.level, key.number))
+
+    def missing(self, first: str = "", end: str | None = None) -> Iterator[PageKey]:
+        """Yield pages to request for the paths from `first` on, before `end`.
+
+        Below a page that has not arrived, that page is yielded; once it has arrived,
+        this yields the pages below it. When all have arrived, it yields nothing.
+        """
+        if not self.is_complete:
+            yield from self._missing(self._top, lambda b: b.path, first, end)
+
+    def missing_numbers(self, first: int, end: int) -> Iterator[PageKey]:
+        """Yield pages to request for files `first` to `end - 1`, as `missing` does."""
+        if not self.is_complete:
+            yield from self._missing(self._top, lambda b: b.number, first, end)
+
+    def _missing(
+        self, key: PageKey, place: _Place, first: Any, end: Any
+    ) -> Iterator[PageKey]:
+        if key not in self._pages:
+            yield key
+            return
+        below = self._indexes.get(key, ())
+        start = max(bisect_right(below, first, key=place) - 1, 0)
+        for each in below[start:]:
+            # The first one is where `first` is looked for, even if it begins later.
+            if each is not below[start] and end is not None and place(each) >= end:
+                break
+            child = PageKey(FILES, key.level - 1, each.number)
+            if child.level or child not in self._pages:
+                yield from self._missing(child, place, first, end)
+
+    # Files.
+
+    @property
+    def files(self) -> "FileList":
+        """Return all files, ascending by path.
 
         Raises `LookupError` if a page has not arrived, `ManifestError` if a share may
-        not hold these files.
+        not hold these files. The first call looks at all of them, which takes a second
+        for half a million; those that follow take no time.
         """
-        if self._files is None:
-            if not self.is_complete:
-                raise LookupError("not all pages of the file table have arrived")
-            pages = (self._pages[number] for number in range(self.page_count))
-            self._files = _decode_files(b"".join(pages), self._share_size)
-        return self._files
+        if not self.is_complete:
+            raise LookupError("not all pages of the file table have arrived")
+        if not self._is_checked:
+            problem = problem_of_all(self._paths)
+            if problem is not None:
+                raise refusal(problem)
+            self._is_checked = True
+        return FileList(self, 0, self.count)
+
+    def _paths(self) -> Iterator[Sequence[str]]:
+        for leaf in self._leaves(0):
+            yield [file.path for file in leaf.files]
 
     def find(self, path: str) -> File | None:
-        """Return the file of this path, or None; raises as `files` does."""
-        files = self.files
-        place = bisect_left(files, path, key=_path)
-        if place < len(files) and files[place].path == path:
-            return files[place]
-        return None
+        """Return the file of this path, or None.
 
-    def under(self, folder: str) -> Sequence[File]:
-        """Return the files below `folder`; all files if that is empty."""
+        Raises `LookupError` if a page on the way to it has not arrived.
+        """
+        if not self.count:
+            return None
+        leaf = self._leaf(path, lambda b: b.path)
+        place = bisect_left(leaf.files, path, key=lambda file: file.path)
+        found = leaf.files[place] if place < len(leaf.files) else None
+        return found if found is not None and found.path == path else None
+
+    def under(self, folder: str) -> "FileList":
+        """Return the files below `folder`; all files if that is empty.
+
+        Raises `LookupError` if a page at either end of them has not arrived, and so
+        does the list where one between them has not.
+        """
         if not folder:
-            return self.files
+            return FileList(self, 0, self.count)
         # They are adjacent: all begin with the folder and a slash.
-        first = bisect_left(self.files, folder + "/", key=_path)
-        end = bisect_left(self.files, folder + chr(ord("/") + 1), lo=first, key=_path)
-        return self.files[first:end]
+        return self.between(*folder_range(folder))
+
+    def between(self, first: str, end: str | None) -> "FileList":
+        """Return the files with paths from `first` on, before `end`; as `under`."""
+        start = self._number_of(first, bisect_right) if first else 0
+        stop = self.count if end is None else self._number_of(end, bisect_left)
+        return FileList(self, start, stop)
+
+    def _number_of(self, path: str, bisect: _Bisect) -> int:
+        """Return how many files have a path before this one.
+
+        If a leaf begins with it, that leaf is looked at with `bisect_right`, and with
+        `bisect_left` the one before.
+        """
+        if not self.count:
+            return 0
+        leaf = self._leaf(path, lambda b: b.path, bisect)
+        return leaf.number + bisect_left(leaf.files, path, key=lambda file: file.path)
+
+    def at(self, number: int) -> File:
+        """Return a file by its number; raises `LookupError` as `find` does."""
+        leaf = self._leaf(number, lambda b: b.number)
+        return leaf.files[number - leaf.number]
+
+    def from_number(self, number: int) -> Iterator[File]:
+        """Yield the files from this number on; raises `LookupError` as `find` does."""
+        for leaf in self._leaves(number):
+            yield from leaf.files[max(number - leaf.number, 0) :]
 
     def spans(self, first: int, end: int) -> Iterator[FileSpan]:
-        """Yield where bytes `first` to `end - 1` of the share are, in order."""
-        files = self.files
+        """Yield where bytes `first` to `end - 1` of the share are, in order.
+
+        Raises `LookupError` if a page with these files has not arrived.
+        """
+        if first >= end or not self.count:
+            return
+        leaf = self._leaf(first, lambda b: b.offset)
         # Of several files that begin there, only the last one can have a byte.
-        place = max(bisect_right(files, first, key=_offset) - 1, 0)
-        while place < len(files) and files[place].offset < end:
-            file = files[place]
+        place = bisect_right(leaf.files, first, key=lambda file: file.offset) - 1
+        for file in self.from_number(leaf.number + max(place, 0)):
+            if file.offset >= end:
+                return
             start = max(first, file.offset)
             length = min(end, file.end) - start
             if length > 0:
                 yield FileSpan(file, start - file.offset, length)
-            place += 1
+
+    def _leaves(self, number: int) -> Iterator[_Leaf]:
+        """Yield the leaf with this file and those after it."""
+        while number < self.count:
+            leaf = self._leaf(number, lambda b: b.number)
+            yield leaf
+            number = leaf.number + len(leaf.files)
+
+    def _leaf(
+        self,
+        value: Any,
+        place: _Place,
+        bisect: _Bisect = bisect_right,
+    ) -> _Leaf:
+        """Return the last leaf that begins at or before a value."""
+        key = self._top
+        while key.level:
+            below = self._indexes.get(key)
+            if below is None:
+                raise LookupError(f"{key} has not arrived")
+            which = max(bisect(below, value, key=place) - 1, 0)
+            key = PageKey(FILES, key.level - 1, below[which].number)
+        leaf = self._decoded[key.number % MAX_DECODED]
+        if leaf is not None and leaf.number == key.number:
+            return leaf
+        page = self._pages.get(key)
+        if page is None:
+            raise LookupError(f"{key} has not arrived")
+        return self._keep_decoded(_decode(page, self._bounds[key]))
+
+    def _keep_decoded(self, leaf: _Leaf) -> _Leaf:
+        self._decoded[leaf.number % MAX_DECODED] = leaf
+        return leaf
+
+    def __repr__(self) -> str:
+        return f"<FileTable {len(self._pages)} pages of {self.count} files>"
 
 
-_path = attrgetter("path")
-_offset = attrgetter("offset")
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[FileEntry])
+class FileList(Sequence[File]):
+    """Some adjacent files of a table, decoded when they are used."""
+
+    def __init__(self, table: FileTable, first: int, end: int) -> None:
+        """List the files with the numbers from `first` to `end - 1`."""
+        self._table = table
+        self.first = first
+        """The number of the first of them in the table."""
+        self._range = range(first, max(first, end))
+
+    def __len__(self) -> int:
+        return len(self._range)
+
+    @overload
+    def __getitem__(self, index: int) -> File: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[File]: ...
+    def __getitem__(self, index: int | slice) -> File | Sequence[File]:
+        found = self._range[index]
+        if isinstance(found, int):
+            return self._table.at(found)
+        if found.step == 1:
+            return FileList(self._table, found.start, found.stop)
+        return [self._table.at(number) for number in found]
+
+    def __iter__(self) -> Iterator[File]:
+        if self._range:
+            rest = len(self._range)
+            for file in self._table.from_number(self._range.start):
+                yield file
+                rest -= 1
+                if not rest:
+                    return
+
+    def __repr__(self) -> str:
+        return f"<FileList of {len(self)} files>"
 
 
-def _decode_files(data: bytes, size: int) -> tuple[File, ...]:
-    """Return the files of a table; raises `ManifestError` unless all are valid."""
-    # The decoder allocates memory for the claimed number, so check that first.
-    count = _claimed_count(data)
-    if count > MAX_FILES:
-        raise refusal(f"it claims to have {count} files")
-    try:
-        entries = _decoder.decode(data)
-    except MALFORMED as error:
-        raise refusal(f"its file table is malformed: {str(error)[:120]}") from error
-    if _encoder.encode(entries) != data:
-        raise refusal("its file table is not canonical")
-    for path, length, _ in entries:
-        if length < 0:
-            raise refusal(f"the size of {shown(path)} is {length}")
-    if sum(length for _, length, _ in entries) != size:
-        raise refusal("the sizes of its files do not add up")
-    problem = paths_problem([path for path, _, _ in entries])
-    if problem is not None:
-        raise refusal(problem)
-    if not _is_ascending(entries):
-        raise refusal("its files are not sorted by path")
-    offsets = accumulate((length for _, length, _ in entries), initial=0)
-    return tuple(
-        File(path, length, executable, offset)
-        for (path, length, executable), offset in zip(entries, offsets, strict=False)
-    )
+def folder_range(folder: str) -> tuple[str, str]:
+    """Return the first path that can be below a folder, and the first after them."""
+    return folder + "/", folder + chr(ord("/") + 1)
 
 
-def _is_ascending(entries: Sequence[FileEntry]) -> bool:
-    """Return True if the paths ascend by their UTF-8 bytes, and none occurs twice.
-
-    Python compares code points, which gives the same order.
-    """
-    return all(one[0] < another[0] for one, another in pairwise(entries))
-
-
-def _claimed_count(data: bytes) -> int:
-    """Return how many elements the msgpack array in `data` claims to have."""
-    kind = data[0]
-    if kind & 0xF0 == 0x90:
-        return kind & 0x0F
-    if kind in (0xDC, 0xDD):
-        return int.from_bytes(data[1 : 3 if kind == 0xDC else 5], "big")
-    raise refusal("its file table is no array")
+def _decode(page: bytes, bounds: Bounds) -> _Leaf:
+    """Return the files of a leaf; raises `ManifestError` unless all are valid."""
+    files: list[File] = []
+    offset = bounds.offset
+    for path, size, attributes in decode_leaf(page, bounds):
+        if isinstance(attributes, Attributes):
+            attributes = attributes.executable
+        files.append(File(path, size, attributes, offset))
+        offset += size
+    return _Leaf(bounds.number, files)

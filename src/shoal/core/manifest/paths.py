@@ -2,7 +2,7 @@
 
 The maker of a link chooses its paths. A path is refused, and the whole manifest with
 it, if it could be written outside the download's folder, if it means something else on
-another system, or if it collides there with another path of the same share. No path is
+another system, or if it collides there with another path (`collisions`). No path is
 repaired, because a repaired path is a second chance for an attacker. The same rules
 apply when a share is made, so that every system can write what any system shares.
 docs/protocol.md, "Safe paths".
@@ -21,17 +21,16 @@ caller knows whether the user or a link is to blame.
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
-from unicodedata import normalize
 
 __all__ = [
+    "INVISIBLE",
     "MAX_DEPTH",
     "MAX_NAME_SIZE",
     "MAX_PATH_SIZE",
-    "collision",
+    "in_lines",
     "name_problem",
     "path_problem",
-    "paths_problem",
+    "plain_problem",
     "shown",
 ]
 
@@ -50,7 +49,7 @@ _BAD_CHARACTER = re.compile(
 )
 # Characters that HFS+ ignores when it compares names (Apple's TN1150), and U+00AD, the
 # tags and the variation selectors, which are invisible, too.
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u180b-\u180f\u200b-\u200f\u2060-\u2064\u206a-\u206f"
     "\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
 )
@@ -71,7 +70,6 @@ _SUSPECT = tuple(
 )
 # A path this short has neither too long a name nor too many folders.
 _MAX_PLAIN_SIZE = min(MAX_NAME_SIZE, 2 * MAX_DEPTH - 1)
-_BELOW_ALL = "\x01"  # replaces the slash in keys; sorts before any character of a name
 
 
 def name_problem(name: str) -> str | None:
@@ -92,7 +90,7 @@ def name_problem(name: str) -> str | None:
         return f"has a name of {size} bytes in it, more than {MAX_NAME_SIZE}"
     if size == len(name):
         return None
-    seen = _INVISIBLE.sub("", name)
+    seen = INVISIBLE.sub("", name)
     # A name must not become empty or `..` on a system that ignores these characters.
     return None if seen == name else name_problem(seen)
 
@@ -102,18 +100,14 @@ def path_problem(path: str) -> str | None:
     return _path_problem(path, set())
 
 
-def paths_problem(paths: Sequence[str]) -> str | None:
-    """Return what is wrong with the paths of one share, with a path, or None."""
+def plain_problem(paths: Sequence[str]) -> str | None:
+    """Return what is wrong with one of these paths by itself, with it, or None."""
     if not _are_plain(paths):
         known: set[str] = set()
         for path in paths:
             problem = _path_problem(path, known)
             if problem is not None:
                 return f"the path {shown(path)} {problem}"
-    pair = collision(paths)
-    if pair is not None:
-        one, other = map(shown, pair)
-        return f"the paths {one} and {other} cannot exist side by side on every system"
     return None
 
 
@@ -122,42 +116,20 @@ def shown(path: str) -> str:
     return repr(path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…")
 
 
-def collision(paths: Sequence[str]) -> tuple[str, str] | None:
-    """Return two of `paths` that cannot exist in one folder everywhere, or None.
-
-    Two paths collide if they, or folders in them, differ only by case, by Unicode form
-    or invisibly, or if one path is a folder of the other.
-
-    When the paths are sorted by what a file system compares, all paths through one
-    folder are adjacent, and the folder itself, as a file, comes first. So it is enough
-    to compare neighbours, and memory grows with the bytes of the paths, not with the
-    number of their folders.
-    """
-    keys, is_folded = _compared_all(paths)
-    compared = sorted(zip(keys, paths, strict=True))
-    for (key, path), (next_key, next_path) in pairwise(compared):
-        if next_key.startswith(key) and next_key[len(key) :][:1] in ("", _BELOW_ALL):
-            return path, next_path
-        if is_folded and path.rpartition("/")[0] != next_path.rpartition("/")[0]:
-            if _is_spelled_twice(key, path, next_key, next_path):
-                return path, next_path
-    return None
-
-
 def _are_plain(paths: Sequence[str]) -> bool:
     """Return True if certainly nothing is wrong with any path by itself.
 
     To check all of them at once takes a fifth of the time. False does not mean that
     there is a problem.
     """
-    text = _in_lines(paths)
+    text = in_lines(paths)
     if text is None or max(map(len, paths), default=0) > _MAX_PLAIN_SIZE:
         return False
     text = text.lower()
     return not any(suspect.search(text) for suspect in _SUSPECT)
 
 
-def _in_lines(paths: Sequence[str]) -> str | None:
+def in_lines(paths: Sequence[str]) -> str | None:
     """Return the paths with a line end before and after each; None unless all ASCII."""
     text = "\n".join(("", *paths, ""))
     is_plain = text.isascii() and text.count("\n") == len(paths) + 1
@@ -183,34 +155,3 @@ def _path_problem(path: str, known: set[str]) -> str | None:
                 known.clear()
             known.add(name)
     return None
-
-
-def _compared_all(paths: Sequence[str]) -> tuple[list[str], bool]:
-    """Return `_compared` of each path, and whether that changed the case of any."""
-    text = _in_lines(paths)
-    if text is None:
-        return [_compared(path) for path in paths], True
-    folded = text.lower()
-    keys = folded.replace("/", _BELOW_ALL).split("\n")[1:-1]
-    return keys, folded != text
-
-
-def _compared(path: str) -> str:
-    """Return a path as file systems compare it that ignore case and Unicode form."""
-    if path.isascii():
-        return path.lower().replace("/", _BELOW_ALL)
-    # Unicode 15, D145: canonical caseless matching.
-    folded = normalize("NFD", normalize("NFD", path).casefold())
-    return _INVISIBLE.sub("", folded).replace("/", _BELOW_ALL)
-
-
-def _is_spelled_twice(key: str, path: str, other_key: str, other: str) -> bool:
-    """Return True if the two paths spell a folder of both differently."""
-    keys = zip(key.split(_BELOW_ALL), other_key.split(_BELOW_ALL), strict=False)
-    names = zip(path.split("/"), other.split("/"), strict=False)
-    for (one, another), (name, other_name) in zip(keys, names, strict=True):
-        if one != another:
-            return False
-        if name != other_name:
-            return True
-    return False

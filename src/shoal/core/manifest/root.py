@@ -1,18 +1,17 @@
 """Encode, decode and measure the root record: the few bytes whose hash is the id; pure.
 
-It has the name and the size of a share, and the hash of every page of its manifest, so
-that each page can be verified when it arrives. It is a canonical msgpack map: there is
-one encoding of a root, and any other is refused even if its hash is the id.
-docs/protocol.md, "Root record".
+It has the name and the size of a share, and the hashes at the top of the two trees of
+its manifest, so that each page can be verified when it arrives. It is a canonical
+msgpack map: there is one encoding of a root, and any other is refused even if its hash
+is the id. docs/protocol.md, "Root record".
 
 A peer is to blame for bytes whose hash is not the id. Bytes whose hash is the id come
 from the maker of the link: no peer has better ones, and the download ends with a
 `ManifestError`.
 
-The root must fit into `MAX_ROOT_SIZE`, which limits the number of chunks. Small chunks
-spread sooner and waste less on a peer that sends wrong ones; large chunks make a small
-root. The choice of their size is frozen: the id depends on it, and two users who share
-the same content publicly should get the same link.
+Small chunks spread sooner and waste less on a peer that sends wrong ones; large chunks
+make a small manifest. The choice of their size is frozen: the id depends on it, and two
+users who share the same content publicly should get the same link.
 """
 
 import hmac
@@ -22,18 +21,27 @@ from msgspec import Struct
 
 from shoal.core.crypto.hashes import DIGEST_SIZE, Bytes, root_digest
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
-from shoal.core.manifest.pages import HASHES_PER_PAGE, MALFORMED, refusal
+from shoal.core.manifest.file_pages import (
+    MAX_FILES,
+    ContentType,
+    Date,
+    FilesTop,
+    Mode,
+)
+from shoal.core.manifest.hash_table import level_counts
+from shoal.core.manifest.pages import FILES, MALFORMED, PageKey, refusal
 from shoal.core.manifest.paths import name_problem, shown
 from shoal.errors import LyingPeerError, ManifestError, ProtocolError, UsageError
 
 __all__ = [
+    "MAX_CHUNKS",
     "MAX_ROOT_SIZE",
     "MAX_SHARE_SIZE",
     "MIN_CHUNK_SIZE",
     "SALT_SIZE",
     "VERSION",
     "Root",
-    "check_root_fits",
+    "check_chunk_count",
     "check_sealed_chunk_size",
     "choose_chunk_size",
     "decode_root",
@@ -42,15 +50,19 @@ __all__ = [
     "is_chunk_size",
 ]
 
-VERSION = 1
+VERSION = 2
 MAX_ROOT_SIZE = 8 * 1024  # bytes
 MAX_SHARE_SIZE = (1 << 53) - 1  # bytes; JavaScript counts no further
+MAX_CHUNKS = 1 << 26  # in one share: 1 PiB in the largest chunks
 MIN_CHUNK_SIZE = 16 * 1024  # bytes
 SALT_SIZE = 16  # bytes
 SECRET_SIZE = 32  # bytes
 SMALLEST_CHOICE = 64 * 1024  # bytes; the smallest chunk size that we choose
-LARGEST_CHOICE = 4 * 1024 * 1024  # bytes, unless the root would be too large
-USUAL_COUNT = 1024  # chunks that a share has at most, up to `LARGEST_CHOICE`
+LARGE_CHOICE = 4 * 1024 * 1024  # bytes
+USUAL_COUNT = 1024  # chunks that a share has at most, up to `LARGE_CHOICE`
+LARGEST_COUNT = 1 << 19  # chunks from which on they are larger than `LARGE_CHOICE`
+# A page of the file table below which a tree has this many, to limit its depth.
+_MIN_BELOW = 14
 
 
 # The fields are in the byte order of their keys on the wire.
@@ -66,16 +78,23 @@ class Root(
 
     chunk_size: int
     """Bytes; a power of two from 16 KiB to 16 MiB."""
-    files: bytes | None = None
-    """The hash of each page of the file table; None for a single file."""
+    date: Date | None = None
+    """Of a single file: when it changed last, in milliseconds since 1970. Like `mode`
+    and `type`, it is checked and not used yet."""
+    files: FilesTop | None = None
+    """The top of the file table; None for a single file."""
     hashes: bytes
-    """The hash of each page of the chunk hash table."""
+    """The hash of each page at the top of the hash table."""
+    mode: Mode | None = None
+    """Of a single file: its permissions."""
     name: str
     """The name of the file or folder; one component of a path."""
     salt: bytes | None = None
     """16 bytes that no one can guess; None for a public share."""
     size: int
     """Bytes of all files."""
+    type: ContentType | None = None
+    """Of a single file: its content type."""
     version: int
     """Version of the format: `VERSION`."""
 
@@ -94,9 +113,22 @@ class Root(
         return self.files is not None
 
     @property
-    def hash_page_count(self) -> int:
-        """Return how many pages the chunk hash table has."""
-        return -(-self.chunks.count // HASHES_PER_PAGE)
+    def file_count(self) -> int:
+        """Return how many files the share has."""
+        return 1 if self.files is None else self.files.count
+
+    def may_have_page(self, key: PageKey) -> bool:
+        """Return True if the manifest can have such a page.
+
+        Of the file table, only the pages above know which of them exist.
+        """
+        if key.table == FILES:
+            top = self.files
+            return top is not None and (
+                key.level <= top.depth and key.number < max(top.count, 1)
+            )
+        counts = level_counts(self.chunks.count)
+        return key.level < len(counts) and key.number < counts[key.level]
 
 
 class _Version(Struct):
@@ -161,18 +193,18 @@ def derive_salt(secret: bytes, root_without_salt: bytes) -> bytes:
     return hmac.digest(secret, root_without_salt, "sha256")[:SALT_SIZE]
 
 
-def choose_chunk_size(size: int, *, name: str = "", file_pages: int = 0) -> int:
+def choose_chunk_size(size: int) -> int:
     """Return the chunk size for a share of `size` bytes.
 
     Raises `UsageError` if no chunk size fits.
     """
     chunk_size = SMALLEST_CHOICE
-    while chunk_size < LARGEST_CHOICE and size > USUAL_COUNT * chunk_size:
+    while chunk_size < LARGE_CHOICE and size > USUAL_COUNT * chunk_size:
         chunk_size *= 2
-    fitting = _fitting_size(Chunks(size, chunk_size), name, file_pages)
-    if fitting is None:
-        raise _too_large(size)
-    return fitting
+    while chunk_size < MAX_CHUNK_SIZE and size > LARGEST_COUNT * chunk_size:
+        chunk_size *= 2
+    check_chunk_count(Chunks(size, chunk_size))
+    return chunk_size
 
 
 def check_sealed_chunk_size(chunk_size: int) -> None:
@@ -184,58 +216,24 @@ def check_sealed_chunk_size(chunk_size: int) -> None:
         )
 
 
-def check_root_fits(chunks: Chunks, *, name: str, file_pages: int) -> None:
-    """Check, before any chunk is hashed, that the root record is not too large.
+def check_chunk_count(chunks: Chunks) -> None:
+    """Check, before any chunk is hashed, that a share may have so many chunks.
 
     Raises `UsageError` that names a chunk size that fits.
     """
-    fitting = _fitting_size(chunks, name, file_pages)
-    if fitting is None:
-        raise _too_large(chunks.size)
-    if fitting != chunks.chunk_size:
+    if chunks.count <= MAX_CHUNKS:
+        return
+    fitting = chunks.chunk_size
+    while Chunks(chunks.size, fitting).count > MAX_CHUNKS:
+        fitting *= 2
+    if fitting > MAX_CHUNK_SIZE:
         raise UsageError(
-            f"At {chunks.chunk_size} bytes a chunk this share has {chunks.count} "
-            f"chunks, too many for one link; use --chunk-size {fitting}."
+            f"This share of {chunks.size} bytes is too large for one link; share it in "
+            "parts."
         )
-
-
-def _fitting_size(chunks: Chunks, name: str, file_pages: int) -> int | None:
-    """Return the smallest chunk size, from that of `chunks` on, whose root fits."""
-    if chunks.size > MAX_SHARE_SIZE:
-        return None
-    chunk_size = chunks.chunk_size
-    while _root_size(chunks.size, chunk_size, name, file_pages) > MAX_ROOT_SIZE:
-        if chunk_size >= MAX_CHUNK_SIZE:
-            return None
-        chunk_size *= 2
-    return chunk_size
-
-
-def _root_size(size: int, chunk_size: int, name: str, file_pages: int) -> int:
-    """Return how many bytes the root has.
-
-    It is measured with a salt, so that `--public` does not change the chunk size.
-    """
-    hash_pages = -(-Chunks(size, chunk_size).count // HASHES_PER_PAGE)
-    hashes_size = DIGEST_SIZE * (hash_pages + file_pages)
-    if hashes_size > MAX_ROOT_SIZE:
-        return hashes_size
-    root = Root(
-        version=VERSION,
-        name=name,
-        size=size,
-        chunk_size=chunk_size,
-        hashes=bytes(DIGEST_SIZE * hash_pages),
-        files=bytes(DIGEST_SIZE * file_pages) if file_pages else None,
-        salt=bytes(SALT_SIZE),
-    )
-    return len(_encoder.encode(root))
-
-
-def _too_large(size: int) -> UsageError:
-    return UsageError(
-        f"This share of {size} bytes is too large, or has too many files or too long "
-        "paths, for one link; share it in parts."
+    raise UsageError(
+        f"At {chunks.chunk_size} bytes a chunk this share has {chunks.count} chunks, "
+        f"too many for one link; use --chunk-size {fitting}."
     )
 
 
@@ -250,12 +248,27 @@ def _check(root: Root) -> None:
         raise refusal(f"it claims to have {root.size} bytes")
     if not is_chunk_size(root.chunk_size):
         raise refusal(f"it claims to have chunks of {root.chunk_size} bytes")
-    if len(root.hashes) != DIGEST_SIZE * root.hash_page_count:
+    if root.chunks.count > MAX_CHUNKS:
+        raise refusal(f"it claims to have {root.chunks.count} chunks")
+    if len(root.hashes) != DIGEST_SIZE * level_counts(root.chunks.count)[-1]:
         raise refusal("its size does not agree with the number of its hash pages")
-    if root.files is not None and (not root.files or len(root.files) % DIGEST_SIZE):
-        raise refusal("the hashes of its file pages are not whole")
+    if root.files is not None:
+        _check_files(root, root.files)
     if root.salt is not None and len(root.salt) != SALT_SIZE:
         raise refusal(f"its salt has {len(root.salt)} bytes")
+
+
+def _check_files(root: Root, top: FilesTop) -> None:
+    """Raise `ManifestError` unless the top of the file table is possible."""
+    if not 0 <= top.count <= MAX_FILES:
+        raise refusal(f"it claims to have {top.count} files")
+    # Every page but the last of its level is nearly full, so this limits the depth.
+    if not 0 <= top.depth < 8 or _MIN_BELOW**top.depth > max(top.count, 1):
+        raise refusal(f"its file table claims a depth of {top.depth}")
+    if not top.count and root.size:
+        raise refusal("the sizes of its files do not add up")
+    if (root.date, root.mode, root.type) != (None, None, None):
+        raise refusal("its root record describes a folder as a file")
 
 
 def _check_version(data: Bytes) -> None:

@@ -60,22 +60,17 @@ class OriginFetches(Generic[P]):
             del self._fetched[index]
         self._distrusted.discard(peer)
 
-    def peer_of(self, index: int) -> P | None:
-        """Return the peer that announced to fetch a chunk, or None."""
-        found = self._fetched.get(index)
-        return None if found is None else found[0]
-
-    def expects(self, index: int, now: float, delay: float) -> bool:
-        """Return True if a peer should have a chunk soon.
+    def peer_of(self, index: int, now: float, delay: float) -> P | None:
+        """Return the peer that should have a chunk soon, or None.
 
         `delay` is how many seconds a chunk takes us at the moment.
         """
         found = self._fetched.get(index)
         if found is None:
-            return False
+            return None
         peer, since = found
         if now - since <= max(FETCH_TIME, FETCH_DELAYS * delay):
-            return True
+            return peer
         self.remove(peer)
         self._distrusted.add(peer)
-        return False
+        return None

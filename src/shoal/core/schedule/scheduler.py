@@ -189,9 +189,10 @@ class Scheduler(Generic[S]):
         if source in self._windows:
             self._origin_fetches.add(source, indexes, now)
 
-    def origin_fetcher_of(self, index: int) -> S | None:
-        """Return the peer that announced to fetch a chunk from an origin, or None."""
-        return self._origin_fetches.peer_of(index)
+    def origin_fetcher_of(self, index: int, origin: S, now: float) -> S | None:
+        """Return the peer that fetches a chunk from an origin and has it soon."""
+        delay = self._windows[origin].chunk_delay(now)
+        return self._origin_fetches.peer_of(index, now, delay)
 
     def take_back(self, source: S, indexes: Iterable[int]) -> None:
         """Note that a source will not get these requests; it is not to blame."""
@@ -247,13 +248,19 @@ class Scheduler(Generic[S]):
                 if not is_busy:
                     self._full -= window.is_full
                     window.is_full = False
-        elif window.choices:
+            return
+        if window.choices:
             self._outstanding -= window.on_refused(window.choices.popleft())
-            window.choices_from = now + CHOICE_PAUSE
+        # It had stalled, so its requests were void. But it is alive.
+        window.is_stalled = False
+        window.choices_from = now + CHOICE_PAUSE
 
-    def on_verified(self, index: int, source: S) -> list[S]:
-        """Note that a chunk is right; return the sources to cancel it at."""
-        window = self._windows.get(source)
+    def on_verified(self, index: int, source: S | None) -> list[S]:
+        """Note that a chunk is right; return the sources to cancel it at.
+
+        `source` sent it; None if it came in blocks.
+        """
+        window = None if source is None else self._windows.get(source)
         if window is not None and not window.is_proven:
             window.is_proven, window.is_verifying = True, False
             self._is_due = True
@@ -364,7 +371,7 @@ class Scheduler(Generic[S]):
         return self.picker.next_run(
             origin,
             limit,
-            lambda index: not self._origin_fetches.expects(index, now, delay),
+            lambda index: self._origin_fetches.peer_of(index, now, delay) is None,
             in_order=self._is_read,
         )
 

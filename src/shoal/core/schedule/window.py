@@ -39,7 +39,7 @@ ORIGIN_RUNS = 4  # outstanding at one origin
 IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes requested or waiting for verification
 # What waits longer has left the processor's cache, and then hashing and writing it
 # takes half as long again.
-BACKLOG_LIMIT = 6 * 1024 * 1024  # bytes waiting for verification
+BACKLOG_LIMIT = 4 * 1024 * 1024  # bytes waiting for verification
 BACKLOG_CHUNKS = 512  # waiting for verification; a kill loses them
 LESS = 1 / 16  # part by which a read that finds much data lowers the limit
 MORE = 1 / 64  # part by which any other read raises the limit

@@ -5,12 +5,27 @@ the peer may have received more chunks by then.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
-from shoal.core.wire.sealed_messages import Reason
+from msgspec import Struct
 
-__all__ = ["MAX_QUEUED_REQUESTS", "RequestQueue"]
+from shoal.core.wire.sealed_messages import BlockRequest, Reason
+
+__all__ = ["MAX_QUEUED_REQUESTS", "BlocksToSend", "RequestQueue", "ToSend"]
 
 MAX_QUEUED_REQUESTS = 64  # requests of one peer that are kept; more are refused
+
+
+class BlocksToSend(Struct, frozen=True):
+    """A request for blocks that can be answered."""
+
+    request: BlockRequest
+    hashes: bytes | None
+    """The hashes of all blocks of the chunk, if they were requested."""
+
+
+ToSend: TypeAlias = int | BlocksToSend | None
+"""A whole chunk, blocks of one, or None for any chunk."""
 
 
 class RequestQueue:
@@ -18,12 +33,14 @@ class RequestQueue:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.requests: list[int | None] = []
-        """The requested chunks; None for any."""
+        self.requests: list[ToSend] = []
+        """What was requested."""
+        self.pending: dict[int, BlockRequest] = {}
+        """Requests for blocks whose hashes are being computed, by their number."""
 
     @property
-    def lone(self) -> int | None:
-        """Return the requested chunk if there is one request, by its index."""
+    def lone(self) -> int | BlocksToSend | None:
+        """Return what was requested if that is a single request, not for any chunk."""
         return self.requests[0] if len(self.requests) == 1 else None
 
     def add(self, index: int | None, has: Callable[[int], bool]) -> str | None:
@@ -31,22 +48,38 @@ class RequestQueue:
 
         None requests any chunk; `has` returns True if this node has a chunk.
         """
-        if len(self.requests) >= MAX_QUEUED_REQUESTS:
+        reason = self.refusal(index, has)
+        if reason is None:
+            self.requests.append(index)
+        return reason
+
+    def refusal(self, index: int | None, has: Callable[[int], bool]) -> str | None:
+        """Return the `Reason` to refuse a request for a chunk or blocks, or None."""
+        if len(self.requests) + len(self.pending) >= MAX_QUEUED_REQUESTS:
             return Reason.BUSY
         if index is not None and not has(index):
             return Reason.MISSING
-        self.requests.append(index)
         return None
 
     def cancel(self, index: int) -> None:
-        """Remove a request, if it is still in the queue."""
+        """Remove a request for a chunk, if it is still in the queue."""
         if index in self.requests:
             self.requests.remove(index)
 
-    def take(self, choose: Callable[[], int | None]) -> tuple[int | None, bool]:
-        """Remove the oldest request; return its chunk, and whether `choose` chose it.
+    def cancel_blocks(self, read: int) -> bool:
+        """Remove a request for blocks; return True if it was not answered yet."""
+        if self.pending.pop(read, None) is not None:
+            return True
+        for place, each in enumerate(self.requests):
+            if isinstance(each, BlocksToSend) and each.request.read == read:
+                del self.requests[place]
+                return True
+        return False
 
-        The chunk is None if the request was for any chunk and there is none.
+    def take(self, choose: Callable[[], int | None]) -> tuple[ToSend, bool]:
+        """Remove the oldest request; return what to send, and whether it was chosen.
+
+        `choose` chooses a chunk for a request for any; None if there is none.
         """
-        index = self.requests.pop(0)
-        return (choose(), True) if index is None else (index, False)
+        wanted = self.requests.pop(0)
+        return (choose(), True) if wanted is None else (wanted, False)

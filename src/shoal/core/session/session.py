@@ -24,15 +24,19 @@ from shoal.core.wire.framing import LARGE_FRAME, BufferPool, FrameReader
 from shoal.errors import ProtocolError
 
 if TYPE_CHECKING:  # each kind of share works without the messages of the other
+    from shoal.core.manifest.blocks import Run
     from shoal.core.wire.handshake import Offer
+    from shoal.core.wire.noise_messages import SealedData
     from shoal.core.wire.sealed_messages import SealedMessage
 
 __all__ = [
+    "BlocksReceived",
     "ChunkReceived",
     "ChunkRequested",
     "Event",
     "InfoReceived",
     "OfferReceived",
+    "SealedChunkReceived",
     "Session",
     "SessionState",
     "keep_chunk",
@@ -80,6 +84,30 @@ class ChunkReceived(Struct, frozen=True):
     """Whether the peer chose which chunk to send."""
 
 
+class BlocksReceived(Struct, frozen=True):
+    """Blocks that were requested arrived; they are not verified."""
+
+    read: int
+    """Number of the request."""
+    run: "Run"
+    """The blocks that were requested; the length of the data is right."""
+    hashes: bytes | None
+    """The hashes of all blocks of the chunk, if requested; their number is right."""
+    data: bytes | memoryview
+    """The bytes; they stay unchanged as long as they are referenced."""
+
+
+class SealedChunkReceived(Struct, frozen=True):
+    """A chunk of a sealed share arrived; it is neither decrypted nor verified."""
+
+    index: int
+    data: "SealedData"
+    buffer: bytearray
+    """The memory of `data`, to return to the pool after its last use."""
+    was_any: bool = False
+    """Whether the peer chose which chunk to send."""
+
+
 class ChunkRequested(Struct, frozen=True):
     """A client of an open channel requested a chunk that exists."""
 
@@ -89,7 +117,13 @@ class ChunkRequested(Struct, frozen=True):
 
 
 Event: TypeAlias = Union[
-    OfferReceived, InfoReceived, ChunkReceived, ChunkRequested, "SealedMessage"
+    OfferReceived,
+    InfoReceived,
+    ChunkReceived,
+    BlocksReceived,
+    SealedChunkReceived,
+    ChunkRequested,
+    "SealedMessage",
 ]
 
 
@@ -105,11 +139,18 @@ class Session:
         self.state = state
         self.unpaid_messages = 0
         """How many messages of any type the peer has sent, less the chunks in them."""
+        self.awaited_data = 0
+        """How many bytes of a chunk's data follow the last message, outside a frame."""
         self._reader = FrameReader(limit, pool)
         self.get_buffer: Callable[[], memoryview] = self._reader.get_buffer
         """Return the memory to receive the next bytes into."""
         self._outgoing: list[bytes] = []
         self._events: list[Event] = []
+
+    @property
+    def pool(self) -> BufferPool:
+        """Return the buffers that large frames and chunks are received into."""
+        return self._reader.pool
 
     @property
     def missing(self) -> int:
@@ -128,7 +169,12 @@ class Session:
         same read are lost then, and the connection must be closed.
         """
         self._reader.buffer_updated(received)
+        if not self.TRANSITIONS[self.state]:
+            self._reader.discard()  # the peer has left
         for frame in self._reader.frames():
+            if self.awaited_data:
+                self._handle_data(frame)
+                continue
             self.unpaid_messages += 1
             message = self._decode(frame)
             if message is None:
@@ -139,8 +185,18 @@ class Session:
                 raise ProtocolError(f"a {kind} while {self.state.name.lower()}")
             self._handle(message, frame)
             self.state = table[type(message)]
+            if not self.TRANSITIONS[self.state]:
+                self._reader.discard()
+                break
         events, self._events = self._events, []
         return events
+
+    def sealed_updated(self, data: "SealedData", buffer: bytearray) -> list[Event]:
+        """Take the `awaited_data`, not decrypted; no byte of it came another way.
+
+        `buffer` is the memory of `data`.
+        """
+        raise NotImplementedError
 
     def data_to_send(self) -> list[bytes]:
         """Return the bytes to write now, in order."""
@@ -151,6 +207,10 @@ class Session:
         raise NotImplementedError
 
     def _handle(self, message: Any, frame: memoryview) -> None:
+        raise NotImplementedError
+
+    def _handle_data(self, data: memoryview) -> None:
+        """Handle the `awaited_data`, which have arrived."""
         raise NotImplementedError
 
 

@@ -75,6 +75,7 @@ class FrameReader:
         self._start = 0  # of the first frame that was not handed out
         self._end = 0  # of the received bytes
         self._want = 0  # bytes of the frame at _start with its length; 0: unknown
+        self._is_data = False  # they are data without a length in front
         self._usual = MIN_BUFFER  # size of the next buffer
 
     @property
@@ -91,6 +92,14 @@ class FrameReader:
     def pending(self) -> memoryview:
         """Return the received bytes that were not handed out, from a frame's start."""
         return self._view[self._start : self._end]
+
+    def expect_data(self, size: int) -> None:
+        """Yield the next `size` bytes as they are, without a length in front."""
+        self._want, self._is_data = size, True
+
+    def discard(self) -> None:
+        """Drop all received bytes, and expect a frame."""
+        self._start, self._want, self._is_data = self._end, 0, False
 
     def skip(self, size: int) -> None:
         """Count whole frames of `size` bytes together as handed out."""
@@ -145,11 +154,11 @@ class FrameReader:
         Raises `ProtocolError` when a length is malformed or exceeds the limit.
         """
         while True:
-            body = self._read_length()
-            if not body or self._end < self._start + self._want:
+            body = 0 if self._is_data else self._read_length()
+            if not self._want or self._end < self._start + self._want:
                 return
             begin, end = self._start + body, self._start + self._want
-            self._start, self._want = end, 0
+            self._start, self._want, self._is_data = end, 0, False
             frame = self._view[begin:end]
             if end - begin >= LARGE_FRAME:
                 self._part_with_buffer(end - begin + body)

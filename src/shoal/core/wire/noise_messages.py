@@ -22,7 +22,9 @@ __all__ = [
     "MAX_PAYLOAD",
     "MESSAGE_OVERHEAD",
     "Key",
+    "SealedData",
     "seal",
+    "sealed_size",
     "take_payloads",
     "unseal_into",
 ]
@@ -56,12 +58,15 @@ def take_payloads(backlog: deque[memoryview], limit: int) -> list[memoryview]:
             continue
         if short:
             payloads.append(_join(short))
-        while piece and size < limit:
-            payloads.append(piece[:MAX_PAYLOAD])
-            size += len(payloads[-1])
-            piece = piece[MAX_PAYLOAD:]
-        if piece:
-            backlog.appendleft(piece)
+        # The last message of a piece stays with the one before it: what is left of a
+        # piece is never so short that it would be joined with another.
+        length, begin = len(piece), 0
+        while begin < length and (size < limit or length - begin <= MAX_PAYLOAD):
+            payloads.append(piece[begin : begin + MAX_PAYLOAD])
+            size += MAX_PAYLOAD
+            begin += MAX_PAYLOAD
+        if begin < length:
+            backlog.appendleft(piece[begin:])
     if short:
         payloads.append(_join(short))
     return payloads
@@ -73,18 +78,69 @@ def _join(pieces: list[memoryview]) -> memoryview:
     return joined
 
 
-def seal(payloads: Sequence[memoryview], keys: Iterable[Key]) -> bytearray:
-    """Return the messages with these payloads, each encrypted with its own key."""
-    sealed = bytearray(sum(map(len, payloads)) + len(payloads) * MESSAGE_OVERHEAD)
-    view = memoryview(sealed)
+def seal(
+    payloads: Sequence[memoryview],
+    keys: Iterable[Key],
+    into: memoryview | None = None,
+) -> memoryview:
+    """Return the messages with these payloads, each encrypted with its own key.
+
+    They are written to the front of `into` if that is long enough.
+    """
+    size = sum(map(len, payloads)) + len(payloads) * MESSAGE_OVERHEAD
+    if into is None or len(into) < size:
+        into = memoryview(bytearray(size))
+    view = into[:size]
     begin = 0
     for payload, (key, nonce) in zip(payloads, keys, strict=True):
         size = len(payload) + TAG_SIZE
-        body = begin + LENGTH_SIZE
-        view[begin:body] = size.to_bytes(LENGTH_SIZE, "big")
-        begin = body + size
+        view[begin], view[begin + 1] = size >> 8, size & 0xFF
+        body, begin = begin + LENGTH_SIZE, begin + LENGTH_SIZE + size
         key.encrypt_into(nonce, payload, None, view[body:begin])
-    return sealed
+    return view
+
+
+def sealed_size(length: int) -> tuple[int, int]:
+    """Return the number of messages for `length` bytes of data, and their bytes."""
+    messages = -(-length // MAX_PAYLOAD)
+    return messages, length + messages * MESSAGE_OVERHEAD
+
+
+class SealedData:
+    """Hold the data of a chunk as it arrived: whole messages, still encrypted."""
+
+    def __init__(self, messages: memoryview, keys: Sequence[Key], length: int) -> None:
+        """Hold as many messages as there are keys, with `length` bytes of payload."""
+        self._messages = messages
+        self._keys = keys
+        self._length = length
+
+    def __len__(self) -> int:
+        """Return the number of bytes once they are decrypted."""
+        return self._length
+
+    def open_into(self, target: memoryview) -> None:
+        """Decrypt into `target`, which just fits; may be called in any thread.
+
+        Raises `ProtocolError` if a message is not what the peer sent, or is shorter
+        than the rest of the data allows ("Chunk data" in docs/protocol.md).
+        """
+        messages = self._messages
+        begin = done = 0
+        for key in self._keys:
+            size = min(MAX_PAYLOAD, self._length - done)
+            announced = messages[begin] << 8 | messages[begin + 1]
+            if announced != size + TAG_SIZE:
+                raise ProtocolError("chunk data in messages of a wrong length")
+            body, begin = begin + LENGTH_SIZE, begin + LENGTH_SIZE + announced
+            unseal_into(messages[body:begin], key, target[done : done + size])
+            done += size
+
+    def opened(self) -> bytearray:
+        """Return the data; raises `ProtocolError` as `open_into` does."""
+        data = bytearray(self._length)
+        self.open_into(memoryview(data))
+        return data
 
 
 def unseal_into(message: memoryview, key: Key, target: memoryview) -> None:

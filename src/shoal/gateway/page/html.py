@@ -31,7 +31,6 @@ from shoal.gateway.shares import ServedShare
 
 __all__ = ["PageRoutes", "ShareDetails", "csp", "render"]
 
-MAX_FILES = 200  # files of a share that the page lists; the folder's own page has all
 PLAYERS = {"video": "Play", "audio": "Listen", "image": "Preview"}
 
 
@@ -64,7 +63,9 @@ class ShareDetails(Struct, frozen=True):
     is_folder: bool
     """True if there is a page that lists its files."""
     files: Sequence[File]
-    """Its files; empty until they are known."""
+    """The first of its files, which the page lists; empty until they are known."""
+    count: int
+    """How many files it has."""
     link: str
     """The link that `shoal get` takes."""
     qr: str | None
@@ -114,13 +115,14 @@ def _describe(share: ServedShare) -> ShareDetails:
     link, manifest = str(share.link), share.manifest
     if manifest is None:
         name = f"Share {share.number + 1}"
-        return ShareDetails(name, "not found yet", False, (), link, _draw_qr(link))
+        return ShareDetails(name, "not found yet", False, (), 0, link, _draw_qr(link))
     root = manifest.root
     return ShareDetails(
         root.name,
         _about(manifest),
         root.is_folder,
-        manifest.files,
+        share.first_files,
+        root.file_count,
         link,
         _draw_qr(link),
     )
@@ -128,7 +130,7 @@ def _describe(share: ServedShare) -> ShareDetails:
 
 def _about(manifest: Manifest) -> str:
     size, count = format_size(manifest.root.size), manifest.chunks.count
-    number = len(manifest.files)
+    number = manifest.root.file_count
     files = f"{number:,} file{'' if number == 1 else 's'}, " if number != 1 else ""
     each = format_size(manifest.chunks.chunk_size)
     return f"{files}{size} in {count:,} chunk{'' if count == 1 else 's'} of {each}"
@@ -210,8 +212,8 @@ def _known(view: ShareView, details: ShareDetails, texts: Mapping[str, str]) -> 
         f'd="{draw_cells(cells, kind.code)}"/>'
         for kind in CELL_KINDS
     )
-    files = "".join(_file(n, details, file) for file in details.files[:MAX_FILES])
-    more = len(details.files) - MAX_FILES
+    files = "".join(_file(n, details, file) for file in details.files)
+    more = details.count - len(details.files)
     text = f"All files ({more:,} more)" if more > 0 else "List of files"
     return _KNOWN.substitute(
         texts,
@@ -237,7 +239,7 @@ def _file(n: int, details: ShareDetails, file: File) -> str:
     player = PLAYERS.get(kind.name.partition("/")[0]) if kind.is_passive else None
     shown = ""
     if player is not None:
-        is_open = " open" if len(details.files) == 1 else ""
+        is_open = " open" if details.count == 1 else ""
         element = _player(kind.name.partition("/")[0], href, name)
         shown = (
             f'<details{is_open}><summary>{player}<span class="unseen"> <bdi>{name}'

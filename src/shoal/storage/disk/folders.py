@@ -13,12 +13,13 @@ from secrets import token_hex
 from shoal.errors import StoreError
 from shoal.storage.disk.disk import Disk
 
-__all__ = ["Folders", "make_directories", "remove_all", "write_new_file"]
+__all__ = ["Folders", "make_directories", "prune", "remove_all", "write_new_file"]
 
 MAX_OPEN = 32
 """How many folders of one share stay open between calls."""
 MAX_HELD = 16
 """How many levels of folders are open at once while they are removed."""
+_ABANDONED_NS = 3_600_000_000_000  # age at which a file that was not renamed is removed
 
 
 class Folders:
@@ -157,6 +158,25 @@ def make_directories(disk: Disk, path: Path, *, flush: bool = True) -> None:
             disk.make_directory(each)
             if flush:
                 disk.fsync_directory(each.parent)
+
+
+def prune(disk: Disk, at: int, max_bytes: int, max_files: int) -> None:
+    """Remove the oldest files of an open folder beyond the limits.
+
+    Drafts that a crash left, whose names begin with a dot, are removed as well.
+    """
+    found: list[tuple[int, int, str]] = []
+    for name in disk.list_directory(at):
+        state = disk.state_at(name, at=at)
+        if state is not None and state.is_file:
+            found.append((state.mtime_ns, state.size, name))
+    found.sort(reverse=True)
+    total = 0
+    for place, (mtime_ns, size, name) in enumerate(found):
+        total += size
+        is_abandoned = name.startswith(".") and mtime_ns < found[0][0] - _ABANDONED_NS
+        if is_abandoned or total > max_bytes or place >= max_files:
+            disk.unlink(name, at=at)
 
 
 def write_new_file(

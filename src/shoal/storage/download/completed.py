@@ -8,6 +8,7 @@ Either way the files now belong to the user, who may edit, shorten or delete the
 they are opened only to read, and like all `SharedFiles` they are checked for changes.
 """
 
+import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Extents
 from shoal.storage.shared.hashing import verify_chunks
-from shoal.storage.shared.scan import ScannedFile, ScannedFolder, scan_folder
+from shoal.storage.shared.scan import scan_folder
+from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore, Verify
 
@@ -105,13 +107,12 @@ def _open_selected(
     """Open the files of a share that were selected, with the chunks of no other."""
     chosen = set(selected)
     present = iter(_find(target, [files[n] for n in sorted(chosen)], disk).files)
-    folder = ScannedFolder(
-        target.name,
-        tuple(
-            next(present) if number in chosen else _missing(entry, target)
-            for number, entry in enumerate(files)
-        ),
-    )
+    found = ScannedFiles(os.path.abspath(target))
+    for number, entry in enumerate(files):
+        is_chosen = number in chosen
+        state = next(present).state if is_chosen else _impossible_state(entry.size)
+        found.add(entry.path, state)
+    folder = ScannedFolder(target.name, found)
     store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
     store.have = kept_chunks(chunks, files, chosen)
     return store
@@ -123,11 +124,13 @@ def _find(target: Path, files: Sequence[File], disk: Disk) -> ScannedFolder:
         scanned = scan_folder(target, disk=disk)
     except UsageError as error:
         raise _not_the_same(target) from error
-    by_path = {file.path: file for file in scanned.files}
-    found = tuple(by_path[file.path] for file in files if file.path in by_path)
-    expected = [(file.path, file.size) for file in files]
-    if [(each.path, each.size) for each in found] != expected:
-        raise _not_the_same(target)
+    found = ScannedFiles(os.path.abspath(target))
+    others = iter(scanned.files)  # in the same order
+    for file in files:
+        other = next((each for each in others if each.path >= file.path), None)
+        if other is None or (other.path, other.size) != (file.path, file.size):
+            raise _not_the_same(target)
+        found.add(other.path, other.state)
     return ScannedFolder(scanned.name, found)
 
 
@@ -168,7 +171,7 @@ def open_completed(
         opened.trusted = False
         return opened
     chosen = None if selected is None else set(selected)
-    found: list[ScannedFile] = []
+    found = ScannedFiles(str(target))
     missing: list[int] = []
     for number, entry in enumerate(files):
         location = target / entry.path
@@ -177,10 +180,9 @@ def open_completed(
             state = disk.state_at(location)
         if state is None or not state.is_file or state.size != entry.size:
             missing.append(number)
-            found.append(_missing(entry, target))
-        else:
-            found.append(ScannedFile(entry.path, str(location), state))
-    folder = ScannedFolder(target.name, tuple(found))
+            state = _impossible_state(entry.size)
+        found.add(entry.path, state)
+    folder = ScannedFolder(target.name, found)
     opened = SharedFiles.open_folder(
         folder, chunks.chunk_size, disk=disk, trusted=False
     )
@@ -213,7 +215,6 @@ def _chunks_without(
     return found
 
 
-def _missing(file: File, target: Path) -> ScannedFile:
-    """Return a missing file of a share, with a state in which no file can be."""
-    state = FileState(-1, -1, file.size, 0, 0, 0, 0, 0)
-    return ScannedFile(file.path, str(target / file.path), state)
+def _impossible_state(size: int) -> FileState:
+    """Return a state in which no file can be, for a file that is missing."""
+    return FileState(-1, -1, size, 0, 0, 0, 0, 0)

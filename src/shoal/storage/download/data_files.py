@@ -26,6 +26,7 @@ from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
 from shoal.storage.disk.system import NewFile
 from shoal.storage.download.layout import FILE_MODE, SIDE, Layout
+from shoal.storage.extents import FileRange, part_of
 
 __all__ = ["DataFiles"]
 
@@ -60,9 +61,13 @@ class DataFiles:
 
     # Chunks.
 
-    def read(self, index: int) -> bytes:
-        """Return a chunk; raise `StoreError` if it cannot be read."""
-        return b"".join(self._read(*each) for each in self.layout.file_ranges(index))
+    def read(self, index: int, first: int = 0, end: int | None = None) -> bytes:
+        """Return a chunk, or some bytes of it; raise `StoreError` if that fails."""
+        return b"".join(self._read(*each) for each in self._ranges(index, first, end))
+
+    def _ranges(self, index: int, first: int, end: int | None) -> Sequence[FileRange]:
+        ranges = self.layout.file_ranges(index)
+        return ranges if end is None else list(part_of(ranges, first, end))
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
         with self._files.borrowed(number) as fd:
@@ -74,10 +79,12 @@ class DataFiles:
             )
         return data
 
-    def read_now(self, index: int) -> bytes | None:
-        """Return a chunk if that does not block, otherwise None."""
+    def read_now(
+        self, index: int, first: int = 0, end: int | None = None
+    ) -> bytes | None:
+        """Return the same if that does not block, otherwise None."""
         parts: list[bytes] = []
-        for number, size, offset in self.layout.file_ranges(index):
+        for number, size, offset in self._ranges(index, first, end):
             fd = self._files.borrow_now(number)
             if fd is None:
                 return None

@@ -33,7 +33,7 @@ from shoal.storage.download.journal import MAX_CHUNKS
 from shoal.storage.download.layout import Layout
 from shoal.storage.download.resume import Prepared, prepare
 from shoal.storage.download.staging import Staging
-from shoal.storage.store import DownloadStore, Verify, check_length
+from shoal.storage.store import DownloadStore, Span, Verify, check_length
 
 __all__ = [
     "COMMIT_BYTES",
@@ -145,6 +145,16 @@ class FileStore(DownloadStore):
         """Return a chunk, as `ChunkReader.get_now` does."""
         self._check_present(index)
         return self._files.read_now(index)
+
+    def get_span(self, span: Span) -> bytes:
+        """Return bytes of a chunk, as `ChunkReader.get_span` does."""
+        self._check_present(span.index)
+        return self._files.read(span.index, span.first, span.end)
+
+    def get_span_now(self, span: Span) -> bytes | None:
+        """Return bytes of a chunk, as `ChunkReader.get_span_now` does."""
+        self._check_present(span.index)
+        return self._files.read_now(span.index, span.first, span.end)
 
     def put_many(self, items: Sequence[tuple[int, Data]]) -> None:
         """Store verified chunks; they survive the death of this process afterwards.

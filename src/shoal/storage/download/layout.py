@@ -9,6 +9,7 @@ a crash and uploaded, and no unselected file appears in the folder.
 This is arithmetic only; `data_files` reads and writes.
 """
 
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
 from itertools import pairwise
@@ -31,6 +32,7 @@ FILE_MODE = 0o666
 _EXECUTABLE_MODE = 0o777
 _PRIVATE_MODE = 0o600
 
+_BATCH = 1000  # paths that are checked together
 _UNIT = 4096  # bytes; the disk space of a file is a multiple of this
 
 
@@ -47,7 +49,8 @@ class Layout:
     ) -> None:
         """Lay out a folder of `files`, or a single file if None.
 
-        `selected` are the numbers of the files to download, by default all. With
+        `selected` are the numbers of the files to download, by default all; the paths
+        of the others are not used. With
         `keep_exec` a file is executable if the shared file is.
 
         Raises `UsageError` if no file is selected, and `ValueError` if the sizes of
@@ -70,16 +73,20 @@ class Layout:
         self.selected: Sequence[int] = range(len(self.files))
         """The numbers of the files to download, ascending."""
         self._keep_exec = keep_exec
-        self._folders: dict[str, list[int]] | None = None
+        self._folders: dict[str, array[int]] | None = None
         self._selected = b"\1" * len(self.files)  # by number
         self._side_starts: dict[int, int] = {}  # offsets of partly selected chunks
+        if self.extents.total != chunks.size:
+            raise ValueError("the sizes of the files do not add up")
+        if selected is not None:
+            chosen = array("Q", sorted(set(selected)))
+            if len(chosen) != self.side or (chosen and chosen[-1] >= self.side):
+                self._select(chosen)
         if files is not None:
-            _check(files, self.extents, chunks)
-        if selected is not None and set(selected) != set(self.selected):
-            self._select(selected)
+            _check(files, self.selected)
 
-    def _select(self, selected: Collection[int]) -> None:
-        self.selected = sorted(set(selected))
+    def _select(self, selected: "array[int]") -> None:
+        self.selected = selected
         if not self.selected:
             raise UsageError("No file of this share is selected; select at least one.")
         if self.selected[0] < 0 or self.selected[-1] >= len(self.files):
@@ -130,8 +137,12 @@ class Layout:
         """
         if len(self.selected) == len(self.files):
             return identity
-        numbers = b"".join(number.to_bytes(4, "big") for number in self.selected)
-        return sha256(identity + numbers).digest()
+        name = sha256(identity)
+        for number in self.selected:
+            file = self.files[number]
+            path = file.path.encode()
+            name.update(b"%d %d %d " % (file.offset, file.size, len(path)) + path)
+        return name.digest()
 
     def size(self, number: int) -> int:
         """Return the size of a complete file, or of the side file, in bytes."""
@@ -215,34 +226,36 @@ class Layout:
         if buffers:
             yield last, begin, buffers
 
-    def folders(self) -> dict[str, list[int]]:
+    def folders(self) -> "dict[str, array[int]]":
         """Return the numbers of the selected files by folder, parents first.
 
         The key is the path of the folder; that of the top folder is empty.
         """
         if self._folders is not None:
             return self._folders
-        found: dict[str, list[int]] = {"": []}
+        found = {"": array("Q")}
         for number in self.selected:
             folder = self.files[number].path.rpartition("/")[0]
             if folder not in found:
                 for end in (i for i, sign in enumerate(folder) if sign == "/"):
-                    found.setdefault(folder[:end], [])
-            found.setdefault(folder, []).append(number)
+                    found.setdefault(folder[:end], array("Q"))
+            found.setdefault(folder, array("Q")).append(number)
         self._folders = found
         return found
 
 
-def _check(files: Sequence[File], extents: Extents, chunks: Chunks) -> None:
+def _check(files: Sequence[File], selected: Sequence[int]) -> None:
     """Refuse unsafe paths; a manifest refuses them too, so this is a second check."""
-    if extents.total != chunks.size or any(file.size < 0 for file in files):
-        raise ValueError("the sizes of the files do not add up")
-    paths = [file.path for file in files]
-    together = "/" + "/\n/".join(paths) + "/"
-    together.encode()  # raises an error for paths that cannot be created
-    # The order of code points is the order of the UTF-8 bytes.
-    is_sorted = all(one < other for one, other in pairwise(paths))
-    if not is_sorted or any(bad in together for bad in ("\0", "//", "/./", "/../")):
-        raise ValueError(
-            "a path is not safe, or paths are not in the order of their bytes"
-        )
+    last = ""
+    for start in range(0, len(selected), _BATCH):
+        numbers = selected[start : start + _BATCH]
+        paths = [last, *(files[number].path for number in numbers)]
+        together = "/" + "/\n/".join(paths[1:]) + "/"
+        together.encode()  # raises an error for paths that cannot be created
+        # The order of code points is the order of the UTF-8 bytes.
+        is_sorted = all(one < other for one, other in pairwise(paths))
+        if not is_sorted or any(bad in together for bad in ("\0", "//", "/./", "/../")):
+            raise ValueError(
+                "a path is not safe, or paths are not in the order of their bytes"
+            )
+        last = paths[-1]

@@ -1,35 +1,37 @@
 """The part of a manifest that a download knows, kept in its staging folder.
 
-The root record and each page are appended when they arrive, so that an unfinished
+The root record and each page are appended when they arrive, each page after the one
+above it, so that an unfinished
 download can continue from an origin or from other unfinished copies, when no peer that
 has the whole manifest is left. Nothing in the file is believed: the id proves the root
 record, and the root record proves each page. So an incomplete end and changed bytes are
 harmless: reading stops at the first record that is not valid, and writing continues
-there. A record is
+there. Files of other versions count as empty. A record is
 
-    u32 number   0 for the root record, 1 + n for page n
+    u8  kind     0 for the root record, 1 for a page of the hashes, 2 of the files
+    u8  level    of a page, otherwise 0
+    u32 index    of a page, otherwise 0
     u32 length   of the data, in bytes
     data
 """
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.manifest.pages import PAGE_SIZE
+from shoal.core.manifest.pages import FILES, HASHES, PAGE_SIZE, PageKey, Table
 from shoal.core.manifest.root import MAX_ROOT_SIZE
 from shoal.errors import ManifestError, PeerError, ShoalError
 from shoal.storage.disk.disk import Disk
 
-__all__ = ["MANIFEST", "ManifestFile", "add_known", "known_pages", "read_manifest"]
+__all__ = ["MANIFEST", "ManifestFile", "add_known", "read_manifest"]
 
 MANIFEST = "manifest"
 """The name of the file in a staging folder."""
 
-_MAGIC = b"shoalmf\x01"
-_RECORD = struct.Struct(">II")
-_MAX_SIZE = 32 * 1024 * 1024  # bytes that are read; the largest manifest has about half
+_MAGIC = b"shoalmf\x02"
+_RECORD = struct.Struct(">BBII")
+_TABLES: tuple[Table, ...] = HASHES, FILES  # by kind, of which 0 is the root record
 
 
 class ManifestFile:
@@ -41,30 +43,31 @@ class ManifestFile:
         """What the file contained when it was opened; None for nothing."""
         self._disk = disk
         self._is_root_written = False
-        self._written: set[int] = set()  # pages
+        self._written: set[PageKey] = set()
         self._is_flushed = True
         self._fd: int | None = disk.open_write(MANIFEST, at=at)
         try:
-            data = disk.pread(self._fd, min(disk.state(self._fd).size, _MAX_SIZE), 0)
-            self.manifest, self._end = _decode(data, share_id)
+            self.manifest, self._end = _read(disk, self._fd, share_id)
         except BaseException:
             self.close()
             raise
         if self.manifest is not None:
             self._is_root_written = True
-            self._written = set(known_pages(self.manifest))
+            self._written = set(self.manifest.keys())
 
     def save(self, manifest: Manifest) -> None:
         """Append the root record and the pages that are not in the file."""
-        new = [n for n in known_pages(manifest) if n not in self._written]
+        new = [key for key in manifest.keys() if key not in self._written]
         parts: list[bytes] = []
         if not self._is_root_written:
             self._end = 0
-            parts += [_MAGIC, _encode(0, manifest.root_record)]
-        for number in new:
-            page = manifest.page(number)
+            root = manifest.root_record
+            parts += [_MAGIC, _RECORD.pack(0, 0, 0, len(root)), root]
+        for key in new:
+            page = manifest.page(key)
             assert page is not None
-            parts.append(_encode(1 + number, page))
+            kind = 1 + _TABLES.index(key.table)
+            parts += [_RECORD.pack(kind, key.level, key.number, len(page)), page]
         if parts and self._fd is not None:
             self._disk.pwrite(self._fd, parts, self._end)
             self._end += sum(map(len, parts))
@@ -89,8 +92,8 @@ def add_known(known: Manifest | None, other: Manifest | None) -> Manifest | None
     """Add the pages of another manifest of the same share to one; return it."""
     if known is None or other is None:
         return known or other
-    for number in known_pages(other):
-        known.add_page(number, other.page(number) or b"")
+    for key in other.keys():
+        known.add_page(key, other.page(key) or b"")
     return known
 
 
@@ -102,44 +105,37 @@ def read_manifest(folder: Path, share_id: bytes, disk: Disk) -> Manifest | None:
     try:
         fd = disk.open_read(folder / MANIFEST)
         try:
-            data = disk.pread(fd, min(disk.state(fd).size, _MAX_SIZE), 0)
+            return _read(disk, fd, share_id)[0]
         finally:
             disk.close(fd)
-        return _decode(data, share_id)[0]
     except ShoalError:
         return None
 
 
-def _encode(number: int, data: bytes) -> bytes:
-    return _RECORD.pack(number, len(data)) + data
-
-
-def known_pages(manifest: Manifest) -> Iterator[int]:
-    """Yield the numbers of the pages that are known."""
-    for number in range(manifest.page_count):
-        if manifest.page(number) is not None:
-            yield number
-
-
-def _decode(data: bytes, share_id: bytes) -> tuple[Manifest | None, int]:
-    """Return what valid records describe, and where they end."""
+def _read(disk: Disk, fd: int, share_id: bytes) -> tuple[Manifest | None, int]:
+    """Return what valid records of an open file describe, and where they end."""
+    size = disk.state(fd).size
+    if disk.pread(fd, len(_MAGIC), 0) != _MAGIC:
+        return None, 0
     manifest: Manifest | None = None
     end = len(_MAGIC)
-    if not data.startswith(_MAGIC):
-        return None, 0
-    while end + _RECORD.size <= len(data):
-        number, length = _RECORD.unpack_from(data, end)
-        part = data[end + _RECORD.size : end + _RECORD.size + length]
-        if length > max(PAGE_SIZE, MAX_ROOT_SIZE) or len(part) != length:
+    while end + _RECORD.size <= size:
+        # One record at a time, however long the file is.
+        record = disk.pread(fd, _RECORD.size + max(PAGE_SIZE, MAX_ROOT_SIZE), end)
+        kind, level, index, length = _RECORD.unpack_from(record)
+        part = record[_RECORD.size : _RECORD.size + length]
+        if len(part) != length or kind > len(_TABLES):
             break
-        if manifest is None:
-            try:
-                manifest = Manifest(share_id, part) if number == 0 else None
-            except (ManifestError, PeerError):
-                pass
+        try:
             if manifest is None:
-                return None, 0
-        elif not number or not manifest.add_page(number - 1, part):
+                if (kind, level, index) != (0, 0, 0):
+                    break
+                manifest = Manifest(share_id, part)
+            elif not kind:
+                break
+            elif not manifest.add_page(PageKey(_TABLES[kind - 1], level, index), part):
+                break
+        except (ManifestError, PeerError):
             break
         end += _RECORD.size + length
-    return manifest, end
+    return (manifest, end) if manifest is not None else (None, 0)

@@ -13,6 +13,7 @@ if no exclude pattern matches it, and an include pattern does or there are none.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterable
 
 from shoal.errors import UsageError
@@ -25,6 +26,7 @@ PATTERNS_IGNORED = (
 )
 """The message about patterns for a share that has no files to select."""
 
+_WILD = re.compile(r"[*?[]")
 _WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 # A set has at least one character, which may be a `]`.
 _TOKEN = re.compile(r"\*\*/|\*\*|\[(?:!.|[^!])[^]]*\]|.", re.DOTALL)
@@ -37,7 +39,9 @@ class Selection:
         self, include: Iterable[str] = (), exclude: Iterable[str] = ()
     ) -> None:
         """Raise `UsageError` for an invalid pattern."""
+        include = tuple(include)
         self._includes = [match(pattern) for pattern in include]
+        self._literals = [pattern.strip("/") for pattern in include]
         self._excludes = [match(pattern) for pattern in exclude]
 
     def selects(self, path: str) -> bool:
@@ -45,6 +49,26 @@ class Selection:
         if self.excludes(path):
             return False
         return not self._includes or any(each(path) for each in self._includes)
+
+    @property
+    def ranges(self) -> list[tuple[str, str | None]]:
+        """Return ranges of paths, as (first, end), outside of which none is selected.
+
+        An end of None is the end of all paths.
+        """
+        if not self._literals:
+            return [("", None)]
+        found: list[tuple[str, str | None]] = []
+        for pattern in self._literals:
+            wild = _WILD.search(pattern)
+            if wild is None:
+                found += [(pattern, pattern + "\0"), (pattern + "/", pattern + "0")]
+                continue
+            start = pattern[: wild.start()]
+            last = ord(start[-1]) if start else sys.maxunicode
+            end = start[:-1] + chr(last + 1) if last < sys.maxunicode else None
+            found.append((start, end) if end is not None else ("", None))
+        return found
 
     def excludes(self, path: str) -> bool:
         """Return True if a file, or a folder with everything in it, is excluded."""

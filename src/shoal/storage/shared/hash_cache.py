@@ -21,8 +21,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from shoal.errors import ShoalError
+from shoal.storage.block_file import BlockFolder
 from shoal.storage.disk.disk import Data, Disk, FileState
-from shoal.storage.disk.folders import make_directories, write_new_file
+from shoal.storage.disk.folders import make_directories, prune, write_new_file
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
@@ -44,7 +45,6 @@ RECENT_NS = 2_000_000_000
 
 _MAGIC = b"shoalhc\x01"
 _CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
-_ABANDONED_NS = 3_600_000_000_000  # age at which a file that was not renamed is removed
 
 
 def state_key(
@@ -75,6 +75,8 @@ class HashCache:
         self._directory = directory
         self._disk = disk
         self._max_bytes = max_bytes
+        self.blocks = BlockFolder(directory / "blocks", disk=disk)
+        """The block hashes of the same shares."""
 
     def find(self, key: bytes) -> bytes | None:
         """Return the hashes stored under a key; None if there are none."""
@@ -102,26 +104,9 @@ class HashCache:
             if at is not None:
                 try:
                     write_new_file(self._disk, at, key.hex(), entry)
-                    self._prune(at)
+                    prune(self._disk, at, self._max_bytes, MAX_ENTRIES)
                 finally:
                     self._disk.close(at)
-
-    def _prune(self, at: int) -> None:
-        """Remove the oldest entries beyond the limits, and files left by crashes."""
-        found: list[tuple[int, int, str]] = []
-        for name in self._disk.list_directory(at):
-            state = self._disk.state_at(name, at=at)
-            if state is not None and state.is_file:
-                found.append((state.mtime_ns, state.size, name))
-        found.sort(reverse=True)
-        total = 0
-        for place, (mtime_ns, size, name) in enumerate(found):
-            total += size
-            is_abandoned = (
-                name.startswith(".") and mtime_ns < found[0][0] - _ABANDONED_NS
-            )
-            if is_abandoned or total > self._max_bytes or place >= MAX_ENTRIES:
-                self._disk.unlink(name, at=at)
 
 
 def hash_files(
@@ -137,19 +122,27 @@ def hash_files(
     """Return the result of `hash_chunks`, from the cache if it has it.
 
     In that case `files.trusted` becomes False, and the caller must set `files.verify`
-    before it reads a chunk. `scheme` is the name of `algorithm`.
+    before it reads a chunk. `scheme` is the name of `algorithm`. The block hashes are
+    kept, too, and `files` reads them.
     """
     chunks = files.chunks
-    key = state_key(files.states, chunks.chunk_size, scheme, now_ns)
+    key = None
+    if cache is not None:
+        key = state_key(files.states, chunks.chunk_size, scheme, now_ns)
     width = len(algorithm(b""))
     if cache is not None and key is not None:
         found = cache.find(key)
         if found is not None and len(found) == chunks.count * width:
             files.trusted = False
+            files.kept_hashes = cache.blocks.find(key, chunks)
             if progress is not None and chunks.size:
                 progress(chunks.size)
             return found
-    digests = hash_chunks(files, algorithm, progress=progress, stopped=stopped)
+    kept = cache.blocks.create(key, chunks) if cache is not None else None
+    files.kept_hashes = kept
+    digests = hash_chunks(
+        files, algorithm, progress=progress, stopped=stopped, kept=kept
+    )
     if cache is not None and key is not None:
         cache.add(key, digests)
     return digests

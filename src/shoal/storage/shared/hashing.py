@@ -15,6 +15,7 @@ from shoal.storage.disk.disk import Data
 from shoal.storage.store import Verify
 
 if TYPE_CHECKING:
+    from shoal.storage.block_file import BlockFile
     from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = ["BATCH_SIZE", "hash_chunks", "run_in_threads", "verify_chunks"]
@@ -35,13 +36,15 @@ def hash_chunks(
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
     stopped: Callable[[], bool] | None = None,
+    kept: "BlockFile | None" = None,
 ) -> bytes:
     """Return the digests of all chunks, one after the other.
 
     The default for `threads` is one per processor. `progress` is called with the
     number of bytes hashed so far, by one thread at a time. `stopped` is called between
-    batches; once it returns True, this raises `UnfinishedError`. Raises `StoreError`
-    if a file cannot be read or changes before the end.
+    batches; once it returns True, this raises `UnfinishedError`. With `kept`, the
+    chunks are hashed as in a sealed share and their block hashes are written there.
+    Raises `StoreError` if a file cannot be read or changes before the end.
     """
     chunks = files.chunks
     width = len(algorithm(b""))
@@ -49,6 +52,15 @@ def hash_chunks(
     together = max(1, BATCH_SIZE // chunks.chunk_size)
     counting = threading.Lock()
     done = 0
+
+    def digest(index: int, data: memoryview) -> bytes:
+        if kept is None:
+            return algorithm(data)
+        from shoal.core.crypto.hashes import block_digests, chunk_digest_of
+
+        hashes = block_digests(data)
+        kept.write(index, hashes)
+        return chunk_digest_of(hashes, len(data))
 
     def hash_batches(batches: Iterable[int]) -> None:
         nonlocal done
@@ -62,8 +74,10 @@ def hash_chunks(
             size = min(chunks.offset(end), chunks.size) - chunks.offset(first)
             files.read_into(buffer[:size], chunks.offset(first))
             digests[first * width : end * width] = b"".join(
-                algorithm(buffer[start : min(start + chunks.chunk_size, size)])
-                for start in range(0, size, chunks.chunk_size)
+                digest(index, buffer[start : min(start + chunks.chunk_size, size)])
+                for index, start in enumerate(
+                    range(0, size, chunks.chunk_size), start=first
+                )
             )
             if progress is not None:
                 with counting:

@@ -12,58 +12,18 @@ A share consists of files, so empty folders are left out.
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
+from shoal.core.manifest.file_pages import MAX_FILES
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.shared.globs import Selection
+from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 
 __all__ = [
-    "MAX_FILES",
-    "ScannedFile",
-    "ScannedFolder",
     "endless",
     "is_empty",
     "scan_folder",
 ]
-
-MAX_FILES = 100_000
-"""The most files that a share may have."""
-
-
-class ScannedFile(NamedTuple):
-    """A file that the user shares."""
-
-    path: str
-    """Relative to the folder, with `/` between the names."""
-    location: str
-    """Its absolute path."""
-    state: FileState
-    """Its state at the time of the scan."""
-
-    @property
-    def size(self) -> int:
-        """Return its size in bytes."""
-        return self.state.size
-
-    @property
-    def executable(self) -> bool:
-        """Return True if its owner may execute it."""
-        return bool(self.state.mode & 0o100)
-
-
-class ScannedFolder(NamedTuple):
-    """The files of a folder that the user shares."""
-
-    name: str
-    """The name of the folder."""
-    files: tuple[ScannedFile, ...]
-    """Sorted by the UTF-8 bytes of their paths."""
-
-    @property
-    def size(self) -> int:
-        """Return the size of all files in bytes."""
-        return sum(file.size for file in self.files)
 
 
 def scan_folder(
@@ -88,12 +48,12 @@ def scan_folder(
     name = os.path.basename(top)
     if not name:
         raise UsageError(f"{path} has no name; share a folder in it instead.")
-    scan = _Scan(disk, Selection(include, exclude), warn, check_path, max_files)
+    scan = _Scan(top, disk, Selection(include, exclude), warn, check_path, max_files)
     scan.run(top)
     if not scan.files:
         raise UsageError(f"There is no file to share in {path}.")
-    scan.files.sort(key=lambda file: file.path.encode())
-    return ScannedFolder(name, tuple(scan.files))
+    scan.files.sort()
+    return ScannedFolder(name, scan.files)
 
 
 class _Scan:
@@ -101,13 +61,14 @@ class _Scan:
 
     def __init__(
         self,
+        top: str,
         disk: Disk,
         selection: Selection,
         warn: Callable[[str], None],
         check_path: Callable[[str], object],
         max_files: int,
     ) -> None:
-        self.files: list[ScannedFile] = []
+        self.files = ScannedFiles(top)
         self._disk = disk
         self._selection = selection
         self._warn = warn
@@ -160,7 +121,7 @@ class _Scan:
             where = f"{folder}/{name}"
             if not state.size and not is_empty(self._disk, where):
                 raise UsageError(endless(where))
-            self.files.append(ScannedFile(path, f"{folder}/{name}", state))
+            self.files.add(path, state)
             if len(self.files) > self._max_files:
                 raise UsageError(
                     f"There are more than {self._max_files:,} files; share fewer, "

@@ -5,40 +5,36 @@ at a time; a share with no more files than that can still be read after they wer
 deleted or replaced.
 
 Bytes that were not in the files when the share was hashed must never be sent. So each
-file is compared with its first state when it is opened and after each read. Once a
-file has changed, its chunks are returned only if they still verify. If the share has
-many small files, each chunk of them is verified every time instead.
+file is compared with its first state (`FileChanges`) when it is opened and after each
+read. Once a file has changed, its chunks are returned only if they still verify. If the
+share has many small files, each chunk of them is verified every time instead.
 
 Files are not mapped into memory, because reading a mapped file that another program
-truncates would end the process. Changes that keep size and mtime (some made through
-mmap) are not detected here; the receiver verifies each chunk anyway.
+truncates would end the process.
 """
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.errors import ShoalError, StoreError, UsageError
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.openfiles import MAX_OPEN, OpenFiles
-from shoal.storage.extents import Extents, FileRange
-from shoal.storage.shared.scan import (
-    ScannedFile,
-    ScannedFolder,
-    endless,
-    is_empty,
-)
-from shoal.storage.store import Verify
+from shoal.storage.extents import Extents, FileRange, part_of
+from shoal.storage.shared.changes import FileChanges
+from shoal.storage.shared.scan import endless, is_empty
+from shoal.storage.shared.scanned import ScannedFile, ScannedFiles, ScannedFolder
+from shoal.storage.store import Span, Verify, VerifySpan
 
-__all__ = ["SharedFileChangedError", "SharedFiles"]
+if TYPE_CHECKING:  # open channels have no blocks
+    from shoal.storage.block_file import BlockFile
+
+__all__ = ["SharedFiles"]
 
 _SMALL_FILE = 64 * 1024  # bytes; if there are many files, smaller ones are read whole
+_QUICK_SIZE = 256 * 1024  # bytes; verifying more would delay the event loop
 _SMALL_CHUNK = 16 * 1024  # bytes; reading larger chunks together saves little time
-
-
-class SharedFileChangedError(StoreError):
-    """A chunk is not sent because its bytes have changed since it was shared."""
 
 
 class SharedFiles:
@@ -55,29 +51,30 @@ class SharedFiles:
         follow: bool = False,
         max_open: int = MAX_OPEN,
     ) -> None:
-        self._extents = Extents(file.size for file in files)
+        sizes = files.sizes if isinstance(files, ScannedFiles) else None
+        self._extents = Extents(sizes or (file.size for file in files))
         self.chunks = Chunks(self._extents.total, chunk_size)
         """How the bytes of all files together are divided."""
         self.have = Bitfield.full(self.chunks.count)
         """The chunks that can be read: all, unless files were missing at the start."""
         self.verify: Verify | None = None
         """Verifies a chunk against the share's hashes; None until they are known."""
-        self.changed: str | None = None
-        """How a file changed, as a sentence for the user; None if none did."""
+        self.verify_span: VerifySpan | None = None
+        """Verifies a part of a chunk by block hashes; set with `verify`."""
         self.trusted = True
         """Whether this process computed the share's hashes from these files.
 
         If not, each chunk must verify once before it is returned.
         """
+        self.kept_hashes: BlockFile | None = None
+        """Where block hashes are kept, which `close` closes; None if nowhere."""
         self._verified = Bitfield(self.chunks.count)  # used only if not trusted
         self._disk = disk
         self._files = files
         self._follow = follow  # whether the path of a file may be a link
         self._opened = OpenFiles(self._open, disk.close, max_open, disk.open_files)
         self._is_many = len(files) > max_open
-        self._last = [file.state for file in files]  # when last compared
-        # How files changed, by number: the one message for all chunks of each.
-        self._altered: dict[int, str] = {}
+        self._changes = FileChanges(files)
 
     @classmethod
     def open_file(
@@ -118,6 +115,11 @@ class SharedFiles:
         return store
 
     @property
+    def changed(self) -> str | None:
+        """Return how a file changed, as a sentence for the user; None if none did."""
+        return self._changes.first
+
+    @property
     def states(self) -> Iterable[tuple[str, FileState]]:
         """Return the paths and first states of the files.
 
@@ -138,22 +140,29 @@ class SharedFiles:
                 return small
         parts = [self._read(*span) for span in ranges]
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        altered = [self._altered[n] for n, _, _ in ranges if n in self._altered]
-        if small is None and not altered:
+        is_altered = self._changes.affect(ranges)
+        if small is None and not is_altered:
             if self.trusted or index in self._verified:
                 return data
         if self.verify is not None and len(data) == self.chunks.length(index):
             if self.verify(index, data):
-                if not altered:
+                if not is_altered:
                     self._verified.add(index)
                 return data
-        unnoticed = (
-            "has other bytes than when it was hashed, though size and time are the same"
-        )
-        first = ranges[0][0]
-        raise SharedFileChangedError(
-            altered[0] if altered else self._explain(first, unnoticed)
-        )
+        raise self._changes.error([number for number, _, _ in ranges])
+
+    def get_into(self, index: int, buffer: memoryview) -> bytes | memoryview:
+        """Return a chunk, as `ChunkReader.get_into` does."""
+        if self.trusted and not self._changes.altered and not self._is_many:
+            ranges = self._file_ranges(index)
+            if len(ranges) == 1 and ranges[0][1] <= len(buffer):
+                number, size, offset = ranges[0]
+                with self._opened.borrowed(number) as fd:
+                    count = self._disk.pread_into(fd, buffer[:size], offset)
+                    self._compare(number, self._disk.state(fd))
+                if count == size and self.trusted and not self._changes.altered:
+                    return buffer[:size]
+        return self.get(index)
 
     def _read_small(self, ranges: Sequence[FileRange]) -> bytes | None:
         """Return a chunk of small files, unverified; None if the files are not small.
@@ -188,12 +197,8 @@ class SharedFiles:
             self._compare(number, self._disk.state(fd))
         return data
 
-    def get_now(self, index: int) -> bytes | None:
-        """Return a chunk, as `ChunkReader.get_now` does."""
-        if not self.trusted or len(self._files) > 1:
-            return self.get_many_now((index,))[0]
-        # A reader waits for this single chunk, so this makes the fewest calls.
-        ((number, size, offset),) = self._file_ranges(index)
+    def _read_now(self, number: int, size: int, offset: int) -> bytes | None:
+        """Read a file that is open and in the page cache, otherwise return None."""
         fd = self._opened.borrow_now(number)
         if fd is None:
             return None
@@ -202,7 +207,16 @@ class SharedFiles:
             self._compare(number, self._disk.state(fd))
         finally:
             self._opened.give_back(number)
-        return None if self._altered or not self.trusted else data
+        return data
+
+    def get_now(self, index: int) -> bytes | None:
+        """Return a chunk, as `ChunkReader.get_now` does."""
+        if not self.trusted or len(self._files) > 1:
+            return self.get_many_now((index,))[0]
+        # A reader waits for this single chunk, so this makes few calls.
+        (place,) = self._file_ranges(index)
+        data = self._read_now(*place)
+        return None if self._changes.altered or not self.trusted else data
 
     def get_many_now(self, indexes: Sequence[int]) -> list[bytes | None]:
         """Return the results of `get_now` for several chunks.
@@ -222,10 +236,57 @@ class SharedFiles:
         finally:
             for number in borrowed:
                 self._opened.give_back(number)
-        is_altered = not self._altered.keys().isdisjoint(borrowed)
+        is_altered = not self._changes.altered.keys().isdisjoint(borrowed)
         if is_altered or self.trusted < was_trusted:
             return [None] * len(found)  # `get` verifies them, which takes time
         return found
+
+    def get_span(self, span: Span) -> bytes:
+        """Return bytes of a chunk, as `ChunkReader.get_span` does.
+
+        Unless the files are as they were when the share was hashed, they must verify:
+        by block hashes if these are kept, otherwise with the whole chunk.
+        """
+        index, first, end = span.index, span.first, span.end
+        ranges = list(part_of(self._file_ranges(index), first, end))
+        is_trusted = self.trusted or index in self._verified
+        hashes = None if is_trusted else self.block_hashes_now(index)
+        is_many = self._is_many and self.verify is not None
+        if (is_trusted and not is_many) or hashes is not None:
+            data = b"".join([self._read(*each) for each in ranges])
+            is_altered = self._changes.affect(ranges)
+            if hashes is not None and self.verify_span is not None:
+                if self.verify_span(span, data, hashes):
+                    return data
+            elif is_trusted and not is_altered and len(data) == end - first:
+                return data
+        return self.get(index)[first:end]
+
+    def get_span_now(self, span: Span) -> bytes | None:
+        """Return bytes of a chunk, as `ChunkReader.get_span_now` does."""
+        index, first, end = span.index, span.first, span.end
+        hashes: bytes | None = None
+        if not self.trusted and index not in self._verified:
+            hashes = self.block_hashes_now(index)
+            if hashes is None or end - first > _QUICK_SIZE:
+                return None
+        parts: list[bytes] = []
+        for number, size, offset in part_of(self._file_ranges(index), first, end):
+            part = self._read_now(number, size, offset)
+            if part is None or number in self._changes.altered:
+                return None
+            parts.append(part)
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        if self.trusted or index in self._verified:
+            return data
+        if hashes is None or self.verify_span is None:
+            return None  # a file has changed meanwhile
+        return data if self.verify_span(span, data, hashes) else None
+
+    def block_hashes_now(self, index: int) -> bytes | None:
+        """Return block hashes of a chunk, as `ChunkReader.block_hashes_now` does."""
+        kept = self.kept_hashes
+        return kept.read_now(index) if kept is not None else None
 
     def _are_alike(self, indexes: Sequence[int]) -> bool:
         """Return True if these are small, full-length chunks of a single file."""
@@ -281,82 +342,48 @@ class SharedFiles:
             else:
                 with self._opened.borrowed(number) as fd:
                     count = self._disk.pread_into(fd, into, start)
-            if count != size or number in self._altered:
+            if count != size or number in self._changes.altered:
                 self.check_unchanged()
-                path = self._files[number].location
-                raise StoreError(
-                    f"{path} could not be read completely; share it again."
-                )
+                raise self._changes.incomplete(number)
             done += size
 
     def check_unchanged(self) -> None:
         """Raise `StoreError` if a file has changed since its first state."""
-        for number, file in enumerate(self._files):
+        for number in range(len(self._files)):
+            file = self._files[number]
             fd = self._opened.borrow_now(number)
             if fd is None:
                 now = self._disk.state_at(file.location, follow=self._follow)
             else:
                 now = self._disk.state(fd)
                 self._opened.give_back(number)
-            if now is None or not now.is_same_state(file.state):
-                raise StoreError(
-                    f"{file.location} changed while it was read; share it again when "
-                    "it is complete."
-                )
+            self._changes.refuse_changed(number, now)
 
     def close(self) -> None:
         """Close the files; idempotent."""
         self._opened.close()
+        if self.kept_hashes is not None:
+            self.kept_hashes.close()
 
     def _open(self, number: int) -> int:
         file = self._files[number]
         try:
             fd = self._disk.open_read(file.location, follow=self._follow)
         except UsageError as error:
-            raise self._note_gone(number) from error
+            raise self._changes.gone(number) from error
         except StoreError as error:
             now = self._disk.state_at(file.location, follow=self._follow)
             if now is not None and now.is_same_state(file.state):
                 raise
-            raise self._note_gone(number) from error
+            raise self._changes.gone(number) from error
         self._compare(number, self._disk.state(fd))
         return fd
 
-    def _note_gone(self, number: int) -> SharedFileChangedError:
-        """Note that a file was deleted or replaced; return the error to raise."""
-        self._note_altered(number, "was deleted or replaced since it was shared")
-        return SharedFileChangedError(self._altered[number])
-
-    def _note_altered(self, number: int, change: str) -> None:
-        text = self._altered.setdefault(number, self._explain(number, change))
-        self.changed = self.changed or text
-
-    def _explain(self, number: int, change: str) -> str:
-        return (
-            f"{self._files[number].location} {change}; chunks that no longer verify "
-            "are not sent. Share it again."
-        )
-
     def _compare(self, number: int, now: FileState) -> None:
-        """Note whether a file has changed, by its present state."""
-        if number in self._altered:
-            return
-        file = self._files[number]
-        if not now.is_same_state(file.state):
-            change = "truncated" if now.size < file.size else "changed"
-            self._note_altered(number, f"was {change} since it was shared")
-            return
-        last, self._last[number] = self._last[number], now
-        if now.ctime_ns != last.ctime_ns and now[4:7] == last[4:7]:
-            # Neither its links, its mode nor its owner changed: then perhaps its bytes
-            # in place (mmap, virtual disks), so each chunk must verify again.
-            self.trusted = self.verify is None
+        """Compare the present state of a file with its first one."""
+        if self._changes.compare(number, now):
+            self.trusted = self.verify is None  # each chunk must verify again
             self._verified = Bitfield(self.chunks.count)
-        if not now.links and self.changed is None:
-            self.changed = (
-                f"{file.location} was deleted or replaced since it was shared; "
-                "its original bytes are still being sent."
-            )
 
     def _file_ranges(self, index: int) -> Sequence[FileRange]:
         """Return the file ranges that make up chunk `index`."""

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 from shoal.core.crypto.keys import Keys
@@ -41,7 +42,7 @@ _FULL = (
 )
 # docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
 PROOF_TIME = 10.0  # seconds from acceptance
-TRIES = 256  # shares that a knock is tried with before other tasks run: 2 ms
+TRIES = 128  # shares that a knock is tried with before other tasks run: 1 ms
 BACKLOG = 1024  # connections the system may hold ready, those of a flood included
 LOG_PERIOD = 60.0  # seconds between two log lines about strangers
 
@@ -83,21 +84,24 @@ class SealedListener(PortListener[_Stranger]):
         *,
         hosts: Sequence[str],
         port: int = 0,
+        threads: Executor | None = None,
         within: float = PROOF_TIME,
         max_half_open: int = MAX_HALF_OPEN,
         handshake_limit: HandshakeLimit | None = None,
     ) -> None:
         """Listen at `port` of all `hosts`; port 0 chooses a free one.
 
-        Raises as `bind_all` does.
+        Large amounts of data are encrypted in `threads`. Raises as `bind_all` does.
         """
         super().__init__(hosts, port)
         for each in self._sockets:
             each.listen(BACKLOG)
         self._node_id = node_id
+        self._threads = threads
         self._within = within
         self._shares: dict[bytes, _Share] = {}  # by psk
         self._knocks = KnockMemory()
+        self._trying = asyncio.Lock()
         self._handshake_limit = (
             HandshakeLimit() if handshake_limit is None else handshake_limit
         )
@@ -258,7 +262,7 @@ class SealedListener(PortListener[_Stranger]):
 
         self._half_open.remove(stranger)
         stranger.is_proven = True
-        noise = NoiseConnection(greeted.ciphers, begin)
+        noise = NoiseConnection(greeted.ciphers, begin, self._threads)
         await self._loop.connect_accepted_socket(lambda: noise, stranger.accepted)
 
     async def _receive(self, stranger: _Stranger, size: int) -> bytes | None:
@@ -280,15 +284,17 @@ class SealedListener(PortListener[_Stranger]):
         """Return the share that a knock is for, None if it is wrong or repeated.
 
         Every share is tried, even after one that fits, so that the time reveals
-        nothing; a node with thousands lets other tasks run in between.
+        nothing. A node with many shares tries one knock at a time, and lets other tasks
+        run in between: a flood of knocks delays only other knocks.
         """
         found = None
-        for number, share in enumerate(list(self._shares.values()), 1):
-            opened = open_first(share.start, knock)
-            if opened is not None:
-                found = share, opened
-            if number % TRIES == 0:
-                await asyncio.sleep(0)
+        async with self._trying:
+            for number, share in enumerate(list(self._shares.values()), 1):
+                opened = open_first(share.start, knock)
+                if opened is not None:
+                    found = share, opened
+                if number % TRIES == 0:
+                    await asyncio.sleep(0)
         if found is None or not self._knocks.spend(found[1].ephemeral):
             return None
         return found

@@ -5,35 +5,44 @@ plain bytes. It has the ciphers of a finished handshake, and moves messages of
 docs/protocol.md, "Sealed transport". All connections of a thread receive into one
 buffer, whose messages are decrypted straight into the upper protocol's buffer before
 any other code runs; outgoing data is encrypted batch by batch as the socket accepts it.
+
+The event loop does not touch large amounts of data. If the upper protocol is a
+`DataProtocol`, the data of a chunk is received into a buffer of its own and handed over
+as it came, to be decrypted by the thread that verifies it: the nonces are known by
+counting messages. Outgoing data is encrypted in the threads of an executor.
 """
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from concurrent.futures import Executor
+from typing import Any, TypeVar, cast
 
 from shoal.core.crypto.noise import TAG_SIZE, Ciphers
 from shoal.core.limits import OverheadLimit
+from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.noise_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
-    MAX_PAYLOAD,
     MESSAGE_OVERHEAD,
-    seal,
-    take_payloads,
+    SealedData,
+    sealed_size,
     unseal_into,
 )
 from shoal.errors import PeerError, ProtocolError
+from shoal.transport.connection import DataProtocol
 from shoal.transport.liveness import watch_silence
+from shoal.transport.sealed.outgoing import Data, Outgoing
 
 __all__ = ["NoiseConnection"]
 
-Data = bytes | bytearray | memoryview
+T = TypeVar("T")
 
 RECEIVE_SIZE = 1024 * 1024  # bytes read from the socket at once; one buffer per thread
 HIGH_WATER = 256 * 1024  # bytes waiting at which the upper protocol is paused
-ENCRYPT_SLICE = 4 * MAX_PAYLOAD  # bytes encrypted at once
+DATA_LEAST = 128 * 1024  # bytes of chunk data that are not decrypted here
+# Room behind chunk data in its buffer: for the next message, which announces more.
+DATA_ROOM = 512  # bytes
 
 
 class _Scratch(threading.local):
@@ -47,13 +56,39 @@ _scratch = _Scratch()
 _NO_PROTOCOL = asyncio.BufferedProtocol()  # of a connection that has ended
 
 
+class _Incoming:
+    """The data of one chunk while it arrives."""
+
+    def __init__(self, pool: BufferPool, length: int) -> None:
+        self.length = length
+        self.messages, self.size = sealed_size(length)
+        self.buffer = pool.take(self.size + DATA_ROOM)
+        self.view = memoryview(self.buffer)
+        self.filled = 0
+
+    @property
+    def missing(self) -> int:
+        """Return how many bytes have not arrived."""
+        return max(0, self.size - self.filled)
+
+    def add(self, received: memoryview) -> int:
+        """Copy what belongs to the data; return how many bytes that is."""
+        count = min(self.missing, len(received))
+        self.view[self.filled : self.filled + count] = received[:count]
+        self.filled += count
+        return count
+
+
 class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
     """Encrypt one connection."""
 
     def __init__(
-        self, ciphers: Ciphers, begin: Callable[[], asyncio.BufferedProtocol]
+        self,
+        ciphers: Ciphers,
+        begin: Callable[[], asyncio.BufferedProtocol],
+        threads: Executor | None = None,
     ) -> None:
-        """Encrypt with the ciphers of a handshake.
+        """Encrypt with the ciphers of a handshake, large amounts in `threads`.
 
         `begin` is called once the transport below is there and returns the upper
         protocol, whose `connection_made` follows at once; it may raise `PeerError`.
@@ -61,16 +96,20 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         super().__init__()
         self._protocol = _NO_PROTOCOL
         self._begin = begin
-        self._ciphers = ciphers
+        self._takes_data: DataProtocol | None = None
+        self._incoming: _Incoming | None = None
+        self._cipher = ciphers.receive
+        self._outgoing = Outgoing(
+            *(ciphers.send, threads),
+            on_sealed=self._on_sealed,
+            on_error=self.abort,
+        )
         self._overhead = OverheadLimit()
         self._transport: asyncio.Transport | None = None
         self._kept = b""  # received, but not decrypted yet
-        self._backlog: deque[memoryview] = deque()  # not encrypted yet
-        self._waiting = 0  # bytes in it
         self._received = 0  # bytes of the last read
         self._limits = (HIGH_WATER // 4, HIGH_WATER)
         self._is_closing = False
-        self._is_blocked = False  # the socket's buffer is full
         self._is_paused = False  # the upper protocol is paused
         self._is_reading = True
         self._is_decrypting = False
@@ -82,7 +121,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Pass the connection to the upper protocol."""
         # uvloop's transport is not a subclass, but has the same methods.
         transport = cast(asyncio.Transport, transport)
-        self._transport = transport
+        self._transport = self._outgoing.transport = transport
         watch_silence(transport)
         # Data that the socket does not accept waits here, unencrypted and not copied.
         transport.set_write_buffer_limits(high=0)
@@ -93,10 +132,18 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         except PeerError:
             self.abort()
         else:
+            if isinstance(self._protocol, DataProtocol):
+                self._takes_data = self._protocol
+                self._outgoing.pool = self._protocol.pool
             self._protocol.connection_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the thread's buffer; `buffer_updated` empties it."""
+        """Return the rest of a chunk's buffer, or the thread's buffer.
+
+        `buffer_updated` empties the latter.
+        """
+        if self._incoming is not None:
+            return self._incoming.view[self._incoming.filled :]
         kept = len(self._kept)
         if kept:
             _scratch.view[:kept] = self._kept
@@ -107,30 +154,30 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._received = nbytes
         if not self._is_closing:
             self._overhead.leak(asyncio.get_running_loop().time())
-            self._decrypt(_scratch.view[: len(self._kept) + nbytes])
+            if self._incoming is not None:
+                self._on_data(self._incoming, nbytes)
+            else:
+                self._decrypt(_scratch.view[: len(self._kept) + nbytes])
 
     def eof_received(self) -> None:
         """Let the transport close: the stream was cut off, not ended by the peer."""
 
     def pause_writing(self) -> None:
         """Stop encrypting: the socket's buffer is full."""
-        self._is_blocked = True
+        self._outgoing.block()
 
     def resume_writing(self) -> None:
         """Encrypt the waiting data."""
-        self._is_blocked = False
-        self._encrypt()
-        if self._is_paused and self._waiting <= self._limits[0]:
-            self._is_paused = False
-            if not self._is_closing:
-                self._protocol.resume_writing()
+        if self._takes_data is not None:
+            self._takes_data.data_written()
+        self._outgoing.unblock()
+        self._resume_protocol()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Report to the upper protocol why the connection ended."""
         self._is_closing = True
-        self._transport = None
-        self._backlog.clear()
-        self._waiting = 0
+        self._transport = self._takes_data = self._incoming = None
+        self._outgoing.detach()
         # No reference cycle may remain: the memory of a connection would wait for the
         # garbage collector.
         protocol, self._protocol = self._protocol, _NO_PROTOCOL
@@ -186,7 +233,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait for the socket."""
         below = self._transport.get_write_buffer_size() if self._transport else 0
-        return self._waiting + below
+        return self._outgoing.waiting + below
 
     def write(self, data: Data) -> None:
         """Send `data`, which must not change until it is sent."""
@@ -198,26 +245,36 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             return
         for data in list_of_data:
             if data:
-                self._backlog.append(memoryview(data))
-                self._waiting += len(data)
+                self._outgoing.write(data)
                 self._overhead.on_payload(len(data))
-        self._encrypt()
-        if self._waiting > self._limits[1] and not self._is_paused:
+        self._outgoing.send()
+        if self._outgoing.waiting > self._limits[1] and not self._is_paused:
             self._is_paused = True
             self._protocol.pause_writing()
+
+    @property
+    def can_write_made(self) -> bool:
+        """Return True if `write_made` can be called now."""
+        return self._outgoing.can_make and not self._is_closing
+
+    def write_made(
+        self, size: int, make: Callable[[], Iterable[tuple[list[Data], T]]]
+    ) -> asyncio.Future[list[T]]:
+        """Make and send data in a thread, as `Outgoing.make` does."""
+        assert self.can_write_made
+        return self._outgoing.make(size, make)
 
     def close(self) -> None:
         """End the connection once all written data is sent."""
         if self._transport is not None and not self._is_closing:
-            self._is_closing = True
+            self._is_closing = self._outgoing.is_ending = True
             self._transport.pause_reading()
-            self._encrypt()
+            self._outgoing.send()
 
     def abort(self) -> None:
         """End the connection at once."""
         self._is_closing = True
-        self._backlog.clear()
-        self._waiting = 0
+        self._outgoing.drop()
         if self._transport is not None:
             self._transport.abort()
 
@@ -236,6 +293,11 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         begin = 0
         try:
             while self._is_reading and not self._is_closing:
+                if (incoming := self._incoming) is not None:
+                    begin += incoming.add(received[begin:])
+                    if incoming.missing:
+                        break
+                    self._finish_data(incoming)
                 body = begin + LENGTH_SIZE
                 if end < body:
                     break
@@ -244,12 +306,37 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
                     break
                 begin = following
                 self._open(received[body:following])
+                self._expect_data()
         except PeerError as error:
             self._fail(error)
         finally:
             # The next connection of this thread receives into the same buffer.
             self._kept = b"" if self._is_closing else bytes(received[begin:])
             self._is_decrypting = False
+
+    def _expect_data(self) -> None:
+        """Receive the data of a chunk apart if it comes next."""
+        takes = self._takes_data
+        if takes is not None and (length := takes.awaited_data) >= DATA_LEAST:
+            self._incoming = _Incoming(takes.pool, length)
+
+    def _on_data(self, incoming: _Incoming, nbytes: int) -> None:
+        """Note bytes that arrived in the buffer of a chunk."""
+        incoming.filled += nbytes
+        assert self._takes_data is not None
+        self._takes_data.data_progress(nbytes, incoming.missing)
+        if not incoming.missing:
+            # The bytes behind it stay valid: the chunk's memory is not used again.
+            self._decrypt(incoming.view[incoming.size : incoming.filled])
+
+    def _finish_data(self, incoming: _Incoming) -> None:
+        """Hand over the data of a chunk that has arrived."""
+        self._incoming = None
+        self._overhead.on_payload(incoming.length)
+        keys = [self._cipher.next() for _ in range(incoming.messages)]
+        data = SealedData(incoming.view[: incoming.size], keys, incoming.length)
+        assert self._takes_data is not None
+        self._takes_data.data_complete(data, incoming.buffer)
 
     def _open(self, message: memoryview) -> None:
         """Decrypt a message into the upper protocol's buffer."""
@@ -259,7 +346,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             self._end(message)
             return
         self._overhead.on_payload(size)
-        key = self._ciphers.receive.next()
+        key = self._cipher.next()
         buffer = self._protocol.get_buffer(-1)
         assert isinstance(buffer, memoryview)
         if len(buffer) >= size:
@@ -284,7 +371,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """
         if len(message) != TAG_SIZE:
             raise ProtocolError("a message that is shorter than its tag")
-        self._ciphers.receive.decrypt(message)
+        self._cipher.decrypt(message)
         self._protocol.eof_received()
         self.abort()
 
@@ -294,24 +381,12 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         if self.is_reading() and self._transport is not None:
             self._transport.resume_reading()
 
-    def _encrypt(self) -> None:
-        """Encrypt the waiting data until the socket's buffer is full."""
-        below = self._transport
-        # A failed transport is closing, but has not called connection_lost yet.
-        while (
-            self._backlog
-            and not self._is_blocked
-            and below is not None
-            and not below.is_closing()
-        ):
-            payloads = take_payloads(self._backlog, ENCRYPT_SLICE)
-            self._waiting -= sum(map(len, payloads))
-            below.write(self._seal(payloads))
-        if self._is_closing and not self._backlog and below is not None:
-            below.write(self._seal([memoryview(b"")]))
-            # Not within `resume_writing`: asyncio would close the transport twice.
-            asyncio.get_running_loop().call_soon(below.close)
+    def _on_sealed(self, size: int) -> None:
+        self._overhead.on_payload(size)
+        self._resume_protocol()
 
-    def _seal(self, payloads: list[memoryview]) -> bytearray:
-        send = self._ciphers.send
-        return seal(payloads, [send.next() for _ in payloads])
+    def _resume_protocol(self) -> None:
+        if self._is_paused and self._outgoing.waiting <= self._limits[0]:
+            self._is_paused = False
+            if not self._is_closing:
+                self._protocol.resume_writing()

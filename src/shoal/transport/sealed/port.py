@@ -7,6 +7,7 @@ a node which dials itself notices.
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import TypeVar, cast
 
 from shoal.core.crypto.keys import Keys
@@ -18,7 +19,7 @@ from shoal.core.crypto.knock import (
 )
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, PeerTimeoutError
-from shoal.transport.connection import reaching
+from shoal.transport.dial import reaching
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
@@ -34,17 +35,24 @@ P = TypeVar("P", bound=asyncio.BufferedProtocol)
 class Port(SealedListener):
     """Accept and dial holders of our shares."""
 
-    def __init__(self, hosts: Sequence[str], port: int) -> None:
-        """Listen at `port` of all `hosts`; raise as `bind_all` does."""
+    def __init__(
+        self, hosts: Sequence[str], port: int, threads: Executor | None = None
+    ) -> None:
+        """Listen at `port` of all `hosts`; raise as `bind_all` does.
+
+        Large amounts of data are encrypted in `threads`.
+        """
         self.node_id = os.urandom(NODE_ID_SIZE)
         """16 random bytes, new in every process."""
-        super().__init__(self.node_id, hosts=hosts, port=port)
+        super().__init__(self.node_id, hosts=hosts, port=port, threads=threads)
 
     def dialler(self, keys: Keys) -> Dial:
         """Return a function that connects to other holders of a share."""
 
         async def dial(address: Address, factory: Factory) -> None:
-            await dial_sealed(address, keys, self.node_id, factory)
+            await dial_sealed(
+                address, keys, self.node_id, factory, threads=self._threads
+            )
 
         return dial
 
@@ -55,13 +63,15 @@ async def dial_sealed(
     node_id: bytes,
     factory: Callable[[ProvenPeer], P],
     *,
+    threads: Executor | None = None,
     within: float = DIAL_TIME,
 ) -> P:
     """Connect to a peer that knows the id; return the protocol that `factory` makes.
 
     This is the client's side of docs/protocol.md, "Sealed transport". The client
     sends nothing but the knock until the server has proven that it knows the id.
-    `factory` is called then, and may raise `PeerError` to refuse the peer.
+    `factory` is called then, and may raise `PeerError` to refuse the peer. Large
+    amounts of data are encrypted in `threads`.
 
     Raises `SelfConnectionError` if this node itself answered (forget the address),
     `NotAHolderError` if the peer does not know the id, `ProtocolError` if it does
@@ -72,7 +82,7 @@ async def dial_sealed(
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[P] = loop.create_future()
     handshake = ClientHandshake(handshake_start(keys), node_id)
-    knocking = _Knocking(address, handshake, factory, outcome)
+    knocking = _Knocking(address, handshake, factory, outcome, threads)
     try:
         async with reaching(address, within):
             await loop.create_connection(lambda: knocking, address.host, address.port)
@@ -95,11 +105,13 @@ class _Knocking(asyncio.BufferedProtocol):
         handshake: ClientHandshake,
         factory: Callable[[ProvenPeer], P],
         outcome: "asyncio.Future[P]",
+        threads: Executor | None,
     ) -> None:
         self._address = address
         self._handshake = handshake
         self._factory = factory
         self._outcome = outcome
+        self._threads = threads
         self._answer = bytearray(ANSWER_SIZE)
         self._received = 0  # bytes of it
         self._transport: asyncio.Transport | None = None
@@ -148,7 +160,7 @@ class _Knocking(asyncio.BufferedProtocol):
         peer = ProvenPeer(Address(host, port), greeted.node_id, greeted.version)
         protocol = self._factory(peer)
         transport.write(confirmation)
-        noise = NoiseConnection(greeted.ciphers, lambda: protocol)
+        noise = NoiseConnection(greeted.ciphers, lambda: protocol, self._threads)
         transport.set_protocol(noise)
         noise.connection_made(transport)
         if not self._outcome.done():

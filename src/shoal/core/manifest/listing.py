@@ -1,0 +1,112 @@
+"""Describe shares, files and folders, and list the files of a folder; pure.
+
+Only the pages of the file table that are needed must have arrived: those that
+`Manifest.missing_under` names.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from shoal.core.manifest.file_table import File
+from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.pages import PageKey
+from shoal.errors import NotFoundError
+
+__all__ = ["Child", "Stat", "children", "list_files", "missing_for", "stat"]
+
+
+class Stat(Struct, frozen=True):
+    """Describe a share, or a file or folder in it."""
+
+    name: str
+    """The last component of its path, or the name of the share."""
+    path: str
+    """Path within the share; empty for the share itself."""
+    size: int
+    """Bytes; of a folder, those of all files below it."""
+    is_folder: bool
+    """Whether it is a folder."""
+    files: int
+    """How many files it has; 1 for a file."""
+    executable: bool = False
+    """Whether it is an executable file."""
+
+
+def missing_for(manifest: Manifest, path: str | None) -> Iterator[PageKey]:
+    """Yield the pages to request before `stat`: none for the share itself."""
+    path = (path or "").rstrip("/")
+    return manifest.missing_under(path) if path else iter(())
+
+
+def stat(manifest: Manifest, path: str | None = None) -> Stat:
+    """Describe a share, or the file or folder at `path` in it.
+
+    Raises `NotFoundError` if there is none.
+    """
+    root = manifest.root
+    path = (path or "").rstrip("/")
+    if not path:
+        return Stat(root.name, "", root.size, root.is_folder, root.file_count)
+    table = manifest.file_table
+    name = path.rpartition("/")[2]
+    file = table.find(path) if table is not None else None
+    if table is None or file is not None:
+        file = file or manifest.find(path)
+        return Stat(name, path, file.size, False, 1, file.executable)
+    files = list_files(manifest, path)
+    # The files of a folder are adjacent.
+    return Stat(name, path, files[-1].end - files[0].offset, True, len(files))
+
+
+def list_files(manifest: Manifest, folder: str | None = None) -> Sequence[File]:
+    """Return the files of a share, or those below a folder of it.
+
+    For the path of a file, return that file. Raises `NotFoundError` if there is none.
+    """
+    folder = (folder or "").rstrip("/")
+    table = manifest.file_table
+    if not folder:
+        return manifest.files
+    if table is None:
+        return (manifest.find(folder),)
+    files = table.under(folder)
+    if not files:
+        file = table.find(folder)
+        if file is None:
+            raise NotFoundError(f"There is no {folder} in the share.")
+        return (file,)
+    return files
+
+
+class Child(NamedTuple):
+    """Describe what is directly in a folder."""
+
+    name: str
+    file: File | None
+    """The file; None for a folder."""
+
+
+def children(manifest: Manifest, folder: str) -> Iterator[Child]:
+    """Yield what is directly in a folder, in the order of the paths below it.
+
+    Yields nothing if there is no such folder.
+    """
+    table = manifest.file_table
+    if table is None:
+        if not folder:
+            yield Child(manifest.root.name, manifest.files[0])
+        return
+    below = table.under(folder)
+    start = len(folder) + 1 if folder else 0
+    place = 0
+    while place < len(below):
+        file = below[place]
+        name, slash, _ = file.path[start:].partition("/")
+        if slash:
+            yield Child(name, None)
+            place += len(table.under(file.path[: start + len(name)]))
+        else:
+            yield Child(name, file)
+            place += 1

@@ -1,0 +1,241 @@
+"""Encrypt what a connection sends, batch by batch as the socket accepts it.
+
+`Outgoing` owns the cipher of the sending direction. Small batches are encrypted on the
+event loop, large ones in a thread, one at a time: while a thread has the cipher, later
+data waits, so that the messages are in the order of their nonces. Memory that encrypted
+data is sent from goes back to the pool once the socket has taken it.
+"""
+
+import asyncio
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from shoal.core.crypto.noise import Cipher
+from shoal.core.wire.framing import BufferPool
+from shoal.core.wire.noise_messages import (
+    MAX_PAYLOAD,
+    seal,
+    sealed_size,
+    take_payloads,
+)
+
+__all__ = ["Data", "Outgoing"]
+
+Data = bytes | bytearray | memoryview
+T = TypeVar("T")
+
+ENCRYPT_SLICE = 4 * MAX_PAYLOAD  # bytes encrypted at once on the event loop
+THREAD_SLICE = 32 * MAX_PAYLOAD  # bytes encrypted at once in a thread
+THREAD_LEAST = 128 * 1024  # bytes that are worth the way to a thread and back
+# Small enough that a slow peer, too, is seen to accept one now and then.
+WRITE_SLICE = 256 * 1024  # bytes passed to the transport at once
+SEAL_ROOM = 1024  # bytes for the headers of the chunks in one batch
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+class Outgoing:
+    """Hold the data of one connection until the socket accepts it."""
+
+    def __init__(
+        self,
+        cipher: Cipher,
+        threads: Executor | None,
+        *,
+        on_sealed: Callable[[int], None],
+        on_error: Callable[[], None],
+    ) -> None:
+        """Encrypt with `cipher`, large batches in `threads`.
+
+        `on_sealed` is called with the size of data that a thread has encrypted, and
+        `on_error` if a thread could not make its data.
+        """
+        self.transport: asyncio.Transport | None = None
+        """The transport to write to; None before it is there, and once it is lost."""
+        self.pool: BufferPool | None = None
+        """Where the memory for encrypted data comes from; None for new memory."""
+        self.is_ending = False
+        """Whether the stream ends when all data is written."""
+        self._cipher = cipher
+        self._threads = threads
+        self._on_sealed = on_sealed
+        self._on_error = on_error
+        self._is_blocked = False  # the socket's buffer is full
+        self._backlog: deque[memoryview] = deque()  # not encrypted yet
+        self._backlogged = 0  # bytes in it
+        self._sealing: asyncio.Future[Any] | None = None
+        self._sealing_size = 0  # bytes that it encrypts
+        # Encrypted, but not written yet; memory of the pool follows what is in it.
+        self._ready: deque[memoryview | bytearray] = deque()
+        self._ready_size = 0  # bytes in it
+        self._written: list[bytearray] = []  # memory that the socket may still need
+
+    @property
+    def waiting(self) -> int:
+        """Return how many bytes were not passed to the transport yet."""
+        return self._backlogged + self._sealing_size + self._ready_size
+
+    @property
+    def can_make(self) -> bool:
+        """Return True if `make` can be called now."""
+        return self._threads is not None and self._sealing is None and not self._backlog
+
+    def write(self, data: Data) -> None:
+        """Queue `data`, which must not change; call `send` then."""
+        self._backlog.append(memoryview(data))
+        self._backlogged += len(data)
+
+    def block(self) -> None:
+        """Note that the socket's buffer is full."""
+        self._is_blocked = True
+
+    def unblock(self) -> None:
+        """Note that the socket has sent everything, and send more."""
+        self._is_blocked = False
+        self._return_buffers()
+        self.send()
+
+    def drop(self) -> None:
+        """Forget all data that was not sent."""
+        self._backlog.clear()
+        self._ready.clear()
+        self._written.clear()
+        self._backlogged = self._sealing_size = self._ready_size = 0
+
+    def detach(self) -> None:
+        """Forget the connection, which is lost, and all data."""
+        self.drop()
+        self.transport = None
+        # These refer to the owner, whose memory would wait for the garbage collector.
+        self._on_sealed, self._on_error = _ignore, _ignore
+
+    def make(
+        self, size: int, make: Callable[[], Iterable[tuple[list[Data], T]]]
+    ) -> asyncio.Future[list[T]]:
+        """Make data in a thread, encrypt it there, and send it after all earlier data.
+
+        `make` yields parts of the data, which has about `size` bytes, each with a note.
+        Each is encrypted while it is in the processor's cache. The result has all
+        notes, when the data waits for the socket. Call this only if `can_make`.
+        """
+        loop = asyncio.get_running_loop()
+        made: asyncio.Future[list[T]] = loop.create_future()
+        cipher, buffer = self._cipher, self._take_buffer(size)
+
+        def work() -> tuple[list[memoryview], list[T]]:
+            # The cipher is this thread's as long as `_sealing` is set.
+            sealed, notes = [], []
+            room = None if buffer is None else memoryview(buffer)
+            for parts, note in make():
+                views = deque(memoryview(each) for each in parts)
+                payloads = take_payloads(views, sys.maxsize)
+                sealed.append(seal(payloads, [cipher.next() for _ in payloads], room))
+                if room is not None and sealed[-1].obj is buffer:
+                    room = room[len(sealed[-1]) :]
+                notes.append(note)
+            return sealed, notes
+
+        def done(sealing: asyncio.Future[tuple[list[memoryview], list[T]]]) -> None:
+            if (error := sealing.exception()) is not None:
+                self._sealing = None
+                self._on_error()
+                made.set_exception(error)
+                return
+            sealed, notes = sealing.result()
+            self._finish(sealed, buffer)
+            made.set_result(notes)
+
+        self._sealing_size = size
+        self._sealing = loop.run_in_executor(self._threads, work)
+        self._sealing.add_done_callback(done)
+        return made
+
+    def send(self) -> None:
+        """Encrypt and write until the socket's buffer is full."""
+        below = self.transport
+        # A failed transport is closing, but has not called connection_lost yet.
+        while below is not None and not below.is_closing():
+            if self._ready:
+                if self._is_blocked:
+                    break
+                self._write_ready(below)
+            elif self._sealing is not None or not self._backlog:
+                break
+            elif self._threads is not None and self._backlogged >= THREAD_LEAST:
+                self._seal_in_thread(self._threads)
+            elif self._is_blocked:
+                break
+            else:
+                self._add_ready([self._seal(self._take(ENCRYPT_SLICE))])
+        if self.is_ending and below is not None and not self.waiting:
+            below.write(self._seal([memoryview(b"")]))
+            # Not within `resume_writing`: asyncio would close the transport twice.
+            asyncio.get_running_loop().call_soon(below.close)
+
+    def _write_ready(self, below: asyncio.Transport) -> None:
+        """Pass encrypted data to the socket; take its memory back once it is sent."""
+        part = self._ready.popleft()
+        if isinstance(part, bytearray):  # all messages in this memory are written
+            self._written.append(part)
+            self._return_buffers()
+            return
+        if len(part) > WRITE_SLICE:
+            self._ready.appendleft(part[WRITE_SLICE:])
+            part = part[:WRITE_SLICE]
+        self._ready_size -= len(part)
+        below.write(part)
+
+    def _return_buffers(self) -> None:
+        below = self.transport
+        if self._written and below is not None and not below.get_write_buffer_size():
+            if self.pool is not None:
+                for buffer in self._written:
+                    self.pool.give(buffer)
+            self._written.clear()
+
+    def _take_buffer(self, size: int) -> bytearray | None:
+        """Return memory for the messages with `size` bytes and a few headers."""
+        if self.pool is None:
+            return None
+        return self.pool.take(sealed_size(size)[1] + SEAL_ROOM)
+
+    def _take(self, limit: int) -> list[memoryview]:
+        payloads = take_payloads(self._backlog, limit)
+        self._backlogged -= sum(map(len, payloads))
+        return payloads
+
+    def _seal(self, payloads: list[memoryview]) -> memoryview:
+        return seal(payloads, [self._cipher.next() for _ in payloads])
+
+    def _seal_in_thread(self, threads: Executor) -> None:
+        """Encrypt a batch in a thread; all later data waits behind it."""
+        payloads = self._take(THREAD_SLICE)
+        keys = [self._cipher.next() for _ in payloads]
+        self._sealing_size = sum(map(len, payloads))
+        buffer = self._take_buffer(self._sealing_size)
+        room = None if buffer is None else memoryview(buffer)
+        loop = asyncio.get_running_loop()
+        self._sealing = loop.run_in_executor(threads, seal, payloads, keys, room)
+        self._sealing.add_done_callback(
+            lambda done: self._finish([done.result()], buffer)
+        )
+
+    def _finish(self, sealed: list[memoryview], buffer: bytearray | None) -> None:
+        """Send what a thread has encrypted, unless it was dropped meanwhile."""
+        self._sealing = None
+        if self.transport is not None and self._sealing_size:
+            self._sealing_size = 0
+            self._add_ready(sealed)
+            if buffer is not None:
+                self._ready.append(buffer)
+            self.send()
+            self._on_sealed(sum(map(len, sealed)))
+
+    def _add_ready(self, sealed: list[memoryview]) -> None:
+        self._ready.extend(sealed)
+        self._ready_size += sum(map(len, sealed))
