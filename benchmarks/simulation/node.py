@@ -5,7 +5,7 @@ The product's own code decides: `Scheduler` (with its picker and windows),
 `Download`, `Upload` and `Uploader` do around sockets and threads.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -43,8 +43,19 @@ class Link:
         self.other = other
         self.have = Bitfield.from_bytes(bytes(other.have), other.have.size)
         self.wants = RequestQueue()
-        self.sending: list[tuple[int, bool]] = []  # passed to the connection
+        # Requested by index, not answered: these are what a chunk answers first.
+        self.owed: Counter[int] = Counter()
+        self.sending: list[int] = []  # passed to the connection
         self.is_waiting = False  # waiting for its turn
+
+    def settle(self, index: int) -> bool:
+        """Note an answer; return True if that chunk was requested by its index."""
+        if index not in self.owed:
+            return False
+        self.owed[index] -= 1
+        if not self.owed[index]:
+            del self.owed[index]
+        return True
 
 
 class Node:
@@ -172,6 +183,7 @@ class Node:
             self.uplink.debt += REQUEST * count
             requests: list[int | None] = [None] * number
             requests.extend(indexes)
+            self.links[source].owed.update(indexes)
             self._post.request(self, self.links[source].other, requests)
 
     def _request_all(self) -> None:
@@ -216,16 +228,18 @@ class Node:
 
     def on_refused(self, source: int, index: int | None, is_busy: bool) -> None:
         """Note that a peer refused a request."""
+        if index is not None and source in self.links:
+            self.links[source].settle(index)
         if self._scheduler is not None and source in self._scheduler:
             self._scheduler.on_refused(source, index, self._clock.now, is_busy=is_busy)
             self._request(source)
 
-    def on_chunk(self, link: Link, index: int, was_any: bool) -> None:
+    def on_chunk(self, link: Link, index: int) -> None:
         """Note a chunk that arrived on one of our connections."""
         scheduler, source = self._scheduler, link.other.number
         if self.links.get(source) is not link or scheduler is None:
             return
-        now = self._clock.now
+        now, was_any = self._clock.now, not link.settle(index)
         scheduler.on_heard(source, now)
         if not scheduler.on_answer(source, index, now, was_any=was_any):
             self.wasted += 1
@@ -339,22 +353,21 @@ class Node:
         was_idle = not link.sending
         given = 0
         while link.wants.requests and given < self._batch:
-            index, was_any = link.wants.take(lambda: self._choose(link.other.number))
+            index, _ = link.wants.take(lambda: self._choose(link.other.number))
             if index is None:
                 self._refuse(link, None, Reason.NOTHING)
                 continue
             assert isinstance(index, int)  # no node of the simulation requests blocks
-            self._note_sent(link.other.number, index, was_any=was_any)
-            link.sending.append((index, was_any))
+            self._note_sent(link.other.number, index)
+            link.sending.append(index)
             given += 1
         if was_idle and link.sending:
             self._limit.on_started(link, self._clock.now)
             self.uplink.start(link, self._chunk_size + RESPONSE)
 
-    def _note_sent(self, receiver: int, index: int, *, was_any: bool) -> None:
+    def _note_sent(self, receiver: int, index: int) -> None:
         if self._rarest is not None:
-            if not was_any:
-                self._rarest.on_sent(receiver, index)
+            self._rarest.on_sent(receiver, index)
             is_first = self._rarest.level(index) == 1
             self._contributions.on_sent(receiver, index, is_first=is_first)
 
@@ -367,13 +380,13 @@ class Node:
 
     def _on_sent(self, links: Sequence[Link]) -> None:
         for link in links:
-            index, was_any = link.sending.pop(0)
+            index = link.sending.pop(0)
             self.sent += 1
             self._limit.on_sent(self._chunk_size, self._clock.now)
             self._tally.add("response", RESPONSE)
             theirs = link.other.links.get(self.number)
             if theirs is not None:
-                self._post.send_chunk(self, theirs, index, was_any)
+                self._post.send_chunk(self, theirs, index)
             if link.sending:
                 self.uplink.start(link, self._chunk_size + RESPONSE)
             else:
