@@ -19,12 +19,13 @@ from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError
+from shoal.transport.data_protocol import DataProtocol
 from shoal.transport.liveness import has_hung_up
 
 if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
     from shoal.core.wire.noise_messages import SealedData
 
-__all__ = ["Connection", "DataProtocol", "Handler"]
+__all__ = ["Connection", "Handler"]
 
 S = TypeVar("S", bound=Session)
 T = TypeVar("T")
@@ -55,35 +56,6 @@ class Handler(Protocol[S]):
         self, connection: "Connection[S]", error: PeerError | OSError | None
     ) -> None:
         """Note that a connection has ended, and why; None if it was closed normally."""
-
-
-class DataProtocol(asyncio.BufferedProtocol):
-    """A protocol that takes the data of chunks as it came, not decrypted."""
-
-    @property
-    def pool(self) -> BufferPool:
-        """Return the buffers to receive it into."""
-        raise NotImplementedError
-
-    @property
-    def awaited_data(self) -> int:
-        """Return how many bytes of chunk data come next; 0 for none.
-
-        Also 0 if some of them were passed to `buffer_updated`.
-        """
-        raise NotImplementedError
-
-    def data_progress(self, nbytes: int, missing: int) -> None:
-        """Note that `nbytes` bytes arrived, and that `missing` more will."""
-        raise NotImplementedError
-
-    def data_complete(self, data: "SealedData", buffer: bytearray) -> None:
-        """Take all `awaited_data`; its memory is `buffer`, from the pool."""
-        raise NotImplementedError
-
-    def data_written(self) -> None:
-        """Note that the socket has accepted more of the data that waited for it."""
-        raise NotImplementedError
 
 
 class Connection(DataProtocol, Generic[S]):
@@ -286,6 +258,11 @@ class Connection(DataProtocol, Generic[S]):
         """Return how many bytes of chunk data come next, if none of them has come."""
         session = self.session
         return 0 if session.is_mid_frame else session.awaited_data
+
+    @property
+    def longest_data(self) -> int:
+        """Return the most bytes of chunk data that the peer has announced."""
+        return self.session.longest_data
 
     def data_progress(self, nbytes: int, missing: int) -> None:
         """Note that part of a chunk's data arrived."""

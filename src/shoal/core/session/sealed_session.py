@@ -241,6 +241,7 @@ class SealedSession(Session):
             raise ProtocolError(f"a chunk of {message.length} bytes")
         self._coming = (message.index, was_any)
         self.awaited_data = message.length
+        self.longest_data = max(self.longest_data, message.length)
         if message.length:
             self._reader.expect_data(message.length)
         else:

@@ -141,6 +141,8 @@ class Session:
         """How many messages of any type the peer has sent, less the chunks in them."""
         self.awaited_data = 0
         """How many bytes of a chunk's data follow the last message, outside a frame."""
+        self.longest_data = 0
+        """The most bytes that `awaited_data` has had."""
         self._reader = FrameReader(limit, pool)
         self.get_buffer: Callable[[], memoryview] = self._reader.get_buffer
         """Return the memory to receive the next bytes into."""

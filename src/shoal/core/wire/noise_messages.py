@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shoal.core.crypto.noise import TAG_SIZE
+from shoal.core.wire.framing import BufferPool
 from shoal.errors import ProtocolError
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "MAX_MESSAGE",
     "MAX_PAYLOAD",
     "MESSAGE_OVERHEAD",
+    "IncomingData",
     "Key",
     "SealedData",
+    "message_at",
     "seal",
     "sealed_size",
     "take_payloads",
@@ -35,8 +38,20 @@ MAX_PAYLOAD = MAX_MESSAGE - TAG_SIZE  # bytes
 MESSAGE_OVERHEAD = LENGTH_SIZE + TAG_SIZE  # bytes
 JOIN_BELOW = 4 * 1024  # bytes; shorter pieces of data share a message
 
+# Room behind chunk data in its buffer: for the next message, which announces more.
+DATA_ROOM = 512  # bytes
+
 Key: TypeAlias = tuple[AESGCM, bytes]
 """The key and the nonce of one message, from `Cipher.next`."""
+
+
+def message_at(received: memoryview, begin: int) -> memoryview | None:
+    """Return the message, without its length, that begins there; None if cut off."""
+    body = begin + LENGTH_SIZE
+    if len(received) < body:
+        return None
+    end = body + (received[begin] << 8 | received[begin + 1])
+    return received[body:end] if end <= len(received) else None
 
 
 def take_payloads(backlog: deque[memoryview], limit: int) -> list[memoryview]:
@@ -152,3 +167,30 @@ def unseal_into(message: memoryview, key: Key, target: memoryview) -> None:
         key[0].decrypt_into(key[1], message, None, target)
     except InvalidTag:
         raise ProtocolError("a message that was changed on its way") from None
+
+
+class IncomingData:
+    """The data of one chunk while it arrives, as messages that are not decrypted."""
+
+    def __init__(self, pool: BufferPool, length: int) -> None:
+        """Expect `length` bytes of data, and receive them into memory of `pool`."""
+        self.length = length
+        """Bytes of data."""
+        self.messages, self.size = sealed_size(length)
+        self.buffer = pool.take(self.size + DATA_ROOM)
+        """The memory, with room for the message behind the data."""
+        self.view = memoryview(self.buffer)
+        self.filled = 0
+        """Bytes received into it."""
+
+    @property
+    def missing(self) -> int:
+        """Return how many bytes have not arrived."""
+        return max(0, self.size - self.filled)
+
+    def add(self, received: memoryview) -> int:
+        """Copy what belongs to the data; return how many bytes that is."""
+        count = min(self.missing, len(received))
+        self.view[self.filled : self.filled + count] = received[:count]
+        self.filled += count
+        return count

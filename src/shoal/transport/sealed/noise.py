@@ -20,17 +20,18 @@ from typing import Any, TypeVar, cast
 
 from shoal.core.crypto.noise import TAG_SIZE, Ciphers
 from shoal.core.limits import OverheadLimit
-from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.noise_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
+    MAX_PAYLOAD,
     MESSAGE_OVERHEAD,
+    IncomingData,
     SealedData,
-    sealed_size,
+    message_at,
     unseal_into,
 )
 from shoal.errors import PeerError, ProtocolError
-from shoal.transport.connection import DataProtocol
+from shoal.transport.data_protocol import DataProtocol
 from shoal.transport.liveness import watch_silence
 from shoal.transport.sealed.outgoing import Data, Outgoing
 
@@ -41,8 +42,6 @@ T = TypeVar("T")
 RECEIVE_SIZE = 1024 * 1024  # bytes read from the socket at once; one buffer per thread
 HIGH_WATER = 256 * 1024  # bytes waiting at which the upper protocol is paused
 DATA_LEAST = 128 * 1024  # bytes of chunk data that are not decrypted here
-# Room behind chunk data in its buffer: for the next message, which announces more.
-DATA_ROOM = 512  # bytes
 
 
 class _Scratch(threading.local):
@@ -53,30 +52,8 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+_NOTHING = memoryview(b"")
 _NO_PROTOCOL = asyncio.BufferedProtocol()  # of a connection that has ended
-
-
-class _Incoming:
-    """The data of one chunk while it arrives."""
-
-    def __init__(self, pool: BufferPool, length: int) -> None:
-        self.length = length
-        self.messages, self.size = sealed_size(length)
-        self.buffer = pool.take(self.size + DATA_ROOM)
-        self.view = memoryview(self.buffer)
-        self.filled = 0
-
-    @property
-    def missing(self) -> int:
-        """Return how many bytes have not arrived."""
-        return max(0, self.size - self.filled)
-
-    def add(self, received: memoryview) -> int:
-        """Copy what belongs to the data; return how many bytes that is."""
-        count = min(self.missing, len(received))
-        self.view[self.filled : self.filled + count] = received[:count]
-        self.filled += count
-        return count
 
 
 class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
@@ -97,7 +74,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._protocol = _NO_PROTOCOL
         self._begin = begin
         self._takes_data: DataProtocol | None = None
-        self._incoming: _Incoming | None = None
+        self._incoming: IncomingData | None = None
         self._cipher = ciphers.receive
         self._outgoing = Outgoing(
             *(ciphers.send, threads),
@@ -287,7 +264,6 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         if self._is_decrypting:
             return  # called by the protocol that this method calls
         self._is_decrypting = True
-        end = len(received)
         begin = 0
         try:
             while self._is_reading and not self._is_closing:
@@ -296,14 +272,10 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
                     if incoming.missing:
                         break
                     self._finish_data(incoming)
-                body = begin + LENGTH_SIZE
-                if end < body:
+                after = self._open_some(received, begin)
+                if after == begin:
                     break
-                following = body + (received[begin] << 8 | received[begin + 1])
-                if end < following:
-                    break
-                begin = following
-                self._open(received[body:following])
+                begin = after
                 self._expect_data()
         except PeerError as error:
             self._fail(error)
@@ -316,9 +288,9 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Receive the data of a chunk apart if it comes next."""
         takes = self._takes_data
         if takes is not None and (length := takes.awaited_data) >= DATA_LEAST:
-            self._incoming = _Incoming(takes.pool, length)
+            self._incoming = IncomingData(takes.pool, length)
 
-    def _on_data(self, incoming: _Incoming, nbytes: int) -> None:
+    def _on_data(self, incoming: IncomingData, nbytes: int) -> None:
         """Note bytes that arrived in the buffer of a chunk."""
         incoming.filled += nbytes
         assert self._takes_data is not None
@@ -327,7 +299,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             # The bytes behind it stay valid: the chunk's memory is not used again.
             self._decrypt(incoming.view[incoming.size : incoming.filled])
 
-    def _finish_data(self, incoming: _Incoming) -> None:
+    def _finish_data(self, incoming: IncomingData) -> None:
         """Hand over the data of a chunk that has arrived."""
         self._incoming = None
         self._overhead.on_payload(incoming.length)
@@ -336,23 +308,41 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         assert self._takes_data is not None
         self._takes_data.data_complete(data, incoming.buffer)
 
-    def _open(self, message: memoryview) -> None:
-        """Decrypt a message into the upper protocol's buffer."""
-        size = len(message) - TAG_SIZE
-        self._overhead.add(MESSAGE_OVERHEAD)
-        if size <= 0:
-            self._end(message)
-            return
-        self._overhead.on_payload(size)
-        key = self._cipher.next()
-        buffer = self._protocol.get_buffer(-1)
-        assert isinstance(buffer, memoryview)
-        if len(buffer) >= size:
-            unseal_into(message, key, buffer[:size])
-            self._protocol.buffer_updated(size)
-            return
+    def _open_some(self, received: memoryview, begin: int) -> int:
+        """Decrypt messages into the upper protocol's buffer; return where they end.
+
+        Those are as many as fit, so that a read with many small messages is one event.
+        But a full message may be data to receive apart, which the one before announces.
+        """
+        takes = self._takes_data
+        is_apart = takes is not None and takes.longest_data >= DATA_LEAST
+        room, filled = _NOTHING, 0
+        while (message := message_at(received, begin)) is not None:
+            size = len(message) - TAG_SIZE
+            is_data = is_apart and size == MAX_PAYLOAD
+            if filled and (is_data or not 0 < size <= len(room) - filled):
+                break
+            begin += LENGTH_SIZE + len(message)
+            self._overhead.add(MESSAGE_OVERHEAD)
+            if size <= 0:
+                self._end(message)
+                return begin
+            self._overhead.on_payload(size)
+            if not filled:
+                room = cast(memoryview, self._protocol.get_buffer(-1))
+                if len(room) < size:
+                    self._pass_in_parts(message, size)
+                    return begin
+            unseal_into(message, self._cipher.next(), room[filled : filled + size])
+            filled += size
+        if filled:
+            self._protocol.buffer_updated(filled)
+        return begin
+
+    def _pass_in_parts(self, message: memoryview, size: int) -> None:
+        """Decrypt a message that is longer than the upper protocol's buffer."""
         payload = memoryview(bytearray(size))
-        unseal_into(message, key, payload)
+        unseal_into(message, self._cipher.next(), payload)
         while payload and not self._is_closing:
             buffer = self._protocol.get_buffer(-1)
             assert isinstance(buffer, memoryview)
