@@ -21,6 +21,7 @@ CORE = (
     "schedule/picker",
     "schedule/rarest",
     "schedule/scheduler",
+    "schedule/turns",
     "schedule/window",
     "session/request_queue",
 )

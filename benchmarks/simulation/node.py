@@ -5,7 +5,7 @@ The product's own code decides: `Scheduler` (with its picker and windows),
 `Download`, `Upload` and `Uploader` do around sockets and threads.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from random import Random
 
@@ -17,6 +17,7 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
 from shoal.core.schedule.scheduler import Scheduler
+from shoal.core.schedule.turns import Contributions, SendingLimit, Turns
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS, RequestQueue
 from shoal.core.session.sealed_session import ranges_of
 from shoal.core.wire.sealed_messages import Cancel, Have, Reason, Refuse, SealedRequest
@@ -42,8 +43,19 @@ class Link:
         self.other = other
         self.have = Bitfield.from_bytes(bytes(other.have), other.have.size)
         self.wants = RequestQueue()
-        self.sending: list[tuple[int, bool]] = []  # passed to the connection
+        # Requested by index, not answered: these are what a chunk answers first.
+        self.owed: Counter[int] = Counter()
+        self.sending: list[int] = []  # passed to the connection
         self.is_waiting = False  # waiting for its turn
+
+    def settle(self, index: int) -> bool:
+        """Note an answer; return True if that chunk was requested by its index."""
+        if index not in self.owed:
+            return False
+        self.owed[index] -= 1
+        if not self.owed[index]:
+            del self.owed[index]
+        return True
 
 
 class Node:
@@ -86,7 +98,6 @@ class Node:
         """Called for each new chunk."""
         self._post = post
         self._chunk_size = scenario.chunk_size
-        self._parallel = scenario.parallel
         self._clock = clock
         self._rng = rng
         self._tally = tally
@@ -95,8 +106,18 @@ class Node:
             self._scheduler = Scheduler(scenario.share, Bitfield(count), rng)
         self._rarest: RarestFirst[int] | None = None
         self._turns: deque[Link] = deque()
+        # Every neighbour is counted, also by a source that never chooses.
+        self._contributions: Contributions[int] = Contributions(
+            lambda: self.have.is_complete
+        )
+        self._limit: SendingLimit[Link] = SendingLimit()
+        self._order: Turns[Link] = Turns(
+            lambda link: self._contributions.rank(link.other.number)
+        )
         self._announcements: Announcements[int] = Announcements(
-            self.have, lambda peer: self.links[peer].have
+            self.have,
+            lambda peer: self.links[peer].have,
+            self._contributions.rank,
         )
         self._wakes_at = 0.0  # to announce again
         self._commit = max(1, scenario.committed // scenario.chunk_size)
@@ -113,6 +134,7 @@ class Node:
         """Connect with a peer, whose chunks are known."""
         link = self.links[other.number] = Link(self, other)
         self._announcements.on_peer_joined(other.number)
+        self._contributions.on_peer_joined(other.number, link.have)
         if self._rarest is not None:
             self._rarest.on_peer_joined(other.number, link.have)
         if self._scheduler is not None and self.finished is None:
@@ -134,9 +156,11 @@ class Node:
         if link.sending:
             self.uplink.stop(link)
             link.sending.clear()
+            self._limit.on_finished(link)
         if link.is_waiting:
             self._turns.remove(link)
         self._announcements.on_peer_left(number)
+        self._contributions.remove(number)
         if self._rarest is not None:
             self._rarest.on_peer_left(number)
         if self._scheduler is not None and self._scheduler.remove(number):
@@ -159,6 +183,7 @@ class Node:
             self.uplink.debt += REQUEST * count
             requests: list[int | None] = [None] * number
             requests.extend(indexes)
+            self.links[source].owed.update(indexes)
             self._post.request(self, self.links[source].other, requests)
 
     def _request_all(self) -> None:
@@ -186,6 +211,8 @@ class Node:
 
     def on_have(self, source: int, indexes: Sequence[int]) -> None:
         """Note chunks that a peer announces."""
+        for index in indexes:
+            self._contributions.on_have(source, index)
         if self._rarest is not None:
             for index in indexes:
                 self._rarest.on_have(source, index)
@@ -201,16 +228,18 @@ class Node:
 
     def on_refused(self, source: int, index: int | None, is_busy: bool) -> None:
         """Note that a peer refused a request."""
+        if index is not None and source in self.links:
+            self.links[source].settle(index)
         if self._scheduler is not None and source in self._scheduler:
             self._scheduler.on_refused(source, index, self._clock.now, is_busy=is_busy)
             self._request(source)
 
-    def on_chunk(self, link: Link, index: int, was_any: bool) -> None:
+    def on_chunk(self, link: Link, index: int) -> None:
         """Note a chunk that arrived on one of our connections."""
         scheduler, source = self._scheduler, link.other.number
         if self.links.get(source) is not link or scheduler is None:
             return
-        now = self._clock.now
+        now, was_any = self._clock.now, not link.settle(index)
         scheduler.on_heard(source, now)
         if not scheduler.on_answer(source, index, now, was_any=was_any):
             self.wasted += 1
@@ -227,6 +256,7 @@ class Node:
         for number in scheduler.on_verified(index, source):
             self._count("cancel", CANCEL)
             self._post.cancel(self, self.links[number].other, index)
+        self._contributions.on_verified(source)
         self._on_right(index)
         if self.finished is None:
             self._request(source)
@@ -282,7 +312,7 @@ class Node:
             if reason is not None:
                 self._refuse(link, index, reason)
         if link.wants.requests:
-            self._announcements.on_receiving(receiver)
+            self._announcements.on_receiving(receiver, self._clock.now)
         self._wake(link)
 
     def on_cancelled(self, receiver: int, index: int) -> None:
@@ -291,7 +321,7 @@ class Node:
         if link is not None:
             link.wants.cancel(index)
             if not link.wants.requests and not link.sending:
-                if self._announcements.on_served(receiver):
+                if self._announcements.on_served(receiver, self._clock.now):
                     self._announce()
 
     def _refuse(self, link: Link, index: int | None, reason: str) -> None:
@@ -306,17 +336,14 @@ class Node:
 
     def _serve(self) -> None:
         """Send a batch to each peer in turn until no connection accepts more."""
-        turns, parallel = self._turns, self._parallel
-        for _ in range(len(turns)):
-            link = turns[0]
-            if len(link.sending) >= self._commit:
-                turns.popleft()
-                link.is_waiting = False
-                continue
-            if not link.sending and len(self.uplink) >= parallel:
+        turns = self._turns
+        while turns:
+            if not self._limit.has_room(self._clock.now):
                 return
-            turns.popleft()
+            link = self._order.take(turns)
             link.is_waiting = False
+            if len(link.sending) >= self._commit:
+                continue
             self._serve_one(link)
             if link.wants.requests:
                 link.is_waiting = True
@@ -326,17 +353,23 @@ class Node:
         was_idle = not link.sending
         given = 0
         while link.wants.requests and given < self._batch:
-            index, was_any = link.wants.take(lambda: self._choose(link.other.number))
+            index, _ = link.wants.take(lambda: self._choose(link.other.number))
             if index is None:
                 self._refuse(link, None, Reason.NOTHING)
                 continue
             assert isinstance(index, int)  # no node of the simulation requests blocks
-            if not was_any and self._rarest is not None:
-                self._rarest.on_sent(link.other.number, index)
-            link.sending.append((index, was_any))
+            self._note_sent(link.other.number, index)
+            link.sending.append(index)
             given += 1
         if was_idle and link.sending:
+            self._limit.on_started(link, self._clock.now)
             self.uplink.start(link, self._chunk_size + RESPONSE)
+
+    def _note_sent(self, receiver: int, index: int) -> None:
+        if self._rarest is not None:
+            self._rarest.on_sent(receiver, index)
+            is_first = self._rarest.level(index) == 1
+            self._contributions.on_sent(receiver, index, is_first=is_first)
 
     def _choose(self, receiver: int) -> int | None:
         if self._rarest is None:
@@ -347,15 +380,20 @@ class Node:
 
     def _on_sent(self, links: Sequence[Link]) -> None:
         for link in links:
-            index, was_any = link.sending.pop(0)
+            index = link.sending.pop(0)
             self.sent += 1
+            self._limit.on_sent(self._chunk_size, self._clock.now)
             self._tally.add("response", RESPONSE)
             theirs = link.other.links.get(self.number)
             if theirs is not None:
-                self._post.send_chunk(self, theirs, index, was_any)
+                self._post.send_chunk(self, theirs, index)
             if link.sending:
                 self.uplink.start(link, self._chunk_size + RESPONSE)
+            else:
+                self._limit.on_finished(link)
+        now = self._clock.now
         for link in links:
             self._wake(link)
-            if not link.sending and self._announcements.on_served(link.other.number):
+            number = link.other.number
+            if not link.sending and self._announcements.on_served(number, now):
                 self._announce()

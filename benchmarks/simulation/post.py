@@ -68,9 +68,9 @@ class Post:
         is_busy = reason == Reason.BUSY
         self._clock.later(self._latency, to.on_refused, by.number, index, is_busy)
 
-    def send_chunk(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
+    def send_chunk(self, by: "Node", link: "Link", index: int) -> None:
         """Deliver a chunk to the node at the end `link` of a connection."""
-        self._clock.later(self._latency, link.owner.on_chunk, link, index, was_any)
+        self._clock.later(self._latency, link.owner.on_chunk, link, index)
 
 
 class SessionPost(Post):
@@ -124,12 +124,12 @@ class SessionPost(Post):
         self._session(by, to).send(Refuse(index, reason))
         self._flush(by, to)
 
-    def send_chunk(self, by: "Node", link: "Link", index: int, was_any: bool) -> None:
+    def send_chunk(self, by: "Node", link: "Link", index: int) -> None:
         """Send a chunk; the receiver determines which request it answers."""
         header = response_frame(index, len(self._data))
         self.sent += len(header)
         data = header + self._data
-        self._clock.later(self._latency, self._arrive, link, data, was_any)
+        self._clock.later(self._latency, self._arrive, link, data)
 
     def _session(self, node: "Node", peer: "Node") -> SealedSession:
         return self._sessions[node.links[peer.number]]
@@ -139,7 +139,7 @@ class SessionPost(Post):
         self.sent += len(data)
         link = to.links.get(by.number)
         if link is not None:
-            self._clock.later(self._latency, self._arrive, link, data, None)
+            self._clock.later(self._latency, self._arrive, link, data)
 
     def _read(self, link: "Link", data: bytes) -> list[Any]:
         """Return the events that the session of one end decodes from bytes."""
@@ -153,7 +153,7 @@ class SessionPost(Post):
             view = view[size:]
         return events
 
-    def _arrive(self, link: "Link", data: bytes, was_any: bool | None) -> None:
+    def _arrive(self, link: "Link", data: bytes) -> None:
         """Process bytes at one end, unless the connection has ended."""
         node, number = link.owner, link.other.number
         if node.links.get(number) is not link:
@@ -165,9 +165,9 @@ class SessionPost(Post):
         for event in events:
             match event:
                 case ChunkReceived(index=index):
-                    assert event.was_any == was_any
+                    assert event.was_any == (index not in link.owed)
                     assert len(event.data) == len(self._data)
-                    node.on_chunk(link, index, event.was_any)
+                    node.on_chunk(link, index)
                 case Have(ranges=ranges):
                     node.on_have(number, _listed(ranges))
                 case Cancel(index=index):

@@ -19,14 +19,18 @@ INTRO = """# Simulation of large swarms
 
 `scripts/bench simulate --write` makes this page, with one command for each line. The
 code that decides is the code of shoal itself: the picker, the windows, which chunk to
-request from which peer, what to announce to which peer, which chunk is rarest, and
-which address to dial. Only the clock and the network are simulated. The connections
-that send share an uplink equally, downlinks are not limited, and everything except
-chunks arrives after 20 ms. One source has 1 GiB in chunks of 1 MiB. All downloaders
-start within one second and have at most 40 neighbours each. Equal uplinks have 100
-Mbit/s. Mixed uplinks have 20, 50, 100 and 500 Mbit/s, and that of the source has their
-mean. Leavers leave when they have half of the chunks. Liars claim to have every chunk
-and send garbage; they are not counted as downloaders.
+request from which peer, what to announce to which peer, which peer is served next and
+how many at the same time, which chunk is rarest, and which address to dial. Only the
+clock and the network are simulated. The connections that send share an uplink equally,
+downlinks are not limited, and everything except chunks arrives after 20 ms. One source
+has 1 GiB in chunks of 1 MiB. All downloaders start within one second and have at most
+40 neighbours each. Equal uplinks have 100 Mbit/s. Mixed uplinks have 20, 50, 100 and
+500 Mbit/s, and that of the source has their mean. Leavers leave when they have half of
+the chunks. Liars claim to have every chunk and send garbage; they are not counted as
+downloaders.
+
+Lines whose commands are dated before 2026-11-30 were recorded when all peers were
+served and told in order, and as many at the same time as requested something.
 
 The bound is that of a fluid model, max(F/u, N·F/(u + Σu)), for the downloaders that
 stay. "twice" is what arrived although it was already stored, "wrong" what did not

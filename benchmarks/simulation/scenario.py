@@ -33,8 +33,6 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """Fraction of the downloaders that leave when they have half of the chunks."""
     liars: float = 0.0
     """Peers that claim every chunk and send garbage, as a fraction of downloaders."""
-    parallel: int = 1000
-    """Maximum number of connections on which an uplink sends chunks at once."""
     committed: int = 256 * 1024
     """Bytes that a connection accepts before it is full; at least one chunk."""
     sessions: bool = False

@@ -11,9 +11,18 @@ import pytest
 
 from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.errors import StoreError
-from shoal.transfer import uploader
-from shoal.transfer.uploader import BATCH_SIZE, Uploader
+from shoal.storage.store import Span
+from shoal.transfer.uploader import (
+    BATCH_SIZE,
+    LONE_SIZE,
+    Read,
+    Requests,
+    Sent,
+    Uploader,
+)
+from shoal.transfer.uploader import Receiver as BaseReceiver
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.resources import make_resources
 from tests.helpers.virtual_time import virtual_time
@@ -22,6 +31,8 @@ from tests.helpers.wire import Content
 SIZE = 16_384
 CONTENT = Content.make(100 * SIZE, SIZE)
 BATCH = BATCH_SIZE // SIZE
+LARGE = Content.make(6 * 2 * LONE_SIZE + 1, 2 * LONE_SIZE)
+"""Chunks that are larger than a lone request that is urgent, but for the last one."""
 
 
 class Log:
@@ -42,12 +53,13 @@ class Log:
                 await self._changed.wait()
 
 
-class Receiver(uploader.Receiver):
+class Receiver(BaseReceiver):
     """Want chunks, and take them while it has room."""
 
     def __init__(self, name: str, log: Log, wants: Sequence[int] = ()) -> None:
         self.name = name
         self.room = 1 << 30
+        self.is_reader = False
         self.wants = deque(wants)
         self.got: list[int] = []
         self.refused: list[Hashable] = []
@@ -56,6 +68,10 @@ class Receiver(uploader.Receiver):
     @property
     def is_writable(self) -> bool:
         return len(self.got) < self.room
+
+    @property
+    def is_urgent(self) -> bool:
+        return self.is_reader
 
     def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
         taken = [self.wants.popleft() for _ in range(min(limit, len(self.wants)))]
@@ -77,10 +93,10 @@ class Receiver(uploader.Receiver):
 class Store(MemoryStore):
     """Have some chunks only from the disk, some not at all, and tell who reads."""
 
-    def __init__(self) -> None:
-        super().__init__(Chunks(len(CONTENT.data), SIZE))
-        for index in range(CONTENT.count):
-            self.put(index, CONTENT.chunk(index))
+    def __init__(self, content: Content = CONTENT) -> None:
+        super().__init__(Chunks(len(content.data), len(content.chunk(0))))
+        for index in range(content.count):
+            self.put(index, content.chunk(index))
         self.cold: set[int] = set()
         self.bad: set[int] = set()
         self.slow: set[int] = set()
@@ -335,8 +351,170 @@ async def test_a_lone_request_is_answered_at_once_where_nobody_has_to_wait() -> 
     store.bad.add(2)
     async with uploading(store) as (uploader, _):
         assert uploader.read_now(0) == CONTENT.chunk(0)
+        uploader.on_sent(Receiver("a", Log()), [SIZE])
         assert uploader.read_now(1) is None, "it has to come from the disk"
         assert uploader.read_now(2) is None, "it is for its turn to say what is wrong"
         assert (uploader.served, uploader.sent) == (1, SIZE)
     async with uploading(store, rate=1e9) as (uploader, _):
         assert uploader.read_now(0) is None, "there is a rate to keep"
+
+
+class Threaded(Receiver):
+    """Send chunks itself; the test says when it has sent them."""
+
+    def __init__(self, name: str, log: Log, wants: Sequence[int]) -> None:
+        super().__init__(name, log, wants)
+        self.made: list[asyncio.Future[list[Sent]]] = []
+        self.sent: list[int] = []
+
+    @property
+    def can_send_read(self) -> bool:
+        return True
+
+    def send_read(
+        self, requests: Requests, read: Callable[[int | Span], Read]
+    ) -> asyncio.Future[list[Sent]]:
+        self.sizes: list[Sent] = [2 * LONE_SIZE for _ in requests]
+        self.made.append(asyncio.get_running_loop().create_future())
+        self._log.tell()
+        return self.made[-1]
+
+    def finish(self, uploader: Uploader) -> None:
+        """Let the last batch be sent."""
+        if self.made and not self.made[-1].done():
+            self.made[-1].set_result(self.sizes)
+
+    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
+        self.sent += [size for _, size in sent]
+        self._log.tell()
+
+
+def take_every_place(uploader: Uploader, log: Log) -> list[Receiver]:
+    """Return receivers whose sockets are full, as many as are sent to at once."""
+    receivers = [Receiver(f"{n}_", log) for n in range(FIRST_LIMIT)]
+    for receiver in receivers:
+        receiver.room = 0
+        uploader.on_sent(receiver, [1])
+    return receivers
+
+
+def take_one_batch_each(uploader: Uploader, log: Log, number: int) -> list[Receiver]:
+    """Have receivers request two batches each, of which their sockets accept one."""
+    receivers = [Receiver(f"{n:x}_", log, range(2 * BATCH)) for n in range(number)]
+    for receiver in receivers:
+        receiver.room = BATCH
+        uploader.wake(receiver)
+    return receivers
+
+
+@virtual_time
+async def test_a_few_receivers_are_sent_to_at_the_same_time() -> None:
+    async with uploading(Store()) as (uploader, log):
+        receivers = take_one_batch_each(uploader, log, FIRST_LIMIT + 2)
+        assert [len(each.got) for each in receivers] == [BATCH] * FIRST_LIMIT + [0, 0]
+        receivers[1].room = 2 * BATCH
+        receivers[1].wants.clear()
+        uploader.on_writable(receivers[1])
+        assert len(receivers[FIRST_LIMIT].got) == BATCH
+        assert not receivers[FIRST_LIMIT + 1].got
+        uploader.remove(receivers[0])
+        assert len(receivers[FIRST_LIMIT + 1].got) == BATCH
+
+
+@virtual_time
+async def test_a_receiver_without_requests_makes_room_when_others_are_sent_to() -> None:
+    async with uploading(Store(LARGE)) as (uploader, log):
+        receivers = take_every_place(uploader, log)
+        assert uploader.read_now(0) is None, "our link is busy"
+        receivers[0].room = 1
+        assert uploader.read_now(0) == LARGE.chunk(0)
+
+
+@virtual_time
+async def test_lone_requests_for_blocks_or_little_do_not_wait_for_a_place() -> None:
+    async with uploading(Store(LARGE)) as (uploader, log):
+        take_every_place(uploader, log)
+        waiting = Receiver("w", log, [0])
+        uploader.wake(waiting)
+        assert uploader.read_now(Span(0, 5, 99)) == LARGE.chunk(0)[5:99]
+        last = LARGE.count - 1
+        assert uploader.read_now(last) == LARGE.chunk(last)
+        assert uploader.read_now(0) is None
+        assert not waiting.got
+
+
+@virtual_time
+async def test_receivers_that_read_do_not_wait_for_a_place() -> None:
+    async with uploading(Store()) as (uploader, log):
+        busy = take_every_place(uploader, log)
+        first, reader = Receiver("f", log, [0]), Receiver("r", log, [1])
+        reader.is_reader = True
+        uploader.wake(first)
+        uploader.wake(reader)
+        assert (first.got, reader.got) == ([], [1])
+        first.is_reader = True  # it requests blocks while it waits
+        uploader.wake(first)
+        assert first.got == [0]
+        gone = Receiver("g", log, [2])
+        uploader.wake(gone)
+        gone.is_reader, gone.room = True, 0
+        uploader.wake(gone)
+        uploader.remove(gone)
+        busy[0].room = 1
+        later = Receiver("l", log, [3])
+        uploader.wake(later)
+        assert (later.got, gone.got) == ([3], [])
+
+
+@virtual_time
+async def test_receivers_that_send_from_a_thread_take_their_places_meanwhile() -> None:
+    async with uploading(Store(LARGE)) as (uploader, log):
+        receivers = [Threaded(f"{n}_", log, [0, 1]) for n in range(FIRST_LIMIT + 2)]
+        for each in receivers:
+            uploader.wake(each)
+        assert [len(each.made) for each in receivers] == [1] * FIRST_LIMIT + [0, 0]
+        uploader.on_writable(receivers[0])  # another message came from its peer
+        assert not receivers[FIRST_LIMIT].made
+        receivers[0].finish(uploader)
+        await log.until(lambda: len(receivers[FIRST_LIMIT].made) == 1)
+        assert not receivers[FIRST_LIMIT + 1].made
+        receivers[1].room = 0  # its socket is full
+        receivers[1].finish(uploader)
+        await log.until(lambda: len(receivers[1].sent) == 2)
+        assert not receivers[FIRST_LIMIT + 1].made
+        receivers[1].room = 1
+        uploader.on_writable(receivers[1])
+        assert len(receivers[FIRST_LIMIT + 1].made) == 1
+        assert (uploader.served, uploader.sent) == (4, 4 * 2 * LONE_SIZE)
+        for each in receivers:
+            uploader.remove(each)
+            each.finish(uploader)
+
+
+@virtual_time
+async def test_receivers_whose_sockets_accept_nothing_do_not_hold_up_others() -> None:
+    async with uploading(Store()) as (uploader, log):
+        receivers = take_one_batch_each(uploader, log, 2 * FIRST_LIMIT)
+        await asyncio.sleep(HELD_TIME)
+        assert all(len(each.got) == BATCH for each in receivers)
+
+
+@virtual_time
+async def test_most_turns_go_to_the_receiver_with_the_highest_rank() -> None:
+    ranks = {"a": 0.0, "b": 0.0, "c": 1.0}
+
+    def rank(receiver: BaseReceiver) -> float:
+        assert isinstance(receiver, Receiver)
+        return ranks[receiver.name]
+
+    with ThreadPoolExecutor(1) as threads:
+        resources = make_resources(threads, limit_up=100 * SIZE)
+        uploader, log = Uploader(Store(), resources, rank), Log()
+        for name in ranks:
+            uploader.wake(Receiver(name, log, range(40)))
+        await log.until(lambda: len(log.names) == 55)
+        turns = log.names[15:]  # after the first burst
+        assert turns.count("c") > 20
+        assert turns.count("a") >= 3
+        assert turns.count("b") >= 3
+        await uploader.aclose()

@@ -18,7 +18,7 @@ from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader
 from shoal.transfer.responses import write_responses
-from shoal.transfer.uploader import Receiver, Uploader
+from shoal.transfer.uploader import LONE_SIZE, Receiver, Uploader
 from shoal.transport.connection import Connection
 
 __all__ = ["ChannelServer"]
@@ -42,15 +42,22 @@ class _Client(Receiver):
     def __init__(
         self,
         connection: Connection[OpenServerSession],
+        chunks: Chunks,
         on_refused: Callable[[Exception], None],
     ) -> None:
         self.connection = connection
+        self._chunks = chunks
         self.queue: deque[ChunkRequested] = deque()
         self._on_refused = on_refused
 
     @property
     def is_writable(self) -> bool:
         return self.connection.is_writable
+
+    @property
+    def is_urgent(self) -> bool:
+        queue = self.queue
+        return len(queue) == 1 and self._chunks.length(queue[0].index) <= LONE_SIZE
 
     def next_requests(self, limit: int) -> list[tuple[int, Hashable]]:
         queue = self.queue
@@ -154,7 +161,7 @@ class ChannelServer:
         if self._count_open() >= self._room and not self._close_idle(1):
             connection.close()
             return
-        self._clients[connection] = _Client(connection, self._report)
+        self._clients[connection] = _Client(connection, self.chunks, self._report)
         connection.acknowledge_now()
 
     def on_events(
@@ -183,6 +190,7 @@ class ChannelServer:
                 data = self._uploader.read_now(index)
                 if data is not None:
                     write_responses(client.connection, _responses([(echo, data)]))
+                    self._uploader.on_sent(client, [len(data)])
                     return True
         return False
 

@@ -118,6 +118,8 @@ class Coordinator(Watcher[ChunkSource]):
             parts.origins.on_verified(source)
             self._counters.received[source.path] += size
         if parts.upload is not None:
+            if isinstance(source, Peer):
+                parts.upload.on_verified(source)
             parts.upload.on_stored(index)
 
     def on_batch_verified(self) -> None:

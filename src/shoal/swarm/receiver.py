@@ -13,7 +13,7 @@ from shoal.core.wire.sealed_messages import Reason, blocks_header, response_fram
 from shoal.storage.store import Span
 from shoal.swarm.peer import Peer
 from shoal.transfer.responses import write_responses
-from shoal.transfer.uploader import Read, Requests, Sent
+from shoal.transfer.uploader import LONE_SIZE, Read, Requests, Sent
 
 if TYPE_CHECKING:
     from shoal.swarm.upload import Upload
@@ -42,6 +42,16 @@ class PeerReceiver:
         """Return True if the peer's socket accepts more."""
         return self.peer.connection.is_writable
 
+    @property
+    def is_urgent(self) -> bool:
+        """Return True if the peer requests blocks, or only a little."""
+        requests = self.queue.requests
+        if any(isinstance(each, BlocksToSend) for each in requests):
+            return True
+        # A request for any chunk is for as much as the first one has.
+        wanted = [each or 0 for each in requests if not isinstance(each, BlocksToSend)]
+        return len(wanted) == 1 and self._upload.length(wanted[0]) <= LONE_SIZE
+
     def next_requests(self, limit: int) -> list[tuple[int | Span, Hashable]]:
         """Return the next chunks and blocks to send.
 
@@ -61,8 +71,7 @@ class PeerReceiver:
                 continue
             if was_any:
                 self._chosen.add(index)
-            else:
-                upload.rarest.on_sent(self, index)
+            upload.on_sending(self, index)
             chunks.append((index, index))
         return chunks
 
@@ -120,7 +129,7 @@ class PeerReceiver:
             if len(data) > FIRST_PART:
                 connection.write(memoryview(data)[FIRST_PART:])
         if isinstance(note, int):
-            self._upload.rarest.on_sent(self, note)
+            self._upload.on_sending(self, note)
         self.peer.on_sent(len(data))
         self._upload.on_served(self)
 

@@ -16,6 +16,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.events import Notice
 from shoal.core.schedule.announcements import Announcements
 from shoal.core.schedule.rarest import RarestFirst
+from shoal.core.schedule.turns import Contributions
 from shoal.core.session.request_queue import BlocksToSend
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
@@ -29,7 +30,7 @@ from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.peer import Peer
 from shoal.swarm.receiver import PeerReceiver
 from shoal.swarm.served_hashes import ServedHashes, WrongCopyError
-from shoal.transfer.uploader import Uploader
+from shoal.transfer.uploader import Receiver, Uploader
 
 __all__ = ["Upload"]
 
@@ -63,8 +64,11 @@ class Upload:
                 self.have.discard(index)
         self.rarest: RarestFirst[PeerReceiver] = RarestFirst(self.have, resources.rng)
         """Chooses the chunk for a request that accepts any."""
+        self._contributions: Contributions[PeerReceiver] = Contributions(
+            lambda: self.have.is_complete
+        )
         self._announcements: Announcements[PeerReceiver] = Announcements(
-            self.have, lambda receiver: receiver.peer.have
+            self.have, lambda receiver: receiver.peer.have, self._contributions.rank
         )
         self._resources = resources
         self._reported: set[str] = set()  # problems that the user knows
@@ -75,7 +79,7 @@ class Upload:
         self._checks: dict[int, asyncio.Future[bool]] = {}
         self._hashes = ServedHashes(store, manifest, resources)
         self._counters = resources.counters
-        self._uploader = Uploader(store, resources)
+        self._uploader = Uploader(store, resources, self._rank)
         self._receivers: dict[Peer, PeerReceiver] = {}
         self._timer: asyncio.Handle | None = None  # of the next announcement
         self._is_soon = False
@@ -139,6 +143,23 @@ class Upload:
         receiver = self._receivers.get(peer)
         if receiver is not None:
             self.rarest.on_peer_joined(receiver, have)
+            self._contributions.on_peer_joined(receiver, have)
+
+    def on_verified(self, peer: Peer) -> None:
+        """Note a chunk that a peer sent and that verified."""
+        receiver = self._receivers.get(peer)
+        if receiver is not None:
+            self._contributions.on_verified(receiver)
+
+    def on_sending(self, receiver: PeerReceiver, index: int) -> None:
+        """Note a chunk that is about to be sent to a peer."""
+        self.rarest.on_sent(receiver, index)
+        is_first = self.rarest.level(index) == 1
+        self._contributions.on_sent(receiver, index, is_first=is_first)
+
+    def _rank(self, receiver: Receiver) -> float:
+        assert isinstance(receiver, PeerReceiver)
+        return self._contributions.rank(receiver)
 
     def on_have(self, peer: Peer, indexes: Collection[int] | Bitfield) -> None:
         """Note chunks that a peer announced later."""
@@ -150,6 +171,7 @@ class Upload:
         else:
             for index in indexes:
                 self.rarest.on_have(receiver, index)
+                self._contributions.on_have(receiver, index)
 
     def remove(self, peer: Peer) -> None:
         """Forget a peer that has left, and its requests."""
@@ -157,6 +179,7 @@ class Upload:
         if receiver is not None:
             self._announcements.on_peer_left(receiver)
             self.rarest.on_peer_left(receiver)
+            self._contributions.remove(receiver)
             self._uploader.remove(receiver)
 
     # Requests.
@@ -237,8 +260,10 @@ class Upload:
         receiver = self._receivers[peer]
         if not receiver.queue.requests:
             self.on_served(receiver)
+            if receiver.is_writable:
+                self._uploader.on_writable(receiver)
             return
-        self._announcements.on_receiving(receiver)
+        self._announcements.on_receiving(receiver, self._loop.time())
         if not self._serve_now(receiver):
             self._uploader.wake(receiver)
 
@@ -252,13 +277,14 @@ class Upload:
         if data is None:
             return False
         receiver.send_now(lone, data)
+        self._uploader.on_sent(receiver, [len(data)])
         self._counters.turns.add(0.0)
         return True
 
     def on_served(self, receiver: PeerReceiver) -> None:
         """Announce to the next peer once this one waits for nothing more."""
         if not receiver.queue.requests and receiver.is_writable:
-            if self._announcements.on_served(receiver):
+            if self._announcements.on_served(receiver, self._loop.time()):
                 self.announce_soon()
 
     def on_unreadable(self, index: int, error: Exception) -> None:

@@ -1,6 +1,8 @@
 """Serve chunks to many receivers, fairly and within a rate.
 
-`Uploader` owns the order in which receivers are served: one batch each, in turns.
+`Uploader` owns the order in which receivers are served: one batch each, in turns, and
+to a few at the same time (`core/schedule/turns.py`). A request for blocks, for which a
+reader waits, and a small request that is its receiver's only one do not wait for that.
 Chunks in the page cache are read on the event loop; chunks that have to come from the
 disk are read in a worker thread, so that a slow disk delays no other receiver. The
 rate is that of the node, which all its shares have in common.
@@ -14,14 +16,15 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from shoal.core.schedule.turns import SendingLimit, Turns
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader, Span
 
-__all__ = ["Receiver", "Uploader"]
+__all__ = ["LONE_SIZE", "Receiver", "Uploader"]
 
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
-
+LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
 
 T = TypeVar("T")
 
@@ -58,11 +61,19 @@ _scratch = _Scratch()
 class Receiver(Protocol):
     """Receive chunks for one peer; called on the event loop only."""
 
+    def __hash__(self) -> int:
+        return id(self)
+
     @property
     def is_writable(self) -> bool:
         """Return True if more can be sent without piling up in memory."""
 
-    def next_requests(self, limit: int) -> Sequence[tuple[int | Span, Hashable]]:
+    @property
+    def is_urgent(self) -> bool:
+        """Return True if others that are sent to must not delay its requests."""
+        return False
+
+    def next_requests(self, limit: int) -> Requests:
         """Return up to `limit` chunks, or parts of them, to send now.
 
         Each comes with a note for `send`.
@@ -97,10 +108,16 @@ class Receiver(Protocol):
 class Uploader:
     """Serve the chunks of one store to every receiver that requests some."""
 
-    def __init__(self, store: ChunkReader, resources: Resources) -> None:
+    def __init__(
+        self,
+        store: ChunkReader,
+        resources: Resources,
+        rank: Callable[[Receiver], float] = lambda _: 0.0,
+    ) -> None:
         """Send within the upload rate of `resources`.
 
-        Its counters record how long receivers wait for a turn and reads take.
+        Its counters record how long receivers wait for a turn and reads take. `rank`
+        is higher for receivers to prefer (`Contributions.rank`).
         """
         self.served = 0
         """Chunks sent so far."""
@@ -112,6 +129,10 @@ class Uploader:
         self._counters = resources.counters
         self._turns: deque[Receiver] = deque()
         self._waiting: dict[Receiver, float] = {}  # those in _turns, since when
+        self._urgent: dict[Receiver, None] = {}  # those in _turns that are, in order
+        self._order: Turns[Receiver] = Turns(rank)
+        self._limit: SendingLimit[Receiver] = SendingLimit()
+        self._again: asyncio.TimerHandle | None = None  # when the limit has room
         self._reading: dict[Receiver, asyncio.Future[Any]] = {}
         # All running reads, also those of receivers that have left.
         self._reads: set[asyncio.Future[Any]] = set()
@@ -123,9 +144,11 @@ class Uploader:
         """Serve no more chunks; idempotent."""
         self._is_closed = True
         self._turns.clear()
+        self._urgent.clear()
         self._waiting.clear()
-        if self._pause is not None:
-            self._pause.cancel()
+        for timer in (self._pause, self._again):
+            if timer is not None:
+                timer.cancel()
         if self._reads:
             await asyncio.wait(self._reads)
 
@@ -141,20 +164,42 @@ class Uploader:
         return not self._reading
 
     def read_now(self, wanted: int | Span) -> bytes | None:
-        """Return a single requested chunk, or part, if no other receiver is waiting.
+        """Return a single requested chunk, or part, if it need not wait for others.
 
         This saves such a request the queue, which takes longer than serving it.
+        `on_sent` must follow.
         """
-        if self._turns or self._bucket.is_limited or self._is_closed:
+        if self._bucket.is_limited or self._is_closed:
             return None
+        if isinstance(wanted, int) and self._store.chunks.length(wanted) > LONE_SIZE:
+            if self._turns or not self._has_room():
+                return None
         try:
-            data = self._get_now(wanted)
+            return self._get_now(wanted)
         except (StoreError, KeyError):
             return None  # `_serve_one` will refuse it with the reason
-        if data is not None:
-            self.served += 1
-            self.sent += len(data)
-        return data
+
+    def on_sent(self, receiver: Receiver, sizes: Sequence[int]) -> None:
+        """Count chunks that were just passed to a receiver's socket, by their sizes."""
+        now, size = self._loop.time(), sum(sizes)
+        self._bucket.take(size, now)
+        self.served += len(sizes)
+        self.sent += size
+        self._note_busy(receiver, is_busy=not receiver.is_writable)
+        if sizes:
+            self._limit.on_sent(size, now)
+
+    def on_writable(self, receiver: Receiver) -> None:
+        """Note that a receiver has no requests and that its socket accepts more."""
+        if receiver not in self._reading:
+            self._limit.on_finished(receiver)
+        self._serve()
+
+    def _note_busy(self, receiver: Receiver, *, is_busy: bool) -> None:
+        """Let a receiver take one of the limited places from now on, or no more."""
+        self._limit.on_finished(receiver)
+        if is_busy:
+            self._limit.on_started(receiver, self._loop.time())
 
     def _get_now(self, wanted: int | Span) -> bytes | None:
         if isinstance(wanted, Span):
@@ -165,7 +210,7 @@ class Uploader:
         """Note that a receiver has requests or that its socket accepts more."""
         if self._is_closed:
             return
-        if receiver not in self._waiting and receiver not in self._reading:
+        if receiver not in self._reading:
             self._queue(receiver)
         self._serve()
 
@@ -174,10 +219,17 @@ class Uploader:
         self._reading.pop(receiver, None)
         if self._waiting.pop(receiver, None) is not None:
             self._turns.remove(receiver)
+            self._urgent.pop(receiver, None)
+        self._limit.on_finished(receiver)
+        if not self._is_closed:
+            self._serve()
 
     def _queue(self, receiver: Receiver) -> None:
-        self._waiting[receiver] = self._loop.time()
-        self._turns.append(receiver)
+        if receiver not in self._waiting:
+            self._waiting[receiver] = self._loop.time()
+            self._turns.append(receiver)
+        if receiver.is_urgent:
+            self._urgent[receiver] = None
 
     def _serve(self) -> None:
         """Send a batch to each receiver in turn, within the rate limit."""
@@ -186,13 +238,39 @@ class Uploader:
             if wait > 0:
                 self._pause = self._loop.call_later(wait, self._resume)
                 return
-            receiver = self._turns.popleft()
+            receiver = self._take_next()
+            if receiver is None:
+                if self._again is None:
+                    self._again = self._loop.call_at(self._limit.room_at, self._resume)
+                return
             self._counters.turns.add(self._loop.time() - self._waiting.pop(receiver))
             if receiver.is_writable and self._serve_one(receiver):
                 self._queue(receiver)
 
+    def _take_next(self) -> Receiver | None:
+        """Remove and return the receiver whose turn it is; None if all must wait."""
+        if self._has_room():
+            receiver = self._order.take(self._turns)
+        elif self._urgent:
+            receiver = next(iter(self._urgent))
+            self._turns.remove(receiver)
+        else:
+            return None
+        self._urgent.pop(receiver, None)
+        return receiver
+
+    def _has_room(self) -> bool:
+        """Return True if one more receiver may be sent to."""
+        now = self._loop.time()
+        if self._limit.has_room(now):
+            return True
+        for receiver in self._limit.receivers:
+            if receiver.is_writable and receiver not in self._reading:
+                self._limit.on_finished(receiver)
+        return self._limit.has_room(now)
+
     def _resume(self) -> None:
-        self._pause = None
+        self._pause = self._again = None
         self._serve()
 
     def _serve_one(self, receiver: Receiver) -> bool:
@@ -206,6 +284,7 @@ class Uploader:
         if not requests:
             return False
         if sends_itself:
+            self._note_busy(receiver, is_busy=True)
             sending = receiver.send_read(requests, self._read_into)
             self._note_sending(receiver, requests, sending)
             return False
@@ -228,17 +307,14 @@ class Uploader:
         return True
 
     def _send(
-        self,
-        receiver: Receiver,
-        requests: Sequence[tuple[int | Span, Hashable]],
-        chunks: list[bytes],
+        self, receiver: Receiver, requests: Requests, chunks: list[bytes]
     ) -> None:
         if not requests:
             return
-        self._count(list(map(len, chunks)))
         receiver.send(
             [(note, data) for (_, note), data in zip(requests, chunks, strict=True)]
         )
+        self.on_sent(receiver, list(map(len, chunks)))
 
     def _note_sending(
         self,
@@ -259,22 +335,15 @@ class Uploader:
                     sent.append((note, result))
                 else:
                     receiver.refuse([note], result)
-            self._count([size for _, size in sent])
             receiver.on_sent(sent)
+            self.on_sent(receiver, [size for _, size in sent])
             self.wake(receiver)
 
         self._reading[receiver] = sending
         self._reads.add(sending)
         sending.add_done_callback(done)
 
-    def _count(self, sizes: list[int]) -> None:
-        self._bucket.take(sum(sizes), self._loop.time())
-        self.served += len(sizes)
-        self.sent += sum(sizes)
-
-    def _read(
-        self, receiver: Receiver, requests: Sequence[tuple[int | Span, Hashable]]
-    ) -> None:
+    def _read(self, receiver: Receiver, requests: Requests) -> None:
         """Have a worker thread read chunks that are not in the page cache."""
 
         def read() -> tuple[list[bytes | Exception], float]:
@@ -296,6 +365,8 @@ class Uploader:
                     receiver.refuse([note], error)
             self.wake(receiver)
 
+        # A slow disk delays no other receiver: this one takes no place meanwhile.
+        self._note_busy(receiver, is_busy=not receiver.is_writable)
         future = self._loop.run_in_executor(self._threads, read)
         self._reading[receiver] = future
         self._reads.add(future)

@@ -292,3 +292,26 @@ async def test_a_connection_that_ends_amid_data_hands_nothing_over() -> None:
         peer.hang_up()
         await end.until(lambda: end.errors)
         assert len(end.events) == 1
+
+
+async def test_data_made_for_a_peer_that_reads_nothing_does_not_pile_up() -> None:
+    number = 64
+    async with connected() as (ours, theirs):
+        receiver, sender = ours.connection, theirs.connection
+        assert receiver is not None
+        assert sender is not None
+        request(ours, *range(number))
+        await theirs.until(lambda: len(theirs.events) == number + 1)
+        receiver.pause_reading()
+
+        def make() -> Iterator[tuple[list[bytes | memoryview], int]]:
+            yield [response_frame(sent, CHUNK), bytes(CHUNK)], sent
+
+        sent = 0
+        while sender.is_writable and sent < number:
+            await sender.write_made(CHUNK, make)
+            sent += 1
+        assert not sender.is_writable, "the kernel accepts less than all of it"
+        receiver.resume_reading()
+        await theirs.until(lambda: sender.is_writable)
+        await ours.until(lambda: len(ours.chunks) == sent)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
+from shoal.core.schedule.turns import Turns
 
 __all__ = ["ANNOUNCE_PAUSE", "FEW_PEERS", "Announcements"]
 
@@ -22,7 +23,13 @@ ANNOUNCE_PAUSE = 0.02  # seconds whose chunks are announced together to few peer
 # With two complete peers, no downloader lets a peer choose, so there is no hurry.
 FULL_PAUSE = 0.1  # seconds whose chunks are announced together to complete peers
 FEW_PEERS = 16  # peers up to which all are told at once
-MAX_RECEIVERS = 4  # peers of more that may have something to request at a time
+# Of more, so many may have something to request at a time that serving them should take
+# `SERVING_TIME`: later, a faster peer may have the same chunks.
+SERVING_TIME = 0.3  # seconds
+FIRST_RECEIVERS = 3  # before any was served
+MIN_RECEIVERS = 2
+MAX_RECEIVERS = 16
+SMOOTHING = 0.125  # weight of a new time in the average, as in RFC 6298 section 2
 REQUEST_TIME = 0.05  # seconds in which a peer requests what it was told of, if it does
 
 P = TypeVar("P", bound=Hashable)
@@ -44,11 +51,15 @@ class Announcements(Generic[P]):
     """Keep a log of this node's new chunks, and how far each peer knows it."""
 
     def __init__(
-        self, have: Bitfield, announced_by: Callable[[P], Bitfield | None]
+        self,
+        have: Bitfield,
+        announced_by: Callable[[P], Bitfield | None],
+        rank: Callable[[P], float],
     ) -> None:
         """Begin with nothing to announce; `have` has this node's chunks, and grows.
 
-        `announced_by` returns the chunks that a peer has announced.
+        `announced_by` returns the chunks that a peer has announced, `rank` a number
+        that is higher for peers to tell first (`Contributions.rank`).
         """
         self._have = have
         self._announced_by = announced_by
@@ -61,6 +72,11 @@ class Announcements(Generic[P]):
         self._full_end = 0  # they know of the log up to here
         self._recent: deque[tuple[float, _Recipient]] = deque()
         self._busy = 0  # recipients that are receiving or recent
+        self._receiving = 0  # recipients that are receiving
+        self._turns = Turns(rank)
+        self._most = FIRST_RECEIVERS  # recipients that may be busy
+        self._serving_time = 0.0  # usual seconds to serve one; 0 before any
+        self._last_served = 0.0  # when one was served last, or the first began to wait
         self._next = 0.0  # when few peers, or the complete ones, may be told again
         self._next_full = 0.0  # when several complete peers may be told again
 
@@ -76,6 +92,7 @@ class Announcements(Generic[P]):
         if recipient is None:
             return
         self._busy -= recipient.is_receiving or recipient.is_recent
+        self._receiving -= recipient.is_receiving
         recipient.is_recent = False
         for waiting in (self._level, self._queue, self._held, self._full):
             if peer in waiting:
@@ -87,21 +104,35 @@ class Announcements(Generic[P]):
         self._queue.extend(self._level)
         self._level.clear()
 
-    def on_receiving(self, peer: P) -> None:
+    def on_receiving(self, peer: P, now: float) -> None:
         """Note that a peer waits for chunks from this node."""
         recipient = self._recipients.get(peer)
         if recipient is not None and not recipient.is_receiving:
+            if not self._receiving:
+                self._last_served = now
+            self._receiving += 1
             self._busy += not recipient.is_recent
             recipient.is_receiving = True
 
-    def on_served(self, peer: P) -> bool:
+    def on_served(self, peer: P, now: float) -> bool:
         """Note that a peer waits for nothing; return True if another may be told."""
         recipient = self._recipients.get(peer)
         if recipient is None or not recipient.is_receiving:
             return False
+        self._measure(now - self._last_served)
+        self._last_served = now
+        self._receiving -= 1
         recipient.is_receiving = False
         self._busy -= not recipient.is_recent
         return bool(self._queue or self._held)
+
+    def _measure(self, seconds: float) -> None:
+        """Adapt the number of recipients to the time that serving one took."""
+        usual = self._serving_time
+        usual += SMOOTHING * (seconds - usual) if usual else seconds
+        self._serving_time = usual
+        fit = int(SERVING_TIME / usual) if usual > 0 else MAX_RECEIVERS
+        self._most = max(MIN_RECEIVERS, min(fit, MAX_RECEIVERS))
 
     def due_at(self, now: float) -> float | None:
         """Return when to call `due` again if nothing happens until then."""
@@ -150,13 +181,13 @@ class Announcements(Generic[P]):
         for _ in range(len(self._held)):
             peer = self._held.popleft()
             (self._held if self._is_busy(peer) else self._queue).append(peer)
-        while self._queue and self._busy < MAX_RECEIVERS:
-            peer = self._queue.popleft()
+        while self._queue and self._busy < self._most:
+            peer = self._turns.take(self._queue)
             if self._is_busy(peer):
                 self._held.append(peer)
             else:
                 self._tell(peer, now, told)
-        if self._busy < MAX_RECEIVERS:
+        if self._busy < self._most:
             for _ in range(len(self._held)):
                 peer = self._held.popleft()
                 if self._recipients[peer].is_recent:

@@ -225,9 +225,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
                 self._outgoing.write(data)
                 self._overhead.on_payload(len(data))
         self._outgoing.send()
-        if self._outgoing.waiting > self._limits[1] and not self._is_paused:
-            self._is_paused = True
-            self._protocol.pause_writing()
+        self._pause_protocol()
 
     @property
     def can_write_made(self) -> bool:
@@ -373,7 +371,14 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _on_sealed(self, size: int) -> None:
         self._overhead.on_payload(size)
+        # What a thread has made was not written, so nothing has paused the protocol.
+        self._pause_protocol()
         self._resume_protocol()
+
+    def _pause_protocol(self) -> None:
+        if self._outgoing.waiting > self._limits[1] and not self._is_paused:
+            self._is_paused = True
+            self._protocol.pause_writing()
 
     def _resume_protocol(self) -> None:
         if self._is_paused and self._outgoing.waiting <= self._limits[0]:
