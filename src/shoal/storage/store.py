@@ -1,13 +1,11 @@
 """The interfaces of everything that stores chunks.
 
-Uploads read from a `ChunkReader`. `SharedFiles` is one, for the files that the user
-shares. Downloads write to a `DownloadStore`: `FileStore` for a target on the disk,
-`ChunkCache` for chunks in memory, `VerifiedTargetStore` for a target that was complete
-before. Chunks are numbered as in `Chunks`. A caller verifies a chunk before `put`.
+Uploads read from a `ChunkReader`, such as `SharedFiles`. Downloads write to a
+`DownloadStore`: `FileStore` on the disk, `ChunkCache` in memory, `VerifiedTargetStore`
+for a target that was complete before. A caller verifies a chunk before `put`.
 
-All methods may block, and one worker thread at a time calls them. `have` and the
-methods whose name ends in `now` belong to the event loop, at any time until `finish`
-or `close` begins.
+All methods may block, and one worker thread at a time calls them. `have` and methods
+named `…_now` belong to the event loop, until `finish` or `close` begins.
 """
 
 from abc import abstractmethod

@@ -147,5 +147,5 @@ def _check_files(files: Sequence[FileEntry]) -> None:
         raise _not_shared(problem)
     check_paths(lambda: [sorted(paths)])
     is_sorted = all(one < other for one, other in pairwise(paths))
-    if not is_sorted or any(size < 0 for _, size, _ in files):
+    if not is_sorted or min((size for _, size, _ in files), default=0) < 0:
         raise ValueError("files must be sorted by path and have a size")

@@ -1,8 +1,7 @@
 """Hash shared files, chunk by chunk, in threads.
 
 Reading and hashing release the interpreter's lock, so two threads are nearly twice as
-fast as one. Each thread has one buffer, large enough for many small chunks, that it
-uses for all its reads, so memory is bounded.
+fast as one. Each thread reads into one buffer for many small chunks.
 """
 
 import os
@@ -23,8 +22,7 @@ __all__ = ["BATCH_SIZE", "hash_chunks", "run_in_threads", "verify_chunks"]
 BATCH_SIZE = 1024 * 1024
 """How many bytes a thread reads at a time, or one chunk if that is more."""
 
-# Bytes. With smaller chunks threads mostly wait for the interpreter's lock: two are
-# slower than one at 4 KiB, and no faster at 1 KiB, for which it is not released.
+# Bytes. With smaller chunks, two threads mostly wait for the interpreter's lock.
 _WORTH_THREADS = 8 * 1024
 _MAX_THREADS = 16  # more do not help: disk and memory are the limit
 
