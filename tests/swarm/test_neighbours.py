@@ -10,6 +10,7 @@ from tests.helpers.badholders import FlipsABit
 from tests.helpers.holder import Holder, SlowHolder, Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import CONTENT, HOLDING, MANIFEST, fetch, left, source
+from tests.helpers.memory_store import MemoryStore
 from tests.helpers.virtual_time import virtual_time
 
 NAT = "8.8.4.4"
@@ -29,12 +30,16 @@ async def lie(net: MemoryNet, member: Member, times: int = 1, port: int = 0) -> 
     await asyncio.sleep(1)
 
 
+def downloading(net: MemoryNet) -> tuple[Member, "asyncio.Task[MemoryStore]"]:
+    """Let a member begin to download, with no peer yet."""
+    member = net.join(MANIFEST.id).begin()
+    return member, asyncio.create_task(fetch(member))
+
+
 @virtual_time
 async def test_one_liar_bans_none_of_63_neighbours() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
-        fetching = asyncio.create_task(fetch(member))
+        member, fetching = downloading(net)
         await lie(net, member)
         honest = [dial_in(net, member, SlowHolder(HOLDING, 1.0)) for _ in range(63)]
         await fetching
@@ -46,9 +51,7 @@ async def test_one_liar_bans_none_of_63_neighbours() -> None:
 @virtual_time
 async def test_a_liar_that_claims_the_port_of_its_neighbour_bans_it_not() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
-        fetching = asyncio.create_task(fetch(member))
+        member, fetching = downloading(net)
         await lie(net, member, port=5000)
         dial_in(net, member, Holder(HOLDING), 5000)
         assert (await fetching).get(7) == CONTENT.chunk(7)
@@ -57,9 +60,7 @@ async def test_a_liar_that_claims_the_port_of_its_neighbour_bans_it_not() -> Non
 @virtual_time
 async def test_a_liar_that_returns_wastes_few_chunks() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
-        fetching = asyncio.create_task(fetch(member))
+        member, fetching = downloading(net)
         await lie(net, member, MAX_LIARS)
         honest = dial_in(net, member, Holder(HOLDING))
         liars = [dial_in(net, member, FlipsABit(HOLDING)) for _ in range(20)]
@@ -74,9 +75,7 @@ async def test_a_liar_that_returns_wastes_few_chunks() -> None:
 @virtual_time
 async def test_neighbours_that_have_proven_themselves_are_used_on() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
-        fetching = asyncio.create_task(fetch(member))
+        member, fetching = downloading(net)
         proven = dial_in(net, member, SlowHolder(HOLDING, 1.0))
         await net.until(lambda: bool(member.swarm.peers[0].verified))
         await lie(net, member, MAX_LIARS)
@@ -89,9 +88,8 @@ async def test_neighbours_that_have_proven_themselves_are_used_on() -> None:
 @virtual_time
 async def test_peers_at_a_distrusted_host_are_served() -> None:
     async with memory_net() as net:
-        member, seed = net.join(MANIFEST.id), source(net)
-        member.begin()
-        fetching = asyncio.create_task(fetch(member))
+        seed = source(net)
+        member, fetching = downloading(net)
         await lie(net, member, MAX_LIARS)
         seed.begin(member)
         await fetching
@@ -107,9 +105,7 @@ async def test_peers_at_a_distrusted_host_are_served() -> None:
 @virtual_time
 async def test_a_host_is_trusted_again_after_a_while() -> None:
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
-        fetching = asyncio.create_task(fetch(member))
+        member, fetching = downloading(net)
         await lie(net, member, MAX_LIARS)
         await asyncio.sleep(BAN_TIME)
         honest = [dial_in(net, member, SlowHolder(HOLDING, 5.0)) for _ in range(9)]
@@ -125,9 +121,7 @@ async def test_peers_that_were_connected_before_are_tried_one_after_another() ->
         bitfield = bytes(5)
 
     async with memory_net() as net:
-        member = net.join(MANIFEST.id)
-        member.begin()
-        fetching = asyncio.create_task(fetch(member))
+        member, fetching = downloading(net)
         liars = [dial_in(net, member, Waits(HOLDING)) for _ in range(9)]
         await lie(net, member, MAX_LIARS)
         for liar in liars:

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 from shoal.core.crypto.hashes import BLOCK_SIZE, block_digests, chunk_digest
 from shoal.core.manifest.blocks import Run, run_span
@@ -72,6 +74,15 @@ class Fetched:
         return source
 
 
+@asynccontextmanager
+async def fetching() -> AsyncIterator[Fetched]:
+    """Fetch from no source yet."""
+    with ThreadPoolExecutor(1) as threads:
+        fetched = Fetched(threads)
+        yield fetched
+        await fetched.fetcher.stop()
+
+
 @virtual_time
 async def test_requests_keep_the_download_rate() -> None:
     with ThreadPoolExecutor(1) as threads:
@@ -90,8 +101,7 @@ async def test_requests_keep_the_download_rate() -> None:
 
 @virtual_time
 async def test_a_long_run_is_requested_in_parts_after_its_first_blocks() -> None:
-    with ThreadPoolExecutor(1) as threads:
-        fetched = Fetched(threads)
+    async with fetching() as fetched:
         source = fetched.join()
         fetched.fetcher.want([Run(0, 1, 40)], lead=2)
         assert [run for run, _, _ in source.requests] == [Run(0, 1, 2)]
@@ -100,13 +110,11 @@ async def test_a_long_run_is_requested_in_parts_after_its_first_blocks() -> None
         assert rest == [Run(0, 3, MAX_RUN), Run(0, 19, MAX_RUN), Run(0, 35, 6)]
         # The hashes are known since the first answer.
         assert [hashes for _, hashes, _ in source.requests] == [True] + [False] * 3
-        await fetched.fetcher.stop()
 
 
 @virtual_time
 async def test_what_is_here_or_being_fetched_is_not_requested_again() -> None:
-    with ThreadPoolExecutor(1) as threads:
-        fetched = Fetched(threads)
+    async with fetching() as fetched:
         source = fetched.join()
         fetched.fetcher.want([Run(1, 4, 2)])
         source.answer(0)
@@ -114,13 +122,11 @@ async def test_what_is_here_or_being_fetched_is_not_requested_again() -> None:
         fetched.fetcher.want([Run(1, 2, 9)])
         asked = [run for run, _, _ in source.requests]
         assert asked[2:] == [Run(1, 2, 2), Run(1, 6, 2), Run(1, 10, 1)]
-        await fetched.fetcher.stop()
 
 
 @virtual_time
 async def test_runs_that_no_reader_wants_are_cancelled() -> None:
-    with ThreadPoolExecutor(1) as threads:
-        fetched = Fetched(threads)
+    async with fetching() as fetched:
         source = fetched.join()
         fetched.fetcher.want([Run(1, 4, 2)])
         fetched.fetcher.keep_only(lambda run: run.index == 0)
@@ -128,26 +134,22 @@ async def test_runs_that_no_reader_wants_are_cancelled() -> None:
         assert not fetched.fetcher.is_fetching(1)
         source.answer(0)  # it was on its way
         assert fetched.cache.has_part_of(1)
-        await fetched.fetcher.stop()
 
 
 @virtual_time
 async def test_blocks_that_no_peer_has_are_given_back() -> None:
-    with ThreadPoolExecutor(1) as threads:
-        fetched = Fetched(threads)
+    async with fetching() as fetched:
         fetched.fetcher.want([Run(1, 4, 2), Run(1, 9, 1)])
         assert fetched.unavailable == [1]
         source = fetched.join()
         fetched.fetcher.want([Run(1, 4, 2)])
         fetched.fetcher.remove(source)
         assert fetched.unavailable == [1, 1]
-        await fetched.fetcher.stop()
 
 
 @virtual_time
 async def test_a_long_run_is_verified_in_a_thread() -> None:
-    with ThreadPoolExecutor(1) as threads:
-        fetched = Fetched(threads)
+    async with fetching() as fetched:
         source = fetched.join()
         fetched.fetcher.want([Run(1, 0, MAX_RUN)])
         source.answer(0)
@@ -155,4 +157,3 @@ async def test_a_long_run_is_verified_in_a_thread() -> None:
         await asyncio.sleep(1)
         assert fetched.verified == [Run(1, 0, MAX_RUN)]
         assert fetched.errors == []
-        await fetched.fetcher.stop()

@@ -387,6 +387,7 @@ class Uploader:
 
 
 def _result(read: Callable[[], T]) -> T | Exception:
+    """Return what `read` does, or its error, which the receiver reports to the user."""
     try:
         return read()
     except ShoalError as error:

@@ -10,7 +10,7 @@ has a better one, and the share is refused with a `ManifestError`.
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -32,6 +32,8 @@ __all__ = [
     "decode_index",
     "decode_leaf",
 ]
+
+T = TypeVar("T")
 
 MAX_FILES = 1 << 22  # in one share
 MIN_FULL_PAGE = 61_000  # bytes of every page but the last of its level
@@ -205,15 +207,21 @@ def array_head(count: int) -> bytes:
     return b"\xdc" + count.to_bytes(2, "big")
 
 
-def decode_leaf(data: bytes, bounds: Bounds) -> list[_Entry]:
-    """Return the files of a leaf page; raises `ManifestError` unless all is valid."""
-    _check_claim(data, _MIN_ENTRY_SIZE)
+def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, min_size: int) -> T:
+    """Return the array in a page; its elements have at least `min_size` bytes each."""
+    _check_claim(data, min_size)
     try:
-        entries = _leaf_decoder.decode(data)
+        found = decoder.decode(data)
     except MALFORMED as error:
         raise refusal(f"its file table is malformed: {str(error)[:120]}") from error
-    if _encoder.encode(entries) != data:
+    if _encoder.encode(found) != data:
         raise refusal("its file table is not canonical")
+    return found
+
+
+def decode_leaf(data: bytes, bounds: Bounds) -> list[_Entry]:
+    """Return the files of a leaf page; raises `ManifestError` unless all is valid."""
+    entries = _decode(_leaf_decoder, data, _MIN_ENTRY_SIZE)
     paths = [path for path, _, _ in entries]
     _check_page(data, paths, bounds)
     if len(entries) != bounds.end - bounds.number:
@@ -239,14 +247,7 @@ def _says_more(attributes: object) -> bool:
 
 def decode_index(data: bytes, bounds: Bounds) -> list[Below]:
     """Return what an index page says; raises `ManifestError` unless all is valid."""
-    _check_claim(data, DIGEST_SIZE)
-    try:
-        found = _index_decoder.decode(data)
-    except MALFORMED as error:
-        raise refusal(f"its file table is malformed: {str(error)[:120]}") from error
-    if _encoder.encode(found) != data:
-        raise refusal("its file table is not canonical")
-    below = [Below(*each) for each in found]
+    below = [Below(*each) for each in _decode(_index_decoder, data, DIGEST_SIZE)]
     _check_page(data, [each.path for each in below], bounds)
     is_top = bounds.path is None
     if not below or (is_top and len(below) < 2):
