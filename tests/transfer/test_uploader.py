@@ -467,6 +467,24 @@ async def test_receivers_that_read_do_not_wait_for_a_place() -> None:
 
 
 @virtual_time
+async def test_a_receiver_that_leaves_while_the_rate_delays_it_is_not_served() -> None:
+    bucket, log = RateLimit(10 * SIZE), Log()
+    with ThreadPoolExecutor(1) as threads:
+        uploader = Uploader(Store(), make_resources(threads, up=bucket))
+        take_every_place(uploader, log)
+        bucket.take(15 * SIZE, asyncio.get_running_loop().time())
+        gone, later = Receiver("g", log, [2]), Receiver("l", log, [3])
+        gone.is_reader = later.is_reader = True
+        uploader.wake(gone)
+        uploader.wake(later)
+        uploader.remove(gone)
+        assert later.got == []
+        await asyncio.sleep(HELD_TIME - 0.1)
+        assert (gone.got, later.got) == ([], [3]), "every place is still taken"
+        await uploader.aclose()
+
+
+@virtual_time
 async def test_receivers_that_send_from_a_thread_take_their_places_meanwhile() -> None:
     async with uploading(Store(LARGE)) as (uploader, log):
         receivers = [Threaded(f"{n}_", log, [0, 1]) for n in range(FIRST_LIMIT + 2)]
