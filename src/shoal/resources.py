@@ -235,14 +235,20 @@ class Resources:
         return await loop.run_in_executor(self.threads, work)
 
     async def join(
-        self, network: "Discovery", topic: bytes, port: int
+        self,
+        network: "Discovery",
+        topic: bytes,
+        port: int,
+        is_awaited: Callable[[], bool],
     ) -> AsyncGenerator[tuple[Address, str], None]:
         """Announce `port` on one network; yield the addresses found and its name.
 
-        If the network fails, the user is notified and the iteration ends.
+        `is_awaited` tells whether somebody waits for them. If the network fails, the
+        user is notified and the iteration ends.
         """
         try:
-            async with aclosing(network.join(topic, port)) as addresses:
+            found = network.join(topic, port, is_awaited=is_awaited)
+            async with aclosing(found) as addresses:
                 async for address in addresses:
                     yield address, network.name
         except ShoalError as error:

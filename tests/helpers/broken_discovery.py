@@ -15,7 +15,7 @@ class BrokenDiscovery:
 
     name = "broken"
 
-    async def join(self, *_: object) -> AsyncGenerator[Address, None]:
+    async def join(self, *_: object, **__: object) -> AsyncGenerator[Address, None]:
         yield Address("127.0.0.1", 1)
         raise UnicodeError("label empty or too long")
 

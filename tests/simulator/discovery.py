@@ -35,7 +35,11 @@ class _Discovery:
         return f"the simulated {self.name}"
 
     async def join(
-        self, topic: bytes, port: int | None
+        self,
+        topic: bytes,
+        port: int | None,
+        *,
+        is_awaited: Callable[[], bool] = lambda: True,
     ) -> AsyncGenerator[Address, None]:
         network, announced = self._network, None
         is_lan = self.name == "lan"
@@ -70,7 +74,11 @@ class _Named(_Discovery):
         self._addresses = addresses
 
     async def join(
-        self, topic: bytes, port: int | None
+        self,
+        topic: bytes,
+        port: int | None,
+        *,
+        is_awaited: Callable[[], bool] = lambda: True,
     ) -> AsyncGenerator[Address, None]:
         for address in self._addresses():
             yield address

@@ -284,7 +284,8 @@ async def _announce(resources: Resources, topic: bytes, port: int) -> None:
     """Announce the channel on all networks; ignore the addresses found there."""
 
     async def announce(network: Discovery) -> None:
-        async with aclosing(resources.join(network, topic, port)) as found:
+        joined = resources.join(network, topic, port, lambda: False)
+        async with aclosing(joined) as found:
             async for _ in found:
                 pass
 

@@ -5,7 +5,7 @@ decides which to dial and how often, and which are duplicates.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Protocol
 
 from shoal.core.names.address import Address
@@ -28,12 +28,19 @@ class Discovery(Protocol):
         """Describe the network and its state: `the DHT (4 nodes answered)`."""
         ...
 
-    def join(self, topic: bytes, port: int | None) -> AsyncGenerator[Address, None]:
+    def join(
+        self,
+        topic: bytes,
+        port: int | None,
+        *,
+        is_awaited: Callable[[], bool] = lambda: True,
+    ) -> AsyncGenerator[Address, None]:
         """Yield addresses of the topic's peers for as long as it is iterated.
 
         With a `port`, this node is also announced under the topic until the iterator
-        is closed. The same address may be yielded many times. Only `aclose`, the
-        iterator's or the discovery's, ends the iterator.
+        is closed. While `is_awaited` returns False, nobody waits for the peers, and a
+        network may look for them less often. The same address may be yielded many
+        times. Only `aclose`, the iterator's or the discovery's, ends the iterator.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Addresses that the user named with --peer, offered without any search."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from shoal.core.names.address import Address
 
@@ -25,7 +25,11 @@ class StaticDiscovery:
         return "--peer"
 
     async def join(
-        self, topic: bytes, port: int | None
+        self,
+        topic: bytes,
+        port: int | None,
+        *,
+        is_awaited: Callable[[], bool] = lambda: True,
     ) -> AsyncGenerator[Address, None]:
         """Yield every address once, then wait; nothing is announced."""
         for address in self._addresses:

@@ -59,6 +59,13 @@ class Coordinator(Watcher[ChunkSource]):
         is_served_only = parts.upload is not None and parts.download is None
         return not is_served_only or len(parts.connections) > 0
 
+    @property
+    def is_complete(self) -> bool:
+        """Return True if nothing more is to be fetched."""
+        # After a download of some of the files, the upload is not complete.
+        parts = (self._parts.download, self._parts.upload)
+        return any(part is not None and part.is_complete for part in parts)
+
     def ban(self, peer: Peer, what: str) -> None:
         """Ban a peer that sent wrong data; `what` says which."""
         self._counters.failures += 1

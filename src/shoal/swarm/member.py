@@ -283,7 +283,9 @@ class Member:
         for network in self._resources.networks.discovery():
             is_lan = network.name == LAN
             topic = self._keys.lan_topic if is_lan else self._keys.dht_topic
-            yield self._resources.join(network, topic, self.port)
+            yield self._resources.join(
+                network, topic, self.port, lambda: not self.swarm.is_complete
+            )
 
 
 async def usable_hints(

@@ -335,6 +335,11 @@ class Swarm:
         upload = self._dispatcher.upload
         return upload.sent if upload is not None else 0
 
+    @property
+    def is_complete(self) -> bool:
+        """Return True if nothing more is to be fetched."""
+        return self._coordinator.is_complete
+
     def status(self) -> SwarmStatus:
         """Return the state of the swarm; it refers to live data, so use it at once."""
         return self._coordinator.status(self.manifest)
@@ -386,11 +391,7 @@ class Swarm:
         upload = self._dispatcher.upload
         if upload is not None:
             upload.on_tick()
-        # After a download of some of the files, the upload is not complete.
-        is_complete = any(
-            part is not None and part.is_complete for part in (download, upload)
-        )
-        self._connections.drop_duplicates(is_complete=is_complete)
+        self._connections.drop_duplicates(is_complete=self.is_complete)
         if self._waiting.is_awaited:
             error = self._monitor.check(self._download_state())
             if error is not None:

@@ -43,7 +43,10 @@ class UdpNode(asyncio.DatagramProtocol):
         for message, source in self.messages:
             arguments = message.get(b"a", {})
             assert isinstance(arguments, dict)
-            if message.get(b"q") == query and topic in (None, arguments[b"info_hash"]):
+            if message.get(b"q") == query and topic in (
+                None,
+                arguments.get(b"info_hash"),
+            ):
                 found.append(source)
         return found
 

@@ -47,7 +47,7 @@ def build_response(tid: BencodeValue, **body: BencodeInput) -> bytes:
 
 
 class SimulatedNode:
-    """Answer get_peers and announce_peer as an honest node does."""
+    """Answer as an honest node does."""
 
     def __init__(self, me: DhtNode) -> None:
         self.me = me
@@ -61,8 +61,11 @@ class SimulatedNode:
         arguments = query[b"a"]
         assert isinstance(arguments, dict)
         assert query[b"ro"] == 1
-        topic = arguments[b"info_hash"]
+        is_for_nodes = query[b"q"] == b"find_node"
+        topic = arguments[b"target" if is_for_nodes else b"info_hash"]
         assert isinstance(topic, bytes)
+        if is_for_nodes:
+            return build_response(query[b"t"], id=self.me.id, nodes=self.nearest(topic))
         if query[b"q"] == b"announce_peer":
             return self.on_announce(query[b"t"], topic, arguments, source)
         return self.on_get_peers(query[b"t"], topic, source)
@@ -70,11 +73,10 @@ class SimulatedNode:
     def on_get_peers(
         self, tid: BencodeValue, topic: bytes, source: Address
     ) -> bytes | None:
-        nearest = heapq.nsmallest(8, self.known, lambda each: distance(each.id, topic))
         body: dict[str, BencodeInput] = {
             "id": self.me.id,
             "token": self.token(source),
-            "nodes": b"".join(map(compact_node, nearest)),
+            "nodes": self.nearest(topic),
         }
         if topic in self.peers:
             body["values"] = [compact(peer) for peer in self.peers[topic]]
@@ -94,6 +96,10 @@ class SimulatedNode:
             return bencode({b"t": b"x", b"y": b"e", b"e": [203, b"bad token"]})
         self.peers.setdefault(topic, []).append(Address(source.host, port))
         return build_response(tid, id=self.me.id)
+
+    def nearest(self, topic: bytes) -> bytes:
+        nearest = heapq.nsmallest(8, self.known, lambda each: distance(each.id, topic))
+        return b"".join(map(compact_node, nearest))
 
     def token(self, source: Address) -> bytes:
         return self.me.id[:4] + compact(source)[:4]
@@ -192,7 +198,7 @@ class Simulation:
                 continue
             now, _, source, answer = heapq.heappop(arriving)
             try:
-                found = lookup.on_message(parse_message(answer), source)
+                found = lookup.on_message(parse_message(answer), source, now)
             except ProtocolError:
                 continue
             if found and outcome.first_peer_at is None:

@@ -85,10 +85,30 @@ def test_a_query_is_refused() -> None:
 def test_the_data_kept_from_a_response_is_limited() -> None:
     many = parse_response(response(values=[compact(PEER)] * 900))
     assert len(many.peers) == MAX_VALUES
-    many = parse_response(response(nodes=compact_node(DhtNode(ME, PEER)) * 300))
+    many = parse_response(response(nodes=compact_node(DhtNode(ME, PEER)) * 2000))
     assert len(many.nodes) == MAX_NODES
     assert parse_response(response(token=b"x" * MAX_TOKEN)).token is not None
     assert parse_response(response(token=b"x" * (MAX_TOKEN + 1))).token is None
+
+
+def test_a_whole_routing_table_is_read() -> None:
+    """The npm package bittorrent-dht returns every node it knows."""
+    table = [DhtNode(bytes([n % 256]) * 20, PEER) for n in range(360)]
+    data = response(nodes=b"".join(map(compact_node, table)))
+    assert len(data) > 8192
+    assert parse_response(data).nodes == tuple(table)
+
+
+def test_the_ports_of_rtorrent_are_read_low_byte_first() -> None:
+    values: list[BencodeInput] = [compact(Address("1.2.3.4", 22811))]
+    body: dict[bytes, BencodeInput] = {b"id": ME, b"values": values}
+    message: dict[bytes, BencodeInput] = {b"t": b"aa", b"y": b"r", b"r": body}
+    found = {
+        version: parse_message(bencode({**message, b"v": version}))
+        for version in (b"lt\r\x80", b"lt\r\x90", b"LT\x01\x02")
+    }
+    ports = [each.peers[0].port for each in found.values()]  # type: ignore[union-attr]
+    assert ports == [7001, 22811, 22811]
 
 
 def test_peers_of_other_address_families_are_skipped() -> None:

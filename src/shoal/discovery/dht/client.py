@@ -6,8 +6,14 @@ module only sends, receives and waits. It answers no query (BEP 43).
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
 from random import Random, SystemRandom
 from typing import Self
 
@@ -21,16 +27,10 @@ from shoal.discovery.dht.bootstrap import (
     resolve_by_system,
 )
 from shoal.discovery.dht.krpc import ID_SIZE, DhtNode, parse_message
-from shoal.discovery.dht.lookup import (
-    INTERVAL,
-    QUERY_TIMEOUT,
-    RETRY,
-    K,
-    Lookup,
-    LookupSchedule,
-    WaitRange,
-)
+from shoal.discovery.dht.lookup import QUERY_TIMEOUT, K, Lookup
 from shoal.discovery.dht.nodes import KnownNodes
+from shoal.discovery.dht.pace import LookupQueue, Pace, Priority
+from shoal.discovery.dht.schedule import INTERVAL, RETRY, LookupSchedule, WaitRange
 from shoal.discovery.udp import UdpClient
 from shoal.errors import ProtocolError, UsageError
 
@@ -71,6 +71,9 @@ class DhtDiscovery:
         )
         self._udp = UdpClient(bind, self._on_datagram)
         self._known = KnownNodes()
+        self._pace = Pace()
+        self._queue = LookupQueue()
+        self._may_start: dict[int, asyncio.Event] = {}
         self._running: dict[_Search, Lookup] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -84,18 +87,29 @@ class DhtDiscovery:
         nodes = "1 node" if self._answered == 1 else f"{self._answered} nodes"
         return f"the DHT ({nodes} answered)"
 
-    def join(self, topic: bytes, port: int | None) -> AsyncGenerator[Address, None]:
+    def join(
+        self,
+        topic: bytes,
+        port: int | None,
+        *,
+        is_awaited: Callable[[], bool] = lambda: True,
+    ) -> AsyncGenerator[Address, None]:
         """Yield the topic's peers; with a `port`, announce it meanwhile.
 
-        Only `aclose`, the iterator's or the discovery's, ends the iterator. While no
-        node can be reached, the lookup is repeated and `problem` gives the reason.
-        Raises `UsageError` for an invalid topic or port.
+        While somebody waits for peers, as `is_awaited` tells, the lookups of this topic
+        go before others, and are repeated more often until they find one. Only
+        `aclose`, the iterator's or the discovery's, ends the iterator. While no node
+        can be reached, the lookup is repeated and `problem` gives the reason. Raises
+        `UsageError` for an invalid topic or port.
         """
         if len(topic) != TOPIC_SIZE:
             raise UsageError(f"A topic has {TOPIC_SIZE} bytes, not {len(topic)}.")
         if port is not None and not 1 <= port <= 65535:
             raise UsageError(f"Port {port} cannot be announced; use 1 to 65535.")
-        return self._iterate(topic, port)
+        search = _Search(
+            topic, port, is_awaited, self._rng, self._interval, self._retry
+        )
+        return self._iterate(search)
 
     async def aclose(self) -> None:
         """Stop announcing, end all iterators, close the socket; idempotent."""
@@ -114,12 +128,9 @@ class DhtDiscovery:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _iterate(
-        self, topic: bytes, port: int | None
-    ) -> AsyncGenerator[Address, None]:
+    async def _iterate(self, search: "_Search") -> AsyncGenerator[Address, None]:
         if self._is_closed:
             return
-        search = _Search(topic, port, self._rng, self._interval, self._retry)
         # The search continues while the caller handles an address.
         task = asyncio.create_task(self._run_search(search), name="dht search")
         self._tasks.add(task)
@@ -139,7 +150,8 @@ class DhtDiscovery:
         while True:
             is_failure = True
             try:
-                lookup = await self._look_up(search)
+                async with self._turn(search):
+                    lookup = await self._look_up(search)
             except OSError as error:
                 self.problem = (
                     f"The DHT cannot be reached from {self._bind} ({error}); "
@@ -149,7 +161,25 @@ class DhtDiscovery:
                 is_failure = not lookup.answered() or (
                     search.port is not None and not lookup.announced
                 )
-            await asyncio.sleep(search.schedule.next_wait(is_failure=is_failure))
+                search.was_announced |= lookup.announced > 0
+            wait = search.schedule.next_wait(
+                is_failure=is_failure, is_awaited=search.is_awaited()
+            )
+            await asyncio.sleep(wait)
+
+    @asynccontextmanager
+    async def _turn(self, search: "_Search") -> AsyncIterator[None]:
+        """Wait until a lookup may run, and keep its place meanwhile."""
+        number = self._queue.add(search.priority)
+        may_start = self._may_start[number] = asyncio.Event()
+        try:
+            if not self._queue.is_running(number):
+                await may_start.wait()
+            yield
+        finally:
+            del self._may_start[number]
+            for started in self._queue.remove(number):
+                self._may_start[started].set()
 
     async def _look_up(self, search: "_Search") -> Lookup:
         """Run one lookup, from the known nodes if they are enough and alive.
@@ -187,6 +217,8 @@ class DhtDiscovery:
             nodes=nodes,
             bootstrap=bootstrap,
             port=search.port,
+            pace=self._pace,
+            is_awaited=search.is_awaited(),
             timeout=self._timeout,
         )
         try:
@@ -195,7 +227,7 @@ class DhtDiscovery:
                     self._udp.send(data, address)
                 if lookup.is_done:
                     break
-                with contextlib.suppress(TimeoutError):
+                with suppress(TimeoutError):
                     async with asyncio.timeout_at(lookup.wake_at):
                         await search.has_changed.wait()
                 search.has_changed.clear()
@@ -219,8 +251,9 @@ class DhtDiscovery:
             message = parse_message(data)
         except ProtocolError:
             return
+        now = asyncio.get_running_loop().time()
         for search, lookup in waiting:
-            peers = lookup.on_message(message, source)
+            peers = lookup.on_message(message, source, now)
             search.schedule.on_peers(peers)
             search.queue.put(peers)
             search.has_changed.set()
@@ -248,15 +281,26 @@ class _Search:
         self,
         topic: bytes,
         port: int | None,
+        is_awaited: Callable[[], bool],
         rng: Random,
         interval: WaitRange,
         retry: WaitRange,
     ) -> None:
         self.topic = topic
         self.port = port
+        self.is_awaited = is_awaited
+        self.was_announced = False
+        """Whether a node has confirmed an announcement."""
         self.schedule = LookupSchedule(
             rng=rng, port=port, interval=interval, retry=retry
         )
         self.queue = AddressQueue(MAX_WAITING)
         self.has_changed = asyncio.Event()
         """Set when a message for the current lookup has arrived."""
+
+    @property
+    def priority(self) -> Priority:
+        """Return when the next lookup's turn is, beside others."""
+        if self.is_awaited():
+            return Priority.AWAITED
+        return Priority.REPEATED if self.was_announced else Priority.FIRST

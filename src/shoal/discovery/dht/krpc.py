@@ -1,6 +1,6 @@
 """The messages of the DHT (KRPC, BEP 5) and their encoding (bencode, BEP 3); pure.
 
-This node sends two queries and reads their responses. Every query has `ro` set
+This node sends three queries and reads their responses. Every query has `ro` set
 (BEP 43), because this node answers none. Strangers send everything that is decoded
 here, so each limit on stored data is enforced here, before a lookup sees the message;
 the decoder keeps its own stack instead of recursing, and refuses any encoding that is
@@ -29,20 +29,22 @@ __all__ = [
     "bdecode",
     "bencode",
     "build_announce_peer",
+    "build_find_node",
     "build_get_peers",
     "parse_message",
 ]
 
 ID_SIZE = 20  # bytes of a node's id, and of a topic
 TRANSACTION_SIZE = 4  # bytes; two are usual, four are harder to guess
-MAX_DATAGRAM = 8192  # bytes; an honest response fits in one packet, about 1,500
+MAX_DATAGRAM = 65_507  # bytes, all that UDP carries; some nodes send their whole table
 MAX_TRANSACTION = 32  # bytes of another node's transaction id
 MAX_TOKEN = 128  # bytes; real ones have 4 to 20
 MAX_VALUES = 100  # peers read from one response
-MAX_NODES = 32  # nodes read from one response; BEP 5 sends 8, some send 20
+MAX_NODES = 1000  # nodes read from one response; BEP 5 sends 8, bittorrent-dht 360
 MAX_DEPTH = 16  # nested containers; a DHT message needs three
 
 _PEER_SIZE = 6  # bytes: IPv4 address, port ("compact peer info", BEP 5)
+_SWAPS_PORTS = b"lt\r\x80"  # rtorrent 0.9.8: ports of peers, low byte first
 _NODE_SIZE = ID_SIZE + _PEER_SIZE  # bytes ("compact node info", BEP 5)
 
 BencodeValue: TypeAlias = (
@@ -70,7 +72,7 @@ class DhtNode(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KrpcResponse:
-    """Hold one node's response to `get_peers` or `announce_peer`."""
+    """Hold one node's response to a query."""
 
     tid: bytes
     """The transaction id that the response claims to answer."""
@@ -99,6 +101,11 @@ KrpcMessage: TypeAlias = KrpcResponse | KrpcError
 def build_get_peers(tid: bytes, node_id: bytes, topic: bytes) -> bytes:
     """Return the datagram that requests a topic's peers (BEP 5, get_peers)."""
     return _build_query(b"get_peers", tid, {b"id": node_id, b"info_hash": topic})
+
+
+def build_find_node(tid: bytes, node_id: bytes, target: bytes) -> bytes:
+    """Return the datagram that requests the nodes nearest to an id (BEP 5)."""
+    return _build_query(b"find_node", tid, {b"id": node_id, b"target": target})
 
 
 def build_announce_peer(
@@ -133,7 +140,8 @@ def parse_message(data: bytes) -> KrpcMessage:
         raise ProtocolError("a DHT message without a usable transaction id")
     match message.get(b"y"):
         case b"r":
-            return _parse_response(tid, message.get(b"r"))
+            is_swapped = message.get(b"v") == _SWAPS_PORTS
+            return _parse_response(tid, message.get(b"r"), is_swapped=is_swapped)
         case b"e":
             return KrpcError(tid)
         case _:
@@ -146,7 +154,9 @@ def _build_query(
     return bencode({b"a": arguments, b"q": name, b"ro": 1, b"t": tid, b"y": b"q"})
 
 
-def _parse_response(tid: bytes, body: BencodeValue | None) -> KrpcResponse:
+def _parse_response(
+    tid: bytes, body: BencodeValue | None, *, is_swapped: bool
+) -> KrpcResponse:
     if not isinstance(body, dict):
         raise ProtocolError("a DHT response without a body")
     node_id = body.get(b"id")
@@ -156,7 +166,7 @@ def _parse_response(tid: bytes, body: BencodeValue | None) -> KrpcResponse:
     if not isinstance(token, bytes) or len(token) > MAX_TOKEN:
         token = None
     nodes = _parse_nodes(body.get(b"nodes", b""))
-    peers = _parse_values(body.get(b"values", []))
+    peers = _parse_values(body.get(b"values", []), is_swapped=is_swapped)
     return KrpcResponse(tid, node_id, token, nodes, peers)
 
 
@@ -172,20 +182,21 @@ def _parse_nodes(data: BencodeValue) -> tuple[DhtNode, ...]:
     )
 
 
-def _parse_values(values: BencodeValue) -> tuple[Address, ...]:
+def _parse_values(values: BencodeValue, *, is_swapped: bool) -> tuple[Address, ...]:
     if not isinstance(values, list):
         raise ProtocolError("a DHT response whose values are not a list")
     # Other lengths are other address families (BEP 32), not errors.
     return tuple(
-        _parse_peer(value)
+        _parse_peer(value, is_swapped=is_swapped)
         for value in values[:MAX_VALUES]
         if isinstance(value, bytes) and len(value) == _PEER_SIZE
     )
 
 
-def _parse_peer(data: bytes) -> Address:
+def _parse_peer(data: bytes, *, is_swapped: bool = False) -> Address:
     host = str(ipaddress.IPv4Address(data[:4]))
-    return Address(host, int.from_bytes(data[4:], "big"))
+    port = int.from_bytes(data[4:], "little" if is_swapped else "big")
+    return Address(host, port)
 
 
 def bencode(value: BencodeInput) -> bytes:

@@ -1,4 +1,4 @@
-"""One lookup of a topic in the DHT, and when the next one is due; pure.
+"""One lookup of a topic in the DHT; pure.
 
 `Lookup` finds a topic's peers, then announces a port. Its caller sends the datagrams
 that `next_queries` returns, passes every received message to `on_message`, calls
@@ -8,11 +8,13 @@ that `next_queries` returns, passes every received message to `on_message`, call
 It is Kademlia's iterative lookup (BEP 5): query the nodes nearest to the topic for
 nearer ones until the k nearest live nodes have all responded. A response counts only
 if it comes from the queried address, with the transaction id of the query and the
-expected node id; after any other message the node runs into its timeout.
+expected node id; after any other message the node runs into its timeout. A node that
+returns peers and no nodes, as rtorrent and bittorrent-dht do, is asked for nodes, too.
 """
 
 import enum
 from collections.abc import Iterable
+from heapq import nsmallest
 from random import Random
 from typing import NamedTuple
 
@@ -24,20 +26,18 @@ from shoal.discovery.dht.krpc import (
     KrpcMessage,
     KrpcResponse,
     build_announce_peer,
+    build_find_node,
     build_get_peers,
 )
 from shoal.discovery.dht.nodes import Candidate, Candidates, NodeState, distance
+from shoal.discovery.dht.pace import Pace
 
 __all__ = [
     "ALPHA",
-    "INTERVAL",
     "K",
     "QUERY_TIMEOUT",
-    "RETRY",
     "Datagram",
     "Lookup",
-    "LookupSchedule",
-    "WaitRange",
 ]
 
 K = 8  # nodes to announce to, and that must have responded (BEP 5)
@@ -46,20 +46,6 @@ QUERY_TIMEOUT = 3.0  # seconds until a queried node counts as failed
 SLOW_SHARE = 0.25  # of the timeout, after which others are queried as well
 MAX_QUERIES = 250  # queries in one lookup, however many nodes strangers name
 MAX_PEERS = 1000  # different peers taken from one lookup
-
-
-class WaitRange(NamedTuple):
-    """Bound a wait from both sides."""
-
-    shortest: float
-    """Seconds."""
-    longest: float
-    """Seconds."""
-
-
-# docs/protocol.md, "DHT discovery"; nodes forget a peer after about 30 minutes.
-INTERVAL = WaitRange(600.0, 900.0)
-RETRY = WaitRange(5.0, 60.0)  # the first wait, and the longest while we are alone
 
 
 class Datagram(NamedTuple):
@@ -77,7 +63,14 @@ class _Stage(enum.Enum):
     DONE = enum.auto()
 
 
+class _Method(enum.Enum):
+    GET_PEERS = enum.auto()
+    FIND_NODE = enum.auto()
+    ANNOUNCE = enum.auto()
+
+
 class _Query(NamedTuple):
+    method: _Method
     tid: bytes
     sent_at: float
 
@@ -86,7 +79,9 @@ class Lookup:
     """Look one topic up once and, with a `port`, announce it to the k closest nodes.
 
     It starts from `nodes`, known from earlier lookups, and the addresses in
-    `bootstrap`. `node_id` is this node's own.
+    `bootstrap`. `node_id` is this node's own. `pace`, which other lookups of this node
+    use as well, says when a node may be sent a packet; `is_awaited` tells it whether
+    somebody waits for the peers.
     """
 
     def __init__(
@@ -98,6 +93,8 @@ class Lookup:
         nodes: Iterable[DhtNode] = (),
         bootstrap: Iterable[Address] = (),
         port: int | None = None,
+        pace: Pace | None = None,
+        is_awaited: bool = True,
         timeout: float = QUERY_TIMEOUT,
         max_queries: int = MAX_QUERIES,
     ) -> None:
@@ -105,12 +102,18 @@ class Lookup:
         self._node_id = node_id
         self._rng = rng
         self._port = port
+        self._pace = Pace() if pace is None else pace
+        self._is_awaited = is_awaited
         self._timeout = timeout
         self._queries_left = max_queries
         self._stage = _Stage.LOOKING
         self._queries: dict[Address, _Query] = {}
         self._peers: set[Address] = set()
         self._candidates = Candidates(topic)
+        self._without_nodes: list[Candidate] = []
+        self._announcing: list[Candidate] = []
+        self._held_until: float | None = None
+        self._slowest = 0.0  # seconds that a response has taken
         self.announced = 0
         """How many nodes have confirmed the announcement."""
         for address in bootstrap:
@@ -125,8 +128,12 @@ class Lookup:
 
     @property
     def wake_at(self) -> float | None:
-        """Return when `on_timeout` is due, None if no response is awaited."""
-        return min((self._due(address) for address in self._queries), default=None)
+        """Return when `on_timeout` is due; None if nothing is awaited."""
+        due = [self._due(address) for address in self._queries]
+        return min(
+            due + ([] if self._held_until is None else [self._held_until]),
+            default=None,
+        )
 
     def is_awaiting(self, source: Address) -> bool:
         """Return True if this address has been queried and may still respond."""
@@ -148,21 +155,21 @@ class Lookup:
 
     def next_queries(self, now: float) -> list[Datagram]:
         """Return the datagrams to send now; each is returned once."""
-        announcements: list[Datagram] = []
+        self._held_until = None
         if self._stage is _Stage.LOOKING:
-            queries = [self._query(candidate, now) for candidate in self._choose()]
-            if queries or self._is_looking():
+            queries = self._ask_for_nodes(now) + self._ask_for_peers(now)
+            if queries or self._held_until is not None or self._is_looking():
                 return queries
-            # Nodes that are silent now are not among the closest; do not wait for them.
-            self._queries.clear()
             self._stage = _Stage.ANNOUNCING
-            if self._port is not None:
-                announcements = self._announce(self._port, now)
-        if not self._queries:
+            self._announcing = self._nodes_to_tell()
+        announcements = self._announce(now)
+        if not self._queries and not self._announcing:
             self._stage = _Stage.DONE
         return announcements
 
-    def on_message(self, message: KrpcMessage, source: Address) -> list[Address]:
+    def on_message(
+        self, message: KrpcMessage, source: Address, now: float
+    ) -> list[Address]:
         """Process a message from `source`; return the peers not returned before.
 
         Messages that answer no query of this lookup change nothing.
@@ -171,16 +178,18 @@ class Lookup:
         if query is None or message.tid != query.tid:
             return []
         candidate = self._candidates[source]
-        is_right = isinstance(message, KrpcResponse) and candidate.id in (
-            None,
-            message.node_id,
-        )
         del self._queries[source]
-        if self._stage is _Stage.ANNOUNCING:
-            self.announced += is_right
-            return []
+        is_right = candidate.id in (None, getattr(message, "node_id", b""))
         if not isinstance(message, KrpcResponse) or not is_right:
-            candidate.state = NodeState.FAILED
+            if query.method is not _Method.ANNOUNCE:
+                candidate.state = NodeState.FAILED
+            return []
+        self._slowest = max(self._slowest, now - query.sent_at)
+        if query.method is _Method.ANNOUNCE:
+            self.announced += 1
+            return []
+        self._accept_nodes(candidate, message)
+        if query.method is _Method.FIND_NODE:
             return []
         return self._accept(candidate, message)
 
@@ -197,12 +206,16 @@ class Lookup:
             del self._queries[address]
 
     def _due(self, address: Address) -> float:
+        query = self._queries[address]
         is_new = self._candidates[address].state is NodeState.QUERIED
-        patience = self._timeout * (SLOW_SHARE if is_new else 1)
-        return self._queries[address].sent_at + patience
+        patience = self._timeout
+        if is_new or query.method is _Method.FIND_NODE:
+            # On a slow line every node takes long.
+            patience = min(patience, max(patience * SLOW_SHARE, 2 * self._slowest))
+        return query.sent_at + patience
 
-    def _choose(self) -> list[Candidate]:
-        """Return the candidates to query next, bootstrap nodes first."""
+    def _ask_for_peers(self, now: float) -> list[Datagram]:
+        """Query the nodes that come next, bootstrap nodes first."""
         in_flight = sum(
             self._candidates[each].state is NodeState.QUERIED for each in self._queries
         )
@@ -212,117 +225,113 @@ class Lookup:
             for each in self._candidates.bootstrap() + nearest
             if each.state is NodeState.FRESH
         ]
-        return fresh[: max(0, min(ALPHA - in_flight, self._queries_left))]
+        free = min(ALPHA - in_flight, self._queries_left)
+        return [self._query(each, now) for each in self._ready(fresh, now, free)]
+
+    def _ready(
+        self, candidates: Iterable[Candidate], now: float, count: int = K
+    ) -> list[Candidate]:
+        """Return up to `count` nodes that may be sent a packet now; note the others."""
+        ready: list[Candidate] = []
+        for each in candidates:
+            if len(ready) >= count:
+                break
+            at = self._pace.ready_at(each.address, is_awaited=self._is_awaited)
+            if at <= now:
+                ready.append(each)
+            elif self._held_until is None or at < self._held_until:
+                self._held_until = at
+        return ready
 
     def _is_looking(self) -> bool:
-        """Return True if an awaited response may still change the k closest nodes."""
-        closest = self._candidates.closest(K, without=())
-        if any(each.state in (NodeState.QUERIED, NodeState.SLOW) for each in closest):
+        """Return True if an awaited response may still change the k closest nodes.
+
+        One that is slow delays the announcement to the others only if there are none.
+        """
+        closest = self._candidates.closest(K, without={NodeState.SLOW})
+        if any(each.state is NodeState.QUERIED for each in closest):
+            return True
+        if any(each.method is _Method.FIND_NODE for each in self._queries.values()):
             return True
         is_settled = len(closest) == K and (
             self._queries_left == 0
             or all(each.state is not NodeState.FRESH for each in closest)
         )
-        return bool(self._queries) and not is_settled
+        if is_settled:
+            return False
+        states = [self._candidates[each].state for each in self._queries]
+        return NodeState.QUERIED in states or bool(states and not self.answered())
 
     def _query(self, candidate: Candidate, now: float) -> Datagram:
         candidate.state = NodeState.QUERIED
-        self._queries_left -= 1
-        tid = self._start_query(candidate.address, now)
+        tid = self._start_query(_Method.GET_PEERS, candidate.address, now)
         data = build_get_peers(tid, self._node_id, self._topic)
         return Datagram(candidate.address, data)
 
-    def _announce(self, port: int, now: float) -> list[Datagram]:
-        """Announce to the closest nodes that have responded with a token (BEP 5)."""
-        unusable = {NodeState.FRESH, NodeState.QUERIED, NodeState.SLOW}
-        return [
-            Datagram(
-                each.address,
-                build_announce_peer(
-                    self._start_query(each.address, now),
-                    self._node_id,
-                    self._topic,
-                    port=port,
-                    token=each.token,
-                ),
-            )
-            for each in self._candidates.closest(K, without=unusable)
-            if each.token is not None
-        ]
+    def _ask_for_nodes(self, now: float) -> list[Datagram]:
+        """Query the nodes that have returned peers only."""
+        datagrams: list[Datagram] = []
+        for each in self._ready(self._without_nodes, now, self._queries_left):
+            self._without_nodes.remove(each)
+            tid = self._start_query(_Method.FIND_NODE, each.address, now)
+            data = build_find_node(tid, self._node_id, self._topic)
+            datagrams.append(Datagram(each.address, data))
+        return datagrams
 
-    def _start_query(self, address: Address, now: float) -> bytes:
+    def _nodes_to_tell(self) -> list[Candidate]:
+        """Return the closest nodes that have responded with a token (BEP 5)."""
+        if self._port is None:
+            return []
+        unusable = {NodeState.FRESH, NodeState.QUERIED, NodeState.SLOW}
+        closest = self._candidates.closest(K, without=unusable)
+        return [each for each in closest if each.token is not None]
+
+    def _announce(self, now: float) -> list[Datagram]:
+        datagrams: list[Datagram] = []
+        for each in self._ready(self._announcing, now):
+            assert self._port is not None
+            assert each.token is not None
+            self._announcing.remove(each)
+            tid = self._start_query(_Method.ANNOUNCE, each.address, now)
+            data = build_announce_peer(
+                tid, self._node_id, self._topic, port=self._port, token=each.token
+            )
+            datagrams.append(Datagram(each.address, data))
+        return datagrams
+
+    def _start_query(self, method: _Method, address: Address, now: float) -> bytes:
         """Record a query to an address; return its transaction id."""
+        self._queries_left -= 1
+        self._pace.on_packet(address, now)
         tid = self._rng.randbytes(TRANSACTION_SIZE)
-        self._queries[address] = _Query(tid, now)
+        self._queries[address] = _Query(method, tid, now)
         return tid
 
-    def _accept(self, candidate: Candidate, response: KrpcResponse) -> list[Address]:
-        candidate.state = NodeState.ANSWERED
-        candidate.token = response.token
+    def _accept_nodes(self, candidate: Candidate, response: KrpcResponse) -> None:
         if candidate.id is None:
             self._candidates.learn_id(candidate, response.node_id)
         host = candidate.address.host
         # BEP 5 has a node return the k nearest; a malicious one gets no more accepted.
-        nodes = sorted(response.nodes, key=lambda each: distance(each.id, self._topic))
-        for node in nodes[:K]:
+        nodes = nsmallest(
+            K, response.nodes, lambda each: distance(each.id, self._topic)
+        )
+        for node in nodes:
             if node.id != self._node_id and is_acceptable(node.address, host):
                 self._candidates.add(node)
+
+    def _accept(self, candidate: Candidate, response: KrpcResponse) -> list[Address]:
+        candidate.state = NodeState.ANSWERED
+        candidate.token = response.token
+        if self._stage is _Stage.ANNOUNCING:
+            if self._port is not None and response.token is not None:
+                self._announcing.append(candidate)
+        elif response.peers and not response.nodes:
+            self._without_nodes.append(candidate)
         fresh: list[Address] = []
         for peer in response.peers:
             if len(self._peers) == MAX_PEERS:
                 break
-            if peer not in self._peers and is_acceptable(peer, host):
+            if peer not in self._peers and is_acceptable(peer, candidate.address.host):
                 self._peers.add(peer)
                 fresh.append(peer)
         return fresh
-
-
-class LookupSchedule:
-    """Decide after each lookup of a topic how long to wait before the next.
-
-    Peers come and go most in a topic's first minutes: one node looks the topic up
-    before another has announced it, two announce at once, an old entry is out of date.
-    So lookups follow each other quickly at first and slow down to `interval`
-    (docs/protocol.md, "DHT discovery"). While no other peer has been found, the wait
-    stays within `retry`: a download should not wait much longer than necessary for its
-    first source.
-    """
-
-    def __init__(
-        self,
-        *,
-        rng: Random,
-        port: int | None = None,
-        interval: WaitRange = INTERVAL,
-        retry: WaitRange = RETRY,
-    ) -> None:
-        self._rng = rng
-        self._port = port
-        self._interval = interval
-        self._retry = retry
-        self._next_wait = retry.shortest
-        self._is_alone = True
-        self.was_alone = False
-        """Whether the previous lookup found no peer; False before the first lookup."""
-
-    def on_peers(self, peers: Iterable[Address]) -> None:
-        """Note the peers that the current lookup has found."""
-        # A peer with our own port is most likely our own announcement: we do not know
-        # the address at which others see us.
-        if any(peer.port != self._port for peer in peers):
-            self._is_alone = False
-
-    def next_wait(self, *, is_failure: bool) -> float:
-        """Return the seconds until the next lookup.
-
-        `is_failure` is True if no node responded, or none accepted the announcement.
-        """
-        wait = self._next_wait
-        self._next_wait = min(wait * 2, self._interval.longest)
-        if self._is_alone or is_failure:
-            wait = min(wait, self._retry.longest)
-        elif wait >= self._interval.shortest:
-            wait = self._rng.uniform(*self._interval)
-        self.was_alone = self._is_alone
-        self._is_alone = True
-        return wait

@@ -59,7 +59,11 @@ class LanDiscovery:
         return f"the LAN ({names or 'no interface'})"
 
     async def join(
-        self, topic: bytes, port: int | None
+        self,
+        topic: bytes,
+        port: int | None,
+        *,
+        is_awaited: Callable[[], bool] = lambda: True,
     ) -> AsyncGenerator[Address, None]:
         """Yield addresses of the topic's peers until closed.
 

@@ -1,0 +1,139 @@
+"""How often a node of the DHT is sent a packet, and which lookups run at once; pure.
+
+libtorrent, which most nodes of the DHT use, ignores an address for five minutes after
+about 50 packets from it within ten seconds. So a `Pace`, which all lookups of this node
+share, spreads the packets to each node over time. `LookupQueue` decides in which order
+lookups run: the next share of a thousand is announced while another lookup still waits
+for responses, but a lookup that somebody waits for runs first.
+"""
+
+import enum
+import heapq
+import itertools
+from collections import deque
+
+from shoal.core.names.address import Address
+
+__all__ = [
+    "MAX_IN_WINDOW",
+    "MAX_LOOKUPS",
+    "RESERVED_LOOKUPS",
+    "RESERVED_PACKETS",
+    "SPACING",
+    "WINDOW",
+    "LookupQueue",
+    "Pace",
+    "Priority",
+]
+
+SPACING = 0.3  # seconds between two packets to one node
+WINDOW = 10.0  # seconds
+MAX_IN_WINDOW = 30  # packets to one node in a window
+RESERVED_PACKETS = 10  # of these, for lookups that somebody waits for
+MAX_LOOKUPS = 16  # at once; more wait for their turn
+RESERVED_LOOKUPS = 4  # of these, for lookups that somebody waits for
+
+
+class Priority(enum.IntEnum):
+    """Tell which lookups go first."""
+
+    AWAITED = 0
+    """Somebody waits for peers."""
+    FIRST = 1
+    """A share that has not been announced yet."""
+    REPEATED = 2
+    """An announcement that nodes still remember."""
+
+
+class Pace:
+    """Remember when each node was sent a packet, and say when the next one may go.
+
+    What is remembered are the packets of the last `WINDOW` seconds.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[Address, deque[float]] = {}  # the latest node is the last
+
+    def __len__(self) -> int:
+        """Return the number of nodes that are remembered."""
+        return len(self._sent)
+
+    def ready_at(self, address: Address, *, is_awaited: bool) -> float:
+        """Return the earliest time for a packet to a node, 0 for a node never sent any.
+
+        Lookups that nobody waits for leave `RESERVED_PACKETS` to the others.
+        """
+        sent = self._sent.get(address)
+        if not sent:
+            return 0.0
+        allowed = MAX_IN_WINDOW - (0 if is_awaited else RESERVED_PACKETS)
+        ready = sent[-1] + SPACING
+        if len(sent) >= allowed:
+            ready = max(ready, sent[-allowed] + WINDOW)
+        return ready
+
+    def on_packet(self, address: Address, now: float) -> None:
+        """Note that a node is sent a packet now."""
+        sent = self._sent.pop(address, None)
+        if sent is None:
+            sent = deque(maxlen=MAX_IN_WINDOW)
+        sent.append(now)
+        self._sent[address] = sent
+        while (oldest := next(iter(self._sent))) != address:
+            if self._sent[oldest][-1] > now - WINDOW:
+                break
+            del self._sent[oldest]
+
+
+class LookupQueue:
+    """Decide which lookups run, of those that want to.
+
+    A lookup is a number that `add` returns. It runs once `is_running` is True, until
+    `remove`, which also takes one out that has not started.
+    """
+
+    def __init__(
+        self, *, limit: int = MAX_LOOKUPS, reserved: int = RESERVED_LOOKUPS
+    ) -> None:
+        """Run up to `limit` at once, `reserved` of them only if somebody waits."""
+        self._limit = limit
+        self._reserved = reserved
+        self._numbers = itertools.count()
+        self._waiting: list[tuple[Priority, int]] = []
+        self._running: set[int] = set()
+        self._removed: set[int] = set()
+
+    def add(self, priority: Priority) -> int:
+        """Add a lookup; it may run at once."""
+        number = next(self._numbers)
+        heapq.heappush(self._waiting, (priority, number))
+        self._start()
+        return number
+
+    def is_running(self, number: int) -> bool:
+        """Return True once a lookup may run."""
+        return number in self._running
+
+    def remove(self, number: int) -> list[int]:
+        """Take a lookup out; return those that may run from now on in its place."""
+        if number in self._running:
+            self._running.remove(number)
+            return self._start()
+        self._removed.add(number)
+        return []
+
+    def _start(self) -> list[int]:
+        started = []
+        while self._waiting:
+            priority, number = self._waiting[0]
+            is_awaited = priority is Priority.AWAITED
+            places = self._limit - (0 if is_awaited else self._reserved)
+            if number in self._removed:
+                self._removed.remove(number)
+            elif len(self._running) < places:
+                self._running.add(number)
+                started.append(number)
+            else:
+                break
+            heapq.heappop(self._waiting)
+        return started
