@@ -100,6 +100,18 @@ def test_shoal_finds_announcements_of_libtorrent(dht: Dht) -> None:
     dht.python("dht_tool", None).wait_line(r"^peer 127\.0\.0\.1:4013$")
 
 
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_sixty_shares_are_announced_to_nodes_that_ignore_who_sends_much(
+    namespace: Namespace,
+) -> None:
+    """libtorrent ignores an address for five minutes after 50 packets in 10 s."""
+    require(missing_libtorrent())
+    argv = [sys.executable, "-m", "tests.interop.dht_many", "60"]
+    with Program(argv, namespace=namespace, cwd=ROOT) as program:
+        program.wait_line(r"^found 60$", 300)
+
+
 def test_shoal_gets_a_chunk_from_a_node_server_in_the_dht(
     dht: Dht, make_file: MakeFile
 ) -> None:
