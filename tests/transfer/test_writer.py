@@ -141,11 +141,11 @@ def sealed(data: bytes, change: Callable[[bytearray], None]) -> SealedData:
     """Return data as it arrives encrypted, after `change` of the messages."""
     sender, receiver = Cipher(bytes(32)), Cipher(bytes(32))
     payloads = take_payloads(deque([memoryview(data)]), 1 << 30)
-    messages = bytearray(seal(payloads, [sender.next() for _ in payloads]))
+    messages = bytearray(seal(payloads, sender.take_keys(len(payloads))))
     change(messages)
     number, size = sealed_size(len(data))
     assert size == len(messages)
-    keys = [receiver.next() for _ in range(number)]
+    keys = receiver.take_keys(number)
     return SealedData(memoryview(messages), keys, len(data))
 
 
