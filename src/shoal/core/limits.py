@@ -143,8 +143,7 @@ class OverheadLimit(LeakyBucket):
 
         Raises `ProtocolError` when the limit is exceeded.
         """
-        self.level += size
-        self.on_payload(payload)
+        self.level = max(0.0, self.level + size - payload / PAYLOAD_SHARE)
         if self.level > OVERHEAD_LIMIT:
             raise ProtocolError("messages that carry almost no data")
 

@@ -128,9 +128,8 @@ class Connection(DataProtocol, Generic[S]):
         if self._transport is None or self._transport.is_closing():
             return
         self.sent += len(data)
-        if self._gathers:
-            self._transport.write(data)
-        elif self._is_paused or self._queue or len(data) > WRITE_SLICE:
+        must_wait = self._is_paused or self._queue or len(data) > WRITE_SLICE
+        if must_wait and not self._gathers:
             self._queue.append(data)
             self._drain()
         else:
@@ -267,6 +266,9 @@ class Connection(DataProtocol, Generic[S]):
         self._unpaid = self.session.unpaid_messages
         self._handler.on_events(self, events)
         self.flush()
+        if not self.is_writable:
+            # What else a peer wants that does not read what it requested can wait.
+            self.pause_reading()
         self._limit_messages(self.last_heard)
 
     @property
@@ -304,6 +306,7 @@ class Connection(DataProtocol, Generic[S]):
         self.data_written()
         self._drain()
         if self.is_writable:
+            self.resume_reading()
             self._handler.on_writable(self)
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -197,11 +197,6 @@ class IncomingData:
         self.filled = 0
         """Bytes received into it; more than `size` once the next message is, too."""
 
-    @property
-    def is_complete(self) -> bool:
-        """Return True if all of it has arrived."""
-        return self.filled >= self.size
-
     def add(self, received: memoryview) -> int:
         """Copy what belongs to the data; return how many bytes that is."""
         count = max(0, min(self.size - self.filled, len(received)))

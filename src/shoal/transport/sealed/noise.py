@@ -247,10 +247,6 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
 
     # Both directions.
 
-    def _fail(self, fault: Exception) -> None:
-        self._fault = self._fault or fault
-        self.abort()
-
     def _decrypt(self, received: memoryview, nbytes: int = 0) -> None:
         """Pass on the payload of all complete messages; keep the rest.
 
@@ -261,7 +257,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             while self._is_reading and not self._is_closing:
                 if (incoming := self._incoming) is not None:
                     begin += incoming.add(received[begin:])
-                    if not incoming.is_complete:
+                    if incoming.filled < incoming.size:
                         break
                     self._finish_data(incoming)
                 after = self._open_some(received, begin)
@@ -269,7 +265,8 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
                     break
                 begin = after
         except PeerError as error:
-            self._fail(error)
+            self._fault = error
+            self.abort()
         # The next connection of this thread receives into the same buffer.
         self._kept = b"" if self._is_closing else bytes(received[begin:])
         if (takes := self._takes_data) is not None:
