@@ -269,7 +269,7 @@ class Node:
             self._rarest.add(index)
         if self._scheduler.is_complete:
             self.finished = self._clock.now
-        self._announcements.on_chunk(index)
+        self._announcements.on_chunks([index])
         self._announce()
         assert self.on_verified is not None
         self.on_verified()

@@ -191,7 +191,7 @@ def _messages(cipher: Cipher, sent: int) -> list[dict[str, Any]]:
             shown = {"payload": payload.hex(), "message": message.hex()}
             found.append({"number": number, **shown})
         else:
-            cipher.next()
+            cipher.take_keys(1)
     return found
 
 

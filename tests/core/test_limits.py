@@ -211,9 +211,15 @@ def test_full_messages_and_one_for_each_request_pay_for_themselves() -> None:
     # The smallest chunks and a message for each request: what a fast peer sends.
     limit = OverheadLimit()
     for _ in range(100_000):
-        limit.add(MESSAGE)
-        limit.on_payload(16 * 1024)
+        limit.add(MESSAGE, 16 * 1024)
     assert PAYLOAD_SHARE * MESSAGE < 16 * 1024
+
+
+def test_messages_that_are_counted_together_pay_for_one_another() -> None:
+    limit, many = OverheadLimit(), OVERHEAD_LIMIT // MESSAGE
+    limit.add(2 * many * MESSAGE, many * MESSAGE * PAYLOAD_SHARE)
+    with pytest.raises(ProtocolError):
+        limit.add(2 * many * MESSAGE, many * MESSAGE * PAYLOAD_SHARE // 2)
 
 
 def test_a_record_that_arrives_in_pieces_counts_until_it_is_complete() -> None:

@@ -372,14 +372,21 @@ async def test_a_peer_is_banned_for_a_wrong_chunk_and_another_sends_it(
 
 
 @virtual_time
-async def test_a_peer_is_banned_for_choosing_a_chunk_that_does_not_exist() -> None:
+@pytest.mark.parametrize("right", [0, 1])
+async def test_a_peer_that_chooses_a_chunk_that_does_not_exist_is_disconnected(
+    right: int,
+) -> None:
     class Beyond(Source):
         def on_request(self, talk: Talk, index: int) -> None:
-            self.answer(lambda: talk.send_chunk(CONTENT.count, b"x"))
+            if len(self.sent) < right:
+                super().on_request(talk, index)
+            else:
+                self.answer(lambda: talk.send_chunk(CONTENT.count, b"x"))
 
     async with downloading() as run:
+        before = len(left(run.member))
         await run.join(Beyond)
-        await run.net.until(lambda: run.bans == 1)
+        await run.net.until(lambda: len(left(run.member)) > before)
         await run.join(Source)
         await run.complete()
 

@@ -55,7 +55,7 @@ class Writing:
 
     def put(self, chunks: int) -> None:
         for index in range(self._next, self._next + chunks):
-            self.writer.put(Arrived("peer", index, bytes(SIZE), None))
+            self.writer.put(Arrived("peer", index, bytes(SIZE), None, SIZE))
         self._next += chunks
 
     async def until_done(self) -> float:
@@ -141,11 +141,11 @@ def sealed(data: bytes, change: Callable[[bytearray], None]) -> SealedData:
     """Return data as it arrives encrypted, after `change` of the messages."""
     sender, receiver = Cipher(bytes(32)), Cipher(bytes(32))
     payloads = take_payloads(deque([memoryview(data)]), 1 << 30)
-    messages = bytearray(seal(payloads, [sender.next() for _ in payloads]))
+    messages = bytearray(seal(payloads, sender.take_keys(len(payloads))))
     change(messages)
     number, size = sealed_size(len(data))
     assert size == len(messages)
-    keys = [receiver.next() for _ in range(number)]
+    keys = receiver.take_keys(number)
     return SealedData(memoryview(messages), keys, len(data))
 
 
@@ -213,7 +213,7 @@ async def test_chunks_are_decrypted_verified_and_written_by_the_threads(
         )
         for index, chunk in enumerate(chunks):
             data = sealed(chunk, changes.get(index, leave))
-            writer.put(Arrived("peer", index, data, bytearray(1)))
+            writer.put(Arrived("peer", index, data, bytearray(1), len(data)))
         async with asyncio.timeout(30):
             await done.wait()
         await writer.stop()
@@ -245,7 +245,7 @@ async def test_memory_for_decrypted_chunks_is_used_again() -> None:
             on_error=lambda error: pytest.fail(str(error)),
         )
         for index in range(50):
-            writer.put(Arrived("peer", index, sealed(chunk, leave), None))
+            writer.put(Arrived("peer", index, sealed(chunk, leave), None, SIZE))
             async with asyncio.timeout(30):
                 await done.acquire()
         assert len(writer._plain) == 1

@@ -228,10 +228,10 @@ async def test_an_unreachable_address_is_a_peer_error(host: str) -> None:
 
 
 class FullSocket(asyncio.Transport):
-    """Stand in for the transport of a socket with much to read."""
+    """Stand in for a transport that passes on what one read from its socket brought."""
 
-    def __init__(self, found: int) -> None:
-        super().__init__({"received": found, "socket": socket.socket()})
+    def __init__(self) -> None:
+        super().__init__({"gathers": True, "socket": socket.socket()})
 
     def set_write_buffer_limits(
         self, high: int | None = None, low: int | None = None
@@ -245,11 +245,12 @@ class FullSocket(asyncio.Transport):
 @pytest.mark.parametrize("found", [AHEAD_SIZE, AHEAD_SIZE - 1])
 async def test_a_peer_is_ahead_when_one_read_returns_much(found: int) -> None:
     connection = Connection(OpenServerSession(CHUNKS, None), Recorder())
-    socket_ = FullSocket(found)
+    socket_ = FullSocket()
     connection.connection_made(socket_)
     frame = encode_frame(Request(3))
     connection.get_buffer(-1)[: len(frame)] = frame
     connection.buffer_updated(len(frame))
+    connection.read_done(found)
     assert connection.is_ahead == (found >= AHEAD_SIZE)
     socket_.get_extra_info("socket").close()
 

@@ -15,7 +15,7 @@ first asked for the first and last chunk, which show them.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -141,14 +141,13 @@ class ChannelDownloader(Watcher[Server]):
     def on_events(self, server: Server, events: list[Event]) -> None:
         """Take chunks, and the sizes of a named channel; request more chunks."""
         download = self._download
+        chunks = [event for event in events if isinstance(event, ChunkReceived)]
         if download is not None:
-            download.scheduler.on_heard(server, self._loop.time())
+            download.on_read(server, chunks)
         for event in events:
             if isinstance(event, ChunkReceived):
                 if server in self._measured:
                     self._on_measured(server, event)
-                elif download is not None:
-                    download.on_chunk(server, event)
             elif isinstance(event, InfoReceived):
                 if server in self._verified and server not in self._claims:
                     self._on_claim(server, event.chunks)
@@ -307,10 +306,10 @@ class ChannelDownloader(Watcher[Server]):
 
     # The watcher of the download.
 
-    def on_verified(self, source: Server, index: int, size: int) -> None:
-        """Count a chunk for its server."""
+    def on_verified(self, source: Server, indexes: Sequence[int], size: int) -> None:
+        """Count chunks for their server."""
         if source in self._verified:
-            self._verified[source] += 1
+            self._verified[source] += len(indexes)
 
     def on_batch_verified(self) -> None:
         """End once all chunks are verified and written."""

@@ -178,7 +178,7 @@ class ChannelServer:
         if connection.session.is_mid_frame:
             connection.acknowledge_now()
         # A client that does not read its chunks must not queue requests without limit.
-        if len(client.queue) > MAX_QUEUED or not connection.is_writable:
+        if len(client.queue) > MAX_QUEUED:
             connection.pause_reading()
 
     def _serve_now(self, client: _Client, events: list[Event]) -> bool:
@@ -198,7 +198,6 @@ class ChannelServer:
         """Continue to serve a client that accepts more data."""
         client = self._clients.get(connection)
         if client is not None:
-            connection.resume_reading()
             self._uploader.wake(client)
 
     def on_lost(

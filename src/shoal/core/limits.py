@@ -138,12 +138,12 @@ class OverheadLimit(LeakyBucket):
         """Let `size` bytes of payload pay for some overhead."""
         self.level = max(0.0, self.level - size / PAYLOAD_SHARE)
 
-    def add(self, size: int) -> None:
-        """Count `size` bytes.
+    def add(self, size: int, payload: int = 0) -> None:
+        """Count `size` bytes, which came with `payload` bytes of payload.
 
         Raises `ProtocolError` when the limit is exceeded.
         """
-        self.level += size
+        self.level = max(0.0, self.level + size - payload / PAYLOAD_SHARE)
         if self.level > OVERHEAD_LIMIT:
             raise ProtocolError("messages that carry almost no data")
 

@@ -143,9 +143,9 @@ class Origin:
         name, path = self.reader.name, self.path
         return PeerStatus(id(self), name, path, path, count, self._received, 0)
 
-    def on_verified(self, size: int) -> None:
-        """Note a verified chunk of `size` bytes."""
-        self.verified += 1
+    def on_verified(self, chunks: int, size: int) -> None:
+        """Note verified chunks of `size` bytes in all."""
+        self.verified += chunks
         self._received += size
 
     def request(self, indexes: Iterable[int]) -> None:

@@ -117,17 +117,19 @@ class Coordinator(Watcher[ChunkSource]):
 
     # The results of the download.
 
-    def on_verified(self, source: ChunkSource, index: int, size: int) -> None:
-        """Serve a chunk from now on."""
+    def on_verified(
+        self, source: ChunkSource, indexes: Sequence[int], size: int
+    ) -> None:
+        """Serve chunks from now on."""
         parts = self._parts
-        source.on_verified(size)
+        source.on_verified(len(indexes), size)
         if isinstance(source, Origin) and parts.origins is not None:
             parts.origins.on_verified(source)
             self._counters.received[source.path] += size
         if parts.upload is not None:
             if isinstance(source, Peer):
-                parts.upload.on_verified(source)
-            parts.upload.on_stored(index)
+                parts.upload.on_verified(source, len(indexes))
+            parts.upload.on_stored(indexes)
 
     def on_batch_verified(self) -> None:
         """Announce the chunks soon, the last ones at once; end the callers' waits."""
@@ -142,7 +144,7 @@ class Coordinator(Watcher[ChunkSource]):
     def on_blocks_verified(self, cache: ChunkCache, peer: Peer, run: Run) -> None:
         """Note blocks that `cache` keeps; the last ones of a chunk complete it."""
         first, end = run_span(cache.chunks, run)
-        peer.on_verified(end - first)
+        peer.on_verified(1, end - first)
         download = self._parts.download
         if download is not None and run.index in cache.have:
             download.adopt(run.index)

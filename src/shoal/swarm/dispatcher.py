@@ -13,13 +13,7 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.core.session.sealed_session import SealedSession
-from shoal.core.session.session import (
-    BlocksReceived,
-    ChunkReceived,
-    Event,
-    SealedChunkReceived,
-)
-from shoal.core.wire.framing import LARGE_FRAME
+from shoal.core.session.session import AnyChunk, BlocksReceived, Event
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     MAX_RANGES,
@@ -150,9 +144,11 @@ class Dispatcher:
         peer = self.connections.peers.get(connection)
         if peer is None:
             return
-        self._note_alive(peer, events)
+        chunks = [event for event in events if isinstance(event, AnyChunk)]
+        self._on_read(peer, chunks)
+        has_messages = len(chunks) < len(events)
         try:
-            for event in events:
+            for event in events if has_messages else ():
                 self._on_message(peer, event)
         except PeerError as error:
             peer.close(error)
@@ -163,27 +159,18 @@ class Dispatcher:
         if peer.has_left:
             peer.close()
             return
-        if self.download is not None:
+        if events and self.download is not None:
             self.download.on_answers_done(peer)
-        self._send_due(peer)
-        # A peer that does not read what it requested is not asked what else it wants.
-        connection.flush()
-        if not connection.is_writable:
-            connection.pause_reading()
+        if has_messages:
+            self._send_due(peer)
 
-    def _note_alive(self, peer: Peer, events: list[Event]) -> None:
-        """Note that bytes arrived, unless a chunk alone did: it is noted by itself.
-
-        In bulk it counts how much there was to read.
-        """
-        connection = peer.connection
-        is_bulk = connection.last_read > LARGE_FRAME
-        kinds = set(map(type, events))
+    def _on_read(self, peer: Peer, chunks: list[AnyChunk]) -> None:
+        """Note that bytes arrived from a peer, and which chunks in them."""
+        if chunks:
+            peer.has_sent_chunk = True
         if self.download is not None:
-            if is_bulk or kinds.isdisjoint((ChunkReceived, SealedChunkReceived)):
-                self.download.scheduler.on_heard(
-                    peer, self._clock(), is_ahead=connection.is_ahead
-                )
+            is_ahead = peer.connection.is_ahead
+            self.download.on_read(peer, chunks, is_ahead=is_ahead)
         if self.blocks is not None:
             self.blocks.on_heard(peer)
 
@@ -198,7 +185,6 @@ class Dispatcher:
         """Send more to a peer whose socket accepts more."""
         peer = self.connections.peers.get(connection)
         if peer is not None:
-            connection.resume_reading()
             self._send_due(peer)
 
     def on_lost(
@@ -226,10 +212,6 @@ class Dispatcher:
 
     def _on_message(self, peer: Peer, event: Event) -> None:
         match event:
-            case ChunkReceived() | SealedChunkReceived():
-                peer.has_sent_chunk = True
-                if self.download is not None:
-                    self.download.on_chunk(peer, event)
             case SealedRequest():
                 self._on_request(peer, event)
             case Have():

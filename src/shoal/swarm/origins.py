@@ -226,7 +226,7 @@ class Origins:
 
     def on_chunk(self, origin: Origin, chunk: ChunkReceived) -> None:
         """Have a chunk verified, and request more."""
-        self._download.on_chunk(origin, chunk)
+        self._download.on_read(origin, [chunk])
         self._download.on_answers_done(origin)
 
     def on_missing_file(

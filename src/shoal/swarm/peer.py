@@ -157,9 +157,9 @@ class Peer:
             self._sent,
         )
 
-    def on_verified(self, size: int) -> None:
-        """Count a chunk of `size` bytes from this peer that verified."""
-        self.verified += 1
+    def on_verified(self, chunks: int, size: int) -> None:
+        """Count chunks, or runs of blocks, of `size` bytes that verified."""
+        self.verified += chunks
         self._received += size
         self._counters.received[self.path] += size
 

@@ -7,7 +7,7 @@ are served is decided by its `Uploader`, and what one peer is sent by `PeerRecei
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from shoal.core.manifest.blocks import Run, block_count, run_span
@@ -81,8 +81,7 @@ class Upload:
         self._counters = resources.counters
         self._uploader = Uploader(store, resources, self._rank)
         self._receivers: dict[Peer, PeerReceiver] = {}
-        self._timer: asyncio.Handle | None = None  # of the next announcement
-        self._is_soon = False
+        self._timer: asyncio.TimerHandle | None = None  # of the next announcement
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
 
@@ -145,11 +144,11 @@ class Upload:
             self.rarest.on_peer_joined(receiver, have)
             self._contributions.on_peer_joined(receiver, have)
 
-    def on_verified(self, peer: Peer) -> None:
-        """Note a chunk that a peer sent and that verified."""
+    def on_verified(self, peer: Peer, chunks: int) -> None:
+        """Note how many chunks verified that a peer has sent."""
         receiver = self._receivers.get(peer)
         if receiver is not None:
-            self._contributions.on_verified(receiver)
+            self._contributions.on_verified(receiver, chunks)
 
     def on_sending(self, receiver: PeerReceiver, index: int) -> None:
         """Note a chunk that is about to be sent to a peer."""
@@ -347,20 +346,23 @@ class Upload:
 
     # Announcements.
 
-    def on_stored(self, index: int) -> None:
-        """Serve a chunk from now on; `announce_soon` follows for several of them."""
+    def on_stored(self, indexes: Sequence[int]) -> None:
+        """Serve chunks from now on; `announce_soon` follows."""
         if self._kept is not None:
-            if index not in self._kept:
-                return  # it would be refused as soon as the download has ended
-            self.have.add(index)
-        self.rarest.add(index)
-        self._announcements.on_chunk(index)
+            # Others would be refused as soon as the download has ended.
+            indexes = [index for index in indexes if index in self._kept]
+            for index in indexes:
+                self.have.add(index)
+        for index in indexes:
+            self.rarest.add(index)
+        self._announcements.on_chunks(indexes)
 
     def announce_soon(self) -> None:
-        """Announce after the callbacks that are already due."""
-        if not self._is_soon:
-            self._is_soon = True
-            self._announce_at(self._loop.time())
+        """Announce when it is time, after the callbacks that are already due."""
+        when = self._announcements.soon_at(self._loop.time())
+        if when is None or (self._timer is not None and self._timer.when() <= when):
+            return
+        self._announce_at(when)
 
     def _announce_at(self, when: float) -> None:
         if self._timer is not None:
@@ -373,7 +375,6 @@ class Upload:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._is_soon = False
         now = self._loop.time()
         for receiver, indexes in self._announcements.due(now):
             receiver.peer.announce(indexes)

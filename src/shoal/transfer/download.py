@@ -8,13 +8,13 @@ chunks are wrong.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.schedule.window import MAX_REQUESTS
-from shoal.core.session.session import ChunkReceived, SealedChunkReceived
+from shoal.core.session.session import AnyChunk
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
 from shoal.transfer.writer import Arrived, ChunkWriter, Outcome, Verifier
@@ -44,11 +44,11 @@ S_contra = TypeVar("S_contra", bound=Source, contravariant=True)
 class Watcher(Protocol[S_contra]):
     """Receive the results of a download; called on the event loop only."""
 
-    def on_verified(self, source: S_contra, index: int, size: int) -> None:
-        """Note that a chunk of `size` bytes is verified and written."""
+    def on_verified(self, source: S_contra, indexes: Sequence[int], size: int) -> None:
+        """Note that chunks of `size` bytes in all are verified and written."""
 
     def on_batch_verified(self) -> None:
-        """Act on several chunks after `on_verified` was called for each of them."""
+        """Act on these chunks, after `on_verified` was called for each source."""
 
     def on_wrong_chunk(self, source: S_contra, index: int) -> None:
         """Ban a source whose chunk did not verify."""
@@ -224,18 +224,24 @@ class Download(Generic[S]):
             self.scheduler.picker.on_request_expired(index, source, is_missing=True)
             self._request_all()
 
-    def on_chunk(self, source: S, chunk: ChunkReceived | SealedChunkReceived) -> None:
-        """Have a chunk verified and written, unless it is already here."""
+    def on_read(
+        self, source: S, chunks: Iterable[AnyChunk], *, is_ahead: bool = False
+    ) -> None:
+        """Note that bytes arrived; have the chunks in them verified and written.
+
+        With `is_ahead`, the source sends faster than we can read.
+        """
         if source not in self.scheduler:
             return
-        if chunk.index >= self.have.size:
-            self._watcher.on_wrong_chunk(source, chunk.index)
-        elif self.scheduler.on_answer(
-            source, chunk.index, self._clock(), was_any=chunk.was_any
-        ):
-            self._writer.put(Arrived(source, chunk.index, chunk.data, chunk.buffer))
-        elif chunk.buffer is not None:
-            self._pool.give(chunk.buffer)
+        now = self._clock()
+        self.scheduler.on_heard(source, now, is_ahead=is_ahead)
+        for chunk in chunks:
+            index, buffer = chunk.index, chunk.buffer
+            if self.scheduler.on_answer(source, index, now, was_any=chunk.was_any):
+                data = chunk.data
+                self._writer.put(Arrived(source, index, data, buffer, len(data)))
+            elif buffer is not None:  # it is already here
+                self._pool.give(buffer)
 
     def on_answers_done(self, source: S) -> None:
         """Send more requests, once per read however many chunks it contained."""
@@ -293,30 +299,37 @@ class Download(Generic[S]):
     # What the writer reports.
 
     def _on_results(self, results: Iterable[tuple[Arrived[S], Outcome]]) -> None:
-        before = self._verified
+        verified: dict[S, list[Arrived[S]]] = {}
         for arrived, outcome in results:
             if outcome is Outcome.VERIFIED:
-                self._on_verified(arrived)
-            elif outcome is Outcome.WRONG:
-                self.scheduler.on_failed(arrived.index)
-                self._watcher.on_wrong_chunk(arrived.source, arrived.index)
-            elif outcome is Outcome.FORGED:
-                self.scheduler.on_failed(arrived.index)
-                self._watcher.on_forged_chunk(arrived.source)
-            else:
+                verified.setdefault(arrived.source, []).append(arrived)
+            elif outcome is Outcome.WRONG_LENGTH:
                 self._watcher.on_wrong_sizes()
                 return
-        if self._verified > before:
+        for source, chunks in verified.items():
+            self._on_verified(source, chunks)
+        for arrived, outcome in results:
+            if outcome is not Outcome.VERIFIED:
+                self._on_failed(arrived, outcome)
+        if verified:
             self._watcher.on_batch_verified()
         if self._bucket.is_limited:
             self._request_all()  # one more chunk may be requested from each
         else:
             self._request_due()
 
-    def _on_verified(self, arrived: Arrived[S]) -> None:
-        index, source, size = arrived.index, arrived.source, len(arrived.data)
-        for other in self.scheduler.on_verified(index, source):
-            other.cancel((index,))
+    def _on_verified(self, source: S, chunks: list[Arrived[S]]) -> None:
+        for chunk in chunks:
+            for other in self.scheduler.on_verified(chunk.index, source):
+                other.cancel((chunk.index,))
+        size = sum([chunk.size for chunk in chunks])
         self.done += size
-        self._verified += 1
-        self._watcher.on_verified(source, index, size)
+        self._verified += len(chunks)
+        self._watcher.on_verified(source, [chunk.index for chunk in chunks], size)
+
+    def _on_failed(self, arrived: Arrived[S], outcome: Outcome) -> None:
+        self.scheduler.on_failed(arrived.index)
+        if outcome is Outcome.WRONG:
+            self._watcher.on_wrong_chunk(arrived.source, arrived.index)
+        else:
+            self._watcher.on_forged_chunk(arrived.source)

@@ -65,6 +65,8 @@ class Arrived(Struct, Generic[S], frozen=True):
     data: "bytes | memoryview | SealedData"
     buffer: bytearray | None
     """The pooled buffer that contains `data`; None if there is none to return."""
+    size: int
+    """Bytes of the chunk, decrypted."""
 
 
 class Opened(NamedTuple, Generic[S]):
@@ -158,28 +160,27 @@ class ChunkWriter(Generic[S]):
 
     def put(self, arrived: Arrived[S]) -> None:
         """Accept a chunk; `on_results` reports it later."""
-        size = len(arrived.data)
-        self.waiting += size
-        self._queued += size
+        self.waiting += arrived.size
+        self._queued += arrived.size
         self._queue.append(arrived)
         before, self._last_put = self._last_put, self._loop.time()
         if self._queued >= BATCH_SIZE or self._last_put - before >= HOLD_TIME:
             self._next_batch()
         elif self._hold is None:  # more chunks are about to arrive
-            self._hold = self._loop.call_later(HOLD_TIME, self._next_batch)
+            self._hold = self._loop.call_later(HOLD_TIME, self._end_hold)
 
     async def stop(self) -> None:
         """Accept no more chunks and wait for the threads; idempotent."""
         self._is_stopped = True
         self._queue.clear()
-        self._end_hold()
+        if self._hold is not None:
+            self._hold.cancel()
         while self._running:
             await asyncio.wait(self._running)
         self._pipeline.shutdown()
 
     def _next_batch(self) -> None:
         """Pass waiting chunks to the threads, unless they have enough to do."""
-        self._end_hold()
         if self._batches >= MAX_BATCHES or not self._queue or self._is_stopped:
             return
         if self._store.is_behind:
@@ -188,15 +189,14 @@ class ChunkWriter(Generic[S]):
         size = 0
         while self._queue and size < BATCH_SIZE:
             batch.append(self._queue.popleft())
-            size += len(batch[-1].data)
+            size += batch[-1].size
         self._queued -= size
         self._batches += 1
         self._run(self._pipeline, partial(self._verify_batch, batch), self._on_written)
 
     def _end_hold(self) -> None:
-        if self._hold is not None:
-            self._hold.cancel()
-            self._hold = None
+        self._hold = None
+        self._next_batch()
 
     def _run(
         self,
@@ -245,10 +245,10 @@ class ChunkWriter(Generic[S]):
         try:
             plain = self._plain.popleft()
         except IndexError:
-            plain = bytearray(len(data))
-        if len(plain) < len(data):
-            plain = bytearray(len(data))
-        view = memoryview(plain)[: len(data)]
+            plain = bytearray(arrived.size)
+        if len(plain) < arrived.size:
+            plain = bytearray(arrived.size)
+        view = memoryview(plain)[: arrived.size]
         try:
             data.open_into(view)
         except ProtocolError:
@@ -270,10 +270,11 @@ class ChunkWriter(Generic[S]):
         self._resources.counters.writes.add(seconds)
         self._batches -= 1
         for arrived, _ in results:
-            self.waiting -= len(arrived.data)
+            self.waiting -= arrived.size
             if arrived.buffer is not None:
                 self._resources.buffers.give(arrived.buffer)
-        self._next_batch()
+        if self._hold is None or self._queued >= BATCH_SIZE:
+            self._next_batch()
         self.commit_if_due()
         if not self._is_stopped:
             self._on_results(results)

@@ -37,6 +37,8 @@ WAKE_SIZE = 256 * 1024  # bytes of a frame to wait for at most
 WAKE_TIME = 0.1  # seconds to wait for them at the latest rate
 WAKE_LEAST = 4 * 1024  # bytes; not worth a system call for fewer
 AHEAD_SIZE = 512 * 1024  # bytes in one read from the socket that show we are behind
+# Messages of one read that are acted on before the rest of it is decrypted.
+MANY_MESSAGES = 256
 _CAN_WAIT = sys.platform == "linux"  # elsewhere polling ignores SO_RCVLOWAT
 
 
@@ -90,8 +92,9 @@ class Connection(DataProtocol, Generic[S]):
         self._error: PeerError | None = None
         self._time = asyncio.get_running_loop().time
         self._wake_size = 1
-        self._held_back = 0
-        self._gathers = False
+        self._gathers = False  # `read_done` follows the messages of one read
+        self._events: list[Event] = []  # of the present read
+        self._unpaid = 0  # of the session, when it last had no events
         self._pause: asyncio.TimerHandle | None = None
         self._is_read_paused = False
 
@@ -125,9 +128,8 @@ class Connection(DataProtocol, Generic[S]):
         if self._transport is None or self._transport.is_closing():
             return
         self.sent += len(data)
-        if self._gathers:
-            self._transport.write(data)
-        elif self._is_paused or self._queue or len(data) > WRITE_SLICE:
+        must_wait = self._is_paused or self._queue or len(data) > WRITE_SLICE
+        if must_wait and not self._gathers:
             self._queue.append(data)
             self._drain()
         else:
@@ -219,7 +221,6 @@ class Connection(DataProtocol, Generic[S]):
         self.connected_at = self.last_heard = self._time()
         self._socket = transport.get_extra_info("socket")
         assert self._socket is not None
-        self._held_back = transport.get_extra_info("held_back", 0)
         self._gathers = transport.get_extra_info("gathers", False)
         # Otherwise each small message waits for a delayed acknowledgement
         # (docs/protocol.md, "TCP").
@@ -233,20 +234,42 @@ class Connection(DataProtocol, Generic[S]):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass received bytes to the session, and its events to the handler."""
-        since = self._note_heard(nbytes)
-        now = self.last_heard
         try:
-            events = self.session.buffer_updated(nbytes)
+            self._events += self.session.buffer_updated(nbytes)
         except PeerError as error:
             self.close(error)
             return
+        if not self._gathers:
+            self.read_done(nbytes)
+        elif self.session.unpaid_messages >= self._unpaid + MANY_MESSAGES:
+            self._pass_events()
+
+    def read_done(self, nbytes: int, data_missing: int = 0, held_back: int = 0) -> None:
+        """Pass to the handler the events of one read from the socket.
+
+        Of the data of a chunk, `data_missing` bytes are to come; at most `held_back`
+        received bytes are still in the transport.
+        """
+        if self._has_ended:
+            return
+        self.received += nbytes
+        self.last_read = nbytes
+        now = self._time()
+        since, self.last_heard = now - self.last_heard, now
         if _CAN_WAIT:
-            # Awaited data may be in the transport already: `data_progress` tells.
-            missing = 0 if self.awaited_data else self.session.missing
-            self._wait_for(missing - self._held_back, nbytes, since)
+            missing = data_missing or self.session.missing - held_back
+            self._wait_for(missing, nbytes, since)
+        self._pass_events()
+
+    def _pass_events(self) -> None:
+        events, self._events = self._events, []
+        self._unpaid = self.session.unpaid_messages
         self._handler.on_events(self, events)
         self.flush()
-        self._limit_messages(now)
+        if not self.is_writable:
+            # What else a peer wants that does not read what it requested can wait.
+            self.pause_reading()
+        self._limit_messages(self.last_heard)
 
     @property
     def pool(self) -> BufferPool:
@@ -256,26 +279,17 @@ class Connection(DataProtocol, Generic[S]):
     @property
     def awaited_data(self) -> int:
         """Return how many bytes of chunk data come next, if none of them has come."""
-        session = self.session
-        return 0 if session.is_mid_frame else session.awaited_data
+        length = self.session.awaited_data
+        return 0 if length and self.session.is_mid_frame else length
 
     @property
     def longest_data(self) -> int:
         """Return the most bytes of chunk data that the peer has announced."""
         return self.session.longest_data
 
-    def data_progress(self, nbytes: int, missing: int) -> None:
-        """Note that part of a chunk's data arrived."""
-        since = self._note_heard(nbytes)
-        if _CAN_WAIT:
-            self._wait_for(missing, nbytes, since)
-        self._handler.on_events(self, [])
-
     def data_complete(self, data: "SealedData", buffer: bytearray) -> None:
-        """Pass a chunk that arrived, not decrypted, to the handler."""
-        events = self.session.sealed_updated(data, buffer)
-        self._handler.on_events(self, events)
-        self.flush()
+        """Take a chunk that arrived, not decrypted."""
+        self._events += self.session.sealed_updated(data, buffer)
 
     def data_written(self) -> None:
         """Note that the peer still takes what we send."""
@@ -292,6 +306,7 @@ class Connection(DataProtocol, Generic[S]):
         self.data_written()
         self._drain()
         if self.is_writable:
+            self.resume_reading()
             self._handler.on_writable(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -336,15 +351,6 @@ class Connection(DataProtocol, Generic[S]):
                 transport.pause_reading()
         else:
             transport.resume_reading()
-
-    def _note_heard(self, nbytes: int) -> float:
-        """Note that bytes arrived; return the seconds since the last ones."""
-        self.received += nbytes
-        assert self._transport is not None
-        self.last_read = self._transport.get_extra_info("received", nbytes)
-        now = self._time()
-        since, self.last_heard = now - self.last_heard, now
-        return since
 
     def _wait_for(self, size: int, nbytes: int, since: float) -> None:
         """Have the kernel wake us only once `size` bytes, or a useful part, are there.

@@ -36,8 +36,12 @@ class DataProtocol(asyncio.BufferedProtocol):
         """Return the most bytes of chunk data that were announced so far."""
         raise NotImplementedError
 
-    def data_progress(self, nbytes: int, missing: int) -> None:
-        """Note that `nbytes` bytes arrived, and that `missing` more will."""
+    def read_done(self, nbytes: int, data_missing: int, held_back: int) -> None:
+        """Act on all that one read of `nbytes` bytes from the socket has brought.
+
+        Of the data of a chunk that has begun, `data_missing` bytes are to come. At most
+        `held_back` received bytes were not passed on yet.
+        """
         raise NotImplementedError
 
     def data_complete(self, data: "SealedData", buffer: bytearray) -> None:

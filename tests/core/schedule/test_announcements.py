@@ -36,7 +36,7 @@ class Node:
     def get(self, *indexes: int) -> None:
         for index in indexes:
             self.have.add(index)
-            self.announcements.on_chunk(index)
+            self.announcements.on_chunks([index])
 
     def tell(self, after: float = 0.0) -> dict[int, Sequence[int]]:
         self.now += after

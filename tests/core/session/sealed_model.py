@@ -180,6 +180,8 @@ class Model:
             self.owed_any -= 1
         else:
             raise Ended
+        if index >= self.chunks:
+            raise Ended
         self.coming = (index, was_any)
         return None if data else ChunkReceived(index, b"", None, was_any)
 

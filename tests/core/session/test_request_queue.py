@@ -32,6 +32,13 @@ def test_any_chunk_is_chosen_when_its_request_is_taken() -> None:
     assert wanting(None).take(lambda: None) == (None, True)
 
 
+def test_a_chosen_chunk_that_was_also_requested_by_index_is_taken_once() -> None:
+    wants, chosen = wanting(None, 3, 5), iter([5, 8])
+    taken = [wants.take(lambda: next(chosen)) for _ in range(3)]
+    assert taken == [(5, False), (8, True), (3, False)]
+    assert not wants.requests
+
+
 def test_missing_chunks_and_too_many_requests_are_refused() -> None:
     wants = wanting(*range(MAX_QUEUED_REQUESTS - 1))
     assert wants.add(7, lambda index: False) == Reason.MISSING

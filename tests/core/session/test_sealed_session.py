@@ -227,14 +227,14 @@ def test_each_request_for_any_chunk_allows_one_response() -> None:
     session.request_any()
     session.request_any()
     session.request(1)
-    events = send(session, ANSWER | {"index": 5}, ANSWER, ANSWER | {"index": 9})
+    events = send(session, ANSWER | {"index": 3}, ANSWER, ANSWER | {"index": 0})
     assert [e.was_any for e in events if isinstance(e, ChunkReceived)] == [
         True,
         False,
         True,
     ]
     with pytest.raises(ProtocolError, match="not requested"):
-        send(session, ANSWER | {"index": 6})
+        send(session, ANSWER | {"index": 2})
 
 
 def test_a_refusal_counts_as_the_answer() -> None:
@@ -547,3 +547,10 @@ def test_many_chunks_are_announced_in_several_messages() -> None:
     assert named == [(index, 1) for index in every_second]
     session.send_have([])
     assert sent_by(session) == b""
+
+
+def test_a_chosen_chunk_that_does_not_exist_ends_the_conversation() -> None:
+    session = greeted()
+    session.request_any()
+    with pytest.raises(ProtocolError, match="does not exist"):
+        send(session, {"type": "response", "index": CHUNKS.count, "data": b"x"})

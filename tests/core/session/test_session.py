@@ -22,7 +22,12 @@ from shoal.core.session.session import (
 )
 from shoal.core.wire.framing import LARGE_FRAME
 from shoal.core.wire.handshake import encode_handshake
-from shoal.core.wire.messages import CONTROL_LIMIT, RESPONSE_OVERHEAD, response_header
+from shoal.core.wire.messages import (
+    CONTROL_LIMIT,
+    RESPONSE_OVERHEAD,
+    decode_message,
+    response_header,
+)
 from shoal.errors import LyingPeerError, ProtocolError
 from tests.helpers.sessions import pieces, receive
 from tests.helpers.wire import Content, frame, varint
@@ -260,5 +265,6 @@ def test_the_base_session_has_no_messages() -> None:
     class Bare(Session):
         TRANSITIONS = OpenServerSession.TRANSITIONS
 
+    bare = Bare(SessionState.SERVING, decode_message, 100, None)
     with pytest.raises(NotImplementedError):
-        send(Bare(SessionState.SERVING, 100, None), {"type": "request", "index": 0})
+        send(bare, {"type": "request", "index": 0})

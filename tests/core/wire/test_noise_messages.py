@@ -12,6 +12,9 @@ from shoal.core.wire.noise_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
     MAX_PAYLOAD,
+    MAX_TOGETHER,
+    MESSAGE_OVERHEAD,
+    leading_messages,
     seal,
     take_payloads,
     unseal_into,
@@ -62,13 +65,13 @@ def test_data_is_cut_only_after_full_messages() -> None:
 def test_messages_are_their_length_and_what_the_cipher_makes() -> None:
     sender, receiver = Cipher(KEY), Cipher(KEY)
     payloads = [memoryview(b"a"), memoryview(bytes(MAX_PAYLOAD)), memoryview(b"")]
-    sealed = memoryview(seal(payloads, [sender.next() for _ in payloads]))
+    sealed = memoryview(seal(payloads, sender.take_keys(len(payloads))))
     for payload in payloads:
         size = int.from_bytes(sealed[:LENGTH_SIZE], "big")
         assert size == len(payload) + TAG_SIZE <= MAX_MESSAGE
         message = sealed[LENGTH_SIZE : LENGTH_SIZE + size]
         target = memoryview(bytearray(len(payload)))
-        unseal_into(message, receiver.next(), target)
+        unseal_into([message], receiver.take_keys(1), target)
         assert target == payload
         sealed = sealed[LENGTH_SIZE + size :]
     assert not sealed
@@ -76,8 +79,51 @@ def test_messages_are_their_length_and_what_the_cipher_makes() -> None:
 
 def test_a_changed_message_is_refused() -> None:
     cipher = Cipher(KEY)
-    sealed = seal([memoryview(b"data")], [cipher.next()])
+    sealed = seal([memoryview(b"data")], cipher.take_keys(1))
     sealed[-1] ^= 1
     target = memoryview(bytearray(4))
     with pytest.raises(ProtocolError, match="changed"):
-        unseal_into(memoryview(sealed)[2:], Cipher(KEY).next(), target)
+        unseal_into([sealed[2:]], Cipher(KEY).take_keys(1), target)
+
+
+@given(SIZES, st.data())
+def test_complete_messages_are_found_and_decrypted_together(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    sender, receiver = Cipher(KEY), Cipher(KEY)
+    payloads = take_payloads(backlog(*sizes), 1 << 30)
+    whole = seal(payloads, sender.take_keys(len(payloads)))
+    cut = data.draw(st.integers(0, len(whole)), label="received")
+    received, done, number = whole[:cut], b"", 0
+    while messages := leading_messages(received, MAX_PAYLOAD):
+        target = memoryview(bytearray(sum(map(len, messages))))
+        unseal_into(messages, receiver.take_keys(len(messages)), target)
+        size = len(target) - len(messages) * TAG_SIZE
+        assert size <= MAX_PAYLOAD
+        done += target[:size]
+        number += len(messages)
+        received = received[size + len(messages) * MESSAGE_OVERHEAD :]
+    assert done == b"".join(payloads[:number])
+    assert number == len(payloads) or len(received) < MAX_MESSAGE + LENGTH_SIZE
+
+
+def lengths(room: int, *payloads: int, is_apart: bool = False) -> list[int]:
+    """Return the payloads of the messages that are taken of those with `payloads`."""
+    sizes = [size + TAG_SIZE for size in payloads]
+    received = b"".join(size.to_bytes(2, "big") + bytes(size) for size in sizes)
+    messages = leading_messages(memoryview(received), room, is_apart=is_apart)
+    return [len(each) - TAG_SIZE for each in messages]
+
+
+def test_messages_are_taken_as_far_as_there_is_room() -> None:
+    assert lengths(100, 60, 40, 1) == [60, 40]
+    assert lengths(100, 60, 41) == [60]
+    assert lengths(100, 101, 1) == [101], "the first one in any case"
+    assert lengths(100, 60, 0, 1) == [60], "an end comes alone"
+    assert len(lengths(1 << 20, *[1] * (2 * MAX_TOGETHER))) == MAX_TOGETHER
+
+
+def test_a_full_message_comes_first_where_it_may_be_data_to_receive_apart() -> None:
+    assert lengths(1 << 20, 30, MAX_PAYLOAD, 5) == [30, MAX_PAYLOAD, 5]
+    assert lengths(1 << 20, 30, MAX_PAYLOAD, 5, is_apart=True) == [30]
+    assert lengths(1 << 20, MAX_PAYLOAD, 5, is_apart=True) == [MAX_PAYLOAD, 5]

@@ -15,10 +15,11 @@ from shoal.core.names.address import Address
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.session.session import ChunkReceived, Event, SealedChunkReceived
 from shoal.core.wire.framing import BufferPool
+from shoal.core.wire.messages import encode_frame
 from shoal.core.wire.noise_messages import MAX_PAYLOAD
 from shoal.core.wire.sealed_messages import Have, Hello, SealedRequest, response_frame
 from shoal.errors import PeerError, ProtocolError
-from shoal.transport.connection import Connection
+from shoal.transport.connection import MANY_MESSAGES, Connection
 from shoal.transport.sealed.noise import DATA_LEAST
 from shoal.transport.sealed.port import Port
 from shoal.transport.sealed.proven import ProvenPeer
@@ -36,6 +37,9 @@ class End:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.parts = 0
+        self.calls = 0
+        self.pauses = False
+        """Whether it stops reading after each call."""
         self.errors: list[PeerError | OSError | None] = []
         self.connection: Connection[SealedSession] | None = None
         self._changed = asyncio.Event()
@@ -54,7 +58,10 @@ class End:
         self, connection: Connection[SealedSession], events: list[Event]
     ) -> None:
         self.parts += not events
+        self.calls += 1
         self.events += events
+        if self.pauses:
+            connection.pause_reading()
         self._changed.set()
 
     def on_writable(self, connection: Connection[SealedSession]) -> None:
@@ -274,6 +281,36 @@ async def test_data_behind_its_header_in_one_message_is_understood() -> None:
             await peer.send(peer.message(whole[start : start + 50_000]))
         await end.until(lambda: len(end.events) == 2)
         assert end.chunks == [(3, data)]
+
+
+async def test_all_that_one_read_brings_is_acted_on_together() -> None:
+    end, data = End(), os.urandom(5000)
+    async with source(end) as peer:
+        await end.until(lambda: end.events)
+        calls = end.calls
+        requests = [encode_frame(SealedRequest(index)) for index in range(9)]
+        pieces = [response_frame(3, len(data)), data, *requests]
+        # So few bytes are one packet, and so one read.
+        await peer.send(b"".join(map(peer.message, pieces)))
+        await end.until(lambda: len(end.events) == 11)
+        assert end.calls == calls + 1
+        assert end.chunks == [(3, data)]
+
+
+async def test_a_peer_that_is_paused_is_not_heard_out_to_the_end_of_a_read() -> None:
+    end, number = End(), 8 * MANY_MESSAGES
+    async with source(end) as peer:
+        await end.until(lambda: end.events)
+        assert end.connection is not None
+        end.pauses = True
+        requests = [encode_frame(SealedRequest(i % 64)) for i in range(number)]
+        eighths = [b"".join(requests[i::8]) for i in range(8)]
+        await peer.send(b"".join(map(peer.message, eighths)))
+        await end.until(lambda: len(end.events) > 1)
+        assert len(end.events) < number / 2
+        end.pauses = False
+        end.connection.resume_reading()
+        await end.until(lambda: len(end.events) == number + 1)
 
 
 async def test_data_that_no_one_requested_ends_the_connection() -> None:

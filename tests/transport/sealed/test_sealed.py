@@ -34,7 +34,6 @@ async def test_holders_exchange_bytes_both_ways() -> None:
         plain = await sealed.dial()
         plain.transport.write(data)
         assert await plain.until(len(data)) == data
-        assert plain.transport.get_extra_info("received") > 0
         served = await sealed.first()
         assert served.received == data
         assert (plain.peer.node_id, served.peer.node_id) == (SERVER_ID, CLIENT_ID)

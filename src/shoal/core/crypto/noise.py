@@ -15,7 +15,7 @@ into the payloads.
 
 import hashlib
 import hmac
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import (
@@ -33,6 +33,7 @@ __all__ = [
     "Cipher",
     "Ciphers",
     "Initiator",
+    "Key",
     "Opened",
     "Start",
     "answer",
@@ -52,6 +53,9 @@ docs/design.md, "Nonces and the amount of data per key".
 _MAX_NONCE = b"\xff" * 8  # reserved by the framework for Rekey
 _PREFIX = bytes(4)  # in front of the counter, in an AES-GCM nonce
 _FIRST_NONCE = bytes(12)
+
+Key: TypeAlias = tuple[AESGCM, bytes]
+"""The key and the nonce of one message."""
 
 
 class Start(NamedTuple):
@@ -83,23 +87,25 @@ class Cipher:
         self._counter = 0
         self._rekey_messages = rekey_messages
 
-    def next(self) -> tuple[AESGCM, bytes]:
-        """Return the key and the nonce of the next message, for that message only."""
-        counter = self._counter
-        if counter and counter % self._rekey_messages == 0:
-            nonce = _PREFIX + _MAX_NONCE
-            self._key = AESGCM(self._key.encrypt(nonce, bytes(32), None)[:KEY_SIZE])
-        self._counter = counter + 1
-        return self._key, _PREFIX + counter.to_bytes(8, "big")
+    def take_keys(self, count: int) -> list[Key]:
+        """Return the keys of the next `count` messages, each for that message only."""
+        keys: list[Key] = []
+        for counter in range(self._counter, self._counter + count):
+            if counter and counter % self._rekey_messages == 0:
+                nonce = _PREFIX + _MAX_NONCE
+                self._key = AESGCM(self._key.encrypt(nonce, bytes(32), None)[:KEY_SIZE])
+            keys.append((self._key, _PREFIX + counter.to_bytes(8, "big")))
+        self._counter += count
+        return keys
 
     def encrypt(self, payload: bytes | memoryview) -> bytes:
         """Return the next message: `TAG_SIZE` bytes longer than the payload."""
-        key, nonce = self.next()
+        ((key, nonce),) = self.take_keys(1)
         return key.encrypt(nonce, payload, None)
 
     def decrypt(self, message: bytes | memoryview) -> bytes:
         """Return the payload of the next message; raises `ProtocolError`."""
-        key, nonce = self.next()
+        ((key, nonce),) = self.take_keys(1)
         try:
             return key.decrypt(nonce, message, None)
         except InvalidTag:

@@ -98,9 +98,11 @@ class Announcements(Generic[P]):
             if peer in waiting:
                 waiting.remove(peer)
 
-    def on_chunk(self, index: int) -> None:
-        """Note a new chunk of this node."""
-        self._log.append(index)
+    def on_chunks(self, indexes: Sequence[int]) -> None:
+        """Note new chunks of this node."""
+        if not indexes:
+            return
+        self._log.extend(indexes)
         self._queue.extend(self._level)
         self._level.clear()
 
@@ -133,6 +135,12 @@ class Announcements(Generic[P]):
         self._serving_time = usual
         fit = int(SERVING_TIME / usual) if usual > 0 else MAX_RECEIVERS
         self._most = max(MIN_RECEIVERS, min(fit, MAX_RECEIVERS))
+
+    def soon_at(self, now: float) -> float | None:
+        """Return when to call `due` for a new chunk, or because a peer was served."""
+        if self._are_few and not self._have.is_complete:
+            return self.due_at(now)
+        return now
 
     def due_at(self, now: float) -> float | None:
         """Return when to call `due` again if nothing happens until then."""

@@ -283,8 +283,10 @@ class ChunkPicker(Generic[P]):
         """Note that a chunk is right; return the peers that it is requested from."""
         if self._have.add(index) and self.wants(index):
             self.left -= 1
-        self._arrived.discard(index)
-        self.free.discard(index)
+        if index in self._arrived:
+            self._arrived.discard(index)
+        else:  # it came in blocks, and may be requested from nobody
+            self.free.discard(index)
         others = self._in_flight.pop(index, [])
         for peer in others:
             self._peers[peer].requested.discard(index)

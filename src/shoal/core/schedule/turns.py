@@ -55,10 +55,10 @@ class Contributions(Generic[P]):
         for index in [index for index in self._first if index in have]:
             self.on_have(peer, index)
 
-    def on_verified(self, peer: P) -> None:
-        """Note a chunk that `peer` sent and that verified."""
-        self._received[peer] = self._received.get(peer, 0.0) + 1
-        self._verified += 1
+    def on_verified(self, peer: P, chunks: int = 1) -> None:
+        """Note how many chunks verified that `peer` has sent."""
+        self._received[peer] = self._received.get(peer, 0.0) + chunks
+        self._verified += chunks
         if self._verified >= FADING:
             self._verified = 0
             for each in self._received:

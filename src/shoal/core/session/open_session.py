@@ -55,7 +55,7 @@ class OpenServerSession(Session):
         pool: BufferPool | None = None,
     ) -> None:
         """Begin; a hash channel's session first sends `handshake`, a whole frame."""
-        super().__init__(SessionState.SERVING, CONTROL_LIMIT, pool)
+        super().__init__(SessionState.SERVING, decode_message, CONTROL_LIMIT, pool)
         self._chunks = chunks
         if handshake is not None:
             self._outgoing.append(handshake)
@@ -72,9 +72,6 @@ class OpenServerSession(Session):
         count = self._chunks.count
         self._events += [ChunkRequested(each, each) for each in indexes if each < count]
         return super().buffer_updated(0)
-
-    def _decode(self, frame: memoryview) -> Message | None:
-        return decode_message(frame)
 
     def _handle(self, message: Message, frame: memoryview) -> None:
         match message:
@@ -104,9 +101,10 @@ class OpenClientSession(Session):
         # "Hash channels": the server sends the handshake before any other message.
         # "Named channels": it sends nothing before the first request.
         if channel.is_hash:
-            super().__init__(SessionState.AWAITING_HANDSHAKE, HANDSHAKE_LIMIT, pool)
+            state, limit = SessionState.AWAITING_HANDSHAKE, HANDSHAKE_LIMIT
         else:
-            super().__init__(SessionState.FETCHING, MAX_RESPONSE, pool)
+            state, limit = SessionState.FETCHING, MAX_RESPONSE
+        super().__init__(state, decode_message, limit, pool)
         self._channel = channel
         self._owed: dict[int, int] = {}  # responses that have not arrived, by index
 
@@ -121,9 +119,6 @@ class OpenClientSession(Session):
         Node servers do not answer.
         """
         self._outgoing.append(encode_frame(Info()))
-
-    def _decode(self, frame: memoryview) -> Message | None:
-        return decode_message(frame)
 
     def _handle(self, message: Message, frame: memoryview) -> None:
         match message:

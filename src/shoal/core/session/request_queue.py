@@ -79,7 +79,16 @@ class RequestQueue:
     def take(self, choose: Callable[[], int | None]) -> tuple[ToSend, bool]:
         """Remove the oldest request; return what to send, and whether it was chosen.
 
-        `choose` chooses a chunk for a request for any; None if there is none.
+        `choose` chooses a chunk for a request for any; None if there is none. A chunk
+        that was also requested by its index answers that request.
         """
         wanted = self.requests.pop(0)
-        return (choose(), True) if wanted is None else (wanted, False)
+        if wanted is not None:
+            return wanted, False
+        chosen = choose()
+        if chosen is None or chosen not in self.requests:
+            return chosen, True
+        # Otherwise it would be sent twice ("Requests for any chunk").
+        self.requests.remove(chosen)
+        self.requests.insert(0, None)
+        return chosen, False

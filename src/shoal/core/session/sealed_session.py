@@ -96,7 +96,8 @@ class SealedSession(Session):
 
     def __init__(self, pool: BufferPool | None = None) -> None:
         """Begin after the handshake."""
-        super().__init__(SessionState.AWAITING_HELLO, CONTROL_LIMIT, pool)
+        state = SessionState.AWAITING_HELLO
+        super().__init__(state, decode_sealed, CONTROL_LIMIT, pool)
         self._owed: dict[int, int] = {}  # responses that have not arrived, by index
         self._owed_any = 0
         self._owed_pages: set[PageKey] = set()
@@ -185,9 +186,6 @@ class SealedSession(Session):
 
     # Messages from the peer.
 
-    def _decode(self, frame: memoryview) -> SealedMessage | None:
-        return decode_sealed(frame)
-
     def _handle(self, message: SealedMessage, frame: memoryview) -> None:
         match message:
             case SealedResponse():
@@ -237,6 +235,8 @@ class SealedSession(Session):
             if not self._owed_any:
                 raise ProtocolError("a chunk that was not requested")
             self._owed_any -= 1
+        if message.index >= self._chunk_count:
+            raise ProtocolError("a chunk that does not exist")
         if message.length > self._longest_chunk:
             raise ProtocolError(f"a chunk of {message.length} bytes")
         self._coming = (message.index, was_any)

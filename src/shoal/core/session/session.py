@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # each kind of share works without the messages of the other
     from shoal.core.wire.sealed_messages import SealedMessage
 
 __all__ = [
+    "AnyChunk",
     "BlocksReceived",
     "ChunkReceived",
     "ChunkRequested",
@@ -108,6 +109,9 @@ class SealedChunkReceived(Struct, frozen=True):
     """Whether the peer chose which chunk to send."""
 
 
+AnyChunk: TypeAlias = ChunkReceived | SealedChunkReceived
+
+
 class ChunkRequested(Struct, frozen=True):
     """A client of an open channel requested a chunk that exists."""
 
@@ -133,10 +137,18 @@ class Session:
     TRANSITIONS: ClassVar[Mapping[SessionState, Mapping[type[Struct], SessionState]]]
 
     def __init__(
-        self, state: SessionState, limit: int, pool: BufferPool | None
+        self,
+        state: SessionState,
+        decode: Callable[[memoryview], Struct | None],
+        limit: int,
+        pool: BufferPool | None,
     ) -> None:
-        """Begin in `state`; accept frames of at most `limit` bytes."""
-        self.state = state
+        """Begin in `state`; accept frames of at most `limit` bytes.
+
+        `decode` decodes their bodies, as `message_decoder` describes.
+        """
+        self._decode = decode
+        self._enter(state)
         self.unpaid_messages = 0
         """How many messages of any type the peer has sent, less the chunks in them."""
         self.awaited_data = 0
@@ -171,7 +183,7 @@ class Session:
         same read are lost then, and the connection must be closed.
         """
         self._reader.buffer_updated(received)
-        if not self.TRANSITIONS[self.state]:
+        if not self._allowed:
             self._reader.discard()  # the peer has left
         for frame in self._reader.frames():
             if self.awaited_data:
@@ -181,15 +193,16 @@ class Session:
             message = self._decode(frame)
             if message is None:
                 continue
-            table = self.TRANSITIONS[self.state]
-            if type(message) not in table:
+            state = self._allowed.get(type(message))
+            if state is None:
                 kind = type(message).__struct_config__.tag
                 raise ProtocolError(f"a {kind} while {self.state.name.lower()}")
             self._handle(message, frame)
-            self.state = table[type(message)]
-            if not self.TRANSITIONS[self.state]:
-                self._reader.discard()
-                break
+            if state is not self.state:
+                self._enter(state)
+                if not self._allowed:
+                    self._reader.discard()
+                    break
         events, self._events = self._events, []
         return events
 
@@ -205,8 +218,9 @@ class Session:
         outgoing, self._outgoing = self._outgoing, []
         return outgoing
 
-    def _decode(self, frame: memoryview) -> Struct | None:
-        raise NotImplementedError
+    def _enter(self, state: SessionState) -> None:
+        self.state = state
+        self._allowed = self.TRANSITIONS[state]  # the messages, and the state after
 
     def _handle(self, message: Any, frame: memoryview) -> None:
         raise NotImplementedError

@@ -142,7 +142,8 @@ class FrameReader:
     def buffer_updated(self, received: int) -> None:
         """Note that `received` bytes were written to the buffer."""
         self._end += received
-        if self._end == len(self._buffer) and self._usual < MAX_BUFFER:
+        # Of messages that were decrypted, the next one may not have fitted any more.
+        if 2 * self._end > len(self._buffer) and self._usual < MAX_BUFFER:
             self._usual = min(2 * len(self._buffer), MAX_BUFFER)
 
     def frames(self) -> Iterator[memoryview]:

@@ -1,19 +1,17 @@
 """Cut data into messages of the Noise framework, encrypt and decrypt them; pure.
 
 A message is two bytes of length, then that many bytes: the payload, encrypted, and its
-tag (docs/protocol.md, "Sealed transport"). `Cipher.next` gives out the key and nonce of
-each message; encrypting and decrypting with them needs no state, and may run in any
-thread.
+tag (docs/protocol.md, "Sealed transport"). `Cipher.take_keys` gives out the key and
+nonce of each message; encrypting and decrypting with them needs no state, and may run
+in any thread.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shoal.core.crypto.noise import TAG_SIZE
+from shoal.core.crypto.noise import TAG_SIZE, Cipher, Key
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import ProtocolError
 
@@ -23,9 +21,8 @@ __all__ = [
     "MAX_PAYLOAD",
     "MESSAGE_OVERHEAD",
     "IncomingData",
-    "Key",
     "SealedData",
-    "message_at",
+    "leading_messages",
     "seal",
     "sealed_size",
     "take_payloads",
@@ -41,17 +38,31 @@ JOIN_BELOW = 4 * 1024  # bytes; shorter pieces of data share a message
 # Room behind chunk data in its buffer: for the next message, which announces more.
 DATA_ROOM = 512  # bytes
 
-Key: TypeAlias = tuple[AESGCM, bytes]
-"""The key and the nonce of one message, from `Cipher.next`."""
+# Messages that are counted before any of them is decrypted.
+MAX_TOGETHER = 1024
 
 
-def message_at(received: memoryview, begin: int) -> memoryview | None:
-    """Return the message, without its length, that begins there; None if cut off."""
-    body = begin + LENGTH_SIZE
-    if len(received) < body:
-        return None
-    end = body + (received[begin] << 8 | received[begin + 1])
-    return received[body:end] if end <= len(received) else None
+def leading_messages(
+    received: memoryview, room: int, *, is_apart: bool = False
+) -> list[memoryview]:
+    """Return the complete messages in front, without their lengths.
+
+    Those are as many as have `room` bytes of payload together. The first one is
+    returned whatever its length; without payload, it ends the stream. With `is_apart`,
+    a full message is not returned behind another one, which may announce its data.
+    """
+    messages: list[memoryview] = []
+    end, size = 0, len(received)
+    while end + LENGTH_SIZE <= size and len(messages) < MAX_TOGETHER:
+        begin = end + LENGTH_SIZE
+        length = received[end] << 8 | received[end + 1]
+        end, payload = begin + length, length - TAG_SIZE
+        fits = 0 < payload <= room and not (is_apart and length == MAX_MESSAGE)
+        if end > size or (messages and not fits):
+            break
+        messages.append(received[begin:end])
+        room -= payload
+    return messages
 
 
 def take_payloads(backlog: deque[memoryview], limit: int) -> list[memoryview]:
@@ -140,16 +151,12 @@ class SealedData:
         Raises `ProtocolError` if a message is not what the peer sent, or is shorter
         than the rest of the data allows ("Chunk data" in docs/protocol.md).
         """
-        messages = self._messages
-        begin = done = 0
-        for key in self._keys:
-            size = min(MAX_PAYLOAD, self._length - done)
-            announced = messages[begin] << 8 | messages[begin + 1]
-            if announced != size + TAG_SIZE:
-                raise ProtocolError("chunk data in messages of a wrong length")
-            body, begin = begin + LENGTH_SIZE, begin + LENGTH_SIZE + announced
-            unseal_into(messages[body:begin], key, target[done : done + size])
-            done += size
+        sizes = [MAX_MESSAGE] * (len(self._keys) - 1)
+        sizes.append(self._length - len(sizes) * MAX_PAYLOAD + TAG_SIZE)
+        messages = leading_messages(self._messages, self._length)
+        if list(map(len, messages)) != sizes:
+            raise ProtocolError("chunk data in messages of a wrong length")
+        unseal_into(messages, self._keys, target)
 
     def opened(self) -> bytearray:
         """Return the data; raises `ProtocolError` as `open_into` does."""
@@ -158,13 +165,20 @@ class SealedData:
         return data
 
 
-def unseal_into(message: memoryview, key: Key, target: memoryview) -> None:
-    """Decrypt a message without its length into `target`, which just fits.
+def unseal_into(
+    messages: Iterable[memoryview], keys: Iterable[Key], target: memoryview
+) -> None:
+    """Decrypt messages without their lengths, each with its own key.
 
-    Raises `ProtocolError` if the message is not what the peer sent.
+    Their payloads are written to the front of `target`, one behind the other. Raises
+    `ProtocolError` if a message is not what the peer sent.
     """
+    begin = 0
     try:
-        key[0].decrypt_into(key[1], message, None, target)
+        for message, (key, nonce) in zip(messages, keys, strict=True):
+            end = begin + len(message) - TAG_SIZE
+            key.decrypt_into(nonce, message, None, target[begin:end])
+            begin = end
     except InvalidTag:
         raise ProtocolError("a message that was changed on its way") from None
 
@@ -181,16 +195,16 @@ class IncomingData:
         """The memory, with room for the message behind the data."""
         self.view = memoryview(self.buffer)
         self.filled = 0
-        """Bytes received into it."""
-
-    @property
-    def missing(self) -> int:
-        """Return how many bytes have not arrived."""
-        return max(0, self.size - self.filled)
+        """Bytes received into it; more than `size` once the next message is, too."""
 
     def add(self, received: memoryview) -> int:
         """Copy what belongs to the data; return how many bytes that is."""
-        count = min(self.missing, len(received))
+        count = max(0, min(self.size - self.filled, len(received)))
         self.view[self.filled : self.filled + count] = received[:count]
         self.filled += count
         return count
+
+    def finish(self, cipher: Cipher) -> SealedData:
+        """Return the data, which has arrived, with the keys of its messages."""
+        keys = cipher.take_keys(self.messages)
+        return SealedData(self.view[: self.size], keys, self.length)

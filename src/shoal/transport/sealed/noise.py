@@ -23,11 +23,9 @@ from shoal.core.limits import OverheadLimit
 from shoal.core.wire.noise_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
-    MAX_PAYLOAD,
     MESSAGE_OVERHEAD,
     IncomingData,
-    SealedData,
-    message_at,
+    leading_messages,
     unseal_into,
 )
 from shoal.errors import PeerError, ProtocolError
@@ -52,7 +50,6 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
-_NOTHING = memoryview(b"")
 _NO_PROTOCOL = asyncio.BufferedProtocol()  # of a connection that has ended
 
 
@@ -84,12 +81,10 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._overhead = OverheadLimit()
         self._transport: asyncio.Transport | None = None
         self._kept = b""  # received, but not decrypted yet
-        self._received = 0  # bytes of the last read
         self._limits = (HIGH_WATER // 4, HIGH_WATER)
         self._is_closing = False
         self._is_paused = False  # the upper protocol is paused
         self._is_reading = True
-        self._is_decrypting = False
         self._fault: Exception | None = None
 
     # Called by the transport below.
@@ -128,13 +123,15 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Decrypt the received messages."""
-        self._received = nbytes
-        if not self._is_closing:
-            self._overhead.leak(asyncio.get_running_loop().time())
-            if self._incoming is not None:
-                self._on_data(self._incoming, nbytes)
-            else:
-                self._decrypt(_scratch.view[: len(self._kept) + nbytes])
+        if self._is_closing:
+            return
+        self._overhead.leak(asyncio.get_running_loop().time())
+        if (incoming := self._incoming) is None:
+            self._decrypt(_scratch.view[: len(self._kept) + nbytes], nbytes)
+        else:
+            incoming.filled += nbytes
+            # The bytes behind it stay valid: the chunk's memory is not used again.
+            self._decrypt(incoming.view[incoming.size : incoming.filled], nbytes)
 
     def eof_received(self) -> None:
         """Let the transport close: the stream was cut off, not ended by the peer."""
@@ -165,16 +162,11 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return a property of the connection, or of the transport below.
 
-        `held_back` is the most received bytes that may not have been passed on yet,
-        `gathers` whether `writelines` avoids a copy, `received` the number of bytes in
-        the last read from the socket.
+        `gathers` is True: `writelines` avoids a copy, and a `DataProtocol` is told when
+        one read from the socket has been passed on.
         """
-        if name == "held_back":
-            return LENGTH_SIZE + MAX_MESSAGE
         if name == "gathers":
             return True
-        if name == "received":
-            return self._received
         if self._transport is None:
             return default
         return self._transport.get_extra_info(name, default)
@@ -255,94 +247,70 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
 
     # Both directions.
 
-    def _fail(self, fault: Exception) -> None:
-        self._fault = self._fault or fault
-        self.abort()
+    def _decrypt(self, received: memoryview, nbytes: int = 0) -> None:
+        """Pass on the payload of all complete messages; keep the rest.
 
-    def _decrypt(self, received: memoryview) -> None:
-        """Pass on the payload of all complete messages; keep the rest."""
-        if self._is_decrypting:
-            return  # called by the protocol that this method calls
-        self._is_decrypting = True
+        The last `nbytes` bytes were just read from the socket.
+        """
         begin = 0
         try:
             while self._is_reading and not self._is_closing:
                 if (incoming := self._incoming) is not None:
                     begin += incoming.add(received[begin:])
-                    if incoming.missing:
+                    if incoming.filled < incoming.size:
                         break
                     self._finish_data(incoming)
                 after = self._open_some(received, begin)
                 if after == begin:
                     break
                 begin = after
-                self._expect_data()
         except PeerError as error:
-            self._fail(error)
-        finally:
-            # The next connection of this thread receives into the same buffer.
-            self._kept = b"" if self._is_closing else bytes(received[begin:])
-            self._is_decrypting = False
-
-    def _expect_data(self) -> None:
-        """Receive the data of a chunk apart if it comes next."""
-        takes = self._takes_data
-        if takes is not None and (length := takes.awaited_data) >= DATA_LEAST:
-            self._incoming = IncomingData(takes.pool, length)
-
-    def _on_data(self, incoming: IncomingData, nbytes: int) -> None:
-        """Note bytes that arrived in the buffer of a chunk."""
-        incoming.filled += nbytes
-        assert self._takes_data is not None
-        self._takes_data.data_progress(nbytes, incoming.missing)
-        if not incoming.missing:
-            # The bytes behind it stay valid: the chunk's memory is not used again.
-            self._decrypt(incoming.view[incoming.size : incoming.filled])
+            self._fault = error
+            self.abort()
+        # The next connection of this thread receives into the same buffer.
+        self._kept = b"" if self._is_closing else bytes(received[begin:])
+        if (takes := self._takes_data) is not None:
+            waiting = self._incoming
+            missing = 0 if waiting is None else waiting.size - waiting.filled
+            takes.read_done(nbytes, missing, held_back=LENGTH_SIZE + MAX_MESSAGE)
 
     def _finish_data(self, incoming: IncomingData) -> None:
         """Hand over the data of a chunk that has arrived."""
         self._incoming = None
         self._overhead.on_payload(incoming.length)
-        keys = [self._cipher.next() for _ in range(incoming.messages)]
-        data = SealedData(incoming.view[: incoming.size], keys, incoming.length)
         assert self._takes_data is not None
-        self._takes_data.data_complete(data, incoming.buffer)
+        self._takes_data.data_complete(incoming.finish(self._cipher), incoming.buffer)
 
     def _open_some(self, received: memoryview, begin: int) -> int:
         """Decrypt messages into the upper protocol's buffer; return where they end.
 
-        Those are as many as fit, so that a read with many small messages is one event.
-        But a full message may be data to receive apart, which the one before announces.
+        Those are as many as fit. If the data of a chunk comes next, receive it apart.
         """
+        if begin == len(received):
+            return begin
         takes = self._takes_data
         is_apart = takes is not None and takes.longest_data >= DATA_LEAST
-        room, filled = _NOTHING, 0
-        while (message := message_at(received, begin)) is not None:
-            size = len(message) - TAG_SIZE
-            is_data = is_apart and size == MAX_PAYLOAD
-            if filled and (is_data or not 0 < size <= len(room) - filled):
-                break
-            begin += LENGTH_SIZE + len(message)
-            self._overhead.add(MESSAGE_OVERHEAD)
-            if size <= 0:
-                self._end(message)
-                return begin
-            self._overhead.on_payload(size)
-            if not filled:
-                room = cast(memoryview, self._protocol.get_buffer(-1))
-                if len(room) < size:
-                    self._pass_in_parts(message, size)
-                    return begin
-            unseal_into(message, self._cipher.next(), room[filled : filled + size])
-            filled += size
-        if filled:
-            self._protocol.buffer_updated(filled)
-        return begin
+        room = cast(memoryview, self._protocol.get_buffer(-1))
+        messages = leading_messages(received[begin:], len(room), is_apart=is_apart)
+        if not messages:
+            return begin
+        size = sum(map(len, messages)) - len(messages) * TAG_SIZE
+        self._overhead.add(len(messages) * MESSAGE_OVERHEAD, max(0, size))
+        if len(messages[0]) <= TAG_SIZE:
+            self._end(messages[0])
+        elif size > len(room):
+            self._pass_in_parts(messages[0], size)
+        else:
+            unseal_into(messages, self._cipher.take_keys(len(messages)), room)
+            self._protocol.buffer_updated(size)
+        if takes is not None and (length := takes.awaited_data) >= DATA_LEAST:
+            self._incoming = IncomingData(takes.pool, length)
+        return begin + size + len(messages) * MESSAGE_OVERHEAD
 
     def _pass_in_parts(self, message: memoryview, size: int) -> None:
         """Decrypt a message that is longer than the upper protocol's buffer."""
         payload = memoryview(bytearray(size))
-        unseal_into(message, self._cipher.next(), payload)
+        unseal_into([message], self._cipher.take_keys(1), payload)
         while payload and not self._is_closing:
             buffer = self._protocol.get_buffer(-1)
             assert isinstance(buffer, memoryview)

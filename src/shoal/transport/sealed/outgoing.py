@@ -134,7 +134,7 @@ class Outgoing:
             for parts, note in make():
                 views = deque(memoryview(each) for each in parts)
                 payloads = take_payloads(views, sys.maxsize)
-                sealed.append(seal(payloads, [cipher.next() for _ in payloads], room))
+                sealed.append(seal(payloads, cipher.take_keys(len(payloads)), room))
                 if room is not None and sealed[-1].obj is buffer:
                     room = room[len(sealed[-1]) :]
                 notes.append(note)
@@ -171,7 +171,7 @@ class Outgoing:
             elif self._is_blocked:
                 break
             else:
-                self._add_ready([self._seal(self._take(ENCRYPT_SLICE))])
+                below.write(self._seal(self._take(ENCRYPT_SLICE)))
         if self.is_ending and below is not None and not self.waiting:
             below.write(self._seal([memoryview(b"")]))
             # Not within `resume_writing`: asyncio would close the transport twice.
@@ -210,12 +210,12 @@ class Outgoing:
         return payloads
 
     def _seal(self, payloads: list[memoryview]) -> memoryview:
-        return seal(payloads, [self._cipher.next() for _ in payloads])
+        return seal(payloads, self._cipher.take_keys(len(payloads)))
 
     def _seal_in_thread(self, threads: Executor) -> None:
         """Encrypt a batch in a thread; all later data waits behind it."""
         payloads = self._take(THREAD_SLICE)
-        keys = [self._cipher.next() for _ in payloads]
+        keys = self._cipher.take_keys(len(payloads))
         self._sealing_size = sum(map(len, payloads))
         buffer = self._take_buffer(self._sealing_size)
         room = None if buffer is None else memoryview(buffer)
@@ -230,12 +230,10 @@ class Outgoing:
         self._sealing = None
         if self.transport is not None and self._sealing_size:
             self._sealing_size = 0
-            self._add_ready(sealed)
+            size = sum(map(len, sealed))
+            self._ready.extend(sealed)
+            self._ready_size += size
             if buffer is not None:
                 self._ready.append(buffer)
             self.send()
-            self._on_sealed(sum(map(len, sealed)))
-
-    def _add_ready(self, sealed: list[memoryview]) -> None:
-        self._ready.extend(sealed)
-        self._ready_size += sum(map(len, sealed))
+            self._on_sealed(size)
