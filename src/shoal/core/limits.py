@@ -15,6 +15,9 @@ __all__ = [
     "ARRIVAL_RATE",
     "MAX_ORIGIN_FETCHES",
     "OVERHEAD_LIMIT",
+    "DIAL_BURST",
+    "DIAL_RATE",
+    "DialPace",
     "HostLimit",
     "LeakyBucket",
     "MessageLimit",
@@ -38,6 +41,9 @@ HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs 0.1 ms of work
 ARRIVAL_BURST = 384.0  # peers of one host and share at once: twice as many as places
 ARRIVAL_RATE = 20.0  # peers per second; with 262,144 chunks each costs up to 5 ms
 MAX_HOSTS = 1024  # hosts that each limit remembers
+
+DIAL_BURST = 20.0  # dials of a node at once
+DIAL_RATE = 20.0  # dials per second of all its shares together, to any address
 
 MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
 
@@ -150,6 +156,27 @@ class OverheadLimit(LeakyBucket):
         self.level += size
         if self.level > OVERHEAD_LIMIT:
             raise ProtocolError("messages that carry almost no data")
+
+
+class DialPace(LeakyBucket):
+    """Limit how many addresses a node dials per second, for all its shares.
+
+    Whoever reports addresses chooses where we send packets, and to how many machines.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing dialled."""
+        super().__init__(DIAL_RATE)
+
+    def room(self, now: float) -> int:
+        """Return how many addresses may be dialled now."""
+        self.leak(now)
+        return int(DIAL_BURST - self.level)
+
+    @property
+    def wait(self) -> float:
+        """Return in how many seconds there is room for one; call `room` first."""
+        return self.seconds_above(DIAL_BURST - 1)
 
 
 class HostLimit:

@@ -61,7 +61,9 @@ class Connections:
         self._dial = dial
         self._resources = resources
         self._node_id = node_id
-        self._dialler = Dialler(self._attempt, self._count_dialled, resources.rng)
+        self._dialler = Dialler(
+            self._attempt, self._count_dialled, resources.rng, resources.dials
+        )
         self._loop = asyncio.get_running_loop()
         self._arrivals = HostLimit(ARRIVAL_BURST, ARRIVAL_RATE)
         self._is_leaving = False
