@@ -18,7 +18,7 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from shoal.core.limits import RateLimit
+from shoal.core.limits import DialPace, RateLimit
 from shoal.core.names.address import Address
 from shoal.core.report.counters import Counters
 from shoal.core.report.events import Notice
@@ -79,6 +79,8 @@ class Resources:
         """The upload rate of all shares together."""
         self.down = RateLimit(settings.limit_down)
         """The download rate of all shares together."""
+        self.dials = DialPace()
+        """How fast all shares together dial."""
         self.counters = Counters()
         """What this node has transferred, and how long it waited."""
         self._owned: dict[object, Close] = {}  # in the order of opening

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shoal.core.bans import BAN_TIME
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import MIN_PORT
 from shoal.core.peerbook import (
     FIRST_BACKOFF,
     KNOWN_BACKOFF,
@@ -17,6 +18,8 @@ from shoal.core.peerbook import (
     MAX_BACKOFF,
     MAX_PORTS,
     MAX_UNPROVEN,
+    MAX_UNPROVEN_NEAR,
+    NAMED_SOURCES,
     PeerBook,
 )
 
@@ -53,8 +56,8 @@ def test_an_address_is_not_dialled_before_its_time(book: PeerBook) -> None:
 
 
 def test_no_more_addresses_are_dialled_than_there_are_slots(book: PeerBook) -> None:
-    for port in range(1, 100):
-        book.add(Address("10.0.0.1", port), "lan")
+    for number in range(1, 100):
+        book.add(Address(f"10.0.0.{number}", 4001), "lan")
     first = book.next_dials(0.0, 8)
     assert len(first) == 8
     assert book.next_dials(0.0, 0) == []
@@ -252,17 +255,30 @@ def test_a_named_address_is_dialled_first_and_never_forgotten(
     assert set(book.next_dials(MAX_BACKOFF, len(named))) == set(named)
 
 
-def test_a_global_host_has_only_so_many_ports(book: PeerBook) -> None:
-    ports = [Address("8.8.8.8", port) for port in range(5000, 6000)]
+@pytest.mark.parametrize("host", ["8.8.8.8", "10.0.0.9", "127.0.0.1"])
+def test_a_host_has_only_so_many_ports(book: PeerBook, host: str) -> None:
+    ports = [Address(host, port) for port in range(5000, 6000)]
     assert [book.add(address, "dht") for address in ports].count(True) == MAX_PORTS
     assert book.add(Address("8.8.4.4", 5000), "dht")
-    own = [Address("10.0.0.9", port) for port in range(5000, 5100)]
-    assert all(book.add(address, "lan") for address in own)
 
 
-def test_many_ports_of_one_host_do_not_cause_more_dials(book: PeerBook) -> None:
+@pytest.mark.parametrize("source", ["swarm", "lan", "dht", "peer", "hint"])
+def test_a_port_of_a_service_counts_only_if_it_is_named(
+    book: PeerBook, source: str
+) -> None:
+    is_named = source in NAMED_SOURCES
+    assert book.add(Address("10.0.0.9", MIN_PORT - 1), source) == is_named
+    assert book.add(Address("10.0.0.9", MIN_PORT), source)
+
+
+@pytest.mark.parametrize(
+    ("host", "most"), [("8.8.8.8", MAX_UNPROVEN), ("10.0.0.9", MAX_UNPROVEN_NEAR)]
+)
+def test_many_ports_of_one_host_do_not_cause_more_dials(
+    book: PeerBook, host: str, most: int
+) -> None:
     now, dials = 0.0, 0
-    ports = iter(Address("8.8.8.8", port) for port in range(2000, 60_000))
+    ports = iter(Address(host, port) for port in range(2000, 60_000))
     while now < 600.0:
         for _ in range(5):
             book.add(next(ports), "swarm")
@@ -270,7 +286,7 @@ def test_many_ports_of_one_host_do_not_cause_more_dials(book: PeerBook) -> None:
         assert len(book) <= MAX_PORTS
         now += 0.5
     assert len(book) == MAX_PORTS
-    assert dials <= MAX_UNPROVEN * (600 / (MAX_BACKOFF / 2) + 8)
+    assert dials <= most * (600 / (MAX_BACKOFF / 2) + 8)
 
 
 def test_many_nodes_behind_one_address_are_all_dialled(book: PeerBook) -> None:
@@ -377,7 +393,7 @@ def test_no_port_of_a_host_is_lost(steps: list[tuple[int, int]]) -> None:
 @given(st.integers(0, 99), st.lists(st.integers(0, 5), max_size=60))
 def test_every_due_address_is_eventually_dialled(seed: int, lost: list[int]) -> None:
     book = PeerBook(Random(seed))
-    addresses = [Address("10.0.0.1", port) for port in range(1, 7)]
+    addresses = [Address(f"10.0.0.{number}", 4001) for number in range(1, 7)]
     for address in addresses:
         book.add(address, "lan")
     for number in lost:

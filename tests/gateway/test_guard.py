@@ -1,15 +1,12 @@
 """Other sites and invalid requests get nothing from the gateway, through sockets."""
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator
 
 import pytest
 
-from shoal.gateway import guard
 from shoal.gateway.endpoint import parse_endpoint
-from shoal.gateway.guard import MAX_CONNECTIONS
 from shoal.gateway.server import Gateway
 from tests.adversary.http import ODD_LINES, ODD_PATHS
 from tests.helpers.gateway import curl, get, request, say, serving
@@ -252,49 +249,6 @@ async def test_a_request_line_that_is_not_http_1_is_refused(
     line, rest = request(gateway, FILE).split(b"\r\n", 1)
     line = first.replace(b"%s", line.split()[1])
     assert (await say(gateway, line + b"\r\n" + rest)).status in (400, 421, 505)
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nX: "])
-async def test_a_client_that_does_not_finish_a_request_is_disconnected(
-    holder: Holder, sent: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guard, "HEADER_TIME", 0.2)
-    async with serving(holder) as gateway:
-        assert (await say(gateway, sent)).status == 0
-
-
-async def test_a_client_that_drips_its_second_request_is_disconnected(
-    holder: Holder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guard, "HEADER_TIME", 0.2)
-    async with serving(holder) as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        writer.write(request(gateway, FILE, method="HEAD"))
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"GET /")
-
-        async def drip() -> None:
-            while True:
-                writer.write(b"a")
-                await asyncio.sleep(0.05)
-
-        dripping = asyncio.create_task(drip())
-        async with asyncio.timeout(20):
-            with contextlib.suppress(ConnectionError):
-                assert await reader.read() == b""
-        dripping.cancel()
-        writer.close()
-
-
-async def test_the_number_of_connections_is_limited(gateway: Gateway) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(MAX_CONNECTIONS):
-            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            stack.callback(writer.close)
-        assert (await say(gateway, request(gateway, FILE))).status == 0
-    async with asyncio.timeout(20):
-        while (await get(gateway, FILE)).status != 200:
-            pass  # the gateway needs a moment to notice the disconnects
 
 
 # Shares that the gateway was not given.

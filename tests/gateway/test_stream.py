@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from aiohttp import web
 
+from shoal.gateway import files
 from shoal.gateway.files import MAX_STREAMS, send
 from shoal.gateway.range import ByteRange
 from shoal.gateway.server import Gateway
@@ -233,7 +234,7 @@ async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     assert client.is_aborted
 
 
-async def test_the_number_of_files_sent_at_once_is_limited() -> None:
+async def test_more_requests_than_places_wait_for_a_place() -> None:
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         async with asyncio.TaskGroup() as tasks:
             closing = asyncio.Event()
@@ -248,14 +249,26 @@ async def test_the_number_of_files_sent_at_once_is_limited() -> None:
                 tasks.create_task(hold())
             for _ in range(MAX_STREAMS):
                 await ready.acquire()
+            waiting = [tasks.create_task(get(gateway, FILE)) for _ in range(9)]
+            # A response without a body needs no place.
+            assert (await get(gateway, FILE, "-I")).status == 200
+            assert not any(each.done() for each in waiting)
+            holder.open()
+            closing.set()
+            for each in waiting:
+                answer = await each
+                assert (answer.status, len(answer.body)) == (200, COUNT * CHUNK - 5)
+
+
+async def test_a_request_does_not_wait_for_a_place_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(files, "WAIT_TIME", 0.0)
+    monkeypatch.setattr(files, "MAX_STREAMS", 1)
+    async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
+        async with reading(gateway):
             answer = await get(gateway, FILE)
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-            assert (await get(gateway, FILE, "-I")).status == 200
-            closing.set()
-        holder.open()
-        async with asyncio.timeout(PATIENCE):
-            while (await get(gateway, FILE)).status != 200:
-                pass  # the gateway needs a moment to notice the disconnects
 
 
 async def test_closing_the_gateway_ends_open_responses() -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from shoal.core.limits import ARRIVAL_BURST
 from shoal.core.wire.sealed_messages import Hello, SealedRequest
 from shoal.errors import PeerError
 from shoal.swarm.connections import MAX_CONNECTIONS, MAX_IDLE_PER_ADDRESS, USE_TIME
@@ -68,7 +69,7 @@ async def test_nobody_who_takes_something_is_sent_away() -> None:
         user = talk_to(net, seed)
         hello(user)
         await take_one(net, user)
-        crowd = [talk_to(net, seed) for _ in range(3 * MAX_CONNECTIONS)]
+        crowd = [talk_to(net, seed) for _ in range(2 * MAX_CONNECTIONS - 1)]
         await asyncio.sleep(1)
         assert not user.is_lost
         assert len(seed.swarm.peers) == MAX_CONNECTIONS
@@ -167,3 +168,45 @@ async def test_idle_connections_of_one_address_make_room_for_new_ones() -> None:
         await asyncio.sleep(1)
         assert [peer.is_lost for peer in idle].count(True) == 1
         assert idle[0].is_lost
+
+
+@virtual_time
+async def test_one_holder_with_every_place_keeps_no_other_host_out() -> None:
+    async with memory_net() as net:
+        seed = source(net).begin()
+        for _ in range(MAX_CONNECTIONS):
+            greedy = talk_to(net, seed, "10.0.0.9")
+            hello(greedy)
+            await take_one(net, greedy)
+        late = talk_to(net, seed, "10.0.0.8")
+        hello(late)
+        await take_one(net, late)
+        assert not late.is_lost
+        assert len(seed.swarm.peers) == MAX_CONNECTIONS
+
+
+@virtual_time
+async def test_one_node_id_with_every_place_keeps_no_other_out() -> None:
+    async with memory_net() as net:
+        seed = source(net).begin()
+        for _ in range(MAX_CONNECTIONS):
+            greedy = talk_to(net, seed, node_id=bytes(16))
+            hello(greedy)
+            await take_one(net, greedy)
+        late = talk_to(net, seed)
+        hello(late)
+        await take_one(net, late)
+        assert not late.is_lost
+
+
+@virtual_time
+async def test_a_host_that_reconnects_without_end_is_refused_for_a_while() -> None:
+    async with memory_net() as net:
+        seed = source(net).begin()
+        for _ in range(int(ARRIVAL_BURST)):
+            talk_to(net, seed, "10.0.0.9").close()
+        with pytest.raises(PeerError, match="too often"):
+            talk_to(net, seed, "10.0.0.9")
+        talk_to(net, seed, "10.0.0.8")
+        await asyncio.sleep(1)
+        talk_to(net, seed, "10.0.0.9")

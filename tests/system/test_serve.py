@@ -4,8 +4,10 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -141,6 +143,26 @@ def test_hostile_clients_get_nothing_and_an_honest_one_still_gets_the_file(
         assert asyncio.run(attack(target, with_slow=False)) == []
         assert curl(url) == source.read_bytes()
         assert serving.stderr == "Press Ctrl-C to stop.\n"
+
+
+@pytest.mark.parametrize("choice", ["0", "1"], ids=["asyncio", "uvloop"])
+def test_a_flood_of_connections_keeps_no_user_out_and_is_not_reported(
+    make_file: MakeFile, choice: str
+) -> None:
+    source = make_file(100_000, 10)
+    with share(source) as sharing:
+        words = ["serve", link_of(sharing), "--peer", peer_of(sharing)]
+        argv = [sys.executable, "-m", "shoal", *words]
+        env = {**os.environ, **LOOPBACK, "SHOAL_UVLOOP": choice}
+        with Program(argv, env=env) as serving, ExitStack() as stack:
+            url = f"{url_of(serving)}files/0/{source.name}"
+            parts = urlsplit(url)
+            assert parts.port is not None
+            for _ in range(600):
+                flood = socket.create_connection(("127.0.0.1", parts.port))
+                stack.enter_context(flood)
+            assert curl(url) == source.read_bytes()
+            assert serving.stderr == "Press Ctrl-C to stop.\n"
 
 
 def test_a_link_may_come_from_standard_input(make_file: MakeFile) -> None:

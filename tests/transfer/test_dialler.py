@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from shoal.core.bans import BAN_TIME
+from shoal.core.limits import DIAL_BURST, DIAL_RATE, DialPace
 from shoal.core.names.address import Address
 from shoal.core.peerbook import MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
@@ -26,7 +27,9 @@ class World:
         self.connected: set[Address] = set()
         self.sources: list[str] = []
         self.on_connected: Callable[[Address], None] = self.connected.add
-        self.known = Dialler(self.dial, lambda: len(self.connected), Random(1))
+        self.known = Dialler(
+            self.dial, lambda: len(self.connected), Random(1), DialPace()
+        )
 
     async def dial(self, address: Address, source: str) -> None:
         self.dials.append((now(), address))
@@ -172,7 +175,7 @@ async def test_only_liars_are_left_when_all_that_was_found_lied() -> None:
 
 @virtual_time
 async def test_few_are_dialled_at_once_and_one_that_hangs_holds_up_no_other() -> None:
-    crowd = [Address("10.0.1.1", port) for port in range(2000, 2100)]
+    crowd = [Address(f"10.0.1.{number}", 4001) for number in range(100)]
     async with dialling(*((each, "dht") for each in crowd)) as world:
         world.hangs = set(crowd)
         await asyncio.sleep(100)
@@ -185,7 +188,7 @@ async def test_few_are_dialled_at_once_and_one_that_hangs_holds_up_no_other() ->
 
 @virtual_time
 async def test_no_more_are_dialled_than_one_should_be_connected_with() -> None:
-    crowd = [Address("10.0.1.1", port) for port in range(2000, 2100)]
+    crowd = [Address(f"10.0.1.{number}", 4001) for number in range(100)]
     async with dialling(*((each, "dht") for each in crowd)) as world:
         world.answers = dict.fromkeys(crowd)
         await asyncio.sleep(100)
@@ -194,3 +197,33 @@ async def test_no_more_are_dialled_than_one_should_be_connected_with() -> None:
         world.lose(gone)
         await asyncio.sleep(10)
         assert len(world.connected) == MAX_PEERS
+
+
+@virtual_time
+async def test_two_shares_of_a_node_dial_no_faster_than_one() -> None:
+    worlds = [World(), World()]
+    pace = DialPace()
+    for number, world in enumerate(worlds):
+        world.known = Dialler(world.dial, lambda: 0, Random(1), pace)
+        for last in range(250):
+            world.known.add(Address(f"10.0.{number}.{last}", 4001), "swarm")
+    tasks = [asyncio.create_task(world.known.run([])) for world in worlds]
+    await asyncio.sleep(10.0)
+    dials = sorted(when for world in worlds for when, _ in world.dials)
+    assert len(dials) <= DIAL_BURST + 10.0 * DIAL_RATE
+    assert len(dials) >= 10.0 * DIAL_RATE / 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+@virtual_time
+async def test_a_named_address_is_dialled_soon_during_a_flood() -> None:
+    async with dialling() as world:
+        for last in range(250):
+            world.known.add(Address(f"10.0.0.{last}", 4001), "swarm")
+        await asyncio.sleep(1.0)
+        world.known.add(B, "peer")
+        assert not world.dials_of(B)
+        await asyncio.sleep(1.0)
+        assert world.dials_of(B)

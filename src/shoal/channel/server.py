@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address_scope import Scope, host_key, scope_of
+from shoal.core.places import Owner, most_crowded
 from shoal.core.report.events import Notice
 from shoal.core.session.open_session import OpenServerSession
 from shoal.core.session.session import ChunkRequested, Event
@@ -34,6 +35,10 @@ def _responses(chunks: list[tuple[Hashable, bytes]]) -> Iterator[tuple[bytes, by
     for echo, data in chunks:
         assert isinstance(echo, int | str)
         yield response_header(echo, len(data)), data
+
+
+def _owner_of(connection: Connection[OpenServerSession]) -> Owner:
+    return host_key(connection.address.host), None
 
 
 class _Client(Receiver):
@@ -142,6 +147,18 @@ class ChannelServer:
             each.close()
         return min(count, len(idle))
 
+    def _close_crowded(self, newcomer: str) -> bool:
+        """Close a connection of the host with the most; return False if there is none.
+
+        It is the one that received data longest ago.
+        """
+        opened = [each for each in self._clients if not each.is_closing]
+        crowd = most_crowded(opened, _owner_of, (host_key(newcomer), None))
+        if not crowd:
+            return False
+        min(crowd, key=lambda each: each.last_upload).close()
+        return True
+
     async def aclose(self) -> None:
         """Close every connection; idempotent."""
         for connection in list(self._clients):
@@ -158,7 +175,9 @@ class ChannelServer:
             if same >= MAX_PER_ADDRESS:
                 connection.close()
                 return
-        if self._count_open() >= self._room and not self._close_idle(1):
+        if self._count_open() >= self._room and not (
+            self._close_idle(1) or self._close_crowded(host)
+        ):
             connection.close()
             return
         self._clients[connection] = _Client(connection, self.chunks, self._report)

@@ -94,7 +94,9 @@ class Servers:
         self._client = client
         self._buffers = resources.buffers
         self._servers: dict[Connection[OpenClientSession], Server] = {}
-        self.dialler = Dialler(self._dial, self._count_connected, resources.rng)
+        self.dialler = Dialler(
+            self._dial, self._count_connected, resources.rng, resources.dials
+        )
         self._clock = asyncio.get_running_loop().time
 
     async def run(self, found: Iterable[Found], result: asyncio.Future[T]) -> T:

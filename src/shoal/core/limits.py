@@ -7,13 +7,18 @@ above the limit is too much. docs/threat-model.md names the attack that each one
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from shoal.core.names.address_scope import slot_of
+from shoal.core.names.address_scope import host_key
 from shoal.errors import ProtocolError
 
 __all__ = [
+    "ARRIVAL_BURST",
+    "ARRIVAL_RATE",
     "MAX_ORIGIN_FETCHES",
     "OVERHEAD_LIMIT",
-    "HandshakeLimit",
+    "DIAL_BURST",
+    "DIAL_RATE",
+    "DialPace",
+    "HostLimit",
     "LeakyBucket",
     "MessageLimit",
     "OverheadLimit",
@@ -33,7 +38,12 @@ PAYLOAD_SHARE = 256  # bytes of payload, sent or received, that pay for one of o
 
 HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host causes
 HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs 0.1 ms of work
-MAX_HOSTS = 1024  # hosts with failed handshakes that are remembered
+ARRIVAL_BURST = 384.0  # peers of one host and share at once: twice as many as places
+ARRIVAL_RATE = 20.0  # peers per second; with 262,144 chunks each costs up to 5 ms
+MAX_HOSTS = 1024  # hosts that each limit remembers
+
+DIAL_BURST = 20.0  # dials of a node at once
+DIAL_RATE = 20.0  # dials per second of all its shares together, to any address
 
 MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
 
@@ -148,48 +158,64 @@ class OverheadLimit(LeakyBucket):
             raise ProtocolError("messages that carry almost no data")
 
 
-class HandshakeLimit:
-    """Bound how many handshakes of one host may fail.
+class DialPace(LeakyBucket):
+    """Limit how many addresses a node dials per second, for all its shares.
 
-    Any client that knows the link, or has recorded a knock, can make us answer without
-    ever confirming its knock. Completed handshakes are not counted, so a host may run
-    any number of honest peers. A host at its limit gets no more than `HANDSHAKE_RATE`
-    handshakes a second until it stops.
+    Whoever reports addresses chooses where we send packets, and to how many machines.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing dialled."""
+        super().__init__(DIAL_RATE)
+
+    def room(self, now: float) -> int:
+        """Return how many addresses may be dialled now."""
+        self.leak(now)
+        return int(DIAL_BURST - self.level)
+
+    @property
+    def wait(self) -> float:
+        """Return in how many seconds there is room for one; call `room` first."""
+        return self.seconds_above(DIAL_BURST - 1)
+
+
+class HostLimit:
+    """Bound how often each host does something.
+
+    The listener counts handshakes that fail: any client that knows the link, or has
+    recorded a knock, can make us answer without ever confirming its knock. A host may
+    run any number of honest peers, because completed handshakes are not counted there.
+    A share counts the peers that arrive: a hello with half a bitfield costs
+    milliseconds. A host at its limit may go on at `rate` until it stops.
     """
 
     def __init__(
         self, burst: float = HANDSHAKE_BURST, rate: float = HANDSHAKE_RATE
     ) -> None:
-        """Allow `burst` failures of one host at once, and `rate` more per second."""
+        """Allow `burst` of one host at once, and `rate` more per second."""
         self._burst = burst
         self._rate = rate
-        # The host that failed last comes last.
-        self._failures: OrderedDict[Hashable, LeakyBucket] = OrderedDict()
+        # The host that was counted last comes last.
+        self._counts: OrderedDict[Hashable, LeakyBucket] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._failures)
+        return len(self._counts)
 
     def allows(self, host: str, now: float) -> bool:
-        """Return True if a host may begin another handshake."""
-        failures = self._failures.get(_key(host))
-        if failures is None:
+        """Return True if a host is below its limit."""
+        count = self._counts.get(host_key(host))
+        if count is None:
             return True
-        failures.leak(now)
-        return failures.level <= self._burst - 1
+        count.leak(now)
+        return count.level <= self._burst - 1
 
-    def on_failed(self, host: str, now: float) -> None:
-        """Count a failed handshake of a host."""
-        key = _key(host)
-        failures = self._failures.setdefault(key, LeakyBucket(self._rate))
-        failures.leak(now)
-        # No failures beyond the burst, so a host that stops is soon allowed again.
-        failures.level = min(failures.level + 1, self._burst)
-        self._failures.move_to_end(key)
-        if len(self._failures) > MAX_HOSTS:
-            self._failures.popitem(last=False)
-
-
-def _key(host: str) -> Hashable:
-    """Return a global address's slot, or the host itself; see `slot_of`."""
-    slot = slot_of(host)
-    return host if slot is None else slot
+    def add(self, host: str, now: float) -> None:
+        """Count one more of a host."""
+        key = host_key(host)
+        count = self._counts.setdefault(key, LeakyBucket(self._rate))
+        count.leak(now)
+        # No more than the burst, so a host that stops is soon allowed again.
+        count.level = min(count.level + 1, self._burst)
+        self._counts.move_to_end(key)
+        if len(self._counts) > MAX_HOSTS:
+            self._counts.popitem(last=False)

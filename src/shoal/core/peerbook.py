@@ -9,10 +9,11 @@ that has been least useful, so an attacker who reports many addresses does not p
 those of honest peers. Addresses that the user named do not count towards the limit and
 are dialled first.
 
-Many nodes may be behind one address of the internet, so many ports of one host are
-remembered. A victim that an attacker reports with many ports must not be dialled by a
-crowd, so only two ports that have never been a peer are dialled at a time. When one of
-them fails, the next port takes its place and waits as long as it would have.
+Many nodes may be behind one address of the internet, or on one machine, so many ports
+of one host are remembered. A victim that an attacker reports with many ports must not
+be dialled by a crowd, so only a few ports that have never been a peer are dialled at a
+time. When one of them fails, the next port takes its place and waits as long as it
+would have.
 """
 
 import heapq
@@ -23,14 +24,15 @@ from msgspec import Struct, field
 
 from shoal.core.bans import BAN_TIME
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import slot_of
+from shoal.core.names.address_scope import MIN_PORT, Scope, host_key, scope_of
 
 __all__ = ["NAMED_SOURCES", "DialQueue", "PeerBook"]
 
 NAMED_SOURCES = frozenset({"peer", "hint"})  # addresses that the user or the link names
 MAX_ADDRESSES = 3000  # addresses in a book, not counting named ones
-MAX_PORTS = 64  # addresses with one global host, behind which many nodes may be
+MAX_PORTS = 64  # addresses with one host, behind which many nodes may be
 MAX_UNPROVEN = 2  # of these, dialled at a time although they have never been a peer
+MAX_UNPROVEN_NEAR = 4  # the same for a private or loopback address
 FIRST_BACKOFF = 1.0  # seconds until a failed address is dialled again
 MAX_BACKOFF = 60.0  # seconds
 MAX_FAILURES = 16  # failures of one address that count
@@ -45,7 +47,7 @@ class _Entry(Struct, eq=False):
     """Remember one address."""
 
     source: str
-    group: Hashable  # the global host whose ports are counted; None: they are not
+    group: Hashable  # the host whose ports are counted
     is_named: bool
     is_connected: bool = False
     failures: int = 0
@@ -58,8 +60,9 @@ class _Entry(Struct, eq=False):
 
 
 class _Group(Struct, eq=False):
-    """Remember the addresses of one global host that were not named."""
+    """Remember the addresses of one host that were not named."""
 
+    most: int  # unproven ones that are dialled at a time
     addresses: set[Address] = field(default_factory=set)
     unproven: set[Address] = field(default_factory=set)  # dialled without a success
     waiting: dict[Address, None] = field(default_factory=dict)  # until one of these is
@@ -91,8 +94,11 @@ class PeerBook:
     def add(self, address: Address, source: str, not_before: float = 0.0) -> bool:
         """Note an address that discovery reported; return True if it is new.
 
-        A new address is not dialled before `not_before`.
+        A new address is not dialled before `not_before`. A port below `MIN_PORT` is
+        noted only if the user or the link names it.
         """
+        if address.port < MIN_PORT and source not in NAMED_SOURCES:
+            return False
         entry = self._entries.get(address)
         if entry is not None and source in NAMED_SOURCES and not entry.is_named:
             self._name(address, entry)
@@ -185,13 +191,17 @@ class PeerBook:
     def _enter(self, address: Address, source: str) -> _Entry | None:
         """Return a new entry, in place of another if need be; None if it is full."""
         is_named = source in NAMED_SOURCES
-        entry = _Entry(source, slot_of(address.host), is_named)
+        entry = _Entry(source, host_key(address.host), is_named)
         if is_named:
             self._named += 1
         elif not self._make_room(entry):
             return None
-        elif entry.group is not None:
-            group = self._groups.setdefault(entry.group, _Group())
+        else:
+            group = self._groups.get(entry.group)
+            if group is None:
+                is_near = scope_of(address.host) is not Scope.GLOBAL
+                most = MAX_UNPROVEN_NEAR if is_near else MAX_UNPROVEN
+                group = self._groups[entry.group] = _Group(most)
             group.addresses.add(address)
         self._entries[address] = entry
         return entry
@@ -221,14 +231,14 @@ class PeerBook:
             self._remove(next(iter(spare)))
         return True
 
-    # The ports of one global host.
+    # The ports of one host.
 
     def _may_dial(self, address: Address, entry: _Entry) -> bool:
         """Return True if an address need not wait for other ports of its host."""
         group = self._groups.get(entry.group)
         if group is None or entry.is_named or entry.was_peer:
             return True
-        if address not in group.unproven and len(group.unproven) >= MAX_UNPROVEN:
+        if address not in group.unproven and len(group.unproven) >= group.most:
             group.waiting[address] = None
             return False
         group.waiting.pop(address, None)

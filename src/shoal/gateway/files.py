@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["STALL_TIME", "FileRoutes", "FolderEntry", "folder_page", "send"]
 
 MAX_STREAMS = 32  # files sent at the same time; each holds a chunk in memory
+WAIT_TIME = 60.0  # seconds that a request waits for one of them to end, at most
 BLOCK_SIZE = 256 * 1024  # bytes per write to a socket
 STALL_TIME = 600.0  # seconds a client may read nothing, as a paused player does
 LINES = 500  # lines of a folder's page per write
@@ -61,7 +62,7 @@ class FileRoutes:
         """
         self._shares = shares
         self._on_problem = on_problem
-        self._streams = 0
+        self._places = asyncio.Semaphore(MAX_STREAMS)  # first come, first served
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Respond with a file, or with a page that lists a folder."""
@@ -96,21 +97,25 @@ class FileRoutes:
         conditions = _preconditions(request)
         plan = plan_response(request.method, conditions, file.size, tag)
         has_body = request.method == "GET" and plan.range.length > 0
-        if has_body and self._streams >= MAX_STREAMS:
+        response = _make_response(file, tag, plan)
+        if not has_body:
+            await response.prepare(request)
+            return response
+        try:
+            async with asyncio.timeout(WAIT_TIME):
+                await self._places.acquire()
+        except TimeoutError:
             refused = refusal(503, "Too many files are being read; close some first.")
             refused.headers["Retry-After"] = "1"
             return refused
-        response = _make_response(file, tag, plan)
-        await response.prepare(request)
-        if has_body:
-            self._streams += 1
-            try:
-                async with share.open(file.path) as opened:
-                    await send(request, response, opened, plan.range)
-            except ShoalError as error:
-                self._on_problem(f"{file.path} was not sent: {error}")
-            finally:
-                self._streams -= 1
+        try:
+            await response.prepare(request)
+            async with share.open(file.path) as opened:
+                await send(request, response, opened, plan.range)
+        except ShoalError as error:
+            self._on_problem(f"{file.path} was not sent: {error}")
+        finally:
+            self._places.release()
         return response
 
 

@@ -2,12 +2,10 @@
 
 Anyone who knows the token may read. The guard protects against web pages of other
 sites in the user's own browser, which can send requests here and must learn nothing,
-and against requests that violate HTTP. It also limits the number of connections and
-closes those that stay silent. docs/threat-model.md has the reasons under "A web page
-that the user has open".
+and against requests that violate HTTP. docs/threat-model.md has the reasons under "A
+web page that the user has open"; `connections` limits the number of connections.
 """
 
-import asyncio
 import hmac
 from collections.abc import Callable, Collection
 
@@ -17,16 +15,8 @@ from aiohttp.typedefs import Handler, Middleware
 from shoal.gateway.hosts import AllowedHosts
 from shoal.gateway.request import parse_target, refusal
 
-__all__ = [
-    "HEADER_TIME",
-    "MAX_CONNECTIONS",
-    "ConnectionLimiter",
-    "make_guard",
-    "protect",
-]
+__all__ = ["make_guard", "protect"]
 
-MAX_CONNECTIONS = 128  # further ones are closed at once
-HEADER_TIME = 10.0  # seconds to send a request, and between two requests
 METHODS = ("GET", "HEAD")
 VERSIONS = (HttpVersion10, HttpVersion11)
 FOREIGN_SITES = {"cross-site", "same-site"}
@@ -135,65 +125,3 @@ def _misdirected() -> web.Response:
     response = web.Response(status=421)
     response.force_close()
     return response
-
-
-# ConnectionLimiter.
-
-
-class ConnectionLimiter:
-    """Limit the clients; disconnect those that send no request for `HEADER_TIME`.
-
-    aiohttp limits the time for every request but the first; only its latest versions
-    limit that one too.
-    """
-
-    def __init__(self) -> None:
-        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-        self._server: web.Server | None = None
-
-    def begin(self, server: web.Server) -> None:
-        """Pass new connections to `server` from now on."""
-        self._server = server
-
-    def accept(self) -> asyncio.BaseProtocol:
-        """Return the protocol for a new connection; a protocol factory for asyncio."""
-        assert self._server is not None
-        if len(self._server.connections) >= MAX_CONNECTIONS:
-            return _Crowded()
-        client = self._server()
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(HEADER_TIME, self._disconnect, client)
-        self._silent[client] = timer
-        return client
-
-    @property
-    def middleware(self) -> Middleware:
-        """Return a middleware that notes each client's first request."""
-
-        @web.middleware
-        async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
-            timer = self._silent.pop(request.protocol, None)
-            if timer is not None:
-                timer.cancel()
-            return await handler(request)
-
-        return note
-
-    def close(self) -> None:
-        """Cancel all timers."""
-        for timer in self._silent.values():
-            timer.cancel()
-        self._silent.clear()
-
-    def _disconnect(self, client: web.RequestHandler) -> None:
-        self._silent.pop(client, None)
-        if client.transport is not None:
-            client.transport.abort()
-
-
-class _Crowded(asyncio.Protocol):
-    """Close a connection at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()

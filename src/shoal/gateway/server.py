@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from shoal.core.names.link import Link
-from shoal.gateway import guard
+from shoal.gateway import connections, guard
 from shoal.gateway.endpoint import LOOPBACK, HttpEndpoint, format_host, open_sockets
 from shoal.gateway.files import FileRoutes
 from shoal.gateway.hosts import allowed_hosts
@@ -78,7 +78,7 @@ class Gateway:
         self._endpoint = endpoint
         self._with_metrics = with_metrics
         self._on_problem = on_problem
-        self._connections = guard.ConnectionLimiter()
+        self._connections = connections.ConnectionLimiter()
         self._closing = asyncio.Event()
         self._owned = AsyncExitStack()
         self._port = 0
@@ -139,7 +139,7 @@ class Gateway:
             auto_decompress=False,  # no input is ever decompressed
             access_log=None,
             logger=_silent,
-            keepalive_timeout=guard.HEADER_TIME,
+            keepalive_timeout=connections.HEADER_TIME,
             lingering_time=0,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
@@ -160,7 +160,7 @@ class Gateway:
         routes, open_routes = self._routes(), self._open_routes()
         hosts = allowed_hosts(self._endpoint, self._port)
         check = guard.make_guard(self.token, hosts, self._on_fault, open_routes)
-        app = web.Application(middlewares=[self._connections.middleware, check])
+        app = web.Application(middlewares=[check, self._connections.middleware])
         app.on_response_prepare.append(guard.protect)
         for path, handler in {**routes, **open_routes}.items():
             app.router.add_get(path, handler)

@@ -11,9 +11,11 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from math import inf
 
+from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_RATE, HostLimit
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
+from shoal.core.names.address_scope import Scope, host_key, is_acceptable, scope_of
+from shoal.core.places import Owner, most_crowded
 from shoal.core.report.status import path_of
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import MAX_PEERS
@@ -59,8 +61,11 @@ class Connections:
         self._dial = dial
         self._resources = resources
         self._node_id = node_id
-        self._dialler = Dialler(self._attempt, self._count_dialled, resources.rng)
+        self._dialler = Dialler(
+            self._attempt, self._count_dialled, resources.rng, resources.dials
+        )
         self._loop = asyncio.get_running_loop()
+        self._arrivals = HostLimit(ARRIVAL_BURST, ARRIVAL_RATE)
         self._is_leaving = False
         self._all_gone = asyncio.Event()  # set once we are leaving
         # Addresses that turned out to be a node that was already connected.
@@ -124,10 +129,14 @@ class Connections:
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
         """Return the connection for a peer that dialled us and has proven the id.
 
-        If there are too many connections, or too many idle ones from its address, an
-        idle one is closed. Raises `PeerError` if none is idle.
+        If there are too many connections, or too many idle ones from its address, one
+        is closed: an idle one, or otherwise one of the host and node id with the most.
+        Raises `PeerError` if there is none, or if peers of this host arrive too often.
         """
-        host = proven.address.host
+        host, now = proven.address.host, self._loop.time()
+        if not self._arrivals.allows(host, now):
+            raise PeerError(f"{host} connects too often")
+        self._arrivals.add(host, now)
         idle = self._idle()
         if scope_of(host) is Scope.GLOBAL:
             latest = self._loop.time() - USE_TIME
@@ -140,22 +149,26 @@ class Connections:
             if len(same) >= MAX_IDLE_PER_ADDRESS:
                 self._close_idle(same)
         if sum(not each.is_closing for each in self.peers) >= MAX_CONNECTIONS:
-            self._close_idle(idle)
+            newcomer = host_key(host), proven.node_id
+            inbound = [each for each in self if self._is_inbound(each)]
+            self._close_idle(idle or most_crowded(inbound, _owner_of, newcomer))
         return self._make(proven, None, "incoming")
 
     def _idle(self) -> list[Peer]:
         """Return the peers that dialled us and transferred nothing for `USE_TIME`."""
         latest = self._loop.time() - USE_TIME
         return [
-            peer
-            for peer in self
-            if peer.dialled is None
-            and not peer.connection.is_closing
-            and peer.last_use <= latest
+            peer for peer in self if self._is_inbound(peer) and peer.last_use <= latest
         ]
+
+    def _is_inbound(self, peer: Peer) -> bool:
+        """Return True if a peer dialled us and has its place still."""
+        return peer.dialled is None and not peer.connection.is_closing
 
     def _close_idle(self, idle: list[Peer]) -> None:
         """Close one of these connections; raises `PeerError` if there is none.
+
+        They are idle, or belong to one host and node id with many places.
 
         A peer that has never sent or received a chunk goes first, and of those the one
         connected longest: so peers that only hold places gain nothing by being many,
@@ -376,3 +389,7 @@ class Connections:
             address = Address(*each)
             if is_acceptable(address, host):
                 self._dialler.add(address, SWARM, wait)
+
+
+def _owner_of(peer: Peer) -> Owner:
+    return host_key(peer.connection.address.host), peer.node_id

@@ -11,6 +11,7 @@ from errno import EMFILE, ENFILE
 from random import Random
 
 from shoal.core.bans import Bans
+from shoal.core.limits import DialPace
 from shoal.core.names.address import Address
 from shoal.core.peerbook import PeerBook
 from shoal.errors import PeerError, SelfConnectionError
@@ -31,12 +32,20 @@ class Dialler:
     """Dial the addresses found, later each time one fails."""
 
     def __init__(
-        self, attempt: Attempt, connected: Callable[[], int], rng: Random
+        self,
+        attempt: Attempt,
+        connected: Callable[[], int],
+        rng: Random,
+        pace: DialPace,
     ) -> None:
-        """Start with no address; `connected` returns how many connections there are."""
+        """Start with no address; `connected` returns how many connections there are.
+
+        `pace` is that of the node.
+        """
         self._attempt = attempt
         self._connected = connected
         self._book = PeerBook(rng)
+        self._pace = pace
         self.bans = Bans()
         """The addresses and hosts of peers that lied."""
         self._dialling = 0
@@ -73,10 +82,14 @@ class Dialler:
                     MAX_PEERS - self._connected() - self._dialling,
                 )
                 now = self._clock()
-                for address in self._book.next_dials(now, max(0, slots)):
+                room = self._pace.room(now)
+                for address in self._book.next_dials(now, max(0, min(slots, room))):
                     self._dialling += 1
+                    self._pace.level += 1
                     tasks.create_task(self._try(address))
                 due = self._book.next_due() if slots > 0 else None
+                if due is not None:
+                    due = max(due, now + self._pace.wait)
                 self._wake.clear()
                 if slots > 0 and due is None:
                     await self._wake.wait()  # there is no address to dial

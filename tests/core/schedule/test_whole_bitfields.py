@@ -1,6 +1,7 @@
 """Peers that join, leave and announce cost no Python code for each chunk."""
 
 import sys
+import tracemalloc
 from collections.abc import Callable
 from random import Random
 from types import FrameType
@@ -15,6 +16,7 @@ from shoal.core.schedule.scheduler import Scheduler
 
 MANY = 65_536  # chunks
 LINES = 2_000  # of Python, far fewer than chunks
+LISTED = 64 * 1024  # bytes, far fewer than a list of the chunks has
 
 
 def lines_of(work: Callable[[], object]) -> int:
@@ -67,6 +69,23 @@ def test_a_share_of_many_chunks_starts_without_python_for_each() -> None:
     full, none = Bitfield.full(MANY), Bitfield(MANY)
     assert lines_of(lambda: RarestFirst[int](full, rng)) < LINES
     assert lines_of(lambda: ChunkPicker[int](none, rng)) < LINES
+
+
+def test_the_first_choice_after_a_join_lists_no_chunks() -> None:
+    rng = Random(3)
+    rarest: RarestFirst[int] = RarestFirst(Bitfield.full(MANY), rng)
+    picker: ChunkPicker[int] = ChunkPicker(Bitfield(MANY), rng)
+    have = random_chunks(MANY, rng)
+    rarest.on_peer_joined(0, have)
+    picker.on_peer_joined(0, have)
+    tracemalloc.start()
+    try:
+        assert rarest.next_for(0) is not None
+        assert picker.next_requests(0, 1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < LISTED, most
 
 
 class Model:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from shoal.core.limits import HandshakeLimit
+from shoal.core.limits import HostLimit
 from shoal.core.names.address_scope import slot_of
 from shoal.errors import PeerError
 from shoal.transport.sealed.half_open import HalfOpen
@@ -100,9 +100,7 @@ async def fail_handshake(sealed: Sealed, source: str = "127.0.0.1") -> bytes:
 
 
 async def test_failed_handshakes_are_limited_by_host() -> None:
-    async with open_sealed(
-        handshake_limit=HandshakeLimit(burst=5.0, rate=0.0)
-    ) as sealed:
+    async with open_sealed(handshake_limit=HostLimit(burst=5.0, rate=0.0)) as sealed:
         for _ in range(20):  # completed handshakes do not count
             (await sealed.dial()).transport.abort()
         answers = [await fail_handshake(sealed) for _ in range(8)]
@@ -117,9 +115,7 @@ async def test_refused_holders_do_not_count_as_failed() -> None:
     def refuse(peer: ProvenPeer) -> Plain:
         raise PeerError("too many")
 
-    async with open_sealed(
-        handshake_limit=HandshakeLimit(burst=2.0, rate=0.0)
-    ) as sealed:
+    async with open_sealed(handshake_limit=HostLimit(burst=2.0, rate=0.0)) as sealed:
         sealed.listener.register(OTHER_KEYS, refuse)
         for _ in range(5):
             await (await sealed.dial(OTHER_KEYS)).until_lost()

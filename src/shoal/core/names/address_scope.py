@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from shoal.core.names.address import Address
 
-__all__ = ["MIN_PORT", "Scope", "is_acceptable", "scope_of", "slot_of", "subnet_of"]
+__all__ = [
+    "MIN_PORT",
+    "Scope",
+    "host_key",
+    "is_acceptable",
+    "scope_of",
+    "slot_of",
+    "subnet_of",
+]
 
 MIN_PORT = (
     1024  # below are well-known services, at which an attacker could direct a crowd
@@ -110,6 +118,15 @@ def slot_of(host: str) -> Hashable:
     if isinstance(address, IPv6Address):
         return int(address) >> 64
     return host
+
+
+def host_key(host: str) -> Hashable:
+    """Return the group of a global host, and otherwise the host itself.
+
+    Limits for each host, private ones included, count by it.
+    """
+    slot = slot_of(host)
+    return host if slot is None else slot
 
 
 @cache

@@ -11,7 +11,7 @@ import re
 from array import array
 from collections.abc import Callable, Hashable, Iterator
 from functools import cache
-from itertools import chain, compress, islice
+from itertools import chain, islice
 from random import Random
 from typing import Generic, Literal, TypeVar
 
@@ -21,7 +21,9 @@ __all__ = ["Buckets", "RarestFirst"]
 
 PROBES = 8  # random tries in a level, before all chunks are searched
 SPARE = 64  # chunks of a list that may have left its level
-SPARSE = 32  # chunks for each one of a level, from which on its bits are searched
+SPARSE = 32  # chunks for each one of a level, above which the level is listed
+QUICK_LIST = 16_384  # chunks of a share, up to which a level is always listed
+TRIES = 4  # random chunks that are tried, before the next one of a level is searched
 MAX_LOOKS = 4096  # chunks searched for one of level 0
 MAX_CANDIDATES = 256  # chunks returned by one search
 _ORDER: Literal["little", "big"] = "little" if array("H", [1]).tobytes()[0] else "big"
@@ -101,23 +103,30 @@ class Buckets:
             return
         self._level = _add_lanes(self._level, bytes(chunks), change)
         bits = int.from_bytes(bytes(chunks), "big")
-        top = len(self._sizes)
-        # No chunk is moved twice: what moves up is taken from the highest level first.
-        for level in range(top - 1, -1, -1) if change > 0 else range(1, top):
-            if self._sizes[level]:
-                here = int.from_bytes(self._at[level], "big")
-                if here & bits:
-                    self._move(level, level + change, here & bits)
+        levels = range(len(self._sizes))
+        coming = 0  # the chunks that move to the next level from the one before it
+        for level in levels if change > 0 else reversed(levels):
+            coming = self._exchange(level, bits, coming)
+        if coming and change > 0:
+            self._exchange(len(levels), 0, coming)
 
-    def _move(self, level: int, to: int, moved: int) -> None:
-        """Move chunks of the set from one level to another."""
-        self._grow(to)
-        self._listed.pop(to, None)
-        number = moved.bit_count()
-        for each, size in ((level, -number), (to, number)):
-            bits = int.from_bytes(self._at[each], "big") ^ moved
-            self._at[each] = bytearray(bits.to_bytes(len(self._bits), "big"))
-            self._sizes[each] += size
+    def _exchange(self, level: int, leaving: int, coming: int) -> int:
+        """Take chunks out of one level and add others; return those taken out.
+
+        Each level is read and written once, however many levels there are.
+        """
+        if not coming and not (level < len(self._sizes) and self._sizes[level]):
+            return 0
+        self._grow(level)
+        here = int.from_bytes(self._at[level], "big")
+        taken = here & leaving
+        if taken or coming:
+            here = (here ^ taken) | coming
+            self._at[level] = bytearray(here.to_bytes(len(self._bits), "big"))
+            self._sizes[level] = here.bit_count()
+        if coming:
+            self._listed.pop(level, None)
+        return taken
 
     def _grow(self, level: int) -> None:
         while len(self._sizes) <= level:
@@ -147,32 +156,48 @@ class Buckets:
         for level, size in enumerate(self._sizes):
             if not size:
                 continue
-            at, listed, tries = self._at[level], self._listing(level), min(PROBES, size)
-            while tries:
-                place = int(rng.random() * len(listed))
-                index = listed[place]
-                if not at[index >> 3] & (0x80 >> (index & 7)):
-                    listed[place] = listed[-1]  # it has left this level
-                    listed.pop()
-                elif accepts(index):
+            for index in self._random_ones(level, min(PROBES, size), rng):
+                if accepts(index):
                     return index
-                else:
-                    tries -= 1
         return None
+
+    def _random_ones(self, level: int, number: int, rng: Random) -> Iterator[int]:
+        """Yield up to `number` random chunks of a level; one may come twice.
+
+        In a level with many chunks, random bits are tried: to list all of its chunks
+        takes milliseconds, and each peer that joins would make the list void.
+        """
+        at, count = self._at[level], self._count
+        if count > QUICK_LIST and self._sizes[level] * SPARSE >= count:
+            for _ in range(number):
+                yield self._random_one(at, rng)
+            return
+        listed = self._listing(level)
+        while number:
+            place = int(rng.random() * len(listed))
+            index = listed[place]
+            if at[index >> 3] & (0x80 >> (index & 7)):
+                yield index
+                number -= 1
+            else:
+                listed[place] = listed[-1]  # it has left this level
+                listed.pop()
+
+    def _random_one(self, at: bytearray, rng: Random) -> int:
+        """Return a random chunk of a level that has many."""
+        index = 0
+        for _ in range(TRIES):
+            index = int(rng.random() * self._count)
+            if at[index >> 3] & (0x80 >> (index & 7)):
+                return index
+        return next(_indexes(at, index >> 3))
 
     def _listing(self, level: int) -> list[int]:
         """Return the list for a level, of which at least half are still there."""
         listed, size = self._listed.get(level), self._sizes[level]
         if listed is None or len(listed) > 2 * size + SPARE:
-            listed = self._listed[level] = self._list(level)
+            listed = self._listed[level] = list(_indexes(self._at[level], 0))
         return listed
-
-    def _list(self, level: int) -> list[int]:
-        """Return all chunks of a level."""
-        at = self._at[level]
-        if self._sizes[level] * SPARSE < self._count:
-            return list(_indexes(at, 0))
-        return list(compress(range(self._count), _spread(at, "B")))
 
     def find_unseen(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
         """Return a chunk of level 0 that `accepts`, or None, after a limited search.
@@ -323,19 +348,19 @@ def _add_lanes(levels: "array[int]", bits: bytes, change: int) -> "array[int]":
     """
     size = levels.itemsize * len(levels)
     number = int.from_bytes(levels, _ORDER)
-    number += change * int.from_bytes(_spread(bits, "H")[:size], _ORDER)
+    number += change * int.from_bytes(_spread(bits)[:size], _ORDER)
     return array("H", number.to_bytes(size, _ORDER))
 
 
-def _spread(bits: bytes | bytearray, kind: str) -> bytes:
-    """Return the bits of a bitfield as numbers of this kind of array."""
-    return b"".join(map(_spread_bytes(kind).__getitem__, bits))
+def _spread(bits: bytes) -> bytes:
+    """Return the bits of a bitfield as 16-bit numbers."""
+    return b"".join(map(_spread_bytes().__getitem__, bits))
 
 
 @cache
-def _spread_bytes(kind: str) -> list[bytes]:
-    """Return for each value of a byte its bits as eight numbers."""
+def _spread_bytes() -> list[bytes]:
+    """Return for each value of a byte its bits as eight 16-bit numbers."""
     return [
-        array(kind, [byte >> 7 - bit & 1 for bit in range(8)]).tobytes()
+        array("H", [byte >> 7 - bit & 1 for bit in range(8)]).tobytes()
         for byte in range(256)
     ]

@@ -25,7 +25,7 @@ from shoal.core.crypto.knock import (
     handshake_start,
 )
 from shoal.core.crypto.noise import Opened, Start, open_first
-from shoal.core.limits import HandshakeLimit
+from shoal.core.limits import HostLimit
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, UsageError
 from shoal.transport.listen import PortListener, file_limit
@@ -87,7 +87,7 @@ class SealedListener(PortListener[_Stranger]):
         threads: Executor | None = None,
         within: float = PROOF_TIME,
         max_half_open: int = MAX_HALF_OPEN,
-        handshake_limit: HandshakeLimit | None = None,
+        handshake_limit: HostLimit | None = None,
     ) -> None:
         """Listen at `port` of all `hosts`; port 0 chooses a free one.
 
@@ -103,7 +103,7 @@ class SealedListener(PortListener[_Stranger]):
         self._knocks = KnockMemory()
         self._trying = asyncio.Lock()
         self._handshake_limit = (
-            HandshakeLimit() if handshake_limit is None else handshake_limit
+            HostLimit() if handshake_limit is None else handshake_limit
         )
         # The remaining descriptors are for peers and files.
         most = min(max_half_open, file_limit() // 4)
@@ -240,7 +240,7 @@ class SealedListener(PortListener[_Stranger]):
             stranger.accepted.close()  # whatever it did concerns no one
         finally:
             if not stranger.is_proven:
-                self._handshake_limit.on_failed(stranger.host, self._loop.time())
+                self._handshake_limit.add(stranger.host, self._loop.time())
 
     async def _admit(
         self, stranger: _Stranger, share: _Share, handshake: ServerHandshake

@@ -1,0 +1,45 @@
+"""Decide which peer loses its place when more connect than there are places; pure.
+
+Any holder can open as many connections as there are places, and use each of them just
+enough. So places are shared out among hosts, and those of one host among its node ids:
+whoever has the most loses one first. A node id is a claim and an attacker may invent
+any number, but only those of its own host compete with them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeAlias, TypeVar
+
+__all__ = ["Owner", "most_crowded"]
+
+P = TypeVar("P")
+
+Owner: TypeAlias = tuple[Hashable, Hashable]
+"""The host of a connection, and who at this host it belongs to."""
+
+
+def most_crowded(
+    holders: Iterable[P], owner_of: Callable[[P], Owner], newcomer: Owner
+) -> list[P]:
+    """Return the holders of places of which one should leave for a newcomer.
+
+    They belong to the owner with the most places, at the host with the most places.
+    There are none if that host has no more places than the newcomer's host would have,
+    and that owner no more than the newcomer.
+    """
+    listed = [(owner_of(each), each) for each in holders]
+    hosts = Counter(host for (host, _), _ in listed)
+    owners = Counter(owner for owner, _ in listed)
+
+    def crowd(owner: Owner) -> tuple[int, int]:
+        return hosts[owner[0]], owners[owner]
+
+    most = max((crowd(owner) for owner, _ in listed), default=(0, 0))
+    host, _ = newcomer
+    if hosts[host] + 1 >= most[0]:
+        # Another host would gain nothing by giving up a place; the same one might.
+        listed = [each for each in listed if each[0][0] == host]
+        most = max((crowd(owner) for owner, _ in listed), default=(0, 0))
+        if owners[newcomer] + 1 >= most[1]:
+            return []
+    return [holder for owner, holder in listed if crowd(owner) == most]
