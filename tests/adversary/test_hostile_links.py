@@ -108,6 +108,26 @@ async def test_a_valid_link_from_the_same_encoder_is_fetched(target: Path) -> No
     assert (target / "x").read_bytes() == b""
 
 
+@pytest.mark.parametrize("name", [".git", ".ssh", "-rf", ".hidden.txt"])
+async def test_a_name_that_hides_or_is_like_an_option_arrives_only_with_o(
+    name: str, target: Path
+) -> None:
+    async with Holder(holding_of(folder("x", [("a", 0, False)], name=name))) as holder:
+        link = Link(holder.holding.link.id, (holder.address,))
+        for more in ((), ("-C", target), ("-o", f"{target}/")):
+            with run("get", link, *more, "--timeout", 10, cwd=target) as program:
+                ended = await asyncio.to_thread(program.finish)
+            assert ended.code == 2, ended
+            assert f"named {name}, and" in ended.stderr
+            assert "-o OUT" in ended.stderr
+            assert os.listdir(target) == []
+        args = ("get", link, "-o", "chosen", "--timeout", 10)
+        with run(*args, cwd=target) as program:
+            ended = await asyncio.to_thread(program.finish)
+        assert ended.code == 0, ended
+        assert os.listdir(target) == ["chosen"]
+
+
 @pytest.mark.parametrize(
     "hostile", Random(5).sample(CORPUS, SAMPLE), ids=lambda hostile: hostile.label
 )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -213,6 +214,10 @@ def _links(share_id: bytes) -> dict[str, Any]:
                 (plain, (), ()),
                 (plain.upper(), (), ()),
                 (plain.removeprefix("shoal:"), (), ()),
+                (f"<{plain}>.", (), ()),
+                (f"\u201c{plain}\u201d", (), ()),
+                (quote(plain, safe=""), (), ()),
+                (f"web+{plain}/", (), ()),
                 (hinted, hints, ()),
                 (full, hints, origins),
             )
@@ -222,7 +227,9 @@ def _links(share_id: bytes) -> dict[str, Any]:
             {"text": plain[:-1], "why": "too short"},
             {"text": plain + "a", "why": "too long"},
             {"text": plain[:-1] + "1", "why": "not base32"},
-            {"text": plain + "?", "why": "no hint"},
+            {"text": plain + "?peer", "why": "no hint"},
+            {"text": "s\u04bboal:" + plain[6:], "why": "another alphabet"},
+            {"text": plain[6:-6], "why": "too short, and without its prefix"},
             {"text": plain + "?peer=192.0.2.7", "why": "no port"},
             {"text": plain + "?" + "&".join(["peer=a:1"] * 9), "why": "too many hints"},
             {"text": plain + "?origin=host", "why": "no URL"},

@@ -3,13 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, closing, suppress
 
 import pytest
 from aiohttp import web
 
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
+from shoal.origin.response_limits import MAX_INTERIM
 from shoal.origin.source import OriginFileError, Part
 from shoal.origin.web import MAX_REDIRECTS, WHOLE_LIMIT, WebReader
 from tests.helpers.certificate import own_context
@@ -312,3 +313,91 @@ async def test_a_certificate_that_does_not_verify_is_refused() -> None:
         with pytest.raises(PeerError, match="certificate verify failed"):
             await read(trusted(f"https://127.0.0.1:{port}/f"))
     assert not any(received)
+
+
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+HEADER = (
+    b"HTTP/1.1 206 Partial Content\r\nContent-Length: 3000\r\n"
+    b"Content-Range: bytes 1000-3999/16384\r\n"
+)
+
+
+def with_fields(count: int, size: int) -> bytes:
+    """Return an interim response with this many header fields of this size."""
+    fields = (b"X-%d: %s\r\n" % (n, b"x" * size) for n in range(count))
+    return INTERIM[:-2] + b"".join(fields) + b"\r\n"
+
+
+async def says(before: bytes, repeats: int | None) -> bytes:
+    """Read from a server that says something before its response, or for ever."""
+    sent = 0
+
+    async def answer(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        nonlocal sent
+        with suppress(ConnectionError), closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            while repeats is None or sent < repeats:
+                writer.write(before)
+                await writer.drain()
+                await asyncio.sleep(0)
+                sent += 1
+            writer.write(HEADER + b"\r\n" + EXPECTED)
+            await writer.drain()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        return await read(trusted(f"http://127.0.0.1:{port}/f"))
+
+
+async def test_some_interim_responses_are_ignored() -> None:
+    assert await says(INTERIM, MAX_INTERIM) == EXPECTED
+    assert await says(with_fields(9, 4000), 1) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("before", "repeats"),
+    [
+        (INTERIM, None),
+        (b"HTTP/1.1 100 \r\n\r\n" * 1000, None),
+        (INTERIM, MAX_INTERIM + 1),
+        (with_fields(9, 8000), 1),
+        (with_fields(2, 8000), 5),
+    ],
+)
+async def test_endless_interim_responses_end_the_connection(
+    before: bytes, repeats: int | None
+) -> None:
+    with pytest.raises(PeerError, match="too much before its response"):
+        await says(before, repeats)
+
+
+async def test_too_many_header_fields_end_the_connection() -> None:
+    with pytest.raises(PeerError, match="not HTTP"):
+        await says(with_fields(200, 1), 1)
+
+
+async def test_a_response_that_never_begins_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shoal.origin.web.ANSWER_TIME", 0.2)
+    with pytest.raises(PeerError, match="does not answer"):
+        await says(b"", None)
+
+
+async def test_a_redirect_takes_no_password_to_another_host() -> None:
+    """Another port counts as another host."""
+    async with web_origin({"f": DATA}) as other, web_origin({"f": DATA}) as origin:
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            raise web.HTTPFound(other.url + "f")
+
+        origin.answer = answer
+        url = origin.url.replace("//", "//user:secret@") + "f?signature=secret"
+        assert await read(trusted(url)) == EXPECTED
+        assert "Authorization" in origin.headers[0]
+        (received,) = other.headers
+        assert "Authorization" not in received
+        assert "secret" not in str(dict(received))
+        assert other.asked == [("f", "bytes=1000-3999")]

@@ -5,11 +5,19 @@ from functools import partial
 
 from shoal.core.bans import BAN_TIME, MAX_LIARS, TRIAL_TIME
 from shoal.core.names.address import Address
-from shoal.core.wire.sealed_messages import Have, SealedRequest
+from shoal.core.wire.sealed_messages import Have, Hello, Peers, SealedRequest
 from tests.helpers.badholders import FlipsABit
 from tests.helpers.holder import Holder, SlowHolder, Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
-from tests.helpers.memory_peers import CONTENT, HOLDING, MANIFEST, fetch, left, source
+from tests.helpers.memory_peers import (
+    CONTENT,
+    HOLDING,
+    MANIFEST,
+    fetch,
+    left,
+    source,
+    talk_to,
+)
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.virtual_time import virtual_time
 
@@ -55,6 +63,23 @@ async def test_a_liar_that_claims_the_port_of_its_neighbour_bans_it_not() -> Non
         await lie(net, member, port=5000)
         dial_in(net, member, Holder(HOLDING), 5000)
         assert (await fetching).get(7) == CONTENT.chunk(7)
+
+
+@virtual_time
+async def test_a_liar_on_a_private_host_bans_no_port_but_its_own() -> None:
+    async with memory_net() as net:
+        member, fetching = downloading(net)
+        honest = net.host(SlowHolder(HOLDING, 1.0))
+        for _ in range(MAX_LIARS + 1):
+            liar = FlipsABit(HOLDING)
+            liar.address = honest.address
+            talk = net.call(liar, member)
+            await net.until(partial(getattr, talk, "is_lost"), step=0.01)
+            await asyncio.sleep(0.1)
+        host, port = honest.address
+        talk_to(net, member).send(Hello(0), Peers([(host, port)]))
+        assert (await fetching).get(7) == CONTENT.chunk(7)
+        assert honest.talks[0].requested
 
 
 @virtual_time

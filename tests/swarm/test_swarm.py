@@ -241,10 +241,10 @@ async def test_a_root_record_that_does_not_give_the_id_is_a_lie(knows: bool) -> 
         (event,) = left(member)
         assert event.is_banned
         assert event.address == Address("10.0.9.9", 5000)
-        # It is not let in again under that address.
-        again = talk_to(net, member).send(Hello(5000))
+        # Another peer may have the port that it claimed.
+        honest = talk_to(net, member).send(Hello(5000))
         await asyncio.sleep(1)
-        assert again.is_lost
+        assert not honest.is_lost
         if not knows:
             assert member.swarm.manifest is None
 

@@ -115,7 +115,7 @@ def _check_failure(ended: Finished, code: int, message: str) -> None:
         line
         for line in ended.stderr.splitlines()
         if line
-        and "is a named channel: its content" not in line
+        and "is the name of an open channel, which" not in line
         and not re.match("shoal: Banned [0-9.:]+: ", line)
     ]
     assert len(lines) == 1, lines

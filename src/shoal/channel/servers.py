@@ -126,7 +126,9 @@ class Servers:
     def _note_liar(self, server: Server) -> None:
         if not self.dialler.is_banned(server.address):
             self.dialler.ban(server.address)
-            self.dialler.bans.note_liar(server.address.host, self._clock())
+            self.dialler.bans.note_liar(
+                server.address.host, self._clock(), dialled=True
+            )
 
     async def _tick_forever(self) -> None:
         while True:
@@ -142,7 +144,7 @@ class Servers:
         return len(self._servers) - self.dialler.dialling
 
     async def _dial(self, address: Address, source: str) -> None:
-        if not self.dialler.bans.may_try(address.host, self._clock()):
+        if not self.dialler.bans.may_try(address.host, self._clock(), dialled=True):
             raise PeerError(f"several servers at {address.host} sent wrong data")
         session = OpenClientSession(self._channel, self._buffers)
         connection = Connection(session, self)

@@ -15,7 +15,7 @@ from shoal.cli.options import (
     Command,
     fields_of,
     link_argument,
-    read_link,
+    read_share,
     refuse_in_channel,
 )
 from shoal.errors import NotFoundError, UnfinishedError, UsageError
@@ -65,11 +65,10 @@ def get(link: str, **options: Any) -> None:
 async def _get(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.runner import open_node, report_until_cancelled
     from shoal.core.names.channel_id import Channel
-    from shoal.core.names.link import parse_share
 
     _check_options(options)
     options["seed"] |= options["seed_for"] is not None
-    share = parse_share(read_link(text))
+    share = read_share(text)
     async with open_node(options) as (node, output):
         served: OpenShare | SealedShare | None
         if isinstance(share, Channel):
@@ -161,10 +160,9 @@ async def _stream(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
     from shoal.core.names.channel_id import Channel
-    from shoal.core.names.link import parse_share
 
     _check_options(options)
-    share = parse_share(read_link(text))
+    share = read_share(text)
     written = 0
     async with open_node(options) as (node, output):
         if isinstance(share, Channel):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
     from shoal.config.settings import Settings
+    from shoal.core.names.channel_id import Channel
+    from shoal.core.names.link import Link
 
 __all__ = [
     "EVERYWHERE",
@@ -27,6 +29,7 @@ __all__ = [
     "link_argument",
     "options_behind_command",
     "read_link",
+    "read_share",
     "refuse_in_channel",
     "settings_from",
     "unknown_option",
@@ -125,11 +128,11 @@ def link_argument(function: F) -> F:
 
 def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
     """Return the link and the path, where SHOAL_LINK may replace the first argument."""
-    from shoal.core.names.channel_id import looks_like_link
+    from shoal.core.names.link_text import has_link_form
 
     usual = os.environ.get("SHOAL_LINK")
     if usual and path is None and link not in (usual, "-"):
-        if not looks_like_link(link):
+        if not has_link_form(link):
             return usual, link
     return link, path
 
@@ -142,6 +145,30 @@ def read_link(text: str) -> str:
     if not line:
         raise UsageError("There is no link on standard input; write it on one line.")
     return line
+
+
+def read_share(text: str) -> "Link | Channel":
+    """Return what an argument names; of a named channel, say that it is one.
+
+    That is said before anything else, because a mistyped link may become such a name.
+    Raises `UsageError`.
+    """
+    from shoal.cli.output import printable, write_message
+    from shoal.core.names.channel_id import parse_channel
+    from shoal.core.names.link_text import looks_like_link
+
+    text = read_link(text)
+    if looks_like_link(text):
+        from shoal.core.names.link import parse_share
+
+        return parse_share(text)
+    channel = parse_channel(text)  # needs no modules of links
+    if not channel.is_hash:
+        write_message(
+            f"shoal: {printable(channel.id)} is the name of an open channel, which is "
+            "neither encrypted nor verified: anyone can answer for it."
+        )
+    return channel
 
 
 _TAKES_VALUE = {

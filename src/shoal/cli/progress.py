@@ -77,11 +77,6 @@ class Reporter:
             resumed=event.resumed,
             verified=event.is_verified,
         )
-        if not event.is_verified:
-            self._output.problem(
-                f"{self._title} comes from a named channel: "
-                "its content is not verified."
-            )
         if event.resumed:
             here = format_size(min(event.resumed * event.chunk_size, event.size))
             total = format_size(event.size)

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from shoal.cli.options import Command, link_and_path, link_argument, read_link
+from shoal.cli.options import Command, link_and_path, link_argument, read_share
 from shoal.cli.output import printable
 from shoal.errors import UsageError
 
@@ -172,18 +172,9 @@ def chunk(words: tuple[str, ...], **options: Any) -> Coroutine[None, None, None]
 async def _chunk(text: str, index: int, options: dict[str, Any]) -> None:
     from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
-    from shoal.core.names.channel_id import Channel, looks_like_link, parse_channel
 
-    text = read_link(text)
-    if looks_like_link(text.strip()):  # a channel needs no modules of links
-        from shoal.core.names.link import Link, parse_link
-
-        share: Channel | Link = parse_link(text)
-    else:
-        share = parse_channel(text)
-    async with open_node(options) as (node, output):
-        if isinstance(share, Channel) and not share.is_hash:
-            output.warn(f"{share.id} is a named channel: its content is not verified.")
+    share = read_share(text)
+    async with open_node(options) as (node, _):
         data = await node.fetch_chunk(share, index)
         await BytesWriter().write(data)
 

@@ -132,11 +132,11 @@ def forget(what: str, **options: Any) -> None:
     \b
     shoal forget photos/
     """
-    from shoal.core.names.channel_id import looks_like_link
     from shoal.core.names.link import parse_link
+    from shoal.core.names.link_text import has_link_form
 
     catalogue, disk, output = _open(options)
-    if looks_like_link(what.strip()):
+    if has_link_form(what):
         entries = catalogue.find(parse_link(what).id)
     else:
         entries = catalogue.at(Path(what))

@@ -103,7 +103,10 @@ async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> 
             verified=share.channel.is_hash,
         )
         if not share.channel.is_hash:
-            output.warn("A named channel is not verified: anyone can answer for it.")
+            output.warn(
+                "A named channel is neither encrypted nor verified: anyone can answer "
+                "for it."
+            )
         output.say(f"Sharing {path.name} ({chunks.size:,} bytes) on port {share.port}.")
         output.say("Press Ctrl-C to stop.")
         await report_until_cancelled(node, output, share)

@@ -14,7 +14,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -27,6 +27,7 @@ from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
+from shoal.origin.response_limits import TooMuchHeaderError, limit_responses
 from shoal.origin.source import OriginFileError, Part
 
 __all__ = ["AddressFilter", "WebReader", "parse_content_range"]
@@ -34,6 +35,7 @@ __all__ = ["AddressFilter", "WebReader", "parse_content_range"]
 MAX_REDIRECTS = 5
 CONNECT_TIME = 10.0  # seconds
 READ_TIME = 30.0  # seconds between two reads
+ANSWER_TIME = 60.0  # seconds until a response begins, however much comes before it
 WHOLE_LIMIT = 1024 * 1024  # bytes of a file that is read whole if ranges are ignored
 MAX_VALIDATORS = 10_000  # files whose version is remembered
 READ_SIZE = 256 * 1024  # bytes
@@ -73,6 +75,8 @@ class WebReader:
             raise PeerError(f"no connection: {error.os_error}") from None
         except aiohttp.ClientPayloadError:
             raise PeerError("its response was cut off") from None
+        except TooMuchHeaderError:
+            raise PeerError("it sends too much before its response") from None
         except aiohttp.ServerDisconnectedError:
             raise PeerError("it closed the connection without a response") from None
         except (aiohttp.ClientError, ValueError):
@@ -112,9 +116,10 @@ class WebReader:
             if url.raw_host is None or url.port is None:
                 raise PeerError("it redirects to no address")
             self._filter.check(url.raw_host, url.port)
-            async with session.get(
-                url, headers=headers, allow_redirects=False
-            ) as response:
+            async with AsyncExitStack() as stack:
+                request = session.get(url, headers=headers, allow_redirects=False)
+                async with asyncio.timeout(ANSWER_TIME):
+                    response = await stack.enter_async_context(request)
                 if response.status not in _REDIRECTS:
                     yield response
                     return
@@ -165,8 +170,8 @@ class WebReader:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=ORIGIN_RUNS, resolver=self._filter
+                connector=limit_responses(
+                    aiohttp.TCPConnector(limit=ORIGIN_RUNS, resolver=self._filter)
                 ),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),

@@ -15,7 +15,7 @@ from shoal.core.manifest.blocks import BLOCK_SIZE, block_count
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, prune
+from shoal.storage.disk.folders import make_directories, opened_own, prune
 
 __all__ = ["MAX_BYTES", "BlockFile", "BlockFolder", "are_worth_keeping"]
 
@@ -80,11 +80,11 @@ class BlockFolder:
 
     def find(self, key: bytes, chunks: Chunks) -> BlockFile | None:
         """Open the file that was kept under a key; return None if there is none."""
-        try:
-            fd = self._disk.open_read(self._directory / key.hex())
-        except ShoalError:
-            return None
-        return BlockFile(self._disk, fd, chunks)
+        with suppress(ShoalError), opened_own(self._disk, self._directory) as at:
+            if at is not None:
+                fd = self._disk.open_read(key.hex(), at=at)
+                return BlockFile(self._disk, fd, chunks)
+        return None
 
     def create(self, key: bytes | None, chunks: Chunks) -> BlockFile | None:
         """Return a new file, to be found under `key` later; None on any problem.
@@ -96,12 +96,9 @@ class BlockFolder:
             return None
         with suppress(ShoalError):
             make_directories(self._disk, self._directory)
-            at = self._disk.open_directory(self._directory)
-            if at is not None:
-                try:
+            with opened_own(self._disk, self._directory) as at:
+                if at is not None:
                     return self._create(at, key, chunks)
-                finally:
-                    self._disk.close(at)
         return None
 
     def _create(self, at: int, key: bytes | None, chunks: Chunks) -> BlockFile | None:

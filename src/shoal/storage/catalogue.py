@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -32,7 +32,7 @@ from shoal.core.manifest.pages import PageKey, Table
 from shoal.core.names.link import Link, parse_link
 from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, write_new_file
+from shoal.storage.disk.folders import make_directories, opened_own, write_new_file
 from shoal.storage.shared.globs import Selection
 
 __all__ = ["Catalogue", "Entry", "Made", "user_home"]
@@ -163,16 +163,13 @@ class Catalogue:
         body = _MAGIC + msgspec.msgpack.encode(stored)
         name, folder = _name(link.id, place), self._directory / _folder(place)
         make_directories(self._disk, folder, flush=flush)
-        at = self._disk.open_directory(folder)
-        if at is None:
-            raise ShoalError(f"Another program removed {folder}; try again.")
-        try:
+        with opened_own(self._disk, folder) as at:
+            if at is None:
+                raise ShoalError(f"Another program removed {folder}; try again.")
             data = body + sha256(body).digest()
             write_new_file(self._disk, at, name, data, flush=flush)
             if made.is_complete:
                 self._remove_replaced(at, name, place, manifest.root.name, made)
-        finally:
-            self._disk.close(at)
 
     def _remove_replaced(
         self, at: int, name: str, place: str, title: str, made: Made
@@ -218,8 +215,9 @@ class Catalogue:
     def remove(self, entry: Entry) -> None:
         """Remove an entry, if it exists; the files at its path stay."""
         place = str(entry.path)
-        folder = self._directory / _folder(place)
-        self._disk.unlink(folder / _name(entry.link.id, place))
+        with opened_own(self._disk, self._directory / _folder(place)) as at:
+            if at is not None:
+                self._disk.unlink(_name(entry.link.id, place), at=at)
 
     # What is being served now.
 
@@ -243,7 +241,8 @@ class Catalogue:
                 make_directories(self._disk, self._directory, flush=False)
                 self._read_marks()  # which removes those of killed processes
                 self._mark = self._directory / f"{_MARK}{os.urandom(8).hex()}"
-                self._mark_fd = self._disk.open_write(self._mark)
+                with opened_own(self._disk, self._directory) as at:
+                    self._mark_fd = self._disk.open_write(self._mark.name, at=at)
                 self._disk.lock(self._mark_fd)
             data = f"{line}\n".encode()
             self._disk.pwrite(self._mark_fd, [data], self._mark_size)
@@ -270,16 +269,13 @@ class Catalogue:
     def _read_marks(self) -> set[str]:
         """Return the names of the copies that running processes serve."""
         served: set[str] = set()
-        at = self._disk.open_directory(self._directory)
-        if at is None:
-            return served
-        try:
+        with self._opened(self._directory) as at:
+            if at is None:
+                return served
             for mark in self._disk.list_directory(at):
                 if mark.startswith(_MARK):
                     with suppress(ShoalError):
                         served |= self._read_mark(mark, at)
-        finally:
-            self._disk.close(at)
         return served
 
     def _read_mark(self, mark: str, at: int) -> set[str]:
@@ -309,33 +305,29 @@ class Catalogue:
         """Yield entries by how their names start and end, in one folder or in all."""
         folders = [folder] if folder else self._folders()
         for each in folders:
-            at = self._open(self._directory / each)
-            if at is None:
-                continue
-            try:
+            with self._opened(self._directory / each) as at:
+                if at is None:
+                    continue
                 for name in self._names(at):
                     if name.startswith(start) and name.endswith(end):
                         entry = self._read(name, at, each)
                         if entry is not None:
                             yield entry
-            finally:
-                self._disk.close(at)
 
     def _folders(self) -> list[str]:
-        at = self._open(self._directory)
-        if at is None:
-            return []
-        try:
-            return self._names(at)
-        finally:
-            self._disk.close(at)
+        with self._opened(self._directory) as at:
+            return [] if at is None else self._names(at)
 
-    def _open(self, folder: Path) -> int | None:
-        try:
-            return self._disk.open_directory(folder)
-        except ShoalError as error:
-            self._note(f"The catalogue in {folder} cannot be read: {error}")
-            return None
+    @contextmanager
+    def _opened(self, folder: Path) -> Iterator[int | None]:
+        """Open a folder; None, and a note, if it cannot be read or trusted."""
+        with ExitStack() as stack:
+            at: int | None = None
+            try:
+                at = stack.enter_context(opened_own(self._disk, folder))
+            except ShoalError as error:
+                self._note(f"The catalogue in {folder} cannot be read: {error}")
+            yield at
 
     def _names(self, at: int) -> list[str]:
         names = self._disk.list_directory(at)

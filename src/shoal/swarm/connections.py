@@ -310,24 +310,22 @@ class Connections:
         peer.close(error)
 
     def _note_liar(self, peer: Peer) -> None:
-        """Ban the address of a peer, unless other peers may have the same.
+        """Ban the address of a peer that we dialled; count any other liar at its host.
 
-        The port of a peer that dialled us is a claim. On the internet, where nodes
-        share addresses, a liar could claim that of its neighbour.
+        The port of a peer that dialled us is a claim, perhaps that of its neighbour.
         """
         if peer.is_banned:
             return
         peer.is_banned = True
-        host = peer.connection.address.host
-        if peer.dialled is not None or scope_of(host) is not Scope.GLOBAL:
-            self._dialler.ban(peer.address)
-        self._dialler.bans.note_liar(host, self._loop.time())
+        if peer.dialled is not None:
+            self._dialler.ban(peer.dialled)
+        host, now = peer.connection.address.host, self._loop.time()
+        is_dialled = peer.dialled is not None
+        self._dialler.bans.note_liar(host, now, dialled=is_dialled)
 
     def is_banned(self, peer: Peer) -> bool:
-        """Return True if a peer's address is that of a liar."""
-        host = peer.connection.address.host
-        is_certain = peer.dialled is not None or scope_of(host) is not Scope.GLOBAL
-        return is_certain and self._dialler.is_banned(peer.address)
+        """Return True if we dialled a peer at the address of a liar."""
+        return peer.dialled is not None and self._dialler.is_banned(peer.dialled)
 
     def may_try(self, peer: Peer) -> bool:
         """Return True if chunks and pages may be requested from one more peer.
@@ -342,7 +340,8 @@ class Connections:
             if is_same and other is not peer and not self._is_silent(other):
                 if other.verified or now - other.used_at < SILENT_TIME:
                     return False
-        return self._dialler.bans.may_try(peer.connection.address.host, now)
+        host, is_dialled = peer.connection.address.host, peer.dialled is not None
+        return self._dialler.bans.may_try(host, now, dialled=is_dialled)
 
     def neighbours_of_liar(self, liar: Peer) -> list[Peer]:
         """Return the peers at a liar's host from which nothing is requested now.
@@ -350,13 +349,14 @@ class Connections:
         Those are none until its host is distrusted, and then those that have sent no
         right chunk.
         """
-        host = liar.connection.address.host
-        if not self._dialler.bans.is_distrusted(host, self._loop.time()):
-            return []
+        host, now = liar.connection.address.host, self._loop.time()
+        bans = self._dialler.bans
         return [
             peer
             for peer in self
-            if peer.connection.address.host == host and not peer.verified
+            if peer.connection.address.host == host
+            and not peer.verified
+            and bans.is_distrusted(host, now, dialled=peer.dialled is not None)
         ]
 
     def watch_silence(self, peer: Peer) -> None:

@@ -160,6 +160,7 @@ class Target:
         """
         root = manifest.root
         if self._path is None:
+            _check_visible(root)
             self._path = self._place(root)
         if self._is_served_again(self._path):
             return
@@ -294,6 +295,19 @@ class Target:
             self._options.seed
             and not self._options.overwrite
             and self._disk.state_at(path) is not None
+        )
+
+
+def _check_visible(root: Root) -> None:
+    """Refuse a name that hides the target or that programs read as an option.
+
+    The maker of the link chose it. Raises `UsageError`.
+    """
+    if root.name.startswith((".", "-")):
+        why = "it would be hidden" if root.name[0] == "." else "it is like an option"
+        raise UsageError(
+            f"This share is named {root.name}, and {why}; choose its name yourself "
+            "(-o OUT)."
         )
 
 

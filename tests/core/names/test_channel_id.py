@@ -18,13 +18,13 @@ from shoal.errors import UsageError
 HEX = "0123456789abcdef" * 4
 
 
-@pytest.mark.parametrize("text", [HEX, HEX.upper(), f"  {HEX}\n"])
+@pytest.mark.parametrize("text", [HEX, HEX.upper(), f"  {HEX}\n", f"<{HEX}>."])
 def test_64_hex_digits_are_a_hash_channel_in_lower_case(text: str) -> None:
     assert parse_channel(text) == Channel(HEX, is_hash=True)
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "a name", HEX[:-1], HEX + "0", "日本語", "a" * 55, "a" * 57, "0" * 56]
+    "text", ["x", "a name", HEX[:49], "日本語", "a" * 49, "x y" * 99, "shoal", "100%"]
 )
 def test_anything_else_is_a_named_channel(text: str) -> None:
     assert parse_channel(text) == Channel(text, is_hash=False)
@@ -32,6 +32,7 @@ def test_anything_else_is_a_named_channel(text: str) -> None:
 
 
 LIKE_LINKS = [
+    "x" * 50,
     "a" * 56,
     "A2" * 28,
     "shoal:",
@@ -43,11 +44,12 @@ CONTROLS = ["a\nb", "a\x00b", "a\x1b[2Jb", "a\u202eb", "a\u200bb", "a\x7fb"]
 REFUSED = [
     *((text, "link") for text in LIKE_LINKS),
     *((text, "control characters") for text in CONTROLS),
+    *((text, "hash channel") for text in (HEX[:-1], HEX + "0", "0" * 56)),
     ("", "empty"),
 ]
 REFUSED_TEXTS = [*REFUSED, (" ", "empty"), ("\n", "empty")]
 REFUSED_NAMES = [
-    *((name, "64 hex digits") for name in (HEX, HEX.upper(), f" {HEX}")),
+    *((name, "hex digits") for name in (HEX, HEX.upper(), f" {HEX}")),
     *((name, "white space") for name in (" x", "x ", "\tx", "x\n", " ", "\n")),
 ]
 
@@ -68,7 +70,7 @@ def test_a_chosen_name_is_also_no_hash_and_has_no_outer_white_space(
         check_name(name)
 
 
-@pytest.mark.parametrize("unit", ["x", "é"])
+@pytest.mark.parametrize("unit", ["x y", "日"])
 def test_an_id_has_at_most_1024_bytes(unit: str) -> None:
     most = unit * (MAX_NAME_SIZE // len(unit.encode()))
     assert parse_channel(most).id == most

@@ -274,8 +274,8 @@ class FaultyDisk(Disk):
     def permitted(self, at: int) -> int:
         return 0o755
 
-    def free_space(self, path: Path) -> int:
-        self._enter("free_space", path)
+    def free_space(self, at: Path | int) -> int:
+        self._enter("free_space", at)
         return self.capacity - self._used()
 
     def state(self, fd: int) -> FileState:

@@ -3,6 +3,7 @@
 Writes since the last sync are kept one by one, so a power loss can keep a random part.
 """
 
+import os
 import random
 import stat
 from typing import NamedTuple
@@ -48,7 +49,7 @@ class Inode:
             self.mtime,
             self.links,
             self.mode,
-            0,
+            os.geteuid(),
             self.ctime,
         )
 

@@ -3,8 +3,9 @@
 A *hash channel* has an id of 64 hex digits that commits to every chunk; nothing in it
 is trusted unless it verifies. A *named channel* has any other id, and nothing in it can
 be verified. The two cannot be confused, so no attacker can downgrade a verified share
-to an unverified one. For the same reason, a text that looks like a link is never a
-channel; `link` reads those. docs/protocol.md, "Named channels" and "Hash channels".
+to an unverified one. For the same reason, a text that looks like a link or a mistyped
+hash is never a channel (`link_text`); `link` reads links. docs/protocol.md, "Named
+channels" and "Hash channels".
 """
 
 import hashlib
@@ -12,21 +13,18 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from shoal.core.names.link_text import (
+    bare_link,
+    has_link_form,
+    looks_like_hash,
+    looks_like_link,
+)
 from shoal.errors import UsageError
 
-__all__ = [
-    "MAX_NAME_SIZE",
-    "Channel",
-    "check_name",
-    "hash_channel",
-    "looks_like_link",
-    "parse_channel",
-]
+__all__ = ["MAX_NAME_SIZE", "Channel", "check_name", "hash_channel", "parse_channel"]
 
 MAX_NAME_SIZE = 1024  # bytes of UTF-8
 _HEX_ID = r"[0-9a-fA-F]{64}"
-# A link without its `shoal:` may still have its hints.
-_LINK = re.compile(r"(?:[Ss][Hh][Oo][Aa][Ll]:.*|[a-zA-Z2-7]{56}(?:\?.*)?)", re.DOTALL)
 
 
 class Channel(NamedTuple):
@@ -56,19 +54,20 @@ def hash_channel(digests: Iterable[bytes]) -> Channel:
     return Channel(hashlib.sha256(text.encode()).hexdigest(), is_hash=True)
 
 
-def looks_like_link(text: str) -> bool:
-    """Return True if `text` is never read as a channel: it is a link or invalid."""
-    return _LINK.fullmatch(text) is not None
-
-
 def parse_channel(text: str) -> Channel:
     """Return the channel with this id: `shoal.parse_channel("team-notes").topic`.
 
     Raises `UsageError` if the text cannot be an id.
     """
     text = text.strip()
-    if re.fullmatch(_HEX_ID, text):
-        return Channel(text.lower(), is_hash=True)
+    bare = bare_link(text)
+    if re.fullmatch(_HEX_ID, bare):
+        return Channel(bare.lower(), is_hash=True)
+    if looks_like_hash(text) and not has_link_form(text):
+        raise UsageError(
+            "This looks like the id of a hash channel, but that has exactly 64 hex "
+            "digits; copy it again from its source."
+        )
     if looks_like_link(text):
         raise UsageError(
             "This looks like the link of a sealed share, not like the id of an open "
@@ -82,11 +81,12 @@ def check_name(name: str) -> Channel:
 
     Raises `UsageError` if the name would be read as something else.
     """
-    if re.fullmatch(_HEX_ID, name.strip()):
+    if looks_like_hash(name) and not has_link_form(name):
         raise UsageError(
-            "A NAME of 64 hex digits would be read as a hash channel; choose another."
+            "A NAME of 50 or more hex digits would be read as a hash channel; choose "
+            "another."
         )
-    if looks_like_link(name.strip()):
+    if looks_like_link(name):
         raise UsageError("That NAME would be read as a link; choose another.")
     if name != name.strip():
         raise UsageError("A NAME cannot begin or end with white space; choose another.")

@@ -17,7 +17,13 @@ from msgspec import Struct
 from shoal.core.crypto.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.crypto.keys import Keys, derive_keys
 from shoal.core.names.address import Address, parse_address
-from shoal.core.names.channel_id import Channel, looks_like_link, parse_channel
+from shoal.core.names.channel_id import Channel, parse_channel
+from shoal.core.names.link_text import (
+    bare_link,
+    has_link_form,
+    looks_like_hash,
+    looks_like_link,
+)
 from shoal.core.names.origin_url import MAX_ORIGINS, quote_origin, unquote_origin
 from shoal.errors import UsageError
 
@@ -68,10 +74,10 @@ class Link(Struct, frozen=True):
 def parse_share(text: str) -> Link | Channel:
     """Return the link or channel in `text`.
 
-    A text with the form of a link is a link or refused, never a channel, so no attacker
+    A text that looks like a link is a link or refused, never a channel, so no attacker
     can downgrade a verified share to an unverified one. Raises `UsageError`.
     """
-    if looks_like_link(text.strip()):
+    if has_link_form(text) or (looks_like_link(text) and not looks_like_hash(text)):
         return parse_link(text)
     return parse_channel(text)
 
@@ -79,21 +85,23 @@ def parse_share(text: str) -> Link | Channel:
 def parse_link(text: str) -> Link:
     """Return the link in `text`, with or without `shoal:`: `shoal.parse_link(text)`.
 
-    Raises `UsageError`, which distinguishes a typing error from a text that is no link.
+    It may be in quotes, brackets or punctuation, begin with `web+`, and be
+    percent-encoded. Raises `UsageError`, which distinguishes a typing error from a text
+    that is no link.
     """
-    text = text.strip()
+    text = bare_link(text)
     if text[: len(_SCHEME)].lower() == _SCHEME:
-        text = text[len(_SCHEME) :]
+        text = text[len(_SCHEME) :].removeprefix("//")
     encoded, mark, query = text.partition("?")
-    share_id = _parse_id(encoded)
+    share_id = _parse_id(encoded.removesuffix("/"))
     return Link(share_id, *_parse_hints(query)) if mark else Link(share_id)
 
 
 def _parse_id(encoded: str) -> bytes:
     if not _BASE32.fullmatch(encoded):
         raise UsageError(
-            "This is not a link: after `shoal:` a link has only letters and the digits "
-            "2 to 7. Copy it again from its source."
+            "This is not a link, though it may look like one: after `shoal:` a link "
+            "has only letters and the digits 2 to 7. Copy it again from its source."
         )
     if len(encoded) != LENGTH:
         problem = "cut short" if len(encoded) < LENGTH else "too long"

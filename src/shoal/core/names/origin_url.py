@@ -93,7 +93,9 @@ def origin_name(url: str) -> str:
 
 def quote_origin(url: str) -> str:
     """Return a URL, percent-encoded for a link."""
-    return quote(url, safe="")
+    quoted = quote(url, safe="")
+    # A full stop at the end of a link would be taken for that of a sentence.
+    return quoted[:-1] + "%2E" if quoted.endswith(".") else quoted
 
 
 def unquote_origin(text: str) -> str:

@@ -282,10 +282,10 @@ class Disk:
             finally:
                 os.close(fd)
 
-    def free_space(self, path: Path) -> int:
-        """Return how many bytes can still be written to the file system of `path`."""
-        with translated(path, "examine"):
-            found = os.statvfs(path)
+    def free_space(self, at: Path | int) -> int:
+        """Return how many bytes can be written to the file system of a path or fd."""
+        with translated(at if isinstance(at, Path) else self._name(at), "examine"):
+            found = os.statvfs(at)
         return (found.f_bfree if os.geteuid() == 0 else found.f_bavail) * found.f_frsize
 
     def state_at(

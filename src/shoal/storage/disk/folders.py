@@ -5,20 +5,31 @@ download, that link is refused, or the original folder is still used through its
 descriptor.
 """
 
+import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from shoal.errors import StoreError
+from shoal.errors import ForbiddenError, StoreError
 from shoal.storage.disk.disk import Disk
 
-__all__ = ["Folders", "make_directories", "prune", "remove_all", "write_new_file"]
+__all__ = [
+    "Folders",
+    "is_own",
+    "make_directories",
+    "opened_own",
+    "prune",
+    "remove_all",
+    "write_new_file",
+]
 
 MAX_OPEN = 32
 """How many folders of one share stay open between calls."""
 MAX_HELD = 16
 """How many levels of folders are open at once while they are removed."""
+_OTHERS_WRITE = 0o022  # permission bits
 _ABANDONED_NS = 3_600_000_000_000  # age at which a file that was not renamed is removed
 
 
@@ -146,6 +157,45 @@ def _empty(disk: Disk, at: int, top: int, depth: int) -> None:
         finally:
             disk.close(fd)
         disk.remove_directory(name, at=at)
+
+
+def is_own(disk: Disk, at: int) -> bool:
+    """Return True if this user owns an open folder, so no other can have filled it."""
+    owner = disk.state(at).owner
+    if owner == os.geteuid():
+        return True
+    # Some file systems (FAT, many on a network) give all that we create another owner.
+    probe = f".{token_hex(12)}"
+    fd = disk.create(probe, at=at)
+    if fd is None:
+        return False
+    try:
+        return disk.state(fd).owner == owner
+    finally:
+        disk.close(fd)
+        disk.unlink(probe, at=at)
+
+
+@contextmanager
+def opened_own(disk: Disk, path: Path) -> Iterator[int | None]:
+    """Open a folder for data that only this user may write; None if it is missing.
+
+    Raises `ForbiddenError` if another user owns it or may write to it, and could have
+    put anything there.
+    """
+    at = disk.open_directory(path)
+    if at is None:
+        yield None
+        return
+    try:
+        if disk.state(at).mode & _OTHERS_WRITE or not is_own(disk, at):
+            raise ForbiddenError(
+                f"{path} is not used, because another user owns it or may write to it; "
+                "remove it, or change its owner and permissions."
+            )
+        yield at
+    finally:
+        disk.close(at)
 
 
 def make_directories(disk: Disk, path: Path, *, flush: bool = True) -> None:

@@ -240,9 +240,8 @@ class FileStore(DownloadStore):
             raise ValueError(f"only {self.have!r} are stored")
         if not self._is_named:
             self._check_usable()
-            target = self._staging.target
             self._files.finalize(
-                self._disk.state_at(target) if self.overwrite else None
+                self._staging.target_state() if self.overwrite else None
             )
             self._check_and_commit()
             self._staging.name_target(replace=self.overwrite)

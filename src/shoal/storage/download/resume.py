@@ -69,7 +69,7 @@ def prepare(
         else:
             _sync(staging, files)
             journal = staging.begin_journal(header, indexes)
-        disk.fsync_directory(staging.directory.parent)
+        staging.sync_target()
     except BaseException:
         files.close()
         raise
@@ -136,7 +136,7 @@ def _start(staging: Staging, files: DataFiles, header: Header, disk: Disk) -> Jo
         # First, so that no journal describes the bytes that are about to be removed.
         journal = staging.begin_journal(header, ())
         files.clear()
-        free = disk.free_space(staging.directory)
+        free = disk.free_space(staging.folder)
         if free < layout.disk_space:
             raise DiskFullError(
                 f"The disk is too full: {staging.target} needs "

@@ -5,7 +5,11 @@ is a rename within one file system. XXXXXXXX is the beginning of the share's ide
 by which the next run finds the folder. It contains `data`, a file or a folder,
 `journal`, and `manifest`, which has what is known of the share's manifest. The process
 that holds the lock on `journal` owns the folder, and no other process touches its
-contents. Everything in it is opened relative to the locked folder and never by path.
+contents.
+
+The folder of the target is opened once, before the lock. From then on nothing is
+opened, made, renamed, flushed or removed by path: another user who owns that folder may
+replace it with a link at any moment, but cannot make the download end anywhere else.
 """
 
 import os
@@ -13,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import remove_all
+from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.folders import is_own, remove_all
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode
 from shoal.storage.download.layout import SIDE
 from shoal.storage.download.manifest_file import MANIFEST, ManifestFile
@@ -42,6 +46,7 @@ class Staging:
         self.identity = identity
         """The 32 bytes that name the share."""
         self._disk = disk
+        self._parent: int | None = None  # the target's open folder, while locked
         self._at: int | None = None  # the open folder, while it is locked
         self._lock: int | None = None
 
@@ -50,29 +55,47 @@ class Staging:
     def lock(self) -> None:
         """Create the folder if necessary and lock it.
 
-        Raises `StoreError` if another process has locked it.
+        Raises `StoreError` if another process has locked it, or if there is no folder
+        for the target.
         """
-        for _ in range(_LOCK_ATTEMPTS):
-            self._disk.make_directory(self.directory)
-            at = self._disk.open_directory(self.directory)
-            if at is None:
-                continue  # the process that owned it has just finished
-            try:
-                self._lock = self._lock_journal(at)
-            finally:
-                if self._lock is None:
-                    self._disk.close(at)
-            if self._lock is not None:
-                self._at = at
-                return
-        raise self._in_use()
+        self._parent = self._disk.open_directory(self.target.parent, follow=True)
+        if self._parent is None:
+            raise _no_folder(self.target.parent)
+        try:
+            for _ in range(_LOCK_ATTEMPTS):
+                if self._lock_in(self._parent):
+                    return
+            raise self._in_use()
+        finally:
+            if self._lock is None:
+                self.release()
+
+    def _lock_in(self, parent: int) -> bool:
+        """Lock the folder in an open folder; return False to try again."""
+        name = self.directory.name
+        self._disk.make_directory(name, at=parent)
+        at = self._disk.open_directory(name, at=parent)
+        if at is None:
+            return False  # the process that owned it has just finished
+        try:
+            # Another user may have put it there since `make_directory` looked.
+            if not is_own(self._disk, at):
+                return False
+            self._lock = self._lock_journal(at)
+        finally:
+            if self._lock is None:
+                self._disk.close(at)
+        if self._lock is None:
+            return False
+        self._at = at
+        return True
 
     def _lock_journal(self, at: int) -> int | None:
         """Return the locked journal; None if the folder was removed since."""
         try:
             fd = self._disk.open_write(_JOURNAL, at=at)
         except StoreError:
-            if not self._is_still(at, self.directory):
+            if not self._is_still(at, self.directory.name, self._parent):
                 return None
             raise
         is_ours = False
@@ -80,14 +103,14 @@ class Staging:
             if not self._disk.lock(fd):
                 raise self._in_use()
             is_ours = self._is_still(fd, _JOURNAL, at) and self._is_still(
-                at, self.directory
+                at, self.directory.name, self._parent
             )
         finally:
             if not is_ours:
                 self._disk.close(fd)
         return fd if is_ours else None
 
-    def _is_still(self, fd: int, name: Path | str, at: int | None = None) -> bool:
+    def _is_still(self, fd: int, name: str, at: int | None) -> bool:
         """Return True if a name still refers to an open file or folder."""
         found = self._disk.state_at(name, at=at)
         return found is not None and found.is_same_file(self._disk.state(fd))
@@ -105,7 +128,7 @@ class Staging:
         if the share is a folder, which never replaces anything.
         """
         target = self.target
-        found = self._disk.state_at(target)
+        found = self.target_state()
         if found is None:
             check_folder(target.parent, self._disk)
             return
@@ -122,9 +145,15 @@ class Staging:
             hint = "remove it, choose another name, or ask to overwrite it (-f)."
         raise TargetExistsError(f"{target} already exists; {hint}")
 
+    def target_state(self) -> FileState | None:
+        """Return the state of the file or folder with the target's name, if any."""
+        if self._parent is None:
+            return self._disk.state_at(self.target)
+        return self._disk.state_at(self.target.name, at=self._parent)
+
     def clear_finished(self) -> None:
         """Remove the folder of a run that was killed after it named the target."""
-        target = self._disk.state_at(self.target)
+        target = self.target_state()
         if target is None:
             return
         if self._lock is None:
@@ -144,14 +173,25 @@ class Staging:
     def name_target(self, *, replace: bool) -> None:
         """Rename the data to the target; with `replace`, replace a file there.
 
-        Without it, raises `TargetExistsError` if the target exists. The name survives
-        a power loss only after `sync_target`.
+        Without it, raises `TargetExistsError` if the target exists. Raises `StoreError`
+        if the target's folder is no longer at its path. The name survives a power loss
+        only after `sync_target`.
         """
-        self._disk.rename(_DATA, self.target, at=self._at, replace=replace)
+        assert self._parent is not None
+        place = self._disk.state_at(self.target.parent, follow=True)
+        if place is None or not place.is_same_file(self._disk.state(self._parent)):
+            raise StoreError(
+                f"Another program moved or replaced {self.target.parent} during the "
+                "download, which is kept in the original folder; run the command again "
+                "with the path of that folder."
+            )
+        # Whatever happens to the path from here on, this is the same folder.
+        name = self.target.name
+        self._disk.rename(_DATA, name, at=self._at, to=self._parent, replace=replace)
 
     def sync_target(self) -> None:
-        """Flush the name of the target, so that it survives a power loss."""
-        self._disk.fsync_directory(self.target.parent)
+        """Flush the name of the target, or of this folder, in the target's folder."""
+        self._disk.fsync_directory(".", at=self._parent)
 
     def remove(self) -> None:
         """Remove the folder with everything that shoal created in it; idempotent."""
@@ -160,8 +200,8 @@ class Staging:
         # The journal goes last: as long as there is data, it says which chunks count.
         for name in (_DATA, SIDE, MANIFEST, _NEW_JOURNAL, _JOURNAL):
             remove_all(self._disk, name, self._at)
-        self._disk.remove_directory(self.directory)
-        self._disk.fsync_directory(self.directory.parent)
+        self._disk.remove_directory(self.directory.name, at=self._parent)
+        self.sync_target()
         self.release()
 
     def release(self) -> None:
@@ -175,6 +215,9 @@ class Staging:
         if self._at is not None:
             self._disk.close(self._at)
             self._at = None
+        if self._parent is not None:
+            self._disk.close(self._parent)
+            self._parent = None
 
     # Its contents.
 
@@ -257,6 +300,8 @@ def check_folder(folder: Path, disk: Disk) -> None:
     """Raise `StoreError` unless `folder` is a folder or a link to one."""
     found = disk.state_at(folder, follow=True)
     if found is None or not found.is_directory:
-        raise StoreError(
-            f"There is no folder {folder}; create it or choose another one."
-        )
+        raise _no_folder(folder)
+
+
+def _no_folder(folder: Path) -> StoreError:
+    return StoreError(f"There is no folder {folder}; create it or choose another one.")

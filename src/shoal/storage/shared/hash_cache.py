@@ -23,7 +23,12 @@ from pathlib import Path
 from shoal.errors import ShoalError
 from shoal.storage.block_file import BlockFolder
 from shoal.storage.disk.disk import Data, Disk, FileState
-from shoal.storage.disk.folders import make_directories, prune, write_new_file
+from shoal.storage.disk.folders import (
+    make_directories,
+    opened_own,
+    prune,
+    write_new_file,
+)
 from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
@@ -80,18 +85,17 @@ class HashCache:
 
     def find(self, key: bytes) -> bytes | None:
         """Return the hashes stored under a key; None if there are none."""
-        try:
-            fd = self._disk.open_read(self._directory / key.hex())
+        with suppress(ShoalError), opened_own(self._disk, self._directory) as at:
+            if at is None:
+                return None
+            fd = self._disk.open_read(key.hex(), at=at)
             try:
                 size = self._disk.state(fd).size
-                if size > self._max_bytes:
-                    return None
-                entry = self._disk.pread(fd, size, 0)
+                if size <= self._max_bytes:
+                    return _decode(key, self._disk.pread(fd, size, 0))
             finally:
                 self._disk.close(fd)
-        except ShoalError:
-            return None
-        return _decode(key, entry)
+        return None
 
     def add(self, key: bytes, digests: bytes) -> None:
         """Store hashes under a key; ignore errors."""
@@ -100,13 +104,10 @@ class HashCache:
             return
         with suppress(ShoalError):
             make_directories(self._disk, self._directory)
-            at = self._disk.open_directory(self._directory)
-            if at is not None:
-                try:
+            with opened_own(self._disk, self._directory) as at:
+                if at is not None:
                     write_new_file(self._disk, at, key.hex(), entry)
                     prune(self._disk, at, self._max_bytes, MAX_ENTRIES)
-                finally:
-                    self._disk.close(at)
 
 
 def hash_files(

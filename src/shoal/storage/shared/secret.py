@@ -9,9 +9,9 @@ file of the first.
 import os
 from pathlib import Path
 
-from shoal.errors import StoreError, TargetExistsError
+from shoal.errors import ForbiddenError, StoreError, TargetExistsError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories
+from shoal.storage.disk.folders import make_directories, opened_own
 
 __all__ = ["SECRET_SIZE", "user_secret"]
 
@@ -29,33 +29,39 @@ def user_secret(disk: Disk, path: Path) -> bytes:
     """
     if disk.state_at(path) is None:
         make_directories(disk, path.parent)
-        _create(disk, path)
-    return _read(disk, path)
+    with opened_own(disk, path.parent) as at:
+        if at is None:
+            raise StoreError(f"Another program removed {path.parent}; try again.")
+        if disk.state_at(path.name, at=at) is None:
+            _create(disk, at, path.name)
+        return _read(disk, at, path)
 
 
-def _create(disk: Disk, path: Path) -> None:
-    draft = path.with_name(f".{path.name}-{os.urandom(8).hex()}")
-    fd = disk.create(draft)
+def _create(disk: Disk, at: int, name: str) -> None:
+    draft = f".{name}-{os.urandom(8).hex()}"
+    fd = disk.create(draft, at=at)
     if fd is None:
         raise StoreError(f"{draft} already exists.")
     try:
         disk.pwrite(fd, [os.urandom(SECRET_SIZE)], 0)
         disk.fdatasync(fd)
-        disk.rename(draft, path, replace=False)
-        disk.fsync_directory(path.parent)
+        disk.rename(draft, name, at=at, to=at, replace=False)
+        disk.fsync_directory(".", at=at)
     except TargetExistsError:
-        disk.unlink(draft)  # another process created it first
+        disk.unlink(draft, at=at)  # another process created it first
     except StoreError:
-        disk.unlink(draft)
+        disk.unlink(draft, at=at)
         raise
     finally:
         disk.close(fd)
 
 
-def _read(disk: Disk, path: Path) -> bytes:
-    fd = disk.open_read(path)
+def _read(disk: Disk, at: int, path: Path) -> bytes:
+    fd = disk.open_read(path.name, at=at)
     try:
         state = disk.state(fd)
+        if state.owner != disk.state(at).owner:
+            raise ForbiddenError(f"{path} belongs to another user; remove it.")
         if state.mode & 0o777 & ~_MODE:
             disk.set_mode(fd, _MODE)
         secret = disk.pread(fd, SECRET_SIZE + 1, 0)
