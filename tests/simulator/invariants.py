@@ -286,18 +286,16 @@ class Invariants:
         )
 
     def on_shared_once(self, machine: SimMachine, share: Share) -> None:
-        """Check that a node has every chunk when a share that ends then has ended."""
+        """Check that a share ended when another node had a copy that cannot be lost."""
         now = self._world.loop.time()
         if self._world.has_liars or now - self._last_disturbed < 1.0:
             return  # a liar claims to have every chunk, and a peer may just have died
-        count = len(share.chunks_of(lambda _: True))
         has_one = any(
-            len(each.stored(share)) == count
-            or any(
-                s.status == "done" and s.job.share == share.number for s in each.jobs
-            )
+            each.disk.is_safe(state.out)
             for each in self._world.machines
-            if each is not machine
+            for state in each.jobs
+            if state.job.share == share.number and state.job.kind == "fetch"
+            if all(state.job.selects(name) for name, _ in share.files)
         )
         if not has_one:
             self._report(f"{machine.name} left s{share.number}, which no node has")

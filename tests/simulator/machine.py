@@ -204,7 +204,8 @@ class SimMachine:
     def kill(self, *, power: bool = False) -> None:
         """Kill the process, or let the whole machine lose power."""
         for share in self._plan.shares:
-            if power:
+            is_done = any(state.status == "done" for state in self._jobs_of(share))
+            if power and not is_done:
                 self.kept.pop(share.number, None)
                 self.known.discard(share.number)
             else:
