@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -40,12 +40,20 @@ async def waiting(
         await node.aclose()
 
 
+async def last(generator: AsyncGenerator[object, None]) -> object:
+    """Return the last value that a call yields."""
+    async with aclosing(generator) as values:
+        return [value async for value in values][-1]
+
+
 CALLS: dict[str, Callable[[shoal.Node, str, Path], Awaitable[object]]] = {
     "fetch": lambda node, link, path: node.fetch(link, path / "out"),
     "verify": lambda node, link, path: node.verify(link, path),
     "stat": lambda node, link, path: node.stat(link),
     "fetch_chunk": lambda node, link, path: node.fetch_chunk(link, 0),
     "fetch_open": lambda node, link, path: node.fetch_open("name", path / "out"),
+    "fetching": lambda node, link, path: last(node.fetching(link, path / "out")),
+    "stream_open": lambda node, link, path: last(node.stream_open("name")),
 }
 
 

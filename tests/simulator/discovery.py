@@ -65,7 +65,7 @@ class _Named(_Discovery):
 
     def __init__(
         self,
-        addresses: Callable[[], list[Address]],
+        addresses: Callable[[bytes], list[Address]],
         network: Network,
         host: Host,
         process: Process,
@@ -80,9 +80,16 @@ class _Named(_Discovery):
         *,
         is_awaited: Callable[[], bool] = lambda: True,
     ) -> AsyncGenerator[Address, None]:
-        for address in self._addresses():
+        for address in self._addresses(topic):
             yield address
         await self._closed.wait()
+
+
+async def _with_name(
+    network: _Discovery, topic: bytes
+) -> AsyncGenerator[tuple[Address, str], None]:
+    async for address in network.join(topic, None):
+        yield address, network.name
 
 
 class SimNetworks:
@@ -96,7 +103,7 @@ class SimNetworks:
         *,
         lan: bool = True,
         dht: bool = True,
-        named: Callable[[], list[Address]] | None = None,
+        named: Callable[[bytes], list[Address]] | None = None,
     ) -> None:
         self._open: list[_Discovery] = []
         if named is not None:
@@ -111,6 +118,9 @@ class SimNetworks:
 
     def discovery(self) -> list[_Discovery]:
         return self._open
+
+    def find(self, topic: bytes) -> list[AsyncGenerator[tuple[Address, str], None]]:
+        return [_with_name(network, topic) for network in self._open]
 
     def problems(self) -> tuple[str, ...]:
         return ()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+from tests.simulator.draw_channels import add_channels
 from tests.simulator.plan import (
     CHUNK,
     HORIZON,
@@ -33,7 +34,7 @@ def draw(seed: int) -> Plan:
     machines = _draw_machines(rng, sites)
     shares = _draw_shares(rng, len(machines))
     jobs = _draw_jobs(rng, machines, shares)
-    return Plan(
+    plan = Plan(
         seed,
         sites,
         machines,
@@ -42,6 +43,7 @@ def draw(seed: int) -> Plan:
         _draw_events(rng, machines, sites, shares),
         rng.choice([0.0, 0.0, 0.05, 0.2]),
     )
+    return add_channels(plan, Random(f"open {seed}"))
 
 
 def _draw_sites(rng: Random) -> tuple[SitePlan, ...]:

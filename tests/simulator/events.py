@@ -8,6 +8,7 @@ from tests.simulator.hosts import Host, Site
 from tests.simulator.liar import Liar
 from tests.simulator.loop import Process
 from tests.simulator.machine import SimMachine
+from tests.simulator.open_network import OpenLiar
 from tests.simulator.plan import Event
 
 if TYPE_CHECKING:
@@ -127,11 +128,15 @@ class Events:
         if owner is None or not share.size:
             return None
         self._world.has_liars = True
-        host = Host(f"liar{len(self._world.network.hosts)}", site, [address])
+        network = self._world.network
+        host = Host(f"liar{len(network.hosts)}", site, [address])
         data = b"".join(share.all_data(self._world.plan.seed).values())
         process = Process(self._world.loop, host.name)
+        if share.open:
+            OpenLiar(network, host, process, owner.channel, share, data)
+            return None
         keys = owner.link.keys
-        return Liar(self._world.network, host, process, keys, owner.manifest, data)
+        return Liar(network, host, process, keys, owner.manifest, data)
 
     def _on_wall(self, machine: SimMachine, value: float) -> None:
         """Set the clocks of all machines; nothing but files tells that time."""

@@ -48,7 +48,22 @@ class Invariants:
         self._next_look = 0.0
 
     def _wanted(self, state: JobState, share: Share) -> set[int]:
+        if state.job.kind == "chunk":
+            return {state.index}
         return share.chunks_of(state.job.selects)
+
+    def _patience(self, state: JobState) -> float:
+        """Return the seconds in which a job ends that can reach everything.
+
+        A client of an open channel serves nothing before it is complete, so each takes
+        a whole copy from the servers there are, however slow these are.
+        """
+        plan = self._world.plan
+        if not any(share.open for share in plan.shares):
+            return PATIENCE
+        size = sum(plan.shares[job.share].size for job in plan.jobs)
+        rates = [r for m in plan.machines for r in (m.limit_up, m.limit_down) if r]
+        return PATIENCE + (size / min(rates) if rates else 0.0)
 
     # At each step.
 
@@ -76,6 +91,10 @@ class Invariants:
                 reached = self._reach.of(state) if is_running else None
                 share = self._world.plan.shares[state.job.share]
                 wanted = self._wanted(state, share)
+                if share.open and not wanted <= (reached or set()):
+                    reached = None  # which of them it has is not known
+                if self._needs_sizes(state, share):
+                    reached = None
                 if reached is None or not wanted <= reached:
                     self._feasible_since.pop(state, None)
                 else:
@@ -90,7 +109,7 @@ class Invariants:
         """Check that two nodes do not keep two connections for one share."""
         pairs: dict[tuple[frozenset[str], bytes], list[Line]] = {}
         for line in self._world.network.lines:  # the oldest first
-            if self._is_whole(line):
+            if line.share and self._is_whole(line):  # open channels have no node ids
                 names = frozenset(process.name for process in line.processes)
                 pairs.setdefault((names, line.share), []).append(line)
         # The time begins again with each new connection.
@@ -120,7 +139,9 @@ class Invariants:
         if state.status == "done":
             if state.job.kind == "fetch":
                 self.check_files(machine, state)
+            self._check_read(state)
             return
+        self._check_read(state)
         error = state.error
         if machine.is_closed:
             if not isinstance(error, ShoalError):
@@ -131,11 +152,47 @@ class Invariants:
             pass  # all peers that were found had sent wrong chunks
         elif isinstance(error, DiskFullError) and machine.was_full:
             pass
-        else:
+        elif not self._is_size_unknown(state):
             self._report(f"{state} failed for no reason")
+
+    def _is_size_unknown(self, state: JobState) -> bool:
+        """Return True if a job rightly ended because no server sends the sizes."""
+        share = self._world.plan.shares[state.job.share]
+        is_told = "do not send the size" in str(state.error)
+        return is_told and self._needs_sizes(state, share)
+
+    def _needs_sizes(self, state: JobState, share: Share) -> bool:
+        """Return True if a job needs sizes that no server sends."""
+        is_silent = share.open == "name" and share.hides_sizes
+        return is_silent and state.job.kind != "chunk"
+
+    def _is_certain(self, share: Share) -> bool:
+        """Return True if every byte of a share must be the right one.
+
+        A named channel proves nothing: its servers may lie, or share a changed file.
+        """
+        damaged = self._world.machines[share.owner].damaged
+        return share.open != "name" or not (
+            self._world.has_liars or share.number in damaged
+        )
+
+    def _check_read(self, state: JobState) -> None:
+        """Check what a job has read of an open channel, also if it failed then."""
+        share = self._world.plan.shares[state.job.share]
+        if not share.open or state.job.kind == "fetch" or not self._is_certain(share):
+            return
+        true = share.data(self._world.plan.seed, "")
+        if state.job.kind == "chunk":
+            true = true[state.index * share.chunk :][: share.chunk]
+        is_whole = state.status == "done"
+        if state.read != true and (is_whole or not true.startswith(state.read)):
+            self._report(f"{state} read wrong bytes")
 
     def _check_late(self, machine: SimMachine, state: JobState, text: str) -> None:
         timeout = state.job.timeout
+        if "disagree about the size" in text and state.read:
+            if not self._is_certain(self._world.plan.shares[state.job.share]):
+                return
         if timeout is None:
             self._report(f"{state} gave up without a timeout")
             return
@@ -144,9 +201,10 @@ class Invariants:
         if running < timeout - WAKING_SLACK:
             self._report(f"{state} gave up after {running:.1f} s of running")
         since = self._feasible_since.get(state, now)
-        if now - since > max(timeout, PATIENCE):
+        patience = self._patience(state)
+        if now - since > max(timeout, patience):
             self._report(f"{state} gave up although it could reach every chunk")
-        elif now - self._missing_since.get(state, now) > PATIENCE:
+        elif now - self._missing_since.get(state, now) > patience:
             self._report(f"{state} gave up although it could reach more chunks")
         if self._is_source_to_blame(machine, state) and "removed there" not in text:
             self._report(f"{state} does not say that a file of its source changed")
@@ -162,6 +220,7 @@ class Invariants:
         quiet = self._world.loop.time() - max(self._last_disturbed, state.began_at)
         return (
             state.job.kind == "fetch"
+            and not share.open  # its protocol has no message for that
             and bool(missing)
             and missing <= damaged
             and quiet > QUIET_TIME
@@ -176,6 +235,8 @@ class Invariants:
     def check_files(self, machine: SimMachine, state: JobState) -> None:
         """Check that a finished fetch has written exactly the right bytes."""
         share = self._world.plan.shares[state.job.share]
+        if not self._is_certain(share):
+            return
         truth = share.all_data(self._world.plan.seed)
         if not share.is_folder:
             if machine.disk.contents(state.out) != truth[""]:
@@ -199,12 +260,12 @@ class Invariants:
                 if state.status != "running" or not machine.is_up:
                     continue
                 since = self._feasible_since.get(state, now)
-                timeout = state.job.timeout
-                if now - since > PATIENCE:
+                timeout, patience = state.job.timeout, self._patience(state)
+                if now - since > patience:
                     self._report(f"{state} did not end although it could")
-                elif now - self._missing_since.get(state, now) > PATIENCE:
+                elif now - self._missing_since.get(state, now) > patience:
                     self._report(f"{state} did not get chunks that it can reach")
-                elif timeout and now - state.began_at > 2 * timeout + PATIENCE:
+                elif timeout and now - state.began_at > 2 * timeout + patience:
                     self._report(f"{state} did not end after its timeout")
             self._check_failures(machine)
         self._check_dials()
@@ -231,8 +292,8 @@ class Invariants:
     def _check_copies(self) -> None:
         """Check how many copies a source sent to a crowd that began together."""
         plan = self._world.plan
-        if plan.events or plan.loss:
-            return
+        if plan.events or plan.loss or any(share.open for share in plan.shares):
+            return  # an open channel uses the lines as well
         for share in plan.shares:
             states = [
                 state
@@ -286,18 +347,16 @@ class Invariants:
         )
 
     def on_shared_once(self, machine: SimMachine, share: Share) -> None:
-        """Check that a node has every chunk when a share that ends then has ended."""
+        """Check that a share ended when another node had a copy that cannot be lost."""
         now = self._world.loop.time()
         if self._world.has_liars or now - self._last_disturbed < 1.0:
             return  # a liar claims to have every chunk, and a peer may just have died
-        count = len(share.chunks_of(lambda _: True))
         has_one = any(
-            len(each.stored(share)) == count
-            or any(
-                s.status == "done" and s.job.share == share.number for s in each.jobs
-            )
+            each.disk.is_safe(state.out)
             for each in self._world.machines
-            if each is not machine
+            for state in each.jobs
+            if state.job.share == share.number and state.job.kind == "fetch"
+            if all(state.job.selects(name) for name, _ in share.files)
         )
         if not has_one:
             self._report(f"{machine.name} left s{share.number}, which no node has")

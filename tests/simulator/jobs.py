@@ -44,6 +44,10 @@ class JobState:
         """Whether an earlier process of the machine finished it."""
         self.ended_at = 0.0
         self.result: Any = None
+        self.read = b""
+        """What a read of an open channel has yielded."""
+        self.index = 0
+        """The chunk that it has read, if it reads one."""
 
     @property
     def is_served(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.helpers.virtual_time import STEP, VirtualLoop
 
-__all__ = ["Killed", "Process", "SimExecutor", "SimLoop"]
+__all__ = ["Killed", "Process", "SimExecutor", "SimLoop", "current_process"]
 
 _PROCESS: contextvars.ContextVar["Process | None"] = contextvars.ContextVar(
     "process", default=None
@@ -27,6 +27,13 @@ SLOW_WORK = 0.2  # seconds that one in twenty calls takes at most
 
 class Killed(BaseException):
     """Ends work in the middle of a call of the disk; shoal must not catch it."""
+
+
+def current_process() -> "Process":
+    """Return the simulated process that calls this."""
+    process = _PROCESS.get()
+    assert process is not None
+    return process
 
 
 class Process:
@@ -44,8 +51,8 @@ class Process:
         self._held: list[asyncio.Handle] = []
 
     def spawn(self, work: Any, name: str) -> asyncio.Task[Any]:
-        """Run a coroutine as a task of this process."""
-        return self._loop.create_task(work, name=name, context=self.context)
+        """Run a coroutine as a task of this process, in a context of its own."""
+        return self._loop.create_task(work, name=name, context=self.context.copy())
 
     def call(self, callback: Callable[..., object], *args: Any) -> None:
         """Call a function in this process, one round of the loop later."""

@@ -10,9 +10,11 @@ from typing import Any
 import shoal
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
+from shoal.core.names.channel_id import Channel
 from shoal.core.names.link import Link
 from shoal.errors import ShoalError, TargetExistsError
 from tests.helpers.faulty.disk import FaultyDisk
+from tests.simulator.channels import do_open, serve_open
 from tests.simulator.discovery import SimNetworks
 from tests.simulator.hosts import Host
 from tests.simulator.jobs import JobState, make_folders, write_file
@@ -36,8 +38,8 @@ class SimMachine:
         host: Host,
         network: Network,
         loop: SimLoop,
-        links: "dict[int, asyncio.Future[Link]]",
-        named: Callable[[], list[Address]] | None,
+        links: "dict[int, asyncio.Future[Link | Channel]]",
+        named: Callable[[bytes], list[Address]] | None,
         report: Callable[[str], None],
         trace: Callable[..., None],
     ) -> None:
@@ -115,31 +117,38 @@ class SimMachine:
         """Return True if its node runs and is not closed."""
         return self.is_running and self.node is not None and not self.is_closed
 
-    def can_dial(self, other: "SimMachine", network: Network) -> bool:
-        """Return True if one of the other's known addresses leads to it from here."""
+    def can_dial(
+        self, other: "SimMachine", network: Network, port: int | None = None
+    ) -> bool:
+        """Return True if one of the other's known addresses leads to it from here.
+
+        Without `port`, that is the port of its sealed shares.
+        """
         if other.port is None:
             return False
+        port = port or other.port.port
         is_near = other.host.site is self.host.site
         hosts = other.host.addresses if is_near else [other.host.outside]
         return any(
-            network.find(self.host, Address(host, other.port.port)) is other.host
-            for host in hosts
+            network.find(self.host, Address(host, port)) is other.host for host in hosts
         )
 
     def stored(self, share: Share) -> set[int]:
         """Return the chunks of a share that its node has now."""
         node, link = self.node, self.links[share.number]
-        if node is None or not link.done():
+        name = link.result() if link.done() else None
+        if node is None or not isinstance(name, Link):
             return set()
-        have = set(node.status(link.result()).have or ())
+        have = set(node.status(name).have or ())
         return have | self.kept.get(share.number, set())
 
     def _knows(self, share: Share) -> bool:
         """Return True if its node has the manifest of a share."""
         node, link = self.node, self.links[share.number]
-        if node is None or not link.done():
+        name = link.result() if link.done() else None
+        if node is None or not isinstance(name, Link):
             return False
-        manifest = node.status(link.result()).manifest
+        manifest = node.status(name).manifest
         is_known = manifest is not None and manifest.is_complete
         return is_known or share.number in self.known
 
@@ -156,6 +165,16 @@ class SimMachine:
             kept = [s for s in self._jobs_of(share) if s.job.kind == "fetch"]
             have &= self._keeps(kept[0], share) if kept else set()
         return have, self._knows(share)
+
+    def serves_open(self, share: Share) -> tuple[set[int], int | None]:
+        """Return the chunks of an open channel that it serves, and the port."""
+        every, made = share.chunks_of(lambda _: True), self.shared.get(share.number)
+        if made is not None:
+            return every - self.damaged.get(share.number, set()), made.port
+        for state in self._jobs_of(share):
+            if state.status == "done" and state.result is not None:
+                return every, state.result.port
+        return set(), None
 
     def relays(self, share: Share) -> set[int]:
         """Return the chunks that it will fetch and serve on."""
@@ -204,7 +223,8 @@ class SimMachine:
     def kill(self, *, power: bool = False) -> None:
         """Kill the process, or let the whole machine lose power."""
         for share in self._plan.shares:
-            if power:
+            is_done = any(state.status == "done" for state in self._jobs_of(share))
+            if power and not is_done:
                 self.kept.pop(share.number, None)
                 self.known.discard(share.number)
             else:
@@ -293,9 +313,12 @@ class SimMachine:
     async def _share(self, node: shoal.Node, share: Share) -> None:
         await asyncio.sleep(max(0.0, share.begins_at - self._loop.time() + 1000))
         try:
-            made = await node.share(
-                self.path(share), chunk_size=share.chunk, public=share.is_public
-            )
+            if share.open:
+                made = await serve_open(node, share, self.path(share))
+            else:
+                made = await node.share(
+                    self.path(share), chunk_size=share.chunk, public=share.is_public
+                )
         except ShoalError as error:
             self._trace("share failed", self.name, repr(error))
             return
@@ -305,10 +328,11 @@ class SimMachine:
             self._report(f"{self.name} share s{share.number} raised {error!r}")
             return
         link = self.links[share.number]
-        self._trace("shared", self.name, str(made.link))
+        name = made.channel if share.open else made.link
+        self._trace("shared", self.name, str(name))
         if not link.done():
-            link.set_result(made.link)
-        elif link.result() != made.link:
+            link.set_result(name)
+        elif link.result() != name:
             # Nobody fetches what a changed file is now.
             if share.number not in self.damaged:
                 self._report(f"{self.name} shares s{share.number} under another link")
@@ -330,14 +354,17 @@ class SimMachine:
         state.was_done = state.status == "done"
         state.status, state.began_at = "running", self._loop.time()
         state.stopped_before, state.error = self.stopped_time, None
-        work = self._fetch if job.kind == "fetch" else self._read
+        state.result = None
+        share = self._plan.shares[job.share]
         self._trace("begins", str(state))
         try:
-            state.result = await work(node, state, link)
+            state.result = await self._work(node, state, link, share)
             state.status = "done"
         except TargetExistsError as error:
             # A run that was killed right after its end has done it.
-            is_done = not job.seed and self.disk.state_at(state.out) is not None
+            # A named channel cannot verify what there is.
+            is_final = not job.seed or share.open == "name"
+            is_done = is_final and self.disk.state_at(state.out) is not None
             state.status = "done" if is_done else "failed"
             state.error = error
         except ShoalError as error:
@@ -350,6 +377,15 @@ class SimMachine:
         state.ended_at = self._loop.time()
         self._trace("ends", str(state))
         self.on_ended(self, state)
+
+    async def _work(
+        self, node: shoal.Node, state: JobState, name: Link | Channel, share: Share
+    ) -> Any:
+        if isinstance(name, Channel):
+            data = share.data(self._plan.seed, "")
+            return await do_open(node, state, name, share, data)
+        work = self._fetch if state.job.kind == "fetch" else self._read
+        return await work(node, state, name)
 
     async def _fetch(self, node: shoal.Node, state: JobState, link: Link) -> Any:
         job = state.job

@@ -104,6 +104,11 @@ class Network:
     def _later(self, delay: float, callback: Callable[..., None], *args: Any) -> None:
         self._loop.call_later(delay, callback, *args, context=self._context)
 
+    def host_of(self, process: Process) -> Host:
+        """Return the host that a process runs on."""
+        name = process.name.partition(".")[0]
+        return next(each for each in self.hosts if each.name == name)
+
     # Reachability.
 
     def is_cut(self, one: Host, other: Host) -> bool:
@@ -182,6 +187,11 @@ class Network:
 
     # Connections.
 
+    def seen_from(self, host: Host, target: str, target_host: Host) -> Address:
+        """Return the address and a new port that a connection seems to come from."""
+        self._next_port += 1
+        return Address(self.source_address(host, target, target_host), self._next_port)
+
     async def dial(
         self, port: Dialling, keys: Keys, address: Address, factory: Factory
     ) -> None:
@@ -217,9 +227,7 @@ class Network:
         address: Address,
         factory: Factory,
     ) -> None:
-        self._next_port += 1
-        source = self.source_address(client.host, address.host, server.host)
-        seen = Address(source, self._next_port)
+        seen = self.seen_from(client.host, address.host, server.host)
         protocol = server.process.context.copy().run(
             accept, ProvenPeer(seen, client.node_id, 2)
         )

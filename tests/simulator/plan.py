@@ -74,6 +74,10 @@ class Share:
     """Whether a server that speaks to no node has the files too."""
     chunk: int = CHUNK
     """Bytes in a chunk."""
+    open: str = ""
+    """`hash` or `name` for a file on an open channel instead of a sealed share."""
+    hides_sizes: bool = False
+    """Whether its servers send no sizes, as those of the workshop."""
 
     @property
     def is_folder(self) -> bool:
@@ -126,7 +130,7 @@ class Job:
     machine: int
     share: int
     kind: str
-    """`fetch` or `read`."""
+    """`fetch` or `read`; of an open channel also `chunk`."""
     begins_at: float
     timeout: float | None = None
     seed: bool = True

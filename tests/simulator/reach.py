@@ -49,15 +49,17 @@ class Reach:
             self._meetings[key] = self._meetings[other.port, one.port] = found
         return found
 
-    def _finds(self, one: SimMachine, other: SimMachine) -> bool:
+    def _finds(
+        self, one: SimMachine, other: SimMachine, port: int | None = None
+    ) -> bool:
         network = self._world.network
         if other.port is None or network.is_cut(one.host, other.host):
             return False
         if one.spec.finds == "named" and one.spec.number:
-            return other.spec.number == 0 and one.can_dial(other, network)
+            return other.spec.number == 0 and one.can_dial(other, network, port)
         if other.spec.finds == "named" and other.spec.number:
             return False
-        return one.can_dial(other, network)
+        return one.can_dial(other, network, port)
 
     def of(self, state: JobState) -> set[int] | None:
         """Return the chunks that a job has or can reach; None without the manifest.
@@ -68,6 +70,8 @@ class Reach:
         machine = self._world.machines[state.job.machine]
         if not machine.is_up:
             return None
+        if share.open:
+            return self._of_open(machine, share)
         found = {m.spec.number: m.available(share) for m in self.members(share)}
         members = [self._world.machines[number] for number in found]
         origin = self._world.origins.get(share.number)
@@ -102,3 +106,15 @@ class Reach:
         if has_origin:
             have = have | share.chunks_of(state.job.selects)
         return have if knows else None
+
+    def _of_open(self, machine: SimMachine, share: Share) -> set[int] | None:
+        """Return the chunks of an open channel that the servers found have.
+
+        Only clients dial, and a client serves nothing before it has everything.
+        """
+        found: set[int] | None = None
+        for other in self._world.machines:
+            have, port = other.serves_open(share) if other.is_up else (set(), None)
+            if port and other is not machine and self._finds(machine, other, port):
+                found = have | (found or set())
+        return found

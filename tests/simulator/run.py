@@ -9,14 +9,18 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import shoal.channel.operations
+import shoal.channel.servers
 import shoal.swarm.member
 from shoal.core.names.address import Address
+from shoal.core.names.channel_id import Channel
 from shoal.core.names.link import Link
 from tests.helpers.memory_origin import MemoryOrigin
 from tests.simulator.draw import draw
@@ -26,6 +30,12 @@ from tests.simulator.invariants import SETTLE_TIME, Invariants
 from tests.simulator.loop import SimExecutor, SimLoop
 from tests.simulator.machine import FIXED_PORT, SimMachine
 from tests.simulator.network import Network
+from tests.simulator.open_network import (
+    FIRST_PORT,
+    SimListener,
+    dial_open,
+    make_handshake,
+)
 from tests.simulator.origins import SimOrigin
 from tests.simulator.plan import MAX_BEHIND_FORWARD, Plan
 
@@ -67,7 +77,7 @@ class World:
         self._digest = hashlib.sha256()
         self.network = Network(loop, self.rng, self.trace)
         self.network.loss = plan.loss
-        self.links: dict[int, asyncio.Future[Link]] = {
+        self.links: dict[int, asyncio.Future[Link | Channel]] = {
             share.number: loop.create_future() for share in plan.shares
         }
         self.origins = {
@@ -142,9 +152,15 @@ class World:
             )
             self.machines.append(machine)
 
-    def _name_first(self) -> list[Address]:
+    def _name_first(self, topic: bytes) -> list[Address]:
         """Return the addresses that nodes are given which find no others."""
-        return [Address(f"m0{DOMAIN}", FIXED_PORT)]
+        port = FIXED_PORT
+        for share in self.plan.shares:
+            link = self.links[share.number]
+            channel = link.result() if share.open and link.done() else None
+            if isinstance(channel, Channel) and channel.topic == topic:
+                port = FIRST_PORT + share.number
+        return [Address(f"m0{DOMAIN}", port)]
 
     def open_readers(self, link: Link, settings: object) -> list[MemoryOrigin]:
         """Return the readers of a share's origins, as a `Member` opens them."""
@@ -245,6 +261,7 @@ def _determined(world_rng: Random, loop: SimLoop) -> Iterator[None]:
 
 def run_plan(plan: Plan, *, keeps_trace: bool = False) -> Result:
     """Run one plan in its own event loop."""
+    import shoal.channel.fetch_chunk
     import shoal.reading.file
     import shoal.swarm.operations  # noqa: F401  before anything is patched
 
@@ -264,7 +281,16 @@ def run_plan(plan: Plan, *, keeps_trace: bool = False) -> Result:
 
 def _run_world(plan: Plan, loop: SimLoop, keeps_trace: bool) -> Result:
     world = World(plan, loop, keeps_trace=keeps_trace)
-    with patch.object(shoal.swarm.member, "open_readers", world.open_readers):
+    channel, network = shoal.channel, world.network
+    patches: list[Any] = [
+        patch.object(shoal.swarm.member, "open_readers", world.open_readers),
+        patch.object(channel.servers, "dial", partial(dial_open, network)),
+        patch.object(channel.operations, "Listener", partial(SimListener, network)),
+        patch.object(channel.operations, "encode_handshake", make_handshake),
+    ]
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
         loop.run_until_complete(world.run())
     for text in loop.errors:
         world.report(f"the loop reported: {text}")

@@ -8,6 +8,9 @@ import pytest
 
 SEEDS = 300
 LONG_SEEDS = 3000
+REGRESSIONS = [
+    405_983,  # the only receiver of an empty `--once` share crashed just after hello
+]
 
 
 def run(*words: str) -> str:
@@ -46,6 +49,11 @@ def test_seeds_that_are_none_are_refused_with_one_sentence(text: str) -> None:
 
 def test_a_number_stands_for_the_first_seeds() -> None:
     assert run("--seeds", "2").startswith("2 seeds, 0 failed")
+
+
+@pytest.mark.parametrize("seed", REGRESSIONS)
+def test_a_seed_that_failed_once_fails_no_more(seed: int) -> None:
+    run("--seed", str(seed))
 
 
 @pytest.mark.parametrize("seed", [1, 12, 88])

@@ -86,7 +86,7 @@ class ChannelStream(ChannelDownloader):
         Bytes of a hash channel are verified, and yielded only once its size is proven.
         Raises what `run` raises.
         """
-        running = self._loop.create_task(self.run(found))
+        running = self._loop.create_task(self._run_as_call(found))
         running.add_done_callback(lambda _: self._changed.set())
         try:
             while not running.done():
@@ -103,6 +103,14 @@ class ChannelStream(ChannelDownloader):
         finally:
             running.cancel()
             await asyncio.wait([running])
+
+    async def _run_as_call(self, found: Iterable[Found]) -> None:
+        """Download until the node closes.
+
+        Not the generator: its consumer would be cancelled at any of its own awaits.
+        """
+        async with self._resources.call():
+            await self.run(found)
 
     @property
     def _is_read(self) -> bool:

@@ -20,6 +20,7 @@ from shoal.core.wire.sealed_messages import (
     BitfieldPiece,
     BlockRequest,
     Cancel,
+    Finished,
     Goodbye,
     Have,
     Hello,
@@ -72,7 +73,7 @@ class Dispatcher:
         """Start with no connection.
 
         `port` is ours, for the peers' hellos. `waiting` fails if the root record is
-        hostile; `shared` is checked once a peer has every chunk.
+        hostile; `shared` is checked once a peer has finished.
         """
         self.connections = Connections(self, dial, resources, node_id)
         """The connected peers."""
@@ -87,7 +88,9 @@ class Dispatcher:
         self.blocks: BlockFetcher[Peer] | None = None
         """None until a reader needs blocks."""
         self.is_shared = False
-        """True once a peer has, or had, every chunk."""
+        """True once a peer has said that it has finished."""
+        self.is_finished = False
+        """True once our copy of the whole share survives a power loss."""
         self._pages = pages
         self._port = port
         self._waiting = waiting
@@ -112,8 +115,17 @@ class Dispatcher:
         else:
             peer.say_hello(self._port, manifest.root_record, have)
             peer.is_told = True
+            if self.is_finished:
+                peer.say_finished()
         if upload is not None:
             upload.on_hello_sent(peer)
+
+    def finish(self) -> None:
+        """Tell every peer, now and later, that we have finished."""
+        self.is_finished = True
+        for peer in self.connections:
+            if peer.is_told:
+                peer.say_finished()
 
     def request_from(self, peer: Peer) -> None:
         """Download from a peer, if it has announced its chunks and may be used."""
@@ -253,6 +265,9 @@ class Dispatcher:
             case WrongChunk(index=index):
                 if self.upload is not None:
                     self.upload.on_wrong(index)
+            case Finished():
+                self.is_shared = True
+                self._shared.check()
             case Goodbye():
                 peer.has_left = True
 
@@ -304,8 +319,6 @@ class Dispatcher:
             return
         if self.upload is not None:
             self.upload.on_bitfield(peer, have)
-        if have.is_complete:
-            self._on_complete_peer()
         self._try_peer(peer)
         if self.origins is not None:
             self.origins.announce_to(peer)
@@ -344,16 +357,10 @@ class Dispatcher:
             peer.connection.message_limit.add((named - len(fresh)) / NAMED_AGAIN)
         if self.upload is not None:
             self.upload.on_have(peer, fresh)
-        if have.is_complete:
-            self._on_complete_peer()
         if self.download is not None:
             self.download.on_have(peer, fresh)
         if self.blocks is not None:
             self.blocks.on_have()
-
-    def _on_complete_peer(self) -> None:
-        self.is_shared = True
-        self._shared.check()
 
     def _on_origin_requests(self, peer: Peer, message: OriginFetch) -> None:
         if peer.have is None:

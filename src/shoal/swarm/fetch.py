@@ -135,6 +135,8 @@ async def _fetch(
     finally:
         await noting
     await remember(target.made(is_complete=True))
+    if target.is_whole:
+        swarm.finish()
     if not seed:
         await swarm.drain(DRAIN_TIME)
         return FetchResult(target.path, manifest, None)

@@ -62,7 +62,10 @@ class SealedShare:
         return self._served.member.swarm.uploaded
 
     async def shared(self) -> None:
-        """Wait until a peer has everything; raise the error if the swarm fails."""
+        """Wait until a peer has a whole copy that survives a power loss.
+
+        Raises the error if the swarm fails.
+        """
         await self._served.member.swarm.until_shared()
 
     async def until_left(self) -> None:
@@ -161,6 +164,7 @@ async def serve_share(
     try:
         member = Member(registry, link, await registry.port(), on_event=on_event)
         member.swarm.serve(manifest, source)
+        member.swarm.finish()
         await member.__aenter__()
     except BaseException:
         release()

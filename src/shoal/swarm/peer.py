@@ -20,6 +20,7 @@ from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
     BitfieldPiece,
+    Finished,
     Goodbye,
     Have,
     Hello,
@@ -278,6 +279,11 @@ class Peer:
         if listed:
             self.connection.session.send(Peers(listed))
             self.connection.flush()
+
+    def say_finished(self) -> None:
+        """Send that our copy of the whole share survives a power loss."""
+        self.connection.session.send(Finished())
+        self.connection.flush()
 
     def say_goodbye(self) -> None:
         """Send that we are about to leave."""

@@ -81,7 +81,7 @@ class Swarm:
         self._search = search
         self._loop = asyncio.get_running_loop()
         self._waiting = Conditions()  # callers that wait for chunks and pages
-        self._shared = Conditions()  # callers that wait for a peer to be complete
+        self._shared = Conditions()  # callers that wait for a peer to finish
         self._pages: ManifestFetcher[Peer] = ManifestFetcher(
             share_id, on_page=self._on_page, on_wrong_page=self._on_wrong_page
         )
@@ -149,6 +149,14 @@ class Swarm:
         self._connections.know_share(manifest)
         for peer in self._connections:
             self._dispatcher.say_hello(peer)
+
+    def finish(self) -> None:
+        """Tell every peer, now and later, that we need none of them any more.
+
+        Our copy must be whole, flushed to the disk, and have its final name
+        (docs/protocol.md, "Announcements").
+        """
+        self._dispatcher.finish()
 
     def know(self, manifest: Manifest) -> None:
         """Start with a manifest that this node has verified before."""
@@ -279,7 +287,7 @@ class Swarm:
         await self._waiting.wait(lambda: index in download.have)
 
     async def until_shared(self) -> None:
-        """Wait until a peer has every chunk; raise the error if the swarm fails."""
+        """Wait until a peer has finished; raise the error if the swarm fails."""
         await self._shared.wait(lambda: self._dispatcher.is_shared)
 
     async def stop(self) -> None:

@@ -83,6 +83,8 @@ class Target:
         """The chunks to fetch, once the store is open; None for all."""
         self.kept: Bitfield | None = None
         """The chunks that stay after the download; None for all."""
+        self.is_whole = True
+        """Whether all files of the share are fetched, once they are chosen."""
         self._link = link
         self._options = options
         self._disk = disk
@@ -221,8 +223,9 @@ class Target:
             raise UsageError(
                 "No file of this share matches; list its files with shoal ls."
             )
+        chosen = self._chosen
+        self.is_whole = len(chosen.selected) == manifest.root.file_count
         if self._options.seed:
-            chosen = self._chosen
             self.kept = kept_chunks(manifest.chunks, chosen, chosen.selected)
 
     def pages(self, manifest: Manifest) -> Iterator[PageKey]:

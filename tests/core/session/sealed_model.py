@@ -13,6 +13,7 @@ from shoal.core.session.session import BlocksReceived, ChunkReceived, Event
 from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Cancel,
+    Finished,
     Goodbye,
     Have,
     Hello,
@@ -86,6 +87,7 @@ ALLOWED: list[st.SearchStrategy[Said]] = [
     message("goodbye", maybe_reason=st.text(max_size=5)),
     message("want", ranges=FEW),
     message("wrong", index=INDEX),
+    message("finished"),
 ]
 NOT_OURS = st.sampled_from(["handshake", "info", "HELLO", "", "hello "])
 STRANGE = [
@@ -154,6 +156,8 @@ class Model:
                 return Want([tuple(each) for each in said["ranges"]])
             case "wrong":
                 return self._on_wrong(said["index"])
+            case "finished":
+                return Finished()
             case "peers":
                 return Peers([tuple(each) for each in said["addresses"]])
         return Goodbye(said.get("reason", ""))

@@ -29,6 +29,7 @@ from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Blocks,
     Cancel,
+    Finished,
     Goodbye,
     Have,
     Hello,
@@ -170,6 +171,7 @@ FIRST: list[SealedMessage] = [
     Peers([]),
     Want([(0, 1)]),
     WrongChunk(1),
+    Finished(),
     Goodbye(),
 ]
 

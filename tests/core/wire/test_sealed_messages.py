@@ -19,6 +19,7 @@ from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Blocks,
     Cancel,
+    Finished,
     Goodbye,
     Have,
     Hello,
@@ -80,7 +81,7 @@ MESSAGES: st.SearchStrategy[SealedMessage] = st.one_of(
     st.builds(Peers, st.lists(st.tuples(st.text(max_size=45), PORT), max_size=50)),
     st.builds(Goodbye, st.text(max_size=64)),
     st.builds(Want, st.lists(RANGE, max_size=20)),
-    st.builds(WrongChunk, INDEX),
+    st.builds(Finished),
 )
 
 
@@ -111,6 +112,7 @@ SAID: list[tuple[SealedMessage, dict[str, Any]]] = [
     (Cancel(7), {"type": "cancel", "index": 7}),
     (Cancel(7, 3), {"type": "cancel", "index": 7, "read": 3}),
     (WrongChunk(7), {"type": "wrong", "index": 7}),
+    (Finished(), {"type": "finished"}),
     (
         BlockRequest(5, 7, 2, 3),
         {"type": "read", "read": 5, "index": 7, "first": 2, "count": 3},

@@ -64,6 +64,11 @@ class FaultyDisk(Disk):
         inode = self._look_up(path)
         return None if inode is None else bytes(inode.seen)
 
+    def is_safe(self, path: Path) -> bool:
+        """Return True if a file or folder, and all in it, survives a power loss."""
+        key = self._key(path)
+        return key is not None and self._tree.is_safe(key)
+
     def mode(self, path: Path) -> int:
         """Return the permissions of a file or folder."""
         inode = self._look_up(path)

@@ -73,6 +73,17 @@ class Names:
             if inode.is_directory:
                 yield from self.walk(inode, path / name)
 
+    def is_safe(self, key: Key) -> bool:
+        """Return True if a name, and all below it, survives every power loss."""
+        inode = self._names.get(key)
+        if inode is None or self._safe.get(key) is not inode:
+            return False
+        if inode.safe != inode.seen:
+            return False
+        below = set(self.list(inode))
+        lost = {name for number, name in self._safe if number == inode.number} ^ below
+        return not lost and all(self.is_safe((inode.number, name)) for name in below)
+
     # Changes.
 
     def make(self, key: Key, mode: int) -> None:

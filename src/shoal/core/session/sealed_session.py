@@ -31,6 +31,7 @@ from shoal.core.wire.sealed_messages import (
     BlockRequest,
     Blocks,
     Cancel,
+    Finished,
     Goodbye,
     Have,
     Hello,
@@ -73,6 +74,7 @@ _WHILE_SWARMING: Mapping[type[Struct], SessionState] = {
     Peers: SessionState.SWARMING,
     Want: SessionState.SWARMING,
     WrongChunk: SessionState.SWARMING,
+    Finished: SessionState.SWARMING,
     Goodbye: SessionState.LEFT,
 }
 

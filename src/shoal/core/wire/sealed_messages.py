@@ -21,6 +21,7 @@ __all__ = [
     "BlockRequest",
     "Blocks",
     "Cancel",
+    "Finished",
     "Goodbye",
     "Have",
     "Hello",
@@ -183,6 +184,10 @@ class WrongChunk(Struct, frozen=True, tag="wrong", tag_field="type", gc=False):
     index: Index
 
 
+class Finished(Struct, frozen=True, tag="finished", tag_field="type", gc=False):
+    """Announce that the sender's copy of the whole share survives a power loss."""
+
+
 class Peers(Struct, frozen=True, tag="peers", tag_field="type"):
     """Name other peers."""
 
@@ -227,6 +232,7 @@ SealedMessage: TypeAlias = (
     | Goodbye
     | Want
     | WrongChunk
+    | Finished
 )
 
 decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_decoder(
@@ -247,6 +253,7 @@ decode_sealed: Callable[[memoryview | bytes], SealedMessage | None] = message_de
         "goodbye",
         "want",
         "wrong",
+        "finished",
     ),
 )
 """Decode a message of a sealed share, as `message_decoder` describes."""
