@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from shoal.core.manifest.build import (
 )
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.manifest.paths import path_problem
+from shoal.core.manifest.paths import find_problem
 from shoal.core.manifest.root import (
     SALT_SIZE,
     check_chunk_count,
@@ -143,9 +142,8 @@ def _make_plan(
 
 
 def _paths(files: ScannedFiles) -> Iterator[Sequence[str]]:
-    entries = files.entries()
-    while some := list(islice(entries, _BATCH)):
-        yield [path for path, _, _ in some]
+    for start in range(0, len(files), _BATCH):
+        yield files.paths(start, min(start + _BATCH, len(files)))
 
 
 def _name(path: Path, options: ShareOptions) -> str:
@@ -238,17 +236,11 @@ def _scan(
         if options.include or options.exclude:
             warn(PATTERNS_IGNORED)
         return None
-
-    def check(relative: str) -> None:
-        problem = path_problem(relative)
-        if problem is not None:
-            raise ValueError(problem)
-
     return scan_folder(
         path,
         disk=disk,
         include=options.include,
         exclude=options.exclude,
         warn=warn,
-        check_path=check,
+        find_problem=find_problem,
     )

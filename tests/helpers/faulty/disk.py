@@ -13,12 +13,13 @@ return it, as on Linux.
 import random
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from errno import EEXIST, ENOENT, ENOSPC, ENOTDIR
 from os import strerror
 from pathlib import Path, PurePath
 
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data, Disk, FileState, Name, NewFiles
+from shoal.storage.disk.disk import Data, Disk, FileState, Name, NewFiles, WholeFile
 from shoal.storage.disk.system import NewFile, translate
 from tests.helpers.faulty.inodes import SECTOR, Inode, Write
 from tests.helpers.faulty.names import Key, Names
@@ -204,18 +205,17 @@ class FaultyDisk(Disk):
     ) -> list[bytes | None]:
         return [self.pread_now(fd, size, offset) for offset in offsets]
 
-    def read_small(
-        self, path: Name, size: int, state: FileState | None = None
-    ) -> bytes | None:
-        inode = self._look_up(path)
-        try:
-            self._enter("read_small", path)
-        except StoreError:
-            return None
-        if inode is None or inode.is_directory or len(inode.seen) != size:
-            return None
-        is_same = state is None or inode.identity.is_same_state(state)
-        return bytes(inode.seen) if is_same else None
+    def read_whole(self, files: Iterable[WholeFile]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for path, size, state in files:
+            inode, data = self._look_up(path), None
+            with suppress(StoreError):
+                self._enter("read_whole", path)
+                if inode is not None and not inode.is_directory:
+                    if state is None or inode.identity.is_same_state(state):
+                        data = bytes(inode.seen)
+            found.append(data if data is not None and len(data) == size else None)
+        return found
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
         inode, path = self._handles[fd]
@@ -288,12 +288,15 @@ class FaultyDisk(Disk):
         self._enter("state", path)
         return inode.identity
 
-    def state_at(
-        self, path: Name, *, at: int | None = None, follow: bool = False
-    ) -> FileState | None:
-        self._enter("state_at", path)
-        inode = self._look_up(path, at)
-        return None if inode is None else inode.identity
+    def states_at(
+        self, paths: Sequence[Name], *, at: int | None = None, follow: bool = False
+    ) -> list[FileState | None]:
+        found: list[FileState | None] = []
+        for path in paths:
+            self._enter("state_at", path)
+            inode = self._look_up(path, at)
+            found.append(None if inode is None else inode.identity)
+        return found
 
     def rename(
         self,

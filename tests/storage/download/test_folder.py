@@ -117,7 +117,7 @@ def test_a_folder_created_in_the_meantime_is_not_merged_into(
 
 
 @pytest.mark.parametrize(
-    "path", ["../x", "/x", "a//b", "a/./b", "", "a/..", "nul\0", "a/"]
+    "path", ["../x", "/x", "a//b", "a/./b", "", "a/..", "nul\0", "\0/nul", "a/"]
 )
 def test_no_path_leads_out_of_the_folder(disk: FaultyDisk, path: str) -> None:
     with pytest.raises(ValueError, match="not safe"):

@@ -1,7 +1,9 @@
 """Every byte of a wanted chunk is mapped to exactly one place."""
 
 import random
+from collections.abc import Iterator, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +110,64 @@ def test_folders_come_before_their_contents() -> None:
         ("a/b", []),
         ("a/b/c", [0]),
     ]
+
+
+names = st.text("aé-", min_size=1, max_size=3)
+paths = st.sets(st.lists(names, min_size=1, max_size=4).map("/".join), min_size=1)
+
+
+@given(paths, st.data())
+def test_a_file_is_created_in_its_folder_under_its_name(
+    found: set[str], data: st.DataObject
+) -> None:
+    files = [File(path, 1, executable=len(path) % 2 == 1) for path in sorted(found)]
+    numbers = st.sets(st.integers(0, len(files) - 1), min_size=1)
+    selected = data.draw(st.none() | numbers)
+    layout = Layout(Chunks(len(files), 1), files, selected, keep_exec=True)
+    by_folder: dict[str, list[int]] = {}
+    for number in layout.selected:
+        path = files[number].path
+        assert "/".join(filter(None, layout.place(number))) == path
+        assert layout.mode(number) == (0o777 if len(path) % 2 else 0o666)
+        by_folder.setdefault(path.rpartition("/")[0], []).append(number)
+    seen: set[str] = set()
+    for folder, inside in layout.folders().items():
+        assert list(inside) == by_folder.pop(folder, [])
+        assert not folder or folder.rpartition("/")[0] in seen
+        seen.add(folder)
+    assert not by_folder
+
+
+class ReadOnce(Sequence[File]):
+    """Refuse to be read a second time, as a file table would decode its pages again."""
+
+    def __init__(self, files: Sequence[File]) -> None:
+        self._files = files
+        self._reads = 0
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> File:  # type: ignore[override]
+        raise AssertionError("a file was looked up by its number")
+
+    def __iter__(self) -> Iterator[File]:
+        self._reads += 1
+        assert self._reads == 1
+        return iter(self._files)
+
+
+def test_the_file_table_is_read_once() -> None:
+    files = ReadOnce([File(f"a/{number}", 1) for number in range(10)])
+    layout = Layout(Chunks(10, 4), files, keep_exec=True)
+    for number in (9, 0, 5):
+        assert layout.place(number) == ("a", str(number))
+        assert layout.mode(number) == 0o666
+        assert layout.size(number) == 1
+    assert list(layout.folders()["a"]) == list(range(10))
+
+
+@pytest.mark.parametrize("path", ["a\ud800", "a\ud800/b"])
+def test_a_path_that_cannot_be_written_is_refused(path: str) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        Layout(Chunks(1, 1), [File(path, 1)])

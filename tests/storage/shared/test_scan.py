@@ -2,15 +2,18 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shoal.errors import ShoalError, StoreError, UsageError
-from shoal.storage.disk.disk import Disk
+from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.shared.scan import scan_folder
-from shoal.storage.shared.scanned import ScannedFolder
+from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 from tests.helpers.requirements import require
 from tests.storage.disk.test_disk import lines
 
@@ -99,13 +102,13 @@ def test_patterns_select_files_and_excluded_folders_are_not_opened(
 def test_the_error_names_the_path_that_cannot_be_shared(tmp_path: Path) -> None:
     make(tmp_path, "good", "d/CON")
 
-    def refuse(path: str) -> None:
-        if "CON" in path:
-            raise ValueError("that name is reserved.")
+    def find(paths: Sequence[str]) -> tuple[str, str] | None:
+        bad = [path for path in paths if "CON" in path]
+        return (bad[0], "that name is reserved.") if bad else None
 
     with pytest.raises(UsageError, match="'d/CON' cannot be shared: that name is res"):
-        scan_folder(tmp_path, disk=Disk(), check_path=refuse)
-    tree = scan_folder(tmp_path, disk=Disk(), check_path=refuse, exclude=["d/CON"])
+        scan_folder(tmp_path, disk=Disk(), find_problem=find)
+    tree = scan_folder(tmp_path, disk=Disk(), find_problem=find, exclude=["d/CON"])
     assert paths(tree) == ["good"]
     os.close(os.open(os.fsencode(tmp_path) + b"/bad\xff", os.O_CREAT))
     with pytest.raises(UsageError, match=r"'bad\\udcff' is not valid UTF-8"):
@@ -200,3 +203,49 @@ def _swapping(swap: Callable[[], None]) -> Disk:
             return super().open_directory(path, at=at, follow=follow)
 
     return Swapping()
+
+
+names = st.text("a-0é", min_size=1, max_size=2)
+found_paths = st.sets(st.lists(names, min_size=1, max_size=4).map("/".join), min_size=1)
+
+
+@given(found_paths)
+def test_any_folders_are_listed_in_the_order_of_the_bytes_of_all_paths(
+    found: set[str],
+) -> None:
+    """Where a path is a folder of another one, the shorter one is left out."""
+    expected = [
+        path for path in found if not any(p.startswith(path + "/") for p in found)
+    ]
+    with TemporaryDirectory() as folder:
+        tree = scan_folder(make(Path(folder) / "top", *expected), disk=Disk())
+    assert paths(tree) == sorted(expected, key=str.encode)
+    assert [path for path, _, _ in tree.files.entries()] == paths(tree)
+    for place, file in enumerate(tree.files):
+        assert tree.files.paths(place, place + 1) == [file.path]
+        assert tree.files.states(place, place + 1) == [file.state]
+        assert file.size == len(file.path.encode())
+
+
+def test_more_names_than_are_examined_together_are_all_listed(tmp_path: Path) -> None:
+    expected = sorted(f"{number}" for number in range(2500))
+    for path in expected:
+        (tmp_path / path).touch()
+    (tmp_path / "12345x").mkdir()
+    make(tmp_path, "12345x/inside")
+    tree = scan_folder(tmp_path, disk=Disk())
+    assert paths(tree) == sorted([*expected, "12345x/inside"])
+
+
+def test_states_with_inodes_of_64_bits_are_kept() -> None:
+    files = ScannedFiles("/top")
+    large = FileState(1, (1 << 64) - 5, 3, -1, 1, 0o100644, 0, 7)
+    small = large._replace(inode=5)
+    files.extend(["a", "b"], [large, small])
+    files.add("c", large)
+    assert files.states(0, 3) == [large, small, large]
+    assert [file.state for file in files] == [large, small, large]
+    assert [state for _, _, state in files.whole([2, 1], are_compared=True)] == [
+        large,
+        small,
+    ]

@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from shoal.core.manifest.file_table import File
 from shoal.errors import StoreError, TargetExistsError, UsageError
-from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.disk.disk import Data, Disk, WholeFile
 from shoal.storage.download.completed import open_verified_target
 from shoal.storage.shared.changes import SharedFileChangedError
 from shoal.storage.shared.hashing import hash_chunks
@@ -160,11 +160,10 @@ def test_hashing_opens_each_file_once(folder: Path, whole: bytes) -> None:
             opened.append(os.path.basename(path))
             return super().open_read(path, at=at, follow=follow)
 
-        def read_small(
-            self, path: Path | str, size: int, state: FileState | None = None
-        ) -> bytes | None:
-            opened.append(os.path.basename(path))
-            return super().read_small(path, size, state)
+        def read_whole(self, files: Iterable[WholeFile]) -> list[bytes | None]:
+            found = list(files)
+            opened.extend(os.path.basename(path) for path, _, _ in found)
+            return super().read_whole(found)
 
     disk = Watched()
     tree = scan_folder(folder, disk=disk)

@@ -27,6 +27,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_NAME_SIZE",
     "MAX_PATH_SIZE",
+    "find_problem",
     "in_lines",
     "name_problem",
     "path_problem",
@@ -102,12 +103,18 @@ def path_problem(path: str) -> str | None:
 
 def plain_problem(paths: Sequence[str]) -> str | None:
     """Return what is wrong with one of these paths by itself, with it, or None."""
+    found = find_problem(paths)
+    return None if found is None else f"the path {shown(found[0])} {found[1]}"
+
+
+def find_problem(paths: Sequence[str]) -> tuple[str, str] | None:
+    """Return the first path with which something is wrong by itself, and what."""
     if not _are_plain(paths):
         known: set[str] = set()
         for path in paths:
             problem = _path_problem(path, known)
             if problem is not None:
-                return f"the path {shown(path)} {problem}"
+                return path, problem
     return None
 
 

@@ -16,6 +16,12 @@ from pathlib import Path
 
 from shoal.errors import ForbiddenError, UsageError
 from shoal.storage.disk.linux import fallocate, permitted_by, read_boot_id, syncfs
+from shoal.storage.disk.many import (
+    WholeFile,
+    create_files,
+    read_whole,
+    states_of,
+)
 from shoal.storage.disk.openfiles import OpenFileLimit
 from shoal.storage.disk.system import (
     FOLDER_FLAGS,
@@ -29,7 +35,6 @@ from shoal.storage.disk.system import (
     FileState,
     Name,
     NewFiles,
-    create_files,
     make_state,
     rename_new,
     translate,
@@ -37,9 +42,8 @@ from shoal.storage.disk.system import (
     write_slices,
 )
 
-__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "FileState", "Name", "NewFiles"]
+__all__ = ["UNKNOWN_BOOT", "Data", "Disk", "FileState", "Name", "NewFiles", "WholeFile"]
 
-_READ = os.O_RDONLY | NO_LINKS | SAFE_FLAGS
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _SPARE_SIZE = 16 * 1024  # bytes; the least size of the buffer that is kept for reads
 
@@ -202,26 +206,13 @@ class Disk:
             found.append(bytes(into) if is_whole else None)
         return found
 
-    def read_small(
-        self, path: Name, size: int, state: FileState | None = None
-    ) -> bytes | None:
-        """Return all bytes of a regular file if there are `size` of them.
+    def read_whole(self, files: Iterable[WholeFile]) -> list[bytes | None]:
+        """Return all bytes of several small regular files: path, size, state.
 
-        Otherwise, and if the file cannot be read or is not in the given `state`, return
-        None. This makes fewer calls than `open_read`, `state`, `pread` and `close`,
-        which matters for very many files; it does not follow links.
+        None stands for a file that has another size or, if one is given, another
+        state, is a link, or cannot be read.
         """
-        try:
-            fd = os.open(path, _READ)
-            try:
-                if state and not make_state(os.fstat(fd)).is_same_state(state):
-                    return None
-                data = os.read(fd, size + 1)
-            finally:
-                os.close(fd)
-        except OSError:
-            return None
-        return data if len(data) == size else None
+        return read_whole(files)
 
     def pwrite(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
         """Write all buffers, one after the other, beginning at `offset`."""
@@ -292,14 +283,14 @@ class Disk:
         self, path: Name, *, at: int | None = None, follow: bool = False
     ) -> FileState | None:
         """Return the state of the file with this name; None if there is none."""
-        try:
-            return make_state(os.stat(path, dir_fd=at, follow_symlinks=follow))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except ValueError as error:
-            raise UsageError(f"{str(path)!r} cannot be the name of a file.") from error
-        except OSError as error:
-            raise translate(error, self._place(path, at), "examine") from error
+        return self.states_at((path,), at=at, follow=follow)[0]
+
+    def states_at(
+        self, paths: Sequence[Name], *, at: int | None = None, follow: bool = False
+    ) -> list[FileState | None]:
+        """Return the result of `state_at` for each name."""
+        folder = None if at is None else self._names.get(at, "…")
+        return states_of(paths, at, follow, folder)
 
     def rename(
         self,

@@ -46,7 +46,6 @@ __all__ = [
     "Name",
     "NewFile",
     "NewFiles",
-    "create_files",
     "make_state",
     "rename_new",
     "translate",
@@ -134,7 +133,6 @@ _MAX_BUFFERS = 1024  # buffers; the most that Linux accepts in one pwritev
 # Bytes per write call. Larger calls were up to four times slower when measured;
 # docs/design.md gives possible reasons.
 _SLICE = 256 * 1024
-_MANY = 100  # files; creating fewer takes less time than starting a thread
 
 
 def make_state(found: os.stat_result) -> FileState:
@@ -152,54 +150,6 @@ def make_state(found: os.stat_result) -> FileState:
             found.st_ctime_ns,
         )
     )
-
-
-def create_files(folders: Sequence[NewFiles], names: Sequence[object]) -> list[int]:
-    """Create files in several folders, in each only those before a name that exists.
-
-    Return how many in each. `names` are the folders' own, for messages.
-    """
-    made = [0] * len(folders)
-    turns = iter(range(len(folders)))
-
-    def make() -> None:
-        for turn in turns:
-            made[turn] = _create_files(*folders[turn], names[turn])
-
-    if len(folders) == 1 or sum(len(files) for _, files in folders) < _MANY:
-        make()
-        return made
-    from concurrent.futures import ThreadPoolExecutor
-
-    # Most of the time is the kernel's work on each folder, and two threads in
-    # different folders do not wait for each other.
-    with ThreadPoolExecutor(1, "shoal-make") as pool:
-        other = pool.submit(make)
-        make()
-    other.result()
-    return made
-
-
-def _create_files(at: int, files: Sequence[NewFile], folder: object) -> int:
-    # There may be very many small files, so this makes the fewest calls.
-    write, close = os.write, os.close
-    for number, (name, data, mode) in enumerate(files):
-        try:
-            fd = os.open(name, NEW_FLAGS, mode, dir_fd=at)
-        except FileExistsError:
-            return number
-        except OSError as error:
-            raise translate(error, Below(folder, name), "create") from error
-        try:
-            try:
-                done = write(fd, data)
-                while done < len(data):
-                    done += write(fd, memoryview(data)[done:])
-            finally:
-                close(fd)
-        except OSError as error:
-            raise translate(error, Below(folder, name), "write") from error
-    return len(files)
 
 
 def write_slices(fd: int, buffers: Sequence[Data], offset: int) -> None:

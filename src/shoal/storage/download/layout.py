@@ -12,12 +12,12 @@ This is arithmetic only; `data_files` reads and writes.
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import pairwise
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.file_table import File
 from shoal.errors import UsageError
 from shoal.storage.disk.disk import Data
+from shoal.storage.download.places import Places
 from shoal.storage.extents import Extents, FileRange
 
 __all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
@@ -32,7 +32,6 @@ FILE_MODE = 0o666
 _EXECUTABLE_MODE = 0o777
 _PRIVATE_MODE = 0o600
 
-_BATCH = 1000  # paths that are checked together
 _UNIT = 4096  # bytes; the disk space of a file is a multiple of this
 
 
@@ -63,7 +62,6 @@ class Layout:
         single = File("data", chunks.size)
         self.files: Sequence[File] = [single] if files is None else files
         """The files by number; the path of a single file is its name while it grows."""
-        self.extents = Extents(file.size for file in self.files)
         self.side = len(self.files)
         """The number of the side file."""
         self.side_size = 0
@@ -76,14 +74,16 @@ class Layout:
         self._folders: dict[str, array[int]] | None = None
         self._selected = b"\1" * len(self.files)  # by number
         self._side_starts: dict[int, int] = {}  # offsets of partly selected chunks
-        if self.extents.total != chunks.size:
-            raise ValueError("the sizes of the files do not add up")
         if selected is not None:
             chosen = array("Q", sorted(set(selected)))
             if len(chosen) != self.side or (chosen and chosen[-1] >= self.side):
                 self._select(chosen)
-        if files is not None:
-            _check(files, self.selected)
+        self._places = Places(self.files, self._selected)
+        self.extents = Extents(self._places.sizes)
+        if self.extents.total != chunks.size:
+            raise ValueError("the sizes of the files do not add up")
+        if len(self.selected) != self.side:
+            self._find_wanted()
 
     def _select(self, selected: "array[int]") -> None:
         self.selected = selected
@@ -91,9 +91,12 @@ class Layout:
             raise UsageError("No file of this share is selected; select at least one.")
         if self.selected[0] < 0 or self.selected[-1] >= len(self.files):
             raise ValueError(f"there are {len(self.files)} files")
-        self.wanted = Bitfield(self.chunks.count)
         numbers = set(self.selected)
         self._selected = bytes(number in numbers for number in range(self.side))
+
+    def _find_wanted(self) -> None:
+        """Find the chunks of the selected files, and what goes into the side file."""
+        self.wanted = Bitfield(self.chunks.count)
         for number in self.selected:
             covering = self.covering(number)
             for index in covering:
@@ -160,8 +163,7 @@ class Layout:
         """Return the folder and the name of a file, or of the side file."""
         if number == self.side:
             return "", SIDE
-        folder, _, name = self.files[number].path.rpartition("/")
-        return folder, name
+        return self._places.place(number)
 
     def mode(self, number: int) -> int:
         """Return the permissions, before the umask, with which a file is created.
@@ -170,7 +172,7 @@ class Layout:
         """
         if number == self.side or not self.is_folder:
             return _PRIVATE_MODE
-        is_executable = self._keep_exec and self.files[number].executable
+        is_executable = self._keep_exec and self._places.executable[number]
         return _EXECUTABLE_MODE if is_executable else FILE_MODE
 
     @property
@@ -231,31 +233,6 @@ class Layout:
 
         The key is the path of the folder; that of the top folder is empty.
         """
-        if self._folders is not None:
-            return self._folders
-        found = {"": array("Q")}
-        for number in self.selected:
-            folder = self.files[number].path.rpartition("/")[0]
-            if folder not in found:
-                for end in (i for i, sign in enumerate(folder) if sign == "/"):
-                    found.setdefault(folder[:end], array("Q"))
-            found.setdefault(folder, array("Q")).append(number)
-        self._folders = found
-        return found
-
-
-def _check(files: Sequence[File], selected: Sequence[int]) -> None:
-    """Refuse unsafe paths; a manifest refuses them too, so this is a second check."""
-    last = ""
-    for start in range(0, len(selected), _BATCH):
-        numbers = selected[start : start + _BATCH]
-        paths = [last, *(files[number].path for number in numbers)]
-        together = "/" + "/\n/".join(paths[1:]) + "/"
-        together.encode()  # raises an error for paths that cannot be created
-        # The order of code points is the order of the UTF-8 bytes.
-        is_sorted = all(one < other for one, other in pairwise(paths))
-        if not is_sorted or any(bad in together for bad in ("\0", "//", "/./", "/../")):
-            raise ValueError(
-                "a path is not safe, or paths are not in the order of their bytes"
-            )
-        last = paths[-1]
+        if self._folders is None:
+            self._folders = self._places.by_folder(self.selected)
+        return self._folders

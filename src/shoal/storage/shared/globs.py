@@ -43,9 +43,13 @@ class Selection:
         self._includes = [match(pattern) for pattern in include]
         self._literals = [pattern.strip("/") for pattern in include]
         self._excludes = [match(pattern) for pattern in exclude]
+        self.is_everything = not self._includes and not self._excludes
+        """Whether there is no pattern, so every path is selected."""
 
     def selects(self, path: str) -> bool:
         """Return True if the file with this path is selected."""
+        if self.is_everything:
+            return True
         if self.excludes(path):
             return False
         return not self._includes or any(each(path) for each in self._includes)

@@ -10,8 +10,12 @@ A share consists of files, so empty folders are left out.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from stat import S_IFDIR, S_IFMT, S_IFREG
+from typing import TypeAlias
 
 from shoal.core.manifest.file_pages import MAX_FILES
 from shoal.errors import ShoalError, StoreError, UsageError
@@ -25,6 +29,9 @@ __all__ = [
     "scan_folder",
 ]
 
+_BATCH = 1000  # names of one folder that are examined together
+_FindProblem: TypeAlias = Callable[[Sequence[str]], tuple[str, str] | None]
+
 
 def scan_folder(
     path: Path,
@@ -33,26 +40,26 @@ def scan_folder(
     include: Iterable[str] = (),
     exclude: Iterable[str] = (),
     warn: Callable[[str], None] = lambda message: None,
-    check_path: Callable[[str], object] = lambda path: None,
+    find_problem: _FindProblem = lambda paths: None,
     max_files: int = MAX_FILES,
 ) -> ScannedFolder:
     """Return the files of a folder that the patterns select (see `globs`).
 
     `warn` is called with a message for each link and special file that is skipped.
-    `check_path` is called with each path, and raises `ValueError` or `UsageError` if a
-    share may not have it. Raises `UsageError` if a name cannot be shared or there are
-    no files or too many, `ForbiddenError` if a folder may not be read, and
+    `find_problem` is called with paths, many at a time, and returns one that a share
+    may not have, with the reason. Raises `UsageError` if a name cannot be shared or
+    there are no files or too many, `ForbiddenError` if a folder may not be read, and
     `ShoalError` if there is no folder.
     """
     top = os.path.abspath(path)
     name = os.path.basename(top)
     if not name:
         raise UsageError(f"{path} has no name; share a folder in it instead.")
-    scan = _Scan(top, disk, Selection(include, exclude), warn, check_path, max_files)
+    scan = _Scan(top, disk, Selection(include, exclude), warn, find_problem, max_files)
     scan.run(top)
     if not scan.files:
         raise UsageError(f"There is no file to share in {path}.")
-    scan.files.sort()
+    scan.files.arrange(scan.runs)
     return ScannedFolder(name, scan.files)
 
 
@@ -65,14 +72,15 @@ class _Scan:
         disk: Disk,
         selection: Selection,
         warn: Callable[[str], None],
-        check_path: Callable[[str], object],
+        find_problem: _FindProblem,
         max_files: int,
     ) -> None:
         self.files = ScannedFiles(top)
+        self.runs = array("Q")  # where files begin that are adjacent in the end, too
         self._disk = disk
         self._selection = selection
         self._warn = warn
-        self._check_path = check_path
+        self._find_problem = find_problem
         self._max_files = max_files
         self._rest: list[tuple[str, FileState]] = []  # folders still to scan
 
@@ -98,50 +106,87 @@ class _Scan:
                 raise StoreError(
                     f"{location} was replaced during the scan; share it again."
                 )
-            for name in self._disk.list_directory(fd):
-                self._examine(location, prefix + name, name, fd)
+            self._list(location, prefix, fd)
         finally:
             self._disk.close(fd)
 
-    def _examine(self, folder: str, path: str, name: str, at: int) -> None:
-        if self._selection.excludes(path):
-            return
-        state = self._disk.state_at(name, at=at)
-        if state is None:
-            return  # removed since it was listed
-        if state.is_directory:
-            self._rest.append((path, state))
-        elif not self._selection.selects(path):
-            pass
-        elif not state.is_file:
-            kind = "a link" if state.is_link else "neither a file nor a folder"
-            self._warn(f"{_show(path)} is {kind} and is not shared.")
-        else:
-            self._check(path)
-            where = f"{folder}/{name}"
-            if not state.size and not is_empty(self._disk, where):
-                raise UsageError(endless(where))
-            self.files.add(path, state)
-            if len(self.files) > self._max_files:
-                raise UsageError(
-                    f"There are more than {self._max_files:,} files; share fewer, "
-                    "or an archive of them."
-                )
+    def _list(self, location: str, prefix: str, fd: int) -> None:
+        """List the files in an open folder, and note the folders in it."""
+        names = sorted(self._disk.list_directory(fd))
+        before, folders = len(self.files), len(self._rest)
+        files: list[str] = []
+        for start in range(0, len(names), _BATCH):
+            some = names[start : start + _BATCH]
+            if not self._selection.is_everything:
+                excludes = self._selection.excludes
+                some = [name for name in some if not excludes(prefix + name)]
+            states = self._disk.states_at(some, at=fd)
+            files += self._add(location, prefix, some, states)
+        # What is in a folder comes between the files beside it.
+        inside = (path[len(prefix) :] + "/" for path, _ in self._rest[folders:])
+        cuts = {0, *(bisect_left(files, first) for first in inside)}
+        self.runs.extend(before + cut for cut in sorted(cuts) if cut < len(files))
 
-    def _check(self, path: str) -> None:
-        try:
-            path.encode()
-        except UnicodeEncodeError as error:
+    def _add(
+        self,
+        location: str,
+        prefix: str,
+        names: Sequence[str],
+        states: Sequence[FileState | None],
+    ) -> list[str]:
+        """Add the selected files among those of a folder; return their names."""
+        files: list[str] = []
+        found: list[FileState] = []
+        for name, state in zip(names, states, strict=True):
+            if state is None:
+                continue  # removed since it was listed
+            kind = S_IFMT(state.mode)
+            if kind == S_IFDIR:
+                self._rest.append((prefix + name, state))
+            elif not self._selection.selects(prefix + name):
+                pass
+            elif kind == S_IFREG:
+                files.append(name)
+                found.append(state)
+            else:
+                what = "a link" if state.is_link else "neither a file nor a folder"
+                self._warn(f"{_show(prefix + name)} is {what} and is not shared.")
+        paths = [prefix + name for name in files]
+        self._check(paths)
+        for name, state in zip(files, found, strict=True):
+            if not state.size and not is_empty(self._disk, f"{location}/{name}"):
+                raise UsageError(endless(f"{location}/{name}"))
+        self.files.extend(paths, found)
+        if len(self.files) > self._max_files:
             raise UsageError(
-                f"The name of {_show(path)} is not valid UTF-8, so it cannot be "
+                f"There are more than {self._max_files:,} files; share fewer, "
+                "or an archive of them."
+            )
+        return files
+
+    def _check(self, paths: Sequence[str]) -> None:
+        try:
+            "\n".join(paths).encode()
+        except UnicodeEncodeError:
+            bad = next(path for path in paths if not _is_encodable(path))
+            raise UsageError(
+                f"The name of {_show(bad)} is not valid UTF-8, so it cannot be "
                 "shared; rename it or exclude it."
-            ) from error
-        try:
-            self._check_path(path)
-        except (ValueError, UsageError) as error:
+            ) from None
+        found = self._find_problem(paths)
+        if found is not None:
+            path, problem = found
             raise UsageError(
-                f"{_show(path)} cannot be shared: {error} Rename it or exclude it."
-            ) from error
+                f"{_show(path)} cannot be shared: {problem} Rename it or exclude it."
+            )
+
+
+def _is_encodable(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_empty(disk: Disk, path: str | Path, *, follow: bool = False) -> bool:
@@ -149,7 +194,7 @@ def is_empty(disk: Disk, path: str | Path, *, follow: bool = False) -> bool:
 
     Files of /proc claim 0 bytes and yield more.
     """
-    if disk.read_small(path, 0) is not None:
+    if disk.read_whole([(path, 0, None)]) != [None]:
         return True
     try:
         fd = disk.open_read(path, follow=follow)

@@ -25,6 +25,7 @@ from shoal.storage.extents import Extents, FileRange, part_of
 from shoal.storage.shared.changes import FileChanges
 from shoal.storage.shared.scan import endless, is_empty
 from shoal.storage.shared.scanned import ScannedFile, ScannedFiles, ScannedFolder
+from shoal.storage.shared.small_files import SmallFiles
 from shoal.storage.store import Span, Verify, VerifySpan
 
 if TYPE_CHECKING:  # open channels have no blocks
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # open channels have no blocks
 
 __all__ = ["SharedFiles"]
 
-_SMALL_FILE = 64 * 1024  # bytes; if there are many files, smaller ones are read whole
 _QUICK_SIZE = 256 * 1024  # bytes; verifying more would delay the event loop
 _SMALL_CHUNK = 16 * 1024  # bytes; reading larger chunks together saves little time
 
@@ -73,7 +73,9 @@ class SharedFiles:
         self._files = files
         self._follow = follow  # whether the path of a file may be a link
         self._opened = OpenFiles(self._open, disk.close, max_open, disk.open_files)
-        self._is_many = len(files) > max_open
+        self._small: SmallFiles | None = None  # if not all files can be open
+        if isinstance(files, ScannedFiles) and len(files) > max_open:
+            self._small = SmallFiles(files, disk)
         self._changes = FileChanges(files)
 
     @classmethod
@@ -125,7 +127,10 @@ class SharedFiles:
 
         Paths are relative to the shared folder; that of a single file is empty.
         """
-        return ((file.path, file.state) for file in self._files)
+        files = self._files
+        if not isinstance(files, ScannedFiles):
+            return ((file.path, file.state) for file in files)
+        return files.path_states()
 
     def get(self, index: int) -> bytes:
         """Return a chunk with the bytes that were shared.
@@ -134,7 +139,9 @@ class SharedFiles:
         cannot be read, and `KeyError` if there is no such chunk.
         """
         ranges = self._file_ranges(index)
-        small = self._read_small(ranges)
+        small = None
+        if self._small is not None and self.verify is not None:
+            small = self._small.read_chunk(ranges)
         if small is not None and self.verify is not None:
             if self.verify(index, small):
                 return small
@@ -153,7 +160,7 @@ class SharedFiles:
 
     def get_into(self, index: int, buffer: memoryview) -> bytes | memoryview:
         """Return a chunk, as `ChunkReader.get_into` does."""
-        if self.trusted and not self._changes.altered and not self._is_many:
+        if self.trusted and not self._changes.altered and self._small is None:
             ranges = self._file_ranges(index)
             if len(ranges) == 1 and ranges[0][1] <= len(buffer):
                 number, size, offset = ranges[0]
@@ -163,33 +170,6 @@ class SharedFiles:
                 if count == size and self.trusted and not self._changes.altered:
                     return buffer[:size]
         return self.get(index)
-
-    def _read_small(self, ranges: Sequence[FileRange]) -> bytes | None:
-        """Return a chunk of small files, unverified; None if the files are not small.
-
-        To verify such a chunk takes less time than to keep its files open and compare
-        their states, and proves more.
-        """
-        if self.verify is None:
-            return None
-        parts: list[bytes] = []
-        for number, size, offset in ranges:
-            whole = self._read_whole(number, is_compared=False)
-            if whole is None:
-                return None
-            parts.append(whole[offset : offset + size])
-        return b"".join(parts)
-
-    def _read_whole(self, number: int, *, is_compared: bool) -> bytes | None:
-        """Return the bytes of a file that is one of many small ones, otherwise None.
-
-        If it `is_compared`, return None too unless it is still in its first state.
-        """
-        file = self._files[number]
-        if not self._is_many or file.state.size > _SMALL_FILE:
-            return None
-        state = file.state if is_compared else None
-        return self._disk.read_small(file.location, file.state.size, state)
 
     def _read(self, number: int, size: int, offset: int) -> bytes:
         with self._opened.borrowed(number) as fd:
@@ -251,7 +231,7 @@ class SharedFiles:
         ranges = list(part_of(self._file_ranges(index), first, end))
         is_trusted = self.trusted or index in self._verified
         hashes = None if is_trusted else self.block_hashes_now(index)
-        is_many = self._is_many and self.verify is not None
+        is_many = self._small is not None and self.verify is not None
         if (is_trusted and not is_many) or hashes is not None:
             data = b"".join([self._read(*each) for each in ranges])
             is_altered = self._changes.affect(ranges)
@@ -332,10 +312,13 @@ class SharedFiles:
 
         Raises `StoreError` if there are too few.
         """
+        ranges = self._extents.cover(offset, offset + len(buffer))
+        small = self._small
+        found = {} if small is None else small.read(ranges, are_compared=True)
         done = 0
-        for number, size, start in self._extents.cover(offset, offset + len(buffer)):
+        for number, size, start in ranges:
             into = buffer[done : done + size]
-            whole = self._read_whole(number, is_compared=True)
+            whole = found.get(number)
             if whole is not None:
                 into[:] = whole[start : start + size]
                 count = size
@@ -349,15 +332,20 @@ class SharedFiles:
 
     def check_unchanged(self) -> None:
         """Raise `StoreError` if a file has changed since its first state."""
-        for number in range(len(self._files)):
-            file = self._files[number]
-            fd = self._opened.borrow_now(number)
-            if fd is None:
-                now = self._disk.state_at(file.location, follow=self._follow)
-            else:
-                now = self._disk.state(fd)
-                self._opened.give_back(number)
-            self._changes.refuse_changed(number, now)
+        small = self._small
+        every = range(len(self._files))
+        for number in every if small is None else small.suspects():
+            self._check_unchanged(number)
+
+    def _check_unchanged(self, number: int) -> None:
+        fd = self._opened.borrow_now(number)
+        if fd is None:
+            location = self._files[number].location
+            now = self._disk.state_at(location, follow=self._follow)
+        else:
+            now = self._disk.state(fd)
+            self._opened.give_back(number)
+        self._changes.refuse_changed(number, now)
 
     def close(self) -> None:
         """Close the files; idempotent."""

@@ -1,0 +1,87 @@
+"""Where each file of a download is created, in little memory.
+
+Chunks arrive in any order and a share may have millions of files, so to look each one
+up in the file table would decode the same pages again and again. Here each path is
+looked at once, and a file takes about as many bytes as its name.
+"""
+
+from array import array
+from collections.abc import Sequence
+
+from shoal.core.manifest.file_table import File
+
+__all__ = ["Places"]
+
+_UNSAFE = frozenset(("", ".", ".."))  # names
+_PROBLEM = "a path is not safe, or paths are not in the order of their bytes"
+
+
+class Places:
+    """Keep the size, folder and name of each file, and whether it is executable."""
+
+    def __init__(self, files: Sequence[File], selected: bytes) -> None:
+        """Read the files once; `selected` has a 1 for each file that is created.
+
+        The paths of the others are not used. Raises `ValueError` if a path is not safe
+        or the paths are not in order; a manifest refuses them too, so this is a second
+        check.
+        """
+        self.sizes: array[int] = array("Q")
+        """The sizes of all files in bytes, by number."""
+        self.executable = bytearray()
+        """1 for each selected file that the shared folder has as executable."""
+        self._folders = [""]  # in the order in which the paths enter them
+        self._numbers = {"": 0}  # of the folders
+        self._folder = array("I")  # the number of each file's folder
+        self._names = bytearray()  # in UTF-8, one after the other
+        self._ends = array("Q")  # of each name
+        last = ""
+        for file, is_selected in zip(files, selected, strict=True):
+            self.sizes.append(file.size)
+            if is_selected:
+                # The order of code points is the order of the UTF-8 bytes.
+                if file.path <= last:
+                    raise ValueError(_PROBLEM)
+                last = file.path
+                self._add(last, file.executable)
+            else:
+                self._folder.append(0)
+                self.executable.append(0)
+            self._ends.append(len(self._names))
+
+    def _add(self, path: str, executable: bool) -> None:
+        folder, _, name = path.rpartition("/")
+        number = self._numbers.get(folder)
+        if number is None:
+            number = self._enter(folder)
+        if name in _UNSAFE or "\0" in name or path[0] == "/":
+            raise ValueError(_PROBLEM)
+        self._folder.append(number)
+        self._names += name.encode()  # raises an error for a name that no file can have
+        self.executable.append(executable)
+
+    def _enter(self, folder: str) -> int:
+        """Add a folder and those above it that are new; return its number."""
+        names = folder.split("/")
+        if "\0" in folder or not _UNSAFE.isdisjoint(names):
+            raise ValueError(_PROBLEM)
+        folder.encode()
+        for end in range(1, len(names) + 1):
+            path = "/".join(names[:end])
+            if path not in self._numbers:
+                self._numbers[path] = len(self._folders)
+                self._folders.append(path)
+        return self._numbers[folder]
+
+    def place(self, number: int) -> tuple[str, str]:
+        """Return the folder and the name of a selected file."""
+        start = self._ends[number - 1] if number else 0
+        name = self._names[start : self._ends[number]].decode()
+        return self._folders[self._folder[number]], name
+
+    def by_folder(self, selected: Sequence[int]) -> "dict[str, array[int]]":
+        """Return the numbers of the selected files by folder, parents first."""
+        found = [array("Q") for _ in self._folders]
+        for number in selected:
+            found[self._folder[number]].append(number)
+        return dict(zip(self._folders, found, strict=True))
