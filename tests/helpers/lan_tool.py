@@ -7,6 +7,8 @@ python -m tests.helpers.lan_tool hold [UDP-PORT]
     binds port 5353 exclusively, as some programs do, and prints "held"
 python -m tests.helpers.lan_tool speak SOURCE ID PORT
     multicasts one unsolicited answer from the address SOURCE
+python -m tests.helpers.lan_tool speak-with-question SOURCE ID PORT
+    the same, with the question section that dns-discovery sends
 python -m tests.helpers.lan_tool flood ID COUNT
     multicasts hostile packets about the channel ID and others, prints "sent"
 """
@@ -22,7 +24,7 @@ from collections.abc import Iterator
 from shoal.core.names.address import Address
 from shoal.discovery.lan.client import LanDiscovery
 from shoal.discovery.lan.packets import SENDER, encode_query, encode_response
-from shoal.discovery.lan.sockets import GROUP, MDNS_PORT
+from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
 
 _POLL = 0.05  # seconds between checks of `problem`, which has no notification
 _BURST = (
@@ -86,6 +88,16 @@ def _speak(source: str, channel: str, port: int) -> None:
         sock.sendto(packet, (GROUP, MDNS_PORT))
 
 
+def _speak_with_question(source: str, channel: str, port: int) -> None:
+    topic = topic_of(channel)
+    answer = encode_response(topic, b"", [Address(SENDER, port)])
+    question = encode_query(topic)[12:]
+    packet = answer[:4] + b"\0\1" + answer[6:12] + question + answer[12:]
+    sock, _ = open_socket(source)
+    with sock:
+        sock.sendto(packet, (GROUP, MDNS_PORT))
+
+
 def _flood(channel: str, count: int) -> None:
     packets = hostile_packets(topic_of(channel), random.Random(5))
     with _sender("127.0.0.1") as sock:
@@ -119,6 +131,8 @@ def main(argv: list[str]) -> None:
             _hold(int(port[0]) if port else MDNS_PORT)
         case ["speak", source, channel, port]:
             _speak(source, channel, int(port))
+        case ["speak-with-question", source, channel, port]:
+            _speak_with_question(source, channel, int(port))
         case ["flood", channel, count]:
             _flood(channel, int(count))
         case _:

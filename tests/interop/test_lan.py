@@ -1,5 +1,6 @@
 """LAN discovery among real programs; each test has its own network namespaces."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -274,3 +275,30 @@ def test_discovery_survives_a_flood_with_little_memory(
     assert not ours.find(r"^found (?!127\.0\.0\.1:)"), (
         "it accepted the address of another host"
     )
+
+
+# Beside another mDNS stack.
+
+
+def test_avahi_takes_our_answers_for_valid(
+    namespace: Namespace,
+    far: Namespace,
+    tool: Start,
+    programs: ExitStack,
+    tmp_path: Path,
+) -> None:
+    """avahi logs each response that has a question section, as dns-discovery's has."""
+    require(None if shutil.which("avahi-daemon") else "avahi-daemon is not installed")
+    join_by_veth(namespace, far)
+    config = tmp_path / "avahi.conf"
+    config.write_text("[server]\nenable-dbus=no\nuse-ipv6=no\n")
+    words = ("--debug", "--no-drop-root", "--no-chroot", "--no-rlimits", "-f")
+    argv = ["avahi-daemon", *words, str(config)]
+    avahi = programs.enter_context(Program(argv, namespace=far))
+    avahi.wait_line("Server startup complete", 30)
+    tool(namespace, "join", ID, 4002)
+    tool(namespace, "join", ID).wait_line(r"^found 10\.77\.0\.1:4002$")
+    assert "Invalid response" not in avahi.stderr
+    tool(namespace, "speak-with-question", "10.77.0.1", ID, 4003)
+    avahi.wait_line("Invalid response packet")
+    assert avahi.stderr.count("Invalid response packet") == 1

@@ -55,15 +55,14 @@ def test_a_query_has_the_bytes_of_dns_discovery() -> None:
     assert len(packet) == 78
 
 
-def test_a_response_has_the_bytes_of_dns_discovery() -> None:
+def test_a_response_is_that_of_dns_discovery_without_the_question() -> None:
     packet = encode_response(TOPIC, TOKEN, [SOURCE])
     assert packet == (
-        b"\0\0\x84\0\0\1\0\1\0\0\0\0"
-        + (WIRE_NAME + b"\0\x10\0\1")
+        b"\0\0\x84\0\0\0\0\1\0\0\0\0"
         + (WIRE_NAME + b"\0\x10\0\1" + bytes(4) + b"\0\x42")
         + (b"\x32token=" + TOKEN + b"\x0epeers=AAAAAA+h")
     )
-    assert len(packet) == 216
+    assert len(packet) == 216 - len(WIRE_NAME + b"\0\x10\0\1")
 
 
 @given(topics)

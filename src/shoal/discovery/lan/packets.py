@@ -88,7 +88,9 @@ def encode_query(topic: bytes) -> bytes:
 def encode_response(topic: bytes, token: bytes, peers: Sequence[Address]) -> bytes:
     """Return the packet that lists peers of one topic.
 
-    Every host must be dotted IPv4; at most `MAX_PEERS` fit.
+    It has no question, unlike that of dns-discovery: RFC 6762 section 6 forbids it, and
+    avahi logs and drops such a response. Every host must be dotted IPv4; at most
+    `MAX_PEERS` fit.
     """
     assert len(peers) <= MAX_PEERS
     entries = b"".join(_PEER.pack(*map(int, h.split(".")), port) for h, port in peers)
@@ -96,8 +98,7 @@ def encode_response(topic: bytes, token: bytes, peers: Sequence[Address]) -> byt
     text = b"".join(bytes((len(string),)) + string for string in strings)
     return b"".join(
         (
-            _HEADER.pack(0, _RESPONSE_FLAGS, 1, 1, 0, 0),
-            _encode_question(topic),
+            _HEADER.pack(0, _RESPONSE_FLAGS, 0, 1, 0, 0),
             _encode_name(topic),
             _RECORD.pack(_TXT, _IN, 0, len(text)),
             text,
