@@ -1,7 +1,7 @@
 """How simulated nodes find each other: a LAN, a DHT, and addresses they are given."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from shoal.core.names.address import Address
 from shoal.core.report.stall import Search
@@ -115,6 +115,9 @@ class SimNetworks:
 
     def hosts(self) -> list[str]:
         return ["0.0.0.0"]
+
+    def keep_listening(self, listen_on: Callable[[Sequence[str]], None]) -> None:
+        """Do nothing: the simulated network moves the ports of a host itself."""
 
     def discovery(self) -> list[_Discovery]:
         return self._open

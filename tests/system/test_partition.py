@@ -143,6 +143,23 @@ def test_a_download_continues_when_addresses_change(
             getting.wait_for_progress(HEALED)
 
 
+def test_a_node_restricted_to_an_interface_follows_its_address(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    source, out = make_file(1 << 20, 1), tmp_path / "out"
+    only = {**ON_THE_LAN, "SHOAL_INTERFACES": "v0"}
+    with two_machines("10.77.0") as (left, right, here, _):
+        with shoal("share", source, ns=left, env=only) as sharing:
+            link = link_of(sharing)
+            change_address(left, "v0", here, "10.77.0.9")
+            got = shoal(
+                "get", link, "-o", out, "--timeout", 20, ns=right, env=ON_THE_LAN
+            )
+            with got:
+                assert got.finish().code == 0, got.stderr
+    assert out.read_bytes() == source.read_bytes()
+
+
 def change_address(machine: Namespace, device: str, old: str, new: str) -> None:
     """Give a machine another address on the same network."""
     machine.run("ip", "addr", "del", f"{old}/24", "dev", device)

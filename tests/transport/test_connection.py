@@ -212,6 +212,37 @@ async def test_a_taken_port_is_named_in_the_error() -> None:
             Listener(accept, hosts=["127.0.0.1"], port=listener.port)
 
 
+async def test_a_port_moves_to_other_addresses() -> None:
+    accepted = Recorder()
+
+    def accept() -> Served:
+        return Connection(OpenServerSession(CHUNKS, None), accepted)
+
+    async def reaches(host: str) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(host, listener.port)
+        except ConnectionError:
+            return False
+        writer.close()
+        return True
+
+    async def settled() -> None:
+        for _ in range(3):  # rounds of the loop until a cancelled task has ended
+            await asyncio.sleep(0)
+
+    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    async with aclosing(Listener(accept, hosts=hosts[:2])) as listener:
+        assert [await reaches(host) for host in hosts] == [True, True, False]
+        listener.listen_on(hosts[1:])
+        await settled()
+        assert [await reaches(host) for host in hosts] == [False, True, True]
+        listener.listen_on([])
+        await settled()
+        assert [await reaches(host) for host in hosts] == [False] * 3
+        listener.listen_on(["192.0.2.1", "127.0.0.1"])
+        assert [await reaches(host) for host in hosts] == [True, False, False]
+
+
 async def test_a_foreign_host_error_names_shoal_interfaces() -> None:
     def accept() -> Served:
         raise AssertionError

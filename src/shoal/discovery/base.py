@@ -5,7 +5,7 @@ decides which to dial and how often, and which are duplicates.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Protocol
 
 from shoal.core.names.address import Address
@@ -41,6 +41,14 @@ class Discovery(Protocol):
         is closed. While `is_awaited` returns False, nobody waits for the peers, and a
         network may look for them less often. The same address may be yielded many
         times. Only `aclose`, the iterator's or the discovery's, ends the iterator.
+        """
+        ...
+
+    def refresh(self, hosts: Sequence[str]) -> None:
+        """Look for every topic and announce it at once.
+
+        The addresses of this machine have changed, or it was asleep. `hosts` are those
+        to use, `0.0.0.0` for all.
         """
         ...
 

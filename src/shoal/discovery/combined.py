@@ -1,10 +1,12 @@
 """All discoveries of a node, combined: LAN, DHT and the addresses the user named.
 
 `Networks` makes them when they are first needed, so that a node which only dials
-`--peer` opens no socket for discovery and imports no module for it.
+`--peer` opens no socket for discovery and imports no module for it. Once a port
+listens, it also watches the addresses of this machine.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
@@ -21,6 +23,8 @@ class Networks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._open: list[Discovery] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._listening: list[Callable[[Sequence[str]], None]] = []
 
     def hosts(self) -> list[str]:
         """Return the addresses to listen on.
@@ -30,6 +34,18 @@ class Networks:
         if not self._settings.interfaces:
             return ["0.0.0.0"]
         return [each.address for each in list_interfaces(self._settings.interfaces)]
+
+    def keep_listening(self, listen_on: Callable[[Sequence[str]], None]) -> None:
+        """Call `listen_on` with the addresses to listen on whenever they change.
+
+        After a change, or a sleep of this machine, every topic is announced again, too.
+        """
+        self._listening.append(listen_on)
+        if self._watching is None:
+            from shoal.discovery.watch import watch_network
+
+            work = watch_network(self._settings.interfaces, self._on_change)
+            self._watching = asyncio.create_task(work, name="network watch")
 
     def discovery(self) -> list[Discovery]:
         """Return every discovery that the settings allow."""
@@ -52,8 +68,24 @@ class Networks:
 
     async def aclose(self) -> None:
         """Close every discovery; idempotent."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait([watching])
+            if not watching.cancelled():
+                watching.result()
         for network in self._open or ():
             await network.aclose()
+
+    def _on_change(self) -> None:
+        hosts, allowed = ["0.0.0.0"], self._settings.interfaces
+        if allowed:
+            found = list_interfaces(allowed, must_exist=False)
+            hosts = [each.address for each in found]
+            for listen_on in self._listening:
+                listen_on(hosts)
+        for network in self._open or ():
+            network.refresh(hosts)
 
     def _make(self) -> list[Discovery]:
         settings = self._settings
@@ -69,9 +101,8 @@ class Networks:
         if not settings.lan_only:
             from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
 
-            bind = self.hosts()[0]
             bootstrap = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
-            networks.append(DhtDiscovery(bootstrap, bind=bind))
+            networks.append(DhtDiscovery(bootstrap, bind=self.hosts()[0]))
         return networks
 
 

@@ -36,6 +36,9 @@ class StaticDiscovery:
             yield address
         await self._closed.wait()
 
+    def refresh(self, hosts: Sequence[str]) -> None:
+        """Do nothing: the addresses stay, and the peer book dials them again."""
+
     async def aclose(self) -> None:
         """End all iterators; idempotent."""
         self._closed.set()

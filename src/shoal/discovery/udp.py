@@ -67,6 +67,13 @@ class UdpClient:
         """The system's reason for refusing to send since `open`, None if it did not."""
         return self._socket.send_error if self._socket else None
 
+    def rebind(self, bind: str) -> None:
+        """Use another local address from the next `open` on."""
+        self._bind = bind
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     async def open(self) -> None:
         """Open the socket unless it is open.
 

@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-__all__ = ["bind_port"]
+__all__ = ["BACKLOG", "bind_port"]
 
 TRIES = 16  # free ports tried until one is free on every address
 BACKLOG = 256  # connections the system may hold ready

@@ -96,6 +96,7 @@ class Registry:
             hosts = resources.networks.hosts()
             self._port = Port(hosts, resources.settings.port, resources.threads)
             resources.own(self._port.aclose)
+            resources.networks.keep_listening(self._port.listen_on)
         return self._port
 
     async def remembered(self, share_id: bytes, missing: Missing) -> Manifest | None:

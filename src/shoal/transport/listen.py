@@ -12,10 +12,11 @@ import socket
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from shoal.errors import ForbiddenError, NetworkError
-from shoal.net.ports import bind_port
+from shoal.net.ports import BACKLOG, bind_port
 
 __all__ = ["Listener", "PortListener", "bind_all", "file_limit"]
 
@@ -35,15 +36,19 @@ class PortListener(ABC, Generic[C]):
     A subclass says what to do with an accepted connection, for which it keeps a `C`.
     """
 
+    backlog = BACKLOG
+    """How many connections the system may hold ready."""
+
     def __init__(self, hosts: Sequence[str], port: int) -> None:
         """Listen at `port` of all `hosts`; raise as `bind_all` does."""
-        self._sockets, self.port = bind_all(hosts, port)
+        sockets, self.port = bind_all(hosts, port)
         self._loop = asyncio.get_running_loop()
+        self._accepting: dict[str, asyncio.Task[None]] = {}
         self._tasks: dict[asyncio.Task[None], C | None] = {}
         # One callback object for all tasks: a flood gets no more memory.
         self._on_done = self._forget_task
-        for each in self._sockets:
-            self._run(self._accept_from(each), None)
+        for host, listening in zip(hosts, sockets, strict=True):
+            self._accept_at(host, listening)
 
     @abstractmethod
     def _on_accepted(self, accepted: socket.socket, host: str) -> None:
@@ -60,16 +65,31 @@ class PortListener(ABC, Generic[C]):
     def _on_task_done(self, task: asyncio.Task[None], connection: C) -> None:
         """Close the connection that a task was started for if it still has to be."""
 
+    def listen_on(self, hosts: Sequence[str]) -> None:
+        """Listen on these addresses from now on, and on no others.
+
+        An address on which the port cannot be opened is left out until the next call.
+        """
+        for gone in self._accepting.keys() - hosts:
+            self._accepting.pop(gone).cancel()
+        for host in hosts:
+            if host not in self._accepting:
+                with suppress(OSError):
+                    (listening,) = bind_port([host], self.port)
+                    self._accept_at(host, listening)
+
     async def aclose(self) -> None:
         """Stop accepting; established connections stay open. Idempotent."""
         for task in self._tasks:
             task.cancel()
-        try:
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-        finally:
-            for each in self._sockets:
-                each.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _accept_at(self, host: str, listening: socket.socket) -> None:
+        listening.listen(self.backlog)
+        task = self._accepting[host] = self._run(self._accept_from(listening), None)
+        # A task cancelled before its first step would close nothing.
+        task.add_done_callback(lambda _: listening.close())
 
     def _run(
         self, work: Coroutine[Any, Any, None], connection: C | None

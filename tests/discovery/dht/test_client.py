@@ -275,3 +275,16 @@ async def test_an_invalid_topic_or_port_is_refused_at_once(
     async with discover() as discovery:
         with pytest.raises(UsageError):
             discovery.join(topic, port)
+
+
+async def test_a_refreshed_client_looks_up_at_once_and_from_the_new_address() -> None:
+    async with UdpNode() as node:
+        client = discover(node.address, interval=(3600, 7200), retry=(3600, 3600))
+        async with client, join(client, port=4002) as addresses:
+            waiting = asyncio.create_task(first(addresses))
+            await node.wait_until(lambda: bool(node.senders_of(b"announce_peer")))
+            client.refresh(["127.0.0.3"])
+            await node.wait_until(lambda: len(node.senders_of(b"announce_peer")) == 2)
+            hosts = [each.host for each in node.senders_of(b"announce_peer")]
+            assert hosts == ["127.0.0.1", "127.0.0.3"]
+            await waiting  # our own announcement

@@ -12,7 +12,7 @@ from shoal.core.names.address import Address
 from shoal.discovery.base import Discovery
 from shoal.discovery.lan import state
 from shoal.discovery.lan.client import MAX_WAITING, LanDiscovery
-from shoal.discovery.lan.packets import MAX_PEERS, SENDER, encode_response
+from shoal.discovery.lan.packets import MAX_PEERS, SENDER, encode_query, encode_response
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
 from shoal.errors import UsageError
 
@@ -259,3 +259,20 @@ async def test_a_topic_of_the_wrong_size_is_refused() -> None:
     async with LanDiscovery(interfaces=("lo",)) as discovery:
         with pytest.raises(ValueError, match="20 bytes"):
             await anext(discovery.join(b"short", None))
+
+
+async def test_a_refreshed_client_queries_at_once(
+    stack: AsyncExitStack, topic: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "QUERY_WAITS", (3600.0,))  # there is no second query
+    ours = await lan(stack)
+    waiting = await listen(stack, ours, topic)
+    with open_socket("127.0.0.1")[0] as sock:
+        reader = asyncio.get_running_loop()
+        while (await asyncio.wait_for(reader.sock_recv(sock, 2048), PATIENCE)) == b"":
+            pass
+        ours.refresh([])
+        query = encode_query(topic)
+        while await asyncio.wait_for(reader.sock_recv(sock, 2048), PATIENCE) != query:
+            pass
+    assert waiting.found == set()

@@ -74,6 +74,7 @@ class DhtDiscovery:
         self._pace = Pace()
         self._queue = LookupQueue()
         self._may_start: dict[int, asyncio.Event] = {}
+        self._searches: set[_Search] = set()
         self._running: dict[_Search, Lookup] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -111,6 +112,15 @@ class DhtDiscovery:
         )
         return self._iterate(search)
 
+    def refresh(self, hosts: Sequence[str]) -> None:
+        """Send from the first of `hosts`; look up and announce every topic at once."""
+        if hosts and hosts[0] != self._bind:
+            self._bind = hosts[0]
+            self._udp.rebind(hosts[0])
+        for search in self._searches:
+            search.schedule.restart()
+            search.is_due.set()
+
     async def aclose(self) -> None:
         """Stop announcing, end all iterators, close the socket; idempotent."""
         self._is_closed = True
@@ -131,6 +141,7 @@ class DhtDiscovery:
     async def _iterate(self, search: "_Search") -> AsyncGenerator[Address, None]:
         if self._is_closed:
             return
+        self._searches.add(search)
         # The search continues while the caller handles an address.
         task = asyncio.create_task(self._run_search(search), name="dht search")
         self._tasks.add(task)
@@ -140,6 +151,7 @@ class DhtDiscovery:
             while (address := await search.queue.get()) is not None:
                 yield address
         finally:
+            self._searches.discard(search)
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():
@@ -149,6 +161,7 @@ class DhtDiscovery:
         """Look the topic up again and again until cancelled."""
         while True:
             is_failure = True
+            search.is_due.clear()
             try:
                 async with self._turn(search):
                     lookup = await self._look_up(search)
@@ -165,7 +178,9 @@ class DhtDiscovery:
             wait = search.schedule.next_wait(
                 is_failure=is_failure, is_awaited=search.is_awaited()
             )
-            await asyncio.sleep(wait)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await search.is_due.wait()
 
     @asynccontextmanager
     async def _turn(self, search: "_Search") -> AsyncIterator[None]:
@@ -295,6 +310,8 @@ class _Search:
             rng=rng, port=port, interval=interval, retry=retry
         )
         self.queue = AddressQueue(MAX_WAITING)
+        self.is_due = asyncio.Event()
+        """Set to look the topic up again without waiting."""
         self.has_changed = asyncio.Event()
         """Set when a message for the current lookup has arrived."""
 

@@ -60,6 +60,10 @@ class LookupSchedule:
         if any(peer.port != self._port for peer in peers):
             self._is_alone = False
 
+    def restart(self) -> None:
+        """Let the next lookups follow each other quickly, as at first."""
+        self._next_wait = self._retry.shortest
+
     def next_wait(self, *, is_failure: bool, is_awaited: bool = True) -> float:
         """Return the seconds until the next lookup.
 

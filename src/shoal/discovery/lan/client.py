@@ -51,6 +51,7 @@ class LanDiscovery:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._next_scan = 0.0
 
     @property
     def reach(self) -> str:
@@ -85,6 +86,12 @@ class LanDiscovery:
         finally:
             self._state.leave(join)
             del self._queues[join]
+
+    def refresh(self, hosts: Sequence[str]) -> None:
+        """Look for new interfaces now, query every topic and announce it."""
+        self._state.query_all(time.monotonic())
+        self._next_scan = 0.0
+        self._woken.set()
 
     async def aclose(self) -> None:
         """Close every socket and end all iterators; idempotent."""
@@ -122,15 +129,16 @@ class LanDiscovery:
 
     async def _run(self) -> None:
         """Query when due and scan for new interfaces until cancelled."""
-        next_scan = time.monotonic() + SCAN_EVERY
+        self._next_scan = time.monotonic() + SCAN_EVERY
         while True:
-            wake_at = min(next_scan, self._state.next_timeout() or next_scan)
+            wake_at = self._state.next_timeout() or self._next_scan
+            wake_at = min(self._next_scan, wake_at)
             self._woken.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wake_at - time.monotonic()):
                     await self._woken.wait()
-            if time.monotonic() >= next_scan:
-                next_scan = time.monotonic() + SCAN_EVERY
+            if time.monotonic() >= self._next_scan:
+                self._next_scan = time.monotonic() + SCAN_EVERY
                 await self._update(self._list_interfaces(must_exist=False))
             self._query_due_topics()
 

@@ -63,6 +63,11 @@ class TopicJoin:
         self.query_at = now + wait * (1 + QUERY_JITTER * jitter)
         self._queries += 1
 
+    def restart(self, now: float) -> None:
+        """Query now, and then after the waits of a new join."""
+        self.query_at = now
+        self._queries = 0
+
     def on_heard(self, address: Address, now: float) -> bool:
         """Remember an address; return True if it should be reported."""
         # Removed and added again, so that the first key is the one longest silent.
@@ -104,6 +109,12 @@ class LanState:
     def topics(self) -> tuple[bytes, ...]:
         """Return every joined topic, once each."""
         return tuple(self._joins)
+
+    def query_all(self, now: float) -> None:
+        """Make the next query of every topic due now, and the others follow it fast."""
+        for joins in self._joins.values():
+            for join in joins:
+                join.restart(now)
 
     def next_timeout(self) -> float | None:
         """Return when `next_queries` will have a topic; None without a join."""

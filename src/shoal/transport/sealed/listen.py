@@ -78,6 +78,8 @@ class _Stranger:
 class SealedListener(PortListener[_Stranger]):
     """Accept connections for every registered share until closed."""
 
+    backlog = BACKLOG
+
     def __init__(
         self,
         node_id: bytes,
@@ -94,8 +96,6 @@ class SealedListener(PortListener[_Stranger]):
         Large amounts of data are encrypted in `threads`. Raises as `bind_all` does.
         """
         super().__init__(hosts, port)
-        for each in self._sockets:
-            each.listen(BACKLOG)
         self._node_id = node_id
         self._threads = threads
         self._within = within

@@ -1,0 +1,58 @@
+"""Notice that this machine's addresses have changed, or that it was asleep.
+
+A laptop that wakes up, or moves to another network, has to listen and to announce
+itself anew: its peers know an address that it no longer has. Asking the system every
+two seconds works everywhere and takes less than a tenth of a millisecond.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from shoal.net.interfaces import Interface, list_interfaces
+
+__all__ = ["ASLEEP", "WATCH_EVERY", "NetworkWatch", "watch_network"]
+
+WATCH_EVERY = 2.0  # seconds
+ASLEEP = 10.0  # seconds that a check is late, after which we were asleep or stopped
+
+
+class NetworkWatch:
+    """Compare the interfaces and the time with those of the last check; pure."""
+
+    def __init__(self, interfaces: Sequence[Interface], now: float) -> None:
+        """Start with these interfaces; `now` is the time of day in seconds."""
+        self._interfaces = frozenset(interfaces)
+        self._checked_at = now
+
+    def has_changed(self, interfaces: Sequence[Interface], now: float) -> bool:
+        """Return True if an address came or went, or if the last check is long ago.
+
+        The time of day goes on while a machine sleeps, unlike the monotonic clock; that
+        somebody has set it does no harm.
+        """
+        before, self._interfaces = self._interfaces, frozenset(interfaces)
+        checked_at, self._checked_at = self._checked_at, now
+        was_asleep = now - checked_at > WATCH_EVERY + ASLEEP
+        return was_asleep or self._interfaces != before
+
+
+async def watch_network(
+    allowed: Sequence[str],
+    on_change: Callable[[], None],
+    *,
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """Call `on_change` after each change of the allowed interfaces, until cancelled."""
+    watch = NetworkWatch(_interfaces(allowed), clock())
+    while True:
+        await asyncio.sleep(WATCH_EVERY)
+        if watch.has_changed(_interfaces(allowed), clock()):
+            on_change()
+
+
+def _interfaces(allowed: Sequence[str]) -> list[Interface]:
+    try:
+        return list_interfaces(allowed, must_exist=False)
+    except OSError:
+        return []  # as if there were none, until the system lists them again
