@@ -15,6 +15,7 @@ from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.errors import StoreError
 from shoal.storage.store import Span
 from shoal.transfer.uploader import (
+    ALONE_LEAST,
     BATCH_SIZE,
     LONE_SIZE,
     Read,
@@ -387,6 +388,27 @@ class Threaded(Receiver):
     def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
         self.sent += [size for _, size in sent]
         self._log.tell()
+
+
+class Either(Threaded):
+    """Note how many chunks the uploader passes to it."""
+
+    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
+        self.got += [len(data) for _, data in chunks]
+
+
+@virtual_time
+async def test_small_chunks_are_sent_in_one_go_while_there_is_one_receiver() -> None:
+    content = Content.make(8 * ALONE_LEAST, ALONE_LEAST)
+    async with uploading(Store(content)) as (uploader, log):
+        first, second = (Either(name, log, range(8)) for name in "ab")
+        uploader.wake(first)
+        assert (len(first.sizes), first.got) == (8, [])
+        # The first one is being sent to: now turns are short.
+        uploader.wake(second)
+        assert (second.made, second.got) == ([], [ALONE_LEAST] * 8)
+        first.finish(uploader)
+        await log.until(lambda: len(first.sent) == 8)
 
 
 def take_every_place(uploader: Uploader, log: Log) -> list[Receiver]:

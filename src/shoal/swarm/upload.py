@@ -81,7 +81,8 @@ class Upload:
         self._counters = resources.counters
         self._uploader = Uploader(store, resources, self._rank)
         self._receivers: dict[Peer, PeerReceiver] = {}
-        self._timer: asyncio.TimerHandle | None = None  # of the next announcement
+        self._timer_at = 0.0  # loop time
+        self._timer: asyncio.Handle | None = None  # of the next announcement
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
 
@@ -360,14 +361,17 @@ class Upload:
     def announce_soon(self) -> None:
         """Announce when it is time, after the callbacks that are already due."""
         when = self._announcements.soon_at(self._loop.time())
-        if when is None or (self._timer is not None and self._timer.when() <= when):
-            return
-        self._announce_at(when)
+        if when is not None:
+            self._announce_at(when)
 
     def _announce_at(self, when: float) -> None:
+        """Announce then, unless that is due before."""
         if self._timer is not None:
+            if self._timer_at <= when:
+                return
             self._timer.cancel()
         if not self._is_closed:
+            self._timer_at = when
             self._timer = self._loop.call_at(when, self.announce)
 
     def announce(self) -> None:

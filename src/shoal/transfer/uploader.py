@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
 READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
-
+ALONE_LEAST = 16 * 1024  # the same while there is no other receiver to send to
 
 Requests: TypeAlias = Sequence[tuple[int | Span, Hashable]]
 """Chunks or parts of them, each with a note for the receiver."""
@@ -277,7 +277,9 @@ class Uploader:
         """Send one batch; return True if the receiver should have another turn."""
         # Within a rate limit turns are short, so that all receivers get the same share.
         size = self._store.chunks.chunk_size
-        sends_itself = size >= READ_LEAST and receiver.can_send_read
+        is_alone = not self._turns and set(self._limit.receivers) <= {receiver}
+        least = ALONE_LEAST if is_alone else READ_LEAST
+        sends_itself = size >= least and receiver.can_send_read
         batch = READ_BATCH if sends_itself else BATCH_SIZE
         limit = 1 if self._bucket.is_limited else max(1, batch // size)
         requests = receiver.next_requests(limit)
@@ -298,9 +300,8 @@ class Uploader:
         except (StoreError, KeyError):
             chunks = [None]  # read one by one, to refuse only those that are missing
         ready = next((i for i, c in enumerate(chunks) if c is None), len(requests))
-        self._send(
-            receiver, requests[:ready], [c for c in chunks if c is not None][:ready]
-        )
+        good = [each for each in chunks[:ready] if each is not None]
+        self._send(receiver, requests[:ready], good)
         if ready < len(requests):
             self._read(receiver, requests[ready:])
             return False

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 from shoal.core.crypto.noise import TAG_SIZE, Ciphers
 from shoal.core.limits import OverheadLimit
+from shoal.core.wire.framing import BufferPool
 from shoal.core.wire.noise_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
@@ -72,6 +73,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._begin = begin
         self._takes_data: DataProtocol | None = None
         self._incoming: IncomingData | None = None
+        self._pool = BufferPool(0)  # that of a `DataProtocol`
         self._cipher = ciphers.receive
         self._outgoing = Outgoing(
             *(ciphers.send, threads),
@@ -106,7 +108,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         else:
             if isinstance(self._protocol, DataProtocol):
                 self._takes_data = self._protocol
-                self._outgoing.pool = self._protocol.pool
+                self._pool = self._outgoing.pool = self._protocol.pool
             self._protocol.connection_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -304,7 +306,7 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
             unseal_into(messages, self._cipher.take_keys(len(messages)), room)
             self._protocol.buffer_updated(size)
         if takes is not None and (length := takes.awaited_data) >= DATA_LEAST:
-            self._incoming = IncomingData(takes.pool, length)
+            self._incoming = IncomingData(self._pool, length)
         return begin + size + len(messages) * MESSAGE_OVERHEAD
 
     def _pass_in_parts(self, message: memoryview, size: int) -> None:

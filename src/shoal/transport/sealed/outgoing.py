@@ -171,9 +171,10 @@ class Outgoing:
             elif self._is_blocked:
                 break
             else:
-                below.write(self._seal(self._take(ENCRYPT_SLICE)))
+                payloads = self._take(ENCRYPT_SLICE)
+                below.write(seal(payloads, self._cipher.take_keys(len(payloads))))
         if self.is_ending and below is not None and not self.waiting:
-            below.write(self._seal([memoryview(b"")]))
+            below.write(seal([memoryview(b"")], self._cipher.take_keys(1)))
             # Not within `resume_writing`: asyncio would close the transport twice.
             asyncio.get_running_loop().call_soon(below.close)
 
@@ -208,9 +209,6 @@ class Outgoing:
         payloads = take_payloads(self._backlog, limit)
         self._backlogged -= sum(map(len, payloads))
         return payloads
-
-    def _seal(self, payloads: list[memoryview]) -> memoryview:
-        return seal(payloads, self._cipher.take_keys(len(payloads)))
 
     def _seal_in_thread(self, threads: Executor) -> None:
         """Encrypt a batch in a thread; all later data waits behind it."""
