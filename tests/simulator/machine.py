@@ -170,7 +170,11 @@ class SimMachine:
         """Return the chunks of an open channel that it serves, and the port."""
         every, made = share.chunks_of(lambda _: True), self.shared.get(share.number)
         if made is not None:
-            return every - self.damaged.get(share.number, set()), made.port
+            damaged = self.damaged.get(share.number, set())
+            if damaged and share.open == "name":
+                # Without hashes, no chunk of a changed file is known to be right.
+                damaged = every
+            return every - damaged, made.port
         for state in self._jobs_of(share):
             if state.status == "done" and state.result is not None:
                 return every, state.result.port

@@ -6,7 +6,7 @@ same share is copied, and the catalogue remembers what was fetched.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from shoal.swarm.swarm import Swarm
 from shoal.swarm.target import Target
 
 __all__ = ["FetchResult", "fetch_sealed"]
+
+KEEP_PERIOD = 1.0  # seconds after which pages that have arrived are kept
 
 
 class FetchResult(Struct, frozen=True):
@@ -194,9 +196,13 @@ def _copy_chunks(
 
 
 async def _load_kept(resources: Resources, swarm: Swarm, target: Target) -> None:
-    """Load pages of the manifest, and keep each on the disk when it has arrived."""
+    """Load pages of the manifest, and keep each on the disk soon after it arrived."""
     manifest = swarm.manifest
     assert manifest is not None
-    while not await swarm.load_some(target.pages):
+    is_complete = False
+    while not is_complete:
+        # `load_some` waits for several pages, which the peers may not have.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(KEEP_PERIOD):
+                is_complete = await swarm.load_some(target.pages)
         await resources.in_thread(partial(target.keep, manifest))
-    await resources.in_thread(partial(target.keep, manifest))
