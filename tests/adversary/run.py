@@ -15,6 +15,9 @@ machine. During and after the attack an honest `shoal get` fetches the share. Re
 4. the number of its open files returns to that before;
 5. no program prints a traceback to standard error.
 
+The other cases have no sharer to attack from outside: their victims paste links, share
+this machine with another user, use an origin, or download. Each checks its own promise.
+
 Prints a line for each case, and exits with 1 if a requirement failed. Several cases run
 at the same time (`--jobs`). A case fails if it has not started within `--within`
 seconds or if it takes more than a minute. `--file-limit N` limits the open files of
@@ -31,6 +34,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.adversary.adv import ATTACKS, LISTENERS
+from tests.adversary.downloaders import DOWNLOADERS
+from tests.adversary.misread import MISREAD
+from tests.adversary.origins import ORIGINS
+from tests.adversary.other_user import OTHER_USER
 from tests.adversary.trial import Seen, try_case
 from tests.helpers.netns import Namespace, missing_namespaces
 
@@ -39,6 +46,7 @@ WITHIN = 900.0  # seconds
 INSIDE = "SHOAL_ADVERSARY_NAMESPACE"
 # An extra case: more half-open connections than the sharer may have files.
 FEW_FILES = {"half_open": 128}
+OTHERS = {**MISREAD, **OTHER_USER, **ORIGINS, **DOWNLOADERS}
 HEADER = (
     f"{'':7} {'case':24} {'honest':>7} {'slower':>7} {'more memory':>12} {'CPU':>5}"
 )
@@ -73,17 +81,24 @@ def run_all(
     return len(failed)
 
 
-def run_one(case: str, folder: Path, deadline: float, file_limit: int | None) -> Seen:
-    """Run one case in its own folder."""
+def run_one(
+    case: str, folder: Path, deadline: float, file_limit: int | None
+) -> Seen | None:
+    """Run one case in its own folder; return what was measured of a sharer."""
     assert time.monotonic() < deadline, "not started within the time limit"
     name, _, limit = case.partition("@")
     own = folder / case
     own.mkdir()
+    if name in OTHERS:
+        OTHERS[name](own)
+        return None
     return try_case(name, own, int(limit) if limit else file_limit)
 
 
-def line(case: str, seen: Seen) -> str:
+def line(case: str, seen: Seen | None) -> str:
     """Return the line of the table for a case that did not fail."""
+    if seen is None:
+        return f"ok      {case}"
     return (
         f"ok      {case:24} {seen.honest:5.1f} s {seen.slower:6.2f}x "
         f"{seen.memory:+8} KiB {seen.load:5.0%}"
@@ -99,7 +114,7 @@ def say(text: str) -> None:
 def main() -> int:
     """Run with the arguments of the command line."""
     known = [*ATTACKS, *(f"{name}@{limit}" for name, limit in FEW_FILES.items())]
-    known += LISTENERS
+    known += [*LISTENERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="run", allow_abbrev=False)
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--all", action="store_true")

@@ -105,6 +105,7 @@ def test_a_keyword_counts_most_then_the_variable(
         ("name = 1", "name: write a text"),
         ("[peer]\nport = 1", "peer: write a list of texts"),
         ("port = ", "is not TOML"),
+        ("port = " + "[" * 100_000, "nested too deeply"),
         ("\ud800", "is not TOML"),
         ("#" * (1 << 20), "larger than 1048576 bytes"),
     ],

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -52,7 +53,10 @@ from shoal.storage.download.journal import Header, encode_records
 from shoal.storage.download.journal import decode as decode_journal
 from tests.helpers.sessions import pieces, receive
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["CORPUS", "TARGETS", "Target", "corpus"]
+
+CORPUS = Path(__file__).parent / "corpus"
+"""The folder with inputs that a fuzzer has found to reach different branches."""
 
 LIMIT = 1 << 16  # bytes of a frame
 CHUNKS = Chunks(5 * (1 << 16) + 1, 1 << 16)
@@ -220,7 +224,7 @@ SEALED = [
 
 TARGETS = {
     "frames": Target(
-        read_frames, (ProtocolError,), [b"\x04body\x81\x01" + BODY * 50, b"\xff" * 9]
+        read_frames, (ProtocolError,), [b"\x04body" * 9, b"\x81\x01" + b"b" * 129]
     ),
     "messages": Target(
         read_messages,
@@ -258,8 +262,8 @@ TARGETS = {
         parse_message,
         (ProtocolError,),
         [
-            build_get_peers(b"ab", bytes(20), bytes(20)),
             b"d1:rd2:id20:" + b"i" * 20 + b"5:nodes0:6:valuesl6:abcdefee1:t2:ab1:y1:re",
+            build_get_peers(b"ab", bytes(20), bytes(20)),
         ],
     ),
     "packets": Target(
@@ -275,7 +279,16 @@ TARGETS = {
     ),
     "journal": Target(read_journal, (), [_journal()]),
     "config": Target(
-        read_config_file, (UsageError,), [b'port = 4001\npeer = ["h:1"]\nseed = true']
+        read_config_file,
+        (UsageError,),
+        [b'port = 4001\npeer = ["h:1"]\nseed = true', b"a=" + b"[" * 2000],
     ),
 }
 """Every target by name."""
+
+
+def corpus(name: str) -> list[bytes]:
+    """Return the inputs of a target that are kept in the repository."""
+    path = CORPUS / f"{name}.hex"
+    found = path.read_text().split() if path.exists() else []
+    return [*TARGETS[name].seeds, *map(bytes.fromhex, found)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.adversary.other_user import names_in_completion
 from tests.helpers.commands import run
 from tests.helpers.process import capture
 from tests.helpers.requirements import require
@@ -93,3 +94,7 @@ def test_completion_works_despite_an_invalid_config_file(
 def test_an_unknown_shell_and_json_are_refused() -> None:
     for words in (["tcsh"], ["bash", "--json"]):
         assert run("completion", *words).finish().code == 2
+
+
+def test_names_that_are_commands_are_not_run(tmp_path: Path) -> None:
+    names_in_completion(tmp_path)

@@ -78,6 +78,8 @@ def _read(path: str, data: bytes) -> Iterator[tuple[str, Any]]:
         values = tomllib.loads(data.decode())
     except ValueError as error:
         raise UsageError(f"{path} is not TOML: {error}; correct it.") from None
+    except RecursionError:
+        raise UsageError(f"{path} is nested too deeply; correct it.") from None
     options = {option.name: option for option in OPTIONS}
     for key, value in values.items():
         if key not in options:

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import aiohttp
+
 from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError
@@ -18,6 +20,7 @@ from shoal.origin.source import OriginFileError, Part
 __all__ = ["ObjectReader"]
 
 MAX_REASON = 200  # characters of an error's text
+_S3 = ("s3", "s3a")
 
 
 class ObjectReader:
@@ -89,8 +92,38 @@ def _open(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs
     except ImportError:
         raise PeerError("it needs fsspec: pip install 'shoal[origin]'") from None
+    options = _s3_options() if url.partition(":")[0] in _S3 else {}
     # Not a shared instance, which may have cached an older state of the files.
-    opened: tuple[Any, str] = url_to_fs(url, skip_instance_cache=True)  # type: ignore[no-untyped-call]
+    opened: tuple[Any, str] = url_to_fs(url, skip_instance_cache=True, **options)  # type: ignore[no-untyped-call]
     system, root = opened
     # fsspec strips the trailing slash, which marks a folder.
     return system, str(root) + "/" if url.endswith("/") else str(root)
+
+
+def _s3_options() -> dict[str, Any]:
+    """Return options for s3fs with which no redirect is followed.
+
+    botocore follows none, but aiobotocore lets aiohttp do so, which sends the session
+    token of the user's credentials to whatever host the server names. A bucket that
+    has moved to another region needs no redirect: botocore signs a new request.
+    """
+    try:
+        from aiobotocore.httpsession import AIOHTTPSession
+    except ImportError:
+        return {}  # url_to_fs explains what is missing
+
+    class UnredirectedSession(AIOHTTPSession):  # type: ignore[misc]
+        async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+            session: aiohttp.ClientSession = await super()._get_session(proxy_url)
+            if not session.trace_configs:
+                trace = aiohttp.TraceConfig()
+                trace.on_request_redirect.append(_refuse_redirect)
+                trace.freeze()
+                session.trace_configs.append(trace)
+            return session
+
+    return {"config_kwargs": {"http_session_cls": UnredirectedSession}}
+
+
+async def _refuse_redirect(*_: object) -> None:
+    raise aiohttp.ClientError("it redirects to another URL")

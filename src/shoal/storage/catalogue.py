@@ -163,7 +163,9 @@ class Catalogue:
         body = _MAGIC + msgspec.msgpack.encode(stored)
         name, folder = _name(link.id, place), self._directory / _folder(place)
         make_directories(self._disk, folder, flush=flush)
-        with opened_own(self._disk, folder) as at:
+        # The inner folder is ours in any case if it has just been made.
+        opened = opened_own(self._disk, self._directory)
+        with opened, opened_own(self._disk, folder) as at:
             if at is None:
                 raise ShoalError(f"Another program removed {folder}; try again.")
             data = body + sha256(body).digest()

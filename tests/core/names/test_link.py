@@ -104,6 +104,8 @@ def test_every_swap_of_two_characters_is_detected() -> None:
         (TEXT + "?origin=", "is a URL"),
         (TEXT + "?origin=http%3A%2F%2Fh%2Fa b", "is a URL"),
         (TEXT + "?origin=%ff", "not text"),
+        (TEXT + "?origin=http\udc90", "not valid text"),
+        (TEXT + "\udc90", "not valid text"),
         (TEXT + "?origin=http://h/" + "a" * 5000, "too long"),
         (TEXT + "?" + "&".join([ORIGIN] * (MAX_ORIGINS + 1)), "4 origins"),
     ],

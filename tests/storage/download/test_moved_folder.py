@@ -128,6 +128,15 @@ def test_a_folder_that_was_moved_keeps_the_download(tmp_path: Path) -> None:
     assert os.listdir(place.moved) == ["target"]
 
 
+def test_overwriting_replaces_the_name_and_not_the_file(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (place.folder / "target").unlink()
+    os.link(place.elsewhere / "target", place.folder / "target")
+    download(place, Disk(), None)
+    assert (place.folder / "target").read_bytes() == DATA
+    place.check()
+
+
 def test_a_staging_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     require(None if os.geteuid() == 0 else "needs root to change an owner")
     staging = Staging(tmp_path / "target", IDENTITY, Disk())

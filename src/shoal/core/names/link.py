@@ -89,6 +89,10 @@ def parse_link(text: str) -> Link:
     percent-encoded. Raises `UsageError`, which distinguishes a typing error from a text
     that is no link.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of an argument that are not UTF-8
+        raise UsageError("The link is not valid text; copy it again.") from None
     text = bare_link(text)
     if text[: len(_SCHEME)].lower() == _SCHEME:
         text = text[len(_SCHEME) :].removeprefix("//")
