@@ -297,7 +297,7 @@ class FileTable:
         return self._keep_decoded(decode_checked_leaf(page), self._bounds[key])
 
     def _keep_decoded(self, entries: Sequence[Entry], bounds: Bounds) -> _Leaf:
-        sizes = (size for _, size, _ in entries)
+        sizes = [size for _, size, _ in entries]
         offsets = list(accumulate(sizes, initial=bounds.offset))
         leaf = _Leaf(bounds.number, entries, offsets[:-1])
         self._decoded[leaf.number % MAX_DECODED] = leaf
