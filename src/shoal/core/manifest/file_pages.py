@@ -9,7 +9,8 @@ has a better one, and the share is refused with a `ManifestError`.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import lt
 from typing import Annotated, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -25,10 +26,12 @@ __all__ = [
     "Attributes",
     "Below",
     "Bounds",
+    "Entry",
     "FileEntry",
     "FilePagesBuilder",
     "FilesTop",
     "bounds_below",
+    "decode_checked_leaf",
     "decode_index",
     "decode_leaf",
 ]
@@ -68,7 +71,8 @@ class Attributes(
     """Content type, as in RFC 9110."""
 
 
-_Entry: TypeAlias = tuple[str, int, bool | Attributes]
+Entry: TypeAlias = tuple[str, int, bool | Attributes]
+"""A file in a leaf page: its path, its size in bytes, and more of it."""
 _Digest: TypeAlias = Annotated[
     bytes, Meta(min_length=DIGEST_SIZE, max_length=DIGEST_SIZE)
 ]
@@ -118,7 +122,7 @@ class Bounds(NamedTuple):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_leaf_decoder = msgspec.msgpack.Decoder(list[_Entry])
+_leaf_decoder = msgspec.msgpack.Decoder(list[Entry])
 _index_decoder = msgspec.msgpack.Decoder(list[tuple[str, int, int, _Digest]])
 
 
@@ -219,28 +223,32 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, min_size: int) -> 
     return found
 
 
-def decode_leaf(data: bytes, bounds: Bounds) -> list[_Entry]:
+def decode_leaf(data: bytes, bounds: Bounds) -> list[Entry]:
     """Return the files of a leaf page; raises `ManifestError` unless all is valid."""
     entries = _decode(_leaf_decoder, data, _MIN_ENTRY_SIZE)
-    paths = [path for path, _, _ in entries]
+    # Whole columns are checked at once, as a share may have millions of files.
+    paths, sizes, attributes = zip(*entries, strict=True) if entries else ((), (), ())
     _check_page(data, paths, bounds)
     if len(entries) != bounds.end - bounds.number:
         raise refusal("a page of its file table has another number of files")
-    size = 0
-    for path, length, attributes in entries:
-        if length < 0:
-            raise refusal(f"the size of {shown(path)} is {length}")
-        size += length
-        if attributes.__class__ is Attributes and not _says_more(attributes):
+    if min(sizes, default=0) < 0:
+        place = next(place for place, size in enumerate(sizes) if size < 0)
+        raise refusal(f"the size of {shown(paths[place])} is {sizes[place]}")
+    if Attributes in set(map(type, attributes)):
+        if not all(_says_more(a) for a in attributes if isinstance(a, Attributes)):
             raise refusal("its file table is not canonical")
-    if size != bounds.end_offset - bounds.offset:
+    if sum(sizes) != bounds.end_offset - bounds.offset:
         raise refusal("the sizes of its files do not add up")
     return entries
 
 
-def _says_more(attributes: object) -> bool:
+def decode_checked_leaf(data: bytes) -> list[Entry]:
+    """Return the files of a leaf page for which `decode_leaf` found no problem."""
+    return _leaf_decoder.decode(data)
+
+
+def _says_more(attributes: Attributes) -> bool:
     """Return True unless true or false would say as much as these attributes."""
-    assert isinstance(attributes, Attributes)
     date, mode = attributes.date, attributes.mode
     return date is not None or mode is not None or attributes.type is not None
 
@@ -287,7 +295,7 @@ def _check_page(data: bytes, paths: Sequence[str], bounds: Bounds) -> None:
     if paths and bounds.path is not None and paths[0] != bounds.path:
         raise refusal("a page of its file table begins with another path")
     # Python compares code points, which gives the order of the UTF-8 bytes.
-    if not all(one < another for one, another in pairwise(paths)):
+    if not all(map(lt, paths, islice(paths, 1, None))):
         raise refusal("its files are not sorted by path")
     if paths and bounds.end_path is not None and paths[-1] >= bounds.end_path:
         raise refusal("its files are not sorted by path")

@@ -8,6 +8,8 @@ decoded, so memory is that of the pages. docs/protocol.md, "File table".
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias, overload
 
 from msgspec import Struct
@@ -18,8 +20,10 @@ from shoal.core.manifest.file_pages import (
     Attributes,
     Below,
     Bounds,
+    Entry,
     FilesTop,
     bounds_below,
+    decode_checked_leaf,
     decode_index,
     decode_leaf,
 )
@@ -67,7 +71,19 @@ class _Leaf(NamedTuple):
 
     number: int
     """The number of its first file."""
-    files: Sequence[File]
+    entries: Sequence[Entry]
+    offsets: Sequence[int]
+    """The offset of each file in the share."""
+
+    def file(self, place: int) -> File:
+        """Return one of its files."""
+        path, size, more = self.entries[place]
+        executable = more.executable if isinstance(more, Attributes) else more
+        return File(path, size, executable, self.offsets[place])
+
+    def place_of(self, path: str) -> int:
+        """Return how many of its files have a path before this one."""
+        return bisect_left(self.entries, path, key=itemgetter(0))
 
 
 class FileTable:
@@ -115,7 +131,7 @@ class FileTable:
                 self._bounds[PageKey(FILES, level - 1, each.number)] = each
             self._indexes[key] = below
         else:
-            self._keep_decoded(_decode(page, bounds))
+            self._keep_decoded(decode_leaf(page, bounds), bounds)
             self._files_here += bounds.end - bounds.number
         self._pages[key] = page
         return True
@@ -179,7 +195,7 @@ class FileTable:
 
     def _paths(self) -> Iterator[Sequence[str]]:
         for leaf in self._leaves(0):
-            yield [file.path for file in leaf.files]
+            yield [path for path, _, _ in leaf.entries]
 
     def find(self, path: str) -> File | None:
         """Return the file of this path, or None.
@@ -189,9 +205,10 @@ class FileTable:
         if not self.count:
             return None
         leaf = self._leaf(path, lambda b: b.path)
-        place = bisect_left(leaf.files, path, key=lambda file: file.path)
-        found = leaf.files[place] if place < len(leaf.files) else None
-        return found if found is not None and found.path == path else None
+        place = leaf.place_of(path)
+        if place == len(leaf.entries) or leaf.entries[place][0] != path:
+            return None
+        return leaf.file(place)
 
     def under(self, folder: str) -> "FileList":
         """Return the files below `folder`; all files if that is empty.
@@ -219,17 +236,18 @@ class FileTable:
         if not self.count:
             return 0
         leaf = self._leaf(path, lambda b: b.path, bisect)
-        return leaf.number + bisect_left(leaf.files, path, key=lambda file: file.path)
+        return leaf.number + leaf.place_of(path)
 
     def at(self, number: int) -> File:
         """Return a file by its number; raises `LookupError` as `find` does."""
         leaf = self._leaf(number, lambda b: b.number)
-        return leaf.files[number - leaf.number]
+        return leaf.file(number - leaf.number)
 
     def from_number(self, number: int) -> Iterator[File]:
         """Yield the files from this number on; raises `LookupError` as `find` does."""
         for leaf in self._leaves(number):
-            yield from leaf.files[max(number - leaf.number, 0) :]
+            start = max(number - leaf.number, 0)
+            yield from map(leaf.file, range(start, len(leaf.entries)))
 
     def spans(self, first: int, end: int) -> Iterator[FileSpan]:
         """Yield where bytes `first` to `end - 1` of the share are, in order.
@@ -240,7 +258,7 @@ class FileTable:
             return
         leaf = self._leaf(first, lambda b: b.offset)
         # Of several files that begin there, only the last one can have a byte.
-        place = bisect_right(leaf.files, first, key=lambda file: file.offset) - 1
+        place = bisect_right(leaf.offsets, first) - 1
         for file in self.from_number(leaf.number + max(place, 0)):
             if file.offset >= end:
                 return
@@ -254,7 +272,7 @@ class FileTable:
         while number < self.count:
             leaf = self._leaf(number, lambda b: b.number)
             yield leaf
-            number = leaf.number + len(leaf.files)
+            number = leaf.number + len(leaf.entries)
 
     def _leaf(
         self,
@@ -276,9 +294,12 @@ class FileTable:
         page = self._pages.get(key)
         if page is None:
             raise LookupError(f"{key} has not arrived")
-        return self._keep_decoded(_decode(page, self._bounds[key]))
+        return self._keep_decoded(decode_checked_leaf(page), self._bounds[key])
 
-    def _keep_decoded(self, leaf: _Leaf) -> _Leaf:
+    def _keep_decoded(self, entries: Sequence[Entry], bounds: Bounds) -> _Leaf:
+        sizes = [size for _, size, _ in entries]
+        offsets = list(accumulate(sizes, initial=bounds.offset))
+        leaf = _Leaf(bounds.number, entries, offsets[:-1])
         self._decoded[leaf.number % MAX_DECODED] = leaf
         return leaf
 
@@ -327,15 +348,3 @@ class FileList(Sequence[File]):
 def folder_range(folder: str) -> tuple[str, str]:
     """Return the first path that can be below a folder, and the first after them."""
     return folder + "/", folder + chr(ord("/") + 1)
-
-
-def _decode(page: bytes, bounds: Bounds) -> _Leaf:
-    """Return the files of a leaf; raises `ManifestError` unless all are valid."""
-    files: list[File] = []
-    offset = bounds.offset
-    for path, size, attributes in decode_leaf(page, bounds):
-        if isinstance(attributes, Attributes):
-            attributes = attributes.executable
-        files.append(File(path, size, attributes, offset))
-        offset += size
-    return _Leaf(bounds.number, files)

@@ -32,6 +32,7 @@ __all__ = ["DataFiles"]
 
 _NumberedFile: TypeAlias = tuple[int, NewFile]
 
+_TOGETHER = 1000  # files that are examined together
 _FEW = 4  # files; more are flushed together, with the whole file system
 _FOLDER_MODE = 0o777
 _FOLDERS = 16  # folders; how many are open while files are created in them
@@ -285,14 +286,18 @@ class DataFiles:
         with closing(Folders(self._disk, self._root)) as folders:
             for folder, numbers in by_folder.items():
                 at = folders.make(folder)
-                names = {self.layout.place(number)[1]: number for number in numbers}
+                names = dict.fromkeys(self.layout.place(n)[1] for n in numbers)
+                each = iter(names)
                 for name in self._disk.list_directory(at):
                     path = f"{folder}/{name}" if folder else name
                     if name not in names and path not in by_folder:
                         remove_all(self._disk, name, at)
                         has_removed = True
-                for name, number in names.items():
-                    _check(self.layout, number, self._disk.state_at(name, at=at))
+                for start in range(0, len(numbers), _TOGETHER):
+                    some = numbers[start : start + _TOGETHER]
+                    states = self._disk.states_at(list(islice(each, _TOGETHER)), at=at)
+                    for number, state in zip(some, states, strict=True):
+                        _check(self.layout, number, state)
         if has_removed:
             self._mark_new_names()
         return has_removed

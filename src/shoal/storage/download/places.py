@@ -7,12 +7,14 @@ looked at once, and a file takes about as many bytes as its name.
 
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate, islice
 
 from shoal.core.manifest.file_table import File
 
 __all__ = ["Places"]
 
 _UNSAFE = frozenset(("", ".", ".."))  # names
+_TOGETHER = 1000  # files that are added together
 _PROBLEM = "a path is not safe, or paths are not in the order of their bytes"
 
 
@@ -29,39 +31,51 @@ class Places:
         self.sizes: array[int] = array("Q")
         """The sizes of all files in bytes, by number."""
         self.executable = bytearray()
-        """1 for each selected file that the shared folder has as executable."""
+        """1 for each file that is executable in the shared folder."""
         self._folders = [""]  # in the order in which the paths enter them
         self._numbers = {"": 0}  # of the folders
         self._folder = array("I")  # the number of each file's folder
         self._names = bytearray()  # in UTF-8, one after the other
         self._ends = array("Q")  # of each name
+        each = zip(files, selected, strict=True)
         last = ""
-        for file, is_selected in zip(files, selected, strict=True):
-            self.sizes.append(file.size)
+        while some := list(islice(each, _TOGETHER)):
+            last = self._add(some, last)
+
+    def _add(self, some: Sequence[tuple[File, int]], last: str) -> str:
+        """Add files of which the path is after `last`; return the last path."""
+        names: list[str] = []
+        folders: list[int] = []
+        before, number = "", 0
+        for file, is_selected in some:
+            path = file.path if is_selected else ""
+            folder, slash, name = path.rpartition("/")
             if is_selected:
                 # The order of code points is the order of the UTF-8 bytes.
-                if file.path <= last:
+                if path <= last or name in _UNSAFE or (slash and not folder):
                     raise ValueError(_PROBLEM)
-                last = file.path
-                self._add(last, file.executable)
-            else:
-                self._folder.append(0)
-                self.executable.append(0)
-            self._ends.append(len(self._names))
-
-    def _add(self, path: str, executable: bool) -> None:
-        folder, _, name = path.rpartition("/")
-        number = self._numbers.get(folder)
-        if number is None:
-            number = self._enter(folder)
-        if name in _UNSAFE or "\0" in name or path[0] == "/":
+                last = path
+            if folder != before:
+                before, number = folder, self._enter(folder)
+            names.append(name)
+            folders.append(number)
+        encoded = [name.encode() for name in names]  # an error if no file can have it
+        joined = b"".join(encoded)
+        if 0 in joined:
             raise ValueError(_PROBLEM)
-        self._folder.append(number)
-        self._names += name.encode()  # raises an error for a name that no file can have
-        self.executable.append(executable)
+        ends = accumulate(map(len, encoded), initial=len(self._names))
+        self._ends.extend(islice(ends, 1, None))
+        self._names += joined
+        self._folder.extend(folders)
+        self.sizes.extend([file.size for file, _ in some])
+        self.executable += bytes([file.executable for file, _ in some])
+        return last
 
     def _enter(self, folder: str) -> int:
-        """Add a folder and those above it that are new; return its number."""
+        """Add a folder and those above it if they are new; return its number."""
+        known = self._numbers.get(folder)
+        if known is not None:
+            return known
         names = folder.split("/")
         if "\0" in folder or not _UNSAFE.isdisjoint(names):
             raise ValueError(_PROBLEM)

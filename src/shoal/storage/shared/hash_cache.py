@@ -14,10 +14,10 @@ missing. A problem with the cache never makes a share fail, and no cached hash i
 trusted before its chunk has verified once (`SharedFiles.trusted`).
 """
 
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from shoal.errors import ShoalError
@@ -49,6 +49,7 @@ RECENT_NS = 2_000_000_000
 """How old the last change of a file must be when hashing begins, in nanoseconds."""
 
 _MAGIC = b"shoalhc\x01"
+_TOGETHER = 1000  # files whose states are hashed together
 _CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
 
 
@@ -61,12 +62,15 @@ def state_key(
     is the name of the hash scheme, and `now_ns` is the time of day when hashing begins.
     """
     key = sha256(_MAGIC + f"{scheme}\0{chunk_size}\0".encode())
-    for path, state in states:
-        if max(state.mtime_ns, state.ctime_ns) > now_ns - RECENT_NS:
-            return None
-        numbers = *state[:4], state.ctime_ns
-        name = os.fsencode(path)
-        key.update(b"%d %d %d %d %d %d " % (len(name), *numbers) + name)
+    latest = now_ns - RECENT_NS
+    states = iter(states)
+    while some := list(islice(states, _TOGETHER)):
+        text = ""
+        for path, (device, inode, size, mtime_ns, _, _, _, ctime_ns) in some:
+            if mtime_ns > latest or ctime_ns > latest:
+                return None
+            text += f"{len(path)} {device} {inode} {size} {mtime_ns} {ctime_ns} {path}"
+        key.update(text.encode(errors="surrogateescape"))
     return key.digest()
 
 
