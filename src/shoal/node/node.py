@@ -139,13 +139,15 @@ class Node(OpenChannels):
         files are overwritten only on request. After an error or a cancellation the
         same call resumes with the chunks that were verified.
 
-        `timeout` is the longest wait for a new chunk, in seconds. Raises
-        `TargetExistsError`, `NotFoundError`, `UnfinishedError`, `VerificationError`,
-        `ManifestError` or another `ShoalError`, and what `on_progress` raises.
+        `timeout` is the longest wait for a new chunk, in seconds. With `seed`,
+        `on_progress` is also called afterwards, as peers join, complete and leave.
+        Raises `TargetExistsError`, `NotFoundError`, `UnfinishedError`,
+        `VerificationError`, `ManifestError` or another `ShoalError`, and what
+        `on_progress` raises.
         """
         from shoal.swarm.fetch import FetchResult
 
-        events = self.fetching(link, out, timeout=timeout, **options)
+        events = self._fetching(link, out, timeout, on_progress, options)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, FetchResult):
@@ -172,6 +174,17 @@ class Node(OpenChannels):
 
         Closing the generator early, as leaving this block does, cancels the fetch.
         """
+        return self._fetching(link, out, timeout, lambda event: None, options)
+
+    def _fetching(
+        self,
+        link: "str | Link",
+        out: "AnyPath | None",
+        timeout: float | None,
+        on_later: Callable[[DownloadEvent], None],
+        options: "FetchFields",
+    ) -> "AsyncGenerator[DownloadEvent | FetchResult, None]":
+        """Fetch; `on_later` is called with the events that follow the result."""
         from shoal.config.arguments import FetchOptions
         from shoal.node.event_stream import stream_events
         from shoal.swarm.fetch import fetch_sealed
@@ -183,7 +196,7 @@ class Node(OpenChannels):
             FetchOptions.of(out, **options),
             self._seconds(timeout),
         )
-        return stream_events(fetch)
+        return stream_events(fetch, on_later)
 
     def open(
         self,
@@ -310,15 +323,21 @@ class Node(OpenChannels):
         share_id = _link(link).id
         return self._registry.status(share_id, self._share_caches.positions(share_id))
 
-    async def seed(self, entry: "Entry") -> "SealedShare":
+    async def seed(
+        self,
+        entry: "Entry",
+        *,
+        on_progress: Callable[[ShareEvent], None] = lambda event: None,
+    ) -> "SealedShare":
         """Serve a copy again that is in the user's catalogue, until the node is closed.
 
-        `share = await node.seed(entry)`. Raises `VerificationError` if the copy has
-        changed, `UnfinishedError` if it was not complete.
+        `share = await node.seed(entry)`. `on_progress` is called as peers join, have
+        everything and leave. Raises `VerificationError` if the copy has changed,
+        `UnfinishedError` if it was not complete.
         """
         from shoal.swarm.operations import seed_entry
 
-        return await seed_entry(self._registry, entry)
+        return await seed_entry(self._registry, entry, on_progress)
 
     async def verify(
         self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None

@@ -115,6 +115,7 @@ async def _fetch(
         lambda stopped: target.begin(manifest), lambda begun: target.close()
     )
     await _load_kept(resources, swarm, target)
+    swarm.report_checking()
     store = await resources.in_stoppable_thread(
         partial(target.open, manifest), lambda store: store.close()
     )
@@ -130,7 +131,7 @@ async def _fetch(
     # Meanwhile, because flushing takes longer than to fetch a small file.
     noting = asyncio.ensure_future(remember(target.made(is_complete=False)))
     try:
-        await swarm.fetch(store, target.wanted, target.kept)
+        await swarm.fetch(store, target.wanted, target.kept, target.size)
         await resources.in_thread(store.finish)
     finally:
         await noting

@@ -13,6 +13,7 @@ from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
+from shoal.core.report.status import PeerStatus
 from shoal.errors import UnfinishedError
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
@@ -61,12 +62,22 @@ class SealedShare:
         """Return how many bytes of chunks were sent to peers."""
         return self._served.member.swarm.uploaded
 
-    async def shared(self) -> None:
-        """Wait until a peer has a whole copy that survives a power loss.
+    @property
+    def completed(self) -> int:
+        """Return how many peers have, or had, a whole copy."""
+        return len(self._served.member.swarm.completed)
 
-        Raises the error if the swarm fails.
+    @property
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """Return the connected peers, with what each has and what it was sent."""
+        return tuple(peer.status() for peer in self._served.member.swarm.peers)
+
+    async def shared(self, count: int = 1) -> None:
+        """Wait until `count` peers have a whole copy that survives a power loss.
+
+        `await share.shared()`. Raises the error if the swarm fails.
         """
-        await self._served.member.swarm.until_shared()
+        await self._served.member.swarm.completed.until(count)
 
     async def until_left(self) -> None:
         """Wait until the node leaves this share; raise the error if the swarm fails."""
@@ -173,7 +184,11 @@ async def serve_share(
     return become_share(registry, member, manifest, release)
 
 
-async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
+async def seed_entry(
+    registry: Registry,
+    entry: Entry,
+    on_event: Callable[[ShareEvent], None] = lambda event: None,
+) -> SealedShare:
     """Verify a copy in the catalogue and serve it from now on.
 
     An entry may be that of a download whose process was killed just after the copy got
@@ -191,7 +206,9 @@ async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
             SharedFiles.close,
             is_hashing=True,
         )
-        share = await serve_share(registry, entry.link, entry.manifest, source)
+        share = await serve_share(
+            registry, entry.link, entry.manifest, source, on_event
+        )
         await registry.note_served(entry.link.id, entry.path)
         return share
 

@@ -85,6 +85,8 @@ class Target:
         """The chunks that stay after the download; None for all."""
         self.is_whole = True
         """Whether all files of the share are fetched, once they are chosen."""
+        self.size: int | None = None
+        """Bytes of the chosen files, once they are chosen; None for all files."""
         self._link = link
         self._options = options
         self._disk = disk
@@ -225,6 +227,7 @@ class Target:
             )
         chosen = self._chosen
         self.is_whole = len(chosen.selected) == manifest.root.file_count
+        self.size = sum(chosen[place].size for place in chosen.selected)
         if self._options.seed:
             self.kept = kept_chunks(manifest.chunks, chosen, chosen.selected)
 
