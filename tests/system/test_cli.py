@@ -95,6 +95,7 @@ def test_every_command_takes_its_link_from_a_variable_or_standard_input(
             ["chunk", 0],
         )
         for name, *rest in commands:
+            rest.append("-q")
             with run(name, *rest, env={**env, "SHOAL_LINK": link}) as program:
                 ended = program.finish()
                 assert (ended.code, ended.stderr) == (0, "")

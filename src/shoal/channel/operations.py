@@ -62,6 +62,16 @@ class OpenShare:
         """Return the number of bytes of chunks sent to clients."""
         return self.uploads.sent
 
+    @property
+    def peer_count(self) -> int:
+        """Return how many clients are connected."""
+        return len(self.uploads)
+
+    @property
+    def completed(self) -> int:
+        """Return 0: a client of a channel does not tell what it has."""
+        return 0
+
     async def until_left(self) -> None:
         """Wait until the node closes; raise the error if announcing fails."""
         await asyncio.wait([self._announcing])

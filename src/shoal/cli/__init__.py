@@ -19,6 +19,7 @@ import click
 from shoal.cli.options import (
     EVERYWHERE,
     options_behind_command,
+    settle_counts,
     unknown_option,
     version_option,
 )
@@ -108,7 +109,7 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            args = options_behind_command(args)
+            args = options_behind_command(settle_counts(args))
         except click.NoSuchOption:
             if not ctx.resilient_parsing:
                 raise

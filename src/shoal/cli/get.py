@@ -63,13 +63,14 @@ def get(link: str, **options: Any) -> None:
 
 
 async def _get(text: str, options: dict[str, Any]) -> None:
-    from shoal.cli.runner import open_node, report_until_cancelled
+    from shoal.cli.runner import open_node
+    from shoal.cli.serving import report_until_cancelled
     from shoal.core.names.channel_id import Channel
 
     _check_options(options)
     options["seed"] |= options["seed_for"] is not None
     share = read_share(text)
-    async with open_node(options) as (node, output):
+    async with open_node(options, has_line=True) as (node, output):
         served: OpenShare | SealedShare | None
         if isinstance(share, Channel):
             target, served = await _get_open(node, share, output, options)
@@ -82,9 +83,11 @@ async def _get(text: str, options: dict[str, Any]) -> None:
         output.say(f"Sharing {target} on port {served.port}; press Ctrl-C to stop.")
         try:
             async with asyncio.timeout(options["seed_for"]):
-                await report_until_cancelled(node, output, served)
+                await report_until_cancelled(node, output, [served], target.name)
         except TimeoutError:
             output.say("The time of --seed-for is over.")
+            # Peers that leave are reported before the last line.
+            await node.aclose()
             output.event("complete", **facts, uploaded=served.uploaded)
 
 
@@ -92,16 +95,15 @@ async def _get_sealed(
     node: "Node", link: "Link", output: "Output", options: dict[str, Any]
 ) -> "tuple[Path, SealedShare | None]":
     """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.bars import make_bar
     from shoal.cli.progress import Reporter
     from shoal.config.arguments import FetchOptions
 
-    title = link.keys.log_name
     chosen = fields_of(FetchOptions, options)
     chosen["folder"] = options["folder"] or "."
     out = chosen.pop("out")
-    with Reporter(output, title, make_bar(output, title, options["color"])) as reporter:
+    with Reporter(output) as reporter:
         result = await node.fetch(link, out, on_progress=reporter.on_event, **chosen)
+    reporter.say_result()
     return result.path, result.share
 
 
@@ -109,7 +111,6 @@ async def _get_open(
     node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
 ) -> "tuple[Path, OpenShare | None]":
     """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.bars import make_bar
     from shoal.cli.progress import Reporter
 
     refuse_in_channel(options, *_NOT_IN_CHANNELS)
@@ -123,8 +124,7 @@ async def _get_open(
             f"{channel.id} is the id of an open channel, not a link; name the file to "
             "write with -o OUT."
         )
-    bar = make_bar(output, target.name, options["color"])
-    with Reporter(output, target.name, bar) as reporter:
+    with Reporter(output, target.name) as reporter:
         share = await node.fetch_open(
             channel,
             target,
@@ -132,6 +132,7 @@ async def _get_open(
             seed=options["seed"],
             on_progress=reporter.on_event,
         )
+    reporter.say_result()
     return target, share
 
 
@@ -164,7 +165,9 @@ async def _stream(text: str, options: dict[str, Any]) -> None:
     _check_options(options)
     share = read_share(text)
     written = 0
-    async with open_node(options) as (node, output):
+    # On one terminal, the line and the bytes would be in each other's way.
+    has_line = not sys.stdout.isatty()
+    async with open_node(options, has_line=has_line) as (node, output):
         if isinstance(share, Channel):
             blocks = _blocks_of_channel(node, share, output, options)
         else:
@@ -200,12 +203,10 @@ async def _blocks_of_file(node: "Node", link: "Link") -> AsyncGenerator[bytes, N
 async def _blocks_of_channel(
     node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
 ) -> AsyncGenerator[bytes, None]:
-    from shoal.cli.bars import make_bar
     from shoal.cli.progress import Reporter
 
     refuse_in_channel(options, *_NOT_IN_CHANNELS)
-    bar = make_bar(output, channel.id, options["color"])
-    with Reporter(output, channel.id, bar) as reporter:
+    with Reporter(output, channel.id) as reporter:
         stream = node.stream_open(channel, on_progress=reporter.on_event)
         async with aclosing(stream) as blocks:
             async for block in blocks:

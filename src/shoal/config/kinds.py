@@ -15,6 +15,7 @@ __all__ = [
     "ADDRESSES",
     "COLOR",
     "COLORS",
+    "COUNT",
     "FLAG",
     "NAMES",
     "ORIGINS",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 COLORS = ("auto", "always", "never")
+MAX_COUNT = 65_536  # as many peers are counted
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
 _SIZE = r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?"
@@ -67,7 +69,7 @@ class Kind(NamedTuple):
         are_texts = all(isinstance(item, str) for item in items)
         if type(value) not in self.toml_types or not are_texts:
             raise ValueError(self.hint)
-        return self.read(str(value) if type(value) in (int, float) else value)
+        return self.read(str(value) if type(value) in (int, float, bool) else value)
 
     def read(self, value: Any) -> Any:
         """Read what a Python caller passes: text, or the value itself."""
@@ -93,6 +95,18 @@ def _parse_flag(text: str) -> bool:
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
     raise ValueError(f"{text[:40]!r} is neither yes nor no; write 1 or 0.")
+
+
+def _parse_count(text: str) -> int | None:
+    """Return a number; words for yes and no stand for 1 and for none."""
+    word = text.strip().lower()
+    if not word or word in _TRUE:
+        return 1
+    if word in _FALSE:
+        return None
+    if word.isascii() and word.isdigit() and int(word) <= MAX_COUNT:
+        return int(word)
+    raise ValueError(f"{text[:40]!r} is not a number from 1 to {MAX_COUNT:,}.")
 
 
 def _parse_port(text: str) -> int:
@@ -150,6 +164,8 @@ _QUOTED = ((str,), "write a text in quotes.")
 
 FLAG = Kind(_parse_flag, (bool,), "write true or false, without quotes.", False)
 """Yes or no."""
+COUNT = Kind(_parse_count, (bool, int), "write a number, or true for 1.", metavar="N")
+"""How many, or yes for one."""
 TEXT = Kind(str, *_QUOTED, metavar="TEXT")
 """Any text."""
 PATH = Kind(str, *_QUOTED, metavar="PATH")

@@ -68,6 +68,11 @@ class SealedShare:
         return len(self._served.member.swarm.completed)
 
     @property
+    def peer_count(self) -> int:
+        """Return how many peers are connected."""
+        return len(self._served.member.swarm.peers)
+
+    @property
     def peers(self) -> tuple[PeerStatus, ...]:
         """Return the connected peers, with what each has and what it was sent."""
         return tuple(peer.status() for peer in self._served.member.swarm.peers)
