@@ -89,7 +89,7 @@ def test_a_message_is_written_above_the_line(shared: Shared, tmp_path: Path) -> 
 
 
 def test_the_steps_before_a_download_are_shown(shared: Shared, tmp_path: Path) -> None:
-    words = ("shoal", "get", shared.get[1])
+    words: tuple[str, ...] = ("shoal", "get", shared.get[1])
     with Terminal(*words, columns=120, cwd=tmp_path) as terminal:
         terminal.wait_screen("looking for peers.*")
     words = (*words, "--peer", "127.0.0.1:9", "--peer", "127.0.0.1:10")

@@ -32,6 +32,7 @@ from shoal.errors import (
     PeerTimeoutError,
     ProtocolError,
     ShoalError,
+    told,
 )
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
@@ -228,7 +229,8 @@ class ChannelDownloader(Watcher[Server]):
                 self._end(
                     ShoalError(
                         "The chunks of this channel have different sizes, so they are "
-                        "not those of a file; fetch them one by one with shoal chunk."
+                        "not those of a file; fetch them one by one with "
+                        f"{told('shoal chunk', 'fetch_chunk()')}."
                     )
                 )
                 return

@@ -25,7 +25,11 @@ from shoal.core.wire.handshake import (
     encode_handshake,
 )
 from shoal.discovery.base import Discovery
-from shoal.errors import UnfinishedError, first_error
+from shoal.errors import (
+    UnfinishedError,
+    first_error,
+    run_again,
+)
 from shoal.resources import Resources
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import open_verified_target
@@ -135,8 +139,7 @@ class ChannelTarget:
         def verify(index: int, data: Data) -> bool:
             if stopped():
                 raise UnfinishedError(
-                    f"Stopped before all of {self.path} was verified; "
-                    "run the same command again."
+                    f"Stopped before all of {self.path} was verified; {run_again()}."
                 )
             return offer.verifies(index, data)
 

@@ -33,7 +33,12 @@ from shoal.cli.output import (
 )
 from shoal.config.options import OPTIONS
 from shoal.config.values import Defaults, nearest
-from shoal.errors import NO_DESCRIPTORS, ShoalError, UsageError
+from shoal.errors import (
+    NO_DESCRIPTORS,
+    ShoalError,
+    UsageError,
+    use_command_line_words,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -109,7 +114,7 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            args = options_behind_command(settle_counts(args))
+            args = options_behind_command(settle_counts(args)) or ["--help"]
         except click.NoSuchOption:
             if not ctx.resilient_parsing:
                 raise
@@ -164,7 +169,11 @@ def run(args: Sequence[str]) -> int:
     # Characters that the encoding of standard output lacks are written as escapes.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    usage = ""
+    with use_command_line_words():
+        return _run(args)
+
+
+def _run(args: Sequence[str]) -> int:
     try:
         result = _main(args)
         if isinstance(result, Coroutine):
@@ -178,16 +187,11 @@ def run(args: Sequence[str]) -> int:
         code, message = 130, "Interrupted."
     except ReaderGoneError as error:
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        code, message = UsageError.exit_code, "Name a command."
-        usage = f"\n{error.format_message()}"
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
         code, message = _explain(error)
     write_message(f"shoal: {printable(message)}")
-    if usage:
-        write_message(usage)
     if _wants_json(args):
         _write_json_error(code, message)
     return code

@@ -18,7 +18,7 @@ from shoal.cli.options import (
     read_share,
     refuse_in_channel,
 )
-from shoal.errors import NotFoundError, UnfinishedError, UsageError
+from shoal.errors import NotFoundError, UnfinishedError, UsageError, run_again
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
@@ -59,7 +59,10 @@ def get(link: str, **options: Any) -> None:
     try:
         run_command(_get(link, options), on_interrupt=again)
     except UnfinishedError as error:
-        raise UnfinishedError(f"{error} {again}") from None
+        text = str(error)
+        for end in (" to resume.", "."):  # `again` tells more exactly what to run
+            text = text.replace(f"; {run_again()}{end}", ".")
+        raise UnfinishedError(f"{text} {again}") from None
 
 
 async def _get(text: str, options: dict[str, Any]) -> None:

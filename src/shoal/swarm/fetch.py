@@ -18,7 +18,7 @@ from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.errors import StoreError
 from shoal.resources import Resources
-from shoal.storage.shared.globs import PATTERNS_IGNORED
+from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.store import DownloadStore
 from shoal.swarm.copies import Holding
 from shoal.swarm.member import Member, Registry
@@ -110,7 +110,7 @@ async def _fetch(
     # A hostile list of files is refused as a whole before anything is written.
     await resources.in_thread(partial(target.choose, manifest))
     if target.has_patterns and not manifest.root.is_folder:
-        resources.on_notice(Notice(PATTERNS_IGNORED))
+        resources.on_notice(Notice(patterns_ignored()))
     await resources.in_stoppable_thread(
         lambda stopped: target.begin(manifest), lambda begun: target.close()
     )

@@ -14,7 +14,10 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
-from shoal.errors import UnfinishedError
+from shoal.errors import (
+    UnfinishedError,
+    told,
+)
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made
@@ -203,7 +206,8 @@ async def seed_entry(
     resources = registry.resources
     if not is_there(entry, resources.disk):
         raise UnfinishedError(
-            f"{entry.path} was not fetched completely; run shoal get again."
+            f"{entry.path} was not fetched completely; "
+            f"{told('run shoal get again', 'fetch it again')}."
         )
     async with resources.call():
         source = await resources.in_stoppable_thread(

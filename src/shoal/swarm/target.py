@@ -23,6 +23,7 @@ from shoal.errors import (
     UnfinishedError,
     UsageError,
     VerificationError,
+    told,
 )
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Data, Disk
@@ -223,7 +224,8 @@ class Target:
         )
         if not self._chosen.selected:
             raise UsageError(
-                "No file of this share matches; list its files with shoal ls."
+                "No file of this share matches; list its files with "
+                f"{told('shoal ls', 'Node.list()')}."
             )
         chosen = self._chosen
         self.is_whole = len(chosen.selected) == manifest.root.file_count
