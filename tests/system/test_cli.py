@@ -204,8 +204,9 @@ def test_version_and_help_are_printed() -> None:
     for words in (["--help"], ["get", "-h"], ["share", "--help"], ["chunk", "-h"]):
         ended = run(*words).finish()
         assert (ended.code, b"Usage: shoal" in ended.stdout) == (0, True)
-    ended = run().finish()
-    assert (ended.code, "\nUsage: shoal" in ended.stderr) == (2, True)
+    alone = run().finish()
+    assert (alone.code, alone.stderr) == (0, "")
+    assert alone.stdout == run("--help").finish().stdout
 
 
 def test_get_ends_quietly_when_the_reader_of_its_output_leaves(source: Path) -> None:

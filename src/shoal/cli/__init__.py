@@ -114,7 +114,10 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            args = options_behind_command(settle_counts(args)) or ["--help"]
+            moved = options_behind_command(settle_counts(args))
+            if args and not moved and not ctx.resilient_parsing:
+                ctx.fail("Name a command")
+            args = moved or ["--help"]
         except click.NoSuchOption:
             if not ctx.resilient_parsing:
                 raise

@@ -123,9 +123,14 @@ async def _get_open(
         safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
         target = Path(options["folder"]) / safe
     else:
+        if channel.is_hash:
+            raise UsageError(
+                f"{channel.id} is the id of an open channel, which gives its file no "
+                "name; name the file to write with -o OUT."
+            )
         raise UsageError(
-            f"{channel.id} is the id of an open channel, not a link; name the file to "
-            "write with -o OUT."
+            f"{channel.id[:40]!r} is not a link, which begins with `shoal:`; copy the "
+            "link again. If it is the name of an open channel, add -o OUT."
         )
     with Reporter(output, target.name) as reporter:
         share = await node.fetch_open(
@@ -164,6 +169,7 @@ async def _stream(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
     from shoal.core.names.channel_id import Channel
+    from shoal.core.report.units import format_size
 
     _check_options(options)
     share = read_share(text)
@@ -185,7 +191,7 @@ async def _stream(text: str, options: dict[str, Any]) -> None:
             if not written:
                 raise
             raise UnfinishedError(
-                f"{error} Only the first {written:,} bytes were written; run the "
+                f"{error} Only the first {format_size(written)} were written; run the "
                 "command again to start over."
             ) from None
 

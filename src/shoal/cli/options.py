@@ -140,6 +140,8 @@ def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
 
 def read_link(text: str) -> str:
     """Return the link in an argument or, if that is `-`, on standard input."""
+    if not text.strip():
+        raise UsageError("LINK is empty; paste the link that shoal share printed.")
     if text != "-":
         return text
     line = sys.stdin.readline(MAX_LINK_SIZE).strip()
@@ -249,8 +251,16 @@ def _long(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith("--")]
 
 
+_RECURSIVE = ("--recursive", "-r", "-R")
+"""Options that other programs have, and shoal does not need."""
+
+
 def unknown_option(error: click.NoSuchOption) -> str:
     """Return a sentence about an option that does not exist."""
+    if error.option_name in _RECURSIVE:
+        return (
+            f"A folder is taken with all that is in it; leave out {error.option_name}."
+        )
     known = error.possibilities or []
     if error.ctx is not None:
         known = _long(name for each in error.ctx.command.params for name in each.opts)

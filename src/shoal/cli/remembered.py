@@ -23,7 +23,7 @@ __all__ = ["clean", "forget", "list_", "seed"]
 def list_(**options: Any) -> None:
     """List what you have shared and downloaded.
 
-    Each line has the size in bytes, how much of it is there, the name, the path and
+    Each line has the size, how much of it is there, the name, the path and
     the link. A selection is a copy of only the files that --include and --exclude
     selected.
 
@@ -43,7 +43,7 @@ def list_(**options: Any) -> None:
         word += ", shared" if is_shared else ""
         place, name = printable(str(entry.path)), printable(root.name)
         output.result(
-            f"{root.size:>15}  {word:<16}  {name}  {place}  {entry.link}",
+            f"{format_size(root.size):>10}  {word:<16}  {name}  {place}  {entry.link}",
             event="copy",
             name=root.name,
             path=str(entry.path),
@@ -194,7 +194,7 @@ def clean(**options: Any) -> None:
             catalogue.remove(entry)
         count, size = count + 1, size + used
         output.result(
-            f"{used:>15}  {printable(str(entry.path))}",
+            f"{format_size(used):>10}  {printable(str(entry.path))}",
             event="unfinished",
             path=str(entry.path),
             size=used,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.cli.options import Command, fields_of, refuse_in_channel
-from shoal.errors import StoreError, UsageError
+from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
     from shoal.cli.output import Output
@@ -37,6 +37,7 @@ async def share(place: str, **options: Any) -> None:
     """
     if not place:
         raise UsageError("PATH is empty; name a file or folder.")
+    _check_link_file(options["link_file"])
     path = Path(place)
     if options["open"] is None:
         await _share(path, options)
@@ -47,6 +48,13 @@ async def share(place: str, **options: Any) -> None:
         "link-file",
     )
     await _share_open(path, options["open"] or None, options)
+
+
+def _check_link_file(path: str | None) -> None:
+    """Raise `StoreError` if there is no folder for the link, before hashing."""
+    folder = os.path.dirname(path or "") or "."
+    if not os.path.isdir(folder):
+        raise StoreError(f"There is no folder {folder} for the link; create it first.")
 
 
 async def _share(path: Path, options: dict[str, Any]) -> None:
@@ -96,7 +104,7 @@ def _write_link(path: str, link: str) -> None:
     disk, folder = Disk(), os.path.dirname(path) or "."
     at = disk.open_directory(folder, follow=True)
     if at is None:
-        raise StoreError(f"There is no folder {folder} for the link; create it first.")
+        raise StoreError(f"Another program removed {folder}; {run_again()}.")
     try:
         write_new_file(disk, at, os.path.basename(path), f"{link}\n".encode())
     finally:

@@ -33,9 +33,9 @@ COLORS = ("auto", "always", "never")
 MAX_COUNT = 65_536  # as many peers are counted
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
-_SIZE = r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?"
+_SIZE = r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([KMGkmg]?)i?[Bb]?"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class Kind(NamedTuple):
@@ -118,8 +118,12 @@ def _parse_port(text: str) -> int:
 def _parse_size(text: str) -> int:
     match = re.fullmatch(_SIZE, text)
     if match is None:
-        raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1M, 2G.")
-    return int(match[1]) * _UNITS[match[2].lower()]
+        raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1.5M, 2G.")
+    unit = _UNITS[match[2].lower()]
+    # Not as a float, which has no room for 15 digits times a unit.
+    whole, _, part = match[1].partition(".")
+    fraction = int(part or 0) * unit // int("1" + "0" * len(part))
+    return int(whole) * unit + fraction
 
 
 def _parse_rate(text: str) -> int:
@@ -136,7 +140,9 @@ def _parse_seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ValueError(f"{text[:40]!r} is not a number of seconds above 0.")
+        raise ValueError(
+            f"{text[:40]!r} is not a length of time; write seconds, or 10m, 2h, 1d."
+        )
     return seconds
 
 
@@ -164,7 +170,9 @@ _QUOTED = ((str,), "write a text in quotes.")
 
 FLAG = Kind(_parse_flag, (bool,), "write true or false, without quotes.", False)
 """Yes or no."""
-COUNT = Kind(_parse_count, (bool, int), "write a number, or true for 1.", metavar="N")
+COUNT = Kind(
+    _parse_count, (bool, int), "write a number, or true or false.", metavar="N"
+)
 """How many, or yes for one."""
 TEXT = Kind(str, *_QUOTED, metavar="TEXT")
 """Any text."""

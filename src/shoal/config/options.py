@@ -96,7 +96,7 @@ OPTIONS = (
         help="Keep sharing when complete; verify and share a target that exists "
         "already."),
     Option("seed-for", SECONDS, ("get",),
-        help="Keep sharing for this long, e.g. 90, 10m or 2h."),
+        help="Keep sharing for this long, e.g. 90, 10m, 2h or 1d."),
     Option("public", FLAG, ("share",),
         help="Create the same link as everyone who shares the same bytes; it can be "
         "guessed."),
