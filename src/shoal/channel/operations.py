@@ -61,6 +61,9 @@ class OpenShare:
         """The server: its connections, and how much it sent."""
         self._announcing = announcing
 
+    def __repr__(self) -> str:
+        return f"<OpenShare of {self.channel.id!r}, served on port {self.port}>"
+
     @property
     def uploaded(self) -> int:
         """Return the number of bytes of chunks sent to clients."""

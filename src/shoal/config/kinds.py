@@ -4,12 +4,13 @@ The same value may be text (on the command line or in a variable), a value in
 `config.toml`, or an object that a Python caller passes. A `Kind` reads all three.
 """
 
+import os
 import re
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
-from shoal.core.names.address import parse_address
+from shoal.core.names.address import Address, parse_address
 
 __all__ = [
     "ADDRESSES",
@@ -58,6 +59,8 @@ class Kind(NamedTuple):
     """The word for a value in `--help`."""
     check: Callable[[Any], Any] = lambda value: value
     """Check a value as a whole, and return it."""
+    types: tuple[type, ...] = (str,)
+    """The types that Python callers may pass, for a list as its items."""
 
     def read_variable(self, text: str) -> Any:
         """Read the text of an environment variable."""
@@ -72,14 +75,27 @@ class Kind(NamedTuple):
         return self.read(str(value) if type(value) in (int, float, bool) else value)
 
     def read(self, value: Any) -> Any:
-        """Read what a Python caller passes: text, or the value itself."""
+        """Read what a Python caller passes: text, or the value itself.
+
+        Raises `TypeError` for a value of another type.
+        """
         if self.is_list:
-            items = (value,) if isinstance(value, str) else value
+            items = (value,) if isinstance(value, self.types) else tuple(value)
+            for item in items:
+                self._check_type(item)
             read = (self.parse(x) if isinstance(x, str) else (x,) for x in items)
             value = tuple(chain.from_iterable(read))
         elif isinstance(value, str):
             value = self.parse(value)
+        elif value is not None:
+            self._check_type(value)
         return self.check(value)
+
+    def _check_type(self, value: object) -> None:
+        is_flag_as_number = isinstance(value, bool) and bool not in self.types
+        if is_flag_as_number or not isinstance(value, self.types):
+            known = " or ".join(each.__name__ for each in self.types)
+            raise TypeError(f"it must be {known}, not {type(value).__name__}")
 
 
 def _parse_color(text: str) -> str:
@@ -168,28 +184,53 @@ _NUMBER = ((int, float, str), "write a number, or a text in quotes.")
 _LIST = ((str, list), "write a list of texts in quotes.", (), True)
 _QUOTED = ((str,), "write a text in quotes.")
 
-FLAG = Kind(_parse_flag, (bool,), "write true or false, without quotes.", False)
+FLAG = Kind(
+    _parse_flag,
+    (bool,),
+    "write true or false, without quotes.",
+    False,
+    types=(bool, str),
+)
 """Yes or no."""
 COUNT = Kind(
-    _parse_count, (bool, int), "write a number, or true or false.", metavar="N"
+    _parse_count,
+    (bool, int),
+    "write a number, or true or false.",
+    metavar="N",
+    types=(int, bool, str),
 )
 """How many, or yes for one."""
 TEXT = Kind(str, *_QUOTED, metavar="TEXT")
 """Any text."""
-PATH = Kind(str, *_QUOTED, metavar="PATH")
+PATH = Kind(str, *_QUOTED, metavar="PATH", types=(str, os.PathLike))
 """Text that names a file or folder."""
 COLOR = Kind(_parse_color, *_QUOTED, default="auto", metavar="WHEN")
 """When to use colours."""
-PORT = Kind(_parse_port, *_NUMBER, default=0, metavar="PORT")
+PORT = Kind(_parse_port, *_NUMBER, default=0, metavar="PORT", types=(int, str))
 """A TCP port; 0 is any."""
-SIZE = Kind(_parse_size, *_NUMBER, metavar="SIZE")
+SIZE = Kind(_parse_size, *_NUMBER, metavar="SIZE", types=(int, str))
 """Bytes, as `512`, `64K` or `2G`."""
-RATE = Kind(_parse_rate, *_NUMBER, metavar="RATE", check=_check_positive)
+RATE = Kind(
+    _parse_rate,
+    *_NUMBER,
+    metavar="RATE",
+    check=_check_positive,
+    types=(int, float, str),
+)
 """Bytes per second, more than none."""
-SECONDS = Kind(_parse_seconds, *_NUMBER, metavar="TIME", check=_check_positive)
+SECONDS = Kind(
+    _parse_seconds,
+    *_NUMBER,
+    metavar="TIME",
+    check=_check_positive,
+    types=(int, float, str),
+)
 """A length of time above 0, as `90`, `10m` or `2h`."""
 ADDRESSES = Kind(
-    lambda text: map(parse_address, _split_words(text)), *_LIST, metavar="HOST:PORT"
+    lambda text: map(parse_address, _split_words(text)),
+    *_LIST,
+    metavar="HOST:PORT",
+    types=(str, Address),
 )
 """`HOST:PORT`, several separated by commas or spaces."""
 NAMES = Kind(_split_words, *_LIST, metavar="NAME")

@@ -93,6 +93,8 @@ def _read_value(read: Callable[[Any], Any], value: Any, place: str) -> Any:
         return read(value)
     except (ValueError, UsageError) as error:
         raise UsageError(f"{place}: {error}") from None
+    except TypeError as error:
+        raise TypeError(f"{place}: {error}") from None
 
 
 class Defaults:

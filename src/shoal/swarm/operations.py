@@ -14,6 +14,7 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
+from shoal.core.report.units import format_size
 from shoal.errors import (
     UnfinishedError,
     told,
@@ -30,6 +31,7 @@ from shoal.swarm.target import verify_target
 __all__ = [
     "SealedShare",
     "become_share",
+    "link_sealed",
     "seed_entry",
     "serve_share",
     "share_sealed",
@@ -52,13 +54,18 @@ class SealedShare:
         self.manifest = served.manifest
         """The description of the share."""
         self.link = served.member.link
-        """The link that other machines pass to `get`, as `str`."""
+        """The link that other machines pass to `get`; a `str`."""
         self.port = served.member.port
         """TCP port that this node is reached at."""
         self._registry = registry
         self._served = served
         self._is_left = False
         served.handles += 1
+
+    def __repr__(self) -> str:
+        root, state = self.manifest.root, "left" if self._is_left else "served"
+        name = f"{root.name!r} ({format_size(root.size)})"
+        return f"<SealedShare of {name}, {state} on port {self.port}>"
 
     @property
     def uploaded(self) -> int:
@@ -128,10 +135,7 @@ async def share_sealed(
         copies: list[Entry] = []
         built = await _build(resources, path, options, on_progress, copies)
         manifest, source = built
-        link = Link(manifest.id, origins=options.origins)
-        if not options.origins:
-            # A copy keeps the link that it was fetched with.
-            link = next((each.link for each in copies if each.link.id == link.id), link)
+        link = _link_of(manifest, options, copies)
         try:
             for url in options.origins:
                 await check_origin(url, manifest, resources.settings)
@@ -149,6 +153,29 @@ async def share_sealed(
             await registry.remember(link, path, manifest, made)
         await registry.note_served(link.id, path)
         return share
+
+
+async def link_sealed(
+    registry: Registry,
+    path: Path,
+    options: ShareOptions,
+    on_progress: Callable[[ShareEvent], None],
+) -> tuple[Link, Manifest]:
+    """Hash the file or folder at `path`; return the link that sharing it would have."""
+    resources = registry.resources
+    async with resources.call():
+        copies: list[Entry] = []
+        manifest, source = await _build(resources, path, options, on_progress, copies)
+        await resources.in_thread(source.close)
+        return _link_of(manifest, options, copies), manifest
+
+
+def _link_of(manifest: Manifest, options: ShareOptions, copies: list[Entry]) -> Link:
+    link = Link(manifest.id, origins=options.origins)
+    if options.origins:
+        return link
+    # A copy keeps the link that it was fetched with.
+    return next((each.link for each in copies if each.link.id == link.id), link)
 
 
 async def _check_origins(
