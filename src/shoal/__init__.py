@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from shoal.core.report.events import DownloadEvent as DownloadEvent
     from shoal.core.report.events import Hashing as Hashing
     from shoal.core.report.events import Notice as Notice
+    from shoal.core.report.events import PeerComplete as PeerComplete
     from shoal.core.report.events import PeerJoined as PeerJoined
     from shoal.core.report.events import PeerLeft as PeerLeft
+    from shoal.core.report.events import Preparing as Preparing
     from shoal.core.report.events import Progress as Progress
     from shoal.core.report.events import ShareEvent as ShareEvent
     from shoal.core.report.events import Stalled as Stalled
@@ -77,8 +79,8 @@ _NAMES = {
     "core.names.address": "Address",
     "core.names.channel_id": "Channel parse_channel",
     "core.names.link": "Link parse_link",
-    "core.report.events": "DownloadEvent Hashing Notice PeerJoined PeerLeft Progress "
-    "ShareEvent Stalled Started",
+    "core.report.events": "DownloadEvent Hashing Notice PeerComplete PeerJoined "
+    "PeerLeft Preparing Progress ShareEvent Stalled Started",
     "errors": "DiskFullError ForbiddenError LyingPeerError ManifestError NetworkError "
     "NotAHolderError NotFoundError PeerError PeerTimeoutError ProtocolError "
     "SelfConnectionError ShoalError StoreError TargetExistsError UnfinishedError "

@@ -16,9 +16,13 @@ line (the number below).
     ├── NetworkError            1   a fault of this machine's network
     └── PeerError               1   a fault of one peer: the download continues
 
-A message is a whole sentence for the user: what happened, and what to do next. Only
+A message is a whole sentence for the user: what happened, and what to do next. It names
+arguments of Python, or flags if the command line runs (`use_command_line_words`). Only
 `shoal.cli` prints messages and exits.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = [
     "NO_DESCRIPTORS",
@@ -40,6 +44,10 @@ __all__ = [
     "UsageError",
     "VerificationError",
     "first_error",
+    "option",
+    "run_again",
+    "told",
+    "use_command_line_words",
 ]
 
 NO_DESCRIPTORS = (
@@ -47,6 +55,40 @@ NO_DESCRIPTORS = (
     "(ulimit -n) or end other programs."
 )
 """The message for an operation that found no file descriptor."""
+
+
+_words = {"are_of_command_line": False}
+_ARGUMENTS = {"--peer": "peers", "--origin": "origins", "-f": "overwrite"}
+"""The arguments of the Python API whose names are not those of their flags."""
+
+
+@contextmanager
+def use_command_line_words() -> Iterator[None]:
+    """Let messages name flags and commands instead of the arguments of Python calls."""
+    before, _words["are_of_command_line"] = _words["are_of_command_line"], True
+    try:
+        yield
+    finally:
+        _words["are_of_command_line"] = before
+
+
+def told(command: str, python: str) -> str:
+    """Return the words for a user of the command line, or of the Python API."""
+    return command if _words["are_of_command_line"] else python
+
+
+def option(flag: str, value: object = None) -> str:
+    """Return how a message names an option: `--chunk-size 64`, or `chunk_size=64`."""
+    name = _ARGUMENTS.get(flag, flag.lstrip("-").replace("-", "_"))
+    if value is None:
+        return told(flag, f"the argument {name}")
+    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    return told(f"{flag} {value}", f"{name}={shown}")
+
+
+def run_again() -> str:
+    """Return `run the command again`, or what a Python program does instead."""
+    return told("run the command again", "call it again")
 
 
 class ShoalError(Exception):

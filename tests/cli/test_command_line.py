@@ -4,7 +4,7 @@ import click
 import pytest
 
 from shoal.cli import cli, run
-from shoal.cli.options import options_behind_command
+from shoal.cli.options import options_behind_command, settle_counts
 from shoal.config.values import nearest
 
 STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
@@ -14,6 +14,22 @@ STAY_LOCAL = ("SHOAL_LAN_ONLY", "SHOAL_NO_LAN")
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in STAY_LOCAL:
         monkeypatch.setenv(name, "1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "settled"),
+    [
+        ("share --once photos", "share --once=1 photos"),
+        ("share --once 3 photos", "share --once=3 photos"),
+        ("share photos --once", "share photos --once=1"),
+        ("--once share photos", "--once=1 share photos"),
+        ("share --once=2 -- --once", "share --once=2 -- --once"),
+    ],
+)
+def test_an_option_that_may_lack_its_number_takes_no_path(
+    typed: str, settled: str
+) -> None:
+    assert settle_counts(typed.split()) == settled.split()
 
 
 def _reorder(text: str) -> str:
@@ -61,6 +77,8 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("share x --onec", "no option --onec; did you mean --once?"),
         ("chunk --tmeout 3 x 1", "no option --tmeout; did you mean --timeout?"),
         ("chunk x -1", "The index '-1' is not a number from 0 up."),
+        ("get x --bogus", "There is no option --bogus. See shoal get --help."),
+        ("get x --output y", "no option --output; did you mean --out?"),
         ("get -z x", "There is no option -z. See shoal get --help."),
         ("get", "Missing argument 'LINK'. See shoal get --help."),
         ("get x y", "unexpected extra argument (y). See shoal get --help."),

@@ -98,7 +98,7 @@ def test_a_keyword_counts_most_then_the_variable(
         ("limit-up = true", "limit-up: write a number"),
         ("limit-up = 0", "limit-up: A rate of 0"),
         ("port = 65536", "port: '65536' is not a port"),
-        ("timeout = -1", "timeout: '-1' is not a number of seconds"),
+        ("timeout = -1", "timeout: '-1' is not a length of time"),
         ("peer = [1]", "peer: write a list of texts"),
         ("peer = ['nowhere']", "peer: 'nowhere' is not an address"),
         ("color = 'red'", "color: 'red' is not auto, always or never"),

@@ -79,10 +79,14 @@ async def test_the_dht_check_counts_the_nodes_that_answer() -> None:
         assert (state, found) == (State.FAILED, "0 of 1 nodes answered.")
 
 
-async def test_the_dht_check_fails_without_addresses_and_is_skipped_on_the_lan() -> (
+async def test_a_dht_that_cannot_be_reached_is_a_note_unless_the_user_named_it() -> (
     None
 ):
     settings = Settings(interfaces=("lo",))  # no name is resolved on loopback
+    state, found = _only(await check_dht(settings))
+    assert (state, "No address was found" in found) == (State.NOTE, True)
+    named = (Address("nosuch.invalid", 6881),)
+    settings = Settings(interfaces=("lo",), dht_bootstrap=named)
     state, found = _only(await check_dht(settings))
     assert (state, "No address was found" in found) == (State.FAILED, True)
     assert _only(await check_dht(HERE)) == (

@@ -1,12 +1,15 @@
 """Run a program in a real terminal and read what it displays."""
 
 import os
+import re
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 import pexpect
+import pyte
 
 from tests.helpers.commands import LOOPBACK
 
@@ -14,6 +17,7 @@ __all__ = ["PATH", "Terminal", "at_terminal"]
 
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 """The search path for programs, with the folder of `shoal`."""
+LINES = 24
 _PATIENCE = 20.0  # seconds
 
 
@@ -35,12 +39,12 @@ class Terminal:
         for name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"):
             clean.pop(name, None)
         program, *words = map(str, argv)
-        self._log = _Log()
+        self._log = _Log(columns)
         self._child = pexpect.spawn(
             program,
             words,
             env={**clean, **LOOPBACK, "TERM": "xterm", "PATH": PATH, **(env or {})},
-            dimensions=(24, columns),
+            dimensions=(LINES, columns),
             timeout=_PATIENCE,
             cwd=cwd,
         )
@@ -50,6 +54,19 @@ class Terminal:
     def said(self) -> str:
         """Return all output so far, including control sequences."""
         return bytes(self._log.data).decode(errors="replace")
+
+    @property
+    def screen(self) -> list[str]:
+        """Return the lines on the screen that are not empty."""
+        lines = (line.rstrip() for line in self._log.screen.display)
+        return [line for line in lines if line]
+
+    def wait_screen(self, pattern: str) -> None:
+        """Wait until a line on the screen matches a pattern as a whole."""
+        deadline = time.monotonic() + _PATIENCE
+        while not any(re.fullmatch(pattern, line) for line in self.screen):
+            assert time.monotonic() < deadline, self.screen
+            self._child.expect([pexpect.TIMEOUT, pexpect.EOF], timeout=0.05)
 
     def wait(self, pattern: str) -> None:
         """Wait until the output matches a pattern."""
@@ -61,7 +78,8 @@ class Terminal:
 
     def resize(self, columns: int) -> None:
         """Change the width of the terminal."""
-        self._child.setwinsize(24, columns)
+        self._child.setwinsize(LINES, columns)
+        self._log.screen.resize(LINES, columns)
 
     def finish(self) -> int:
         """Wait for the end; return the exit code."""
@@ -87,13 +105,16 @@ def at_terminal(*words: str, cwd: Path) -> str:
 
 
 class _Log:
-    """Record the output; pexpect requires a file."""
+    """Record the output, and show it on a screen; pexpect requires a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int) -> None:
         self.data = bytearray()
+        self.screen = pyte.Screen(columns, LINES)
+        self._stream = pyte.ByteStream(self.screen)
 
     def write(self, data: bytes) -> None:
         self.data += data
+        self._stream.feed(data)
 
     def flush(self) -> None:
         pass

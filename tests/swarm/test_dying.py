@@ -30,7 +30,7 @@ async def load(member: Member) -> Any:
 
 
 async def until_shared(member: Member) -> None:
-    await member.swarm.until_shared()
+    await member.swarm.completed.until(1)
 
 
 @pytest.mark.parametrize("wait", [load, until_shared])

@@ -105,7 +105,7 @@ async def test_only_a_peer_that_has_finished_ends_the_wait_for_one() -> None:
     full = bytes([255] * 5)
     async with memory_net() as net:
         member = source(net).begin()
-        waiting = asyncio.ensure_future(member.swarm.until_shared())
+        waiting = asyncio.ensure_future(member.swarm.completed.until(1))
         one, other = talk_to(net, member), talk_to(net, member)
         one.send(Hello(5000, MANIFEST.root_record, full))
         other.send(Hello(5001, MANIFEST.root_record, bytes(5)), Have([(0, 40)]))

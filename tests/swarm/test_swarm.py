@@ -74,7 +74,7 @@ async def test_one_that_leeches_gets_everything_and_gives_it_on() -> None:
         second.begin(first)
         stores = [await fetch(second)]
         second.swarm.finish()
-        await first.swarm.until_shared()
+        await first.swarm.completed.until(1)
         await first.leave()
         third.begin(second)
         stores.append(await fetch(third))

@@ -145,7 +145,7 @@ async def check_and_wait() -> None:
     async with memory_net() as net:
         seed = await report(net, ZeroDivisionError())
         async with asyncio.timeout(60):
-            await seed.swarm.until_shared()
+            await seed.swarm.completed.until(1)
 
 
 async def test_a_file_changed_in_place_is_not_sent_though_its_time_is_the_same(

@@ -13,7 +13,14 @@ from typing import NamedTuple
 import pytest
 
 from tests.helpers.badpeers import SizesDisagree, WrongHashes
-from tests.helpers.commands import peer_of, run, share_open, unprivileged
+from tests.helpers.commands import (
+    link_of,
+    peer_of,
+    run,
+    share,
+    share_open,
+    unprivileged,
+)
 from tests.helpers.fakeserver import Background, FakeServer, NodeServer
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Finished
@@ -37,14 +44,16 @@ CASES = {
     "a folder": Case("share folder --open", 2, "folder is a folder"),
     "a FIFO": Case("share fifo", 2, "fifo is not a regular file"),
     "a device": Case("share /dev/zero", 2, "/dev/zero is not a regular file"),
-    "an empty folder": Case("share folder", 2, "no file to share"),
+    "an empty folder": Case("share folder", 2, "There is no file in /"),
     "an empty path": Case("share ''", 2, "PATH is empty"),
     "no path": Case("share", 2, "Missing argument 'PATH'"),
-    "a name of 64 hex digits": Case(f"share f --open {HEX}", 2, "64 hex digits"),
+    "a name of 64 hex digits": Case(
+        f"share f --open {HEX}", 2, "hex digits would be read"
+    ),
     "a name like a link": Case(f"share f --open {'a' * 56}", 2, "read as a link"),
     "a name with spaces around": Case("share f --open ' x'", 2, "white space"),
     "a name with a newline": Case("share f --open 'a\nb'", 2, "control characters"),
-    "a name of a MiB/8": Case(f"share f --open {'n' * 100_000}", 2, "at most 1024"),
+    "a name of a MiB/8": Case(f"share f --open {'.-' * 50_000}", 2, "at most 1024"),
     "chunk size 0": Case("share f --open --chunk-size 0", 2, "choose 1 to 1677"),
     "chunk size no number": Case("share f --chunk-size x", 2, "'x' is not a size"),
     "chunk size negative": Case("share f --chunk-size -1", 2, "'-1' is not a size"),
@@ -57,9 +66,50 @@ CASES = {
     "port too large": Case("share f --port 70000", 2, "70000"),
     "port variable": Case("share f", 2, "'abc'", {"SHOAL_PORT": "abc"}),
     "flag variable": Case("share f", 2, "'perhaps'", {"SHOAL_LAN_ONLY": "perhaps"}),
-    "an empty id": Case("get '' -o out", 2, "id is empty"),
-    "an id of white space": Case("get '  ' -o out", 2, "id is empty"),
-    "an enormous id": Case(f"get {'n' * 100_000} -o out", 2, "at most 1024 bytes"),
+    "an empty folder that we are in": Case(
+        "share folder/.", 2, "/folder; a share has at least one."
+    ),
+    "patterns that select no file": Case(
+        "share folder --include x", 2, "check --include and --exclude."
+    ),
+    "several names that no share has": Case(
+        "share bad",
+        2,
+        "2 files cannot be shared: 'aux.c' has a name in it that is a device on "
+        "Windows; 'b:c' has the character U+003A in it. Rename or exclude them.",
+    ),
+    "one name that no share has": Case(
+        "share bad --exclude aux.c",
+        2,
+        "This file cannot be shared: 'b:c' has the character U+003A in it. Rename or "
+        "exclude it.",
+    ),
+    "recursive": Case("share f --recursive", 2, "taken with all that is in it; leave"),
+    "recursive in one letter": Case("get team -r", 2, "leave out -r. See shoal get"),
+    "no shell": Case("completion", 2, "Name your shell: shoal completion bash, shoal"),
+    "another shell": Case("completion tcsh", 2, "Name your shell"),
+    "once no number": Case("share f --once=x", 2, "'x' is not a number from 1 to"),
+    "seed-for no time": Case(
+        "get team -o out --seed-for 1x",
+        2,
+        "--seed-for: '1x' is not a length of time; write seconds, or 10m, 2h, 1d.",
+    ),
+    "limit no rate": Case("get t -o o --limit-down 1.5X", 2, "64K, 1.5M, 2G."),
+    "a limit with a fraction": Case(
+        "get team -o out --limit-down 1.5M --timeout 0.2", 3, "No data arrived"
+    ),
+    "no folder for the link": Case("share f --link-file no/l", 1, "no folder no for"),
+    "an empty id": Case("get '' -o out", 2, "LINK is empty; paste the link"),
+    "an id of white space": Case("get '  ' -o out", 2, "LINK is empty"),
+    "an empty id of a share": Case("ls ''", 2, "LINK is empty"),
+    "no link": Case(
+        "get notalink",
+        2,
+        "'notalink' is not a link, which begins with `shoal:`; copy the link again. If "
+        "it is the name of an open channel, add -o OUT.",
+    ),
+    "a hash channel without a target": Case(f"get {HEX}", 2, "with -o OUT"),
+    "an enormous id": Case(f"get {'.-' * 50_000} -o out", 2, "at most 1024 bytes"),
     "a sealed link": Case(f"get {'a' * 56} -o out", 2, "mistyped"),
     "a sealed link with scheme": Case("get shoal:abc -o out", 2, "cut short"),
     "an id that is no text": Case("get 'n\udcff' -o out", 2, "not valid text"),
@@ -102,6 +152,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("place")
     (root / "f").write_bytes(b"something")
     (root / "folder").mkdir()
+    (root / "bad").mkdir()
+    for name in ("aux.c", "b:c", "good"):
+        (root / "bad" / name).write_bytes(b"x")
     os.mkfifo(root / "fifo")
     (root / "dangling").symlink_to("nowhere")
     return root
@@ -129,8 +182,49 @@ def test_invalid_input_has_its_message_and_exit_code(name: str, place: Path) -> 
     with run(*shlex.split(case.args), env=case.env, cwd=place) as program:
         _check_failure(program.finish(), case.code, case.message)
     assert {path.name for path in place.iterdir()} == {
-        *("f", "folder", "fifo", "dangling")
+        *("f", "folder", "bad", "fifo", "dangling")
     }
+
+
+def test_a_name_that_the_locale_cannot_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "é").touch()
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    message = "cannot be read in this locale, so set LC_ALL=C.UTF-8 before."
+    _check_failure(run("share", tmp_path, env=env).finish(), 2, message)
+
+
+def test_a_name_is_printed_in_the_locale_c(tmp_path: Path) -> None:
+    (tmp_path / "é.txt").write_bytes(b"x")
+    with run("share", tmp_path / "é.txt", env={"LC_ALL": "C"}) as program:
+        link = program.wait_line("^shoal:", stream="out").string
+        program.wait_line(r"Sharing é.txt \(1 B\) on port")
+        words = ("get", link, "-o", tmp_path / "x", "--peer", peer_of(program))
+        ended = run(*words, env={"LC_ALL": "C"}).finish()
+        assert (ended.code, "é.txt: 1 B in " in ended.stderr) == (0, True)
+
+
+def test_a_folder_of_a_share_has_no_bytes_to_write(tmp_path: Path) -> None:
+    (tmp_path / "top" / "logs").mkdir(parents=True)
+    (tmp_path / "top" / "logs" / "today").write_bytes(b"x")
+    with share(tmp_path / "top") as program:
+        for path in ("logs", "logs/"):
+            words = ("cat", link_of(program), path, "--peer", peer_of(program))
+            message = "'logs' is a folder of the share; name one of its files. shoal ls"
+            _check_failure(run(*words).finish(), 2, message)
+        words = ("cat", link_of(program), "no", "--peer", peer_of(program))
+        _check_failure(run(*words).finish(), 3, "There is no 'no' in the share.")
+
+
+def test_an_unfinished_download_says_once_how_to_resume(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(200_000))
+    words = (tmp_path / "file", "--limit-up", 1, "--chunk-size", "16K")
+    with share(*words) as program:
+        args = ("get", link_of(program), "-o", tmp_path / "out", "--timeout", 1)
+        ended = run(*args, "--peer", peer_of(program)).finish()
+    assert ended.code == 7
+    last = ended.stderr.splitlines()[-1]
+    assert "are kept. Run this again to resume: shoal get shoal:" in last
+    assert last.count("again") == 1
 
 
 def test_an_unreadable_file_ends_with_exit_code_4(tmp_path: Path) -> None:

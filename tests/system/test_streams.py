@@ -63,7 +63,7 @@ def test_a_single_closed_stream_changes_no_other(
     closed: str, shared: tuple[str, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    with in_shell(f'exec "$@" {closed}', "get", *shared, "-o", out) as program:
+    with in_shell(f'exec "$@" {closed}', "get", *shared, "-q", "-o", out) as program:
         ended = program.finish()
     assert (ended.code, ended.stderr) == (0, "")
     assert ended.stdout == (b"" if closed == ">&-" else f"{out}\n".encode())

@@ -12,7 +12,12 @@ from tests.helpers.terminal import Terminal
 
 RATE = "--limit-down"
 COLOR = "\x1b[3"  # the start of each sequence for a foreground colour
-BAR = "\x1b[2K"  # wipes a line before it is redrawn
+FITTED = {
+    40: r"\d+ % · [\d.]+ .*B/s.*",
+    80: r"a file \[red\].*… ━*─* \d+ % · .*B/s.* · 1 peer",
+    120: r"a file \[red\].*… ━*─* \d+ % · .*KiB of 250\.0 KiB · .*B/s.* · 1 peer",
+}
+"""The line of a download in a terminal of some widths."""
 NAME = "a file [red] of many words and quite a long name é.bin"
 
 
@@ -32,12 +37,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
         yield Shared(program)
 
 
-def _lines(screen: str) -> list[str]:
-    """Return the lines that were drawn, without control sequences."""
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
-    return [line for line in re.split(r"[\r\n]+", plain) if line.strip()]
-
-
 @pytest.mark.parametrize(
     ("env", "words", "has_color"),
     [
@@ -55,40 +54,76 @@ def test_a_bar_is_drawn_and_wiped(
     shared: Shared,
     tmp_path: Path,
 ) -> None:
-    with Terminal("shoal", *shared.get, *words, env=env, cwd=tmp_path) as terminal:
+    words = ("shoal", *shared.get, RATE, "200K", *words)
+    with Terminal(*words, env=env, cwd=tmp_path) as terminal:
+        terminal.wait_screen(r"a file \[red\].*… ━*─* \d+ % · .*iB/s.* · 1 peer")
         assert terminal.finish() == 0
-        screen = terminal.said
-    assert BAR in screen
-    assert (COLOR in screen) is has_color
-    assert re.search(r"250\.0 KiB .*iB/s from 1", "\n".join(_lines(screen)))
-    assert max(map(len, _lines(screen))) <= 80
-    assert screen.endswith(f"{BAR}{NAME}\r\n")
+        assert (COLOR in terminal.said) is has_color
+        last = [rf"{re.escape(NAME)}: 250\.0 KiB in .*", "1 peer, verified", NAME]
+        assert re.fullmatch("\n".join(last[:1]), terminal.screen[0])
+        assert "".join(terminal.screen[:-1]).endswith(last[1])
+        assert terminal.screen[-1] == NAME
 
 
-def test_the_bar_fits_on_one_line_of_a_narrow_terminal(
-    shared: Shared, tmp_path: Path
+@pytest.mark.parametrize("columns", [120, 80, 40])
+def test_the_line_fits_a_terminal_that_is_resized_meanwhile(
+    columns: int, shared: Shared, tmp_path: Path
 ) -> None:
-    with Terminal("shoal", *shared.get, columns=40, cwd=tmp_path) as terminal:
-        assert terminal.finish() == 0
-        screen = terminal.said
-    drawn = [line for line in _lines(screen) if "%" in line]
-    assert drawn
-    assert max(map(len, drawn)) <= 40
-    assert "100 %" in drawn[-1]
-    assert "\x1b[1A\x1b[2K\x1b[1A" not in screen, "the bar took more than one line"
+    """Whatever the width, one line of the screen shows the download, whole."""
+    words = (*shared.get, RATE, "60K")
+    with Terminal("shoal", *words, columns=columns, cwd=tmp_path) as terminal:
+        for width in (columns, 40, 120, 80, 40):
+            terminal.resize(width)
+            terminal.wait_screen(FITTED[width])
+            assert len(terminal.screen) == 1, terminal.screen
 
 
-def test_the_bar_becomes_shorter_when_the_terminal_does(
-    shared: Shared, tmp_path: Path
-) -> None:
-    words = (*shared.get, RATE, "200K")
-    with Terminal("shoal", *words, cwd=tmp_path) as terminal:
-        terminal.wait(r"/250\.0 KiB")
-        terminal.resize(40)
-        terminal.wait(r"\d %")
-        terminal.resize(100)
-        terminal.wait(r"/250\.0 KiB")
+def test_a_message_is_written_above_the_line(shared: Shared, tmp_path: Path) -> None:
+    words = (*shared.get, RATE, "100K", "-v")
+    with Terminal("shoal", *words, columns=120, cwd=tmp_path) as terminal:
+        terminal.wait_screen(FITTED[120])
+        assert re.fullmatch(
+            r"Connected to 127.0.0.1:\d+ \(peer\)\.", terminal.screen[0]
+        )
+        assert len(terminal.screen) == 2
+
+
+def test_the_steps_before_a_download_are_shown(shared: Shared, tmp_path: Path) -> None:
+    words: tuple[str, ...] = ("shoal", "get", shared.get[1])
+    with Terminal(*words, columns=120, cwd=tmp_path) as terminal:
+        terminal.wait_screen("looking for peers.*")
+    words = (*words, "--peer", "127.0.0.1:9", "--peer", "127.0.0.1:10")
+    with Terminal(*words, columns=120, cwd=tmp_path) as terminal:
+        terminal.wait_screen("connecting to 2 peers.*")
+
+
+def test_the_sender_sees_who_has_everything(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_bytes(bytes(3_000_000))
+    words = ("share", file.name, "--once", "2")
+    home = {"XDG_DATA_HOME": str(tmp_path / "home")}
+    with Terminal("shoal", *words, columns=120, cwd=tmp_path, env=home) as terminal:
+        terminal.wait_screen("notes.txt: waiting for peers")
+        text = "\n".join(terminal.screen)
+        link = terminal.screen[0]
+        typed = re.search("name this one:\n +shoal (.*)", text)
+        assert typed is not None
+        assert f"On the other machine:\n  shoal get {link}\n" in text
+        get = ("shoal", *typed[1].split())
+        assert get[2] == link
+        for number in ("1", "2"):
+            words = (*get, "-o", number)
+            with Terminal(*words, cwd=tmp_path) as receiver:
+                assert receiver.finish() == 0
+            if number == "1":
+                terminal.wait_screen(r".*\d+ peers? · .* · 1 has everything.*")
         assert terminal.finish() == 0
+        seen = [re.sub(r":\d+", ":PORT", line) for line in terminal.screen[-3:]]
+    assert seen == [
+        "127.0.0.1:PORT has everything.",
+        "127.0.0.1:PORT has everything. 2 peers have now.",
+        "2 peers have all of notes.txt.",
+    ]
 
 
 @pytest.mark.parametrize("words", [(), ("--no-progress",), ("-q",)])
@@ -98,7 +133,9 @@ def test_no_control_sequence_is_written_without_a_bar(
     env = {"TERM": "dumb" if not words else "xterm"}
     with Terminal("shoal", *shared.get, *words, env=env, cwd=tmp_path) as terminal:
         assert terminal.finish() == 0
-        assert terminal.said == f"{NAME}\r\n"
+        summary = rf"{re.escape(NAME)}: 250.0 KiB in .* from 1 peer, verified\r\n"
+        summary = "" if words == ("-q",) else summary
+        assert re.fullmatch(f"{summary}{re.escape(NAME)}\r\n", terminal.said)
 
 
 def test_control_characters_in_a_title_are_escaped(tmp_path: Path) -> None:
@@ -108,7 +145,7 @@ def test_control_characters_in_a_title_are_escaped(tmp_path: Path) -> None:
     with Terminal("shoal", *words, cwd=tmp_path) as terminal:
         terminal.wait("Ctrl-C")
         assert "\x1b]0" not in terminal.said
-        assert _lines(terminal.said)[0].startswith(r"x[red]\x1b]0;owned\x07y ")
+        assert r"x[red]\x1b]0;owned\x07y " in terminal.said
         terminal.send("\x03")
         assert terminal.finish() == 130
 
@@ -132,5 +169,6 @@ def test_characters_that_the_encoding_lacks_are_escaped(
 
 def test_a_log_has_neither_bar_nor_colour(shared: Shared, tmp_path: Path) -> None:
     ended = run(*shared.get, "--color", "always", cwd=tmp_path).finish()
-    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.code == 0
+    assert re.fullmatch(rf"{re.escape(NAME)}: 250.0 KiB in .*verified\n", ended.stderr)
     assert ended.stdout.decode() == f"{NAME}\n"

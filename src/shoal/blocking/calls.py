@@ -128,7 +128,7 @@ class BlockingShare:
     def __init__(self, loop_thread: LoopThread, shared: "SealedShare") -> None:
         """Wrap a share and take over its loop thread; use `shoal.share` instead."""
         self.link = shared.link
-        """The link that other machines pass to `fetch`."""
+        """The link that other machines pass to `fetch`; a `str`."""
         self.manifest = shared.manifest
         """Names, sizes and hashes of the share."""
         self.port = shared.port
@@ -136,6 +136,9 @@ class BlockingShare:
         self._loop_thread = loop_thread
         self._share = shared
         self._generation = loop_thread.generation
+
+    def __repr__(self) -> str:
+        return repr(self._share).replace("SealedShare", "BlockingShare", 1)
 
     @property
     def uploaded(self) -> int:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from shoal.channel.servers import Server, Servers
 from shoal.core.manifest.chunks import Chunks
+from shoal.core.names.address import Address
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, PeerJoined, PeerLeft
 from shoal.core.report.stall import DownloadState
@@ -31,6 +32,7 @@ from shoal.errors import (
     PeerTimeoutError,
     ProtocolError,
     ShoalError,
+    told,
 )
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
@@ -76,6 +78,7 @@ class ChannelDownloader(Watcher[Server]):
         self._loop = asyncio.get_running_loop()
         self._servers = Servers(channel, self, resources)
         self._verified: dict[Server, int] = {}  # chunks from each ready server
+        self._senders: set[Address] = set()  # of chunks that verified
         self._claims: dict[Server, Chunks] = {}  # the sizes that each server claims
         # The lengths of the first and last chunk, of servers that claim no sizes.
         self._measured: dict[Server, dict[int, int]] = {}
@@ -171,7 +174,7 @@ class ChannelDownloader(Watcher[Server]):
     def on_tick(self, now: float) -> None:
         """Report progress; drop stalled servers; end if the wait was too long."""
         if self._download is not None:
-            self._monitor.report_progress(self._download, len(self._verified))
+            self._report_progress(self._download)
             for server in self._download.on_tick(now):
                 self._loop.call_later(STALL_LIMIT, self._drop_if_silent, server)
         self._reconsider()
@@ -226,7 +229,8 @@ class ChannelDownloader(Watcher[Server]):
                 self._end(
                     ShoalError(
                         "The chunks of this channel have different sizes, so they are "
-                        "not those of a file; fetch them one by one with shoal chunk."
+                        "not those of a file; fetch them one by one with "
+                        f"{told('shoal chunk', 'fetch_chunk()')}."
                     )
                 )
                 return
@@ -308,6 +312,7 @@ class ChannelDownloader(Watcher[Server]):
 
     def on_verified(self, source: Server, indexes: Sequence[int], size: int) -> None:
         """Count chunks for their server."""
+        self._senders.add(source.address)
         if source in self._verified:
             self._verified[source] += len(indexes)
 
@@ -332,8 +337,12 @@ class ChannelDownloader(Watcher[Server]):
         self._reconsider()
 
     def _on_complete(self, download: Download[Server]) -> None:
-        self._monitor.report_progress(download, len(self._verified))
+        self._report_progress(download)
         self._end(None)
+
+    def _report_progress(self, download: Download[Server]) -> None:
+        ready = len(self._verified)
+        self._monitor.report_progress(download, ready, sources=len(self._senders))
 
     def on_error(self, error: BaseException) -> None:
         """End: the store failed."""

@@ -25,7 +25,11 @@ from shoal.core.wire.handshake import (
     encode_handshake,
 )
 from shoal.discovery.base import Discovery
-from shoal.errors import UnfinishedError, first_error
+from shoal.errors import (
+    UnfinishedError,
+    first_error,
+    run_again,
+)
 from shoal.resources import Resources
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import open_verified_target
@@ -57,10 +61,23 @@ class OpenShare:
         """The server: its connections, and how much it sent."""
         self._announcing = announcing
 
+    def __repr__(self) -> str:
+        return f"<OpenShare of {self.channel.id!r}, served on port {self.port}>"
+
     @property
     def uploaded(self) -> int:
         """Return the number of bytes of chunks sent to clients."""
         return self.uploads.sent
+
+    @property
+    def peer_count(self) -> int:
+        """Return how many clients are connected."""
+        return len(self.uploads)
+
+    @property
+    def completed(self) -> int:
+        """Return 0: a client of a channel does not tell what it has."""
+        return 0
 
     async def until_left(self) -> None:
         """Wait until the node closes; raise the error if announcing fails."""
@@ -125,8 +142,7 @@ class ChannelTarget:
         def verify(index: int, data: Data) -> bool:
             if stopped():
                 raise UnfinishedError(
-                    f"Stopped before all of {self.path} was verified; "
-                    "run the same command again."
+                    f"Stopped before all of {self.path} was verified; {run_again()}."
                 )
             return offer.verifies(index, data)
 

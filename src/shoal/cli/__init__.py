@@ -19,6 +19,7 @@ import click
 from shoal.cli.options import (
     EVERYWHERE,
     options_behind_command,
+    settle_counts,
     unknown_option,
     version_option,
 )
@@ -32,7 +33,12 @@ from shoal.cli.output import (
 )
 from shoal.config.options import OPTIONS
 from shoal.config.values import Defaults, nearest
-from shoal.errors import NO_DESCRIPTORS, ShoalError, UsageError
+from shoal.errors import (
+    NO_DESCRIPTORS,
+    ShoalError,
+    UsageError,
+    use_command_line_words,
+)
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -108,7 +114,10 @@ class _Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            args = options_behind_command(args)
+            moved = options_behind_command(settle_counts(args))
+            if args and not moved and not ctx.resilient_parsing:
+                ctx.fail("Name a command")
+            args = moved or ["--help"]
         except click.NoSuchOption:
             if not ctx.resilient_parsing:
                 raise
@@ -163,7 +172,11 @@ def run(args: Sequence[str]) -> int:
     # Characters that the encoding of standard output lacks are written as escapes.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    usage = ""
+    with use_command_line_words():
+        return _run(args)
+
+
+def _run(args: Sequence[str]) -> int:
     try:
         result = _main(args)
         if isinstance(result, Coroutine):
@@ -177,16 +190,11 @@ def run(args: Sequence[str]) -> int:
         code, message = 130, "Interrupted."
     except ReaderGoneError as error:
         return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        code, message = UsageError.exit_code, "Name a command."
-        usage = f"\n{error.format_message()}"
     except Exception as error:
         if os.environ.get("SHOAL_DEBUG"):
             raise
         code, message = _explain(error)
     write_message(f"shoal: {printable(message)}")
-    if usage:
-        write_message(usage)
     if _wants_json(args):
         _write_json_error(code, message)
     return code

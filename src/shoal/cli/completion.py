@@ -9,13 +9,14 @@ from shoal.errors import UsageError
 
 __all__ = ["completion"]
 
+SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_SHOAL_COMPLETE"
 """The variable in which the script passes the shell and the kind of request."""
 
 
 @click.command(cls=Command)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
-def completion(shell: str, **options: Any) -> None:
+@click.argument("shell", required=False, metavar="SHELL")
+def completion(shell: str | None, **options: Any) -> None:
     """Print the script that completes commands and options in SHELL: bash, zsh or fish.
 
     Save it in a folder that the shell searches for such scripts, or run it whenever
@@ -30,6 +31,11 @@ def completion(shell: str, **options: Any) -> None:
 
     from shoal.cli import cli
 
+    if shell not in SHELLS:
+        raise UsageError(
+            "Name your shell: shoal completion bash, shoal completion zsh or shoal "
+            "completion fish."
+        )
     if options["json"]:
         raise UsageError("completion writes the script itself; leave out --json.")
     made = get_completion_class(shell)

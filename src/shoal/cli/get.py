@@ -18,7 +18,7 @@ from shoal.cli.options import (
     read_share,
     refuse_in_channel,
 )
-from shoal.errors import NotFoundError, UnfinishedError, UsageError
+from shoal.errors import NotFoundError, UnfinishedError, UsageError, run_again
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
@@ -59,17 +59,21 @@ def get(link: str, **options: Any) -> None:
     try:
         run_command(_get(link, options), on_interrupt=again)
     except UnfinishedError as error:
-        raise UnfinishedError(f"{error} {again}") from None
+        text = str(error)
+        for end in (" to resume.", "."):  # `again` tells more exactly what to run
+            text = text.replace(f"; {run_again()}{end}", ".")
+        raise UnfinishedError(f"{text} {again}") from None
 
 
 async def _get(text: str, options: dict[str, Any]) -> None:
-    from shoal.cli.runner import open_node, report_until_cancelled
+    from shoal.cli.runner import open_node
+    from shoal.cli.serving import report_until_cancelled
     from shoal.core.names.channel_id import Channel
 
     _check_options(options)
     options["seed"] |= options["seed_for"] is not None
     share = read_share(text)
-    async with open_node(options) as (node, output):
+    async with open_node(options, has_line=True) as (node, output):
         served: OpenShare | SealedShare | None
         if isinstance(share, Channel):
             target, served = await _get_open(node, share, output, options)
@@ -82,9 +86,11 @@ async def _get(text: str, options: dict[str, Any]) -> None:
         output.say(f"Sharing {target} on port {served.port}; press Ctrl-C to stop.")
         try:
             async with asyncio.timeout(options["seed_for"]):
-                await report_until_cancelled(node, output, served)
+                await report_until_cancelled(node, output, [served], target.name)
         except TimeoutError:
             output.say("The time of --seed-for is over.")
+            # Peers that leave are reported before the last line.
+            await node.aclose()
             output.event("complete", **facts, uploaded=served.uploaded)
 
 
@@ -92,16 +98,15 @@ async def _get_sealed(
     node: "Node", link: "Link", output: "Output", options: dict[str, Any]
 ) -> "tuple[Path, SealedShare | None]":
     """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.bars import make_bar
     from shoal.cli.progress import Reporter
     from shoal.config.arguments import FetchOptions
 
-    title = link.keys.log_name
     chosen = fields_of(FetchOptions, options)
     chosen["folder"] = options["folder"] or "."
     out = chosen.pop("out")
-    with Reporter(output, title, make_bar(output, title, options["color"])) as reporter:
+    with Reporter(output) as reporter:
         result = await node.fetch(link, out, on_progress=reporter.on_event, **chosen)
+    reporter.say_result()
     return result.path, result.share
 
 
@@ -109,7 +114,6 @@ async def _get_open(
     node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
 ) -> "tuple[Path, OpenShare | None]":
     """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.bars import make_bar
     from shoal.cli.progress import Reporter
 
     refuse_in_channel(options, *_NOT_IN_CHANNELS)
@@ -119,12 +123,16 @@ async def _get_open(
         safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
         target = Path(options["folder"]) / safe
     else:
+        if channel.is_hash:
+            raise UsageError(
+                f"{channel.id} is the id of an open channel, which gives its file no "
+                "name; name the file to write with -o OUT."
+            )
         raise UsageError(
-            f"{channel.id} is the id of an open channel, not a link; name the file to "
-            "write with -o OUT."
+            f"{channel.id[:40]!r} is not a link, which begins with `shoal:`; copy the "
+            "link again. If it is the name of an open channel, add -o OUT."
         )
-    bar = make_bar(output, target.name, options["color"])
-    with Reporter(output, target.name, bar) as reporter:
+    with Reporter(output, target.name) as reporter:
         share = await node.fetch_open(
             channel,
             target,
@@ -132,6 +140,7 @@ async def _get_open(
             seed=options["seed"],
             on_progress=reporter.on_event,
         )
+    reporter.say_result()
     return target, share
 
 
@@ -160,11 +169,14 @@ async def _stream(text: str, options: dict[str, Any]) -> None:
     from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
     from shoal.core.names.channel_id import Channel
+    from shoal.core.report.units import format_size
 
     _check_options(options)
     share = read_share(text)
     written = 0
-    async with open_node(options) as (node, output):
+    # On one terminal, the line and the bytes would be in each other's way.
+    has_line = not sys.stdout.isatty()
+    async with open_node(options, has_line=has_line) as (node, output):
         if isinstance(share, Channel):
             blocks = _blocks_of_channel(node, share, output, options)
         else:
@@ -179,7 +191,7 @@ async def _stream(text: str, options: dict[str, Any]) -> None:
             if not written:
                 raise
             raise UnfinishedError(
-                f"{error} Only the first {written:,} bytes were written; run the "
+                f"{error} Only the first {format_size(written)} were written; run the "
                 "command again to start over."
             ) from None
 
@@ -200,12 +212,10 @@ async def _blocks_of_file(node: "Node", link: "Link") -> AsyncGenerator[bytes, N
 async def _blocks_of_channel(
     node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
 ) -> AsyncGenerator[bytes, None]:
-    from shoal.cli.bars import make_bar
     from shoal.cli.progress import Reporter
 
     refuse_in_channel(options, *_NOT_IN_CHANNELS)
-    bar = make_bar(output, channel.id, options["color"])
-    with Reporter(output, channel.id, bar) as reporter:
+    with Reporter(output, channel.id) as reporter:
         stream = node.stream_open(channel, on_progress=reporter.on_event)
         async with aclosing(stream) as blocks:
             async for block in blocks:

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from shoal import __version__
-from shoal.config.kinds import COLOR, COLORS, FLAG, PATH
+from shoal.config.kinds import COLOR, COLORS, COUNT, FLAG, PATH
 from shoal.config.options import EVERY, OPTIONS, Option, options_of
 from shoal.config.values import Defaults, nearest, resolve
 from shoal.errors import UsageError
@@ -32,6 +32,7 @@ __all__ = [
     "read_share",
     "refuse_in_channel",
     "settings_from",
+    "settle_counts",
     "unknown_option",
     "version_option",
 ]
@@ -139,6 +140,8 @@ def link_and_path(link: str, path: str | None) -> tuple[str, str | None]:
 
 def read_link(text: str) -> str:
     """Return the link in an argument or, if that is `-`, on standard input."""
+    if not text.strip():
+        raise UsageError("LINK is empty; paste the link that shoal share printed.")
     if text != "-":
         return text
     line = sys.stdin.readline(MAX_LINK_SIZE).strip()
@@ -177,6 +180,27 @@ _TAKES_VALUE = {
     if option.commands
     for name in filter(None, (option.flag, option.short))
 }
+
+
+_COUNTS = {option.flag for option in OPTIONS if option.kind is COUNT}
+
+
+def settle_counts(args: Sequence[str]) -> list[str]:
+    """Join each option that may lack its number with it, or with 1.
+
+    Otherwise `--once photos/` would take the path as its value.
+    """
+    settled: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*settled, word, *rest]
+        if word in _COUNTS:
+            is_number = bool(rest) and rest[0].isascii() and rest[0].isdigit()
+            word += f"={rest.pop(0) if is_number else 1}"
+        settled.append(word)
+    return settled
 
 
 def options_behind_command(args: Sequence[str]) -> list[str]:
@@ -227,8 +251,16 @@ def _long(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith("--")]
 
 
+_RECURSIVE = ("--recursive", "-r", "-R")
+"""Options that other programs have, and shoal does not need."""
+
+
 def unknown_option(error: click.NoSuchOption) -> str:
     """Return a sentence about an option that does not exist."""
+    if error.option_name in _RECURSIVE:
+        return (
+            f"A folder is taken with all that is in it; leave out {error.option_name}."
+        )
     known = error.possibilities or []
     if error.ctx is not None:
         known = _long(name for each in error.ctx.command.params for name in each.opts)

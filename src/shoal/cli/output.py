@@ -10,15 +10,18 @@ import os
 import sys
 from collections.abc import Iterator
 from errno import EDQUOT, EFBIG, ENOSPC
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from shoal.errors import DiskFullError, ShoalError, StoreError, UsageError
 
+if TYPE_CHECKING:
+    from shoal.cli.status import Status
+
 __all__ = [
     "SCHEMA_VERSION",
-    "Bar",
+    "Line",
     "Output",
     "ReaderGoneError",
     "explain_output_error",
@@ -88,6 +91,8 @@ class Output:
         self.is_verbose = is_verbose
         self.as_json = as_json
         self.shows_progress = shows_progress and not is_quiet and not as_json
+        self.line = Line()
+        """What shows what the command is doing; nothing by default."""
         self._reported: set[str] = set()
 
     @classmethod
@@ -105,7 +110,7 @@ class Output:
         if self.as_json:
             self.event(event, **fields)
         else:
-            with writing_output():
+            with self.line.hidden(), writing_output():
                 click.echo(printable(text, keep="\n"))
                 sys.stdout.flush()
 
@@ -126,7 +131,8 @@ class Output:
     def say(self, text: str) -> None:
         """Write a message that `--quiet` and `--json` suppress."""
         if not self.is_quiet and not self.as_json:
-            write_message(printable(text))
+            with self.line.hidden():
+                write_message(printable(text))
 
     def draw_qr(self, text: str) -> None:
         """Draw `text` as a QR code for a phone to read."""
@@ -137,12 +143,13 @@ class Output:
                 "--qr needs the package segno: pip install 'shoal[qr]'."
             ) from None
         if not self.as_json:
-            with contextlib.suppress(OSError):
+            with self.line.hidden(), contextlib.suppress(OSError):
                 segno.make(text, error="m").terminal(out=sys.stderr, compact=True)
 
     def warn(self, text: str) -> None:
         """Write a message that nothing suppresses."""
-        write_message(f"shoal: {printable(text)}")
+        with self.line.hidden():
+            write_message(f"shoal: {printable(text)}")
 
     def problem(self, text: str) -> None:
         """Warn, once for each text."""
@@ -151,14 +158,19 @@ class Output:
             self.warn(text)
 
 
-class Bar:
-    """A bar that shows nothing, for `--quiet`, `--json` and `--no-progress`."""
+class Line:
+    """A line that shows nothing, for `--quiet`, `--json` and `--no-progress`."""
 
-    def update(self, done: int, size: int, note: str) -> None:
-        """Show that `done` of `size` bytes are done, with a short `note`."""
+    def show(self, status: "Status") -> None:
+        """Show what the command is doing, in place of what was shown before."""
 
-    def close(self) -> None:
-        """Remove the bar; idempotent."""
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Remove the line while something else is written."""
+        yield
+
+    def clear(self) -> None:
+        """Remove the line until `show` is called again; idempotent."""
 
 
 def printable(text: str, *, keep: str = "") -> str:

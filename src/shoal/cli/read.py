@@ -89,6 +89,7 @@ async def info(link: str, **options: Any) -> None:
     shoal info shoal:mfrggzdf…
     """
     from shoal.cli.runner import only_link, open_node
+    from shoal.core.report.units import format_size
 
     share = only_link(link)
     async with open_node(options) as (node, output):
@@ -104,6 +105,9 @@ async def info(link: str, **options: Any) -> None:
             "public": root.salt is None,
         }
         shown = facts | {"public": "yes" if facts["public"] else "no"}
+        if root.size >= 1024:
+            shown["size"] = f"{root.size} bytes ({format_size(root.size)})"
+        shown["chunk_size"] = f"{chunks.chunk_size} bytes"
         lines = [f"{name:<11} {printable(str(value))}" for name, value in shown.items()]
         output.result("\n".join(lines), event="complete", **facts)
 

@@ -7,12 +7,14 @@ import click
 
 from shoal.cli.options import Command
 from shoal.cli.output import Output, printable
+from shoal.core.report.units import format_count, format_size
 from shoal.errors import NetworkError, ShoalError
 
 if TYPE_CHECKING:
     from shoal.storage.catalogue import Catalogue, Entry
     from shoal.storage.disk.disk import Disk
     from shoal.storage.download.leftover import Leftover
+    from shoal.swarm.operations import SealedShare
 
 __all__ = ["clean", "forget", "list_", "seed"]
 
@@ -21,7 +23,7 @@ __all__ = ["clean", "forget", "list_", "seed"]
 def list_(**options: Any) -> None:
     """List what you have shared and downloaded.
 
-    Each line has the size in bytes, how much of it is there, the name, the path and
+    Each line has the size, how much of it is there, the name, the path and
     the link. A selection is a copy of only the files that --include and --exclude
     selected.
 
@@ -41,7 +43,7 @@ def list_(**options: Any) -> None:
         word += ", shared" if is_shared else ""
         place, name = printable(str(entry.path)), printable(root.name)
         output.result(
-            f"{root.size:>15}  {word:<16}  {name}  {place}  {entry.link}",
+            f"{format_size(root.size):>10}  {word:<16}  {name}  {place}  {entry.link}",
             event="copy",
             name=root.name,
             path=str(entry.path),
@@ -82,24 +84,26 @@ async def seed(**options: Any) -> None:
     shoal seed
     shoal seed --port 4001 --limit-up 50M
     """
-    from shoal.cli.runner import open_node, report_until_cancelled
+    from shoal.cli.progress import Reporter
+    from shoal.cli.runner import open_node
+    from shoal.cli.serving import report_until_cancelled
     from shoal.swarm.copies import is_there
 
     catalogue, disk, _ = _open(options)
-    async with open_node(options) as (node, output):
-        count = 0
-        port = 0
+    async with open_node(options, has_line=True) as (node, output):
+        shares: list[SealedShare] = []
         for entry in catalogue.entries():
             if entry.made.is_forgotten or not is_there(entry, disk):
                 continue
             try:
-                share = await node.seed(entry)
+                with Reporter(output, entry.path.name) as reporter:
+                    share = await node.seed(entry, on_progress=reporter.on_event)
             except NetworkError:
                 raise  # the port: no other copy can be shared either
             except ShoalError as error:
                 output.problem(str(error))  # several entries may have one path
                 continue
-            count, port = count + 1, share.port
+            shares.append(share)
             root = entry.manifest.root
             output.result(
                 str(entry.path),
@@ -114,12 +118,13 @@ async def seed(**options: Any) -> None:
                 verified=True,
             )
         _report(catalogue, output)
-        if not count:
+        if not shares:
             raise ShoalError(
                 "There is no complete copy to share; shoal list shows what you have."
             )
-        output.say(f"Sharing {count} on port {port}; press Ctrl-C to stop.")
-        await report_until_cancelled(node, output)
+        port, what = shares[0].port, format_count(len(shares), "share")
+        output.say(f"Sharing {len(shares)} on port {port}; press Ctrl-C to stop.")
+        await report_until_cancelled(node, output, shares, what)
 
 
 @click.command(cls=Command)
@@ -152,7 +157,7 @@ def forget(what: str, **options: Any) -> None:
         else:
             catalogue.forget(entry)
             rest = (
-                f"{leftover.size:,} bytes of the unfinished download remain until "
+                f"{format_size(leftover.size)} of the unfinished download remain until "
                 "shoal clean --remove."
             )
         output.say(f"{entry.path} is no longer listed; {rest}")
@@ -189,7 +194,7 @@ def clean(**options: Any) -> None:
             catalogue.remove(entry)
         count, size = count + 1, size + used
         output.result(
-            f"{used:>15}  {printable(str(entry.path))}",
+            f"{format_size(used):>10}  {printable(str(entry.path))}",
             event="unfinished",
             path=str(entry.path),
             size=used,
@@ -198,7 +203,7 @@ def clean(**options: Any) -> None:
         )
     _report(catalogue, output)
     if count and not options["remove"]:
-        output.say(f"{size:,} bytes; shoal clean --remove removes them.")
+        output.say(f"{format_size(size)}; shoal clean --remove removes them.")
     output.event("complete", downloads=count, size=size)
 
 

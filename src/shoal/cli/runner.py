@@ -22,21 +22,17 @@ from shoal.cli.output import Output, printable
 from shoal.errors import ShoalError, UsageError, first_error
 
 if TYPE_CHECKING:
-    from shoal.channel.operations import OpenShare
     from shoal.core.names.link import Link
     from shoal.node.node import Node
-    from shoal.swarm.operations import SealedShare
 
 __all__ = [
     "InterruptedByUser",
     "only_link",
     "open_node",
-    "report_until_cancelled",
     "run_command",
 ]
 
 CLOSE_TIME = 1.7  # seconds a command has to close its files and connections
-REPORT_PERIOD = 1.0  # seconds between looks for problems and uploads
 _M_ARENA_MAX = -8  # of mallopt(3)
 _STACK_SIZE = 1 << 20  # bytes of each thread, instead of 8 MiB
 
@@ -158,6 +154,9 @@ def _explain(signum: int, message: str) -> str:
 
 def _exit_now(signum: int, message: str) -> None:
     """End the process because closing takes too long; the disk does not mind."""
+    from shoal.cli.live import erase_shown
+
+    erase_shown()
     said = f"shoal: {printable(_explain(signum, message))}\n"
     with contextlib.suppress(OSError):
         os.write(2, said.encode(errors="replace"))
@@ -165,14 +164,23 @@ def _exit_now(signum: int, message: str) -> None:
 
 
 @asynccontextmanager
-async def open_node(options: dict[str, Any]) -> "AsyncIterator[tuple[Node, Output]]":
-    """Yield the node and the output of a command."""
+async def open_node(
+    options: dict[str, Any], *, has_line: bool = False
+) -> "AsyncIterator[tuple[Node, Output]]":
+    """Yield the node and the output of a command, with its live line on request."""
     from shoal.node.node import Node
 
     output = Output.from_options(options)
+    if has_line:
+        from shoal.cli.live import show_line
+
+        show_line(output, options)
     settings = settings_from(options)
     async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
-        yield node, output
+        try:
+            yield node, output
+        finally:
+            output.line.clear()
 
 
 def only_link(text: str) -> "Link":
@@ -186,29 +194,3 @@ def only_link(text: str) -> "Link":
             "content; download it with shoal get."
         )
     return share
-
-
-async def report_until_cancelled(
-    node: "Node", output: Output, share: "OpenShare | SealedShare | None" = None
-) -> None:
-    """Report problems, and to programs the uploads of a share, until cancelled.
-
-    Raises a group with the share's error if it fails.
-    """
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_report(node, output, share))
-        if share is not None:
-            tasks.create_task(share.until_left())
-
-
-async def _report(
-    node: "Node", output: Output, share: "OpenShare | SealedShare | None"
-) -> None:
-    reported = 0
-    while True:
-        await asyncio.sleep(REPORT_PERIOD)
-        for problem in node.problems():
-            output.problem(problem)
-        if share is not None and share.uploaded != reported:
-            reported = share.uploaded
-            output.event("progress", uploaded=reported)

@@ -26,7 +26,8 @@ async def serve(links: tuple[str, ...], **options: Any) -> None:
     shoal serve shoal:mfrggzdf… --http 127.0.0.1:8080
     mpv http://127.0.0.1:8080/TOKEN/files/0/film.mkv
     """
-    from shoal.cli.runner import only_link, open_node, report_until_cancelled
+    from shoal.cli.runner import only_link, open_node
+    from shoal.cli.serving import report_until_cancelled
     from shoal.gateway.endpoint import HttpEndpoint, parse_endpoint
 
     http = options["http"]

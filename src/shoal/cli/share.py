@@ -1,16 +1,28 @@
-"""`shoal share`: share until interrupted or, with `--once`, until a peer has it all."""
+"""`shoal share`: share until interrupted or, with `--once`, until peers have it all."""
 
 import asyncio
-from contextlib import closing
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from shoal.cli.options import Command, fields_of, refuse_in_channel
-from shoal.errors import UsageError
+from shoal.errors import StoreError, UsageError, run_again
+
+if TYPE_CHECKING:
+    from shoal.cli.output import Output
+    from shoal.node.node import Node
+    from shoal.swarm.operations import SealedShare
 
 __all__ = ["share"]
+
+MAX_NAMED = 2  # addresses of this machine that are named for --peer
+HASHED_PERIOD = 0.1  # seconds between two reports of how far hashing is
 
 
 @click.command(cls=Command)
@@ -25,6 +37,7 @@ async def share(place: str, **options: Any) -> None:
     """
     if not place:
         raise UsageError("PATH is empty; name a file or folder.")
+    _check_link_file(options["link_file"])
     path = Path(place)
     if options["open"] is None:
         await _share(path, options)
@@ -32,33 +45,30 @@ async def share(place: str, **options: Any) -> None:
     refuse_in_channel(
         options,
         *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
+        "link-file",
     )
     await _share_open(path, options["open"] or None, options)
 
 
+def _check_link_file(path: str | None) -> None:
+    """Raise `StoreError` if there is no folder for the link, before hashing."""
+    folder = os.path.dirname(path or "") or "."
+    if not os.path.isdir(folder):
+        raise StoreError(f"There is no folder {folder} for the link; create it first.")
+
+
 async def _share(path: Path, options: dict[str, Any]) -> None:
-    from shoal.cli.bars import make_bar
     from shoal.cli.progress import Reporter
-    from shoal.cli.runner import open_node, report_until_cancelled
+    from shoal.cli.runner import open_node
     from shoal.config.arguments import ShareOptions
 
-    async with open_node(options) as (node, output):
-        bar = make_bar(output, path.name, options["color"])
-        with Reporter(output, path.name, bar) as reporter:
+    async with open_node(options, has_line=True) as (node, output):
+        with Reporter(output, path.name) as reporter:
             chosen = fields_of(ShareOptions, options)
             share = await node.share(path, on_progress=reporter.on_event, **chosen)
-        root = share.manifest.root
-        output.result(
-            str(share.link),
-            event="start",
-            link=str(share.link),
-            port=share.port,
-            name=root.name,
-            size=root.size,
-            chunk_size=root.chunk_size,
-            files=share.manifest.root.file_count,
-            verified=True,
-        )
+        _print_link(output, share)
+        if options["link_file"] is not None:
+            _write_link(options["link_file"], str(share.link))
         if share.link.origins:
             output.warn(
                 "The link contains the origin's URL, with any password or key in it."
@@ -67,30 +77,99 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
             # Upper case makes a smaller code, but URLs are case-sensitive.
             text = str(share.link)
             output.draw_qr(text if share.link.origins else text.upper())
-        output.say(f"Sharing {root.name} ({root.size:,} bytes) on port {share.port}.")
-        if not options["once"]:
-            output.say("Press Ctrl-C to stop.")
-            await report_until_cancelled(node, output, share)
-        async with asyncio.TaskGroup() as tasks:
-            reports = tasks.create_task(report_until_cancelled(node, output, share))
-            await share.shared()
-            reports.cancel()
-        await share.leave()
-        output.event("complete", uploaded=share.uploaded)
-        output.say(f"A peer has all of {root.name}.")
+        _say_how_to_get(node, output, share)
+        await _serve(node, output, share, options["once"])
+
+
+def _print_link(output: "Output", share: "SealedShare") -> None:
+    root = share.manifest.root
+    output.result(
+        str(share.link),
+        event="start",
+        link=str(share.link),
+        port=share.port,
+        name=root.name,
+        size=root.size,
+        chunk_size=root.chunk_size,
+        files=root.file_count,
+        verified=True,
+    )
+
+
+def _write_link(path: str, link: str) -> None:
+    """Write the link to a file that only this user can read, in place of an old one."""
+    from shoal.storage.disk.disk import Disk
+    from shoal.storage.disk.folders import write_new_file
+
+    disk, folder = Disk(), os.path.dirname(path) or "."
+    at = disk.open_directory(folder, follow=True)
+    if at is None:
+        raise StoreError(f"Another program removed {folder}; {run_again()}.")
+    try:
+        write_new_file(disk, at, os.path.basename(path), f"{link}\n".encode())
+    finally:
+        disk.close(at)
+
+
+def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> None:
+    """Say what is shared and, on a terminal, what to type on the other machine."""
+    from shoal.cli.addresses import dialable_addresses
+    from shoal.core.report.units import format_count, format_size
+
+    root = share.manifest.root
+    what = format_size(root.size)
+    if root.is_folder:
+        what += f", {format_count(root.file_count, 'file')}"
+    output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
+    if not sys.stderr.isatty():
+        return  # a log is not the place for a link
+    command = f"shoal get {shlex.quote(str(share.link))}"
+    output.say("On the other machine:")
+    output.say(f"  {command}")
+    hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]
+    if hosts:
+        named = "".join(f" --peer {host}:{share.port}" for host in hosts)
+        output.say("If it finds no peer there, name this one:")
+        output.say(f"  {command}{named}")
+
+
+async def _serve(
+    node: "Node", output: "Output", share: "SealedShare", once: int | None
+) -> None:
+    """Serve until `once` peers have everything; without a number, until cancelled."""
+    from shoal.cli.serving import report_until_cancelled
+    from shoal.core.report.units import format_count
+
+    name = share.manifest.root.name
+    if once is None:
+        output.say("Press Ctrl-C to stop.")
+        await report_until_cancelled(node, output, [share], name)
+        return
+    peers = format_count(once, "peer")
+    verb = "has" if once == 1 else "have"
+    output.say(f"Sharing ends when {peers} {verb} everything.")
+    async with asyncio.TaskGroup() as tasks:
+        reports = tasks.create_task(report_until_cancelled(node, output, [share], name))
+        await share.shared(once)
+        reports.cancel()
+    await share.leave()
+    output.event("complete", uploaded=share.uploaded)
+    output.say(f"{peers} {verb} all of {name}.")
 
 
 async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> None:
-    from shoal.cli.bars import make_bar
-    from shoal.cli.runner import open_node, report_until_cancelled
+    from shoal.cli.progress import Reporter
+    from shoal.cli.runner import open_node
+    from shoal.cli.serving import report_until_cancelled
+    from shoal.core.report.units import format_size
 
-    async with open_node(options) as (node, output):
-        with closing(make_bar(output, path.name, options["color"])) as bar:
+    async with open_node(options, has_line=True) as (node, output):
+        with Reporter(output, path.name) as reporter:
             share = await node.share_open(
                 path,
                 name,
                 chunk_size=options["chunk_size"],
-                on_hashed=lambda done, size: bar.update(done, size, "hashed"),
+                on_hashed=_on_loop(reporter.on_hashed),
             )
         chunks = share.uploads.chunks
         output.result(
@@ -107,6 +186,21 @@ async def _share_open(path: Path, name: str | None, options: dict[str, Any]) -> 
                 "A named channel is neither encrypted nor verified: anyone can answer "
                 "for it."
             )
-        output.say(f"Sharing {path.name} ({chunks.size:,} bytes) on port {share.port}.")
+        size = format_size(chunks.size)
+        output.say(f"Sharing {path.name} ({size}) on port {share.port}.")
         output.say("Press Ctrl-C to stop.")
-        await report_until_cancelled(node, output, share)
+        await report_until_cancelled(node, output, [share], path.name)
+
+
+def _on_loop(show: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """Return a function for other threads that calls `show` on the event loop."""
+    loop = asyncio.get_running_loop()
+    shown = time.monotonic()
+
+    def on_hashed(done: int, size: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= HASHED_PERIOD:
+            shown = time.monotonic()
+            loop.call_soon_threadsafe(show, done, size)
+
+    return on_hashed

@@ -4,17 +4,19 @@ The same value may be text (on the command line or in a variable), a value in
 `config.toml`, or an object that a Python caller passes. A `Kind` reads all three.
 """
 
+import os
 import re
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
-from shoal.core.names.address import parse_address
+from shoal.core.names.address import Address, parse_address
 
 __all__ = [
     "ADDRESSES",
     "COLOR",
     "COLORS",
+    "COUNT",
     "FLAG",
     "NAMES",
     "ORIGINS",
@@ -29,11 +31,12 @@ __all__ = [
 ]
 
 COLORS = ("auto", "always", "never")
+MAX_COUNT = 65_536  # as many peers are counted
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
-_SIZE = r"([0-9]{1,15})([KMGkmg]?)i?[Bb]?"
+_SIZE = r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([KMGkmg]?)i?[Bb]?"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class Kind(NamedTuple):
@@ -56,6 +59,8 @@ class Kind(NamedTuple):
     """The word for a value in `--help`."""
     check: Callable[[Any], Any] = lambda value: value
     """Check a value as a whole, and return it."""
+    types: tuple[type, ...] = (str,)
+    """The types that Python callers may pass, for a list as its items."""
 
     def read_variable(self, text: str) -> Any:
         """Read the text of an environment variable."""
@@ -67,17 +72,30 @@ class Kind(NamedTuple):
         are_texts = all(isinstance(item, str) for item in items)
         if type(value) not in self.toml_types or not are_texts:
             raise ValueError(self.hint)
-        return self.read(str(value) if type(value) in (int, float) else value)
+        return self.read(str(value) if type(value) in (int, float, bool) else value)
 
     def read(self, value: Any) -> Any:
-        """Read what a Python caller passes: text, or the value itself."""
+        """Read what a Python caller passes: text, or the value itself.
+
+        Raises `TypeError` for a value of another type.
+        """
         if self.is_list:
-            items = (value,) if isinstance(value, str) else value
+            items = (value,) if isinstance(value, self.types) else tuple(value)
+            for item in items:
+                self._check_type(item)
             read = (self.parse(x) if isinstance(x, str) else (x,) for x in items)
             value = tuple(chain.from_iterable(read))
         elif isinstance(value, str):
             value = self.parse(value)
+        elif value is not None:
+            self._check_type(value)
         return self.check(value)
+
+    def _check_type(self, value: object) -> None:
+        is_flag_as_number = isinstance(value, bool) and bool not in self.types
+        if is_flag_as_number or not isinstance(value, self.types):
+            known = " or ".join(each.__name__ for each in self.types)
+            raise TypeError(f"it must be {known}, not {type(value).__name__}")
 
 
 def _parse_color(text: str) -> str:
@@ -95,6 +113,18 @@ def _parse_flag(text: str) -> bool:
     raise ValueError(f"{text[:40]!r} is neither yes nor no; write 1 or 0.")
 
 
+def _parse_count(text: str) -> int | None:
+    """Return a number; words for yes and no stand for 1 and for none."""
+    word = text.strip().lower()
+    if not word or word in _TRUE:
+        return 1
+    if word in _FALSE:
+        return None
+    if word.isascii() and word.isdigit() and int(word) <= MAX_COUNT:
+        return int(word)
+    raise ValueError(f"{text[:40]!r} is not a number from 1 to {MAX_COUNT:,}.")
+
+
 def _parse_port(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65535:
         return int(text)
@@ -104,8 +134,12 @@ def _parse_port(text: str) -> int:
 def _parse_size(text: str) -> int:
     match = re.fullmatch(_SIZE, text)
     if match is None:
-        raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1M, 2G.")
-    return int(match[1]) * _UNITS[match[2].lower()]
+        raise ValueError(f"{text[:40]!r} is not a size; write bytes, or 64K, 1.5M, 2G.")
+    unit = _UNITS[match[2].lower()]
+    # Not as a float, which has no room for 15 digits times a unit.
+    whole, _, part = match[1].partition(".")
+    fraction = int(part or 0) * unit // int("1" + "0" * len(part))
+    return int(whole) * unit + fraction
 
 
 def _parse_rate(text: str) -> int:
@@ -122,7 +156,9 @@ def _parse_seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ValueError(f"{text[:40]!r} is not a number of seconds above 0.")
+        raise ValueError(
+            f"{text[:40]!r} is not a length of time; write seconds, or 10m, 2h, 1d."
+        )
     return seconds
 
 
@@ -148,24 +184,53 @@ _NUMBER = ((int, float, str), "write a number, or a text in quotes.")
 _LIST = ((str, list), "write a list of texts in quotes.", (), True)
 _QUOTED = ((str,), "write a text in quotes.")
 
-FLAG = Kind(_parse_flag, (bool,), "write true or false, without quotes.", False)
+FLAG = Kind(
+    _parse_flag,
+    (bool,),
+    "write true or false, without quotes.",
+    False,
+    types=(bool, str),
+)
 """Yes or no."""
+COUNT = Kind(
+    _parse_count,
+    (bool, int),
+    "write a number, or true or false.",
+    metavar="N",
+    types=(int, bool, str),
+)
+"""How many, or yes for one."""
 TEXT = Kind(str, *_QUOTED, metavar="TEXT")
 """Any text."""
-PATH = Kind(str, *_QUOTED, metavar="PATH")
+PATH = Kind(str, *_QUOTED, metavar="PATH", types=(str, os.PathLike))
 """Text that names a file or folder."""
 COLOR = Kind(_parse_color, *_QUOTED, default="auto", metavar="WHEN")
 """When to use colours."""
-PORT = Kind(_parse_port, *_NUMBER, default=0, metavar="PORT")
+PORT = Kind(_parse_port, *_NUMBER, default=0, metavar="PORT", types=(int, str))
 """A TCP port; 0 is any."""
-SIZE = Kind(_parse_size, *_NUMBER, metavar="SIZE")
+SIZE = Kind(_parse_size, *_NUMBER, metavar="SIZE", types=(int, str))
 """Bytes, as `512`, `64K` or `2G`."""
-RATE = Kind(_parse_rate, *_NUMBER, metavar="RATE", check=_check_positive)
+RATE = Kind(
+    _parse_rate,
+    *_NUMBER,
+    metavar="RATE",
+    check=_check_positive,
+    types=(int, float, str),
+)
 """Bytes per second, more than none."""
-SECONDS = Kind(_parse_seconds, *_NUMBER, metavar="TIME", check=_check_positive)
+SECONDS = Kind(
+    _parse_seconds,
+    *_NUMBER,
+    metavar="TIME",
+    check=_check_positive,
+    types=(int, float, str),
+)
 """A length of time above 0, as `90`, `10m` or `2h`."""
 ADDRESSES = Kind(
-    lambda text: map(parse_address, _split_words(text)), *_LIST, metavar="HOST:PORT"
+    lambda text: map(parse_address, _split_words(text)),
+    *_LIST,
+    metavar="HOST:PORT",
+    types=(str, Address),
 )
 """`HOST:PORT`, several separated by commas or spaces."""
 NAMES = Kind(_split_words, *_LIST, metavar="NAME")

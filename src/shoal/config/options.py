@@ -11,6 +11,7 @@ from typing import NamedTuple
 from shoal.config.kinds import (
     ADDRESSES,
     COLOR,
+    COUNT,
     FLAG,
     NAMES,
     ORIGINS,
@@ -95,13 +96,16 @@ OPTIONS = (
         help="Keep sharing when complete; verify and share a target that exists "
         "already."),
     Option("seed-for", SECONDS, ("get",),
-        help="Keep sharing for this long, e.g. 90, 10m or 2h."),
+        help="Keep sharing for this long, e.g. 90, 10m, 2h or 1d."),
     Option("public", FLAG, ("share",),
         help="Create the same link as everyone who shares the same bytes; it can be "
         "guessed."),
     Option("new-link", FLAG, ("share",),
         help="Create a new link, for example because the old one leaked."),
-    Option("once", FLAG, ("share",), help="Stop when one peer has the whole share."),
+    Option("once", COUNT, ("share",), metavar="[N]",
+        help="Stop when N peers have the whole share (default: 1)."),
+    Option("link-file", PATH, ("share",), metavar="FILE",
+        help="Also write the link to FILE, which only you can read."),
     Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
     Option("remove", FLAG, ("clean",), help="Remove what is listed."),
     Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",

@@ -19,11 +19,11 @@ __all__ = ["Settings", "SettingsFields"]
 class SettingsFields(TypedDict, total=False):
     """Type the keywords of a call that uses the network."""
 
-    peers: str | Iterable[str | Address]
+    peers: str | Address | Iterable[str | Address]
     port: int
     lan_only: bool
     no_lan: bool
-    dht_bootstrap: str | Iterable[str | Address]
+    dht_bootstrap: str | Address | Iterable[str | Address]
     limit_up: float | str | None
     limit_down: float | str | None
     interfaces: str | Iterable[str]

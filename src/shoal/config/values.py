@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 MAX_SIZE = 1 << 20  # bytes of a file that is read
+MIN_SIMILARITY = 0.65  # of a suggested word, from 0 to 1; `difflib` explains it
 
 File: TypeAlias = Mapping[str, Any]
 """The values that a file sets, by key."""
@@ -94,6 +95,8 @@ def _read_value(read: Callable[[Any], Any], value: Any, place: str) -> Any:
         return read(value)
     except (ValueError, UsageError) as error:
         raise UsageError(f"{place}: {error}") from None
+    except TypeError as error:
+        raise TypeError(f"{place}: {error}") from None
 
 
 class Defaults:
@@ -161,5 +164,7 @@ def nearest(word: str, known: Iterable[str], otherwise: str = ".") -> str:
     """Return `; did you mean …?`, or `otherwise` if no known word is similar."""
     from difflib import get_close_matches
 
-    near = get_close_matches(word.lower(), known, 1)
-    return f"; did you mean {near[0]}?" if near else otherwise
+    # Dashes that all options have would make any two of them similar.
+    names = {name.lstrip("-"): name for name in known}
+    near = get_close_matches(word.lower().lstrip("-"), names, 1, MIN_SIMILARITY)
+    return f"; did you mean {names[near[0]]}?" if near else otherwise

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from shoal.core.names.address import Address
+from shoal.errors import told
 
 __all__ = ["StaticDiscovery"]
 
@@ -22,7 +23,7 @@ class StaticDiscovery:
     @property
     def reach(self) -> str:
         """Name the option that the addresses come from."""
-        return "--peer"
+        return told("--peer", "the peers given")
 
     async def join(
         self,

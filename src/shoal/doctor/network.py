@@ -141,17 +141,21 @@ async def check_dht(settings: Settings, timeout: float = ANSWER_TIME) -> list[Fi
     addresses = await bootstrap.addresses()
     missing = ", ".join(bootstrap.unresolved)
     advice = "Check the network and its firewall (UDP), or name another node with "
-    advice += f"--dht-bootstrap HOST:PORT. {_PEER_HINT}"
+    advice += f"--dht-bootstrap HOST:PORT. {_PEER_HINT} Until then, shoal works on the "
+    advice += "LAN only."
+    # Without internet shoal still works on the LAN. A node that the user has named
+    # should answer.
+    report = failed if settings.dht_bootstrap else note
     if not addresses:
-        return [failed("dht", f"No address was found for {missing}.", advice)]
+        return [report("dht", f"No address was found for {missing}.", advice)]
     try:
         answered = await _count_answers(addresses, bind, timeout)
     except OSError as error:
         found = f"No packet can be sent from {bind}: {error}."
-        return [failed("dht", found, advice)]
+        return [report("dht", found, advice)]
     rest = f"; no address was found for {missing}" if missing else ""
     found = f"{answered} of {len(addresses)} nodes answered{rest}."
-    return [ok("dht", found) if answered else failed("dht", found, advice)]
+    return [ok("dht", found) if answered else report("dht", found, advice)]
 
 
 async def _count_answers(addresses: list[Address], bind: str, timeout: float) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from shoal.config.settings import Settings
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent
+from shoal.node.checks import check_type
 from shoal.resources import Resources
 
 if TYPE_CHECKING:
@@ -95,4 +96,5 @@ class OpenChannels:
         return stream_open(self._resources, channel, seconds, on_progress)
 
     def _seconds(self, timeout: float | None) -> float | None:
+        check_type("timeout", timeout, int, float)
         return self.settings.timeout if timeout is None else timeout

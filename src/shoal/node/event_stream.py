@@ -14,16 +14,21 @@ T = TypeVar("T")
 
 async def stream_events(
     start: Callable[[Callable[[DownloadEvent], None]], Coroutine[Any, Any, T]],
+    on_later: Callable[[DownloadEvent], None] = lambda event: None,
 ) -> AsyncGenerator[DownloadEvent | T, None]:
     """Run the coroutine that `start` returns; yield its events and, last, its result.
 
     Raises what the coroutine raises. Closing the generator early cancels the coroutine
     and waits for its end. A slow consumer skips outdated `Progress` events.
+    `on_later` is called with the events that follow the result.
     """
     reported: deque[DownloadEvent] = deque()
     changed = asyncio.Event()
 
     def report(event: DownloadEvent) -> None:
+        if task.done():
+            on_later(event)
+            return
         if isinstance(event, Progress) and reported:
             if isinstance(reported[-1], Progress):
                 reported.pop()

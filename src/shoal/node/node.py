@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.channel_id import Channel
-from shoal.core.report.events import DownloadEvent, Notice, ShareEvent
-from shoal.node.channels import OpenChannels
+from shoal.core.report.events import DownloadEvent, Notice
+from shoal.core.report.units import format_count
+from shoal.node.checks import check_callable, check_type, link_of
+from shoal.node.local import LocalFiles
 from shoal.resources import Resources
 
 if TYPE_CHECKING:
-    from shoal.config.arguments import AnyPath, FetchFields, ShareFields
+    from shoal.config.arguments import AnyPath, FetchFields
     from shoal.core.manifest.file_table import File
     from shoal.core.manifest.listing import Stat
     from shoal.core.manifest.manifest import Manifest, Missing
@@ -34,16 +36,13 @@ if TYPE_CHECKING:
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache
     from shoal.reading.share_caches import ShareCaches
-    from shoal.storage.catalogue import Entry
     from shoal.storage.disk.disk import Disk
     from shoal.swarm.fetch import FetchResult
-    from shoal.swarm.member import Registry
-    from shoal.swarm.operations import SealedShare
 
 __all__ = ["Node"]
 
 
-class Node(OpenChannels):
+class Node(LocalFiles):
     """Share, fetch and read; an async context manager.
 
     ```python
@@ -71,6 +70,7 @@ class Node(OpenChannels):
         `on_notice` is called with problems that the user should know about although
         the node continues. Raises `UsageError` for a setting that cannot be parsed.
         """
+        check_type("settings", settings, Settings)
         if settings is not None and fields:
             raise TypeError("pass settings as one object or by name, not both")
         self.settings = settings or Settings.of(**fields)
@@ -78,6 +78,11 @@ class Node(OpenChannels):
         self._resources = Resources(
             self.settings, disk=disk, rng=rng, on_notice=on_notice
         )
+
+    def __repr__(self) -> str:
+        state = "closed" if self._resources.is_stopped else "open"
+        count = len(self._registry.served) if "_registry" in self.__dict__ else 0
+        return f"<Node, {state}, serving {format_count(count, 'share')}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,28 +105,6 @@ class Node(OpenChannels):
 
     # Sealed shares.
 
-    async def share(
-        self,
-        path: "AnyPath",
-        *,
-        on_progress: Callable[[ShareEvent], None] = lambda event: None,
-        **options: "Unpack[ShareFields]",
-    ) -> "SealedShare":
-        """Share a file or folder: `link = (await node.share("photos/")).link`.
-
-        The share is served until the node is closed. `options` are the fields of
-        `ShareOptions`, as in `exclude="*.tmp"`. `on_progress` is called with `Hashing`
-        events first, then as peers join and leave. Raises `UsageError`, `StoreError`
-        or `NetworkError`.
-        """
-        from pathlib import Path
-
-        from shoal.config.arguments import ShareOptions
-        from shoal.swarm.operations import share_sealed
-
-        made = ShareOptions.of(**options)
-        return await share_sealed(self._registry, Path(path), made, on_progress)
-
     async def fetch(
         self,
         link: "str | Link",
@@ -139,13 +122,16 @@ class Node(OpenChannels):
         files are overwritten only on request. After an error or a cancellation the
         same call resumes with the chunks that were verified.
 
-        `timeout` is the longest wait for a new chunk, in seconds. Raises
-        `TargetExistsError`, `NotFoundError`, `UnfinishedError`, `VerificationError`,
-        `ManifestError` or another `ShoalError`, and what `on_progress` raises.
+        `timeout` is the longest wait for a new chunk, in seconds. With `seed`,
+        `on_progress` is also called afterwards, as peers join, complete and leave.
+        Raises `TargetExistsError`, `NotFoundError`, `UnfinishedError`,
+        `VerificationError`, `ManifestError` or another `ShoalError`, and what
+        `on_progress` raises.
         """
         from shoal.swarm.fetch import FetchResult
 
-        events = self.fetching(link, out, timeout=timeout, **options)
+        check_callable("on_progress", on_progress)
+        events = self._fetching(link, out, timeout, on_progress, options)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, FetchResult):
@@ -172,6 +158,17 @@ class Node(OpenChannels):
 
         Closing the generator early, as leaving this block does, cancels the fetch.
         """
+        return self._fetching(link, out, timeout, lambda event: None, options)
+
+    def _fetching(
+        self,
+        link: "str | Link",
+        out: "AnyPath | None",
+        timeout: float | None,
+        on_later: Callable[[DownloadEvent], None],
+        options: "FetchFields",
+    ) -> "AsyncGenerator[DownloadEvent | FetchResult, None]":
+        """Fetch; `on_later` is called with the events that follow the result."""
         from shoal.config.arguments import FetchOptions
         from shoal.node.event_stream import stream_events
         from shoal.swarm.fetch import fetch_sealed
@@ -179,11 +176,11 @@ class Node(OpenChannels):
         fetch = partial(
             fetch_sealed,
             self._registry,
-            _link(link),
+            link_of(link),
             FetchOptions.of(out, **options),
             self._seconds(timeout),
         )
-        return stream_events(fetch)
+        return stream_events(fetch, on_later)
 
     def open(
         self,
@@ -204,7 +201,8 @@ class Node(OpenChannels):
         """
         from shoal.reading.file import AsyncFile, Opening, open_reader
 
-        link, seconds = _link(link), self._seconds(timeout)
+        check_type("path", path, str)
+        link, seconds = link_of(link), self._seconds(timeout)
 
         async def start() -> AsyncFile:
             reader = await open_reader(self._share_caches, link, path, seconds)
@@ -224,7 +222,7 @@ class Node(OpenChannels):
         All `open` files of one link use the same swarm and cache. Without this block
         both end some time after the last of these files is closed.
         """
-        cache = self._share_caches.enter(_link(link))
+        cache = self._share_caches.enter(link_of(link))
         try:
             yield cache
         finally:
@@ -243,6 +241,7 @@ class Node(OpenChannels):
         """
         from shoal.core.manifest.listing import missing_for, stat
 
+        check_type("path", path, str)
         manifest = await self.load(
             link, lambda m: missing_for(m, path), timeout=timeout
         )
@@ -262,6 +261,7 @@ class Node(OpenChannels):
         """
         from shoal.core.manifest.listing import list_files
 
+        check_type("folder", folder, str)
         if folder:
             folder = folder.rstrip("/")
         manifest = await self.load(
@@ -293,7 +293,7 @@ class Node(OpenChannels):
         `await node.load(link, lambda manifest: manifest.missing_path("a.txt"))` loads
         what is needed to find one file of very many. Raises what `manifest` raises.
         """
-        link = _link(link)
+        link = link_of(link)
         async with self._resources.call():
             known = await self._registry.remembered(link.id, missing)
         if known is not None:
@@ -307,33 +307,8 @@ class Node(OpenChannels):
         It requests nothing, so a share that was never requested has an empty status.
         The result refers to objects that change; read it before the next `await`.
         """
-        share_id = _link(link).id
+        share_id = link_of(link).id
         return self._registry.status(share_id, self._share_caches.positions(share_id))
-
-    async def seed(self, entry: "Entry") -> "SealedShare":
-        """Serve a copy again that is in the user's catalogue, until the node is closed.
-
-        `share = await node.seed(entry)`. Raises `VerificationError` if the copy has
-        changed, `UnfinishedError` if it was not complete.
-        """
-        from shoal.swarm.operations import seed_entry
-
-        return await seed_entry(self._registry, entry)
-
-    async def verify(
-        self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None
-    ) -> "Manifest":
-        """Return the manifest of a share if the file or folder at `path` matches it.
-
-        `await node.verify(link, "photos/")` fetches only the hashes. Raises
-        `VerificationError` if it does not match.
-        """
-        from pathlib import Path
-
-        from shoal.swarm.operations import verify_sealed
-
-        seconds = self._seconds(timeout)
-        return await verify_sealed(self._registry, _link(link), Path(path), seconds)
 
     # Shares of both kinds.
 
@@ -350,6 +325,9 @@ class Node(OpenChannels):
         verified. Raises `UsageError` when a peer reports that there is no such chunk,
         `NotFoundError` or `VerificationError` when no peer sends it in time.
         """
+        check_type("share", share, str, Channel)
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise TypeError(f"index must be int, not {type(index).__name__}")
         if isinstance(share, str):
             from shoal.core.names.link import parse_share
 
@@ -364,21 +342,9 @@ class Node(OpenChannels):
         return await fetch_chunk(self._resources, share, index, seconds)
 
     @cached_property
-    def _registry(self) -> "Registry":
-        from shoal.swarm.member import Registry
-
-        return Registry(self._resources)
-
-    @cached_property
     def _share_caches(self) -> "ShareCaches":
         from shoal.reading.share_caches import ShareCaches
 
         caches = ShareCaches(self._registry)
         self._resources.own(caches.aclose)
         return caches
-
-
-def _link(link: "str | Link") -> "Link":
-    from shoal.core.names.link import parse_link
-
-    return parse_link(link) if isinstance(link, str) else link

@@ -8,7 +8,12 @@ from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.names.origin_url import is_web, origin_name
-from shoal.errors import NetworkError, PeerError, VerificationError
+from shoal.errors import (
+    NetworkError,
+    PeerError,
+    VerificationError,
+    option,
+)
 from shoal.origin.source import OriginFileError, OriginReader, Part, read_run
 
 __all__ = ["UrlReader", "check_answers", "check_origin", "open_readers"]
@@ -51,7 +56,8 @@ class UrlReader:
             return WebReader(self._url, self._settings, is_trusted=self._is_trusted)
         if not self._is_trusted:
             # fsspec also reads this machine's files.
-            raise PeerError("only the link names it; name it with --origin to use it")
+            how = f"name it with {option('--origin')} to use it"
+            raise PeerError(f"only the link names it; {how}")
         from shoal.origin.objects import ObjectReader
 
         return ObjectReader(self._url)

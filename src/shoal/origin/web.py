@@ -25,7 +25,11 @@ from shoal.config.settings import Settings
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
-from shoal.errors import PeerError, PeerTimeoutError
+from shoal.errors import (
+    PeerError,
+    PeerTimeoutError,
+    option,
+)
 from shoal.net.interfaces import list_interfaces
 from shoal.origin.response_limits import TooMuchHeaderError, limit_responses
 from shoal.origin.source import OriginFileError, Part
@@ -40,10 +44,14 @@ WHOLE_LIMIT = 1024 * 1024  # bytes of a file that is read whole if ranges are ig
 MAX_VALIDATORS = 10_000  # files whose version is remembered
 READ_SIZE = 256 * 1024  # bytes
 WEB_PORTS = frozenset((80, 443))
-HOW_TO_ALLOW = "name it with --origin to use it"
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _OF_ONE_FILE = frozenset((401, 403, 404, 410, 416))
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16}|\*)")
+
+
+def how_to_allow() -> str:
+    """Return how the user allows an origin that only the link names."""
+    return f"name it with {option('--origin')} to use it"
 
 
 class WebReader:
@@ -240,9 +248,9 @@ class AddressFilter(AbstractResolver):
             raise PeerError(f"port {port} is not a web server's port")
         is_address = ":" in host or host.replace(".", "").isdigit()
         if is_address and not self._allows(host):
-            raise PeerError(f"{host} is not on the internet; {HOW_TO_ALLOW}")
+            raise PeerError(f"{host} is not on the internet; {how_to_allow()}")
         if not is_address and self._is_confined:
-            raise PeerError(f"these networks have no name lookup; {HOW_TO_ALLOW}")
+            raise PeerError(f"these networks have no name lookup; {how_to_allow()}")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -271,7 +279,7 @@ class AddressFilter(AbstractResolver):
             if is_trusted or self._allows(str(each[4][0]))
         ]
         if not results:
-            raise OSError(f"{host} is not on the internet; {HOW_TO_ALLOW}")
+            raise OSError(f"{host} is not on the internet; {how_to_allow()}")
         return results
 
     async def close(self) -> None:

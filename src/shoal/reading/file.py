@@ -20,10 +20,13 @@ from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.chunks import check_index
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.paths import shown
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import ReadAhead
+from shoal.errors import NotFoundError, UsageError, told
 
 if TYPE_CHECKING:
+    from shoal.reading.share_cache import ShareCache
     from shoal.reading.share_caches import ShareCaches
 
 __all__ = [
@@ -332,9 +335,28 @@ async def open_reader(
     cache = caches.enter(link)
     try:
         manifest = await cache.load(lambda m: m.missing_path(path), timeout)
-        return FileReader(caches, link, manifest, manifest.find(path), timeout)
+        try:
+            file = manifest.find(path)
+        except NotFoundError:
+            await _refuse_folder(cache, path, timeout)
+            raise
+        return FileReader(caches, link, manifest, file, timeout)
     finally:
         caches.leave(cache)
+
+
+async def _refuse_folder(
+    cache: "ShareCache", path: str | None, timeout: float | None
+) -> None:
+    """Raise `UsageError` if the share has a folder with this path."""
+    folder = (path or "").rstrip("/")
+    manifest = await cache.load(lambda m: m.missing_under(folder), timeout)
+    table = manifest.file_table
+    if table is not None and folder and table.under(folder):
+        raise UsageError(
+            f"{shown(folder)} is a folder of the share; name one of its files. "
+            f"{told('shoal ls', 'Node.list()')} lists them."
+        )
 
 
 async def read_chunk(

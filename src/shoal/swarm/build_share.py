@@ -32,7 +32,7 @@ from shoal.core.manifest.root import (
 from shoal.errors import ShoalError
 from shoal.origin.source import Part
 from shoal.storage.disk.disk import Disk
-from shoal.storage.shared.globs import PATTERNS_IGNORED
+from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.shared.hash_cache import HashCache, hash_files
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
@@ -234,7 +234,7 @@ def _scan(
     found = disk.state_at(path, follow=True)
     if found is None or not found.is_directory:
         if options.include or options.exclude:
-            warn(PATTERNS_IGNORED)
+            warn(patterns_ignored())
         return None
     return scan_folder(
         path,

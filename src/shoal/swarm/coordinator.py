@@ -5,11 +5,12 @@ then on, and a peer whose chunk is wrong is told so or banned. It also combines 
 states of the parts, which the `Dispatcher` holds, for those who ask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.core.manifest.blocks import Run, run_span
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.report.events import Preparing
 from shoal.core.report.stall import DownloadState, Search
 from shoal.core.report.status import SwarmStatus
 from shoal.errors import LyingPeerError, ProtocolError
@@ -18,7 +19,7 @@ from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache
 from shoal.swarm.peer import Peer
 from shoal.transfer.conditions import Conditions
-from shoal.transfer.download import Watcher
+from shoal.transfer.download import Download, Watcher
 from shoal.transfer.monitor import Monitor
 
 if TYPE_CHECKING:  # it is never created here
@@ -38,16 +39,22 @@ class Coordinator(Watcher[ChunkSource]):
         resources: Resources,
         monitor: Monitor,
         waiting: Conditions,
+        search: Callable[[], Search],
+        readers: Sequence[OriginReader],
     ) -> None:
         """Start before there is a download.
 
-        `parts` holds the parts of the swarm. `monitor` is told when chunks are
-        verified, and `waiting` are the callers that wait for chunks.
+        `parts` holds the parts of the swarm, `monitor` is told when chunks are
+        verified, `waiting` are the callers that wait for chunks, `search` returns the
+        state of discovery, and `readers` are those of the share's origins.
         """
         self._parts = parts
         self._counters = resources.counters
         self._monitor = monitor
         self._waiting = waiting
+        self._search = search
+        self._readers = readers
+        self._senders: set[bytes | str] = set()  # of chunks that verified
 
     @property
     def is_used(self) -> bool:
@@ -85,13 +92,34 @@ class Coordinator(Watcher[ChunkSource]):
             tuple(each.status() for each in (*parts.connections, *origins)),
         )
 
-    def download_state(
-        self, search: Search, readers: Sequence[OriginReader]
-    ) -> DownloadState:
-        """Return how the download stands, to explain why nothing arrives.
+    def report_preparing(
+        self, manifest: Manifest | None, *, is_loaded: bool = False
+    ) -> None:
+        """Report what a download that has not started waits for, if that is new.
 
-        `search` is the state of discovery, `readers` are those of the share's origins.
+        With `is_loaded`, the pages of the manifest that it needs are here.
         """
+        found, ready = self._parts.connections.found, len(self._parts.connections)
+        if manifest is not None:
+            step = "checking" if is_loaded else "listing"
+            state = Preparing(step, manifest.root.name, peers=ready)
+        elif ready:
+            state = Preparing("asking", peers=ready)
+        else:
+            step = "connecting" if found else "searching"
+            state = Preparing(step, looked=self._search().looked, found=found)
+        self._monitor.report_preparing(state)
+
+    def report_progress(self, download: Download[ChunkSource]) -> None:
+        """Report how much of a download is here."""
+        parts, senders = self._parts, len(self._senders)
+        sent = parts.upload.sent if parts.upload is not None else 0
+        ready = len(parts.connections)
+        self._monitor.report_progress(download, ready, sent, sources=senders)
+
+    def download_state(self) -> DownloadState:
+        """Return how the download stands, to explain why nothing arrives."""
+        readers = self._readers
         connections, origins = self._parts.connections, self._parts.origins
         download = self._parts.download
         has_only_liars = connections.has_only_liars
@@ -107,7 +135,7 @@ class Coordinator(Watcher[ChunkSource]):
             has_only_liars=has_only_liars,
             is_size_unknown=False,
             is_begun=download is not None and download.done > 0,
-            search=search,
+            search=self._search(),
             unavailable=download.scheduler.unavailable if download else None,
             unwritten=download.unwritten if download is not None else 0,
             origins=tuple(idle.format(reader.name) for reader in readers)
@@ -122,6 +150,9 @@ class Coordinator(Watcher[ChunkSource]):
     ) -> None:
         """Serve chunks from now on."""
         parts = self._parts
+        self._senders.add(
+            source.node_id if isinstance(source, Peer) else source.reader.name
+        )
         source.on_verified(len(indexes), size)
         if isinstance(source, Origin) and parts.origins is not None:
             parts.origins.on_verified(source)
@@ -144,6 +175,7 @@ class Coordinator(Watcher[ChunkSource]):
     def on_blocks_verified(self, cache: ChunkCache, peer: Peer, run: Run) -> None:
         """Note blocks that `cache` keeps; the last ones of a chunk complete it."""
         first, end = run_span(cache.chunks, run)
+        self._senders.add(peer.node_id)
         peer.on_verified(1, end - first)
         download = self._parts.download
         if download is not None and run.index in cache.have:

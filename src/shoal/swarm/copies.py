@@ -12,7 +12,11 @@ from typing import NamedTuple
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest
-from shoal.errors import ShoalError, VerificationError
+from shoal.errors import (
+    ShoalError,
+    VerificationError,
+    told,
+)
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry
 from shoal.storage.disk.disk import Disk
@@ -85,7 +89,7 @@ def open_verified(
             )
         raise VerificationError(
             f"{entry.path} has changed and is not served; share it again, or remove "
-            "it from the catalogue with shoal forget."
+            f"it from the list with {told('shoal forget', 'the command shoal forget')}."
         )
     return source
 

@@ -36,6 +36,7 @@ from shoal.core.wire.sealed_messages import (
 from shoal.errors import ManifestError, PeerError, ProtocolError
 from shoal.origin.source import Origin
 from shoal.resources import Resources
+from shoal.swarm.completed import CompletePeers
 from shoal.swarm.connections import Connections
 from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
@@ -67,13 +68,13 @@ class Dispatcher:
         node_id: bytes,
         port: int,
         waiting: Conditions,
-        shared: Conditions,
+        completed: CompletePeers,
         on_event: Callable[[DownloadEvent], None],
     ) -> None:
         """Start with no connection.
 
         `port` is ours, for the peers' hellos. `waiting` fails if the root record is
-        hostile; `shared` is checked once a peer has finished.
+        hostile; `completed` counts the peers that have finished.
         """
         self.connections = Connections(self, dial, resources, node_id)
         """The connected peers."""
@@ -87,14 +88,12 @@ class Dispatcher:
         """None until there is something to fetch."""
         self.blocks: BlockFetcher[Peer] | None = None
         """None until a reader needs blocks."""
-        self.is_shared = False
-        """True once a peer has said that it has finished."""
         self.is_finished = False
         """True once our copy of the whole share survives a power loss."""
         self._pages = pages
         self._port = port
         self._waiting = waiting
-        self._shared = shared
+        self._completed = completed
         self._on_event = on_event
         self._clock = asyncio.get_running_loop().time
 
@@ -217,8 +216,22 @@ class Dispatcher:
         if peer.is_greeted:  # and so reported as joined
             reason = str(error) if error is not None else None
             self._on_event(
-                PeerLeft(peer.address, reason, peer.is_banned, peer.verified)
+                PeerLeft(
+                    peer.address,
+                    reason,
+                    peer.is_banned,
+                    peer.verified,
+                    self._bytes_at(peer),
+                    peer.sent,
+                )
             )
+
+    def _bytes_at(self, peer: Peer) -> int:
+        """Return how many bytes of the share a peer has announced."""
+        manifest = self._pages.manifest
+        if manifest is None or peer.have is None:
+            return 0
+        return manifest.chunks.size_of(len(peer.have))
 
     # Messages.
 
@@ -266,8 +279,7 @@ class Dispatcher:
                 if self.upload is not None:
                     self.upload.on_wrong(index)
             case Finished():
-                self.is_shared = True
-                self._shared.check()
+                self._completed.add(peer, self._bytes_at(peer))
             case Goodbye():
                 peer.has_left = True
 

@@ -18,7 +18,7 @@ from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.errors import StoreError
 from shoal.resources import Resources
-from shoal.storage.shared.globs import PATTERNS_IGNORED
+from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.store import DownloadStore
 from shoal.swarm.copies import Holding
 from shoal.swarm.member import Member, Registry
@@ -112,11 +112,12 @@ async def _fetch(
     # A hostile list of files is refused as a whole before anything is written.
     await resources.in_thread(partial(target.choose, manifest))
     if target.has_patterns and not manifest.root.is_folder:
-        resources.on_notice(Notice(PATTERNS_IGNORED))
+        resources.on_notice(Notice(patterns_ignored()))
     await resources.in_stoppable_thread(
         lambda stopped: target.begin(manifest), lambda begun: target.close()
     )
     await _load_kept(resources, swarm, target)
+    swarm.report_checking()
     store = await resources.in_stoppable_thread(
         partial(target.open, manifest), lambda store: store.close()
     )
@@ -132,7 +133,7 @@ async def _fetch(
     # Meanwhile, because flushing takes longer than to fetch a small file.
     noting = asyncio.ensure_future(remember(target.made(is_complete=False)))
     try:
-        await swarm.fetch(store, target.wanted, target.kept)
+        await swarm.fetch(store, target.wanted, target.kept, target.size)
         await resources.in_thread(store.finish)
     finally:
         await noting

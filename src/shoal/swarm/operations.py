@@ -13,7 +13,12 @@ from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
-from shoal.errors import UnfinishedError
+from shoal.core.report.status import PeerStatus
+from shoal.core.report.units import format_size
+from shoal.errors import (
+    UnfinishedError,
+    told,
+)
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made
@@ -26,6 +31,7 @@ from shoal.swarm.target import verify_target
 __all__ = [
     "SealedShare",
     "become_share",
+    "link_sealed",
     "seed_entry",
     "serve_share",
     "share_sealed",
@@ -48,7 +54,7 @@ class SealedShare:
         self.manifest = served.manifest
         """The description of the share."""
         self.link = served.member.link
-        """The link that other machines pass to `get`, as `str`."""
+        """The link that other machines pass to `get`; a `str`."""
         self.port = served.member.port
         """TCP port that this node is reached at."""
         self._registry = registry
@@ -56,17 +62,37 @@ class SealedShare:
         self._is_left = False
         served.handles += 1
 
+    def __repr__(self) -> str:
+        root, state = self.manifest.root, "left" if self._is_left else "served"
+        name = f"{root.name!r} ({format_size(root.size)})"
+        return f"<SealedShare of {name}, {state} on port {self.port}>"
+
     @property
     def uploaded(self) -> int:
         """Return how many bytes of chunks were sent to peers."""
         return self._served.member.swarm.uploaded
 
-    async def shared(self) -> None:
-        """Wait until a peer has a whole copy that survives a power loss.
+    @property
+    def completed(self) -> int:
+        """Return how many peers have, or had, a whole copy."""
+        return len(self._served.member.swarm.completed)
 
-        Raises the error if the swarm fails.
+    @property
+    def peer_count(self) -> int:
+        """Return how many peers are connected."""
+        return len(self._served.member.swarm.peers)
+
+    @property
+    def peers(self) -> tuple[PeerStatus, ...]:
+        """Return the connected peers, with what each has and what it was sent."""
+        return tuple(peer.status() for peer in self._served.member.swarm.peers)
+
+    async def shared(self, count: int = 1) -> None:
+        """Wait until `count` peers have a whole copy that survives a power loss.
+
+        `await share.shared()`. Raises the error if the swarm fails.
         """
-        await self._served.member.swarm.until_shared()
+        await self._served.member.swarm.completed.until(count)
 
     async def until_left(self) -> None:
         """Wait until the node leaves this share; raise the error if the swarm fails."""
@@ -109,10 +135,7 @@ async def share_sealed(
         copies: list[Entry] = []
         built = await _build(resources, path, options, on_progress, copies)
         manifest, source = built
-        link = Link(manifest.id, origins=options.origins)
-        if not options.origins:
-            # A copy keeps the link that it was fetched with.
-            link = next((each.link for each in copies if each.link.id == link.id), link)
+        link = _link_of(manifest, options, copies)
         try:
             for url in options.origins:
                 await check_origin(url, manifest, resources.settings)
@@ -130,6 +153,29 @@ async def share_sealed(
             await registry.remember(link, path, manifest, made)
         await registry.note_served(link.id, path)
         return share
+
+
+async def link_sealed(
+    registry: Registry,
+    path: Path,
+    options: ShareOptions,
+    on_progress: Callable[[ShareEvent], None],
+) -> tuple[Link, Manifest]:
+    """Hash the file or folder at `path`; return the link that sharing it would have."""
+    resources = registry.resources
+    async with resources.call():
+        copies: list[Entry] = []
+        manifest, source = await _build(resources, path, options, on_progress, copies)
+        await resources.in_thread(source.close)
+        return _link_of(manifest, options, copies), manifest
+
+
+def _link_of(manifest: Manifest, options: ShareOptions, copies: list[Entry]) -> Link:
+    link = Link(manifest.id, origins=options.origins)
+    if options.origins:
+        return link
+    # A copy keeps the link that it was fetched with.
+    return next((each.link for each in copies if each.link.id == link.id), link)
 
 
 async def _check_origins(
@@ -173,7 +219,11 @@ async def serve_share(
     return become_share(registry, member, manifest, release)
 
 
-async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
+async def seed_entry(
+    registry: Registry,
+    entry: Entry,
+    on_event: Callable[[ShareEvent], None] = lambda event: None,
+) -> SealedShare:
     """Verify a copy in the catalogue and serve it from now on.
 
     An entry may be that of a download whose process was killed just after the copy got
@@ -183,7 +233,8 @@ async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
     resources = registry.resources
     if not is_there(entry, resources.disk):
         raise UnfinishedError(
-            f"{entry.path} was not fetched completely; run shoal get again."
+            f"{entry.path} was not fetched completely; "
+            f"{told('run shoal get again', 'fetch it again')}."
         )
     async with resources.call():
         source = await resources.in_stoppable_thread(
@@ -191,7 +242,9 @@ async def seed_entry(registry: Registry, entry: Entry) -> SealedShare:
             SharedFiles.close,
             is_hashing=True,
         )
-        share = await serve_share(registry, entry.link, entry.manifest, source)
+        share = await serve_share(
+            registry, entry.link, entry.manifest, source, on_event
+        )
         await registry.note_served(entry.link.id, entry.path)
         return share
 

@@ -115,6 +115,11 @@ class Peer:
         return max(self.connection.last_upload, sent)
 
     @property
+    def sent(self) -> int:
+        """Return how many bytes of chunks we sent it."""
+        return self._sent
+
+    @property
     def address(self) -> Address:
         """Return the address to dial it at, or the one that it connected from."""
         if self.dialled is not None:

@@ -6,11 +6,10 @@ fetches the manifest, then `begin` or `fetch` downloads chunks and serves them o
     peer proven -> hello -> root record -> pages -> store -> download
     chunk verified -> announced to all peers, sent to those that request it
 
-`Swarm` connects the parts, which each own one kind of state: the `Dispatcher` acts on
-messages and holds the connections, `ManifestFetcher` the manifest, `Download` what is
-fetched, `Upload` what is served, `Origins` the state of each origin. The `Coordinator`
-decides what follows from a result; the swarm itself watches the clock and ends the
-callers' waits.
+Each part owns one kind of state: the `Dispatcher` the connections, on whose messages it
+acts, `ManifestFetcher` the manifest, `Download` what is fetched, `Upload` what is
+served, `Origins` the state of each origin. The `Coordinator` decides what follows from
+a result; `Swarm` connects the parts, watches the clock and ends the callers' waits.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import DownloadEvent
-from shoal.core.report.stall import DownloadState, Search, StallTimer
+from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import ShoalError, first_error
@@ -32,6 +31,7 @@ from shoal.origin.source import OriginReader
 from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache
 from shoal.storage.store import ChunkReader, DownloadStore
+from shoal.swarm.completed import CompletePeers
 from shoal.swarm.coordinator import ChunkSource, Coordinator
 from shoal.swarm.dispatcher import Dispatcher
 from shoal.swarm.manifest_fetcher import ManifestFetcher
@@ -78,10 +78,10 @@ class Swarm:
         self._resources = resources
         self._node_id = node_id
         self._sources = sources
-        self._search = search
         self._loop = asyncio.get_running_loop()
         self._waiting = Conditions()  # callers that wait for chunks and pages
-        self._shared = Conditions()  # callers that wait for a peer to finish
+        self.completed = CompletePeers(on_event)
+        """The peers that have finished."""
         self._pages: ManifestFetcher[Peer] = ManifestFetcher(
             share_id, on_page=self._on_page, on_wrong_page=self._on_wrong_page
         )
@@ -93,12 +93,12 @@ class Swarm:
             node_id=node_id,
             port=port,
             waiting=self._waiting,
-            shared=self._shared,
+            completed=self.completed,
             on_event=on_event,
         )
         self._connections = self._dispatcher.connections
         self._coordinator = Coordinator(
-            self._dispatcher, resources, self._monitor, self._waiting
+            self._dispatcher, resources, self._monitor, self._waiting, search, sources
         )
 
     async def run(self, found: Iterable[Found]) -> None:
@@ -118,7 +118,7 @@ class Swarm:
             raise error from None
         finally:
             self._waiting.fail(error)
-            self._shared.fail(error)
+            self.completed.fail(error)
             await self._close()
 
     async def _close(self) -> None:
@@ -195,13 +195,15 @@ class Swarm:
         store: DownloadStore,
         wanted: Iterable[int] | None = None,
         kept: Bitfield | None = None,
+        size: int | None = None,
     ) -> None:
         """Fetch the chunks that `store` is missing, or the `wanted`, and serve them.
 
-        With `kept`, only those are served: the others will not stay. Raises
-        `UnfinishedError`, `VerificationError` or what the store raises.
+        With `kept`, only those are served: the others will not stay. `size` is reported
+        as the size in bytes, if given. Raises `UnfinishedError`, `VerificationError` or
+        what the store raises.
         """
-        download = self.begin(store, wanted, kept=kept)
+        download = self.begin(store, wanted, kept=kept, size=size)
         try:
             await self._waiting.wait(lambda: download.is_complete)
         finally:
@@ -214,16 +216,17 @@ class Swarm:
         *,
         serves: bool = True,
         kept: Bitfield | None = None,
+        size: int | None = None,
         make_writer: type[ChunkWriter[ChunkSource]] = SealedWriter,
     ) -> Download[ChunkSource]:
         """Start to fetch the chunks that `store` is missing, or of these the `wanted`.
 
-        With `serves`, its chunks are served on, or of these only those in `kept`.
+        With `serves`, its chunks are served on. `kept` and `size` are as in `fetch`.
         """
         manifest = self.manifest
         assert manifest is not None
+        wanted = None if wanted is None else list(wanted)
         if wanted is not None and serves:
-            wanted = list(wanted)
             self._dispatcher.wanted = ranges_of(wanted)
         download = Download(
             store,
@@ -244,7 +247,7 @@ class Swarm:
             on_error=self.on_error,
         )
         self._dispatcher.download, self._dispatcher.origins = download, origins
-        self._monitor.on_started(download)
+        self._monitor.on_started(download, manifest.root.name, size, wanted)
         if serves:
             self.serve(manifest, store, kept)
         for peer in self._connections:
@@ -286,10 +289,6 @@ class Swarm:
         assert download is not None
         await self._waiting.wait(lambda: index in download.have)
 
-    async def until_shared(self) -> None:
-        """Wait until a peer has finished; raise the error if the swarm fails."""
-        await self._shared.wait(lambda: self._dispatcher.is_shared)
-
     async def stop(self) -> None:
         """Stop fetching, and wait until what has arrived is written."""
         download, blocks = self._dispatcher.download, self._dispatcher.blocks
@@ -297,8 +296,11 @@ class Swarm:
             await blocks.stop()
         if download is not None:
             await download.stop()
-            peers = len(self._connections)
-            self._monitor.report_progress(download, peers, self.uploaded)
+            self._coordinator.report_progress(download)
+
+    def report_checking(self) -> None:
+        """Report that what is on the disk already is checked."""
+        self._coordinator.report_preparing(self.manifest, is_loaded=True)
 
     async def read_from(self, store: ChunkReader) -> None:
         """Serve chunks from another store; then the first one can be closed."""
@@ -307,13 +309,10 @@ class Swarm:
 
     def why_nothing_came(self, seconds: float) -> ShoalError:
         """Return the error for a caller that has waited `seconds` and gives up."""
-        state = replace(self._download_state(), is_begun=False)
+        state = replace(self._coordinator.download_state(), is_begun=False)
         error = StallTimer(seconds, 0.0).reason_to_end(seconds, state)
         assert error is not None
         return error
-
-    def _download_state(self) -> DownloadState:
-        return self._coordinator.download_state(self._search(), self._sources)
 
     async def drain(self, within: float) -> None:
         """Wait until no peer waits for a chunk from us, `within` seconds at most."""
@@ -386,8 +385,7 @@ class Swarm:
         self._dispatcher.try_peers()
         if download is not None and origins is not None and not download.is_complete:
             origins.on_tick(now)
-            peers = len(self._connections)
-            self._monitor.report_progress(download, peers, self.uploaded)
+            self._coordinator.report_progress(download)
             for source in download.on_tick(now):
                 if isinstance(source, Peer):
                     self._connections.watch_silence(source)
@@ -401,7 +399,9 @@ class Swarm:
             upload.on_tick()
         self._connections.drop_duplicates(is_complete=self.is_complete)
         if self._waiting.is_awaited:
-            error = self._monitor.check(self._download_state())
+            if download is None:  # the manifest is being loaded
+                self._coordinator.report_preparing(self.manifest)
+            error = self._monitor.check(self._coordinator.download_state())
             if error is not None:
                 # Not `fail`: a later read may succeed.
                 self._waiting.end(error)

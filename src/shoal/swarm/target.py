@@ -23,6 +23,7 @@ from shoal.errors import (
     UnfinishedError,
     UsageError,
     VerificationError,
+    told,
 )
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Data, Disk
@@ -85,6 +86,8 @@ class Target:
         """The chunks that stay after the download; None for all."""
         self.is_whole = True
         """Whether all files of the share are fetched, once they are chosen."""
+        self.size: int | None = None
+        """Bytes of the chosen files, once they are chosen; None for all files."""
         self._link = link
         self._options = options
         self._disk = disk
@@ -221,10 +224,12 @@ class Target:
         )
         if not self._chosen.selected:
             raise UsageError(
-                "No file of this share matches; list its files with shoal ls."
+                "No file of this share matches; list its files with "
+                f"{told('shoal ls', 'Node.list()')}."
             )
         chosen = self._chosen
         self.is_whole = len(chosen.selected) == manifest.root.file_count
+        self.size = sum(chosen[place].size for place in chosen.selected)
         if self._options.seed:
             self.kept = kept_chunks(manifest.chunks, chosen, chosen.selected)
 

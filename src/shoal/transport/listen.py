@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
-from shoal.errors import ForbiddenError, NetworkError
+from shoal.errors import ForbiddenError, NetworkError, option
 from shoal.net.ports import BACKLOG, bind_port
 
 __all__ = ["Listener", "PortListener", "bind_all", "file_limit"]
@@ -214,10 +214,13 @@ def _explain(
     error: OSError, hosts: Sequence[str], port: int
 ) -> NetworkError | ForbiddenError:
     if error.errno == errno.EADDRINUSE and not port:
-        return NetworkError("No port is free on every interface; give one with --port.")
+        return NetworkError(
+            f"No port is free on every interface; give one with {option('--port')}."
+        )
     if error.errno == errno.EADDRINUSE:
         return NetworkError(
-            f"Port {port} is in use; choose another with --port, or leave it out."
+            f"Port {port} is in use; choose another with {option('--port')}, or leave "
+            "it out."
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return ForbiddenError(

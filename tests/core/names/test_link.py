@@ -1,6 +1,9 @@
 """Check that links are read as written, and that errors name the problem."""
 
+import copy
+import json
 import logging
+import pickle
 
 import pytest
 from hypothesis import given
@@ -139,3 +142,27 @@ def test_the_id_is_in_no_repr_and_so_in_no_log(
         assert secret not in caplog.text
     assert link.keys.log.hex()[:8] in caplog.text
     assert link.identity == link.keys.log
+
+
+def test_a_link_is_its_text() -> None:
+    link = Link(ID, (Address("192.0.2.7", 4001),), ("https://example.com/",))
+    assert isinstance(link, str)
+    assert f"{link}" == str(link) == "".join([link])
+    assert type(str(link)) is str
+    assert json.loads(json.dumps({"link": link}))["link"] == str(link)
+    assert parse_link(link) is link
+    assert parse_share(link) is link
+    assert {link: 1}[parse_link(str(link))] == 1
+    assert (link != Link(ID), Link(ID) == TEXT) == (True, True)
+
+
+def test_a_link_survives_copies_and_does_not_change() -> None:
+    link = Link(ID, (Address("192.0.2.7", 4001),))
+    for other in (
+        copy.copy(link),
+        copy.deepcopy(link),
+        pickle.loads(pickle.dumps(link)),
+    ):
+        assert (type(other), other, other.hints) == (Link, link, link.hints)
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        link.id = bytes(32)

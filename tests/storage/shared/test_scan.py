@@ -104,15 +104,26 @@ def test_the_error_names_the_path_that_cannot_be_shared(tmp_path: Path) -> None:
 
     def find(paths: Sequence[str]) -> tuple[str, str] | None:
         bad = [path for path in paths if "CON" in path]
-        return (bad[0], "that name is reserved.") if bad else None
+        return (bad[0], "that name is reserved") if bad else None
 
-    with pytest.raises(UsageError, match="'d/CON' cannot be shared: that name is res"):
+    with pytest.raises(UsageError, match="cannot be shared: 'd/CON' that name is res"):
         scan_folder(tmp_path, disk=Disk(), find_problem=find)
     tree = scan_folder(tmp_path, disk=Disk(), find_problem=find, exclude=["d/CON"])
     assert paths(tree) == ["good"]
     os.close(os.open(os.fsencode(tmp_path) + b"/bad\xff", os.O_CREAT))
     with pytest.raises(UsageError, match=r"'bad\\udcff' is not valid UTF-8"):
         scan_folder(tmp_path, disk=Disk())
+
+
+def test_ten_of_the_names_that_cannot_be_shared_are_named(tmp_path: Path) -> None:
+    make(tmp_path, *(f"bad{number:02}" for number in range(12)))
+
+    with pytest.raises(UsageError) as caught:
+        scan_folder(tmp_path, disk=Disk(), find_problem=lambda p: (p[0], "is bad"))
+    text = str(caught.value)
+    assert text.startswith("12 files cannot be shared: 'bad")
+    assert text.count("is bad;") == 10
+    assert text.endswith("; and 2 more. Rename or exclude them.")
 
 
 def test_a_folder_that_cannot_be_shared_is_an_error(tmp_path: Path) -> None:
@@ -123,9 +134,11 @@ def test_a_folder_that_cannot_be_shared_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
         scan_folder(tmp_path / "file", disk=disk)
     (tmp_path / "empty" / "inside").mkdir(parents=True)
-    with pytest.raises(UsageError, match="no file to share"):
+    with pytest.raises(UsageError, match="a share has at least one"):
         scan_folder(tmp_path / "empty", disk=disk)
     make(tmp_path / "many", "a", "b", "c")
+    with pytest.raises(UsageError, match="check include and exclude"):
+        scan_folder(tmp_path / "many", disk=disk, include=["d"])
     with pytest.raises(UsageError, match="more than 2 files"):
         scan_folder(tmp_path / "many", disk=disk, max_files=2)
     before = len(os.listdir("/proc/self/fd"))

@@ -27,7 +27,10 @@ from shoal.core.manifest.root import (
     derive_salt,
     encode_root,
 )
-from shoal.errors import UsageError
+from shoal.errors import (
+    UsageError,
+    option,
+)
 
 __all__ = [
     "BuiltFiles",
@@ -43,7 +46,8 @@ def check_share_name(name: str) -> None:
     problem = name_problem(name)
     if problem is not None:
         raise UsageError(
-            f"The name {shown(name)} {problem}; choose another one with --name."
+            f"The name {shown(name)} {problem}; choose another one with "
+            f"{option('--name')}."
         )
 
 
@@ -131,7 +135,7 @@ def check_paths(pages: Callable[[], Iterable[Sequence[str]]]) -> None:
 def _not_shared(problem: str) -> UsageError:
     return UsageError(
         f"This folder cannot be shared as it is: {problem}. Rename it, or leave it out "
-        "with --exclude."
+        f"with {option('--exclude')}."
     )
 
 
@@ -139,7 +143,7 @@ def _check_files(files: Sequence[FileEntry]) -> None:
     if len(files) > MAX_FILES:
         raise UsageError(
             f"This folder has {len(files)} files, more than {MAX_FILES}; share an "
-            "archive of it, or leave some out with --exclude."
+            f"archive of it, or leave some out with {option('--exclude')}."
         )
     paths = [path for path, _, _ in files]
     problem = plain_problem(paths)

@@ -36,6 +36,10 @@ class Chunks(Struct, frozen=True):
         """Return how many bytes chunk `index` has."""
         return min(self.chunk_size, self.size - index * self.chunk_size)
 
+    def size_of(self, number: int) -> int:
+        """Return the bytes in a number of chunks: exact for all, else of full ones."""
+        return min(number * self.chunk_size, self.size)
+
     def covering(self, first: int, end: int) -> range:
         """Return the indexes of the chunks that hold bytes `first` to `end - 1`."""
         first, end = max(first, 0), min(end, self.size)

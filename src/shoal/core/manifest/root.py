@@ -31,7 +31,14 @@ from shoal.core.manifest.file_pages import (
 from shoal.core.manifest.hash_table import level_counts
 from shoal.core.manifest.pages import FILES, MALFORMED, PageKey, refusal
 from shoal.core.manifest.paths import name_problem, shown
-from shoal.errors import LyingPeerError, ManifestError, ProtocolError, UsageError
+from shoal.core.report.units import format_size
+from shoal.errors import (
+    LyingPeerError,
+    ManifestError,
+    ProtocolError,
+    UsageError,
+    option,
+)
 
 __all__ = [
     "MAX_CHUNKS",
@@ -228,12 +235,12 @@ def check_chunk_count(chunks: Chunks) -> None:
         fitting *= 2
     if fitting > MAX_CHUNK_SIZE:
         raise UsageError(
-            f"This share of {chunks.size} bytes is too large for one link; share it in "
-            "parts."
+            f"This share of {format_size(chunks.size)} is too large for one link; "
+            "share it in parts."
         )
     raise UsageError(
-        f"At {chunks.chunk_size} bytes a chunk this share has {chunks.count} chunks, "
-        f"too many for one link; use --chunk-size {fitting}."
+        f"With chunks of {chunks.chunk_size} bytes this share has {chunks.count:,}, "
+        f"too many for one link; use {option('--chunk-size', fitting)}."
     )
 
 

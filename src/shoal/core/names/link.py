@@ -5,14 +5,13 @@ typing error from a share that no peer has. Up to eight `peer=HOST:PORT`, which 
 addresses to try first, and up to four `origin=URL`, which are servers with the same
 bytes, may follow. docs/protocol.md, "Link".
 
-Anyone who knows the id has the share. So only `str()` returns the text of a link:
-`repr()` returns the name used in logs, and no error message repeats the text.
+Anyone who knows the id has the share. So `repr()` of a link returns the name used in
+logs, not its text, and no error message repeats the text.
 """
 
 import base64
 import re
-
-from msgspec import Struct
+from typing import Self
 
 from shoal.core.crypto.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.crypto.keys import Keys, derive_keys
@@ -41,21 +40,38 @@ _TOO_MANY = (
 _BASE32 = re.compile(r"[A-Za-z2-7]*")
 
 
-class Link(Struct, frozen=True):
-    """Name a sealed share and, optionally, peers and origins that have it."""
+class Link(str):
+    """Name a sealed share and, optionally, peers and origins that have it.
+
+    It is the text of the link, so it can be printed, stored and passed on as it is.
+    """
+
+    __slots__ = ("hints", "id", "origins")
 
     id: bytes
     """32 bytes; a secret of those who have the link."""
-    hints: tuple[Address, ...] = ()
+    hints: tuple[Address, ...]
     """Addresses to try first; claims of the sender of the link."""
-    origins: tuple[str, ...] = ()
+    origins: tuple[str, ...]
     """URLs of servers that have the same bytes; claims, too."""
 
-    def __str__(self) -> str:
-        text = base64.b32encode(self.id + link_check(self.id)).decode().lower()
-        hints = [f"{_HINT}{address}" for address in self.hints]
-        hints += [_ORIGIN + quote_origin(url) for url in self.origins]
-        return f"{_SCHEME}{text}?{'&'.join(hints)}" if hints else _SCHEME + text
+    def __new__(
+        cls,
+        id: bytes,
+        hints: tuple[Address, ...] = (),
+        origins: tuple[str, ...] = (),
+    ) -> Self:
+        """Return the link of the share with this id; `parse_link` reads a text."""
+        link = super().__new__(cls, _write(id, hints, origins))
+        for name, value in (("id", id), ("hints", hints), ("origins", origins)):
+            object.__setattr__(link, name, value)
+        return link
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Link cannot be changed; make another one")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Link, (self.id, self.hints, self.origins)
 
     def __repr__(self) -> str:
         return f"<Link {self.keys.log_name}>"
@@ -69,6 +85,15 @@ class Link(Struct, frozen=True):
     def identity(self) -> bytes:
         """Return 32 bytes that no other share has; they need not be kept secret."""
         return self.keys.log
+
+
+def _write(
+    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
+) -> str:
+    text = base64.b32encode(share_id + link_check(share_id)).decode().lower()
+    words = [f"{_HINT}{address}" for address in hints]
+    words += [_ORIGIN + quote_origin(url) for url in origins]
+    return f"{_SCHEME}{text}?{'&'.join(words)}" if words else _SCHEME + text
 
 
 def parse_share(text: str) -> Link | Channel:
@@ -89,6 +114,8 @@ def parse_link(text: str) -> Link:
     percent-encoded. Raises `UsageError`, which distinguishes a typing error from a text
     that is no link.
     """
+    if isinstance(text, Link):
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:  # bytes of an argument that are not UTF-8

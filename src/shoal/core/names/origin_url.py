@@ -8,7 +8,10 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
-from shoal.errors import UsageError
+from shoal.errors import (
+    UsageError,
+    option,
+)
 
 __all__ = [
     "MAX_ORIGINS",
@@ -39,7 +42,7 @@ def parse_origin(text: str) -> str:
     if match is None or not text.isprintable():
         raise UsageError(
             "An origin is a URL such as https://host/file or s3://bucket/folder/; "
-            "check the value of --origin."
+            f"check the value of {option('--origin')}."
         )
     if len(text) > MAX_ORIGIN_LENGTH:
         raise UsageError(
@@ -49,12 +52,13 @@ def parse_origin(text: str) -> str:
     scheme = match[1].lower()
     if scheme == "shoal":
         raise UsageError(
-            "A share is not an origin; name the address of a peer with --peer."
+            "A share is not an origin; name the address of a peer with "
+            f"{option('--peer')}."
         )
     if not _is_valid(text, scheme in WEB):
         raise UsageError(
             "The URL of an origin names a host and a file or folder there, such as "
-            "https://host/folder/; check the value of --origin."
+            f"https://host/folder/; check the value of {option('--origin')}."
         )
     return scheme + text[len(scheme) :]
 

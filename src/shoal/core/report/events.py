@@ -10,8 +10,10 @@ __all__ = [
     "DownloadEvent",
     "Hashing",
     "Notice",
+    "PeerComplete",
     "PeerJoined",
     "PeerLeft",
+    "Preparing",
     "Progress",
     "ShareEvent",
     "Stalled",
@@ -19,19 +21,39 @@ __all__ = [
 ]
 
 
+class Preparing(Struct, frozen=True):
+    """A download does something before it can start; fired when that changes."""
+
+    step: str
+    """`searching` for peers, `connecting` to those found, `asking` them what the share
+    is, `listing` its files, or `checking` which chunks are on the disk already."""
+    name: str | None = None
+    """Name of the share; None as long as no peer has sent it."""
+    looked: tuple[str, ...] = ()
+    """Where peers are searched for, as `the LAN (eth0)`."""
+    found: int = 0
+    """Addresses that were found."""
+    peers: int = 0
+    """Connected peers."""
+
+
 class Started(Struct, frozen=True):
     """The sizes are known, and chunks of an earlier run are checked."""
 
     size: int
-    """Bytes of the whole download."""
+    """Bytes of the download: of all files, or of those chosen by patterns."""
     chunk_size: int
     """Bytes of a chunk."""
     chunks: int
-    """Chunks of the whole download."""
+    """Chunks of the whole share."""
     resumed: int
     """Chunks that an earlier run verified."""
     is_verified: bool
     """Whether the content is verified by the id."""
+    name: str | None = None
+    """Name of the share; None for an open channel."""
+    done: int = 0
+    """Bytes that an earlier run verified."""
 
 
 class PeerJoined(Struct, frozen=True):
@@ -53,21 +75,42 @@ class PeerLeft(Struct, frozen=True):
     """Whether it sent data that did not verify."""
     chunks: int
     """Verified chunks that it sent."""
+    has: int = 0
+    """Bytes of the share that it announced; 0 on an open channel."""
+    uploaded: int = 0
+    """Bytes of chunks that were sent to it; 0 on an open channel."""
+
+
+class PeerComplete(Struct, frozen=True):
+    """A peer has every chunk of a sealed share; fired once for each peer."""
+
+    address: Address
+    number: int
+    """How many peers have, or had, every chunk, this one included."""
+    has: int
+    """Bytes of the share that it has, which are all."""
+    uploaded: int
+    """Bytes of chunks that were sent to it."""
 
 
 class Progress(Struct, frozen=True):
     """Chunks were verified and written; fired a few times a second at most."""
 
     done: int
-    """Bytes verified and written, those of an earlier run included."""
+    """Bytes verified and written, those of an earlier run included.
+
+    With patterns, as many of the chosen bytes as the part of their chunks that is done.
+    """
     size: int
-    """Bytes of the whole download."""
+    """Bytes of the download, as in `Started`."""
     rate: float
     """Bytes per second, over the last seconds."""
     peers: int
     """Connected peers that accept requests."""
     uploaded: int = 0
     """Bytes of chunks that were sent to other peers."""
+    sources: int = 0
+    """Peers and origins that have sent verified chunks."""
 
 
 class Stalled(Struct, frozen=True):
@@ -97,7 +140,16 @@ class Hashing(Struct, frozen=True):
     """Bytes of all files."""
 
 
-DownloadEvent: TypeAlias = Started | PeerJoined | PeerLeft | Progress | Stalled | Notice
+DownloadEvent: TypeAlias = (
+    Preparing
+    | Started
+    | PeerJoined
+    | PeerComplete
+    | PeerLeft
+    | Progress
+    | Stalled
+    | Notice
+)
 """Any event of a download."""
 
 ShareEvent: TypeAlias = Hashing | DownloadEvent

@@ -10,6 +10,9 @@ from shoal.errors import (
     ShoalError,
     UnfinishedError,
     VerificationError,
+    option,
+    run_again,
+    told,
 )
 
 __all__ = [
@@ -138,7 +141,7 @@ def _explain_none_found(state: DownloadState) -> str:
     hint = " ".join(state.search.problems)
     return (
         f"found no peer{where} yet; check the id and that the share is being served, "
-        f"or name a peer with --peer HOST:PORT. {hint}"
+        f"or name a peer with {option('--peer', 'HOST:PORT')}. {hint}"
     ).strip()
 
 
@@ -215,7 +218,7 @@ class StallTimer:
             return ShoalError(
                 "The servers found do not send the size of the file, which the "
                 "workshop's programs cannot do; fetch its chunks one by one with "
-                "shoal chunk."
+                f"{told('shoal chunk', 'fetch_chunk()')}."
             )
         if not is_late:
             return None
@@ -223,7 +226,7 @@ class StallTimer:
         if state.is_begun:
             return UnfinishedError(
                 f"No new chunk for {self._timeout:g} s: {why} The verified chunks "
-                "are kept; run the same command again to resume."
+                f"are kept; {run_again()} to resume."
             )
         return NotFoundError(f"No data arrived within {self._timeout:g} s: {why}")
 

@@ -13,7 +13,12 @@ from msgspec import Struct
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.names.channel_id import Channel
 from shoal.core.wire.messages import Handshake, encode_frame
-from shoal.errors import LyingPeerError, ProtocolError, UsageError
+from shoal.errors import (
+    LyingPeerError,
+    ProtocolError,
+    UsageError,
+    option,
+)
 
 __all__ = [
     "DEFAULT_CHUNK_SIZE",
@@ -125,11 +130,11 @@ def check_fits(chunks: Chunks) -> None:
         chunk_size *= 2
         if chunk_size > MAX_CHUNK_SIZE:
             raise UsageError(
-                "This file is too large for an open channel; share it without --open."
+                "This file is too large for an open channel; make it a sealed share."
             )
     raise UsageError(
-        f"At {chunks.chunk_size} bytes a chunk this file has {chunks.count} chunks, "
-        f"too many for an open channel; use --chunk-size {chunk_size}."
+        f"With chunks of {chunks.chunk_size} bytes this file has {chunks.count:,}, "
+        f"too many for an open channel; use {option('--chunk-size', chunk_size)}."
     )
 
 

@@ -32,7 +32,11 @@ from shoal.discovery.dht.nodes import KnownNodes
 from shoal.discovery.dht.pace import LookupQueue, Pace, Priority
 from shoal.discovery.dht.schedule import INTERVAL, RETRY, LookupSchedule, WaitRange
 from shoal.discovery.udp import UdpClient
-from shoal.errors import ProtocolError, UsageError
+from shoal.errors import (
+    ProtocolError,
+    UsageError,
+    option,
+)
 
 __all__ = ["DEFAULT_BOOTSTRAP", "MAX_WAITING", "DhtDiscovery"]
 
@@ -285,7 +289,7 @@ class DhtDiscovery:
                 what += f": {self._udp.send_error}"
         return (
             f"{what}; check the network, or name another node with "
-            "--dht-bootstrap HOST:PORT. Trying again."
+            f"{option('--dht-bootstrap', 'HOST:PORT')}. Trying again."
         )
 
 

@@ -19,7 +19,10 @@ from shoal.discovery.lan.packets import encode_query
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, PORTS, open_socket
 from shoal.discovery.lan.state import LanState, TopicJoin
 from shoal.discovery.udp import UdpSocket
-from shoal.errors import ProtocolError
+from shoal.errors import (
+    ProtocolError,
+    option,
+)
 from shoal.net.interfaces import Interface, list_interfaces
 
 __all__ = ["MAX_WAITING", "LanDiscovery"]
@@ -27,8 +30,6 @@ __all__ = ["MAX_WAITING", "LanDiscovery"]
 MAX_INTERFACES = 64  # IPv4 addresses; a host of containers may have any number
 MAX_WAITING = 256  # addresses of one join that have not been fetched yet
 SCAN_EVERY = 5.0  # seconds between scans for new interfaces, as in dns-discovery
-
-_INSTEAD = "A peer can still be named with --peer HOST:PORT."
 
 
 class LanDiscovery:
@@ -179,19 +180,19 @@ class LanDiscovery:
         if not sockets and refused is None:
             self.problem = (
                 "LAN discovery does not work: no network interface with an IPv4 "
-                f"address is up here. {_INSTEAD}"
+                f"address is up here. {_instead()}"
             )
         elif len(errors) == len(sockets):
             reason = errors[0] if errors else refused
             assert reason is not None
             self.problem = (
                 "LAN discovery does not work: multicast is refused here "
-                f"({reason.strerror or reason}). {_INSTEAD}"
+                f"({reason.strerror or reason}). {_instead()}"
             )
         elif all(each.port != MDNS_PORT for each in sockets):
             self.problem = (
                 "Another program has exclusive use of UDP port 5353, so a peer on the "
-                f"LAN may take up to a minute to find this machine. {_INSTEAD}"
+                f"LAN may take up to a minute to find this machine. {_instead()}"
             )
         else:
             self.problem = None
@@ -260,3 +261,7 @@ async def _open_socket(
         lambda: _LanSocket(interface, port, on_packet), sock=sock
     )
     return opened
+
+
+def _instead() -> str:
+    return f"A peer can still be named with {option('--peer', 'HOST:PORT')}."

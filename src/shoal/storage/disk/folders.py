@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from shoal.errors import ForbiddenError, StoreError
+from shoal.errors import ForbiddenError, StoreError, run_again
 from shoal.storage.disk.disk import Disk
 
 __all__ = [
@@ -70,7 +70,7 @@ class Folders:
         if fd is None:
             raise StoreError(
                 f"Another program removed the folder {path} during the download; "
-                "run the command again."
+                f"{run_again()}."
             )
         return fd
 

@@ -30,6 +30,7 @@ from shoal.errors import (
     ForbiddenError,
     StoreError,
     TargetExistsError,
+    run_again,
 )
 from shoal.storage.disk.linux import rename_without_replacing
 
@@ -209,7 +210,7 @@ def translate(error: OSError, path: object, verb: str) -> StoreError:
     if number in (ENOSPC, EDQUOT):
         return DiskFullError(
             f"The disk is full: there is no space for {path}. "
-            "Free some space and run the command again to resume."
+            f"Free some space and {run_again()} to resume."
         )
     if number == EFBIG:
         return StoreError(
@@ -225,7 +226,7 @@ def translate(error: OSError, path: object, verb: str) -> StoreError:
         )
     return StoreError(
         f"Could not {verb} {path} ({error.strerror}); "
-        "fix the problem and run the command again."
+        f"fix the problem and {run_again()}."
     )
 
 

@@ -14,7 +14,11 @@ from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.file_table import File
-from shoal.errors import TargetExistsError, UsageError
+from shoal.errors import (
+    TargetExistsError,
+    UsageError,
+    option,
+)
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Extents
@@ -145,7 +149,7 @@ def _verifies(store: SharedFiles, verify: Verify | None) -> bool:
 def _not_the_same(target: Path) -> TargetExistsError:
     return TargetExistsError(
         f"{target} already exists and is not this share; it was left unchanged. "
-        "Choose another name, or overwrite a file with -f."
+        f"Choose another name, or overwrite a file with {option('-f')}."
     )
 
 

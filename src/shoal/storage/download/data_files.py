@@ -20,7 +20,10 @@ from itertools import islice
 from stat import S_ISGID
 from typing import TypeAlias
 
-from shoal.errors import StoreError
+from shoal.errors import (
+    StoreError,
+    run_again,
+)
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
@@ -76,7 +79,7 @@ class DataFiles:
         if len(data) != size:
             raise StoreError(
                 f"Another program shortened {self.layout.place(number)[1]} during the "
-                "download; run the command again."
+                f"download; {run_again()}."
             )
         return data
 
@@ -328,7 +331,7 @@ class DataFiles:
             self._disk.close(fd)
             raise StoreError(
                 f"Another program gave {name} a second name during the download; "
-                "remove that name and run the command again."
+                f"remove that name and {run_again()}."
             )
         return fd
 
@@ -341,5 +344,5 @@ def _check(layout: Layout, number: int, state: FileState | None) -> None:
     if state is None or not state.is_sole_link or state.size != layout.size(number):
         raise StoreError(
             f"Another program changed {layout.files[number].path} during the "
-            "download; run the command again."
+            f"download; {run_again()}."
         )

@@ -16,7 +16,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from shoal.errors import StoreError, TargetExistsError, UsageError
+from shoal.errors import (
+    StoreError,
+    TargetExistsError,
+    UsageError,
+    option,
+    run_again,
+)
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.folders import is_own, remove_all
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode
@@ -142,7 +148,10 @@ class Staging:
         elif not found.is_file:
             hint = "it is no regular file, so it is not replaced. Choose another name."
         else:
-            hint = "remove it, choose another name, or ask to overwrite it (-f)."
+            hint = (
+                "remove it, choose another name, or ask to overwrite it with "
+                f"{option('-f')}."
+            )
         raise TargetExistsError(f"{target} already exists; {hint}")
 
     def target_state(self) -> FileState | None:
@@ -252,7 +261,7 @@ class Staging:
         fd = self._disk.open_directory(_DATA, at=self._at)
         if fd is None:
             raise StoreError(
-                f"Another program removed {self.directory}; run the command again."
+                f"Another program removed {self.directory}; {run_again()}."
             )
         return fd
 

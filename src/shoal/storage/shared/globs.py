@@ -16,15 +16,22 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 
-from shoal.errors import UsageError
-
-__all__ = ["PATTERNS_IGNORED", "Selection", "match"]
-
-PATTERNS_IGNORED = (
-    "This share is a single file; --include and --exclude select files of a folder, "
-    "so they have no effect."
+from shoal.errors import (
+    UsageError,
+    told,
 )
-"""The message about patterns for a share that has no files to select."""
+
+__all__ = ["Selection", "match", "patterns_ignored"]
+
+
+def patterns_ignored() -> str:
+    """Return the message about patterns for a share that has no files to select."""
+    return (
+        "This share is a single file; "
+        f"{told('--include and --exclude', 'include and exclude')} select files of a "
+        "folder, so they have no effect."
+    )
+
 
 _WILD = re.compile(r"[*?[]")
 _WILDCARDS = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}

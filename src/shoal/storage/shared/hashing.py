@@ -9,7 +9,10 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from shoal.errors import UnfinishedError
+from shoal.errors import (
+    UnfinishedError,
+    run_again,
+)
 from shoal.storage.disk.disk import Data
 from shoal.storage.store import Verify
 
@@ -66,7 +69,7 @@ def hash_chunks(
         for first in batches:
             if stopped is not None and stopped():
                 raise UnfinishedError(
-                    "Hashing was stopped before the end; run the command again."
+                    f"Hashing was stopped before the end; {run_again()}."
                 )
             end = min(first + together, chunks.count)
             size = min(chunks.offset(end), chunks.size) - chunks.offset(first)

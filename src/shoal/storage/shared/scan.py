@@ -10,6 +10,7 @@ A share consists of files, so empty folders are left out.
 """
 
 import os
+import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from stat import S_IFDIR, S_IFMT, S_IFREG
 from typing import TypeAlias
 
 from shoal.core.manifest.file_pages import MAX_FILES
-from shoal.errors import ShoalError, StoreError, UsageError
+from shoal.errors import ShoalError, StoreError, UsageError, told
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
@@ -29,6 +30,7 @@ __all__ = [
     "scan_folder",
 ]
 
+MAX_NAMED = 10  # files that are named in one message
 _BATCH = 1000  # names of one folder that are examined together
 _FindProblem: TypeAlias = Callable[[Sequence[str]], tuple[str, str] | None]
 
@@ -57,8 +59,14 @@ def scan_folder(
         raise UsageError(f"{path} has no name; share a folder in it instead.")
     scan = _Scan(top, disk, Selection(include, exclude), warn, find_problem, max_files)
     scan.run(top)
+    scan.check_names()
+    if not scan.files and (tuple(include) or tuple(exclude)):
+        raise UsageError(
+            f"No file in {top} is selected by the patterns; check "
+            f"{told('--include and --exclude', 'include and exclude')}."
+        )
     if not scan.files:
-        raise UsageError(f"There is no file to share in {path}.")
+        raise UsageError(f"There is no file in {top}; a share has at least one.")
     scan.files.arrange(scan.runs)
     return ScannedFolder(name, scan.files)
 
@@ -83,6 +91,8 @@ class _Scan:
         self._find_problem = find_problem
         self._max_files = max_files
         self._rest: list[tuple[str, FileState]] = []  # folders still to scan
+        self._bad: list[str] = []  # what is wrong with names, `MAX_NAMED` at most
+        self._bad_count = 0
 
     def run(self, top: str) -> None:
         found = self._disk.state_at(top, follow=True)
@@ -152,7 +162,8 @@ class _Scan:
                 what = "a link" if state.is_link else "neither a file nor a folder"
                 self._warn(f"{_show(prefix + name)} is {what} and is not shared.")
         paths = [prefix + name for name in files]
-        self._check(paths)
+        if not self._are_valid(paths):
+            return []  # an error follows once all names are known
         for name, state in zip(files, found, strict=True):
             if not state.size and not is_empty(self._disk, f"{location}/{name}"):
                 raise UsageError(endless(f"{location}/{name}"))
@@ -164,29 +175,55 @@ class _Scan:
             )
         return files
 
-    def _check(self, paths: Sequence[str]) -> None:
-        try:
-            "\n".join(paths).encode()
-        except UnicodeEncodeError:
-            bad = next(path for path in paths if not _is_encodable(path))
+    def _are_valid(self, paths: Sequence[str]) -> bool:
+        """Return True if a share can have all of these paths; note those it cannot."""
+        if _are_readable(paths) and self._find_problem(paths) is None:
+            return True
+        for path in paths:
+            problem = _encoding_problem(path)
+            if problem is None:
+                found = self._find_problem([path])
+                problem = None if found is None else found[1]
+            if problem is not None:
+                self._bad_count += 1
+                if len(self._bad) < MAX_NAMED:
+                    self._bad.append(f"{_show(path)} {problem}")
+        return False
+
+    def check_names(self) -> None:
+        """Raise `UsageError` if a share cannot have the names of some files."""
+        count, named = self._bad_count, "; ".join(self._bad)
+        if count > len(self._bad):
+            named += f"; and {count - len(self._bad):,} more"
+        if count == 1:
             raise UsageError(
-                f"The name of {_show(bad)} is not valid UTF-8, so it cannot be "
-                "shared; rename it or exclude it."
-            ) from None
-        found = self._find_problem(paths)
-        if found is not None:
-            path, problem = found
+                f"This file cannot be shared: {named}. Rename or exclude it."
+            )
+        if count:
             raise UsageError(
-                f"{_show(path)} cannot be shared: {problem} Rename it or exclude it."
+                f"{count:,} files cannot be shared: {named}. Rename or exclude them."
             )
 
 
-def _is_encodable(path: str) -> bool:
+def _are_readable(paths: Sequence[str]) -> bool:
+    """Return True if these are the names that the files have, and valid UTF-8."""
+    text = "\n".join(paths)
+    if sys.getfilesystemencoding() != "utf-8":
+        return text.isascii()
     try:
-        path.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _encoding_problem(path: str) -> str | None:
+    """Return why the name of a file is not known, as the end of a sentence."""
+    if _are_readable([path]):
+        return None
+    if sys.getfilesystemencoding() != "utf-8":
+        return "cannot be read in this locale, so set LC_ALL=C.UTF-8 before"
+    return "is not valid UTF-8"
 
 
 def is_empty(disk: Disk, path: str | Path, *, follow: bool = False) -> bool:

@@ -1,0 +1,104 @@
+"""The calls of a `Node` that concern files of this machine: share, seed, verify."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Unpack
+
+from shoal.core.report.events import ShareEvent
+from shoal.node.channels import OpenChannels
+from shoal.node.checks import check_callable, link_of
+
+if TYPE_CHECKING:
+    from shoal.config.arguments import AnyPath, ShareFields
+    from shoal.core.manifest.manifest import Manifest
+    from shoal.core.names.link import Link
+    from shoal.storage.catalogue import Entry
+    from shoal.swarm.member import Registry
+    from shoal.swarm.operations import SealedShare
+
+__all__ = ["LocalFiles"]
+
+
+class LocalFiles(OpenChannels):
+    """Share, seed and verify what is on the disk; a base class of `Node`."""
+
+    async def share(
+        self,
+        path: "AnyPath",
+        *,
+        on_progress: Callable[[ShareEvent], None] = lambda event: None,
+        **options: "Unpack[ShareFields]",
+    ) -> "SealedShare":
+        """Share a file or folder: `link = (await node.share("photos/")).link`.
+
+        The share is served until the node is closed. `options` are the fields of
+        `ShareOptions`, as in `exclude="*.tmp"`. `on_progress` is called with `Hashing`
+        events first, then as peers join, have everything and leave. Raises
+        `TypeError`, `UsageError`, `StoreError` or `NetworkError`.
+        """
+        from pathlib import Path
+
+        from shoal.config.arguments import ShareOptions
+        from shoal.swarm.operations import share_sealed
+
+        check_callable("on_progress", on_progress)
+        made = ShareOptions.of(**options)
+        return await share_sealed(self._registry, Path(path), made, on_progress)
+
+    async def link(
+        self,
+        path: "AnyPath",
+        *,
+        on_progress: Callable[[ShareEvent], None] = lambda event: None,
+        **options: "Unpack[ShareFields]",
+    ) -> "tuple[Link, Manifest]":
+        """Return the link that `share` would have, and the manifest; share nothing.
+
+        `link, manifest = await node.link("photos/")`. `on_progress` is called with
+        `Hashing` events. Raises as `share` does.
+        """
+        from pathlib import Path
+
+        from shoal.config.arguments import ShareOptions
+        from shoal.swarm.operations import link_sealed
+
+        check_callable("on_progress", on_progress)
+        made = ShareOptions.of(**options)
+        return await link_sealed(self._registry, Path(path), made, on_progress)
+
+    async def seed(
+        self,
+        entry: "Entry",
+        *,
+        on_progress: Callable[[ShareEvent], None] = lambda event: None,
+    ) -> "SealedShare":
+        """Serve a copy again that is in the user's catalogue, until the node is closed.
+
+        `share = await node.seed(entry)`. `on_progress` is called as peers join, have
+        everything and leave. Raises `VerificationError` if the copy has changed,
+        `UnfinishedError` if it was not complete.
+        """
+        from shoal.swarm.operations import seed_entry
+
+        return await seed_entry(self._registry, entry, on_progress)
+
+    async def verify(
+        self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None
+    ) -> "Manifest":
+        """Return the manifest of a share if the file or folder at `path` matches it.
+
+        `await node.verify(link, "photos/")` fetches only the hashes. Raises
+        `VerificationError` if it does not match.
+        """
+        from pathlib import Path
+
+        from shoal.swarm.operations import verify_sealed
+
+        seconds = self._seconds(timeout)
+        return await verify_sealed(self._registry, link_of(link), Path(path), seconds)
+
+    @cached_property
+    def _registry(self) -> "Registry":
+        from shoal.swarm.member import Registry
+
+        return Registry(self._resources)
