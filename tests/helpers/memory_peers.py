@@ -21,6 +21,7 @@ __all__ = [
     "manifest_of",
     "source",
     "talk_to",
+    "until_verified",
 ]
 
 SIZE = 16_384
@@ -77,3 +78,13 @@ def joined(member: Member) -> list[Address]:
 def left(member: Member) -> list[PeerLeft]:
     """Return the reports of the peers that left, in order."""
     return [event for event in member.events if isinstance(event, PeerLeft)]
+
+
+async def until_verified(member: Member, index: int) -> None:
+    """Wait until a chunk that the member fetches is verified."""
+
+    def is_here() -> bool:
+        have = member.swarm.status().have
+        return have is not None and index in have
+
+    await member.swarm.until(is_here)

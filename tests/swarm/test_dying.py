@@ -11,7 +11,7 @@ from shoal.core.names.address import Address
 from shoal.errors import ShoalError
 from shoal.transfer.dialler import Found
 from tests.helpers.memory_net import Member, memory_net
-from tests.helpers.memory_peers import MANIFEST, source
+from tests.helpers.memory_peers import MANIFEST, source, until_verified
 from tests.helpers.memory_store import TransientStore
 from tests.helpers.virtual_time import virtual_time
 
@@ -61,7 +61,7 @@ async def test_a_failing_task_ends_a_fetch_and_a_read_at_once() -> None:
         manifest = await load(member)
         await giver.vanish()
         download = member.swarm.begin(TransientStore(manifest.chunks))
-        reading = asyncio.create_task(member.swarm.until_verified(39))
+        reading = asyncio.create_task(until_verified(member, 39))
         with pytest.raises(UnicodeError):
             await reading
         assert not download.is_complete

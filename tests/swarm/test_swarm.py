@@ -37,6 +37,7 @@ from tests.helpers.memory_peers import (
     manifest_of,
     source,
     talk_to,
+    until_verified,
 )
 from tests.helpers.memory_store import MemoryStore, TransientStore
 from tests.helpers.pages import hash_page
@@ -95,7 +96,7 @@ async def test_what_was_verified_is_announced_while_the_rest_is_fetched() -> Non
         manifest = await second.swarm.load(Manifest.missing)
         second.swarm.begin(TransientStore(manifest.chunks), [3, 4, 9])
         peer = talk_to(net, second).send(Hello(5000))
-        await second.swarm.until_verified(9)
+        await until_verified(second, 9)
         await net.until(lambda: any(isinstance(m, Have) for m in peer.received))
         hellos = [m for m in peer.received if isinstance(m, Hello)]
         assert hellos[-1].root == MANIFEST.root_record

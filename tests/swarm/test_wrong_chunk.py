@@ -22,6 +22,7 @@ from tests.helpers.memory_peers import (
     left,
     source,
     talk_to,
+    until_verified,
 )
 from tests.helpers.memory_store import MemoryStore, TransientStore
 from tests.helpers.pages import hash_page
@@ -67,7 +68,7 @@ async def test_a_peer_is_told_of_its_first_wrong_chunk_and_stays() -> None:
         await asyncio.sleep(60)
         assert peer.requested.count(7) == 1, "it is requested elsewhere only"
         source(net).begin(member)
-        await member.swarm.until_verified(7)
+        await until_verified(member, 7)
         await member.swarm.stop()
 
 

@@ -22,7 +22,7 @@ from shoal.swarm.coordinator import ChunkSource
 from shoal.transfer.download import Download
 from tests.helpers.holder import Heard, Holder, Talk, holding_of
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
-from tests.helpers.memory_peers import CONTENT, SIZE, left, manifest_of
+from tests.helpers.memory_peers import CONTENT, SIZE, left, manifest_of, until_verified
 from tests.helpers.memory_store import TransientStore
 from tests.helpers.virtual_time import now, virtual_time
 from tests.helpers.wire import Content
@@ -422,7 +422,7 @@ async def test_a_failure_of_the_store_ends_the_download() -> None:
         run.store.put_many = fail  # type: ignore[method-assign]
         await run.join(Source)
         with pytest.raises(StoreError, match="no space"):
-            await run.member.swarm.until_verified(CONTENT.count - 1)
+            await until_verified(run.member, CONTENT.count - 1)
         assert not run.download.have
         with suppress(StoreError):
             await run.member.swarm.stop()

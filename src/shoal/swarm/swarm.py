@@ -283,12 +283,6 @@ class Swarm:
         """Wait for what is being fetched; raises as `fetch` does."""
         await self._waiting.wait(is_met)
 
-    async def until_verified(self, index: int) -> None:
-        """Wait for a chunk that is being fetched; raises as `fetch` does."""
-        download = self._dispatcher.download
-        assert download is not None
-        await self._waiting.wait(lambda: index in download.have)
-
     async def stop(self) -> None:
         """Stop fetching, and wait until what has arrived is written."""
         download, blocks = self._dispatcher.download, self._dispatcher.blocks
