@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shoal.core.report.events import (
     DownloadEvent,
@@ -14,7 +14,9 @@ from shoal.core.report.events import (
 from shoal.core.report.rate import RateMeter
 from shoal.core.report.stall import DownloadState, StallTimer
 from shoal.errors import ShoalError
-from shoal.transfer.download import Download
+
+if TYPE_CHECKING:  # it is never created here
+    from shoal.transfer.download import Download
 
 __all__ = ["Monitor"]
 
@@ -42,7 +44,7 @@ class Monitor:
 
     def on_started(
         self,
-        download: Download[Any],
+        download: "Download[Any]",
         name: str | None = None,
         size: int | None = None,
         wanted: Iterable[int] | None = None,
@@ -69,7 +71,7 @@ class Monitor:
             )
         )
 
-    def _scaled(self, download: Download[Any]) -> tuple[int, int]:
+    def _scaled(self, download: "Download[Any]") -> tuple[int, int]:
         """Return how many bytes of the chosen files are here, and their size."""
         if self._size is None:
             return download.done, download.chunks.size
@@ -83,7 +85,7 @@ class Monitor:
 
     def report_progress(
         self,
-        download: Download[Any],
+        download: "Download[Any]",
         peers: int,
         uploaded: int = 0,
         *,

@@ -1,4 +1,4 @@
-"""The packets that a node may be sent, and the lookups that run at once."""
+"""The packets that a node may be sent, and when lookups run."""
 
 from collections import Counter
 from random import Random
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shoal.core.names.address import Address
 from shoal.discovery.dht.pace import (
+    JITTER,
     MAX_IN_WINDOW,
     MAX_LOOKUPS,
     RESERVED_LOOKUPS,
@@ -15,11 +16,13 @@ from shoal.discovery.dht.pace import (
     SPACING,
     WINDOW,
     LookupQueue,
+    LookupSchedule,
     Pace,
     Priority,
 )
 
 NODE = Address("5.0.0.1", 6881)
+PEER = Address("8.8.8.8", 4001)
 ENOUGH = 1e-9  # seconds; a sum of floats is that exact
 
 
@@ -94,3 +97,53 @@ def test_the_queue_starts_each_lookup_and_keeps_its_limits(rng: Random) -> None:
         running.update(started)
         waiting.difference_update(started)
     assert not waiting
+
+
+def waits(schedule: LookupSchedule, count: int, *found: Address) -> list[float]:
+    """Return the waits after this many lookups that each found the same."""
+    result = []
+    for _ in range(count):
+        schedule.on_peers(found)
+        result.append(schedule.next_wait(is_failure=False))
+    return result
+
+
+def test_while_no_peer_is_found_lookups_repeat_at_least_every_minute() -> None:
+    found = waits(LookupSchedule(rng=Random(1)), 7)
+    assert all(map(is_about, found, [5, 10, 20, 40, 60, 60, 60]))
+
+
+def test_lookups_that_nobody_waits_for_slow_down_without_a_peer_too() -> None:
+    schedule = LookupSchedule(rng=Random(1), port=4001)
+    found = [schedule.next_wait(is_failure=False, is_awaited=False) for _ in range(20)]
+    assert all(map(is_about, found, [5, 10, 20, 40, 80, 160, 320]))
+    assert all(600 <= wait <= 900 for wait in found[7:])
+    assert len(set(found)) == 20
+
+
+def is_about(wait: float, expected: float) -> bool:
+    """Return True for a wait that is the expected one, or shorter by the jitter."""
+    return (1 - JITTER) * expected <= wait <= expected
+
+
+def test_once_a_peer_is_found_lookups_slow_down_to_ten_to_fifteen_minutes() -> None:
+    found = waits(LookupSchedule(rng=Random(1)), 30, PEER)
+    assert all(map(is_about, found, [5, 10, 20, 40, 80, 160, 320]))
+    assert all(600 <= wait <= 900 for wait in found[7:])
+    assert len(set(found[7:])) > 20
+
+
+def test_our_own_announcement_does_not_count_as_a_peer() -> None:
+    schedule = LookupSchedule(rng=Random(1), port=4001)
+    assert is_about(waits(schedule, 7, PEER)[-1], 60)
+    assert schedule.was_alone
+    assert waits(schedule, 1, PEER, Address("8.8.8.8", 4002))[0] > 60
+    assert not schedule.was_alone
+
+
+def test_a_failed_lookup_is_repeated_within_a_minute() -> None:
+    schedule = LookupSchedule(rng=Random(1))
+    waits(schedule, 10, PEER)
+    schedule.on_peers([PEER])
+    assert is_about(schedule.next_wait(is_failure=True), 60)
+    assert is_about(schedule.next_wait(is_failure=True, is_awaited=False), 60)

@@ -29,8 +29,15 @@ from shoal.discovery.dht.bootstrap import (
 from shoal.discovery.dht.krpc import ID_SIZE, DhtNode, parse_message
 from shoal.discovery.dht.lookup import QUERY_TIMEOUT, K, Lookup
 from shoal.discovery.dht.nodes import KnownNodes
-from shoal.discovery.dht.pace import LookupQueue, Pace, Priority
-from shoal.discovery.dht.schedule import INTERVAL, RETRY, LookupSchedule, WaitRange
+from shoal.discovery.dht.pace import (
+    INTERVAL,
+    RETRY,
+    LookupQueue,
+    LookupSchedule,
+    Pace,
+    Priority,
+    WaitRange,
+)
 from shoal.discovery.udp import UdpClient
 from shoal.errors import (
     ProtocolError,
