@@ -12,6 +12,7 @@ import pytest
 from shoal.core.limits import RateLimit
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
+from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import StoreError
 from shoal.storage.store import Span
 from shoal.transfer.uploader import (
@@ -401,14 +402,18 @@ class Either(Threaded):
 async def test_small_chunks_are_sent_in_one_go_while_there_is_one_receiver() -> None:
     content = Content.make(8 * ALONE_LEAST, ALONE_LEAST)
     async with uploading(Store(content)) as (uploader, log):
-        first, second = (Either(name, log, range(8)) for name in "ab")
+        half = MAX_QUEUED_REQUESTS // 2
+        first = Either("a", log, [0] * (half + 1))
+        second = Either("b", log, range(8))
         uploader.wake(first)
-        assert (len(first.sizes), first.got) == (8, [])
+        assert (len(first.sizes), first.got) == (half, [])
         # The first one is being sent to: now turns are short.
         uploader.wake(second)
         assert (second.made, second.got) == ([], [ALONE_LEAST] * 8)
         first.finish(uploader)
-        await log.until(lambda: len(first.sent) == 8)
+        await log.until(lambda: len(first.sent) == half)
+        first.finish(uploader)
+        await log.until(lambda: len(first.sent) == half + 1)
 
 
 def take_every_place(uploader: Uploader, log: Log) -> list[Receiver]:

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from shoal.core.schedule.turns import SendingLimit, Turns
+from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader, Span
@@ -25,13 +26,11 @@ __all__ = ["LONE_SIZE", "Receiver", "Uploader"]
 
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
-
-T = TypeVar("T")
-
 READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
 READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
 ALONE_LEAST = 16 * 1024  # the same while there is no other receiver to send to
 
+T = TypeVar("T")
 Requests: TypeAlias = Sequence[tuple[int | Span, Hashable]]
 """Chunks or parts of them, each with a note for the receiver."""
 Read: TypeAlias = bytes | memoryview | Exception
@@ -280,15 +279,15 @@ class Uploader:
         is_alone = not self._turns and set(self._limit.receivers) <= {receiver}
         least = ALONE_LEAST if is_alone else READ_LEAST
         sends_itself = size >= least and receiver.can_send_read
-        batch = READ_BATCH if sends_itself else BATCH_SIZE
+        # Half of its queue at most, so that the receiver requests more meanwhile.
+        most = min(READ_BATCH, MAX_QUEUED_REQUESTS // 2 * size)
+        batch = most if sends_itself else BATCH_SIZE
         limit = 1 if self._bucket.is_limited else max(1, batch // size)
         requests = receiver.next_requests(limit)
         if not requests:
             return False
         if sends_itself:
-            self._note_busy(receiver, is_busy=True)
-            sending = receiver.send_read(requests, self._read_into)
-            self._note_sending(receiver, requests, sending)
+            self._send_read(receiver, requests)
             return False
         chunks: list[bytes | None]
         try:
@@ -317,13 +316,10 @@ class Uploader:
         )
         self.on_sent(receiver, list(map(len, chunks)))
 
-    def _note_sending(
-        self,
-        receiver: Receiver,
-        requests: Requests,
-        sending: asyncio.Future[list[Sent]],
-    ) -> None:
-        """Wait until a receiver has read and sent chunks itself."""
+    def _send_read(self, receiver: Receiver, requests: Requests) -> None:
+        """Have a receiver read and send chunks itself; it takes a place meanwhile."""
+        self._note_busy(receiver, is_busy=True)
+        sending = receiver.send_read(requests, self._read_into)
 
         def done(_: asyncio.Future[list[Sent]]) -> None:
             self._reads.discard(sending)
