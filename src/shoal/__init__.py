@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from shoal.errors import VerificationError as VerificationError
     from shoal.node.node import Node as Node
     from shoal.reading.file import AsyncFile as AsyncFile
+    from shoal.swarm.compare import Comparison as Comparison
+    from shoal.swarm.compare import Difference as Difference
     from shoal.swarm.fetch import FetchResult as FetchResult
     from shoal.swarm.operations import SealedShare as SealedShare
 
@@ -87,6 +89,7 @@ _NAMES = {
     "UsageError VerificationError",
     "node.node": "Node",
     "reading.file": "AsyncFile",
+    "swarm.compare": "Comparison Difference",
     "swarm.fetch": "FetchResult",
     "swarm.operations": "SealedShare",
 }

@@ -69,7 +69,7 @@ TABLE = [
     Row(2, "get {link} --nosuch", "There is no option --nosuch"),
     Row(2, "get", "Missing argument 'LINK'"),
     Row(2, f"get {MISTYPED}", "This link was mistyped: .* Copy it again"),
-    Row(2, "get team", "team is the id of an open channel, not a link; name the file"),
+    Row(2, "get team", "'team' is not a link, which begins with `shoal:`; copy the"),
     Row(2, f"{GET} -o a -C b", "give one of them"),
     Row(2, "share {file} --open x --public", "--public is not for open channels"),
     Row(2, "share {file} --chunk-size 99999", "power of two"),
@@ -98,11 +98,11 @@ TABLE = [
     ),
     Row(5, f"{OPEN} {{server}}", "The only peer found sent data", "liar"),
     # The target exists.
-    Row(6, f"{GET} -o {{folder}}/o", r"already exists; remove it.*\(-f\)", "there"),
+    Row(6, f"{GET} -o {{folder}}/o", "already exists; remove it.* with -f", "there"),
     Row(6, f"{GET} -o {{folder}}/o --seed", "is not this share", "there"),
     Row(6, f"{GET} -o {{folder}}", "a folder is never replaced. Remove it", "there"),
     # The download is incomplete.
-    Row(7, f"{OPEN} {{server}}", "run the same command again to resume", "halfway"),
+    Row(7, f"{OPEN} {{server}}", "Run this again to resume: shoal get", "halfway"),
     # The disk is full.
     Row(9, f"{GET} -o {{folder}}/o", "disk is too full", "tiny"),
     Row(

@@ -80,6 +80,7 @@ class Recorder:
             server.send(signal.SIGINT)
             self.keep("share", server, 130)
         self.record_remembered()
+        self.record_background()
         self.record_once()
         self.record_open()
         self.run("doctor", 0, "doctor")
@@ -102,6 +103,17 @@ class Recorder:
             server.wait_line('"start"', stream="out", count=2)
             server.send(signal.SIGINT)
             self.keep("seed", server, 130)
+
+    def record_background(self) -> None:
+        self.run("link", 0, "link", "model")
+        self.run("share-background", 0, "share", "model", "--background")
+        (_, complete) = self.said["share-background"]
+        self.run("stop", 0, "stop", complete["pid"])
+        shutil.copytree(self.folder / "model", self.folder / "changed")
+        (self.folder / "changed" / "new").touch()
+        (self.folder / "changed" / "weights.bin").write_bytes(bytes(100_001))
+        link = self.said["link"][-1]["link"]
+        self.run("verify-changed", 5, "verify", link, "changed")
 
     def record_once(self) -> None:
         words = ("share", "model", "--once", "--json")
@@ -144,7 +156,7 @@ def _plain(lines: Lines) -> Iterator[str]:
             if line["name"] in NOT_EVERYWHERE:
                 continue
             line = {**line, "state": "STATE", "found": "FOUND", "advice": "ADVICE"}
-        plain = {"rate": 0, "port": 0, "checks": 0, "notes": 0}
+        plain = {"rate": 0, "port": 0, "checks": 0, "notes": 0, "pid": 0}
         if line["event"] == "progress":
             plain["uploaded"] = 0  # reported once a second
         if line["event"] == "unfinished" or "downloads" in line:

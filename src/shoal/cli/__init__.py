@@ -47,6 +47,7 @@ __all__ = ["cli", "run"]
 
 _COMMANDS = {
     "share": "Share a file or folder and print its link.",
+    "link": "Print the link of a file or folder without sharing it.",
     "get": "Download a share from all peers that have it.",
     "cat": "Write a file of a share to standard output.",
     "ls": "List the files of a share.",
@@ -56,6 +57,7 @@ _COMMANDS = {
     "chunk": "Write one chunk of a share to standard output.",
     "list": "List what you have shared and downloaded.",
     "seed": "Share again all that you have shared and downloaded.",
+    "stop": "End shares that run in the background.",
     "forget": "Take a share out of that list; its files stay.",
     "clean": "List or remove unfinished downloads.",
     "doctor": "Check this machine and network, and say how to fix problems.",
@@ -63,6 +65,7 @@ _COMMANDS = {
 }
 _MODULES = {
     **dict.fromkeys(("cat", "ls", "info", "verify", "chunk"), "read"),
+    "stop": "background",
     **dict.fromkeys(("list", "seed", "forget", "clean"), "remembered"),
 }
 """The modules of commands that do not have one of their own."""

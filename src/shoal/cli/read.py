@@ -118,7 +118,10 @@ async def info(link: str, **options: Any) -> None:
 def verify(link: str, path: str | None, **options: Any) -> Coroutine[None, None, None]:
     """Compare every byte of the file or folder PATH with the share LINK.
 
-    The exit code is 5 if they differ. Only the hashes are downloaded.
+    Files that are changed, missing, or extra (not in the share) are named. A file that
+    shares a chunk with a changed or missing one may be unknown. The exit code is 5
+    unless all files of the share are there and unchanged. Only the hashes are
+    downloaded.
 
     \b
     shoal verify shoal:mfrggzdf… photos/
@@ -136,13 +139,22 @@ async def _verify(link: str, place: str, options: dict[str, Any]) -> None:
 
     share, path = only_link(link), Path(place)
     async with open_node(options) as (node, output):
-        manifest = await node.verify(share, path)
+        compared = await node.compare(share, path)
+        for each in compared.differences:
+            output.result(
+                f"{each.state.value:<8} {printable(each.path)}",
+                event="difference",
+                path=each.path,
+                state=each.state.value,
+            )
+        compared.check()
+        root = compared.manifest.root
         output.result(
             f"{path} matches the link.",
             event="complete",
             path=str(path),
-            size=manifest.root.size,
-            files=manifest.root.file_count,
+            size=root.size,
+            files=root.file_count,
         )
 
 

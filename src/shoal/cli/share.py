@@ -5,13 +5,15 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from shoal.cli.background import continue_in_child, leave_terminal
 from shoal.cli.options import Command, fields_of, refuse_in_channel
+from shoal.cli.output import Line
 from shoal.errors import StoreError, UsageError, run_again
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ HASHED_PERIOD = 0.1  # seconds between two reports of how far hashing is
 
 @click.command(cls=Command)
 @click.argument("place", type=click.Path(readable=False), metavar="PATH")
-async def share(place: str, **options: Any) -> None:
+def share(place: str, **options: Any) -> Coroutine[None, None, None] | int:
     """Share the file or folder PATH and print its link, for shoal get elsewhere.
 
     \b
@@ -40,14 +42,17 @@ async def share(place: str, **options: Any) -> None:
     _check_link_file(options["link_file"])
     path = Path(place)
     if options["open"] is None:
-        await _share(path, options)
-        return
+        if options["background"]:
+            code = continue_in_child()
+            if code is not None:
+                return code
+        return _share(path, options)
     refuse_in_channel(
         options,
         *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
-        "link-file",
+        *("link-file", "background"),
     )
-    await _share_open(path, options["open"] or None, options)
+    return _share_open(path, options["open"] or None, options)
 
 
 def _check_link_file(path: str | None) -> None:
@@ -66,7 +71,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
         with Reporter(output, path.name) as reporter:
             chosen = fields_of(ShareOptions, options)
             share = await node.share(path, on_progress=reporter.on_event, **chosen)
-        _print_link(output, share)
+        _print_link(output, share, options)
         if options["link_file"] is not None:
             _write_link(options["link_file"], str(share.link))
         if share.link.origins:
@@ -78,11 +83,17 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
             text = str(share.link)
             output.draw_qr(text if share.link.origins else text.upper())
         _say_how_to_get(node, output, share)
+        if options["background"]:
+            leave_terminal(output, share.link.identity)
+            output.line = Line()
         await _serve(node, output, share, options["once"])
 
 
-def _print_link(output: "Output", share: "SealedShare") -> None:
+def _print_link(
+    output: "Output", share: "SealedShare", options: dict[str, Any]
+) -> None:
     root = share.manifest.root
+    process = {"pid": os.getpid()} if options["background"] else {}
     output.result(
         str(share.link),
         event="start",
@@ -93,6 +104,7 @@ def _print_link(output: "Output", share: "SealedShare") -> None:
         chunk_size=root.chunk_size,
         files=root.file_count,
         verified=True,
+        **process,
     )
 
 

@@ -74,10 +74,10 @@ OPTIONS = (
         help="Share over an open channel, which Node.js programs understand and which "
         "is not encrypted: channel NAME or, without NAME, a channel named by the "
         "hash of the chunks. Write PATH first."),
-    Option("chunk-size", SIZE, ("share",),
+    Option("chunk-size", SIZE, ("share", "link"),
         help="Size of a chunk in bytes, e.g. 64K (default: depends on the size of the "
         "share; 1024 in an open channel)."),
-    Option("name", TEXT, ("share",),
+    Option("name", TEXT, ("share", "link"),
         help="Name shown to receivers (default: the file name)."),
     Option("out", PATH, ("get",), short="-o", metavar="OUT",
         help="Write to OUT; - is standard output."),
@@ -86,9 +86,9 @@ OPTIONS = (
         "one)."),
     Option("force", FLAG, ("get",), short="-f", field="overwrite",
         help="Overwrite an existing file."),
-    Option("include", PATTERNS, ("share", "get"),
+    Option("include", PATTERNS, ("share", "link", "get"),
         help="Include only files matching GLOB (repeatable)."),
-    Option("exclude", PATTERNS, ("share", "get"),
+    Option("exclude", PATTERNS, ("share", "link", "get"),
         help="Skip files matching GLOB (repeatable)."),
     Option("keep-exec", FLAG, ("get",),
         help="Make files executable that were executable when they were shared."),
@@ -97,7 +97,7 @@ OPTIONS = (
         "already."),
     Option("seed-for", SECONDS, ("get",),
         help="Keep sharing for this long, e.g. 90, 10m, 2h or 1d."),
-    Option("public", FLAG, ("share",),
+    Option("public", FLAG, ("share", "link"),
         help="Create the same link as everyone who shares the same bytes; it can be "
         "guessed."),
     Option("new-link", FLAG, ("share",),
@@ -106,6 +106,8 @@ OPTIONS = (
         help="Stop when N peers have the whole share (default: 1)."),
     Option("link-file", PATH, ("share",), metavar="FILE",
         help="Also write the link to FILE, which only you can read."),
+    Option("background", FLAG, ("share",),
+        help="Return once the link is served, and keep sharing until shoal stop."),
     Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
     Option("remove", FLAG, ("clean",), help="Remove what is listed."),
     Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shoal.core.manifest.manifest import Manifest
     from shoal.core.names.link import Link
     from shoal.storage.catalogue import Entry
+    from shoal.swarm.compare import Comparison
     from shoal.swarm.member import Registry
     from shoal.swarm.operations import SealedShare
 
@@ -87,15 +88,27 @@ class LocalFiles(OpenChannels):
     ) -> "Manifest":
         """Return the manifest of a share if the file or folder at `path` matches it.
 
-        `await node.verify(link, "photos/")` fetches only the hashes. Raises
-        `VerificationError` if it does not match.
+        `await node.verify(link, "photos/")` fetches only the hashes. Files that are
+        not of the share are ignored. Raises `VerificationError` if it does not match.
+        """
+        compared = await self.compare(link, path, timeout=timeout)
+        compared.check()
+        return compared.manifest
+
+    async def compare(
+        self, link: "str | Link", path: "AnyPath", *, timeout: float | None = None
+    ) -> "Comparison":
+        """Return which files at `path` are changed, missing or not of the share.
+
+        `(await node.compare(link, "photos/")).differences` fetches only the hashes.
+        Raises `VerificationError` if one is a file and the other a folder.
         """
         from pathlib import Path
 
-        from shoal.swarm.operations import verify_sealed
+        from shoal.swarm.operations import compare_sealed
 
         seconds = self._seconds(timeout)
-        return await verify_sealed(self._registry, link_of(link), Path(path), seconds)
+        return await compare_sealed(self._registry, link_of(link), Path(path), seconds)
 
     @cached_property
     def _registry(self) -> "Registry":

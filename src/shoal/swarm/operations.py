@@ -24,18 +24,18 @@ from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.swarm.build_share import Built, build_share, first_file
+from shoal.swarm.compare import Comparison, compare_target
 from shoal.swarm.copies import is_there, open_verified
 from shoal.swarm.member import Member, Registry, ServedShare
-from shoal.swarm.target import verify_target
 
 __all__ = [
     "SealedShare",
     "become_share",
+    "compare_sealed",
     "link_sealed",
     "seed_entry",
     "serve_share",
     "share_sealed",
-    "verify_sealed",
 ]
 
 DRAIN_TIME = 10.0  # seconds to send peers the chunks that they still wait for
@@ -308,24 +308,18 @@ async def _load_all(registry: Registry, link: Link, timeout: float | None) -> Ma
         return await member.swarm.load(Manifest.missing)
 
 
-async def verify_sealed(
+async def compare_sealed(
     registry: Registry, link: Link, path: Path, timeout: float | None
-) -> Manifest:
-    """Verify the file or folder at `path` against a link.
-
-    Raises `VerificationError` if it is not the share.
-    """
+) -> Comparison:
+    """Compare the file or folder at `path` with a share, file by file."""
     resources = registry.resources
     async with resources.call():
         manifest = await registry.remembered(link.id, Manifest.missing)
         if manifest is None:
             manifest = await _load_all(registry, link, timeout)
-        store = await resources.in_stoppable_thread(
-            partial(verify_target, path, manifest, resources.disk),
-            lambda store: store.close(),
+        return await resources.in_stoppable_thread(
+            partial(compare_target, path, manifest, resources.disk), lambda done: None
         )
-        store.close()
-        return manifest
 
 
 def _on_loop(

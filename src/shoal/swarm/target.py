@@ -19,16 +19,13 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.root import Root
 from shoal.core.names.link import Link
 from shoal.errors import (
-    TargetExistsError,
     UnfinishedError,
     UsageError,
-    VerificationError,
     told,
 )
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import (
-    VerifiedTargetStore,
     kept_chunks,
     open_completed,
     open_verified_target,
@@ -41,23 +38,7 @@ from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
 from shoal.swarm.served_hashes import verify_by
 
-__all__ = ["Target", "verify_target"]
-
-
-def verify_target(
-    path: Path, manifest: Manifest, disk: Disk, stopped: Callable[[], bool]
-) -> VerifiedTargetStore:
-    """Verify the file or folder at `path` against a manifest with all its pages.
-
-    Raises `VerificationError` if it does not match.
-    """
-    verify = _make_verify(path, manifest, stopped)
-    try:
-        return open_verified_target(
-            path, manifest.chunks, verify, disk=disk, files=_files(manifest)
-        )
-    except TargetExistsError as error:
-        raise VerificationError(f"{path} does not match the link.") from error
+__all__ = ["Target"]
 
 
 def _files(manifest: Manifest) -> Sequence[File] | None:

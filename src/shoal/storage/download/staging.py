@@ -191,8 +191,8 @@ class Staging:
         if place is None or not place.is_same_file(self._disk.state(self._parent)):
             raise StoreError(
                 f"Another program moved or replaced {self.target.parent} during the "
-                "download, which is kept in the original folder; run the command again "
-                "with the path of that folder."
+                "download, which is kept in the original folder; "
+                f"{run_again()} with the path of that folder."
             )
         # Whatever happens to the path from here on, this is the same folder.
         name = self.target.name

@@ -1,0 +1,118 @@
+"""A share in the background outlives its command, until `shoal stop`."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.commands import run
+from tests.helpers.events import lines_of
+from tests.helpers.process import Finished
+
+
+class User:
+    """One user, whose shares in the background all end with the test."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.file = home / "notes.txt"
+        self.file.write_bytes(bytes(100_000))
+
+    def run(self, *words: object) -> Finished:
+        env = {"XDG_DATA_HOME": str(self.home)}
+        return run(*words, env=env, cwd=self.home).finish()
+
+    def pids(self) -> list[int]:
+        folder = self.home / "shoal" / "background"
+        return [int(path.name) for path in folder.glob("[0-9]*")]
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    user = User(tmp_path)
+    yield user
+    for pid in user.pids():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def test_a_share_is_served_after_its_command_has_returned(
+    user: User, tmp_path: Path
+) -> None:
+    ended = user.run("share", user.file, "--background")
+    assert ended.code == 0, ended.stderr
+    link = ended.stdout.decode().strip()
+    (pid,) = user.pids()
+    assert f"as process {pid}; shoal stop {pid} ends it." in ended.stderr
+    port = ended.stderr.partition("on port ")[2].partition(".")[0]
+    words = ("get", link, "-o", tmp_path / "out", "--peer", f"127.0.0.1:{port}")
+    assert run(*words).finish().code == 0
+    assert (tmp_path / "out").read_bytes() == user.file.read_bytes()
+    assert b"complete, shared" in user.run("list").stdout
+    stopped = user.run("stop", link)
+    assert (stopped.code, stopped.stderr) == (0, f"Process {pid} has ended.\n")
+    assert user.pids() == []
+    again = user.run("stop", link)
+    assert (again.code, "runs in the background." in again.stderr) == (1, True)
+
+
+def test_a_share_is_stopped_by_its_process_id(user: User) -> None:
+    lines = lines_of(user.run("share", user.file, "--background", "--json").stdout)
+    (pid,) = user.pids()
+    assert [line["pid"] for line in lines] == [pid, pid]
+    lines = lines_of(user.run("stop", pid, "--json").stdout)
+    assert lines[-1]["stopped"] == 1
+
+
+def test_a_share_that_fails_ends_with_its_error(user: User) -> None:
+    ended = user.run("share", "nothing", "--background")
+    assert (ended.code, ended.stdout) == (1, b"")
+    assert ended.stderr == "shoal: There is no file nothing; check its name.\n"
+    assert user.pids() == []
+
+
+def test_a_process_that_was_killed_is_not_stopped_again(user: User) -> None:
+    user.run("share", user.file, "--background", "-q")
+    (pid,) = user.pids()
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}/fd").exists() and os.listdir(f"/proc/{pid}/fd"):
+        pass  # until its lock is released
+    assert user.run("stop", pid).code == 1
+    assert user.pids() == []
+
+
+def test_the_background_share_ends_by_itself_with_once(
+    user: User, tmp_path: Path
+) -> None:
+    lines = lines_of(
+        user.run("share", user.file, "--background", "--once", "--json").stdout
+    )
+    peer = f"127.0.0.1:{lines[0]['port']}"
+    words = ("get", lines[0]["link"], "-o", tmp_path / "out", "--peer", peer)
+    assert run(*words).finish().code == 0
+    log = user.home / "shoal" / "background" / "logs" / f"{lines[0]['pid']}.log"
+    assert log.stat().st_mode & 0o777 == 0o600
+    while os.path.exists(f"/proc/{lines[0]['pid']}/fd/0"):
+        pass
+    assert user.run("stop", lines[0]["pid"]).code == 1
+
+
+def test_the_link_is_that_of_the_share(user: User, tmp_path: Path) -> None:
+    link = user.run("link", user.file).stdout
+    shared = user.run("share", user.file, "--background", "--link-file", "link")
+    assert (user.home / "link").read_bytes() == link == shared.stdout
+    assert (user.home / "link").stat().st_mode & 0o777 == 0o600
+    named = user.run("link", user.file, "--name", "other").stdout
+    assert named != link
+    assert user.run("stop", link.decode().strip()).code == 0
+
+
+def test_python_m_shoal_is_the_command(user: User) -> None:
+    help_text = user.run("--help").stdout.decode()  # as `python -m shoal`
+    assert help_text.startswith("Usage: shoal [OPTIONS] COMMAND")
+    assert " link " in help_text
+    assert " stop " in help_text
