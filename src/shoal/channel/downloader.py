@@ -10,7 +10,8 @@ The id of a hash channel does not commit to the sizes (docs/protocol.md, "Hash
 channels"). Those of the first server are tried, and the last chunk is requested first:
 a chunk with the right hash and another length shows that these sizes are wrong, and
 bans every server that claims them. A server of a hash channel that claims no sizes is
-first asked for the first and last chunk, which show them.
+first asked for the first and last chunk, which show them. If an existing target is not
+the file with these sizes, those of other servers are tried before that is an error.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from shoal.errors import (
     PeerTimeoutError,
     ProtocolError,
     ShoalError,
+    TargetExistsError,
 )
 from shoal.resources import Resources
 from shoal.storage.store import DownloadStore
@@ -80,6 +82,7 @@ class ChannelDownloader(Watcher[Server]):
         # The lengths of the first and last chunk, of servers that claim no sizes.
         self._measured: dict[Server, dict[int, int]] = {}
         self._wrong: set[Chunks] = set()  # sizes that a chunk has disproved
+        self._misfit: dict[Chunks, TargetExistsError] = {}  # the target exists
         self._tried: set[Chunks | None] = set()
         self._sizes: Chunks | None = None  # being tried, since:
         self._tried_since = 0.0
@@ -196,7 +199,8 @@ class ChannelDownloader(Watcher[Server]):
             is_out_of_files=servers.dialler.is_out_of_files,
             is_size_unknown=not self._measured
             and bool(servers.ready)
-            and self._sizes is None,
+            and self._sizes is None
+            and not self._misfit,
             is_begun=download is not None and download.done > 0,
             search=self._resources.networks.search(),
             unavailable=download.scheduler.unavailable
@@ -246,13 +250,21 @@ class ChannelDownloader(Watcher[Server]):
         """Try other sizes if no server claims these, or if proving them takes long."""
         if self._changing is not None or self._result.done():
             return
-        others = set(self._claims.values()) - {self._sizes}
+        others = set(self._claims.values()) - {self._sizes, *self._misfit}
+        if self._misfit and self._sizes is None and not others:
+            self._end_if_none_fits()
         if not others or (self._download is not None and self._download.is_proven):
             return
         is_claimed = self._sizes in self._claims.values()
         is_late = self._loop.time() - self._tried_since > PROOF_TIME
         if not is_claimed or (self._channel.is_hash and is_late):
             self._changing = self._loop.create_task(self._change_sizes())
+
+    def _end_if_none_fits(self) -> None:
+        """End with the error of the existing target, once other servers had time."""
+        is_late = self._loop.time() - self._tried_since > PROOF_TIME
+        if is_late or not self._channel.is_hash:
+            self._end(next(iter(self._misfit.values())))
 
     async def _change_sizes(self) -> None:
         """Open a store for other sizes that a server claims.
@@ -261,10 +273,11 @@ class ChannelDownloader(Watcher[Server]):
         """
         try:
             await self._close_download()
-            fresh = [c for c in self._claims.values() if c not in self._tried]
+            claims = [c for c in self._claims.values() if c not in self._misfit]
+            fresh = [c for c in claims if c not in self._tried]
             if not fresh:
                 self._tried = {self._sizes}
-                fresh = [c for c in self._claims.values() if c not in self._tried]
+                fresh = [c for c in claims if c not in self._tried]
             if fresh:
                 self._sizes = fresh[0]
                 self._tried.add(self._sizes)
@@ -277,13 +290,18 @@ class ChannelDownloader(Watcher[Server]):
     async def _try_sizes(self, sizes: Chunks) -> None:
         """Open the store, then request chunks from all servers that claim its sizes."""
         offers = [server.offer for server, c in self._claims.items() if c == sizes]
-        store = await self._loop.run_in_executor(
-            self._resources.long_threads,
-            self._open_store,
-            sizes,
-            offers[0],
-            self._is_over.is_set,
-        )
+        try:
+            store = await self._loop.run_in_executor(
+                self._resources.long_threads,
+                self._open_store,
+                sizes,
+                offers[0],
+                self._is_over.is_set,
+            )
+        except TargetExistsError as error:
+            self._misfit[sizes] = error
+            self._sizes, self._tried_since = None, self._loop.time()
+            return
         self._tried_since = self._loop.time()
         self._offer = offers[0]
         self._download = Download(
