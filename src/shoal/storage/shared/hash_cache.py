@@ -36,6 +36,7 @@ from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = [
+    "FEW_FILES",
     "MAX_BYTES",
     "MAX_ENTRIES",
     "RECENT_NS",
