@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from shoal.channel import downloader
+from shoal.core.report import stall
 from shoal.errors import ShoalError, TargetExistsError, UnfinishedError
 from shoal.node.node import Node
 from tests.helpers.badpeers import (
@@ -15,7 +17,7 @@ from tests.helpers.badpeers import (
     NeverAnswers,
     StopsHalfway,
 )
-from tests.helpers.fakeserver import FakeServer, GreetsLate
+from tests.helpers.fakeserver import FakeServer, GreetsLate, NodeServer
 from tests.helpers.fetching import PATIENCE, banned, fetch, here
 from tests.helpers.wire import Content, frame
 
@@ -75,6 +77,32 @@ async def test_another_file_at_the_target_is_reported_and_left(tmp_path: Path) -
         with pytest.raises(TargetExistsError, match="is not this share"):
             await node.fetch_open(CONTENT.id, out, seed=True, timeout=PATIENCE)
     assert await asyncio.to_thread(out.read_bytes) == CONTENT.data[:-1] + b"?"
+
+
+class NeverReads(NodeServer):
+    """Accept connections as the kernel does for a process that is stopped."""
+
+    async def converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("server", "cause"),
+    [(NeverReads, "has not answered"), (NodeServer, "do not send the size")],
+)
+async def test_a_stopped_server_is_not_said_to_send_no_sizes(
+    server: type[NodeServer],
+    cause: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stall, "SIZES_TIME", 0.1)
+    monkeypatch.setattr(downloader, "PROBE_TIME", 0.1)
+    async with server(CONTENT) as only:
+        with pytest.raises(ShoalError, match=cause):
+            await fetch("a-name", tmp_path / "out", [only.address], timeout=3)
 
 
 class ClaimsNothing(FakeServer):

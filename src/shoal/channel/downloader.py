@@ -44,6 +44,7 @@ __all__ = ["ChannelDownloader", "Fetched", "OpenStore"]
 
 STALL_LIMIT = 30.0  # seconds after which a stalled server is disconnected
 PROOF_TIME = 5.0  # seconds to prove sizes while another server claims different ones
+PROBE_TIME = 1.0  # seconds for the sizes of a named channel until a chunk is requested
 WRONG_SIZES = "its handshake claims wrong sizes"
 
 OpenStore = Callable[[Chunks, Offer | None, Callable[[], bool]], DownloadStore]
@@ -82,6 +83,8 @@ class ChannelDownloader(Watcher[Server]):
         # The lengths of the first and last chunk, of servers that claim no sizes.
         self._measured: dict[Server, dict[int, int]] = {}
         self._wrong: set[Chunks] = set()  # sizes that a chunk has disproved
+        self._asked: dict[Server, float] = {}  # for the sizes of a named channel, when
+        self._silent_on_sizes: set[Server] = set()  # they sent a chunk, but no sizes
         self._misfit: dict[Chunks, TargetExistsError] = {}  # the target exists
         self._tried: set[Chunks | None] = set()
         self._sizes: Chunks | None = None  # being tried, since:
@@ -134,6 +137,7 @@ class ChannelDownloader(Watcher[Server]):
         self._on_event(PeerJoined(server.address, server.source))
         if server.offer is None:
             server.request_info()
+            self._asked[server] = self._loop.time()
         elif server.offer.chunks is not None:
             self._on_claim(server, server.offer.chunks)
         else:
@@ -151,6 +155,8 @@ class ChannelDownloader(Watcher[Server]):
             if isinstance(event, ChunkReceived):
                 if server in self._measured:
                     self._on_measured(server, event)
+                elif server not in self._claims:
+                    self._silent_on_sizes.add(server)  # it answers in order
             elif isinstance(event, InfoReceived):
                 if server in self._verified and server not in self._claims:
                     self._on_claim(server, event.chunks)
@@ -161,6 +167,8 @@ class ChannelDownloader(Watcher[Server]):
         """Request its chunks from other servers."""
         self._claims.pop(server, None)
         self._measured.pop(server, None)
+        self._asked.pop(server, None)
+        self._silent_on_sizes.discard(server)
         verified = self._verified.pop(server, None)
         is_banned = self._servers.dialler.is_banned(server.address)
         if verified is None and not is_banned:
@@ -177,12 +185,25 @@ class ChannelDownloader(Watcher[Server]):
             self._monitor.report_progress(self._download, len(self._verified))
             for server in self._download.on_tick(now):
                 self._loop.call_later(STALL_LIMIT, self._drop_if_silent, server)
+        self._probe(now)
         self._reconsider()
         if self._changing is not None:
             return  # a store is being opened, and what it has verified: no wait
         error = self._monitor.check(self._outlook())
         if error is not None:
             self._end(error)
+
+    def _probe(self, now: float) -> None:
+        """Request a chunk from servers that have not sent their sizes.
+
+        One that sends it ignores the request for the sizes, as those of the workshop
+        do. One that sends nothing may be slow, or stopped.
+        """
+        late = [s for s, asked in self._asked.items() if now - asked > PROBE_TIME]
+        for server in late:
+            del self._asked[server]
+            if server not in self._claims:
+                server.request([0])
 
     def _drop_if_silent(self, server: Server) -> None:
         connection = server.connection
@@ -197,10 +218,7 @@ class ChannelDownloader(Watcher[Server]):
             ready=len(servers.ready),
             has_only_liars=servers.dialler.has_only_liars,
             is_out_of_files=servers.dialler.is_out_of_files,
-            is_size_unknown=not self._measured
-            and bool(servers.ready)
-            and self._sizes is None
-            and not self._misfit,
+            is_size_unknown=bool(self._silent_on_sizes) and self._sizes is None,
             is_begun=download is not None and download.done > 0,
             search=self._resources.networks.search(),
             unavailable=download.scheduler.unavailable
