@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal.errors import ShoalError, UnfinishedError
+from shoal.channel import downloader
+from shoal.core.report import stall
+from shoal.errors import ShoalError, TargetExistsError, UnfinishedError
+from shoal.node.node import Node
 from tests.helpers.badpeers import (
     AgreesWithCountOnly,
     ClosesAfterHandshake,
@@ -14,8 +17,8 @@ from tests.helpers.badpeers import (
     NeverAnswers,
     StopsHalfway,
 )
-from tests.helpers.fakeserver import FakeServer, GreetsLate
-from tests.helpers.fetching import banned, fetch
+from tests.helpers.fakeserver import FakeServer, GreetsLate, NodeServer
+from tests.helpers.fetching import PATIENCE, banned, fetch, here
 from tests.helpers.wire import Content, frame
 
 CONTENT = Content.make(100_100)
@@ -43,6 +46,63 @@ async def test_wrong_sizes_that_fit_the_number_of_hashes_do_not_stop_a_download(
     assert {key: task.result() for key, task in cases.items()} == dict.fromkeys(
         cases, "arrived"
     )
+
+
+@pytest.mark.parametrize("changes", WRONG_SIZES.values(), ids=WRONG_SIZES)
+async def test_an_existing_target_is_compared_with_the_sizes_of_every_server(
+    changes: dict[str, int], tmp_path: Path
+) -> None:
+    out = Path(tmp_path, "out")
+    await asyncio.to_thread(out.write_bytes, CONTENT.data)
+    async with (
+        AgreesWithCountOnly(CONTENT, changes, FakeServer) as liar,
+        GreetsLate(CONTENT) as honest,
+        Node(here([liar.address, honest.address])) as node,
+    ):
+        share = await node.fetch_open(
+            CONTENT.id,
+            out,
+            seed=True,
+            timeout=PATIENCE,
+            on_progress=lambda event: honest.released.set(),  # the liar has joined
+        )
+    assert share is not None
+    assert share.channel.id == CONTENT.id
+
+
+async def test_another_file_at_the_target_is_reported_and_left(tmp_path: Path) -> None:
+    out = Path(tmp_path, "out")
+    await asyncio.to_thread(out.write_bytes, CONTENT.data[:-1] + b"?")
+    async with FakeServer(CONTENT) as server, Node(here([server.address])) as node:
+        with pytest.raises(TargetExistsError, match="is not this share"):
+            await node.fetch_open(CONTENT.id, out, seed=True, timeout=PATIENCE)
+    assert await asyncio.to_thread(out.read_bytes) == CONTENT.data[:-1] + b"?"
+
+
+class NeverReads(NodeServer):
+    """Accept connections as the kernel does for a process that is stopped."""
+
+    async def converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("server", "cause"),
+    [(NeverReads, "has not answered"), (NodeServer, "do not send the size")],
+)
+async def test_a_stopped_server_is_not_said_to_send_no_sizes(
+    server: type[NodeServer],
+    cause: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stall, "SIZES_TIME", 0.1)
+    monkeypatch.setattr(downloader, "PROBE_TIME", 0.1)
+    async with server(CONTENT) as only:
+        with pytest.raises(ShoalError, match=cause):
+            await fetch("a-name", tmp_path / "out", [only.address], timeout=3)
 
 
 class ClaimsNothing(FakeServer):

@@ -7,6 +7,7 @@ from shoal.errors import (
     DiskFullError,
     NotFoundError,
     ShoalError,
+    TargetExistsError,
     UnfinishedError,
     VerificationError,
 )
@@ -24,6 +25,7 @@ __all__ = ["SETTLE_TIME", "Invariants"]
 PATIENCE = 130.0  # seconds in which a fetch gets a chunk that it can reach
 WAKING_SLACK = 6.0  # seconds of two stops that count as waiting
 QUIET_TIME = 15.0  # seconds in which a job learns what its source no longer has
+MEETING_TIME = 30.0  # seconds in which two nodes that can meet do so
 LOOK_PERIOD = 5.0  # seconds between two looks at what each job can reach
 SETTLE_TIME = 20.0  # seconds in which nodes that need nothing come to rest
 PAIR_TIME = 45.0  # seconds in which two connections of one pair become one
@@ -152,7 +154,7 @@ class Invariants:
             pass  # all peers that were found had sent wrong chunks
         elif isinstance(error, DiskFullError) and machine.was_full:
             pass
-        elif not self._is_size_unknown(state):
+        elif not (self._is_size_unknown(state) or self._is_misled(state)):
             self._report(f"{state} failed for no reason")
 
     def _is_size_unknown(self, state: JobState) -> bool:
@@ -160,6 +162,17 @@ class Invariants:
         share = self._world.plan.shares[state.job.share]
         is_told = "do not send the size" in str(state.error)
         return is_told and self._needs_sizes(state, share)
+
+    def _is_misled(self, state: JobState) -> bool:
+        """Return True if a target was compared with the sizes of liars only.
+
+        No hash proves the sizes of an open channel.
+        """
+        since = self._feasible_since.get(state)
+        is_new = since is None or self._world.loop.time() - since < MEETING_TIME
+        share = self._world.plan.shares[state.job.share]
+        is_target = isinstance(state.error, TargetExistsError) and state.job.seed
+        return is_new and is_target and bool(share.open) and self._world.has_liars
 
     def _needs_sizes(self, state: JobState, share: Share) -> bool:
         """Return True if a job needs sizes that no server sends."""

@@ -124,6 +124,25 @@ def test_an_overwritten_file_keeps_its_mode(
     assert out.read_bytes() == bytes(5000)
 
 
+@pytest.mark.parametrize("entries", ["u:4242:rw,g:4243:r", ""])
+@pytest.mark.parametrize("inherited", ["u:4244:rwx,o::---", ""])
+def test_an_overwritten_file_keeps_its_acl(
+    entries: str, inherited: str, file: tuple[str, ...], tmp_path: Path
+) -> None:
+    require(None if shutil.which("setfacl") else "setfacl is not installed")
+    out = tmp_path / "out"
+    out.write_bytes(b"old")
+    out.chmod(0o640)
+    for words in (["-m", entries, out], ["-d", "-m", inherited, tmp_path]):
+        if "" not in words:
+            result = subprocess.run(["setfacl", *map(str, words)])
+            require(None if result.returncode == 0 else "this file system has no ACLs")
+    before = acl(out), mode(out)
+    assert run("get", *file, "-o", out, "-f").finish().code == 0
+    assert (acl(out), mode(out)) == before
+    assert out.read_bytes() == bytes(5000)
+
+
 def test_a_hundred_and_twenty_eight_descriptors_are_enough_for_any_tree(
     tmp_path: Path,
 ) -> None:

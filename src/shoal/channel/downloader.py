@@ -10,7 +10,8 @@ The id of a hash channel does not commit to the sizes (docs/protocol.md, "Hash
 channels"). Those of the first server are tried, and the last chunk is requested first:
 a chunk with the right hash and another length shows that these sizes are wrong, and
 bans every server that claims them. A server of a hash channel that claims no sizes is
-first asked for the first and last chunk, which show them.
+first asked for the first and last chunk, which show them. If an existing target is not
+the file with these sizes, those of other servers are tried before that is an error.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from shoal.errors import (
     PeerTimeoutError,
     ProtocolError,
     ShoalError,
+    TargetExistsError,
     told,
 )
 from shoal.resources import Resources
@@ -44,6 +46,7 @@ __all__ = ["ChannelDownloader", "Fetched", "OpenStore"]
 
 STALL_LIMIT = 30.0  # seconds after which a stalled server is disconnected
 PROOF_TIME = 5.0  # seconds to prove sizes while another server claims different ones
+PROBE_TIME = 1.0  # seconds for the sizes of a named channel until a chunk is requested
 WRONG_SIZES = "its handshake claims wrong sizes"
 
 OpenStore = Callable[[Chunks, Offer | None, Callable[[], bool]], DownloadStore]
@@ -83,6 +86,9 @@ class ChannelDownloader(Watcher[Server]):
         # The lengths of the first and last chunk, of servers that claim no sizes.
         self._measured: dict[Server, dict[int, int]] = {}
         self._wrong: set[Chunks] = set()  # sizes that a chunk has disproved
+        self._asked: dict[Server, float] = {}  # for the sizes of a named channel, when
+        self._silent_on_sizes: set[Server] = set()  # they sent a chunk, but no sizes
+        self._misfit: dict[Chunks, TargetExistsError] = {}  # the target exists
         self._tried: set[Chunks | None] = set()
         self._sizes: Chunks | None = None  # being tried, since:
         self._tried_since = 0.0
@@ -134,6 +140,7 @@ class ChannelDownloader(Watcher[Server]):
         self._on_event(PeerJoined(server.address, server.source))
         if server.offer is None:
             server.request_info()
+            self._asked[server] = self._loop.time()
         elif server.offer.chunks is not None:
             self._on_claim(server, server.offer.chunks)
         else:
@@ -151,6 +158,8 @@ class ChannelDownloader(Watcher[Server]):
             if isinstance(event, ChunkReceived):
                 if server in self._measured:
                     self._on_measured(server, event)
+                elif server not in self._claims:
+                    self._silent_on_sizes.add(server)  # it answers in order
             elif isinstance(event, InfoReceived):
                 if server in self._verified and server not in self._claims:
                     self._on_claim(server, event.chunks)
@@ -161,6 +170,8 @@ class ChannelDownloader(Watcher[Server]):
         """Request its chunks from other servers."""
         self._claims.pop(server, None)
         self._measured.pop(server, None)
+        self._asked.pop(server, None)
+        self._silent_on_sizes.discard(server)
         verified = self._verified.pop(server, None)
         is_banned = self._servers.dialler.is_banned(server.address)
         if verified is None and not is_banned:
@@ -177,12 +188,25 @@ class ChannelDownloader(Watcher[Server]):
             self._report_progress(self._download)
             for server in self._download.on_tick(now):
                 self._loop.call_later(STALL_LIMIT, self._drop_if_silent, server)
+        self._probe(now)
         self._reconsider()
         if self._changing is not None:
             return  # a store is being opened, and what it has verified: no wait
         error = self._monitor.check(self._outlook())
         if error is not None:
             self._end(error)
+
+    def _probe(self, now: float) -> None:
+        """Request a chunk from servers that have not sent their sizes.
+
+        One that sends it ignores the request for the sizes, as those of the workshop
+        do. One that sends nothing may be slow, or stopped.
+        """
+        late = [s for s, asked in self._asked.items() if now - asked > PROBE_TIME]
+        for server in late:
+            del self._asked[server]
+            if server not in self._claims:
+                server.request([0])
 
     def _drop_if_silent(self, server: Server) -> None:
         connection = server.connection
@@ -197,9 +221,7 @@ class ChannelDownloader(Watcher[Server]):
             ready=len(servers.ready),
             has_only_liars=servers.dialler.has_only_liars,
             is_out_of_files=servers.dialler.is_out_of_files,
-            is_size_unknown=not self._measured
-            and bool(servers.ready)
-            and self._sizes is None,
+            is_size_unknown=bool(self._silent_on_sizes) and self._sizes is None,
             is_begun=download is not None and download.done > 0,
             search=self._resources.networks.search(),
             unavailable=download.scheduler.unavailable
@@ -250,13 +272,21 @@ class ChannelDownloader(Watcher[Server]):
         """Try other sizes if no server claims these, or if proving them takes long."""
         if self._changing is not None or self._result.done():
             return
-        others = set(self._claims.values()) - {self._sizes}
+        others = set(self._claims.values()) - {self._sizes, *self._misfit}
+        if self._misfit and self._sizes is None and not others:
+            self._end_if_none_fits()
         if not others or (self._download is not None and self._download.is_proven):
             return
         is_claimed = self._sizes in self._claims.values()
         is_late = self._loop.time() - self._tried_since > PROOF_TIME
         if not is_claimed or (self._channel.is_hash and is_late):
             self._changing = self._loop.create_task(self._change_sizes())
+
+    def _end_if_none_fits(self) -> None:
+        """End with the error of the existing target, once other servers had time."""
+        is_late = self._loop.time() - self._tried_since > PROOF_TIME
+        if is_late or not self._channel.is_hash:
+            self._end(next(iter(self._misfit.values())))
 
     async def _change_sizes(self) -> None:
         """Open a store for other sizes that a server claims.
@@ -265,10 +295,11 @@ class ChannelDownloader(Watcher[Server]):
         """
         try:
             await self._close_download()
-            fresh = [c for c in self._claims.values() if c not in self._tried]
+            claims = [c for c in self._claims.values() if c not in self._misfit]
+            fresh = [c for c in claims if c not in self._tried]
             if not fresh:
                 self._tried = {self._sizes}
-                fresh = [c for c in self._claims.values() if c not in self._tried]
+                fresh = [c for c in claims if c not in self._tried]
             if fresh:
                 self._sizes = fresh[0]
                 self._tried.add(self._sizes)
@@ -281,13 +312,18 @@ class ChannelDownloader(Watcher[Server]):
     async def _try_sizes(self, sizes: Chunks) -> None:
         """Open the store, then request chunks from all servers that claim its sizes."""
         offers = [server.offer for server, c in self._claims.items() if c == sizes]
-        store = await self._loop.run_in_executor(
-            self._resources.long_threads,
-            self._open_store,
-            sizes,
-            offers[0],
-            self._is_over.is_set,
-        )
+        try:
+            store = await self._loop.run_in_executor(
+                self._resources.long_threads,
+                self._open_store,
+                sizes,
+                offers[0],
+                self._is_over.is_set,
+            )
+        except TargetExistsError as error:
+            self._misfit[sizes] = error
+            self._sizes, self._tried_since = None, self._loop.time()
+            return
         self._tried_since = self._loop.time()
         self._offer = offers[0]
         self._download = Download(

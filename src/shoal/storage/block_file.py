@@ -15,7 +15,7 @@ from shoal.core.manifest.blocks import BLOCK_SIZE, block_count
 from shoal.core.manifest.chunks import Chunks
 from shoal.errors import ShoalError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, opened_own, prune
+from shoal.storage.disk.folders import is_prune_due, make_directories, opened_own, prune
 
 __all__ = ["MAX_BYTES", "BlockFile", "BlockFolder", "are_worth_keeping"]
 
@@ -111,7 +111,9 @@ class BlockFolder:
                 self._disk.unlink(draft, at=at)
             else:
                 self._disk.rename(draft, key.hex(), at=at, to=at)
-                prune(self._disk, at, self._max_bytes, MAX_FILES)
+                size = DIGEST_SIZE * -(-chunks.size // BLOCK_SIZE)
+                if is_prune_due(key, size, self._max_bytes):
+                    prune(self._disk, at, self._max_bytes, MAX_FILES)
         except ShoalError:
             self._disk.close(fd)
             raise

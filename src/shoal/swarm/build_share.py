@@ -83,7 +83,7 @@ def build_share(
             source,
             chunk_digest,
             scheme=SCHEME,
-            cache=None if home is None else HashCache(home / "hashes", disk=disk),
+            cache=HashCache.for_share(source, home, disk),
             now_ns=time.time_ns(),
             progress=lambda done: on_hashed(done, source.chunks.size),
             stopped=stopped,

@@ -127,7 +127,7 @@ def _matches(
         source,
         chunk_digest,
         scheme=SCHEME,
-        cache=None if home is None else HashCache(home / "hashes", disk=disk),
+        cache=HashCache.for_share(source, home, disk),
         now_ns=time.time_ns(),
         stopped=stopped,
     )

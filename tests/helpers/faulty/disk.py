@@ -276,6 +276,12 @@ class FaultyDisk(Disk):
         self._enter("set_mode", path)
         inode.mode = stat.S_IFMT(inode.mode) | mode
 
+    def acl_of(self, path: Name, *, at: int | None = None) -> bytes | None:
+        return None
+
+    def set_acl(self, fd: int, acl: bytes | None) -> None:
+        assert acl is None
+
     def permitted(self, at: int) -> int:
         return 0o755
 

@@ -22,8 +22,7 @@ from shoal.errors import (
     TargetExistsError,
     UsageError,
 )
-from shoal.storage.disk import disk as disk_module
-from shoal.storage.disk import system
+from shoal.storage.disk import linux, system
 from shoal.storage.disk.disk import UNKNOWN_BOOT, Disk
 from shoal.storage.disk.system import translate
 from shoal.storage.download.filestore import FileStore
@@ -334,7 +333,7 @@ def test_allocate_works_where_the_kernel_cannot_reserve(
             def fail(fd: int, size: int) -> None:
                 raise OSError(ENOSYS, "no such call")
 
-            monkeypatch.setattr(disk_module, "fallocate", fail)
+            monkeypatch.setattr(linux, "fallocate", fail)
         fd = disk.open_write(tmp_path / str(place))
         disk.allocate(fd, 1_000_000)
         assert disk.state(fd).size == 1_000_000

@@ -16,8 +16,7 @@ import pytest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_table import File
 from shoal.errors import ShoalError, StoreError, TargetExistsError
-from shoal.storage.disk import disk as disk_module
-from shoal.storage.disk import folders
+from shoal.storage.disk import folders, linux
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.filestore import FileStore
 
@@ -135,7 +134,7 @@ def test_without_syncfs_every_file_is_flushed(
     def fail(fd: int) -> None:
         raise OSError(38, "no such call")
 
-    monkeypatch.setattr(disk_module, "syncfs", fail)
+    monkeypatch.setattr(linux, "syncfs", fail)
     store = open_folder(tmp_path / "tree")
     fill(store)
     store.commit()

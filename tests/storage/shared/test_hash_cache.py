@@ -5,6 +5,7 @@ import random
 import stat
 import time
 from collections.abc import Callable
+from contextlib import closing
 from errno import EIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from shoal.core.manifest.chunks import Chunks
-from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.disk.disk import Data, Disk, FileState, Name
 from shoal.storage.shared.changes import SharedFileChangedError
 from shoal.storage.shared.hash_cache import (
+    FEW_FILES,
     MAX_ENTRIES,
     RECENT_NS,
+    SMALL,
     HashCache,
     hash_files,
     state_key,
@@ -270,3 +273,49 @@ def test_an_empty_share_can_be_cached(tmp_path: Path, cache: HashCache) -> None:
     assert source.chunks == Chunks(0, CHUNK)
     for _ in range(2):
         assert Hasher(cache).run(source) == b""
+
+
+def test_a_small_share_has_no_cache(tmp_path: Path) -> None:
+    small, large, many = (tmp_path / name for name in ("small", "large", "many"))
+    small.write_bytes(bytes(SMALL - 1))
+    large.write_bytes(bytes(SMALL))
+    many.mkdir()
+    for number in range(FEW_FILES + 1):
+        (many / str(number)).write_bytes(b"x")
+    disk = Disk()
+
+    def has_cache(source: SharedFiles) -> bool:
+        with closing(source):
+            return HashCache.for_share(source, tmp_path / "home", disk) is not None
+
+    assert not has_cache(SharedFiles.open_file(small, CHUNK, disk=disk))
+    assert has_cache(SharedFiles.open_file(large, CHUNK, disk=disk))
+    assert has_cache(open_folder(many))
+
+
+class CountsStates(Disk):
+    """Count the files whose state is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states = 0
+
+    def state_at(
+        self, path: Name, *, at: int | None = None, follow: bool = False
+    ) -> FileState | None:
+        self.states += 1
+        return super().state_at(path, at=at, follow=follow)
+
+
+def test_not_every_addition_looks_at_all_entries(tmp_path: Path) -> None:
+    disk = CountsStates()
+    cache = HashCache(tmp_path / "hashes", disk=disk)
+    rng = random.Random(1)
+    for _ in range(512):
+        cache.add(rng.randbytes(32), b"digests")
+    assert disk.states < 512 * 512 // 8
+    cache = HashCache(tmp_path / "hashes", disk=disk, max_bytes=20_000)
+    for _ in range(512):
+        cache.add(rng.randbytes(32), b"digests")
+    kept = sum(each.stat().st_size for each in (tmp_path / "hashes").iterdir())
+    assert kept < 2 * 20_000

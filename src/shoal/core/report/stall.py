@@ -78,7 +78,7 @@ class DownloadState(Struct, frozen=True):
     has_only_liars: bool
     """Whether every address found has sent wrong data."""
     is_size_unknown: bool = False
-    """Whether peers are ready and none of them has sent the file's size."""
+    """Whether a peer sends chunks, and none has sent the file's size."""
     is_begun: bool = False
     """Whether any chunk is stored, from this run or an earlier one."""
     search: Search = Search()

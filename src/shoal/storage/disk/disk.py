@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from shoal.errors import ForbiddenError, UsageError
-from shoal.storage.disk.linux import fallocate, permitted_by, read_boot_id, syncfs
+from shoal.storage.disk import linux
 from shoal.storage.disk.many import (
     WholeFile,
     create_files,
@@ -239,6 +239,15 @@ class Disk:
         with self._translated(fd, "change", ignored=UNSUPPORTED):
             os.fchmod(fd, mode)
 
+    def acl_of(self, path: Name, *, at: int | None = None) -> bytes | None:
+        """Return the access ACL of a file; None if it, or the system, has none."""
+        return linux.read_acl(path if at is None else f"/proc/self/fd/{at}/{path}")
+
+    def set_acl(self, fd: int, acl: bytes | None) -> None:
+        """Give a file an access ACL from `acl_of`; None removes the inherited one."""
+        with self._translated(fd, "change", ignored=UNSUPPORTED):
+            linux.write_acl(fd, acl)
+
     def state(self, fd: int) -> FileState:
         """Return the state of an open file or folder."""
         try:
@@ -357,7 +366,7 @@ class Disk:
         do it, return False and do nothing.
         """
         try:
-            syncfs(fd)
+            linux.syncfs(fd)
         except OSError as error:
             if error.errno == ENOSYS:
                 return False
@@ -368,16 +377,16 @@ class Disk:
         """Make a file `size` bytes long, and reserve disk space if possible."""
         if size:
             with self._translated(fd, "write", ignored=UNSUPPORTED):
-                fallocate(fd, size)
+                linux.fallocate(fd, size)
         self.truncate(fd, size)
 
     def permitted(self, at: int) -> int:
         """Return the permission bits of new files in a folder, by ACL or umask."""
-        return permitted_by(at)
+        return linux.permitted_by(at)
 
     def boot_id(self) -> bytes:
         """Return 16 bytes that change each time the machine starts."""
-        return read_boot_id() or UNKNOWN_BOOT
+        return linux.read_boot_id() or UNKNOWN_BOOT
 
     def _place(self, path: Name, at: int | None) -> object:
         return path if at is None else Below(self._names.get(at, "…"), path)

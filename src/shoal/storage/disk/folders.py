@@ -18,6 +18,7 @@ from shoal.storage.disk.disk import Disk
 __all__ = [
     "Folders",
     "is_own",
+    "is_prune_due",
     "make_directories",
     "opened_own",
     "prune",
@@ -30,6 +31,7 @@ MAX_OPEN = 32
 MAX_HELD = 16
 """How many levels of folders are open at once while they are removed."""
 _OTHERS_WRITE = 0o022  # permission bits
+PRUNE_PERIOD = 64  # new files
 _ABANDONED_NS = 3_600_000_000_000  # age at which a file that was not renamed is removed
 
 
@@ -208,6 +210,15 @@ def make_directories(disk: Disk, path: Path, *, flush: bool = True) -> None:
             disk.make_directory(each)
             if flush:
                 disk.fsync_directory(each.parent)
+
+
+def is_prune_due(key: bytes, size: int, max_bytes: int) -> bool:
+    """Return True if a folder should be pruned after a new file of `size` bytes.
+
+    To look at all files takes long, so it is done for one in `PRUNE_PERIOD` keys, which
+    must be hashes, and for a file that alone takes as much room as that many should.
+    """
+    return size * PRUNE_PERIOD > max_bytes or not key[0] % PRUNE_PERIOD
 
 
 def prune(disk: Disk, at: int, max_bytes: int, max_files: int) -> None:

@@ -1,4 +1,4 @@
-"""What only Linux offers: three system calls that Python lacks, /proc, default ACLs.
+"""What only Linux offers: three system calls that Python lacks, /proc, and ACLs.
 
 The calls are fallocate, renameat2 and syncfs.
 
@@ -12,19 +12,22 @@ import os
 import struct
 import sys
 from collections.abc import Callable
-from errno import ENOSYS
+from errno import ENODATA, ENOSYS
 
 __all__ = [
     "fallocate",
     "permitted_by",
+    "read_acl",
     "read_boot_id",
     "rename_without_replacing",
     "syncfs",
+    "write_acl",
 ]
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _ACL_OWNER, _ACL_GROUP, _ACL_MASK, _ACL_OTHER = 0x01, 0x04, 0x10, 0x20
+_ACCESS_ACL = "system.posix_acl_access"
 _C_TYPES = {"i": "c_int", "u": "c_uint", "q": "c_longlong", "s": "c_char_p"}
 
 
@@ -94,6 +97,29 @@ def _read_default_acl(folder: int) -> int | None:
     group = entries.get(_ACL_MASK, entries.get(_ACL_GROUP, 0))
     owner, other = entries.get(_ACL_OWNER, 0), entries.get(_ACL_OTHER, 0)
     return owner << 6 | group << 3 | other
+
+
+def read_acl(path: str | bytes | os.PathLike[str]) -> bytes | None:
+    """Return the access ACL of a file as the system stores it, None if it has none."""
+    try:
+        return os.getxattr(path, _ACCESS_ACL, follow_symlinks=False)
+    except (OSError, AttributeError):  # other systems have no such function
+        return None
+
+
+def write_acl(fd: int, acl: bytes | None) -> None:
+    """Give an open file an access ACL that `read_acl` has returned; raises `OSError`.
+
+    With None, remove the one that it has inherited.
+    """
+    if acl is not None:
+        os.setxattr(fd, _ACCESS_ACL, acl)
+    elif hasattr(os, "removexattr"):
+        try:
+            os.removexattr(fd, _ACCESS_ACL)
+        except OSError as error:
+            if error.errno != ENODATA:
+                raise
 
 
 def read_boot_id() -> bytes | None:

@@ -232,21 +232,25 @@ class DataFiles:
 
     # Finishing.
 
-    def finalize(self, replaced: FileState | None = None) -> None:
+    def finalize(
+        self, replaced: FileState | None = None, acl: bytes | None = None
+    ) -> None:
         """Create empty files and set final permissions; `sync` must follow.
 
-        A single file gets those of the file that it replaces; all others get those of
-        open(2) and mkdir(2), by umask or default ACL. Raises `StoreError` if a file is
-        not as it was written.
+        A single file gets the mode and the access ACL of the file that it replaces; all
+        others get those of open(2) and mkdir(2), by umask or default ACL. Raises
+        `StoreError` if a file is not as it was written.
         """
         assert self._root is not None
         # Folders in it have inherited its default ACL.
         permitted = self._disk.permitted(self._root)
         if not self.layout.is_folder:
             mode = FILE_MODE & permitted
-            if replaced is not None:
-                mode = replaced.mode & 0o777
             with self._files.borrowed(0) as fd:
+                if replaced is not None:
+                    mode = replaced.mode & 0o777
+                    # Before the mode, because an ACL changes that.
+                    self._disk.set_acl(fd, acl)
                 self._disk.set_mode(fd, mode)
             return
         layout = self.layout

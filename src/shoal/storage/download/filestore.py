@@ -240,9 +240,10 @@ class FileStore(DownloadStore):
             raise ValueError(f"only {self.have!r} are stored")
         if not self._is_named:
             self._check_usable()
-            self._files.finalize(
-                self._staging.target_state() if self.overwrite else None
-            )
+            staging = self._staging
+            replaced = staging.target_state() if self.overwrite else None
+            acl = None if replaced is None else staging.target_acl()
+            self._files.finalize(replaced, acl)
             self._check_and_commit()
             self._staging.name_target(replace=self.overwrite)
             self._is_named = True

@@ -160,6 +160,12 @@ class Staging:
             return self._disk.state_at(self.target)
         return self._disk.state_at(self.target.name, at=self._parent)
 
+    def target_acl(self) -> bytes | None:
+        """Return the access ACL of the file with the target's name, if it has one."""
+        if self._parent is None:
+            return self._disk.acl_of(self.target)
+        return self._disk.acl_of(self.target.name, at=self._parent)
+
     def clear_finished(self) -> None:
         """Remove the folder of a run that was killed after it named the target."""
         target = self.target_state()

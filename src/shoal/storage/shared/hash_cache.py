@@ -19,11 +19,13 @@ from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 from shoal.errors import ShoalError
 from shoal.storage.block_file import BlockFolder
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.folders import (
+    is_prune_due,
     make_directories,
     opened_own,
     prune,
@@ -33,9 +35,11 @@ from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.shared_files import SharedFiles
 
 __all__ = [
+    "FEW_FILES",
     "MAX_BYTES",
     "MAX_ENTRIES",
     "RECENT_NS",
+    "SMALL",
     "HashCache",
     "hash_files",
     "state_key",
@@ -43,8 +47,11 @@ __all__ = [
 
 MAX_BYTES = 64 * 1024 * 1024
 """The size of all entries together; beyond it the oldest are removed."""
-MAX_ENTRIES = 1000
-"""The most entries; beyond it the oldest are removed."""
+MAX_ENTRIES = 10_000
+"""The most entries, which is as many as a node has shares; the oldest are removed."""
+SMALL = 1024 * 1024
+"""Bytes of a share; a smaller one is hashed each time, if it has few files."""
+FEW_FILES = 16
 RECENT_NS = 2_000_000_000
 """How old the last change of a file must be when hashing begins, in nanoseconds."""
 
@@ -87,6 +94,20 @@ class HashCache:
         self.blocks = BlockFolder(directory / "blocks", disk=disk)
         """The block hashes of the same shares."""
 
+    @classmethod
+    def for_share(
+        cls, files: SharedFiles, home: Path | None, disk: Disk
+    ) -> Self | None:
+        """Return the cache of the user with this folder; None for a small share.
+
+        To read a few small files again takes less time than to keep their hashes.
+        """
+        few = islice(files.states, FEW_FILES + 1)
+        is_small = files.chunks.size < SMALL and len(list(few)) <= FEW_FILES
+        if home is None or is_small:
+            return None
+        return cls(home / "hashes", disk=disk)
+
     def find(self, key: bytes) -> bytes | None:
         """Return the hashes stored under a key; None if there are none."""
         with suppress(ShoalError), opened_own(self._disk, self._directory) as at:
@@ -111,7 +132,8 @@ class HashCache:
             with opened_own(self._disk, self._directory) as at:
                 if at is not None:
                     write_new_file(self._disk, at, key.hex(), entry)
-                    prune(self._disk, at, self._max_bytes, MAX_ENTRIES)
+                    if is_prune_due(key, len(entry), self._max_bytes):
+                        prune(self._disk, at, self._max_bytes, MAX_ENTRIES)
 
 
 def hash_files(
