@@ -255,8 +255,10 @@ class Catalogue:
         with self._marking:
             self._is_closed = True
             if self._mark_fd is not None and self._mark is not None:
-                with suppress(ShoalError):
-                    self._disk.unlink(self._mark)
+                opened = opened_own(self._disk, self._directory)
+                with suppress(ShoalError), opened as at:
+                    if at is not None:
+                        self._disk.unlink(self._mark.name, at=at)
                 self._disk.close(self._mark_fd)
                 self._mark_fd = None
 
