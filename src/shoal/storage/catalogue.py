@@ -244,6 +244,8 @@ class Catalogue:
                 self._read_marks()  # which removes those of killed processes
                 self._mark = self._directory / f"{_MARK}{os.urandom(8).hex()}"
                 with opened_own(self._disk, self._directory) as at:
+                    if at is None:
+                        return  # another program removed it
                     self._mark_fd = self._disk.open_write(self._mark.name, at=at)
                 self._disk.lock(self._mark_fd)
             data = f"{line}\n".encode()
