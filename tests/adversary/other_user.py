@@ -218,6 +218,38 @@ def secret_of_the_attacker(root: Path) -> None:
         program.wait_line("Ctrl-C", stream="err")
 
 
+# Claims that a process serves a share in the background.
+CLAIM = """
+import fcntl, os, sys, time
+os.setgid(65534), os.setuid(65534)
+with open(sys.argv[1], "w") as note:
+    fcntl.flock(note, fcntl.LOCK_EX)
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def stop_ends_no_other_process(root: Path) -> None:
+    """Name a process of the victim as a share in the background, for `shoal stop`."""
+    home = root / "home"
+    notes = home / "shoal" / "background"
+    notes.mkdir(parents=True)
+    os.chown(notes, OTHER, OTHER)
+    for each in (home / "shoal", home, root, root.parent):
+        each.chmod(0o755)
+    with Program(["sleep", "60"]) as victim:
+        claim = [sys.executable, "-c", CLAIM, str(notes / str(victim.pid))]
+        with Program(claim) as attacker:
+            attacker.wait_line("ready", stream="out")
+            env = {"XDG_DATA_HOME": str(home)}
+            with run("stop", victim.pid, env=env) as program:
+                ended = program.finish(30)
+            assert victim.running, "the process was ended"
+            assert ended.code == 4, ended
+            attacker.kill()
+        victim.kill()
+
+
 def half_a_download_is_private(root: Path) -> None:
     """Read whatever a running download has put into a folder of the attacker."""
     with scene(root) as place:
@@ -275,6 +307,7 @@ OTHER_USER: dict[str, Callable[[Path], None]] = {
         target_is_a_link,
         catalogue_of_the_attacker,
         secret_of_the_attacker,
+        stop_ends_no_other_process,
         half_a_download_is_private,
         names_in_completion,
     )

@@ -41,7 +41,7 @@ from tests.adversary.other_user import OTHER_USER
 from tests.adversary.trial import Seen, try_case
 from tests.helpers.netns import Namespace, missing_namespaces
 
-JOBS = 4  # cases at the same time; each mostly waits
+JOBS = 6  # cases at the same time; each mostly waits
 WITHIN = 900.0  # seconds
 INSIDE = "SHOAL_ADVERSARY_NAMESPACE"
 # An extra case: more half-open connections than the sharer may have files.

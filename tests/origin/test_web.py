@@ -10,9 +10,8 @@ from aiohttp import web
 
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
-from shoal.origin.response_limits import MAX_INTERIM
 from shoal.origin.source import OriginFileError, Part
-from shoal.origin.web import MAX_REDIRECTS, WHOLE_LIMIT, WebReader
+from shoal.origin.web import MAX_INTERIM, MAX_REDIRECTS, WHOLE_LIMIT, WebReader
 from tests.helpers.certificate import own_context
 from tests.helpers.web_origin import Answer, WebOrigin, web_origin
 

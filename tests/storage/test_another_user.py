@@ -10,6 +10,7 @@ from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.link import Link
 from shoal.errors import ForbiddenError
+from shoal.storage.background import note_background, running_in_background
 from shoal.storage.block_file import LEAST_CHUNKS, BlockFolder
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Disk
@@ -100,6 +101,21 @@ def test_a_catalogue_of_another_user_is_reported_and_not_used(
     with pytest.raises(ForbiddenError, match="another user"):
         catalogue.mark_served(LINK.id, tmp_path / "x")
     assert catalogue.is_served([entry]) == [False]
+
+
+@spoiled
+def test_no_process_that_another_user_names_is_ended(
+    spoil: Spoil, tmp_path: Path
+) -> None:
+    disk = Disk()
+    note_background(tmp_path, KEY, disk)
+    (found,) = running_in_background(tmp_path, disk)
+    assert (found.pid, found.identity) == (os.getpid(), KEY.hex())
+    spoil(tmp_path / "background")
+    with pytest.raises(ForbiddenError, match="another user"):
+        list(running_in_background(tmp_path, disk))
+    with pytest.raises(ForbiddenError, match="another user"):
+        note_background(tmp_path, KEY, disk)
 
 
 @spoiled

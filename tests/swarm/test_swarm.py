@@ -241,7 +241,8 @@ async def test_a_root_record_that_does_not_give_the_id_is_a_lie(knows: bool) -> 
         assert peer.is_lost
         (event,) = left(member)
         assert event.is_banned
-        assert event.address == Address("10.0.9.9", 5000)
+        assert event.address.host == "10.0.9.9"
+        assert event.address.port not in (0, 5000), "that is only a claim"
         # Another peer may have the port that it claimed.
         honest = talk_to(net, member).send(Hello(5000))
         await asyncio.sleep(1)

@@ -33,7 +33,7 @@ def test_share_prints_only_the_id_and_does_so_at_once(source: Path) -> None:
 def test_share_of_a_named_channel_prints_its_name_and_warns(source: Path) -> None:
     with run("share", source, "--open", "a name") as program:
         program.wait_line(r"^a name$", stream="out")
-        program.wait_line("not verified", stream="err")
+        program.wait_line("neither encrypted nor verified", stream="err")
 
 
 def test_get_prints_only_the_path(source: Path, tmp_path: Path) -> None:

@@ -234,3 +234,11 @@ def test_files_of_a_running_download_are_private(
             modes = {each: stat.S_IMODE(each.lstat().st_mode) for each in private}
     for each, mode in modes.items():
         assert mode & 0o077 == 0, f"{each} has the mode {mode:o}"
+
+
+def test_share_says_that_a_hidden_name_needs_another(tmp_path: Path) -> None:
+    (tmp_path / ".profile").write_bytes(b"x")
+    with share(tmp_path / ".profile") as sharer:
+        sharer.wait_line(
+            r"receivers have to choose another name \(-o OUT\)", stream="err"
+        )

@@ -126,6 +126,7 @@ def _write_link(path: str, link: str) -> None:
 def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> None:
     """Say what is shared and, on a terminal, what to type on the other machine."""
     from shoal.cli.addresses import dialable_addresses
+    from shoal.core.manifest.paths import hides
     from shoal.core.report.units import format_count, format_size
 
     root = share.manifest.root
@@ -133,9 +134,15 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     if root.is_folder:
         what += f", {format_count(root.file_count, 'file')}"
     output.say(f"Sharing {root.name} ({what}) on port {share.port}.")
+    if hides(root.name):
+        output.say(
+            "Its name would hide it, or looks like an option: receivers have to choose "
+            "another name (-o OUT)."
+        )
     if not sys.stderr.isatty():
         return  # a log is not the place for a link
     command = f"shoal get {shlex.quote(str(share.link))}"
+    command += " -o OUT" if hides(root.name) else ""
     output.say("On the other machine:")
     output.say(f"  {command}")
     hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]

@@ -2,7 +2,9 @@
 
 Each such process has a file in a folder for this user only, whose name is the process
 id, with a hash of the share's id. The process keeps the file locked. A file that is not
-locked is of a process that has ended, whose number another program may have now.
+locked is of a process that has ended, whose number another program may have now. A
+folder that another user may write to is not used: `stop` sends signals to processes
+with these numbers.
 """
 
 import os
@@ -13,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, StoreError
 from shoal.storage.disk.disk import Disk
-from shoal.storage.disk.folders import make_directories, prune
+from shoal.storage.disk.folders import make_directories, opened_own, prune
 
 __all__ = [
     "BackgroundShare",
@@ -45,14 +47,16 @@ class BackgroundShare(NamedTuple):
 
 def note_background(home: Path, identity: bytes, disk: Disk) -> None:
     """Note, until this process ends, that it serves a share. Raises `StoreError`."""
-    folder = home / FOLDER
+    folder, draft = home / FOLDER, f".{os.getpid()}"
     make_directories(disk, folder, flush=False)
-    draft = folder / f".{os.getpid()}"
-    fd = disk.open_write(draft)  # it stays open as long as the process runs
-    disk.lock(fd)
-    disk.pwrite(fd, [identity.hex().encode()], 0)
-    # In place of one of an earlier process with this number.
-    disk.rename(draft, folder / str(os.getpid()))
+    with opened_own(disk, folder) as at:
+        if at is None:
+            raise StoreError(f"Another program removed {folder}; try again.")
+        fd = disk.open_write(draft, at=at)  # open as long as the process runs
+        disk.lock(fd)
+        disk.pwrite(fd, [identity.hex().encode()], 0)
+        # In place of one of an earlier process with this number.
+        disk.rename(draft, str(os.getpid()), at=at, to=at)
 
 
 def open_log(home: Path, disk: Disk) -> tuple[int, Path]:
@@ -62,33 +66,32 @@ def open_log(home: Path, disk: Disk) -> tuple[int, Path]:
     """
     folder = home / FOLDER / LOGS
     make_directories(disk, folder, flush=False)
-    at = disk.open_directory(folder)
-    if at is not None:
-        prune(disk, at, MAX_LOGS_SIZE, MAX_LOGS)
-        disk.close(at)
     path = folder / f"{os.getpid()}.log"
-    disk.unlink(path)
-    return disk.open_write(path), path
+    with opened_own(disk, folder) as at:
+        if at is None:
+            raise StoreError(f"Another program removed {folder}; try again.")
+        prune(disk, at, MAX_LOGS_SIZE, MAX_LOGS)
+        disk.unlink(path.name, at=at)
+        return disk.open_write(path.name, at=at), path
 
 
 def running_in_background(home: Path, disk: Disk) -> Iterator[BackgroundShare]:
-    """Yield the processes that run; remove the files of those that have ended."""
+    """Yield the processes that run; remove the files of those that have ended.
+
+    Raises `ForbiddenError` if another user may write to the folder of these files.
+    """
     folder = home / FOLDER
-    at = disk.open_directory(folder)
-    if at is None:
-        return
-    try:
-        names = disk.list_directory(at)
-    finally:
-        disk.close(at)
-    for name in names:
-        if name.isascii() and name.isdigit():
-            with suppress(ShoalError):
-                identity = _read(folder / name, disk)
-                if identity is None:
-                    disk.unlink(folder / name)
-                else:
-                    yield BackgroundShare(int(name), identity, folder / name)
+    with opened_own(disk, folder) as at:
+        if at is None:
+            return
+        for name in disk.list_directory(at):
+            if name.isascii() and name.isdigit():
+                with suppress(ShoalError):
+                    identity = _read(name, at, disk)
+                    if identity is None:
+                        disk.unlink(name, at=at)
+                    else:
+                        yield BackgroundShare(int(name), identity, folder / name)
 
 
 def stop(share: BackgroundShare, disk: Disk) -> bool:
@@ -96,19 +99,22 @@ def stop(share: BackgroundShare, disk: Disk) -> bool:
     with suppress(ProcessLookupError):
         os.kill(share.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIME
-    while time.monotonic() < deadline:
-        if _read(share.note, disk) is None:
-            disk.unlink(share.note)
-            return True
-        time.sleep(POLL)
+    with opened_own(disk, share.note.parent) as at:
+        while time.monotonic() < deadline:
+            if at is None:
+                return True
+            if _read(share.note.name, at, disk) is None:
+                disk.unlink(share.note.name, at=at)
+                return True
+            time.sleep(POLL)
     return False
 
 
-def _read(path: Path, disk: Disk) -> str | None:
+def _read(name: str, at: int, disk: Disk) -> str | None:
     """Return the identity in a note; None if its process has ended."""
-    if disk.state_at(path) is None:
+    if disk.state_at(name, at=at) is None:
         return None
-    fd = disk.open_write(path)
+    fd = disk.open_write(name, at=at)
     try:
         if disk.lock(fd):
             return None

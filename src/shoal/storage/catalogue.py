@@ -244,6 +244,8 @@ class Catalogue:
                 self._read_marks()  # which removes those of killed processes
                 self._mark = self._directory / f"{_MARK}{os.urandom(8).hex()}"
                 with opened_own(self._disk, self._directory) as at:
+                    if at is None:
+                        return  # another program removed it
                     self._mark_fd = self._disk.open_write(self._mark.name, at=at)
                 self._disk.lock(self._mark_fd)
             data = f"{line}\n".encode()
@@ -255,8 +257,10 @@ class Catalogue:
         with self._marking:
             self._is_closed = True
             if self._mark_fd is not None and self._mark is not None:
-                with suppress(ShoalError):
-                    self._disk.unlink(self._mark)
+                opened = opened_own(self._disk, self._directory)
+                with suppress(ShoalError), opened as at:
+                    if at is not None:
+                        self._disk.unlink(self._mark.name, at=at)
                 self._disk.close(self._mark_fd)
                 self._mark_fd = None
 

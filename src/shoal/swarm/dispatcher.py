@@ -215,9 +215,11 @@ class Dispatcher:
             self._stop_using(self.connections.neighbours_of_liar(peer))
         if peer.is_greeted:  # and so reported as joined
             reason = str(error) if error is not None else None
+            # The port that a liar claims may be that of its neighbour.
+            is_claim = peer.is_banned and peer.dialled is None
             self._on_event(
                 PeerLeft(
-                    peer.address,
+                    peer.connection.address if is_claim else peer.address,
                     reason,
                     peer.is_banned,
                     peer.verified,

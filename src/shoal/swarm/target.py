@@ -16,6 +16,7 @@ from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
+from shoal.core.manifest.paths import hides
 from shoal.core.manifest.root import Root
 from shoal.core.names.link import Link
 from shoal.errors import (
@@ -292,7 +293,7 @@ def _check_visible(root: Root) -> None:
 
     The maker of the link chose it. Raises `UsageError`.
     """
-    if root.name.startswith((".", "-")):
+    if hides(root.name):
         why = "it would be hidden" if root.name[0] == "." else "it is like an option"
         raise UsageError(
             f"This share is named {root.name}, and {why}; choose its name yourself "

@@ -28,6 +28,7 @@ __all__ = [
     "MAX_NAME_SIZE",
     "MAX_PATH_SIZE",
     "find_problem",
+    "hides",
     "in_lines",
     "name_problem",
     "path_problem",
@@ -94,6 +95,11 @@ def name_problem(name: str) -> str | None:
     seen = INVISIBLE.sub("", name)
     # A name must not become empty or `..` on a system that ignores these characters.
     return None if seen == name else name_problem(seen)
+
+
+def hides(name: str) -> bool:
+    """Return True if a name hides what has it, or if programs read it as an option."""
+    return name.startswith((".", "-"))
 
 
 def path_problem(path: str) -> str | None:

@@ -110,7 +110,8 @@ def _folded(text: str) -> str:
 def _has_scheme(plain: str) -> bool:
     """Return True if `shoal:` is in a text, or characters that look like it."""
     for colon in _COLON.finditer(plain):
-        word = plain[: colon.start()][-2 * len(_WORD) :].rstrip()
+        end = colon.start()
+        word = plain[max(0, end - 2 * len(_WORD)) : end].rstrip()
         before, word = word[: -len(_WORD)], word[-len(_WORD) :]
         letters = [_LETTERS.get(each, each) for each in word]
         unlike = [
