@@ -2,10 +2,10 @@
 
 Run `python -m benchmarks.many_files [--files N] [--folder PATH]`. It measures in memory
 the time to build the pages, their number and bytes, the pages and the time to find one
-file and to list one folder, the time to check all paths, and the peak of the memory for
-a tenth of the files. With --folder, a new folder on a file system in memory such as
-/dev/shm, it also makes N files of 100 bytes there, and compares `build_share` with
-`tar`; each runs in a process of its own.
+file, to list one folder and to list the top folder, the time to check all paths, and
+the peak of the memory for a tenth of the files. With --folder, a new folder on a file
+system in memory such as /dev/shm, it also makes N files of 100 bytes there, and
+compares `build_share` with `tar`; each runs in a process of its own.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.build import build_files
 from shoal.core.manifest.file_pages import FileEntry
 from shoal.core.manifest.file_table import FileTable, folder_range
+from shoal.core.manifest.pages import PageKey
 from shoal.storage.disk.disk import Disk
 from shoal.swarm.build_share import build_share
 
@@ -66,13 +67,19 @@ def in_memory(count: int) -> None:
     depth = built.top.depth
     print(f"{len(built.pages):,} pages, {total / 2**20:.1f} MiB, depth {depth}")
 
-    def load(first: str = "", end: str | None = None) -> tuple[FileTable, int]:
+    def load_by(ask: Callable[[FileTable], Iterator[PageKey]]) -> tuple[FileTable, int]:
         table, loaded = FileTable(built.top, built.size), 0
-        while missing := list(table.missing(first, end)):
+        while missing := list(ask(table)):
             for key in missing:
                 assert table.add_page(key.level, key.number, built.pages[key])
                 loaded += 1
         return table, loaded
+
+    def load(first: str = "", end: str | None = None) -> tuple[FileTable, int]:
+        return load_by(lambda table: table.missing(first, end))
+
+    def load_top() -> tuple[FileTable, int]:
+        return load_by(lambda table: table.missing_children(""))
 
     path = path_of(count // 3)
     folder = path.rpartition("/")[0]
@@ -82,6 +89,8 @@ def in_memory(count: int) -> None:
     bounds = folder_range(folder)
     table, pages = timed("load the pages for one folder", lambda: load(*bounds))
     print(f"{pages} pages, {len(table.under(folder))} files")
+    table, pages = timed("load the pages for the top folder", load_top)
+    print(f"{pages} pages, {len(list(table.children('')))} folders")
     table, _ = timed("load all pages", load)
     files = timed("check all paths", lambda: table.files)
     timed("list all files", lambda: sum(file.size for file in files))

@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.crypto.hashes import chunk_digest
+from shoal.core.manifest.blocks import BLOCK_SIZE
+from shoal.core.manifest.build import build_files, build_manifest
+from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.file_pages import FileEntry
+from shoal.core.manifest.root import choose_chunk_size
 from shoal.errors import NotFoundError
 from shoal.node.node import Node
 from tests.helpers.fetching import here
-from tests.helpers.holder import Holder, make_holding
+from tests.helpers.holder import Holder, Holding, holding_of, make_holding
 
 FOLDERS, EACH = 100, 300
 FILES: list[FileEntry] = [
@@ -73,3 +78,45 @@ async def test_all_files_but_some_are_fetched_from_all_pages(tmp_path: Path) -> 
         assert len(of_files(holder)) == ALL
         found = sorted(str(path.relative_to(out)) for path in out.rglob("*.txt"))
         assert found == [path for path, _, _ in FILES if path.startswith("00")]
+
+
+def many(count: int) -> Holding:
+    """Return a share of files of 100 zero bytes, 1,000 in a folder."""
+    entries = ((f"{i // 1000:04}/file-{i:08}.txt", 100, False) for i in range(count))
+    chunks = Chunks(100 * count, choose_chunk_size(100 * count))
+
+    def chunk(index: int) -> bytes:
+        return bytes(chunks.length(index))
+
+    digests = chunk_digest(chunk(0)) * (chunks.count - 1)
+    digests += chunk_digest(chunk(chunks.count - 1))
+    files = build_files(entries)
+    size, chunk_size = chunks.size, chunks.chunk_size
+    return holding_of(build_manifest("x", size, chunk_size, digests, files), chunk)
+
+
+def sent_by(holder: Holder) -> int:
+    """Return the bytes of all pages, blocks and chunks that were sent."""
+    holding = holder.holding
+    pages = sum(len(holding.pages[key]) for key in holder.pages_requested)
+    chunks = sum(map(holding.chunks.length, holder.sent))
+    return pages + chunks + BLOCK_SIZE * sum(run.count for run in holder.sent_blocks)
+
+
+FULL = pytest.param(2_000_000, marks=[pytest.mark.long, pytest.mark.timeout(300)])
+
+
+@pytest.mark.parametrize("count", [20_000, FULL])
+async def test_a_file_or_folder_of_many_costs_less_than_a_mebibyte(count: int) -> None:
+    folder, number = f"{count // 2000:04}", count // 2 + 333
+    path = f"{folder}/file-{number:08}.txt"
+    holding = many(count)
+    async with Holder(holding) as holder, Node(here([holder.address])) as node:
+        async with node.open(holding.link, path, timeout=30) as file:
+            assert await file.read() == bytes(100)
+        assert BLOCK_SIZE <= sent_by(holder) < 1 << 20
+    async with Holder(holding) as holder, Node(here([holder.address])) as node:
+        found = await node.list(holding.link, folder, timeout=30)
+        assert [file.path for file in found][333] == path
+        assert len(found) == 1000
+        assert 0 < sent_by(holder) < 1 << 20

@@ -107,5 +107,5 @@ def _missing(path: str | None, manifest: Manifest) -> Iterator[PageKey]:
     if path is None and table is not None:
         return table.missing_numbers(0, FIRST_FILES)
     if not path or path.endswith("/"):
-        return manifest.missing_under((path or "").rstrip("/"))
+        return manifest.missing_children((path or "").rstrip("/"))
     return manifest.missing_path(path)

@@ -310,7 +310,7 @@ class ShareTree:
             return None
 
     def _list(self, inner: str) -> list[Info]:
-        self._load(lambda manifest: manifest.missing_under(inner))
+        self._load(lambda manifest: manifest.missing_children(inner))
         start = f"{inner}/" if inner else ""
         found = children(self._manifest, inner)
         return [self._describe(start + name, file) for name, file in found]

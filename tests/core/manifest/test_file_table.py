@@ -343,3 +343,57 @@ def test_a_claim_of_many_files_allocates_no_memory_for_them() -> None:
             table_of(page, 0)
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
+
+
+def nested_paths(rng: random.Random) -> list[str]:
+    """Return sorted paths of which a page has about 270: few large folders, files."""
+    found: set[str] = set()
+    while len(found) < 3000:
+        names = [f"{rng.choice('abc')}{rng.randrange(6)}" for _ in range(2)]
+        long = f"{rng.randrange(10**6):06}" + "x" * 225
+        found.add("/".join([*names[: rng.choice((0, 1, 2, 2, 2, 2, 2))], long]))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_folder_is_listed_from_the_pages_that_tell_what_is_in_it(seed: int) -> None:
+    paths = nested_paths(random.Random(seed))
+    built = build_files((path, 1, False) for path in paths)
+    starts = {path[:end] for path in paths for end in (0, 2, 5)}
+    loaded: dict[str, int] = {}
+    for name in sorted({each.strip("/") for each in starts if "x" not in each}):
+        table = FileTable(built.top, built.size)
+        while missing := list(table.missing_children(name)):
+            for key in missing:
+                assert table.add_page(key.level, key.number, built.pages[key])
+                loaded[name] = loaded.get(name, 0) + 1
+        inside = name + "/" if name else ""
+        names = [p[len(inside) :].partition("/") for p in paths if p.startswith(inside)]
+        expected = dict.fromkeys((first, bool(slash)) for first, slash, _ in names)
+        found = [(child, file is None) for child, file in table.children(name)]
+        assert found == list(expected)
+        assert all(
+            file is None or file.path == inside + child
+            for child, file in table.children(name)
+        )
+    assert len(loaded) > 40
+
+
+def test_the_top_of_many_files_is_listed_from_few_pages() -> None:
+    paths = [f"{i // 2000}/{i:06}" + "x" * 225 for i in range(8000)]
+    built = build_files((path, 1, False) for path in paths)
+    table = FileTable(built.top, built.size)
+    loaded = 0
+    while missing := list(table.missing_children("")):
+        for key in missing:
+            assert table.add_page(key.level, key.number, built.pages[key])
+            loaded += 1
+    assert list(table.children("")) == [(f"{n}", None) for n in range(4)]
+    # The index, the pages in which one folder ends, and the last page.
+    assert loaded == 5
+    assert len(built.pages) > 25
+    with pytest.raises(LookupError):
+        list(table.children("1"))
+    empty = FileTable(built.top, built.size)
+    with pytest.raises(LookupError):
+        list(empty.children(""))

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.errors import ShoalError, StoreError, UsageError
@@ -222,6 +222,7 @@ names = st.text("a-0é", min_size=1, max_size=2)
 found_paths = st.sets(st.lists(names, min_size=1, max_size=4).map("/".join), min_size=1)
 
 
+@settings(deadline=None)  # it makes folders on the disk
 @given(found_paths)
 def test_any_folders_are_listed_in_the_order_of_the_bytes_of_all_paths(
     found: set[str],

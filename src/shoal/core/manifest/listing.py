@@ -91,22 +91,13 @@ class Child(NamedTuple):
 def children(manifest: Manifest, folder: str) -> Iterator[Child]:
     """Yield what is directly in a folder, in the order of the paths below it.
 
-    Yields nothing if there is no such folder.
+    Yields nothing if there is no such folder. Only the pages must have arrived that
+    `Manifest.missing_children` names.
     """
     table = manifest.file_table
     if table is None:
         if not folder:
             yield Child(manifest.root.name, manifest.files[0])
         return
-    below = table.under(folder)
-    start = len(folder) + 1 if folder else 0
-    place = 0
-    while place < len(below):
-        file = below[place]
-        name, slash, _ = file.path[start:].partition("/")
-        if slash:
-            yield Child(name, None)
-            place += len(table.under(file.path[: start + len(name)]))
-        else:
-            yield Child(name, file)
-            place += 1
+    for name, file in table.children(folder):
+        yield Child(name, file)

@@ -118,6 +118,17 @@ class Manifest:
         below = self.file_table.missing(*folder_range(folder))
         return chain(self.missing_path(folder), below)
 
+    def missing_children(self, folder: str) -> Iterator[PageKey]:
+        """Yield the pages to request for what is directly in a folder, or for a file.
+
+        `manifest.missing_children("photos")`; without a name, those for the top. These
+        are few even if most files of the share are in the folders there.
+        """
+        if self.file_table is None:
+            return iter(())
+        inside = self.file_table.missing_children(folder)
+        return chain(self.missing_path(folder), inside)
+
     # Files.
 
     @property

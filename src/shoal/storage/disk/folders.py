@@ -103,6 +103,8 @@ class Folders:
 
     def _close_surplus(self, keep: str = "") -> None:
         limit = min(MAX_OPEN, self._disk.open_files.most_folders)
+        if len(self._open) <= limit:
+            return
         for path in list(self._open)[: max(0, len(self._open) - limit)]:
             if path not in self._pinned and path != keep:
                 self._disk.close(self._open.pop(path))

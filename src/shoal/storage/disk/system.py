@@ -94,7 +94,8 @@ class FileState(NamedTuple):
     @property
     def is_sole_link(self) -> bool:
         """Return True if it is a regular file that has no other name."""
-        return self.is_file and self.links == 1
+        # Asked of each of very many files.
+        return self.links == 1 and stat.S_ISREG(self.mode)
 
     @property
     def is_directory(self) -> bool:

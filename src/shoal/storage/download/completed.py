@@ -9,7 +9,9 @@ they are opened only to read, and like all `SharedFiles` they are checked for ch
 """
 
 import os
+from array import array
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
@@ -35,6 +37,8 @@ __all__ = [
     "open_target",
     "open_verified_target",
 ]
+
+_TOGETHER = 1000  # files that are examined together
 
 
 class VerifiedTargetStore(SharedFiles, DownloadStore):
@@ -109,20 +113,21 @@ def _open_selected(
     disk: Disk,
 ) -> VerifiedTargetStore:
     """Open the files of a share that were selected, with the chunks of no other."""
-    chosen = set(selected)
-    present = iter(_find(target, [files[n] for n in sorted(chosen)], disk).files)
+    chosen = _flags(len(files), selected)
+    wanted = (file for number, file in enumerate(files) if chosen[number])
+    present = iter(_find(target, wanted, disk).files)
     found = ScannedFiles(os.path.abspath(target))
     for number, entry in enumerate(files):
-        is_chosen = number in chosen
+        is_chosen = chosen[number]
         state = next(present).state if is_chosen else _impossible_state(entry.size)
         found.add(entry.path, state)
     folder = ScannedFolder(target.name, found)
     store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
-    store.have = kept_chunks(chunks, files, chosen)
+    store.have = kept_chunks(chunks, files, selected)
     return store
 
 
-def _find(target: Path, files: Sequence[File], disk: Disk) -> ScannedFolder:
+def _find(target: Path, files: Iterable[File], disk: Disk) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
         scanned = scan_folder(target, disk=disk)
@@ -174,18 +179,22 @@ def open_completed(
         )
         opened.trusted = False
         return opened
-    chosen = None if selected is None else set(selected)
+    chosen = _flags(len(files), selected)
     found = ScannedFiles(str(target))
-    missing: list[int] = []
-    for number, entry in enumerate(files):
-        location = target / entry.path
-        state = None
-        if chosen is None or number in chosen:
-            state = disk.state_at(location)
-        if state is None or not state.is_file or state.size != entry.size:
-            missing.append(number)
-            state = _impossible_state(entry.size)
-        found.add(entry.path, state)
+    missing = array("Q")
+    rest = enumerate(files)
+    while some := list(islice(rest, _TOGETHER)):
+        paths = [file.path for _, file in some]
+        names = [f"{target}/{file.path}" for number, file in some if chosen[number]]
+        states = iter(disk.states_at(names))
+        kept: list[FileState] = []
+        for number, file in some:
+            state = next(states) if chosen[number] else None
+            if state is None or not state.is_file or state.size != file.size:
+                missing.append(number)
+                state = _impossible_state(file.size)
+            kept.append(state)
+        found.extend(paths, kept)
     folder = ScannedFolder(target.name, found)
     opened = SharedFiles.open_folder(
         folder, chunks.chunk_size, disk=disk, trusted=False
@@ -202,8 +211,19 @@ def kept_chunks(
 
     `selected` are numbers of files. These chunks have no byte of any other file.
     """
-    others = set(range(len(files))) - set(selected)
+    chosen = _flags(len(files), selected)
+    others = (number for number in range(len(files)) if not chosen[number])
     return _chunks_without(others, chunks, files)
+
+
+def _flags(count: int, selected: Collection[int] | None) -> bytes:
+    """Return a 1 for each of `count` files that is selected; without any, all are."""
+    if selected is None:
+        return b"\1" * count
+    flags = bytearray(count)
+    for number in selected:
+        flags[number] = 1
+    return bytes(flags)
 
 
 def _chunks_without(

@@ -112,9 +112,8 @@ class DataFiles:
                 self._write(number, buffers, offset)
             else:
                 data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-                folder, name = layout.place(number)
-                new = number, (name, data, layout.mode(number))
-                whole.setdefault(folder, []).append(new)
+                folder, name, mode = layout.new_file(number)
+                whole.setdefault(folder, []).append((number, (name, data, mode)))
         groups = iter(whole.items())
         while some := dict(islice(groups, _FOLDERS)):
             self._create(some)
@@ -255,11 +254,9 @@ class DataFiles:
             return
         layout = self.layout
         with closing(Folders(self._disk, self._root)) as folders:
-            for number in layout.selected:
-                if not layout.size(number):
-                    folder, name = layout.place(number)
-                    new = name, b"", layout.mode(number)
-                    self._disk.write_new([(folders.make(folder), [new])])
+            for number in layout.empty:
+                folder, name, mode = layout.new_file(number)
+                self._disk.write_new([(folders.make(folder), [(name, b"", mode)])])
             # Files that this run created have their permissions already.
             for number in sorted(self._found - {layout.side}):
                 folder, name = layout.place(number)
@@ -293,7 +290,7 @@ class DataFiles:
         with closing(Folders(self._disk, self._root)) as folders:
             for folder, numbers in by_folder.items():
                 at = folders.make(folder)
-                names = dict.fromkeys(self.layout.place(n)[1] for n in numbers)
+                names = dict.fromkeys(self.layout.names(numbers))
                 each = iter(names)
                 for name in self._disk.list_directory(at):
                     path = f"{folder}/{name}" if folder else name
@@ -345,8 +342,9 @@ class DataFiles:
 
 
 def _check(layout: Layout, number: int, state: FileState | None) -> None:
-    if state is None or not state.is_sole_link or state.size != layout.size(number):
+    size = layout.extents.sizes[number]
+    if state is None or not state.is_sole_link or state.size != size:
         raise StoreError(
             f"Another program changed {layout.files[number].path} during the "
-            f"download; {run_again()}."
+            "download; run the command again."
         )

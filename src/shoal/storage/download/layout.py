@@ -155,15 +155,25 @@ class Layout:
 
     def is_all(self, number: int, buffers: Sequence[Data]) -> bool:
         """Return True if these are all bytes of a file other than the side file."""
-        size = sum(map(len, buffers))
-        is_file = self.is_folder and number != self.side
-        return is_file and size == self.extents.sizes[number]
+        if not self.is_folder or number == self.side:
+            return False
+        size = len(buffers[0]) if len(buffers) == 1 else sum(map(len, buffers))
+        return size == self.extents.sizes[number]
 
     def place(self, number: int) -> tuple[str, str]:
         """Return the folder and the name of a file, or of the side file."""
         if number == self.side:
             return "", SIDE
         return self._places.place(number)
+
+    def new_file(self, number: int) -> tuple[str, str, int]:
+        """Return `place` and `mode` of a file other than the side file."""
+        folder, name = self._places.place(number)
+        return folder, name, self.mode(number)
+
+    def names(self, numbers: Sequence[int]) -> list[str]:
+        """Return the names of files within their folders."""
+        return self._places.names(numbers)
 
     def mode(self, number: int) -> int:
         """Return the permissions, before the umask, with which a file is created.
@@ -178,7 +188,15 @@ class Layout:
     @property
     def reserved(self) -> Sequence[int]:
         """Return the numbers of the files that get their full size at the start."""
+        if self.is_folder and max(self.extents.sizes, default=0) < LARGE:
+            return ()
         return [number for number in self.selected if self.is_reserved(number)]
+
+    @property
+    def empty(self) -> Sequence[int]:
+        """Return the numbers of the selected files that have no bytes."""
+        sizes = self.extents.sizes
+        return [number for number in self.selected if not sizes[number]]
 
     def is_reserved(self, number: int) -> bool:
         """Return True if a file gets its full size at the start."""

@@ -93,6 +93,15 @@ class Places:
         name = self._names[start : self._ends[number]].decode()
         return self._folders[self._folder[number]], name
 
+    def names(self, numbers: Sequence[int]) -> list[str]:
+        """Return the names of selected files."""
+        names, ends = self._names, self._ends
+        starts = (ends[number - 1] if number else 0 for number in numbers)
+        return [
+            names[start : ends[number]].decode()
+            for number, start in zip(numbers, starts, strict=True)
+        ]
+
     def by_folder(self, selected: Sequence[int]) -> "dict[str, array[int]]":
         """Return the numbers of the selected files by folder, parents first."""
         found = [array("Q") for _ in self._folders]
