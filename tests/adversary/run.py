@@ -11,7 +11,8 @@ machine. During and after the attack an honest `shoal get` fetches the share. Re
    attack, which is measured as well; a slow download is repeated, since other load on
    the machine may be the cause;
 3. the sharer's memory returns to within 10 MiB of the amount before, or, if the
-   allocator keeps more of it, does not grow further when the attack is repeated;
+   allocator keeps more of it, does not grow further when the attack is repeated, and
+   it never is more than 256 MiB;
 4. the number of its open files returns to that before;
 5. no program prints a traceback to standard error.
 

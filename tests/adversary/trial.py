@@ -16,7 +16,8 @@ from random import Random
 
 from shoal.core.limits import MAX_PAUSE, MAX_PAUSES
 from tests.adversary.adv import LISTENERS
-from tests.helpers.commands import link_of, peer_of, rss, run, share
+from tests.adversary.floods import SHARES
+from tests.helpers.commands import link_of, peak_rss, peer_of, rss, run, share
 from tests.helpers.process import Program
 
 __all__ = ["Seen", "try_case"]
@@ -29,6 +30,7 @@ ATTEMPTS = 4  # slow downloads before the attack counts as their cause
 MORE_MEMORY = 10 << 10  # KiB
 MORE_EACH_TIME = 2 << 10  # KiB, in the last repetition
 MOST_MEMORY = 32 << 10  # KiB, in all repetitions
+MOST_PEAK = 256 << 10  # KiB in use at any time
 REPEATS = 8
 PATIENCE = 60.0  # seconds for one attack
 # The sharer pauses reading from a flooding peer several times before it disconnects it;
@@ -123,11 +125,15 @@ class Sharer:
 
 
 @contextmanager
-def sharing(folder: Path, file_limit: int | None) -> Iterator[Sharer]:
-    """Start a sharer with its own folder."""
+def sharing(case: str, folder: Path, file_limit: int | None) -> Iterator[Sharer]:
+    """Start a sharer with its own folder, and with the share that a case needs."""
     file = folder / "source"
-    file.write_bytes(Random(1).randbytes(SIZE))
-    with share(file, "--limit-up", RATE) as program:
+    size, words = SIZE, ("--limit-up", str(RATE))
+    if case in SHARES:
+        size, chunk = SHARES[case]
+        words = ("--chunk-size", chunk)
+    file.write_bytes(Random(1).randbytes(size))
+    with share(file, *words) as program:
         if file_limit is not None:
             limit = f"--nofile={file_limit}"
             with Program(["prlimit", f"--pid={program.pid}", limit]) as prlimit:
@@ -138,7 +144,7 @@ def sharing(folder: Path, file_limit: int | None) -> Iterator[Sharer]:
 
 def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
     """Attack a new sharer; raise `AssertionError` if a requirement fails."""
-    with sharing(folder, file_limit) as sharer:
+    with sharing(case, folder, file_limit) as sharer:
         # The rate limit permits a burst to the first download.
         honest = [sharer.fetch(), sharer.fetch()][1]
         usual, files = rss(sharer.program), sharer.files
@@ -146,6 +152,8 @@ def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
         took = sharer.attack(case)
         load = (sharer.cpu - used) / (time.monotonic() - begun)
         sharer.settle(files)
+        peak = peak_rss(sharer.program)
+        assert peak <= MOST_PEAK, f"{peak >> 10} MiB of memory were in use at a time"
         memory = rss(sharer.program)
         if memory - usual > MORE_MEMORY:
             memory = until_level(case, sharer, files, memory)
