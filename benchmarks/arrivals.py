@@ -3,8 +3,8 @@
 python -m benchmarks.arrivals [--chunks N]
 
 Each peer announces a random half of the chunks, requests any chunk and leaves, while
-others with random halves stay. Prints the milliseconds of CPU for each step; the attack is in
-docs/threat-model.md, "With the link".
+others with random halves stay. Prints the milliseconds of CPU for each step; the attack
+is in docs/threat-model.md, "With the link".
 """
 
 import argparse

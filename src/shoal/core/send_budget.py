@@ -99,7 +99,8 @@ class SendBudget:
     def room(self, now: float, most: int = LARGE_PART) -> int:
         """Return how many bytes to read now for a peer; 0 if it has to wait.
 
-        There are at most `most`, but as many as a small part has. They count from now on; call `made` once they are read.
+        There are at most `most`, but at least as many as a small part has. They count
+        from now on; call `made` once they are read.
         """
         large = min(LARGE_PART, max(most, SMALL_PART))
         size = large if self.is_free(now) else SMALL_PART
