@@ -81,39 +81,34 @@ class StoreReader:
 
     def read(self, wanted: int | Span) -> bytes | Exception:
         """Return a chunk or part, or the error of reading it."""
-        with _Reading(self):
+        with self._lock:
+            self._running += 1
+        try:
             if isinstance(wanted, Span):
                 return _result(partial(self.store.get_span, wanted))
             return _result(partial(self.store.get, wanted))
+        finally:
+            self._end()
 
     def read_into(self, wanted: int | Span) -> Read:
         """Return the same, in memory that the next call in this thread uses again."""
         room = _scratch.room(self.store.chunks.chunk_size)
         if room is None or isinstance(wanted, Span):
             return self.read(wanted)
-        with _Reading(self):
-            return _result(partial(self.store.get_into, wanted, room))
-
-    def _on_thread(self, change: int) -> None:
-        """Note that one more thread reads, or one fewer."""
         with self._lock:
-            self._running += change
+            self._running += 1
+        try:
+            return _result(partial(self.store.get_into, wanted, room))
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Note that a thread does not read any more."""
+        with self._lock:
+            self._running -= 1
             if not self._running and self._over is not None:
                 self._loop.call_soon_threadsafe(self._over.set)
                 self._over = None
-
-
-class _Reading:
-    """Count this thread among those that read, within a `with` block."""
-
-    def __init__(self, reader: StoreReader) -> None:
-        self._reader = reader
-
-    def __enter__(self) -> None:
-        self._reader._on_thread(1)
-
-    def __exit__(self, *_: object) -> None:
-        self._reader._on_thread(-1)
 
 
 def _result(read: Callable[[], T]) -> T | Exception:
