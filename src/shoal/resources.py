@@ -5,6 +5,7 @@ it, the latest first. It knows nothing about shares.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import (
     AsyncGenerator,
@@ -22,6 +23,7 @@ from shoal.core.limits import DialPace, RateLimit
 from shoal.core.names.address import Address
 from shoal.core.report.counters import Counters
 from shoal.core.report.events import Notice
+from shoal.core.send_budget import SendBudget
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import ShoalError
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from shoal.storage.disk.disk import Disk
     from shoal.storage.shared.shared_files import SharedFiles
 
-__all__ = ["Resources", "closed_error"]
+__all__ = ["Resources", "closed_error", "trim_memory"]
 
 T = TypeVar("T")
 
@@ -79,6 +81,8 @@ class Resources:
         """The upload rate of all shares together."""
         self.down = RateLimit(settings.limit_down)
         """The download rate of all shares together."""
+        self.sending = SendBudget()
+        """What all shares together have queued for their peers."""
         self.dials = DialPace()
         """How fast all shares together dial."""
         self.counters = Counters()
@@ -324,3 +328,17 @@ async def _finish(close: Close) -> None:
 def closed_error() -> ShoalError:
     """Return the error of a call on a node that is closed."""
     return ShoalError("This node is closed; open another one.")
+
+
+def trim_memory() -> None:
+    """Give memory that is not used any more back to the system; may take milliseconds.
+
+    The allocator of glibc keeps what threads have freed; others do not need this.
+    """
+    import ctypes
+
+    trim = (
+        getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    )
+    if trim is not None:
+        trim(0)

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from shoal.core.names.address import Address, parse_address
 from shoal.core.names.link import Link, parse_link
+from tests.adversary.floods import FLOODS
 from tests.adversary.greedy import GREEDY
 from tests.adversary.holders import KINDS, learn, serve
 from tests.adversary.strangers import STRANGERS
 
 __all__ = ["ATTACKS", "LISTENERS", "attack"]
 
-ATTACKS = {**STRANGERS, **GREEDY}
+ATTACKS = {**STRANGERS, **GREEDY, **FLOODS}
 """All cases that dial, by name."""
 LISTENERS = {f"serving_{name}" if name in ATTACKS else name: name for name in KINDS}
 """All cases that listen, by name, with their kind of holder."""

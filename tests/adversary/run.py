@@ -11,9 +11,13 @@ machine. During and after the attack an honest `shoal get` fetches the share. Re
    attack, which is measured as well; a slow download is repeated, since other load on
    the machine may be the cause;
 3. the sharer's memory returns to within 10 MiB of the amount before, or, if the
-   allocator keeps more of it, does not grow further when the attack is repeated;
+   allocator keeps more of it, does not grow further when the attack is repeated, and
+   it never is more than 256 MiB;
 4. the number of its open files returns to that before;
 5. no program prints a traceback to standard error.
+
+Cases that begin with `gateway_` attack a `shoal serve` in the same way; a user's
+requests have to be answered during the attack.
 
 The other cases have no sharer to attack from outside: their victims paste links, share
 this machine with another user, use an origin, or download. Each checks its own promise.
@@ -35,10 +39,11 @@ from pathlib import Path
 
 from tests.adversary.adv import ATTACKS, LISTENERS
 from tests.adversary.downloaders import DOWNLOADERS
+from tests.adversary.gateways import GATEWAYS
 from tests.adversary.misread import MISREAD
 from tests.adversary.origins import ORIGINS
 from tests.adversary.other_user import OTHER_USER
-from tests.adversary.trial import Seen, try_case
+from tests.adversary.trial import Seen, try_case, try_gateway
 from tests.helpers.netns import Namespace, missing_namespaces
 
 JOBS = 6  # cases at the same time; each mostly waits
@@ -89,6 +94,8 @@ def run_one(
     name, _, limit = case.partition("@")
     own = folder / case
     own.mkdir()
+    if name in GATEWAYS:
+        return try_gateway(name, own)
     if name in OTHERS:
         OTHERS[name](own)
         return None
@@ -114,7 +121,7 @@ def say(text: str) -> None:
 def main() -> int:
     """Run with the arguments of the command line."""
     known = [*ATTACKS, *(f"{name}@{limit}" for name, limit in FEW_FILES.items())]
-    known += [*LISTENERS, *OTHERS]
+    known += [*LISTENERS, *GATEWAYS, *OTHERS]
     parser = argparse.ArgumentParser(prog="run", allow_abbrev=False)
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--all", action="store_true")

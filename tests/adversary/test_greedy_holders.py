@@ -14,6 +14,7 @@ import pytest
 from shoal.core.names.address import parse_address
 from shoal.core.names.link import parse_link
 from tests.adversary.adv import attack
+from tests.adversary.floods import FLOODS
 from tests.adversary.greedy import GREEDY
 from tests.conftest import MakeFile
 from tests.helpers.commands import link_of, peer_of, rss, share
@@ -54,7 +55,7 @@ def sharer(make_file: MakeFile) -> Iterator[Sharer]:
         yield Sharer(program, source)
 
 
-@pytest.mark.parametrize("case", GREEDY)
+@pytest.mark.parametrize("case", [*GREEDY, *FLOODS])
 async def test_a_sharer_withstands_a_greedy_holder(
     case: str, sharer: Sharer, tmp_path: Path
 ) -> None:

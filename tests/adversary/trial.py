@@ -4,22 +4,29 @@ A `Sharer` is a running `shoal share`. `try_case` attacks it, downloads from it 
 honest command and raises `AssertionError` if a requirement of `run.py` fails.
 """
 
+import asyncio
 import os
 import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from shoal.core.limits import MAX_PAUSE, MAX_PAUSES
 from tests.adversary.adv import LISTENERS
-from tests.helpers.commands import link_of, peer_of, rss, run, share
+from tests.adversary.floods import SHARES
+from tests.adversary.gateways import GATEWAYS
+from tests.adversary.http import Target
+from tests.helpers.commands import link_of, peak_rss, peer_of, rss, run, share
 from tests.helpers.process import Program
 
-__all__ = ["Seen", "try_case"]
+__all__ = ["Seen", "try_case", "try_gateway"]
 
 # With this size, the last byte of a bitfield has spare bits.
 SIZE = (6 << 20) + 11  # bytes of the shared file
@@ -29,6 +36,7 @@ ATTEMPTS = 4  # slow downloads before the attack counts as their cause
 MORE_MEMORY = 10 << 10  # KiB
 MORE_EACH_TIME = 2 << 10  # KiB, in the last repetition
 MOST_MEMORY = 32 << 10  # KiB, in all repetitions
+MOST_PEAK = 256 << 10  # KiB in use at any time
 REPEATS = 8
 PATIENCE = 60.0  # seconds for one attack
 # The sharer pauses reading from a flooding peer several times before it disconnects it;
@@ -104,6 +112,8 @@ class Sharer:
                 code = program.finish(PATIENCE).code
             else:
                 self.fetch()
+                while program.running:
+                    self.fetch()
                 code = program.finish(PATIENCE).code
                 took = self.fetch()
             said = program.stderr[-600:]
@@ -123,11 +133,15 @@ class Sharer:
 
 
 @contextmanager
-def sharing(folder: Path, file_limit: int | None) -> Iterator[Sharer]:
-    """Start a sharer with its own folder."""
+def sharing(case: str, folder: Path, file_limit: int | None) -> Iterator[Sharer]:
+    """Start a sharer with its own folder, and with the share that a case needs."""
     file = folder / "source"
-    file.write_bytes(Random(1).randbytes(SIZE))
-    with share(file, "--limit-up", RATE) as program:
+    size, words = SIZE, ("--limit-up", str(RATE))
+    if case in SHARES:
+        size, chunk = SHARES[case]
+        words = ("--chunk-size", chunk)
+    file.write_bytes(Random(1).randbytes(size))
+    with share(file, *words) as program:
         if file_limit is not None:
             limit = f"--nofile={file_limit}"
             with Program(["prlimit", f"--pid={program.pid}", limit]) as prlimit:
@@ -138,7 +152,7 @@ def sharing(folder: Path, file_limit: int | None) -> Iterator[Sharer]:
 
 def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
     """Attack a new sharer; raise `AssertionError` if a requirement fails."""
-    with sharing(folder, file_limit) as sharer:
+    with sharing(case, folder, file_limit) as sharer:
         # The rate limit permits a burst to the first download.
         honest = [sharer.fetch(), sharer.fetch()][1]
         usual, files = rss(sharer.program), sharer.files
@@ -146,11 +160,51 @@ def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
         took = sharer.attack(case)
         load = (sharer.cpu - used) / (time.monotonic() - begun)
         sharer.settle(files)
+        peak = peak_rss(sharer.program)
+        assert peak <= MOST_PEAK, f"{peak >> 10} MiB of memory were in use at a time"
         memory = rss(sharer.program)
         if memory - usual > MORE_MEMORY:
             memory = until_level(case, sharer, files, memory)
         honest, took = until_fast(case, sharer, honest, took)
         return Seen(honest, took / honest, memory - usual, load)
+
+
+def try_gateway(case: str, folder: Path) -> Seen:
+    """Attack a new `shoal serve`; raise `AssertionError` if a requirement fails."""
+    file = folder / "source"
+    file.write_bytes(Random(1).randbytes(SIZE))
+    with share(file) as program:
+        words = ("serve", link_of(program), "--peer", peer_of(program))
+        with run(*words) as serving:
+            url = serving.wait_line("^http", stream="out").string + "files/0/source"
+            honest = [_get(url, file), _get(url, file)][1]
+            parts = urlsplit(url)
+            assert parts.hostname is not None
+            target = Target(parts.hostname, parts.port or 80, parts.path)
+            sharer = Sharer(serving, "", "", file, folder)
+            usual, files, used = rss(serving), sharer.files, sharer.cpu
+            begun = time.monotonic()
+            took = 0.0
+            with ThreadPoolExecutor(1) as pool:
+                attack = pool.submit(asyncio.run, GATEWAYS[case](target))
+                while not attack.done() or not took:
+                    took = max(took, _get(url, file))
+                attack.result()
+            load = (sharer.cpu - used) / (time.monotonic() - begun)
+            sharer.settle(files)
+            memory = rss(serving) - usual
+            assert memory <= MOST_MEMORY, f"{memory} KiB more memory"
+            assert peak_rss(serving) <= MOST_PEAK, "too much memory at a time"
+            assert serving.stderr.count("\n") <= 1, serving.stderr[:300]
+    return Seen(honest, took / honest, memory, load)
+
+
+def _get(url: str, file: Path) -> float:
+    """Fetch a URL, which has the bytes of `file`; return the time in seconds."""
+    begun = time.monotonic()
+    with urlopen(url, timeout=PATIENCE) as answer:
+        assert answer.read() == file.read_bytes(), "other bytes arrived"
+    return time.monotonic() - begun
 
 
 def until_level(case: str, sharer: Sharer, files: list[str], memory: int) -> int:

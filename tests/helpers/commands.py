@@ -17,6 +17,7 @@ __all__ = [
     "free_port",
     "in_shell",
     "link_of",
+    "peak_rss",
     "peer_of",
     "rss",
     "run",
@@ -91,8 +92,17 @@ def peer_of(program: Program) -> str:
 
 def rss(program: Program) -> int:
     """Return the memory that a program uses, in KiB."""
+    return _memory(program, "VmRSS")
+
+
+def peak_rss(program: Program) -> int:
+    """Return the most memory that a program has used at a time, in KiB."""
+    return _memory(program, "VmHWM")
+
+
+def _memory(program: Program, name: str) -> int:
     status = Path(f"/proc/{program.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
+    found = re.search(rf"{name}:\s+(\d+)", status)
     assert found is not None
     return int(found[1])
 

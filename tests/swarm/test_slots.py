@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from shoal.core.limits import ARRIVAL_BURST
+from shoal.core.send_budget import SLOW_TIME, WATCH_PERIOD
 from shoal.core.wire.sealed_messages import Hello, SealedRequest
 from shoal.errors import PeerError
 from shoal.swarm.connections import MAX_CONNECTIONS, MAX_IDLE_PER_ADDRESS, USE_TIME
@@ -116,17 +117,15 @@ async def test_who_takes_a_large_chunk_slowly_keeps_its_place() -> None:
         assert isinstance(slow.transport, MemoryTransport)
         slow.transport.pause_reading()
         slow.send(SealedRequest(0))
-        for _ in range(4):
-            await asyncio.sleep(USE_TIME - 1)
-            slow.transport.take(256 << 10)
-        assert taken(slow) == 1
+        for _ in range(8):  # for longer than USE_TIME
+            await asyncio.sleep(5)
+            slow.transport.take(128 << 10)
+        assert (taken(slow), slow.is_lost) == (1, False)
         await fill(net, seed, content)
         with pytest.raises(PeerError, match="too many"):
             talk_to(net, seed)
         # By taking nothing more it does not keep it.
-        await asyncio.sleep(USE_TIME)
-        talk_to(net, seed)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(SLOW_TIME + 2 * WATCH_PERIOD)
         assert slow.is_lost
 
 

@@ -3,20 +3,21 @@
 import asyncio
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from shoal.core.names.address import parse_address
 from shoal.core.names.link import parse_link
-from shoal.core.wire.sealed_messages import (
-    Hello,
-    SealedRequest,
-)
+from shoal.core.wire.messages import Request, encode_frame
+from shoal.core.wire.sealed_messages import Hello, SealedRequest
 from tests.conftest import MakeFile
-from tests.helpers.commands import LOOPBACK, link_of, peer_of
+from tests.helpers.commands import LOOPBACK, link_of, peak_rss, peer_of, run, share_open
 from tests.helpers.holder import (
     Chunk,
     Heard,
@@ -32,6 +33,7 @@ from tests.helpers.requirements import require
 LIMIT = 256 << 20  # bytes of address space, as for `ulimit -v`
 SIZE = 300 << 20
 CROWD = 50  # peers
+IDLE = 100  # clients that read nothing
 CHUNK = 1 << 18  # bytes
 PART = 8 << 20  # bytes that each peer downloads
 
@@ -108,28 +110,48 @@ class Receiver(Holder):
         self.is_done = not self._owed
 
 
-async def test_a_source_of_fifty_peers_needs_little_memory(make_file: MakeFile) -> None:
+@pytest.mark.parametrize("chunk", [CHUNK, 16 << 20], ids=["256 KiB", "16 MiB"])
+async def test_a_source_of_fifty_peers_needs_little_memory(
+    make_file: MakeFile, chunk: int
+) -> None:
     source = make_file(PART * CROWD // 5, 2)
-    with limited("share", source, "--chunk-size", CHUNK) as sharing:
+    with limited("share", source, "--chunk-size", chunk) as sharing:
         link = parse_link(link_of(sharing))
         sharing.wait_line("Ctrl-C", stream="err")
         address = parse_address(peer_of(sharing))
         # The holding has the right number of chunks, but not their bytes.
         size = source.stat().st_size
-        holding = make_holding(bytes(size), chunk_size=CHUNK)._replace(link=link)
-        count = size // CHUNK
+        holding = make_holding(bytes(size), chunk_size=chunk)._replace(link=link)
+        count, each = size // chunk, max(1, PART // chunk)
         starts = Random(1).choices(range(count), k=CROWD)
         receivers = [
-            Receiver(holding, ((start + i) % count for i in range(PART // CHUNK)))
+            Receiver(holding, ((start + i) % count for i in range(each)))
             for start in starts
         ]
         talks = [await receiver.dial(address) for receiver in receivers]
         for receiver in receivers:
             await receiver.until(lambda receiver=receiver: receiver.is_done)  # type: ignore[misc]
         assert not any(talk.is_lost for talk in talks)
-        assert sum(len(talk.chunks) for talk in talks) == CROWD * PART // CHUNK
+        assert sum(len(talk.chunks) for talk in talks) == CROWD * each
         for receiver in receivers:
             receiver.end()
+
+
+def test_clients_that_read_nothing_cost_little_memory(make_file: MakeFile) -> None:
+    source = make_file(3 << 24, 5)
+    with share_open(source, "--chunk-size", "16M") as sharing, ExitStack() as stack:
+        where = parse_address(peer_of(sharing))
+        for _ in range(IDLE):
+            client = stack.enter_context(
+                socket.create_connection((where.host, where.port))
+            )
+            client.sendall(encode_frame(Request(0)) + encode_frame(Request(1)))
+        channel = sharing.wait_line("^[0-9a-f]{64}$", stream="out").string
+        for _ in range(2):
+            out = source.with_name("out")
+            with run("get", channel, "-o", out, "--peer", where, "-f") as getting:
+                assert getting.finish(60).code == 0
+        assert peak_rss(sharing) << 10 < LIMIT
 
 
 async def test_a_download_from_fifty_peers_needs_little_memory(tmp_path: Path) -> None:

@@ -15,16 +15,11 @@ from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import StoreError
 from shoal.storage.store import Span
-from shoal.transfer.uploader import (
-    ALONE_LEAST,
-    BATCH_SIZE,
-    LONE_SIZE,
-    Read,
-    Requests,
-    Sent,
-    Uploader,
-)
-from shoal.transfer.uploader import Receiver as BaseReceiver
+from shoal.transfer.receiver import Receiver as BaseReceiver
+from shoal.transfer.receiver import Sent
+from shoal.transfer.store_reader import Read, Requests
+from shoal.transfer.uploader import ALONE_LEAST, BATCH_SIZE, LONE_SIZE, Uploader
+from shoal.transport.making import Room
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.resources import make_resources
 from tests.helpers.virtual_time import virtual_time
@@ -374,7 +369,10 @@ class Threaded(Receiver):
         return True
 
     def send_read(
-        self, requests: Requests, read: Callable[[int | Span], Read]
+        self,
+        requests: Requests,
+        read: Callable[[int | Span], Read],
+        room: Room,
     ) -> asyncio.Future[list[Sent]]:
         self.sizes: list[Sent] = [2 * LONE_SIZE for _ in requests]
         self.made.append(asyncio.get_running_loop().create_future())

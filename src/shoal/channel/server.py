@@ -7,7 +7,10 @@ served next. The requests of one client are answered in order.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Executor
+from functools import partial
 
+from shoal.channel.part_sender import PartSender
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.places import Owner, most_crowded
@@ -17,24 +20,32 @@ from shoal.core.session.session import ChunkRequested, Event
 from shoal.core.wire.messages import response_header
 from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
-from shoal.storage.store import ChunkReader
-from shoal.transfer.responses import write_responses
-from shoal.transfer.uploader import LONE_SIZE, Receiver, Uploader
+from shoal.storage.store import ChunkReader, Span
+from shoal.transfer.receiver import Receiver, Sent
+from shoal.transfer.responses import make_parts, write_responses
+from shoal.transfer.store_reader import Read, Requests
+from shoal.transfer.uploader import LONE_SIZE, Uploader
 from shoal.transport.connection import Connection
+from shoal.transport.making import Making, Room
 
 __all__ = ["ChannelServer"]
 
 MAX_CLIENTS = 512  # connections at once
 MAX_PER_ADDRESS = 8  # connections from one global address; others have no limit
 USE_TIME = 30.0  # seconds for which a client that received data is not replaced
+PART_LEAST = 256 * 1024  # bytes; chunks of this size are sent part by part
 MAX_QUEUED = 1024  # requests of one client; reading from it pauses above that
 
 
 def _responses(chunks: list[tuple[Hashable, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the header and the data of the response with each chunk."""
     for echo, data in chunks:
-        assert isinstance(echo, int | str)
-        yield response_header(echo, len(data)), data
+        yield _header(echo, len(data)), data
+
+
+def _header(echo: Hashable, length: int) -> bytes:
+    assert isinstance(echo, int | str)
+    return response_header(echo, length)
 
 
 def _owner_of(connection: Connection[OpenServerSession]) -> Owner:
@@ -49,8 +60,10 @@ class _Client(Receiver):
         connection: Connection[OpenServerSession],
         chunks: Chunks,
         on_refused: Callable[[Exception], None],
+        threads: Executor,
     ) -> None:
         self.connection = connection
+        self.parts = PartSender(connection, threads)
         self._chunks = chunks
         self.queue: deque[ChunkRequested] = deque()
         self._on_refused = on_refused
@@ -58,6 +71,10 @@ class _Client(Receiver):
     @property
     def is_writable(self) -> bool:
         return self.connection.is_writable
+
+    @property
+    def owner(self) -> Hashable:
+        return host_key(self.connection.address.host)
 
     @property
     def is_urgent(self) -> bool:
@@ -73,6 +90,40 @@ class _Client(Receiver):
 
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         write_responses(self.connection, _responses(chunks))
+
+    @property
+    def can_send_read(self) -> bool:
+        return self._chunks.chunk_size >= PART_LEAST and self.parts.is_free
+
+    def send_read(
+        self,
+        requests: Requests,
+        read: Callable[[int | Span], Read],
+        room: Room,
+    ) -> asyncio.Future[list[Sent]]:
+        length = self._length_of
+        make = partial(make_parts, requests, read, length, _header)
+        making: Making[Sent] = Making(len(requests), make, room)
+        self.parts.start(making)
+        return making.notes
+
+    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
+        self.connection.on_chunks_sent(len(sent))
+
+    @property
+    def queued(self) -> int:
+        return self.connection.queued
+
+    @property
+    def accepted(self) -> int:
+        return self.connection.accepted
+
+    def hang_up(self) -> None:
+        self.connection.close()
+
+    def _length_of(self, wanted: int | Span) -> int:
+        assert isinstance(wanted, int)
+        return self._chunks.length(wanted)
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         # The protocol has no message for it. Closing sends the client to another server
@@ -95,6 +146,7 @@ class ChannelServer:
         self._store = store
         self._handshake = handshake
         self._uploader = Uploader(store, resources)
+        self._threads = resources.threads
         self._buffers = resources.buffers
         self._on_notice = resources.on_notice
         self._reported: set[str] = set()
@@ -180,7 +232,9 @@ class ChannelServer:
         ):
             connection.close()
             return
-        self._clients[connection] = _Client(connection, self.chunks, self._report)
+        self._clients[connection] = _Client(
+            connection, self.chunks, self._report, self._threads
+        )
         connection.acknowledge_now()
 
     def on_events(
@@ -217,6 +271,7 @@ class ChannelServer:
         """Continue to serve a client that accepts more data."""
         client = self._clients.get(connection)
         if client is not None:
+            client.parts.resume()
             self._uploader.wake(client)
 
     def on_lost(
@@ -227,6 +282,7 @@ class ChannelServer:
         """Forget a client."""
         client = self._clients.pop(connection, None)
         if client is not None:
+            client.parts.end()
             self._uploader.remove(client)
         if 2 * len(self._clients) <= self._room:
             self._room = MAX_CLIENTS

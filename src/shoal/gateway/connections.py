@@ -17,7 +17,8 @@ __all__ = ["HEADER_TIME", "MAX_KNOWN", "MAX_STRANGERS", "ConnectionLimiter"]
 
 FEW_STRANGERS = 128  # connections above which those without the token have `TOKEN_TIME`
 TOKEN_TIME = 2.0  # seconds
-MAX_STRANGERS = 256  # connections without the token; the oldest is closed for a new one
+# More than 300: a program may open a connection for each of its requests first.
+MAX_STRANGERS = 400  # connections without the token; the oldest is closed for a new one
 MAX_KNOWN = 384  # connections with it: each of 300 requests at once may have its own
 HEADER_TIME = 10.0  # seconds to send the first request, and between two requests
 

@@ -5,15 +5,21 @@ turns. The `Upload` of the share decides which chunks may be sent.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import TYPE_CHECKING
 
+from shoal.core.names.address_scope import host_key
 from shoal.core.session.request_queue import BlocksToSend, RequestQueue
 from shoal.core.wire.sealed_messages import Reason, blocks_header, response_frame
+from shoal.errors import PeerTimeoutError
 from shoal.storage.store import Span
 from shoal.swarm.peer import Peer
-from shoal.transfer.responses import write_responses
-from shoal.transfer.uploader import LONE_SIZE, Read, Requests, Sent
+from shoal.transfer.receiver import Sent
+from shoal.transfer.responses import make_parts, write_responses
+from shoal.transfer.store_reader import Read, Requests
+from shoal.transfer.uploader import LONE_SIZE
+from shoal.transport.making import Making, Room
 
 if TYPE_CHECKING:
     from shoal.swarm.upload import Upload
@@ -41,6 +47,11 @@ class PeerReceiver:
     def is_writable(self) -> bool:
         """Return True if the peer's socket accepts more."""
         return self.peer.connection.is_writable
+
+    @property
+    def owner(self) -> Hashable:
+        """Return the host and node id of the peer."""
+        return host_key(self.peer.connection.address.host), self.peer.node_id
 
     @property
     def is_urgent(self) -> bool:
@@ -91,20 +102,33 @@ class PeerReceiver:
         return self.peer.connection.can_write_made
 
     def send_read(
-        self, requests: Requests, read: Callable[[int | Span], Read]
+        self,
+        requests: Requests,
+        read: Callable[[int | Span], Read],
+        room: Room,
     ) -> asyncio.Future[list[Sent]]:
-        """Read, encrypt and send chunks and blocks in one go, in a thread."""
+        """Read, encrypt and send chunks and blocks, part by part, in threads."""
+        making: Making[Sent] = Making(
+            len(requests),
+            partial(make_parts, requests, read, self._upload.length, _header),
+            room,
+        )
+        self.peer.connection.write_made(making)
+        return making.notes
 
-        def make() -> Iterator[tuple[list[bytes | memoryview], Sent]]:
-            for wanted, note in requests:
-                data = read(wanted)
-                if isinstance(data, Exception):
-                    yield [], data
-                else:
-                    yield [_header(note, len(data)), data], len(data)
+    @property
+    def queued(self) -> int:
+        """Return how many bytes in memory wait for the peer's socket."""
+        return self.peer.connection.queued
 
-        size = sum(self._upload.length(wanted) for wanted, _ in requests)
-        return self.peer.connection.write_made(size, make)
+    @property
+    def accepted(self) -> int:
+        """Return how many bytes the peer's socket has accepted."""
+        return self.peer.connection.accepted
+
+    def hang_up(self) -> None:
+        """Disconnect the peer: it takes too little of what it requested."""
+        self.peer.close(PeerTimeoutError("it takes too little of what it requested"))
 
     def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
         """Note chunks that `send_read` has sent."""

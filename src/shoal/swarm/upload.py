@@ -30,7 +30,8 @@ from shoal.storage.store import ChunkReader, Span
 from shoal.swarm.peer import Peer
 from shoal.swarm.receiver import PeerReceiver
 from shoal.swarm.served_hashes import ServedHashes, WrongCopyError
-from shoal.transfer.uploader import Receiver, Uploader
+from shoal.transfer.receiver import Receiver
+from shoal.transfer.uploader import Uploader
 
 __all__ = ["Upload"]
 

@@ -9,99 +9,30 @@ rate is that of the node, which all its shares have in common.
 """
 
 import asyncio
-import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from time import monotonic
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from shoal.core.schedule.turns import SendingLimit, Turns
+from shoal.core.send_budget import WATCH_PERIOD, UploadRoom
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import ShoalError, StoreError
-from shoal.resources import Resources
+from shoal.resources import Resources, trim_memory
 from shoal.storage.store import ChunkReader, Span
+from shoal.transfer.receiver import Receiver, Sent
+from shoal.transfer.store_reader import READ_BATCH, Requests, StoreReader
 
-__all__ = ["LONE_SIZE", "Receiver", "Uploader"]
+__all__ = ["LONE_SIZE", "Uploader"]
 
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
 READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
-READ_BATCH = 2 * 1024 * 1024  # bytes of them at once
 ALONE_LEAST = 16 * 1024  # the same while there is no other receiver to send to
+HEADER_ROOM = 64  # bytes of each chunk's header, at most
+NOW_SIZE = 2 * 1024 * 1024  # bytes that are read on the event loop at most
 
 T = TypeVar("T")
-Requests: TypeAlias = Sequence[tuple[int | Span, Hashable]]
-"""Chunks or parts of them, each with a note for the receiver."""
-Read: TypeAlias = bytes | memoryview | Exception
-"""A chunk, or why it cannot be read."""
-Sent: TypeAlias = int | Exception
-"""The size of a chunk that was sent, or why it cannot be read."""
-
-
-class _Scratch(threading.local):
-    """Hold memory for one chunk in each thread."""
-
-    def __init__(self) -> None:
-        self._room = memoryview(b"")
-
-    def room(self, size: int) -> memoryview | None:
-        """Return memory for a chunk; None if that would be much."""
-        if size > READ_BATCH:
-            return None
-        if len(self._room) < size:
-            self._room = memoryview(bytearray(size))
-        return self._room
-
-
-_scratch = _Scratch()
-
-
-class Receiver(Protocol):
-    """Receive chunks for one peer; called on the event loop only."""
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    @property
-    def is_writable(self) -> bool:
-        """Return True if more can be sent without piling up in memory."""
-
-    @property
-    def is_urgent(self) -> bool:
-        """Return True if others that are sent to must not delay its requests."""
-        return False
-
-    def next_requests(self, limit: int) -> Requests:
-        """Return up to `limit` chunks, or parts of them, to send now.
-
-        Each comes with a note for `send`.
-        """
-
-    def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
-        """Send chunks, each with the note of its request."""
-
-    @property
-    def can_send_read(self) -> bool:
-        """Return True if `send_read` can be called now."""
-        return False
-
-    def send_read(
-        self, requests: "Requests", read: "Callable[[int | Span], Read]"
-    ) -> "asyncio.Future[list[Sent]]":
-        """Read chunks with `read` in a thread, and send those that can be read.
-
-        What `read` returns is valid until its next call in that thread. The result has
-        one element for each request.
-        """
-        raise AssertionError("a receiver that cannot do this")
-
-    def on_sent(self, sent: list[tuple[Hashable, int]]) -> None:
-        """Note the requests that `send_read` has answered, with the chunks' sizes."""
-        raise AssertionError("a receiver without `send_read`")
-
-    def refuse(self, notes: list[Hashable], error: Exception) -> None:
-        """Refuse requests whose chunks cannot be read."""
 
 
 class Uploader:
@@ -122,9 +53,12 @@ class Uploader:
         """Chunks sent so far."""
         self.sent = 0
         """Bytes in these chunks."""
-        self._store = store
+        self._reader = StoreReader(store)
         self._threads = resources.threads
         self._bucket = resources.up
+        self._budget = resources.sending
+        self._watch: asyncio.TimerHandle | None = None  # of slow receivers
+        self._buffers = resources.buffers
         self._counters = resources.counters
         self._turns: deque[Receiver] = deque()
         self._waiting: dict[Receiver, float] = {}  # those in _turns, since when
@@ -145,17 +79,15 @@ class Uploader:
         self._turns.clear()
         self._urgent.clear()
         self._waiting.clear()
-        for timer in (self._pause, self._again):
-            if timer is not None:
-                timer.cancel()
+        timers = (self._pause, self._again, self._watch)
+        for timer in filter(None, timers):
+            timer.cancel()
         if self._reads:
             await asyncio.wait(self._reads)
 
     async def read_from(self, store: ChunkReader) -> None:
         """Read from another store; wait until no thread reads the old one."""
-        self._store = store
-        if self._reads:
-            await asyncio.wait(self._reads)
+        await self._reader.read_from(store)
 
     @property
     def is_idle(self) -> bool:
@@ -170,18 +102,28 @@ class Uploader:
         """
         if self._bucket.is_limited or self._is_closed:
             return None
-        if isinstance(wanted, int) and self._store.chunks.length(wanted) > LONE_SIZE:
-            if self._turns or not self._has_room():
+        is_chunk = isinstance(wanted, int)
+        size = self._reader.size_of(wanted)
+        if size > LONE_SIZE:
+            if is_chunk and (self._turns or not self._has_room()):
+                return None
+            if size > NOW_SIZE or not self._budget.is_free(self._loop.time()):
                 return None
         try:
-            return self._get_now(wanted)
+            return self._reader.get_now(wanted)
         except (StoreError, KeyError):
             return None  # `_serve_one` will refuse it with the reason
 
-    def on_sent(self, receiver: Receiver, sizes: Sequence[int]) -> None:
-        """Count chunks that were just passed to a receiver's socket, by their sizes."""
+    def on_sent(
+        self, receiver: Receiver, sizes: Sequence[int], *, paid: int = 0
+    ) -> None:
+        """Count chunks that were just passed to a receiver's socket, by their sizes.
+
+        The rate limit and the budget have counted `paid` bytes of them before.
+        """
         now, size = self._loop.time(), sum(sizes)
-        self._bucket.take(size, now)
+        self._bucket.take(size - paid, now)
+        self._budget.count(max(0, size - paid))
         self.served += len(sizes)
         self.sent += size
         self._note_busy(receiver, is_busy=not receiver.is_writable)
@@ -200,11 +142,6 @@ class Uploader:
         if is_busy:
             self._limit.on_started(receiver, self._loop.time())
 
-    def _get_now(self, wanted: int | Span) -> bytes | None:
-        if isinstance(wanted, Span):
-            return self._store.get_span_now(wanted)
-        return self._store.get_now(wanted)
-
     def wake(self, receiver: Receiver) -> None:
         """Note that a receiver has requests or that its socket accepts more."""
         if self._is_closed:
@@ -215,6 +152,7 @@ class Uploader:
 
     def remove(self, receiver: Receiver) -> None:
         """Forget a receiver; chunks being read for it are dropped."""
+        self._budget.remove(receiver)
         self._reading.pop(receiver, None)
         if self._waiting.pop(receiver, None) is not None:
             self._turns.remove(receiver)
@@ -224,11 +162,25 @@ class Uploader:
             self._serve()
 
     def _queue(self, receiver: Receiver) -> None:
+        self._budget.add(receiver, self._loop.time())
+        if self._watch is None:
+            self._watch = self._loop.call_later(WATCH_PERIOD, self._drop_slow)
         if receiver not in self._waiting:
             self._waiting[receiver] = self._loop.time()
             self._turns.append(receiver)
         if receiver.is_urgent:
             self._urgent[receiver] = None
+
+    def _drop_slow(self) -> None:
+        """Disconnect receivers that take too little of what they requested."""
+        self._watch = None
+        if self._budget.is_in_use:
+            self._watch = self._loop.call_later(WATCH_PERIOD, self._drop_slow)
+        for receiver in self._budget.slow_peers(self._loop.time()):
+            receiver.hang_up()
+        if self._budget.is_over():
+            self._buffers.clear()
+            self._loop.run_in_executor(self._threads, trim_memory)
 
     def _serve(self) -> None:
         """Send a batch to each receiver in turn, within the rate limit."""
@@ -249,13 +201,27 @@ class Uploader:
     def _take_next(self) -> Receiver | None:
         """Remove and return the receiver whose turn it is; None if all must wait."""
         if self._has_room():
-            receiver = self._order.take(self._turns)
+            receiver = self._take_in_turn()
         elif self._urgent:
             receiver = next(iter(self._urgent))
             self._turns.remove(receiver)
         else:
             return None
         self._urgent.pop(receiver, None)
+        return receiver
+
+    def _take_in_turn(self) -> Receiver:
+        """Remove and return the receiver whose turn it is, if there is room.
+
+        One owner of many connections on which it takes nothing must not hold up others.
+        """
+        busy = Counter(each.owner for each in self._limit.receivers)
+        if len(self._turns) == 1 or max(busy.values(), default=0) < 2:
+            return self._order.take(self._turns)
+        least = min(busy[each.owner] for each in self._turns)
+        fair = deque(each for each in self._turns if busy[each.owner] == least)
+        receiver = self._order.take(fair)
+        self._turns.remove(receiver)
         return receiver
 
     def _has_room(self) -> bool:
@@ -275,7 +241,7 @@ class Uploader:
     def _serve_one(self, receiver: Receiver) -> bool:
         """Send one batch; return True if the receiver should have another turn."""
         # Within a rate limit turns are short, so that all receivers get the same share.
-        size = self._store.chunks.chunk_size
+        size = self._reader.store.chunks.chunk_size
         is_alone = not self._turns and set(self._limit.receivers) <= {receiver}
         least = ALONE_LEAST if is_alone else READ_LEAST
         sends_itself = size >= least and receiver.can_send_read
@@ -293,9 +259,9 @@ class Uploader:
         try:
             indexes = [wanted for wanted, _ in requests if isinstance(wanted, int)]
             if len(indexes) == len(requests):
-                chunks = self._store.get_many_now(indexes)
+                chunks = self._reader.store.get_many_now(indexes)
             else:
-                chunks = [self._get_now(wanted) for wanted, _ in requests]
+                chunks = [self._reader.get_now(wanted) for wanted, _ in requests]
         except (StoreError, KeyError):
             chunks = [None]  # read one by one, to refuse only those that are missing
         ready = next((i for i, c in enumerate(chunks) if c is None), len(requests))
@@ -319,13 +285,23 @@ class Uploader:
     def _send_read(self, receiver: Receiver, requests: Requests) -> None:
         """Have a receiver read and send chunks itself; it takes a place meanwhile."""
         self._note_busy(receiver, is_busy=True)
-        sending = receiver.send_read(requests, self._read_into)
+        size = sum(self._reader.size_of(wanted) + HEADER_ROOM for wanted, _ in requests)
+        room = UploadRoom(size, self._bucket, self._budget, self._loop.time)
+        sending = receiver.send_read(requests, self._reader.read_into, room)
 
         def done(_: asyncio.Future[list[Sent]]) -> None:
             self._reads.discard(sending)
             if self._reading.get(receiver) is not sending:
                 return
             del self._reading[receiver]
+            if sending.cancelled():
+                return  # the receiver is about to leave
+            if (error := sending.exception()) is not None:
+                # In the middle of a chunk, so its connection has ended.
+                if not isinstance(error, ShoalError | KeyError):
+                    raise error
+                receiver.refuse([note for _, note in requests], error)
+                return
             sent: list[tuple[Hashable, int]] = []
             for (_wanted, note), result in zip(requests, sending.result(), strict=True):
                 if isinstance(result, int):
@@ -333,7 +309,7 @@ class Uploader:
                 else:
                     receiver.refuse([note], result)
             receiver.on_sent(sent)
-            self.on_sent(receiver, [size for _, size in sent])
+            self.on_sent(receiver, [size for _, size in sent], paid=room.given)
             self.wake(receiver)
 
         self._reading[receiver] = sending
@@ -345,7 +321,9 @@ class Uploader:
 
         def read() -> tuple[list[bytes | Exception], float]:
             begun = monotonic()
-            return [self._read_one(each) for each, _ in requests], monotonic() - begun
+            return [
+                self._reader.read(each) for each, _ in requests
+            ], monotonic() - begun
 
         def done(future: asyncio.Future[tuple[list[bytes | Exception], float]]) -> None:
             self._reads.discard(future)
@@ -368,29 +346,3 @@ class Uploader:
         self._reading[receiver] = future
         self._reads.add(future)
         future.add_done_callback(done)
-
-    def _read_into(self, wanted: int | Span) -> Read:
-        """Return a chunk as `_read_one` does, in memory that the thread uses again."""
-        room = _scratch.room(self._store.chunks.chunk_size)
-        if room is None or isinstance(wanted, Span):
-            return self._read_one(wanted)
-        return _result(partial(self._store.get_into, wanted, room))
-
-    def _read_one(self, wanted: int | Span) -> bytes | Exception:
-        """Return a chunk or part, or the error of reading it; runs in a thread."""
-        if isinstance(wanted, Span):
-            return _result(partial(self._store.get_span, wanted))
-        return _result(partial(self._store.get, wanted))
-
-
-def _result(read: Callable[[], T]) -> T | Exception:
-    """Return what `read` does, or its error, which the receiver reports to the user."""
-    try:
-        return read()
-    except ShoalError as error:
-        # Its traceback would keep the bytes that were read and not sent.
-        return type(error)(str(error))
-    except KeyError as error:
-        return KeyError(*error.args)
-    except Exception as error:
-        return error

@@ -10,7 +10,7 @@ import asyncio.trsock
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -21,6 +21,7 @@ from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError
 from shoal.transport.data_protocol import DataProtocol
 from shoal.transport.liveness import has_hung_up
+from shoal.transport.making import Making
 
 if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
     from shoal.core.wire.noise_messages import SealedData
@@ -152,20 +153,31 @@ class Connection(DataProtocol, Generic[S]):
         """Return True if this connection encrypts in threads, and is not doing it."""
         return bool(getattr(self._transport, "can_write_made", False))
 
-    def write_made(
-        self,
-        size: int,
-        make: Callable[[], Iterable[tuple[list[bytes | memoryview], T]]],
-    ) -> "asyncio.Future[list[T]]":
-        """Make data of about `size` bytes in a thread, and send it after earlier data.
+    def write_made(self, making: Making[T]) -> None:
+        """Make data in threads, as the socket takes it, and send it after earlier data.
 
-        `make` yields parts of it, each with a note for the result. Call this only if
-        `can_write_made`.
+        Call this only if `can_write_made`.
         """
-        self.sent += size
         transport: Any = self._transport
-        made: asyncio.Future[list[T]] = transport.write_made(size, make)
-        return made
+        transport.write_made(making)
+
+    @property
+    def queued(self) -> int:
+        """Return how many bytes of memory are in use for what waits for the socket."""
+        if self._transport is None:
+            return 0
+        memory = self._transport.get_extra_info("memory")
+        if memory is not None:
+            return int(memory)
+        return sum(map(len, self._queue)) + self._transport.get_write_buffer_size()
+
+    @property
+    def accepted(self) -> int:
+        """Return how many bytes the system has accepted so far."""
+        if self._transport is None:
+            return self.sent
+        below = self._transport.get_extra_info("accepted")
+        return self.sent - self.queued if below is None else int(below)
 
     def flush(self) -> None:
         """Write the session's pending messages."""

@@ -285,3 +285,30 @@ def test_an_eclipse_from_four_networks_fails() -> None:
     conspire(simulation)
     store(simulation, simulation.closest(TOPIC, K, among=honest))
     assert simulation.run(look_up(simulation)).peers == [PEER]
+
+
+VICTIM = "6.6.6.6"
+
+
+class Pointing(SimulatedNode):
+    """Name thousands of ports of one victim, with ids that surround the topic."""
+
+    def nearest(self, topic: bytes) -> bytes:
+        rng = Random(self.me.id)
+        ports = rng.sample(range(1024, 65_536), K)
+        ids = [topic[:15] + rng.randbytes(5) for _ in ports]
+        named = [
+            DhtNode(each, Address(VICTIM, port))
+            for each, port in zip(ids, ports, strict=True)
+        ]
+        return b"".join(map(compact_node, named))
+
+
+def test_thousands_of_liars_cannot_have_a_victim_sent_many_packets() -> None:
+    simulation = Simulation(Random(9))
+    pointing = simulation.add(Pointing, 2000)
+    outcome = simulation.run(look_up(simulation, start=pointing))
+    at_victim = [n for address, n in outcome.sent.items() if address.host == VICTIM]
+    # The liars were sent one packet each, and made us send a few others in all.
+    assert sum(at_victim) <= K
+    assert sum(outcome.sent.values()) <= MAX_QUERIES

@@ -20,6 +20,7 @@ from shoal.core.wire.noise_messages import MAX_PAYLOAD
 from shoal.core.wire.sealed_messages import Have, Hello, SealedRequest, response_frame
 from shoal.errors import PeerError, ProtocolError
 from shoal.transport.connection import MANY_MESSAGES, Connection
+from shoal.transport.making import Data, Making
 from shoal.transport.sealed.noise import DATA_LEAST
 from shoal.transport.sealed.port import Port
 from shoal.transport.sealed.proven import ProvenPeer
@@ -27,6 +28,7 @@ from tests.helpers.crafted import Crafted, crafted
 from tests.helpers.sealed import KEYS, PATIENCE
 
 CHUNK = 1 << 20
+COUNT = 32  # chunks, more than the system has room for on one connection
 CHUNKS = Chunks(64 * CHUNK, CHUNK)
 SIZES = [0, 1, 16_384, DATA_LEAST - 1, DATA_LEAST, 5 * MAX_PAYLOAD, CHUNK - 1, CHUNK]
 
@@ -148,6 +150,34 @@ async def test_chunks_of_any_size_arrive_between_other_messages(size: int) -> No
         assert isinstance(ours.events[1], kind)
 
 
+Part = Callable[[], int]
+
+
+class Fixed:
+    """Room for the same number of bytes at any time."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def take(self) -> int:
+        return self._size
+
+    def made(self) -> None:
+        pass
+
+
+def begin(
+    sender: Connection[SealedSession],
+    count: int,
+    make: Callable[[Part], Iterator[tuple[list[Data], int | None]]],
+    room: int = 4 * CHUNK,
+) -> asyncio.Future[list[int]]:
+    """Have data made; return the future of the notes."""
+    making: Making[int] = Making(count, make, Fixed(room))
+    sender.write_made(making)
+    return making.notes
+
+
 async def test_data_is_made_and_encrypted_in_a_thread_in_order() -> None:
     parts = [os.urandom(CHUNK) for _ in range(3)]
     where: list[str] = []
@@ -157,13 +187,13 @@ async def test_data_is_made_and_encrypted_in_a_thread_in_order() -> None:
         sender = theirs.connection
         assert sender is not None
 
-        def make() -> Iterator[tuple[list[bytes | memoryview], int]]:
-            for index, part in enumerate(parts):
+        def make(part: Part) -> Iterator[tuple[list[Data], int | None]]:
+            for index, data in enumerate(parts):
                 where.append(threading.current_thread().name)
-                yield [response_frame(index, len(part)), part], index
+                yield [response_frame(index, len(data)), data], index
             yield [], 99
 
-        made = sender.write_made(3 * CHUNK, make)
+        made = begin(sender, 4, make)
         # A message that is written meanwhile arrives after the data.
         sender.session.send_have([7])
         sender.flush()
@@ -180,11 +210,11 @@ async def test_a_failure_to_make_data_ends_the_connection_and_is_reported() -> N
         sender = theirs.connection
         assert sender is not None
 
-        def make() -> Iterator[tuple[list[bytes | memoryview], int]]:
+        def make(part: Part) -> Iterator[tuple[list[Data], int | None]]:
             yield [response_frame(0, 1)], 0
             raise RuntimeError("broken")
 
-        made = sender.write_made(CHUNK, make)
+        made = begin(sender, 2, make)
         with pytest.raises(RuntimeError, match="broken"):
             await made
         await ours.until(lambda: ours.errors)
@@ -341,14 +371,67 @@ async def test_data_made_for_a_peer_that_reads_nothing_does_not_pile_up() -> Non
         await theirs.until(lambda: len(theirs.events) == number + 1)
         receiver.pause_reading()
 
-        def make() -> Iterator[tuple[list[bytes | memoryview], int]]:
+        def make(part: Part) -> Iterator[tuple[list[Data], int | None]]:
             yield [response_frame(sent, CHUNK), bytes(CHUNK)], sent
 
         sent = 0
         while sender.is_writable and sent < number:
-            await sender.write_made(CHUNK, make)
+            await begin(sender, 1, make)
             sent += 1
         assert not sender.is_writable, "the kernel accepts less than all of it"
         receiver.resume_reading()
         await theirs.until(lambda: sender.is_writable)
         await ours.until(lambda: len(ours.chunks) == sent)
+
+
+async def test_no_more_of_a_chunk_is_made_than_there_is_room_for() -> None:
+    async with connected() as (ours, theirs):
+        receiver, sender = ours.connection, theirs.connection
+        assert receiver is not None
+        assert sender is not None
+        data = os.urandom(CHUNK)
+        made = 0
+
+        def make(part: Part) -> Iterator[tuple[list[Data], int | None]]:
+            nonlocal made
+            for index in range(COUNT):
+                for begin in range(0, CHUNK, part()):
+                    end = min(begin + part(), CHUNK)
+                    head = [] if begin else [response_frame(index, CHUNK)]
+                    made += end - begin
+                    yield [*head, data[begin:end]], index if end == CHUNK else None
+
+        request(ours, *range(COUNT))
+        await theirs.until(lambda: len(theirs.events) == COUNT + 1)
+        receiver.pause_reading()
+        notes = begin(sender, COUNT, make, MAX_PAYLOAD)
+        sender.session.send_have([7])
+        sender.flush()
+        before = -1
+        while made > before:
+            before = made
+            await asyncio.sleep(0.2)
+        assert made < COUNT * CHUNK, "the kernel accepts less than all of it"
+        assert sender.queued < 1 << 19
+        assert not sender.is_writable
+        receiver.resume_reading()
+        assert await notes == list(range(COUNT))
+        await ours.until(lambda: len(ours.events) == COUNT + 2)
+        assert ours.chunks == [(index, data) for index in range(COUNT)]
+        # What is written meanwhile comes behind the last chunk, not between two parts.
+        assert ours.events[-1] == Have([(7, 1)])
+
+
+async def test_a_connection_that_ends_before_all_is_made_cancels_the_rest() -> None:
+    async with connected() as (_, theirs):
+        sender = theirs.connection
+        assert sender is not None
+
+        def make(part: Part) -> Iterator[tuple[list[Data], int | None]]:
+            yield [b""], 0  # is never called
+
+        notes = begin(sender, 1, make, 0)
+        assert not sender.can_write_made
+        sender.close()
+        with pytest.raises(asyncio.CancelledError):
+            await notes

@@ -50,10 +50,14 @@ class BufferPool:
             return
         if self._kept + size > self._max_size:
             # The sizes change with the share, so those of others are only a burden.
-            self._free.clear()
-            self._kept = 0
+            self.clear()
         self._free.setdefault(size, []).append(buffer)
         self._kept += size
+
+    def clear(self) -> None:
+        """Keep no buffer."""
+        self._free.clear()
+        self._kept = 0
 
 
 class FrameReader:

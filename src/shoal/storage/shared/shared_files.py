@@ -231,8 +231,7 @@ class SharedFiles:
         ranges = list(part_of(self._file_ranges(index), first, end))
         is_trusted = self.trusted or index in self._verified
         hashes = None if is_trusted else self.block_hashes_now(index)
-        is_many = self._small is not None and self.verify is not None
-        if (is_trusted and not is_many) or hashes is not None:
+        if is_trusted or hashes is not None:
             data = b"".join([self._read(*each) for each in ranges])
             is_altered = self._changes.affect(ranges)
             if hashes is not None and self.verify_span is not None:

@@ -32,7 +32,8 @@ from shoal.core.wire.noise_messages import (
 from shoal.errors import PeerError, ProtocolError
 from shoal.transport.data_protocol import DataProtocol
 from shoal.transport.liveness import watch_silence
-from shoal.transport.sealed.outgoing import Data, Outgoing
+from shoal.transport.making import Data, Making
+from shoal.transport.sealed.outgoing import Outgoing
 
 __all__ = ["NoiseConnection"]
 
@@ -165,12 +166,18 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Return a property of the connection, or of the transport below.
 
         `gathers` is True: `writelines` avoids a copy, and a `DataProtocol` is told when
-        one read from the socket has been passed on.
+        one read from the socket has been passed on. `accepted` is how many bytes the
+        system has accepted, `memory` how many are in use for what it has not.
         """
         if name == "gathers":
             return True
         if self._transport is None:
             return default
+        below = self._transport.get_write_buffer_size()
+        if name == "accepted":
+            return self._outgoing.written - below
+        if name == "memory":
+            return max(self._outgoing.lent, self._outgoing.waiting) + below
         return self._transport.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
@@ -226,12 +233,10 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         """Return True if `write_made` can be called now."""
         return self._outgoing.can_make and not self._is_closing
 
-    def write_made(
-        self, size: int, make: Callable[[], Iterable[tuple[list[Data], T]]]
-    ) -> asyncio.Future[list[T]]:
-        """Make and send data in a thread, as `Outgoing.make` does."""
+    def write_made(self, making: Making[T]) -> None:
+        """Make and send data in threads, as `Outgoing.make` does."""
         assert self.can_write_made
-        return self._outgoing.make(size, make)
+        self._outgoing.make(making)
 
     def close(self) -> None:
         """End the connection once all written data is sent."""
@@ -346,12 +351,16 @@ class NoiseConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._resume_protocol()
 
     def _pause_protocol(self) -> None:
-        if self._outgoing.waiting > self._limits[1] and not self._is_paused:
+        outgoing = self._outgoing
+        is_full = outgoing.is_making or outgoing.waiting > self._limits[1]
+        if is_full and not self._is_paused:
             self._is_paused = True
             self._protocol.pause_writing()
 
     def _resume_protocol(self) -> None:
-        if self._is_paused and self._outgoing.waiting <= self._limits[0]:
+        outgoing = self._outgoing
+        is_full = outgoing.is_making or outgoing.waiting > self._limits[0]
+        if self._is_paused and not is_full:
             self._is_paused = False
             if not self._is_closing:
                 self._protocol.resume_writing()

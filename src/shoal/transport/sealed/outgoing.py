@@ -2,15 +2,18 @@
 
 `Outgoing` owns the cipher of the sending direction. Small batches are encrypted on the
 event loop, large ones in a thread, one at a time: while a thread has the cipher, later
-data waits, so that the messages are in the order of their nonces. Memory that encrypted
-data is sent from goes back to the pool once the socket has taken it.
+data waits, so that the messages are in the order of their nonces. Data that is made in
+threads is made part by part, as the socket takes it, so that a peer that reads slowly
+costs little memory. Memory that encrypted data is sent from goes back to the pool once
+the socket has taken it.
 """
 
 import asyncio
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, TypeVar
 
 from shoal.core.crypto.noise import Cipher
@@ -21,10 +24,10 @@ from shoal.core.wire.noise_messages import (
     sealed_size,
     take_payloads,
 )
+from shoal.transport.making import Data, Making
 
-__all__ = ["Data", "Outgoing"]
+__all__ = ["Outgoing"]
 
-Data = bytes | bytearray | memoryview
 T = TypeVar("T")
 
 ENCRYPT_SLICE = 4 * MAX_PAYLOAD  # bytes encrypted at once on the event loop
@@ -59,6 +62,10 @@ class Outgoing:
         """The transport to write to; None before it is there, and once it is lost."""
         self.pool: BufferPool | None = None
         """Where the memory for encrypted data comes from; None for new memory."""
+        self.lent = 0
+        """Bytes of the memory that holds encrypted data, sent in part or not."""
+        self.written = 0
+        """Bytes passed to the transport so far."""
         self.is_ending = False
         """Whether the stream ends when all data is written."""
         self._cipher = cipher
@@ -70,6 +77,8 @@ class Outgoing:
         self._backlogged = 0  # bytes in it
         self._sealing: asyncio.Future[Any] | None = None
         self._sealing_size = 0  # bytes that it encrypts
+        self._making: Making[Any] | None = None
+        self._buffer: bytearray | None = None  # that the thread makes messages in
         # Encrypted, but not written yet; memory of the pool follows what is in it.
         self._ready: deque[memoryview | bytearray] = deque()
         self._ready_size = 0  # bytes in it
@@ -77,13 +86,19 @@ class Outgoing:
 
     @property
     def waiting(self) -> int:
-        """Return how many bytes were not passed to the transport yet."""
+        """Return how many bytes in memory were not passed to the transport yet."""
         return self._backlogged + self._sealing_size + self._ready_size
 
     @property
     def can_make(self) -> bool:
         """Return True if `make` can be called now."""
-        return self._threads is not None and self._sealing is None and not self._backlog
+        is_free = self._sealing is None and not self._backlog and not self.is_making
+        return self._threads is not None and is_free
+
+    @property
+    def is_making(self) -> bool:
+        """Return True if data is being made, before which no other is sent."""
+        return self._making is not None
 
     def write(self, data: Data) -> None:
         """Queue `data`, which must not change; call `send` then."""
@@ -105,7 +120,10 @@ class Outgoing:
         self._backlog.clear()
         self._ready.clear()
         self._written.clear()
-        self._backlogged = self._sealing_size = self._ready_size = 0
+        self._backlogged = self._sealing_size = self._ready_size = self.lent = 0
+        making, self._making = self._making, None
+        if making is not None and self._sealing is None:
+            making.cancel()
 
     def detach(self) -> None:
         """Forget the connection, which is lost, and all data."""
@@ -114,46 +132,67 @@ class Outgoing:
         # These refer to the owner, whose memory would wait for the garbage collector.
         self._on_sealed, self._on_error = _ignore, _ignore
 
-    def make(
-        self, size: int, make: Callable[[], Iterable[tuple[list[Data], T]]]
-    ) -> asyncio.Future[list[T]]:
-        """Make data in a thread, encrypt it there, and send it after all earlier data.
+    def make(self, making: Making[T]) -> None:
+        """Make data in threads, encrypt it there, and send it after all earlier data.
 
-        `make` yields parts of the data, which has about `size` bytes, each with a note.
-        Each is encrypted while it is in the processor's cache. The result has all
-        notes, when the data waits for the socket. Call this only if `can_make`.
+        Each part is encrypted while it is in the processor's cache. Call this only if
+        `can_make`.
         """
-        loop = asyncio.get_running_loop()
-        made: asyncio.Future[list[T]] = loop.create_future()
-        cipher, buffer = self._cipher, self._take_buffer(size)
+        self._making = making
+        self._make_more()
 
-        def work() -> tuple[list[memoryview], list[T]]:
-            # The cipher is this thread's as long as `_sealing` is set.
-            sealed, notes = [], []
-            room = None if buffer is None else memoryview(buffer)
-            for parts, note in make():
-                views = deque(memoryview(each) for each in parts)
-                payloads = take_payloads(views, sys.maxsize)
-                sealed.append(seal(payloads, cipher.take_keys(len(payloads)), room))
-                if room is not None and sealed[-1].obj is buffer:
-                    room = room[len(sealed[-1]) :]
-                notes.append(note)
-            return sealed, notes
-
-        def done(sealing: asyncio.Future[tuple[list[memoryview], list[T]]]) -> None:
-            if (error := sealing.exception()) is not None:
-                self._sealing = None
-                self._on_error()
-                made.set_exception(error)
-                return
-            sealed, notes = sealing.result()
-            self._finish(sealed, buffer)
-            made.set_result(notes)
-
+    def _make_more(self) -> None:
+        """Make the next parts once the socket has taken most of the last ones."""
+        making, below = self._making, self.transport
+        if making is None or self._sealing is not None or below is None:
+            return
+        queued = self._ready_size + below.get_write_buffer_size()
+        if not (size := making.next_size(queued, self._make_more)):
+            return
+        self._buffer = self._take_buffer(size)
         self._sealing_size = size
+        loop = asyncio.get_running_loop()
+        work = partial(self._seal_parts, making, size, self._buffer)
         self._sealing = loop.run_in_executor(self._threads, work)
-        self._sealing.add_done_callback(done)
-        return made
+        self._sealing.add_done_callback(partial(self._on_made, making))
+
+    def _seal_parts(
+        self, making: Making[T], size: int, buffer: bytearray | None
+    ) -> list[memoryview]:
+        """Make and encrypt some parts, in a thread.
+
+        The cipher is this thread's as long as `_sealing` is set.
+        """
+        sealed = []
+        room = None if buffer is None else memoryview(buffer)
+        for parts in making.take(size):
+            views = deque(memoryview(each) for each in parts)
+            payloads = take_payloads(views, sys.maxsize)
+            keys = self._cipher.take_keys(len(payloads))
+            sealed.append(seal(payloads, keys, room))
+            if room is not None and sealed[-1].obj is buffer:
+                room = room[len(sealed[-1]) :]
+        return sealed
+
+    def _on_made(
+        self, making: Making[T], sealing: asyncio.Future[list[memoryview]]
+    ) -> None:
+        buffer, self._buffer = self._buffer, None
+        making.on_made()
+        if (error := sealing.exception()) is not None:
+            self._sealing = self._making = None
+            self._on_error()
+            making.fail(error)
+            return
+        # Noted first: `_finish` may have a thread make the rest.
+        is_current, is_done = self._making is making, making.is_done
+        if is_done:
+            self._making = None
+        self._finish(sealing.result(), buffer)
+        if not is_current:
+            making.cancel()
+        elif is_done:
+            making.finish()
 
     def send(self) -> None:
         """Encrypt and write until the socket's buffer is full."""
@@ -164,7 +203,7 @@ class Outgoing:
                 if self._is_blocked:
                     break
                 self._write_ready(below)
-            elif self._sealing is not None or not self._backlog:
+            elif self._sealing is not None or self.is_making or not self._backlog:
                 break
             elif self._threads is not None and self._backlogged >= THREAD_LEAST:
                 self._seal_in_thread(self._threads)
@@ -172,8 +211,11 @@ class Outgoing:
                 break
             else:
                 payloads = self._take(ENCRYPT_SLICE)
-                below.write(seal(payloads, self._cipher.take_keys(len(payloads))))
-        if self.is_ending and below is not None and not self.waiting:
+                sealed = seal(payloads, self._cipher.take_keys(len(payloads)))
+                self.written += len(sealed)
+                below.write(sealed)
+        self._make_more()
+        if self.is_ending and below is not None and not (self.waiting or self._making):
             below.write(seal([memoryview(b"")], self._cipher.take_keys(1)))
             # Not within `resume_writing`: asyncio would close the transport twice.
             asyncio.get_running_loop().call_soon(below.close)
@@ -189,6 +231,7 @@ class Outgoing:
             self._ready.appendleft(part[WRITE_SLICE:])
             part = part[:WRITE_SLICE]
         self._ready_size -= len(part)
+        self.written += len(part)
         below.write(part)
 
     def _return_buffers(self) -> None:
@@ -197,6 +240,7 @@ class Outgoing:
             if self.pool is not None:
                 for buffer in self._written:
                     self.pool.give(buffer)
+            self.lent -= sum(map(len, self._written))
             self._written.clear()
 
     def _take_buffer(self, size: int) -> bytearray | None:
@@ -232,6 +276,7 @@ class Outgoing:
             self._ready.extend(sealed)
             self._ready_size += size
             if buffer is not None:
+                self.lent += len(buffer)
                 self._ready.append(buffer)
             self.send()
             self._on_sealed(size)
