@@ -392,6 +392,12 @@ class Threaded(Receiver):
 class Either(Threaded):
     """Note how many chunks the uploader passes to it."""
 
+    alone = True
+
+    @property
+    def is_alone(self) -> bool:
+        return self.alone
+
     def send(self, chunks: list[tuple[Hashable, bytes]]) -> None:
         self.got += [len(data) for _, data in chunks]
 
@@ -405,13 +411,13 @@ async def test_small_chunks_are_sent_in_one_go_while_there_is_one_receiver() -> 
         second = Either("b", log, range(8))
         uploader.wake(first)
         assert (len(first.sizes), first.got) == (half, [])
-        # The first one is being sent to: now turns are short.
+        # Turns are short once there are others.
+        second.alone = first.alone = False
         uploader.wake(second)
         assert (second.made, second.got) == ([], [ALONE_LEAST] * 8)
         first.finish(uploader)
         await log.until(lambda: len(first.sent) == half)
-        first.finish(uploader)
-        await log.until(lambda: len(first.sent) == half + 1)
+        assert (len(first.made), first.got) == (1, [ALONE_LEAST])
 
 
 def take_every_place(uploader: Uploader, log: Log) -> list[Receiver]:

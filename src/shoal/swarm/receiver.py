@@ -63,6 +63,11 @@ class PeerReceiver:
         wanted = [each or 0 for each in requests if not isinstance(each, BlocksToSend)]
         return len(wanted) == 1 and self._upload.length(wanted[0]) <= LONE_SIZE
 
+    @property
+    def is_alone(self) -> bool:
+        """Return True if no other peer is connected."""
+        return self._upload.receivers == 1
+
     def next_requests(self, limit: int) -> list[tuple[int | Span, Hashable]]:
         """Return the next chunks and blocks to send.
 

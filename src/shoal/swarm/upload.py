@@ -98,6 +98,11 @@ class Upload:
         return self.have.is_complete
 
     @property
+    def receivers(self) -> int:
+        """Return how many peers can request chunks."""
+        return len(self._receivers)
+
+    @property
     def is_idle(self) -> bool:
         """Return True if no peer waits for a chunk or for its delivery."""
         return self._uploader.is_idle and not any(

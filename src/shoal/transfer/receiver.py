@@ -35,6 +35,11 @@ class Receiver(Sending, Protocol):
         """Return True if others that are sent to must not delay its requests."""
         return False
 
+    @property
+    def is_alone(self) -> bool:
+        """Return True if there is no other receiver, whose chunks could be delayed."""
+        return False
+
     def next_requests(self, limit: int) -> Requests:
         """Return up to `limit` chunks, or parts of them, to send now.
 

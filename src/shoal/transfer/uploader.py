@@ -28,7 +28,7 @@ __all__ = ["LONE_SIZE", "Uploader"]
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
 LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
 READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
-ALONE_LEAST = 16 * 1024  # the same while there is no other receiver to send to
+ALONE_LEAST = 16 * 1024  # the same for a receiver that is alone
 HEADER_ROOM = 64  # bytes of each chunk's header, at most
 NOW_SIZE = 2 * 1024 * 1024  # bytes that are read on the event loop at most
 
@@ -242,8 +242,7 @@ class Uploader:
         """Send one batch; return True if the receiver should have another turn."""
         # Within a rate limit turns are short, so that all receivers get the same share.
         size = self._reader.store.chunks.chunk_size
-        is_alone = not self._turns and set(self._limit.receivers) <= {receiver}
-        least = ALONE_LEAST if is_alone else READ_LEAST
+        least = ALONE_LEAST if receiver.is_alone else READ_LEAST
         sends_itself = size >= least and receiver.can_send_read
         # Half of its queue at most, so that the receiver requests more meanwhile.
         most = min(READ_BATCH, MAX_QUEUED_REQUESTS // 2 * size)
