@@ -34,6 +34,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.adversary.adv import ATTACKS, LISTENERS
+from tests.adversary.codes import CODES
 from tests.adversary.downloaders import DOWNLOADERS
 from tests.adversary.misread import MISREAD
 from tests.adversary.origins import ORIGINS
@@ -114,7 +115,7 @@ def say(text: str) -> None:
 def main() -> int:
     """Run with the arguments of the command line."""
     known = [*ATTACKS, *(f"{name}@{limit}" for name, limit in FEW_FILES.items())]
-    known += [*LISTENERS, *OTHERS]
+    known += [*CODES, *LISTENERS, *OTHERS]
     parser = argparse.ArgumentParser(prog="run", allow_abbrev=False)
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--all", action="store_true")

@@ -16,6 +16,7 @@ from random import Random
 
 from shoal.core.limits import MAX_PAUSE, MAX_PAUSES
 from tests.adversary.adv import LISTENERS
+from tests.adversary.codes import CODES
 from tests.helpers.commands import link_of, peer_of, rss, run, share
 from tests.helpers.process import Program
 
@@ -56,6 +57,7 @@ class Sharer:
 
     program: Program
     link: str
+    code: str
     peer: str
     file: Path
     folder: Path
@@ -95,7 +97,8 @@ class Sharer:
     def attack(self, case: str) -> float:
         """Run the case and a download; return the time of the download in seconds."""
         known = ("--link", self.link, "--peer", self.peer, "--file", str(self.file))
-        argv = [sys.executable, "-m", "tests.adversary.adv", case, *known]
+        coded = ("--code", self.code) if self.code else ()
+        argv = [sys.executable, "-m", "tests.adversary.adv", case, *known, *coded]
         with Program(argv, has_input=True) as program:
             if case in LISTENERS:
                 where = program.wait_line(r"^\w+ (127\S+)$", stream="out")[1]
@@ -123,22 +126,27 @@ class Sharer:
 
 
 @contextmanager
-def sharing(folder: Path, file_limit: int | None) -> Iterator[Sharer]:
-    """Start a sharer with its own folder."""
+def sharing(
+    folder: Path, file_limit: int | None, *, has_code: bool
+) -> Iterator[Sharer]:
+    """Start a sharer with its own folder, and perhaps with a code."""
     file = folder / "source"
     file.write_bytes(Random(1).randbytes(SIZE))
-    with share(file, "--limit-up", RATE) as program:
+    coded = ["--code", "--code-for", "1h"] if has_code else []
+    with share(file, "--limit-up", RATE, *coded) as program:
         if file_limit is not None:
             limit = f"--nofile={file_limit}"
             with Program(["prlimit", f"--pid={program.pid}", limit]) as prlimit:
                 assert prlimit.finish().code == 0, "prlimit failed"
-        link = link_of(program)
-        yield Sharer(program, link, peer_of(program), file, folder)
+        link, code = link_of(program), ""
+        if has_code:
+            code = program.wait_line(r"^\d{4}(-\w+){3}$", stream="out")[0]
+        yield Sharer(program, link, code, peer_of(program), file, folder)
 
 
 def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:
     """Attack a new sharer; raise `AssertionError` if a requirement fails."""
-    with sharing(folder, file_limit) as sharer:
+    with sharing(folder, file_limit, has_code=case in CODES) as sharer:
         # The rate limit permits a burst to the first download.
         honest = [sharer.fetch(), sharer.fetch()][1]
         usual, files = rss(sharer.program), sharer.files
