@@ -156,10 +156,11 @@ async def surroundings(
         if owner in ("Node", "AsyncFile"):
             sharer = await stack.enter_async_context(shoal.Node(**LOOPBACK, port=0))
             channel = await sharer.share_open("notes.txt", "team-notes")
-            fields["peers"] += f",127.0.0.1:{channel.port}"
+            coded = await sharer.share("model/", code=True)
+            names["code"] = coded.code
+            fields["peers"] += f",127.0.0.1:{channel.port},127.0.0.1:{coded.port}"
             node = await stack.enter_async_context(shoal.Node(**fields, port=0))
             names["node"] = node
-            await sharer.share("model/")
             catalogue = Catalogue.of_home(user_home(), Disk())
             (names["entry"],) = catalogue.at(Path("model/"))
         if owner == "AsyncFile":

@@ -31,7 +31,9 @@ def test_import_shoal_loads_no_other_package() -> None:
 @pytest.mark.parametrize("name", dir(shoal))
 def test_each_public_name_loads_no_heavy_package(name: str) -> None:
     loaded = _loaded(f"import shoal; shoal.{name}; shoal.__dir__()") - BARE
-    assert not loaded & {"click", "rich", "cryptography", "fsspec", "aiohttp"}
+    assert not loaded & {
+        *("click", "rich", "cryptography", "fsspec", "aiohttp", "spake2")
+    }
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["nosuch"]])
@@ -41,6 +43,17 @@ def test_the_bare_command_line_loads_only_click(
     loaded = _loaded(f"from shoal.cli import run; run({words!r})") - BARE
     assert "click" in loaded
     assert not loaded & {"asyncio", "socket", "ssl", "json", *THIRD_PARTY - {"click"}}
+
+
+def test_the_pake_is_loaded_only_for_codes(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    network = ("--timeout", "0.1", "--lan-only", "--no-lan")
+    link, code = f"shoal:{'a' * 51}docl5", "4821-purity-carbon-olympic"
+    for words, has_pake in ((link, False), (code, True)):
+        run = f"run({['get', words, '-o', str(tmp_path / 'out'), *network]!r})"
+        loaded = _loaded(f"from shoal.cli import run; {run}") - BARE
+        assert "cryptography" in loaded
+        assert ("spake2" in loaded) is has_pake
 
 
 def test_shoal_chunk_loads_neither_a_progress_bar_nor_the_dht() -> None:

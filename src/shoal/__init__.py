@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from shoal.core.names.channel_id import parse_channel as parse_channel
     from shoal.core.names.link import Link as Link
     from shoal.core.names.link import parse_link as parse_link
+    from shoal.core.report.events import CodeChanged as CodeChanged
     from shoal.core.report.events import DownloadEvent as DownloadEvent
     from shoal.core.report.events import Hashing as Hashing
     from shoal.core.report.events import Notice as Notice
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from shoal.core.report.events import ShareEvent as ShareEvent
     from shoal.core.report.events import Stalled as Stalled
     from shoal.core.report.events import Started as Started
+    from shoal.errors import CodeError as CodeError
     from shoal.errors import DiskFullError as DiskFullError
     from shoal.errors import ForbiddenError as ForbiddenError
     from shoal.errors import LyingPeerError as LyingPeerError
@@ -81,12 +83,12 @@ _NAMES = {
     "core.names.address": "Address",
     "core.names.channel_id": "Channel parse_channel",
     "core.names.link": "Link parse_link",
-    "core.report.events": "DownloadEvent Hashing Notice PeerComplete PeerJoined "
-    "PeerLeft Preparing Progress ShareEvent Stalled Started",
-    "errors": "DiskFullError ForbiddenError LyingPeerError ManifestError NetworkError "
-    "NotAHolderError NotFoundError PeerError PeerTimeoutError ProtocolError "
-    "SelfConnectionError ShoalError StoreError TargetExistsError UnfinishedError "
-    "UsageError VerificationError",
+    "core.report.events": "CodeChanged DownloadEvent Hashing Notice PeerComplete "
+    "PeerJoined PeerLeft Preparing Progress ShareEvent Stalled Started",
+    "errors": "CodeError DiskFullError ForbiddenError LyingPeerError ManifestError "
+    "NetworkError NotAHolderError NotFoundError PeerError PeerTimeoutError "
+    "ProtocolError SelfConnectionError ShoalError StoreError TargetExistsError "
+    "UnfinishedError UsageError VerificationError",
     "node.node": "Node",
     "reading.file": "AsyncFile",
     "swarm.compare": "Comparison Difference",

@@ -13,6 +13,7 @@ line (the number below).
     ├── VerificationError       5   all peers send bytes that do not match the id
     ├── ManifestError           5   the link describes an invalid share
     ├── UnfinishedError         7   the download stopped half-way and can be resumed
+    ├── CodeError               8   a code is wrong, or in use
     ├── NetworkError            1   a fault of this machine's network
     └── PeerError               1   a fault of one peer: the download continues
 
@@ -26,6 +27,7 @@ from contextlib import contextmanager
 
 __all__ = [
     "NO_DESCRIPTORS",
+    "CodeError",
     "DiskFullError",
     "ForbiddenError",
     "LyingPeerError",
@@ -152,6 +154,12 @@ class UnfinishedError(ShoalError):
     """The download stopped half-way and can be resumed."""
 
     exit_code = 7
+
+
+class CodeError(ShoalError):
+    """A code is wrong, or is being used by another receiver."""
+
+    exit_code = 8
 
 
 class NetworkError(ShoalError):

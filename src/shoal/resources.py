@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from shoal.config.settings import Settings
+    from shoal.core.crypto.keys import Keys
     from shoal.discovery.base import Discovery
     from shoal.discovery.combined import Networks
     from shoal.storage.catalogue import Catalogue
@@ -44,6 +45,8 @@ T = TypeVar("T")
 
 Close: TypeAlias = Callable[[], Awaitable[object] | None]
 """Close something; a coroutine function or one that does not wait."""
+
+LAN = "lan"  # the network that has a topic of its own
 
 THREADS = 4  # for writing, flushing and reads that are not in the page cache
 LONG_THREADS = 4  # for opening and verifying the targets of downloads
@@ -240,14 +243,28 @@ class Resources:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, work)
 
+    def join_all(
+        self, keys: "Keys", port: int | None, is_awaited: Callable[[], bool]
+    ) -> list[AsyncGenerator[tuple[Address, str], None]]:
+        """Return an iterator as of `join` for each network, with its own topic."""
+        return [
+            self.join(
+                network,
+                keys.lan_topic if network.name == LAN else keys.dht_topic,
+                port,
+                is_awaited,
+            )
+            for network in self.networks.discovery()
+        ]
+
     async def join(
         self,
         network: "Discovery",
         topic: bytes,
-        port: int,
+        port: int | None,
         is_awaited: Callable[[], bool],
     ) -> AsyncGenerator[tuple[Address, str], None]:
-        """Announce `port` on one network; yield the addresses found and its name.
+        """Announce `port`, if any; yield the addresses found and the network's name.
 
         `is_awaited` tells whether somebody waits for them. If the network fails, the
         user is notified and the iteration ends.

@@ -1,6 +1,7 @@
 """Attack a sharer, one case at a time.
 
 python -m tests.adversary.adv CASE --link LINK --peer HOST:PORT [--file PATH]
+python -m tests.adversary.adv code_… --code CODE --peer HOST:PORT
 python -m tests.adversary.adv --list
 
 Most cases dial the sharer at `--peer`, attack it, check what can be checked from
@@ -16,7 +17,9 @@ import sys
 from pathlib import Path
 
 from shoal.core.names.address import Address, parse_address
+from shoal.core.names.code import parse_code
 from shoal.core.names.link import Link, parse_link
+from tests.adversary.codes import CODES
 from tests.adversary.floods import FLOODS
 from tests.adversary.greedy import GREEDY
 from tests.adversary.holders import KINDS, learn, serve
@@ -51,16 +54,19 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="adv", allow_abbrev=False)
     parser.add_argument("case", nargs="?", metavar="CASE")
     parser.add_argument("--link")
+    parser.add_argument("--code")
     parser.add_argument("--peer")
     parser.add_argument("--file", type=Path)
     parser.add_argument("--repeat", action="store_true")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     if args.list or not (args.case and args.link and args.peer):
-        sys.stdout.write("\n".join([*ATTACKS, *LISTENERS]) + "\n")
+        sys.stdout.write("\n".join([*ATTACKS, *CODES, *LISTENERS]) + "\n")
         return
     link, address = parse_link(args.link), parse_address(args.peer)
-    if args.case in LISTENERS:
+    if args.case in CODES:
+        await CODES[args.case](parse_code(args.code), address)
+    elif args.case in LISTENERS:
         kind = LISTENERS[args.case]
         await serve(await learn(link, address, args.file), [kind])
     elif args.case not in ATTACKS:

@@ -38,6 +38,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.adversary.adv import ATTACKS, LISTENERS
+from tests.adversary.codes import CODES
 from tests.adversary.downloaders import DOWNLOADERS
 from tests.adversary.gateways import GATEWAYS
 from tests.adversary.misread import MISREAD
@@ -121,7 +122,7 @@ def say(text: str) -> None:
 def main() -> int:
     """Run with the arguments of the command line."""
     known = [*ATTACKS, *(f"{name}@{limit}" for name, limit in FEW_FILES.items())]
-    known += [*LISTENERS, *GATEWAYS, *OTHERS]
+    known += [*CODES, *LISTENERS, *GATEWAYS, *OTHERS]
     parser = argparse.ArgumentParser(prog="run", allow_abbrev=False)
     parser.add_argument("cases", nargs="*", metavar="CASE")
     parser.add_argument("--all", action="store_true")

@@ -20,6 +20,7 @@ from urllib.request import urlopen
 
 from shoal.core.limits import MAX_PAUSE, MAX_PAUSES
 from tests.adversary.adv import LISTENERS
+from tests.adversary.codes import CODES
 from tests.adversary.floods import SHARES
 from tests.adversary.gateways import GATEWAYS
 from tests.adversary.http import Target
@@ -64,6 +65,7 @@ class Sharer:
 
     program: Program
     link: str
+    code: str
     peer: str
     file: Path
     folder: Path
@@ -103,7 +105,8 @@ class Sharer:
     def attack(self, case: str) -> float:
         """Run the case and a download; return the time of the download in seconds."""
         known = ("--link", self.link, "--peer", self.peer, "--file", str(self.file))
-        argv = [sys.executable, "-m", "tests.adversary.adv", case, *known]
+        coded = ("--code", self.code) if self.code else ()
+        argv = [sys.executable, "-m", "tests.adversary.adv", case, *known, *coded]
         with Program(argv, has_input=True) as program:
             if case in LISTENERS:
                 where = program.wait_line(r"^\w+ (127\S+)$", stream="out")[1]
@@ -136,18 +139,22 @@ class Sharer:
 def sharing(case: str, folder: Path, file_limit: int | None) -> Iterator[Sharer]:
     """Start a sharer with its own folder, and with the share that a case needs."""
     file = folder / "source"
-    size, words = SIZE, ("--limit-up", str(RATE))
+    size, words = SIZE, ["--limit-up", str(RATE)]
     if case in SHARES:
         size, chunk = SHARES[case]
-        words = ("--chunk-size", chunk)
+        words = ["--chunk-size", chunk]
+    if case in CODES:
+        words += ["--code", "--code-for", "1h"]
     file.write_bytes(Random(1).randbytes(size))
     with share(file, *words) as program:
         if file_limit is not None:
             limit = f"--nofile={file_limit}"
             with Program(["prlimit", f"--pid={program.pid}", limit]) as prlimit:
                 assert prlimit.finish().code == 0, "prlimit failed"
-        link = link_of(program)
-        yield Sharer(program, link, peer_of(program), file, folder)
+        link, code = link_of(program), ""
+        if case in CODES:
+            code = program.wait_line(r"^\d{4}(-\w+){3}$", stream="out")[0]
+        yield Sharer(program, link, code, peer_of(program), file, folder)
 
 
 def try_case(case: str, folder: Path, file_limit: int | None) -> Seen:

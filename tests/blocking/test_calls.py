@@ -354,3 +354,28 @@ def test_ctrl_c_ends_a_fetch(shared: Make, tmp_path: Path) -> None:
         program.send(signal.SIGINT)
         program.wait_line("interrupted")
         assert program.finish().code == 0
+
+
+def test_a_code_is_shared_redeemed_and_fetched(tmp_path: Path) -> None:
+    path, events = tmp_path / "file", list[object]()
+    path.write_bytes(DATA)
+    with shoal.share(
+        path, code=True, receivers=2, on_progress=events.append, **LOOPBACK
+    ) as share:
+        assert share.code is not None
+        result = shoal.fetch(share.code, tmp_path / "copy", **near(share))
+        assert result.path.read_bytes() == DATA
+        begin = share.code.rpartition("-")[0]
+        with pytest.raises(UsageError, match="not one of the words"):
+            shoal.fetch(f"{begin}-nosuchword", tmp_path / "other", **near(share))
+        shoal.fetch(share.code.upper(), tmp_path / "other", **near(share))
+    states = [each.state for each in events if isinstance(each, shoal.CodeChanged)]
+    assert states == ["given", "used"]
+
+
+def test_without_code_a_share_has_none(
+    shared: Callable[[str, bytes], shoal.BlockingShare],
+) -> None:
+    assert shared("file", DATA).code is None
+    with pytest.raises(UsageError, match="receivers is 0; pass 1 or more"):
+        shoal.share("file", receivers=0)

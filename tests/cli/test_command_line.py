@@ -81,7 +81,7 @@ def test_options_may_stand_before_the_command(typed: str, meant: str) -> None:
         ("get x --output y", "no option --output; did you mean --out?"),
         ("get -z x", "There is no option -z. See shoal get --help."),
         ("get", "Missing argument 'LINK'. See shoal get --help."),
-        ("get x y", "unexpected extra argument (y). See shoal get --help."),
+        ("get x y", "y is one argument too many: only a code may be"),
         ("get x --peer", "requires an argument."),
         ("share x --port 70000", "--port: '70000' is not a port; write a number"),
         ("-q", "Name a command."),

@@ -21,7 +21,7 @@ from shoal.config.values import Defaults
 
 STRUCTS: dict[type[Struct], tuple[type, set[str]]] = {
     Settings: (SettingsFields, set()),
-    ShareOptions: (ShareFields, set()),
+    ShareOptions: (ShareFields, {"receivers"}),  # an argument of its own
     FetchOptions: (FetchFields, {"out", "is_inside"}),  # arguments of their own
 }
 COMMANDS = cli.list_commands(click.Context(cli))

@@ -5,6 +5,7 @@ vectors; such a change breaks every existing link. `test_vectors.py` compares th
 with the output of this program, and checks it with an independent implementation.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,12 @@ from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from shoal.core.crypto.hashes import block_digests, chunk_digest, link_check
+from shoal.core.crypto.hashes import (
+    block_digests,
+    chunk_digest,
+    link_check,
+    rendezvous_id,
+)
 from shoal.core.crypto.keys import derive_keys
 from shoal.core.crypto.knock import (
     PROLOGUE,
@@ -27,7 +33,9 @@ from shoal.core.manifest.file_pages import FileEntry
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.root import encode_root
 from shoal.core.names.address import Address
+from shoal.core.names.code import Code, parse_code
 from shoal.core.names.link import Link
+from shoal.core.session.code_exchange import CodeOffer, Given, ReceiverExchange
 from tests.adversary.names import COLLISIONS, SAFE_PATHS, UNSAFE_PATHS
 
 PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
@@ -45,6 +53,9 @@ ABOUT = {
     "hashes follow from that. Where chunk hashes are `made up`, the hash of chunk i "
     "is i as 4 bytes, big-endian, eight times over. A page is its table, level, number "
     "and bytes; of a page of more than 1,024 bytes, the length instead",
+    "codes": "everything derived from a code, and one exchange. Each end draws 64 "
+    "random bytes, which as a big-endian number modulo the order of the group are its "
+    "scalar; of the verdict, the first 66 bytes and the SHA-256",
     "salt": "the first 16 bytes of HMAC-SHA256(secret, root without salt)",
     "paths": "what refuses a manifest, what does not, and which two cannot be in one",
 }
@@ -91,6 +102,10 @@ def vectors() -> dict[str, Any]:
         "ids": [_of_id(bytes(32)), _of_id(bytes(range(32))), _of_id(public.id)],
         "handshakes": [_handshake(bytes(range(32)), 2), _handshake(public.id, 3)],
         "links": _links(public.id),
+        "codes": [
+            _code(parse_code("4821-purity-carbon-olympic"), str(Link(public.id))),
+            _code(parse_code("1000-zoo-abandon-zoo"), "shoal:" + "x" * 4000),
+        ],
         "salt": {
             "secret": SECRET.hex(),
             "root_without_salt": encode_root(public.root).hex(),
@@ -194,6 +209,36 @@ def _messages(cipher: Cipher, sent: int) -> list[dict[str, Any]]:
         else:
             cipher.take_keys(1)
     return found
+
+
+def _code(code: Code, link: str) -> dict[str, Any]:
+    receiver_random, sender_random = bytes(range(64)), bytes(range(100, 164))
+    receiver = ReceiverExchange(code, lambda size: receiver_random[:size])
+    offer = CodeOffer(
+        code, link, receivers=1, entropy=lambda size: sender_random[:size]
+    )
+    sender = offer.begin()
+    proof = receiver.prove(sender.greeting)
+    verdict = sender.answer(receiver.greeting, proof)
+    given = receiver.read(verdict)
+    assert isinstance(given, Given)
+    return {
+        "code": str(code),
+        "rendezvous_id": rendezvous_id(code.rendezvous.encode()).hex(),
+        "lan_topic": code.keys.lan_topic.hex(),
+        "dht_topic": code.keys.dht_topic.hex(),
+        "psk": code.keys.psk.hex(),
+        "password": code.password.hex(),
+        "receiver_random": receiver_random.hex(),
+        "sender_random": sender_random.hex(),
+        "receiver_greeting": receiver.greeting.hex(),
+        "sender_greeting": sender.greeting.hex(),
+        "proof": proof.hex(),
+        "link": link,
+        "verdict_begins": verdict[:66].hex(),
+        "verdict_sha256": hashlib.sha256(verdict).hexdigest(),
+        "receipt": given.receipt.hex(),
+    }
 
 
 def _links(share_id: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 time.
 """
 
+import hashlib
 import json
 from typing import Any
 
@@ -34,7 +35,8 @@ from tests.core.reference import (
     hmac_sha256,
     msgpack,
 )
-from tests.core.reference_noise import Handshake, rekey
+from tests.core.reference_noise import Handshake, gcm_encrypt, rekey
+from tests.core.reference_spake2 import spake2
 
 VECTORS = json.loads(PATH.read_text())
 FILES_OF: dict[str, tuple[FileEntry, ...]] = {
@@ -100,6 +102,59 @@ def test_handshakes_match_the_vectors(vector: dict[str, Any]) -> None:
             payload = bytes.fromhex(each["payload"])
             message = keys.message(current, each["number"], payload)
             assert each["message"] == message.hex()
+
+
+def test_the_reference_agrees_with_the_vectors_of_spake2() -> None:
+    """Those are in test_compat.py of the package spake2 0.9."""
+    scalars = (
+        2611694063369306139794446498317402240796898290761098242657700742213257926693,
+        7002393159576182977806091886122272758628412261510164356026361256515836884383,
+    )
+    drawn = [scalar.to_bytes(64) for scalar in scalars]
+    found = spake2(b"password", b"", b"", *drawn)
+    assert found.from_a.hex() == (
+        "6fc960df73c9cf8ed7198b0c9534e2e96a5984bfc5edc023fd24dacf371f2af9"
+    )
+    assert found.from_b.hex() == (
+        "354e97b88406922b1df4bea1d7870f17aed3dba7c720b313edae315b00959309"
+    )
+    assert found.key.hex() == (
+        "a480bca13fa04464bb644f10e340125e96c9494f7399fef7c2bda67eb0fdf06d"
+    )
+
+
+@pytest.mark.parametrize("vector", VECTORS["codes"], ids=lambda v: v["code"])
+def test_codes_match_the_vectors(vector: dict[str, str]) -> None:
+    rendezvous = "-".join(vector["code"].split("-")[:2])
+    met = blake3_derive("shoal v2 code rendezvous", rendezvous.encode())
+    assert vector["rendezvous_id"] == met.hex()
+    for name, label, size in (
+        ("psk", b"psk", 32),
+        ("lan_topic", b"lan-topic", 20),
+        ("dht_topic", b"dht-topic", 20),
+    ):
+        assert vector[name] == hkdf(b"shoal/v2", met, label, size).hex()
+    password = blake3_derive("shoal v2 code password", vector["code"].encode())
+    assert vector["password"] == password.hex()
+    exchange = spake2(
+        password,
+        b"shoal/v2 code receiver",
+        b"shoal/v2 code sender",
+        bytes.fromhex(vector["receiver_random"]),
+        bytes.fromhex(vector["sender_random"]),
+    )
+    assert vector["receiver_greeting"] == exchange.from_a.hex()
+    assert vector["sender_greeting"] == exchange.from_b.hex()
+    proof, answer, receipt, key = (
+        hkdf(b"shoal/v2 code", exchange.key, label, 32)
+        for label in (b"receiver", b"sender", b"receipt", b"link")
+    )
+    assert (vector["proof"], vector["receipt"]) == (proof.hex(), receipt.hex())
+    link = vector["link"].encode()
+    padded = (len(link).to_bytes(2) + link).ljust(8192, b"\0")
+    verdict = b"\1\3" + answer + gcm_encrypt(key, bytes(12), padded, b"")
+    assert vector["verdict_begins"] == verdict[:66].hex()
+    assert vector["verdict_sha256"] == hashlib.sha256(verdict).hexdigest()
 
 
 @pytest.mark.parametrize("vector", VECTORS["chunks"], ids=lambda v: v["length"])

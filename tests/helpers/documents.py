@@ -4,8 +4,9 @@ The reader's two machines are two folders, `here` with the files to share and `t
 with the fetched files, and one namespace in which they find each other.
 
 In a page, LINK stands for the link that the last share printed, ID for the link without
-`shoal:`, URL for the URL that the last `serve` printed, 192.0.2.7 for the sharing
-machine, and /srv/ for a folder of the fetching machine. There are these blocks:
+`shoal:`, CODE for its code, URL for the URL that the last `serve` printed, 192.0.2.7
+for the sharing machine, and /srv/ for a folder of the fetching machine. There are these
+blocks:
 
 - `sh`: each line is run and must succeed, or exit with N after `# exit code N`. A
   command that shares or serves runs until the next one of its kind starts; one that
@@ -65,7 +66,7 @@ class Reader:
         for each in (self.here, self.there, self.there / "srv"):
             each.mkdir()
         self.home = folder / "home"
-        self.known = {"LINK": "", "ID": "", "URL": ""}
+        self.known = {"LINK": "", "ID": "", "CODE": "", "URL": ""}
         self._sharing: Program | None = None
         self._sharing_ends = False
         self._others: list[Program] = []
@@ -127,7 +128,7 @@ class Reader:
         self._end_sharing()
         self._sharing = self.start(argv, self.here)
         self._sharing_ends = ends
-        self.learn(self._sharing)
+        self.learn(self._sharing, has_code="--code" in argv[-1])
 
     def start(self, argv: list[str], cwd: Path) -> Program:
         """Start a program in the folder of the reader's machine."""
@@ -139,14 +140,18 @@ class Reader:
         }
         return Program(argv, namespace=self.namespace, cwd=cwd, env=env)
 
-    def learn(self, program: Program) -> None:
-        """Wait until a program prints a link or URL, and remember it."""
+    def learn(self, program: Program, *, has_code: bool = False) -> None:
+        """Wait until a program prints a link, perhaps a code, or a URL; remember it."""
         said = program.wait_line(r"^\S+$", START_TIME, stream="out")[0]
         self.said = said + "\n"
         if said.startswith("http"):
             self.known["URL"] = said.rstrip("/")
         elif program is self._sharing:
             self.known["LINK"], self.known["ID"] = said, said.removeprefix("shoal:")
+            if has_code:
+                code = program.wait_line(r"^\d{4}(-\w+){3}$", stream="out")[0]
+                self.known["CODE"] = code
+                self.said += code + "\n"
 
     def fill_in(self, text: str) -> str:
         """Replace the placeholders of the page."""

@@ -32,6 +32,9 @@ WORDS = [
     ("shoal --lan-", "--lan-only"),
     ("shoal -q --peer a:1 get --keep", "--keep-exec"),
     ("shoal get --color al", "always"),
+    ("shoal get 4821-puri", "4821-purity"),
+    ("shoal get 4821-purity-oly", "4821-purity-olympic"),
+    ("shoal get 4821 purity olym", "olympic"),
 ]
 
 

@@ -103,6 +103,8 @@ TABLE = [
     Row(6, f"{GET} -o {{folder}}", "a folder is never replaced. Remove it", "there"),
     # The download is incomplete.
     Row(7, f"{OPEN} {{server}}", "Run this again to resume: shoal get", "halfway"),
+    # The code is wrong.
+    Row(8, "get {wrong_code} --peer {peer}", "The code is wrong; check", "coded"),
     # The disk is full.
     Row(9, f"{GET} -o {{folder}}/o", "disk is too full", "tiny"),
     Row(
@@ -142,6 +144,13 @@ class Setting:
     def taken(self) -> None:
         server = self.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         self.names["taken"] = server.getsockname()[1]
+
+    def coded(self) -> None:
+        program = self.stack.enter_context(share(self.names["file"], "--code"))
+        code = program.wait_line(r"^\d{4}-\w+-\w+-", stream="out")[0]
+        last = program.wait_line(r"-(\w+)$", stream="out")[1]
+        self.names["wrong_code"] = code + ("zoo" if last != "zoo" else "able")
+        self.names["peer"] = peer_of(program)
 
     def nosuch0(self) -> None:
         self.env["SHOAL_INTERFACES"] = "nosuch0"
@@ -239,4 +248,4 @@ def test_a_failure_has_its_code_and_message(
 
 
 def test_the_table_has_every_exit_code() -> None:
-    assert {row.code for row in TABLE} == {0, 1, 2, 3, 4, 5, 6, 7, 9, 130, 143}
+    assert {row.code for row in TABLE} == {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 143}

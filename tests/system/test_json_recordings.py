@@ -82,6 +82,7 @@ class Recorder:
         self.record_remembered()
         self.record_background()
         self.record_once()
+        self.record_code()
         self.record_open()
         self.run("doctor", 0, "doctor")
         self.run("usage", 2, "get")
@@ -124,6 +125,19 @@ class Recorder:
                 assert program.finish().code == 0
             self.keep("share-once", server, 0)
 
+    def record_code(self) -> None:
+        words = ("share", "model", "--code", "--json")
+        with run(*words, cwd=self.folder) as server:
+            start = json.loads(server.wait_line('"start"', stream="out").string)
+            peer = ("--peer", f"127.0.0.1:{start['port']}")
+            begin, _, last = start["code"].rpartition("-")
+            wrong = f"{begin}-{'zoo' if last != 'zoo' else 'able'}"
+            self.run("get-wrong-code", 8, "get", wrong, "-o", "coded", *peer)
+            self.run("get-code", 0, "get", start["code"], "-o", "coded", *peer)
+            server.wait_line('"used"', stream="out")
+            server.send(signal.SIGINT)
+            self.keep("share-code", server, 130)
+
     def record_open(self) -> None:
         (self.folder / "file").write_bytes(CONTENT.data)
         words = ("share", "file", "--open", "--json")
@@ -164,6 +178,7 @@ def _plain(lines: Lines) -> Iterator[str]:
         line = {name: plain.get(name, value) for name, value in line.items()}
         text = json.dumps(line, ensure_ascii=False)
         text = re.sub(r"shoal:[a-z2-7]{56}", "LINK", text)
+        text = re.sub(r'"\d{4}(-[a-z]+){3}"', '"CODE"', text)
         text = re.sub(r"/[^\" ]*/recorded\d+/", "FOLDER/", text)
         text = re.sub(r"chunk \d+ did", "chunk N did", text)
         text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)

@@ -96,6 +96,7 @@ def fetch(
 def share(
     path: AnyPath,
     *,
+    receivers: int = 1,
     on_progress: Callable[[ShareEvent], None] = lambda event: None,
     **options: Unpack[ShareCall],
 ) -> "BlockingShare":
@@ -114,7 +115,9 @@ def share(
     loop_thread = LoopThread(settings)
     try:
         shared = loop_thread.call(
-            lambda node: node.share(path, on_progress=on_progress, **rest)
+            lambda node: node.share(
+                path, receivers=receivers, on_progress=on_progress, **rest
+            )
         )
     except BaseException:
         loop_thread.close()
@@ -129,6 +132,8 @@ class BlockingShare:
         """Wrap a share and take over its loop thread; use `shoal.share` instead."""
         self.link = shared.link
         """The link that other machines pass to `fetch`; a `str`."""
+        self.code = shared.code
+        """The code that others can get the link with, if there is one."""
         self.manifest = shared.manifest
         """Names, sizes and hashes of the share."""
         self.port = shared.port

@@ -138,6 +138,7 @@ Exit codes:
 5    verification failed
 6    the target exists
 7    incomplete; run the same command again to resume
+8    the code is wrong or in use
 9    the disk is full
 129  the terminal was closed
 130  interrupted

@@ -1,7 +1,6 @@
 """`shoal get`: download a share from all peers that have it."""
 
 import asyncio
-import shlex
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,11 +13,18 @@ from click.core import ParameterSource
 from shoal.cli.options import (
     Command,
     fields_of,
-    link_argument,
-    read_share,
+    read_link,
     refuse_in_channel,
 )
-from shoal.errors import NotFoundError, UnfinishedError, UsageError, run_again
+from shoal.cli.output import write_message
+from shoal.cli.wanted import Wanted, complete_code, complete_word
+from shoal.errors import (
+    NotFoundError,
+    ShoalError,
+    UnfinishedError,
+    UsageError,
+    run_again,
+)
 
 if TYPE_CHECKING:
     from shoal.channel.operations import OpenShare
@@ -34,46 +40,56 @@ _NOT_IN_CHANNELS = ("include", "exclude", "keep-exec", "origin")
 
 
 @click.command(cls=Command)
-@link_argument
-def get(link: str, **options: Any) -> None:
+@click.argument("link", envvar="SHOAL_LINK", shell_complete=complete_code)
+@click.argument("words", nargs=-1, metavar="[WORD]...", shell_complete=complete_word)
+def get(link: str, words: tuple[str, ...], **options: Any) -> None:
     """Download the share LINK from all peers that have it, and verify all of it.
 
-    LINK is a link or the id of an open channel. It may be - to read it from standard
-    input, and may be left out if SHOAL_LINK is set. Run the same command again to
-    resume an interrupted download.
+    LINK is a link, a code (also with spaces) or the id of an open channel. It may be -
+    to read it from standard input, and may be left out if SHOAL_LINK is set. Run the
+    same command again to resume an interrupted download.
 
     \b
     shoal get shoal:mfrggzdf… -C downloads
+    shoal get 4821-purity-carbon-olympic
     shoal get shoal:mfrggzdf… --origin s3://bucket/model/
     shoal get team-notes -o notes.txt --peer 192.168.1.7:4001
     """
     from shoal.cli.runner import run_command
 
     _prefer_given(options)
+    _check_options(options)
+    wanted = Wanted(" ".join((read_link(link), *words)), (link, *words))
     if options["out"] == "-":
-        run_command(_stream(link, options))
+        run_command(_stream(wanted, options))
         return
     is_seeding = options["seed"] or options["seed_for"] is not None
     purpose = "continue" if is_seeding else "resume"
-    again = f"Run this again to {purpose}: " + shlex.join(["shoal", *sys.argv[1:]])
+
+    def again() -> str:
+        return f"Run this again to {purpose}: {wanted.command()}"
+
     try:
-        run_command(_get(link, options), on_interrupt=again)
+        run_command(_get(wanted, options), on_interrupt=again)
     except UnfinishedError as error:
         text = str(error)
         for end in (" to resume.", "."):  # `again` tells more exactly what to run
             text = text.replace(f"; {run_again()}{end}", ".")
-        raise UnfinishedError(f"{text} {again}") from None
+        raise UnfinishedError(f"{text} {again()}") from None
+    except ShoalError as error:
+        if wanted.is_redeemed and again() not in str(error):
+            write_message(f"The code may be used up; next time: {wanted.command()}")
+        raise
 
 
-async def _get(text: str, options: dict[str, Any]) -> None:
+async def _get(wanted: Wanted, options: dict[str, Any]) -> None:
     from shoal.cli.runner import open_node
     from shoal.cli.serving import report_until_cancelled
     from shoal.core.names.channel_id import Channel
 
-    _check_options(options)
     options["seed"] |= options["seed_for"] is not None
-    share = read_share(text)
     async with open_node(options, has_line=True) as (node, output):
+        share = await wanted.find(node, output)
         served: OpenShare | SealedShare | None
         if isinstance(share, Channel):
             target, served = await _get_open(node, share, output, options)
@@ -164,19 +180,18 @@ def _check_options(options: dict[str, Any]) -> None:
         )
 
 
-async def _stream(text: str, options: dict[str, Any]) -> None:
+async def _stream(wanted: Wanted, options: dict[str, Any]) -> None:
     """Write a share to standard output as it arrives; the disk is not used."""
     from shoal.cli.bytes_writer import BytesWriter
     from shoal.cli.runner import open_node
     from shoal.core.names.channel_id import Channel
     from shoal.core.report.units import format_size
 
-    _check_options(options)
-    share = read_share(text)
     written = 0
     # On one terminal, the line and the bytes would be in each other's way.
     has_line = not sys.stdout.isatty()
     async with open_node(options, has_line=has_line) as (node, output):
+        share = await wanted.find(node, output)
         if isinstance(share, Channel):
             blocks = _blocks_of_channel(node, share, output, options)
         else:

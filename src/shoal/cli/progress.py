@@ -6,7 +6,9 @@ from typing import Self
 
 from shoal.cli.output import Output
 from shoal.cli.status import Fact, Status
+from shoal.core.limits import MAX_GUESSES
 from shoal.core.report.events import (
+    CodeChanged,
     Hashing,
     Notice,
     PeerComplete,
@@ -28,6 +30,17 @@ _STEPS = {
     "asking": "asking a peer what the share is",
     "listing": "reading the list of files",
     "checking": "checking what is on the disk",
+}
+_ANOTHER = "The link still works; for another code, share again with --code."
+_CODE_TEXTS = {
+    "wrong": "A wrong code was entered. Wrong codes that end this one: "
+    "{0.guesses_left} more.",
+    "dead": f"The code has ended: it was entered wrongly {MAX_GUESSES} times. "
+    + _ANOTHER,
+    "given": "A receiver has used the code. Receivers that still can: "
+    "{0.receivers_left}.",
+    "used": "The code was used, and has ended.",
+    "expired": f"The time of the code is over. {_ANOTHER}",
 }
 
 
@@ -70,6 +83,8 @@ class Reporter:
                     "stalled", seconds=round(seconds), cause=cause, reason=reason
                 )
                 self._output.say(f"No new chunk for {seconds:.0f} s: {reason}")
+            case CodeChanged():
+                self._on_code(event)
             case Notice(text=text):
                 self._output.problem(text)
 
@@ -121,6 +136,19 @@ class Reporter:
         if event.looked:
             facts.append(Fact(2, f"on {' and '.join(event.looked)}"))
         self._output.line.show(Status(self._title, tuple(facts)))
+
+    def _on_code(self, event: CodeChanged) -> None:
+        self._output.event(
+            "code",
+            state=event.state,
+            guesses_left=event.guesses_left,
+            receivers_left=event.receivers_left,
+        )
+        text = _CODE_TEXTS[event.state].format(event)
+        if event.state in ("given", "used"):
+            self._output.say(text)
+        else:
+            self._output.warn(text)
 
     def _on_started(self, event: Started) -> None:
         self._started = event

@@ -45,8 +45,13 @@ class InterruptedByUser(ShoalError):
         self.exit_code = 128 + signum
 
 
-def run_command(work: Coroutine[Any, Any, None], *, on_interrupt: str = "") -> None:
-    """Run `work`; raise `InterruptedByUser`, with `on_interrupt`, on a signal."""
+def run_command(
+    work: Coroutine[Any, Any, None], *, on_interrupt: Callable[[], str] = str
+) -> None:
+    """Run `work`; raise `InterruptedByUser` on a signal.
+
+    `on_interrupt` returns what its message says to the user.
+    """
     _obey_memory_limit()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -90,7 +95,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return new_event_loop
 
 
-async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None:
+async def _supervise(
+    work: Coroutine[Any, Any, None], on_interrupt: Callable[[], str]
+) -> None:
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     caught: list[int] = []
@@ -110,7 +117,7 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
     def stop(signum: int, frame: FrameType | None) -> None:
         if not caught:
             caught.append(signum)
-            timer = threading.Timer(CLOSE_TIME, _exit_now, [signum, on_interrupt])
+            timer = threading.Timer(CLOSE_TIME, _exit_now, [signum, on_interrupt()])
             timer.daemon = True
             timer.start()
             with contextlib.suppress(RuntimeError):  # the loop has just ended
@@ -128,7 +135,7 @@ async def _supervise(work: Coroutine[Any, Any, None], on_interrupt: str) -> None
         if not caught:
             raise
     if caught:
-        raise InterruptedByUser(_explain(caught[0], on_interrupt), caught[0])
+        raise InterruptedByUser(_explain(caught[0], on_interrupt()), caught[0])
 
 
 def _is_told_twice(context: dict[str, Any]) -> bool:

@@ -34,6 +34,7 @@ def share(place: str, **options: Any) -> Coroutine[None, None, None] | int:
 
     \b
     shoal share photos/
+    shoal share photos/ --code
     shoal share model/ --origin https://example.com/model/
     shoal share notes.txt --open team-notes
     """
@@ -50,7 +51,7 @@ def share(place: str, **options: Any) -> Coroutine[None, None, None] | int:
     refuse_in_channel(
         options,
         *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
-        *("link-file", "background"),
+        *("link-file", "background", "code"),
     )
     return _share_open(path, options["open"] or None, options)
 
@@ -70,6 +71,7 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
     async with open_node(options, has_line=True) as (node, output):
         with Reporter(output, path.name) as reporter:
             chosen = fields_of(ShareOptions, options)
+            chosen["receivers"] = int(options["once"] or 1)
             share = await node.share(path, on_progress=reporter.on_event, **chosen)
         _print_link(output, share, options)
         if options["link_file"] is not None:
@@ -94,10 +96,12 @@ def _print_link(
 ) -> None:
     root = share.manifest.root
     process = {"pid": os.getpid()} if options["background"] else {}
+    code = {} if share.code is None else {"code": share.code}
     output.result(
-        str(share.link),
+        "\n".join((share.link, *code.values())),
         event="start",
         link=str(share.link),
+        **code,
         port=share.port,
         name=root.name,
         size=root.size,
@@ -141,7 +145,7 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
         )
     if not sys.stderr.isatty():
         return  # a log is not the place for a link
-    command = f"shoal get {shlex.quote(str(share.link))}"
+    command = f"shoal get {share.code or shlex.quote(str(share.link))}"
     command += " -o OUT" if hides(root.name) else ""
     output.say("On the other machine:")
     output.say(f"  {command}")

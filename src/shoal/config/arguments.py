@@ -12,6 +12,8 @@ from typing import TypeAlias, TypedDict, Unpack
 
 from msgspec import Struct
 
+from shoal.errors import UsageError
+
 __all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
 
 AnyPath: TypeAlias = str | os.PathLike[str]
@@ -27,6 +29,8 @@ class ShareFields(TypedDict, total=False):
     public: bool
     new_link: bool
     origins: str | Iterable[str]
+    code: bool
+    code_for: float | str | None
 
 
 class ShareOptions(Struct, frozen=True, kw_only=True):
@@ -46,16 +50,25 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
     """Whether to create a link that was never used before."""
     origins: tuple[str, ...] = ()
     """URLs of servers that have the same bytes; they become part of the link."""
+    code: bool = False
+    """Whether to make a code, with which others can get the link for a while."""
+    code_for: float | None = None
+    """Seconds for which the code is valid; None is 10 minutes."""
+    receivers: int = 1
+    """How many receivers can get the link with the code."""
 
     @classmethod
-    def of(cls, **fields: Unpack[ShareFields]) -> "ShareOptions":
+    def of(cls, *, receivers: int = 1, **fields: Unpack[ShareFields]) -> "ShareOptions":
         """Read the keywords of a call: `shoal.ShareOptions.of(exclude="*.tmp")`.
 
         Raises `TypeError` for unknown keywords and `UsageError` for invalid values.
         """
         from shoal.config.values import values_of
 
-        return cls(**values_of(ShareFields.__optional_keys__, fields))
+        if receivers < 1:
+            raise UsageError(f"receivers is {receivers}; pass 1 or more.")
+        values = values_of(ShareFields.__optional_keys__, fields)
+        return cls(receivers=receivers, **values)
 
 
 class FetchFields(TypedDict, total=False):

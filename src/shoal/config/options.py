@@ -108,6 +108,11 @@ OPTIONS = (
         help="Also write the link to FILE, which only you can read."),
     Option("background", FLAG, ("share",),
         help="Return once the link is served, and keep sharing until shoal stop."),
+    Option("code", FLAG, ("share",),
+        help="Also print a code, such as 4821-purity-carbon-olympic, that shoal get "
+        "takes in place of the link: once, or as often as --once says."),
+    Option("code-for", SECONDS, ("share",),
+        help="Accept the code of --code for this long, e.g. 90 or 1h (default: 10m)."),
     Option("qr", FLAG, ("share",), help="Also show the link as a QR code."),
     Option("remove", FLAG, ("clean",), help="Remove what is listed."),
     Option("range", TEXT, ("cat",), short="-r", metavar="FIRST-LAST",

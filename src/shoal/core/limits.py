@@ -13,10 +13,11 @@ from shoal.errors import ProtocolError
 __all__ = [
     "ARRIVAL_BURST",
     "ARRIVAL_RATE",
-    "MAX_ORIGIN_FETCHES",
-    "OVERHEAD_LIMIT",
     "DIAL_BURST",
     "DIAL_RATE",
+    "MAX_GUESSES",
+    "MAX_ORIGIN_FETCHES",
+    "OVERHEAD_LIMIT",
     "DialPace",
     "HostLimit",
     "LeakyBucket",
@@ -44,6 +45,8 @@ MAX_HOSTS = 1024  # hosts that each limit remembers
 
 DIAL_BURST = 20.0  # dials of a node at once
 DIAL_RATE = 20.0  # dials per second of all its shares together, to any address
+
+MAX_GUESSES = 3  # wrong proofs until a code ends
 
 MAX_ORIGIN_FETCHES = 1024  # chunks that one peer may announce to fetch from an origin
 

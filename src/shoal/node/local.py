@@ -27,15 +27,18 @@ class LocalFiles(OpenChannels):
         self,
         path: "AnyPath",
         *,
+        receivers: int = 1,
         on_progress: Callable[[ShareEvent], None] = lambda event: None,
         **options: "Unpack[ShareFields]",
     ) -> "SealedShare":
         """Share a file or folder: `link = (await node.share("photos/")).link`.
 
         The share is served until the node is closed. `options` are the fields of
-        `ShareOptions`, as in `exclude="*.tmp"`. `on_progress` is called with `Hashing`
-        events first, then as peers join, have everything and leave. Raises
-        `TypeError`, `UsageError`, `StoreError` or `NetworkError`.
+        `ShareOptions`, as in `exclude="*.tmp"`; with `code=True`, the share has a
+        `code` that so many `receivers` can `redeem` for a while. `on_progress` is
+        called with `Hashing` events first, then as peers join, have everything and
+        leave, and as the code is used. Raises `TypeError`, `UsageError`, `StoreError`
+        or `NetworkError`.
         """
         from pathlib import Path
 
@@ -43,8 +46,13 @@ class LocalFiles(OpenChannels):
         from shoal.swarm.operations import share_sealed
 
         check_callable("on_progress", on_progress)
-        made = ShareOptions.of(**options)
-        return await share_sealed(self._registry, Path(path), made, on_progress)
+        made = ShareOptions.of(receivers=receivers, **options)
+        share = await share_sealed(self._registry, Path(path), made, on_progress)
+        if made.code:
+            from shoal.node.codes import offer
+
+            await offer(self._registry, share, made, on_progress)
+        return share
 
     async def link(
         self,

@@ -105,6 +105,17 @@ class Node(LocalFiles):
 
     # Sealed shares.
 
+    async def redeem(self, code: str, *, timeout: float | None = None) -> "Link":
+        """Return the link that a code stands for: `link = await node.redeem(code)`.
+
+        Afterwards the code may be used up, so keep the link. `timeout` is the longest
+        wait, in seconds; the default is a minute. Raises `UsageError` if it is no code,
+        `NotFoundError` if no node offers it, `CodeError` if it is wrong.
+        """
+        from shoal.node.codes import redeem
+
+        return await redeem(self._registry, code, self._seconds(timeout))
+
     async def fetch(
         self,
         link: "str | Link",
@@ -118,9 +129,10 @@ class Node(LocalFiles):
 
         Without `out` the share keeps its own name, in the option `folder` or in the
         current folder; a single file is put into `out` if that ends in a slash.
-        `options` are the fields of `FetchOptions`, as in `include="*.json"`. Existing
-        files are overwritten only on request. After an error or a cancellation the
-        same call resumes with the chunks that were verified.
+        `options` are the fields of `FetchOptions`, as in `include="*.json"`. A code in
+        place of the link is redeemed first, as by `redeem`. Existing files are
+        overwritten only on request. After an error or a cancellation the same call
+        resumes with the chunks that were verified.
 
         `timeout` is the longest wait for a new chunk, in seconds. With `seed`,
         `on_progress` is also called afterwards, as peers join, complete and leave.
@@ -170,16 +182,11 @@ class Node(LocalFiles):
     ) -> "AsyncGenerator[DownloadEvent | FetchResult, None]":
         """Fetch; `on_later` is called with the events that follow the result."""
         from shoal.config.arguments import FetchOptions
+        from shoal.node.codes import fetch_by
         from shoal.node.event_stream import stream_events
-        from shoal.swarm.fetch import fetch_sealed
 
-        fetch = partial(
-            fetch_sealed,
-            self._registry,
-            link_of(link),
-            FetchOptions.of(out, **options),
-            self._seconds(timeout),
-        )
+        chosen, seconds = FetchOptions.of(out, **options), self._seconds(timeout)
+        fetch = fetch_by(self._registry, link, chosen, seconds)
         return stream_events(fetch, on_later)
 
     def open(

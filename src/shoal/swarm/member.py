@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Member", "Registry", "ServedShare"]
 
-LAN = "lan"
 LOOKUP_TIME = 5.0  # seconds to resolve a name in a link
 
 
@@ -281,12 +280,9 @@ class Member:
 
     def _find(self) -> Iterable[Found]:
         yield usable_hints(self.link.hints, self._resources.settings)
-        for network in self._resources.networks.discovery():
-            is_lan = network.name == LAN
-            topic = self._keys.lan_topic if is_lan else self._keys.dht_topic
-            yield self._resources.join(
-                network, topic, self.port, lambda: not self.swarm.is_complete
-            )
+        yield from self._resources.join_all(
+            self._keys, self.port, lambda: not self.swarm.is_complete
+        )
 
 
 async def usable_hints(

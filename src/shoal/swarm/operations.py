@@ -57,6 +57,8 @@ class SealedShare:
         """The link that other machines pass to `get`; a `str`."""
         self.port = served.member.port
         """TCP port that this node is reached at."""
+        self.code: str | None = None
+        """The code that others can get the link with, if there is one."""
         self._registry = registry
         self._served = served
         self._is_left = False

@@ -20,8 +20,10 @@ __all__ = [
     "block_digests",
     "chunk_digest",
     "chunk_digest_of",
+    "code_password",
     "link_check",
     "page_digest",
+    "rendezvous_id",
     "root_digest",
 ]
 
@@ -36,6 +38,8 @@ _PAGE = "shoal v2 page"
 _BLOCK = "shoal v2 block"
 _CHUNK = "shoal v2 chunk"
 _LINK_CHECK = "shoal v2 link check"
+_RENDEZVOUS = "shoal v2 code rendezvous"
+_PASSWORD = "shoal v2 code password"
 
 
 def root_digest(data: Bytes) -> bytes:
@@ -88,3 +92,13 @@ def chunk_digest_of(block_hashes: Bytes, length: int) -> bytes:
 def link_check(share_id: bytes) -> bytes:
     """Return the bytes that follow an id in a link."""
     return blake3(share_id, derive_key_context=_LINK_CHECK).digest(CHECK_SIZE)
+
+
+def rendezvous_id(text: Bytes) -> bytes:
+    """Return 32 bytes that stand for the number and the first word of a code."""
+    return blake3(text, derive_key_context=_RENDEZVOUS).digest()
+
+
+def code_password(text: Bytes) -> bytes:
+    """Return the 32 bytes that the PAKE uses in place of a whole code."""
+    return blake3(text, derive_key_context=_PASSWORD).digest()

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from shoal.core.crypto.hashes import DIGEST_SIZE
 
-__all__ = ["TOPIC_SIZE", "Keys", "derive_keys", "log_name"]
+__all__ = ["TOPIC_SIZE", "Keys", "derive_keys", "expand", "log_name"]
 
 KEY_SIZE = 32  # bytes
 TOPIC_SIZE = 20  # bytes, as many as a SHA-1; DHT and LAN discovery announce topics
@@ -47,10 +47,10 @@ def derive_keys(share_id: bytes) -> Keys:
         raise ValueError(f"an id has {DIGEST_SIZE} bytes, not {len(share_id)}")
     secret = hmac.digest(_SALT, share_id, "sha256")
     return Keys(
-        psk=_expand(secret, b"psk", KEY_SIZE),
-        log=_expand(secret, b"log", KEY_SIZE),
-        lan_topic=_expand(secret, b"lan-topic", TOPIC_SIZE),
-        dht_topic=_expand(secret, b"dht-topic", TOPIC_SIZE),
+        psk=expand(secret, b"psk", KEY_SIZE),
+        log=expand(secret, b"log", KEY_SIZE),
+        lan_topic=expand(secret, b"lan-topic", TOPIC_SIZE),
+        dht_topic=expand(secret, b"dht-topic", TOPIC_SIZE),
     )
 
 
@@ -59,6 +59,6 @@ def log_name(share_id: bytes) -> str:
     return derive_keys(share_id).log_name
 
 
-def _expand(secret: bytes, label: bytes, size: int) -> bytes:
-    """Return HKDF-Expand(secret, label, size); one block of it is always enough."""
+def expand(secret: bytes, label: bytes, size: int) -> bytes:
+    """Return HKDF-Expand(secret, label, size), of at most 32 bytes: one block of it."""
     return hmac.digest(secret, label + b"\x01", "sha256")[:size]

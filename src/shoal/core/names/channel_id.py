@@ -3,9 +3,10 @@
 A *hash channel* has an id of 64 hex digits that commits to every chunk; nothing in it
 is trusted unless it verifies. A *named channel* has any other id, and nothing in it can
 be verified. The two cannot be confused, so no attacker can downgrade a verified share
-to an unverified one. For the same reason, a text that looks like a link or a mistyped
-hash is never a channel (`link_text`); `link` reads links. docs/protocol.md, "Named
-channels" and "Hash channels".
+to an unverified one. For the same reason, a text that looks like a link, a code or a
+mistyped hash is never a channel (`link_text`); `link` and `code` read the first two. A
+named channel that is called like a code is read with the prefix `channel:`.
+docs/protocol.md, "Named channels", "Hash channels" and "Codes".
 """
 
 import hashlib
@@ -16,15 +17,17 @@ from typing import NamedTuple
 from shoal.core.names.link_text import (
     bare_link,
     has_link_form,
+    looks_like_code,
     looks_like_hash,
     looks_like_link,
 )
-from shoal.errors import UsageError
+from shoal.errors import UsageError, told
 
 __all__ = ["MAX_NAME_SIZE", "Channel", "check_name", "hash_channel", "parse_channel"]
 
 MAX_NAME_SIZE = 1024  # bytes of UTF-8
 _HEX_ID = r"[0-9a-fA-F]{64}"
+_PREFIX = "channel:"
 
 
 class Channel(NamedTuple):
@@ -57,9 +60,11 @@ def hash_channel(digests: Iterable[bytes]) -> Channel:
 def parse_channel(text: str) -> Channel:
     """Return the channel with this id: `shoal.parse_channel("team-notes").topic`.
 
-    Raises `UsageError` if the text cannot be an id.
+    The prefix `channel:` is for a name that would be read as a code. Raises
+    `UsageError` if the text cannot be an id.
     """
-    text = text.strip()
+    given = text.strip()
+    text = given.removeprefix(_PREFIX)
     bare = bare_link(text)
     if re.fullmatch(_HEX_ID, bare):
         return Channel(bare.lower(), is_hash=True)
@@ -72,6 +77,12 @@ def parse_channel(text: str) -> Channel:
         raise UsageError(
             "This looks like the link of a sealed share, not like the id of an open "
             "channel; read it with parse_link() or fetch it with fetch()."
+        )
+    if text == given and looks_like_code(text):
+        raise UsageError(
+            f"This is a code, not a link; {told('shoal get turns', 'redeem() turns')} "
+            "it into one. If an open channel has this name, write "
+            f"{_PREFIX}{text}"
         )
     return Channel(_check_text(text), is_hash=False)
 
@@ -88,6 +99,8 @@ def check_name(name: str) -> Channel:
         )
     if looks_like_link(name):
         raise UsageError("That NAME would be read as a link; choose another.")
+    if looks_like_code(name) or name.startswith(_PREFIX):
+        raise UsageError("That NAME would be read as a code; choose another.")
     if name != name.strip():
         raise UsageError("A NAME cannot begin or end with white space; choose another.")
     return Channel(_check_text(name), is_hash=False)

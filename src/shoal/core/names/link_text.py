@@ -9,7 +9,13 @@ docs/protocol.md, "Link".
 
 import re
 
-__all__ = ["bare_link", "has_link_form", "looks_like_hash", "looks_like_link"]
+__all__ = [
+    "bare_link",
+    "has_link_form",
+    "looks_like_code",
+    "looks_like_hash",
+    "looks_like_link",
+]
 
 LEAST_LIKE = 50  # characters of base32, or hex digits, from which on a text is no name
 _MOST_LAYERS = 4  # times that a text may be percent-encoded
@@ -22,6 +28,9 @@ _FORM = re.compile(
     rf"shoal:.*|[a-z2-7]{{{_LENGTH}}}/?(?:\?.*)?", re.DOTALL | re.I | re.A
 )
 _SCHEME = re.compile(r"web\+(?=shoal:)", re.I | re.A)
+# Any spaces and hyphens, also those that a phone replaces them with.
+_GAP = r"[\s\-\u00a0\u2010-\u2015\u2212]"
+_CODE = re.compile(rf"\d{{4}}{_GAP}*[a-z]+(?:{_GAP}+[a-z]+){{2}}", re.A | re.I)
 # What may follow hints and does not occur in them: `quote_origin` encodes all of it.
 _AFTER_HINTS = re.compile(r"""(?:[\s.,;:!?"'`)>\]}*]|[^\w\x00-\x7f])*\Z""")
 _BEFORE, _AFTER = re.compile(r"[\W_]*"), re.compile(r"[\W_]*\Z")
@@ -89,6 +98,14 @@ def looks_like_link(text: str) -> bool:
         or _has_id(_folded(bare))
         or _has_scheme(_folded(bare))
     )
+
+
+def looks_like_code(text: str) -> bool:
+    """Return True if `text` is a number of four digits and three words.
+
+    It is never read as a channel: it is a code or mistyped.
+    """
+    return _CODE.fullmatch(bare_link(text)) is not None
 
 
 def looks_like_hash(text: str) -> bool:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from shoal.core.names.address import Address
 
 __all__ = [
+    "CodeChanged",
     "DownloadEvent",
     "Hashing",
     "Notice",
@@ -140,6 +141,18 @@ class Hashing(Struct, frozen=True):
     """Bytes of all files."""
 
 
+class CodeChanged(Struct, frozen=True):
+    """A code was entered, or is over."""
+
+    state: str
+    """`wrong` or, for the last guess, `dead`; `given` or, for the last receiver,
+    `used`; `expired`."""
+    guesses_left: int
+    """Wrong guesses that end the code."""
+    receivers_left: int
+    """Receivers that can still get the link."""
+
+
 DownloadEvent: TypeAlias = (
     Preparing
     | Started
@@ -152,5 +165,5 @@ DownloadEvent: TypeAlias = (
 )
 """Any event of a download."""
 
-ShareEvent: TypeAlias = Hashing | DownloadEvent
+ShareEvent: TypeAlias = Hashing | CodeChanged | DownloadEvent
 """Any event of a share."""

@@ -149,6 +149,10 @@ class SealedListener(PortListener[_Stranger]):
         if not yields:
             raise UsageError(problem)
 
+    def is_registered(self, keys: Keys) -> bool:
+        """Return True if holders of a share, or of the keys of a code, are accepted."""
+        return keys.psk in self._shares
+
     def check_room(self) -> None:
         """Raise `UsageError` if there are `MAX_SHARES`."""
         if self._is_full:

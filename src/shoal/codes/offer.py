@@ -1,0 +1,199 @@
+"""Offer a link under a code until it is used, guessed wrongly too often, or too old.
+
+An `OfferedCode` registers the number and the first word of its code at the port of the
+node, like a share, and is announced under their topics. So a connection gets no byte
+from it unless the client knows both; what it then says is decided by a `CodeOffer`.
+docs/protocol.md, "Codes".
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from shoal.codes.exact_stream import ExactStream
+from shoal.core.limits import LeakyBucket
+from shoal.core.names.code import Code, make_code
+from shoal.core.report.events import CodeChanged, ShareEvent
+from shoal.core.session.code_exchange import (
+    GREETING_SIZE,
+    PROOF_SIZE,
+    CodeOffer,
+    SenderExchange,
+)
+from shoal.errors import PeerError
+from shoal.resources import Resources
+from shoal.transport.sealed.proven import ProvenPeer
+
+if TYPE_CHECKING:
+    from shoal.transport.sealed.port import Port
+
+__all__ = ["CODE_TIME", "EXCHANGE_TIME", "MAX_EXCHANGES", "OfferedCode", "offer_code"]
+
+CODE_TIME = 600.0  # seconds for which a code is valid
+EXCHANGE_TIME = 15.0  # seconds for one connection, from the handshake on
+MAX_EXCHANGES = 16  # connections at once; the oldest gives way to a new one
+# An exchange without a proof costs 4 ms of work.
+EXCHANGE_BURST = 32.0  # connections at once
+EXCHANGE_RATE = 4.0  # connections per second
+SENT_TIME = 2.0  # seconds for a verdict to be sent before the connection is cut
+
+
+def offer_code(
+    resources: Resources,
+    port: "Port",
+    link: str,
+    *,
+    receivers: int = 1,
+    seconds: float | None = None,
+    on_event: Callable[[ShareEvent], None] = lambda event: None,
+    until_left: Callable[[], Awaitable[object]],
+) -> Code:
+    """Offer `link` under a new code, and return the code at once.
+
+    It ends as soon as that many receivers have the link, after three wrong guesses,
+    after `seconds` (by default 10 minutes), when `until_left` returns or when the node
+    closes. `on_event` is called with each change. Raises `UsageError` if the link is
+    too long.
+    """
+    offered = OfferedCode(resources, port, _new_code(port), link, receivers, on_event)
+    offered.register()
+    resources.own_task(offered.run(seconds or CODE_TIME, until_left))
+    return offered.code
+
+
+def _new_code(port: "Port") -> Code:
+    """Return a code that meets where no other code of this node does."""
+    while port.is_registered((code := make_code(os.urandom)).keys):
+        pass
+    return code
+
+
+class OfferedCode:
+    """One code at the port of a node."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        port: "Port",
+        code: Code,
+        link: str,
+        receivers: int = 1,
+        on_event: Callable[[ShareEvent], None] = lambda event: None,
+    ) -> None:
+        """Prepare; `register` and `run` follow."""
+        self.code = code
+        self._resources = resources
+        self._port = port
+        self._keys = code.keys
+        self._offer = CodeOffer(code, link, receivers=receivers, entropy=os.urandom)
+        self._offer.prepare()
+        self._on_event = on_event
+        self._changed = asyncio.Event()
+        self._begun = LeakyBucket(EXCHANGE_RATE)
+        self._tasks: dict[asyncio.Task[None], None] = {}  # the oldest first
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Return True if no further receiver can get the link."""
+        return self._offer.is_over
+
+    def register(self) -> None:
+        """Accept connections of nodes that know the number and the first word.
+
+        Raises `UsageError` if a code of this node meets there already.
+        """
+        self._port.register(self._keys, self._accept, is_counted=False)
+
+    async def run(
+        self, seconds: float, until_left: Callable[[], Awaitable[object]]
+    ) -> None:
+        """Answer until the code is over, `until_left` returns, or after `seconds`.
+
+        An error of `until_left` is not raised: those that wait for the share get it.
+        """
+        left = asyncio.ensure_future(until_left())
+        left.add_done_callback(lambda _: self._changed.set())
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                found = self._resources.join_all(
+                    self._keys, self._port.port, lambda: False
+                )
+                announcing = [self._group.create_task(_drain(each)) for each in found]
+                try:
+                    async with asyncio.timeout(seconds):
+                        await self._until_over(left)
+                except TimeoutError:
+                    self._report("expired")
+                # From here on only the exchanges that have begun are left.
+                self._port.unregister(self._keys, self._accept)
+                self._offer.end()
+                for task in announcing:
+                    task.cancel()
+        finally:
+            self._port.unregister(self._keys, self._accept)
+            left.cancel()
+            await asyncio.wait([left])
+            if not left.cancelled():
+                left.exception()
+
+    async def _until_over(self, left: "asyncio.Future[object]") -> None:
+        while not self._offer.is_over and not left.done():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _accept(self, proven: ProvenPeer) -> ExactStream:
+        """Return the protocol of a new connection; raises `PeerError`."""
+        self._begun.leak(asyncio.get_running_loop().time())
+        if self._group is None or self._offer.is_over:
+            raise PeerError("the code is no longer valid")
+        if self._begun.level > EXCHANGE_BURST - 1:
+            raise PeerError("too many connections use the code")
+        self._begun.level += 1
+        if len(self._tasks) >= MAX_EXCHANGES:
+            next(iter(self._tasks)).cancel()
+        stream = ExactStream(GREETING_SIZE + PROOF_SIZE)
+        task = self._group.create_task(self._serve(stream))
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+        return stream
+
+    async def _serve(self, stream: ExactStream) -> None:
+        """Run the sender's end of one connection, then close it."""
+        exchange: SenderExchange | None = None
+        try:
+            exchange = self._offer.begin()
+            async with asyncio.timeout(EXCHANGE_TIME):
+                greeting = await stream.read(GREETING_SIZE)
+                stream.write(exchange.greeting)
+                self._offer.prepare()
+                proof = await stream.read(PROOF_SIZE)
+                stream.write(exchange.answer(greeting, proof))
+                if not exchange.is_given:
+                    self._report("wrong" if self._offer.guesses_left else "dead")
+                elif exchange.end(await stream.read(PROOF_SIZE)):
+                    self._report("used" if self._offer.is_over else "given")
+            # The peer closes the connection when it has the verdict.
+            async with asyncio.timeout(SENT_TIME):
+                stream.close()
+                await stream.until_closed()
+        except (PeerError, TimeoutError):
+            pass  # whatever it did concerns no one
+        finally:
+            if exchange is not None:
+                exchange.end()
+            stream.abort()
+            self._changed.set()
+
+    def _report(self, state: str) -> None:
+        offer = self._offer
+        self._on_event(CodeChanged(state, offer.guesses_left, offer.receivers_left))
+
+
+async def _drain(found: AsyncGenerator[object, None]) -> None:
+    """Stay announced: the addresses found do not matter."""
+    async with aclosing(found) as addresses:
+        async for _ in addresses:
+            pass

@@ -1,0 +1,119 @@
+"""Nodes that know where a code meets, or record its exchange, get no link.
+
+The sharer and the receivers are the real command.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shoal.codes.exact_stream import ExactStream
+from shoal.core.names.address import parse_address
+from shoal.core.names.code import Code, parse_code
+from shoal.core.session.code_exchange import VERDICT_SIZE
+from tests.adversary.codes import CODES
+from tests.conftest import MakeFile
+from tests.helpers.codes import Squatter, squatting, take_proof
+from tests.helpers.commands import link_of, peer_of, run, share
+from tests.helpers.process import Program
+from tests.helpers.relay import PlainRelay
+from tests.helpers.sealed import answer_to
+
+
+class Sharer:
+    def __init__(self, program: Program, source: Path) -> None:
+        self.program = program
+        self.source = source
+        self.address = parse_address(peer_of(program))
+        self.link = link_of(program)
+        text = program.wait_line(r"^\d{4}(-\w+){3}$", stream="out")[0]
+        self.code: Code = parse_code(text)
+
+
+@pytest.fixture
+def sharer(make_file: MakeFile) -> Iterator[Sharer]:
+    source = make_file(100_000, 3)
+    with share(source, "--code") as program:
+        yield Sharer(program, source)
+
+
+async def get(sharer: Sharer, out: Path, *peers: object) -> tuple[int, str]:
+    """Fetch by code with the real command; return its exit code and messages."""
+    words = [word for peer in peers for word in ("--peer", peer)]
+    with run("get", sharer.code, "-o", out, "--timeout", 15, *words) as program:
+        ended = await asyncio.to_thread(program.finish, 40)
+    return ended.code, ended.stderr
+
+
+async def _garbage(squatter: Squatter, stream: ExactStream) -> None:
+    await take_proof(squatter, stream)
+    stream.write(b"\x01" * VERDICT_SIZE)
+    await stream.until_closed()
+
+
+async def _refusal(squatter: Squatter, stream: ExactStream) -> None:
+    await take_proof(squatter, stream)
+    stream.write(bytes(VERDICT_SIZE))
+    await stream.until_closed()
+
+
+async def _silence(squatter: Squatter, stream: ExactStream) -> None:
+    await stream.until_closed()
+
+
+@pytest.mark.parametrize("meet", [_garbage, _refusal, _silence])
+async def test_the_receiver_passes_a_squatter_by(
+    meet: object, sharer: Sharer, tmp_path: Path
+) -> None:
+    assert callable(meet)
+    out = tmp_path / "out"
+    async with squatting(meet, sharer.code) as squatter:
+        code, said = await get(sharer, out, squatter.address, sharer.address)
+    assert code == 0, said
+    assert out.read_bytes() == sharer.source.read_bytes()
+    sharer.program.wait_line("The code was used", stream="err")
+    assert "wrong code" not in sharer.program.stderr
+
+
+async def test_a_squatter_alone_gets_one_proof_and_no_link(
+    sharer: Sharer, tmp_path: Path
+) -> None:
+    async with squatting(_garbage, sharer.code) as squatter:
+        code, said = await get(sharer, tmp_path / "out", squatter.address)
+        assert (code, "No node that offers this code" in said) == (3, True)
+        assert len(squatter.proofs) == 1
+    assert (await get(sharer, tmp_path / "out", sharer.address))[0] == 0
+
+
+async def test_a_recording_has_neither_the_link_nor_anything_to_replay(
+    sharer: Sharer, tmp_path: Path
+) -> None:
+    async with PlainRelay(sharer.address) as relay:
+        code, said = await get(sharer, tmp_path / "out", relay.address)
+        assert code == 0, said
+        recorded = bytes(relay.to_server + relay.to_client)
+        replayed = bytes(relay.to_server)
+    for secret in (sharer.link, str(sharer.code), *sharer.code.words[1:]):
+        assert secret.encode() not in recorded
+    assert sharer.code.password not in recorded
+    assert await answer_to(sharer.address, replayed) == b""
+
+
+@pytest.mark.parametrize("case", CODES)
+async def test_the_sharer_withstands_an_attack_on_its_code(
+    case: str, sharer: Sharer, tmp_path: Path
+) -> None:
+    await CODES[case](sharer.code, sharer.address)
+    assert sharer.program.running
+    code, said = await get(sharer, tmp_path / "by code", sharer.address)
+    if case == "code_guesses":
+        assert code == 3
+        sharer.program.wait_line("The code has ended: it was entered", stream="err")
+    else:
+        assert code == 0, said
+    with run(
+        *("get", sharer.link, "-o", tmp_path / "by link", "--peer", sharer.address)
+    ) as program:
+        assert (await asyncio.to_thread(program.finish)).code == 0
