@@ -188,7 +188,7 @@ def try_gateway(case: str, folder: Path) -> Seen:
             parts = urlsplit(url)
             assert parts.hostname is not None
             target = Target(parts.hostname, parts.port or 80, parts.path)
-            sharer = Sharer(serving, "", "", file, folder)
+            sharer = Sharer(serving, "", "", "", file, folder)
             usual, files, used = rss(serving), sharer.files, sharer.cpu
             begun = time.monotonic()
             took = 0.0
