@@ -9,7 +9,7 @@ from shoal.channel.server import ChannelServer
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.core.wire.messages import Request, encode_frame
-from shoal.transfer.uploader import LONE_SIZE
+from shoal.transfer.receiver import LONE_SIZE
 from tests.channel.test_upload_slots import Client
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.resources import make_resources

@@ -17,6 +17,7 @@ from shoal.core.send_budget import (
     Sending,
     UploadRoom,
 )
+from shoal.core.wire.noise_messages import MAX_PAYLOAD
 
 PLACES = 192  # connections of one share
 
@@ -177,3 +178,7 @@ def test_no_more_room_is_taken_than_is_needed() -> None:
     assert (room.take(), room.given) == (100_000, 100_000)
     room.made()
     assert room.take() == SMALL_PART, "what is left is never so little that none is"
+
+
+def test_a_small_part_is_one_full_message() -> None:
+    assert SMALL_PART == MAX_PAYLOAD

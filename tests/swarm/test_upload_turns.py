@@ -6,7 +6,7 @@ from shoal.core.crypto.hashes import BLOCK_SIZE
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.core.wire.sealed_messages import BlockRequest, Blocks, Hello, SealedRequest
-from shoal.transfer.uploader import LONE_SIZE
+from shoal.transfer.receiver import LONE_SIZE
 from tests.helpers.holder import Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import source, talk_to

@@ -15,10 +15,10 @@ from shoal.core.schedule.turns import FIRST_LIMIT, HELD_TIME
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import StoreError
 from shoal.storage.store import Span
+from shoal.transfer.receiver import LONE_SIZE, Sent
 from shoal.transfer.receiver import Receiver as BaseReceiver
-from shoal.transfer.receiver import Sent
 from shoal.transfer.store_reader import Read, Requests
-from shoal.transfer.uploader import ALONE_LEAST, BATCH_SIZE, LONE_SIZE, Uploader
+from shoal.transfer.uploader import ALONE_LEAST, BATCH_SIZE, Uploader
 from shoal.transport.making import Room
 from tests.helpers.memory_store import MemoryStore
 from tests.helpers.resources import make_resources

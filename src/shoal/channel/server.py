@@ -21,10 +21,10 @@ from shoal.core.wire.messages import response_header
 from shoal.errors import PeerError, StoreError
 from shoal.resources import Resources
 from shoal.storage.store import ChunkReader, Span
-from shoal.transfer.receiver import Receiver, Sent
+from shoal.transfer.receiver import LONE_SIZE, Receiver, Sent
 from shoal.transfer.responses import make_parts, write_responses
 from shoal.transfer.store_reader import Read, Requests
-from shoal.transfer.uploader import LONE_SIZE, Uploader
+from shoal.transfer.uploader import Uploader
 from shoal.transport.connection import Connection
 from shoal.transport.making import Making, Room
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shoal.core.limits import RateLimit
-from shoal.core.wire.noise_messages import MAX_PAYLOAD
 
 __all__ = [
     "LARGE_PART",
@@ -23,10 +22,11 @@ __all__ = [
 
 BUDGET = 64 * 1024 * 1024  # bytes of memory for what waits for the peers of a node
 FREE = 36 * 1024 * 1024  # bytes of it below which a peer is sent large parts
-# Parts consist of full messages (docs/protocol.md, "Chunk data").
-LARGE_PART = 33 * MAX_PAYLOAD  # bytes, more than 2 MiB
-# A small part may be in memory twice, so 192 peers with one each fit beside `FREE`.
-SMALL_PART = MAX_PAYLOAD  # bytes
+# Parts consist of full messages (docs/protocol.md, "Chunk data"). `noise_messages` has
+# the same number, but imports cryptography, which open channels do not need. A small
+# part may be in memory twice, so 192 peers with one each fit beside `FREE`.
+SMALL_PART = 0xFFFF - 16  # bytes
+LARGE_PART = 33 * SMALL_PART  # bytes, more than 2 MiB
 MEASURE_PAUSE = 0.01  # seconds between two measurements of what is queued
 SLOW_SIZE = 16 * 1024  # bytes that a peer must take of what is queued for it
 SLOW_TIME = 10.0  # seconds that it has for that

@@ -12,13 +12,15 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import aclosing
 from functools import partial
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.status import PeerStatus
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError
+
+if TYPE_CHECKING:  # it is never created here
+    from shoal.core.manifest.manifest import Manifest
 
 __all__ = [
     "Origin",
@@ -47,7 +49,7 @@ class Part(NamedTuple):
     """Bytes of the whole file."""
 
 
-def parts_of(manifest: Manifest, run: range) -> list[Part]:
+def parts_of(manifest: "Manifest", run: range) -> list[Part]:
     """Return the parts of files that adjacent chunks consist of, in order.
 
     Raises `LookupError` while the files are not known.
@@ -120,7 +122,7 @@ class Origin:
     """Request chunks of one share from one origin."""
 
     def __init__(
-        self, reader: OriginReader, manifest: Manifest, client: OriginClient
+        self, reader: OriginReader, manifest: "Manifest", client: OriginClient
     ) -> None:
         """Prepare an origin; nothing is requested yet."""
         self.reader = reader
@@ -206,7 +208,7 @@ class Origin:
 
 async def read_run(
     reader: OriginReader,
-    manifest: Manifest,
+    manifest: "Manifest",
     run: range,
     on_bytes: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[tuple[int, bytes], None]:

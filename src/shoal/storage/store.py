@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.storage.disk.disk import Data
+from shoal.storage.disk.system import Data
 
 __all__ = [
     "ChunkReader",

@@ -15,10 +15,9 @@ from shoal.core.wire.sealed_messages import Reason, blocks_header, response_fram
 from shoal.errors import PeerTimeoutError
 from shoal.storage.store import Span
 from shoal.swarm.peer import Peer
-from shoal.transfer.receiver import Sent
+from shoal.transfer.receiver import LONE_SIZE, Sent
 from shoal.transfer.responses import make_parts, write_responses
 from shoal.transfer.store_reader import Read, Requests
-from shoal.transfer.uploader import LONE_SIZE
 from shoal.transport.making import Making, Room
 
 if TYPE_CHECKING:

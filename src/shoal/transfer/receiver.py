@@ -9,7 +9,9 @@ from shoal.storage.store import Span
 from shoal.transfer.store_reader import Read, Requests
 from shoal.transport.making import Room
 
-__all__ = ["Receiver", "Sent"]
+__all__ = ["LONE_SIZE", "Receiver", "Sent"]
+
+LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
 
 Sent: TypeAlias = int | Exception
 """The size of a chunk that was sent, or why it cannot be read."""

@@ -20,13 +20,12 @@ from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources, trim_memory
 from shoal.storage.store import ChunkReader, Span
-from shoal.transfer.receiver import Receiver, Sent
+from shoal.transfer.receiver import LONE_SIZE, Receiver, Sent
 from shoal.transfer.store_reader import READ_BATCH, Requests, StoreReader
 
-__all__ = ["LONE_SIZE", "Uploader"]
+__all__ = ["Uploader"]
 
 BATCH_SIZE = 64 * 1024  # bytes read before the next receiver has its turn
-LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
 READ_LEAST = 128 * 1024  # bytes of chunks that are read and sent in one go
 ALONE_LEAST = 16 * 1024  # the same for a receiver that is alone
 HEADER_ROOM = 64  # bytes of each chunk's header, at most
