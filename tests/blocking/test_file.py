@@ -127,17 +127,22 @@ def test_a_small_read_requests_no_block_that_it_does_not_need(
     with shoal.open(shared.link, **near(shared)) as file:
         file.seek(3 * CHUNK - 100)
         file.read(100)
-        assert shared.uploaded == CHUNK
+        assert shared.uploaded <= CHUNK
         file.seek(9 * CHUNK - 50)
         file.read(100)
-        assert shared.uploaded == 3 * CHUNK
+        assert shared.uploaded <= 3 * CHUNK
 
 
 def test_a_failed_read_leaves_the_position(shared: shoal.BlockingShare) -> None:
     with shoal.open(shared.link, timeout=0.3, **near(shared)) as file:
         file.read(1)
         shared.close()
-        for read in (file.read, file.readline, lambda: file.read(2 * CHUNK)):
+        reads: list[Callable[[], bytes]] = [
+            file.read,
+            file.readline,
+            lambda: file.read(2 * CHUNK),
+        ]
+        for read in reads:
             file.seek(9 * CHUNK)
             with pytest.raises(NotFoundError):
                 read()

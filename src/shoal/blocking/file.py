@@ -8,6 +8,7 @@ one call to the loop's thread, where a `FileReader` decides which chunks to fetc
 import io
 import os
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partialmethod
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from shoal.blocking.loop_thread import LoopThread, on_fork
@@ -28,7 +29,7 @@ MAX_TAKEN = 16 * 1024 * 1024  # bytes that one call to the loop's thread returns
 BUFFER_SIZE = 16 * 1024  # bytes that are copied at once for small reads and lines
 READ_ONLY = "Shares are read-only; share the changed file instead."
 # Buffers whose locks threads of a parent process held: closing one would wait for ever.
-_abandoned: list[io.BufferedReader] = []
+_abandoned: "list[io.BufferedReader[Any]]" = []
 
 
 class RawFile(io.RawIOBase):
@@ -137,6 +138,16 @@ class RawFile(io.RawIOBase):
 
         return self.loop_thread.call(work)
 
+    def fetch(self, first: int, end: int) -> bytes:
+        """Return bytes `first` to `end - 1`, not through the cache of another library.
+
+        Raises what `pread` raises.
+        """
+        end = min(end, self.file.size)
+        steps = range(first, end, MAX_TAKEN)
+        taken = [self._take(each, min(each + MAX_TAKEN, end), end) for each in steps]
+        return b"".join(piece for pieces in taken for piece in pieces)
+
     def _pieces(self, size: int, first: int) -> list[memoryview]:
         """Return the bytes of a read of `size` bytes, at most `MAX_TAKEN` of them."""
         if self.closed:
@@ -148,11 +159,14 @@ class RawFile(io.RawIOBase):
         self._is_stepping = end < stop
         if first >= end:
             return []
+        if self.through is not None:
+            return [memoryview(self.through(first, end))]
+        return self._take(first, end, until)
+
+    def _take(self, first: int, end: int, until: int | None) -> list[memoryview]:
         piece = self._reader.at_hand(first, end)
         if len(piece) == end - first:
             return [piece]
-        if self.through is not None:
-            return [memoryview(self.through(first, end))]
         return self._call(lambda reader: reader.get(first, end, until))
 
     def _call(self, work: Callable[[FileReader], Coroutine[Any, Any, T]]) -> T:
@@ -163,7 +177,16 @@ class RawFile(io.RawIOBase):
         return self.loop_thread.call(lambda node: work(reader))
 
 
-class BlockingFile(io.RawIOBase):
+class _ReadOnly(io.RawIOBase):
+    """Refuse to write."""
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise io.UnsupportedOperation(READ_ONLY)
+
+    write = writelines = truncate = partialmethod(_refuse)
+
+
+class BlockingFile(_ReadOnly):
     """Read one file of a share; for `zipfile`, `tarfile`, `io.TextIOWrapper`.
 
     ```python
@@ -292,18 +315,6 @@ class BlockingFile(io.RawIOBase):
         if line := self.readline():
             return line
         raise StopIteration
-
-    def write(self, data: object, /) -> NoReturn:
-        """Raise `io.UnsupportedOperation`: shares are read-only."""
-        raise io.UnsupportedOperation(READ_ONLY)
-
-    def truncate(self, size: int | None = None, /) -> NoReturn:
-        """Raise `io.UnsupportedOperation`: shares are read-only."""
-        raise io.UnsupportedOperation(READ_ONLY)
-
-    def writelines(self, lines: object, /) -> NoReturn:
-        """Raise `io.UnsupportedOperation`: shares are read-only."""
-        raise io.UnsupportedOperation(READ_ONLY)
 
     def close(self) -> None:
         """Close the file; idempotent."""

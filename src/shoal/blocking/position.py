@@ -1,14 +1,15 @@
 """The position of a file that several threads may read.
 
-A file object has one position, and programs rely on it: a thread continues where another
-one stopped. Other programs (DuckDB) share a file among threads without a lock, and each
-thread calls `seek` and then `read`. So the position of a thread's own seek is kept until
-the thread reads, whatever other threads do between these two calls.
+A file object has one position, and programs rely on it: a thread continues where
+another one stopped. Other programs (DuckDB) share a file among threads without a lock,
+and each thread calls `seek` and then `read`. So the position of a thread's own seek is
+kept until the thread reads, whatever other threads do between these two calls.
 """
 
 import io
 import os
 from threading import Lock, get_ident
+from typing import Any
 
 __all__ = ["Position"]
 
@@ -21,7 +22,7 @@ class Position:
     Entering it returns the position. If the block raises, the position stays as it was.
     """
 
-    def __init__(self, buffer: io.BufferedReader, size: int) -> None:
+    def __init__(self, buffer: "io.BufferedReader[Any]", size: int) -> None:
         """Start where `buffer` is; `size` is that of the file, in bytes."""
         self._buffer = buffer
         self._size = size
