@@ -178,6 +178,35 @@ def test_that_nobody_answers_is_not_that_a_path_does_not_exist(
             getattr(UPath(url, **options), method)()
 
 
+def test_a_call_that_follows_failed_ones_dials_a_peer_at_once(
+    tmp_path: Path, share: Share, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(BIG)
+    shared = share(path, chunk_size=CHUNK)
+    rmtree(Path(os.environ["XDG_BIG_HOME"]) / "shoal/catalogue")
+    link, port, address = shared.link, shared.port, near(shared)
+    shared.close()
+    # However long the back-off, the next call does not wait for its end.
+    monkeypatch.setattr("shoal.core.peerbook.FIRST_BACKOFF", 3600.0)
+    monkeypatch.setattr("shoal.core.peerbook.MAX_BACKOFF", 3600.0)
+    monkeypatch.setattr("shoal.core.peerbook.KNOWN_BACKOFF", 3600.0)
+    monkeypatch.setattr("shoal.core.peerbook.LEFT_TIME", 3600.0)
+    fs = ShoalFileSystem(**address, timeout=0.5)
+    top = str(link).removeprefix("shoal:")
+    with pytest.raises(NotFoundError):
+        fs.ls(top)
+    shared = share(path, chunk_size=CHUNK, port=port)
+    with fs.open(f"{top}/data") as file:
+        assert file.read(5) == BIG[:5]
+        shared.close()
+        with pytest.raises(NotFoundError):
+            file.read()
+        share(path, chunk_size=CHUNK, port=port)
+        file.seek(0)
+        assert file.read() == BIG
+
+
 def test_a_universal_path_names_files(folder: shoal.BlockingShare) -> None:
     top = id_of(folder)
     path = UPath(f"shoal://{top}", **near(folder))

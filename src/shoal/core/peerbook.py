@@ -131,6 +131,18 @@ class PeerBook:
         """Return when to dial next: a time, 0 for at once, None for never."""
         return self._queue.next_due()
 
+    def end_waits(self, now: float) -> None:
+        """Dial addresses in back-off at once that the user named or that were peers.
+
+        Others wait on: anyone may report them, and could point us at a victim.
+        """
+        for address, entry in self._entries.items():
+            is_idle = not (entry.is_connected or entry.is_banned)
+            is_known = entry.is_named or entry.was_peer
+            if is_idle and is_known and entry.not_before > now:
+                entry.not_before = now
+                self._idle(address, entry, is_known=True)
+
     def on_ready(self, address: Address) -> None:
         """Note that a peer answered correctly: its failures are forgotten."""
         entry = self._entries.get(address)
