@@ -184,7 +184,7 @@ def test_a_call_that_follows_failed_ones_dials_a_peer_at_once(
     path = tmp_path / "data"
     path.write_bytes(BIG)
     shared = share(path, chunk_size=CHUNK)
-    rmtree(Path(os.environ["XDG_BIG_HOME"]) / "shoal/catalogue")
+    rmtree(Path(os.environ["XDG_DATA_HOME"]) / "shoal/catalogue")
     link, port, address = shared.link, shared.port, near(shared)
     shared.close()
     # However long the back-off, the next call does not wait for its end.
