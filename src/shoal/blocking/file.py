@@ -81,6 +81,9 @@ class RawFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         """Set the offset and return it; raises what `seek_to` raises."""
+        if whence == os.SEEK_SET and offset >= 0:  # the usual case, a quick one
+            self._place = offset
+            return offset
         self._place = seek_to(self._place, self.file.size, offset, whence)
         return self._place
 
@@ -92,12 +95,16 @@ class RawFile(io.RawIOBase):
         """
         view = memoryview(buffer).cast("B")
         first = self._place
-        rest = len(self._reader.at_hand(first, first + len(view)))
-        rest = rest or self._reader.rest_of_block(first)
-        size = min(len(view), max(rest, self.until - first))
-        place = 0
         self.is_busy = True
         try:
+            piece = self._reader.at_hand(first, first + len(view))
+            rest = len(piece) or self._reader.rest_of_block(first)
+            size = min(len(view), max(rest, self.until - first))
+            if len(piece) == size and self.through is None:
+                view[:size] = piece
+                self._place = first + size
+                return size
+            place = 0
             for piece in self._pieces(size, first):
                 view[place : place + len(piece)] = piece
                 place += len(piece)
