@@ -7,13 +7,13 @@ kept until the thread reads, whatever other threads do between these two calls.
 """
 
 import io
-import os
+from os import SEEK_CUR
 from threading import Lock, get_ident
 from typing import Any
 
 __all__ = ["Position"]
 
-MAX_SOUGHT = 1024  # threads that have called `seek`, but not read yet
+MAX_OTHERS = 1024  # threads that have called `seek`, but not read yet
 
 
 class Position:
@@ -27,8 +27,9 @@ class Position:
         self._buffer = buffer
         self._size = size
         self._lock = Lock()
-        self._sought: dict[int, int] = {}  # by thread, until it reads
-        self._seeker = 0  # the thread whose seek was the last one
+        self._seeker = 0  # the thread that called `seek` last
+        self._place: int | None = None  # where that seek went, until its thread reads
+        self._others: dict[int, int] = {}  # the same of other threads
         self._before = 0
 
     @property
@@ -38,37 +39,46 @@ class Position:
 
     def tell(self) -> int:
         """Return the position of the next read of this thread."""
-        place = self._buffer.tell()
-        return self._sought.get(get_ident(), place) if self._sought else place
+        thread, place = get_ident(), self._buffer.tell()
+        own = self._place if thread == self._seeker else self._others.get(thread)
+        return place if own is None else own
 
     def seek(self, offset: int, whence: int) -> int:
         """Set the position, and return it; raises what `seek` of the buffer raises."""
         with self._lock:
-            thread, buffer, sought = get_ident(), self._buffer, self._sought
-            if whence == os.SEEK_CUR and thread in sought:
-                buffer.seek(sought[thread])
-            place = buffer.seek(offset, whence)
+            thread = get_ident()
+            if thread != self._seeker:
+                self._set_seeker(thread)
+            if whence == SEEK_CUR and self._place is not None:
+                self._buffer.seek(self._place)
+            place = self._buffer.seek(offset, whence)
             # A seek to the end finds out the size; no read follows it.
-            if place < self._size:
-                if len(sought) >= MAX_SOUGHT:
-                    del sought[next(iter(sought))]
-                sought[thread] = place
-                self._seeker = thread
-            else:
-                sought.pop(thread, None)
+            self._place = place if place < self._size else None
             return place
+
+    def _set_seeker(self, thread: int) -> None:
+        """Let another thread be the one that called `seek` last."""
+        if self._place is not None:
+            if len(self._others) >= MAX_OTHERS:
+                del self._others[next(iter(self._others))]
+            self._others[self._seeker] = self._place
+        self._seeker, self._place = thread, self._others.pop(thread, None)
 
     def __enter__(self) -> int:
         self._lock.acquire()
         try:
             place = self._buffer.tell()
-            if self._sought:
-                own = self._sought.pop(get_ident(), None)
-                if own is None:
-                    # This thread continues where the seek of another one went.
-                    self._sought.pop(self._seeker, None)
-                elif own != place:
-                    place = self._buffer.seek(own)
+            thread = get_ident()
+            own = (
+                self._place
+                if thread == self._seeker
+                else self._others.pop(thread, None)
+            )
+            if own is None or thread == self._seeker:
+                # Its own seek is done, or it continues where that of another one went.
+                self._place = None
+            if own is not None and own != place:
+                place = self._buffer.seek(own)
         except BaseException:
             self._lock.release()
             raise
@@ -78,8 +88,8 @@ class Position:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is not None and not self._buffer.closed:
+                self._set_seeker(get_ident())
                 self._buffer.seek(self._before)
-                if self._before < self._size:
-                    self._sought[get_ident()] = self._before
+                self._place = self._before
         finally:
             self._lock.release()
