@@ -348,10 +348,7 @@ class Swarm:
         return self._coordinator.status(self.manifest)
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
-        """Return the connection for a peer that dialled us and has proven the id.
-
-        Raises `PeerError` if there are too many.
-        """
+        """Return the connection for a peer that dialled us; raises `PeerError`."""
         return self._connections.accept(proven)
 
     def _on_page(self) -> None:
