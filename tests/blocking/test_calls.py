@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 
 import shoal
+from shoal.blocking import loop_thread as loop_threads
 from shoal.blocking.loop_thread import LoopThread
 from shoal.errors import NotFoundError, UsageError
 from shoal.node.node import Node
@@ -77,8 +79,9 @@ def test_a_blocking_file_is_a_raw_io_file(shared: Make) -> None:
         assert file.readall() == DATA
         with pytest.raises(ValueError, match="whence"):
             file.seek(0, 9)
-        with pytest.raises(NotImplementedError):
-            file.write(b"x")
+        for write in (file.write, file.writelines):
+            with pytest.raises(io.UnsupportedOperation, match="read-only"):
+                write(b"x")
     assert file.closed
     with pytest.raises(ValueError, match="closed"):
         file.read(1)
@@ -220,7 +223,7 @@ def test_closing_ends_a_read_in_another_thread(shared: Make) -> None:
     share.close()
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(file.read)
-        while not file._lock.locked():
+        while not file._position.is_in_use:
             time.sleep(0.001)
         file.close()
         with pytest.raises((ValueError, shoal.ShoalError)):
@@ -275,20 +278,22 @@ def test_parent_and_child_keep_the_position_after_a_fork(shared: Make) -> None:
         assert file.read() == DATA[3 * CHUNK + 5 :]
 
 
+def sockets() -> set[str]:
+    """Return the sockets that this process has open."""
+    links = set()
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            links.add(os.readlink(f"/proc/self/fd/{number}"))
+        except OSError:
+            continue
+    return {link for link in links if link.startswith("socket:")}
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_child_closes_the_connections_of_its_parent(shared: Make) -> None:
     share = shared("data", DATA)
     file = shoal.open(share.link, **near(share))
     file.read(1)
-
-    def sockets() -> set[str]:
-        links = set()
-        for number in os.listdir("/proc/self/fd"):
-            try:
-                links.add(os.readlink(f"/proc/self/fd/{number}"))
-            except OSError:
-                continue
-        return {link for link in links if link.startswith("socket:")}
 
     before = sockets()
 
@@ -298,6 +303,54 @@ def test_a_forked_child_closes_the_connections_of_its_parent(shared: Make) -> No
         assert len(before) > 6
 
     assert in_child(work) == 0
+    file.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_closes_connections_from_which_reading_is_paused(
+    shared: Make,
+) -> None:
+    share = shared("data", DATA)
+    file = shoal.open(share.link, **near(share))
+    file.read(1)
+
+    async def pause(node: Node) -> None:
+        for _, swarm in node._registry.swarms:
+            for peer in swarm.peers:
+                peer.connection.pause_reading()
+
+    file._raw.loop_thread.call(pause)
+    before = sockets()
+
+    def work() -> None:
+        assert len(sockets() & before) <= 2
+        assert len(before) > 6
+
+    assert in_child(work) == 0
+    file.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_may_drop_a_file_before_our_own_hook_has_run(
+    shared: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = shared("data", DATA)
+    file = shoal.open(share.link, **near(share))
+    file.read(1)
+    before = sockets()
+    # fsspec empties its cache of file systems in a hook that runs before ours.
+    monkeypatch.setattr(loop_threads, "_forked", WeakSet())
+    # A child that waited for a thread of its parent would not end in time.
+    monkeypatch.setattr(loop_threads, "END_TIME", 3600.0)
+
+    def work() -> None:
+        nonlocal file
+        del file
+        assert len(sockets() & before) < len(before) - 2
+
+    assert in_child(work) == 0
+    monkeypatch.undo()
+    assert file.read(3) == DATA[1:4]
     file.close()
 
 

@@ -109,6 +109,31 @@ def test_a_recent_peer_is_dialled_again_soon(book: PeerBook) -> None:
     assert waits[-1] > KNOWN_BACKOFF
 
 
+def test_known_addresses_can_be_dialled_at_once_despite_their_back_off(
+    book: PeerBook,
+) -> None:
+    named, former, left, reported, banned, connected = (
+        Address(f"10.0.0.{host}", 4001) for host in range(1, 7)
+    )
+    for address in (former, left, reported, banned, connected):
+        book.add(address, "lan")
+    book.add(named, "peer")
+    assert len(book.next_dials(0.0, 9)) == 6
+    for address in (former, left, connected):
+        book.on_ready(address)
+    for address in (named, former, reported):
+        for _ in range(9):
+            book.on_lost(address, 0.0)
+    book.on_left(left, 0.0)
+    book.on_ready(banned)
+    book.ban(banned, 0.0)
+    book.on_lost(banned, 0.0)
+    assert book.next_dials(0.1, 9) == []
+    book.end_waits(0.1)
+    assert set(book.next_dials(0.1, 9)) == {named, former, left}
+    assert set(book.next_dials(BAN_TIME, 9)) == {reported, banned}
+
+
 def test_the_address_that_failed_less_is_dialled_first(book: PeerBook) -> None:
     for address in (HERE, THERE):
         book.add(address, "lan")

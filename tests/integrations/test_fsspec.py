@@ -1,19 +1,36 @@
 """fsspec reads shares as `shoal://ID/path`."""
 
+import errno
+import gc
+import io
 import os
 import pickle
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import rmtree
+from threading import Barrier
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.callbacks import Callback
+from fsspec.config import set_conf_env, set_conf_files
+from fsspec.implementations.cached import (
+    CachingFileSystem,
+    SimpleCacheFileSystem,
+    WholeFileCacheFileSystem,
+)
+from fsspec.implementations.dirfs import DirFileSystem
+from upath import UPath
 
 import shoal
 from shoal.errors import NotFoundError, UsageError
 from shoal.integrations.fsspec import ShoalFile, ShoalFileSystem
+from shoal.integrations.share_tree import DATE
+from shoal.integrations.upath import ShoalPath
 from tests.helpers.forking import in_child
 from tests.helpers.sharing import LOOPBACK, Share, near
 
@@ -32,7 +49,10 @@ BIG = FILES["deep/er/b.bin"]
 def _clear_cache() -> Iterator[None]:
     """Clear the file systems that fsspec would keep until the program ends."""
     yield
-    ShoalFileSystem.clear_instance_cache()
+    kinds = (SimpleCacheFileSystem, WholeFileCacheFileSystem, CachingFileSystem)
+    for kind in (ShoalFileSystem, DirFileSystem, *kinds):
+        kind.clear_instance_cache()
+    gc.collect()
 
 
 @pytest.fixture
@@ -123,6 +143,84 @@ def test_files_are_read_whole_in_ranges_and_as_text(
         assert list(text) == ["first\n", "second\n"]
 
 
+def test_every_path_has_the_same_date(
+    fs: ShoalFileSystem, folder: shoal.BlockingShare
+) -> None:
+    top = id_of(folder)
+    for path in (f"{top}/a.txt", f"{top}/deep", top):
+        assert fs.modified(path) == fs.created(path) == DATE
+        assert fs.info(path)["mtime"] == DATE.timestamp()
+    assert DATE.tzinfo is not None
+    with pytest.raises(FileNotFoundError):
+        fs.modified(f"{top}/nothing")
+
+
+def test_that_nobody_answers_is_not_that_a_path_does_not_exist(
+    folder: shoal.BlockingShare, tmp_path: Path
+) -> None:
+    top = id_of(folder)
+    rmtree(Path(os.environ["XDG_DATA_HOME"]) / "shoal/catalogue")  # has the names
+    path, url = f"{top}/a.txt", f"shoal://{top}/a.txt"
+    options = {**LOOPBACK, "timeout": 0.2}
+    fs = ShoalFileSystem(**options)
+    cache: dict[str, Any] = {"cache_storage": str(tmp_path)}
+    looks: list[Any] = [fs.info, fs.exists, fs.isfile, fs.isdir, fs.lexists]
+    looks += [fs.glob, fs.find]
+    looks += [fs.modified, fs.get_mapper(top).__contains__]
+    looks += [DirFileSystem(top, fs).isfile, DirFileSystem(top, fs).exists]
+    looks += [SimpleCacheFileSystem(fs=fs, **cache).open]
+    looks += [WholeFileCacheFileSystem(fs=fs, **cache).open]
+    for look in looks:
+        with pytest.raises(NotFoundError):
+            look(path)
+    for method in ("exists", "is_file", "is_dir", "stat", "read_bytes"):
+        with pytest.raises(NotFoundError):
+            getattr(UPath(url, **options), method)()
+
+
+def test_a_call_that_follows_failed_ones_dials_a_peer_at_once(
+    tmp_path: Path, share: Share, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(BIG)
+    shared = share(path, chunk_size=CHUNK)
+    rmtree(Path(os.environ["XDG_DATA_HOME"]) / "shoal/catalogue")
+    link, port, address = shared.link, shared.port, near(shared)
+    shared.close()
+    # However long the back-off, the next call does not wait for its end.
+    monkeypatch.setattr("shoal.core.peerbook.FIRST_BACKOFF", 3600.0)
+    monkeypatch.setattr("shoal.core.peerbook.MAX_BACKOFF", 3600.0)
+    monkeypatch.setattr("shoal.core.peerbook.KNOWN_BACKOFF", 3600.0)
+    monkeypatch.setattr("shoal.core.peerbook.LEFT_TIME", 3600.0)
+    fs = ShoalFileSystem(**address, timeout=0.5)
+    top = str(link).removeprefix("shoal:")
+    with pytest.raises(NotFoundError):
+        fs.ls(top)
+    shared = share(path, chunk_size=CHUNK, port=port)
+    with fs.open(f"{top}/data") as file:
+        assert file.read(5) == BIG[:5]
+        shared.close()
+        with pytest.raises(NotFoundError):
+            file.read()
+        share(path, chunk_size=CHUNK, port=port)
+        file.seek(0)
+        assert file.read() == BIG
+
+
+def test_a_universal_path_names_files(folder: shoal.BlockingShare) -> None:
+    top = id_of(folder)
+    path = UPath(f"shoal://{top}", **near(folder))
+    assert isinstance(path, ShoalPath)
+    assert sorted(each.name for each in path.iterdir()) == ["a.txt", "deep", "empty"]
+    assert (path / "deep/c.csv").read_text() == "x,y\n1,2\n"
+    assert (path / "a.txt").parts == (top, "a.txt")
+    assert (path / "a.txt").stat().st_mtime == DATE.timestamp()
+    assert [each.name for each in path.rglob("*.csv")] == ["c.csv"]
+    assert not (path / "nothing").exists()
+    with pytest.raises(OSError, match="read-only"):
+        (path / "new").write_text("x")
+
+
 def test_cat_ranges_fetches_each_chunk_once(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
@@ -168,7 +266,7 @@ def test_random_reads_fetch_only_the_chunks_read(
         for index in (9, 3, 15):
             file.seek(index * CHUNK + 100)
             file.read(50)
-    assert folder.uploaded == 3 * CHUNK
+    assert folder.uploaded <= 3 * CHUNK
 
 
 def test_get_copies_a_folder(
@@ -181,6 +279,77 @@ def test_get_copies_a_folder(
         if path.is_file()
     }
     assert got == FILES
+
+
+def test_a_copy_gets_its_name_when_it_is_complete(
+    fs: ShoalFileSystem, folder: shoal.BlockingShare, tmp_path: Path
+) -> None:
+    source, copy = f"{id_of(folder)}/deep/er/b.bin", tmp_path / "new/copy"
+    sizes: list[int] = []
+
+    class Watch(Callback):
+        def relative_update(self, inc: int = 1) -> None:
+            sizes.append(inc)
+            assert not copy.exists()
+            if len(sizes) == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fs.get_file(source, copy, callback=Watch())
+    assert os.listdir(copy.parent) == []
+    fs.get_file(source, copy, callback=Watch())
+    assert copy.read_bytes() == BIG
+    assert sum(sizes) == 2 * len(BIG)
+    assert os.listdir(copy.parent) == ["copy"]
+    copy.chmod(0o640)
+    (tmp_path / "link").symlink_to(copy)
+    fs.get_file(f"{id_of(folder)}/a.txt", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert copy.read_bytes() == FILES["a.txt"]
+    assert copy.stat().st_mode & 0o777 == 0o640
+    out = io.BytesIO()
+    fs.get_file(source, out)
+    fs.get_file(source, "/dev/null")
+    assert out.getvalue() == BIG
+    fs.get_file(f"{id_of(folder)}/deep", str(tmp_path / "empty"))
+    assert os.listdir(tmp_path / "empty") == []
+    with pytest.raises(IsADirectoryError):
+        fs.get_file(source, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [SimpleCacheFileSystem, WholeFileCacheFileSystem])
+def test_threads_that_share_a_cache_of_fsspec_read_whole_files(
+    kind: type, fs: ShoalFileSystem, folder: shoal.BlockingShare, tmp_path: Path
+) -> None:
+    path = f"{id_of(folder)}/deep/er/b.bin"
+    turn = Barrier(8, timeout=20)
+
+    def read(number: int) -> bool:
+        for attempt in range(10):
+            cache = kind(fs=fs, cache_storage=str(tmp_path / str(attempt)))
+            turn.wait()
+            with cache.open(path) as file:
+                if file.read() != BIG:
+                    return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, range(8)))
+
+
+# fsspec does not close the file of the cache.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_block_cache_of_fsspec_keeps_blocks_on_the_disk(
+    fs: ShoalFileSystem, folder: shoal.BlockingShare, tmp_path: Path
+) -> None:
+    path = f"{id_of(folder)}/deep/er/b.bin"
+    cached = CachingFileSystem(fs=fs, cache_storage=str(tmp_path / "kept"))
+    with cached.open(path, block_size=CHUNK) as file:
+        file.seek(3 * CHUNK)
+        assert file.read(9) == BIG[3 * CHUNK : 3 * CHUNK + 9]
+        assert file.cache.blocks == {3}
+    kept = [each.read_bytes() for each in (tmp_path / "kept").iterdir()]
+    assert any(each[3 * CHUNK :][:9] == BIG[3 * CHUNK :][:9] for each in kept)
 
 
 def test_a_single_file_is_found_with_and_without_its_name(
@@ -225,8 +394,12 @@ def test_hints_are_used_only_with_use_hints(
     with pytest.raises(NotFoundError):
         with fsspec.open(url, timeout=0.3, **LOOPBACK) as file:
             file.read()
-    with fsspec.open(url, use_hints=True, **LOOPBACK) as file:
-        assert file.read() == FILES["a.txt"]
+    with pytest.raises(NotFoundError):
+        with fsspec.open(url, timeout=0.3, use_hints="false", **LOOPBACK) as file:
+            file.read()
+    for yes in (True, "true", "1"):
+        with fsspec.open(url, use_hints=yes, **LOOPBACK) as file:
+            assert file.read() == FILES["a.txt"]
 
 
 def test_environment_variables_are_used(
@@ -240,9 +413,85 @@ def test_environment_variables_are_used(
         assert file.read() == FILES["a.txt"]
 
 
+def test_options_are_read_from_text(
+    folder: shoal.BlockingShare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    conf: dict[str, dict[str, Any]] = {}
+    monkeypatch.setattr("fsspec.config.conf", conf)
+    (tmp_path / "conf.ini").write_text(
+        f"[shoal]\nuse_hints = false\npeers = 127.0.0.1:{folder.port}\n"
+        "lan_only = true\nno_lan = 1\ntimeout = 20s\ninterfaces = 127.0.0.1\n"
+    )
+    set_conf_files(str(tmp_path), conf)
+    set_conf_env(conf, {"FSSPEC_SHOAL_PORT": "4555"})
+    fs = ShoalFileSystem(hints="peer=127.0.0.1:9")
+    settings = fs._loop_thread.settings
+    assert (settings.lan_only, settings.no_lan, settings.port) == (True, True, 4555)
+    assert (settings.timeout, fs._hints) == (20.0, "")
+    options = {**near(folder), "lan_only": "0", "no_lan": "false", "port": "0"}
+    text = ShoalFileSystem(**options)._loop_thread.settings
+    assert (text.lan_only, text.no_lan, text.port) == (False, False, 0)
+
+
+def test_options_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'peer'; did you mean peers\?"):
+        ShoalFileSystem(peer="127.0.0.1:9")
+    with pytest.raises(UsageError, match=r"'use_hint'; did you mean use_hints\?"):
+        ShoalFileSystem(use_hint=True)
+    with pytest.raises(UsageError, match="'requester_pays'; remove it"):
+        ShoalFileSystem(requester_pays=True)
+    with pytest.raises(UsageError, match="use_hints: 'maybe' is neither yes nor no"):
+        ShoalFileSystem(use_hints="maybe")
+    # These mean something to every file system, or to the files that it opens.
+    ShoalFileSystem(asynchronous=False, skip_instance_cache=True, block_size=0)
+
+
+def test_options_of_open_may_be_given_to_the_file_system(
+    folder: shoal.BlockingShare,
+) -> None:
+    url = f"shoal://{id_of(folder)}/deep/er/b.bin"
+    with fsspec.open(url, block_size=CHUNK, cache_type="bytes", **near(folder)) as file:
+        assert file.read(5) == BIG[:5]
+        assert (file.blocksize, file.cache.name) == (CHUNK, "bytes")
+
+
+WRITES: list[Callable[[ShoalFileSystem, str], object]] = [
+    lambda fs, path: fs.mkdir(path),
+    lambda fs, path: fs.makedirs(path, exist_ok=True),
+    lambda fs, path: fs.rmdir(path),
+    lambda fs, path: fs.touch(path),
+    lambda fs, path: fs.put(__file__, path),
+    lambda fs, path: fs.put_file(__file__, path),
+    lambda fs, path: fs.upload(__file__, path),
+    lambda fs, path: fs.pipe(path, b"x"),
+    lambda fs, path: fs.pipe_file(path, b"x"),
+    lambda fs, path: fs.write_text(path, "x"),
+    lambda fs, path: fs.rm(path, recursive=True),
+    lambda fs, path: fs.rm_file(path),
+    lambda fs, path: fs.delete(path),
+    lambda fs, path: fs.cp(path, path + "2"),
+    lambda fs, path: fs.cp_file(path, path + "2"),
+    lambda fs, path: fs.mv(path, path + "2"),
+    lambda fs, path: fs.rename(path, path + "2"),
+    lambda fs, path: fs.get_mapper(path).__setitem__("x", b"x"),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_writing_raises(write: Callable[[ShoalFileSystem, str], object]) -> None:
+    # No share is needed to say so.
+    fs = ShoalFileSystem(**LOOPBACK, timeout=0.2)
+    with pytest.raises(OSError, match="Shares are read-only") as caught:
+        write(fs, "a" * 56 + "/a.txt")
+    assert caught.value.errno == errno.EROFS
+
+
 def test_opening_for_writing_raises(
     fs: ShoalFileSystem, folder: shoal.BlockingShare
 ) -> None:
+    with fs.open(f"{id_of(folder)}/a.txt") as file:
+        with pytest.raises(OSError, match="read-only"):
+            file.write(b"x")
     for mode in ("wb", "ab", "xb", "w"):
         with pytest.raises(OSError, match="read-only"):
             fs.open(f"{id_of(folder)}/new", mode)
@@ -256,7 +505,13 @@ def test_file_systems_and_files_are_picklable(
     with fs.open(f"{id_of(folder)}/deep/er/b.bin") as file:
         file.seek(5 * CHUNK)
         with pickle.loads(pickle.dumps(file)) as copy:
+            assert isinstance(copy, ShoalFile)
             assert copy.read() == BIG[5 * CHUNK :]
+    options = {"cache_type": "blockcache", "cache_options": {"maxblocks": 3}}
+    with fs.open(f"{id_of(folder)}/deep/er/b.bin", block_size=CHUNK, **options) as file:
+        with pickle.loads(pickle.dumps(file)) as copy:
+            assert (copy.cache.name, copy.cache.maxblocks) == ("blockcache", 3)
+            assert copy.read(5) == BIG[:5]
     opened = fsspec.open(f"shoal://{id_of(folder)}/a.txt", **near(folder))
     with pickle.loads(pickle.dumps(opened)) as file:
         assert file.read() == FILES["a.txt"]

@@ -2,8 +2,9 @@
 
 `LoopThread` starts the thread on the first call. The thread ends when the `LoopThread`
 is closed or garbage-collected, or when the program exits. A forked process has none of
-its parent's threads: its first call starts a new one. The sockets of the parent's loop
-are closed in the child, so that a connection ends when the parent closes it.
+its parent's threads: its first call starts a new one, and it never waits for the old
+one. The sockets of the parent's loop are closed in the child, so that a connection ends
+when the parent closes it.
 """
 
 import asyncio
@@ -46,6 +47,13 @@ class _Running(NamedTuple):
     node: Node
     calls: set[asyncio.Task[Any]]
     """Tasks whose result a caller waits for."""
+    process: int
+    """The process that has the thread; a fork of it has only the memory."""
+
+    @property
+    def is_parents(self) -> bool:
+        """Return True in a forked process, in which the thread does not run."""
+        return self.process != os.getpid()
 
     def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop."""
@@ -127,7 +135,7 @@ class LoopThread:
     def post(self, work: Callable[[], None]) -> None:
         """Call `work` on the loop soon, unless the thread has ended."""
         running = self._running
-        if running is not None:
+        if running is not None and not running.is_parents:
             with suppress(RuntimeError):
                 running.loop.call_soon_threadsafe(work)
 
@@ -136,6 +144,10 @@ class LoopThread:
 
         Raises what closing the node raises.
         """
+        running = self._running
+        if running is not None and running.is_parents:
+            # Other libraries drop objects in a forked process before it calls us.
+            self.after_fork()
         with self._lock:
             self._is_closed = True
             running, self._running = self._running, None
@@ -160,10 +172,10 @@ class LoopThread:
         self._lock = threading.Lock()
         self.generation += 1
         running, self._running = self._running, None
-        if running is not None:
+        if running is not None and running.is_parents:
             _parents.append(running)
             with suppress(OSError, RuntimeError):
-                _close_sockets(running.selector)
+                _close_sockets(running)
 
     def __del__(self) -> None:
         self.close()
@@ -183,7 +195,7 @@ def _start(settings: Settings) -> _Running:
     except BaseException:
         loop.call_soon_threadsafe(loop.stop)
         raise
-    return _Running(loop, selector, thread, node, set())
+    return _Running(loop, selector, thread, node, set(), os.getpid())
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
@@ -216,18 +228,24 @@ def on_fork(thing: ForkAware) -> None:
     _forked.add(thing)
 
 
-def _close_sockets(selector: selectors.BaseSelector) -> None:
+def _close_sockets(running: _Running) -> None:
     """Close the descriptors of a loop, and open `/dev/null` under their numbers.
 
     The numbers must stay taken, since the objects of the loop still refer to them.
     """
+    numbers = {key.fd for key in running.selector.get_map().values()}
+    # The selector does not have connections from which reading is paused.
+    for number, transport in list(getattr(running.loop, "_transports", {}).items()):
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() == number:
+            numbers.add(number)
+    fileno = getattr(running.selector, "fileno", None)
+    if fileno is not None:
+        numbers.add(fileno())
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        for key in list(selector.get_map().values()):
-            os.dup2(null, key.fd, inheritable=False)
-        fileno = getattr(selector, "fileno", None)
-        if fileno is not None:
-            os.dup2(null, fileno(), inheritable=False)
+        for number in numbers:
+            os.dup2(null, number, inheritable=False)
     finally:
         os.close(null)
 

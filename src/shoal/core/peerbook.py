@@ -12,8 +12,7 @@ are dialled first.
 Many nodes may be behind one address of the internet, or on one machine, so many ports
 of one host are remembered. A victim that an attacker reports with many ports must not
 be dialled by a crowd, so only a few ports that have never been a peer are dialled at a
-time. When one of them fails, the next port takes its place and waits as long as it
-would have.
+time. When one of them fails, the next port takes its place and waits as long.
 """
 
 import heapq
@@ -85,7 +84,6 @@ class PeerBook:
         self._named = 0  # entries that were named
 
     def __iter__(self) -> Iterator[Address]:
-        """Yield every known address."""
         return iter(self._entries)
 
     def __len__(self) -> int:
@@ -130,6 +128,15 @@ class PeerBook:
     def next_due(self) -> float | None:
         """Return when to dial next: a time, 0 for at once, None for never."""
         return self._queue.next_due()
+
+    def end_waits(self, now: float) -> None:
+        """Dial named addresses and former peers now; anyone may report the others."""
+        for address, entry in self._entries.items():
+            is_free = not (entry.is_connected or entry.is_banned)
+            is_known = entry.is_named or entry.was_peer
+            if is_free and is_known and entry.not_before > now:
+                entry.not_before = now
+                self._idle(address, entry, is_known=True)
 
     def on_ready(self, address: Address) -> None:
         """Note that a peer answered correctly: its failures are forgotten."""

@@ -8,25 +8,28 @@ forked process starts its own node.
 
 import asyncio
 import errno
-import io
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias, cast
 from weakref import WeakValueDictionary
 
-from fsspec import AbstractFileSystem
-from fsspec.spec import AbstractBufferedFile
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback
+from fsspec.utils import isfilelike
 
 from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
+from shoal.config.kinds import FLAG
 from shoal.config.settings import Settings, SettingsFields
-from shoal.core.manifest.file_table import File
-from shoal.core.manifest.listing import children
+from shoal.config.values import nearest
 from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.names.link import Link, parse_link
-from shoal.errors import NotFoundError
+from shoal.errors import UsageError
+from shoal.integrations.fsspec_file import Place, ShoalFile, copy_to, write_copy
+from shoal.integrations.read_only import ReadOnlyFileSystem, read_only
+from shoal.integrations.share_tree import DATE, Info, ShareTree, inner_path
 from shoal.node.node import Node
 
 __all__ = ["ShoalFile", "ShoalFileSystem"]
@@ -34,14 +37,17 @@ __all__ = ["ShoalFile", "ShoalFileSystem"]
 TIMEOUT = 60.0  # seconds without a new chunk after which a read fails
 MAX_RANGES = 16  # ranges that `cat_ranges` reads at the same time
 MAX_TREES = 32  # shares whose names are kept in memory
-READ_SIZE = 64 * 1024  # bytes per read while searching for the end of a line
+OPEN_OPTIONS = ("block_size", "cache_type", "cache_options")
+# Options of every file system of fsspec, which mean nothing here.
+IGNORED = frozenset(
+    ("asynchronous", "batch_size", "listings_expiry_time", "loop", "max_paths")
+    + ("skip_instance_cache", "use_listings_cache")
+)
 # An id, then optional hints and an optional path, which is not decoded.
 _URL = re.compile(r"(?:shoal:(?://)?)?([A-Za-z2-7]{56})(?:\?([^/]*))?(/.*)?", re.DOTALL)
 
-Info: TypeAlias = dict[str, Any]
 
-
-class ShoalFileSystem(AbstractFileSystem):
+class ShoalFileSystem(ReadOnlyFileSystem):
     """Read shares through fsspec.
 
     ```python
@@ -49,10 +55,14 @@ class ShoalFileSystem(AbstractFileSystem):
     names = fsspec.filesystem("shoal", peers="192.0.2.7:4001").ls(id)
     ```
 
-    Storage options are the fields of `Settings`; they take precedence over the
-    variables `SHOAL_…`. Without a `timeout`, a read fails after a minute without data.
-    Peers named in a link (`shoal://ID?peer=HOST:PORT/path`) are used only with
-    `use_hints=True`, because a link may come from anyone and be used unseen.
+    Storage options are the fields of `Settings`, also as text; they take precedence
+    over the variables `SHOAL_…`. Without a `timeout`, a read fails after a minute
+    without data. Peers named in a link (`shoal://ID?peer=HOST:PORT/path`) are used only
+    with `use_hints=True`, because a link may come from anyone and be used unseen.
+
+    Methods that look for a path, such as `exists`, raise `NotFoundError` if no peer
+    answers: that the share has no such file is known from its peers only. Those that
+    write raise `OSError`.
     """
 
     protocol = "shoal"
@@ -61,20 +71,29 @@ class ShoalFileSystem(AbstractFileSystem):
     def __init__(
         self,
         hints: str = "",
-        use_hints: bool = False,
+        use_hints: bool | str = False,
         **storage_options: Any,
     ) -> None:
         """Prepare to read shares; `hints` is the part of a link after its `?`.
 
-        Nothing is connected yet. Raises `UsageError` for an invalid setting.
+        Nothing is connected yet. Raises `UsageError` for an unknown option or an
+        invalid value.
         """
-        known = Settings.__struct_fields__
-        fields = {k: v for k, v in storage_options.items() if k in known}
-        rest = {k: v for k, v in storage_options.items() if k not in known}
-        super().__init__(**rest)
-        self._hints = hints if use_hints else ""
+        settings = {
+            name: value
+            for name, value in storage_options.items()
+            if name not in IGNORED and name not in OPEN_OPTIONS
+        }
+        _check_names(settings)
+        super().__init__(**{k: v for k, v in storage_options.items() if k in IGNORED})
+        self._open_options = {
+            name: storage_options[name]
+            for name in OPEN_OPTIONS
+            if name in storage_options
+        }
+        self._hints = hints if _read_flag("use_hints", use_hints) else ""
         self._loop_thread = _loop_thread_for(
-            Settings.of(**cast(SettingsFields, fields))
+            Settings.of(**cast(SettingsFields, settings))
         )
         self._trees: OrderedDict[str, ShareTree] = OrderedDict()
 
@@ -111,6 +130,42 @@ class ShoalFileSystem(AbstractFileSystem):
         """
         path = self._strip_protocol(path)
         return self._tree(path).info(path)
+
+    def exists(self, path: str, **kwargs: Any) -> bool:
+        """Return True if the share has this file or folder: `fs.exists(path)`.
+
+        Raises `ShoalError` if no peer has the share.
+        """
+        try:
+            self.info(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def isfile(self, path: str) -> bool:
+        """Return True if the share has this file: `fs.isfile(path)`.
+
+        Raises `ShoalError` if no peer has the share.
+        """
+        try:
+            return bool(self.info(path)["type"] == "file")
+        except FileNotFoundError:
+            return False
+
+    def created(self, path: str) -> datetime:
+        """Return the same date for every path that exists: `fs.created(path)`.
+
+        Raises what `info` raises.
+        """
+        self.info(path)
+        return DATE
+
+    def modified(self, path: str) -> datetime:
+        """Return the same date for every path, as contents never change.
+
+        `fs.modified(path)` raises what `info` raises.
+        """
+        return self.created(path)
 
     def ukey(self, path: str) -> str:
         """Return a key for the content, which never changes: `fs.ukey(path)`."""
@@ -169,7 +224,33 @@ class ShoalFileSystem(AbstractFileSystem):
     def _range(self, path: str, start: int | None, end: int | None) -> "_Range":
         info = self._file_info(path)
         first, stop, _ = slice(start, end).indices(info["size"])
-        return self._link_of(info["name"]), _inner_path(info["name"]), first, stop
+        return self._link_of(info["name"]), inner_path(info["name"]), first, stop
+
+    def get_file(
+        self,
+        rpath: str,
+        lpath: Any = None,
+        callback: Callback = DEFAULT_CALLBACK,
+        outfile: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy a file to the local disk: `fs.get_file(path, "copy.bin")`.
+
+        The copy gets its name when it is complete. A folder is made, without its files.
+        Raises `OSError` and what `open` and `read` raise.
+        """
+        if outfile is None and isfilelike(lpath):
+            outfile = lpath
+        if outfile is None and self.isdir(rpath) and not self._names_only_file(rpath):
+            os.makedirs(lpath, exist_ok=True)
+            return
+        with self._open(rpath) as file:
+            if outfile is not None:
+                copy_to(file, outfile, callback)
+                return
+            local = os.path.abspath(os.fspath(lpath))
+            os.makedirs(os.path.dirname(local), exist_ok=True)
+            write_copy(file, local, callback)
 
     def _open(
         self,
@@ -178,37 +259,35 @@ class ShoalFileSystem(AbstractFileSystem):
         block_size: int | None = None,
         autocommit: bool = True,
         cache_options: dict[str, Any] | None = None,
-        cache_type: str = "none",
-        size: int | None = None,
+        cache_type: str | None = None,
         **kwargs: Any,
-    ) -> "ShoalFile":
+    ) -> ShoalFile:
         if mode != "rb":
-            raise io.UnsupportedOperation("shares are read-only")
-        info = self._file_info(path)
+            raise read_only()
+        options, name = self._open_options, self._file_info(path)["name"]
         return ShoalFile(
             self,
-            info["name"],
-            mode,
-            block_size or READ_SIZE,
-            cache_type=cache_type,
-            cache_options=cache_options,
-            size=info["size"],
-            **kwargs,
+            name,
+            self._place_of(name),
+            block_size=block_size or options.get("block_size"),
+            cache_type=cache_type or options.get("cache_type", "none"),
+            cache_options=cache_options or options.get("cache_options"),
         )
 
     def open_blocking(self, path: str) -> BlockingFile:
         """Open a file as shoal's own file object: `fs.open_blocking(path)`."""
-        name = self._file_info(path)["name"]
-        link = self._link_of(name)
-        return BlockingFile(
-            self._loop_thread, link, _inner_path(name), timeout=self._timeout
-        )
+        place = self._place_of(self._file_info(path)["name"])
+        return BlockingFile(*place, timeout=self.read_timeout)
 
     # Lookup.
 
     @property
-    def _timeout(self) -> float | None:
+    def read_timeout(self) -> float | None:
+        """Return the timeout of reads in seconds; None is that of the settings."""
         return TIMEOUT if self._loop_thread.settings.timeout is None else None
+
+    def _place_of(self, path: str) -> Place:
+        return self._loop_thread, self._link_of(path), inner_path(path)
 
     def _link_of(self, path: str) -> Link:
         text = path.partition("/")[0]
@@ -220,8 +299,13 @@ class ShoalFileSystem(AbstractFileSystem):
         tree = self._tree(path)
         info = tree.info(tree.only_file or path if "/" not in path else path)
         if info["type"] != "file":
-            raise IsADirectoryError(errno.EISDIR, "This is a folder", _inner_path(path))
+            raise IsADirectoryError(errno.EISDIR, "This is a folder", inner_path(path))
         return info
+
+    def _names_only_file(self, path: str) -> bool:
+        """Return True for a share's id alone, if the share is a single file."""
+        path = self._strip_protocol(path)
+        return "/" not in path and self._tree(path).only_file is not None
 
     def _tree(self, path: str) -> "ShareTree":
         """Return the names in a share; each is loaded once, as they never change."""
@@ -234,105 +318,13 @@ class ShoalFileSystem(AbstractFileSystem):
 
             def load(missing: Missing) -> Manifest:
                 return self._loop_thread.call(
-                    lambda node: node.load(link, missing, timeout=self._timeout)
+                    lambda node: node.load(link, missing, timeout=self.read_timeout)
                 )
 
             tree = self._trees[top] = ShareTree(top, load)
             if len(self._trees) > MAX_TREES:
                 self._trees.popitem(last=False)
         return tree
-
-
-class ShoalFile(AbstractBufferedFile):
-    """Read a file of a share; `ShoalFileSystem.open` returns these.
-
-    Without a `cache_type`, only shoal's own cache is used: it keeps whole chunks and
-    prefetches for sequential reads.
-    """
-
-    DEFAULT_BLOCK_SIZE = READ_SIZE
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        if self._file is None:
-            self._file = self.fs.open_blocking(self.path)
-        return self._file.pread(end - start, start)
-
-    _file: BlockingFile | None = None
-
-    def close(self) -> None:
-        """Close the file and leave the share: `file.close()`; idempotent."""
-        if self._file is not None:
-            self._file.close()
-        super().close()
-
-
-class ShareTree:
-    """Describe the files and folders of one share for fsspec.
-
-    Paths begin with the id of the share, `top`. fsspec describes a file or folder by a
-    dict with at least its name, its size in bytes and its type. The pages of the list
-    of files are loaded when a name needs them, and kept.
-    """
-
-    def __init__(self, top: str, load: Callable[[Missing], Manifest]) -> None:
-        """Start with the root record; `load` returns a manifest with more pages."""
-        self._top = top
-        self._load_from = load
-        self._manifest = load(lambda manifest: ())
-        self.only_file: str | None = None
-        """The path of a share's only file; None for a folder."""
-        if not self._manifest.root.is_folder:
-            self.only_file = f"{top}/{self._manifest.root.name}"
-
-    def info(self, path: str) -> Info:
-        """Return the description of a path; raises `FileNotFoundError`."""
-        inner = _inner_path(path)
-        if not inner:
-            return self._describe("", None)
-        file = self._find(inner)
-        if file is None and not self._list(inner):
-            what = "The share has no such file or folder"
-            raise FileNotFoundError(errno.ENOENT, what, inner)
-        return self._describe(inner, file)
-
-    def entries(self, path: str) -> list[Info]:
-        """Return the descriptions of what is in a folder, or of a file.
-
-        Raises `FileNotFoundError`.
-        """
-        return self._list(_inner_path(path)) or [self.info(path)]
-
-    def _find(self, inner: str) -> File | None:
-        self._load(lambda manifest: manifest.missing_path(inner))
-        try:
-            return self._manifest.find(inner)
-        except NotFoundError:
-            return None
-
-    def _list(self, inner: str) -> list[Info]:
-        self._load(lambda manifest: manifest.missing_children(inner))
-        start = f"{inner}/" if inner else ""
-        found = children(self._manifest, inner)
-        return [self._describe(start + name, file) for name, file in found]
-
-    def _load(self, missing: Missing) -> None:
-        if any(True for _ in missing(self._manifest)):
-            loaded = self._load_from(missing)
-            for key in loaded.keys():
-                self._manifest.add_page(key, loaded.page(key) or b"")
-
-    def _describe(self, inner: str, file: File | None) -> Info:
-        return {
-            "name": f"{self._top}/{inner}" if inner else self._top,
-            "size": 0 if file is None else file.size,
-            "type": "directory" if file is None else "file",
-            "executable": file is not None and file.executable,
-        }
-
-
-def _inner_path(path: str) -> str:
-    """Return the path within the share: everything after the share's id."""
-    return path.partition("/")[2]
 
 
 _Range: TypeAlias = tuple[Link, str, int, int]
@@ -352,6 +344,23 @@ async def _read_ranges(node: Node, wanted: Sequence[_Range | Exception]) -> list
     reads = [read(*each) for each in wanted if isinstance(each, tuple)]
     found = iter(await asyncio.gather(*reads, return_exceptions=True))
     return [next(found) if isinstance(each, tuple) else each for each in wanted]
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a storage option that does not exist."""
+    known = SettingsFields.__optional_keys__
+    for name in settings:
+        if name not in known:
+            near = nearest(name, (*sorted(known), "hints", "use_hints"), "; remove it.")
+            raise UsageError(f"shoal's file system has no option {name[:40]!r}{near}")
+
+
+def _read_flag(name: str, value: Any) -> bool:
+    """Return the value of an option that is yes or no, and may be text."""
+    try:
+        return bool(FLAG.read(value))
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 # One node for all file systems with the same settings.

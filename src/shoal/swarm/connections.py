@@ -101,6 +101,11 @@ class Connections:
             for peer in self:
                 peer.close()
 
+    def on_caller(self) -> None:
+        """Dial known peers at once if none is connected: earlier calls failed."""
+        if not self.peers:
+            self._dialler.dial_now()
+
     def know_share(self, manifest: Manifest) -> None:
         """Tell every session how many chunks and pages there are."""
         for connection in self.peers:

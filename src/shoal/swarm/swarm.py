@@ -167,6 +167,7 @@ class Swarm:
 
         Raises `ManifestError` if it is hostile, `NotFoundError` if no peer has it.
         """
+        self._connections.on_caller()
         await self._waiting.wait(lambda: self.manifest is not None)
         while not await self.load_some(missing):
             pass
@@ -281,6 +282,7 @@ class Swarm:
 
     async def until(self, is_met: Callable[[], bool]) -> None:
         """Wait for what is being fetched; raises as `fetch` does."""
+        self._connections.on_caller()
         await self._waiting.wait(is_met)
 
     async def stop(self) -> None:
@@ -346,10 +348,7 @@ class Swarm:
         return self._coordinator.status(self.manifest)
 
     def accept(self, proven: ProvenPeer) -> Connection[SealedSession]:
-        """Return the connection for a peer that dialled us and has proven the id.
-
-        Raises `PeerError` if there are too many.
-        """
+        """Return the connection for a peer that dialled us; raises `PeerError`."""
         return self._connections.accept(proven)
 
     def _on_page(self) -> None:

@@ -101,6 +101,11 @@ class Dialler:
                 except TimeoutError:
                     pass
 
+    def dial_now(self) -> None:
+        """Dial known peers at once, whatever their back-off: a caller waits."""
+        self._book.end_waits(self._clock())
+        self._wake.set()
+
     def on_ready(self, address: Address) -> None:
         """Reset the back-off of an address whose peer has answered correctly."""
         self._book.on_ready(address)
