@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.report.units import format_size
 from shoal.storage.download.journal import decode
 from tests.conftest import MakeFile
 from tests.helpers.commands import LOOPBACK, link_of, peer_of, run
@@ -162,9 +163,11 @@ def test_list_forget_and_clean_show_and_change_what_is_remembered(
     assert listed(source)[0]["shared"] is False
     (entry,) = listed(machine)
     assert entry["done"] == len(machine.chunks) * CHUNK
-    ended = machine.finish("clean")
-    assert str(machine.copy) in ended.stdout.decode()
-    assert int(ended.stdout.split()[0]) >= path.stat().st_size
+    ended = machine.finish("clean", "--json")
+    left = json.loads(ended.stdout.splitlines()[0])
+    assert left["size"] >= path.stat().st_size
+    shown = f"{format_size(left['size']):>10}  {machine.copy}\n"
+    assert machine.finish("clean").stdout.decode() == shown
     assert machine.chunks
     assert machine.finish("clean", "--remove").code == 0
     assert not list(machine.folder.glob(".copy*"))

@@ -346,5 +346,5 @@ def _check(layout: Layout, number: int, state: FileState | None) -> None:
     if state is None or not state.is_sole_link or state.size != size:
         raise StoreError(
             f"Another program changed {layout.files[number].path} during the "
-            "download; run the command again."
+            f"download; {run_again()}."
         )
