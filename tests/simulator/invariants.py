@@ -55,11 +55,8 @@ class Invariants:
         return share.chunks_of(state.job.selects)
 
     def _patience(self, state: JobState) -> float:
-        """Return the seconds in which a job ends that can reach everything.
-
-        A client of an open channel serves nothing before it is complete, so each takes
-        a whole copy from the servers there are, however slow these are.
-        """
+        """Return the seconds in which a job ends that can reach everything."""
+        # Each client of an open channel takes a whole copy from its servers.
         plan = self._world.plan
         if not any(share.open for share in plan.shares):
             return PATIENCE

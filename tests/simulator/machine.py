@@ -14,18 +14,17 @@ from shoal.core.names.channel_id import Channel
 from shoal.core.names.link import Link
 from shoal.errors import ShoalError, TargetExistsError
 from tests.helpers.faulty.disk import FaultyDisk
-from tests.simulator.channels import do_open, serve_open
 from tests.simulator.discovery import SimNetworks
 from tests.simulator.hosts import Host
 from tests.simulator.jobs import JobState, make_folders, write_file
 from tests.simulator.loop import Killed, Process, SimLoop
 from tests.simulator.network import Network, SimPort
-from tests.simulator.plan import CHUNK, MAX_CHUNKS, Machine, Plan, Share
+from tests.simulator.plan import MAX_CHUNKS, Machine, Plan, Share
+from tests.simulator.work import do_job, serve_share
 
 __all__ = ["SimMachine"]
 
 FIXED_PORT = 4000  # of nodes that others name or a NAT leads to
-READS = 6  # parts that a reader reads
 
 
 class SimMachine:
@@ -188,6 +187,18 @@ class SimMachine:
                 found |= share.chunks_of(state.job.selects) & self._keeps(state, share)
         return found
 
+    def relays_manifest(self, share: Share) -> bool:
+        """Return True if it will load the whole manifest, and pass it on.
+
+        A fetch of some files, or one that has ended, loads no other pages.
+        """
+        return any(
+            state.job.kind == "fetch"
+            and state.status == "running"
+            and not state.job.exclude
+            for state in self._jobs_of(share)
+        )
+
     def _jobs_of(self, share: Share) -> list[JobState]:
         return [state for state in self.jobs if state.job.share == share.number]
 
@@ -317,12 +328,7 @@ class SimMachine:
     async def _share(self, node: shoal.Node, share: Share) -> None:
         await asyncio.sleep(max(0.0, share.begins_at - self._loop.time() + 1000))
         try:
-            if share.open:
-                made = await serve_open(node, share, self.path(share))
-            else:
-                made = await node.share(
-                    self.path(share), chunk_size=share.chunk, public=share.is_public
-                )
+            made = await serve_share(node, share, self.path(share))
         except ShoalError as error:
             self._trace("share failed", self.name, repr(error))
             return
@@ -362,7 +368,9 @@ class SimMachine:
         share = self._plan.shares[job.share]
         self._trace("begins", str(state))
         try:
-            state.result = await self._work(node, state, link, share)
+            state.result = await do_job(
+                node, state, link, share, self._plan.seed, self._report
+            )
             state.status = "done"
         except TargetExistsError as error:
             # A run that was killed right after its end has done it.
@@ -381,44 +389,3 @@ class SimMachine:
         state.ended_at = self._loop.time()
         self._trace("ends", str(state))
         self.on_ended(self, state)
-
-    async def _work(
-        self, node: shoal.Node, state: JobState, name: Link | Channel, share: Share
-    ) -> Any:
-        if isinstance(name, Channel):
-            data = share.data(self._plan.seed, "")
-            return await do_open(node, state, name, share, data)
-        work = self._fetch if state.job.kind == "fetch" else self._read
-        return await work(node, state, name)
-
-    async def _fetch(self, node: shoal.Node, state: JobState, link: Link) -> Any:
-        job = state.job
-        return await node.fetch(
-            link,
-            state.out,
-            timeout=job.timeout,
-            seed=job.seed,
-            exclude=job.exclude or (),
-        )
-
-    async def _read(self, node: shoal.Node, state: JobState, link: Link) -> Any:
-        share = self._plan.shares[state.job.share]
-        rng = Random(f"{self._plan.seed} read {state.job}")
-        for _ in range(READS):
-            name = rng.choice([name for name, _ in share.files])
-            true = share.data(self._plan.seed, name)
-            file = await node.open(link, name or None, timeout=state.job.timeout)
-            try:
-                start = rng.randint(0, len(true))
-                size = rng.randint(0, 3 * CHUNK)
-                if share.chunk > CHUNK:  # of blocks: also longer ranges
-                    size *= rng.choice([1, 1, 5, 20])
-                file.seek(start)
-                data = await file.read(size)
-            finally:
-                await file.aclose()
-            if not true[start:].startswith(data) or (size and not data) != (
-                bool(size) and start == len(true)
-            ):
-                self._report(f"{state} read wrong bytes of {name!r} at {start}")
-        return None

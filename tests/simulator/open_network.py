@@ -81,6 +81,9 @@ class SimListener:
             connection.session = _NoSizes(connection.session._chunks, None)
         return connection
 
+    def listen_on(self, hosts: Sequence[str]) -> None:
+        """Do nothing: a simulated listener has all addresses of its host."""
+
     async def aclose(self) -> None:
         """Listen no more; connections stay open."""
         self._host.listening.pop(self.port, None)

@@ -96,8 +96,9 @@ class Reach:
                 for number in near[one.spec.number]:
                     more, is_known = found[number]
                     news = (more & one.relays(share)) - have
+                    is_known = is_known and one.relays_manifest(share)
                     if news or is_known > knows:
-                        have, knows = have | news, True
+                        have, knows = have | news, knows or is_known
                         found[one.spec.number] = have, knows
                         has_changed = True
         have, knows = machine.stored(share), False
