@@ -4,15 +4,13 @@ Discovery reports the same address again and again; the book counts it once. An 
 that fails is dialled again after longer and longer pauses, and one that is banned once
 the ban ends.
 
-Anyone may report addresses, so the book is limited. A full book forgets the address
-that has been least useful, so an attacker who reports many addresses does not push out
-those of honest peers. Addresses that the user named do not count towards the limit and
-are dialled first.
+Anyone may report addresses, so the book is limited. A full book forgets the least
+useful address, so that an attacker who reports many does not push out honest peers.
+Addresses that the user named do not count towards the limit and are dialled first.
 
-Many nodes may be behind one address of the internet, or on one machine, so many ports
-of one host are remembered. A victim that an attacker reports with many ports must not
-be dialled by a crowd, so only a few ports that have never been a peer are dialled at a
-time. When one of them fails, the next port takes its place and waits as long.
+Many nodes may be behind one address, or on one machine, so many ports of one host are
+remembered. An attacker may report a victim with many ports, so only a few that have
+never been a peer are dialled at a time. If one fails, the next waits as long.
 """
 
 import heapq
@@ -78,9 +76,8 @@ class PeerBook:
         self._queue = DialQueue(rng)
         self._groups: dict[Hashable, _Group] = {}
         # Addresses that can be forgotten, by uselessness; the oldest come first.
-        self._spare: list[dict[Address, None]] = [
-            {} for _ in range(2 * (MAX_FAILURES + 1))
-        ]
+        self._spare: list[dict[Address, None]]
+        self._spare = [{} for _ in range(2 * (MAX_FAILURES + 1))]
         self._named = 0  # entries that were named
 
     def __iter__(self) -> Iterator[Address]:
@@ -132,10 +129,9 @@ class PeerBook:
     def end_waits(self, now: float) -> None:
         """Dial named addresses and former peers now; anyone may report the others."""
         for address, entry in self._entries.items():
-            is_free = not (entry.is_connected or entry.is_banned)
-            is_known = entry.is_named or entry.was_peer
-            if is_free and is_known and entry.not_before > now:
-                entry.not_before = now
+            is_waiting = not (entry.is_connected or entry.is_banned)
+            if is_waiting and (entry.is_named or entry.was_peer):
+                entry.not_before = min(entry.not_before, now)
                 self._idle(address, entry, is_known=True)
 
     def on_ready(self, address: Address) -> None:
