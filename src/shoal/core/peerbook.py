@@ -119,8 +119,7 @@ class PeerBook:
         dials: list[Address] = []
         while len(dials) < slots and (address := self._queue.take(now)) is not None:
             entry = self._entries[address]
-            entry.is_connected = True
-            entry.is_banned = False
+            entry.is_connected, entry.is_banned = True, False
             self._keep(address, entry)
             dials.append(address)
         return dials
@@ -132,10 +131,9 @@ class PeerBook:
     def end_waits(self, now: float) -> None:
         """Dial named addresses and former peers now; anyone may report the others."""
         for address, entry in self._entries.items():
-            is_free = not (entry.is_connected or entry.is_banned)
-            is_known = entry.is_named or entry.was_peer
-            if is_free and is_known and entry.not_before > now:
-                entry.not_before = now
+            known = entry.is_named or entry.was_peer
+            if known and not (entry.is_connected or entry.is_banned):
+                entry.not_before = min(entry.not_before, now)
                 self._idle(address, entry, is_known=True)
 
     def on_ready(self, address: Address) -> None:
@@ -372,9 +370,7 @@ class DialQueue:
         """Return when `take` next finds one: a time, 0 for at once, None for never."""
         if self._due_addresses:
             return 0.0
-        while self._waiting and not self._is_valid(
-            self._waiting[0][1], self._waiting[0][3]
-        ):
+        while self._waiting and not self._is_valid(*self._waiting[0][1::2]):
             heapq.heappop(self._waiting)
         return self._waiting[0][0] if self._waiting else None
 
