@@ -54,7 +54,8 @@ async def test_each_peer_that_has_everything_is_reported_and_counted_once(
             await second.manifest(share.link)
             assert not waiting.done()
             await second.fetch(share.link, tmp_path / "3")
-        await waiting
+            await waiting
+            await second.fetch(share.link, tmp_path / "4")  # the same node once more
     complete = only_complete(events)
     assert [each.number for each in complete] == [1, 2]
     assert [each.has for each in complete] == [size, size]

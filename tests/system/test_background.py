@@ -46,6 +46,7 @@ def test_a_share_is_served_after_its_command_has_returned(
     ended = user.run("share", user.file, "--background")
     assert ended.code == 0, ended.stderr
     link = ended.stdout.decode().strip()
+    assert link not in ended.stderr, "a log is not the place for a link"
     (pid,) = user.pids()
     assert f"as process {pid}; shoal stop {pid} ends it." in ended.stderr
     port = ended.stderr.partition("on port ")[2].partition(".")[0]
