@@ -187,3 +187,14 @@ def test_a_child_reads_although_a_thread_of_its_parent_was_reading(
             assert in_child(work) == 0
             may_end.set()
             assert reading.result(20) == DATA[7 * CHUNK : 7 * CHUNK + 10]
+
+
+def test_small_reads_in_two_blocks_do_not_leave_the_thread(
+    shared: shoal.BlockingShare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shoal.open(shared.link, **near(shared)) as file:
+        assert file.read(2 * CHUNK) == DATA[: 2 * CHUNK]
+        monkeypatch.setattr(RawFile, "_call", None)
+        for offset in (2 * CHUNK - 100, 0, CHUNK + 5, 7):
+            file.seek(offset)
+            assert file.read(100) == DATA[offset : offset + 100]

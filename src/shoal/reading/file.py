@@ -63,14 +63,14 @@ class FileReader:
         self._ahead = ReadAhead()
         self._reach = 0  # where that ended, rounded up
         self._clock = asyncio.get_running_loop().time
-        self._last = (0, memoryview(b""))  # offset in the file, and bytes, last read
+        self._last = self._other = (0, memoryview(b""))  # offset and bytes, last read
         self._is_closed = False
 
     def close(self) -> None:
         """Cancel the requests of this reader; idempotent."""
         if not self._is_closed:
             self._is_closed = True
-            self._last = (0, memoryview(b""))
+            self._last = self._other = (0, memoryview(b""))
             self._cache.remove_reader(self._position)
             self._caches.leave(self._cache)
 
@@ -83,11 +83,13 @@ class FileReader:
         return max(min(room, self.file.size - position), 0)
 
     def at_hand(self, first: int, end: int) -> memoryview:
-        """Return bytes from `first` to the end of the bytes read last, or to `end`.
+        """Return bytes from `first` to the end of one of the two pieces read last.
 
-        The view is empty if `first` is not among them. Thread-safe.
+        They end at `end` if that is before. Empty without such a piece. Thread-safe.
         """
         start, view = self._last
+        if not start <= first < start + len(view):
+            start, view = self._other
         return view[first - start : end - start] if first >= start else view[:0]
 
     async def get(
@@ -158,8 +160,9 @@ class FileReader:
             self._position, base + first, base + edge, self._timeout, leads=leads
         )
         stop = min(start - base + len(data), self.file.size)
-        view = memoryview(data)[first + base - start : stop + base - start]
-        self._last = (first, view)
+        begin = max(start - base, 0)
+        view = memoryview(data)[begin + base - start : stop + base - start]
+        self._other, self._last = self._last, (begin, view)
         self._ahead.on_got(first, stop, self._clock() - begun)
 
     async def line(self, first: int, stop: int) -> bytes:
