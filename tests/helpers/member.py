@@ -1,11 +1,11 @@
 """One member of a swarm in its own process, which reports how much it uploaded.
 
-python -m tests.helpers.member [--limit-up N] [--chunk-size N] share PATH
+python -m tests.helpers.member [--limit-up N] [--chunk-size N] share PATH…
 python -m tests.helpers.member [--limit-up N] [--exclude GLOB] fetch LINK OUT PEER…
 
-It prints JSON lines: `ready` with link and port once it shares, `done` when the
-download is complete, and `uploaded` with the bytes of uploaded chunks when standard
-input ends. The real command has no line for the last of these.
+It prints JSON lines: `ready` with link and port for each path once it is shared, `done`
+when the download is complete, and `uploaded` with the bytes of uploaded chunks when
+standard input ends. The real command has no line for the last of these.
 """
 
 import argparse
@@ -41,8 +41,9 @@ def say(event: str, **fields: Any) -> None:
 async def join(node: Node, args: argparse.Namespace) -> SealedShare:
     """Share, or fetch and then share."""
     if args.what == "share":
-        share = await node.share(args.words[0], chunk_size=args.chunk_size)
-        say("ready", link=str(share.link), port=share.port)
+        for path in args.words:
+            share = await node.share(path, chunk_size=args.chunk_size)
+            say("ready", link=str(share.link), port=share.port)
         return share
     link, out, *_ = args.words
     fetched = await node.fetch(link, out, seed=True, timeout=60, exclude=args.exclude)
@@ -54,8 +55,9 @@ async def join(node: Node, args: argparse.Namespace) -> SealedShare:
 async def main() -> None:
     """Run with the arguments of the command line."""
     args = parse()
+    peers = args.words[2:] if args.what == "fetch" else []
     settings = Settings(
-        peers=tuple(map(parse_address, args.words[2:])),
+        peers=tuple(map(parse_address, peers)),
         lan_only=True,
         no_lan=True,
         interfaces=("lo",),

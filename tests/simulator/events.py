@@ -119,6 +119,8 @@ class Events:
         site, number = machine.host.site, len(self._world.network.hosts)
         address = f"192.168.9.{number}" if site.public else f"45.9.0.{number}"
         liar = self._add_liar(value, site, address)
+        for other in self._world.machines:
+            other.host.has_liar_beside |= other.host.site is site
         if liar is not None:
             liar.call(self._world.machines)
 

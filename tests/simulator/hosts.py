@@ -30,6 +30,8 @@ class Host:
     """Whether a firewall drops connections from outside the site."""
     is_deaf: bool = False
     """Whether a firewall drops every connection to it."""
+    has_liar_beside: bool = False
+    """Whether a peer that lies has the same address for other sites."""
     listening: dict[int, Any] = field(default_factory=dict)
 
     @property

@@ -237,6 +237,7 @@ class Invariants:
             and not self._world.plan.loss
             and share.number in owner.shared
             and owner.is_up
+            and not owner.host.has_liar_beside  # then it may not be asked at all
             and self._reach.can_meet(machine, owner)
             and owner.process is not None
             and not owner.process.is_stopped

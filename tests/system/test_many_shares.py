@@ -1,15 +1,18 @@
 """One node shares 10,000 files, and a new process serves them all again."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
+from subprocess import PIPE
+from typing import IO
 
 import pytest
 
-import shoal
-from shoal.core.names.address import Address
 from shoal.transport.sealed.listen import MAX_SHARES
 from tests.helpers.commands import run
-from tests.helpers.fetching import here
 
 SIZE = 20_000  # bytes of each file
 
@@ -24,36 +27,38 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
-async def share_all(paths: list[Path]) -> list[shoal.Link]:
-    """Share all files in one node; fetch the first and the last one from it."""
-    async with shoal.Node(here()) as node:
-        shares = [await node.share(path) for path in paths]
-        peer = Address("127.0.0.1", shares[-1].port)
-        for place in (0, -1):
-            await fetch(shares[place].link, paths[place], peer, "shared")
-        return [each.link for each in shares]
-
-
-async def fetch(link: shoal.Link, path: Path, peer: Address, name: str) -> None:
-    """Fetch a share from a peer, and compare it with its file."""
-    out = path.with_name(f"{path.name}-{name}")
-    async with shoal.Node(here([peer])) as node:
-        await node.fetch(link, out, timeout=60)
-    assert out.read_bytes() == path.read_bytes()  # noqa: ASYNC240
+def read_shares(output: IO[str]) -> tuple[list[str], int]:
+    """Read which links a process shares, and its port."""
+    ready = [json.loads(output.readline()) for _ in range(MAX_SHARES)]
+    return [each["link"] for each in ready], ready[-1]["port"]
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-async def test_ten_thousand_shares_are_served_and_served_again(
-    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_ten_thousand_shares_are_served_and_served_again(
+    files: list[Path], tmp_path: Path
 ) -> None:
-    home = str(tmp_path / "home")
-    monkeypatch.setenv("XDG_DATA_HOME", home)
     assert len(files) == 10_000
-    links = await share_all(files)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "other"))
-    with run("seed", env={"XDG_DATA_HOME": home}) as program:
+    home = {"XDG_DATA_HOME": str(tmp_path / "home")}
+    # In processes of their own: with the checks of the tests, the loop takes longer.
+    words = [sys.executable, "-m", "tests.helpers.member", "share", *map(str, files)]
+    with subprocess.Popen(
+        words, stdin=PIPE, stdout=PIPE, text=True, env={**os.environ, **home}
+    ) as member:
+        assert member.stdout is not None
+        links, port = read_shares(member.stdout)
+        fetch_ends(links, files, port, "shared")
+        member.communicate()
+    assert member.returncode == 0
+    with run("seed", env=home) as program:
         line = program.wait_line(r"Sharing 10000 on port (\d+)", 900, stream="err")
-        peer = Address("127.0.0.1", int(line[1]))
-        for place in (0, -1):
-            await fetch(links[place], files[place], peer, "seeded")
+        fetch_ends(links, files, int(line[1]), "seeded")
+
+
+def fetch_ends(links: list[str], files: list[Path], port: int, name: str) -> None:
+    """Fetch the first and the last share from a port, and compare them."""
+    for link, path in ((links[0], files[0]), (links[-1], files[-1])):
+        out = path.with_name(f"{path.name}-{name}")
+        words = ("get", link, "-o", out, "--peer", f"127.0.0.1:{port}")
+        assert run(*words).finish().code == 0
+        assert out.read_bytes() == path.read_bytes()
