@@ -67,6 +67,15 @@ def test_nothing_is_removed_while_all_chunks_are_pinned() -> None:
     assert removed == [2]
 
 
+def test_a_chunk_that_was_kept_for_a_reader_is_removed_after_that() -> None:
+    cache, removed = cache_of(10)
+    cache.pin(0)
+    fill(cache, 0, 1)
+    assert removed == []
+    cache.unpin(0)
+    assert removed == [0]
+
+
 def test_a_removed_chunk_can_be_put_again() -> None:
     cache, removed = cache_of(10)
     fill(cache, 1, 2, 1)

@@ -59,10 +59,12 @@ class ChunkCache(DownloadStore):
         self._pins[index] = self._pins.get(index, 0) + 1
 
     def unpin(self, index: int) -> None:
-        """Undo one call of `pin`."""
+        """Undo one call of `pin`; what was kept for it may be removed now."""
         pins = self._pins.pop(index) - 1
         if pins:
             self._pins[index] = pins
+        else:
+            self._shrink()
 
     def is_pinned(self, index: int) -> bool:
         """Return True if a reader waits for a chunk."""
