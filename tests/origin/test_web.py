@@ -267,7 +267,7 @@ async def test_no_packet_is_sent_to_an_address_that_a_link_may_not_name(
 
     reader = hinted(url)
     monkeypatch.setattr(socket, "socket", refuse)
-    with pytest.raises(PeerError, match="--origin|port"):
+    with pytest.raises(PeerError, match="argument origins|port"):
         await read(reader)
 
 

@@ -112,7 +112,7 @@ async def test_where_nothing_is_chosen_no_page_of_hashes_is_fetched(
     tmp_path: Path,
 ) -> None:
     async with Holder(HOLDING) as holder, Node(here([holder.address])) as node:
-        with pytest.raises(UsageError, match="shoal ls"):
+        with pytest.raises(UsageError, match=r"Node\.list"):
             await node.fetch(HOLDING.link, tmp_path / "out", include="d", timeout=10)
         assert holder.pages_requested == [file_page(0)]
 

@@ -82,7 +82,9 @@ async def test_a_copy_is_shared_although_no_share_could_have_the_name_it_has_her
     async with Node(here()) as node:
         assert (await node.share(copy)).link == link
         (copy / "part-000/file-00003").write_bytes(b"edited")
-        with pytest.raises(UsageError, match="choose another one with --name"):
+        with pytest.raises(
+            UsageError, match="choose another one with the argument name"
+        ):
             await node.share(copy)
 
 
