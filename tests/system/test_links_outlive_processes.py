@@ -87,7 +87,7 @@ def test_a_copy_is_served_again_after_a_restart_without_its_source(
     first, second = Machine(tmp_path / "first"), Machine(tmp_path / "second")
     link, _ = get_copy(first, path)
     with first.get(link) as program:
-        program.wait_line('"complete"', stream="out")
+        program.wait_line('"event":"complete"', stream="out")
         program.kill()
     with first.start("get", link, "-o", first.copy, "--seed") as program:
         peer = peer_of(program)
@@ -298,7 +298,7 @@ def outlive(tmp_path: Path, files: int, size: int, rates: tuple[str, str]) -> No
         limit = ("--limit-up", rates[1])
         with program:
             running = [node.get(link, *limit) for node in nodes]
-            while not any(each.find('"complete"') for each in running):
+            while not any(each.find('"event":"complete"') for each in running):
                 if len(set().union(*(node.chunks for node in nodes))) == count:
                     break
                 time.sleep(0.1)
@@ -309,7 +309,7 @@ def outlive(tmp_path: Path, files: int, size: int, rates: tuple[str, str]) -> No
             each.kill()
         running = [node.get(link, *limit) for node in nodes]
         for each in running:
-            each.wait_line('"complete"', 300, stream="out")
+            each.wait_line('"event":"complete"', 300, stream="out")
         for each in running:
             each.kill()
         content = list_folder(folder)

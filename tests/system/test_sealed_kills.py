@@ -103,7 +103,7 @@ def fetch_while_killing(folder: Path, kills: int, seed: int) -> int:
             rng.choice(swarm.all).kill()
             killed += 1
         for each in swarm.fetching:
-            each.program.wait_line('"complete"', PATIENCE)
+            each.program.wait_line('"event":"complete"', PATIENCE)
             each.check()
     content = list_folder(source)
     for out in outs:

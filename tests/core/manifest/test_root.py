@@ -294,9 +294,9 @@ def test_the_chosen_chunk_size_fits(size: int) -> None:
 
 
 def test_too_small_chunks_are_refused_with_a_size_that_fits() -> None:
-    with pytest.raises(UsageError, match="use --chunk-size 65536") as error:
+    with pytest.raises(UsageError, match="use chunk_size=65536") as error:
         check_chunk_count(Chunks(4 * TIB, 16 * KIB))
-    assert "268435456 chunks" in str(error.value)
+    assert "268,435,456" in str(error.value)
     check_chunk_count(Chunks(4 * TIB, 64 * KIB))
 
 

@@ -82,7 +82,7 @@ def test_servers_have_a_few_seconds_to_send_the_sizes() -> None:
     assert timer.reason_to_end(50.0 + SIZES_TIME, silent) is None
     ended = timer.reason_to_end(50.1 + SIZES_TIME, silent)
     assert ended is not None
-    assert (ended.exit_code, "shoal chunk" in str(ended)) == (1, True)
+    assert (ended.exit_code, "fetch_chunk()" in str(ended)) == (1, True)
 
 
 def test_a_stall_is_reported_at_intervals() -> None:
@@ -107,7 +107,7 @@ def test_a_stall_is_reported_at_intervals() -> None:
         (
             {"search": Search(problems=("No multicast.",))},
             Cause.NOBODY_FOUND,
-            "--peer HOST:PORT. No multicast.",
+            'peers="HOST:PORT". No multicast.',
         ),
         (
             {"found": 2},

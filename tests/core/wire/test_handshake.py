@@ -143,9 +143,9 @@ def test_the_largest_handshake_is_within_the_limit() -> None:
 
 @pytest.mark.parametrize("size", [200 << 20, 5 << 30, 1 << 40])
 def test_an_error_for_too_many_chunks_names_a_size_that_fits(size: int) -> None:
-    with pytest.raises(UsageError, match="--chunk-size") as caught:
+    with pytest.raises(UsageError, match="chunk_size=") as caught:
         check_fits(Chunks(size, 1024))
-    named = re.search(r"--chunk-size (\d+)", str(caught.value))
+    named = re.search(r"chunk_size=(\d+)", str(caught.value))
     assert named is not None
     check_fits(Chunks(size, int(named[1])))
     with pytest.raises(UsageError):
@@ -156,5 +156,5 @@ def test_an_error_for_a_file_that_never_fits_names_no_chunk_size() -> None:
     size = 1 << 52
     with pytest.raises(UsageError) as caught:
         check_fits(Chunks(size, 1024))
-    named = re.search(r"--chunk-size (\d+)", str(caught.value))
+    named = re.search(r"chunk_size=(\d+)", str(caught.value))
     assert named is None or int(named[1]) <= MAX_CHUNK_SIZE

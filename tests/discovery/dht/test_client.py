@@ -111,7 +111,7 @@ async def test_silent_nodes_are_a_problem_until_one_responds() -> None:
             waiting = asyncio.create_task(first(addresses))
             problem = await wait_for_problem(discovery)
             assert problem.startswith("No DHT node answered (tried 1);")
-            assert "--dht-bootstrap" in problem
+            assert "dht_bootstrap=" in problem
             dead.inner = SimulatedNode(dead.inner.me)
             dead.inner.peers[TOPIC] = [PEER]
             assert await waiting == PEER
