@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING
 
 from shoal.core.manifest.file_table import File
@@ -40,6 +41,8 @@ class ServedShare:
         """Why the manifest could not be loaded so far; None without a failure."""
         self.manifest: Manifest | None = None
         """The manifest; None until it is known, with the first of its files."""
+        self.seen = 0
+        """When the manifest was first known, in seconds since 1970."""
         self._node = node
         self._timeout = timeout or node.settings.timeout or TIMEOUT
         self._identity = link.identity
@@ -80,6 +83,8 @@ class ServedShare:
     async def _load(self, timeout: float | None, path: str | None = None) -> Manifest:
         assert self._reading is not None
         manifest = await self._reading.load(partial(_missing, path), timeout)
+        if self.manifest is None:
+            self.seen = int(time())
         self.manifest, self.problem = manifest, None
         return manifest
 
