@@ -5,7 +5,10 @@ from html.parser import HTMLParser
 from time import time
 from urllib.parse import urljoin
 
+import pytest
+
 import shoal
+from shoal.gateway import shares
 from shoal.gateway.files import FolderEntry, folder_page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
@@ -136,6 +139,25 @@ async def test_the_page_is_served_before_any_peer_has_the_share() -> None:
         answer = await get(gateway, "files/0/data")
         assert answer.status == 504
         assert b"0.1 s" in answer.body
+
+
+async def test_the_first_page_names_the_files_although_no_peer_had_answered() -> None:
+    async with Holder(FOLDER) as holder, shoal.Node(here([holder.address])) as node:
+        async with Gateway(node, [FOLDER.link]) as gateway:
+            assert gateway.shares[0].manifest is None
+            assert b"a/e.txt" in (await curl(gateway.url)).body
+
+
+async def test_a_listing_of_an_unknown_share_says_when_to_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "KNOWING_TIME", 0.1)
+    link = make_holding(1).link
+    async with shoal.Node(here()) as node, Gateway(node, [link]) as gateway:
+        answer = await get(gateway, "files/0/")
+        assert (answer.status, answer.headers["retry-after"]) == (504, "5")
+        assert b"0.1 s" in answer.body
+        assert (await curl(gateway.url)).status == 200
 
 
 def test_a_name_is_never_parsed_as_markup() -> None:

@@ -23,7 +23,7 @@ from shoal.errors import NotFoundError, ShoalError
 from shoal.gateway.mediatypes import disposition, media_type
 from shoal.gateway.range import ByteRange, Preconditions, ResponsePlan, plan_response
 from shoal.gateway.request import names_of, parse_target, quoted, refusal
-from shoal.gateway.shares import ServedShare
+from shoal.gateway.shares import RETRY, ServedShare
 
 if TYPE_CHECKING:
     from shoal.reading.file import AsyncFile
@@ -76,14 +76,14 @@ class FileRoutes:
             return _add_slash(request)
         is_folder = not path or path.endswith("/")
         try:
+            if is_folder:
+                await share.know()
             manifest = await share.load(path)
             file = None if is_folder else _find(manifest, path)
             if file is None and not is_folder:
                 manifest = await share.load(path + "/")
-        except NotFoundError as error:
-            return refusal(504, str(error))
         except ShoalError as error:
-            return refusal(502, str(error))
+            return _failure(error)
         if file is not None:
             return await self._answer_file(request, share, file)
         if next(children(manifest, path.rstrip("/")), None) is None:
@@ -119,6 +119,15 @@ class FileRoutes:
         finally:
             self._places.release()
         return response
+
+
+def _failure(error: ShoalError) -> web.Response:
+    """Return the response to a request for what the share's peers do not send."""
+    if not isinstance(error, NotFoundError):
+        return refusal(502, str(error))
+    refused = refusal(504, str(error))
+    refused.headers["Retry-After"] = f"{RETRY:.0f}"
+    return refused
 
 
 def _find(manifest: Manifest, path: str) -> File | None:
