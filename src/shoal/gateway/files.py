@@ -2,8 +2,10 @@
 
 A request waits until the share's manifest is known. The path and range are checked
 against the manifest, so HEAD requests and responses with status 304 or 416 fetch
-nothing. Bytes are sent as they are verified. A failure after the first byte closes the
-connection, so a client may get fewer bytes than announced but never wrong ones.
+nothing. Bytes are sent as they are verified, and the status together with the first of
+them: without any, the status is 504, or 502, and the body gives the reason. A failure
+after that closes the connection, so a client may get fewer bytes than announced but
+never wrong ones.
 """
 
 import asyncio
@@ -111,11 +113,12 @@ class FileRoutes:
             refused.headers["Retry-After"] = "1"
             return refused
         try:
-            await response.prepare(request)
             async with share.open(file.path) as opened:
                 await send(request, response, opened, plan.range)
         except ShoalError as error:
             self._on_problem(f"{file.path} was not sent: {error}")
+            if not response.prepared:
+                return _failure(error)
         finally:
             self._places.release()
         return response
@@ -192,19 +195,22 @@ async def send(
     wanted: ByteRange,
     stall_time: float = STALL_TIME,
 ) -> None:
-    """Send some bytes of a file; the response's headers have been sent.
+    """Send some bytes of a file, at least one; with the first, the response's headers.
 
     A client that reads nothing for `stall_time` seconds is disconnected. When a client
     disconnects, aiohttp cancels this, which also cancels the fetching. Raises
-    `ShoalError`, after closing the connection, if the bytes cannot be fetched.
+    `ShoalError` if the bytes cannot be fetched, after closing the connection if
+    anything has been sent.
     """
     try:
         async with aclosing(_blocks(file, wanted)) as blocks:
             async for block in blocks:
                 async with asyncio.timeout(stall_time):
+                    if not response.prepared:
+                        await response.prepare(request)
                     await response.write(block)
     except (ShoalError, TimeoutError) as error:
-        if request.transport is not None:
+        if response.prepared and request.transport is not None:
             request.transport.abort()
         if isinstance(error, ShoalError):
             raise
