@@ -175,7 +175,7 @@ def read_range(data: bytes) -> None:
         if_range=lines[3:4],
         range=lines[:1],
     )
-    plan = plan_response("GET", conditions, size, '"tag"')
+    plan = plan_response("GET", conditions, size, '"tag"', 0)
     assert 0 <= plan.range.first <= plan.range.end <= size
 
 

@@ -1,9 +1,14 @@
 """A folder's page has plain links, and names are escaped."""
 
+from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
+from time import time
 from urllib.parse import urljoin
 
+import pytest
+
 import shoal
+from shoal.gateway import shares
 from shoal.gateway.files import FolderEntry, folder_page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
@@ -71,12 +76,48 @@ async def test_following_links_finds_every_file() -> None:
 
 async def test_a_folders_url_without_a_slash_redirects() -> None:
     async with Holder(FOLDER) as holder, serving(holder) as gateway:
-        answer = await get(gateway, "files/0/a/b", "-L")
-        assert (answer.status, answer.headers["location"]) == (301, "./b/")
-        links = _Links(answer.body.decode()).links  # in the folder's page
-        assert links == ["../", "./c.txt", "./d.txt"]
+        top = f"/{gateway.token}/files/0"
+        for path in ("", "/a", "/a/b", "/zo%C3%AB"):
+            answer = await curl(f"{gateway.url}files/0{path}")
+            assert (answer.status, answer.headers["location"]) == (301, f"{top}{path}/")
+            assert (await curl(f"{gateway.url}files/0{path}/", "-I")).status == 200
+        assert (await get(gateway, "files/1")).status == 404
         whole = gateway.url.rstrip("/")
         assert (await curl(whole)).headers["location"] == f"/{gateway.token}/"
+
+
+async def test_a_folders_page_is_a_listing_that_programs_recognize() -> None:
+    before = int(time())
+    async with Holder(FOLDER) as holder, serving(holder) as gateway:
+        top = await get(gateway, "files/0/")
+        inner = await get(gateway, "files/0/zo%C3%AB/")
+        below = await get(gateway, "files/0/a/b/")
+        file = await get(gateway, "files/0/a/e.txt")
+    # Names in a URL have no quotes, so no `&` needs to be written as an entity.
+    quoted = ["a%20b.txt", "a/", "b%26amp%3B%27.txt", "n%23m%3B.txt", "zo%C3%AB/"]
+    assert sorted(_Links(top.body.decode()).links) == sorted([*quoted, "~.txt"])
+    assert _Links(below.body.decode()).links == ["../", "c.txt", "d.txt"]
+    title = f"<title>Index of /{gateway.token}/files/0/zoë/</title>"
+    assert title in inner.body.decode()
+    date = parsedate_to_datetime(file.headers["last-modified"])
+    assert before <= date.timestamp() <= time()
+    assert {each.headers["last-modified"] for each in (top, inner, below, file)} == {
+        file.headers["last-modified"]
+    }
+    shown = f"{date:%d-%b-%Y %H:%M}"
+    assert f">c.txt</bdi></a><td>{shown}<td>9\n" in below.body.decode()
+
+
+async def test_a_file_that_a_client_has_is_not_sent_again() -> None:
+    async with Holder(FOLDER) as holder, serving(holder) as gateway:
+        date = (await get(gateway, "files/0/a/e.txt", "-I")).headers["last-modified"]
+        line = f"If-Modified-Since: {date}"
+        answer = await get(gateway, "files/0/a/e.txt", "-H", line)
+        assert (answer.status, answer.body) == (304, b"")
+        line = "If-Modified-Since: Tue, 01 Jan 1980 00:00:00 GMT"
+        assert (await get(gateway, "files/0/a/e.txt", "-H", line)).status == 200
+        line = "If-Unmodified-Since: Tue, 01 Jan 1980 00:00:00 GMT"
+        assert (await get(gateway, "files/0/a/e.txt", "-H", line)).status == 412
 
 
 async def test_an_unknown_path_is_not_found() -> None:
@@ -100,18 +141,37 @@ async def test_the_page_is_served_before_any_peer_has_the_share() -> None:
         assert b"0.1 s" in answer.body
 
 
+async def test_the_first_page_names_the_files_although_no_peer_had_answered() -> None:
+    async with Holder(FOLDER) as holder, shoal.Node(here([holder.address])) as node:
+        async with Gateway(node, [FOLDER.link]) as gateway:
+            assert gateway.shares[0].manifest is None
+            assert b"a/e.txt" in (await curl(gateway.url)).body
+
+
+async def test_a_listing_of_an_unknown_share_says_when_to_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shares, "KNOWING_TIME", 0.1)
+    link = make_holding(1).link
+    async with shoal.Node(here()) as node, Gateway(node, [link]) as gateway:
+        answer = await get(gateway, "files/0/")
+        assert (answer.status, answer.headers["retry-after"]) == (504, "5")
+        assert b"0.1 s" in answer.body
+        assert (await curl(gateway.url)).status == 200
+
+
 def test_a_name_is_never_parsed_as_markup() -> None:
     evil = '<script>alert("1")</script>\'&<b>'
-    text = "".join(folder_page(evil, [FolderEntry(evil, "./x'\"><i>", 1)]))
+    text = "".join(folder_page(evil, evil, [FolderEntry(evil, "x'\"><i>", 1)], 0))
     found = _Links(text)
     assert found.text.count(evil) == 3  # title, heading, link
     assert not {"script", "b", "i"} & found.tags
-    assert found.links == ["./x'\"><i>"]
+    assert found.links == ["x'\"><i>"]
 
 
 def test_a_large_folders_page_is_made_line_by_line() -> None:
     entries = (FolderEntry(str(number), str(number), number) for number in range(10**9))
-    lines = folder_page("large", entries)
+    lines = folder_page("large", "large", entries, 0)
     assert sum(len(next(lines)) for _ in range(1000)) > 1000
 
 
@@ -121,4 +181,4 @@ async def test_a_folder_with_many_files_is_listed_completely() -> None:
     async with Holder(large) as holder, serving(holder) as gateway:
         answer = await get(gateway, "files/0/")
     links = _Links(answer.body.decode()).links
-    assert links == ["../../", *(f"./{name}" for name in names)]
+    assert links == names

@@ -3,16 +3,19 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import convert
 
 from shoal.gateway.range import ByteRange, Preconditions, parse_range, plan_response
 from tests.helpers.ranges import RANGES, SIZE, RangeCase
 
 TAG = '"abc"'
+DATE = 1_000_000_000  # seconds since 1970
 
 
-def status(method: str = "GET", **lines: list[str]) -> int:
+def status(method: str = "GET", **lines: list[str] | float) -> int:
     """Return the status of the response to a request with these headers."""
-    return plan_response(method, Preconditions(**lines), SIZE, TAG).status
+    conditions = convert(lines, Preconditions)
+    return plan_response(method, conditions, SIZE, TAG, DATE).status
 
 
 def test_the_table_has_at_least_forty_single_ranges() -> None:
@@ -23,7 +26,7 @@ def test_the_table_has_at_least_forty_single_ranges() -> None:
 
 @pytest.mark.parametrize("case", RANGES, ids=lambda case: case.value[:30])
 def test_each_range_of_the_table_selects_its_status_and_bytes(case: RangeCase) -> None:
-    found = plan_response("GET", Preconditions(range=[case.value]), SIZE, TAG)
+    found = plan_response("GET", Preconditions(range=[case.value]), SIZE, TAG, DATE)
     assert found.status == case.status
     if case.status != 416:
         assert (found.range.first, found.range.end) == (case.first, case.last + 1)
@@ -63,14 +66,14 @@ def test_any_parsed_range_is_within_the_file(text: str, size: int) -> None:
 
 @given(st.from_regex(r"bytes=([0-9]{0,4}-[0-9]{0,4},?){1,4}", fullmatch=True))
 def test_a_206_response_is_never_empty(value: str) -> None:
-    found = plan_response("GET", Preconditions(range=[value]), SIZE, TAG)
+    found = plan_response("GET", Preconditions(range=[value]), SIZE, TAG, DATE)
     assert (found.status == 206) <= (0 < found.range.length <= SIZE)
     assert found.status in (200, 206, 416)
 
 
 def test_any_range_of_an_empty_file_is_the_whole_file() -> None:
     for value in ("bytes=0-", "bytes=-5", "bytes=7-9"):
-        found = plan_response("GET", Preconditions(range=[value]), 0, TAG)
+        found = plan_response("GET", Preconditions(range=[value]), 0, TAG, DATE)
         assert (found.status, found.range) == (200, ByteRange(0, 0))
 
 
@@ -146,3 +149,14 @@ def test_tags_on_several_header_lines_form_one_list() -> None:
 def test_any_list_of_tags_gets_a_valid_status(text: str) -> None:
     assert status(if_none_match=[text]) in (200, 304)
     assert status(if_match=[text]) in (200, 412)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_date_decides_only_without_a_tag(method: str) -> None:
+    assert status(method, if_modified_since=DATE) == 304
+    assert status(method, if_modified_since=DATE + 9.0) == 304
+    assert status(method, if_modified_since=DATE - 1.0) == 200
+    assert status(method, if_modified_since=DATE, if_none_match=['"x"']) == 200
+    assert status(method, if_unmodified_since=DATE) == 200
+    assert status(method, if_unmodified_since=DATE - 1.0) == 412
+    assert status(method, if_unmodified_since=DATE - 1.0, if_match=[TAG]) == 200

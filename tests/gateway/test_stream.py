@@ -55,18 +55,27 @@ class Gate(Holder):
 
 
 @asynccontextmanager
-async def reading(
+async def asking(
     gateway: Gateway, *lines: bytes
 ) -> AsyncIterator[asyncio.StreamReader]:
-    """Request the file and read the headers; disconnect at the end of the block."""
+    """Request the file; disconnect at the end of the block."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     try:
         writer.write(request(gateway, FILE, *lines))
         async with asyncio.timeout(PATIENCE):
-            await reader.readuntil(b"\r\n\r\n")
             yield reader
     finally:
         writer.transport.abort()
+
+
+@asynccontextmanager
+async def reading(
+    gateway: Gateway, *lines: bytes
+) -> AsyncIterator[asyncio.StreamReader]:
+    """Request the file and read the headers; disconnect at the end of the block."""
+    async with asking(gateway, *lines) as reader:
+        await reader.readuntil(b"\r\n\r\n")
+        yield reader
 
 
 async def test_verified_chunks_are_sent_while_the_rest_arrives() -> None:
@@ -88,15 +97,16 @@ async def prove(gateway: Gateway) -> None:
 async def test_a_readers_position_is_fetched_before_what_others_prefetch() -> None:
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         await prove(gateway)
-        async with reading(gateway):
+        async with asking(gateway):
             await holder.until(lambda: len(holder.requested) >= 5)
-            async with reading(gateway, b"Range: bytes=-9") as reader:
+            async with asking(gateway, b"Range: bytes=-9") as reader:
                 await get(gateway, FILE, "-I")  # by then the holder has the requests
                 before = len(holder.requested)
                 holder.step()
                 await holder.until(lambda: len(holder.requested) > before)
                 assert holder.requested[before] == COUNT - 1
                 holder.open()
+                await reader.readuntil(b"\r\n\r\n")
                 assert await reader.readexactly(9) == DATA[-9:]
 
 
@@ -127,7 +137,7 @@ async def test_an_open_ended_range_prefetches_nothing_at_first(
 ) -> None:
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         await prove(gateway)
-        async with reading(gateway, line):
+        async with asking(gateway, line):
             await holder.until(lambda: len(holder.requested) == 1 + len(requested))
             await get(gateway, FILE, "-I")  # time for more requests to arrive
             assert holder.requested[1:] == requested
@@ -173,12 +183,31 @@ async def test_bytes_that_do_not_verify_end_the_connection(liar: type[Holder]) -
 
 
 @pytest.mark.parametrize("words", [(), ("-r", "100-")])
-async def test_no_byte_is_sent_if_every_peer_sends_wrong_chunks(
+async def test_the_status_says_that_every_peer_sends_wrong_chunks(
     words: tuple[str, ...],
 ) -> None:
     async with FlipsABit(HOLDING) as liar, serving(liar, timeout=0.5) as gateway:
         answer = await get(gateway, FILE, *words)
-    assert (answer.code, answer.body) == (18, b"")
+    assert (answer.code, answer.status) == (0, 502)
+    assert b"does not match the id" in answer.body
+
+
+@pytest.mark.parametrize("words", [(), ("-r", "100-"), ("-r", "-5")])
+async def test_the_status_says_that_no_peer_sends_the_first_bytes(
+    words: tuple[str, ...],
+) -> None:
+    problems: list[str] = []
+    async with Silent(HOLDING) as holder:
+        on_problem = problems.append
+        async with serving(holder, timeout=0.3, on_problem=on_problem) as gateway:
+            answer = await get(gateway, FILE, *words)
+            head = await get(gateway, FILE, "-I")
+    assert (answer.code, answer.status) == (0, 504)
+    assert answer.headers["retry-after"] == "5"
+    assert "content-range" not in answer.headers
+    assert b"0.3 s" in answer.body
+    assert len(problems) == 1
+    assert head.status == 200  # without bytes there is nothing to wait for
 
 
 async def test_a_read_that_times_out_can_be_repeated_later() -> None:
@@ -216,6 +245,7 @@ class Stuck:
 
     def __init__(self) -> None:
         self.transport = self
+        self.prepared = True
         self.is_aborted = False
 
     async def write(self, data: memoryview) -> None:
@@ -241,7 +271,7 @@ async def test_more_requests_than_places_wait_for_a_place() -> None:
             ready = asyncio.Semaphore(0)
 
             async def hold() -> None:
-                async with reading(gateway):
+                async with asking(gateway):
                     ready.release()
                     await closing.wait()
 
@@ -266,17 +296,18 @@ async def test_a_request_does_not_wait_for_a_place_for_ever(
     monkeypatch.setattr(files, "WAIT_TIME", 0.0)
     monkeypatch.setattr(files, "MAX_STREAMS", 1)
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
-        async with reading(gateway):
+        async with asking(gateway):
+            await holder.until(lambda: bool(holder.requested))
             answer = await get(gateway, FILE)
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
 async def test_closing_the_gateway_ends_open_responses() -> None:
-    async with Silent(HOLDING) as holder:
+    async with Gate(HOLDING, 1) as holder:
         async with serving(holder) as gateway:
             stack = reading(gateway)
             reader = await stack.__aenter__()
-        assert await reader.read() == b""
+        assert await reader.read() == DATA[:CHUNK]
         await stack.__aexit__(None, None, None)
 
 

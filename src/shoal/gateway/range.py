@@ -1,9 +1,10 @@
 """Decide which bytes of a file a request gets, and with which status.
 
 RFC 9110, sections 13 (conditional requests) and 14 (ranges). A file of a share never
-changes, so it has a strong entity tag and no date: preconditions with a date are
-ignored, and an `If-Range` with a date does not match. One range is served; a request
-for several ranges gets the whole file.
+changes, so it has a strong entity tag. Its date is when the gateway first knew the
+share; an `If-Range` with a date does not match, because the tag is what identifies the
+bytes. One range is served; a request for several ranges gets the whole file, as section
+14.2 permits.
 """
 
 import re
@@ -46,6 +47,10 @@ class Preconditions(Struct, frozen=True):
     if_none_match: Sequence[str] = ()
     if_range: Sequence[str] = ()
     range: Sequence[str] = ()
+    if_modified_since: float | None = None
+    """Seconds since 1970; None without this header, or with an invalid one."""
+    if_unmodified_since: float | None = None
+    """As `if_modified_since`."""
 
 
 class ResponsePlan(Struct, frozen=True):
@@ -58,16 +63,24 @@ class ResponsePlan(Struct, frozen=True):
 
 
 def plan_response(
-    method: str, conditions: Preconditions, size: int, tag: str
+    method: str, conditions: Preconditions, size: int, tag: str, date: int
 ) -> ResponsePlan:
     """Plan the response to a request for a file of `size` bytes with entity tag `tag`.
 
-    The preconditions are evaluated in the order of RFC 9110 section 13.2.2.
+    `date` is when it changed last, in seconds since 1970. The preconditions are
+    evaluated in the order of RFC 9110 section 13.2.2.
     """
     nothing, whole = ByteRange(0, 0), ByteRange(0, size)
-    if conditions.if_match and not _matches(conditions.if_match, tag, strong=True):
+    until, since = conditions.if_unmodified_since, conditions.if_modified_since
+    if conditions.if_match:
+        if not _matches(conditions.if_match, tag, strong=True):
+            return ResponsePlan(412, nothing)
+    elif until is not None and date > until:
         return ResponsePlan(412, nothing)
-    if conditions.if_none_match and _matches(conditions.if_none_match, tag):
+    if conditions.if_none_match:
+        if _matches(conditions.if_none_match, tag):
+            return ResponsePlan(304, nothing)
+    elif since is not None and date <= since:
         return ResponsePlan(304, nothing)
     # Ranges are defined for GET only (section 14.2).
     if method != "GET" or len(conditions.range) != 1:

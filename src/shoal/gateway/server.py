@@ -179,6 +179,7 @@ class Gateway:
             f"{top}/": page.answer,
             f"{top}/icon.svg": page.answer_icon,
             f"{top}/events": EventStreams(sample, self._closing).answer,
+            f"{top}/files/{{number}}": files.answer,
             f"{top}/files/{{number}}/{{path:.*}}": files.answer,
         }
 

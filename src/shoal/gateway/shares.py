@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING
 
 from shoal.core.manifest.file_table import File
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache
 
-__all__ = ["FIRST_FILES", "ServedShare"]
+__all__ = ["FIRST_FILES", "KNOWING_TIME", "RETRY", "ServedShare"]
 
 TIMEOUT = 60.0  # seconds without a new chunk after which a read fails
 FIRST_FILES = 200  # files that are known with the manifest
 RETRY = 5.0  # seconds until the next search for peers
+KNOWING_TIME = 10.0  # seconds that a page or listing waits for the manifest, at most
 
 
 class ServedShare:
@@ -40,14 +42,18 @@ class ServedShare:
         """Why the manifest could not be loaded so far; None without a failure."""
         self.manifest: Manifest | None = None
         """The manifest; None until it is known, with the first of its files."""
+        self.seen = 0
+        """When the manifest was first known, in seconds since 1970."""
         self._node = node
         self._timeout = timeout or node.settings.timeout or TIMEOUT
         self._identity = link.identity
         self._reading: ShareCache | None = None
+        self._begun = 0.0  # by the loop's clock
 
     @contextmanager
     def join(self) -> Iterator[None]:
         """Stay in the share's swarm until the end of the block."""
+        self._begun = asyncio.get_running_loop().time()
         with self._node.reading(self.link) as self._reading:
             try:
                 yield
@@ -69,6 +75,24 @@ class ServedShare:
                 self.problem = error
                 return
 
+    async def know(self) -> None:
+        """Wait until the manifest is known, with the first of its files.
+
+        Raises `NotFoundError` after `KNOWING_TIME`, or another `ShoalError`.
+        """
+        if self.manifest is None:
+            await self._load(min(KNOWING_TIME, self._timeout))
+
+    async def know_at_first(self) -> None:
+        """Wait as `know` does, but only until `KNOWING_TIME` after the start.
+
+        Returns without the manifest if it does not arrive.
+        """
+        left = self._begun + KNOWING_TIME - asyncio.get_running_loop().time()
+        if self.manifest is None and left > 0:
+            with suppress(ShoalError):
+                await self._load(min(left, self._timeout))
+
     async def load(self, path: str) -> Manifest:
         """Wait for the manifest with the pages for a path, and return it.
 
@@ -80,6 +104,8 @@ class ServedShare:
     async def _load(self, timeout: float | None, path: str | None = None) -> Manifest:
         assert self._reading is not None
         manifest = await self._reading.load(partial(_missing, path), timeout)
+        if self.manifest is None:
+            self.seen = int(time())
         self.manifest, self.problem = manifest, None
         return manifest
 

@@ -3,6 +3,7 @@
 Every text that comes from a share or a peer is escaped.
 """
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -86,7 +87,13 @@ class PageRoutes:
         self._details: dict[int, ShareDetails] = {}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Respond with the page."""
+        """Respond with the page, once the shares are known or some seconds after start.
+
+        Otherwise the page names no file when its address is opened as soon as printed.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for share in self._shares:
+                tasks.create_task(share.know_at_first())
         details = map(self._details_of, self._shares)
         text = render(list(zip(self._sample(), details, strict=True)))
         return _response(text, "text/html", {"Content-Security-Policy": csp()})
