@@ -58,11 +58,21 @@ def test_a_keyword_counts_more_than_its_variable(
         ("SHOAL_TIMEOUT", "nan"),
         ("SHOAL_PEER", "nowhere"),
         ("SHOAL_ORIGIN", "a://b c://d e://f g://h i://j"),
+        ("SHOAL_ORIGIN", "htp://host.example/file"),
+        ("SHOAL_ORIGIN", "https://host.example/file gopher://host.example/file"),
     ],
 )
 def test_an_invalid_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(UsageError, match=name):
         Settings.from_environ({name: value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://h.example/f", "s3://bucket/f", "memory://f/g", "sftp://h.example/f"],
+)
+def test_an_origin_may_have_any_scheme_of_fsspec(url: str) -> None:
+    assert Settings.from_environ({"SHOAL_ORIGIN": url}).origins == (url,)
 
 
 @pytest.mark.parametrize("value", ["fast", "0", 0, -1.5, float("nan")])

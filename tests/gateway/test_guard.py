@@ -55,7 +55,10 @@ async def test_a_rebound_host_name_gets_status_421_and_a_closed_connection(
     )
     # The gateway disconnects, or `say` would wait; the second request is ignored.
     answer = await say(gateway, data + data)
-    assert (answer.status, answer.body) == (421, b"")
+    port = gateway.port
+    names = f"localhost:{port}, 127.0.0.1:{port} or [::1]:{port}"
+    text = f"This host name is not allowed; use {names}.\n"
+    assert (answer.status, answer.body.decode()) == (421, text)
     assert answer.headers["connection"] == "close"
     assert holder.sent == []
 

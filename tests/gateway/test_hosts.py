@@ -103,3 +103,20 @@ def test_a_request_needs_exactly_one_host_header() -> None:
 def test_a_host_is_formatted_for_a_url() -> None:
     assert format_host("::1", 8080) == "[::1]:8080"
     assert format_host("localhost", 80) == "localhost"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "last"),
+    [
+        (":0", "or [::1]:8080"),
+        ("0.0.0.0:0", "or any IP address with port 8080"),
+        ("secret.example:0", "or the HOST of --http HOST:PORT"),
+    ],
+)
+def test_the_allowed_names_are_described_without_the_users_own(
+    endpoint: str, last: str
+) -> None:
+    text = allowed_hosts(parse_endpoint(endpoint), 8080).described
+    assert text.startswith("localhost:8080, 127.0.0.1:8080")
+    assert text.endswith(last)
+    assert "secret" not in text

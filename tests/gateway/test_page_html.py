@@ -1,6 +1,7 @@
 """The page works without its script and escapes every text from a share."""
 
 import re
+import subprocess
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
+from shoal.core.names.link import Link
 from shoal.core.report.status import ShareStatus
 from shoal.gateway.page.html import ShareDetails, csp, render
 from shoal.gateway.page.view import ShareView, known_view, unknown_view
@@ -122,6 +124,16 @@ def test_every_image_and_control_has_an_accessible_name() -> None:
     assert page.all("progress")[0]["aria-label"]
     assert page.all("video")[0]["aria-label"] == "film.mp4"
     assert page.all("html")[0]["lang"] == "en"
+
+
+def test_the_command_to_copy_is_one_that_a_shell_runs_as_shown() -> None:
+    origins = ("http://192.0.2.1/a?b=c&d='e'", "http://192.0.2.2/")
+    link = str(Link(bytes(32), (), origins))
+    assert "&" in link
+    text = _page(content=replace(CONTENT, link=link)).text
+    (line,) = [each for each in text.splitlines() if each.startswith("shoal get")]
+    argv = ["sh", "-c", line.replace("shoal get", "printf '%s\n'")]
+    assert subprocess.check_output(argv, text=True) == link + "\n"
 
 
 def test_several_shares_get_a_navigation_list() -> None:

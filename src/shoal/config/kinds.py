@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from shoal.core.names.address import Address, parse_address
+from shoal.errors import UsageError
 
 __all__ = [
     "ADDRESSES",
@@ -169,9 +170,29 @@ def _split_words(text: str) -> list[str]:
 def _check_origins(urls: tuple[str, ...]) -> tuple[str, ...]:
     if not urls:
         return urls
-    from shoal.core.names.origin_url import parse_origins
+    from shoal.core.names.origin_url import WEB, parse_origins
 
-    return parse_origins(urls)
+    origins = parse_origins(urls)
+    for scheme in {url.partition(":")[0] for url in origins} - WEB:
+        _check_scheme(scheme)
+    return origins
+
+
+def _check_scheme(scheme: str) -> None:
+    """Raise `UsageError` if fsspec is installed and knows no file system for `scheme`.
+
+    Without fsspec, the origin reports that it needs it.
+    """
+    try:
+        # Importing fsspec registers the file systems of other packages.
+        from fsspec.registry import known_implementations, registry
+    except ImportError:
+        return
+    if scheme not in known_implementations and scheme not in registry:
+        raise UsageError(
+            f"No origin can have a URL that begins with {scheme}://; use https, s3 or "
+            "another scheme that fsspec knows."
+        )
 
 
 def _check_positive(number: float | None) -> float | None:

@@ -62,7 +62,7 @@ def make_guard(
         except ValueError as error:
             return refusal(400, f"The path is refused: {error}.", close=True)
         if target.authority is not None and not hosts.allows([target.authority]):
-            return _misdirected()
+            return _misdirected(hosts)
         is_open = "/".join(("", *target.names)) in open_paths
         if not is_open and not hmac.compare_digest(target.names[0].encode(), secret):
             return refusal(404, "Not found. Open the address that `serve` printed.")
@@ -91,7 +91,7 @@ def _check(request: web.Request, hosts: AllowedHosts) -> web.Response | None:
     """Return a refusal if any header of a request is not acceptable."""
     headers = request.headers
     if not hosts.allows(headers.getall("Host", [])):
-        return _misdirected()
+        return _misdirected(hosts)
     if request.method not in METHODS:
         refused = refusal(405, "Use GET or HEAD.", close=True)
         refused.headers["Allow"] = ", ".join(METHODS)
@@ -120,8 +120,7 @@ def _has_body_or_upgrade(request: web.Request) -> bool:
     )
 
 
-def _misdirected() -> web.Response:
-    """Return the response to a request for another server; it reveals nothing."""
-    response = web.Response(status=421)
-    response.force_close()
-    return response
+def _misdirected(hosts: AllowedHosts) -> web.Response:
+    """Return the response to a request for another server, with the names of this."""
+    text = f"This host name is not allowed; use {hosts.described}."
+    return refusal(421, text, close=True)

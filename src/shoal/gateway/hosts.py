@@ -25,6 +25,9 @@ class AllowedHosts(Struct, frozen=True):
     """Each in lower case and with its port."""
     address_port: int | None
     """If set, every IP address with this port is allowed too."""
+    described: str
+    """The names in words. A rebound page may read this, so it has no name that the
+    page cannot know: not the one that the user gave."""
 
     def allows(self, lines: Sequence[str]) -> bool:
         """Return True if a request with these `Host` headers is for this gateway."""
@@ -48,10 +51,20 @@ class AllowedHosts(Struct, frozen=True):
 
 def allowed_hosts(endpoint: HttpEndpoint, port: int) -> AllowedHosts:
     """Return the names of a gateway that listens at `endpoint`, on `port`."""
-    names = {"localhost", *LOOPBACK}
+    own = ("localhost", *LOOPBACK)
+    described = [format_host(name, port) for name in own]
+    if endpoint.is_wildcard:
+        described.append(f"any IP address with port {port}")
+    elif endpoint.host:
+        described.append("the HOST of --http HOST:PORT")
+    names = set(own)
     if endpoint.host:
         names.add(endpoint.host.lower())
     known = {format_host(name, port) for name in names}
     if port == HTTP_PORT:
         known |= {f"{each}:{port}" for each in known}
-    return AllowedHosts(frozenset(known), port if endpoint.is_wildcard else None)
+    return AllowedHosts(
+        frozenset(known),
+        port if endpoint.is_wildcard else None,
+        f"{', '.join(described[:-1])} or {described[-1]}",
+    )

@@ -4,6 +4,7 @@ Every text that comes from a share or a peer is escaped.
 """
 
 import asyncio
+import shlex
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -207,6 +208,8 @@ def _share(view: ShareView, details: ShareDetails) -> str:
         number=view.number,
         unknown="" if view.is_known else " data-unknown",
         known=_known(view, details, texts) if view.is_known else "",
+        # A link with hints or origins has `?` and `&`, which a shell would act on.
+        command=escape(f"shoal get {shlex.quote(details.link)}"),
         qr=details.qr or _NO_QR,
     )
 
