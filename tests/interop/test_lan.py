@@ -247,7 +247,7 @@ def test_a_missing_network_is_reported_and_used_once_it_appears(
     for each in (first, second):
         said = each.wait_line("^problem (.*)")[1]
         assert said.startswith("LAN discovery does not work: ")
-        assert said.endswith("A peer can still be named with --peer HOST:PORT.")
+        assert said.endswith('A peer can still be named with peers="HOST:PORT".')
     if has_address:
         # Its open sockets would serve the next question in any case, so wait until
         # the third question, which leaves no trace, is over.

@@ -116,7 +116,11 @@ class SimNetworks:
     def hosts(self) -> list[str]:
         return ["0.0.0.0"]
 
-    def keep_listening(self, listen_on: Callable[[Sequence[str]], None]) -> None:
+    def keep_listening(
+        self,
+        listen_on: Callable[[Sequence[str]], None],
+        hang_up: Callable[[frozenset[str]], None] = lambda addresses: None,
+    ) -> None:
         """Do nothing: the simulated network moves the ports of a host itself."""
 
     def discovery(self) -> list[_Discovery]:

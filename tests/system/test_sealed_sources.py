@@ -64,7 +64,7 @@ def test_a_source_that_changes_half_way_is_reported_and_the_download_completes(
         assert ended.code == 0, ended.stderr
         assert out.read_bytes() == content
         states = {e["state"] for e in events(ended.stdout) if e["event"] == "peer"}
-        assert states <= {"joined", "left"}, "the honest peer was banned"
+        assert states <= {"joined", "complete", "left"}, "the honest peer was banned"
         changing.wait_line(f"{source} was (changed|truncated|deleted)", stream="err")
         assert changing.running
         assert "since it was shared" not in steady.stderr

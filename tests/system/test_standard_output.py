@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal.core.report.units import format_size
 from tests.helpers.badpeers import StopsHalfway
 from tests.helpers.commands import LOOPBACK, peer_of, run, share, share_open
 from tests.helpers.fakeserver import Background
@@ -108,6 +109,7 @@ def test_an_end_half_way_says_that_the_start_must_be_repeated() -> None:
         ended = run("get", *words).finish()
     assert ended.code == 7
     assert CONTENT.data.startswith(ended.stdout)
-    assert f"first {len(ended.stdout):,} bytes were written" in ended.stderr
+    written = format_size(len(ended.stdout))
+    assert f"first {written} were written" in ended.stderr
     assert "start over" in ended.stderr
     assert "resume" not in ended.stderr

@@ -117,7 +117,8 @@ async def _supervise(
     def stop(signum: int, frame: FrameType | None) -> None:
         if not caught:
             caught.append(signum)
-            timer = threading.Timer(CLOSE_TIME, _exit_now, [signum, on_interrupt()])
+            # In a handler, `on_interrupt` could meet modules that are being imported.
+            timer = threading.Timer(CLOSE_TIME, _exit_now, [signum, on_interrupt])
             timer.daemon = True
             timer.start()
             with contextlib.suppress(RuntimeError):  # the loop has just ended
@@ -159,12 +160,12 @@ def _explain(signum: int, message: str) -> str:
     return f"{word}. {message}".strip()
 
 
-def _exit_now(signum: int, message: str) -> None:
+def _exit_now(signum: int, on_interrupt: Callable[[], str]) -> None:
     """End the process because closing takes too long; the disk does not mind."""
     from shoal.cli.live import erase_shown
 
     erase_shown()
-    said = f"shoal: {printable(_explain(signum, message))}\n"
+    said = f"shoal: {printable(_explain(signum, on_interrupt()))}\n"
     with contextlib.suppress(OSError):
         os.write(2, said.encode(errors="replace"))
     os._exit(128 + signum)

@@ -12,7 +12,7 @@ from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.report.stall import Search
 from shoal.discovery.base import Discovery
-from shoal.net.interfaces import list_interfaces
+from shoal.net.interfaces import list_interfaces, own_addresses
 
 __all__ = ["Networks"]
 
@@ -25,6 +25,7 @@ class Networks:
         self._open: list[Discovery] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._listening: list[Callable[[Sequence[str]], None]] = []
+        self._told: list[Callable[[frozenset[str]], None]] = []
 
     def hosts(self) -> list[str]:
         """Return the addresses to listen on.
@@ -35,12 +36,19 @@ class Networks:
             return ["0.0.0.0"]
         return [each.address for each in list_interfaces(self._settings.interfaces)]
 
-    def keep_listening(self, listen_on: Callable[[Sequence[str]], None]) -> None:
+    def keep_listening(
+        self,
+        listen_on: Callable[[Sequence[str]], None],
+        hang_up: Callable[[frozenset[str]], None] = lambda addresses: None,
+    ) -> None:
         """Call `listen_on` with the addresses to listen on whenever they change.
 
-        After a change, or a sleep of this machine, every topic is announced again, too.
+        `hang_up` is called with all addresses of this machine: connections that use
+        another one are dead. After a change, or a sleep of this machine, every topic is
+        announced again, too.
         """
         self._listening.append(listen_on)
+        self._told.append(hang_up)
         if self._watching is None:
             from shoal.discovery.watch import watch_network
 
@@ -78,6 +86,10 @@ class Networks:
             await network.aclose()
 
     def _on_change(self) -> None:
+        # A new connection to the same node would not be kept beside a dead one.
+        if addresses := own_addresses():
+            for hang_up in self._told:
+                hang_up(addresses)
         hosts, allowed = ["0.0.0.0"], self._settings.interfaces
         if allowed:
             found = list_interfaces(allowed, must_exist=False)

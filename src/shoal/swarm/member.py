@@ -21,7 +21,7 @@ from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.core.report.events import DownloadEvent
 from shoal.core.report.status import ShareStatus
-from shoal.errors import ShoalError
+from shoal.errors import PeerError, ShoalError
 from shoal.net.interfaces import list_interfaces
 from shoal.origin.readers import open_readers
 from shoal.resources import Resources
@@ -95,8 +95,16 @@ class Registry:
             hosts = resources.networks.hosts()
             self._port = Port(hosts, resources.settings.port, resources.threads)
             resources.own(self._port.aclose)
-            resources.networks.keep_listening(self._port.listen_on)
+            resources.networks.keep_listening(self._port.listen_on, self._hang_up)
         return self._port
+
+    def _hang_up(self, addresses: frozenset[str]) -> None:
+        """Close the connections of addresses that this machine does not have."""
+        for _, swarm in self.swarms:
+            for peer in swarm.peers:
+                host = peer.connection.local_host
+                if host and host not in addresses:
+                    peer.close(PeerError(f"{host} is no address of this machine now"))
 
     async def remembered(self, share_id: bytes, missing: Missing) -> Manifest | None:
         """Return the manifest of a share in the user's catalogue, or None.

@@ -124,6 +124,14 @@ class Connection(DataProtocol, Generic[S]):
         """
         return self._transport is None or self._has_ended
 
+    @property
+    def local_host(self) -> str:
+        """Return the address of this machine that is used; "" once it has ended."""
+        if self._transport is None:
+            return ""
+        name = self._transport.get_extra_info("sockname")
+        return str(name[0]) if name else ""
+
     def write(self, data: bytes | memoryview) -> None:
         """Send `data` after all earlier data."""
         if self._transport is None or self._transport.is_closing():
