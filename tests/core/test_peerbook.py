@@ -158,6 +158,35 @@ def test_an_address_is_not_dialled_right_after_its_goodbye(book: PeerBook) -> No
     assert due >= 205.0
 
 
+def test_an_address_that_proves_to_be_a_peers_is_soon_dialled_again(
+    book: PeerBook,
+) -> None:
+    book.add(HERE, "lan")
+    now = 0.0
+    for _ in range(5):  # refused, because its node is connected by another address
+        due = book.next_due()
+        assert due is not None
+        assert book.next_dials(due, 9) == [HERE]
+        now = due
+        book.on_lost(HERE, now)
+    due = book.next_due()
+    assert due is not None
+    assert due > now + 2 * FIRST_BACKOFF
+    book.on_ready(HERE)
+    book.on_lost(HERE, now)
+    due = book.next_due()
+    assert due is not None
+    assert due <= now + FIRST_BACKOFF
+
+
+def test_a_proof_does_not_end_a_ban(book: PeerBook) -> None:
+    book.add(HERE, "lan")
+    book.ban(HERE, 0.0)
+    book.on_ready(HERE)
+    book.on_lost(HERE, 1.0)
+    assert book.next_dials(BAN_TIME - 1, 9) == []
+
+
 def test_a_goodbye_does_not_end_a_ban(book: PeerBook) -> None:
     book.add(HERE, "lan")
     book.next_dials(0.0, 1)

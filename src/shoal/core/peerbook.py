@@ -137,8 +137,8 @@ class PeerBook:
     def on_ready(self, address: Address) -> None:
         """Note that a peer answered correctly: its failures are forgotten."""
         entry = self._entries.get(address)
-        if entry is not None:
-            entry.failures = 0
+        if entry is not None and not entry.is_banned:
+            entry.failures, entry.not_before = 0, 0.0
             entry.is_ready = entry.was_peer = True
             self._prove(address, entry)
 

@@ -288,10 +288,8 @@ class Connections:
             if isinstance(error, LyingPeerError):
                 self._note_liar(peer)
             if peer.dialled is not None:
-                if peer.has_left:
-                    self._dialler.on_left(peer.dialled)
-                else:
-                    self._dialler.on_lost(peer.dialled)
+                end = self._dialler.on_left if peer.has_left else self._dialler.on_lost
+                end(peer.dialled)
             self._forget_aliases(peer)
             if not self.peers:
                 self._all_gone.set()
@@ -302,6 +300,8 @@ class Connections:
         if not any(other.node_id == peer.node_id for other in self):
             for address in [a for a, n in self._aliases.items() if n == peer.node_id]:
                 del self._aliases[address]
+                # That it was not dialled meanwhile is no failure of the node's.
+                self._dialler.on_ready(address)
                 self._dialler.on_lost(address)
 
     def on_greeted(self, peer: Peer) -> None:
