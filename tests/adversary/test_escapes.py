@@ -184,7 +184,7 @@ def test_names_in_a_folder_cannot_control_the_terminal(tmp_path: Path) -> None:
     "name", ["[bold].bin", "[link=https:evil]x[-link]", "a\x1b[2J"]
 )
 def test_a_name_is_not_markup_for_the_progress_bar(name: str, tmp_path: Path) -> None:
-    shown = at_terminal("get", "name", "-o", name, "--timeout", "0.3", cwd=tmp_path)
+    shown = at_terminal("get", name, "-o", "out", "--timeout", "0.3", cwd=tmp_path)
     assert "found no peer" in shown
     assert "fault in shoal" not in shown
     assert "\x1b]8" not in shown
