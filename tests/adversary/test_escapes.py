@@ -180,13 +180,20 @@ def test_names_in_a_folder_cannot_control_the_terminal(tmp_path: Path) -> None:
     assert_plain(ended)
 
 
-@pytest.mark.parametrize(
-    "name", ["[bold].bin", "[link=https:evil]x[-link]", "a\x1b[2J"]
-)
+@pytest.mark.parametrize("name", ["[bold].bin", "[link=https:evil]x[-link]"])
 def test_a_name_is_not_markup_for_the_progress_bar(name: str, tmp_path: Path) -> None:
     shown = at_terminal("get", name, "-o", "out", "--timeout", "0.3", cwd=tmp_path)
     assert "found no peer" in shown
-    assert "fault in shoal" not in shown
+    assert "bug in shoal" not in shown
     assert "\x1b]8" not in shown
-    assert "\x1b[2J" not in shown
     assert printable(name) in shown
+
+
+@pytest.mark.parametrize("words", [("a\x1b[2J",), ("name", "-o", "a\x1b[2J")])
+def test_control_characters_of_a_name_reach_no_terminal(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    shown = at_terminal("get", *words, "--timeout", "0.3", cwd=tmp_path)
+    assert "shoal: " in shown
+    assert "bug in shoal" not in shown
+    assert "\x1b[2J" not in shown
