@@ -286,9 +286,6 @@ class Connection(DataProtocol, Generic[S]):
         self._unpaid = self.session.unpaid_messages
         self._handler.on_events(self, events)
         self.flush()
-        if not self.is_writable:
-            # What else a peer wants that does not read what it requested can wait.
-            self.pause_reading()
         self._limit_messages(self.last_heard)
 
     @property
@@ -326,7 +323,6 @@ class Connection(DataProtocol, Generic[S]):
         self.data_written()
         self._drain()
         if self.is_writable:
-            self.resume_reading()
             self._handler.on_writable(self)
 
     def connection_lost(self, error: Exception | None) -> None:
