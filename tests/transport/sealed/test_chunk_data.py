@@ -205,6 +205,25 @@ async def test_data_is_made_and_encrypted_in_a_thread_in_order() -> None:
         assert threading.current_thread().name not in where
 
 
+async def test_two_that_send_each_other_more_than_fits_both_receive_it() -> None:
+    """Neither waits to be read from before it reads."""
+
+    def make(part: Part) -> Iterator[tuple[list[Data], int | None]]:
+        for index in range(COUNT):
+            yield [response_frame(index, CHUNK), bytes(CHUNK)], index
+
+    async with connected() as ends:
+        for end in ends:
+            request(end, *range(COUNT))
+        ours, theirs = ends
+        await ours.until(lambda: len(ours.events) == 1 + COUNT)
+        await theirs.until(lambda: len(theirs.events) == 1 + COUNT)
+        made = [begin(end.connection, COUNT, make) for end in ends if end.connection]
+        await ours.until(lambda: len(ours.events) == 1 + 2 * COUNT)
+        await theirs.until(lambda: len(theirs.events) == 1 + 2 * COUNT)
+        assert [await notes for notes in made] == [list(range(COUNT))] * 2
+
+
 async def test_a_failure_to_make_data_ends_the_connection_and_is_reported() -> None:
     async with connected() as (ours, theirs):
         sender = theirs.connection
