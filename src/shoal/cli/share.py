@@ -88,6 +88,8 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
         if options["background"]:
             leave_terminal(output, share.link.identity)
             output.line = Line()
+        elif options["once"] is None:
+            output.say("Press Ctrl-C to stop.")
         await _serve(node, output, share, options["once"])
 
 
@@ -165,7 +167,6 @@ async def _serve(
 
     name = share.manifest.root.name
     if once is None:
-        output.say("Press Ctrl-C to stop.")
         await report_until_cancelled(node, output, [share], name)
         return
     peers = format_count(once, "peer")
