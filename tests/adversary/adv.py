@@ -60,13 +60,16 @@ async def main() -> None:
     parser.add_argument("--repeat", action="store_true")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
-    if args.list or not (args.case and args.link and args.peer):
+    given = args.code if args.case in CODES else args.link
+    if args.list or not (args.case and given and args.peer):
         sys.stdout.write("\n".join([*ATTACKS, *CODES, *LISTENERS]) + "\n")
         return
-    link, address = parse_link(args.link), parse_address(args.peer)
+    address = parse_address(args.peer)
     if args.case in CODES:
         await CODES[args.case](parse_code(args.code), address)
-    elif args.case in LISTENERS:
+        return
+    link = parse_link(args.link)
+    if args.case in LISTENERS:
         kind = LISTENERS[args.case]
         await serve(await learn(link, address, args.file), [kind])
     elif args.case not in ATTACKS:

@@ -51,7 +51,7 @@ class Passenger(Holder):
 
 async def fill_places(
     holding: Holding, address: Address, begin: Callable[[Talk], None]
-) -> tuple[list[Holder], list[Talk]]:
+) -> tuple[Holder, list[Talk]]:
     """Open as many connections as are accepted, and `begin` on each."""
     holder, talks = Passenger(holding), []
     for _ in range(PLACES):
@@ -60,15 +60,15 @@ async def fill_places(
         except PeerError:
             break
         begin(talks[-1])
-    return [holder], talks
+    return holder, talks
 
 
 def _held(begin: Callable[[Talk], None], tick: Callable[[Talk], None]) -> Attack:
     """Return an attack that takes every place and calls `tick` on each now and then."""
 
     async def attack(holding: Holding, address: Address) -> None:
-        holders, talks = await fill_places(holding, address, begin)
-        with dialling(holders[0]):
+        holder, talks = await fill_places(holding, address, begin)
+        with dialling(holder):
             for _ in range(int(HOLD_TIME)):
                 for talk in talks:
                     if not talk.is_lost:

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from shoal.codes.exact_stream import ExactStream
 from shoal.core.names.address import parse_address
-from shoal.core.names.code import Code, parse_code
-from shoal.core.session.code_exchange import VERDICT_SIZE
+from shoal.core.names.code import parse_code
 from tests.adversary.codes import CODES
 from tests.conftest import MakeFile
-from tests.helpers.codes import Squatter, squatting, take_proof
-from tests.helpers.commands import link_of, peer_of, run, share
+from tests.helpers.codes import (
+    Meet,
+    answer_without_proof,
+    refuse,
+    say_nothing,
+    squatting,
+)
+from tests.helpers.commands import code_of, link_of, peer_of, run, share
 from tests.helpers.process import Program
 from tests.helpers.relay import PlainRelay
 from tests.helpers.sealed import answer_to
@@ -28,8 +32,7 @@ class Sharer:
         self.source = source
         self.address = parse_address(peer_of(program))
         self.link = link_of(program)
-        text = program.wait_line(r"^\d{4}(-\w+){3}$", stream="out")[0]
-        self.code: Code = parse_code(text)
+        self.code = parse_code(code_of(program))
 
 
 @pytest.fixture
@@ -47,27 +50,10 @@ async def get(sharer: Sharer, out: Path, *peers: object) -> tuple[int, str]:
     return ended.code, ended.stderr
 
 
-async def _garbage(squatter: Squatter, stream: ExactStream) -> None:
-    await take_proof(squatter, stream)
-    stream.write(b"\x01" * VERDICT_SIZE)
-    await stream.until_closed()
-
-
-async def _refusal(squatter: Squatter, stream: ExactStream) -> None:
-    await take_proof(squatter, stream)
-    stream.write(bytes(VERDICT_SIZE))
-    await stream.until_closed()
-
-
-async def _silence(squatter: Squatter, stream: ExactStream) -> None:
-    await stream.until_closed()
-
-
-@pytest.mark.parametrize("meet", [_garbage, _refusal, _silence])
+@pytest.mark.parametrize("meet", [answer_without_proof, refuse, say_nothing])
 async def test_the_receiver_passes_a_squatter_by(
-    meet: object, sharer: Sharer, tmp_path: Path
+    meet: Meet, sharer: Sharer, tmp_path: Path
 ) -> None:
-    assert callable(meet)
     out = tmp_path / "out"
     async with squatting(meet, sharer.code) as squatter:
         code, said = await get(sharer, out, squatter.address, sharer.address)
@@ -80,7 +66,7 @@ async def test_the_receiver_passes_a_squatter_by(
 async def test_a_squatter_alone_gets_one_proof_and_no_link(
     sharer: Sharer, tmp_path: Path
 ) -> None:
-    async with squatting(_garbage, sharer.code) as squatter:
+    async with squatting(answer_without_proof, sharer.code) as squatter:
         code, said = await get(sharer, tmp_path / "out", squatter.address)
         assert (code, "No node that offers this code" in said) == (3, True)
         assert len(squatter.proofs) == 1

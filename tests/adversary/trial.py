@@ -24,7 +24,15 @@ from tests.adversary.codes import CODES
 from tests.adversary.floods import SHARES
 from tests.adversary.gateways import GATEWAYS
 from tests.adversary.http import Target
-from tests.helpers.commands import link_of, peak_rss, peer_of, rss, run, share
+from tests.helpers.commands import (
+    code_of,
+    link_of,
+    peak_rss,
+    peer_of,
+    rss,
+    run,
+    share,
+)
 from tests.helpers.process import Program
 
 __all__ = ["Seen", "try_case", "try_gateway"]
@@ -153,7 +161,7 @@ def sharing(case: str, folder: Path, file_limit: int | None) -> Iterator[Sharer]
                 assert prlimit.finish().code == 0, "prlimit failed"
         link, code = link_of(program), ""
         if case in CODES:
-            code = program.wait_line(r"^\d{4}(-\w+){3}$", stream="out")[0]
+            code = code_of(program)
         yield Sharer(program, link, code, peer_of(program), file, folder)
 
 

@@ -33,10 +33,13 @@ from tests.helpers.codes import (
     Meet,
     Squatter,
     answer_greeting,
+    answer_without_proof,
     dialled,
     guess,
     offering,
     redeem,
+    refuse,
+    say_nothing,
     squatting,
     take_proof,
 )
@@ -107,13 +110,14 @@ async def test_a_wrong_code_costs_one_guess_however_the_sender_is_found() -> Non
         assert sender.states == ["wrong"]
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_a_receiver_hears_at_once_that_a_node_refuses_its_code() -> None:
     notices: list[str] = []
-    async with offering() as sender, offering(WRONG, OTHER_LINK) as other:
-        peers = (sender.address, other.address)
-        assert (await redeem(WRONG, *peers, notices=notices)).id == OTHER_LINK.id
-        for notice in notices:
-            assert notice.startswith(f"{sender.address} refused the code")
+    async with offering() as sender:
+        with pytest.raises(CodeError):
+            await redeem(WRONG, sender.address, notices=notices)
+        said = "refused the code; waiting for another node to answer."
+        assert notices == [f"{sender.address} {said}"]
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -136,6 +140,9 @@ async def test_two_codes_of_one_node_do_not_disturb_each_other(
         resources = sender.offered._resources
         second = offer.offer_code(
             *(resources, sender.port, str(OTHER_LINK)),
+            receivers=1,
+            seconds=None,
+            on_event=lambda event: None,
             until_left=asyncio.Event().wait,
         )
         assert second == ELSEWHERE, "another code of this node meets at the first one"
@@ -180,7 +187,9 @@ async def test_a_connection_that_begins_as_the_code_ends_is_harmless() -> None:
 async def test_a_code_ends_when_the_share_is_left() -> None:
     async with offering() as sender:
         resources, left = sender.offered._resources, asyncio.Event()
-        second = offer.OfferedCode(resources, sender.port, ELSEWHERE, str(LINK))
+        second = offer.OfferedCode(
+            *(resources, sender.port, ELSEWHERE, str(LINK), 1), sender.on_event
+        )
         second.register()
         running = resources.own_task(second.run(600, left.wait))
         assert sender.port.is_registered(ELSEWHERE.keys)
@@ -188,7 +197,7 @@ async def test_a_code_ends_when_the_share_is_left() -> None:
         async with asyncio.timeout(10):
             await running
         assert not sender.port.is_registered(ELSEWHERE.keys)
-        assert second.is_over
+        assert sender.events == []
 
 
 # Connections that are not as they should be.
@@ -236,6 +245,19 @@ async def test_a_receiver_without_receipt_may_try_again() -> None:
                 continue
         assert link.id == LINK.id
         await sender.until("used")
+
+
+async def test_a_right_code_of_one_receiver_too_many_is_not_reported_as_wrong() -> None:
+    async with offering() as sender:
+        async with dialled(CODE, sender.address) as stream:
+            receiver = ReceiverExchange(CODE, os.urandom)
+            stream.write(receiver.greeting)
+            stream.write(receiver.prove(await stream.read(GREETING_SIZE)))
+            await stream.read(VERDICT_SIZE)
+            assert (await guess(CODE, sender.address))[0] == 2, "in use"
+        assert (await guess(WRONG, sender.address))[0] == 0
+        await sender.until("wrong")
+        assert sender.states == ["wrong"]
 
 
 async def test_a_wrong_receipt_is_none() -> None:
@@ -299,31 +321,15 @@ async def _reflect(squatter: Squatter, stream: ExactStream) -> None:
     await stream.until_closed()
 
 
-async def _garbage_verdict(squatter: Squatter, stream: ExactStream) -> None:
-    await take_proof(squatter, stream)
-    stream.write(b"\x01" + os.urandom(VERDICT_SIZE - 1))
-    await stream.until_closed()
-
-
-async def _refuse(squatter: Squatter, stream: ExactStream) -> None:
-    await take_proof(squatter, stream)
-    stream.write(bytes(VERDICT_SIZE))
-    await stream.until_closed()
-
-
 async def _say_too_much(squatter: Squatter, stream: ExactStream) -> None:
     await answer_greeting(squatter, stream)
     stream.write(bytes(2 * VERDICT_SIZE))
     await stream.until_closed()
 
 
-async def _say_nothing(squatter: Squatter, stream: ExactStream) -> None:
-    await stream.until_closed()
-
-
 SQUATTERS = [
-    *(_hang_up, _say_no_point, _reflect, _garbage_verdict, _refuse, _say_too_much),
-    _say_nothing,
+    *(_hang_up, _say_no_point, _reflect, answer_without_proof, refuse, _say_too_much),
+    say_nothing,
 ]
 
 
@@ -342,7 +348,7 @@ async def test_squatters_get_few_proofs_each_of_another_key() -> None:
     heard = Squatter(Address("127.0.0.1", 1))
 
     async def meet(squatter: Squatter, stream: ExactStream) -> None:
-        await _garbage_verdict(heard, stream)
+        await answer_without_proof(heard, stream)
 
     async with AsyncExitStack() as stack:
         made = [

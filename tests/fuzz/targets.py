@@ -1,7 +1,7 @@
 """The functions that read bytes from others, each as a function of any bytes.
 
-A target returns for every input, or raises one of the errors that its docstring names;
-anything else is a fault. `SEEDS` has valid inputs for each, from which a fuzzer starts.
+A target returns for every input, or raises one of its `errors`; anything else is a
+fault. Its `seeds` are valid inputs, from which a fuzzer starts.
 """
 
 import struct

@@ -38,11 +38,14 @@ __all__ = [
     "Sender",
     "Squatter",
     "answer_greeting",
+    "answer_without_proof",
     "dial",
     "dialled",
     "guess",
     "offering",
     "redeem",
+    "refuse",
+    "say_nothing",
     "squatting",
     "take_proof",
 ]
@@ -212,3 +215,22 @@ async def take_proof(squatter: Squatter, stream: ExactStream) -> None:
     """Take a proof, and say nothing."""
     await answer_greeting(squatter, stream)
     squatter.proofs.append(await stream.read(PROOF_SIZE))
+
+
+async def answer_without_proof(squatter: Squatter, stream: ExactStream) -> None:
+    """Take a proof, and claim to send the link."""
+    await take_proof(squatter, stream)
+    stream.write(b"\x01" + os.urandom(VERDICT_SIZE - 1))
+    await stream.until_closed()
+
+
+async def refuse(squatter: Squatter, stream: ExactStream) -> None:
+    """Take a proof, and say that it is wrong and the last one."""
+    await take_proof(squatter, stream)
+    stream.write(bytes(VERDICT_SIZE))
+    await stream.until_closed()
+
+
+async def say_nothing(squatter: Squatter, stream: ExactStream) -> None:
+    """Keep the connection open."""
+    await stream.until_closed()

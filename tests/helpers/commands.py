@@ -12,11 +12,13 @@ from tests.helpers.programs import shoal
 from tests.helpers.requirements import require
 
 __all__ = [
+    "code_of",
     "LOOPBACK",
     "Shared",
     "free_port",
     "in_shell",
     "link_of",
+    "mistyped",
     "peak_rss",
     "peer_of",
     "rss",
@@ -82,6 +84,17 @@ def free_port() -> int:
 def link_of(program: Program) -> str:
     """Return the link that a running `share` has printed."""
     return program.wait_line("^shoal:", stream="out").string
+
+
+def code_of(program: Program) -> str:
+    """Wait until `share --code` prints the code, and return it."""
+    return program.wait_line(r"^\d{4}(-[a-z]{3,8}){3}$", stream="out")[0]
+
+
+def mistyped(code: str) -> str:
+    """Return a code with another last word."""
+    begin, _, last = code.rpartition("-")
+    return f"{begin}-{'zoo' if last != 'zoo' else 'able'}"
 
 
 def peer_of(program: Program) -> str:

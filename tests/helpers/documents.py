@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.helpers.commands import code_of
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Program
 
@@ -149,9 +150,8 @@ class Reader:
         elif program is self._sharing:
             self.known["LINK"], self.known["ID"] = said, said.removeprefix("shoal:")
             if has_code:
-                code = program.wait_line(r"^\d{4}(-\w+){3}$", stream="out")[0]
-                self.known["CODE"] = code
-                self.said += code + "\n"
+                self.known["CODE"] = code_of(program)
+                self.said += self.known["CODE"] + "\n"
 
     def fill_in(self, text: str) -> str:
         """Replace the placeholders of the page."""

@@ -23,6 +23,10 @@ WRONG: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "a timeout": ("timeout must be int or float", lambda n: n.open(LINK, timeout="x")),
     "an index": ("index must be int, not str", lambda n: n.fetch_chunk(LINK, "0")),
     "a share": ("share must be str or Channel", lambda n: n.fetch_chunk(5, 0)),
+    "no share": ("share must be .*, not NoneType", lambda n: n.fetch_chunk(None, 0)),
+    "no code": ("code must be str, not NoneType", lambda n: n.redeem(None)),
+    "no channel": ("channel must be str or", lambda n: n.fetch_open(None, "x")),
+    "no channel to read": ("channel must be", lambda n: n.stream_open(None)),
     "a pattern": (
         "include: it must be str, not int",
         lambda n: n.share("x", include=[5]),

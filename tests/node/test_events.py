@@ -68,7 +68,7 @@ async def test_a_node_that_seeds_reports_who_completes_after_it(
     events: list[DownloadEvent] = []
     async with shoal.Node(here()) as node, asyncio.timeout(WAIT):
         source = await node.share(folder)
-        async with shoal.Node(at(source)) as middle, shoal.Node(at(source)) as last:
+        async with shoal.Node(at(source)) as middle:
             result = await middle.fetch(
                 source.link, tmp_path / "1", seed=True, on_progress=events.append
             )

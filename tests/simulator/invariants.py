@@ -135,12 +135,11 @@ class Invariants:
 
     def on_job_ended(self, machine: SimMachine, state: JobState) -> None:
         """Check the result of a job, or the cause of its failure."""
+        self._check_read(state)
         if state.status == "done":
             if state.job.kind == "fetch":
                 self.check_files(machine, state)
-            self._check_read(state)
             return
-        self._check_read(state)
         error = state.error
         if machine.is_closed:
             if not isinstance(error, ShoalError):

@@ -1,6 +1,7 @@
 """A share in the background outlives its command, until `shoal stop`."""
 
 import os
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from tests.helpers.commands import run
 from tests.helpers.events import lines_of
 from tests.helpers.process import Finished
+
+PATIENCE = 30.0  # seconds
 
 
 class User:
@@ -27,6 +30,21 @@ class User:
     def pids(self) -> list[int]:
         folder = self.home / "shoal" / "background"
         return [int(path.name) for path in folder.glob("[0-9]*")]
+
+    def log(self, pid: int) -> Path:
+        return self.home / "shoal" / "background" / "logs" / f"{pid}.log"
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process that is not a child of this one has ended."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([fd], [], [], PATIENCE)[0], f"process {pid} runs on"
+    finally:
+        os.close(fd)
 
 
 @pytest.fixture
@@ -53,6 +71,7 @@ def test_a_share_is_served_after_its_command_has_returned(
     words = ("get", link, "-o", tmp_path / "out", "--peer", f"127.0.0.1:{port}")
     assert run(*words).finish().code == 0
     assert (tmp_path / "out").read_bytes() == user.file.read_bytes()
+    assert "Ctrl-C" not in user.log(pid).read_text()
     assert b"complete, shared" in user.run("list").stdout
     stopped = user.run("stop", link)
     assert (stopped.code, stopped.stderr) == (0, f"Process {pid} has ended.\n")
@@ -80,8 +99,7 @@ def test_a_process_that_was_killed_is_not_stopped_again(user: User) -> None:
     user.run("share", user.file, "--background", "-q")
     (pid,) = user.pids()
     os.kill(pid, signal.SIGKILL)
-    while Path(f"/proc/{pid}/fd").exists() and os.listdir(f"/proc/{pid}/fd"):
-        pass  # until its lock is released
+    wait_for_end(pid)  # then its lock is released
     assert user.run("stop", pid).code == 1
     assert user.pids() == []
 
@@ -95,10 +113,8 @@ def test_the_background_share_ends_by_itself_with_once(
     peer = f"127.0.0.1:{lines[0]['port']}"
     words = ("get", lines[0]["link"], "-o", tmp_path / "out", "--peer", peer)
     assert run(*words).finish().code == 0
-    log = user.home / "shoal" / "background" / "logs" / f"{lines[0]['pid']}.log"
-    assert log.stat().st_mode & 0o777 == 0o600
-    while os.path.exists(f"/proc/{lines[0]['pid']}/fd/0"):
-        pass
+    assert user.log(lines[0]["pid"]).stat().st_mode & 0o777 == 0o600
+    wait_for_end(lines[0]["pid"])
     assert user.run("stop", lines[0]["pid"]).code == 1
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
+from tests.helpers.commands import code_of, mistyped
 from tests.helpers.events import lines_of, variant_of
 from tests.helpers.netns import Namespace
 from tests.helpers.process import Finished, Program
 from tests.helpers.programs import shoal
 
-CODE = r"^\d{4}(-[a-z]{3,8}){3}$"
 NETWORK = {"SHOAL_INTERFACES": "lo", "SHOAL_LAN_ONLY": "1"}
 
 
@@ -33,19 +33,9 @@ def sharing(source: Path, namespace: Namespace, *args: object) -> Iterator[Progr
         yield program
 
 
-def code_of(program: Program) -> str:
-    return program.wait_line(CODE, stream="out")[0]
-
-
-def get(namespace: Namespace, *args: object, **more: object) -> Finished:
+def get(namespace: Namespace, *args: object) -> Finished:
     with shoal("get", *args, ns=namespace, env=NETWORK) as program:
         return program.finish(40)
-
-
-def wrong(code: str) -> str:
-    """Return a code with another last word."""
-    begin, _, last = code.rpartition("-")
-    return f"{begin}-{'zoo' if last != 'zoo' else 'able'}"
 
 
 def test_a_share_is_fetched_by_its_code(
@@ -92,7 +82,7 @@ def test_wrong_codes_are_told_to_both_ends_and_the_third_ends_the_code(
             ("It can be entered wrongly once more", "end this one: 1 more"),
             ("ended because it was entered wrongly 3 times", "The code has ended"),
         ):
-            ended = get(namespace, wrong(code), *out)
+            ended = get(namespace, mistyped(code), *out)
             assert ended.code == 8
             last = ended.stderr.splitlines()[-1]
             assert re.match(f"shoal: The code is wrong.*{said}", last), last
@@ -129,9 +119,8 @@ def test_the_json_lines_tell_of_the_code(
         *("share", source, "--code", "--json"), ns=namespace, env=NETWORK
     ) as program:
         start = json.loads(program.wait_line('"start"', stream="out").string)
-        assert re.match(CODE, start["code"])
         out = ("-o", tmp_path / "copy", "--json")
-        refused = get(namespace, wrong(start["code"]), *out)
+        refused = get(namespace, mistyped(start["code"]), *out)
         assert lines_of(refused.stdout)[-1]["code"] == 8
         lines = lines_of(get(namespace, start["code"], *out).stdout)
         program.wait_line('"used"', stream="out")

@@ -20,7 +20,15 @@ import pytest
 
 from shoal.core.names.link import Link
 from tests.helpers.badpeers import FlipsABit, StopsHalfway
-from tests.helpers.commands import LOOPBACK, link_of, peer_of, run, share
+from tests.helpers.commands import (
+    LOOPBACK,
+    code_of,
+    link_of,
+    mistyped,
+    peer_of,
+    run,
+    share,
+)
 from tests.helpers.events import lines_of
 from tests.helpers.fakeserver import Background, FakeServer
 from tests.helpers.process import Program
@@ -147,9 +155,7 @@ class Setting:
 
     def coded(self) -> None:
         program = self.stack.enter_context(share(self.names["file"], "--code"))
-        code = program.wait_line(r"^\d{4}-\w+-\w+-", stream="out")[0]
-        last = program.wait_line(r"-(\w+)$", stream="out")[1]
-        self.names["wrong_code"] = code + ("zoo" if last != "zoo" else "able")
+        self.names["wrong_code"] = mistyped(code_of(program))
         self.names["peer"] = peer_of(program)
 
     def nosuch0(self) -> None:

@@ -130,8 +130,7 @@ class Recorder:
         with run(*words, cwd=self.folder) as server:
             start = json.loads(server.wait_line('"start"', stream="out").string)
             peer = ("--peer", f"127.0.0.1:{start['port']}")
-            begin, _, last = start["code"].rpartition("-")
-            wrong = f"{begin}-{'zoo' if last != 'zoo' else 'able'}"
+            wrong = commands.mistyped(start["code"])
             self.run("get-wrong-code", 8, "get", wrong, "-o", "coded", *peer)
             self.run("get-code", 0, "get", start["code"], "-o", "coded", *peer)
             server.wait_line('"used"', stream="out")
@@ -186,8 +185,13 @@ def _plain(lines: Lines) -> Iterator[str]:
         yield text
 
 
-def _last_progress(lines: Lines) -> dict[str, Any]:
-    return [each for each in lines if each["event"] == "progress"][-1]
+def _last_progress(lines: Lines) -> dict[str, Any] | None:
+    """Return the last progress of a download.
+
+    Uploads are reported once a second, so perhaps not before the end.
+    """
+    found = [each for each in lines if each["event"] == "progress" and "done" in each]
+    return found[-1] if found else None
 
 
 NAMES = sorted(path.stem for path in RECORDINGS.glob("*.ndjson"))

@@ -16,7 +16,7 @@ from shoal.cli.options import (
     read_link,
     refuse_in_channel,
 )
-from shoal.cli.output import write_message
+from shoal.cli.output import printable, write_message
 from shoal.cli.wanted import Wanted, complete_code, complete_word
 from shoal.errors import (
     NotFoundError,
@@ -78,7 +78,8 @@ def get(link: str, words: tuple[str, ...], **options: Any) -> None:
         raise UnfinishedError(f"{text} {again()}") from None
     except ShoalError as error:
         if wanted.is_redeemed and again() not in str(error):
-            write_message(f"The code may be used up; next time: {wanted.command()}")
+            command = printable(wanted.command())
+            write_message(f"The code may be used up; next time: {command}")
         raise
 
 

@@ -54,8 +54,9 @@ class _Report:
         self._shares = shares
         self._title = title
         self._reported = 0  # bytes
-        # By address, what each peer has and was sent when it was last reported.
-        self._peers: dict[str, tuple[int, int]] = {}
+        # By its key, what each peer has and was sent when it was last reported. A node
+        # may be a peer of several shares, with one address.
+        self._peers: dict[int, tuple[int, int]] = {}
 
     async def run(self) -> None:
         now = asyncio.get_running_loop().time
@@ -100,8 +101,8 @@ class _Report:
                 continue  # clients of a channel do not announce what they have
             for peer in share.peers:
                 has = share.manifest.chunks.size_of(peer.has)
-                self._peers[peer.address] = now = has, peer.sent
-                if before.get(peer.address, (0, 0)) != now:
+                self._peers[peer.key] = now = has, peer.sent
+                if before.get(peer.key, (0, 0)) != now:
                     self._output.event(
                         "peer",
                         address=peer.address,

@@ -40,7 +40,8 @@ def share(place: str, **options: Any) -> Coroutine[None, None, None] | int:
     """
     if not place:
         raise UsageError("PATH is empty; name a file or folder.")
-    _check_link_file(options["link_file"])
+    if options["link_file"] is not None:
+        _check_link_file(options["link_file"])
     path = Path(place)
     if options["open"] is None:
         if options["background"]:
@@ -56,9 +57,9 @@ def share(place: str, **options: Any) -> Coroutine[None, None, None] | int:
     return _share_open(path, options["open"] or None, options)
 
 
-def _check_link_file(path: str | None) -> None:
+def _check_link_file(path: str) -> None:
     """Raise `StoreError` if there is no folder for the link, before hashing."""
-    folder = os.path.dirname(path or "") or "."
+    folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise StoreError(f"There is no folder {folder} for the link; create it first.")
 
@@ -88,6 +89,8 @@ async def _share(path: Path, options: dict[str, Any]) -> None:
         if options["background"]:
             leave_terminal(output, share.link.identity)
             output.line = Line()
+        elif options["once"] is None:
+            output.say("Press Ctrl-C to stop.")
         await _serve(node, output, share, options["once"])
 
 
@@ -165,7 +168,6 @@ async def _serve(
 
     name = share.manifest.root.name
     if once is None:
-        output.say("Press Ctrl-C to stop.")
         await report_until_cancelled(node, output, [share], name)
         return
     peers = format_count(once, "peer")

@@ -45,9 +45,9 @@ def offer_code(
     port: "Port",
     link: str,
     *,
-    receivers: int = 1,
-    seconds: float | None = None,
-    on_event: Callable[[ShareEvent], None] = lambda event: None,
+    receivers: int,
+    seconds: float | None,
+    on_event: Callable[[ShareEvent], None],
     until_left: Callable[[], Awaitable[object]],
 ) -> Code:
     """Offer `link` under a new code, and return the code at once.
@@ -79,8 +79,8 @@ class OfferedCode:
         port: "Port",
         code: Code,
         link: str,
-        receivers: int = 1,
-        on_event: Callable[[ShareEvent], None] = lambda event: None,
+        receivers: int,
+        on_event: Callable[[ShareEvent], None],
     ) -> None:
         """Prepare; `register` and `run` follow."""
         self.code = code
@@ -94,11 +94,6 @@ class OfferedCode:
         self._begun = LeakyBucket(EXCHANGE_RATE)
         self._tasks: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._group: asyncio.TaskGroup | None = None
-
-    @property
-    def is_over(self) -> bool:
-        """Return True if no further receiver can get the link."""
-        return self._offer.is_over
 
     def register(self) -> None:
         """Accept connections of nodes that know the number and the first word.
@@ -170,11 +165,13 @@ class OfferedCode:
                 stream.write(exchange.greeting)
                 self._offer.prepare()
                 proof = await stream.read(PROOF_SIZE)
+                before = self._offer.guesses_left
                 stream.write(exchange.answer(greeting, proof))
-                if not exchange.is_given:
+                if self._offer.guesses_left < before:
                     self._report("wrong" if self._offer.guesses_left else "dead")
-                elif exchange.end(await stream.read(PROOF_SIZE)):
-                    self._report("used" if self._offer.is_over else "given")
+                elif exchange.is_given:
+                    if exchange.end(await stream.read(PROOF_SIZE)):
+                        self._report("used" if self._offer.is_over else "given")
             # The peer closes the connection when it has the verdict.
             async with asyncio.timeout(SENT_TIME):
                 stream.close()

@@ -52,7 +52,7 @@ RECEIPT_TIME = 2.0  # seconds for the sender to close the connection after the r
 
 
 async def redeem_code(
-    resources: Resources, port: "Port", code: Code, timeout: float | None = None
+    resources: Resources, port: "Port", code: Code, timeout: float | None
 ) -> Link:
     """Return the link, with the address of the node that gave it.
 

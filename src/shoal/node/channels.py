@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from shoal.config.settings import Settings
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent
-from shoal.node.checks import check_type
+from shoal.node.checks import check_optional, check_type
 from shoal.resources import Resources
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class OpenChannels:
         """
         from shoal.channel.operations import fetch_open
 
+        check_type("channel", channel, str, Channel)
         return await fetch_open(
             self._resources,
             channel,
@@ -92,9 +93,10 @@ class OpenChannels:
         """
         from shoal.channel.operations import stream_open
 
+        check_type("channel", channel, str, Channel)
         seconds = self._seconds(timeout)
         return stream_open(self._resources, channel, seconds, on_progress)
 
     def _seconds(self, timeout: float | None) -> float | None:
-        check_type("timeout", timeout, int, float)
+        check_optional("timeout", timeout, int, float)
         return self.settings.timeout if timeout is None else timeout

@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from shoal.core.names.link import Link
 
-__all__ = ["check_callable", "check_type", "link_of"]
+__all__ = ["check_callable", "check_optional", "check_type", "link_of"]
+
+
+def check_optional(name: str, value: object, *types: type) -> None:
+    """Raise `TypeError` unless an argument is None or of one of these types."""
+    if value is not None:
+        check_type(name, value, *types)
 
 
 def check_type(name: str, value: object, *types: type) -> None:
-    """Raise `TypeError` unless an argument is None or of one of these types."""
+    """Raise `TypeError` unless an argument is of one of these types."""
     is_flag_as_number = isinstance(value, bool) and bool not in types
-    if value is not None and (is_flag_as_number or not isinstance(value, types)):
+    if is_flag_as_number or not isinstance(value, types):
         known = " or ".join(each.__name__ for each in types)
         raise TypeError(f"{name} must be {known}, not {type(value).__name__}")
 

@@ -21,7 +21,7 @@ from shoal.config.settings import Settings, SettingsFields
 from shoal.core.names.channel_id import Channel
 from shoal.core.report.events import DownloadEvent, Notice
 from shoal.core.report.units import format_count
-from shoal.node.checks import check_callable, check_type, link_of
+from shoal.node.checks import check_callable, check_optional, check_type, link_of
 from shoal.node.local import LocalFiles
 from shoal.resources import Resources
 
@@ -70,7 +70,7 @@ class Node(LocalFiles):
         `on_notice` is called with problems that the user should know about although
         the node continues. Raises `UsageError` for a setting that cannot be parsed.
         """
-        check_type("settings", settings, Settings)
+        check_optional("settings", settings, Settings)
         if settings is not None and fields:
             raise TypeError("pass settings as one object or by name, not both")
         self.settings = settings or Settings.of(**fields)
@@ -208,7 +208,7 @@ class Node(LocalFiles):
         """
         from shoal.reading.file import AsyncFile, Opening, open_reader
 
-        check_type("path", path, str)
+        check_optional("path", path, str)
         link, seconds = link_of(link), self._seconds(timeout)
 
         async def start() -> AsyncFile:
@@ -248,7 +248,7 @@ class Node(LocalFiles):
         """
         from shoal.core.manifest.listing import missing_for, stat
 
-        check_type("path", path, str)
+        check_optional("path", path, str)
         manifest = await self.load(
             link, lambda m: missing_for(m, path), timeout=timeout
         )
@@ -268,7 +268,7 @@ class Node(LocalFiles):
         """
         from shoal.core.manifest.listing import list_files
 
-        check_type("folder", folder, str)
+        check_optional("folder", folder, str)
         if folder:
             folder = folder.rstrip("/")
         manifest = await self.load(
@@ -333,8 +333,7 @@ class Node(LocalFiles):
         `NotFoundError` or `VerificationError` when no peer sends it in time.
         """
         check_type("share", share, str, Channel)
-        if not isinstance(index, int) or isinstance(index, bool):
-            raise TypeError(f"index must be int, not {type(index).__name__}")
+        check_type("index", index, int)
         if isinstance(share, str):
             from shoal.core.names.link import parse_share
 
