@@ -15,7 +15,7 @@ import pytest
 from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.pages import MALFORMED
 from shoal.core.names.link import Link
-from shoal.errors import ManifestError
+from shoal.errors import ManifestError, UsageError
 from shoal.node.node import Node
 from tests.adversary.paths import Hostile, folder, hostile_manifests, share
 from tests.helpers.commands import run
@@ -121,6 +121,9 @@ async def test_a_name_that_hides_or_is_like_an_option_arrives_only_with_o(
             assert f"named {name}, and" in ended.stderr
             assert "-o OUT" in ended.stderr
             assert os.listdir(target) == []
+        async with Node(here()) as node:
+            with pytest.raises(UsageError, match="the argument out"):
+                await node.fetch(link, folder=target, timeout=10)
         args = ("get", link, "-o", "chosen", "--timeout", 10)
         with run(*args, cwd=target) as program:
             ended = await asyncio.to_thread(program.finish)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from shoal.config.settings import Settings
 from shoal.discovery import watch
+from shoal.discovery.combined import Networks
 from shoal.discovery.watch import ASLEEP, WATCH_EVERY, NetworkWatch, watch_network
 from shoal.net.interfaces import Interface
 from tests.helpers.virtual_time import now, virtual_time
@@ -40,7 +42,7 @@ async def test_a_change_is_noticed_within_five_seconds_and_told_once() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watch, "list_interfaces", listing(interfaces))
         task = asyncio.create_task(
-            watch_network((), lambda: changed.append(now()), clock=now)
+            watch_network((), lambda found: changed.append(now()), clock=now)
         )
         await asyncio.sleep(100)
         interfaces[:] = [OFFICE]
@@ -50,6 +52,28 @@ async def test_a_change_is_noticed_within_five_seconds_and_told_once() -> None:
         await asyncio.wait([task])
     assert len(changed) == 1
     assert at <= changed[0] <= at + 5
+
+
+@virtual_time
+async def test_a_node_listens_on_the_allowed_addresses_that_were_found() -> None:
+    heard: list[list[str]] = []
+    interfaces = [HOME]
+    networks = Networks(Settings(interfaces=("wlan0",)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch, "list_interfaces", listing(interfaces))
+        networks.keep_listening(lambda hosts: heard.append(list(hosts)))
+        await asyncio.sleep(10)
+        patch.setattr(watch, "list_interfaces", refuse)
+        await asyncio.sleep(10)
+        interfaces[:] = [OFFICE]
+        patch.setattr(watch, "list_interfaces", listing(interfaces))
+        await asyncio.sleep(10)
+        await networks.aclose()
+    assert heard == [[OFFICE.address]]
+
+
+def refuse(allowed: Sequence[str], *, must_exist: bool = True) -> list[Interface]:
+    raise OSError("the kernel does not list its addresses")
 
 
 def listing(

@@ -1,10 +1,16 @@
-"""Hints in a link are somebody's claim: what they may make us dial is little."""
+"""What hints may make us dial is little; connections of lost addresses are dead."""
+
+from pathlib import Path
 
 import pytest
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
+from shoal.node.node import Node
 from shoal.swarm.member import is_usable, usable_hints
+from shoal.transport.connection import Connection
+from tests.helpers.fetching import here
+from tests.helpers.holder import Holder, make_holding
 
 ANYWHERE = Settings()
 ON_LOOPBACK = Settings(interfaces=("127.0.0.1",))
@@ -41,3 +47,21 @@ async def test_no_name_is_looked_up_where_the_user_keeps_to_some_networks() -> N
 async def test_a_name_that_leads_to_loopback_is_not_dialled() -> None:
     hints = [Address("localhost", 4001)]
     assert [each async for each in usable_hints(hints, ANYWHERE)] == []
+
+
+@pytest.mark.parametrize(
+    ("used", "is_lost"),
+    [("10.0.0.3", False), ("10.0.0.4", True), ("2001:db8::4", False)],
+)
+async def test_the_connections_of_a_lost_address_are_hung_up(
+    used: str, is_lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses of IPv6 are not listed, so none of them is known to be lost."""
+    holding = make_holding(100)
+    async with Holder(holding) as holder, Node(here([holder.address])) as node:
+        await node.fetch(holding.link, tmp_path / "out", seed=True)
+        ((_, swarm),) = node._registry.swarms
+        (peer,) = swarm.peers
+        monkeypatch.setattr(Connection, "local_host", used)
+        node._registry._hang_up(frozenset({"10.0.0.3"}))
+        assert peer.connection.is_closing is is_lost

@@ -35,6 +35,7 @@ COLORS = ("auto", "always", "never")
 MAX_COUNT = 65_536  # as many peers are counted
 _TRUE = frozenset(("1", "true", "yes", "on"))
 _FALSE = frozenset(("0", "false", "no", "off"))
+_DIGITS = re.compile(r"[0-9]{1,5}")  # Python refuses to read thousands of them
 _SIZE = r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([KMGkmg]?)i?[Bb]?"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _TIMES = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -121,13 +122,13 @@ def _parse_count(text: str) -> int | None:
         return 1
     if word in _FALSE:
         return None
-    if word.isascii() and word.isdigit() and int(word) <= MAX_COUNT:
+    if _DIGITS.fullmatch(word) and 1 <= int(word) <= MAX_COUNT:
         return int(word)
     raise ValueError(f"{text[:40]!r} is not a number from 1 to {MAX_COUNT:,}.")
 
 
 def _parse_port(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) <= 65535:
+    if _DIGITS.fullmatch(text) and int(text) <= 65535:
         return int(text)
     raise ValueError(f"{text[:40]!r} is not a port; write a number up to 65535.")
 

@@ -76,8 +76,9 @@ class PeerBook:
         self._queue = DialQueue(rng)
         self._groups: dict[Hashable, _Group] = {}
         # Addresses that can be forgotten, by uselessness; the oldest come first.
-        self._spare: list[dict[Address, None]]
-        self._spare = [{} for _ in range(2 * (MAX_FAILURES + 1))]
+        self._spare: list[dict[Address, None]] = [
+            {} for _ in range(2 * (MAX_FAILURES + 1))
+        ]
         self._named = 0  # entries that were named
 
     def __iter__(self) -> Iterator[Address]:
@@ -200,11 +201,9 @@ class PeerBook:
         elif not self._make_room(entry):
             return None
         else:
-            group = self._groups.get(entry.group)
-            if group is None:
-                is_near = scope_of(address.host) is not Scope.GLOBAL
-                most = MAX_UNPROVEN_NEAR if is_near else MAX_UNPROVEN
-                group = self._groups[entry.group] = _Group(most)
+            is_near = scope_of(address.host) is not Scope.GLOBAL
+            most = MAX_UNPROVEN_NEAR if is_near else MAX_UNPROVEN
+            group = self._groups.setdefault(entry.group, _Group(most))
             group.addresses.add(address)
         self._entries[address] = entry
         return entry

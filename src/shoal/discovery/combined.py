@@ -12,7 +12,7 @@ from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.report.stall import Search
 from shoal.discovery.base import Discovery
-from shoal.net.interfaces import list_interfaces, own_addresses
+from shoal.net.interfaces import Interface, list_interfaces, own_addresses
 
 __all__ = ["Networks"]
 
@@ -43,9 +43,9 @@ class Networks:
     ) -> None:
         """Call `listen_on` with the addresses to listen on whenever they change.
 
-        `hang_up` is called with all addresses of this machine: connections that use
-        another one are dead. After a change, or a sleep of this machine, every topic is
-        announced again, too.
+        `hang_up` is called with all IPv4 addresses of this machine: connections that
+        use another one are dead. After a change, or a sleep of this machine, every
+        topic is announced again, too.
         """
         self._listening.append(listen_on)
         self._told.append(hang_up)
@@ -85,15 +85,14 @@ class Networks:
         for network in self._open or ():
             await network.aclose()
 
-    def _on_change(self) -> None:
+    def _on_change(self, interfaces: Sequence[Interface]) -> None:
         # A new connection to the same node would not be kept beside a dead one.
         if addresses := own_addresses():
             for hang_up in self._told:
                 hang_up(addresses)
-        hosts, allowed = ["0.0.0.0"], self._settings.interfaces
-        if allowed:
-            found = list_interfaces(allowed, must_exist=False)
-            hosts = [each.address for each in found]
+        hosts = ["0.0.0.0"]
+        if self._settings.interfaces:
+            hosts = [each.address for each in interfaces]
             for listen_on in self._listening:
                 listen_on(hosts)
         for network in self._open or ():

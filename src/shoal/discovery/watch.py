@@ -39,20 +39,24 @@ class NetworkWatch:
 
 async def watch_network(
     allowed: Sequence[str],
-    on_change: Callable[[], None],
+    on_change: Callable[[Sequence[Interface]], None],
     *,
     clock: Callable[[], float] = time.time,
 ) -> None:
-    """Call `on_change` after each change of the allowed interfaces, until cancelled."""
-    watch = NetworkWatch(_interfaces(allowed), clock())
+    """Call `on_change` with the allowed interfaces after each change, until cancelled.
+
+    While the system does not list them, they count as unchanged.
+    """
+    watch = NetworkWatch(_interfaces(allowed) or (), clock())
     while True:
         await asyncio.sleep(WATCH_EVERY)
-        if watch.has_changed(_interfaces(allowed), clock()):
-            on_change()
+        found = _interfaces(allowed)
+        if found is not None and watch.has_changed(found, clock()):
+            on_change(found)
 
 
-def _interfaces(allowed: Sequence[str]) -> list[Interface]:
+def _interfaces(allowed: Sequence[str]) -> list[Interface] | None:
     try:
         return list_interfaces(allowed, must_exist=False)
     except OSError:
-        return []  # as if there were none, until the system lists them again
+        return None

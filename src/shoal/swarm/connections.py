@@ -142,9 +142,14 @@ class Connections:
         if not self._arrivals.allows(host, now):
             raise PeerError(f"{host} connects too often")
         self._arrivals.add(host, now)
-        idle = self._idle()
+        latest = now - USE_TIME
+        inbound = [
+            each
+            for each in self
+            if each.dialled is None and not each.connection.is_closing
+        ]
+        idle = [peer for peer in inbound if peer.last_use <= latest]
         if scope_of(host) is Scope.GLOBAL:
-            latest = self._loop.time() - USE_TIME
             same = [
                 peer
                 for peer in idle
@@ -152,37 +157,23 @@ class Connections:
                 and peer.connection.connected_at <= latest
             ]
             if len(same) >= MAX_IDLE_PER_ADDRESS:
-                self._close_idle(same)
+                self._close_one(same)
         if sum(not each.is_closing for each in self.peers) >= MAX_CONNECTIONS:
             newcomer = host_key(host), proven.node_id
-            inbound = [each for each in self if self._is_inbound(each)]
-            self._close_idle(idle or most_crowded(inbound, _owner_of, newcomer))
+            self._close_one(idle or most_crowded(inbound, _owner_of, newcomer))
         return self._make(proven, None, "incoming")
 
-    def _idle(self) -> list[Peer]:
-        """Return the peers that dialled us and transferred nothing for `USE_TIME`."""
-        latest = self._loop.time() - USE_TIME
-        return [
-            peer for peer in self if self._is_inbound(peer) and peer.last_use <= latest
-        ]
-
-    def _is_inbound(self, peer: Peer) -> bool:
-        """Return True if a peer dialled us and has its place still."""
-        return peer.dialled is None and not peer.connection.is_closing
-
-    def _close_idle(self, idle: list[Peer]) -> None:
+    def _close_one(self, peers: list[Peer]) -> None:
         """Close one of these connections; raises `PeerError` if there is none.
-
-        They are idle, or belong to one host and node id with many places.
 
         A peer that has never sent or received a chunk goes first, and of those the one
         connected longest: so peers that only hold places gain nothing by being many,
         and each new peer has its chance.
         """
-        if not idle:
+        if not peers:
             raise PeerError("too many connections")
         # Of equals the first in the order of connecting.
-        leaving = min(idle, key=lambda peer: peer.last_use)
+        leaving = min(peers, key=lambda peer: peer.last_use)
         if leaving.is_greeted:
             leaving.say_goodbye()
         leaving.close()
@@ -324,9 +315,8 @@ class Connections:
         peer.is_banned = True
         if peer.dialled is not None:
             self._dialler.ban(peer.dialled)
-        host, now = peer.connection.address.host, self._loop.time()
-        is_dialled = peer.dialled is not None
-        self._dialler.bans.note_liar(host, now, dialled=is_dialled)
+        host, is_dialled = peer.connection.address.host, peer.dialled is not None
+        self._dialler.bans.note_liar(host, self._loop.time(), dialled=is_dialled)
 
     def is_banned(self, peer: Peer) -> bool:
         """Return True if we dialled a peer at the address of a liar."""

@@ -12,11 +12,7 @@ from typing import NamedTuple
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest
-from shoal.errors import (
-    ShoalError,
-    VerificationError,
-    told,
-)
+from shoal.errors import ShoalError, VerificationError, told
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry
 from shoal.storage.disk.disk import Disk

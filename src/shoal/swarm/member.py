@@ -99,11 +99,11 @@ class Registry:
         return self._port
 
     def _hang_up(self, addresses: frozenset[str]) -> None:
-        """Close the connections of addresses that this machine does not have."""
+        """Close the connections of IPv4 addresses that this machine does not have."""
         for _, swarm in self.swarms:
             for peer in swarm.peers:
                 host = peer.connection.local_host
-                if host and host not in addresses:
+                if host and ":" not in host and host not in addresses:
                     peer.close(PeerError(f"{host} is no address of this machine now"))
 
     async def remembered(self, share_id: bytes, missing: Missing) -> Manifest | None:

@@ -15,10 +15,7 @@ from shoal.core.names.link import Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
 from shoal.core.report.units import format_size
-from shoal.errors import (
-    UnfinishedError,
-    told,
-)
+from shoal.errors import UnfinishedError, told
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made

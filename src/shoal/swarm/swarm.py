@@ -194,7 +194,7 @@ class Swarm:
     async def fetch(
         self,
         store: DownloadStore,
-        wanted: Iterable[int] | None = None,
+        wanted: Sequence[int] | None = None,
         kept: Bitfield | None = None,
         size: int | None = None,
     ) -> None:
@@ -213,7 +213,7 @@ class Swarm:
     def begin(
         self,
         store: DownloadStore,
-        wanted: Iterable[int] | None = None,
+        wanted: Sequence[int] | None = None,
         *,
         serves: bool = True,
         kept: Bitfield | None = None,
@@ -226,7 +226,6 @@ class Swarm:
         """
         manifest = self.manifest
         assert manifest is not None
-        wanted = None if wanted is None else list(wanted)
         if wanted is not None and serves:
             self._dispatcher.wanted = ranges_of(wanted)
         download = Download(

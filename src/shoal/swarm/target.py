@@ -6,7 +6,7 @@ target, or the files chosen of it, is verified instead and served.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -19,11 +19,7 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.paths import hides
 from shoal.core.manifest.root import Root
 from shoal.core.names.link import Link
-from shoal.errors import (
-    UnfinishedError,
-    UsageError,
-    told,
-)
+from shoal.errors import UnfinishedError, UsageError, told
 from shoal.storage.catalogue import Catalogue, Made
 from shoal.storage.disk.disk import Data, Disk
 from shoal.storage.download.completed import (
@@ -62,7 +58,7 @@ class Target:
     """Open the store of one download once the manifest is known."""
 
     def __init__(self, link: Link, options: FetchOptions, disk: Disk) -> None:
-        self.wanted: Iterable[int] | None = None
+        self.wanted: Sequence[int] | None = None
         """The chunks to fetch, once the store is open; None for all."""
         self.kept: Bitfield | None = None
         """The chunks that stay after the download; None for all."""
@@ -297,7 +293,7 @@ def _check_visible(root: Root) -> None:
         why = "it would be hidden" if root.name[0] == "." else "it is like an option"
         raise UsageError(
             f"This share is named {root.name}, and {why}; choose its name yourself "
-            "(-o OUT)."
+            f"({told('-o OUT', 'the argument out')})."
         )
 
 

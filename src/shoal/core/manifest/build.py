@@ -27,10 +27,7 @@ from shoal.core.manifest.root import (
     derive_salt,
     encode_root,
 )
-from shoal.errors import (
-    UsageError,
-    option,
-)
+from shoal.errors import UsageError, option
 
 __all__ = [
     "BuiltFiles",

@@ -25,7 +25,7 @@ class Code(NamedTuple):
     """Name the place where two nodes meet, and the secret that they share."""
 
     number: int
-    """1,000 to 9,999."""
+    """Of four digits; `make_code` makes no number below 1,000."""
     words: tuple[str, str, str]
 
     def __str__(self) -> str:

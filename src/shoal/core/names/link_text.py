@@ -27,16 +27,16 @@ _MOST_UNKNOWN = 2  # letters of `shoal` in scripts that `_LETTERS` does not have
 _FORM = re.compile(
     rf"shoal:.*|[a-z2-7]{{{_LENGTH}}}/?(?:\?.*)?", re.DOTALL | re.I | re.A
 )
-_SCHEME = re.compile(r"web\+(?=shoal:)", re.I | re.A)
+_SCHEME = re.compile(r"\Aweb\+(?=shoal:)", re.I | re.A)
 # Any spaces and hyphens, also those that a phone replaces them with.
 _GAP = r"[\s\-\u00a0\u2010-\u2015\u2212]"
 _CODE = re.compile(rf"\d{{4}}{_GAP}*[a-z]+(?:{_GAP}+[a-z]+){{2}}", re.A | re.I)
 # What may follow hints and does not occur in them: `quote_origin` encodes all of it.
-_AFTER_HINTS = re.compile(r"""(?:[\s.,;:!?"'`)>\]}*]|[^\w\x00-\x7f])*\Z""")
-_BEFORE, _AFTER = re.compile(r"[\W_]*"), re.compile(r"[\W_]*\Z")
+_AFTER_HINTS = re.compile(r"""(?:[\s.,;:!?"'`)>\]}*]|[^\w\x00-\x7f])*""")
+_AROUND = re.compile(r"[\W_]*")
 _BASE32 = re.compile(r"[A-Za-z2-7]")
 _OTHER_LETTER = re.compile(r"[^\W\x00-\x7f]")
-_BROKEN = re.compile(r"[A-Za-z2-7]*[2-7][A-Za-z2-7]*")
+_BROKEN = re.compile(r"[A-Za-z]*[2-7][A-Za-z2-7]*")
 _HEX = re.compile(r"[0-9A-Fa-f]")
 # Characters that look like a colon and are not decomposed into one.
 _COLON = re.compile("[:\u02d0\u02f8\u0589\u05c3\u0703\u0704\u1361\u205a\u2236\ua789]")
@@ -60,8 +60,7 @@ def bare_link(text: str) -> str:
     That is white space, quotes, brackets, punctuation, `web+`, and percent-encoding.
     What remains need not be a link.
     """
-    text = _without_wrapping(_decoded(text))
-    return _SCHEME.sub("", text, count=1) if _SCHEME.match(text) else text
+    return _SCHEME.sub("", _without_wrapping(_decoded(text)))
 
 
 def _decoded(text: str) -> str:
@@ -77,11 +76,10 @@ def _decoded(text: str) -> str:
 
 
 def _without_wrapping(text: str) -> str:
-    begin = _BEFORE.match(text)
-    text = text[begin.end() if begin else 0 :]
-    after = _AFTER_HINTS if "?" in text.rstrip("?") else _AFTER
-    end = after.search(text)
-    return text[: end.start()] if end else text
+    text = _AROUND.sub("", text, count=1)
+    after = _AFTER_HINTS if "?" in text.rstrip("?") else _AROUND
+    # Read backwards: to search for what ends a long text takes quadratic time.
+    return after.sub("", text[::-1], count=1)[::-1]
 
 
 def has_link_form(text: str) -> bool:

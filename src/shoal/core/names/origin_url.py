@@ -8,10 +8,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
-from shoal.errors import (
-    UsageError,
-    option,
-)
+from shoal.errors import UsageError, option
 
 __all__ = [
     "MAX_ORIGINS",

@@ -83,13 +83,13 @@ class PeerLeft(Struct, frozen=True):
 
 
 class PeerComplete(Struct, frozen=True):
-    """A peer has every chunk of a sealed share; fired once for each peer."""
+    """A peer says that its whole copy survives a power loss; fired once for each."""
 
     address: Address
     number: int
-    """How many peers have, or had, every chunk, this one included."""
+    """How many peers have said so, this one included."""
     has: int
-    """Bytes of the share that it has, which are all."""
+    """Bytes of the share that it has announced."""
     uploaded: int
     """Bytes of chunks that were sent to it."""
 

@@ -110,6 +110,7 @@ class SealedChunkReceived(Struct, frozen=True):
 
 
 AnyChunk: TypeAlias = ChunkReceived | SealedChunkReceived
+"""A chunk that was requested, decrypted or not."""
 
 
 class ChunkRequested(Struct, frozen=True):

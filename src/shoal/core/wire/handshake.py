@@ -13,12 +13,7 @@ from msgspec import Struct
 from shoal.core.manifest.chunks import MAX_CHUNK_SIZE, Chunks
 from shoal.core.names.channel_id import Channel
 from shoal.core.wire.messages import Handshake, encode_frame
-from shoal.errors import (
-    LyingPeerError,
-    ProtocolError,
-    UsageError,
-    option,
-)
+from shoal.errors import LyingPeerError, ProtocolError, UsageError, option
 
 __all__ = [
     "DEFAULT_CHUNK_SIZE",

@@ -19,6 +19,7 @@ from typing import Self
 
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.report.units import format_count
 from shoal.discovery.base import TOPIC_SIZE, AddressQueue
 from shoal.discovery.dht.bootstrap import (
     DEFAULT_BOOTSTRAP,
@@ -39,11 +40,7 @@ from shoal.discovery.dht.pace import (
     WaitRange,
 )
 from shoal.discovery.udp import UdpClient
-from shoal.errors import (
-    ProtocolError,
-    UsageError,
-    option,
-)
+from shoal.errors import ProtocolError, UsageError, option
 
 __all__ = ["DEFAULT_BOOTSTRAP", "MAX_WAITING", "DhtDiscovery"]
 
@@ -96,8 +93,7 @@ class DhtDiscovery:
     @property
     def reach(self) -> str:
         """Describe how many nodes answered in the latest lookup."""
-        nodes = "1 node" if self._answered == 1 else f"{self._answered} nodes"
-        return f"the DHT ({nodes} answered)"
+        return f"the DHT ({format_count(self._answered, 'node')} answered)"
 
     def join(
         self,

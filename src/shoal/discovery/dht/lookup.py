@@ -130,10 +130,9 @@ class Lookup:
     def wake_at(self) -> float | None:
         """Return when `on_timeout` is due; None if nothing is awaited."""
         due = [self._due(address) for address in self._queries]
-        return min(
-            due + ([] if self._held_until is None else [self._held_until]),
-            default=None,
-        )
+        if self._held_until is not None:
+            due.append(self._held_until)
+        return min(due, default=None)
 
     def is_awaiting(self, source: Address) -> bool:
         """Return True if this address has been queried and may still respond."""
@@ -179,8 +178,9 @@ class Lookup:
             return []
         candidate = self._candidates[source]
         del self._queries[source]
-        is_right = candidate.id in (None, getattr(message, "node_id", b""))
-        if not isinstance(message, KrpcResponse) or not is_right:
+        if not isinstance(message, KrpcResponse) or (
+            candidate.id not in (None, message.node_id)
+        ):
             if query.method is not _Method.ANNOUNCE:
                 candidate.state = NodeState.FAILED
             return []

@@ -19,10 +19,7 @@ from shoal.discovery.lan.packets import encode_query
 from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, PORTS, open_socket
 from shoal.discovery.lan.state import LanState, TopicJoin
 from shoal.discovery.udp import UdpSocket
-from shoal.errors import (
-    ProtocolError,
-    option,
-)
+from shoal.errors import ProtocolError, option
 from shoal.net.interfaces import Interface, list_interfaces
 
 __all__ = ["MAX_WAITING", "LanDiscovery"]
