@@ -7,6 +7,7 @@ listens, it also watches the addresses of this machine.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeAlias
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
@@ -14,7 +15,12 @@ from shoal.core.report.stall import Search
 from shoal.discovery.base import Discovery
 from shoal.net.interfaces import Interface, list_interfaces, own_addresses
 
-__all__ = ["Networks"]
+__all__ = ["HangUp", "ListenOn", "Networks"]
+
+ListenOn: TypeAlias = Callable[[Sequence[str]], None]
+"""Listen on these addresses from now on, and on no others."""
+HangUp: TypeAlias = Callable[[frozenset[str]], None]
+"""Close the connections that use none of these addresses."""
 
 
 class Networks:
@@ -24,8 +30,7 @@ class Networks:
         self._settings = settings
         self._open: list[Discovery] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._listening: list[Callable[[Sequence[str]], None]] = []
-        self._told: list[Callable[[frozenset[str]], None]] = []
+        self._ports: list[tuple[ListenOn, HangUp]] = []
 
     def hosts(self) -> list[str]:
         """Return the addresses to listen on.
@@ -38,8 +43,8 @@ class Networks:
 
     def keep_listening(
         self,
-        listen_on: Callable[[Sequence[str]], None],
-        hang_up: Callable[[frozenset[str]], None] = lambda addresses: None,
+        listen_on: ListenOn,
+        hang_up: HangUp = lambda addresses: None,
     ) -> None:
         """Call `listen_on` with the addresses to listen on whenever they change.
 
@@ -47,8 +52,7 @@ class Networks:
         use another one are dead. After a change, or a sleep of this machine, every
         topic is announced again, too.
         """
-        self._listening.append(listen_on)
-        self._told.append(hang_up)
+        self._ports.append((listen_on, hang_up))
         if self._watching is None:
             from shoal.discovery.watch import watch_network
 
@@ -88,12 +92,12 @@ class Networks:
     def _on_change(self, interfaces: Sequence[Interface]) -> None:
         # A new connection to the same node would not be kept beside a dead one.
         if addresses := own_addresses():
-            for hang_up in self._told:
+            for _, hang_up in self._ports:
                 hang_up(addresses)
         hosts = ["0.0.0.0"]
         if self._settings.interfaces:
             hosts = [each.address for each in interfaces]
-            for listen_on in self._listening:
+            for listen_on, _ in self._ports:
                 listen_on(hosts)
         for network in self._open or ():
             network.refresh(hosts)
