@@ -296,7 +296,7 @@ def folder_page(
     for entry in entries:
         href, name = escape(entry.href), escape(entry.name)
         size = "-" if entry.size is None else str(entry.size)
-        yield (f'<tr><td><a href="{href}"><bdi>{name}</bdi></a><td>{shown}<td>{size}\n')
+        yield f'<tr><td><a href="{href}"><bdi>{name}</bdi></a><td>{shown}<td>{size}\n'
     yield "</table>\n"
 
 

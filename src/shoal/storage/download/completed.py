@@ -16,11 +16,7 @@ from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.file_table import File
-from shoal.errors import (
-    TargetExistsError,
-    UsageError,
-    option,
-)
+from shoal.errors import TargetExistsError, UsageError, option
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Extents

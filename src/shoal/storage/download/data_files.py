@@ -20,10 +20,7 @@ from itertools import islice
 from stat import S_ISGID
 from typing import TypeAlias
 
-from shoal.errors import (
-    StoreError,
-    run_again,
-)
+from shoal.errors import StoreError, run_again
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles

@@ -49,8 +49,8 @@ class Layout:
         """Lay out a folder of `files`, or a single file if None.
 
         `selected` are the numbers of the files to download, by default all; the paths
-        of the others are not used. With
-        `keep_exec` a file is executable if the shared file is.
+        of the others are not used. With `keep_exec` a file is executable if the shared
+        file is.
 
         Raises `UsageError` if no file is selected, and `ValueError` if the sizes of
         the files do not match the chunks or a path is not safe.
