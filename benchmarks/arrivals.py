@@ -10,6 +10,7 @@ is in docs/threat-model.md, "With the link".
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from statistics import median
 from time import process_time
@@ -34,9 +35,9 @@ def measure(chunks: int, others: int, rng: Random) -> list[float]:
         have = halves[peer]
         times.append(
             [
-                _seconds(lambda p=peer, h=have: _join(rarest, contributions, p, h)),  # type: ignore[misc]
-                _seconds(lambda p=peer: rarest.next_for(p)),  # type: ignore[misc]
-                _seconds(lambda p=peer: rarest.on_peer_left(p)),  # type: ignore[misc]
+                _seconds(partial(_join, rarest, contributions, peer, have)),
+                _seconds(partial(rarest.next_for, peer)),
+                _seconds(partial(rarest.on_peer_left, peer)),
             ]
         )
     return [median(step) for step in zip(*times, strict=True)]

@@ -5,6 +5,7 @@ from /proc. Memory is sampled from /proc, because the maximum that `wait4` repor
 includes the memory of the process that started the program.
 """
 
+import json
 import os
 import subprocess
 import tempfile
@@ -120,6 +121,12 @@ class Outcome:
     cpu: float
     memory: MemoryWatch
     stdout: bytes
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return what a module of `benchmarks.programs` prints, as JSON."""
+        figures: dict[str, float] = json.loads(self.stdout)
+        return figures
 
 
 def run_client(

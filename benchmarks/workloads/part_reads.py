@@ -1,6 +1,5 @@
 """Parts of large files, read by the libraries for their formats: bytes received."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -46,8 +45,7 @@ def _missing(kind: str) -> str | None:
 
 
 def _run(namespace: Namespace, argv: list[str]) -> Sample:
-    figures: dict[str, float] = json.loads(run_client(argv, namespace=namespace).stdout)
-    return figures
+    return run_client(argv, namespace=namespace).figures
 
 
 WORKLOAD = Workload(

@@ -1,6 +1,5 @@
 """Many small chunks over one connection: the cost of a message."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -53,9 +52,8 @@ def _run(
     with MemoryWatch(pid) as memory:
         argv = own_argv("chunk_client", port, source, *flags)
         outcome = run_client(argv, namespace=namespace)
-    figures: dict[str, float] = json.loads(outcome.stdout)
     return {
-        **figures,
+        **outcome.figures,
         "server_cpu": cpu_seconds(pid) - before,
         "server_peak": memory.peak,
     }

@@ -1,6 +1,5 @@
 """Reads at random offsets in a large share: the cost of a seek with a known peer."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 
@@ -48,9 +47,8 @@ def _run(namespace: Namespace, argv: list[str], server: int) -> Sample:
     before = cpu_seconds(server)
     with MemoryWatch(server) as memory:
         outcome = run_client(argv, namespace=namespace)
-    figures: dict[str, float] = json.loads(outcome.stdout)
     return {
-        **figures,
+        **outcome.figures,
         "client_cpu": outcome.cpu,
         "server_cpu": cpu_seconds(server) - before,
         "client_peak": outcome.memory.peak,

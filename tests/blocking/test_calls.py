@@ -1,4 +1,4 @@
-"""Blocking share, fetch and open: in threads, after a fork and at exit."""
+"""Blocking share, fetch and open: in threads and at exit."""
 
 import io
 import os
@@ -9,51 +9,39 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 import pytest
 
 import shoal
-from shoal.blocking import loop_thread as loop_threads
 from shoal.blocking.loop_thread import LoopThread
 from shoal.errors import NotFoundError, UsageError
 from shoal.node.node import Node
+from shoal.reading.file import FileReader
 from tests.helpers.fetching import here
-from tests.helpers.forking import in_child
 from tests.helpers.process import Program, capture
+from tests.helpers.sharing import LOOPBACK, Share, near
 
 CHUNK = 16_384
 DATA = random.Random(5).randbytes(30 * CHUNK + 11)
-LOOPBACK: dict[str, Any] = {"lan_only": True, "no_lan": True, "interfaces": "127.0.0.1"}
 
-
-def near(share: shoal.BlockingShare) -> dict[str, Any]:
-    """Return settings with the address of a share."""
-    return {**LOOPBACK, "peers": f"127.0.0.1:{share.port}"}
+Make = Callable[[str, bytes], shoal.BlockingShare]
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[Callable[[str, bytes], shoal.BlockingShare]]:
-    """Yield a function that shares a file with a given name and bytes."""
-    shares: list[shoal.BlockingShare] = []
+def shared(tmp_path: Path, share: Share) -> Make:
+    """Return a function that shares a file with a given name and bytes."""
 
     def make(name: str, data: bytes) -> shoal.BlockingShare:
         path = tmp_path / name
         path.write_bytes(data)
-        shares.append(shoal.share(path, chunk_size=CHUNK, **LOOPBACK))
-        return shares[-1]
+        return share(path, chunk_size=CHUNK)
 
-    yield make
-    for share in shares:
-        share.close()
-
-
-Make = Callable[[str, bytes], shoal.BlockingShare]
+    return make
 
 
 def threads() -> list[threading.Thread]:
@@ -217,14 +205,22 @@ def test_a_garbage_collected_file_is_closed(shared: Make) -> None:
     assert len(threads()) == 1
 
 
-def test_closing_ends_a_read_in_another_thread(shared: Make) -> None:
+def test_closing_ends_a_read_in_another_thread(
+    shared: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     share = shared("data", DATA)
     file = shoal.open(share.link, **near(share))
     share.close()
+    is_reading, get = threading.Event(), FileReader.get
+
+    async def note(*arguments: Any) -> list[memoryview]:
+        is_reading.set()
+        return await get(*arguments)
+
+    monkeypatch.setattr(FileReader, "get", note)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(file.read)
-        while not file._position.is_in_use:
-            time.sleep(0.001)
+        assert is_reading.wait(20)
         file.close()
         with pytest.raises((ValueError, shoal.ShoalError)):
             reading.result(10)
@@ -259,113 +255,6 @@ def test_closing_raises_the_error_of_closing_the_node(
     with pytest.raises(RuntimeError, match="not closed"):
         loop_thread.close()
     assert not threads()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_parent_and_child_keep_the_position_after_a_fork(shared: Make) -> None:
-    share = shared("data", DATA)
-    with shoal.open(share.link, **near(share)) as file:
-        file.seek(3 * CHUNK)
-        assert file.read(5) == DATA[3 * CHUNK : 3 * CHUNK + 5]
-
-        def work() -> None:
-            assert file.tell() == 3 * CHUNK + 5
-            assert file.read(9 * CHUNK) == DATA[3 * CHUNK + 5 : 12 * CHUNK + 5]
-            file.close()
-            assert not threads()
-
-        assert in_child(work) == 0
-        assert file.read() == DATA[3 * CHUNK + 5 :]
-
-
-def sockets() -> set[str]:
-    """Return the sockets that this process has open."""
-    links = set()
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            links.add(os.readlink(f"/proc/self/fd/{number}"))
-        except OSError:
-            continue
-    return {link for link in links if link.startswith("socket:")}
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_closes_the_connections_of_its_parent(shared: Make) -> None:
-    share = shared("data", DATA)
-    file = shoal.open(share.link, **near(share))
-    file.read(1)
-
-    before = sockets()
-
-    def work() -> None:
-        # Only the write end of each loop's self-pipe is left.
-        assert len(sockets() & before) <= 2
-        assert len(before) > 6
-
-    assert in_child(work) == 0
-    file.close()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_closes_connections_from_which_reading_is_paused(
-    shared: Make,
-) -> None:
-    share = shared("data", DATA)
-    file = shoal.open(share.link, **near(share))
-    file.read(1)
-
-    async def pause(node: Node) -> None:
-        for _, swarm in node._registry.swarms:
-            for peer in swarm.peers:
-                peer.connection.pause_reading()
-
-    file._raw.loop_thread.call(pause)
-    before = sockets()
-
-    def work() -> None:
-        assert len(sockets() & before) <= 2
-        assert len(before) > 6
-
-    assert in_child(work) == 0
-    file.close()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_may_drop_a_file_before_our_own_hook_has_run(
-    shared: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    share = shared("data", DATA)
-    file = shoal.open(share.link, **near(share))
-    file.read(1)
-    before = sockets()
-    # fsspec empties its cache of file systems in a hook that runs before ours.
-    monkeypatch.setattr(loop_threads, "_forked", WeakSet())
-    # A child that waited for a thread of its parent would not end in time.
-    monkeypatch.setattr(loop_threads, "END_TIME", 3600.0)
-
-    def work() -> None:
-        nonlocal file
-        del file
-        assert len(sockets() & before) < len(before) - 2
-
-    assert in_child(work) == 0
-    monkeypatch.undo()
-    assert file.read(3) == DATA[1:4]
-    file.close()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_share_belongs_to_the_parent_after_a_fork(shared: Make) -> None:
-    share = shared("data", DATA)
-
-    def work() -> None:
-        with pytest.raises(UsageError, match="parent"):
-            share.wait()
-        share.close()
-
-    assert in_child(work) == 0
-    with shoal.open(share.link, **near(share)) as file:
-        assert file.read() == DATA
 
 
 LEAVES_ALL_OPEN = """
@@ -426,9 +315,7 @@ def test_a_code_is_shared_redeemed_and_fetched(tmp_path: Path) -> None:
     assert states == ["given", "used"]
 
 
-def test_without_code_a_share_has_none(
-    shared: Callable[[str, bytes], shoal.BlockingShare],
-) -> None:
+def test_without_code_a_share_has_none(shared: Make) -> None:
     assert shared("file", DATA).code is None
     with pytest.raises(UsageError, match="receivers is 0; pass 1 or more"):
         shoal.share("file", receivers=0)

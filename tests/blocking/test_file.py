@@ -13,7 +13,6 @@ import pytest
 import shoal
 from shoal.blocking.file import BlockingFile, RawFile
 from shoal.errors import NotFoundError
-from tests.helpers.forking import in_child
 from tests.helpers.sharing import Share, near
 
 CHUNK = 16_384
@@ -159,34 +158,6 @@ def test_a_pickled_file_opens_again_at_its_position(
             assert copy.tell() == CHUNK + 5
             assert copy.read() == DATA[CHUNK + 5 :]
         assert file.read(3) == DATA[CHUNK + 5 : CHUNK + 8]
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_child_reads_although_a_thread_of_its_parent_was_reading(
-    shared: shoal.BlockingShare, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_reading, may_end = threading.Event(), threading.Event()
-    pieces = RawFile._pieces
-
-    def wait(self: RawFile, size: int, first: int) -> list[memoryview]:
-        is_reading.set()
-        assert may_end.wait(20)
-        return pieces(self, size, first)
-
-    with shoal.open(shared.link, **near(shared)) as file:
-        file.seek(7 * CHUNK)
-        monkeypatch.setattr(RawFile, "_pieces", wait)
-        with ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(file.read, 10)
-            assert is_reading.wait(20)
-            monkeypatch.undo()
-
-            def work() -> None:
-                assert file.read(10) == DATA[7 * CHUNK : 7 * CHUNK + 10]
-
-            assert in_child(work) == 0
-            may_end.set()
-            assert reading.result(20) == DATA[7 * CHUNK : 7 * CHUNK + 10]
 
 
 def test_small_reads_in_two_blocks_do_not_leave_the_thread(

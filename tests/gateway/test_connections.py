@@ -9,25 +9,11 @@ import pytest
 from shoal.gateway import connections
 from shoal.gateway.connections import FEW_STRANGERS, MAX_KNOWN, MAX_STRANGERS
 from shoal.gateway.server import Gateway
-from tests.helpers.gateway import get, parse, request, say, serving
-from tests.helpers.holder import Holder, make_holding
+from tests.helpers.gateway import FILE, FILM, get, parse, request, say, serving
+from tests.helpers.holder import Holder
 
-HOLDING = make_holding(50_000, name="film.mp4")
-FILE = "files/0/film.mp4"
 MANY = 300  # requests at once
 PATIENCE = 20.0  # seconds
-
-
-@pytest.fixture
-async def holder() -> AsyncIterator[Holder]:
-    async with Holder(HOLDING) as holder:
-        yield holder
-
-
-@pytest.fixture
-async def gateway(holder: Holder) -> AsyncIterator[Gateway]:
-    async with serving(holder) as gateway:
-        yield gateway
 
 
 @contextlib.asynccontextmanager
@@ -116,7 +102,7 @@ async def test_many_ranges_at_once_are_all_answered(
         bodies = [parse(await reader.read()).body for reader, _ in pairs]
     for _, writer in pairs:
         writer.close()
-    assert set(bodies) == {HOLDING.chunk(0)[7:17]}
+    assert set(bodies) == {FILM.chunk(0)[7:17]}
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nX: "])

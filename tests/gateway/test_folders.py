@@ -1,14 +1,18 @@
 """A folder's page has plain links, and names are escaped."""
 
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from time import time
 from urllib.parse import urljoin
 
 import pytest
+from aiohttp import web
 
 import shoal
-from shoal.gateway import shares
+from shoal.core.manifest.listing import Child, children
+from shoal.core.manifest.manifest import Manifest
+from shoal.gateway import files, shares
 from shoal.gateway.files import FolderEntry, folder_page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
@@ -173,6 +177,30 @@ def test_a_large_folders_page_is_made_line_by_line() -> None:
     entries = (FolderEntry(str(number), str(number), number) for number in range(10**9))
     lines = folder_page("large", "large", entries, 0)
     assert sum(len(next(lines)) for _ in range(1000)) > 1000
+
+
+async def test_a_folder_is_listed_while_its_files_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = list[str]()
+    write, found_before = web.StreamResponse.write, list[int]()
+
+    def note(manifest: Manifest, folder: str) -> Iterator[Child]:
+        for child in children(manifest, folder):
+            found.append(child.name)
+            yield child
+
+    async def watch(response: web.StreamResponse, data: bytes) -> None:
+        found_before.append(len(found))
+        await write(response, data)
+
+    monkeypatch.setattr(files, "children", note)
+    monkeypatch.setattr(web.StreamResponse, "write", watch)
+    entries = [(f"{number:04}", 0, False) for number in range(4 * files.LINES)]
+    large = make_holding(b"", name="large", files=entries)
+    async with Holder(large) as holder, serving(holder) as gateway:
+        assert (await get(gateway, "files/0/")).status == 200
+    assert found_before[0] < files.LINES + 2
 
 
 async def test_a_folder_with_many_files_is_listed_completely() -> None:

@@ -2,31 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 
 from shoal.gateway.endpoint import parse_endpoint
 from shoal.gateway.server import Gateway
 from tests.adversary.http import ODD_LINES, ODD_PATHS
-from tests.helpers.gateway import curl, get, request, say, serving
+from tests.helpers.gateway import FILE, FILM, curl, get, request, say, serving
 from tests.helpers.holder import Holder, make_holding
-
-HOLDING = make_holding(50_000, name="film.mp4")
-FILE = "files/0/film.mp4"
-
-
-@pytest.fixture
-async def holder() -> AsyncIterator[Holder]:
-    async with Holder(HOLDING) as holder:
-        yield holder
-
-
-@pytest.fixture
-async def gateway(holder: Holder) -> AsyncIterator[Gateway]:
-    async with serving(holder) as gateway:
-        yield gateway
-
 
 # A foreign host name that resolves to this machine.
 
@@ -259,7 +242,7 @@ async def test_a_request_line_that_is_not_http_1_is_refused(
 
 async def test_no_request_makes_the_gateway_look_for_another_share() -> None:
     other = make_holding(1000)
-    async with Holder(other) as stranger, Holder(HOLDING) as holder:
+    async with Holder(other) as stranger, Holder(FILM) as holder:
         async with serving(holder, peers=[stranger.address]) as gateway:
             before = len(holder.talks), len(holder.requested)
             wrong = gateway.url.replace(gateway.token, "A" * 22)
@@ -269,7 +252,7 @@ async def test_no_request_makes_the_gateway_look_for_another_share() -> None:
                 wrong + FILE,
                 wrong + f"files/{link}/data",
                 gateway.url + f"files/{link}/data",
-                gateway.url + f"files/{str(HOLDING.link)[6:]}/film.mp4",
+                gateway.url + f"files/{str(FILM.link)[6:]}/film.mp4",
                 gateway.url + "files/1/film.mp4",
                 gateway.url + "files/-1/film.mp4",
                 gateway.url + "files/00/film.mp4",

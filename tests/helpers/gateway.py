@@ -15,10 +15,26 @@ import shoal
 from shoal.core.names.address import Address
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
-from tests.helpers.holder import Holder
+from tests.helpers.holder import Holder, make_holding
 from tests.helpers.requirements import require
 
-__all__ = ["Answer", "curl", "exchange", "get", "parse", "request", "say", "serving"]
+__all__ = [
+    "FILE",
+    "FILM",
+    "Answer",
+    "curl",
+    "exchange",
+    "get",
+    "parse",
+    "request",
+    "say",
+    "serving",
+]
+
+FILM = make_holding(50_000, name="film.mp4")
+"""The share of the gateway in the tests that take one as a fixture."""
+FILE = "files/0/film.mp4"
+"""The path of its file at that gateway."""
 
 PATIENCE = 20.0  # seconds
 

@@ -319,6 +319,15 @@ async def test_a_single_file_is_opened_by_its_own_name_only() -> None:
             assert data == HOLDING.chunk(COUNT - 1)
 
 
+async def test_that_a_path_is_a_folders_is_known_from_few_pages() -> None:
+    files = [(f"logs/many/{number:06}", 0, False) for number in range(20_000)]
+    large = make_holding(b"", files=files)
+    async with Holder(large) as holder, shoal.Node(here([holder.address])) as node:
+        with pytest.raises(UsageError, match="'logs' is a folder of the share"):
+            await node.open(large.link, "logs")
+        assert len(holder.pages_requested) < len(large.pages) // 2
+
+
 LINES = b"".join(b"%d\n" % (i * i) * (i % 3) for i in range(20_000)) + b"no end"
 TEXT = make_holding(LINES, chunk_size=CHUNK)
 STEP = st.one_of(

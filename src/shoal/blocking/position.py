@@ -32,11 +32,6 @@ class Position:
         self._others: dict[int, int] = {}  # the same of other threads
         self._before = 0
 
-    @property
-    def is_in_use(self) -> bool:
-        """Return True while a call uses the position."""
-        return self._lock.locked()
-
     def tell(self) -> int:
         """Return the position of the next read of this thread."""
         thread, place = get_ident(), self._buffer.tell()

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import aclosing
 from email.utils import formatdate
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -252,7 +253,7 @@ async def _list_folder(
     heading = f"{manifest.root.name}/{folder}" if folder else manifest.root.name
     # Programs follow every link, so none leads out of the share.
     parent = [FolderEntry("../", "../", None)] if folder else []
-    entries = (*parent, *_children(manifest, folder))
+    entries = chain(parent, _children(manifest, folder))
     lines = folder_page(f"Index of {path}", heading, entries, share.seen)
     return await _send_lines(request, lines, share.seen)
 
@@ -296,7 +297,7 @@ def folder_page(
     for entry in entries:
         href, name = escape(entry.href), escape(entry.name)
         size = "-" if entry.size is None else str(entry.size)
-        yield (f'<tr><td><a href="{href}"><bdi>{name}</bdi></a><td>{shown}<td>{size}\n')
+        yield f'<tr><td><a href="{href}"><bdi>{name}</bdi></a><td>{shown}<td>{size}\n'
     yield "</table>\n"
 
 

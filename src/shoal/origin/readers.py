@@ -8,13 +8,14 @@ from shoal.config.settings import Settings
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.names.origin_url import is_web, origin_name
-from shoal.errors import (
-    NetworkError,
-    PeerError,
-    VerificationError,
-    option,
+from shoal.errors import NetworkError, PeerError, VerificationError
+from shoal.origin.source import (
+    OriginFileError,
+    OriginReader,
+    Part,
+    how_to_allow,
+    read_run,
 )
-from shoal.origin.source import OriginFileError, OriginReader, Part, read_run
 
 __all__ = ["UrlReader", "check_answers", "check_origin", "open_readers"]
 
@@ -56,8 +57,7 @@ class UrlReader:
             return WebReader(self._url, self._settings, is_trusted=self._is_trusted)
         if not self._is_trusted:
             # fsspec also reads this machine's files.
-            how = f"name it with {option('--origin')} to use it"
-            raise PeerError(f"only the link names it; {how}")
+            raise PeerError(f"only the link names it; {how_to_allow()}")
         from shoal.origin.objects import ObjectReader
 
         return ObjectReader(self._url)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from shoal.core.report.status import PeerStatus
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.core.session.session import ChunkReceived
-from shoal.errors import PeerError
+from shoal.errors import PeerError, option
 
 if TYPE_CHECKING:  # it is never created here
     from shoal.core.manifest.manifest import Manifest
@@ -28,10 +28,16 @@ __all__ = [
     "OriginFileError",
     "OriginReader",
     "Part",
+    "how_to_allow",
     "parts_of",
     "read_run",
     "runs_of",
 ]
+
+
+def how_to_allow() -> str:
+    """Return how the user allows an origin that only the link names."""
+    return f"name it with {option('--origin')} to use it"
 
 
 class Part(NamedTuple):

@@ -28,13 +28,9 @@ from shoal.config.settings import Settings
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
-from shoal.errors import (
-    PeerError,
-    PeerTimeoutError,
-    option,
-)
+from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
-from shoal.origin.source import OriginFileError, Part
+from shoal.origin.source import OriginFileError, Part, how_to_allow
 
 __all__ = ["AddressFilter", "WebReader", "parse_content_range"]
 
@@ -51,11 +47,6 @@ WEB_PORTS = frozenset((80, 443))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _OF_ONE_FILE = frozenset((401, 403, 404, 410, 416))
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16}|\*)")
-
-
-def how_to_allow() -> str:
-    """Return how the user allows an origin that only the link names."""
-    return f"name it with {option('--origin')} to use it"
 
 
 class WebReader:

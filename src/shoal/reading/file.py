@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.chunks import check_index
 from shoal.core.manifest.file_table import File
+from shoal.core.manifest.listing import children
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.paths import shown
 from shoal.core.names.link import Link
@@ -76,10 +77,9 @@ class FileReader:
 
     def rest_of_block(self, position: int) -> int:
         """Return how many bytes there are from `position` to the end of its block."""
-        in_chunk = (self.file.offset + position) % self._chunks.chunk_size
-        room = min(
-            BLOCK_SIZE - in_chunk % BLOCK_SIZE, self._chunks.chunk_size - in_chunk
-        )
+        size = self._chunks.chunk_size
+        in_chunk = (self.file.offset + position) % size
+        room = min(BLOCK_SIZE - in_chunk % BLOCK_SIZE, size - in_chunk)
         return max(min(room, self.file.size - position), 0)
 
     def at_hand(self, first: int, end: int) -> memoryview:
@@ -353,9 +353,8 @@ async def _refuse_folder(
 ) -> None:
     """Raise `UsageError` if the share has a folder with this path."""
     folder = (path or "").rstrip("/")
-    manifest = await cache.load(lambda m: m.missing_under(folder), timeout)
-    table = manifest.file_table
-    if table is not None and folder and table.under(folder):
+    manifest = await cache.load(lambda m: m.missing_children(folder), timeout)
+    if folder and any(True for _ in children(manifest, folder)):
         raise UsageError(
             f"{shown(folder)} is a folder of the share; name one of its files. "
             f"{told('shoal ls', 'Node.list()')} lists them."

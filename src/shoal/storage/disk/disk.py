@@ -16,12 +16,7 @@ from pathlib import Path
 
 from shoal.errors import ForbiddenError, UsageError
 from shoal.storage.disk import linux
-from shoal.storage.disk.many import (
-    WholeFile,
-    create_files,
-    read_whole,
-    states_of,
-)
+from shoal.storage.disk.many import WholeFile, create_files, read_whole, states_of
 from shoal.storage.disk.openfiles import OpenFileLimit
 from shoal.storage.disk.system import (
     FOLDER_FLAGS,

@@ -16,12 +16,9 @@ from pathlib import Path
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.file_table import File
-from shoal.errors import (
-    TargetExistsError,
-    UsageError,
-    option,
-)
+from shoal.errors import TargetExistsError, UsageError, option
 from shoal.storage.disk.disk import Data, Disk, FileState
+from shoal.storage.download.places import flags_of
 from shoal.storage.download.staging import Staging
 from shoal.storage.extents import Extents
 from shoal.storage.shared.hashing import verify_chunks
@@ -38,7 +35,7 @@ __all__ = [
     "open_verified_target",
 ]
 
-_TOGETHER = 1000  # files that are examined together
+_BATCH = 1000  # files that are examined together
 
 
 class VerifiedTargetStore(SharedFiles, DownloadStore):
@@ -113,7 +110,7 @@ def _open_selected(
     disk: Disk,
 ) -> VerifiedTargetStore:
     """Open the files of a share that were selected, with the chunks of no other."""
-    chosen = _flags(len(files), selected)
+    chosen = flags_of(len(files), selected)
     wanted = (file for number, file in enumerate(files) if chosen[number])
     present = iter(_find(target, wanted, disk).files)
     found = ScannedFiles(os.path.abspath(target))
@@ -179,11 +176,11 @@ def open_completed(
         )
         opened.trusted = False
         return opened
-    chosen = _flags(len(files), selected)
+    chosen = flags_of(len(files), selected)
     found = ScannedFiles(str(target))
     missing = array("Q")
     rest = enumerate(files)
-    while some := list(islice(rest, _TOGETHER)):
+    while some := list(islice(rest, _BATCH)):
         paths = [file.path for _, file in some]
         names = [f"{target}/{file.path}" for number, file in some if chosen[number]]
         states = iter(disk.states_at(names))
@@ -211,19 +208,9 @@ def kept_chunks(
 
     `selected` are numbers of files. These chunks have no byte of any other file.
     """
-    chosen = _flags(len(files), selected)
+    chosen = flags_of(len(files), selected)
     others = (number for number in range(len(files)) if not chosen[number])
     return _chunks_without(others, chunks, files)
-
-
-def _flags(count: int, selected: Collection[int] | None) -> bytes:
-    """Return a 1 for each of `count` files that is selected; without any, all are."""
-    if selected is None:
-        return b"\1" * count
-    flags = bytearray(count)
-    for number in selected:
-        flags[number] = 1
-    return bytes(flags)
 
 
 def _chunks_without(

@@ -20,10 +20,7 @@ from itertools import islice
 from stat import S_ISGID
 from typing import TypeAlias
 
-from shoal.errors import (
-    StoreError,
-    run_again,
-)
+from shoal.errors import StoreError, run_again
 from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
@@ -35,7 +32,7 @@ __all__ = ["DataFiles"]
 
 _NumberedFile: TypeAlias = tuple[int, NewFile]
 
-_TOGETHER = 1000  # files that are examined together
+_BATCH = 1000  # files that are examined together
 _FEW = 4  # files; more are flushed together, with the whole file system
 _FOLDER_MODE = 0o777
 _FOLDERS = 16  # folders; how many are open while files are created in them
@@ -297,9 +294,9 @@ class DataFiles:
                     if name not in names and path not in by_folder:
                         remove_all(self._disk, name, at)
                         has_removed = True
-                for start in range(0, len(numbers), _TOGETHER):
-                    some = numbers[start : start + _TOGETHER]
-                    states = self._disk.states_at(list(islice(each, _TOGETHER)), at=at)
+                for start in range(0, len(numbers), _BATCH):
+                    some = numbers[start : start + _BATCH]
+                    states = self._disk.states_at(list(islice(each, _BATCH)), at=at)
                     for number, state in zip(some, states, strict=True):
                         _check(self.layout, number, state)
         if has_removed:

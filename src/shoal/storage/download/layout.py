@@ -17,7 +17,7 @@ from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.manifest.file_table import File
 from shoal.errors import UsageError
 from shoal.storage.disk.disk import Data
-from shoal.storage.download.places import Places
+from shoal.storage.download.places import Places, flags_of
 from shoal.storage.extents import Extents, FileRange
 
 __all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
@@ -49,8 +49,8 @@ class Layout:
         """Lay out a folder of `files`, or a single file if None.
 
         `selected` are the numbers of the files to download, by default all; the paths
-        of the others are not used. With
-        `keep_exec` a file is executable if the shared file is.
+        of the others are not used. With `keep_exec` a file is executable if the shared
+        file is.
 
         Raises `UsageError` if no file is selected, and `ValueError` if the sizes of
         the files do not match the chunks or a path is not safe.
@@ -72,7 +72,7 @@ class Layout:
         """The numbers of the files to download, ascending."""
         self._keep_exec = keep_exec
         self._folders: dict[str, array[int]] | None = None
-        self._selected = b"\1" * len(self.files)  # by number
+        self._selected = flags_of(self.side, None)  # by number
         self._side_starts: dict[int, int] = {}  # offsets of partly selected chunks
         if selected is not None:
             chosen = array("Q", sorted(set(selected)))
@@ -91,8 +91,7 @@ class Layout:
             raise UsageError("No file of this share is selected; select at least one.")
         if self.selected[0] < 0 or self.selected[-1] >= len(self.files):
             raise ValueError(f"there are {len(self.files)} files")
-        numbers = set(self.selected)
-        self._selected = bytes(number in numbers for number in range(self.side))
+        self._selected = flags_of(self.side, selected)
 
     def _find_wanted(self) -> None:
         """Find the chunks of the selected files, and what goes into the side file."""

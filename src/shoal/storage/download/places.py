@@ -6,16 +6,26 @@ looked at once, and a file takes about as many bytes as its name.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, islice
 
 from shoal.core.manifest.file_table import File
 
-__all__ = ["Places"]
+__all__ = ["Places", "flags_of"]
 
 _UNSAFE = frozenset(("", ".", ".."))  # names
-_TOGETHER = 1000  # files that are added together
+_BATCH = 1000  # files that are added together
 _PROBLEM = "a path is not safe, or paths are not in the order of their bytes"
+
+
+def flags_of(count: int, selected: Collection[int] | None) -> bytes:
+    """Return a 1 for each of `count` files that is selected; with None, all are."""
+    if selected is None:
+        return b"\1" * count
+    flags = bytearray(count)
+    for number in selected:
+        flags[number] = 1
+    return bytes(flags)
 
 
 class Places:
@@ -39,7 +49,7 @@ class Places:
         self._ends = array("Q")  # of each name
         each = zip(files, selected, strict=True)
         last = ""
-        while some := list(islice(each, _TOGETHER)):
+        while some := list(islice(each, _BATCH)):
             last = self._add(some, last)
 
     def _add(self, some: Sequence[tuple[File, int]], last: str) -> str:

@@ -16,13 +16,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from shoal.errors import (
-    StoreError,
-    TargetExistsError,
-    UsageError,
-    option,
-    run_again,
-)
+from shoal.errors import StoreError, TargetExistsError, UsageError, option, run_again
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.folders import is_own, remove_all
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode

@@ -16,10 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 
-from shoal.errors import (
-    UsageError,
-    told,
-)
+from shoal.errors import UsageError, told
 
 __all__ = ["Selection", "match", "patterns_ignored"]
 

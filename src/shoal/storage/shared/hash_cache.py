@@ -56,7 +56,7 @@ RECENT_NS = 2_000_000_000
 """How old the last change of a file must be when hashing begins, in nanoseconds."""
 
 _MAGIC = b"shoalhc\x01"
-_TOGETHER = 1000  # files whose states are hashed together
+_BATCH = 1000  # files whose states are hashed together
 _CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
 
 
@@ -71,7 +71,7 @@ def state_key(
     key = sha256(_MAGIC + f"{scheme}\0{chunk_size}\0".encode())
     latest = now_ns - RECENT_NS
     states = iter(states)
-    while some := list(islice(states, _TOGETHER)):
+    while some := list(islice(states, _BATCH)):
         text = ""
         for path, (device, inode, size, mtime_ns, _, _, _, ctime_ns) in some:
             if mtime_ns > latest or ctime_ns > latest:

@@ -9,10 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from shoal.errors import (
-    UnfinishedError,
-    run_again,
-)
+from shoal.errors import UnfinishedError, run_again
 from shoal.storage.disk.disk import Data
 from shoal.storage.store import Verify
 

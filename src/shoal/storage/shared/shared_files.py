@@ -142,8 +142,7 @@ class SharedFiles:
         small = None
         if self._small is not None and self.verify is not None:
             small = self._small.read_chunk(ranges)
-        if small is not None and self.verify is not None:
-            if self.verify(index, small):
+            if small is not None and self.verify(index, small):
                 return small
         parts = [self._read(*span) for span in ranges]
         data = parts[0] if len(parts) == 1 else b"".join(parts)

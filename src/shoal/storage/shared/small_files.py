@@ -13,7 +13,7 @@ from shoal.storage.shared.scanned import ScannedFiles
 __all__ = ["SmallFiles"]
 
 _LARGEST = 64 * 1024  # bytes; larger files are not read whole
-_TOGETHER = 1000  # files whose states are compared together
+_BATCH = 1000  # files whose states are compared together
 
 
 class SmallFiles:
@@ -58,8 +58,8 @@ class SmallFiles:
     def suspects(self) -> Iterator[int]:
         """Yield the files that are perhaps not in their first states any more."""
         files = self._files
-        for start in range(0, len(files), _TOGETHER):
-            end = min(start + _TOGETHER, len(files))
+        for start in range(0, len(files), _BATCH):
+            end = min(start + _BATCH, len(files))
             found = self._disk.states_at(files.locations(start, end))
             states = zip(found, files.states(start, end), strict=True)
             for number, (now, first) in enumerate(states, start):
