@@ -265,6 +265,7 @@ def _links(share_id: bytes) -> dict[str, Any]:
                 (f"web+{plain}/", (), ()),
                 (hinted, hints, ()),
                 (full, hints, origins),
+                (_with_marks(full), hints, origins),
             )
         ],
         "refused": [
@@ -280,6 +281,12 @@ def _links(share_id: bytes) -> dict[str, Any]:
             {"text": plain + "?origin=host", "why": "no URL"},
         ],
     }
+
+
+def _with_marks(link: str) -> str:
+    """Return a link with `?` and `&` before its hints, as links were once written."""
+    first, *others = link.split(",")
+    return f"{first}?{'&'.join(others)}"
 
 
 def _of_chunk(length: int) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def test_the_table_in_the_docs_has_the_current_options() -> None:
     assert len(table.splitlines()) == len(OPTIONS) + 2
 
 
+@pytest.mark.program("system", "mandoc", "dpkg:mandoc", "the manual page")
 def test_mandoc_accepts_the_page() -> None:
     require(None if shutil.which("mandoc") else "mandoc is not installed")
     done = capture(["mandoc", "-Tlint", "-Wstyle", PAGE])

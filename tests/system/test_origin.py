@@ -82,7 +82,7 @@ def test_the_link_includes_the_origins_url(make_file: MakeFile) -> None:
     with web_origin_beside({"f": path.read_bytes()}) as origin:
         with share(path, "--origin", origin.url + "f") as sharing:
             link = link_of(sharing)
-            assert re.search(r"\?origin=http%3A%2F%2F127.0.0.1%3A\d+%2Ff$", link)
+            assert re.search(r",origin=http%3A%2F%2F127.0.0.1%3A\d+%2Ff$", link)
             assert "contains the origin's URL" in sharing.stderr
             # One byte before hashing shows the size; one chunk after it is compared.
             assert len(origin.asked) == 2

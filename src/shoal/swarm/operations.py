@@ -16,7 +16,7 @@ from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
 from shoal.core.report.units import format_size
 from shoal.errors import UnfinishedError, told
-from shoal.origin.readers import check_answers, check_origin
+from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
 from shoal.storage.catalogue import Entry, Made
 from shoal.storage.shared.shared_files import SharedFiles
@@ -130,7 +130,7 @@ async def share_sealed(
     async with resources.call():
         # What fails here fails before anything is hashed.
         (await registry.port()).check_room()
-        await _check_origins(resources, path, options)
+        await _check_origins(resources, path, options, on_progress)
         copies: list[Entry] = []
         built = await _build(resources, path, options, on_progress, copies)
         manifest, source = built
@@ -178,9 +178,15 @@ def _link_of(manifest: Manifest, options: ShareOptions, copies: list[Entry]) -> 
 
 
 async def _check_origins(
-    resources: Resources, path: Path, options: ShareOptions
+    resources: Resources,
+    path: Path,
+    options: ShareOptions,
+    on_progress: Callable[[ShareEvent], None],
 ) -> None:
-    """Check that each origin answers and has the first file, in its size."""
+    """Check that each origin answers and has the first file, in its size.
+
+    Tell the user of one that receivers will not use.
+    """
     if options.origins:
         first = await resources.in_thread(
             partial(first_file, path, options, resources.disk)
@@ -188,6 +194,9 @@ async def _check_origins(
         for url in options.origins:
             if first is not None:
                 await check_answers(url, first, resources.settings)
+            unused = await why_unused(url, resources.settings)
+            if unused is not None:
+                on_progress(Notice(unused))
 
 
 async def serve_share(

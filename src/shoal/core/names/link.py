@@ -1,9 +1,9 @@
 """Read and write links, which name sealed shares; pure.
 
 A link is `shoal:` and 56 base32 characters: the id and a check, which distinguishes a
-typing error from a share that no peer has. Up to eight `peer=HOST:PORT`, which are
-addresses to try first, and up to four `origin=URL`, which are servers with the same
-bytes, may follow. docs/protocol.md, "Link".
+typing error from a share that no peer has. Up to eight `,peer=HOST:PORT`, which are
+addresses to try first, and up to four `,origin=URL`, which are servers with the same
+bytes, may follow. No shell interprets a character of a link. docs/protocol.md, "Link".
 
 Anyone who knows the id has the share. So `repr()` of a link returns the name used in
 logs, not its text, and no error message repeats the text.
@@ -12,6 +12,7 @@ logs, not its text, and no error message repeats the text.
 import base64
 import re
 from typing import Self
+from urllib.parse import quote, unquote
 
 from shoal.core.crypto.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.crypto.keys import Keys, derive_keys
@@ -91,9 +92,9 @@ def _write(
     share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
 ) -> str:
     text = base64.b32encode(share_id + link_check(share_id)).decode().lower()
-    words = [f"{_HINT}{address}" for address in hints]
+    words = [_HINT + quote(str(address), safe=":") for address in hints]
     words += [_ORIGIN + quote_origin(url) for url in origins]
-    return f"{_SCHEME}{text}?{'&'.join(words)}" if words else _SCHEME + text
+    return ",".join((_SCHEME + text, *words))
 
 
 def parse_share(text: str) -> Link | Channel:
@@ -157,11 +158,12 @@ def _parse_hints(query: str) -> tuple[tuple[Address, ...], tuple[str, ...]]:
     hints = query.split("&")
     if not all(hint.startswith((_HINT, _ORIGIN)) for hint in hints):
         raise UsageError(
-            "Only peer=HOST:PORT and origin=URL may follow the `?` of a link; check "
-            "the end of the link."
+            "Only peer=HOST:PORT and origin=URL may follow the id in a link; check the "
+            "end of the link."
         )
     peers = [hint.removeprefix(_HINT) for hint in hints if hint.startswith(_HINT)]
     urls = [hint.removeprefix(_ORIGIN) for hint in hints if hint.startswith(_ORIGIN)]
     if len(peers) > MAX_HINTS or len(urls) > MAX_ORIGINS:
         raise UsageError(_TOO_MANY)
-    return tuple(map(parse_address, peers)), tuple(map(unquote_origin, urls))
+    addresses = tuple(parse_address(unquote(peer)) for peer in peers)
+    return addresses, tuple(map(unquote_origin, urls))
