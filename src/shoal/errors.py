@@ -45,6 +45,7 @@ __all__ = [
     "UnfinishedError",
     "UsageError",
     "VerificationError",
+    "bad_link",
     "first_error",
     "option",
     "run_again",
@@ -148,6 +149,14 @@ class ManifestError(ShoalError):
     """
 
     exit_code = 5
+
+
+def bad_link(problem: str) -> ManifestError:
+    """Return the error that ends the download of a share with this problem."""
+    return ManifestError(
+        f"This link is refused, and nothing was written: {problem}. Ask its sender for "
+        "a new link."
+    )
 
 
 class UnfinishedError(ShoalError):

@@ -93,7 +93,7 @@ class Recorder:
         with run(*words, cwd=self.folder) as server:
             start = json.loads(server.wait_line('"start"', stream="out").string)
             peer = f"127.0.0.1:{start['port']}"
-            args = (start["link"], "-o", "part", "--peer", peer, "--timeout", 1)
+            args = (start["link"], "-o", "part", "--peer", peer, "--timeout", 2)
             with run("get", *args, cwd=self.folder) as program:
                 assert program.finish().code == 7
         self.run("list", 0, "list")
@@ -147,7 +147,7 @@ class Recorder:
             server.send(signal.SIGTERM)
             self.keep("share-open", server, 143)
         with Background(lambda: FlipsABit(CONTENT)) as liar:
-            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 1)
+            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 2)
             self.run("get-lied-to", 5, "get", *args)
 
 
