@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shoal.config.arguments import AnyPath, ShareFields
     from shoal.core.manifest.manifest import Manifest
     from shoal.core.names.link import Link
-    from shoal.storage.catalogue import Entry
+    from shoal.storage.catalogue_entry import Entry
     from shoal.swarm.compare import Comparison
     from shoal.swarm.member import Registry
     from shoal.swarm.operations import SealedShare

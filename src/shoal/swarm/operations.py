@@ -18,7 +18,7 @@ from shoal.core.report.units import format_size
 from shoal.errors import UnfinishedError, told
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
-from shoal.storage.catalogue import Entry, Made
+from shoal.storage.catalogue_entry import Entry, Made
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.swarm.build_share import Built, build_share, first_file
 from shoal.swarm.compare import Comparison, compare_target
