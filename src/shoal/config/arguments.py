@@ -26,6 +26,7 @@ class ShareFields(TypedDict, total=False):
     chunk_size: int | None
     include: str | Iterable[str]
     exclude: str | Iterable[str]
+    follow_symlinks: bool
     public: bool
     new_link: bool
     origins: str | Iterable[str]
@@ -44,6 +45,8 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
     """Patterns of the files of a folder to share; empty means all."""
     exclude: tuple[str, ...] = ()
     """Patterns of the files and folders to skip."""
+    follow_symlinks: bool = False
+    """Whether to share the files that symbolic links in a folder lead to."""
     public: bool = False
     """Whether everyone who shares the same bytes gets the same link."""
     new_link: bool = False

@@ -69,6 +69,11 @@ class Entry(NamedTuple):
     """When the entry was written, in seconds since 1970."""
 
     @property
+    def parts(self) -> tuple[Path, ...]:
+        """Return the paths that were shared together; none for one path."""
+        return tuple(Path(os.fsdecode(part)) for part in self.made.parts)
+
+    @property
     def is_selection(self) -> bool:
         """Return True if only selected files of the share were to be fetched."""
         made = self.made

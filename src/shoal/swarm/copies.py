@@ -107,7 +107,14 @@ def _open_files(entry: Entry, disk: Disk) -> SharedFiles:
         )
     else:
         files = manifest.files if manifest.root.is_folder else None
-        source = open_target(entry.path, manifest.chunks, disk=disk, files=files)
+        source = open_target(
+            entry.path,
+            manifest.chunks,
+            disk=disk,
+            files=files,
+            parts=entry.parts,
+            follows_links=entry.made.follows_links,
+        )
     verify_by(source, manifest)
     return source
 

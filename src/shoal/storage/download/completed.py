@@ -88,15 +88,18 @@ def open_target(
     *,
     disk: Disk,
     files: Sequence[File] | None = None,
+    parts: Sequence[Path] = (),
+    follows_links: bool = False,
 ) -> VerifiedTargetStore:
     """Open an existing file, or folder of `files`, of which only the sizes are checked.
 
-    The caller must verify it. Raises `TargetExistsError` if the sizes are others.
+    `parts` and `follows_links` are those of `scan_folder`. The caller must verify it.
+    Raises `TargetExistsError` if the sizes are others.
     """
     if files is None:
         store = VerifiedTargetStore.open_file(target, chunks.chunk_size, disk=disk)
     else:
-        folder = _find(target, files, disk)
+        folder = _find(target, files, disk, parts, follows_links)
         store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
     if store.chunks != chunks:
         store.close()
@@ -132,13 +135,21 @@ def _open_selected(
     return store
 
 
-def _find(target: Path, files: Iterable[File], disk: Disk) -> ScannedFolder:
+def _find(
+    target: Path,
+    files: Iterable[File],
+    disk: Disk,
+    parts: Sequence[Path] = (),
+    follows_links: bool = False,
+) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
-        scanned = scan_folder(target, disk=disk)
+        scanned = scan_folder(
+            target, disk=disk, parts=parts, follows_links=follows_links
+        )
     except UsageError as error:
         raise _not_the_same(target) from error
-    found = ScannedFiles(os.path.abspath(target))
+    found = scanned.files.without_files()
     others = iter(scanned.files)  # in the same order
     for file in files:
         other = next((each for each in others if each.path >= file.path), None)

@@ -54,6 +54,12 @@ class ScannedFiles(Sequence[ScannedFile]):
         self._ends = array("Q")  # of each path
         self._states = array("q")  # all fields of each file
 
+    def without_files(self) -> "ScannedFiles":
+        """Return an empty list with the same locations."""
+        empty = ScannedFiles(self._top)
+        empty._placed = self._placed
+        return empty
+
     def place(self, path: str, location: str) -> None:
         """Read a file, or all files in a folder at the top, from another location."""
         self._placed[path] = location
