@@ -4,7 +4,8 @@ Only the pages of the file table that are needed must have arrived: those that
 `Manifest.missing_under` names.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -19,11 +20,14 @@ __all__ = [
     "Child",
     "Stat",
     "children",
+    "in_natural_order",
     "list_files",
     "missing_for",
     "refuse_folder",
     "stat",
 ]
+
+_DIGITS = re.compile("([0-9]+)")
 
 
 class Stat(Struct, frozen=True):
@@ -123,3 +127,16 @@ def refuse_folder(manifest: Manifest, path: str) -> None:
             f"{shown(folder)} is a folder of the share; name one of its files. "
             f"{told('shoal ls', 'Node.list()')} lists them."
         )
+
+
+def in_natural_order(found: Iterable[Child]) -> list[Child]:
+    """Return folders and then files, by name as a person sorts: `a2` before `a10`."""
+    return sorted(found, key=_natural_key)
+
+
+def _natural_key(child: Child) -> tuple[bool, list[tuple[str, int]], str]:
+    # Every second part is a number, and each has at most as many digits as a name.
+    parts = _DIGITS.split(child.name.casefold())
+    numbers = [int(part) for part in parts[1::2]]
+    pairs = list(zip(parts[::2], [*numbers, -1], strict=True))
+    return child.file is not None, pairs, child.name
