@@ -74,6 +74,7 @@ class Recorder:
                 gateway.send(signal.SIGINT)
                 self.keep("serve", gateway, 130)
             self.run("get-exists", 6, "get", link, "-o", "copy", *peer)
+            self.record_many(link, *peer)
             words = ("get", link, *peer, "-o", "seeded", "--seed-for", 1.5)
             self.run("get-seed-for", 0, *words)
             server.wait_line('"progress","uploaded"', stream="out")
@@ -86,6 +87,15 @@ class Recorder:
         self.record_open()
         self.run("doctor", 0, "doctor")
         self.run("usage", 2, "get")
+
+    def record_many(self, link: str, *peer: str) -> None:
+        (self.folder / "links").write_text(f"{link}\n")
+        words = ("get", "-i", "links", "-C", "many", *peer)
+        self.run("get-many", 0, *words)
+        shutil.rmtree(self.folder / "many" / "model")
+        (self.folder / "many" / "model").touch()
+        self.run("get-many-failed", 7, *words)
+        shutil.rmtree(self.folder / "many")
 
     def record_remembered(self) -> None:
         shutil.rmtree(self.folder / "seeded")

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from copy import copy
 from errno import EDQUOT, EFBIG, ENOSPC
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,7 @@ class Output:
         self.shows_progress = shows_progress and not is_quiet and not as_json
         self.line = Line()
         """What shows what the command is doing; nothing by default."""
+        self._fields: dict[str, Any] = {}  # of every event
         self._reported: set[str] = set()
 
     @classmethod
@@ -104,6 +106,15 @@ class Output:
             as_json=options["json"],
             shows_progress=not options["no_progress"],
         )
+
+    def about(self, **fields: str) -> "Output":
+        """Return an output for one of several things, with these fields in its events.
+
+        It has a line of its own.
+        """
+        output = copy(self)
+        output.line, output._fields = Line(), self._fields | fields
+        return output
 
     def result(self, text: str, *, event: str, **fields: Any) -> None:
         """Write the command's result: `text`, or an event with `--json`; flush."""
@@ -119,6 +130,7 @@ class Output:
         if self.as_json:
             import msgspec
 
+            fields = self._fields | fields
             for name, value in fields.items():
                 if isinstance(value, str):
                     # A file's name may be invalid Unicode; a JSON line must be valid.

@@ -25,7 +25,7 @@ from shoal.errors import PeerError, ShoalError
 from shoal.net.interfaces import list_interfaces
 from shoal.origin.readers import open_readers
 from shoal.resources import Resources
-from shoal.storage.catalogue import Made
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.copies import Holding
 from shoal.swarm.swarm import Swarm

@@ -138,7 +138,7 @@ class Hashing(Struct, frozen=True):
     done: int
     """Bytes hashed."""
     size: int
-    """Bytes of all files."""
+    """Bytes of all files; 0 while a pipe is read, whose end is not known."""
 
 
 class CodeChanged(Struct, frozen=True):
