@@ -182,7 +182,7 @@ async def _check_before_hashing(
         check_fits(Chunks(state.size, chunk_size))
     if resources.settings.port:
         hosts = resources.networks.hosts()
-        for each in bind_all(hosts, resources.settings.port)[0]:
+        for each in bind_all(hosts, resources.settings.port).values():
             each.close()
 
 

@@ -138,7 +138,8 @@ OPTIONS = (
     Option("limit-up", RATE, ("share", "get", "seed"),
         help="Upload at most this many bytes per second, e.g. 10M."),
     Option("peer", ADDRESSES, EVERY, field="peers",
-        help="Also connect to this address (repeatable)."),
+        help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
+        "(repeatable)."),
     Option("port", PORT, EVERY, help="TCP port to listen on (default: a free one)."),
     Option("lan-only", FLAG, EVERY,
         help="Find peers on the LAN only; do not use the DHT."),

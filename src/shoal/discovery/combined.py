@@ -17,6 +17,8 @@ from shoal.net.interfaces import Interface, list_interfaces, own_addresses
 
 __all__ = ["HangUp", "ListenOn", "Networks"]
 
+ANY_IPV4 = "0.0.0.0"
+
 ListenOn: TypeAlias = Callable[[Sequence[str]], None]
 """Listen on these addresses from now on, and on no others."""
 HangUp: TypeAlias = Callable[[frozenset[str]], None]
@@ -38,8 +40,9 @@ class Networks:
         Raises `UsageError` if an interface that the user named does not exist.
         """
         if not self._settings.interfaces:
-            return ["0.0.0.0"]
-        return [each.address for each in list_interfaces(self._settings.interfaces)]
+            return [ANY_IPV4, "::"]
+        found = list_interfaces(self._settings.interfaces)
+        return [each.address for each in found]
 
     def keep_listening(
         self,
@@ -48,7 +51,7 @@ class Networks:
     ) -> None:
         """Call `listen_on` with the addresses to listen on whenever they change.
 
-        `hang_up` is called with all IPv4 addresses of this machine: connections that
+        `hang_up` is called with all IP addresses of this machine: connections that
         use another one are dead. After a change, or a sleep of this machine, every
         topic is announced again, too.
         """
@@ -94,7 +97,7 @@ class Networks:
         if addresses := own_addresses():
             for _, hang_up in self._ports:
                 hang_up(addresses)
-        hosts = ["0.0.0.0"]
+        hosts = [ANY_IPV4]
         if self._settings.interfaces:
             hosts = [each.address for each in interfaces]
             for listen_on, _ in self._ports:

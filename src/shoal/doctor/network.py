@@ -32,14 +32,14 @@ async def check_listening(settings: Settings) -> list[Finding]:
     name = "listening"
     try:
         hosts = Networks(settings).hosts()
-        sockets, port = bind_all(hosts, settings.port)
+        sockets = bind_all(hosts, settings.port)
     except ShoalError as error:
         advice = "Until this is solved, no peer can connect to this machine."
         return [failed(name, str(error), advice)]
-    for each in sockets:
+    for each in sockets.values():
         each.close()
-    where = ", ".join(hosts)
-    what = f"port {port}" if settings.port else "any free port"
+    where = ", ".join(sockets)
+    what = f"port {settings.port}" if settings.port else "any free port"
     return [
         ok(
             name,
@@ -76,7 +76,8 @@ async def check_multicast(settings: Settings) -> list[Finding]:
     if settings.no_lan:
         return [ok("multicast", "Not checked, because of --no-lan.")]
     try:
-        interfaces = list_interfaces(settings.interfaces)
+        found = list_interfaces(settings.interfaces)
+        interfaces = [each for each in found if not each.is_ipv6]
     except (OSError, ShoalError) as error:
         return [failed("multicast", str(error), _PEER_HINT)]
     tried = await asyncio.gather(*map(_send_and_receive, interfaces))

@@ -13,8 +13,8 @@ from math import inf
 
 from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_RATE, HostLimit
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, host_key, is_acceptable, scope_of
+from shoal.core.names.address import Address, named_address
+from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.places import Owner, most_crowded
 from shoal.core.report.status import path_of
 from shoal.core.session.sealed_session import SealedSession
@@ -153,7 +153,7 @@ class Connections:
             same = [
                 peer
                 for peer in idle
-                if peer.connection.address.host == host
+                if host_key(peer.connection.address.host) == host_key(host)
                 and peer.connection.connected_at <= latest
             ]
             if len(same) >= MAX_IDLE_PER_ADDRESS:
@@ -349,7 +349,7 @@ class Connections:
         return [
             peer
             for peer in self
-            if peer.connection.address.host == host
+            if host_key(peer.connection.address.host) == host_key(host)
             and not peer.verified
             and bans.is_distrusted(host, now, dialled=peer.dialled is not None)
         ]
@@ -381,8 +381,8 @@ class Connections:
         """Dial, in `wait` seconds, the addresses from a peer that are believable."""
         host = peer.connection.address.host
         for each in addresses:
-            address = Address(*each)
-            if is_acceptable(address, host):
+            address = named_address(*each, host)
+            if address is not None:
                 self._dialler.add(address, SWARM, wait)
 
 

@@ -13,7 +13,7 @@ from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.counters import Counters
 from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
@@ -139,13 +139,14 @@ class Peer:
     def may_know(self, other: "Peer") -> bool:
         """Return True if this peer can dial another one that we are connected with.
 
-        A peer on the internet is not told of addresses on our private networks.
+        A peer on the internet is not told of addresses on our private networks, and a
+        link-local address is told on its link only.
         """
-        host, other_host = self.connection.address.host, other.endpoint.host
+        host, told = self.connection.address.host, other.endpoint
+        if scope_of(told.host) is Scope.LINK:
+            return told.port > 0 and is_acceptable(told, host)
         is_global = scope_of(host) is Scope.GLOBAL
-        return other.endpoint.port > 0 and (
-            not is_global or scope_of(other_host) is Scope.GLOBAL
-        )
+        return told.port > 0 and (not is_global or scope_of(told.host) is Scope.GLOBAL)
 
     def close(self, error: PeerError | None = None) -> None:
         """End the connection; `error` says what the peer did wrong."""
@@ -280,7 +281,8 @@ class Peer:
 
     def introduce(self, addresses: Iterable[Address]) -> None:
         """Send addresses of other peers."""
-        listed = [(address.host, address.port) for address in addresses]
+        # The zone of a link-local address is a name within this machine.
+        listed = [(host.partition("%")[0], port) for host, port in addresses]
         if listed:
             self.connection.session.send(Peers(listed))
             self.connection.flush()

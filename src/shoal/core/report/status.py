@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address_scope import NEAR_SCOPES, scope_of
 
 if TYPE_CHECKING:
     from shoal.core.manifest.chunks import Bitfield
@@ -81,5 +81,5 @@ def path_of(source: str, host: str) -> str:
     """
     if source in PATHS:
         return source
-    is_near = scope_of(host) in (Scope.PRIVATE, Scope.LOOPBACK)
+    is_near = scope_of(host) in NEAR_SCOPES
     return "lan" if source == "incoming" and is_near else "direct"

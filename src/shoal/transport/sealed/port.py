@@ -19,6 +19,7 @@ from shoal.core.crypto.knock import (
 )
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.net.socket_names import host_of
 from shoal.transport.dial import reaching
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
@@ -156,8 +157,9 @@ class _Knocking(asyncio.BufferedProtocol):
         assert transport is not None
         greeted, confirmation = self._handshake.finish(bytes(self._answer))
         # No peername if the peer has gone already.
-        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
-        peer = ProvenPeer(Address(host, port), greeted.node_id, greeted.version)
+        name = transport.get_extra_info("peername") or ("", 0)
+        address = Address(host_of(name), name[1])
+        peer = ProvenPeer(address, greeted.node_id, greeted.version)
         protocol = self._factory(peer)
         transport.write(confirmation)
         noise = NoiseConnection(greeted.ciphers, lambda: protocol, self._threads)
