@@ -145,6 +145,9 @@ OPTIONS = (
         help="Find peers on the LAN only; do not use the DHT."),
     Option("no-lan", FLAG, EVERY,
         help="Do not send multicast to find peers on the LAN."),
+    Option("no-map", FLAG, EVERY,
+        help="Do not ask the router to pass connections from the internet on to this "
+        "machine."),
     Option("dht-bootstrap", ADDRESSES, EVERY,
         help="Join the DHT through this node instead of the public ones (repeatable)."),
     Option("origin", ORIGINS, EVERY, field="origins",

@@ -204,12 +204,13 @@ class Connections:
             if other.node_id == proven.node_id and not other.connection.is_closing:
                 self._keep_one(other, proven.address.host, dialled)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
+        is_mapped = bool(self._resources.networks.mappings)
         self.peers[connection] = Peer(
             connection,
             proven.node_id,
             dialled=dialled,
             source=source,
-            path=path_of(source, proven.address.host),
+            path=path_of(source, proven.address.host, is_mapped=is_mapped),
             counters=self._resources.counters,
         )
         return connection

@@ -50,8 +50,9 @@ MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest agai
 class DhtDiscovery:
     """Find and announce peers in the mainline DHT (BEP 5), as a read-only node.
 
-    `bind` is the local IPv4 address to send from. `interval`, `retry`, `timeout` (all
-    in seconds) and `rng` exist for tests, which cannot wait.
+    `bind` is the local IPv4 address to send from. `announced` returns the number by
+    which a port of ours is dialled from the internet. `interval`, `retry`, `timeout`
+    (all in seconds) and `rng` exist for tests, which cannot wait.
     """
 
     name = "dht"
@@ -65,11 +66,13 @@ class DhtDiscovery:
         retry: tuple[float, float] = RETRY,
         timeout: float = QUERY_TIMEOUT,
         resolver: Resolver = resolve_by_system,
+        announced: Callable[[int], int] = lambda port: port,
         rng: Random | None = None,
     ) -> None:
         self._bind = bind
         self._interval = WaitRange(*interval)
         self._retry = WaitRange(*retry)
+        self._announced = announced
         self._timeout = timeout
         self._rng = rng or SystemRandom()
         self._node_id = self._rng.randbytes(ID_SIZE)
@@ -238,7 +241,7 @@ class DhtDiscovery:
             rng=self._rng,
             nodes=nodes,
             bootstrap=bootstrap,
-            port=search.port,
+            port=None if search.port is None else self._announced(search.port),
             pace=self._pace,
             is_awaited=search.is_awaited(),
             timeout=self._timeout,
