@@ -34,8 +34,8 @@ from shoal.discovery.dht.pace import Pace
 
 __all__ = [
     "ALPHA",
-    "MAX_QUERIES",
     "K",
+    "MAX_QUERIES",
     "QUERY_TIMEOUT",
     "Datagram",
     "Lookup",
