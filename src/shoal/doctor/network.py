@@ -67,15 +67,15 @@ async def check_router(settings: Settings) -> list[Finding]:
         return [ok(name, f"Not checked, because of {why}.")]
     networks = Networks(settings)
     try:
-        sockets, port = bind_all(networks.hosts(), settings.port)
+        sockets = bind_all(networks.hosts(), settings.port)
     except ShoalError:
         return []  # reported by `check_listening`
     try:
-        networks.map_port(port)
+        networks.map_port(next(iter(sockets.values())).getsockname()[1])
         problem = await networks.until_mapped()
         return [judge_mapping(networks.mappings, problem)]
     finally:
-        for each in sockets:
+        for each in sockets.values():
             each.close()
         await networks.aclose()
 
