@@ -92,6 +92,7 @@ def _write(
     share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
 ) -> str:
     text = base64.b32encode(share_id + link_check(share_id)).decode().lower()
+    # Brackets are encoded for shells, and the `%` of a zone as in RFC 6874.
     words = [_HINT + quote(str(address), safe=":") for address in hints]
     words += [_ORIGIN + quote_origin(url) for url in origins]
     return ",".join((_SCHEME + text, *words))
