@@ -10,7 +10,7 @@ from aiohttp import web
 
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
-from shoal.origin.reader import OriginFileError, Part
+from shoal.origin.parts import OriginFileError, Part
 from shoal.origin.session import MAX_INTERIM
 from shoal.origin.web import MAX_REDIRECTS, WebReader
 from tests.helpers.certificate import own_context
