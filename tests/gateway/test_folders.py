@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from time import time
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import pytest
 from aiohttp import web
@@ -12,8 +12,8 @@ from aiohttp import web
 import shoal
 from shoal.core.manifest.listing import Child, children
 from shoal.core.manifest.manifest import Manifest
-from shoal.gateway import files, shares
-from shoal.gateway.files import FolderEntry, folder_page
+from shoal.gateway import folders, shares
+from shoal.gateway.folders import FolderEntry, folder_page
 from shoal.gateway.server import Gateway
 from tests.helpers.fetching import here
 from tests.helpers.gateway import curl, get, serving
@@ -149,7 +149,7 @@ async def test_the_first_page_names_the_files_although_no_peer_had_answered() ->
     async with Holder(FOLDER) as holder, shoal.Node(here([holder.address])) as node:
         async with Gateway(node, [FOLDER.link]) as gateway:
             assert gateway.shares[0].manifest is None
-            assert b"a/e.txt" in (await curl(gateway.url)).body
+            assert b"files/0/a/" in (await curl(gateway.url)).body
 
 
 async def test_a_listing_of_an_unknown_share_says_when_to_retry(
@@ -194,19 +194,33 @@ async def test_a_folder_is_listed_while_its_files_are_looked_up(
         found_before.append(len(found))
         await write(response, data)
 
-    monkeypatch.setattr(files, "children", note)
+    monkeypatch.setattr(folders, "children", note)
+    monkeypatch.setattr(folders, "FEW_FILES", folders.LINES)
     monkeypatch.setattr(web.StreamResponse, "write", watch)
-    entries = [(f"{number:04}", 0, False) for number in range(4 * files.LINES)]
+    entries = [(f"{number:04}", 0, False) for number in range(4 * folders.LINES)]
     large = make_holding(b"", name="large", files=entries)
     async with Holder(large) as holder, serving(holder) as gateway:
         assert (await get(gateway, "files/0/")).status == 200
-    assert found_before[0] < files.LINES + 2
+    assert found_before[0] < folders.LINES + 3
 
 
-async def test_a_folder_with_many_files_is_listed_completely() -> None:
-    names = [f"f{number:05}" for number in range(3000)]
-    large = make_holding(b"", name="large", files=[(name, 0, False) for name in names])
-    async with Holder(large) as holder, serving(holder) as gateway:
+async def test_folders_come_first_and_numbers_in_names_are_sorted_as_numbers() -> None:
+    names = ["B1.txt", "a10.txt", "a2.txt", "x10/a", "x9/a", "٣.txt"]
+    share = make_holding(
+        b"", name="sorted", files=[(name, 0, False) for name in sorted(names)]
+    )
+    async with Holder(share) as holder, serving(holder) as gateway:
         answer = await get(gateway, "files/0/")
-    links = _Links(answer.body.decode()).links
-    assert links == names
+        links = _Links(answer.body.decode()).links
+        assert list(map(unquote, links)) == [
+            "x9/",
+            "x10/",
+            "a2.txt",
+            "a10.txt",
+            "B1.txt",
+            "٣.txt",
+        ]
+        page = _Links((await get(gateway, "")).body.decode()).links
+    # Each file is linked to twice: to open it and to save it.
+    shown = dict.fromkeys(link for link in page if link.startswith("files/0/"))
+    assert list(shown)[:-1] == [f"files/0/{name}" for name in links]

@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 from msgspec.structs import replace
 
 from shoal.core.manifest.file_table import File
+from shoal.core.manifest.listing import Child
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.report.status import ShareStatus
+from shoal.gateway.archive import MAX_ARCHIVED
 from shoal.gateway.page.html import ShareDetails, csp, render
 from shoal.gateway.page.view import ShareView, known_view, unknown_view
 from tests.helpers.holder import make_holding
@@ -19,8 +21,14 @@ from tests.helpers.holder import make_holding
 HOLDING = make_holding(16_384 * 3, chunk_size=16_384)
 STATUS = ShareStatus(None, None, frozenset({1}), frozenset(), ())
 VIEW = known_view(0, Manifest(HOLDING.link.id, HOLDING.root), STATUS, {})
+
+
+def _child(name: str) -> Child:
+    return Child(name, File(name, 9, False, 0))
+
+
 CONTENT = ShareDetails(
-    "film.mp4", "3 chunks", False, (File("film.mp4", 9, False, 0),), 1, "shoal:x", None
+    "film.mp4", "3 chunks", False, (_child("film.mp4"),), 1, "shoal:x", None
 )
 NASTY = "\"><img src=x onerror=alert(1)>'&<script>alert(2)</script>"
 
@@ -56,17 +64,17 @@ def test_the_page_links_to_each_file() -> None:
 
 
 def test_a_files_path_is_quoted_in_its_link() -> None:
-    file = File("a b/100 % ü?#.mp3", 9, False, 0)
-    page = _page(content=replace(CONTENT, files=(file,)))
-    href = "files/0/a%20b/100%20%25%20%C3%BC%3F%23.mp3"
+    child = _child("a b 100 % ü?#.mp3")
+    page = _page(content=replace(CONTENT, children=(child,)))
+    href = "files/0/a%20b%20100%20%25%20%C3%BC%3F%23.mp3"
     assert href in [a["href"] for a in page.all("a")]
     assert page.all("audio")[0]["src"] == href
 
 
 def test_text_from_a_share_or_a_peer_is_never_markup() -> None:
     plain = _page()
-    file = File(f"{NASTY}.mp4", 9, False, 0)
-    content = ShareDetails(NASTY, NASTY, False, (file,), 1, NASTY, None)
+    child = _child(f"{NASTY}.mp4")
+    content = ShareDetails(NASTY, NASTY, False, (child,), 1, NASTY, None)
     page = _page(replace(VIEW, summary=NASTY, progress=NASTY, map_label=NASTY), content)
     assert [tag for tag, _ in page.found] == [tag for tag, _ in plain.found]
     assert [a.keys() for _, a in page.found] == [a.keys() for _, a in plain.found]
@@ -75,16 +83,26 @@ def test_text_from_a_share_or_a_peer_is_never_markup() -> None:
 
 def test_files_that_can_run_scripts_are_not_embedded() -> None:
     names = ("x.html", "x.svg", "x.pdf", "x.js", "x", ".mp4")
-    files = tuple(File(name, 9, False, 0) for name in names)
-    page = _page(content=replace(CONTENT, files=files))
+    page = _page(content=replace(CONTENT, children=tuple(map(_child, names))))
     assert not page.all("video") + page.all("img") + page.all("iframe")
-    assert len([a for a in page.all("a") if "files/0/" in (a["href"] or "")]) == 6
+    links = [a for a in page.all("a") if "files/0/" in (a["href"] or "")]
+    # One to open and one to save each of them.
+    assert ["download" in link for link in links] == 6 * [False, True]
+
+
+def test_a_folder_is_linked_to_and_can_be_saved_with_all_others() -> None:
+    children = (Child("a b", None), _child("c.bin"))
+    folder = replace(CONTENT, children=children, is_folder=True, count=9)
+    hrefs = [a["href"] for a in _page(content=folder).all("a")]
+    assert {"files/0/a%20b/", "zip/0/a%20b/", "zip/0/"} <= set(hrefs)
+    many = replace(folder, count=MAX_ARCHIVED + 1)
+    assert "zip/0/" not in [a["href"] for a in _page(content=many).all("a")]
 
 
 def test_the_page_lists_a_limited_number_of_files() -> None:
-    files = tuple(File(f"{i}.txt", 1, False, i) for i in range(20))
-    page = _page(content=replace(CONTENT, files=files, count=25, is_folder=True))
-    hrefs = [a["href"] for a in page.all("a")]
+    listed = tuple(_child(f"{i}.txt") for i in range(20))
+    page = _page(content=replace(CONTENT, children=listed, count=25, is_folder=True))
+    hrefs = [a["href"] for a in page.all("a") if "download" not in a]
     assert sum(h is not None and h.endswith(".txt") for h in hrefs) == 20
     assert "files/0/" in hrefs
     assert "All files (5 more)" in page.text

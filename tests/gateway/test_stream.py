@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 from aiohttp import web
 
-from shoal.gateway import files
-from shoal.gateway.files import MAX_STREAMS, send
+from shoal.gateway import sending
 from shoal.gateway.range import ByteRange
+from shoal.gateway.sending import MAX_STREAMS, read_blocks, send
 from shoal.gateway.server import Gateway
 from shoal.storage.chunk_cache import CACHE_SIZE
 from tests.helpers.badholders import FlipsABit, SendsZeroes, Silent
@@ -260,7 +260,8 @@ async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     async with Holder(HOLDING) as holder, serving(holder) as gateway:
         async with gateway.shares[0].open("data") as file:
             request, response = cast(web.Request, client), cast(web.Response, client)
-            await send(request, response, file, ByteRange(0, file.size), stall_time=0.1)
+            blocks = read_blocks(file, ByteRange(0, file.size))
+            await send(request, response, blocks, stall_time=0.1)
     assert client.is_aborted
 
 
@@ -293,8 +294,8 @@ async def test_more_requests_than_places_wait_for_a_place() -> None:
 async def test_a_request_does_not_wait_for_a_place_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files, "WAIT_TIME", 0.0)
-    monkeypatch.setattr(files, "MAX_STREAMS", 1)
+    monkeypatch.setattr(sending, "WAIT_TIME", 0.0)
+    monkeypatch.setattr(sending, "MAX_STREAMS", 1)
     async with Gate(HOLDING, 0) as holder, serving(holder) as gateway:
         async with asking(gateway):
             await holder.until(lambda: bool(holder.requested))

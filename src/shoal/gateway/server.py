@@ -16,12 +16,14 @@ from aiohttp.typedefs import Handler
 
 from shoal.core.names.link import Link
 from shoal.gateway import connections, guard
+from shoal.gateway.archive import ArchiveRoutes
 from shoal.gateway.endpoint import LOOPBACK, HttpEndpoint, format_host, open_sockets
 from shoal.gateway.files import FileRoutes
 from shoal.gateway.hosts import allowed_hosts
 from shoal.gateway.page.events import EventStreams
 from shoal.gateway.page.html import PageRoutes
 from shoal.gateway.page.sampler import Sampler
+from shoal.gateway.sending import Sender
 from shoal.gateway.shares import ServedShare
 from shoal.net.interfaces import list_interfaces
 
@@ -172,7 +174,8 @@ class Gateway:
         sample = Sampler(self.shares, self._node.status, clock).sample
         page = PageRoutes(self.shares, sample)
         shares = {str(share.number): share for share in self.shares}
-        files = FileRoutes(shares, self._on_problem)
+        sender = Sender(self._on_problem)
+        files = FileRoutes(shares, sender)
         top = f"/{self.token}"
         return {
             top: self._add_slash,
@@ -181,6 +184,7 @@ class Gateway:
             f"{top}/events": EventStreams(sample, self._closing).answer,
             f"{top}/files/{{number}}": files.answer,
             f"{top}/files/{{number}}/{{path:.*}}": files.answer,
+            f"{top}/zip/{{number}}/{{path:.*}}": ArchiveRoutes(shares, sender).answer,
         }
 
     def _open_routes(self) -> dict[str, Handler]:

@@ -8,8 +8,8 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
-from shoal.core.manifest.file_table import File
-from shoal.core.manifest.manifest import Manifest
+from shoal.core.manifest.listing import Child, children, in_natural_order
+from shoal.core.manifest.manifest import Manifest, Missing
 from shoal.core.manifest.pages import PageKey
 from shoal.core.names.link import Link
 from shoal.errors import NotFoundError, ShoalError, VerificationError
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache
 
-__all__ = ["FIRST_FILES", "KNOWING_TIME", "RETRY", "ServedShare"]
+__all__ = ["FIRST_CHILDREN", "KNOWING_TIME", "RETRY", "ServedShare"]
 
 TIMEOUT = 60.0  # seconds without a new chunk after which a read fails
-FIRST_FILES = 200  # files that are known with the manifest
+FIRST_CHILDREN = 200  # files and folders that the page lists, at most
+FEW_FILES = 10_000  # files of a share up to which all names at the top are sorted
 RETRY = 5.0  # seconds until the next search for peers
 KNOWING_TIME = 10.0  # seconds that a page or listing waits for the manifest, at most
 
@@ -99,23 +100,40 @@ class ServedShare:
         That of a folder is empty or ends with a slash. Raises `NotFoundError` after the
         timeout, or another `ShoalError`.
         """
-        return await self._load(self._timeout, path)
+        return await self.load_pages(partial(_missing, path))
 
-    async def _load(self, timeout: float | None, path: str | None = None) -> Manifest:
+    async def load_pages(self, missing: Missing) -> Manifest:
+        """Wait for the manifest with the pages that `missing` yields; as `load`."""
+        return await self._load(self._timeout, missing)
+
+    async def _load(
+        self, timeout: float | None, missing: Missing | None = None
+    ) -> Manifest:
         assert self._reading is not None
-        manifest = await self._reading.load(partial(_missing, path), timeout)
+        manifest = await self._reading.load(missing or _missing_first, timeout)
         if self.manifest is None:
             self.seen = int(time())
         self.manifest, self.problem = manifest, None
         return manifest
 
     @property
-    def first_files(self) -> Sequence[File]:
-        """Return the first `FIRST_FILES` files; none before the manifest is known."""
+    def first_children(self) -> Sequence[Child]:
+        """Return the first files and folders at the top; none before they are known.
+
+        At most `FIRST_CHILDREN`: of a share with few files in natural order, otherwise
+        in the order of their paths.
+        """
         if self.manifest is None:
             return ()
+        if self.manifest.root.file_count <= FEW_FILES:
+            return in_natural_order(children(self.manifest, ""))[:FIRST_CHILDREN]
         table = self.manifest.file_table
-        return self.manifest.files if table is None else table.under("")[:FIRST_FILES]
+        assert table is not None
+        first = {
+            (parts := file.path.partition("/"))[0]: None if parts[1] else file
+            for file in table.under("")[:FIRST_CHILDREN]
+        }
+        return [Child(name, file) for name, file in first.items()]
 
     def open(self, path: str) -> "Opening":
         """Open a file for reading; raises what `Node.open` raises."""
@@ -127,11 +145,16 @@ class ServedShare:
         return f'"{hashlib.sha256(name).hexdigest()[:32]}"'
 
 
-def _missing(path: str | None, manifest: Manifest) -> Iterator[PageKey]:
-    """Yield the pages to request for a path; without one, for the first files."""
-    table = manifest.file_table
-    if path is None and table is not None:
-        return table.missing_numbers(0, FIRST_FILES)
+def _missing(path: str, manifest: Manifest) -> Iterator[PageKey]:
+    """Yield the pages to request for a path."""
     if not path or path.endswith("/"):
-        return manifest.missing_children((path or "").rstrip("/"))
+        return manifest.missing_children(path.rstrip("/"))
     return manifest.missing_path(path)
+
+
+def _missing_first(manifest: Manifest) -> Iterator[PageKey]:
+    """Yield the pages to request before `first_children`."""
+    table = manifest.file_table
+    if table is None or manifest.root.file_count <= FEW_FILES:
+        return manifest.missing_children("")
+    return table.missing_numbers(0, FIRST_CHILDREN)

@@ -4,7 +4,8 @@ Only the pages of the file table that are needed must have arrived: those that
 `Manifest.missing_under` names.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -14,7 +15,17 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
 from shoal.errors import NotFoundError
 
-__all__ = ["Child", "Stat", "children", "list_files", "missing_for", "stat"]
+__all__ = [
+    "Child",
+    "Stat",
+    "children",
+    "in_natural_order",
+    "list_files",
+    "missing_for",
+    "stat",
+]
+
+_DIGITS = re.compile("([0-9]+)")
 
 
 class Stat(Struct, frozen=True):
@@ -101,3 +112,16 @@ def children(manifest: Manifest, folder: str) -> Iterator[Child]:
         return
     for name, file in table.children(folder):
         yield Child(name, file)
+
+
+def in_natural_order(found: Iterable[Child]) -> list[Child]:
+    """Return folders and then files, by name as a person sorts: `a2` before `a10`."""
+    return sorted(found, key=_natural_key)
+
+
+def _natural_key(child: Child) -> tuple[bool, list[tuple[str, int]], str]:
+    # Every second part is a number, and each has at most as many digits as a name.
+    parts = _DIGITS.split(child.name.casefold())
+    numbers = [int(part) for part in parts[1::2]]
+    pairs = list(zip(parts[::2], [*numbers, -1], strict=True))
+    return child.file is not None, pairs, child.name

@@ -16,9 +16,10 @@ from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from shoal.core.manifest.file_table import File
+from shoal.core.manifest.listing import Child
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.units import format_size
+from shoal.gateway.archive import MAX_ARCHIVED
 from shoal.gateway.mediatypes import media_type
 from shoal.gateway.page.view import (
     CELL_KINDS,
@@ -64,10 +65,10 @@ class ShareDetails(Struct, frozen=True):
     """Its size, and its number of files and chunks."""
     is_folder: bool
     """True if there is a page that lists its files."""
-    files: Sequence[File]
-    """The first of its files, which the page lists; empty until they are known."""
+    children: Sequence[Child]
+    """The first files and folders at its top, which the page lists."""
     count: int
-    """How many files it has."""
+    """How many files it has; 0 until that is known."""
     link: str
     """The link that `shoal get` takes."""
     qr: str | None
@@ -129,7 +130,7 @@ def _describe(share: ServedShare) -> ShareDetails:
         root.name,
         _about(manifest),
         root.is_folder,
-        share.first_files,
+        share.first_children,
         root.file_count,
         link,
         _draw_qr(link),
@@ -222,9 +223,7 @@ def _known(view: ShareView, details: ShareDetails, texts: Mapping[str, str]) -> 
         f'd="{draw_cells(cells, kind.code)}"/>'
         for kind in CELL_KINDS
     )
-    files = "".join(_file(n, details, file) for file in details.files)
-    more = details.count - len(details.files)
-    text = f"All files ({more:,} more)" if more > 0 else "List of files"
+    files = "".join(_child(n, details, child) for child in details.children)
     return _KNOWN.substitute(
         texts,
         number=n,
@@ -237,28 +236,53 @@ def _known(view: ShareView, details: ShareDetails, texts: Mapping[str, str]) -> 
         paths=paths,
         legend=_LEGEND,
         files=files,
-        rest=f'<p><a href="files/{n}/">{text}</a></p>' if details.is_folder else "",
+        rest=_links_to_all(n, details) if details.is_folder else "",
         rows="".join(map(_peer, view.peers)),
     )
 
 
-def _file(n: int, details: ShareDetails, file: File) -> str:
-    href = escape(f"files/{n}/{quoted(file.path)}")
-    name = escape(file.path)
-    kind = media_type(file.path)
-    player = PLAYERS.get(kind.name.partition("/")[0]) if kind.is_passive else None
+def _links_to_all(n: int, details: ShareDetails) -> str:
+    """Return the links to the list of all files and to the archive of them."""
+    listed = sum(child.file is not None for child in details.children)
+    more = details.count - listed
+    text = f"All files ({more:,} more)" if more > 0 else "List of files"
+    links = [f'<a href="files/{n}/">{text}</a>']
+    if 0 < details.count <= MAX_ARCHIVED:
+        links.append(f'<a href="zip/{n}/" download>Save all as a .zip file</a>')
+    return f"<p>{' '.join(links)}</p>"
+
+
+def _child(n: int, details: ShareDetails, child: Child) -> str:
+    """Return the line of a file or folder at the top of a share."""
+    name = escape(child.name)
+    href = escape(f"files/{n}/{quoted(child.name)}")
+    if child.file is None:
+        archive = escape(f"zip/{n}/{quoted(child.name)}/")
+        return (
+            f'<li><span class="file"><a href="{href}/"><bdi>{name}</bdi>/</a> '
+            f"<span>{_save(archive, name, 'Save as .zip')}</span></span>"
+        )
+    media = media_type(child.name)
+    kind = media.name.partition("/")[0]
+    player = PLAYERS.get(kind) if media.is_passive else None
     shown = ""
     if player is not None:
         is_open = " open" if details.count == 1 else ""
-        element = _player(kind.name.partition("/")[0], href, name)
         shown = (
             f'<details{is_open}><summary>{player}<span class="unseen"> <bdi>{name}'
-            f"</bdi></span></summary>{element}</details>"
+            f"</bdi></span></summary>{_player(kind, href, name)}</details>"
         )
     return (
         f'<li><span class="file"><a href="{href}"><bdi>{name}</bdi></a> '
-        f"<span>{format_size(file.size)}</span></span>{shown}"
+        f"<span>{format_size(child.file.size)} {_save(href, name, 'Save')}"
+        f"</span></span>{shown}"
     )
+
+
+def _save(href: str, name: str, text: str) -> str:
+    """Return a link that saves a file instead of showing it."""
+    unseen = f'<span class="unseen"> <bdi>{name}</bdi></span>'
+    return f'<a class="save" href="{href}" download>{text}{unseen}</a>'
 
 
 def _player(kind: str, href: str, name: str) -> str:
