@@ -56,7 +56,7 @@ _COMMANDS = {
     "verify": "Check that a file or folder matches a link.",
     "chunk": "Write one chunk of a share to standard output.",
     "list": "List what you have shared and downloaded.",
-    "seed": "Share again all that you have shared and downloaded.",
+    "seed": "Share again all that you have shared and downloaded, and what follows.",
     "stop": "End shares that run in the background.",
     "forget": "Take a share out of that list; its files stay.",
     "clean": "List or remove unfinished downloads.",
@@ -66,7 +66,8 @@ _COMMANDS = {
 _MODULES = {
     **dict.fromkeys(("cat", "ls", "info", "verify", "chunk"), "read"),
     "stop": "background",
-    **dict.fromkeys(("list", "seed", "forget", "clean"), "remembered"),
+    "list": "listing",  # a module `list` would hide the type in this one
+    **dict.fromkeys(("forget", "clean"), "remembered"),
 }
 """The modules of commands that do not have one of their own."""
 

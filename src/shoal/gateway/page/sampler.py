@@ -45,6 +45,8 @@ class Sampler:
     def _sample_all(self, now: float) -> Iterable[ShareView]:
         seen: set[tuple[int, int]] = set()
         for share in self._shares:
+            if share.manifest is None:
+                share.look()
             manifest = share.manifest
             if manifest is None:
                 problem = share.problem
