@@ -17,6 +17,7 @@ __all__ = [
     "DIAL_RATE",
     "MAX_GUESSES",
     "MAX_ORIGIN_FETCHES",
+    "MAX_WAIT",
     "OVERHEAD_LIMIT",
     "DialPace",
     "HostLimit",

@@ -23,6 +23,7 @@ from shoal.gateway.hosts import allowed_hosts
 from shoal.gateway.page.events import EventStreams
 from shoal.gateway.page.html import PageRoutes
 from shoal.gateway.page.sampler import Sampler
+from shoal.gateway.page.view import ShareView
 from shoal.gateway.sending import Sender
 from shoal.gateway.shares import ServedShare
 from shoal.net.interfaces import list_interfaces
@@ -78,6 +79,7 @@ class Gateway:
         ]
         """The shares, in the order of their numbers."""
         self._by_number = {str(share.number): share for share in self.shares}
+        self._added: list[ServedShare] = []  # those of the node itself
         self._node = node
         self._timeout = timeout
         self._endpoint = endpoint
@@ -113,6 +115,7 @@ class Gateway:
         share = ServedShare(len(self.shares), link, self._node, self._timeout)
         self._owned.enter_context(share.join())
         share.look()
+        self._added.append(share)
         self.shares.append(share)
         self._by_number[str(share.number)] = share
 
@@ -191,7 +194,14 @@ class Gateway:
     def _routes(self) -> dict[str, Handler]:
         """Return the handler for each path; handlers find names with `names_of`."""
         clock = asyncio.get_running_loop().time
-        sample = Sampler(self.shares, self._node.status, clock).sample
+        sampler = Sampler(self.shares, self._node.status, clock)
+
+        def sample() -> Sequence[ShareView]:
+            for share in self._added:
+                if share.manifest is None:
+                    share.look()
+            return sampler.sample()
+
         page = PageRoutes(self.shares, sample)
         shares = self._by_number
         sender = Sender(self._on_problem)
