@@ -94,7 +94,8 @@ async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
         open_node(options, has_line=True) as (node, output),
         open_page(node, output, options) as show,
     ):
-        with Reporter(output, options["name"] or Path(places[0]).name) as reporter:
+        title = options["name"] if places == ("-",) else Path(places[0]).name
+        with Reporter(output, title) as reporter:
             chosen = fields_of(ShareOptions, options)
             chosen["receivers"] = int(options["once"] or 1)
             given = sys.stdin.buffer if places == ("-",) else places
