@@ -18,7 +18,8 @@ import pytest
 
 from shoal.cli.output import Output
 from shoal.cli.progress import Reporter
-from shoal.core.report.events import Hashing, Stalled
+from shoal.core.names.address import Address
+from shoal.core.report.events import Hashing, Reachable, Stalled
 from tests.helpers import commands
 from tests.helpers.badpeers import FlipsABit
 from tests.helpers.events import VARIANTS, lines_of, variant_of
@@ -104,7 +105,7 @@ class Recorder:
         with run(*words, cwd=self.folder) as server:
             start = json.loads(server.wait_line('"start"', stream="out").string)
             peer = f"127.0.0.1:{start['port']}"
-            args = (start["link"], "-o", "part", "--peer", peer, "--timeout", 1)
+            args = (start["link"], "-o", "part", "--peer", peer, "--timeout", 2)
             with run("get", *args, cwd=self.folder) as program:
                 assert program.finish().code == 7
         self.run("list", 0, "list")
@@ -171,7 +172,7 @@ class Recorder:
             server.send(signal.SIGTERM)
             self.keep("share-open", server, 143)
         with Background(lambda: FlipsABit(CONTENT)) as liar:
-            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 1)
+            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 2)
             self.run("get-lied-to", 5, "get", *args)
 
 
@@ -244,12 +245,13 @@ def test_every_documented_kind_of_line_is_recorded(
 ) -> None:
     output = Output(is_quiet=False, is_verbose=False, as_json=True, shows_progress=True)
     reporter = Reporter(output, "x")
-    # These events take longer than a test.
+    # These events take longer than a test, or a router.
     reporter.on_event(Stalled(20.0, "nobody answers.", "silent"))
     reporter._since = -1e9
     reporter.on_event(Hashing(1, 2))
+    output.notice(Reachable("", Address("203.0.113.9", 4001), "PCP"))
     slow = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(slow) == 2
+    assert len(slow) == 3
     lines = [*slow, *(line for lines in said.values() for line in lines)]
     assert {variant_of(line) for line in lines} == set(VARIANTS)
 

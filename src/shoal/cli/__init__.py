@@ -56,7 +56,7 @@ _COMMANDS = {
     "verify": "Check that a file or folder matches a link.",
     "chunk": "Write one chunk of a share to standard output.",
     "list": "List what you have shared and downloaded.",
-    "seed": "Share again all that you have shared and downloaded, and what follows.",
+    "seed": "Share again all that you have shared and downloaded.",
     "stop": "End shares that run in the background.",
     "forget": "Take a share out of that list; its files stay.",
     "clean": "List or remove unfinished downloads.",
@@ -169,6 +169,8 @@ def cli() -> None:
     \b
     shoal share photos/              prints a link, and shares until Ctrl-C
     shoal get LINK                   downloads it, on any machine
+    shoal share photos/ --code       also prints a code, to tell on the phone
+    shoal get CODE                   takes the code in place of the link
     """
 
 

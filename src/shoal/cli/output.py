@@ -19,6 +19,7 @@ from shoal.errors import DiskFullError, ShoalError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from shoal.cli.status import Status
+    from shoal.core.report.events import Notice
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -168,6 +169,17 @@ class Output:
         if text not in self._reported:
             self._reported.add(text)
             self.warn(text)
+
+    def notice(self, notice: "Notice") -> None:
+        """Report a problem, or that the node is reachable, which is an event, too."""
+        from shoal.core.report.events import Reachable
+
+        if isinstance(notice, Reachable):
+            address, method = str(notice.address), notice.method
+            self.event("reachable", address=address, method=method)
+            self.say(notice.text)
+        else:
+            self.problem(notice.text)
 
 
 class Line:

@@ -199,7 +199,7 @@ async def open_node(
 
         show_line(output, options)
     settings = settings_from(options)
-    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+    async with Node(settings, on_notice=output.notice) as node:
         limits = LiveLimits(node, output, options)
         limits.start()
         if options.get("is_service") and not _has_terminal():

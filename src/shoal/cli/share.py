@@ -161,6 +161,7 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     """Say what is shared and, on a terminal, what to type on the other machine."""
     from shoal.cli.addresses import dialable_addresses
     from shoal.core.manifest.paths import hides
+    from shoal.core.names.address import Address
     from shoal.core.report.units import format_count, format_size
 
     root = share.manifest.root
@@ -181,7 +182,8 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     output.say(f"  {command}")
     hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]
     if hosts:
-        named = "".join(f" --peer {host}:{share.port}" for host in hosts)
+        peers = [shlex.quote(str(Address(host, share.port))) for host in hosts]
+        named = "".join(f" --peer {each}" for each in peers)
         output.say("If it finds no peer there, name this one:")
         output.say(f"  {command}{named}")
 

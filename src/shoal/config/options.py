@@ -147,12 +147,16 @@ OPTIONS = (
         help="Use other limits at some hours, e.g. mon-fri,08:00-18:00,up=1M,down=none "
         "(repeatable; the first that fits)."),
     Option("peer", ADDRESSES, EVERY, field="peers",
-        help="Also connect to this address (repeatable)."),
+        help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
+        "(repeatable)."),
     Option("port", PORT, EVERY, help="TCP port to listen on (default: a free one)."),
     Option("lan-only", FLAG, EVERY,
         help="Find peers on the LAN only; do not use the DHT."),
     Option("no-lan", FLAG, EVERY,
         help="Do not send multicast to find peers on the LAN."),
+    Option("no-map", FLAG, EVERY,
+        help="Do not ask the router to pass connections from the internet on to this "
+        "machine."),
     Option("dht-bootstrap", ADDRESSES, EVERY,
         help="Join the DHT through this node instead of the public ones (repeatable)."),
     Option("origin", ORIGINS, EVERY, field="origins",

@@ -11,7 +11,7 @@ from typing import overload
 
 from shoal.core.manifest.collisions import problem_of_all
 from shoal.core.manifest.file_table import File, FileTable
-from shoal.core.manifest.pages import refusal
+from shoal.errors import bad_link
 
 __all__ = ["ChosenFiles", "PathRange"]
 
@@ -59,7 +59,7 @@ class ChosenFiles(Sequence[File]):
             chosen._starts.append(end)
         problem = problem_of_all(chosen._paths)
         if problem is not None:
-            raise refusal(problem)
+            raise bad_link(problem)
         return chosen
 
     @classmethod

@@ -16,6 +16,7 @@ __all__ = [
     "PeerLeft",
     "Preparing",
     "Progress",
+    "Reachable",
     "ShareEvent",
     "Stalled",
     "Started",
@@ -130,6 +131,15 @@ class Notice(Struct, frozen=True):
 
     text: str
     """A sentence."""
+
+
+class Reachable(Notice, frozen=True):
+    """The router passes connections from the internet on to this node."""
+
+    address: Address
+    """Where peers on the internet can dial it, as the router says."""
+    method: str
+    """How the router was asked: by `PCP`, `NAT-PMP` or `UPnP`."""
 
 
 class Hashing(Struct, frozen=True):

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import NamedTuple, overload
 
-from shoal.storage.disk.disk import FileState, WholeFile
+from shoal.storage.disk.many import WholeFile
+from shoal.storage.disk.system import FileState
 
 __all__ = ["ScannedFile", "ScannedFiles", "ScannedFolder"]
 
