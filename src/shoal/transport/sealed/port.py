@@ -20,7 +20,7 @@ from shoal.core.crypto.knock import (
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.socket_names import host_of
-from shoal.transport.dial import reaching
+from shoal.transport.dial import connect, reaching
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
@@ -86,7 +86,7 @@ async def dial_sealed(
     knocking = _Knocking(address, handshake, factory, outcome, threads)
     try:
         async with reaching(address, within):
-            await loop.create_connection(lambda: knocking, address.host, address.port)
+            await connect(lambda: knocking, address)
             return await outcome
     except (PeerTimeoutError, asyncio.CancelledError):
         knocking.abort()
