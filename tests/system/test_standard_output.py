@@ -105,7 +105,7 @@ def test_a_folder_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
 
 def test_an_end_half_way_says_that_the_start_must_be_repeated() -> None:
     with Background(lambda: StopsHalfway(CONTENT, 40)) as server:
-        words = (CONTENT.id, "-o", "-", "--peer", server.address, "--timeout", 1)
+        words = (CONTENT.id, "-o", "-", "--peer", server.address, "--timeout", 4)
         ended = run("get", *words).finish()
     assert ended.code == 7
     assert CONTENT.data.startswith(ended.stdout)
