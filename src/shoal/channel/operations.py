@@ -293,6 +293,7 @@ async def _serve(
     resources.own(server.aclose)
     resources.own(listener.aclose)
     networks.keep_listening(listener.listen_on)
+    networks.map_port(listener.port)
     announcing = resources.own_task(_announce(resources, channel.topic, listener.port))
     return OpenShare(channel, listener.port, server, announcing)
 

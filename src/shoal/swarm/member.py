@@ -26,7 +26,7 @@ from shoal.net.interfaces import list_interfaces
 from shoal.net.socket_names import host_of
 from shoal.origin.readers import open_readers
 from shoal.resources import Resources
-from shoal.storage.catalogue import Made
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.copies import Holding
 from shoal.swarm.swarm import Swarm
@@ -97,6 +97,7 @@ class Registry:
             self._port = Port(hosts, resources.settings.port, resources.threads)
             resources.own(self._port.aclose)
             resources.networks.keep_listening(self._port.listen_on, self._hang_up)
+            resources.networks.map_port(self._port.port)
         return self._port
 
     def _hang_up(self, addresses: frozenset[str]) -> None:
@@ -174,6 +175,7 @@ class Registry:
             frozenset[int]().union(*(s.requested for s in swarms)),
             reading,
             tuple(peer for s in swarms for peer in s.peers),
+            self.resources.networks.mappings,
         )
 
 

@@ -49,6 +49,7 @@ class Peer:
         node_id: bytes,
         *,
         dialled: Address | None,
+        is_client: bool,
         source: str,
         path: str,
         counters: Counters,
@@ -62,12 +63,16 @@ class Peer:
         """16 bytes: a claim, which any holder of the link can copy."""
         self.dialled = dialled
         """The address that we dialled; None if the peer dialled us."""
+        self.is_client = is_client
+        """Whether we are the client, and so the end that may close a duplicate."""
         self.source = source
         """The network that reported its address."""
         self.path = path
         """How it was found: one of `PATHS`."""
         self.port = 0
         """The TCP port that others can dial, as the peer claims; 0 for none."""
+        self.told_port: int | None = None
+        """Our port as we have told it; None before hello."""
         self.have: Bitfield | None = None
         """The chunks that it announced; None until it knows the root record."""
         self.wanted: Bitfield | None = None
@@ -248,7 +253,13 @@ class Peer:
     # Messages that we send.
 
     def say_hello(self, port: int, root: bytes | None, have: Bitfield | None) -> None:
-        """Send our port and, once known, the root record and the chunks we have."""
+        """Send our port and, once known, the root record and the chunks we have.
+
+        A port that changes meanwhile is told to later peers only.
+        """
+        if self.told_port is None:
+            self.told_port = port
+        port = self.told_port
         session, bits = self.connection.session, None if have is None else bytes(have)
         if bits is None or len(bits) <= MAX_BITFIELD:
             session.send(Hello(port, root, bits))
