@@ -13,11 +13,13 @@ from shoal.discovery.combined import Networks
 from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 from shoal.discovery.dht.krpc import ID_SIZE, build_get_peers, parse_message
 from shoal.discovery.lan.packets import encode_query
-from shoal.discovery.lan.sockets import GROUP, MDNS_PORT, open_socket
+from shoal.discovery.lan.sockets import MDNS_PORT, group_of, has_group, open_socket
 from shoal.discovery.udp import UdpClient
 from shoal.doctor.finding import Finding, failed, note, ok
 from shoal.errors import ProtocolError, ShoalError
 from shoal.net.interfaces import Interface, list_interfaces
+from shoal.net.socket_names import name_of
+from shoal.transport.dial import connect
 from shoal.transport.listen import bind_all
 
 __all__ = [
@@ -109,7 +111,7 @@ async def check_peers(settings: Settings) -> list[Finding]:
 async def _dial(address: Address) -> Finding:
     try:
         async with asyncio.timeout(DIAL_TIME):
-            _, writer = await asyncio.open_connection(*address)
+            transport = await connect(asyncio.Protocol, address)
     except (OSError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or "no answer"
         return failed(
@@ -117,7 +119,7 @@ async def _dial(address: Address) -> Finding:
             f"{address} does not accept a connection: {reason}.",
             "Check that shoal runs there with this --port, and the firewalls between.",
         )
-    writer.close()
+    transport.close()
     return ok("peer", f"{address} accepts connections.")
 
 
@@ -127,14 +129,14 @@ async def check_multicast(settings: Settings) -> list[Finding]:
         return [ok("multicast", "Not checked, because of --no-lan.")]
     try:
         found = list_interfaces(settings.interfaces)
-        interfaces = [each for each in found if not each.is_ipv6]
+        interfaces = [each for each in found if has_group(each)]
     except (OSError, ShoalError) as error:
         return [failed("multicast", str(error), _PEER_HINT)]
     tried = await asyncio.gather(*map(_send_and_receive, interfaces))
     works = [each for each, (port, _) in zip(interfaces, tried, strict=True) if port]
     if not works:
         reasons = [f"{i.name}: {t[1]}" for i, t in zip(interfaces, tried, strict=True)]
-        what = "; ".join(reasons) or "no interface with an IPv4 address is up"
+        what = "; ".join(reasons) or "no interface is up"
         return [
             failed(
                 "multicast",
@@ -171,7 +173,7 @@ async def _send_and_receive(interface: Interface) -> tuple[int, str]:
         sock, port = open_socket(interface.address)
         with closing(sock):
             # Not the loop's `sock_sendto`, which not every loop has.
-            sock.sendto(packet, (GROUP, port))
+            sock.sendto(packet, name_of(group_of(interface.address), port))
             async with asyncio.timeout(LOOPBACK_TIME):
                 while await loop.sock_recv(sock, 2048) != packet:
                     pass  # another program's

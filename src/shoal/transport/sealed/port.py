@@ -23,7 +23,7 @@ from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.socket_names import host_of
-from shoal.transport.dial import reaching
+from shoal.transport.dial import connect, reaching
 from shoal.transport.sealed.bound import connect_from, share_port
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
@@ -115,7 +115,7 @@ async def dial_sealed(
             async with reaching(address, within):
                 return await outcome
         async with reaching(address, within):
-            await loop.create_connection(lambda: knocking, address.host, address.port)
+            await connect(lambda: knocking, address)
             return await outcome
     except (PeerTimeoutError, asyncio.CancelledError):
         knocking.abort()
