@@ -265,6 +265,19 @@ class MemoryNet:
         near.protocol.connection_made(near)
         return near
 
+    def cross(self, client: Member, server: Member) -> None:
+        """Connect two members that dialled each other (a simultaneous open)."""
+        near = MemoryTransport(asyncio.BufferedProtocol(), server.address)
+        far = MemoryTransport(asyncio.BufferedProtocol(), client.address)
+        near.other, far.other = far, near
+        for end, who, other in ((near, client, server), (far, server, client)):
+            factory = who.swarm._connections._factory(other.address, "test")
+            end.protocol = factory(
+                ProvenPeer(other.address, other.node_id, 2, is_server=end is far)
+            )
+        for end in (near, far):
+            end.protocol.connection_made(end)
+
     async def until(self, condition: Callable[[], bool], step: float = 0.05) -> None:
         """Check a condition every `step` virtual seconds until it is true."""
         for _ in range(int(PATIENCE / step)):

@@ -165,3 +165,28 @@ async def test_a_hello_may_state_the_port_once() -> None:
         peer.send(Hello(5001))
         await asyncio.sleep(1)
         assert peer.is_lost
+
+
+@pytest.mark.parametrize("is_larger", [False, True])
+@pytest.mark.parametrize("dialler", ["client", "server"])
+@virtual_time
+async def test_of_a_crossed_and_a_dialled_connection_one_is_left(
+    dialler: str, is_larger: bool
+) -> None:
+    """Two nodes that dialled each other as one connection, and dial once more."""
+    async with memory_net() as net:
+        members = source(net), net.join(MANIFEST.id)
+        client, server = sorted(
+            members, key=lambda each: each.node_id, reverse=is_larger
+        )
+        client.begin()
+        server.begin()
+        await asyncio.sleep(0.1)
+        net.cross(client, server)
+        await asyncio.sleep(0.1)
+        who, whom = (client, server) if dialler == "client" else (server, client)
+        who.swarm._connections._dialler.add(whom.address, "dht")
+        await fetch(members[1])
+        assert len(client.swarm.peers) == len(server.swarm.peers) == 1
+        await asyncio.sleep(40)
+        assert len(client.swarm.peers) == len(server.swarm.peers) == 1

@@ -49,6 +49,7 @@ class Peer:
         node_id: bytes,
         *,
         dialled: Address | None,
+        is_client: bool,
         source: str,
         path: str,
         counters: Counters,
@@ -62,6 +63,8 @@ class Peer:
         """16 bytes: a claim, which any holder of the link can copy."""
         self.dialled = dialled
         """The address that we dialled; None if the peer dialled us."""
+        self.is_client = is_client
+        """Whether we are the client, and so the end that may close a duplicate."""
         self.source = source
         """The network that reported its address."""
         self.path = path
