@@ -29,6 +29,7 @@ async def examine(settings: Settings, folder: Path) -> AsyncIterator[Finding]:
     checks: dict[str, _Check] = {
         "listening": partial(network.check_listening, settings),
         "router": partial(network.check_router, settings),
+        "relays": partial(network.check_relays, settings),
         "peers": partial(network.check_peers, settings),
         "multicast": partial(network.check_multicast, settings),
         "dht": partial(network.check_dht, settings),

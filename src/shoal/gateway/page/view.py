@@ -48,6 +48,7 @@ PATH_NAMES = {
     "lan": "LAN",
     "direct": "direct",
     "mapped": "port mapped by the router",
+    "relayed": "relay",
     "hint": "hint",
     "origin": "origin",
 }
@@ -57,6 +58,7 @@ SOURCE_NAMES = {
     "peer": "named by you or by a peer",
     "hint": "named in the link",
     "incoming": "connected to us",
+    "relayed": "met at a relay",
     "origin": "an HTTP server or object store",
 }
 
