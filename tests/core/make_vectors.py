@@ -268,6 +268,7 @@ def _links(share_id: bytes) -> dict[str, Any]:
                 (f"web+{plain}/", (), (), ()),
                 (hinted, hints, (), ()),
                 (full, hints, origins, relays),
+                (_with_marks(full), hints, origins, relays),
             )
         ],
         "refused": [
@@ -284,6 +285,12 @@ def _links(share_id: bytes) -> dict[str, Any]:
             {"text": plain + "?" + "&".join(["relay=a:1"] * 3), "why": "many relays"},
         ],
     }
+
+
+def _with_marks(link: str) -> str:
+    """Return a link with `?` and `&` before its hints, as links were once written."""
+    first, *others = link.split(",")
+    return f"{first}?{'&'.join(others)}"
 
 
 def _of_chunk(length: int) -> dict[str, Any]:

@@ -66,6 +66,8 @@ async def fetch(model: Path, out: Path, origin: str, timeout: float) -> None:
             await fetching
 
 
+@pytest.mark.program("origins", "moto (S3)", "pip:moto", "s3://, keys with spaces")
+@pytest.mark.program("origins", "s3fs", "pip:s3fs", "reads s3:// for shoal")
 async def test_a_folder_is_fetched_from_s3(
     bucket: str, model: Path, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
 from shoal.core.report.units import format_size
 from shoal.errors import UnfinishedError, told
-from shoal.origin.readers import check_answers, check_origin
+from shoal.origin.readers import check_answers, check_origin, why_unused
 from shoal.resources import Resources
 from shoal.storage.catalogue import user_home
 from shoal.storage.catalogue_entry import Entry, Made
@@ -143,7 +143,7 @@ async def share_sealed(
         # What fails here fails before anything is hashed.
         (await registry.port()).check_room()
         if isinstance(given, Given):
-            await _check_origins(resources, given, options)
+            await _check_origins(resources, given, options, on_progress)
         copies: list[Entry] = []
         built = await _build(resources, given, options, on_progress, copies)
         manifest, source = built
@@ -201,9 +201,15 @@ def _link_of(
 
 
 async def _check_origins(
-    resources: Resources, given: Given, options: ShareOptions
+    resources: Resources,
+    given: Given,
+    options: ShareOptions,
+    on_progress: Callable[[ShareEvent], None],
 ) -> None:
-    """Check that each origin answers and has the first file, in its size."""
+    """Check that each origin answers and has the first file, in its size.
+
+    Tell the user of one that receivers will not use.
+    """
     if options.origins:
         first = await resources.in_thread(
             partial(first_file, given, options, resources.disk)
@@ -211,6 +217,9 @@ async def _check_origins(
         for url in options.origins:
             if first is not None:
                 await check_answers(url, first, resources.settings)
+            unused = await why_unused(url, resources.settings)
+            if unused is not None:
+                on_progress(Notice(unused))
 
 
 async def serve_share(

@@ -4,6 +4,8 @@ import copy
 import json
 import logging
 import pickle
+import re
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -49,6 +51,18 @@ def test_a_link_is_read_as_it_was_written(
     assert parse_link(str(link)) == link
     assert parse_share(str(link).removeprefix("shoal:")) == link
     assert parse_share(f"  {link}\n") == link
+
+
+@given(ids, hint_lists, origin_lists)
+def test_no_shell_interprets_a_character_of_a_link(
+    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
+) -> None:
+    link = str(Link(share_id, hints, origins))
+    assert re.fullmatch(r"[A-Za-z0-9:,=%._-]+", link)
+    # As links were written once, with marks that shells interpret.
+    head, *rest = link.split(",")
+    assert parse_link("?".join(filter(None, (head, "&".join(rest))))) == link
+    assert parse_link(quote(link, safe="")) == link
 
 
 def test_a_link_is_its_prefix_and_56_characters() -> None:
@@ -97,6 +111,10 @@ def test_every_swap_of_two_characters_is_detected() -> None:
         (TEXT[:-1] + "\uff41", "not a link"),
         (TEXT[:20] + "\n" + TEXT[20:], "not a link"),
         (TEXT + "?peer", "may follow"),
+        (TEXT + ",peer=a", "HOST:PORT"),
+        (TEXT + ",seed=1.2.3.4:5", "may follow"),
+        (TEXT + ",peer=1.2.3.4:5,x=1", "may follow"),
+        (TEXT + ",peer=a:1" * (MAX_HINTS + 1), "at most 8"),
         (TEXT + "?seed=1.2.3.4:5", "may follow"),
         (TEXT + "?peer=1.2.3.4:5&", "may follow"),
         (TEXT + "?peer=1.2.3.4:5&x=1", "may follow"),

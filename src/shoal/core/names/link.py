@@ -1,10 +1,10 @@
 """Read and write links, which name sealed shares; pure.
 
 A link is `shoal:` and 56 base32 characters: the id and a check, which distinguishes a
-typing error from a share that no peer has. Up to eight `peer=HOST:PORT`, which are
-addresses to try first, up to four `origin=URL`, which are servers with the same bytes,
-and up to two `relay=HOST:PORT`, at which peers meet, may follow. docs/protocol.md,
-"Link".
+typing error from a share that no peer has. Up to eight `,peer=HOST:PORT`, which are
+addresses to try first, up to four `,origin=URL`, which are servers with the same
+bytes, and up to two `,relay=HOST:PORT`, at which peers meet, may follow. No shell
+interprets a character of a link. docs/protocol.md, "Link".
 
 Anyone who knows the id has the share. So `repr()` of a link returns the name used in
 logs, not its text, and no error message repeats the text.
@@ -13,6 +13,7 @@ logs, not its text, and no error message repeats the text.
 import base64
 import re
 from typing import Self
+from urllib.parse import quote, unquote
 
 from shoal.core.crypto.hashes import CHECK_SIZE, DIGEST_SIZE, link_check
 from shoal.core.crypto.keys import Keys, derive_keys
@@ -102,11 +103,10 @@ def _write(
     relays: tuple[Address, ...],
 ) -> str:
     text = base64.b32encode(share_id + link_check(share_id)).decode().lower()
-    # A zone is written as in RFC 6874.
-    words = [_HINT + str(address).replace("%", "%25") for address in hints]
+    words = [_HINT + quote(str(address), safe=":") for address in hints]
     words += [_ORIGIN + quote_origin(url) for url in origins]
-    words += [_RELAY + str(address).replace("%", "%25") for address in relays]
-    return f"{_SCHEME}{text}?{'&'.join(words)}" if words else _SCHEME + text
+    words += [_RELAY + quote(str(address), safe=":") for address in relays]
+    return ",".join((_SCHEME + text, *words))
 
 
 def parse_share(text: str) -> Link | Channel:
@@ -176,7 +176,7 @@ def _parse_hints(
         if name + equals not in found:
             raise UsageError(
                 "Only peer=HOST:PORT, origin=URL and relay=HOST:PORT may follow the "
-                "`?` of a link; check the end of the link."
+                "id in a link; check the end of the link."
             )
         found[name + equals].append(value)
     peers, urls, relays = found.values()
@@ -190,4 +190,4 @@ def _parse_hints(
 
 
 def _parse_hint(text: str) -> Address:
-    return parse_address(text.replace("%25", "%"))
+    return parse_address(unquote(text))
