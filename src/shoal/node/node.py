@@ -101,7 +101,7 @@ class Node(LocalFiles):
         return self._resources.problems()
 
     def set_limits(self, *, up: float | None, down: float | None) -> None:
-        """Change the rate limits of all shares together: `node.set_limits(up=1e6, …)`.
+        """Change the rate limits of all shares together: `node.set_limits(up=1e6, down=None)`.
 
         In bytes per second; None is no limit. They replace those of the settings.
         """
