@@ -188,12 +188,12 @@ def _table(copies: Iterable[_Copy], width: int) -> Sequence[str]:
     ]
     if not rows:
         return ["Nothing is shared or downloaded yet."]
-    names = max(len(row[2]) for row in (_TITLES, *rows))
+    state, names = (max(len(row[i]) for row in (_TITLES, *rows)) for i in (1, 2))
     named = min(names, max(width // 3, 8))
     style = Style()
     lines = []
     for size, there, name, path in (_TITLES, *rows):
         title = f"{shorten(name, named, style):<{named}}"
-        line = f"{size:>10}  {there:<16}  {title}  {path}"
+        line = f"{size:>10}  {there:<{state}}  {title}  {path}"
         lines.append(shorten(line, width, style))
     return lines

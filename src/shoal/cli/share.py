@@ -52,6 +52,7 @@ def share(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None
         _check_link_file(options["link_file"])
     if options["open"] is None:
         if options["background"]:
+            options["is_service"] = True
             code = continue_in_child(keeps_input="-" in places)
             if code is not None:
                 return code

@@ -100,9 +100,9 @@ class Node(LocalFiles):
         return self._resources.problems()
 
     def set_limits(self, *, up: float | None, down: float | None) -> None:
-        """Change the rate limits of all shares together: `node.set_limits(up=1e6, …)`.
+        """Change the rate limits of all shares together, from now on.
 
-        In bytes per second; None is no limit. They replace those of the settings.
+        `node.set_limits(up=1e6, down=None)`, in bytes per second; None is no limit.
         """
         for name, rate in (("up", up), ("down", down)):
             check_optional(name, rate, int, float)

@@ -215,7 +215,8 @@ def known_view(
     down = round(sum(rates[p.key][0] for p in peers if p.key in rates))
     up = round(sum(rates[p.key][1] for p in peers if p.key in rates))
     progress = f"{verified:,} of {_number(count, 'chunk')} verified"
-    summary = _summary(coming, status.reading, len(peers)) + _reach(status.mappings)
+    summary = _summary(coming, status.reading, len(peers), down, up)
+    summary += _reach(status.mappings)
     return ShareView(
         number,
         True,
@@ -258,8 +259,14 @@ def changed_fields(
     return changes
 
 
-def _summary(coming: int, reading: Iterable[int], peers: int) -> str:
+def _summary(
+    coming: int, reading: Iterable[int], peers: int, down: int, up: int
+) -> str:
     activities = [f"downloading {_number(coming, 'chunk')}"] if coming else []
+    if down and not coming:
+        activities.append("downloading")  # a rate limit holds up the next request
+    if up:
+        activities.append("uploading")
     chunks = sorted(reading)
     if chunks:
         named = ", ".join(f"{index:,}" for index in chunks[:MAX_READ])
