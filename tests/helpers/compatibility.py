@@ -41,7 +41,8 @@ KINDS = {
 }
 """The title of each section of the page, by the kind of its rows."""
 MAX_RESULT = 160  # characters
-_NUMBER = re.compile(r"\d+(?:\.\d+)+\w*|\d+")
+# Some names have a digit in them, too.
+_NUMBERS = (re.compile(r"\d+(?:\.\d+)+\w*"), re.compile(r"\d+"))
 _HEAD = """# Compatibility
 
 Each row is a real program that was run with shoal. `scripts/compatibility` runs the
@@ -81,8 +82,9 @@ def find_version(how: str) -> str:
         if place == "dpkg":
             text = _output(["dpkg-query", "-W", "-f", "${Version}", name])
             return text.partition(":")[2] or text
-        number = _NUMBER.search(_output(shlex.split(how)))
-        return number[0] if number else "?"
+        text = _output(shlex.split(how))
+        numbers = [match[0] for each in _NUMBERS if (match := each.search(text))]
+        return str(numbers[0])
     except (OSError, LookupError, StopIteration, subprocess.SubprocessError):
         return "?"
 

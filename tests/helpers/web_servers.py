@@ -9,9 +9,13 @@ from stat import S_IROTH, S_IXOTH
 from tempfile import gettempdir
 from typing import NamedTuple
 
+import pytest
+
 from tests.helpers.commands import free_port
+from tests.helpers.folders import list_folder
 from tests.helpers.nginx import wait_listening
 from tests.helpers.process import Program
+from tests.helpers.s3 import put_into
 
 __all__ = ["SERVERS", "FileServer", "serving_files"]
 
@@ -113,11 +117,14 @@ class FileServer(NamedTuple):
     """Variables for shoal."""
     is_cheap: bool = False
     """Whether it is installed for all tests, and starts at once."""
+    is_bucket: bool = False
+    """Whether the files have to be put into a bucket."""
 
 
-def _app(name: str, version: str, what: str, **more: object) -> FileServer:
+def _app(name: str, package: str, what: str, **more: object) -> FileServer:
     argv = (sys.executable, str(_APPS), name, "{root}", "{port}")
-    return FileServer(name, f"pip:{version}", what, argv, **more)  # type: ignore[arg-type]
+    options = {"version": f"pip:{package}"} | more
+    return FileServer(name, what=what, argv=argv, **options)  # type: ignore[arg-type]
 
 
 def _node(name: str, what: str, *words: str, **more: object) -> FileServer:
@@ -143,14 +150,14 @@ _WHOLE = "ignores ranges: whole files, each once"
 SERVERS = [
     _nginx("plain", _RANGES, is_cheap=True),
     _nginx("gzip", "compresses for clients that accept it"),
-    _nginx("cache", "caches another server, and begins late"),
+    _nginx("cache", "a cache that begins late"),
     FileServer(
         *("apache", "apache2 -v", "compresses text for clients that accept it"),
         ("apache2", "-X", "-f", "{work}/config"),
         _APACHE,
     ),
     FileServer(
-        *("lighttpd", "lighttpd -v", "joins ranges"),
+        *("lighttpd", "lighttpd -v", _RANGES),
         ("lighttpd", "-D", "-f", "{work}/config"),
         _LIGHTTPD,
     ),
@@ -165,11 +172,11 @@ SERVERS = [
         _H2O,
     ),
     FileServer(
-        *("webfs", "dpkg:webfs", "has no validators but dates"),
+        *("webfs", "dpkg:webfs", "sends ranges, no ETag"),
         ("webfsd", "-F", "-i", "127.0.0.1", "-p", "{port}", "-r", "{root}"),
     ),
     FileServer(
-        *("busybox httpd", "dpkg:busybox", "answers 200 past the end"),
+        *("busybox httpd", "dpkg:busybox", "sends ranges, 200 past the end"),
         ("busybox", "httpd", "-f", "-p", "127.0.0.1:{port}", "-h", "{root}"),
     ),
     FileServer(
@@ -177,11 +184,15 @@ SERVERS = [
         ("mini_httpd", "-D", "-h", "127.0.0.1", "-p", "{port}", "-d", "{root}"),
     ),
     FileServer(
-        *("rclone serve http", "rclone version", "416 comes with another length"),
+        *(
+            "rclone serve http",
+            "rclone version",
+            "sends ranges, a wrong length in 416",
+        ),
         ("rclone", "serve", "http", "--addr", "127.0.0.1:{port}", "{root}"),
     ),
     FileServer(
-        *("rclone serve webdav", "rclone version", "WebDAV is read as HTTP"),
+        *("rclone serve webdav", "rclone version", "webdav://, read as HTTP"),
         ("rclone", "serve", "webdav", "--addr", "127.0.0.1:{port}", "{root}"),
         url="webdav://127.0.0.1:{port}/",
     ),
@@ -196,21 +207,25 @@ SERVERS = [
         is_cheap=True,
     ),
     _app("flask", "flask", "labels stored .gz as compressed", is_cheap=True),
-    _app("aiohttp", "aiohttp", "has no label for stored .gz", is_cheap=True),
+    _app("aiohttp", "aiohttp", _NO_IF_RANGE, is_cheap=True),
+    _app(
+        *("micro_httpd", "", "whole files, without their length"),
+        version="dpkg:micro-httpd",
+    ),
     _app("starlette", "starlette", _RANGES),
     _app("starlette_gzip", "starlette", "compresses for clients that accept it"),
     _app("django", "django", _WHOLE + "; labels stored .gz as compressed"),
     _app(
-        *("wsgidav", "wsgidav", "WebDAV is read as HTTP"),
+        *("wsgidav", "wsgidav", "webdav://, read as HTTP"),
         url="webdav://127.0.0.1:{port}/",
     ),
     _app(
-        *("pyftpdlib", "pyftpdlib", "FTP: a connection for each read at once"),
+        *("pyftpdlib", "pyftpdlib", "FTP, several reads at once"),
         url="ftp://ann:secret@127.0.0.1:{port}/",
         is_cheap=True,
     ),
     _app(
-        *("asyncssh", "asyncssh", "SFTP: a connection for each read at once"),
+        *("asyncssh", "asyncssh", "SFTP, several reads at once"),
         url="sftp://ann:secret@127.0.0.1:{port}/",
         is_cheap=True,
     ),
@@ -221,14 +236,30 @@ SERVERS = [
         *("{root}", "--host", "127.0.0.1", "--port", "{port}"),
     ),
     FileServer(
-        *("varnish", "varnishd -V", "reads the whole file behind"),
+        *("s3rver", "npm:s3rver", "s3://, ignores If-Range"),
+        (str(_BIN / "s3rver"), "-d", "{work}", "-a", "127.0.0.1", "-p", "{port}"),
+        url="s3://bucket/some things/",
+        is_bucket=True,
+        env={
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "S3RVER",
+            "AWS_SECRET_ACCESS_KEY": "S3RVER",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        },
+    ),
+    FileServer(
+        *("varnish", "varnishd -V", "a cache that reads the whole file behind"),
         ("varnishd", "-F", "-n", "{work}/n", "-a", "127.0.0.1:{port}")
         + ("-f", "{work}/config", "-s", "malloc,64m", "-j", "none"),
         _VCL,
         is_proxy=True,
     ),
     FileServer(
-        *("squid", "squid --version", "HTTP_PROXY, for origins that the user named"),
+        *(
+            "squid",
+            "squid --version",
+            "HTTP_PROXY for origins of the user",
+        ),
         ("squid", "-N", "-f", "{work}/config"),
         _SQUID,
         url="http://127.0.0.1:{behind}/",
@@ -265,4 +296,11 @@ def serving_files(
         assert isinstance(port, int)
         wait_listening(port, lambda: program.running)
         env = {key: text.format(**names) for key, text in server.env.items()}
+        if server.is_bucket:
+            found = {each.path: each.content for each in list_folder(root)}
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in env.items():
+                    patch.setenv(name, value)
+                files = {f"some things/{name}": data for name, data in found.items()}
+                put_into(env["AWS_ENDPOINT_URL"], "bucket", files)
         yield server.url.format(**names), env

@@ -46,6 +46,10 @@ def same_file(shared: Path, out: Path) -> bool:
     return (out / "f").read_bytes() == (shared / "large.bin").read_bytes()
 
 
+def same_disk(shared: Path, out: Path) -> bool:
+    return (out / "f").read_bytes() == (shared / "disk.img").read_bytes()
+
+
 def same_parts(shared: Path, out: Path) -> bool:
     """Return True if `f` has the hash of each of 60 ranges."""
     data, size = (shared / "large.bin").read_bytes(), 50_000
@@ -120,9 +124,17 @@ CLIENTS = [
     Client(
         *("qemu-img", "qemu-img --version", "converts a remote disk"),
         ("qemu-img", "convert", "-f", "raw", "-O", "raw", "{url}disk.img", "{out}/f"),
-        lambda shared, out: (
-            (out / "f").read_bytes() == (shared / "disk.img").read_bytes()
+        same_disk,
+    ),
+    Client(
+        *(
+            "nbdkit curl",
+            "nbdkit --version",
+            "serves a remote disk to qemu-img",
         ),
+        ("sh", "-c")
+        + ("nbdkit -r curl {url}disk.img --run 'qemu-img convert $nbd {out}/f'",),
+        same_disk,
     ),
     Client(
         *("Node.js fetch", "node --version", "60 ranges at once"),

@@ -29,8 +29,7 @@ TEXT = b"<p>This compresses well.</p>\n" * 8000
 
 
 def _marks(server: FileServer) -> list[pytest.MarkDecorator]:
-    what = f"an origin that {server.what}"
-    row = pytest.mark.program("origins", server.name, server.version, what)
+    row = pytest.mark.program("origins", server.name, server.version, server.what)
     return [row] if server.is_cheap else [row, pytest.mark.long]
 
 

@@ -142,8 +142,8 @@ async def share_sealed(
     async with resources.call():
         # What fails here fails before anything is hashed.
         (await registry.port()).check_room()
-        if isinstance(given, Given):
-            await _check_origins(resources, given, options, on_progress)
+        whole = given if isinstance(given, Given) else None
+        await _check_origins(resources, whole, options, on_progress)
         copies: list[Entry] = []
         built = await _build(resources, given, options, on_progress, copies)
         manifest, source = built
@@ -202,7 +202,7 @@ def _link_of(
 
 async def _check_origins(
     resources: Resources,
-    given: Given,
+    given: Given | None,
     options: ShareOptions,
     on_progress: Callable[[ShareEvent], None],
 ) -> None:
@@ -211,9 +211,11 @@ async def _check_origins(
     Tell the user of one that receivers will not use.
     """
     if options.origins:
-        first = await resources.in_thread(
-            partial(first_file, given, options, resources.disk)
-        )
+        first = None
+        if given is not None:
+            first = await resources.in_thread(
+                partial(first_file, given, options, resources.disk)
+            )
         for url in options.origins:
             if first is not None:
                 await check_answers(url, first, resources.settings)

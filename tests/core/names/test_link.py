@@ -126,7 +126,7 @@ def test_every_swap_of_two_characters_is_detected() -> None:
         (TEXT + "?" + "&".join(["peer=a:1"] * (MAX_HINTS + 1)), "at most 8"),
         (TEXT + "?" + "&" * 1_000_000, "at most 8"),
         (TEXT + "?origin=", "is a URL"),
-        (TEXT + "?origin=http%3A%2F%2Fh%2Fa b", "is a URL"),
+        (TEXT + "?origin=http%3A%2F%2Fh b%2Fa", "names a host"),
         (TEXT + "?origin=%ff", "not text"),
         (TEXT + "?origin=http\udc90", "not valid text"),
         (TEXT + "\udc90", "not valid text"),

@@ -4,6 +4,8 @@ python apps.py FRAMEWORK FOLDER PORT
 """
 
 import asyncio
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +75,16 @@ def wsgidav(folder: Path, port: int) -> None:
         "logging": {"enable": False},
     }
     wsgi.Server(("127.0.0.1", port), WsgiDAVApp(config)).start()
+
+
+def micro_httpd(folder: Path, port: int) -> None:
+    """Run micro-httpd for each connection, as inetd does."""
+    argv = ["/usr/sbin/micro-httpd", str(folder)]
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            client, _ = listener.accept()
+            with client:
+                subprocess.run(argv, stdin=client.fileno(), stdout=client.fileno())
 
 
 def pyftpdlib(folder: Path, port: int) -> None:

@@ -103,6 +103,7 @@ def _write(
     relays: tuple[Address, ...],
 ) -> str:
     text = base64.b32encode(share_id + link_check(share_id)).decode().lower()
+    # Brackets are encoded for shells, and the `%` of a zone as in RFC 6874.
     words = [_HINT + quote(str(address), safe=":") for address in hints]
     words += [_ORIGIN + quote_origin(url) for url in origins]
     words += [_RELAY + quote(str(address), safe=":") for address in relays]
