@@ -17,7 +17,7 @@ from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
 from shoal.net.interfaces import list_interfaces
 from shoal.net.socket_names import family_of
 
-__all__ = ["DualDht"]
+__all__ = ["DualDht", "usable_hosts"]
 
 MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
 ANY = "0.0.0.0", "::"
@@ -46,17 +46,20 @@ class DualDht:
         addresses are not translated.
         """
         self._hosts = tuple(hosts)
-        self._is_named = any(":" in each.host for each in bootstrap)
+        self._is_named = _names_ipv6(bootstrap)
         nodes = bootstrap or DEFAULT_BOOTSTRAP
         ipv4 = DhtDiscovery(
             nodes,
             bind=_best(hosts, ANY[0]),
-            is_usable=self._may_use_ipv4,
+            is_usable=lambda: _may_use(self._hosts, ANY[0], self._is_named),
             announced=announced,
             **options,
         )
         ipv6 = DhtDiscovery(
-            nodes, bind=_best(hosts, ANY[1]), is_usable=self._may_use_ipv6, **options
+            nodes,
+            bind=_best(hosts, ANY[1]),
+            is_usable=lambda: _may_use(self._hosts, ANY[1], self._is_named),
+            **options,
         )
         ipv4.sibling, ipv6.sibling = ipv6, ipv4
         self._clients = ipv4, ipv6
@@ -99,24 +102,33 @@ class DualDht:
         for each in self._clients:
             await each.aclose()
 
-    def _may_use_ipv4(self) -> bool:
-        return any(":" not in host for host in self._hosts)
 
-    def _may_use_ipv6(self) -> bool:
-        """Return True if this machine has an address that a node can answer.
+def usable_hosts(hosts: Sequence[str], bootstrap: Iterable[Address]) -> list[str]:
+    """Return the address to send from for each network that this machine can use."""
+    is_named = _names_ipv6(bootstrap)
+    return [_best(hosts, each) for each in ANY if _may_use(hosts, each, is_named)]
 
-        The nodes of the internet reach global addresses only. Those that the user has
-        named may be on any network.
-        """
-        ours = [host for host in self._hosts if ":" in host]
-        if not ours or self._is_named:
-            return bool(ours)
-        if "::" in ours:
-            try:
-                ours = [each.address for each in list_interfaces() if each.is_ipv6]
-            except OSError:
-                return True  # the system does not list its addresses
-        return any(scope_of(host) is Scope.GLOBAL for host in ours)
+
+def _names_ipv6(bootstrap: Iterable[Address]) -> bool:
+    return any(":" in each.host for each in bootstrap)
+
+
+def _may_use(hosts: Iterable[str], any_host: str, is_named: bool) -> bool:
+    """Return True if this machine has an address that a node can answer.
+
+    The IPv6 nodes of the internet reach global addresses only. Those that the user has
+    named by their addresses, as `is_named` tells, may be on any network.
+    """
+    family = family_of(any_host)
+    ours = [host for host in hosts if family_of(host) == family]
+    if not ours or is_named or family == socket.AF_INET:
+        return bool(ours)
+    if any_host in ours:
+        try:
+            ours = [each.address for each in list_interfaces() if each.is_ipv6]
+        except OSError:
+            return True  # the system does not list its addresses
+    return any(scope_of(host) is Scope.GLOBAL for host in ours)
 
 
 def _best(hosts: Iterable[str], any_host: str) -> str:
