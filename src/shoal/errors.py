@@ -15,6 +15,7 @@ line (the number below).
     ├── UnfinishedError         7   the download stopped half-way and can be resumed
     ├── CodeError               8   a code is wrong, or in use
     ├── NetworkError            1   a fault of this machine's network
+    ├── RouterError             1   the router maps no port: sharing continues
     └── PeerError               1   a fault of one peer: the download continues
 
 A message is a whole sentence for the user: what happened, and what to do next. It names
@@ -38,6 +39,7 @@ __all__ = [
     "PeerError",
     "PeerTimeoutError",
     "ProtocolError",
+    "RouterError",
     "SelfConnectionError",
     "ShoalError",
     "StoreError",
@@ -173,6 +175,13 @@ class CodeError(ShoalError):
 
 class NetworkError(ShoalError):
     """The network of this machine reported an error."""
+
+
+class RouterError(ShoalError):
+    """The router of this network does not map a port.
+
+    The message is the end of a sentence that begins with the router.
+    """
 
 
 class PeerError(ShoalError):

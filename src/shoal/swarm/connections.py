@@ -13,8 +13,8 @@ from math import inf
 
 from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_RATE, HostLimit
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, host_key, is_acceptable, scope_of
+from shoal.core.names.address import Address, named_address
+from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.places import Owner, most_crowded
 from shoal.core.report.status import path_of
 from shoal.core.session.sealed_session import SealedSession
@@ -153,7 +153,7 @@ class Connections:
             same = [
                 peer
                 for peer in idle
-                if peer.connection.address.host == host
+                if host_key(peer.connection.address.host) == host_key(host)
                 and peer.connection.connected_at <= latest
             ]
             if len(same) >= MAX_IDLE_PER_ADDRESS:
@@ -202,14 +202,17 @@ class Connections:
             raise PeerError("we are about to leave")
         for other in self:
             if other.node_id == proven.node_id and not other.connection.is_closing:
-                self._keep_one(other, proven.address.host, dialled)
+                client = None if proven.is_server else dialled
+                self._keep_one(other, proven.address.host, client)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
+        is_mapped = bool(self._resources.networks.mappings)
         self.peers[connection] = Peer(
             connection,
             proven.node_id,
             dialled=dialled,
+            is_client=dialled is not None and not proven.is_server,
             source=source,
-            path=path_of(source, proven.address.host),
+            path=path_of(source, proven.address.host, is_mapped=is_mapped),
             counters=self._resources.counters,
         )
         return connection
@@ -217,9 +220,9 @@ class Connections:
     def _keep_one(self, other: Peer, host: str, dialled: Address | None) -> None:
         """Close one of two connections with one node, if that is ours to do.
 
-        Only the node that dialled a connection closes it: of two that crossed, the node
-        with the larger id; otherwise the newer one (docs/protocol.md, "Duplicate
-        connections").
+        `dialled` is None if the peer is the client of the new connection. Only the
+        client closes a connection: of two that crossed, the node with the larger id;
+        otherwise the newer one (docs/protocol.md, "Duplicate connections").
         A node id is a claim that any holder can copy, so a peer that has transferred
         nothing, or has another host, does not keep the node it claims to be from
         connecting. Raises `PeerError` if the new connection is the one to close.
@@ -228,9 +231,9 @@ class Connections:
         is_crossing = age < CROSSING_TIME and host == other.connection.address.host
         is_larger = self._node_id > other.node_id
         if dialled is None:
-            if other.dialled is not None and is_crossing and is_larger:
+            if other.is_client and is_crossing and is_larger:
                 self._close_duplicate(other)
-        elif other.dialled is None and is_crossing:
+        elif not other.is_client and is_crossing:
             if is_larger:
                 self._aliases[dialled] = other.node_id
                 raise PeerError(f"{dialled} has dialled us")
@@ -264,7 +267,7 @@ class Connections:
         return self._loop.time() - peer.connection.last_heard > SILENT_TIME
 
     def _close_duplicate(self, peer: Peer) -> None:
-        if peer.dialled is not None:
+        if peer.dialled is not None and peer.is_client:
             self._aliases[peer.dialled] = peer.node_id
             peer.close()
 
@@ -349,7 +352,7 @@ class Connections:
         return [
             peer
             for peer in self
-            if peer.connection.address.host == host
+            if host_key(peer.connection.address.host) == host_key(host)
             and not peer.verified
             and bans.is_distrusted(host, now, dialled=peer.dialled is not None)
         ]
@@ -381,8 +384,8 @@ class Connections:
         """Dial, in `wait` seconds, the addresses from a peer that are believable."""
         host = peer.connection.address.host
         for each in addresses:
-            address = Address(*each)
-            if is_acceptable(address, host):
+            address = named_address(*each, host)
+            if address is not None:
                 self._dialler.add(address, SWARM, wait)
 
 
