@@ -43,6 +43,38 @@ MAX_PAGE_REQUESTS = 64  # requests for pages that are queued; more are not answe
 class Peer:
     """Hold one conversation of a sealed share."""
 
+    port = 0
+    """The TCP port that others can dial, as the peer claims; 0 for none."""
+    told_port: int | None = None
+    """Our port as we have told it; None before hello."""
+    have: Bitfield | None = None
+    """The chunks that it announced; None until it knows the root record."""
+    wanted: Bitfield | None = None
+    """The chunks that it wants; None for all."""
+    bits: bytearray | None = None
+    """The pieces of its bitfield that have arrived; None before a hello with it."""
+    is_greeted = False
+    """True once it has sent hello."""
+    is_told = False
+    """True once we have sent it the root record and a bitfield."""
+    knows_wanted = False
+    """True once we have sent it the list of chunks that we want."""
+    is_used = False
+    """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
+
+    Only once it has announced its chunks.
+    """
+    used_at = 0.0
+    """Loop time from which on it may be used."""
+    is_banned = False
+    """True once data from it did not verify, and its connection was closed."""
+    has_left = False
+    """True once it has sent goodbye."""
+    has_sent_chunk = False
+    """True once it has sent a chunk, even one that came too late."""
+    verified = 0
+    """Chunks from this peer that verified."""
+
     def __init__(
         self,
         connection: Connection[SealedSession],
@@ -69,37 +101,6 @@ class Peer:
         """The network that reported its address."""
         self.path = path
         """How it was found: one of `PATHS`."""
-        self.port = 0
-        """The TCP port that others can dial, as the peer claims; 0 for none."""
-        self.told_port: int | None = None
-        """Our port as we have told it; None before hello."""
-        self.have: Bitfield | None = None
-        """The chunks that it announced; None until it knows the root record."""
-        self.wanted: Bitfield | None = None
-        """The chunks that it wants; None for all."""
-        self.bits: bytearray | None = None
-        """The pieces of its bitfield that have arrived; None before a hello with it."""
-        self.is_greeted = False
-        """True once it has sent hello."""
-        self.is_told = False
-        """True once we have sent it the root record and a bitfield."""
-        self.knows_wanted = False
-        """True once we have sent it the list of chunks that we want."""
-        self.is_used = False
-        """True if chunks and pages may be requested from it (docs/protocol.md, "Bans").
-
-        Only once it has announced its chunks.
-        """
-        self.used_at = 0.0
-        """Loop time from which on it may be used."""
-        self.is_banned = False
-        """True once data from it did not verify, and its connection was closed."""
-        self.has_left = False
-        """True once it has sent goodbye."""
-        self.has_sent_chunk = False
-        """True once it has sent a chunk, even one that came too late."""
-        self.verified = 0
-        """Chunks from this peer that verified."""
         self.wrong: set[int] = set()
         """Chunks from this peer that did not verify."""
         self._received = 0  # bytes in these
