@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -522,6 +523,21 @@ def test_file_systems_and_files_are_picklable(
     opened = fsspec.open(f"shoal://{id_of(folder)}/a.txt", **near(folder))
     with pickle.loads(pickle.dumps(opened)) as file:
         assert file.read() == FILES["a.txt"]
+
+
+def test_a_file_system_that_is_not_used_any_more_is_freed_at_once(
+    folder: shoal.BlockingShare,
+) -> None:
+    fs = ShoalFileSystem(**near(folder), skip_instance_cache=True)
+    fs.ls(id_of(folder))
+    gc.collect()
+    gc.disable()  # its node ends with it, and must not wait for the collector
+    try:
+        seen = weakref.ref(fs)
+        del fs
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_share_one_node(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeFile
+from tests.helpers.commands import link_of
 from tests.helpers.netns import Namespace
 from tests.helpers.peers import CHUNK
 from tests.helpers.programs import Program, missing_node, node, shoal
@@ -114,6 +115,47 @@ def test_shoal_finds_announcements_of_libtorrent(dht: Dht) -> None:
     require(missing_libtorrent())
     dht.python("dht_oracle", 4013)
     dht.python("dht_tool", None).wait_line(r"^peer 127\.0\.0\.1:4013$")
+
+
+class IPv6Dht(ExitStack):
+    """A DHT of libtorrent nodes that have IPv6 addresses only."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        super().__init__()
+        self._namespace = namespace
+        hosts = [f"fd01::{number}" for number in range(1, 9)]
+        for host in hosts:
+            namespace.run("ip", "addr", "add", f"{host}/128", "dev", "lo")
+        nodes = self.start("dht_nodes", *(f"{namespace.pid}/{host}" for host in hosts))
+        self.bootstrap = nodes.wait_line(r"^ready (\S+)$")[1]
+
+    def start(self, module: str, *args: str) -> Program:
+        """Start one of the Python programs in this folder."""
+        argv = [sys.executable, "-m", f"tests.interop.{module}", *args]
+        return self.enter_context(Program(argv, namespace=self._namespace, cwd=ROOT))
+
+    def shoal(self, *args: object) -> Program:
+        """Start a command of shoal that uses only the DHT."""
+        alone = ("--no-lan", "--no-map", "--dht-bootstrap", self.bootstrap)
+        return self.enter_context(shoal(*args, *alone, ns=self._namespace))
+
+
+def test_shoal_and_libtorrent_find_each_other_in_the_ipv6_dht(
+    namespace: Namespace, make_file: MakeFile
+) -> None:
+    require(missing_libtorrent())
+    with IPv6Dht(namespace) as dht:
+        dht.start("dht_oracle", TOPIC, "4013", dht.bootstrap, "[fd01::8]:0")
+        ours = dht.start("dht_tool", TOPIC, "4012", dht.bootstrap)
+        ours.wait_line(r"^peer \[fd01::8\]:4013$")
+        theirs = dht.start("dht_oracle", TOPIC, "-", dht.bootstrap, "[fd01::7]:0")
+        theirs.wait_line(r"^peer \[fd01::\d\]:4012$")
+        source = make_file(1 << 20, 1)
+        sharing = dht.shoal("share", source)
+        out = source.with_suffix(".copy")
+        getting = dht.shoal("get", link_of(sharing), "-o", out)
+        assert getting.finish().code == 0
+        assert out.read_bytes() == source.read_bytes()
 
 
 @pytest.mark.long

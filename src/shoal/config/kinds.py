@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, NamedTuple
 
+from shoal.config.schedule import LimitHours, parse_hours
 from shoal.core.names.address import Address, parse_address
 from shoal.errors import UsageError
 
@@ -25,6 +26,7 @@ __all__ = [
     "PATTERNS",
     "PORT",
     "RATE",
+    "SCHEDULE",
     "SECONDS",
     "SIZE",
     "TEXT",
@@ -269,5 +271,12 @@ ORIGINS = Kind(
     _split_origins, *_LIST, metavar="URL", check=_check_origins, split=_split_origins
 )
 """URLs of origins, separated by spaces."""
+SCHEDULE = Kind(
+    lambda text: (parse_hours(text, _parse_rate),),
+    *_LIST,
+    metavar="HOURS",
+    types=(str, LimitHours),
+)
+"""Hours with other rate limits, as `mon-fri,08:00-18:00,up=1M`."""
 PATTERNS = Kind(lambda text: (text,), *_LIST, metavar="GLOB")
 """Patterns of paths, separated by spaces in a variable only: they may contain them."""

@@ -316,11 +316,12 @@ class ShoalFileSystem(ReadOnlyFileSystem):
             raise FileNotFoundError(errno.ENOENT, "Name a share: shoal://ID/path")
         tree = self._trees.get(top)
         if tree is None:
-            link = self._link_of(path)
+            link, timeout = self._link_of(path), self.read_timeout
+            loop_thread = self._loop_thread  # not `self`, which would be a cycle
 
             def load(missing: Missing) -> Manifest:
-                return self._loop_thread.call(
-                    lambda node: node.load(link, missing, timeout=self.read_timeout)
+                return loop_thread.call(
+                    lambda node: node.load(link, missing, timeout=timeout)
                 )
 
             tree = self._trees[top] = ShareTree(top, load)

@@ -299,10 +299,7 @@ class AddressFilter(AbstractResolver):
         """
         is_trusted = host in self._named
         found = await asyncio.get_running_loop().getaddrinfo(
-            host,
-            port,
-            family=socket.AF_UNSPEC if is_trusted else socket.AF_INET,
-            type=socket.SOCK_STREAM,
+            host, port, type=socket.SOCK_STREAM
         )
         results = [
             ResolveResult(

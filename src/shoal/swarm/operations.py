@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.names.link import Link
+from shoal.core.names.address import Address
+from shoal.core.names.link import MAX_RELAYS, Link
 from shoal.core.report.events import Hashing, Notice, ShareEvent
 from shoal.core.report.status import PeerStatus
 from shoal.core.report.units import format_size
@@ -146,7 +147,7 @@ async def share_sealed(
         copies: list[Entry] = []
         built = await _build(resources, given, options, on_progress, copies)
         manifest, source = built
-        link = _link_of(manifest, options, copies)
+        link = _link_of(manifest, options, copies, resources.settings.relays)
         try:
             for url in options.origins:
                 await check_origin(url, manifest, resources.settings)
@@ -182,12 +183,18 @@ async def link_sealed(
         copies: list[Entry] = []
         manifest, source = await _build(resources, given, options, on_progress, copies)
         await resources.in_thread(source.close)
-        return _link_of(manifest, options, copies), manifest
+        relays = resources.settings.relays
+        return _link_of(manifest, options, copies, relays), manifest
 
 
-def _link_of(manifest: Manifest, options: ShareOptions, copies: list[Entry]) -> Link:
-    link = Link(manifest.id, origins=options.origins)
-    if options.origins:
+def _link_of(
+    manifest: Manifest,
+    options: ShareOptions,
+    copies: list[Entry],
+    relays: tuple[Address, ...],
+) -> Link:
+    link = Link(manifest.id, origins=options.origins, relays=relays[:MAX_RELAYS])
+    if options.origins or relays:
         return link
     # A copy keeps the link that it was fetched with.
     return next((each.link for each in copies if each.link.id == link.id), link)

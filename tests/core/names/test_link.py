@@ -15,7 +15,7 @@ from shoal.core.names.address import Address
 from shoal.core.names.channel_id import (
     parse_channel,
 )
-from shoal.core.names.link import MAX_HINTS, Link, parse_link, parse_share
+from shoal.core.names.link import MAX_HINTS, MAX_RELAYS, Link, parse_link, parse_share
 from shoal.core.names.origin_url import MAX_ORIGINS
 from shoal.errors import UsageError
 
@@ -40,11 +40,14 @@ urls = st.builds(
 origin_lists = st.lists(urls, max_size=MAX_ORIGINS).map(tuple)
 
 
-@given(ids, hint_lists, origin_lists)
+@given(ids, hint_lists, origin_lists, hint_lists)
 def test_a_link_is_read_as_it_was_written(
-    share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
+    share_id: bytes,
+    hints: tuple[Address, ...],
+    origins: tuple[str, ...],
+    relays: tuple[Address, ...],
 ) -> None:
-    link = Link(share_id, hints, origins)
+    link = Link(share_id, hints, origins, relays[:MAX_RELAYS])
     assert parse_link(str(link)) == link
     assert parse_share(str(link).removeprefix("shoal:")) == link
     assert parse_share(f"  {link}\n") == link
@@ -129,6 +132,8 @@ def test_every_swap_of_two_characters_is_detected() -> None:
         (TEXT + "\udc90", "not valid text"),
         (TEXT + "?origin=http://h/" + "a" * 5000, "too long"),
         (TEXT + "?" + "&".join([ORIGIN] * (MAX_ORIGINS + 1)), "4 origins"),
+        (TEXT + "?" + "&".join(["relay=a:1"] * (MAX_RELAYS + 1)), "2 relays"),
+        (TEXT + "?relay=1.2.3.4", "HOST:PORT"),
     ],
 )
 def test_an_error_does_not_repeat_the_link(text: str, message: str) -> None:
@@ -139,9 +144,11 @@ def test_an_error_does_not_repeat_the_link(text: str, message: str) -> None:
 
 def test_the_largest_allowed_number_of_hints_is_read() -> None:
     hints = ["peer=a:1"] * MAX_HINTS + [ORIGIN] * MAX_ORIGINS
+    hints += ["relay=b:2"] * MAX_RELAYS
     link = parse_link(TEXT + "?" + "&".join(hints))
     assert link.hints == (Address("a", 1),) * MAX_HINTS
     assert link.origins == ("https://h/f?a&b",) * MAX_ORIGINS
+    assert link.relays == (Address("b", 2),) * MAX_RELAYS
 
 
 def test_any_text_without_the_form_of_a_link_is_read_as_a_channel() -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
+from shoal.core.schedule.window import RequestWindow
 
-if TYPE_CHECKING:  # they are never created here
+if TYPE_CHECKING:
     from shoal.core.schedule.picker import ChunkPicker
-    from shoal.core.schedule.window import RequestWindow
 
 __all__ = ["FETCH_TIME", "LATE_TIME", "OriginFetches", "OriginRequests"]
 
@@ -160,10 +160,7 @@ class OriginRequests(Generic[P]):
     """Choose the chunks to request from origins; part of a `Scheduler`."""
 
     def __init__(
-        self,
-        picker: "ChunkPicker[P]",
-        windows: "Mapping[P, RequestWindow]",
-        size: int,
+        self, picker: "ChunkPicker[P]", windows: Mapping[P, RequestWindow], size: int
     ) -> None:
         """Choose among the chunks of `picker`, which have `size` bytes each.
 
