@@ -11,7 +11,7 @@ from aiohttp import web
 from shoal.config.settings import Settings
 from shoal.errors import PeerError
 from shoal.net.socket_names import family_of
-from shoal.origin.reader import OriginFileError, Part
+from shoal.origin.parts import OriginFileError, Part
 from shoal.origin.session import MAX_INTERIM
 from shoal.origin.web import MAX_REDIRECTS, AddressFilter, WebReader
 from tests.helpers.certificate import own_context

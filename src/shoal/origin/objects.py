@@ -19,7 +19,7 @@ import aiohttp
 from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import MIN_RATE
 from shoal.errors import PeerError, PeerTimeoutError
-from shoal.origin.reader import Block, OriginFileError, Part
+from shoal.origin.parts import Block, OriginFileError, Part
 
 __all__ = ["ObjectReader"]
 

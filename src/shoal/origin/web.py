@@ -28,7 +28,7 @@ from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
 from shoal.core.names.origin_url import file_url, is_web, origin_name
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
-from shoal.origin.reader import (
+from shoal.origin.parts import (
     Block,
     OriginBusyError,
     OriginFileError,
