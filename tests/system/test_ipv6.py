@@ -56,47 +56,50 @@ def link_local(machine: Namespace) -> str:
     return machine.run(*words).split()[2].partition("/")[0]
 
 
+@pytest.fixture(scope="module")
+def shared(
+    machines: list[Namespace], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, str]]:
+    """Share a file on the first machine; yield the file and the link."""
+    source = tmp_path_factory.mktemp("shared") / "source"
+    source.write_bytes(bytes(range(256)) * 4096)
+    with sharing(machines[0], source, env=ON_THE_LAN) as program:
+        yield source, link_of(program)
+
+
+@pytest.mark.parametrize("has_zone", [False, True])
 def test_a_peer_is_named_by_its_ipv6_address(
-    machines: list[Namespace], make_file: MakeFile
+    machines: list[Namespace], shared: tuple[Path, str], has_zone: bool
 ) -> None:
-    source = make_file(3 << 20, 1)
-    with sharing(machines[0], source, env=PEERS_ONLY) as program:
-        peer = f"[{PREFIX}1]:4001"
-        fetches(machines[1], source, link_of(program), "--peer", peer, env=PEERS_ONLY)
+    source, link = shared
+    host = f"{link_local(machines[0])}%v0" if has_zone else f"{PREFIX}1"
+    words = (link, "--peer", f"[{host}]:4001", "--force")
+    fetches(machines[1], source, *words, env=PEERS_ONLY)
 
 
-def test_a_peer_is_named_by_its_link_local_address_and_zone(
-    machines: list[Namespace], make_file: MakeFile
-) -> None:
-    source = make_file(3 << 20, 1)
-    with sharing(machines[0], source, env=PEERS_ONLY) as program:
-        peer = f"[{link_local(machines[0])}%v0]:4001"
-        fetches(machines[1], source, link_of(program), "--peer", peer, env=PEERS_ONLY)
-
-
+@pytest.mark.parametrize("has_zone", [False, True])
 def test_the_hint_in_a_link_may_be_an_ipv6_address(
-    machines: list[Namespace], make_file: MakeFile
+    machines: list[Namespace], shared: tuple[Path, str], has_zone: bool
 ) -> None:
-    source = make_file(1 << 20, 1)
-    with sharing(machines[0], source, env=PEERS_ONLY) as program:
-        for host in (f"{PREFIX}1", f"{link_local(machines[0])}%25v0"):
-            link = f"{link_of(program)}?peer=[{host}]:4001"
-            fetches(machines[1], source, link, "--force", env=PEERS_ONLY)
+    source, link = shared
+    host = f"{link_local(machines[0])}%25v0" if has_zone else f"{PREFIX}1"
+    words = (f"{link}?peer=[{host}]:4001", "--force")
+    fetches(machines[1], source, *words, env=PEERS_ONLY)
 
 
 def test_machines_without_ipv4_find_each_other_on_the_lan(
-    machines: list[Namespace], make_file: MakeFile
+    machines: list[Namespace], shared: tuple[Path, str]
 ) -> None:
-    source = make_file(3 << 20, 1)
-    with sharing(machines[0], source, env=ON_THE_LAN) as program:
-        fetches(machines[1], source, link_of(program), env=ON_THE_LAN)
+    source, link = shared
+    fetches(machines[1], source, link, "--force", env=ON_THE_LAN)
 
 
 def test_an_open_channel_is_found_by_ipv6(
     machines: list[Namespace], make_file: MakeFile
 ) -> None:
     source = make_file(1 << 20, 2)
-    with sharing(machines[0], source, "--open", "six", env=ON_THE_LAN):
+    words = ("--open", "six", "--port", 4002)
+    with sharing(machines[0], source, *words, env=ON_THE_LAN):
         fetches(machines[1], source, "six", env=ON_THE_LAN)
 
 
@@ -113,7 +116,7 @@ def test_a_server_with_addresses_of_both_families_is_one(make_file: MakeFile) ->
 def test_a_peer_with_addresses_of_both_families_keeps_one_connection(
     make_file: MakeFile,
 ) -> None:
-    source = make_file(4 << 20, 4)
+    source = make_file(1 << 20, 4)
     with machines_on_a_lan(2, prefix=PREFIX) as both, ExitStack() as stack:
         words = ("--limit-up", "1M", "--chunk-size", "64K")
         program = stack.enter_context(sharing(both[0], source, *words, env=ON_THE_LAN))
@@ -126,15 +129,58 @@ def test_a_peer_with_addresses_of_both_families_keeps_one_connection(
         assert len(getting.find('"state":"left"')) == others
 
 
+def test_peers_tell_each_other_global_ipv6_addresses(make_file: MakeFile) -> None:
+    """Such addresses are dialled from the port that a node listens on."""
+    source = make_file(1 << 20, 5)
+    prefix = "2a01:79::"  # of the internet, as far as these namespaces know
+    with machines_on_a_lan(3, "", prefix) as machines, ExitStack() as stack:
+        slowly = ("--limit-up", "1M", "--chunk-size", "64K")
+        program = stack.enter_context(
+            sharing(machines[0], source, *slowly, env=PEERS_ONLY)
+        )
+        named = (link_of(program), "--peer", f"[{prefix}1]:4001", "--json", "--seed")
+        getting = []
+        for number, machine in enumerate(machines[1:], 2):
+            out = ("-o", source.with_suffix(f".{number}"), "--port", 4000 + number)
+            started = shoal("get", *named, *out, ns=machine, env=PEERS_ONLY)
+            getting.append(stack.enter_context(started))
+        for each in getting:
+            each.wait_line('"event":"complete"')
+        told = rf'"address":"\[{prefix}(2\]:4002|3\]:4003)"'
+        assert all(each.find(told) for each in getting)
+        dialled = rf'{told}.*"source":"swarm"'
+        assert any(each.find(dialled) for each in getting)
+
+
+@pytest.mark.long
+def test_a_download_continues_when_its_ipv6_address_changes(
+    make_file: MakeFile,
+) -> None:
+    source = make_file(8 << 20, 6)
+    with machines_on_a_lan(2, "", PREFIX) as both, ExitStack() as stack:
+        slowly = ("--limit-up", "1M", "--chunk-size", "64K")
+        program = stack.enter_context(sharing(both[0], source, *slowly, env=PEERS_ONLY))
+        named = (link_of(program), "--peer", f"[{PREFIX}1]:4001", "--json")
+        out = source.with_suffix(".copy")
+        words = ("get", *named, "-o", out)
+        getting = stack.enter_context(shoal(*words, ns=both[1], env=PEERS_ONLY))
+        getting.wait_line('"event":"progress"')
+        both[1].run("ip", "addr", "del", f"{PREFIX}2/64", "dev", "v0")
+        both[1].run("ip", "addr", "add", f"{PREFIX}9/64", "dev", "v0", "nodad")
+        getting.wait_line(r'"state":"left","reason":"[^"]*no address of this machine')
+        assert getting.finish(30).code == 0
+        assert out.read_bytes() == source.read_bytes()
+
+
 def test_interfaces_may_be_named_by_ipv6_address(
     machines: list[Namespace], make_file: MakeFile
 ) -> None:
     source = make_file(1 << 20, 1)
     env = {**PEERS_ONLY, "SHOAL_INTERFACES": f"{PREFIX}1"}
-    with sharing(machines[0], source, env=env) as program:
+    with sharing(machines[0], source, "--port", 4003, env=env) as program:
         link = link_of(program)
-        words = ("--timeout", 0.5, "--peer", f"[{link_local(machines[0])}%v0]:4001")
+        words = ("--timeout", 0.5, "--peer", f"[{link_local(machines[0])}%v0]:4003")
         with shoal("get", link, *words, ns=machines[1], env=PEERS_ONLY) as getting:
             assert getting.finish().code == UNREACHED
-        peer = f"[{PREFIX}1]:4001"
+        peer = f"[{PREFIX}1]:4003"
         fetches(machines[1], source, link, "--peer", peer, env=PEERS_ONLY)
