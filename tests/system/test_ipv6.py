@@ -106,7 +106,8 @@ def test_an_open_channel_is_found_by_ipv6(
 def test_a_server_with_addresses_of_both_families_is_one(make_file: MakeFile) -> None:
     source = make_file(1 << 20, 3)
     with machines_on_a_lan(2, prefix=PREFIX) as both, ExitStack() as stack:
-        stack.enter_context(sharing(both[0], source, "--open", "x", env=ON_THE_LAN))
+        slowly = ("--open", "x", "--limit-up", "1M")
+        stack.enter_context(sharing(both[0], source, *slowly, env=ON_THE_LAN))
         words = ("get", "x", "-o", source.with_suffix(".copy"), "--json")
         getting = stack.enter_context(shoal(*words, ns=both[1], env=ON_THE_LAN))
         assert getting.finish().code == 0
