@@ -1,7 +1,10 @@
 """The commands on machines that have IPv6 addresses, most of them no others."""
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,22 @@ from tests.helpers.process import Program
 from tests.helpers.programs import shoal
 from tests.helpers.requirements import require
 
+ROOT = Path(__file__).parent.parent.parent
 PREFIX = "fd79::"
 UNREACHED = 3  # exit code
 ON_THE_LAN = {"SHOAL_LAN_ONLY": "1"}
 PEERS_ONLY = {"SHOAL_LAN_ONLY": "1", "SHOAL_NO_LAN": "1"}
+
+_FIREWALL = """
+table ip6 filter {
+  chain in {
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+    iif lo accept
+  }
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +186,49 @@ def test_a_download_continues_when_its_ipv6_address_changes(
         getting.wait_line(r'"state":"left","reason":"[^"]*no address of this machine')
         assert getting.finish(30).code == 0
         assert out.read_bytes() == source.read_bytes()
+
+
+def close_firewall(machine: Namespace, rules: Path) -> None:
+    """Let only answers in, as routers do by default for IPv6 (RFC 6092)."""
+    rules.write_text(_FIREWALL)
+    machine.run("nft", "-f", str(rules))
+
+
+def test_two_machines_behind_ipv6_firewalls_reach_each_other(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    require(None if shutil.which("nft") else "nft is not installed")
+    source = make_file(1 << 20, 7)
+    prefix = "2a01:79::"
+    with machines_on_a_lan(2, "", prefix) as both, ExitStack() as stack:
+        for machine in both:
+            close_firewall(machine, tmp_path / "rules")
+        named = ("--peer", f"[{prefix}2]:4002")
+        program = stack.enter_context(sharing(both[0], source, *named, env=PEERS_ONLY))
+        words = (link_of(program), "--peer", f"[{prefix}1]:4001", "--port", 4002)
+        fetches(both[1], source, *words, env=PEERS_ONLY)
+
+
+@pytest.mark.long
+def test_machines_behind_ipv6_firewalls_find_each_other_in_the_dht(
+    make_file: MakeFile, tmp_path: Path
+) -> None:
+    """The nodes of the DHT are the only other machines."""
+    require(None if shutil.which("nft") else "nft is not installed")
+    require(None if find_spec("libtorrent") else "libtorrent is not installed")
+    source = make_file(1 << 20, 8)
+    prefix = "2a01:79::"
+    with machines_on_a_lan(10, "", prefix) as machines, ExitStack() as stack:
+        nodes = [f"{m.pid}/{prefix}{n}" for n, m in enumerate(machines[2:], 3)]
+        argv = [sys.executable, "-m", "tests.interop.dht_nodes", *nodes]
+        dht = stack.enter_context(Program(argv, cwd=ROOT))
+        bootstrap = dht.wait_line(r"^ready (\S+)$", 60)[1]
+        for machine in machines[:2]:
+            close_firewall(machine, tmp_path / "rules")
+        env = {"SHOAL_NO_LAN": "1", "SHOAL_NO_MAP": "1"}
+        env["SHOAL_DHT_BOOTSTRAP"] = bootstrap
+        program = stack.enter_context(sharing(machines[0], source, env=env))
+        fetches(machines[1], source, link_of(program), env=env)
 
 
 def test_interfaces_may_be_named_by_ipv6_address(
