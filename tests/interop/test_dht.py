@@ -70,6 +70,10 @@ def missing_libtorrent() -> str | None:
     return None
 
 
+@pytest.mark.program(
+    *("dht", "bittorrent-dht (npm)", "npm:bittorrent-dht"),
+    "shoal finds what it announces",
+)
 def test_shoal_finds_announcements_of_discovery_channel(dht: Dht) -> None:
     server = dht.channel("server.js", __file__, ID)
     port = server.wait_line(r"^listening ([0-9]+)$")[1]
@@ -84,25 +88,35 @@ def test_shoal_finds_a_peer_that_announces_later(dht: Dht) -> None:
     client.wait_line(rf"^peer 127\.0\.0\.1:{port}$")
 
 
+@pytest.mark.program(
+    *("dht", "bittorrent-dht (npm)", "npm:bittorrent-dht"),
+    "finds what shoal announces",
+)
 def test_discovery_channel_finds_announcements_of_shoal(dht: Dht) -> None:
     dht.python("dht_tool", 4011)
     dht.channel("find.js", ID).wait_line(r"^peer 127\.0\.0\.1:4011$")
 
 
+@pytest.mark.program(
+    *("dht", "libtorrent", "pip:libtorrent"),
+    "finds what shoal announces",
+)
 def test_libtorrent_finds_announcements_of_shoal(dht: Dht) -> None:
     require(missing_libtorrent())
     dht.python("dht_tool", 4012)
     dht.python("dht_oracle", None).wait_line(r"^peer 127\.0\.0\.1:4012$")
 
 
+@pytest.mark.program(
+    *("dht", "libtorrent", "pip:libtorrent"),
+    "shoal finds what it announces",
+)
 def test_shoal_finds_announcements_of_libtorrent(dht: Dht) -> None:
     require(missing_libtorrent())
     dht.python("dht_oracle", 4013)
     dht.python("dht_tool", None).wait_line(r"^peer 127\.0\.0\.1:4013$")
 
 
-@pytest.mark.long
-@pytest.mark.timeout(400)
 class IPv6Dht(ExitStack):
     """A DHT of libtorrent nodes that have IPv6 addresses only."""
 
@@ -144,6 +158,12 @@ def test_shoal_and_libtorrent_find_each_other_in_the_ipv6_dht(
         assert out.read_bytes() == source.read_bytes()
 
 
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.program(
+    *("dht", "libtorrent", "pip:libtorrent"),
+    "stores the announcements of 60 shares of one node",
+)
 def test_sixty_shares_are_announced_to_nodes_that_ignore_who_sends_much(
     namespace: Namespace,
 ) -> None:
@@ -154,6 +174,10 @@ def test_sixty_shares_are_announced_to_nodes_that_ignore_who_sends_much(
         program.wait_line(r"^found 60$", 300)
 
 
+@pytest.mark.program(
+    *("dht", "discovery-channel (npm)", "npm:discovery-channel"),
+    "a server is found and sends a chunk",
+)
 def test_shoal_gets_a_chunk_from_a_node_server_in_the_dht(
     dht: Dht, make_file: MakeFile
 ) -> None:
@@ -163,6 +187,10 @@ def test_shoal_gets_a_chunk_from_a_node_server_in_the_dht(
     assert (code, out) == (0, source.read_bytes()[CHUNK:]), err
 
 
+@pytest.mark.program(
+    *("dht", "discovery-channel (npm)", "npm:discovery-channel"),
+    "finds shoal and fetches a chunk",
+)
 def test_a_node_client_gets_a_chunk_from_shoal_in_the_dht(
     dht: Dht, make_file: MakeFile
 ) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 
 from shoal.config.settings import Settings
+from shoal.core.crypto.hashes import DIGEST_SIZE
+from shoal.core.crypto.keys import Keys, derive_keys
+from shoal.core.crypto.knock import NODE_ID_SIZE
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.status import PortMapping
@@ -17,11 +20,12 @@ from shoal.discovery.lan.packets import encode_query
 from shoal.discovery.lan.sockets import MDNS_PORT, group_of, has_group, open_socket
 from shoal.discovery.udp import UdpClient
 from shoal.doctor.finding import Finding, failed, note, ok
-from shoal.errors import ProtocolError, ShoalError
+from shoal.errors import PeerError, ProtocolError, ShoalError, first_error
 from shoal.net.interfaces import Interface, list_interfaces
 from shoal.net.socket_names import family_of, name_of
 from shoal.transport.dial import connect
 from shoal.transport.listen import bind_all
+from shoal.transport.sealed.relay import RELAY_OK, relay_request
 
 __all__ = [
     "check_dht",
@@ -29,6 +33,7 @@ __all__ = [
     "check_listening",
     "check_multicast",
     "check_peers",
+    "check_relays",
     "check_router",
 ]
 
@@ -110,6 +115,41 @@ def judge_mapping(mappings: Iterable[PortMapping], problem: str | None) -> Findi
         "Turn on PCP, NAT-PMP or UPnP in its settings, or let it forward a port to "
         f"this machine and name that with --port. {_ONE_SIDE}",
     )
+
+
+async def check_relays(settings: Settings) -> list[Finding]:
+    """Check that the named relays join two connections."""
+    return list(await asyncio.gather(*map(_try_relay, settings.relays)))
+
+
+async def _try_relay(relay: Address) -> Finding:
+    keys = derive_keys(os.urandom(DIGEST_SIZE))
+    try:
+        async with asyncio.timeout(DIAL_TIME), asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(_wait_at(relay, keys))
+    except TimeoutError:
+        reason = "no answer"
+    except BaseExceptionGroup as group:
+        reason = str(first_error(group)) or "it hung up"
+    else:
+        return ok("relay", f"{relay} joins two connections.")
+    return failed(
+        "relay",
+        f"{relay} is no relay that works: {reason}.",
+        "Check that magic-wormhole-transit-relay runs there, and the firewalls.",
+    )
+
+
+async def _wait_at(relay: Address, keys: Keys) -> None:
+    """Be joined with another connection; raises `OSError` or `PeerError`."""
+    reader, writer = await asyncio.open_connection(*relay)
+    try:
+        writer.write(relay_request(keys, os.urandom(NODE_ID_SIZE)))
+        if (said := await reader.readline()) != RELAY_OK:
+            raise PeerError(f"it answers {said[:40]!r}" if said else "it hangs up")
+    finally:
+        writer.close()
 
 
 async def check_ipv6(settings: Settings) -> list[Finding]:
