@@ -15,7 +15,7 @@ from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.counters import Counters
-from shoal.core.report.status import PeerStatus
+from shoal.core.report.status import RELAYED, PeerStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
@@ -121,6 +121,11 @@ class Peer:
         return max(self.connection.last_upload, sent)
 
     @property
+    def is_relayed(self) -> bool:
+        """Return True if the connection leads through a relay."""
+        return self.source == RELAYED
+
+    @property
     def sent(self) -> int:
         """Return how many bytes of chunks we sent it."""
         return self._sent
@@ -150,8 +155,8 @@ class Peer:
         """
         host, told = self.connection.address.host, other.endpoint
         if scope_of(told.host) is Scope.LINK:
-            return told.port > 0 and is_acceptable(told, host)
-        is_global = scope_of(host) is Scope.GLOBAL
+            return told.port > 0 and not self.is_relayed and is_acceptable(told, host)
+        is_global = self.is_relayed or scope_of(host) is Scope.GLOBAL
         return told.port > 0 and (not is_global or scope_of(told.host) is Scope.GLOBAL)
 
     def close(self, error: PeerError | None = None) -> None:

@@ -234,7 +234,7 @@ class OriginRequests(Generic[P]):
         windows = self._windows.values()
         return any(each.is_full and not each.is_stalled for each in windows)
 
-    def _check_late(self, window: RequestWindow, now: float) -> None:
+    def _check_late(self, window: "RequestWindow", now: float) -> None:
         windows = self._windows.values()
         delays = [each.chunk_delay(now) for each in windows if len(each)]
         longest = max(delays, default=window.delay)

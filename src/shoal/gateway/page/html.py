@@ -50,6 +50,10 @@ _LEGEND = "".join(
     f'd="M0 0{kind.shape}"/></svg>{kind.label}'
     for kind in CELL_KINDS
 )
+_NOTHING = (
+    '<p class="summary">Nothing is shared or downloaded yet; it appears here when its '
+    "list of files is known.</p>"
+)
 _NO_QR = (
     '<p class="note">After <code>pip install "shoal[qr]"</code> '
     "the page shows a QR code.</p>"
@@ -177,7 +181,7 @@ def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
     """Return the page."""
     names = [details.name for _, details in shares]
     title = names[0] if len(names) == 1 else f"{len(names)} shares"
-    is_waiting = not all(view.is_known for view, _ in shares)
+    is_waiting = not (shares and all(view.is_known for view, _ in shares))
     return _PAGE.substitute(
         title=escape(title),
         style=_STYLE,
@@ -185,7 +189,7 @@ def render(shares: Sequence[tuple[ShareView, ShareDetails]]) -> str:
         # Without its script the page reloads until every share is known.
         refresh='<meta http-equiv="refresh" content="3">' if is_waiting else "",
         navigation=_navigation(shares) if len(shares) > 1 else "",
-        shares="".join(_share(view, details) for view, details in shares),
+        shares="".join(_share(view, details) for view, details in shares) or _NOTHING,
     )
 
 

@@ -48,6 +48,7 @@ PATH_NAMES = {
     "lan": "LAN",
     "direct": "direct",
     "mapped": "port mapped by the router",
+    "relayed": "relay",
     "hint": "hint",
     "origin": "origin",
 }
@@ -57,6 +58,7 @@ SOURCE_NAMES = {
     "peer": "named by you or by a peer",
     "hint": "named in the link",
     "incoming": "connected to us",
+    "relayed": "met at a relay",
     "origin": "an HTTP server or object store",
 }
 
@@ -213,7 +215,8 @@ def known_view(
     down = round(sum(rates[p.key][0] for p in peers if p.key in rates))
     up = round(sum(rates[p.key][1] for p in peers if p.key in rates))
     progress = f"{verified:,} of {format_count(count, 'chunk')} verified"
-    summary = _summary(coming, status.reading, len(peers)) + _reach(status.mappings)
+    summary = _summary(coming, status.reading, len(peers), down, up)
+    summary += _reach(status.mappings)
     return ShareView(
         number,
         True,
@@ -256,8 +259,14 @@ def changed_fields(
     return changes
 
 
-def _summary(coming: int, reading: Iterable[int], peers: int) -> str:
+def _summary(
+    coming: int, reading: Iterable[int], peers: int, down: int, up: int
+) -> str:
     activities = [f"downloading {format_count(coming, 'chunk')}"] if coming else []
+    if down and not coming:
+        activities.append("downloading")  # a rate limit holds up the next request
+    if up:
+        activities.append("uploading")
     chunks = sorted(reading)
     if chunks:
         named = ", ".join(f"{index:,}" for index in chunks[:MAX_READ])
