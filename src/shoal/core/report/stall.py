@@ -11,7 +11,6 @@ from shoal.errors import (
     UnfinishedError,
     VerificationError,
     option,
-    run_again,
     told,
 )
 
@@ -225,9 +224,10 @@ class StallTimer:
             return None
         why = explain(state, self.waited(now)).reason
         if state.is_begun:
-            return UnfinishedError(
+            return UnfinishedError.again(
                 f"No new chunk for {self._timeout:g} s: {why} The verified chunks "
-                f"are kept; {run_again()} to resume."
+                "are kept",
+                " to resume",
             )
         return NotFoundError(f"No data arrived within {self._timeout:g} s: {why}")
 
