@@ -95,7 +95,7 @@ async def test_several_paths_are_shared_again_from_the_catalogue(
     async with Node(here()) as node:
         link = (await node.share(paths, name="mixed")).link
         # Other files of the same folder do not replace them, the same ones do.
-        await node.share([tree / "top/b", tree / "top/a.txt"], name="mixed")
+        await node.share([tree / "top/a.txt", tree / "else/d"], name="mixed")
         await node.share(paths, name="mixed", new_link=True)
     entries = Catalogue.of_home(home, Disk()).entries()
     assert len(entries) == 2
