@@ -135,6 +135,13 @@ async def test_links_to_files_are_followed_on_request(tree: Path) -> None:
         assert paths_of(share) == ["a.txt", "b/c", "inner", "outer"]
         expected = (tree / "else/d").read_bytes()
         assert await content_of(node, share, "outer") == expected
+        await node.verify(share.link, top, follow_symlinks=True)
+        with pytest.raises(VerificationError):
+            await node.verify(share.link, top)
+        (top / "outer").unlink()
+        (top / "outer").symlink_to("b/c")
+        with pytest.raises(VerificationError):
+            await node.verify(share.link, top, follow_symlinks=True)
     assert sorted(said) == [
         "'broken' is a link and is not shared.",
         "'folder' is a link to a folder and is not shared.",
