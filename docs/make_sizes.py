@@ -46,7 +46,7 @@ LIMITS = (
     ("peers dialled", f"{DIAL_RATE:.0f} per second", "by all shares together"),
     ("files that are open at once", f"{MAX_OPEN}", "of one share"),
     ("links of `get -i`", f"{MAX_LINKS:,}", f"{AT_ONCE} are downloaded at a time"),
-    ("addresses in a link", f"{MAX_HINTS}", "`?peer=`"),
+    ("addresses in a link", f"{MAX_HINTS}", "`,peer=`"),
     ("origins of a share", f"{MAX_ORIGINS}", "`--origin`"),
     ("life of a code", f"{CODE_TIME / 60:.0f} minutes", "or `--code-for`"),
     ("wrong codes", f"{MAX_GUESSES}", "then the code is over"),

@@ -60,6 +60,7 @@ def test_the_table_of_limits_has_the_current_ones() -> None:
     assert made in (ROOT / "docs/sizes.md").read_text(), f"run python {script.name}"
 
 
+@pytest.mark.program("system", "mandoc", "dpkg:mandoc", "the manual page")
 def test_mandoc_accepts_the_page() -> None:
     require(None if shutil.which("mandoc") else "mandoc is not installed")
     done = capture(["mandoc", "-Tlint", "-Wstyle", PAGE])

@@ -159,6 +159,10 @@ OPTIONS = (
         "machine."),
     Option("dht-bootstrap", ADDRESSES, EVERY,
         help="Join the DHT through this node instead of the public ones (repeatable)."),
+    Option("relay", ADDRESSES, EVERY, field="relays",
+        help="Meet peers that cannot be reached at this transit relay of "
+        "magic-wormhole, which sees only encrypted data; share also puts it into the "
+        "link (repeatable)."),
     Option("origin", ORIGINS, EVERY, field="origins",
         help="Web server or object store that has the same bytes, e.g. "
         "https://host/file or s3://bucket/ (repeatable)."),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.names.link import Link
 from shoal.gateway import connections, guard
 from shoal.gateway.archive import ArchiveRoutes
@@ -100,9 +101,14 @@ class Gateway:
         """Return the URL of the page."""
         host = self._endpoint.host or LOOPBACK[0]
         if self._endpoint.is_wildcard:
-            addresses = [each.address for each in list_interfaces()]
-            others = [each for each in addresses if not each.startswith("127.")]
-            host = next(iter(others), LOOPBACK[0])
+            is_reached = {Scope.PRIVATE, Scope.GLOBAL}
+            others = (
+                each.address
+                for each in list_interfaces()
+                if scope_of(each.address) in is_reached
+                and (host == "::" or not each.is_ipv6)
+            )
+            host = next(others, LOOPBACK[0])
         return f"http://{format_host(host, self._port)}/{self.token}/"
 
     def add(self, link: Link) -> None:

@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 
 from shoal.core.manifest.listing import Child
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.units import format_size
+from shoal.core.report.units import format_count, format_size
 from shoal.gateway.archive import MAX_ARCHIVED
 from shoal.gateway.mediatypes import media_type
 from shoal.gateway.page.view import (
@@ -144,9 +144,9 @@ def _describe(share: ServedShare) -> ShareDetails:
 def _about(manifest: Manifest) -> str:
     size, count = format_size(manifest.root.size), manifest.chunks.count
     number = manifest.root.file_count
-    files = f"{number:,} file{'' if number == 1 else 's'}, " if number != 1 else ""
+    files = f"{format_count(number, 'file')}, " if number != 1 else ""
     each = format_size(manifest.chunks.chunk_size)
-    return f"{files}{size} in {count:,} chunk{'' if count == 1 else 's'} of {each}"
+    return f"{files}{size} in {format_count(count, 'chunk')} of {each}"
 
 
 def _draw_qr(text: str) -> str | None:
