@@ -19,11 +19,13 @@ from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
 from shoal.core.wire.sealed_messages import (
     MAX_BITFIELD,
+    MAX_MEET_WAIT,
     BitfieldPiece,
     Finished,
     Goodbye,
     Have,
     Hello,
+    Meeting,
     OriginFetch,
     Page,
     Peers,
@@ -287,6 +289,19 @@ class Peer:
         if listed:
             self.connection.session.send(Peers(listed))
             self.connection.flush()
+
+    def arrange_meeting(self, other: "Peer") -> None:
+        """Have the peer dial another one, which is asked to dial this one.
+
+        The one that hears of it first waits, so that both dial at the same time.
+        """
+        host, port = other.endpoint
+        # A NAT that keeps one port for each socket may not keep the same one.
+        ports = [port] if other.dialled else [port, other.connection.address.port]
+        sooner = max(0.0, other.connection.rtt - self.connection.rtt) / 2
+        wait = min(round(1000 * sooner), MAX_MEET_WAIT)
+        self.connection.session.send(Meeting(host, list(dict.fromkeys(ports)), wait))
+        self.connection.flush()
 
     def say_finished(self) -> None:
         """Send that our copy of the whole share survives a power loss."""

@@ -20,7 +20,7 @@ from shoal.core.session.session import Event, Session
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError
 from shoal.transport.data_protocol import DataProtocol
-from shoal.transport.liveness import has_hung_up
+from shoal.transport.liveness import has_hung_up, round_trip
 from shoal.transport.making import Making
 
 if TYPE_CHECKING:  # it imports cryptography, which open channels do not need
@@ -131,6 +131,11 @@ class Connection(DataProtocol, Generic[S]):
             return ""
         name = self._transport.get_extra_info("sockname")
         return str(name[0]) if name else ""
+
+    @property
+    def rtt(self) -> float:
+        """Return the seconds of a round trip as the kernel knows them; 0 otherwise."""
+        return 0.0 if self._socket is None else round_trip(self._socket)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send `data` after all earlier data."""

@@ -1,0 +1,37 @@
+"""Introduce the peers of a share to each other (docs/protocol.md, "Peer addresses").
+
+A peer that has just connected gets the addresses of the others, and they get its
+address. Two on the internet are told to dial each other at the same time, because both
+may be behind NATs (docs/protocol.md, "Meetings").
+"""
+
+from collections.abc import Iterable
+
+from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.wire.sealed_messages import MAX_PEERS
+from shoal.swarm.peer import Peer
+
+__all__ = ["introduce"]
+
+MAX_MEETINGS = 16  # arranged for each new peer; it dials the others when it can
+
+
+def introduce(newcomer: Peer, peers: Iterable[Peer]) -> None:
+    """Send a new peer the addresses of the others, and its address to them."""
+    others = [each for each in peers if each is not newcomer and each.is_greeted]
+    listed = [each for each in others if newcomer.may_know(each)]
+    newcomer.introduce(each.endpoint for each in listed[-MAX_PEERS:])
+    for each in others[-MAX_PEERS:]:
+        if each.may_know(newcomer):
+            each.introduce([newcomer.endpoint])
+    mutual = [each for each in listed if _may_meet(each, newcomer)]
+    for each in mutual[-MAX_MEETINGS:]:
+        newcomer.arrange_meeting(each)
+        each.arrange_meeting(newcomer)
+
+
+def _may_meet(one: Peer, other: Peer) -> bool:
+    """Return True if two peers on the internet can be told to dial each other."""
+    hosts = {one.endpoint.host, other.endpoint.host}
+    is_global = all(scope_of(host) is Scope.GLOBAL for host in hosts)
+    return is_global and len(hosts) == 2 and one.may_know(other) and other.may_know(one)
