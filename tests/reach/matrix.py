@@ -16,7 +16,7 @@ from tests.helpers.commands import link_of
 from tests.helpers.nats import Home, Internet, Nat
 from tests.helpers.programs import Program, shoal
 
-__all__ = ["Pair", "by_common_peer", "by_dht", "every_pair"]
+__all__ = ["NO_DISCOVERY", "PORT", "Pair", "by_common_peer", "by_dht", "every_pair"]
 
 CHUNK = 64 << 10  # bytes
 IDLE = 40.0  # seconds for which a sharer is left alone: its first lookups are over

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
+from shoal.core.outside import Outside
 from shoal.core.report.stall import Search
 from shoal.discovery.base import Discovery
 from shoal.net.interfaces import Interface, list_interfaces, own_addresses
@@ -27,6 +28,8 @@ class Networks:
     """Own the discovery of one node."""
 
     def __init__(self, settings: Settings) -> None:
+        self.outside = Outside()
+        """How this node looks from the internet, as others report it."""
         self._settings = settings
         self._open: list[Discovery] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -90,6 +93,7 @@ class Networks:
             await network.aclose()
 
     def _on_change(self, interfaces: Sequence[Interface]) -> None:
+        self.outside.clear()
         # A new connection to the same node would not be kept beside a dead one.
         if addresses := own_addresses():
             for _, hang_up in self._ports:
@@ -117,7 +121,11 @@ class Networks:
             from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
 
             bootstrap = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
-            networks.append(DhtDiscovery(bootstrap, bind=self.hosts()[0]))
+            networks.append(
+                DhtDiscovery(
+                    bootstrap, bind=self.hosts()[0], on_seen=self.outside.on_node
+                )
+            )
         return networks
 
 

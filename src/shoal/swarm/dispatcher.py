@@ -39,7 +39,7 @@ from shoal.origin.source import Origin
 from shoal.resources import Resources
 from shoal.swarm.completed import CompletePeers
 from shoal.swarm.connections import Connections
-from shoal.swarm.introductions import introduce
+from shoal.swarm.introductions import introduce, note_seen
 from shoal.swarm.manifest_fetcher import ManifestFetcher
 from shoal.swarm.origins import Origins
 from shoal.swarm.peer import Peer
@@ -93,6 +93,7 @@ class Dispatcher:
         self.is_finished = False
         """True once our copy of the whole share survives a power loss."""
         self._pages = pages
+        self._networks = resources.networks
         self._port = port
         self._waiting = waiting
         self._completed = completed
@@ -312,6 +313,7 @@ class Dispatcher:
             raise PeerError("it sent data that did not verify a while ago")
         if is_first:
             peer.is_greeted = True
+            note_seen(peer, hello, self._port, self._networks.outside)
             self._on_event(PeerJoined(peer.address, peer.source))
             self.connections.on_greeted(peer)
             introduce(peer, self.connections)

@@ -7,11 +7,13 @@ may be behind NATs (docs/protocol.md, "Meetings").
 
 from collections.abc import Iterable
 
+from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
-from shoal.core.wire.sealed_messages import MAX_PEERS
+from shoal.core.outside import Outside
+from shoal.core.wire.sealed_messages import MAX_PEERS, Hello
 from shoal.swarm.peer import Peer
 
-__all__ = ["introduce"]
+__all__ = ["introduce", "note_seen"]
 
 MAX_MEETINGS = 16  # arranged for each new peer; it dials the others when it can
 
@@ -28,6 +30,17 @@ def introduce(newcomer: Peer, peers: Iterable[Peer]) -> None:
     for each in mutual[-MAX_MEETINGS:]:
         newcomer.arrange_meeting(each)
         each.arrange_meeting(newcomer)
+
+
+def note_seen(peer: Peer, hello: Hello, port: int, outside: Outside) -> None:
+    """Note at which address a peer sees our TCP port.
+
+    A connection from another port than the one that we listen on says nothing of it
+    (docs/protocol.md, "Own addresses").
+    """
+    connection = peer.connection
+    if hello.seen is not None and connection.local_address.port == port:
+        outside.on_peer(connection.address.host, Address(*hello.seen), port)
 
 
 def _may_meet(one: Peer, other: Peer) -> bool:

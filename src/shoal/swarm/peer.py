@@ -254,10 +254,12 @@ class Peer:
     def say_hello(self, port: int, root: bytes | None, have: Bitfield | None) -> None:
         """Send our port and, once known, the root record and the chunks we have."""
         session, bits = self.connection.session, None if have is None else bytes(have)
+        host, outside = self.connection.address
+        seen = (host, outside) if scope_of(host) is Scope.GLOBAL else None
         if bits is None or len(bits) <= MAX_BITFIELD:
-            session.send(Hello(port, root, bits))
+            session.send(Hello(port, root, bits, seen))
         else:
-            session.send(Hello(port, root, b""))
+            session.send(Hello(port, root, b"", seen))
             for start in range(0, len(bits), MAX_BITFIELD):
                 session.send(BitfieldPiece(bits[start : start + MAX_BITFIELD]))
         self.connection.flush()

@@ -125,12 +125,11 @@ class Connection(DataProtocol, Generic[S]):
         return self._transport is None or self._has_ended
 
     @property
-    def local_host(self) -> str:
-        """Return the address of this machine that is used; "" once it has ended."""
-        if self._transport is None:
-            return ""
-        name = self._transport.get_extra_info("sockname")
-        return str(name[0]) if name else ""
+    def local_address(self) -> Address:
+        """Return the address and port of this machine that are used, while it lasts."""
+        transport = self._transport
+        name = None if transport is None else transport.get_extra_info("sockname")
+        return Address(str(name[0]), name[1]) if name else Address("", 0)
 
     @property
     def rtt(self) -> float:

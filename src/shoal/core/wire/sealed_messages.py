@@ -57,6 +57,7 @@ MAX_BLOCK_HASHES = 8192  # bytes: the hashes of these blocks
 Index: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 32)]
 Port: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 16)]
 Range: TypeAlias = tuple[Index, Index]
+Host: TypeAlias = Annotated[str, Meta(max_length=MAX_HOST)]
 
 
 class Hello(Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=True):
@@ -69,6 +70,8 @@ class Hello(Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=Tr
     bitfield: Annotated[bytes, Meta(max_length=MAX_BITFIELD)] | None = None
     """The chunks that the sender has; absent until it knows the root record. Empty if
     it does not fit: then its pieces follow."""
+    seen: tuple[Host, Port] | None = None
+    """The global IP address and port that the receiver has on this connection."""
 
 
 class BitfieldPiece(Struct, frozen=True, tag="bitfield", tag_field="type"):
@@ -205,7 +208,7 @@ class Peers(Struct, frozen=True, tag="peers", tag_field="type"):
 class Meeting(Struct, frozen=True, tag="meet", tag_field="type"):
     """Have the receiver dial a peer that is asked at the same time to dial it."""
 
-    host: Annotated[str, Meta(max_length=MAX_HOST)]
+    host: Host
     """Its IP address as the sender sees it."""
     # As in `Peers`, an address that cannot be dialled is ignored.
     ports: Annotated[list[int], Meta(min_length=1, max_length=MAX_MEET_PORTS)]

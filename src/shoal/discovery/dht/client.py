@@ -47,8 +47,9 @@ __all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
 class DhtDiscovery:
     """Find and announce peers in the mainline DHT (BEP 5), as a read-only node.
 
-    `bind` is the local IPv4 address to send from. `interval`, `retry`, `seek`,
-    `timeout` (all in seconds) and `rng` exist for tests, which cannot wait.
+    `bind` is the local IPv4 address to send from. `on_seen` is called with the host of
+    a node, the address that it has seen us at, and our UDP port. `interval`, `retry`,
+    `seek`, `timeout` (all in seconds) and `rng` exist for tests, which cannot wait.
     """
 
     name = "dht"
@@ -64,6 +65,7 @@ class DhtDiscovery:
         timeout: float = QUERY_TIMEOUT,
         resolver: Resolver = resolve_by_system,
         rng: Random | None = None,
+        on_seen: Callable[[str, Address, int], None] = lambda node, seen, port: None,
     ) -> None:
         self._bind = bind
         self._interval = WaitRange(*interval)
@@ -76,6 +78,7 @@ class DhtDiscovery:
         self._bootstrap = Bootstrap(
             bootstrap, use_names=not is_confined, resolver=resolver
         )
+        self._on_seen = on_seen
         self._udp = UdpClient(bind, self._on_datagram)
         self._known = KnownNodes()
         self._pace = Pace()
@@ -307,6 +310,8 @@ class DhtDiscovery:
         now = asyncio.get_running_loop().time()
         for search, lookup in waiting:
             peers = lookup.on_message(message, source, now)
+            for node, seen in lookup.take_seen():
+                self._on_seen(node.host, seen, self._udp.local_port)
             search.schedule.on_peers(peers)
             search.queue.put(peers)
             search.has_changed.set()
