@@ -41,6 +41,7 @@ from tests.adversary.adv import ATTACKS, LISTENERS
 from tests.adversary.codes import CODES
 from tests.adversary.downloaders import DOWNLOADERS
 from tests.adversary.gateways import GATEWAYS
+from tests.adversary.links import LINKS
 from tests.adversary.misread import MISREAD
 from tests.adversary.origins import ORIGINS
 from tests.adversary.other_user import OTHER_USER
@@ -52,7 +53,7 @@ WITHIN = 900.0  # seconds
 INSIDE = "SHOAL_ADVERSARY_NAMESPACE"
 # An extra case: more half-open connections than the sharer may have files.
 FEW_FILES = {"half_open": 128}
-OTHERS = {**MISREAD, **OTHER_USER, **ORIGINS, **DOWNLOADERS}
+OTHERS = {**MISREAD, **OTHER_USER, **ORIGINS, **DOWNLOADERS, **LINKS}
 HEADER = (
     f"{'':7} {'case':24} {'honest':>7} {'slower':>7} {'more memory':>12} {'CPU':>5}"
 )

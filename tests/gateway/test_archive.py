@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
-from shoal.gateway import archive
+from shoal.errors import ManifestError
+from shoal.gateway import archive, shares
 from shoal.gateway.archive import Contents, archive_blocks, archive_size
 from tests.helpers.badholders import SendsZeroes, Silent
 from tests.helpers.gateway import get, serving
-from tests.helpers.holder import Holder, make_holding
+from tests.helpers.holder import Holder, Holding, Talk, make_holding
 
 FILES = {
     "a/empty": b"",
@@ -32,6 +33,26 @@ FOLDER = make_holding(
     files=[(name, len(FILES[name]), name == "a/c/run") for name in sorted(FILES)],
     chunk_size=16_384,
 )
+
+
+class Stuck(Holder):
+    """Answer no request for a chunk before `release`."""
+
+    def __init__(self, holding: Holding) -> None:
+        super().__init__(holding)
+        self._waiting: list[tuple[Talk, int]] | None = []
+
+    def on_request(self, talk: Talk, index: int) -> None:
+        if self._waiting is None:
+            super().on_request(talk, index)
+        else:
+            self._waiting.append((talk, index))
+
+    def release(self) -> None:
+        """Answer the requests, those before and those after."""
+        waiting, self._waiting = self._waiting or [], None
+        for talk, index in waiting:
+            talk.send_chunk(index)
 
 
 async def test_a_share_is_sent_as_an_archive_of_its_length() -> None:
@@ -73,6 +94,82 @@ async def test_too_many_files_are_refused_before_their_pages_are_fetched(
         answer = await get(gateway, "zip/0/")
         assert (await get(gateway, "zip/0/a/c/")).status == 200
     assert (answer.status, b"shoal get" in answer.body) == (403, True)
+
+
+async def test_names_that_take_too_much_memory_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed = archive.FILE_MEMORY * len(FILES)
+    monkeypatch.setattr(archive, "MAX_MEMORY", needed)
+    async with Holder(FOLDER) as holder, serving(holder) as gateway:
+        answer = await get(gateway, "zip/0/")
+        assert (await get(gateway, "zip/0/a/c/")).status == 200
+    assert (answer.status, b"too long" in answer.body) == (403, True)
+
+
+async def test_pages_of_a_large_table_are_not_loaded_for_an_archive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deep = "/".join(["d" * 250] * 15)
+    files = [(f"{deep}/{number:03}", 1, False) for number in range(40)]
+    holding = make_holding(bytes(40), name="deep", files=files)
+    monkeypatch.setattr(archive, "MAX_PAGES_SIZE", 1)
+    monkeypatch.setattr(shares, "FEW_FILES", 1)
+    monkeypatch.setattr(shares, "FIRST_CHILDREN", 1)
+    async with Holder(holding) as holder, serving(holder) as gateway:
+        answer = await get(gateway, "zip/0/")
+    assert (answer.status, b"too long" in answer.body) == (403, True)
+    assert len(set(holder.pages_requested)) < len(holding.pages)
+
+
+async def test_archives_at_a_time_share_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archive, "MAX_MEMORY", archive.FILE_MEMORY * 5)
+    async with Stuck(FOLDER) as holder, serving(holder) as gateway:
+        first = asyncio.create_task(get(gateway, "zip/0/"))
+        await holder.until(lambda: bool(holder.requested))
+        refused = await get(gateway, "zip/0/")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+        holder.release()
+        assert (await first).status == 200
+        assert (await get(gateway, "zip/0/")).status == 200
+
+
+async def test_a_name_that_hides_is_not_that_of_an_archive() -> None:
+    holding = make_holding(b"key", name=".ssh", files=[("authorized_keys", 3, False)])
+    async with Holder(holding) as holder, serving(holder) as gateway:
+        answer = await get(gateway, "zip/0/")
+    assert answer.headers["content-disposition"].endswith("''_.ssh.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as opened:
+        assert opened.namelist() == ["_.ssh/authorized_keys"]
+
+
+def test_paths_of_a_folder_that_collide_are_refused() -> None:
+    for paths in (["d/a", "d/A"], ["d/a", "d/a/b"]):
+        files = [File(path, 0) for path in paths]
+        table = SimpleNamespace(under=lambda folder, files=files: files)
+        root = SimpleNamespace(name="share", is_folder=True)
+        manifest = cast(Manifest, SimpleNamespace(root=root, file_table=table))
+        with pytest.raises(ManifestError, match="side by side"):
+            Contents(manifest, "d")
+
+
+async def test_an_archive_that_is_not_sent_has_no_end() -> None:
+    contents = _contents([(f"{number}", 700) for number in range(9)])
+    blocks = archive_blocks(contents, 0, _open)
+    sent = await anext(blocks)
+    with pytest.MonkeyPatch.context() as patch:
+        written: list[bytes] = []
+
+        def write(_: object, data: bytes) -> int:
+            written.append(bytes(data))
+            return len(data)
+
+        patch.setattr(archive._Pipe, "write", write)
+        await blocks.aclose()
+    assert sent.startswith(b"PK\3\4")
+    assert not any(data.startswith(b"PK\1\2") for data in written)
 
 
 async def test_a_source_that_sends_nothing_is_told_in_the_status() -> None:

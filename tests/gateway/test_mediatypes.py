@@ -35,3 +35,9 @@ def test_a_content_disposition_is_printable_ascii(name: str) -> None:
     assert value.isascii()
     assert value.isprintable()
     assert not set(value.partition("''")[2]) & set("\"\\;,'/ ")
+
+
+def test_a_name_that_hides_is_saved_under_another() -> None:
+    names = [".bashrc", "-rf", "a/.ssh", "a.b"]
+    saved = [disposition(name).partition("''")[2] for name in names]
+    assert saved == ["_.bashrc", "_-rf", "_.ssh", "a.b"]

@@ -17,21 +17,22 @@ ASK_AGAIN = 1.0  # seconds
 
 def start(bootstrap: str, listen: str = "127.0.0.1:0") -> lt.session:
     """Start a session that uses only the DHT, on loopback unless told otherwise."""
-    settings = {
-        # An explicit address, or there is no DHT on loopback.
-        "listen_interfaces": listen,
-        "alert_mask": lt.alert.category_t.dht_notification
-        | lt.alert.category_t.dht_operation_notification,
-        "enable_dht": True,
-        "enable_lsd": False,
-        "enable_upnp": False,
-        "enable_natpmp": False,
-        "dht_bootstrap_nodes": bootstrap,
-        # All nodes of a test may share one address.
-        "dht_restrict_routing_ips": False,
-        "dht_restrict_search_ips": False,
-    }
-    return lt.session(settings)
+    return lt.session(
+        {
+            # An explicit address, or there is no DHT on loopback.
+            "listen_interfaces": listen,
+            "alert_mask": lt.alert.category_t.dht_notification
+            | lt.alert.category_t.dht_operation_notification,
+            "enable_dht": True,
+            "enable_lsd": False,
+            "enable_upnp": False,
+            "enable_natpmp": False,
+            "dht_bootstrap_nodes": bootstrap,
+            # All nodes of a test may share one address.
+            "dht_restrict_routing_ips": False,
+            "dht_restrict_search_ips": False,
+        }
+    )
 
 
 def main(topic: lt.sha1_hash, port: int | None, bootstrap: str) -> None:

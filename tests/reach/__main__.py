@@ -29,12 +29,17 @@ KINDS = {
     Nat.PUBLIC: "a server with a global address and no firewall",
     Nat.PRESERVING: "most routers at home: connections leave from the port that the "
     "program uses (`masquerade`), and nothing unexpected gets in",
+    Nat.CHANGING: "some carriers: connections leave from another port than the "
+    "program uses, the same to everyone (`masquerade to :PORT`), and nothing "
+    "unexpected gets in",
     Nat.SYMMETRIC: "some routers of offices and of mobile networks: each connection "
     "leaves from a random port (`masquerade random,fully-random`)",
     Nat.FIREWALL: "a global address, and nothing unexpected gets in",
     Nat.NESTED: "a router at home behind the NAT of a carrier, both port-preserving",
 }
 CONCLUSION = """\
+Behind a port-changing NAT, a machine does not know its port on the internet until two
+peers have told it, or the router (see `shoal doctor`); a common peer tells the others.
 A NAT that draws ports at random lets no dial in, and its own dials come from a port
 that the other side does not expect. So it connects only with peers that let everyone
 in. Two machines that do not reach each other still exchange everything through a third

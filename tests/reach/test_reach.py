@@ -32,8 +32,13 @@ def require_libtorrent() -> None:
         require("libtorrent is not installed (it has no wheel for Python 3.14)")
 
 
-def test_a_common_peer_brings_two_together_that_let_no_one_in(tmp_path: Path) -> None:
-    ((_, seconds),) = by_common_peer([PRESERVING], tmp_path)
+@pytest.mark.parametrize(
+    "pair", [PRESERVING, Pair(Nat.CHANGING, Nat.FIREWALL)], ids=["same", "other"]
+)
+def test_a_common_peer_brings_two_together_that_let_no_one_in(
+    pair: Pair, tmp_path: Path
+) -> None:
+    ((_, seconds),) = by_common_peer([pair], tmp_path)
     assert seconds is not None
 
 
@@ -74,6 +79,7 @@ def test_doctor_names_the_kind_of_nat(net: tuple[Internet, str]) -> None:
         Nat.PUBLIC: "No NAT: this machine has the address {}",
         Nat.FIREWALL: "No NAT: this machine has the address {}",
         Nat.NESTED: "Behind a NAT that keeps ports; seen from the internet as {}",
+        Nat.CHANGING: "Behind a NAT that changes ports; seen from the internet as {}",
         Nat.SYMMETRIC: "Behind a NAT that draws a new port for each connection, as {}",
     }
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ import pytest
 from shoal.core.limits import INTRODUCTION_PERIOD
 from shoal.core.names.address import Address
 from shoal.core.wire.sealed_messages import Hello, Meeting
-from shoal.swarm.introductions import MAX_MEETINGS
+from shoal.swarm.introductions import MAX_MEETINGS, arrange_meeting
 from tests.helpers.holder import Talk
 from tests.helpers.memory_net import Member, MemoryNet, MemoryTransport, memory_net
 from tests.helpers.memory_peers import MANIFEST, source, talk_to
@@ -62,8 +62,8 @@ async def test_the_nearer_one_waits_for_half_of_the_difference() -> None:
             assert isinstance(transport, MemoryTransport)
             transport._socket.round_trip = 0.02 if is_near else 0.3
         first, second = hub.swarm.peers
-        first.arrange_meeting(second)
-        second.arrange_meeting(first)
+        arrange_meeting(first, second)
+        arrange_meeting(second, first)
         await asyncio.sleep(0.1)
         assert meetings(near)[-1].wait == 140
         assert meetings(far)[-1].wait == 0

@@ -1,8 +1,8 @@
 """Check what works on this machine, and say how to fix what does not.
 
 `network` and `nat` check the network, and `local` the rest of this machine; each check
-returns findings, and `examine` runs all checks. They change nothing, and each ends
-after `TIMEOUT` even if a call to the system hangs.
+returns findings, and `examine` runs all checks. They leave nothing changed, and each
+ends after `TIMEOUT` even if a call to the system hangs.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ async def examine(settings: Settings, folder: Path) -> AsyncIterator[Finding]:
     """Check this machine, its network as `settings` allow, and the disk of `folder`."""
     checks: dict[str, _Check] = {
         "listening": partial(network.check_listening, settings),
+        "router": partial(network.check_router, settings),
         "peers": partial(network.check_peers, settings),
         "multicast": partial(network.check_multicast, settings),
         "dht": partial(network.check_dht, settings),

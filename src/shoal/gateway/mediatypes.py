@@ -8,7 +8,9 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-__all__ = ["MediaType", "disposition", "media_type"]
+from shoal.core.manifest.paths import hides
+
+__all__ = ["MediaType", "disposition", "media_type", "visible_name"]
 
 
 class MediaType(Struct, frozen=True):
@@ -105,5 +107,13 @@ def media_type(path: str) -> MediaType:
 def disposition(path: str) -> str:
     """Return a file's `Content-Disposition` (RFC 6266, its name as in RFC 8187)."""
     kind = "inline" if media_type(path).is_passive else "attachment"
-    name = path.rpartition("/")[2]
+    name = visible_name(path.rpartition("/")[2])
     return f"{kind}; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def visible_name(name: str) -> str:
+    """Return a name under which something is saved, with `_` before one that hides it.
+
+    The maker of a link chooses the name, and a browser saves a file under it unasked.
+    """
+    return f"_{name}" if hides(name) else name

@@ -13,8 +13,8 @@ from math import inf
 
 from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_RATE, HostLimit
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, host_key, is_acceptable, scope_of
+from shoal.core.names.address import Address, named_address
+from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.peerbook import SWARM
 from shoal.core.places import Owner, most_crowded
 from shoal.core.report.status import path_of
@@ -153,7 +153,7 @@ class Connections:
             same = [
                 peer
                 for peer in idle
-                if peer.connection.address.host == host
+                if host_key(peer.connection.address.host) == host_key(host)
                 and peer.connection.connected_at <= latest
             ]
             if len(same) >= MAX_IDLE_PER_ADDRESS:
@@ -205,13 +205,14 @@ class Connections:
                 client = None if proven.is_server else dialled
                 self._keep_one(other, proven.address.host, client)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
+        is_mapped = bool(self._resources.networks.mappings)
         self.peers[connection] = Peer(
             connection,
             proven.node_id,
             dialled=dialled,
             is_client=dialled is not None and not proven.is_server,
             source=source,
-            path=path_of(source, proven.address.host),
+            path=path_of(source, proven.address.host, is_mapped=is_mapped),
             counters=self._resources.counters,
         )
         return connection
@@ -351,7 +352,7 @@ class Connections:
         return [
             peer
             for peer in self
-            if peer.connection.address.host == host
+            if host_key(peer.connection.address.host) == host_key(host)
             and not peer.verified
             and bans.is_distrusted(host, now, dialled=peer.dialled is not None)
         ]
@@ -371,10 +372,10 @@ class Connections:
     def meet(self, peer: Peer, meeting: Meeting) -> None:
         """Dial another peer on the internet, which dials us, as `peer` has arranged."""
         source = peer.connection.address.host
+        connected = {each.address for each in self}
         for port in meeting.ports:
-            address = Address(meeting.host, port)
-            is_connected = address in {each.address for each in self}
-            if is_acceptable(address, source) and not is_connected:
+            address = named_address(meeting.host, port, source)
+            if address is not None and address not in connected:
                 if scope_of(address.host) is Scope.GLOBAL:
                     self._dialler.meet(address, SWARM, meeting.wait / 1000)
 
@@ -384,8 +385,8 @@ class Connections:
         """Dial, in `wait` seconds, the addresses from a peer that are believable."""
         host = peer.connection.address.host
         for each in addresses:
-            address = Address(*each)
-            if is_acceptable(address, host):
+            address = named_address(*each, host)
+            if address is not None:
                 self._dialler.add(address, SWARM, wait)
 
 

@@ -95,6 +95,7 @@ class Dispatcher:
         self._pages = pages
         self._networks = resources.networks
         self._port = port
+        self._port_for = resources.networks.port_for
         self._waiting = waiting
         self._completed = completed
         self._on_event = on_event
@@ -107,15 +108,16 @@ class Dispatcher:
         store, because peers request manifest pages only after a bitfield.
         """
         manifest, upload = self._pages.manifest, self.upload
+        port = self._port_for(self._port, peer.connection.address.host)
         if manifest is None:
-            peer.say_hello(self._port, None, None)
+            peer.say_hello(port, None, None)
             return
         none = Bitfield(manifest.chunks.count)
         have = none if upload is None else upload.have
         if peer.is_told:
             peer.announce(have)
         else:
-            peer.say_hello(self._port, manifest.root_record, have)
+            peer.say_hello(port, manifest.root_record, have)
             peer.is_told = True
             if self.is_finished:
                 peer.say_finished()
@@ -313,7 +315,7 @@ class Dispatcher:
             raise PeerError("it sent data that did not verify a while ago")
         if is_first:
             peer.is_greeted = True
-            note_seen(peer, hello, self._port, self._networks.outside)
+            note_seen(peer, hello, self._port, self._networks)
             self._on_event(PeerJoined(peer.address, peer.source))
             self.connections.on_greeted(peer)
             introduce(peer, self.connections)

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
-from shoal.core.outside import Outside
-from shoal.core.wire.sealed_messages import MAX_PEERS, Hello
+from shoal.core.wire.sealed_messages import MAX_MEET_WAIT, MAX_PEERS, Hello, Meeting
+from shoal.discovery.combined import Networks
 from shoal.swarm.peer import Peer
 
-__all__ = ["introduce", "note_seen"]
+__all__ = ["arrange_meeting", "introduce", "note_seen"]
 
 MAX_MEETINGS = 16  # arranged for each new peer; it dials the others when it can
 
@@ -28,11 +28,25 @@ def introduce(newcomer: Peer, peers: Iterable[Peer]) -> None:
             each.introduce([newcomer.endpoint])
     mutual = [each for each in listed if _may_meet(each, newcomer)]
     for each in mutual[-MAX_MEETINGS:]:
-        newcomer.arrange_meeting(each)
-        each.arrange_meeting(newcomer)
+        arrange_meeting(newcomer, each)
+        arrange_meeting(each, newcomer)
 
 
-def note_seen(peer: Peer, hello: Hello, port: int, outside: Outside) -> None:
+def arrange_meeting(peer: Peer, other: Peer) -> None:
+    """Have a peer dial another one, which is asked to dial this one.
+
+    The one that hears of it first waits, so that both dial at the same time.
+    """
+    host, port = other.endpoint
+    # A NAT that keeps one port for each socket may not keep the same one.
+    ports = [port] if other.dialled else [port, other.connection.address.port]
+    sooner = max(0.0, other.connection.rtt - peer.connection.rtt) / 2
+    wait = min(round(1000 * sooner), MAX_MEET_WAIT)
+    peer.connection.session.send(Meeting(host, list(dict.fromkeys(ports)), wait))
+    peer.connection.flush()
+
+
+def note_seen(peer: Peer, hello: Hello, port: int, networks: Networks) -> None:
     """Note at which address a peer sees our TCP port.
 
     A connection from another port than the one that we listen on says nothing of it
@@ -40,7 +54,7 @@ def note_seen(peer: Peer, hello: Hello, port: int, outside: Outside) -> None:
     """
     connection = peer.connection
     if hello.seen is not None and connection.local_address.port == port:
-        outside.on_peer(connection.address.host, Address(*hello.seen), port)
+        networks.on_seen(connection.address.host, Address(*hello.seen), port)
 
 
 def _may_meet(one: Peer, other: Peer) -> bool:

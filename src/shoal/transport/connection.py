@@ -19,6 +19,7 @@ from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError
+from shoal.net.socket_names import host_of
 from shoal.transport.data_protocol import DataProtocol
 from shoal.transport.liveness import has_hung_up, round_trip
 from shoal.transport.making import Making
@@ -129,7 +130,7 @@ class Connection(DataProtocol, Generic[S]):
         """Return the address and port of this machine that are used, while it lasts."""
         transport = self._transport
         name = None if transport is None else transport.get_extra_info("sockname")
-        return Address(str(name[0]), name[1]) if name else Address("", 0)
+        return Address(host_of(name), name[1]) if name else Address("", 0)
 
     @property
     def rtt(self) -> float:
@@ -241,7 +242,7 @@ class Connection(DataProtocol, Generic[S]):
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername") or ("", 0)
-        self.address = Address(peer[0], peer[1])
+        self.address = Address(host_of(peer), peer[1])
         self.connected_at = self.last_heard = self._time()
         self._socket = transport.get_extra_info("socket")
         assert self._socket is not None

@@ -89,6 +89,8 @@ class FileTree:
         # Each place is read and replaced in one step: several threads use a table.
         self._decoded: list[Leaf | None] = [None] * MAX_DECODED
         self._files_here = 0
+        self.size_here = 0
+        """Bytes of the pages that have arrived."""
 
     # Pages.
 
@@ -121,6 +123,7 @@ class FileTree:
             self._keep_decoded(decode_leaf(page, bounds), bounds)
             self._files_here += bounds.end - bounds.number
         self._pages[key] = page
+        self.size_here += len(page)
         return True
 
     def page(self, level: int, index: int) -> bytes | None:

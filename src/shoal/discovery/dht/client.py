@@ -47,9 +47,11 @@ __all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
 class DhtDiscovery:
     """Find and announce peers in the mainline DHT (BEP 5), as a read-only node.
 
-    `bind` is the local IPv4 address to send from. `on_seen` is called with the host of
-    a node, the address that it has seen us at, and our UDP port. `interval`, `retry`,
-    `seek`, `timeout` (all in seconds) and `rng` exist for tests, which cannot wait.
+    `bind` is the local IPv4 address to send from. `announced` returns the number by
+    which a port of ours is dialled from the internet. `on_seen` is called with the host
+    of a node, the address that it has seen us at, and our UDP port. `interval`,
+    `retry`, `seek`, `timeout` (all in seconds) and `rng` exist for tests, which cannot
+    wait.
     """
 
     name = "dht"
@@ -64,12 +66,14 @@ class DhtDiscovery:
         seek: tuple[float, float] = SEEK,
         timeout: float = QUERY_TIMEOUT,
         resolver: Resolver = resolve_by_system,
+        announced: Callable[[int], int] = lambda port: port,
         rng: Random | None = None,
         on_seen: Callable[[str, Address, int], None] = lambda node, seen, port: None,
     ) -> None:
         self._bind = bind
         self._interval = WaitRange(*interval)
         self._retry = WaitRange(*retry)
+        self._announced = announced
         self._seek = WaitRange(*seek)
         self._timeout = timeout
         self._rng = rng or SystemRandom()
@@ -268,7 +272,7 @@ class DhtDiscovery:
             rng=self._rng,
             nodes=nodes,
             bootstrap=bootstrap,
-            port=port,
+            port=None if port is None else self._announced(port),
             pace=self._pace,
             is_awaited=search.is_awaited(),
             timeout=self._timeout,
@@ -312,7 +316,9 @@ class DhtDiscovery:
             peers = lookup.on_message(message, source, now)
             for node, seen in lookup.take_seen():
                 self._on_seen(node.host, seen, self._udp.local_port)
-            search.schedule.on_peers(peers)
+            # What is announced at our own port is most likely our announcement.
+            ours = None if search.port is None else self._announced(search.port)
+            search.schedule.on_peers(each for each in peers if each.port != ours)
             search.queue.put(peers)
             search.has_changed.set()
 

@@ -22,6 +22,7 @@ from shoal.core.crypto.knock import (
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.net.socket_names import host_of
 from shoal.transport.dial import reaching
 from shoal.transport.sealed.bound import connect_from, share_port
 from shoal.transport.sealed.listen import SealedListener
@@ -187,9 +188,9 @@ class _Knocking(asyncio.BufferedProtocol):
         self, transport: asyncio.Transport, greeted: Greeted, confirmation: bytes
     ) -> None:
         # No peername if the peer has gone already.
-        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
+        name = transport.get_extra_info("peername") or ("", 0)
         peer = ProvenPeer(
-            Address(host, port),
+            Address(host_of(name), name[1]),
             greeted.node_id,
             greeted.version,
             is_server=not self._handshake.is_client,
