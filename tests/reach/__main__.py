@@ -43,7 +43,9 @@ peers have told it, or the router (see `shoal doctor`); a common peer tells the 
 A NAT that draws ports at random lets no dial in, and its own dials come from a port
 that the other side does not expect. So it connects only with peers that let everyone
 in. Two machines that do not reach each other still exchange everything through a third
-one that both reach, if that one downloads the share or has it.
+one that both reach, if that one downloads the share or has it. Two machines that let no
+one in have one connection at a time, so a second share that both have waits for a third
+machine, or for the end of the first.
 """
 
 

@@ -19,6 +19,7 @@ from tests.reach.matrix import NO_DISCOVERY, PORT, Pair, by_common_peer, by_dht
 
 pytestmark = pytest.mark.interop
 
+CODE = r"[0-9]{4}(-[a-z]+){3}"
 PRESERVING = Pair(Nat.PRESERVING, Nat.PRESERVING)
 
 
@@ -104,6 +105,22 @@ def test_two_behind_nats_meet_by_the_dht_alone(
     with shoal("share", source, *options, ns=sharer.namespace) as sharing:
         words = ("get", link_of(sharing), "-o", out, "--timeout", 60)
         with shoal(*words, *options, ns=getter.namespace) as getting:
+            assert getting.finish(90).code == 0
+    assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.long
+def test_a_code_is_redeemed_and_its_share_fetched_behind_nats(
+    net: tuple[Internet, str], tmp_path: Path
+) -> None:
+    internet, bootstrap = net
+    options = ("--no-lan", "--dht-bootstrap", bootstrap)
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.write_bytes(random.Random(8).randbytes(1 << 20))
+    sharer, getter = (internet.add_home(Nat.PRESERVING) for _ in range(2))
+    with shoal("share", source, "--code", *options, ns=sharer.namespace) as sharing:
+        code = sharing.wait_line(CODE, stream="out")[0]
+        with shoal("get", code, "-o", out, *options, ns=getter.namespace) as getting:
             assert getting.finish(90).code == 0
     assert out.read_bytes() == source.read_bytes()
 
