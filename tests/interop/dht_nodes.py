@@ -18,12 +18,14 @@ import time
 
 import libtorrent as lt
 
+from shoal.core.names.address import Address
 from shoal.discovery.dht.krpc import (
     ID_SIZE,
     KrpcResponse,
     build_find_node,
     parse_message,
 )
+from shoal.net.socket_names import family_of
 from tests.interop.dht_oracle import start
 
 PORT = 6881
@@ -38,7 +40,7 @@ def start_in(pid: str, host: str) -> lt.session:
     if ctypes.CDLL(None).setns(namespace, _CLONE_NEWNET):
         raise OSError(f"cannot enter the network namespace of process {pid}")
     os.close(namespace)
-    return start("", f"{host}:{PORT}")
+    return start("", str(Address(host, PORT)))
 
 
 def introduce_all(sessions: list[lt.session], hosts: list[str]) -> None:
@@ -70,7 +72,10 @@ def know_each_other(asker: socket.socket, hosts: list[str]) -> bool:
     answers = {host: answer for host in hosts if (answer := ask(asker, host))}
     ids = {host: answer.node_id for host, answer in answers.items()}
     right = [
-        sum(ids.get(node.address.host) == node.id for node in answer.nodes)
+        sum(
+            ids.get(node.address.host) == node.id
+            for node in answer.nodes + answer.nodes6
+        )
         for answer in answers.values()
     ]
     return sum(right) >= ENOUGH * len(hosts)
@@ -80,12 +85,12 @@ def main(nodes: list[tuple[str, str]]) -> None:
     """Start the nodes, and introduce each of them to all others."""
     sessions = [start_in(*node) for node in nodes]
     hosts = [host for _, host in nodes]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+    with socket.socket(family_of(hosts[0]), socket.SOCK_DGRAM) as asker:
         asker.settimeout(0.5)
         while not know_each_other(asker, hosts):
             introduce_all(sessions, hosts)
             time.sleep(0.5)
-    print(f"ready {hosts[0]}:{PORT}", flush=True)
+    print(f"ready {Address(hosts[0], PORT)}", flush=True)
     while True:
         for session in sessions:
             session.wait_for_alert(200)

@@ -9,7 +9,7 @@ from shoal.core.names.address import Address
 from shoal.core.outside import NatKind, Outside
 from shoal.discovery.base import TOPIC_SIZE
 from shoal.discovery.combined import Networks
-from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
+from shoal.discovery.dht.dual import DualDht
 from shoal.doctor.finding import Finding, note, ok
 from shoal.net.interfaces import own_addresses
 
@@ -31,17 +31,16 @@ async def check_nat(settings: Settings, timeout: float = REPORT_TIME) -> list[Fi
         if outside.kind(own) is not NatKind.UNKNOWN:
             is_known.set()
 
-    bootstrap = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
-    bind = Networks(settings).hosts()[0]
-    async with DhtDiscovery(bootstrap, bind=bind, on_seen=on_seen) as dht:
-        async with aclosing(dht.join(os.urandom(TOPIC_SIZE), None)) as found:
-            # Nobody announces a random topic: the lookup only meets nodes.
-            looking = asyncio.ensure_future(anext(found, None))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await is_known.wait()
-            looking.cancel()
-            await asyncio.wait([looking])
+    hosts = Networks(settings).hosts()
+    dht = DualDht(settings.dht_bootstrap, hosts=hosts, on_seen=on_seen)
+    async with aclosing(dht), aclosing(dht.join(os.urandom(TOPIC_SIZE), None)) as found:
+        # Nobody announces a random topic: the lookup only meets nodes.
+        looking = asyncio.ensure_future(anext(found, None))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await is_known.wait()
+        looking.cancel()
+        await asyncio.wait([looking])
     return [judge_nat(outside.kind(own), outside.host)]
 
 
