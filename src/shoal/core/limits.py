@@ -12,6 +12,7 @@ from shoal.errors import ProtocolError
 
 __all__ = [
     "ARRIVAL_BURST",
+    "ARRIVAL_CHUNKS",
     "ARRIVAL_RATE",
     "DIAL_BURST",
     "DIAL_RATE",
@@ -40,7 +41,8 @@ PAYLOAD_SHARE = 256  # bytes of payload, sent or received, that pay for one of o
 HANDSHAKE_BURST = 64.0  # failed handshakes at once; more than a busy host causes
 HANDSHAKE_RATE = 10.0  # failed handshakes per second; each costs 0.1 ms of work
 ARRIVAL_BURST = 384.0  # peers of one host and share at once: twice as many as places
-ARRIVAL_RATE = 20.0  # peers per second; with 262,144 chunks each costs up to 5 ms
+ARRIVAL_RATE = 20.0  # peers per second; with `ARRIVAL_CHUNKS` each costs up to 5 ms
+ARRIVAL_CHUNKS = 1 << 18  # of a share; with more, a peer counts as several
 MAX_HOSTS = 1024  # hosts that each limit remembers
 
 DIAL_BURST = 20.0  # dials of a node at once
@@ -204,21 +206,24 @@ class HostLimit:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def allows(self, host: str, now: float) -> bool:
-        """Return True if a host is below its limit."""
+    def allows(self, host: str, now: float, weight: float = 1.0) -> bool:
+        """Return True if a host is below its limit, with what costs as much as several.
+
+        `weight` is at most the burst.
+        """
         count = self._counts.get(host_key(host))
         if count is None:
             return True
         count.leak(now)
-        return count.level <= self._burst - 1
+        return count.level <= self._burst - weight
 
-    def add(self, host: str, now: float) -> None:
-        """Count one more of a host."""
+    def add(self, host: str, now: float, weight: float = 1.0) -> None:
+        """Count one more of a host, or one that costs as much as several."""
         key = host_key(host)
         count = self._counts.setdefault(key, LeakyBucket(self._rate))
         count.leak(now)
         # No more than the burst, so a host that stops is soon allowed again.
-        count.level = min(count.level + 1, self._burst)
+        count.level = min(count.level + weight, self._burst)
         self._counts.move_to_end(key)
         if len(self._counts) > MAX_HOSTS:
             self._counts.popitem(last=False)

@@ -49,6 +49,8 @@ class Dialler:
         self.bans = Bans()
         """The addresses and hosts of peers that lied."""
         self._dialling = 0
+        self.most_peers = MAX_PEERS
+        """How many connections there may be, `MAX_PEERS` at most."""
         self.is_out_of_files = False
         """Whether the last dial failed because no file descriptor was left."""
         self._wake = asyncio.Event()
@@ -77,10 +79,8 @@ class Dialler:
             for each in found:
                 tasks.create_task(self._listen(each))
             while True:
-                slots = min(
-                    MAX_DIALS - self._dialling,
-                    MAX_PEERS - self._connected() - self._dialling,
-                )
+                most = min(self.most_peers, MAX_PEERS)
+                slots = min(MAX_DIALS, most - self._connected()) - self._dialling
                 now = self._clock()
                 room = self._pace.room(now)
                 for address in self._book.next_dials(now, max(0, min(slots, room))):
