@@ -5,6 +5,7 @@ own files.
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,7 @@ import aiohttp
 from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError
+from shoal.origin.responses import limited
 from shoal.origin.source import OriginFileError, Part
 
 __all__ = ["ObjectReader"]
@@ -46,6 +48,8 @@ class ObjectReader:
         except Exception as error:  # each kind of store has its own errors
             lines = str(error).splitlines()
             reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+            # Libraries that try again leave what they had read in reference cycles.
+            gc.collect()
             raise PeerError(reason[:MAX_REASON]) from None
         if len(data) != part.size:
             raise PeerError("it sends another range than the requested one")
@@ -101,28 +105,31 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 def _s3_options() -> dict[str, Any]:
-    """Return options for s3fs with which no redirect is followed.
+    """Return options for s3fs: no redirect is followed, no response is very long.
 
     botocore follows none, but aiobotocore lets aiohttp do so, which sends the session
     token of the user's credentials to whatever host the server names. A bucket that
-    has moved to another region needs no redirect: botocore signs a new request.
+    has moved to another region needs no redirect: botocore signs a new request. It
+    reads responses whole, however long they are.
     """
     try:
         from aiobotocore.httpsession import AIOHTTPSession
     except ImportError:
         return {}  # url_to_fs explains what is missing
 
-    class UnredirectedSession(AIOHTTPSession):  # type: ignore[misc]
+    class GuardedSession(AIOHTTPSession):  # type: ignore[misc]
         async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
             session: aiohttp.ClientSession = await super()._get_session(proxy_url)
             if not session.trace_configs:
+                if session.connector is not None:
+                    limited(session.connector, are_read_whole=True)
                 trace = aiohttp.TraceConfig()
                 trace.on_request_redirect.append(_refuse_redirect)
                 trace.freeze()
                 session.trace_configs.append(trace)
             return session
 
-    return {"config_kwargs": {"http_session_cls": UnredirectedSession}}
+    return {"config_kwargs": {"http_session_cls": GuardedSession}}
 
 
 async def _refuse_redirect(*_: object) -> None:

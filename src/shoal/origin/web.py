@@ -15,12 +15,10 @@ import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from functools import partial
-from typing import Any
+from hashlib import sha256
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from shoal import __version__
@@ -30,18 +28,18 @@ from shoal.core.names.origin_url import file_url, origin_name
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
+from shoal.origin.responses import TooMuchHeaderError, limited
 from shoal.origin.source import OriginFileError, Part, how_to_allow
 
 __all__ = ["AddressFilter", "WebReader", "parse_content_range"]
 
 MAX_REDIRECTS = 5
-MAX_INTERIM = 8  # interim responses (RFC 9110 section 15.2) before the final one
-MAX_HEADER_SIZE = 64 * 1024  # bytes of the headers of all these together
 CONNECT_TIME = 10.0  # seconds
 READ_TIME = 30.0  # seconds between two reads
 ANSWER_TIME = 60.0  # seconds until a response begins, however much comes before it
 WHOLE_LIMIT = 1024 * 1024  # bytes of a file that is read whole if ranges are ignored
 MAX_VALIDATORS = 10_000  # files whose version is remembered
+MAX_VALIDATOR_SIZE = 128  # characters of an entity tag or date that are remembered
 READ_SIZE = 256 * 1024  # bytes
 WEB_PORTS = frozenset((80, 443))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -161,7 +159,8 @@ class WebReader:
 
     def _check_version(self, headers: Mapping[str, str], part: Part) -> None:
         """Raise `PeerError` if a file differs from the one in earlier responses."""
-        found = (headers.get("ETag", ""), headers.get("Last-Modified", ""))
+        tag, date = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        found = _shortened(tag), _shortened(date)
         known = self._validators.setdefault(part.path, found)
         if len(self._validators) > MAX_VALIDATORS:
             del self._validators[next(iter(self._validators))]
@@ -173,7 +172,7 @@ class WebReader:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=_limited(
+                connector=limited(
                     aiohttp.TCPConnector(limit=ORIGIN_RUNS, resolver=self._filter)
                 ),
                 auto_decompress=False,
@@ -195,6 +194,13 @@ class WebReader:
         if session is not None:
             await session.close()
             await asyncio.sleep(0)  # lets the transports close
+
+
+def _shortened(validator: str) -> str:
+    """Return a validator, or a hash in place of one that takes much memory."""
+    if len(validator) <= MAX_VALIDATOR_SIZE:
+        return validator
+    return sha256(validator.encode(errors="surrogateescape")).hexdigest()
 
 
 def _to_url(text: str) -> URL:
@@ -295,48 +301,3 @@ class AddressFilter(AbstractResolver):
             return True
         networks = list_interfaces(self._settings.interfaces)
         return any(each.is_on_subnet(host) for each in networks)
-
-
-class TooMuchHeaderError(aiohttp.ClientError):
-    """A server sent more headers or interim responses than it may."""
-
-
-class LimitedHandler(ResponseHandler):
-    """Close a connection whose server sends too much before a final response.
-
-    aiohttp limits the headers of one response. But any number of interim responses may
-    come before it, each of which costs time and memory, and postpones the time limit
-    between two reads.
-    """
-
-    _interim = 0
-    _header_size = 0
-
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        """Take a response whose header is complete; its body follows later."""
-        message, _ = data
-        self._header_size += sum(map(_length, message.raw_headers))
-        self._interim += 1
-        if self._interim > MAX_INTERIM + 1 or self._header_size > MAX_HEADER_SIZE:
-            if self.transport is not None:
-                self.transport.close()
-            self.set_exception(TooMuchHeaderError("too much before the response"))
-            return
-        if not 100 <= message.code < 200:
-            self._interim = self._header_size = 0
-        super().feed_data(data, size)
-
-
-def _length(field: tuple[bytes, bytes]) -> int:
-    name, value = field
-    return len(name) + len(value)
-
-
-def _limited(connector: aiohttp.TCPConnector) -> aiohttp.TCPConnector:
-    """Let all connections of a connector have these limits; return it.
-
-    aiohttp has no public way to do so. A test fails if this one ceases to work.
-    """
-    handler: type[ResponseHandler] = LimitedHandler
-    connector._factory = partial(handler, loop=connector._loop)
-    return connector
