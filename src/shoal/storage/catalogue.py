@@ -160,7 +160,10 @@ class Catalogue:
             made,
             time.time(),
         )
-        body = _MAGIC + msgspec.msgpack.encode(stored)
+        # Not joined: an entry may have half a gigabyte.
+        body = msgspec.msgpack.encode(stored)
+        check = sha256(_MAGIC)
+        check.update(body)
         name, folder = _name(link.id, place), self._directory / _folder(place)
         make_directories(self._disk, folder, flush=flush)
         # The inner folder is ours in any case if it has just been made.
@@ -168,8 +171,8 @@ class Catalogue:
         with opened, opened_own(self._disk, folder) as at:
             if at is None:
                 raise ShoalError(f"Another program removed {folder}; try again.")
-            data = body + sha256(body).digest()
-            write_new_file(self._disk, at, name, data, flush=flush)
+            parts = _MAGIC, body, check.digest()
+            write_new_file(self._disk, at, name, *parts, flush=flush)
             if made.is_complete:
                 self._remove_replaced(at, name, place, manifest.root.name, made)
 
@@ -367,8 +370,9 @@ def _decode(data: bytes) -> Entry:
     """Return an entry; raises `ValueError` or another error if it is damaged."""
     if data.startswith(_FORMER):
         raise ValueError("it is of an older version of shoal")
-    body, check = data[:-_CHECK_SIZE], data[-_CHECK_SIZE:]
-    if not body.startswith(_MAGIC) or sha256(body).digest() != check:
+    view = memoryview(data)
+    body, check = view[:-_CHECK_SIZE], view[-_CHECK_SIZE:]
+    if not data.startswith(_MAGIC) or sha256(body).digest() != check:
         raise ValueError("its checksum is wrong")
     stored = msgspec.msgpack.decode(body[len(_MAGIC) :], type=_Stored)
     link = parse_link(stored.link)
