@@ -245,7 +245,9 @@ class Scheduler(Generic[S]):
             if index in self.picker.requested_from(source):
                 # A source that refuses every chunk costs us one request for each.
                 self.picker.on_request_expired(index, source, is_missing=not is_busy)
-                if not is_busy:
+                if is_busy:
+                    window.on_busy(now)
+                else:
                     self._full -= window.is_full
                     window.is_full = False
             return
@@ -296,9 +298,11 @@ class Scheduler(Generic[S]):
             elif not self.picker.free:
                 self._late.update(window.overdue(now, usual))
         # A pause may be over, too.
-        self._is_due |= bool(stalled or self._late) or any(
-            0 < window.choices_from <= now for window in self._windows.values()
-        )
+        over = [
+            window.end_pause(now) or 0 < window.choices_from <= now
+            for window in self._windows.values()
+        ]
+        self._is_due |= bool(stalled or self._late) or any(over)
         return stalled
 
     # What to request.
