@@ -26,7 +26,7 @@ from shoal.core.manifest.file_pages import FileEntry
 from shoal.core.manifest.file_table import FileTable, folder_range
 from shoal.core.manifest.pages import PageKey
 from shoal.storage.disk.disk import Disk
-from shoal.swarm.build_share import build_share
+from shoal.swarm.build_share import Given, build_share
 
 __all__ = ["main"]
 
@@ -111,7 +111,7 @@ def make_folder(top: Path, count: int) -> None:
 def share(top: Path) -> None:
     """Scan and hash the folder; print the peak of the memory."""
     built = build_share(
-        top,
+        Given(top),
         ShareOptions(public=True),
         disk=Disk(),
         home=None,

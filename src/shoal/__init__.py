@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from shoal.core.report.events import PeerLeft as PeerLeft
     from shoal.core.report.events import Preparing as Preparing
     from shoal.core.report.events import Progress as Progress
+    from shoal.core.report.events import Reachable as Reachable
     from shoal.core.report.events import ShareEvent as ShareEvent
     from shoal.core.report.events import Stalled as Stalled
     from shoal.core.report.events import Started as Started
@@ -84,7 +85,7 @@ _NAMES = {
     "core.names.channel_id": "Channel parse_channel",
     "core.names.link": "Link parse_link",
     "core.report.events": "CodeChanged DownloadEvent Hashing Notice PeerComplete "
-    "PeerJoined PeerLeft Preparing Progress ShareEvent Stalled Started",
+    "PeerJoined PeerLeft Preparing Progress Reachable ShareEvent Stalled Started",
     "errors": "CodeError DiskFullError ForbiddenError LyingPeerError ManifestError "
     "NetworkError NotAHolderError NotFoundError PeerError PeerTimeoutError "
     "ProtocolError SelfConnectionError ShoalError StoreError TargetExistsError "

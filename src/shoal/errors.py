@@ -15,6 +15,7 @@ line (the number below).
     ├── UnfinishedError         7   the download stopped half-way and can be resumed
     ├── CodeError               8   a code is wrong, or in use
     ├── NetworkError            1   a fault of this machine's network
+    ├── RouterError             1   the router maps no port: sharing continues
     └── PeerError               1   a fault of one peer: the download continues
 
 A message is a whole sentence for the user: what happened, and what to do next. It names
@@ -38,6 +39,7 @@ __all__ = [
     "PeerError",
     "PeerTimeoutError",
     "ProtocolError",
+    "RouterError",
     "SelfConnectionError",
     "ShoalError",
     "StoreError",
@@ -45,6 +47,7 @@ __all__ = [
     "UnfinishedError",
     "UsageError",
     "VerificationError",
+    "bad_link",
     "first_error",
     "option",
     "run_again",
@@ -150,6 +153,14 @@ class ManifestError(ShoalError):
     exit_code = 5
 
 
+def bad_link(problem: str) -> ManifestError:
+    """Return the error that ends the download of a share with this problem."""
+    return ManifestError(
+        f"This link is refused, and nothing was written: {problem}. Ask its sender for "
+        "a new link."
+    )
+
+
 class UnfinishedError(ShoalError):
     """The download stopped half-way and can be resumed."""
 
@@ -164,6 +175,13 @@ class CodeError(ShoalError):
 
 class NetworkError(ShoalError):
     """The network of this machine reported an error."""
+
+
+class RouterError(ShoalError):
+    """The router of this network does not map a port.
+
+    The message is the end of a sentence that begins with the router.
+    """
 
 
 class PeerError(ShoalError):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from shoal.core.limits import DialPace, RateLimit
 from shoal.core.names.address import Address
 from shoal.core.report.counters import Counters
-from shoal.core.report.events import Notice
+from shoal.core.report.events import Notice, Reachable
 from shoal.core.send_budget import SendBudget
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import ShoalError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from shoal.config.settings import Settings
     from shoal.core.crypto.keys import Keys
+    from shoal.core.report.status import PortMapping
     from shoal.discovery.base import Discovery
     from shoal.discovery.combined import Networks
     from shoal.storage.catalogue import Catalogue
@@ -101,7 +102,13 @@ class Resources:
         """Return the discovery networks, which are imported when first used."""
         from shoal.discovery.combined import Networks
 
-        return Networks(self.settings)
+        return Networks(self.settings, on_mapped=self._on_mapped)
+
+    def _on_mapped(self, mapping: "PortMapping") -> None:
+        if mapping.is_global:
+            where, how = mapping.outside, mapping.method
+            text = f"Reachable from the internet at {where} ({how})."
+            self.on_notice(Reachable(text, where, how))
 
     @cached_property
     def threads(self) -> "ThreadPoolExecutor":

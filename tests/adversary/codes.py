@@ -27,7 +27,7 @@ from tests.helpers.sealed import answer_to
 
 __all__ = ["CODES"]
 
-GUESSES = 300  # connections with a wrong code
+GUESSES = 100  # connections with a wrong code
 SILENT = 200  # connections that say nothing after the handshake
 PATIENCE = 5.0  # seconds for the sharer to close a connection
 

@@ -28,7 +28,7 @@ from tests.helpers.holder import Holder, Holding, Talk
 
 __all__ = ["GREEDY", "Attack", "dialling"]
 
-ATTACK_TIME = 2.0  # seconds to send the messages of an attack
+ATTACK_TIME = 1.0  # seconds to send the messages of an attack
 SLOTS = 300  # connections opened at the same time
 HALVES = 100  # connections with an incomplete frame
 

@@ -42,10 +42,12 @@ def sharer(make_file: MakeFile) -> Iterator[Sharer]:
         yield Sharer(program, source)
 
 
-async def get(sharer: Sharer, out: Path, *peers: object) -> tuple[int, str]:
+async def get(
+    sharer: Sharer, out: Path, *peers: object, timeout: int = 15
+) -> tuple[int, str]:
     """Fetch by code with the real command; return its exit code and messages."""
     words = [word for peer in peers for word in ("--peer", peer)]
-    with run("get", sharer.code, "-o", out, "--timeout", 15, *words) as program:
+    with run("get", sharer.code, "-o", out, "--timeout", timeout, *words) as program:
         ended = await asyncio.to_thread(program.finish, 40)
     return ended.code, ended.stderr
 
@@ -67,7 +69,8 @@ async def test_a_squatter_alone_gets_one_proof_and_no_link(
     sharer: Sharer, tmp_path: Path
 ) -> None:
     async with squatting(answer_without_proof, sharer.code) as squatter:
-        code, said = await get(sharer, tmp_path / "out", squatter.address)
+        out = tmp_path / "out"
+        code, said = await get(sharer, out, squatter.address, timeout=3)
         assert (code, "No node that offers this code" in said) == (3, True)
         assert len(squatter.proofs) == 1
     assert (await get(sharer, tmp_path / "out", sharer.address))[0] == 0
@@ -93,8 +96,11 @@ async def test_the_sharer_withstands_an_attack_on_its_code(
 ) -> None:
     await CODES[case](sharer.code, sharer.address)
     assert sharer.program.running
-    code, said = await get(sharer, tmp_path / "by code", sharer.address)
-    if case == "code_guesses":
+    has_ended = case == "code_guesses"
+    timeout = 3 if has_ended else 15
+    out = tmp_path / "by code"
+    code, said = await get(sharer, out, sharer.address, timeout=timeout)
+    if has_ended:
         assert code == 3
         sharer.program.wait_line("The code has ended: it was entered", stream="err")
     else:

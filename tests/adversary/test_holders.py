@@ -168,7 +168,10 @@ async def test_addresses_of_services_are_not_dialled(tmp_path: Path) -> None:
     service = await asyncio.start_server(on_dialled, "127.9.9.9", 22)
     strange = [("127.9.9.9", 0), ("0.0.0.0", 5000), ("169.254.169.254", 8080)]
     stranger = [("224.0.0.1", 5000), ("", 5000), ("\0", 5000), ("localhost", 5000)]
-    victims = [("127.9.9.9", 22), *strange, *stranger]
+    hosts = ("::", "ff02::1", "fe80::1%lo", "[::1]", "64:ff9b::7f09:909")
+    mapped = [("::ffff:127.9.9.9", 22), ("::ffff:169.254.169.254", 8080)]
+    ipv6 = [*mapped, *((host, 5000) for host in hosts)]
+    victims = [("127.9.9.9", 22), *strange, *stranger, *ipv6]
     async with Poisons(HOLDING, victims) as liar, SlowHolder(HOLDING, SLOW) as honest:
         peers = [liar.address, honest.address]
         events = await fetch_sealed(HOLDING.link, out, peers)

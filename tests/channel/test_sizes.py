@@ -70,7 +70,10 @@ async def test_an_existing_target_is_compared_with_the_sizes_of_every_server(
     assert share.channel.id == CONTENT.id
 
 
-async def test_another_file_at_the_target_is_reported_and_left(tmp_path: Path) -> None:
+async def test_another_file_at_the_target_is_reported_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloader, "PROOF_TIME", 0.2)
     out = Path(tmp_path, "out")
     await asyncio.to_thread(out.write_bytes, CONTENT.data[:-1] + b"?")
     async with FakeServer(CONTENT) as server, Node(here([server.address])) as node:

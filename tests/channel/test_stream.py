@@ -74,7 +74,7 @@ async def test_a_server_that_sends_wrong_chunks_is_banned() -> None:
         assert await read(CONTENT.id, [liar.address, honest.address]) == CONTENT.data
     async with FlipsABit(CONTENT) as liar:
         with pytest.raises(VerificationError):
-            await read(CONTENT.id, [liar.address])
+            await read(CONTENT.id, [liar.address], timeout=1)
 
 
 async def test_no_byte_is_yielded_before_the_size_is_proven() -> None:

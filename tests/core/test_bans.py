@@ -34,10 +34,21 @@ def test_several_liars_at_a_host_let_one_peer_be_tried_at_a_time() -> None:
     assert bans.may_try(NAT, BAN_TIME, dialled=False)
 
 
+def test_liars_in_one_ipv6_prefix_are_liars_at_one_host() -> None:
+    bans = Bans()
+    for number in range(MAX_LIARS):
+        host = f"2a01:1:2:3::{number}"
+        assert bans.may_try(host, 0.0, dialled=True)
+        bans.note_liar(host, 0.0, dialled=True)
+    assert bans.is_distrusted("2a01:1:2:3:ffff::9", 0.0, dialled=True)
+    assert not bans.may_try("2a01:1:2:3:ffff::9", 0.0, dialled=True)
+    assert bans.may_try("2a01:1:2:4::9", 0.0, dialled=True)
+
+
 def test_on_a_private_network_a_dialled_peer_is_not_distrusted() -> None:
     bans = Bans()
     for _ in range(99):
-        for host in ("192.168.1.2", "127.0.0.1", "a-name.example"):
+        for host in ("192.168.1.2", "127.0.0.1", "a-name.example", "fd00::2", "::1"):
             bans.note_liar(host, 0.0, dialled=True)
             assert bans.may_try(host, 0.0, dialled=True)
             assert bans.may_try(host, 0.0, dialled=False)

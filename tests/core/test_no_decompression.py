@@ -17,15 +17,18 @@ SOURCE = Path(shoal.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 UNPACKERS = {
-    *("bz2", "compression", "gzip", "lzma", "tarfile", "zipfile", "zipimport"),
+    *("bz2", "compression", "gzip", "lzma", "tarfile", "zipimport"),
     *("blosc", "brotli", "brotlicffi", "isal", "lz4", "pyzstd", "snappy"),
     *("zlib_ng", "zstandard", "zstd"),
 }
 """Modules that decompress."""
 FETCHERS = {"httpx", "requests", "urllib3", "websockets"}
 """Modules that decompress the responses of servers by default."""
-SUMS = {"adler32", "crc32"}
-"""Functions of zlib that decompress nothing."""
+HARMLESS = {
+    "zlib": {"adler32", "crc32"},
+    "zipfile": {"ZIP64_LIMIT", "ZipFile", "ZipInfo"},
+}
+"""Names of modules that decompress nothing, if each `ZipFile` is opened to write."""
 MUST_BE_OFF = {
     "ClientSession": "auto_decompress",
     "AppRunner": "auto_decompress",
@@ -46,8 +49,8 @@ def problems(tree: ast.Module) -> Iterator[str]:
         package = name.split(".")[0]
         if package in UNPACKERS | FETCHERS:
             yield f"imports {name}"
-        if package == "zlib" and member not in SUMS:
-            yield f"imports {member or 'all'} of zlib"
+        if member not in HARMLESS.get(package, {member}):
+            yield f"imports {member or 'all'} of {package}"
     for node in ast.walk(tree):
         named = name_of(node)
         if named in NAMELESS:
@@ -57,6 +60,8 @@ def problems(tree: ast.Module) -> Iterator[str]:
             option = MUST_BE_OFF.get(called) if has_aiohttp else None
             if option and not is_off(node, option):
                 yield f"calls {called} without {option}=False"
+            if called == "ZipFile" and not writes(node):
+                yield "opens an archive to read it"
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
@@ -93,6 +98,12 @@ def is_off(call: ast.Call, option: str) -> bool:
     )
 
 
+def writes(call: ast.Call) -> bool:
+    """Return True if the second argument of a call is the literal "w"."""
+    mode = call.args[1] if len(call.args) > 1 else None
+    return isinstance(mode, ast.Constant) and mode.value == "w"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_no_module_can_decompress_anything(path: Path) -> None:
     assert list(problems(ast.parse(path.read_text()))) == []
@@ -109,6 +120,9 @@ def test_no_module_can_decompress_anything(path: Path) -> None:
         "import compression.zstd",
         "import shutil\nshutil.unpack_archive('x')",
         "import codecs\ncodecs.decode(b'', 'zlib_codec')",
+        "import zipfile",
+        "from zipfile import ZipFile\nZipFile(f)",
+        "from zipfile import ZipFile\nZipFile(f, 'a')",
         "import requests",
         "import aiohttp\naiohttp.ClientSession()",
         "import aiohttp\naiohttp.ClientSession(auto_decompress=True)",
@@ -125,6 +139,7 @@ def test_code_that_decompresses_is_found(bad: str) -> None:
     "good",
     [
         "from zlib import crc32",
+        "from zipfile import ZipFile\nZipFile(f, 'w')",
         "import aiohttp\naiohttp.ClientSession(auto_decompress=False)",
         "from aiohttp import web\nweb.AppRunner(app, auto_decompress=False)",
         "class Server: ...\nServer()",

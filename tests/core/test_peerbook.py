@@ -343,6 +343,20 @@ def test_many_ports_of_one_host_do_not_cause_more_dials(
     assert dials <= most * (600 / (MAX_BACKOFF / 2) + 8)
 
 
+def test_many_addresses_in_one_ipv6_prefix_do_not_cause_more_dials(
+    book: PeerBook,
+) -> None:
+    for number in range(5000):
+        book.add(Address(f"2a01:1:2:3::{number:x}", 4001 + number), "swarm")
+    assert len(book) == MAX_PORTS
+    assert len(book.next_dials(0.0, 99)) == MAX_UNPROVEN
+    # So are those that stand for one IPv4 address.
+    for number in range(9):
+        for host in ("9.9.9.9", "64:ff9b::909:909", f"2002:909:909::{number}"):
+            book.add(Address(host, 4001 + number), "swarm")
+    assert len(book.next_dials(0.0, 99)) == MAX_UNPROVEN
+
+
 def test_many_nodes_behind_one_address_are_all_dialled(book: PeerBook) -> None:
     """The next are dialled at once when one has proven to be a peer."""
     nodes = [Address("8.8.8.8", port) for port in range(5000, 5000 + MAX_PORTS)]

@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.core.limits import RateLimit
 from shoal.core.send_budget import (
     BUDGET,
     FREE,
@@ -15,7 +14,6 @@ from shoal.core.send_budget import (
     WATCH_PERIOD,
     SendBudget,
     Sending,
-    UploadRoom,
 )
 from shoal.core.wire.noise_messages import MAX_PAYLOAD
 
@@ -158,26 +156,6 @@ def test_the_end_of_much_use_is_reported_once() -> None:
         peer.take(peer.queued)
     assert budget.is_over()
     assert not budget.is_over()
-
-
-def test_a_rate_limit_paces_the_parts_of_a_chunk() -> None:
-    now = 0.0
-    rate = RateLimit(float(LARGE_PART))
-    room = UploadRoom(9 * LARGE_PART, rate, SendBudget(), lambda: now)
-    assert room.take() == LARGE_PART
-    room.made()
-    assert room.take() == 0
-    now = 1.0
-    assert room.take() == LARGE_PART
-    assert room.given == 2 * LARGE_PART
-
-
-def test_no_more_room_is_taken_than_is_needed() -> None:
-    budget = SendBudget()
-    room = UploadRoom(100_000, RateLimit(), budget, lambda: 0.0)
-    assert (room.take(), room.given) == (100_000, 100_000)
-    room.made()
-    assert room.take() == SMALL_PART, "what is left is never so little that none is"
 
 
 def test_a_small_part_is_one_full_message() -> None:

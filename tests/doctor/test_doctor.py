@@ -11,6 +11,7 @@ import pytest
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
+from shoal.core.report.status import PortMapping
 from shoal.doctor import Finding, State, examine, local
 from shoal.doctor.local import check_disk, check_machine
 from shoal.doctor.network import (
@@ -18,6 +19,7 @@ from shoal.doctor.network import (
     check_listening,
     check_multicast,
     check_peers,
+    judge_mapping,
 )
 from tests.discovery.dht.nodes import UdpNode, start_dht
 from tests.discovery.dht.simulation import DeadNode
@@ -34,7 +36,16 @@ def _only(findings: list[Finding]) -> tuple[State, str]:
 async def test_every_check_runs_and_none_fails_here(tmp_path: Path) -> None:
     found = [each async for each in examine(HERE, tmp_path)]
     assert {each.name for each in found} >= {
-        *("listening", "multicast", "dht", "disk", "reserving", "renaming", "locking"),
+        *(
+            "listening",
+            "router",
+            "multicast",
+            "dht",
+            "disk",
+            "reserving",
+            "renaming",
+            "locking",
+        ),
         *("holes", "home", "clock", "open files", "encryption", "extras", "options"),
     }
     assert not [each for each in found if each.state is State.FAILED]
@@ -52,6 +63,22 @@ async def test_a_port_in_use_and_a_peer_that_refuses_are_named() -> None:
         assert (accepts.state, refuses.state) == (State.OK, State.FAILED)
         assert "127.0.0.1:1 does not accept a connection" in refuses.found
     assert _only(await check_listening(settings))[0] is State.OK
+
+
+@pytest.mark.parametrize(
+    ("host", "state", "said"),
+    [
+        ("203.0.113.9", State.NOTE, "another router is between it and the internet"),
+        ("100.64.0.9", State.NOTE, "another router is between it and the internet"),
+        ("11.0.0.9", State.OK, "can dial 11.0.0.9:4001"),
+    ],
+)
+def test_a_mapping_reaches_the_internet_or_another_router(
+    host: str, state: State, said: str
+) -> None:
+    mapping = PortMapping(4001, Address(host, 4001), "UPnP")
+    finding = judge_mapping([mapping], None)
+    assert (finding.state, said in finding.found) == (state, True)
 
 
 async def test_a_missing_interface_is_named() -> None:

@@ -48,6 +48,9 @@ from shoal.discovery.lan.packets import encode_query, encode_response
 from shoal.errors import ManifestError, PeerError, ProtocolError, UsageError
 from shoal.gateway.range import Preconditions, parse_range, plan_response
 from shoal.gateway.request import parse_target
+from shoal.mapping.http_answer import parse_response
+from shoal.mapping.packets import parse_natpmp, parse_pcp
+from shoal.mapping.upnp import Url, find_services, parse_location
 from shoal.origin.web import parse_content_range
 from shoal.storage.download.journal import Header, encode_records
 from shoal.storage.download.journal import decode as decode_journal
@@ -64,6 +67,7 @@ ID = bytes(range(32))
 LINK = str(Link(ID))
 START = start_from(ID, b"prologue")
 BODY = b"body"
+ROUTER = Url("192.168.1.1", 5000, "/d.xml")
 TABLE = msgspec.msgpack.encode([("a", 1, False), ("b/c", 4, {"mode": 0o644})])
 
 
@@ -103,6 +107,23 @@ def read_messages(data: bytes) -> None:
     indexes, done = leading_requests(memoryview(data))
     assert len(indexes) <= done <= len(data)
     decode_message(data)
+
+
+def read_router(data: bytes) -> None:
+    """Read bytes as every answer that a router may send."""
+    reads: list[Callable[[bytes], object]] = [
+        parse_pcp,
+        parse_natpmp,
+        lambda data: parse_location(data, ROUTER.host),
+        lambda data: parse_response(data, is_ended=False),
+    ]
+    for read in reads:
+        with suppress(ProtocolError):
+            read(data)
+    with suppress(ProtocolError):
+        answer = parse_response(data, is_ended=True)
+        assert answer is not None
+        assert len(answer.body) <= len(data)
 
 
 def _sealed_session() -> SealedSession:
@@ -270,6 +291,26 @@ TARGETS = {
         decode_packet,
         (ProtocolError,),
         [encode_query(bytes(20)), encode_response(bytes(20), bytes(4), [])],
+    ),
+    "router": Target(
+        read_router,
+        (),
+        [
+            bytes((2, 0x81, 0, 0)) + bytes(56),
+            bytes((0, 130)) + bytes(14),
+            b"HTTP/1.1 200 OK\r\nLocation: http://192.168.1.1:5000/d.xml\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n<r>\r\n0\r\n",
+        ],
+    ),
+    "description": Target(
+        lambda data: find_services(data, ROUTER),
+        (ProtocolError,),
+        [
+            b"<root><service><serviceType>urn:schemas-upnp-org:service:"
+            b"WANIPConnection:1</serviceType><controlURL>/c</controlURL>"
+            b"</service><URLBase>http://192.168.1.1/</URLBase></root>",
+            b"<!DOCTYPE r [<!ENTITY a 'a'>]><r>&a;</r>",
+        ],
     ),
     "range": Target(
         read_range, (), [b'bytes=0-9\n"tag"\nW/"a", *\n"tag"', b"bytes=-5"]

@@ -1,9 +1,11 @@
-"""Write every packet on `lo` to a file; run inside a namespace.
+"""Write every packet of an interface to a file; run inside a namespace.
 
-python -m tests.helpers.capture FILE
-    prints "ready", records until standard input ends, then prints "done"
+python -m tests.helpers.capture FILE [INTERFACE]
+    prints "ready", records until standard input ends, then prints "done"; INTERFACE
+    is `lo` unless it is named
 
-Each packet follows its length in four bytes; `datagrams` reads the UDP datagrams.
+Each packet follows its length in four bytes; `datagrams` reads the UDP datagrams and
+`destinations` the addresses.
 """
 
 import select
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Datagram", "datagrams"]
+__all__ = ["Datagram", "datagrams", "destinations"]
 
 ALL = 0x0003  # every protocol (ETH_P_ALL, packet(7))
 ETHERNET = 14  # bytes of the length before each packet
@@ -31,24 +33,36 @@ class Datagram(NamedTuple):
 
 def datagrams(path: Path) -> Iterator[Datagram]:
     """Yield every datagram in a capture file."""
-    seen, place = path.read_bytes(), 0
-    while place < len(seen):
-        (size,) = struct.unpack_from(">I", seen, place)
-        packet = seen[place + 4 + ETHERNET : place + 4 + size]
-        place += 4 + size
-        if packet[:1] and packet[0] >> 4 == 4 and packet[9] == socket.IPPROTO_UDP:
+    for packet in _packets(path):
+        if packet[9] == socket.IPPROTO_UDP:
             header = 4 * (packet[0] & 15)
             ports = struct.unpack_from(">HH", packet, header)
             yield Datagram(frozenset(ports), packet[header + 8 :])
 
 
-def main(path: str) -> None:
+def destinations(path: Path) -> set[str]:
+    """Return the addresses that the packets in a capture file were sent to."""
+    return {socket.inet_ntoa(packet[16:20]) for packet in _packets(path)}
+
+
+def _packets(path: Path) -> Iterator[bytes]:
+    """Yield every IPv4 packet, without its Ethernet header."""
+    seen, place = path.read_bytes(), 0
+    while place < len(seen):
+        (size,) = struct.unpack_from(">I", seen, place)
+        packet = seen[place + 4 + ETHERNET : place + 4 + size]
+        place += 4 + size
+        if packet[:1] and packet[0] >> 4 == 4:
+            yield packet
+
+
+def main(path: str, interface: str = "lo") -> None:
     """Run with the arguments of the command line."""
     with (
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ALL)) as tap,
         open(path, "wb") as file,
     ):
-        tap.bind(("lo", 0))
+        tap.bind((interface, 0))
         tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 26)
         say("ready")
         while True:
@@ -68,4 +82,4 @@ def say(word: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

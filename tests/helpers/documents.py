@@ -99,6 +99,9 @@ class Reader:
         # With `exec`, signals reach shoal instead of the shell.
         first = "exec " if re.match(r"(\S+/)?shoal ", command) else ""
         argv = ["sh", "-c", first + self.fill_in(command)]
+        if "| shoal share" in command:  # the shell becomes the last of the pipeline
+            text = self.fill_in(command).replace("| shoal", "| exec shoal")
+            argv = ["bash", "-O", "lastpipe", "-c", text]
         if code is not None or not _GOES_ON.search(command):
             self.run(argv, int(code[1]) if code is not None else 0)
         elif _SHARES.search(command):

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from shoal.core.names.address import Address
 from shoal.core.report.events import DownloadEvent
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.origin.source import OriginReader
+from shoal.origin.reader import OriginReader
 from shoal.resources import Resources
 from shoal.swarm.swarm import Swarm
 from shoal.transfer.dialler import Found
@@ -264,6 +264,19 @@ class MemoryNet:
             raise
         near.protocol.connection_made(near)
         return near
+
+    def cross(self, client: Member, server: Member) -> None:
+        """Connect two members that dialled each other (a simultaneous open)."""
+        near = MemoryTransport(asyncio.BufferedProtocol(), server.address)
+        far = MemoryTransport(asyncio.BufferedProtocol(), client.address)
+        near.other, far.other = far, near
+        for end, who, other in ((near, client, server), (far, server, client)):
+            factory = who.swarm._connections._factory(other.address, "test")
+            end.protocol = factory(
+                ProvenPeer(other.address, other.node_id, 2, is_server=end is far)
+            )
+        for end in (near, far):
+            end.protocol.connection_made(end)
 
     async def until(self, condition: Callable[[], bool], step: float = 0.05) -> None:
         """Check a condition every `step` virtual seconds until it is true."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 from shoal.errors import PeerError
-from shoal.origin.source import OriginFileError, Part
+from shoal.origin.reader import Block, OriginFileError, Part
 
 __all__ = ["Line", "MemoryOrigin"]
 
@@ -35,28 +35,49 @@ class MemoryOrigin:
         """Bytes sent so far."""
         self.error: PeerError | None = None
         """The error that every read raises."""
-        self.is_silent = False
-        """Whether it no longer answers."""
+        self.ignores_ranges = False
+        """Whether it answers with the whole file."""
+        self.first_byte = 0.0
+        """Seconds until an answer begins."""
         self.reads = 0
+        self.parts: list[Part] = []
+        """What was requested so far."""
         self.is_closed = False
         self._line = line or Line(1e9)
+        self._speaks = asyncio.Event()
+        self._speaks.set()
 
-    async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
+    @property
+    def is_silent(self) -> bool:
+        """Whether it sends nothing for now."""
+        return not self._speaks.is_set()
+
+    @is_silent.setter
+    def is_silent(self, is_silent: bool) -> None:
+        if is_silent:
+            self._speaks.clear()
+        else:
+            self._speaks.set()
+
+    async def read(self, part: Part) -> AsyncGenerator[Block, None]:
         """Yield the bytes of a part; raise `error` if it is set."""
         self.reads += 1
+        self.parts.append(part)
         data = self.files.get(part.path)
         if data is None:
             raise OriginFileError(f"it has no {part.path}")
-        end = part.first + part.size
-        for start in range(part.first, end, BLOCK):
+        await asyncio.sleep(self.first_byte)
+        first, end = part.first, part.first + part.size
+        if self.ignores_ranges:
+            first, end = 0, len(data)
+        for start in range(first, end, BLOCK):
             block = data[start : min(start + BLOCK, end)]
             await self._line.carry(len(block))
             if self.error is not None:
                 raise self.error
-            if self.is_silent:
-                await asyncio.Event().wait()
+            await self._speaks.wait()
             self.sent += len(block)
-            yield block
+            yield Block(start, block, self.ignores_ranges)
 
     async def aclose(self) -> None:
         """Note that the origin was closed."""

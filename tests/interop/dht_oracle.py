@@ -15,12 +15,12 @@ import libtorrent as lt
 ASK_AGAIN = 1.0  # seconds
 
 
-def start(bootstrap: str) -> lt.session:
-    """Start a session that uses only the DHT, on loopback."""
+def start(bootstrap: str, listen: str = "127.0.0.1:0") -> lt.session:
+    """Start a session that uses only the DHT, on loopback unless told otherwise."""
     return lt.session(
         {
             # An explicit address, or there is no DHT on loopback.
-            "listen_interfaces": "127.0.0.1:0",
+            "listen_interfaces": listen,
             "alert_mask": lt.alert.category_t.dht_notification
             | lt.alert.category_t.dht_operation_notification,
             "enable_dht": True,

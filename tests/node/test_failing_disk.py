@@ -92,9 +92,9 @@ def whole(disk: FaultyDisk) -> bytes | None:
 @pytest.mark.parametrize(
     ("make", "number"),
     [
-        (make_file, EIO),
         (make_file, ENOSPC),
         (make_folder, EIO),
+        pytest.param(make_file, EIO, marks=pytest.mark.long),
         pytest.param(make_folder, ENOSPC, marks=pytest.mark.long),
     ],
 )

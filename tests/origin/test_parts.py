@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.build import build_manifest
+from shoal.core.manifest.chunks import Chunks
 from shoal.core.manifest.manifest import Manifest
-from shoal.origin.source import parts_of, runs_of
+from shoal.origin.reader import ChunkCollector, Part, parts_of
+from shoal.origin.source import runs_of
 from shoal.origin.web import parse_content_range
 
 CHUNK = 16_384
@@ -39,6 +41,10 @@ def test_parts_put_together_are_the_chunks(
     parts = parts_of(manifest, run)
     assert all(part.size and part.name == "d" for part in parts)
     assert all(len(contents[part.path]) == part.file_size for part in parts)
+    begins = {path: 0 for path in contents}
+    for path, before in zip(list(contents)[1:], contents, strict=False):
+        begins[path] = begins[before] + len(contents[before])
+    assert all(part.begin == begins[part.path] for part in parts)
     together = [contents[p.path][p.first : p.first + p.size] for p in parts]
     assert b"".join(together) == whole[run.start * CHUNK : run.stop * CHUNK]
 
@@ -46,7 +52,7 @@ def test_parts_put_together_are_the_chunks(
 def test_a_single_file_has_no_path() -> None:
     manifest = build_manifest("x", 2 * CHUNK + 5, CHUNK, chunk_digest(b"") * 3)
     (part,) = parts_of(manifest, range(1, 3))
-    assert part == ("", "x", CHUNK, CHUNK + 5, 2 * CHUNK + 5)
+    assert part == Part("", "x", CHUNK, CHUNK + 5, 2 * CHUNK + 5)
 
 
 @given(st.lists(st.integers(0, 30), unique=True))
@@ -81,3 +87,34 @@ def test_a_content_range_is_read(first: int, more: int, after: int) -> None:
 )
 def test_what_is_none_is_not(text: str) -> None:
     assert parse_content_range(text) is None
+
+
+@given(st.data(), st.integers(1, 5 * CHUNK), st.sets(st.integers(0, 5)))
+def test_chunks_are_put_together_from_blocks_of_any_size(
+    data: st.DataObject, size: int, taken: set[int]
+) -> None:
+    content = bytes(number * 7 % 251 for number in range(size))
+    chunks = Chunks(size, CHUNK)
+    collector = ChunkCollector(chunks, taken.__contains__)
+    start = at = data.draw(st.integers(0, size - 1))
+    found: dict[int, bytes] = {}
+    while at < size:
+        block = content[at : at + data.draw(st.integers(1, 2 * CHUNK))]
+        found.update(collector.feed(at, block))
+        at += len(block)
+    expected = {
+        index: content[index * CHUNK : (index + 1) * CHUNK]
+        for index in range(-(-start // CHUNK), chunks.count)
+        if index in taken
+    }
+    assert found == expected
+    assert collector.unfinished is None
+
+
+def test_a_chunk_is_not_put_together_across_a_gap() -> None:
+    collector = ChunkCollector(Chunks(2 * CHUNK, CHUNK), lambda index: True)
+    fed = []
+    for offset, size in [(0, 9), (10, CHUNK - 10), (CHUNK, CHUNK)]:
+        found = [index for index, _ in collector.feed(offset, bytes(size))]
+        fed.append((found, collector.unfinished))
+    assert fed == [([], 0), ([], None), ([1], None)]

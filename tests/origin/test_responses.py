@@ -23,11 +23,16 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @asynccontextmanager
 async def server(announced: int, sent: int) -> AsyncIterator[str]:
-    """Run a server that announces so many bytes, and sends so many, each time."""
+    """Run a server that announces so many bytes, and sends so many, each time.
+
+    Its clients must have closed their connections at the end of the block.
+    """
+    answering = set()
 
     async def answer(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        answering.add(asyncio.current_task())
         with suppress(ConnectionError, asyncio.IncompleteReadError), closing(writer):
             while True:
                 await reader.readuntil(b"\r\n\r\n")
@@ -38,13 +43,14 @@ async def server(announced: int, sent: int) -> AsyncIterator[str]:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+        await asyncio.gather(*(each for each in answering if each is not None))
 
 
 async def test_a_long_response_ends_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(responses, "MAX_RESPONSE", LIMIT)
-    async with session() as client, server(1 << 40, 200 * LIMIT) as url:
+    async with server(1 << 40, 200 * LIMIT) as url, session() as client:
         with pytest.raises(aiohttp.ClientError):
             await (await client.get(url)).read()
 
@@ -54,6 +60,6 @@ async def test_each_response_of_a_connection_may_have_as_many_bytes(
 ) -> None:
     monkeypatch.setattr(responses, "MAX_RESPONSE", LIMIT)
     size = LIMIT - 10_000
-    async with session() as client, server(size, size) as url:
+    async with server(size, size) as url, session() as client:
         for _ in range(3):
             assert len(await (await client.get(url)).read()) == size

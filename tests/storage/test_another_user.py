@@ -12,7 +12,8 @@ from shoal.core.names.link import Link
 from shoal.errors import ForbiddenError
 from shoal.storage.background import note_background, running_in_background
 from shoal.storage.block_file import LEAST_CHUNKS, BlockFolder
-from shoal.storage.catalogue import Catalogue, Made
+from shoal.storage.catalogue import Catalogue
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.folders import opened_own
 from shoal.storage.shared.hash_cache import HashCache

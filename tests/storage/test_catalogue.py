@@ -14,7 +14,8 @@ from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.errors import ShoalError
-from shoal.storage.catalogue import Catalogue, Made
+from shoal.storage.catalogue import Catalogue
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
 from tests.helpers.faulty.disk import FaultyDisk
 from tests.helpers.pages import pages_of

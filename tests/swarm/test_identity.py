@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from shoal.core.names.address import Address
-from shoal.core.wire.sealed_messages import Hello, Peers
+from shoal.core.peerbook import MAX_UNPROVEN
+from shoal.core.wire.sealed_messages import MAX_PEERS, Hello, Peers
 from tests.helpers.holder import Holder, Talk
 from tests.helpers.memory_net import Member, MemoryNet, memory_net
 from tests.helpers.memory_peers import (
@@ -156,6 +157,51 @@ async def test_a_peer_on_the_internet_is_not_told_of_private_addresses() -> None
 
 
 @virtual_time
+async def test_a_link_local_address_is_told_without_zone_and_on_its_link_only() -> None:
+    async with memory_net() as net:
+        seed = source(net).begin()
+        hosts = ("fe80::1%eth0", "fe80::2%eth1", "fe80::3%eth0", "fd00::4", "10.0.9.1")
+        told = [talk_to(net, seed, host) for host in hosts]
+        for port, peer in enumerate(told, 5001):
+            peer.send(Hello(port))
+            await asyncio.sleep(1)
+        others = [("fd00::4", 5004), ("10.0.9.1", 5005)]
+        assert named(told[0]) == [("fe80::3", 5003), *others]
+        assert named(told[1]) == others
+        assert named(told[2]) == [("fe80::1", 5001), *others]
+        assert named(told[3]) == others[1:]
+
+
+@virtual_time
+async def test_addresses_of_either_family_are_dialled_as_they_are_believed() -> None:
+    async with memory_net() as net:
+        seed = source(net).begin()
+        far, near = (talk_to(net, seed, host) for host in ("2a01::1", "fe80::1%eth0"))
+        listed = ["FD00::0:9", "fe80::9", "2A02::9", "::ffff:8.8.8.8", "::1", "::"]
+        listed += ["2002:a00:1::9", "64:ff9b::a00:1", "::ffff:10.0.0.9", "fe80::9%lo"]
+        for peer in (far, near):
+            peer.send(Hello(0), Peers([(host, 5000) for host in listed]))
+            await asyncio.sleep(20)
+            dialled, net.dials[:] = {str(address) for _, address in net.dials}, []
+            expected = {"[2a02::9]:5000", "8.8.8.8:5000"}
+            if peer is near:
+                expected |= {"[fd00::9]:5000", "[fe80::9%eth0]:5000", "10.0.0.9:5000"}
+            assert dialled == expected
+
+
+@virtual_time
+async def test_addresses_in_one_ipv6_prefix_are_dialled_with_restraint() -> None:
+    async with memory_net() as net:
+        seed = source(net).begin()
+        liar = talk_to(net, seed, "2a01::1").send(Hello(0))
+        for page in range(20):
+            listed = [(f"2a02:0:0:1::{page:x}:{i:x}", 5000) for i in range(MAX_PEERS)]
+            liar.send(Peers(listed))
+        await asyncio.sleep(1.5)
+        assert len(net.dials) == MAX_UNPROVEN
+
+
+@virtual_time
 async def test_a_hello_may_state_the_port_once() -> None:
     async with memory_net() as net:
         seed = source(net).begin()
@@ -165,3 +211,28 @@ async def test_a_hello_may_state_the_port_once() -> None:
         peer.send(Hello(5001))
         await asyncio.sleep(1)
         assert peer.is_lost
+
+
+@pytest.mark.parametrize("is_larger", [False, True])
+@pytest.mark.parametrize("dialler", ["client", "server"])
+@virtual_time
+async def test_of_a_crossed_and_a_dialled_connection_one_is_left(
+    dialler: str, is_larger: bool
+) -> None:
+    """Two nodes that dialled each other as one connection, and dial once more."""
+    async with memory_net() as net:
+        members = source(net), net.join(MANIFEST.id)
+        client, server = sorted(
+            members, key=lambda each: each.node_id, reverse=is_larger
+        )
+        client.begin()
+        server.begin()
+        await asyncio.sleep(0.1)
+        net.cross(client, server)
+        await asyncio.sleep(0.1)
+        who, whom = (client, server) if dialler == "client" else (server, client)
+        who.swarm._connections._dialler.add(whom.address, "dht")
+        await fetch(members[1])
+        assert len(client.swarm.peers) == len(server.swarm.peers) == 1
+        await asyncio.sleep(40)
+        assert len(client.swarm.peers) == len(server.swarm.peers) == 1

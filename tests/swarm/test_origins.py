@@ -4,12 +4,10 @@ In virtual time, with peers and origins in memory.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
-from shoal.core.crypto.hashes import chunk_digest
-from shoal.core.manifest.build import build_manifest
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.report.stall import ORIGIN_LIARS_TIME
@@ -23,7 +21,7 @@ from shoal.errors import (
 )
 from shoal.swarm.connections import STALL_LIMIT
 from shoal.swarm.origins import SETTLE_TIME
-from tests.helpers.memory_net import Member, MemoryNet, memory_net
+from tests.helpers.memory_net import MemoryNet, memory_net
 from tests.helpers.memory_origin import Line, MemoryOrigin
 from tests.helpers.memory_peers import (
     CONTENT,
@@ -34,39 +32,20 @@ from tests.helpers.memory_peers import (
     source,
     talk_to,
 )
-from tests.helpers.memory_store import MemoryStore, TransientStore
+from tests.helpers.memory_store import TransientStore
+from tests.helpers.origin_swarm import (
+    FILES,
+    content_of,
+    fetch_after,
+    folder,
+    manifest_peer,
+)
 from tests.helpers.pages import hash_page
 from tests.helpers.virtual_time import virtual_time
 from tests.helpers.wire import Content
 
 LARGE = Content.make(128 * SIZE - 5, SIZE)
 WRONG = bytes(len(CONTENT.data))
-
-
-def manifest_peer(net: MemoryNet, manifest: Manifest) -> Member:
-    """Return a member that has the manifest of a share and no chunk."""
-    member = net.join(manifest.id)
-    member.swarm.serve(manifest, MemoryStore(manifest.chunks))
-    return member
-
-
-async def fetch_after(
-    net: MemoryNet, manifest: Manifest, members: Sequence[Member]
-) -> list[TransientStore]:
-    """Fetch with each member after a peer sent the manifest and left."""
-    first_peer = manifest_peer(net, manifest)
-    first_peer.begin()
-    for number, member in enumerate(members):
-        member.begin(first_peer, *members[:number])
-    for member in members:
-        await member.swarm.load(Manifest.missing)
-    await first_peer.leave()
-    del net.accepts[first_peer.address]
-    return list(await asyncio.gather(*map(fetch, members)))
-
-
-def content_of(store: TransientStore) -> bytes:
-    return b"".join(bytes(store.get(index)) for index in range(store.chunks.count))
 
 
 @virtual_time
@@ -182,17 +161,6 @@ async def test_a_node_does_not_wait_for_one_with_a_higher_id() -> None:
 
 
 @virtual_time
-async def test_an_origin_is_not_used_while_a_peer_has_everything() -> None:
-    async with memory_net() as net:
-        # Slow enough for the origin to be used, if it were to be.
-        first, origin = source(net, limit_up=100_000), MemoryOrigin({"": CONTENT.data})
-        first.begin()
-        member = net.join(MANIFEST.id, [origin]).begin(first)
-        assert content_of(await fetch(member)) == CONTENT.data
-        assert origin.reads == 0
-
-
-@virtual_time
 async def test_chunks_that_peers_announce_and_do_not_send_come_from_the_origin() -> (
     None
 ):
@@ -282,10 +250,16 @@ def falls_silent(origin: MemoryOrigin) -> None:
     origin.is_silent = True
 
 
-@pytest.mark.parametrize("break_it", [fails, falls_silent])
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (fails, "memory://origin cannot be used: it is broken"),
+        (falls_silent, "memory://origin was asked and does not answer"),
+    ],
+)
 @virtual_time
 async def test_an_origin_that_fails_midway_is_named_in_the_error(
-    break_it: Callable[[MemoryOrigin], None],
+    break_it: Callable[[MemoryOrigin], None], reason: str
 ) -> None:
     async with memory_net() as net:
         origin = MemoryOrigin({"": CONTENT.data}, Line(100_000))
@@ -293,7 +267,7 @@ async def test_an_origin_that_fails_midway_is_named_in_the_error(
         fetching = asyncio.create_task(fetch_after(net, MANIFEST, [member]))
         await net.until(lambda: origin.sent > 4 * SIZE)
         break_it(origin)
-        with pytest.raises(UnfinishedError, match="memory://origin cannot be used: it"):
+        with pytest.raises(UnfinishedError, match=reason):
             await fetching
 
 
@@ -346,21 +320,6 @@ async def test_an_origin_without_a_peer_is_not_enough() -> None:
         await member.leave()
         assert origin.reads == 0
         assert origin.is_closed
-
-
-FILES = {"a": b"a" * 3, "b/c": CONTENT.data[: 9 * SIZE], "b/d": b"", "e": b"e" * SIZE}
-
-
-def folder() -> Manifest:
-    whole = b"".join(FILES.values())
-    digests = [
-        chunk_digest(whole[start : start + SIZE])
-        for start in range(0, len(whole), SIZE)
-    ]
-    entries = [(path, len(data), False) for path, data in FILES.items()]
-    return build_manifest(
-        "d", len(whole), SIZE, b"".join(digests), entries, salt=bytes(16)
-    )
 
 
 @virtual_time

@@ -17,7 +17,8 @@ from shoal.errors import (
     VerificationError,
 )
 from shoal.node.node import Node
-from shoal.storage.catalogue import Catalogue, Made
+from shoal.storage.catalogue import Catalogue
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Disk
 from tests.helpers.fetching import here
 from tests.helpers.folders import list_folder, make_folder

@@ -193,15 +193,21 @@ async def test_sixty_four_downloaders_behind_one_address_are_all_served() -> Non
         assert len(first.swarm.peers) == 64
 
 
+@pytest.mark.parametrize(
+    ("host", "other"),
+    [("8.8.4.4", "8.8.4.4"), ("2a01::1", "2a01::ffff:ffff:ffff:ffff")],
+)
 @virtual_time
-async def test_idle_connections_of_one_address_make_room_for_new_ones() -> None:
+async def test_idle_connections_of_one_address_make_room_for_new_ones(
+    host: str, other: str
+) -> None:
     async with memory_net() as net:
         first = source(net).begin()
-        idle = [talk_to(net, first, "8.8.4.4") for _ in range(MAX_IDLE_PER_ADDRESS)]
+        idle = [talk_to(net, first, host) for _ in range(MAX_IDLE_PER_ADDRESS)]
         for peer in idle:
             peer.send(Hello(0))
         await asyncio.sleep(USE_TIME + 1)
-        talk_to(net, first, "8.8.4.4").send(Hello(0))
+        talk_to(net, first, other).send(Hello(0))
         await asyncio.sleep(1)
         assert [peer.is_lost for peer in idle].count(True) == 1
         assert idle[0].is_lost

@@ -113,7 +113,7 @@ def interrupt_often(slow: tuple[str, str], folder: Path, times: int, seed: int) 
 
 
 def test_every_command_at_any_moment(slow: tuple[str, str], tmp_path: Path) -> None:
-    interrupt_often(slow, tmp_path, 20, 1)
+    interrupt_often(slow, tmp_path, 10, 1)
 
 
 @pytest.mark.long

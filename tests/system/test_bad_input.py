@@ -219,7 +219,7 @@ def test_an_unfinished_download_says_once_how_to_resume(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(200_000))
     words = (tmp_path / "file", "--limit-up", 1, "--chunk-size", "16K")
     with share(*words) as program:
-        args = ("get", link_of(program), "-o", tmp_path / "out", "--timeout", 1)
+        args = ("get", link_of(program), "-o", tmp_path / "out", "--timeout", 2)
         ended = run(*args, "--peer", peer_of(program)).finish()
     assert ended.code == 7
     last = ended.stderr.splitlines()[-1]
@@ -261,7 +261,7 @@ def test_a_handshake_that_does_not_match_the_id_ends_with_exit_code_5(
 ) -> None:
     end = ["-o", tmp_path / "out"] if command == "get" else ["1"]
     with Background(lambda: kind(CONTENT)) as server:
-        args = [CONTENT.id, *end, "--peer", server.address, "--timeout", 1]
+        args = [CONTENT.id, *end, "--peer", server.address, "--timeout", 2]
         _check_failure(run(command, *args).finish(), 5, "does not match the id")
 
 

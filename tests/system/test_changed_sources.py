@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.helpers.commands import peer_of, rss, run, share
 
-SIZE = 256 << 20  # bytes
-MORE = 64 << 10  # KiB that the sharer may use for refusing all of them
+SIZE = 96 << 20  # bytes
+MORE = 32 << 10  # KiB that the sharer may use for refusing all of them
 
 
 def test_refused_chunks_take_no_memory_and_one_line(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_an_error_after_the_code_names_the_link(
     ("words", "message"),
     [
         (["get", "4821-purity-carbn-olympic"], "carbn is not .*did you mean carbon"),
-        (["get", "4821-purity-carbon-olympic", "x"], "x is one argument too many"),
+        (["get", "4821-purity-carbon-olympic", "x", "y"], "y is one argument too many"),
         (["get", "team", "notes", "-o", "x"], "notes is one argument too many"),
         (["ls", "4821-purity-carbon-olympic"], "This is a code.*write channel:4821"),
         (["chunk", "4821-purity-carbon-olympic", "0"], "This is a code, not a link"),

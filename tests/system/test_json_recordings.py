@@ -18,7 +18,8 @@ import pytest
 
 from shoal.cli.output import Output
 from shoal.cli.progress import Reporter
-from shoal.core.report.events import Hashing, Stalled
+from shoal.core.names.address import Address
+from shoal.core.report.events import Hashing, Reachable, Stalled
 from tests.helpers import commands
 from tests.helpers.badpeers import FlipsABit
 from tests.helpers.events import VARIANTS, lines_of, variant_of
@@ -74,6 +75,7 @@ class Recorder:
                 gateway.send(signal.SIGINT)
                 self.keep("serve", gateway, 130)
             self.run("get-exists", 6, "get", link, "-o", "copy", *peer)
+            self.record_many(link, *peer)
             words = ("get", link, *peer, "-o", "seeded", "--seed-for", 1.5)
             self.run("get-seed-for", 0, *words)
             server.wait_line('"progress","uploaded"', stream="out")
@@ -87,13 +89,22 @@ class Recorder:
         self.run("doctor", 0, "doctor")
         self.run("usage", 2, "get")
 
+    def record_many(self, link: str, *peer: str) -> None:
+        (self.folder / "links").write_text(f"{link}\n")
+        words = ("get", "-i", "links", "-C", "many", *peer)
+        self.run("get-many", 0, *words)
+        shutil.rmtree(self.folder / "many" / "model")
+        (self.folder / "many" / "model").touch()
+        self.run("get-many-failed", 7, *words)
+        shutil.rmtree(self.folder / "many")
+
     def record_remembered(self) -> None:
         shutil.rmtree(self.folder / "seeded")
         words = ("share", "model", "--name", "slow", "--limit-up", 1, "--json")
         with run(*words, cwd=self.folder) as server:
             start = json.loads(server.wait_line('"start"', stream="out").string)
             peer = f"127.0.0.1:{start['port']}"
-            args = (start["link"], "-o", "part", "--peer", peer, "--timeout", 1)
+            args = (start["link"], "-o", "part", "--peer", peer, "--timeout", 2)
             with run("get", *args, cwd=self.folder) as program:
                 assert program.finish().code == 7
         self.run("list", 0, "list")
@@ -147,7 +158,7 @@ class Recorder:
             server.send(signal.SIGTERM)
             self.keep("share-open", server, 143)
         with Background(lambda: FlipsABit(CONTENT)) as liar:
-            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 1)
+            args = (CONTENT.id, "-o", "x", "--peer", liar.address, "--timeout", 2)
             self.run("get-lied-to", 5, "get", *args)
 
 
@@ -220,12 +231,13 @@ def test_every_documented_kind_of_line_is_recorded(
 ) -> None:
     output = Output(is_quiet=False, is_verbose=False, as_json=True, shows_progress=True)
     reporter = Reporter(output, "x")
-    # These events take longer than a test.
+    # These events take longer than a test, or a router.
     reporter.on_event(Stalled(20.0, "nobody answers.", "silent"))
     reporter._since = -1e9
     reporter.on_event(Hashing(1, 2))
+    output.notice(Reachable("", Address("203.0.113.9", 4001), "PCP"))
     slow = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(slow) == 2
+    assert len(slow) == 3
     lines = [*slow, *(line for lines in said.values() for line in lines)]
     assert {variant_of(line) for line in lines} == set(VARIANTS)
 

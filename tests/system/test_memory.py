@@ -33,7 +33,7 @@ from tests.helpers.requirements import require
 LIMIT = 256 << 20  # bytes of address space, as for `ulimit -v`
 SIZE = 300 << 20
 CROWD = 50  # peers
-IDLE = 100  # clients that read nothing
+IDLE = 16  # clients that read nothing and request half a gigabyte together
 CHUNK = 1 << 18  # bytes
 PART = 8 << 20  # bytes that each peer downloads
 

@@ -153,7 +153,7 @@ def test_the_exit_code_is_5_if_the_only_source_sends_wrong_chunks(
 ) -> None:
     path = make_file(40 * CHUNK, 4)
     with web_origin_beside({"f": bytes(40 * CHUNK)}) as origin:
-        args = ("--origin", origin.url + "f", "--timeout", 1)
+        args = ("--origin", origin.url + "f", "--timeout", 2)
         with share(path, "--limit-up", 1) as sharing:
             link = link_of(sharing)
             with get_after_manifest(
@@ -173,7 +173,7 @@ def test_an_unreachable_origin_is_named_if_no_other_source_is_left(
     path = make_file(40 * CHUNK, 4)
     with share(path, "--limit-up", 1) as sharing:
         link = link_of(sharing)
-        args = ("--origin", url + "f?secret", "--timeout", 1, "-o", tmp_path / "out")
+        args = ("--origin", url + "f?secret", "--timeout", 3, "-o", tmp_path / "out")
         with get_after_manifest(link, sharing, *args) as getting:
             code, out, err = getting.finish()
     # The peer may have sent a chunk before it was killed.

@@ -121,9 +121,8 @@ def kill_often(folder: Path, kills: int) -> None:
         seed += 1
 
 
-@pytest.mark.timeout(150)
-def test_twenty_kills(tmp_path: Path) -> None:
-    kill_often(tmp_path, 20)
+def test_ten_kills(tmp_path: Path) -> None:
+    kill_often(tmp_path, 10)
 
 
 @pytest.mark.long

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from shoal.core.bans import BAN_TIME
-from shoal.core.limits import DIAL_BURST, DIAL_RATE, DialPace
+from shoal.core.limits import DIAL_BURST, DIAL_RATE, MAX_PUNCHES, DialPace
 from shoal.core.names.address import Address
 from shoal.core.peerbook import MAX_BACKOFF
 from shoal.errors import PeerError, SelfConnectionError
-from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS, Dialler
+from shoal.transfer.dialler import MAX_DIALS, MAX_PEERS, PUNCH_AFTER, Dialler
 from tests.helpers.virtual_time import now, virtual_time
 
 A, B = Address("10.0.0.1", 4000), Address("10.0.0.2", 4000)
@@ -184,6 +184,39 @@ async def test_few_are_dialled_at_once_and_one_that_hangs_holds_up_no_other() ->
         world.hangs = set(crowd[: MAX_DIALS - 1])
         await asyncio.sleep(100)
         assert {address for _, address in world.dials} == set(crowd)
+
+
+@virtual_time
+async def test_dials_to_the_internet_that_wait_leave_their_places_to_others() -> None:
+    """A peer behind a NAT may dial us later; sixty-four are waited for."""
+    crowd = [Address(f"8.8.{number}.1", 4001) for number in range(200)]
+    async with dialling(*((each, "dht") for each in crowd)) as world:
+        world.hangs = set(crowd)
+        await asyncio.sleep(PUNCH_AFTER - 0.1)
+        assert len(world.dials) == MAX_DIALS
+        await asyncio.sleep(100)
+        assert len(world.dials) == MAX_PUNCHES + MAX_DIALS
+        assert world.known.dialling == MAX_PUNCHES + MAX_DIALS
+
+
+@virtual_time
+async def test_the_dials_that_wait_are_those_of_all_shares() -> None:
+    pace = DialPace()
+    worlds = [World(), World()]
+    for number, world in enumerate(worlds):
+        world.known = Dialler(world.dial, lambda: 0, Random(1), pace)
+        crowd = [Address(f"8.{number}.{each}.1", 4001) for each in range(200)]
+        world.hangs = set(crowd)
+        for address in crowd:
+            world.known.add(address, "swarm")
+    tasks = [asyncio.create_task(world.known.run([])) for world in worlds]
+    await asyncio.sleep(100)
+    dials = sum(len(world.dials) for world in worlds)
+    assert dials == MAX_PUNCHES + 2 * MAX_DIALS
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert pace.begin_punch()
 
 
 @virtual_time

@@ -5,9 +5,9 @@ returned file or share is closed, or when the fetch is complete.
 """
 
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, Unpack, cast
 
 from shoal.blocking.file import BlockingFile
 from shoal.blocking.loop_thread import LoopThread
@@ -94,13 +94,13 @@ def fetch(
 
 
 def share(
-    path: AnyPath,
+    path: AnyPath | Sequence[AnyPath] | BinaryIO,
     *,
     receivers: int = 1,
     on_progress: Callable[[ShareEvent], None] = lambda event: None,
     **options: Unpack[ShareCall],
 ) -> "BlockingShare":
-    """Share a file or folder until the returned share is closed.
+    """Share a file or folder, several, or a pipe until the returned share is closed.
 
     ```python
     with shoal.share("model/") as share:

@@ -182,7 +182,7 @@ async def _check_before_hashing(
         check_fits(Chunks(state.size, chunk_size))
     if resources.settings.port:
         hosts = resources.networks.hosts()
-        for each in bind_all(hosts, resources.settings.port)[0]:
+        for each in bind_all(hosts, resources.settings.port).values():
             each.close()
 
 
@@ -293,6 +293,7 @@ async def _serve(
     resources.own(server.aclose)
     resources.own(listener.aclose)
     networks.keep_listening(listener.listen_on)
+    networks.map_port(listener.port)
     announcing = resources.own_task(_announce(resources, channel.topic, listener.port))
     return OpenShare(channel, listener.port, server, announcing)
 

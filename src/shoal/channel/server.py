@@ -223,7 +223,8 @@ class ChannelServer:
         """Accept a client, unless there are too many."""
         host = connection.address.host
         if scope_of(host) is Scope.GLOBAL:
-            same = sum(each.address.host == host for each in self._clients)
+            key = host_key(host)
+            same = sum(host_key(each.address.host) == key for each in self._clients)
             if same >= MAX_PER_ADDRESS:
                 connection.close()
                 return

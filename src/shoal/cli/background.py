@@ -23,11 +23,12 @@ BLOCK = 65_536  # bytes read at once
 _SERVED = b"\0"  # what the child writes last, once the link is served
 
 
-def continue_in_child() -> int | None:
+def continue_in_child(*, keeps_input: bool = False) -> int | None:
     """Fork; return None in the child, and in this process the command's exit code.
 
     This process prints what the child writes to standard output until the link is
-    served. Raises `UsageError` where processes cannot fork.
+    served. With `keeps_input`, the child reads its standard input. Raises `UsageError`
+    where processes cannot fork.
     """
     if not hasattr(os, "fork"):
         raise UsageError("--background does not work on this system; leave it out.")
@@ -38,7 +39,8 @@ def continue_in_child() -> int | None:
         os.close(reading)
         os.setsid()
         null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
+        if not keeps_input:
+            os.dup2(null, 0)
         os.dup2(writing, 1)
         os.close(null)
         os.close(writing)

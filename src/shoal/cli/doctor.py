@@ -16,7 +16,7 @@ __all__ = ["doctor"]
 
 @click.command(cls=Command)
 async def doctor(**options: Any) -> None:
-    """Check ports, multicast, the DHT, the disk and the machine.
+    """Check ports, the router, multicast, the DHT, the disk and the machine.
 
     Each line is the result of one check, followed by advice where there is some. The
     exit code is 1 if something that shoal needs does not work.

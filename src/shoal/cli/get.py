@@ -1,18 +1,18 @@
 """`shoal get`: download a share from all peers that have it."""
 
 import asyncio
+import shlex
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from shoal.cli.download import NOT_IN_CHANNELS, facts_of, get_open, get_sealed
 from shoal.cli.options import (
     Command,
-    fields_of,
     read_link,
     refuse_in_channel,
 )
@@ -36,22 +36,29 @@ if TYPE_CHECKING:
 
 __all__ = ["get"]
 
-_NOT_IN_CHANNELS = ("include", "exclude", "keep-exec", "origin")
-
 
 @click.command(cls=Command)
-@click.argument("link", envvar="SHOAL_LINK", shell_complete=complete_code)
-@click.argument("words", nargs=-1, metavar="[WORD]...", shell_complete=complete_word)
-def get(link: str, words: tuple[str, ...], **options: Any) -> None:
+@click.argument(
+    "link",
+    envvar="SHOAL_LINK",
+    required=False,
+    metavar="LINK",
+    shell_complete=complete_code,
+)
+@click.argument("words", nargs=-1, metavar="[PATH]", shell_complete=complete_word)
+def get(link: str | None, words: tuple[str, ...], **options: Any) -> None:
     """Download the share LINK from all peers that have it, and verify all of it.
 
     LINK is a link, a code (also with spaces) or the id of an open channel. It may be -
-    to read it from standard input, and may be left out if SHOAL_LINK is set. Run the
-    same command again to resume an interrupted download.
+    to read it from standard input, and may be left out if SHOAL_LINK is set. With PATH,
+    only that file of a folder is downloaded, as a file. Run the same command again to
+    resume an interrupted download.
 
     \b
     shoal get shoal:mfrggzdf… -C downloads
+    shoal get shoal:mfrggzdf… docs/plan.pdf -o plan.pdf
     shoal get 4821-purity-carbon-olympic
+    shoal get -i links.txt -C downloads
     shoal get shoal:mfrggzdf… --origin s3://bucket/model/
     shoal get team-notes -o notes.txt --peer 192.168.1.7:4001
     """
@@ -59,16 +66,20 @@ def get(link: str, words: tuple[str, ...], **options: Any) -> None:
 
     _prefer_given(options)
     _check_options(options)
-    wanted = Wanted(" ".join((read_link(link), *words)), (link, *words))
+    if options["input_file"] is not None:
+        _check_many(link, options)
+        from shoal.cli.get_many import get_many, read_links
+
+        links = read_links(options["input_file"])
+        run_command(get_many(links, options), on_interrupt=_again(options))
+        return
+    if link is None:
+        raise click.UsageError("Missing argument 'LINK'.", click.get_current_context())
+    wanted = Wanted((read_link(link), *words))
     if options["out"] == "-":
         run_command(_stream(wanted, options))
         return
-    is_seeding = options["seed"] or options["seed_for"] is not None
-    purpose = "continue" if is_seeding else "resume"
-
-    def again() -> str:
-        return f"Run this again to {purpose}: {wanted.command()}"
-
+    again = _again(options, wanted)
     try:
         run_command(_get(wanted, options), on_interrupt=again)
     except UnfinishedError as error:
@@ -83,6 +94,19 @@ def get(link: str, words: tuple[str, ...], **options: Any) -> None:
         raise
 
 
+def _again(options: dict[str, Any], wanted: Wanted | None = None) -> Callable[[], str]:
+    """Return a function that returns the sentence that says how to resume."""
+    is_seeding = options["seed"] or options["seed_for"] is not None
+    purpose = "continue" if is_seeding else "resume"
+
+    def again() -> str:
+        command = shlex.join(["shoal", *sys.argv[1:]])
+        command = command if wanted is None else wanted.command()
+        return f"Run this again to {purpose}: {command}"
+
+    return again
+
+
 async def _get(wanted: Wanted, options: dict[str, Any]) -> None:
     from shoal.cli.runner import open_node
     from shoal.cli.serving import report_until_cancelled
@@ -93,10 +117,11 @@ async def _get(wanted: Wanted, options: dict[str, Any]) -> None:
         share = await wanted.find(node, output)
         served: OpenShare | SealedShare | None
         if isinstance(share, Channel):
-            target, served = await _get_open(node, share, output, options)
+            target, served = await get_open(node, share, output, options)
         else:
-            target, served = await _get_sealed(node, share, output, options)
-        facts = _facts(target) if output.as_json else {}
+            options["path"] = wanted.path
+            target, served = await get_sealed(node, share, output, options)
+        facts = facts_of(target) if output.as_json else {}
         output.result(str(target), event="complete", **facts)
         if served is None:
             return
@@ -109,56 +134,6 @@ async def _get(wanted: Wanted, options: dict[str, Any]) -> None:
             # Peers that leave are reported before the last line.
             await node.aclose()
             output.event("complete", **facts, uploaded=served.uploaded)
-
-
-async def _get_sealed(
-    node: "Node", link: "Link", output: "Output", options: dict[str, Any]
-) -> "tuple[Path, SealedShare | None]":
-    """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.progress import Reporter
-    from shoal.config.arguments import FetchOptions
-
-    chosen = fields_of(FetchOptions, options)
-    chosen["folder"] = options["folder"] or "."
-    out = chosen.pop("out")
-    with Reporter(output) as reporter:
-        result = await node.fetch(link, out, on_progress=reporter.on_event, **chosen)
-    reporter.say_result()
-    return result.path, result.share
-
-
-async def _get_open(
-    node: "Node", channel: "Channel", output: "Output", options: dict[str, Any]
-) -> "tuple[Path, OpenShare | None]":
-    """Download; return the target and, with `--seed`, the share that serves it."""
-    from shoal.cli.progress import Reporter
-
-    refuse_in_channel(options, *_NOT_IN_CHANNELS)
-    if options["out"]:
-        target = Path(options["out"])
-    elif options["folder"] is not None:
-        safe = "".join(c if c.isalnum() else "_" for c in channel.id[:8])
-        target = Path(options["folder"]) / safe
-    else:
-        if channel.is_hash:
-            raise UsageError(
-                f"{channel.id} is the id of an open channel, which gives its file no "
-                "name; name the file to write with -o OUT."
-            )
-        raise UsageError(
-            f"{channel.id[:40]!r} is not a link, which begins with `shoal:`; copy the "
-            "link again. If it is the name of an open channel, add -o OUT."
-        )
-    with Reporter(output, target.name) as reporter:
-        share = await node.fetch_open(
-            channel,
-            target,
-            overwrite=options["overwrite"],
-            seed=options["seed"],
-            on_progress=reporter.on_event,
-        )
-    reporter.say_result()
-    return target, share
 
 
 def _prefer_given(options: dict[str, Any]) -> None:
@@ -181,6 +156,15 @@ def _check_options(options: dict[str, Any]) -> None:
         )
 
 
+def _check_many(link: str | None, options: dict[str, Any]) -> None:
+    """Refuse what cannot be together with `-i`; raises `UsageError`."""
+    source = click.get_current_context().get_parameter_source("link")
+    if link is not None and source == ParameterSource.COMMANDLINE:
+        raise UsageError("-i reads the links from a file; leave out LINK.")
+    if options["out"] is not None:
+        raise UsageError("-o names the target of one link; with -i, use -C.")
+
+
 async def _stream(wanted: Wanted, options: dict[str, Any]) -> None:
     """Write a share to standard output as it arrives; the disk is not used."""
     from shoal.cli.bytes_writer import BytesWriter
@@ -196,7 +180,7 @@ async def _stream(wanted: Wanted, options: dict[str, Any]) -> None:
         if isinstance(share, Channel):
             blocks = _blocks_of_channel(node, share, output, options)
         else:
-            blocks = _blocks_of_file(node, share)
+            blocks = _blocks_of_file(node, share, wanted.path)
         try:
             async with aclosing(blocks):
                 writer = BytesWriter()
@@ -212,15 +196,17 @@ async def _stream(wanted: Wanted, options: dict[str, Any]) -> None:
             ) from None
 
 
-async def _blocks_of_file(node: "Node", link: "Link") -> AsyncGenerator[bytes, None]:
+async def _blocks_of_file(
+    node: "Node", link: "Link", path: str | None
+) -> AsyncGenerator[bytes, None]:
     with node.reading(link):
         manifest = await node.manifest(link, with_files=False)
-        if manifest.root.is_folder:
+        if manifest.root.is_folder and path is None:
             raise UsageError(
                 "A folder cannot be written to standard output; give -o OUT, or name "
                 "one of its files: shoal cat LINK PATH."
             )
-        async with node.open(link) as file, aclosing(file.blocks()) as blocks:
+        async with node.open(link, path) as file, aclosing(file.blocks()) as blocks:
             async for block in blocks:
                 yield block
 
@@ -230,16 +216,9 @@ async def _blocks_of_channel(
 ) -> AsyncGenerator[bytes, None]:
     from shoal.cli.progress import Reporter
 
-    refuse_in_channel(options, *_NOT_IN_CHANNELS)
+    refuse_in_channel(options, *NOT_IN_CHANNELS)
     with Reporter(output, channel.id) as reporter:
         stream = node.stream_open(channel, on_progress=reporter.on_event)
         async with aclosing(stream) as blocks:
             async for block in blocks:
                 yield block
-
-
-def _facts(target: Path) -> dict[str, Any]:
-    """Return what the JSON lines state of a target; a large folder takes a while."""
-    files = [target] if target.is_file() else target.rglob("*")
-    sizes = [path.stat().st_size for path in files if path.is_file()]
-    return {"path": str(target), "size": sum(sizes), "files": len(sizes)}

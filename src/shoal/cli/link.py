@@ -5,15 +5,14 @@ from typing import Any
 
 import click
 
-from shoal.cli.options import Command, fields_of
-from shoal.errors import UsageError
+from shoal.cli.options import Command, check_places, fields_of
 
 __all__ = ["link"]
 
 
 @click.command(cls=Command)
-@click.argument("place", type=click.Path(readable=False), metavar="PATH")
-async def link(place: str, **options: Any) -> None:
+@click.argument("places", type=click.Path(readable=False), metavar="PATH...", nargs=-1)
+async def link(places: tuple[str, ...], **options: Any) -> None:
     """Print the link that shoal share PATH prints, and share nothing.
 
     With the same options, the same files have the same link.
@@ -25,14 +24,12 @@ async def link(place: str, **options: Any) -> None:
     from shoal.cli.runner import open_node
     from shoal.config.arguments import ShareOptions
 
-    if not place:
-        raise UsageError("PATH is empty; name a file or folder.")
-    path = Path(place)
+    check_places(places)
     async with open_node(options, has_line=True) as (node, output):
-        with Reporter(output, path.name) as reporter:
+        with Reporter(output, options["name"] or Path(places[0]).name) as reporter:
             chosen = fields_of(ShareOptions, options)
             found, manifest = await node.link(
-                path, on_progress=reporter.on_event, **chosen
+                places, on_progress=reporter.on_event, **chosen
             )
         root = manifest.root
         output.result(

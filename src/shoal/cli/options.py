@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYWHERE",
     "Command",
+    "check_places",
     "fields_of",
     "link_and_path",
     "link_argument",
@@ -172,6 +173,14 @@ def read_share(text: str) -> "Link | Channel":
             "neither encrypted nor verified: anyone can answer for it."
         )
     return channel
+
+
+def check_places(places: Sequence[str]) -> None:
+    """Raise `UsageError` unless there is a path, and none is empty."""
+    if not places:
+        raise click.UsageError("Missing argument 'PATH'.", click.get_current_context())
+    if not all(places):
+        raise UsageError("PATH is empty; name a file or folder.")
 
 
 _TAKES_VALUE = {

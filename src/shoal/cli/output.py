@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from copy import copy
 from errno import EDQUOT, EFBIG, ENOSPC
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from shoal.errors import DiskFullError, ShoalError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from shoal.cli.status import Status
+    from shoal.core.report.events import Notice
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -93,6 +95,7 @@ class Output:
         self.shows_progress = shows_progress and not is_quiet and not as_json
         self.line = Line()
         """What shows what the command is doing; nothing by default."""
+        self._fields: dict[str, Any] = {}  # of every event
         self._reported: set[str] = set()
 
     @classmethod
@@ -104,6 +107,15 @@ class Output:
             as_json=options["json"],
             shows_progress=not options["no_progress"],
         )
+
+    def about(self, **fields: str) -> "Output":
+        """Return an output for one of several things, with these fields in its events.
+
+        It has a line of its own.
+        """
+        output = copy(self)
+        output.line, output._fields = Line(), self._fields | fields
+        return output
 
     def result(self, text: str, *, event: str, **fields: Any) -> None:
         """Write the command's result: `text`, or an event with `--json`; flush."""
@@ -119,6 +131,7 @@ class Output:
         if self.as_json:
             import msgspec
 
+            fields = self._fields | fields
             for name, value in fields.items():
                 if isinstance(value, str):
                     # A file's name may be invalid Unicode; a JSON line must be valid.
@@ -156,6 +169,17 @@ class Output:
         if text not in self._reported:
             self._reported.add(text)
             self.warn(text)
+
+    def notice(self, notice: "Notice") -> None:
+        """Report a problem, or that the node is reachable, which is an event, too."""
+        from shoal.core.report.events import Reachable
+
+        if isinstance(notice, Reachable):
+            address, method = str(notice.address), notice.method
+            self.event("reachable", address=address, method=method)
+            self.say(notice.text)
+        else:
+            self.problem(notice.text)
 
 
 class Line:

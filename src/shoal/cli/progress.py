@@ -112,12 +112,16 @@ class Reporter:
         self._output.say(f"{self._title}: {text}")
 
     def _on_hashing(self, event: Hashing) -> None:
-        fraction = _fraction(event.done, event.size)
         elapsed = time.monotonic() - self._since
         rate = event.done / elapsed if elapsed > 0 else 0.0
-        facts = [
-            Fact(1, f"{math.floor(100 * fraction)} % hashed"),
-            Fact(4, f"{format_size(event.done)} of {format_size(event.size)}"),
+        fraction = _fraction(event.done, event.size) if event.size else None
+        facts = [Fact(1, f"{format_size(event.done)} read")]
+        if fraction is not None:
+            facts = [
+                Fact(1, f"{math.floor(100 * fraction)} % hashed"),
+                Fact(4, f"{format_size(event.done)} of {format_size(event.size)}"),
+            ]
+        facts += [
             Fact(2, f"{format_size(rate)}/s"),
             *_time_left(event.size - event.done, rate),
         ]
@@ -242,4 +246,5 @@ def _fraction(done: int, size: int) -> float:
 
 def _time_left(size: int, rate: float) -> list[Fact]:
     """Return how long the rest takes at this rate, if that can be told."""
-    return [Fact(3, f"{format_time(size / rate)} left")] if rate > 0 < size else []
+    can_be_told = rate > 0 and size > 0
+    return [Fact(3, f"{format_time(size / rate)} left")] if can_be_told else []

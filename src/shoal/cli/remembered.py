@@ -11,7 +11,8 @@ from shoal.core.report.units import format_count, format_size
 from shoal.errors import NetworkError, ShoalError
 
 if TYPE_CHECKING:
-    from shoal.storage.catalogue import Catalogue, Entry
+    from shoal.storage.catalogue import Catalogue
+    from shoal.storage.catalogue_entry import Entry
     from shoal.storage.disk.disk import Disk
     from shoal.storage.download.leftover import Leftover
     from shoal.swarm.operations import SealedShare

@@ -184,7 +184,7 @@ async def open_node(
 
         show_line(output, options)
     settings = settings_from(options)
-    async with Node(settings, on_notice=lambda note: output.problem(note.text)) as node:
+    async with Node(settings, on_notice=output.notice) as node:
         try:
             yield node, output
         finally:

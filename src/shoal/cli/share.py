@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.cli.background import continue_in_child, leave_terminal
-from shoal.cli.options import Command, fields_of, refuse_in_channel
+from shoal.cli.options import Command, check_places, fields_of, refuse_in_channel
 from shoal.cli.output import Line
 from shoal.errors import StoreError, UsageError, run_again
 
@@ -28,33 +28,53 @@ HASHED_PERIOD = 0.1  # seconds between two reports of how far hashing is
 
 
 @click.command(cls=Command)
-@click.argument("place", type=click.Path(readable=False), metavar="PATH")
-def share(place: str, **options: Any) -> Coroutine[None, None, None] | int:
+@click.argument("places", type=click.Path(readable=False), metavar="PATH...", nargs=-1)
+def share(places: tuple[str, ...], **options: Any) -> Coroutine[None, None, None] | int:
     """Share the file or folder PATH and print its link, for shoal get elsewhere.
+
+    Several paths are shared as one folder, which has the name of the folder that they
+    are in, or that of --name. If PATH is -, standard input is shared: it is kept in a
+    file until the share ends.
 
     \b
     shoal share photos/
+    shoal share *.jpg notes.txt --name holiday
+    tar c photos | shoal share - --name photos.tar
     shoal share photos/ --code
     shoal share model/ --origin https://example.com/model/
     shoal share notes.txt --open team-notes
     """
-    if not place:
-        raise UsageError("PATH is empty; name a file or folder.")
+    check_places(places)
+    if "-" in places:
+        _check_pipe(places, options)
     if options["link_file"] is not None:
         _check_link_file(options["link_file"])
-    path = Path(place)
     if options["open"] is None:
         if options["background"]:
-            code = continue_in_child()
+            code = continue_in_child(keeps_input="-" in places)
             if code is not None:
                 return code
-        return _share(path, options)
+        return _share(places, options)
     refuse_in_channel(
         options,
         *("origin", "name", "include", "exclude", "public", "new-link", "once", "qr"),
-        *("link-file", "background", "code"),
+        *("link-file", "background", "code", "follow-symlinks"),
     )
-    return _share_open(path, options["open"] or None, options)
+    if len(places) > 1:
+        raise UsageError("An open channel has one file; share one PATH.")
+    return _share_open(Path(places[0]), options["open"] or None, options)
+
+
+def _check_pipe(places: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Raise `UsageError` unless standard input can be shared with these options."""
+    if len(places) > 1:
+        raise UsageError("- shares standard input; share other paths separately.")
+    if options["open"] is not None:
+        raise UsageError("An open channel shares a file; name it in place of -.")
+    if options["name"] is None:
+        raise UsageError(
+            "Standard input has no name; give it one with --name, as in --name x.tar."
+        )
 
 
 def _check_link_file(path: str) -> None:
@@ -64,16 +84,17 @@ def _check_link_file(path: str) -> None:
         raise StoreError(f"There is no folder {folder} for the link; create it first.")
 
 
-async def _share(path: Path, options: dict[str, Any]) -> None:
+async def _share(places: tuple[str, ...], options: dict[str, Any]) -> None:
     from shoal.cli.progress import Reporter
     from shoal.cli.runner import open_node
     from shoal.config.arguments import ShareOptions
 
     async with open_node(options, has_line=True) as (node, output):
-        with Reporter(output, path.name) as reporter:
+        with Reporter(output, options["name"] or Path(places[0]).name) as reporter:
             chosen = fields_of(ShareOptions, options)
             chosen["receivers"] = int(options["once"] or 1)
-            share = await node.share(path, on_progress=reporter.on_event, **chosen)
+            given = sys.stdin.buffer if places == ("-",) else places
+            share = await node.share(given, on_progress=reporter.on_event, **chosen)
         _print_link(output, share, options)
         if options["link_file"] is not None:
             _write_link(options["link_file"], str(share.link))
@@ -134,6 +155,7 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     """Say what is shared and, on a terminal, what to type on the other machine."""
     from shoal.cli.addresses import dialable_addresses
     from shoal.core.manifest.paths import hides
+    from shoal.core.names.address import Address
     from shoal.core.report.units import format_count, format_size
 
     root = share.manifest.root
@@ -154,7 +176,8 @@ def _say_how_to_get(node: "Node", output: "Output", share: "SealedShare") -> Non
     output.say(f"  {command}")
     hosts = dialable_addresses(node.settings.interfaces)[:MAX_NAMED]
     if hosts:
-        named = "".join(f" --peer {host}:{share.port}" for host in hosts)
+        peers = [shlex.quote(str(Address(host, share.port))) for host in hosts]
+        named = "".join(f" --peer {each}" for each in peers)
         output.say("If it finds no peer there, name this one:")
         output.say(f"  {command}{named}")
 

@@ -19,31 +19,45 @@ if TYPE_CHECKING:
 
 __all__ = ["Wanted", "complete_code", "complete_word"]
 
+CODE_WORDS = 4  # arguments of a code with spaces: a number and three words
+
 
 class Wanted:
     """What the arguments of a command name."""
 
-    def __init__(self, text: str, given: Sequence[str]) -> None:
-        """Read `text`, which the arguments `given` stand for.
+    def __init__(self, given: Sequence[str]) -> None:
+        """Read arguments: a link, channel or code, and perhaps a path in the share.
 
-        Raises `UsageError`.
+        The code may be several of them. Raises `UsageError`.
         """
-        from shoal.core.names.link_text import looks_like_code
+        from shoal.core.names.link_text import looks_like_code, looks_like_link
 
-        self._given = list(given)
+        self.path: str | None = None
+        """The path of one file in the share; None for the whole share."""
         self._share: Channel | Link | Code
-        self._was_code = looks_like_code(text)
+        widths = (len(given), 1, CODE_WORDS)
+        width = next((n for n in widths if looks_like_code(" ".join(given[:n]))), 0)
+        self._was_code = bool(width)
+        rest = given[width or 1 :]
+        if len(rest) > 1:
+            raise UsageError(
+                f"{rest[1][:40]} is one argument too many: after the link may come the "
+                "path of one of its files."
+            )
+        self._given = list(given[: width or 1])
+        if rest:
+            self.path = rest[0].removeprefix("./")
         if self._was_code:
             from shoal.core.names.code import parse_code
 
-            self._share = parse_code(text)
-        elif len(given) > 1:
-            raise UsageError(
-                f"{given[1][:40]} is one argument too many: only a code may be entered "
-                "as several words, a number and three words."
-            )
+            self._share = parse_code(" ".join(self._given))
         else:
-            self._share = read_share(text)
+            if rest and not looks_like_link(given[0]):
+                raise UsageError(
+                    f"{rest[0][:40]} is one argument too many: only after a link or "
+                    "code may come the path of a file, and a code may be several words."
+                )
+            self._share = read_share(given[0])
 
     @property
     def is_redeemed(self) -> bool:

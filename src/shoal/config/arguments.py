@@ -6,13 +6,13 @@ node alone does not need.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 from msgspec import Struct
 
-from shoal.errors import UsageError
+from shoal.errors import UsageError, told
 
 __all__ = ["AnyPath", "FetchFields", "FetchOptions", "ShareFields", "ShareOptions"]
 
@@ -26,6 +26,7 @@ class ShareFields(TypedDict, total=False):
     chunk_size: int | None
     include: str | Iterable[str]
     exclude: str | Iterable[str]
+    follow_symlinks: bool
     public: bool
     new_link: bool
     origins: str | Iterable[str]
@@ -44,6 +45,8 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
     """Patterns of the files of a folder to share; empty means all."""
     exclude: tuple[str, ...] = ()
     """Patterns of the files and folders to skip."""
+    follow_symlinks: bool = False
+    """Whether to share the files that symbolic links in a folder lead to."""
     public: bool = False
     """Whether everyone who shares the same bytes gets the same link."""
     new_link: bool = False
@@ -71,6 +74,15 @@ class ShareOptions(Struct, frozen=True, kw_only=True):
         return cls(receivers=receivers, **values)
 
 
+def check_one_file(options: Mapping[str, Any]) -> None:
+    """Raise `UsageError` if a path in the share is given together with patterns."""
+    if options.get("path") is not None and (options["include"] or options["exclude"]):
+        raise UsageError(
+            "A path in the share names one file; leave out "
+            f"{told('--include and --exclude', 'include and exclude')}."
+        )
+
+
 class FetchFields(TypedDict, total=False):
     """Type the keywords of a call that fetches."""
 
@@ -80,6 +92,7 @@ class FetchFields(TypedDict, total=False):
     exclude: str | Iterable[str]
     keep_exec: bool
     seed: bool
+    path: str | None
 
 
 class FetchOptions(Struct, frozen=True, kw_only=True):
@@ -101,6 +114,8 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
     """Whether files that were executable are made executable again."""
     seed: bool = False
     """Whether to keep sharing afterwards."""
+    path: str | None = None
+    """The one file of a folder to fetch, as a file; None fetches the whole share."""
 
     @classmethod
     def of(
@@ -118,4 +133,5 @@ class FetchOptions(Struct, frozen=True, kw_only=True):
         if out is not None:
             values["out"] = Path(out)
             values["is_inside"] = str(out).endswith(("/", os.sep))
+        check_one_file(values)
         return cls(**values)

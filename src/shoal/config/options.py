@@ -81,15 +81,21 @@ OPTIONS = (
         help="Name shown to receivers (default: the file name)."),
     Option("out", PATH, ("get",), short="-o", metavar="OUT",
         help="Write to OUT; - is standard output."),
+    Option("input-file", PATH, ("get",), short="-i", metavar="FILE",
+        help="Download every link in FILE, which has one in each line; - is standard "
+        "input."),
     Option("folder", PATH, ("get", "doctor"), short="-C", metavar="DIR",
-        help="Folder to download into; doctor checks its disk (default: the current "
-        "one)."),
+        help="Folder to download into, which get creates; doctor checks its disk "
+        "(default: the current one)."),
     Option("force", FLAG, ("get",), short="-f", field="overwrite",
         help="Overwrite an existing file."),
     Option("include", PATTERNS, ("share", "link", "get"),
         help="Include only files matching GLOB (repeatable)."),
     Option("exclude", PATTERNS, ("share", "link", "get"),
         help="Skip files matching GLOB (repeatable)."),
+    Option("follow-symlinks", FLAG, ("share", "link"),
+        help="Share the files that symbolic links lead to; those to folders are left "
+        "out."),
     Option("keep-exec", FLAG, ("get",),
         help="Make files executable that were executable when they were shared."),
     Option("seed", FLAG, ("get",),
@@ -132,12 +138,16 @@ OPTIONS = (
     Option("limit-up", RATE, ("share", "get", "seed"),
         help="Upload at most this many bytes per second, e.g. 10M."),
     Option("peer", ADDRESSES, EVERY, field="peers",
-        help="Also connect to this address (repeatable)."),
+        help="Also connect to this address, e.g. 192.168.1.7:4001 or [fd00::7]:4001 "
+        "(repeatable)."),
     Option("port", PORT, EVERY, help="TCP port to listen on (default: a free one)."),
     Option("lan-only", FLAG, EVERY,
         help="Find peers on the LAN only; do not use the DHT."),
     Option("no-lan", FLAG, EVERY,
         help="Do not send multicast to find peers on the LAN."),
+    Option("no-map", FLAG, EVERY,
+        help="Do not ask the router to pass connections from the internet on to this "
+        "machine."),
     Option("dht-bootstrap", ADDRESSES, EVERY,
         help="Join the DHT through this node instead of the public ones (repeatable)."),
     Option("origin", ORIGINS, EVERY, field="origins",

@@ -23,6 +23,7 @@ class SettingsFields(TypedDict, total=False):
     port: int
     lan_only: bool
     no_lan: bool
+    no_map: bool
     dht_bootstrap: str | Address | Iterable[str | Address]
     limit_up: float | str | None
     limit_down: float | str | None
@@ -42,6 +43,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Whether to find peers on the LAN only, without the DHT."""
     no_lan: bool = False
     """Whether to send no multicast."""
+    no_map: bool = False
+    """Whether to have the router map no port; with `lan_only` none is mapped either."""
     dht_bootstrap: tuple[Address, ...] = ()
     """Nodes to join the DHT through; empty means the public ones."""
     limit_up: float | None = None

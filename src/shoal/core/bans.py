@@ -8,8 +8,10 @@ and still uses those that have sent right chunks, but tries only one more of the
 time (docs/protocol.md, "Bans").
 """
 
+from collections.abc import Hashable
+
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address_scope import Scope, host_key, scope_of
 
 __all__ = ["BAN_TIME", "MAX_LIARS", "TRIAL_TIME", "Bans"]
 
@@ -24,8 +26,8 @@ class Bans:
     def __init__(self) -> None:
         """Start without any."""
         self._bans: dict[Address, float] = {}  # until when
-        self._liars: dict[str, list[float]] = {}  # when they lied, by host
-        self._trials: dict[str, float] = {}  # when a peer of such a host was tried
+        self._liars: dict[Hashable, list[float]] = {}  # when they lied, by host
+        self._trials: dict[Hashable, float] = {}  # when a peer of such a host was tried
 
     def ban(self, address: Address, now: float) -> None:
         """Ban an address for `BAN_TIME`: data from it did not verify."""
@@ -49,9 +51,10 @@ class Bans:
                 self._liars[each] = recent
             else:
                 del self._liars[each], self._trials[each]
+        key = host_key(host)
         # Older ones than these change nothing.
-        self._liars[host] = [*self._liars.get(host, [])[1 - MAX_LIARS :], now]
-        self._trials[host] = now
+        self._liars[key] = [*self._liars.get(key, [])[1 - MAX_LIARS :], now]
+        self._trials[key] = now
 
     def is_distrusted(self, host: str, now: float, *, dialled: bool) -> bool:
         """Return True if `MAX_LIARS` peers at a host have lied within `BAN_TIME`.
@@ -60,7 +63,7 @@ class Bans:
         """
         if _is_certain(host, dialled):
             return False
-        times = self._liars.get(host, [])
+        times = self._liars.get(host_key(host), [])
         return len(times) >= MAX_LIARS and now - times[0] < BAN_TIME
 
     def may_try(self, host: str, now: float, *, dialled: bool) -> bool:
@@ -70,9 +73,10 @@ class Bans:
         ones among its liars. The caller requests from a peer if this returns True.
         """
         if self.is_distrusted(host, now, dialled=dialled):
-            if now - self._trials[host] < TRIAL_TIME:
+            key = host_key(host)
+            if now - self._trials[key] < TRIAL_TIME:
                 return False
-            self._trials[host] = now
+            self._trials[key] = now
         return True
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "DIAL_RATE",
     "MAX_GUESSES",
     "MAX_ORIGIN_FETCHES",
+    "MAX_PUNCHES",
     "OVERHEAD_LIMIT",
     "DialPace",
     "HostLimit",
@@ -47,6 +48,7 @@ MAX_HOSTS = 1024  # hosts that each limit remembers
 
 DIAL_BURST = 20.0  # dials of a node at once
 DIAL_RATE = 20.0  # dials per second of all its shares together, to any address
+MAX_PUNCHES = 64  # dials of a node that wait for a peer to dial us, too
 
 MAX_GUESSES = 3  # wrong proofs until a code ends
 
@@ -167,11 +169,25 @@ class DialPace(LeakyBucket):
     """Limit how many addresses a node dials per second, for all its shares.
 
     Whoever reports addresses chooses where we send packets, and to how many machines.
+    A dial to the internet may wait long for a peer that dials us, too: it keeps its
+    place among the first ones for a while, and is then one of `MAX_PUNCHES`.
     """
 
     def __init__(self) -> None:
         """Start with nothing dialled."""
         super().__init__(DIAL_RATE)
+        self._punches = 0
+
+    def begin_punch(self) -> bool:
+        """Let a dial wait; return False if `MAX_PUNCHES` do."""
+        if self._punches >= MAX_PUNCHES:
+            return False
+        self._punches += 1
+        return True
+
+    def end_punch(self) -> None:
+        """Note that a dial waits no more."""
+        self._punches -= 1
 
     def room(self, now: float) -> int:
         """Return how many addresses may be dialled now."""

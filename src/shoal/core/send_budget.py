@@ -6,10 +6,7 @@ time, otherwise one message, so that many slow peers find room beside fast ones.
 that takes hardly anything is disconnected.
 """
 
-from collections.abc import Callable
 from typing import Protocol
-
-from shoal.core.limits import RateLimit
 
 __all__ = [
     "LARGE_PART",
@@ -17,7 +14,6 @@ __all__ = [
     "WATCH_PERIOD",
     "SendBudget",
     "Sending",
-    "UploadRoom",
 ]
 
 BUDGET = 64 * 1024 * 1024  # bytes of memory for what waits for the peers of a node
@@ -158,38 +154,3 @@ class SendBudget:
             slow = [peer for _, peer in taken[: -(-len(taken) // SLOWEST)]]
         self._is_short = False
         return slow
-
-
-class UploadRoom:
-    """Tell how many bytes may be read for one peer now, within rate and budget."""
-
-    def __init__(
-        self,
-        size: int,
-        rate: RateLimit,
-        budget: SendBudget,
-        clock: Callable[[], float],
-    ) -> None:
-        """Ask `clock` for the time in seconds; about `size` bytes are to be read."""
-        self._size = size
-        self.given = 0
-        """Bytes in all; both limits have counted them."""
-        self._last = 0
-        self._rate = rate
-        self._budget = budget
-        self._clock = clock
-
-    def take(self) -> int:
-        """Return how many bytes may be read now; 0 for none."""
-        now = self._clock()
-        if self.given and self._rate.wait(now):
-            return 0
-        size = self._budget.room(now, self._size - self.given)
-        self._rate.take(size, now)
-        self.given += size
-        self._last = size
-        return size
-
-    def made(self) -> None:
-        """Note that they are read."""
-        self._budget.made(self._last)

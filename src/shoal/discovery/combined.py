@@ -2,20 +2,30 @@
 
 `Networks` makes them when they are first needed, so that a node which only dials
 `--peer` opens no socket for discovery and imports no module for it. Once a port
-listens, it also watches the addresses of this machine.
+listens, it also watches the addresses of this machine, and has the router map a port
+that peers dial.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.stall import Search
+from shoal.core.report.status import PortMapping
 from shoal.discovery.base import Discovery
 from shoal.net.interfaces import Interface, list_interfaces, own_addresses
 
+if TYPE_CHECKING:
+    from shoal.mapping.mapper import Mapper
+
 __all__ = ["HangUp", "ListenOn", "Networks"]
+
+ANY_IPV4 = "0.0.0.0"
+# A shorter download does not need it; and then nothing of it is imported.
+MAP_DELAY = 0.5  # seconds until the router is asked to map a port
 
 ListenOn: TypeAlias = Callable[[Sequence[str]], None]
 """Listen on these addresses from now on, and on no others."""
@@ -26,8 +36,19 @@ HangUp: TypeAlias = Callable[[frozenset[str]], None]
 class Networks:
     """Own the discovery of one node."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_mapped: Callable[[PortMapping], None] = lambda mapping: None,
+    ) -> None:
+        """Prepare; `on_mapped` is called with each new mapping of a port."""
         self._settings = settings
+        self._on_mapped = on_mapped
+        self._to_map: set[int] = set()
+        self._map_timer: asyncio.TimerHandle | None = None
+        self._mapper: Mapper | None = None
+        self._mapped: dict[int, PortMapping] = {}
         self._open: list[Discovery] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ports: list[tuple[ListenOn, HangUp]] = []
@@ -38,8 +59,9 @@ class Networks:
         Raises `UsageError` if an interface that the user named does not exist.
         """
         if not self._settings.interfaces:
-            return ["0.0.0.0"]
-        return [each.address for each in list_interfaces(self._settings.interfaces)]
+            return [ANY_IPV4, "::"]
+        found = list_interfaces(self._settings.interfaces)
+        return [each.address for each in found]
 
     def keep_listening(
         self,
@@ -48,7 +70,7 @@ class Networks:
     ) -> None:
         """Call `listen_on` with the addresses to listen on whenever they change.
 
-        `hang_up` is called with all IPv4 addresses of this machine: connections that
+        `hang_up` is called with all IP addresses of this machine: connections that
         use another one are dead. After a change, or a sleep of this machine, every
         topic is announced again, too.
         """
@@ -58,6 +80,62 @@ class Networks:
 
             work = watch_network(self._settings.interfaces, self._on_change)
             self._watching = asyncio.create_task(work, name="network watch")
+
+    def map_port(self, port: int) -> None:
+        """Have the router pass connections on to a TCP port, if the settings allow.
+
+        This happens in the background, in a moment; idempotent.
+        """
+        if self._settings.no_map or self._settings.lan_only:
+            return
+        self._to_map.add(port)
+        if self._map_timer is None:
+            loop = asyncio.get_running_loop()
+            self._map_timer = loop.call_later(MAP_DELAY, self._map)
+
+    def _map(self) -> None:
+        from shoal.mapping.mapper import Mapper
+
+        if self._mapper is None:
+            self._mapper = Mapper(
+                interfaces=self._settings.interfaces,
+                multicasts=not self._settings.no_lan,
+                on_change=self._on_mapping,
+            )
+        for port in self._to_map:
+            self._mapper.add(port)
+        self._map_timer = None
+
+    async def until_mapped(self) -> str | None:
+        """Ask the router at once, and wait for its first answer for each port.
+
+        Returns why a port is not mapped, as a sentence; None if all are.
+        """
+        if self._map_timer is not None:
+            self._map_timer.cancel()
+            self._map()
+        if self._mapper is None:
+            return None
+        await self._mapper.until_tried()
+        return self._mapper.problem
+
+    @property
+    def mappings(self) -> tuple[PortMapping, ...]:
+        """Return the ports that the router maps now."""
+        return () if self._mapper is None else self._mapper.mappings
+
+    def port_for(self, port: int, host: str) -> int:
+        """Return the number by which a peer at `host` can dial our TCP port.
+
+        From the internet that is the router's port, if that is mapped to ours.
+        """
+        is_near = scope_of(host) is not Scope.GLOBAL
+        return port if is_near else self.outside_port(port)
+
+    def outside_port(self, port: int) -> int:
+        """Return the number that our TCP port has on the internet, if it is mapped."""
+        mapping = self._mapped.get(port)
+        return port if mapping is None else mapping.outside.port
 
     def discovery(self) -> list[Discovery]:
         """Return every discovery that the settings allow."""
@@ -88,19 +166,37 @@ class Networks:
                 watching.result()
         for network in self._open or ():
             await network.aclose()
+        if self._map_timer is not None:
+            self._map_timer.cancel()
+        if self._mapper is not None:
+            await self._mapper.aclose()
 
     def _on_change(self, interfaces: Sequence[Interface]) -> None:
         # A new connection to the same node would not be kept beside a dead one.
         if addresses := own_addresses():
             for _, hang_up in self._ports:
                 hang_up(addresses)
-        hosts = ["0.0.0.0"]
+        hosts = [ANY_IPV4]
         if self._settings.interfaces:
             hosts = [each.address for each in interfaces]
             for listen_on, _ in self._ports:
                 listen_on(hosts)
+        self._announce_again(hosts)
+        if self._mapper is not None:
+            self._mapper.restart()
+
+    def _announce_again(self, hosts: Sequence[str]) -> None:
         for network in self._open or ():
             network.refresh(hosts)
+
+    def _on_mapping(self) -> None:
+        """Announce a port by the number that it has on the internet now."""
+        before, self._mapped = self._mapped, {each.port: each for each in self.mappings}
+        for port, mapping in self._mapped.items():
+            if before.get(port) != mapping:
+                self._on_mapped(mapping)
+        if _moved(before) != _moved(self._mapped):
+            self._announce_again(self.hosts())
 
     def _make(self) -> list[Discovery]:
         settings = self._settings
@@ -117,8 +213,17 @@ class Networks:
             from shoal.discovery.dht.client import DEFAULT_BOOTSTRAP, DhtDiscovery
 
             bootstrap = settings.dht_bootstrap or DEFAULT_BOOTSTRAP
-            networks.append(DhtDiscovery(bootstrap, bind=self.hosts()[0]))
+            bind = self.hosts()[0]
+            networks.append(
+                DhtDiscovery(bootstrap, bind=bind, announced=self.outside_port)
+            )
         return networks
+
+
+def _moved(mapped: dict[int, PortMapping]) -> dict[int, int]:
+    """Return the ports that have another number on the internet, with that."""
+    outside = {port: mapping.outside.port for port, mapping in mapped.items()}
+    return {port: number for port, number in outside.items() if port != number}
 
 
 async def _named(

@@ -1,7 +1,7 @@
 """Check what works on this machine, and say how to fix what does not.
 
 `network` checks the network and `local` the rest of this machine; each check returns
-findings, and `examine` runs all checks. They change nothing, and each ends after
+findings, and `examine` runs all checks. They leave nothing changed, and each ends after
 `TIMEOUT` even if a call to the system hangs.
 """
 
@@ -28,6 +28,7 @@ async def examine(settings: Settings, folder: Path) -> AsyncIterator[Finding]:
     """Check this machine, its network as `settings` allow, and the disk of `folder`."""
     checks: dict[str, _Check] = {
         "listening": partial(network.check_listening, settings),
+        "router": partial(network.check_router, settings),
         "peers": partial(network.check_peers, settings),
         "multicast": partial(network.check_multicast, settings),
         "dht": partial(network.check_dht, settings),

@@ -1,12 +1,14 @@
-"""Check whether peers can reach this machine, and multicast and the DHT."""
+"""Check whether peers can reach this machine, the router, multicast and the DHT."""
 
 import asyncio
 import os
+from collections.abc import Iterable
 from contextlib import closing
 
 from shoal.config.settings import Settings
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.report.status import PortMapping
 from shoal.discovery.combined import Networks
 from shoal.discovery.dht.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 from shoal.discovery.dht.krpc import ID_SIZE, build_get_peers, parse_message
@@ -18,12 +20,21 @@ from shoal.errors import ProtocolError, ShoalError
 from shoal.net.interfaces import Interface, list_interfaces
 from shoal.transport.listen import bind_all
 
-__all__ = ["check_dht", "check_listening", "check_multicast", "check_peers"]
+__all__ = [
+    "check_dht",
+    "check_listening",
+    "check_multicast",
+    "check_peers",
+    "check_router",
+]
 
 LOOPBACK_TIME = 1.0  # seconds for our own packet to come back
 DIAL_TIME = 3.0  # seconds for a peer to accept
 ANSWER_TIME = 4.0  # seconds for nodes of the DHT to answer
 TOPIC_SIZE = 20  # bytes
+_ONE_SIDE = (
+    "Two peers need only one that the other can dial: this matters if neither can."
+)
 _PEER_HINT = "You can still name peers with --peer HOST:PORT."
 
 
@@ -32,23 +43,62 @@ async def check_listening(settings: Settings) -> list[Finding]:
     name = "listening"
     try:
         hosts = Networks(settings).hosts()
-        sockets, port = bind_all(hosts, settings.port)
+        sockets = bind_all(hosts, settings.port)
     except ShoalError as error:
         advice = "Until this is solved, no peer can connect to this machine."
         return [failed(name, str(error), advice)]
-    for each in sockets:
+    for each in sockets.values():
         each.close()
-    where = ", ".join(hosts)
-    what = f"port {port}" if settings.port else "any free port"
+    where = ", ".join(sockets)
+    what = f"port {settings.port}" if settings.port else "any free port"
     return [
         ok(
             name,
             f"shoal can listen on {where}, on {what}.",
-            "Peers on the internet can reach you only if your router forwards a port; "
-            "choose it with --port. Otherwise, shoal exchanges chunks only with peers "
-            "that it can connect to.",
         )
     ]
+
+
+async def check_router(settings: Settings) -> list[Finding]:
+    """Check whether the router maps a port; it is given back at once."""
+    name = "router"
+    if settings.lan_only or settings.no_map:
+        why = "--lan-only" if settings.lan_only else "--no-map"
+        return [ok(name, f"Not checked, because of {why}.")]
+    networks = Networks(settings)
+    try:
+        sockets = bind_all(networks.hosts(), settings.port)
+    except ShoalError:
+        return []  # reported by `check_listening`
+    try:
+        networks.map_port(next(iter(sockets.values())).getsockname()[1])
+        problem = await networks.until_mapped()
+        return [judge_mapping(networks.mappings, problem)]
+    finally:
+        for each in sockets.values():
+            each.close()
+        await networks.aclose()
+
+
+def judge_mapping(mappings: Iterable[PortMapping], problem: str | None) -> Finding:
+    """Return what a mapping, or the `problem` instead of one, means to the user."""
+    for each in mappings:
+        if each.is_global:
+            what = f"Peers on the internet can dial {each.outside}: the router maps a "
+            return ok("router", f"{what}port ({each.method}).")
+        return note(
+            "router",
+            f"The router maps a port ({each.method}), but its own address is "
+            f"{each.outside.host}: another router is between it and the internet.",
+            "Peers on the internet cannot dial this machine. Ask the provider for a "
+            f"public address, or let the other router forward a port. {_ONE_SIDE}",
+        )
+    return note(
+        "router",
+        problem or "Nothing is known of the router.",
+        "Turn on PCP, NAT-PMP or UPnP in its settings, or let it forward a port to "
+        f"this machine and name that with --port. {_ONE_SIDE}",
+    )
 
 
 async def check_peers(settings: Settings) -> list[Finding]:
@@ -76,7 +126,8 @@ async def check_multicast(settings: Settings) -> list[Finding]:
     if settings.no_lan:
         return [ok("multicast", "Not checked, because of --no-lan.")]
     try:
-        interfaces = list_interfaces(settings.interfaces)
+        found = list_interfaces(settings.interfaces)
+        interfaces = [each for each in found if not each.is_ipv6]
     except (OSError, ShoalError) as error:
         return [failed("multicast", str(error), _PEER_HINT)]
     tried = await asyncio.gather(*map(_send_and_receive, interfaces))

@@ -27,8 +27,7 @@ from shoal.core.manifest.file_table import File, folder_range
 from shoal.core.manifest.listing import list_files
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
-from shoal.core.manifest.pages import refusal as refuse_link
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, bad_link
 from shoal.gateway.mediatypes import disposition, visible_name
 from shoal.gateway.range import ByteRange
 from shoal.gateway.request import names_of, refusal
@@ -170,7 +169,7 @@ class Contents:
         if folder:  # `list_files` checks those of a whole share
             problem = problem_of_all(lambda: iter([[f.path for f in self.files]]))
             if problem is not None:
-                raise refuse_link(problem)
+                raise bad_link(problem)
         self._skipped = len(folder) + 1 if folder else 0
         self._prefix = f"{self.name}/" if manifest.root.is_folder else ""
         names = sum(len(self.name_of(file).encode()) for file in self.files)

@@ -83,7 +83,7 @@ async def open_sockets(endpoint: HttpEndpoint) -> Sequence[socket.socket]:
     """
     hosts = LOOPBACK if not endpoint.host else await _resolve(endpoint)
     try:
-        return bind_port(hosts, endpoint.port, skip_absent=True)
+        return list(bind_port(hosts, endpoint.port, is_dual=True).values())
     except OSError as error:
         where = format_host(endpoint.host or LOOPBACK[0], endpoint.port)
         raise NetworkError(

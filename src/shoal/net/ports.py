@@ -5,6 +5,8 @@ import os
 import socket
 from collections.abc import Sequence
 
+from shoal.net.socket_names import family_of, name_of
+
 __all__ = ["BACKLOG", "bind_port"]
 
 TRIES = 16  # free ports tried until one is free on every address
@@ -13,49 +15,50 @@ _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # this machine lacks the ad
 
 
 def bind_port(
-    hosts: Sequence[str], port: int, *, skip_absent: bool = False
-) -> list[socket.socket]:
+    hosts: Sequence[str], port: int, *, is_dual: bool = False
+) -> dict[str, socket.socket]:
     """Return one non-blocking listening socket per host, all on the same port.
 
-    `hosts` are IPv4 or IPv6 addresses. Port 0 chooses one that is free on all of
-    them. With `skip_absent`, addresses that this machine does not have are left out
-    while at least one remains. Raises `OSError`.
+    `hosts` are IP addresses. Port 0 chooses one that is free on all of them. Addresses
+    that this machine does not have are left out while at least one remains: a system
+    may lack IPv6, and an interface may have lost its address. With `is_dual`, `::`
+    accepts IPv4 as well. Raises `OSError`.
     """
     for _ in range(0 if port else TRIES - 1):
         try:
-            return _bind_all(hosts, port, skip_absent=skip_absent)
+            return _bind_all(hosts, port, is_dual=is_dual)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-    return _bind_all(hosts, port, skip_absent=skip_absent)
+    return _bind_all(hosts, port, is_dual=is_dual)
 
 
 def _bind_all(
-    hosts: Sequence[str], port: int, *, skip_absent: bool
-) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
+    hosts: Sequence[str], port: int, *, is_dual: bool
+) -> dict[str, socket.socket]:
+    sockets: dict[str, socket.socket] = {}
     absent: OSError | None = None
     try:
         for host in hosts:
             try:
-                sockets.append(_listen(host, port))
+                sockets[host] = _listen(host, port, is_dual=is_dual)
             except OSError as error:
-                if not skip_absent or error.errno not in _ABSENT:
+                if error.errno not in _ABSENT:
                     raise
                 absent = error
             else:
-                port = sockets[-1].getsockname()[1]
+                port = sockets[host].getsockname()[1]
         if absent is not None and not sockets:
             raise absent
     except OSError:
-        for each in sockets:
+        for each in sockets.values():
             each.close()
         raise
     return sockets
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listen(host: str, port: int, *, is_dual: bool) -> socket.socket:
+    family = family_of(host)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
@@ -63,9 +66,8 @@ def _listen(host: str, port: int) -> socket.socket:
             # Windows the option would let two programs have the same port.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # `::` accepts both kinds of addresses.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
-        sock.bind((host, port))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_dual)
+        sock.bind(name_of(host, port))
         # Only listening shows whether another program listens on the port.
         sock.listen(BACKLOG)
         sock.setblocking(False)

@@ -1,18 +1,20 @@
 """The calls of a `Node` that concern files of this machine: share, seed, verify."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
 from shoal.core.report.events import ShareEvent
+from shoal.errors import UsageError
 from shoal.node.channels import OpenChannels
-from shoal.node.checks import check_callable, link_of
+from shoal.node.checks import check_callable, check_type, link_of
 
 if TYPE_CHECKING:
     from shoal.config.arguments import AnyPath, ShareFields
     from shoal.core.manifest.manifest import Manifest
     from shoal.core.names.link import Link
-    from shoal.storage.catalogue import Entry
+    from shoal.storage.catalogue_entry import Entry
+    from shoal.swarm.build_share import Given
     from shoal.swarm.compare import Comparison
     from shoal.swarm.member import Registry
     from shoal.swarm.operations import SealedShare
@@ -25,13 +27,17 @@ class LocalFiles(OpenChannels):
 
     async def share(
         self,
-        path: "AnyPath",
+        path: "AnyPath | Sequence[AnyPath] | BinaryIO",
         *,
         receivers: int = 1,
         on_progress: Callable[[ShareEvent], None] = lambda event: None,
         **options: "Unpack[ShareFields]",
     ) -> "SealedShare":
         """Share a file or folder: `link = (await node.share("photos/")).link`.
+
+        Several paths in a list are shared as one folder. A binary file that is open,
+        such as a pipe, is read to its end and kept in a file as long as it is shared;
+        it needs the option `name`.
 
         The share is served until the node is closed. `options` are the fields of
         `ShareOptions`, as in `exclude="*.tmp"`; with `code=True`, the share has a
@@ -40,14 +46,13 @@ class LocalFiles(OpenChannels):
         leave, and as the code is used. Raises `TypeError`, `UsageError`, `StoreError`
         or `NetworkError`.
         """
-        from pathlib import Path
-
         from shoal.config.arguments import ShareOptions
         from shoal.swarm.operations import share_sealed
 
         check_callable("on_progress", on_progress)
         made = ShareOptions.of(receivers=receivers, **options)
-        share = await share_sealed(self._registry, Path(path), made, on_progress)
+        given = _stream_of(path) or _given(path, made.name)
+        share = await share_sealed(self._registry, given, made, on_progress)
         if made.code:
             from shoal.node.codes import offer
 
@@ -56,7 +61,7 @@ class LocalFiles(OpenChannels):
 
     async def link(
         self,
-        path: "AnyPath",
+        path: "AnyPath | Sequence[AnyPath]",
         *,
         on_progress: Callable[[ShareEvent], None] = lambda event: None,
         **options: "Unpack[ShareFields]",
@@ -66,14 +71,13 @@ class LocalFiles(OpenChannels):
         `link, manifest = await node.link("photos/")`. `on_progress` is called with
         `Hashing` events. Raises as `share` does.
         """
-        from pathlib import Path
-
         from shoal.config.arguments import ShareOptions
         from shoal.swarm.operations import link_sealed
 
         check_callable("on_progress", on_progress)
         made = ShareOptions.of(**options)
-        return await link_sealed(self._registry, Path(path), made, on_progress)
+        given = _given(path, made.name)
+        return await link_sealed(self._registry, given, made, on_progress)
 
     async def seed(
         self,
@@ -123,3 +127,24 @@ class LocalFiles(OpenChannels):
         from shoal.swarm.member import Registry
 
         return Registry(self._resources)
+
+
+def _stream_of(path: object) -> "BinaryIO | None":
+    """Return what a caller shares if it is an open file."""
+    return cast("BinaryIO", path) if hasattr(path, "read") else None
+
+
+def _given(path: object, name: str | None) -> "Given":
+    """Return what a caller shares; raises `TypeError` or `UsageError`."""
+    from os import PathLike
+    from pathlib import Path
+
+    from shoal.swarm.build_share import Given
+
+    is_one = isinstance(path, str | PathLike) or not isinstance(path, Iterable)
+    paths: list[Any] = [path] if is_one else list(cast("Iterable[Any]", path))
+    for each in paths:
+        check_type("path", each, str, PathLike)
+    if not paths:
+        raise UsageError("There is no path to share; name at least one.")
+    return Given.of([Path(each) for each in paths], name)

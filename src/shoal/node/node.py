@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shoal.core.manifest.manifest import Manifest, Missing
     from shoal.core.names.link import Link
     from shoal.core.report.counters import Counters
-    from shoal.core.report.status import ShareStatus
+    from shoal.core.report.status import PortMapping, ShareStatus
     from shoal.reading.file import Opening
     from shoal.reading.share_cache import ShareCache
     from shoal.reading.share_caches import ShareCaches
@@ -102,6 +102,15 @@ class Node(LocalFiles):
     def counters(self) -> "Counters":
         """Return what all shares transferred: `node.counters.received["lan"]`."""
         return self._resources.counters
+
+    @property
+    def mappings(self) -> "tuple[PortMapping, ...]":
+        """Return the ports of this node that the router passes connections on to.
+
+        `[str(each.outside) for each in node.mappings]` are the addresses that peers on
+        the internet can dial.
+        """
+        return self._resources.networks.mappings
 
     # Sealed shares.
 

@@ -9,7 +9,8 @@ from shoal.core.manifest.manifest import Manifest
 from shoal.core.names.link import Link
 from shoal.core.names.origin_url import is_web, origin_name
 from shoal.errors import NetworkError, PeerError, VerificationError
-from shoal.origin.source import (
+from shoal.origin.reader import (
+    Block,
     OriginFileError,
     OriginReader,
     Part,
@@ -39,8 +40,8 @@ class UrlReader:
         self._is_trusted = is_trusted
         self._reader: OriginReader | None = None
 
-    async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Yield bytes of a file; raises `OriginFileError` or another `PeerError`."""
+    async def read(self, part: Part) -> AsyncGenerator[Block, None]:
+        """Yield blocks of a file; raises `PeerError`."""
         if self._reader is None:
             # In a thread, since the import takes as long as many chunks.
             loop = asyncio.get_running_loop()
@@ -106,7 +107,7 @@ async def check_answers(url: str, part: Part, settings: Settings) -> None:
     """
     async with _used(url, settings) as reader, aclosing(reader.read(part)) as blocks:
         async for _ in blocks:
-            pass
+            break  # enough, also where the whole file is sent
 
 
 @asynccontextmanager

@@ -54,15 +54,14 @@ class LimitedHandler(ResponseHandler):
 class WholeHandler(LimitedHandler):
     """Close a connection, too, whose server sends a very long response."""
 
-    _size = 0  # bytes since the last header, those before it included
+    _size = 0  # bytes received since that with the last header
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a response."""
         self._size += len(data)
+        super().data_received(data)  # a header in it begins to count again
         if self._size > MAX_RESPONSE:
             self._end(TooMuchDataError("a longer response than was requested"))
-            return
-        super().data_received(data)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Take a response whose header is complete; its body follows later."""

@@ -1,71 +1,34 @@
 """An origin as a source of chunks, beside the peers.
 
 An origin is a web server, an object store or a folder that holds the files of a share
-but does not speak to peers. An `OriginReader` yields bytes of those files, by whatever
-protocol, and knows nothing of chunks. `Origin` requests runs of adjacent chunks from a
-reader, several at once, and hands on each chunk as soon as its last byte has arrived.
-The bytes are not verified here; verification and retries are up to the client.
+but does not speak to peers. `Origin` requests runs of adjacent chunks from its reader,
+several at once, and hands on each chunk as soon as its last byte has arrived. The
+bytes are not verified here; verification and retries are up to the client.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
-from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from shoal.core.report.status import PeerStatus
 from shoal.core.schedule.window import ORIGIN_RUNS
 from shoal.core.session.session import ChunkReceived
-from shoal.errors import PeerError, option
+from shoal.errors import PeerError
+from shoal.origin.reader import (
+    ChunkCollector,
+    OriginFileError,
+    OriginReader,
+    Part,
+    parts_of,
+)
 
 if TYPE_CHECKING:  # it is never created here
     from shoal.core.manifest.manifest import Manifest
 
-__all__ = [
-    "Origin",
-    "OriginClient",
-    "OriginFileError",
-    "OriginReader",
-    "Part",
-    "how_to_allow",
-    "parts_of",
-    "read_run",
-    "runs_of",
-]
-
-
-def how_to_allow() -> str:
-    """Return how the user allows an origin that only the link names."""
-    return f"name it with {option('--origin')} to use it"
-
-
-class Part(NamedTuple):
-    """Name bytes of one file of a share."""
-
-    path: str
-    """Path within the share, with slashes; "" if the share is a single file."""
-    name: str
-    """Name of the share."""
-    first: int
-    """Offset of the first byte within the file."""
-    size: int
-    """Bytes, at least one."""
-    file_size: int
-    """Bytes of the whole file."""
-
-
-def parts_of(manifest: "Manifest", run: range) -> list[Part]:
-    """Return the parts of files that adjacent chunks consist of, in order.
-
-    Raises `LookupError` while the files are not known.
-    """
-    first, end = map(manifest.chunks.offset, (run.start, run.stop))
-    name, is_folder = manifest.root.name, manifest.root.is_folder
-    return [
-        Part(file.path if is_folder else "", name, start, length, file.size)
-        for file, start, length in manifest.spans(first, end)
-    ]
+__all__ = ["Origin", "OriginClient", "RunRequest", "runs_of"]
 
 
 def runs_of(indexes: Iterable[int]) -> Iterator[range]:
@@ -73,28 +36,6 @@ def runs_of(indexes: Iterable[int]) -> Iterator[range]:
     for _, run in groupby(enumerate(indexes), lambda each: each[1] - each[0]):
         listed = [index for _, index in run]
         yield range(listed[0], listed[-1] + 1)
-
-
-class OriginFileError(PeerError):
-    """Report that one file at an origin is missing or differs; others may be usable."""
-
-
-class OriginReader(Protocol):
-    """Read bytes of the files of a share at one origin."""
-
-    @property
-    def name(self) -> str:
-        """Return the origin's name for messages, without any secret in its URL."""
-
-    def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Yield exactly the bytes of `part`, in blocks as they arrive.
-
-        Raises `OriginFileError` if other files may still be readable, otherwise
-        another `PeerError`.
-        """
-
-    async def aclose(self) -> None:
-        """Close all connections; idempotent."""
 
 
 class OriginClient(Protocol):
@@ -112,16 +53,39 @@ class OriginClient(Protocol):
     def on_chunk(self, origin: "Origin", chunk: ChunkReceived) -> None:
         """Take a chunk, not verified."""
 
+    def on_read(self, origin: "Origin", left: Iterable[int]) -> None:
+        """Note that a request has ended without the chunks in `left`."""
+
     def on_missing_file(
-        self, origin: "Origin", run: range, error: OriginFileError
+        self, origin: "Origin", indexes: Iterable[int], error: OriginFileError
     ) -> None:
-        """Note that the origin cannot serve `run` because of one of its files."""
+        """Note that the origin cannot serve these chunks because of a file."""
 
     def on_failed(self, origin: "Origin", error: PeerError) -> None:
         """Note that a request failed."""
 
     def on_broken(self, error: BaseException) -> None:
         """Handle an unexpected error, which is a fault in shoal itself."""
+
+    # An origin that ignores ranges sends whole files.
+
+    def on_range(self, origin: "Origin", *, is_ignored: bool) -> None:
+        """Note whether the origin ignored a range."""
+
+    def may_stream(self, origin: "Origin") -> bool:
+        """Return True to read a whole file, from which all chunks are taken."""
+
+    def on_stream(self, origin: "Origin") -> None:
+        """Note that a whole file is read from now on."""
+
+    def on_passed(self, origin: "Origin", index: int) -> bool:
+        """Note a chunk of a whole file; return True to take it, as if requested."""
+
+    def wants_any(self, origin: "Origin", indexes: range) -> bool:
+        """Return True if one of these chunks is to be taken when it passes."""
+
+    async def pace(self, origin: "Origin", size: int) -> None:
+        """Wait until the next `size` bytes of a whole file may be received."""
 
 
 class Origin:
@@ -140,14 +104,18 @@ class Origin:
         self._received = 0  # bytes of them
         self.outstanding: set[int] = set()
         """Chunks that were requested and have not arrived."""
-        self._manifest = manifest
-        self._client = client
+        self.manifest = manifest
+        """Says where in the files the chunks lie."""
+        self.client = client
+        """Receives the chunks."""
         self._turns = asyncio.Semaphore(ORIGIN_RUNS)
         self._tasks: dict[asyncio.Task[None], range] = {}
+        self.stream: RunRequest | None = None
+        """The request that is answered by a whole file; one at a time."""
 
     def status(self) -> PeerStatus:
         """Return the origin's name and what was received from it."""
-        count = self._manifest.chunks.count
+        count = self.manifest.chunks.count
         name, path = self.reader.name, self.path
         return PeerStatus(id(self), name, path, path, count, self._received, 0)
 
@@ -164,7 +132,7 @@ class Origin:
             task = asyncio.get_running_loop().create_task(self._fetch(run))
             self._tasks[task] = run
             task.add_done_callback(self._tasks.pop)
-        self._client.on_requested(self, listed)
+        self.client.on_requested(self, listed)
 
     def request_any(self, number: int) -> None:
         """Refuse: an origin does not know which chunks are rare."""
@@ -174,7 +142,9 @@ class Origin:
         """Cancel requests; a run ends once none of its chunks is requested any more."""
         self.outstanding.difference_update(indexes)
         for task, run in self._tasks.items():
-            if self.outstanding.isdisjoint(run):
+            # A whole file is read for as long as it has missing chunks.
+            is_stream = self.stream is not None and self.stream.task is task
+            if self.outstanding.isdisjoint(run) and not is_stream:
                 task.cancel()
 
     def stop(self) -> None:
@@ -192,51 +162,115 @@ class Origin:
 
     async def _fetch(self, run: range) -> None:
         try:
-            for each in runs_of(await self._client.wait_for_peers(self, run)):
+            for each in runs_of(await self.client.wait_for_peers(self, run)):
                 async with self._turns:
                     await self._fetch_run(each)
-        except OriginFileError as error:
-            self._client.on_missing_file(self, run, error)
         except PeerError as error:
-            self._client.on_failed(self, error)
+            self.client.on_failed(self, error)
         except Exception as error:
-            self._client.on_broken(error)
+            self.client.on_broken(error)
 
     async def _fetch_run(self, run: range) -> None:
-        reading = read_run(
-            self.reader, self._manifest, run, partial(self._client.on_bytes, self)
-        )
-        async with aclosing(reading) as chunks:
-            async for index, data in chunks:
-                self.outstanding.discard(index)
-                self._client.on_chunk(self, ChunkReceived(index, data, None))
+        request = RunRequest(self, run)
+        try:
+            await request.read()
+        except OriginFileError as error:
+            self.client.on_missing_file(self, request.indexes, error)
+        finally:
+            if self.stream is request:
+                self.stream = None
+        left = self.outstanding.intersection(request.indexes)
+        self.outstanding -= left
+        self.client.on_read(self, left)
 
 
-async def read_run(
-    reader: OriginReader,
-    manifest: "Manifest",
-    run: range,
-    on_bytes: Callable[[], None] = lambda: None,
-) -> AsyncGenerator[tuple[int, bytes], None]:
-    """Yield the index and the bytes of each chunk of a run; nothing is verified.
+class RunRequest:
+    """Read one run of chunks; from a server without ranges, whole files.
 
-    `on_bytes` is called for each block that arrives. Raises what the reader raises.
+    A whole file is read to its end for as long as it has missing chunks, and the next
+    file for the rest of a chunk that is in both. So all missing chunks of a file cost
+    one request.
     """
-    waiting = iter(run)
-    index = next(waiting)
-    pieces: list[memoryview] = []
-    missing = manifest.chunks.length(index)
-    for part in parts_of(manifest, run):
-        async with aclosing(reader.read(part)) as blocks:
+
+    def __init__(self, origin: Origin, run: range) -> None:
+        """Prepare to read `run` from an origin, in the current task."""
+        self.task = asyncio.current_task()
+        """The task that reads."""
+        self.indexes = set(run)
+        """The chunks that were requested, or taken from a whole file."""
+        self.span = range(0)
+        """The chunks of the whole file that it reads."""
+        self._origin = origin
+        self._client = origin.client
+        self._chunks = origin.manifest.chunks
+        self._parts = deque(parts_of(origin.manifest, run))
+        self._collector = ChunkCollector(self._chunks, self._takes)
+
+    async def read(self) -> None:
+        """Pass each chunk to the client; raises what the reader raises."""
+        while self._parts:
+            part = self._parts.popleft()
+            if not await self._read_part(part):
+                return
+            unfinished = self._collector.unfinished
+            if unfinished is not None and not self._parts:
+                parts = parts_of(
+                    self._origin.manifest, range(unfinished, unfinished + 1)
+                )
+                self._parts.extend(each for each in parts if each.begin > part.begin)
+
+    def _takes(self, index: int) -> bool:
+        outstanding = self._origin.outstanding
+        if index in outstanding:
+            return index in self.indexes
+        if self._origin.stream is not self:
+            return False
+        if not self._client.on_passed(self._origin, index):
+            return False
+        outstanding.add(index)
+        self.indexes.add(index)
+        return True
+
+    async def _read_part(self, part: Part) -> bool:
+        """Read a part of a file; return False if a whole file is left to others."""
+        end, is_whole = part.first + part.size, False
+        async with aclosing(self._origin.reader.read(part)) as blocks:
             async for block in blocks:
-                on_bytes()
-                view = memoryview(block)
-                while view:
-                    pieces.append(view[:missing])
-                    view = view[missing:]
-                    missing -= len(pieces[-1])
-                    if not missing:
-                        yield index, b"".join(pieces)
-                        pieces.clear()
-                        index = next(waiting, run.stop)
-                        missing = manifest.chunks.length(index)
+                self._client.on_bytes(self._origin)
+                if block.is_whole and not is_whole:
+                    is_whole = True
+                    if not self._begin_stream(part):
+                        return False
+                if is_whole:
+                    await self._client.pace(self._origin, len(block.data))
+                self._collect(part.begin + block.offset, block.data)
+                # A reader of a range ends by itself.
+                stop = block.offset + len(block.data)
+                if is_whole and stop >= end and not self._wants_after(part, stop):
+                    break
+        if part.size < part.file_size:
+            self._client.on_range(self._origin, is_ignored=is_whole)
+        return True
+
+    def _begin_stream(self, part: Part) -> bool:
+        origin, size = self._origin, self._chunks.chunk_size
+        self._client.on_range(origin, is_ignored=True)
+        if origin.stream not in (None, self) or not self._client.may_stream(origin):
+            return False
+        self.span = range(part.begin // size, -(-(part.begin + part.file_size) // size))
+        if origin.stream is None:
+            origin.stream = self
+            self._client.on_stream(origin)
+        return True
+
+    def _collect(self, offset: int, block: bytes) -> None:
+        for index, data in self._collector.feed(offset, block):
+            self._origin.outstanding.discard(index)
+            self._client.on_chunk(self._origin, ChunkReceived(index, data, None))
+
+    def _wants_after(self, part: Part, stop: int) -> bool:
+        """Return True if a chunk that begins later in the file is to be taken."""
+        if self._collector.unfinished is not None:
+            return True
+        first = -(-(part.begin + stop) // self._chunks.chunk_size)
+        return self._client.wants_any(self._origin, range(first, self.span.stop))

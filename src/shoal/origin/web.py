@@ -1,8 +1,9 @@
 """An origin that is an HTTP server: byte ranges of its files (RFC 9110 section 14).
 
-Each response is checked before any of its bytes is used: it must be the requested
-range of a file of the right size, not compressed, and not changed since the last
-response. Whether the bytes are right is decided later, by the chunk hashes.
+Each response is checked before any of its bytes is used: it must have the requested
+range of a file of the right size, not changed since the last response, or the whole
+file. Servers label stored files with a `Content-Encoding`, so what is compressed is
+told by its size. Whether the bytes are right is decided later, by the chunk hashes.
 
 A link may come from anyone, and a server may redirect anywhere. Neither may point this
 machine at hosts that only it can reach: itself, its local networks, a cloud's metadata
@@ -13,37 +14,46 @@ the host's name, so a name that resolves to a local address does not pass.
 import asyncio
 import re
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from shoal import __version__
 from shoal.config.settings import Settings
 from shoal.core.names.address_scope import MIN_PORT, Scope, scope_of
-from shoal.core.names.origin_url import file_url, origin_name
-from shoal.core.schedule.window import ORIGIN_RUNS
+from shoal.core.names.origin_url import file_url, is_web, origin_name
 from shoal.errors import PeerError, PeerTimeoutError
 from shoal.net.interfaces import list_interfaces
-from shoal.origin.responses import TooMuchHeaderError, limited
-from shoal.origin.source import OriginFileError, Part, how_to_allow
+from shoal.origin.reader import (
+    Block,
+    OriginBusyError,
+    OriginFileError,
+    Part,
+    how_to_allow,
+)
+from shoal.origin.responses import TooMuchHeaderError
+from shoal.origin.session import HttpSessions
 
-__all__ = ["AddressFilter", "WebReader", "parse_content_range"]
+__all__ = [
+    "AddressFilter",
+    "WebReader",
+    "parse_content_range",
+    "parse_retry_after",
+]
 
 MAX_REDIRECTS = 5
-CONNECT_TIME = 10.0  # seconds
-READ_TIME = 30.0  # seconds between two reads
 ANSWER_TIME = 60.0  # seconds until a response begins, however much comes before it
-WHOLE_LIMIT = 1024 * 1024  # bytes of a file that is read whole if ranges are ignored
 MAX_VALIDATORS = 10_000  # files whose version is remembered
 MAX_VALIDATOR_SIZE = 128  # characters of an entity tag or date that are remembered
-READ_SIZE = 256 * 1024  # bytes
 WEB_PORTS = frozenset((80, 443))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _OF_ONE_FILE = frozenset((401, 403, 404, 410, 416))
+_BUSY = frozenset((429, 503))
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,16})-([0-9]{1,16})/([0-9]{1,16}|\*)")
 
 
@@ -58,13 +68,17 @@ class WebReader:
         self.name = origin_name(url)
         """The origin's name for messages, without any secret in its URL."""
         self._url = url
-        trusted_host = _to_url(url).raw_host if is_trusted else None
-        self._filter = AddressFilter(settings, trusted_host)
-        self._session: aiohttp.ClientSession | None = None
+        self._is_trusted = is_trusted
+        named = {_to_url(each).raw_host for each in settings.origins if is_web(each)}
+        if is_trusted:
+            named.add(_to_url(url).raw_host)
+        self._named = frozenset(filter(None, named))
+        self._filter = AddressFilter(settings, self._named)
+        self._sessions = HttpSessions(self._filter)
         self._validators: dict[str, tuple[str, str] | None] = {}
 
-    async def read(self, part: Part) -> AsyncGenerator[bytes, None]:
-        """Yield bytes of a file; raises `OriginFileError` or another `PeerError`."""
+    async def read(self, part: Part) -> AsyncGenerator[Block, None]:
+        """Yield blocks of a file; raises `PeerError`."""
         try:
             async with aclosing(self._read(part)) as blocks:
                 async for block in blocks:
@@ -73,7 +87,7 @@ class WebReader:
             raise PeerTimeoutError("it does not answer") from None
         except aiohttp.ClientConnectorError as error:
             # `os_error` names the host and port, and nothing else of the URL.
-            raise PeerError(f"no connection: {error.os_error}") from None
+            raise PeerError(_no_connection(error.os_error)) from None
         except aiohttp.ClientPayloadError:
             raise PeerError("its response was cut off") from None
         except TooMuchHeaderError:
@@ -84,9 +98,9 @@ class WebReader:
             # Their texts include the whole URL, which may hold a secret.
             raise PeerError("its response is not HTTP") from None
         except OSError as error:
-            raise PeerError(f"no connection: {error}") from None
+            raise PeerError(_no_connection(error)) from None
 
-    async def _read(self, part: Part) -> AsyncGenerator[bytes, None]:
+    async def _read(self, part: Part) -> AsyncGenerator[Block, None]:
         last = part.first + part.size - 1
         headers = {"Range": f"bytes={part.first}-{last}"}
         validator = self._validators.get(part.path)
@@ -94,17 +108,17 @@ class WebReader:
             headers["If-Range"] = validator[0]
         url = file_url(self._url, part.path, part.name)
         async with self._get(_to_url(url), headers) as response:
-            skipped = self._check(response, part)
-            left = part.size
+            at, first, end = self._check(response, part)
+            is_whole = (first, end) != (part.first, part.first + part.size)
             async for block in response.content.iter_any():
-                begin = min(skipped, len(block))
-                skipped -= begin
-                useful = block[begin : begin + left]
+                useful = block[max(0, first - at) : max(0, end - at)]
                 if useful:
-                    left -= len(useful)
-                    yield useful
-                if not left:
+                    yield Block(max(at, first), useful, is_whole)
+                at += len(block)
+                if at >= end:
                     return
+        if at and response.content_length is None:
+            raise OriginFileError(f"{part.path or 'its file'} is shorter there")
         raise PeerError("its response ended early")
 
     @asynccontextmanager
@@ -112,13 +126,13 @@ class WebReader:
         self, url: URL, headers: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Request a URL and follow its redirects, each checked by the filter."""
-        session = self._open()
         for _ in range(MAX_REDIRECTS + 1):
             if url.raw_host is None or url.port is None:
                 raise PeerError("it redirects to no address")
             self._filter.check(url.raw_host, url.port)
+            is_named = self._is_trusted and url.raw_host in self._named
             async with AsyncExitStack() as stack:
-                request = session.get(url, headers=headers, allow_redirects=False)
+                request = self._sessions.get(url, headers, is_named=is_named)
                 async with asyncio.timeout(ANSWER_TIME):
                     response = await stack.enter_async_context(request)
                 if response.status not in _REDIRECTS:
@@ -133,29 +147,28 @@ class WebReader:
             url = to
         raise PeerError("it redirects too many times")
 
-    def _check(self, response: aiohttp.ClientResponse, part: Part) -> int:
-        """Return how many bytes of a valid response precede the requested ones."""
+    def _check(
+        self, response: aiohttp.ClientResponse, part: Part
+    ) -> tuple[int, int, int]:
+        """Return where a response begins in the file, and what to take from it.
+
+        That is all of a whole file, and of a range the part: some servers send more.
+        """
         status, headers = response.status, response.headers
-        if status in _OF_ONE_FILE:
-            raise OriginFileError(f"it answers {status} for {part.path or 'the file'}")
-        if status not in (200, 206):
-            raise PeerError(f"it answers {status}")
-        if headers.get("Content-Encoding", "identity") != "identity":
-            raise PeerError("it sends compressed data, which was not requested")
+        _check_status(status, headers, part)
         self._check_version(headers, part)
         if status == 200:
-            return self._check_whole(response.content_length, part)
+            if response.content_length is None and "Content-Encoding" in headers:
+                name = part.path or "its file"
+                raise OriginFileError(f"it compresses {name}, though not asked to")
+            _check_size(response.content_length, part)
+            return 0, 0, part.file_size
         found = parse_content_range(headers.get("Content-Range", ""))
-        if found is None or found[:2] != (part.first, part.first + part.size - 1):
+        _check_size(None if found is None else found[2], part)
+        end = part.first + part.size
+        if found is None or found[0] > part.first or found[1] + 1 < end:
             raise PeerError("it sends another range than the requested one")
-        _check_size(found[2], part)
-        return 0
-
-    def _check_whole(self, length: int | None, part: Part) -> int:
-        _check_size(length, part)
-        if part.size < part.file_size > WHOLE_LIMIT:
-            raise PeerError("it ignores ranges and sends the whole file")
-        return part.first
+        return found[0], part.first, end
 
     def _check_version(self, headers: Mapping[str, str], part: Part) -> None:
         """Raise `PeerError` if a file differs from the one in earlier responses."""
@@ -169,31 +182,16 @@ class WebReader:
             self._validators[part.path] = None
             raise PeerError(f"{part.path or 'the file'} has changed")
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=limited(
-                    aiohttp.TCPConnector(limit=ORIGIN_RUNS, resolver=self._filter)
-                ),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={
-                    "Accept-Encoding": "identity",
-                    "User-Agent": f"shoal/{__version__}",
-                },
-                read_bufsize=READ_SIZE,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_TIME, sock_read=READ_TIME
-                ),
-            )
-        return self._session
-
     async def aclose(self) -> None:
         """Close every connection; idempotent."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-            await asyncio.sleep(0)  # lets the transports close
+        await self._sessions.aclose()
+        await asyncio.sleep(0)  # lets the transports close
+
+
+def _no_connection(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be looked up ({error.strerror})"
+    return f"no connection: {error}"
 
 
 def _shortened(validator: str) -> str:
@@ -223,6 +221,36 @@ def parse_content_range(text: str) -> tuple[int, int, int | None] | None:
     return first, last, size
 
 
+def _check_status(status: int, headers: Mapping[str, str], part: Part) -> None:
+    """Raise what a status says of an origin or of a file, unless it has bytes."""
+    name = part.path or "the file"
+    if status == 401:
+        raise OriginFileError(
+            f"it answers 401 for {name}: user name or password are missing or wrong"
+        )
+    if status in _OF_ONE_FILE:
+        raise OriginFileError(f"it answers {status} for {name}")
+    pause = parse_retry_after(headers.get("Retry-After", ""))
+    if status in _BUSY and pause is not None:
+        message = f"it answers {status} and asks to be left alone for {pause:.0f} s"
+        raise OriginBusyError(message, pause)
+    if status not in (200, 206):
+        raise PeerError(f"it answers {status}")
+
+
+def parse_retry_after(text: str) -> float | None:
+    """Parse a `Retry-After` (RFC 9110 section 10.2.3); return seconds, or None."""
+    if text.isascii() and text.isdecimal():
+        return float(text[:9])
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
 def _check_size(size: int | None, part: Part) -> None:
     if size is not None and size != part.file_size:
         raise OriginFileError(
@@ -233,17 +261,17 @@ def _check_size(size: int | None, part: Part) -> None:
 class AddressFilter(AbstractResolver):
     """Resolve host names to the addresses that origins may be on, and no others."""
 
-    def __init__(self, settings: Settings, trusted_host: str | None) -> None:
-        """Allow every address of `trusted_host`, the host in a URL the user typed."""
+    def __init__(self, settings: Settings, named: Collection[str]) -> None:
+        """Allow every address of the hosts in `named`, those in URLs of the user."""
         self._settings = settings
-        self._trusted_host = trusted_host
+        self._named = named
 
     def check(self, host: str, port: int) -> None:
         """Raise `PeerError` if a host or port is refused before any name is looked up.
 
         The addresses of a name are checked in `resolve`, when aiohttp connects.
         """
-        if host == self._trusted_host:
+        if host in self._named:
             return
         if port not in WEB_PORTS and port < MIN_PORT:
             raise PeerError(f"port {port} is not a web server's port")
@@ -260,7 +288,7 @@ class AddressFilter(AbstractResolver):
 
         Raises `OSError` if there are none, as aiohttp expects of a resolver.
         """
-        is_trusted = host == self._trusted_host
+        is_trusted = host in self._named
         found = await asyncio.get_running_loop().getaddrinfo(
             host,
             port,

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, Self
 from shoal.core.manifest.blocks import BLOCK_SIZE
 from shoal.core.manifest.chunks import check_index
 from shoal.core.manifest.file_table import File
-from shoal.core.manifest.listing import children
+from shoal.core.manifest.listing import refuse_folder
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.manifest.paths import shown
 from shoal.core.names.link import Link
 from shoal.core.schedule.readahead import ReadAhead
-from shoal.errors import NotFoundError, UsageError, told
+from shoal.errors import NotFoundError
 
 if TYPE_CHECKING:
     from shoal.reading.share_cache import ShareCache
@@ -354,11 +353,7 @@ async def _refuse_folder(
     """Raise `UsageError` if the share has a folder with this path."""
     folder = (path or "").rstrip("/")
     manifest = await cache.load(lambda m: m.missing_children(folder), timeout)
-    if folder and any(True for _ in children(manifest, folder)):
-        raise UsageError(
-            f"{shown(folder)} is a folder of the share; name one of its files. "
-            f"{told('shoal ls', 'Node.list()')} lists them."
-        )
+    refuse_folder(manifest, folder)
 
 
 async def read_chunk(

@@ -8,8 +8,7 @@ written under another name and then renamed.
 
 The name of an entry is a hash of the share's id and one of the path, so both can be
 found without reading the other entries; entries are in subfolders by path. An entry
-ends in a checksum; one that is damaged is reported and skipped. Nothing in it proves
-that the files at the path are still the share: users of an entry verify them.
+that is damaged is reported and skipped (`catalogue_entry`).
 """
 
 import os
@@ -20,27 +19,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
-from shoal.core.manifest.chosen import ChosenFiles
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.manifest.pages import PageKey, Table
-from shoal.core.names.link import Link, parse_link
+from shoal.core.names.link import Link
 from shoal.errors import ShoalError
+from shoal.storage.catalogue_entry import Entry, Made, decode, encode
 from shoal.storage.disk.disk import Disk
 from shoal.storage.disk.folders import make_directories, opened_own, write_new_file
-from shoal.storage.shared.globs import Selection
 
-__all__ = ["Catalogue", "Entry", "Made", "user_home"]
+__all__ = ["Catalogue", "user_home"]
 
 MAX_ENTRY_SIZE = 1 << 30  # bytes of a file that is read
-_MAGIC = b"shoalce\x02"
-_FORMER = b"shoalce\x01"
-_CHECK_SIZE = 32  # bytes at the end of an entry: the SHA-256 of the rest
 _MARK = ".serving-"
 _HASH_LENGTH = 24  # hexadecimal digits of each hash in the name of an entry
 
@@ -55,72 +48,6 @@ def user_home() -> Path:
         from platformdirs import user_data_path
 
         return user_data_path("shoal")
-
-
-class Made(Struct, frozen=True, kw_only=True):
-    """How a copy was made."""
-
-    is_shared: bool
-    """Whether it was shared, not fetched."""
-    is_complete: bool = True
-    """Whether all of it, or of the selected files, is at the path."""
-    include: tuple[str, ...] = ()
-    """Patterns of the selected files; empty means all."""
-    exclude: tuple[str, ...] = ()
-    """Patterns of the files that were left out."""
-    is_new_link: bool = False
-    """Whether the link was to replace earlier ones."""
-    is_forgotten: bool = False
-    """Whether the user has forgotten it, though partial data is left on the disk."""
-
-
-class Entry(NamedTuple):
-    """A share that this user shared or fetched."""
-
-    link: Link
-    path: Path
-    """The absolute path of the file or folder."""
-    manifest: Manifest
-    made: Made
-    time: float
-    """When the entry was written, in seconds since 1970."""
-
-    @property
-    def is_selection(self) -> bool:
-        """Return True if only selected files of the share were to be fetched."""
-        made = self.made
-        return not made.is_shared and bool(made.include or made.exclude)
-
-    @property
-    def is_whole_copy(self) -> bool:
-        """Return True if all of the share was fetched to the path."""
-        made = self.made
-        return made.is_complete and not made.is_shared and not self.is_selection
-
-    @property
-    def chosen(self) -> ChosenFiles | None:
-        """Return the files that were to be fetched; None for all. Blocks if many.
-
-        Raises `LookupError` if the entry has not all pages with these files.
-        """
-        table = self.manifest.file_table
-        if table is None or not self.is_selection:
-            return None
-        selection = Selection(self.made.include, self.made.exclude)
-        size = self.manifest.root.size
-        return ChosenFiles.choose(table, size, selection.ranges, selection.selects)
-
-
-class _Stored(Struct, frozen=True, array_like=True):
-    """An entry as it is encoded."""
-
-    link: str
-    path: bytes
-    root: bytes
-    pages: list[tuple[Table, int, int, bytes]]
-    """Table, level, index and bytes of each page, after that of the page above it."""
-    made: Made
-    time: float
 
 
 class Catalogue:
@@ -152,18 +79,7 @@ class Catalogue:
         earlier entry. Raises `StoreError` if the folder cannot be written.
         """
         place = os.path.abspath(path)
-        stored = _Stored(
-            str(link),
-            os.fsencode(place),
-            manifest.root_record,
-            [(*key, manifest.page(key) or b"") for key in manifest.keys()],
-            made,
-            time.time(),
-        )
-        # Not joined: an entry may have half a gigabyte.
-        body = msgspec.msgpack.encode(stored)
-        check = sha256(_MAGIC)
-        check.update(body)
+        parts = encode(Entry(link, Path(place), manifest, made, time.time()))
         name, folder = _name(link.id, place), self._directory / _folder(place)
         make_directories(self._disk, folder, flush=flush)
         # The inner folder is ours in any case if it has just been made.
@@ -171,7 +87,6 @@ class Catalogue:
         with opened, opened_own(self._disk, folder) as at:
             if at is None:
                 raise ShoalError(f"Another program removed {folder}; try again.")
-            parts = _MAGIC, body, check.digest()
             write_new_file(self._disk, at, name, *parts, flush=flush)
             if made.is_complete:
                 self._remove_replaced(at, name, place, manifest.root.name, made)
@@ -186,12 +101,11 @@ class Catalogue:
             entry = self._read(other, at, _folder(place))
             if entry is None or entry.made.is_shared != made.is_shared:
                 continue
-            is_alike = (
-                entry.manifest.root.name == title
-                and entry.made.include == made.include
-                and entry.made.exclude == made.exclude
+            is_alike = entry.manifest.root.name == title and (
+                entry.made.selects == made.selects
             )
-            if not made.is_shared or made.is_new_link or is_alike:
+            is_renewed = made.is_new_link and entry.made.parts == made.parts
+            if not made.is_shared or is_renewed or is_alike:
                 self._disk.unlink(other, at=at)
 
     def entries(self) -> list[Entry]:
@@ -350,7 +264,7 @@ class Catalogue:
             fd = self._disk.open_read(name, at=at)
             try:
                 size = min(self._disk.state(fd).size, MAX_ENTRY_SIZE)
-                return _decode(self._disk.pread(fd, size, 0))
+                return decode(self._disk.pread(fd, size, 0))
             finally:
                 self._disk.close(fd)
         except (ShoalError, ValueError, msgspec.MsgspecError) as error:
@@ -364,24 +278,6 @@ class Catalogue:
     def _note(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
-
-
-def _decode(data: bytes) -> Entry:
-    """Return an entry; raises `ValueError` or another error if it is damaged."""
-    if data.startswith(_FORMER):
-        raise ValueError("it is of an older version of shoal")
-    view = memoryview(data)
-    body, check = view[:-_CHECK_SIZE], view[-_CHECK_SIZE:]
-    if not data.startswith(_MAGIC) or sha256(body).digest() != check:
-        raise ValueError("its checksum is wrong")
-    stored = msgspec.msgpack.decode(body[len(_MAGIC) :], type=_Stored)
-    link = parse_link(stored.link)
-    manifest = Manifest(link.id, stored.root)
-    for table, level, number, page in stored.pages:
-        if not manifest.add_page(PageKey(table, level, number), page):
-            raise ValueError("a page of its manifest does not verify")
-    path = Path(os.fsdecode(stored.path))
-    return Entry(link, path, manifest, stored.made, stored.time)
 
 
 def _hash(text: bytes) -> str:

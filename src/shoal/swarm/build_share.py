@@ -29,24 +29,67 @@ from shoal.core.manifest.root import (
     check_sealed_chunk_size,
     choose_chunk_size,
 )
-from shoal.errors import ShoalError
-from shoal.origin.source import Part
+from shoal.errors import ShoalError, UsageError, option
+from shoal.origin.reader import Part
 from shoal.storage.disk.disk import Disk
 from shoal.storage.shared.globs import patterns_ignored
 from shoal.storage.shared.hash_cache import HashCache, hash_files
+from shoal.storage.shared.hashing import hash_chunks
 from shoal.storage.shared.scan import scan_folder
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 from shoal.storage.shared.secret import user_secret
 from shoal.storage.shared.shared_files import SharedFiles
+from shoal.storage.shared.spool import Spooled, SpooledFile, remove_spooled
 from shoal.swarm.served_hashes import verify_by
 
-__all__ = ["SCHEME", "Built", "build_share", "first_file"]
+__all__ = [
+    "SCHEME",
+    "Built",
+    "Given",
+    "build_share",
+    "build_spooled",
+    "check_pipe",
+    "first_file",
+]
 
 SCHEME = "shoal v2 chunk"
 """The name of the hash of a chunk, for the cache of hashes."""
 
 
 _BATCH = 1000  # paths that are checked together
+
+
+class Given(NamedTuple):
+    """What the user shares: a file, a folder, or several of them in one folder."""
+
+    place: Path
+    """The file or folder; for several, the folder that all of them are in."""
+    parts: tuple[Path, ...] = ()
+    """The absolute paths of several, none for one."""
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], name: str | None) -> "Given":
+        """Take one path, or several; raises `UsageError` if these need a name."""
+        if len(paths) == 1:
+            return cls(paths[0])
+        parts = tuple(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))
+        if len(parts) == 1:
+            return cls(parts[0])
+        unnamed = next((part for part in parts if not part.name), None)
+        if unnamed is not None:
+            raise UsageError(f"{unnamed} has no name; share a folder in it instead.")
+        above = Path(os.path.commonpath([part.parent for part in parts]))
+        if name is None and any(part.parent != above for part in parts):
+            raise UsageError(
+                "These paths are in several folders; name the folder that receivers "
+                f"get with {option('--name')}."
+            )
+        return cls(above, parts)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Return the paths of all that is shared."""
+        return self.parts or (self.place,)
 
 
 class Built(NamedTuple):
@@ -57,7 +100,7 @@ class Built(NamedTuple):
 
 
 def build_share(
-    path: Path,
+    given: Given,
     options: ShareOptions,
     *,
     disk: Disk,
@@ -67,16 +110,16 @@ def build_share(
     warn: Callable[[str], None],
     earlier: Sequence[Manifest] = (),
 ) -> Built:
-    """Scan and hash the file or folder at `path`.
+    """Scan and hash what is `given`.
 
     `home` is the folder for this user's secret and the hashes of earlier runs; with
     None neither is used. `earlier` are the manifests of copies that were fetched to
-    `path`; one that is still the same gets its link again. Raises `UsageError`,
+    its path; one that is still the same gets its link again. Raises `UsageError`,
     `ForbiddenError` or another `ShoalError`.
     """
     if options.chunk_size is not None:
         check_sealed_chunk_size(options.chunk_size)
-    scanned = _scan(path, options, disk, warn)
+    path, scanned = given.place, _scan(given, options, disk, warn)
 
     def hash_source(source: SharedFiles) -> bytes:
         return hash_files(
@@ -105,15 +148,44 @@ def build_share(
     source = _open(path, scanned, plan.chunk_size, disk)
     with _closing_on_error(source):
         digests = hash_source(source)
-        wants_secret = home is not None and not (options.public or options.new_link)
-        secret = _secret(disk, home, warn) if wants_secret and home else None
-        is_random = secret is None and not options.public
-        salt = os.urandom(SALT_SIZE) if is_random else None
-        size, chunk_size = source.chunks.size, plan.chunk_size
-        manifest = build_manifest(
-            plan.name, size, chunk_size, digests, plan.files, salt=salt, secret=secret
+        return _describe(source, plan, digests, options, disk, home, warn)
+
+
+def check_pipe(options: ShareOptions) -> None:
+    """Raise `UsageError` unless a pipe can be shared with these options."""
+    if options.name is None:
+        raise UsageError(
+            f"What is read from a pipe has no name; give it one with "
+            f"{option('--name')}."
         )
-        return _built(manifest, source)
+    check_share_name(options.name)
+    if options.chunk_size is not None:
+        check_sealed_chunk_size(options.chunk_size)
+
+
+def build_spooled(
+    spooled: Spooled,
+    options: ShareOptions,
+    *,
+    disk: Disk,
+    home: Path,
+    warn: Callable[[str], None],
+) -> Built:
+    """Describe what a pipe has yielded; the file is removed if that fails.
+
+    Raises `UsageError` or another `ShoalError`.
+    """
+    try:
+        plan = _plan_of(options.name or "", spooled.size, None, options)
+        source = SpooledFile.of(spooled, plan.chunk_size, disk)
+    except BaseException:
+        remove_spooled(spooled, disk)
+        raise
+    with _closing_on_error(source):
+        digests = spooled.digests(source.chunks)
+        if digests is None:
+            digests = hash_chunks(source, chunk_digest)
+        return _describe(source, plan, digests, options, disk, home, warn)
 
 
 class _Plan(NamedTuple):
@@ -133,12 +205,38 @@ def _make_plan(
     if scanned is not None:
         check_paths(lambda: _paths(scanned.files))
         files = build_files(scanned.files.entries())
-    name = _name(path, options)
-    check_share_name(name)
     size = disk_size(path, scanned, disk)
+    return _plan_of(_name(path, options), size, files, options)
+
+
+def _plan_of(
+    name: str, size: int, files: BuiltFiles | None, options: ShareOptions
+) -> _Plan:
+    check_share_name(name)
     chunk_size = options.chunk_size or choose_chunk_size(size)
     check_chunk_count(Chunks(size, chunk_size))
     return _Plan(name, chunk_size, files)
+
+
+def _describe(
+    source: SharedFiles,
+    plan: _Plan,
+    digests: bytes,
+    options: ShareOptions,
+    disk: Disk,
+    home: Path | None,
+    warn: Callable[[str], None],
+) -> Built:
+    """Return the manifest of hashed files, with the salt that the options ask for."""
+    wants_secret = home is not None and not (options.public or options.new_link)
+    secret = _secret(disk, home, warn) if wants_secret and home else None
+    is_random = secret is None and not options.public
+    salt = os.urandom(SALT_SIZE) if is_random else None
+    size, chunk_size = source.chunks.size, plan.chunk_size
+    manifest = build_manifest(
+        plan.name, size, chunk_size, digests, plan.files, salt=salt, secret=secret
+    )
+    return _built(manifest, source)
 
 
 def _paths(files: ScannedFiles) -> Iterator[Sequence[str]]:
@@ -216,9 +314,9 @@ def disk_size(path: Path, scanned: ScannedFolder | None, disk: Disk) -> int:
     return found.size if found is not None else 0
 
 
-def first_file(path: Path, options: ShareOptions, disk: Disk) -> Part | None:
+def first_file(given: Given, options: ShareOptions, disk: Disk) -> Part | None:
     """Return the first file of a share that has bytes, as an origin should have it."""
-    scanned = _scan(path, options, disk, lambda message: None)
+    path, scanned = given.place, _scan(given, options, disk, lambda message: None)
     name = _name(path, options)
     if scanned is None:
         size = disk_size(path, None, disk)
@@ -228,19 +326,21 @@ def first_file(path: Path, options: ShareOptions, disk: Disk) -> Part | None:
 
 
 def _scan(
-    path: Path, options: ShareOptions, disk: Disk, warn: Callable[[str], None]
+    given: Given, options: ShareOptions, disk: Disk, warn: Callable[[str], None]
 ) -> ScannedFolder | None:
-    """Return the files of a folder; None if `path` is no folder."""
-    found = disk.state_at(path, follow=True)
-    if found is None or not found.is_directory:
+    """Return the files of a folder or of several paths; None for one file."""
+    found = disk.state_at(given.place, follow=True)
+    if found is None or not (found.is_directory or given.parts):
         if options.include or options.exclude:
             warn(patterns_ignored())
         return None
     return scan_folder(
-        path,
+        given.place,
         disk=disk,
         include=options.include,
         exclude=options.exclude,
         warn=warn,
         find_problem=find_problem,
+        parts=given.parts,
+        follows_links=options.follow_symlinks,
     )

@@ -13,8 +13,8 @@ from math import inf
 
 from shoal.core.limits import ARRIVAL_BURST, ARRIVAL_CHUNKS, ARRIVAL_RATE, HostLimit
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, host_key, is_acceptable, scope_of
+from shoal.core.names.address import Address, named_address
+from shoal.core.names.address_scope import Scope, host_key, scope_of
 from shoal.core.places import MAX_CONNECTIONS, Owner, most_crowded, places_of
 from shoal.core.report.status import path_of
 from shoal.core.session.sealed_session import SealedSession
@@ -108,10 +108,7 @@ class Connections:
             self._dialler.dial_now()
 
     def know_share(self, manifest: Manifest) -> None:
-        """Tell every session how many chunks and pages there are.
-
-        Of very many chunks the bitfields are large, so there are fewer places.
-        """
+        """Tell every session how many chunks there are; for very many, keep fewer."""
         count = manifest.chunks.count
         self._places, self._weight = places_of(count), max(1, count / ARRIVAL_CHUNKS)
         self._dialler.most_peers = self._places
@@ -162,7 +159,7 @@ class Connections:
             same = [
                 peer
                 for peer in idle
-                if peer.connection.address.host == host
+                if host_key(peer.connection.address.host) == host_key(host)
                 and peer.connection.connected_at <= latest
             ]
             if len(same) >= MAX_IDLE_PER_ADDRESS:
@@ -211,14 +208,17 @@ class Connections:
             raise PeerError("we are about to leave")
         for other in self:
             if other.node_id == proven.node_id and not other.connection.is_closing:
-                self._keep_one(other, proven.address.host, dialled)
+                client = None if proven.is_server else dialled
+                self._keep_one(other, proven.address.host, client)
         connection = Connection(SealedSession(self._resources.buffers), self._handler)
+        is_mapped = bool(self._resources.networks.mappings)
         self.peers[connection] = Peer(
             connection,
             proven.node_id,
             dialled=dialled,
+            is_client=dialled is not None and not proven.is_server,
             source=source,
-            path=path_of(source, proven.address.host),
+            path=path_of(source, proven.address.host, is_mapped=is_mapped),
             counters=self._resources.counters,
         )
         return connection
@@ -226,9 +226,9 @@ class Connections:
     def _keep_one(self, other: Peer, host: str, dialled: Address | None) -> None:
         """Close one of two connections with one node, if that is ours to do.
 
-        Only the node that dialled a connection closes it: of two that crossed, the node
-        with the larger id; otherwise the newer one (docs/protocol.md, "Duplicate
-        connections").
+        `dialled` is None if the peer is the client of the new connection. Only the
+        client closes a connection: of two that crossed, the node with the larger id;
+        otherwise the newer one (docs/protocol.md, "Duplicate connections").
         A node id is a claim that any holder can copy, so a peer that has transferred
         nothing, or has another host, does not keep the node it claims to be from
         connecting. Raises `PeerError` if the new connection is the one to close.
@@ -237,9 +237,9 @@ class Connections:
         is_crossing = age < CROSSING_TIME and host == other.connection.address.host
         is_larger = self._node_id > other.node_id
         if dialled is None:
-            if other.dialled is not None and is_crossing and is_larger:
+            if other.is_client and is_crossing and is_larger:
                 self._close_duplicate(other)
-        elif other.dialled is None and is_crossing:
+        elif not other.is_client and is_crossing:
             if is_larger:
                 self._aliases[dialled] = other.node_id
                 raise PeerError(f"{dialled} has dialled us")
@@ -273,7 +273,7 @@ class Connections:
         return self._loop.time() - peer.connection.last_heard > SILENT_TIME
 
     def _close_duplicate(self, peer: Peer) -> None:
-        if peer.dialled is not None:
+        if peer.dialled is not None and peer.is_client:
             self._aliases[peer.dialled] = peer.node_id
             peer.close()
 
@@ -358,7 +358,7 @@ class Connections:
         return [
             peer
             for peer in self
-            if peer.connection.address.host == host
+            if host_key(peer.connection.address.host) == host_key(host)
             and not peer.verified
             and bans.is_distrusted(host, now, dialled=peer.dialled is not None)
         ]
@@ -390,8 +390,8 @@ class Connections:
         """Dial, in `wait` seconds, the addresses from a peer that are believable."""
         host = peer.connection.address.host
         for each in addresses:
-            address = Address(*each)
-            if is_acceptable(address, host):
+            address = named_address(*each, host)
+            if address is not None:
                 self._dialler.add(address, SWARM, wait)
 
 

@@ -14,7 +14,8 @@ from shoal.core.report.events import Preparing
 from shoal.core.report.stall import DownloadState, Search
 from shoal.core.report.status import SwarmStatus
 from shoal.errors import LyingPeerError, ProtocolError
-from shoal.origin.source import Origin, OriginReader
+from shoal.origin.reader import OriginReader
+from shoal.origin.source import Origin
 from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache
 from shoal.swarm.peer import Peer
@@ -199,7 +200,7 @@ class Coordinator(Watcher[ChunkSource]):
             source.wrong.add(index)
             if is_first and download is not None:
                 # Its disk may have changed: it checks, and others send this chunk.
-                download.refuse(source, index)
+                download.refuse(source, (index,))
                 source.report_wrong(index)
             else:
                 self.ban(source, f"chunk {index} did not verify")

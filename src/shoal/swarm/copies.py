@@ -14,7 +14,7 @@ from shoal.core.crypto.hashes import chunk_digest
 from shoal.core.manifest.manifest import Manifest
 from shoal.errors import ShoalError, VerificationError, told
 from shoal.resources import Resources
-from shoal.storage.catalogue import Entry
+from shoal.storage.catalogue_entry import Entry
 from shoal.storage.disk.disk import Disk
 from shoal.storage.download.completed import open_completed, open_target
 from shoal.storage.shared.hash_cache import HashCache, hash_files
@@ -103,10 +103,18 @@ def _open_files(entry: Entry, disk: Disk) -> SharedFiles:
             disk=disk,
             files=chosen,
             selected=chosen.selected,
+            as_one=entry.made.file is not None,
         )
     else:
         files = manifest.files if manifest.root.is_folder else None
-        source = open_target(entry.path, manifest.chunks, disk=disk, files=files)
+        source = open_target(
+            entry.path,
+            manifest.chunks,
+            disk=disk,
+            files=files,
+            parts=entry.parts,
+            follows_links=entry.made.follows_links,
+        )
     verify_by(source, manifest)
     return source
 

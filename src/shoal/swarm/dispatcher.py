@@ -92,6 +92,7 @@ class Dispatcher:
         """True once our copy of the whole share survives a power loss."""
         self._pages = pages
         self._port = port
+        self._port_for = resources.networks.port_for
         self._waiting = waiting
         self._completed = completed
         self._on_event = on_event
@@ -104,15 +105,16 @@ class Dispatcher:
         store, because peers request manifest pages only after a bitfield.
         """
         manifest, upload = self._pages.manifest, self.upload
+        port = self._port_for(self._port, peer.connection.address.host)
         if manifest is None:
-            peer.say_hello(self._port, None, None)
+            peer.say_hello(port, None, None)
             return
         none = Bitfield(manifest.chunks.count)
         have = none if upload is None else upload.have
         if peer.is_told:
             peer.announce(have)
         else:
-            peer.say_hello(self._port, manifest.root_record, have)
+            peer.say_hello(port, manifest.root_record, have)
             peer.is_told = True
             if self.is_finished:
                 peer.say_finished()

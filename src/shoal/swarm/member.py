@@ -23,9 +23,10 @@ from shoal.core.report.events import DownloadEvent
 from shoal.core.report.status import ShareStatus
 from shoal.errors import PeerError, ShoalError
 from shoal.net.interfaces import list_interfaces
+from shoal.net.socket_names import host_of
 from shoal.origin.readers import open_readers
 from shoal.resources import Resources
-from shoal.storage.catalogue import Made
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.store import ChunkReader
 from shoal.swarm.copies import Holding
 from shoal.swarm.swarm import Swarm
@@ -96,14 +97,15 @@ class Registry:
             self._port = Port(hosts, resources.settings.port, resources.threads)
             resources.own(self._port.aclose)
             resources.networks.keep_listening(self._port.listen_on, self._hang_up)
+            resources.networks.map_port(self._port.port)
         return self._port
 
     def _hang_up(self, addresses: frozenset[str]) -> None:
-        """Close the connections of IPv4 addresses that this machine does not have."""
+        """Close the connections of addresses that this machine does not have."""
         for _, swarm in self.swarms:
             for peer in swarm.peers:
                 host = peer.connection.local_host
-                if host and ":" not in host and host not in addresses:
+                if host and host not in addresses:
                     peer.close(PeerError(f"{host} is no address of this machine now"))
 
     async def remembered(self, share_id: bytes, missing: Missing) -> Manifest | None:
@@ -173,6 +175,7 @@ class Registry:
             frozenset[int]().union(*(s.requested for s in swarms)),
             reading,
             tuple(peer for s in swarms for peer in s.peers),
+            self.resources.networks.mappings,
         )
 
 
@@ -309,7 +312,7 @@ async def usable_hints(
 
 
 def is_usable(host: str, settings: Settings) -> bool:
-    """Return True if an address in a link may be dialled, given as IPv4 address."""
+    """Return True if an IP address in a link may be dialled."""
     scope = scope_of(host)
     if scope is Scope.NONE or (scope is Scope.LOOPBACK and not settings.interfaces):
         return False
@@ -330,8 +333,8 @@ async def _resolve(hint: Address, settings: Settings) -> list[Address]:
     try:
         async with asyncio.timeout(LOOKUP_TIME):
             found = await loop.getaddrinfo(
-                hint.host, hint.port, family=socket.AF_INET, type=socket.SOCK_STREAM
+                hint.host, hint.port, type=socket.SOCK_STREAM
             )
     except (OSError, UnicodeError, TimeoutError):
         return []
-    return [Address(str(each[4][0]), hint.port) for each in found]
+    return [Address(host_of(each[4]), hint.port) for each in found]

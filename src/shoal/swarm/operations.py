@@ -5,9 +5,11 @@ call ends with the node.
 """
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from shoal.config.arguments import ShareOptions
 from shoal.core.manifest.manifest import Manifest
@@ -18,9 +20,18 @@ from shoal.core.report.units import format_size
 from shoal.errors import UnfinishedError, told
 from shoal.origin.readers import check_answers, check_origin
 from shoal.resources import Resources
-from shoal.storage.catalogue import Entry, Made
+from shoal.storage.catalogue import user_home
+from shoal.storage.catalogue_entry import Entry, Made
 from shoal.storage.shared.shared_files import SharedFiles
-from shoal.swarm.build_share import Built, build_share, first_file
+from shoal.storage.shared.spool import spool
+from shoal.swarm.build_share import (
+    Built,
+    Given,
+    build_share,
+    build_spooled,
+    check_pipe,
+    first_file,
+)
 from shoal.swarm.compare import Comparison, compare_target
 from shoal.swarm.copies import is_there, open_verified
 from shoal.swarm.member import Member, Registry, ServedShare
@@ -117,11 +128,11 @@ class SealedShare:
 
 async def share_sealed(
     registry: Registry,
-    path: Path,
+    given: Given | BinaryIO,
     options: ShareOptions,
     on_progress: Callable[[ShareEvent], None],
 ) -> SealedShare:
-    """Hash the file or folder at `path` and serve it from now on.
+    """Hash what is given and serve it from now on; read a stream to its end first.
 
     Raises `VerificationError` if one of the origins has other bytes, `ShoalError` if
     the node closes meanwhile.
@@ -130,9 +141,10 @@ async def share_sealed(
     async with resources.call():
         # What fails here fails before anything is hashed.
         (await registry.port()).check_room()
-        await _check_origins(resources, path, options)
+        if isinstance(given, Given):
+            await _check_origins(resources, given, options)
         copies: list[Entry] = []
-        built = await _build(resources, path, options, on_progress, copies)
+        built = await _build(resources, given, options, on_progress, copies)
         manifest, source = built
         link = _link_of(manifest, options, copies)
         try:
@@ -142,29 +154,33 @@ async def share_sealed(
             source.close()
             raise
         share = await serve_share(registry, link, manifest, source, on_progress)
+        if not isinstance(given, Given):
+            return share  # it ends with this process
         if manifest.id not in (each.link.id for each in copies):
             made = Made(
                 is_shared=True,
                 include=options.include,
                 exclude=options.exclude,
+                parts=tuple(map(os.fsencode, given.parts)),
+                follows_links=options.follow_symlinks,
                 is_new_link=options.new_link,
             )
-            await registry.remember(link, path, manifest, made)
-        await registry.note_served(link.id, path)
+            await registry.remember(link, given.place, manifest, made)
+        await registry.note_served(link.id, given.place)
         return share
 
 
 async def link_sealed(
     registry: Registry,
-    path: Path,
+    given: Given,
     options: ShareOptions,
     on_progress: Callable[[ShareEvent], None],
 ) -> tuple[Link, Manifest]:
-    """Hash the file or folder at `path`; return the link that sharing it would have."""
+    """Hash what is given; return the link that sharing it would have."""
     resources = registry.resources
     async with resources.call():
         copies: list[Entry] = []
-        manifest, source = await _build(resources, path, options, on_progress, copies)
+        manifest, source = await _build(resources, given, options, on_progress, copies)
         await resources.in_thread(source.close)
         return _link_of(manifest, options, copies), manifest
 
@@ -178,12 +194,12 @@ def _link_of(manifest: Manifest, options: ShareOptions, copies: list[Entry]) -> 
 
 
 async def _check_origins(
-    resources: Resources, path: Path, options: ShareOptions
+    resources: Resources, given: Given, options: ShareOptions
 ) -> None:
     """Check that each origin answers and has the first file, in its size."""
     if options.origins:
         first = await resources.in_thread(
-            partial(first_file, path, options, resources.disk)
+            partial(first_file, given, options, resources.disk)
         )
         for url in options.origins:
             if first is not None:
@@ -250,14 +266,14 @@ async def seed_entry(
 
 async def _build(
     resources: Resources,
-    path: Path,
+    given: Given | BinaryIO,
     options: ShareOptions,
     on_progress: Callable[[ShareEvent], None],
     copies: list[Entry],
 ) -> Built:
-    """Hash the file or folder at `path`.
+    """Hash what is given.
 
-    `copies` gets the shares that were fetched to that path before.
+    `copies` gets the shares that were fetched to its path before.
     """
     loop = asyncio.get_running_loop()
     on_hashed = _on_loop(loop, on_progress)
@@ -266,14 +282,20 @@ async def _build(
         loop.call_soon_threadsafe(resources.on_notice, Notice(text))
 
     def build(stopped: Callable[[], bool]) -> Built:
-        if resources.catalogue is not None:
-            found = resources.catalogue.at(path)
+        disk, home = resources.disk, resources.home
+        if not isinstance(given, Given):
+            check_pipe(options)
+            home = home or user_home()
+            spooled = spool(given, home, disk, lambda done: on_hashed(done, 0), stopped)
+            return build_spooled(spooled, options, disk=disk, home=home, warn=warn)
+        if resources.catalogue is not None and not given.parts:
+            found = resources.catalogue.at(given.place)
             copies.extend(entry for entry in found if entry.is_whole_copy)
         return build_share(
-            path,
+            given,
             options,
-            disk=resources.disk,
-            home=resources.home,
+            disk=disk,
+            home=home,
             on_hashed=on_hashed,
             stopped=stopped,
             warn=warn,

@@ -1,21 +1,31 @@
 """The origins of one share: what is requested from them, and what peers are told of it.
 
 `Origins` owns the state of each origin: whether it is used, why not, and when it is
-tried again. An origin that fails is left unused for longer each time, one that sent a
-wrong chunk for as long as a peer is banned.
+tried again. An origin that fails is left unused for longer each time. One that sent a
+wrong chunk of a file is not asked for that file for as long as a peer is banned, and
+for nothing if it sent several.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from shoal.core.bans import BAN_TIME
+from shoal.core.limits import MAX_ORIGIN_FETCHES
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
 from shoal.core.report.events import Notice
 from shoal.core.session.session import ChunkReceived
 from shoal.errors import PeerError, PeerTimeoutError
-from shoal.origin.source import Origin, OriginFileError, OriginReader
+from shoal.origin.reader import (
+    OriginBusyError,
+    OriginFileError,
+    OriginReader,
+    parts_of,
+)
+from shoal.origin.source import Origin
+from shoal.swarm.origin_state import OriginState
 from shoal.swarm.peer import Peer
 from shoal.transfer.download import Download
 
@@ -23,31 +33,13 @@ __all__ = ["Origins"]
 
 SETTLE_TIME = 0.05  # seconds in which peers announce that they request the same
 HEAD_START = 0.3  # seconds in which peers announce chunks before origins are used
+REPEAT_TIME = 2.0  # seconds until peers are told again what we request
 FIRST_BACKOFF = 1.0  # seconds without an origin that failed; doubled each time
 MAX_BACKOFF = 60.0  # seconds
+MAX_PAUSE = 3600.0  # seconds that an origin may ask to be left alone
 MAX_MISSING = 8  # missing files in a row until the origin counts as failed
-
-
-class _State:
-    """The state of one origin."""
-
-    def __init__(self, origin: Origin, not_before: float) -> None:
-        self.origin = origin
-        self.is_used = False
-        self.is_liar = False
-        self.not_before = not_before
-        self.failures = 0  # since a chunk from it last verified
-        self.missing_files = 0  # in a row
-        self.retry_files_at: float | None = None  # when they may exist
-        self.problem: str | None = None
-
-    @property
-    def why_nothing(self) -> str | None:
-        """Return why it sends nothing, as a sentence, where that is known."""
-        if self.problem is None and self.origin.outstanding:
-            name = self.origin.reader.name
-            return f"The origin {name} was asked and does not answer."
-        return self.problem
+MAX_WRONG = 8  # wrong chunks until an origin of a folder is not used at all
+MIN_AHEAD = 4  # chunks of a whole file that peers are told of before they come
 
 
 class Origins:
@@ -79,9 +71,10 @@ class Origins:
         self._on_notice = on_notice
         self._on_error = on_error
         self._clock = asyncio.get_running_loop().time
+        self._repeat_at = 0.0
         start = self._clock() + HEAD_START
         self._states = [
-            _State(Origin(source, manifest, self), start) for source in sources
+            OriginState(Origin(source, manifest, self), start) for source in sources
         ]
 
     async def aclose(self) -> None:
@@ -94,8 +87,16 @@ class Origins:
 
     @property
     def has_only_liars(self) -> bool:
-        """Return True if every origin sent a wrong chunk; False without origins."""
-        return bool(self._states) and all(each.is_liar for each in self._states)
+        """Return True if all origins can only send wrong chunks; False without any."""
+        return bool(self._states) and all(map(self._can_only_lie, self._states))
+
+    def _can_only_lie(self, state: OriginState) -> bool:
+        picker = self._download.scheduler.picker
+        is_used = state.is_used and not state.origin.outstanding
+        # Its right files are here, and only the wrong ones are missing.
+        return state.is_liar or bool(
+            state.wrong and is_used and not picker.can_request(state.origin)
+        )
 
     @property
     def used(self) -> list[Origin]:
@@ -114,6 +115,8 @@ class Origins:
         """Use the origins whose time has come."""
         if any(True for _ in self.missing_pages()):
             return
+        if now >= self._repeat_at:
+            self._announce()
         for state in self._states:
             if state.retry_files_at is not None and now >= state.retry_files_at:
                 state.retry_files_at = None
@@ -123,7 +126,10 @@ class Origins:
             state.is_used = True
             state.is_liar = False
             state.origin.stop()
-            self._download.add_origin(state.origin)
+            if now >= state.refused_until:
+                state.refused.clear()
+                state.wrong, state.file_problem = 0, None
+            self._download.add_origin(state.origin, state.refused)
 
     # What peers and we request from origins.
 
@@ -133,36 +139,88 @@ class Origins:
 
     def announce_to(self, peer: Peer) -> None:
         """Tell a new peer which chunks we are fetching from origins."""
-        outstanding = self._passed_on(self._outstanding)
+        coming = (self._coming(each) for each in self._states)
+        outstanding = self._passed_on(self._outstanding.union(*coming))
         if outstanding:
             peer.announce_origin_requests(outstanding)
+
+    def _announce(self) -> None:
+        self._repeat_at = self._clock() + REPEAT_TIME
+        for peer in self._peers:
+            self.announce_to(peer)
+
+    def _coming(self, state: OriginState) -> list[int]:
+        """Return the missing chunks of a whole file that come before we repeat them."""
+        if state.origin.stream is None:
+            return []
+        elapsed = max(self._clock() - state.stream_began, SETTLE_TIME)
+        chunks = self._download.chunks
+        count = state.streamed / elapsed * 2 * REPEAT_TIME / chunks.chunk_size
+        ahead = range(state.position + 1, state.origin.stream.span.stop)
+        most = min(MIN_AHEAD + int(count), MAX_ORIGIN_FETCHES // 2)
+        free = self._download.scheduler.picker.free
+        coming = list(islice(filter(free.__contains__, ahead), most))
+        state.announced = coming[-1] if coming else ahead.stop
+        return coming
 
     def on_peer_requests(self, peer: Peer, indexes: Iterable[int]) -> None:
         """Note chunks that a peer is fetching from an origin.
 
-        It will not fetch those that we are fetching if our id is the lower one.
+        Of the nodes that announce the same chunk, the one with the lowest id fetches
+        it, and the others leave it to that one.
         """
-        if self._node_id < peer.node_id:
-            outstanding = self._outstanding
-            indexes = [index for index in indexes if index not in outstanding]
-        self._download.scheduler.on_origin_fetch(peer, indexes, self._clock())
+        outstanding, scheduler = self._outstanding, self._download.scheduler
+        is_left_to_us = self._node_id < peer.node_id
+        theirs = []
+        for index in indexes:
+            other = scheduler.for_origins.fetches.announcer(index)
+            if is_left_to_us and index in outstanding:
+                continue
+            if isinstance(other, Peer) and peer.node_id < other.node_id:
+                scheduler.for_origins.fetches.drop(index, other)
+            theirs.append(index)
+        scheduler.on_origin_fetch(peer, theirs, self._clock())
 
     def _is_left_to_peer(self, origin: Origin, index: int) -> bool:
         """Return True if a peer fetches a chunk that we are about to fetch."""
         scheduler = self._download.scheduler
         if origin not in scheduler:
             return False
-        source = scheduler.origin_fetcher_of(index, origin, self._clock())
+        source = scheduler.for_origins.fetcher_of(index, origin, self._clock())
         return isinstance(source, Peer) and source.node_id < self._node_id
 
     # Results.
 
     def on_wrong_chunk(self, origin: Origin, index: int) -> None:
-        """Leave an origin unused because a chunk from it did not verify."""
+        """Do not ask an origin for a file of which it sent a wrong chunk.
+
+        It is not asked for anything if it has sent several, or has no other files.
+        """
         state = self._of(origin)
-        state.is_liar = True
+        if not state.is_used or index in state.refused:
+            return  # requested before an earlier one did not verify
         what = f"sent what the id does not name (chunk {index})"
-        self._leave(state, BAN_TIME, f"The origin {origin.reader.name} {what}.")
+        problem = f"The origin {origin.reader.name} {what}."
+        state.wrong += 1
+        if not self._manifest.root.is_folder or state.wrong > MAX_WRONG:
+            state.is_liar = True
+            self._leave(state, BAN_TIME, problem)
+            return
+        self._note(state, problem)
+        state.problem, state.file_problem = None, problem
+        state.refused_until = self._clock() + BAN_TIME
+        state.refused.update(self._around(index))
+        origin.cancel(state.refused)
+        self._download.refuse(origin, state.refused)
+
+    def _around(self, index: int) -> range:
+        """Return the chunks of the file that a chunk is in; of several, only itself."""
+        parts = parts_of(self._manifest, range(index, index + 1))
+        if len(parts) > 1:
+            return range(index, index + 1)
+        size = self._download.chunks.chunk_size
+        begin, end = parts[0].begin, parts[0].begin + parts[0].file_size
+        return range(begin // size, -(-end // size))
 
     def on_verified(self, origin: Origin) -> None:
         """Reset the back-off of an origin."""
@@ -180,22 +238,27 @@ class Origins:
         if not state.is_used:
             return
         wait = min(FIRST_BACKOFF * 2**state.failures, MAX_BACKOFF)
+        if isinstance(error, OriginBusyError):
+            wait = max(wait, min(error.seconds, MAX_PAUSE))
         state.failures = min(state.failures + 1, 16)
         name = origin.reader.name
         self._leave(state, wait, f"The origin {name} cannot be used: {error}.")
 
-    def _leave(self, state: _State, seconds: float, problem: str) -> None:
+    def _leave(self, state: OriginState, seconds: float, problem: str) -> None:
         state.is_used = False
         state.not_before = self._clock() + seconds
         state.missing_files = 0
-        if problem != state.problem:
-            self._on_notice(Notice(problem))
-        state.problem = problem
+        self._note(state, problem)
         state.retry_files_at = None
         state.origin.stop()
         self._download.remove(state.origin)
 
-    def _of(self, origin: Origin) -> _State:
+    def _note(self, state: OriginState, problem: str) -> None:
+        if problem != state.problem:
+            self._on_notice(Notice(problem))
+        state.problem = problem
+
+    def _of(self, origin: Origin) -> OriginState:
         return next(each for each in self._states if each.origin is origin)
 
     # What an origin does.
@@ -218,6 +281,7 @@ class Origins:
             if theirs:
                 origin.outstanding.difference_update(theirs)
                 self._download.take_back(origin, theirs)
+        self._of(origin).asked_at = self._clock()
         return [index for index in run if index in origin.outstanding]
 
     def on_bytes(self, origin: Origin) -> None:
@@ -229,8 +293,13 @@ class Origins:
         self._download.on_read(origin, [chunk])
         self._download.on_answers_done(origin)
 
+    def on_read(self, origin: Origin, left: Iterable[int]) -> None:
+        """Request elsewhere what the answer to a request did not have."""
+        self._download.scheduler.set_streaming(origin, origin.stream is not None)
+        self._download.take_back(origin, left)
+
     def on_missing_file(
-        self, origin: Origin, run: range, error: OriginFileError
+        self, origin: Origin, indexes: Iterable[int], error: OriginFileError
     ) -> None:
         """Request elsewhere the chunks of a file that an origin lacks or has wrong.
 
@@ -241,16 +310,62 @@ class Origins:
         if not self._manifest.root.is_folder or state.missing_files >= MAX_MISSING:
             self.on_failed(origin, error)
             return
-        state.problem = f"The origin {origin.reader.name} is not whole: {error}."
+        state.file_problem = f"The origin {origin.reader.name} is not whole: {error}."
         if state.retry_files_at is None:
             state.retry_files_at = self._clock() + MAX_BACKOFF
-        refused = origin.outstanding.intersection(run)
+        refused = origin.outstanding.intersection(indexes)
         origin.cancel(refused)
-        now = self._clock()
-        for index in sorted(refused):
-            self._download.scheduler.on_refused(origin, index, now, is_busy=False)
-        self._download.on_answers_done(origin)
+        self._download.refuse(origin, refused)
 
     def on_broken(self, error: BaseException) -> None:
         """End the download with an error that is no origin's fault."""
         self._on_error(error)
+
+    # An origin that ignores ranges sends whole files.
+
+    def on_range(self, origin: Origin, *, is_ignored: bool) -> None:
+        """Request from an origin without ranges only what has no better source."""
+        self._download.scheduler.on_range(origin, is_ignored=is_ignored)
+
+    def may_stream(self, origin: Origin) -> bool:
+        """Return True to read a whole file, unless a peer already does so for all.
+
+        Of two nodes that begin at the same time, the one with the lower id reads.
+        """
+        state, now = self._of(origin), self._clock()
+        scheduler = self._download.scheduler
+        if origin not in scheduler:
+            return False
+        for peer, since in scheduler.for_origins.fetchers(origin, now).items():
+            assert isinstance(peer, Peer)
+            lead = state.asked_at - since
+            is_first = self._node_id < peer.node_id
+            if lead > 2 * SETTLE_TIME or (lead > -2 * SETTLE_TIME and not is_first):
+                return False
+        return True
+
+    def on_stream(self, origin: Origin) -> None:
+        """Tell peers what comes, and request nothing else from the origin."""
+        state = self._of(origin)
+        assert origin.stream is not None
+        state.stream_began, state.streamed = self._clock(), 0
+        state.position = origin.stream.span.start - 1
+        self._download.scheduler.set_streaming(origin, True)
+        self._announce()
+
+    def on_passed(self, origin: Origin, index: int) -> bool:
+        """Take a chunk of a whole file, if it is missing and no other source has it."""
+        state = self._of(origin)
+        state.position = index
+        if index >= state.announced:
+            self._announce()
+        return self._download.scheduler.on_passed(origin, index, self._clock())
+
+    def wants_any(self, origin: Origin, indexes: range) -> bool:
+        """Return True if one of these chunks of a whole file is missing."""
+        return self._download.scheduler.picker.free.has_any_in(indexes)
+
+    async def pace(self, origin: Origin, size: int) -> None:
+        """Wait until the next `size` bytes of a whole file may be received."""
+        self._of(origin).streamed += size
+        await self._download.pace(origin, size)

@@ -13,7 +13,7 @@ from shoal.core.manifest.blocks import Run
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.pages import PageKey
 from shoal.core.names.address import Address
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address_scope import Scope, is_acceptable, scope_of
 from shoal.core.report.counters import Counters
 from shoal.core.report.status import PeerStatus
 from shoal.core.session.sealed_session import SealedSession
@@ -49,6 +49,7 @@ class Peer:
         node_id: bytes,
         *,
         dialled: Address | None,
+        is_client: bool,
         source: str,
         path: str,
         counters: Counters,
@@ -62,12 +63,16 @@ class Peer:
         """16 bytes: a claim, which any holder of the link can copy."""
         self.dialled = dialled
         """The address that we dialled; None if the peer dialled us."""
+        self.is_client = is_client
+        """Whether we are the client, and so the end that may close a duplicate."""
         self.source = source
         """The network that reported its address."""
         self.path = path
         """How it was found: one of `PATHS`."""
         self.port = 0
         """The TCP port that others can dial, as the peer claims; 0 for none."""
+        self.told_port: int | None = None
+        """Our port as we have told it; None before hello."""
         self.have: Bitfield | None = None
         """The chunks that it announced; None until it knows the root record."""
         self.wanted: Bitfield | None = None
@@ -139,13 +144,14 @@ class Peer:
     def may_know(self, other: "Peer") -> bool:
         """Return True if this peer can dial another one that we are connected with.
 
-        A peer on the internet is not told of addresses on our private networks.
+        A peer on the internet is not told of addresses on our private networks, and a
+        link-local address is told on its link only.
         """
-        host, other_host = self.connection.address.host, other.endpoint.host
+        host, told = self.connection.address.host, other.endpoint
+        if scope_of(told.host) is Scope.LINK:
+            return told.port > 0 and is_acceptable(told, host)
         is_global = scope_of(host) is Scope.GLOBAL
-        return other.endpoint.port > 0 and (
-            not is_global or scope_of(other_host) is Scope.GLOBAL
-        )
+        return told.port > 0 and (not is_global or scope_of(told.host) is Scope.GLOBAL)
 
     def close(self, error: PeerError | None = None) -> None:
         """End the connection; `error` says what the peer did wrong."""
@@ -247,7 +253,13 @@ class Peer:
     # Messages that we send.
 
     def say_hello(self, port: int, root: bytes | None, have: Bitfield | None) -> None:
-        """Send our port and, once known, the root record and the chunks we have."""
+        """Send our port and, once known, the root record and the chunks we have.
+
+        A port that changes meanwhile is told to later peers only.
+        """
+        if self.told_port is None:
+            self.told_port = port
+        port = self.told_port
         session, bits = self.connection.session, None if have is None else bytes(have)
         if bits is None or len(bits) <= MAX_BITFIELD:
             session.send(Hello(port, root, bits))
@@ -280,7 +292,8 @@ class Peer:
 
     def introduce(self, addresses: Iterable[Address]) -> None:
         """Send addresses of other peers."""
-        listed = [(address.host, address.port) for address in addresses]
+        # The zone of a link-local address is a name within this machine.
+        listed = [(host.partition("%")[0], port) for host, port in addresses]
         if listed:
             self.connection.session.send(Peers(listed))
             self.connection.flush()

@@ -27,7 +27,7 @@ from shoal.core.report.stall import Search, StallTimer
 from shoal.core.report.status import SwarmStatus
 from shoal.core.session.sealed_session import SealedSession, ranges_of
 from shoal.errors import ShoalError, first_error
-from shoal.origin.source import OriginReader
+from shoal.origin.reader import OriginReader
 from shoal.resources import Resources
 from shoal.storage.chunk_cache import ChunkCache
 from shoal.storage.store import ChunkReader, DownloadStore

@@ -14,22 +14,26 @@ from shoal.config.arguments import FetchOptions
 from shoal.core.manifest.chosen import ChosenFiles
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.file_table import File
+from shoal.core.manifest.listing import refuse_folder
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
 from shoal.core.manifest.paths import hides
 from shoal.core.manifest.root import Root
 from shoal.core.names.link import Link
 from shoal.errors import UnfinishedError, UsageError, told
-from shoal.storage.catalogue import Catalogue, Made
+from shoal.storage.catalogue import Catalogue
+from shoal.storage.catalogue_entry import Made
 from shoal.storage.disk.disk import Data, Disk
+from shoal.storage.disk.folders import make_directories
 from shoal.storage.download.completed import (
     kept_chunks,
     open_completed,
     open_verified_target,
 )
 from shoal.storage.download.filestore import FileStore
+from shoal.storage.download.layout import DATA
 from shoal.storage.download.manifest_file import add_known, read_manifest
-from shoal.storage.download.staging import Staging, check_folder, suffix_of
+from shoal.storage.download.staging import Staging, check_new_folder, suffix_of
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.shared_files import SharedFiles
 from shoal.storage.store import DownloadStore
@@ -97,7 +101,7 @@ class Target:
             if self._disk.state_at(options.out, follow=True) is None:
                 self._check_target(options.out)
         elif self._path is None:
-            check_folder(options.folder, self._disk)
+            check_new_folder(options.folder, self._disk)
         elif not self._is_served_again(self._path):
             self._check_target(self._path, overwrite=options.overwrite)
 
@@ -143,13 +147,16 @@ class Target:
         """
         root = manifest.root
         if self._path is None:
-            _check_visible(root)
+            _check_visible(self._name(root))
             self._path = self._place(root)
+            if self._options.out is None:
+                make_directories(self._disk, self._options.folder, is_private=False)
         if self._is_served_again(self._path):
             return
-        overwrite = self._options.overwrite and not root.is_folder
+        is_folder = root.is_folder and not self._is_one
+        overwrite = self._options.overwrite and not is_folder
         staging = Staging(self._path, self._link.identity, self._disk)
-        staging.check_target(overwrite=overwrite, is_folder=root.is_folder)
+        staging.check_target(overwrite=overwrite, is_folder=is_folder)
         staging.lock()
         self._staging = staging
         add_known(manifest, staging.open_manifest(manifest.id).manifest)
@@ -174,11 +181,14 @@ class Target:
             is_complete=is_complete,
             include=options.include if self._chosen is not None else (),
             exclude=options.exclude if self._chosen is not None else (),
+            file=options.path if self._chosen is not None else None,
         )
 
     def first_pages(self, manifest: Manifest) -> Iterator[PageKey]:
         """Yield the pages to request before `choose`: those with the files."""
         table = manifest.file_table
+        if self._options.path is not None:
+            return manifest.missing_children(self._options.path.rstrip("/"))
         if table is None or not self.has_patterns:
             return manifest.missing_files()
         ranges = self._selection.ranges
@@ -187,19 +197,24 @@ class Target:
     def choose(self, manifest: Manifest) -> None:
         """Choose the files to fetch.
 
-        Raises `UsageError` if no file is chosen, `ManifestError` if the share may not
-        hold these files: then nothing is written.
+        Raises `UsageError` if no file is chosen, `NotFoundError` if there is none with
+        the path, `ManifestError` if the share may not hold these files: then nothing
+        is written.
         """
-        table = manifest.file_table
-        if table is None or not self.has_patterns:
+        table, path = manifest.file_table, self._options.path
+        if path is not None:
+            refuse_folder(manifest, path)
+            manifest.find(path)
+        if table is None or not (self.has_patterns or path is not None):
             _ = manifest.files
             return
-        self._chosen = ChosenFiles.choose(
-            table,
-            manifest.root.size,
-            self._selection.ranges,
-            self._selection.selects,
-        )
+        size = manifest.root.size
+        if path is not None:
+            self._chosen = ChosenFiles.choose_one(table, size, path)
+        else:
+            self._chosen = ChosenFiles.choose(
+                table, size, self._selection.ranges, self._selection.selects
+            )
         if not self._chosen.selected:
             raise UsageError(
                 "No file of this share matches; list its files with "
@@ -236,21 +251,26 @@ class Target:
                 files=_files(manifest) if chosen is None else chosen,
                 selected=None if chosen is None else chosen.selected,
                 identity=self._link.identity,
+                as_one=self._is_one,
             )
             if chosen is not None:
                 self.wanted = list(verified.have)
             return verified
+        files = _files(manifest) if chosen is None else chosen
+        if chosen is not None and self._is_one:
+            files = chosen.as_one(DATA)
         store = FileStore.open(
             self.path,
             self._link.identity,
             manifest.chunks,
             disk=self._disk,
-            files=_files(manifest) if chosen is None else chosen,
+            files=files,
             selected=None if chosen is None else chosen.selected,
             keep_exec=self._options.keep_exec,
             overwrite=self._options.overwrite,
             verify=verify,
             staging=self._staging,
+            as_one=chosen is not None and self._is_one,
         )
         self._staging = None
         if chosen is not None:
@@ -266,15 +286,27 @@ class Target:
             disk=self._disk,
             files=_files(manifest) if chosen is None else chosen,
             selected=None if chosen is None else chosen.selected,
+            as_one=self._is_one,
         )
         verify_by(source, manifest)
         return source
 
     def _place(self, root: Root) -> Path:
-        options = self._options
+        options, name = self._options, self._name(root)
         if options.out is None:
-            return options.folder / root.name
-        return options.out if root.is_folder else options.out / root.name
+            return options.folder / name
+        is_folder = root.is_folder and not self._is_one
+        return options.out if is_folder else options.out / name
+
+    def _name(self, root: Root) -> str:
+        """Return the name of what is fetched."""
+        path = self._options.path
+        return root.name if path is None else path.rpartition("/")[2]
+
+    @property
+    def _is_one(self) -> bool:
+        """Return True if one file of a folder is fetched, in place of the folder."""
+        return self._options.path is not None
 
     def _is_served_again(self, path: Path) -> bool:
         return (
@@ -284,15 +316,15 @@ class Target:
         )
 
 
-def _check_visible(root: Root) -> None:
+def _check_visible(name: str) -> None:
     """Refuse a name that hides the target or that programs read as an option.
 
     The maker of the link chose it. Raises `UsageError`.
     """
-    if hides(root.name):
-        why = "it would be hidden" if root.name[0] == "." else "it is like an option"
+    if hides(name):
+        why = "it would be hidden" if name[0] == "." else "it is like an option"
         raise UsageError(
-            f"This share is named {root.name}, and {why}; choose its name yourself "
+            f"This share is named {name}, and {why}; choose its name yourself "
             f"({told('-o OUT', 'the argument out')})."
         )
 

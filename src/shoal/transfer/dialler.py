@@ -13,6 +13,7 @@ from random import Random
 from shoal.core.bans import Bans
 from shoal.core.limits import DialPace
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.peerbook import PeerBook
 from shoal.errors import PeerError, SelfConnectionError
 
@@ -20,6 +21,8 @@ __all__ = ["MAX_DIALS", "MAX_PEERS", "Dialler", "Found"]
 
 MAX_PEERS = 64  # connections of one share at once
 MAX_DIALS = 8  # connections being made at once
+# By then most peers that can be dialled have answered; one behind a NAT may dial us.
+PUNCH_AFTER = 3.0  # seconds that a dial to the internet counts among `MAX_DIALS`
 LOOK_PERIOD = 1.0  # seconds between looks at the peer book, at most
 
 Found = AsyncIterator[tuple[Address, str]]
@@ -48,9 +51,10 @@ class Dialler:
         self._pace = pace
         self.bans = Bans()
         """The addresses and hosts of peers that lied."""
-        self._dialling = 0
         self.most_peers = MAX_PEERS
         """How many connections there may be, `MAX_PEERS` at most."""
+        self._dialling = 0  # dials that count among `MAX_DIALS`
+        self._waiting = 0  # dials that wait for a peer to dial us, too
         self.is_out_of_files = False
         """Whether the last dial failed because no file descriptor was left."""
         self._wake = asyncio.Event()
@@ -66,7 +70,7 @@ class Dialler:
     @property
     def dialling(self) -> int:
         """Return how many connections are being made."""
-        return self._dialling
+        return self._dialling + self._waiting
 
     def add(self, address: Address, source: str, wait: float = 0.0) -> None:
         """Add an address that `source` reported, to be dialled in `wait` seconds."""
@@ -140,6 +144,19 @@ class Dialler:
             self.add(address, source)
 
     async def _try(self, address: Address) -> None:
+        is_punch = False
+
+        def wait_on() -> None:
+            nonlocal is_punch
+            is_punch = self._pace.begin_punch()
+            if is_punch:
+                self._dialling -= 1
+                self._waiting += 1
+                self._wake.set()
+
+        timer = None
+        if scope_of(address.host) is Scope.GLOBAL:
+            timer = asyncio.get_running_loop().call_later(PUNCH_AFTER, wait_on)
         try:
             await self._attempt(address, self._book.source_of(address))
             self.is_out_of_files = False
@@ -151,5 +168,11 @@ class Dialler:
             self.is_out_of_files = number in (EMFILE, ENFILE)
             self._book.on_lost(address, self._clock())
         finally:
-            self._dialling -= 1
+            if timer is not None:
+                timer.cancel()
+            if is_punch:
+                self._pace.end_punch()
+                self._waiting -= 1
+            else:
+                self._dialling -= 1
             self._wake.set()

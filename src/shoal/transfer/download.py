@@ -21,6 +21,8 @@ from shoal.transfer.writer import Arrived, ChunkWriter, Outcome, Verifier
 
 __all__ = ["Download", "Source", "Watcher"]
 
+UNREQUESTED_LIMIT = 8 * 1024 * 1024  # bytes waiting for verification
+
 
 class Source(Protocol):
     """Send chunks to us: a peer or an origin, told apart by identity."""
@@ -115,6 +117,7 @@ class Download(Generic[S]):
         self._watcher = watcher
         self._pool = resources.buffers
         self._bucket = resources.down
+        self._written = asyncio.Event()  # some of what waited
         self._resume: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
@@ -198,9 +201,13 @@ class Download(Generic[S]):
         self.scheduler.add(source, have, can_choose=can_choose, most=most)
         self._request(source)
 
-    def add_origin(self, origin: S) -> None:
-        """Request from an origin the chunks that no peer has or is about to have."""
+    def add_origin(self, origin: S, refused: Iterable[int] = ()) -> None:
+        """Request from an origin the chunks that no peer has or is about to have.
+
+        The chunks in `refused` are never requested from it.
+        """
         self.scheduler.add_origin(origin)
+        self.scheduler.picker.refuse(origin, refused)
         self._request(origin)
 
     def remove(self, source: S) -> None:
@@ -218,11 +225,28 @@ class Download(Generic[S]):
         self.scheduler.take_back(source, indexes)
         self._request_all()
 
-    def refuse(self, source: S, index: int) -> None:
-        """Request a chunk from other sources from now on, not from this one."""
+    def refuse(self, source: S, indexes: Collection[int]) -> None:
+        """Request chunks from other sources from now on, not from this one."""
         if source in self.scheduler:
-            self.scheduler.picker.on_request_expired(index, source, is_missing=True)
+            self.scheduler.refuse(source, indexes)
             self._request_all()
+
+    async def pace(self, source: S, size: int) -> None:
+        """Wait until `size` bytes may be received that were not requested.
+
+        They have to be within the rate limit, and what arrived has to be written.
+        """
+        if self._bucket.is_limited:
+            wait = self._bucket.wait(self._clock())
+            while wait > 0:
+                await asyncio.sleep(min(wait, 1.0))
+                self.scheduler.on_heard(source, self._clock())
+                wait = self._bucket.wait(self._clock())
+            self._bucket.take(size, self._clock())
+        while self._writer.waiting > UNREQUESTED_LIMIT:
+            self._written.clear()
+            await self._written.wait()
+            self.scheduler.on_heard(source, self._clock())
 
     def on_read(
         self, source: S, chunks: Iterable[AnyChunk], *, is_ahead: bool = False
@@ -299,6 +323,7 @@ class Download(Generic[S]):
     # What the writer reports.
 
     def _on_results(self, results: Iterable[tuple[Arrived[S], Outcome]]) -> None:
+        self._written.set()
         verified: dict[S, list[Arrived[S]]] = {}
         for arrived, outcome in results:
             if outcome is Outcome.VERIFIED:

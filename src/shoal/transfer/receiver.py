@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Protocol, TypeAlias
 
-from shoal.core.send_budget import Sending
+from shoal.core.limits import RateLimit
+from shoal.core.send_budget import SendBudget, Sending
 from shoal.storage.store import Span
 from shoal.transfer.store_reader import Read, Requests
 from shoal.transport.making import Room
 
-__all__ = ["LONE_SIZE", "Receiver", "Sent"]
+__all__ = ["LONE_SIZE", "Receiver", "Sent", "UploadRoom"]
 
 LONE_SIZE = 64 * 1024  # bytes up to which a receiver's only request is urgent
 
@@ -76,3 +77,38 @@ class Receiver(Sending, Protocol):
 
     def refuse(self, notes: list[Hashable], error: Exception) -> None:
         """Refuse requests whose chunks cannot be read."""
+
+
+class UploadRoom(Room):
+    """Tell how many bytes may be read for one peer now, within rate and budget."""
+
+    def __init__(
+        self,
+        size: int,
+        rate: RateLimit,
+        budget: SendBudget,
+        clock: Callable[[], float],
+    ) -> None:
+        """Ask `clock` for the time in seconds; about `size` bytes are to be read."""
+        self._size = size
+        self.given = 0
+        """Bytes in all; both limits have counted them."""
+        self._last = 0
+        self._rate = rate
+        self._budget = budget
+        self._clock = clock
+
+    def take(self) -> int:
+        """Return how many bytes may be read now; 0 for none."""
+        now = self._clock()
+        if self.given and self._rate.wait(now):
+            return 0
+        size = self._budget.room(now, self._size - self.given)
+        self._rate.take(size, now)
+        self.given += size
+        self._last = size
+        return size
+
+    def made(self) -> None:
+        """Note that they are read."""
+        self._budget.made(self._last)

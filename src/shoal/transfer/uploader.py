@@ -15,12 +15,12 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from shoal.core.schedule.turns import SendingLimit, Turns
-from shoal.core.send_budget import WATCH_PERIOD, UploadRoom
+from shoal.core.send_budget import WATCH_PERIOD
 from shoal.core.session.request_queue import MAX_QUEUED_REQUESTS
 from shoal.errors import ShoalError, StoreError
 from shoal.resources import Resources, trim_memory
 from shoal.storage.store import ChunkReader, Span
-from shoal.transfer.receiver import LONE_SIZE, Receiver, Sent
+from shoal.transfer.receiver import LONE_SIZE, Receiver, Sent, UploadRoom
 from shoal.transfer.store_reader import READ_BATCH, Requests, StoreReader
 
 __all__ = ["Uploader"]

@@ -19,6 +19,7 @@ from shoal.core.names.address import Address
 from shoal.core.session.session import Event, Session
 from shoal.core.wire.framing import BufferPool
 from shoal.errors import PeerError
+from shoal.net.socket_names import host_of
 from shoal.transport.data_protocol import DataProtocol
 from shoal.transport.liveness import has_hung_up
 from shoal.transport.making import Making
@@ -130,7 +131,7 @@ class Connection(DataProtocol, Generic[S]):
         if self._transport is None:
             return ""
         name = self._transport.get_extra_info("sockname")
-        return str(name[0]) if name else ""
+        return host_of(name) if name else ""
 
     def write(self, data: bytes | memoryview) -> None:
         """Send `data` after all earlier data."""
@@ -237,7 +238,7 @@ class Connection(DataProtocol, Generic[S]):
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername") or ("", 0)
-        self.address = Address(peer[0], peer[1])
+        self.address = Address(host_of(peer), peer[1])
         self.connected_at = self.last_heard = self._time()
         self._socket = transport.get_extra_info("socket")
         assert self._socket is not None

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from shoal.errors import ForbiddenError, NetworkError, option
 from shoal.net.ports import BACKLOG, bind_port
+from shoal.net.socket_names import host_of
 
 __all__ = ["Listener", "PortListener", "bind_all", "file_limit"]
 
@@ -41,13 +42,14 @@ class PortListener(ABC, Generic[C]):
 
     def __init__(self, hosts: Sequence[str], port: int) -> None:
         """Listen at `port` of all `hosts`; raise as `bind_all` does."""
-        sockets, self.port = bind_all(hosts, port)
+        sockets = bind_all(hosts, port)
+        self.port = next(iter(sockets.values())).getsockname()[1]
         self._loop = asyncio.get_running_loop()
         self._accepting: dict[str, asyncio.Task[None]] = {}
         self._tasks: dict[asyncio.Task[None], C | None] = {}
         # One callback object for all tasks: a flood gets no more memory.
         self._on_done = self._forget_task
-        for host, listening in zip(hosts, sockets, strict=True):
+        for host, listening in sockets.items():
             self._accept_at(host, listening)
 
     @abstractmethod
@@ -75,8 +77,7 @@ class PortListener(ABC, Generic[C]):
         for host in hosts:
             if host not in self._accepting:
                 with suppress(OSError):
-                    (listening,) = bind_port([host], self.port)
-                    self._accept_at(host, listening)
+                    self._accept_at(host, bind_port([host], self.port)[host])
 
     async def aclose(self) -> None:
         """Stop accepting; established connections stay open. Idempotent."""
@@ -122,7 +123,7 @@ class PortListener(ABC, Generic[C]):
             if accepted.fileno() >= file_limit() - reserve and not self._make_room(1):
                 accepted.close()
             else:
-                self._on_accepted(accepted, address[0])
+                self._on_accepted(accepted, host_of(address))
             # Accepting a queued connection does not wait, so let other tasks run.
             await asyncio.sleep(0)
 
@@ -197,17 +198,16 @@ def file_limit() -> int:
     return _UNLIMITED if soft == resource.RLIM_INFINITY else soft
 
 
-def bind_all(hosts: Sequence[str], port: int) -> tuple[list[socket.socket], int]:
-    """Return one listening socket per host, all on one port, and that port.
+def bind_all(hosts: Sequence[str], port: int) -> dict[str, socket.socket]:
+    """Return one listening socket per host, all on one port, as `bind_port` does.
 
-    Raises `NetworkError` when the port is taken or this machine does not have a host's
-    address, `ForbiddenError` when this user may not open the port.
+    Raises `NetworkError` when the port is taken or this machine has none of the
+    addresses, `ForbiddenError` when this user may not open the port.
     """
     try:
-        sockets = bind_port(hosts, port)
+        return bind_port(hosts, port)
     except OSError as error:
         raise _explain(error, hosts, port) from error
-    return sockets, sockets[0].getsockname()[1]
 
 
 def _explain(

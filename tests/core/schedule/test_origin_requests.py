@@ -1,7 +1,12 @@
 """Check how long the announced fetches of other peers count."""
 
 from shoal.core.limits import MAX_ORIGIN_FETCHES
-from shoal.core.schedule.origin_requests import FETCH_TIME, OriginFetches
+from shoal.core.schedule.origin_requests import (
+    FETCH_TIME,
+    MAX_FETCH_TIME,
+    MAX_REPEATED,
+    OriginFetches,
+)
 
 
 def test_a_fetch_counts_until_the_peer_has_the_chunk() -> None:
@@ -58,3 +63,26 @@ def test_a_peer_can_announce_only_so_many_fetches() -> None:
     fetches.add("ann", range(10 * MAX_ORIGIN_FETCHES), 10.0)
     expected = [fetches.peer_of(i, 10.0, 0.0) for i in range(10 * MAX_ORIGIN_FETCHES)]
     assert sum(map(bool, expected)) == MAX_ORIGIN_FETCHES
+
+
+def repeat(fetches: OriginFetches[str], indexes: range, until: float) -> None:
+    now = 0.0
+    while now <= until:
+        fetches.add("ann", indexes, now)
+        now += FETCH_TIME / 2
+
+
+def test_a_few_chunks_that_are_announced_again_are_waited_for() -> None:
+    fetches: OriginFetches[str] = OriginFetches()
+    repeat(fetches, range(3), MAX_FETCH_TIME)
+    assert fetches.peer_of(1, MAX_FETCH_TIME, 0.0) == "ann"
+    assert fetches.peers(MAX_FETCH_TIME, 0.0) == {"ann": 0.0}
+    assert not fetches.peer_of(1, MAX_FETCH_TIME + 0.1, 0.0)
+    assert not fetches.peers(MAX_FETCH_TIME + 0.1, 0.0)
+
+
+def test_a_peer_cannot_keep_us_from_many_chunks_by_announcing_them_again() -> None:
+    fetches: OriginFetches[str] = OriginFetches()
+    repeat(fetches, range(MAX_REPEATED + 1), FETCH_TIME)
+    assert fetches.peer_of(1, FETCH_TIME, 0.0) == "ann"
+    assert not fetches.peer_of(1, FETCH_TIME + 0.1, 0.0)

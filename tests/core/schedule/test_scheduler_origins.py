@@ -3,8 +3,8 @@
 from random import Random
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
-from shoal.core.schedule.origin_requests import FETCH_TIME
-from shoal.core.schedule.scheduler import LATE_TIME, Scheduler
+from shoal.core.schedule.origin_requests import FETCH_TIME, LATE_TIME
+from shoal.core.schedule.scheduler import Scheduler
 from shoal.core.schedule.window import ORIGIN_RUNS, STALL_TIME
 
 SIZE = 1 << 20
@@ -92,8 +92,8 @@ def test_no_chunk_is_left_to_a_peer_that_is_late() -> None:
     one = scheduler()
     one.add("ann", having())
     one.on_origin_fetch("ann", range(COUNT), 0.0)
-    assert one.origin_fetcher_of(3, ORIGIN, FETCH_TIME) == "ann"
-    assert one.origin_fetcher_of(3, ORIGIN, FETCH_TIME + 1) is None
+    assert one.for_origins.fetcher_of(3, ORIGIN, FETCH_TIME) == "ann"
+    assert one.for_origins.fetcher_of(3, ORIGIN, FETCH_TIME + 1) is None
     assert len(fetch(one, FETCH_TIME + 1)) == 1, "it is not believed any more"
 
 

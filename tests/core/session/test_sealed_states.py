@@ -242,7 +242,7 @@ class SealedConversation(RuleBasedStateMachine):
 
 
 def test_any_order_of_sealed_messages_agrees_with_the_model() -> None:
-    explore(SealedConversation, 300)
+    explore(SealedConversation, 100)
 
 
 @pytest.mark.long

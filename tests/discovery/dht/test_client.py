@@ -288,3 +288,34 @@ async def test_a_refreshed_client_looks_up_at_once_and_from_the_new_address() ->
             hosts = [each.host for each in node.senders_of(b"announce_peer")]
             assert hosts == ["127.0.0.1", "127.0.0.3"]
             await waiting  # our own announcement
+
+
+async def test_one_that_is_announced_hears_of_newcomers_before_its_next_lookup() -> (
+    None
+):
+    rarely = {"retry": (300.0, 300.0), "seek": (0.05, 0.1)}
+    async with UdpNode() as node, discover(node.address, **rarely) as discovery:
+        async with join(discovery, port=4001) as addresses:
+            assert await first(addresses) == PEER  # our own announcement
+            newcomer = Address("127.0.0.1", 4009)
+            node.inner.peers[TOPIC].append(newcomer)
+            while (found := await first(addresses)) != newcomer:
+                assert found == PEER
+        assert len(node.senders_of(b"announce_peer")) == 1
+
+
+async def test_one_that_is_not_announced_asks_for_no_newcomers() -> None:
+    rarely = {"retry": (300.0, 300.0), "seek": (0.05, 0.1)}
+    async with UdpNode() as node, discover(node.address, **rarely) as discovery:
+        async with (
+            join(discovery, TOPIC) as silent,
+            join(discovery, OTHER_TOPIC, 4001) as clock,
+        ):
+            waiting = [asyncio.create_task(first(each)) for each in (silent, clock)]
+            await node.wait_until(
+                lambda: len(node.senders_of(b"get_peers", OTHER_TOPIC)) > 5
+            )
+            assert len(node.senders_of(b"get_peers", TOPIC)) <= 2
+            for each in waiting:
+                each.cancel()
+            await asyncio.wait(waiting)

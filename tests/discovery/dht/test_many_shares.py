@@ -47,6 +47,8 @@ class World:
             address: Strict(node) for address, node in simulation.nodes.items()
         }
         self.announced: dict[bytes, list[float]] = {}
+        self.sent: list[float] = []
+        """When each packet of the client was sent."""
 
     def connect(self, bind: str, handle: Callable[[bytes, Address], None]) -> "Wire":
         return Wire(self, handle)
@@ -69,6 +71,7 @@ class Wire:
 
     def send(self, data: bytes, address: Address) -> None:
         world, loop = self._world, asyncio.get_running_loop()
+        world.sent.append(loop.time())
         answer = world.nodes[address].answer(data, loop.time())
         if answer is None:
             return
@@ -126,3 +129,16 @@ def test_all_shares_are_announced_in_time_and_stay_so(
         ]
         assert max(gaps) <= REMEMBERED
     assert all(node.ignores_until == 0 for node in world.nodes.values())
+
+
+def test_a_share_that_nobody_fetches_costs_twenty_packets_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lasting = 3600.0
+    world: Any = World(20)
+    monkeypatch.setattr(client, "UdpClient", world.connect)
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        started = runner.run(_share(world, 1, lasting))
+    quiet_from = started + 600.0  # the first lookups follow each other quickly
+    packets = sum(when >= quiet_from for when in world.sent)
+    assert packets <= 20 * (lasting - 600.0) / 60

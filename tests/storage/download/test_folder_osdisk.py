@@ -225,7 +225,7 @@ def test_a_link_that_replaces_a_folder_is_never_written_through(
     chunks = Chunks(3_200, 8)
     flips = refused = 0
     target = tmp_path / "tree"
-    while flips < 1_000:
+    while flips < 300:
         store = FileStore.open(target, IDENTITY, chunks, disk=Disk(), files=files)
         store.put(0, bytes(8))
         (staging,) = tmp_path.glob(".tree*")

@@ -76,7 +76,7 @@ async def test_a_shortage_lowers_the_limit_until_half_have_gone() -> None:
     [
         ("8.8.8.8", "8.8.8.8", True),
         ("8.8.8.8", "8.8.4.4", False),
-        ("8.8.8.8", "::ffff:8.8.8.8", False),
+        ("8.8.8.8", "::ffff:8.8.8.8", True),
         ("2600:1:2:3::1", "2600:1:2:3:ffff::2", True),
         ("2600:1:2:3::1", "2600:1:2:4::1", False),
     ],

@@ -6,11 +6,12 @@ the chosen ones stay right and nothing needs to be known of the others.
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from typing import overload
 
 from shoal.core.manifest.collisions import problem_of_all
 from shoal.core.manifest.file_table import File, FileTable
-from shoal.core.manifest.pages import refusal
+from shoal.errors import bad_link
 
 __all__ = ["ChosenFiles", "PathRange"]
 
@@ -31,6 +32,7 @@ class ChosenFiles(Sequence[File]):
         self._size = size
         self._numbers = array("q")  # of each file in the table; -1 for a gap
         self._starts = array("Q")  # the offset of each
+        self._name: str | None = None  # of the one file, in place of its path
 
     @classmethod
     def choose(
@@ -57,8 +59,19 @@ class ChosenFiles(Sequence[File]):
             chosen._starts.append(end)
         problem = problem_of_all(chosen._paths)
         if problem is not None:
-            raise refusal(problem)
+            raise bad_link(problem)
         return chosen
+
+    @classmethod
+    def choose_one(cls, table: FileTable, size: int, path: str) -> "ChosenFiles":
+        """Choose the file with this path, if there is one; raises as `choose` does."""
+        return cls.choose(table, size, [(path, path + "\0")], path.__eq__)
+
+    def as_one(self, name: str) -> "ChosenFiles":
+        """Return the same with the path `name` for the file; one must be chosen."""
+        renamed = copy(self)
+        renamed._name = name
+        return renamed
 
     def _add(self, number: int, file: File, end: int) -> int:
         if file.offset > end:
@@ -86,7 +99,10 @@ class ChosenFiles(Sequence[File]):
             return [self[place] for place in range(len(self))[index]]
         index = range(len(self))[index]
         if self._numbers[index] >= 0:
-            return self._table.at(self._numbers[index])
+            file = self._table.at(self._numbers[index])
+            if self._name is None:
+                return file
+            return File(self._name, file.size, file.executable, file.offset)
         start = self._starts[index]
         last = index + 1 == len(self)
         end = self._size if last else self._starts[index + 1]

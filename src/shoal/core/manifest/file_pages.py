@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shoal.core.crypto.hashes import DIGEST_SIZE, page_digest
-from shoal.core.manifest.pages import FILES, MALFORMED, PAGE_SIZE, PageKey, refusal
+from shoal.core.manifest.pages import FILES, MALFORMED, PAGE_SIZE, PageKey
 from shoal.core.manifest.paths import plain_problem, shown
-from shoal.errors import UsageError, option
+from shoal.errors import UsageError, bad_link, option
 
 __all__ = [
     "MAX_FILES",
@@ -232,9 +232,9 @@ def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes, min_size: int) -> 
     try:
         found = decoder.decode(data)
     except MALFORMED as error:
-        raise refusal(f"its file table is malformed: {str(error)[:120]}") from error
+        raise bad_link(f"its file table is malformed: {str(error)[:120]}") from error
     if _encoder.encode(found) != data:
-        raise refusal("its file table is not canonical")
+        raise bad_link("its file table is not canonical")
     return found
 
 
@@ -245,15 +245,15 @@ def decode_leaf(data: bytes, bounds: Bounds) -> list[Entry]:
     paths, sizes, attributes = zip(*entries, strict=True) if entries else ((), (), ())
     _check_page(data, paths, bounds)
     if len(entries) != bounds.end - bounds.number:
-        raise refusal("a page of its file table has another number of files")
+        raise bad_link("a page of its file table has another number of files")
     if min(sizes, default=0) < 0:
         place = next(place for place, size in enumerate(sizes) if size < 0)
-        raise refusal(f"the size of {shown(paths[place])} is {sizes[place]}")
+        raise bad_link(f"the size of {shown(paths[place])} is {sizes[place]}")
     if Attributes in set(map(type, attributes)):
         if not all(_says_more(a) for a in attributes if isinstance(a, Attributes)):
-            raise refusal("its file table is not canonical")
+            raise bad_link("its file table is not canonical")
     if sum(sizes) != bounds.end_offset - bounds.offset:
-        raise refusal("the sizes of its files do not add up")
+        raise bad_link("the sizes of its files do not add up")
     return entries
 
 
@@ -274,13 +274,13 @@ def decode_index(data: bytes, bounds: Bounds) -> list[Below]:
     _check_page(data, [each.path for each in below], bounds)
     is_top = bounds.path is None
     if not below or (is_top and len(below) < 2):
-        raise refusal("its file table has a page without need")
+        raise bad_link("its file table has a page without need")
     ends = [*below[1:], Below("", bounds.end, bounds.end_offset, b"")]
     if (below[0].number, below[0].offset) != (bounds.number, bounds.offset):
-        raise refusal("the numbers of its files do not agree")
+        raise bad_link("the numbers of its files do not agree")
     for one, after in zip(below, ends, strict=True):
         if one.number >= after.number or one.offset > after.offset:
-            raise refusal("the numbers of its files do not agree")
+            raise bad_link("the numbers of its files do not agree")
     return below
 
 
@@ -306,17 +306,17 @@ def bounds_below(below: Sequence[Below], bounds: Bounds) -> Iterable[Bounds]:
 def _check_page(data: bytes, paths: Sequence[str], bounds: Bounds) -> None:
     """Check what leaf pages and index pages have in common."""
     if not bounds.is_last and len(data) < MIN_FULL_PAGE:
-        raise refusal("a page of its file table is not full")
+        raise bad_link("a page of its file table is not full")
     if paths and bounds.path is not None and paths[0] != bounds.path:
-        raise refusal("a page of its file table begins with another path")
+        raise bad_link("a page of its file table begins with another path")
     # Python compares code points, which gives the order of the UTF-8 bytes.
     if not all(map(lt, paths, islice(paths, 1, None))):
-        raise refusal("its files are not sorted by path")
+        raise bad_link("its files are not sorted by path")
     if paths and bounds.end_path is not None and paths[-1] >= bounds.end_path:
-        raise refusal("its files are not sorted by path")
+        raise bad_link("its files are not sorted by path")
     problem = plain_problem(paths)
     if problem is not None:
-        raise refusal(problem)
+        raise bad_link(problem)
 
 
 def _check_claim(data: bytes, min_size: int) -> None:
@@ -330,6 +330,6 @@ def _check_claim(data: bytes, min_size: int) -> None:
     elif kind in (0xDC, 0xDD):
         count = int.from_bytes(data[1 : 3 if kind == 0xDC else 5], "big")
     else:
-        raise refusal("its file table is no array")
+        raise bad_link("its file table is no array")
     if count * min_size > len(data):
-        raise refusal(f"it claims to have {count} files")
+        raise bad_link(f"it claims to have {count} files")

@@ -11,7 +11,7 @@ from typing import NamedTuple, overload
 from shoal.core.manifest.collisions import problem_of_all
 from shoal.core.manifest.file_pages import FilesTop
 from shoal.core.manifest.file_tree import Bisect, File, FileTree, Leaf, folder_range
-from shoal.core.manifest.pages import refusal
+from shoal.errors import bad_link
 
 __all__ = ["File", "FileList", "FileSpan", "FileTable", "folder_range"]
 
@@ -47,7 +47,7 @@ class FileTable(FileTree):
         if not self._is_checked:
             problem = problem_of_all(self._paths)
             if problem is not None:
-                raise refusal(problem)
+                raise bad_link(problem)
             self._is_checked = True
         return FileList(self, 0, self.count)
 

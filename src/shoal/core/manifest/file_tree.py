@@ -26,7 +26,8 @@ from shoal.core.manifest.file_pages import (
     decode_index,
     decode_leaf,
 )
-from shoal.core.manifest.pages import FILES, PAGE_SIZE, PageKey, refusal
+from shoal.core.manifest.pages import FILES, PAGE_SIZE, PageKey
+from shoal.errors import bad_link
 
 __all__ = ["Bisect", "File", "FileTree", "Leaf", "folder_range"]
 
@@ -116,7 +117,7 @@ class FileTree:
         if key in self._pages:
             return True
         if self.size_here + len(data) > MAX_TABLE_SIZE:
-            raise refusal(f"its file table has more than {MAX_TABLE_SIZE >> 20} MiB")
+            raise bad_link(f"its file table has more than {MAX_TABLE_SIZE >> 20} MiB")
         page = bytes(data)
         if level:
             below = decode_index(page, bounds)

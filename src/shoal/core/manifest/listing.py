@@ -13,7 +13,8 @@ from msgspec import Struct
 from shoal.core.manifest.file_table import File
 from shoal.core.manifest.manifest import Manifest
 from shoal.core.manifest.pages import PageKey
-from shoal.errors import NotFoundError
+from shoal.core.manifest.paths import shown
+from shoal.errors import NotFoundError, UsageError, told
 
 __all__ = [
     "Child",
@@ -22,6 +23,7 @@ __all__ = [
     "in_natural_order",
     "list_files",
     "missing_for",
+    "refuse_folder",
     "stat",
 ]
 
@@ -113,6 +115,19 @@ def children(manifest: Manifest, folder: str) -> Iterator[Child]:
         return
     for name, file in table.children(folder):
         yield Child(name, file)
+
+
+def refuse_folder(manifest: Manifest, path: str) -> None:
+    """Raise `UsageError` if the share has a folder with this path.
+
+    Only the pages must have arrived that `Manifest.missing_children` names.
+    """
+    folder = path.rstrip("/")
+    if folder and any(True for _ in children(manifest, folder)):
+        raise UsageError(
+            f"{shown(folder)} is a folder of the share; name one of its files. "
+            f"{told('shoal ls', 'Node.list()')} lists them."
+        )
 
 
 def in_natural_order(found: Iterable[Child]) -> list[Child]:

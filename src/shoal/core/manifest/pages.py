@@ -1,4 +1,4 @@
-"""Name the pages of a manifest, and the problems that refuse one; pure.
+"""Name the pages of a manifest; pure.
 
 A manifest has two trees of pages: the hashes of the chunks, and the files of a folder.
 docs/protocol.md, "Manifest pages". The root record has the hashes at the top of each
@@ -10,8 +10,6 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from shoal.errors import ManifestError
-
 __all__ = [
     "FILES",
     "HASHES",
@@ -19,7 +17,6 @@ __all__ = [
     "PAGE_SIZE",
     "PageKey",
     "Table",
-    "refusal",
 ]
 
 PAGE_SIZE = 64 * 1024  # bytes
@@ -43,11 +40,3 @@ class PageKey(NamedTuple):
     number: int
     """Of hashes, the number of the page in its level. Of files, the number of the first
     file in or below the page."""
-
-
-def refusal(problem: str) -> ManifestError:
-    """Return the error that ends the download of a share with this problem."""
-    return ManifestError(
-        f"This link is refused, and nothing was written: {problem}. Ask its sender for "
-        "a new link."
-    )

@@ -29,7 +29,7 @@ from shoal.core.manifest.file_pages import (
     Mode,
 )
 from shoal.core.manifest.hash_table import level_counts
-from shoal.core.manifest.pages import FILES, MALFORMED, PageKey, refusal
+from shoal.core.manifest.pages import FILES, MALFORMED, PageKey
 from shoal.core.manifest.paths import name_problem, shown
 from shoal.core.report.units import format_size
 from shoal.errors import (
@@ -37,6 +37,7 @@ from shoal.errors import (
     ManifestError,
     ProtocolError,
     UsageError,
+    bad_link,
     option,
 )
 
@@ -155,7 +156,7 @@ def encode_root(root: Root) -> bytes:
     _check(root)
     data = _encoder.encode(root)
     if len(data) > MAX_ROOT_SIZE:
-        raise refusal(f"its root record has {len(data)} bytes")
+        raise bad_link(f"its root record has {len(data)} bytes")
     return data
 
 
@@ -174,10 +175,10 @@ def decode_root(share_id: bytes, data: Bytes) -> Root:
     try:
         root = _decoder.decode(data)
     except MALFORMED as error:
-        raise refusal(f"its root record is malformed: {str(error)[:120]}") from error
+        raise bad_link(f"its root record is malformed: {str(error)[:120]}") from error
     _check(root)
     if _encoder.encode(root) != data:
-        raise refusal("its root record is not canonical")
+        raise bad_link("its root record is not canonical")
     return root
 
 
@@ -247,35 +248,35 @@ def check_chunk_count(chunks: Chunks) -> None:
 def _check(root: Root) -> None:
     """Raise `ManifestError` unless every value is in range and they agree."""
     if root.version != VERSION:
-        raise refusal(f"its root record has version {root.version}")
+        raise bad_link(f"its root record has version {root.version}")
     problem = name_problem(root.name)
     if problem is not None:
-        raise refusal(f"its name {shown(root.name)} {problem}")
+        raise bad_link(f"its name {shown(root.name)} {problem}")
     if not 0 <= root.size <= MAX_SHARE_SIZE:
-        raise refusal(f"it claims to have {root.size} bytes")
+        raise bad_link(f"it claims to have {root.size} bytes")
     if not is_chunk_size(root.chunk_size):
-        raise refusal(f"it claims to have chunks of {root.chunk_size} bytes")
+        raise bad_link(f"it claims to have chunks of {root.chunk_size} bytes")
     if root.chunks.count > MAX_CHUNKS:
-        raise refusal(f"it claims to have {root.chunks.count} chunks")
+        raise bad_link(f"it claims to have {root.chunks.count} chunks")
     if len(root.hashes) != DIGEST_SIZE * level_counts(root.chunks.count)[-1]:
-        raise refusal("its size does not agree with the number of its hash pages")
+        raise bad_link("its size does not agree with the number of its hash pages")
     if root.files is not None:
         _check_files(root, root.files)
     if root.salt is not None and len(root.salt) != SALT_SIZE:
-        raise refusal(f"its salt has {len(root.salt)} bytes")
+        raise bad_link(f"its salt has {len(root.salt)} bytes")
 
 
 def _check_files(root: Root, top: FilesTop) -> None:
     """Raise `ManifestError` unless the top of the file table is possible."""
     if not 0 <= top.count <= MAX_FILES:
-        raise refusal(f"it claims to have {top.count} files")
+        raise bad_link(f"it claims to have {top.count} files")
     # Every page but the last of its level is nearly full, so this limits the depth.
     if not 0 <= top.depth < 8 or _MIN_BELOW**top.depth > max(top.count, 1):
-        raise refusal(f"its file table claims a depth of {top.depth}")
+        raise bad_link(f"its file table claims a depth of {top.depth}")
     if not top.count and root.size:
-        raise refusal("the sizes of its files do not add up")
+        raise bad_link("the sizes of its files do not add up")
     if (root.date, root.mode, root.type) != (None, None, None):
-        raise refusal("its root record describes a folder as a file")
+        raise bad_link("its root record describes a folder as a file")
 
 
 def _check_version(data: Bytes) -> None:

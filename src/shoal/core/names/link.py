@@ -91,7 +91,8 @@ def _write(
     share_id: bytes, hints: tuple[Address, ...], origins: tuple[str, ...]
 ) -> str:
     text = base64.b32encode(share_id + link_check(share_id)).decode().lower()
-    words = [f"{_HINT}{address}" for address in hints]
+    # A zone is written as in RFC 6874.
+    words = [_HINT + str(address).replace("%", "%25") for address in hints]
     words += [_ORIGIN + quote_origin(url) for url in origins]
     return f"{_SCHEME}{text}?{'&'.join(words)}" if words else _SCHEME + text
 
@@ -161,6 +162,7 @@ def _parse_hints(query: str) -> tuple[tuple[Address, ...], tuple[str, ...]]:
             "the end of the link."
         )
     peers = [hint.removeprefix(_HINT) for hint in hints if hint.startswith(_HINT)]
+    peers = [peer.replace("%25", "%") for peer in peers]
     urls = [hint.removeprefix(_ORIGIN) for hint in hints if hint.startswith(_ORIGIN)]
     if len(peers) > MAX_HINTS or len(urls) > MAX_ORIGINS:
         raise UsageError(_TOO_MANY)

@@ -31,7 +31,8 @@ _SCHEME = re.compile(r"\Aweb\+(?=shoal:)", re.I | re.A)
 # Any spaces and hyphens, also those that a phone replaces them with.
 _GAP = r"[\s\-\u00a0\u2010-\u2015\u2212]"
 _CODE = re.compile(rf"\d{{4}}{_GAP}*[a-z]+(?:{_GAP}+[a-z]+){{2}}", re.A | re.I)
-# What may follow hints and does not occur in them: `quote_origin` encodes all of it.
+# What may follow hints and never ends them: a port does not, and `quote_origin` encodes
+# all of it.
 _AFTER_HINTS = re.compile(r"""(?:[\s.,;:!?"'`)>\]}*]|[^\w\x00-\x7f])*""")
 _AROUND = re.compile(r"[\W_]*")
 _BASE32 = re.compile(r"[A-Za-z2-7]")

@@ -16,6 +16,7 @@ __all__ = [
     "PeerLeft",
     "Preparing",
     "Progress",
+    "Reachable",
     "ShareEvent",
     "Stalled",
     "Started",
@@ -132,13 +133,22 @@ class Notice(Struct, frozen=True):
     """A sentence."""
 
 
+class Reachable(Notice, frozen=True):
+    """The router passes connections from the internet on to this node."""
+
+    address: Address
+    """Where peers on the internet can dial it, as the router says."""
+    method: str
+    """How the router was asked: by `PCP`, `NAT-PMP` or `UPnP`."""
+
+
 class Hashing(Struct, frozen=True):
     """Files are hashed to be shared; fired a few times a second at most."""
 
     done: int
     """Bytes hashed."""
     size: int
-    """Bytes of all files."""
+    """Bytes of all files; 0 while a pipe is read, whose end is not known."""
 
 
 class CodeChanged(Struct, frozen=True):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from shoal.core.names.address_scope import Scope, scope_of
+from shoal.core.names.address import Address
+from shoal.core.names.address_scope import NEAR_SCOPES, Scope, scope_of
 
 if TYPE_CHECKING:
     from shoal.core.manifest.chunks import Bitfield
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "PATHS",
     "PeerStatus",
+    "PortMapping",
     "ShareStatus",
     "SwarmStatus",
     "path_of",
 ]
 
-PATHS = ("lan", "direct", "hint", "origin")
-"""The paths to a peer: how it was found."""
+PATHS = ("lan", "direct", "mapped", "hint", "origin")
+"""The paths to a peer: how it was found, or how it reached us."""
 
 
 class PeerStatus(Struct, frozen=True):
@@ -43,6 +45,25 @@ class PeerStatus(Struct, frozen=True):
     """Bytes of verified chunks that it sent."""
     sent: int
     """Bytes of chunks that were sent to it."""
+
+
+class PortMapping(Struct, frozen=True):
+    """Describe a port of this node that the router passes connections on to."""
+
+    port: int
+    """The TCP port of this machine."""
+    outside: Address
+    """Where the router, as it says, is reached from outside."""
+    method: str
+    """How it was asked: by `PCP`, `NAT-PMP` or `UPnP`."""
+
+    @property
+    def is_global(self) -> bool:
+        """Return True if the router's address is one on the internet.
+
+        Otherwise another router is between it and the internet.
+        """
+        return scope_of(self.outside.host) is Scope.GLOBAL
 
 
 class SwarmStatus(Struct, frozen=True):
@@ -71,15 +92,21 @@ class ShareStatus(Struct, frozen=True):
     """Chunks that a reader waits for, or read last."""
     peers: tuple[PeerStatus, ...]
     """Connected peers and origins."""
+    mappings: tuple[PortMapping, ...] = ()
+    """The ports of this node that the router maps."""
 
 
-def path_of(source: str, host: str) -> str:
+def path_of(source: str, host: str, *, is_mapped: bool = False) -> str:
     """Return the path to a peer that `source` reported, as one of `PATHS`.
 
     A peer that connected to us is on the LAN if its address is private or of this
-    machine.
+    machine. Any other one came through the router, if that maps our port (`is_mapped`).
     """
     if source in PATHS:
         return source
-    is_near = scope_of(host) in (Scope.PRIVATE, Scope.LOOPBACK)
-    return "lan" if source == "incoming" and is_near else "direct"
+    is_near = scope_of(host) in NEAR_SCOPES
+    if source != "incoming":
+        return "direct"
+    if is_near:
+        return "lan"
+    return "mapped" if is_mapped else "direct"

@@ -5,11 +5,8 @@ The order of preference:
 1. chunks that a reader waits for, in the order in which they were added;
 2. chunks that nobody has been asked for: the rarest among the peers that have only
    some, a random one of equals, so that two downloaders rarely choose the same;
-3. near the end, when every missing chunk has been requested: of the chunks that the
-   caller names as late, the one requested longest ago, so that one slow peer cannot
-   delay the last chunk.
-
-An origin is asked by `next_run` for chunks that no peer has.
+3. when every missing chunk has been requested: of the chunks that the caller names as
+   late, the one requested longest ago, so that a slow peer cannot delay the last one.
 
 A peer is any hashable value. A chunk goes from missing to requested to arrived to
 verified. It goes back when a request or a chunk fails, and by `forget`.
@@ -41,8 +38,7 @@ class _PeerChunks:
         self.requested: set[int] = set()
         self.refused: set[int] = set()
         self.candidates: list[int] = []  # had by the peer, free when last looked
-        # Whether `candidates` has every free chunk of the peer. New ones are added
-        # as they come, so that a peer with few useful chunks costs little.
+        # Whether `candidates` has every free chunk of the peer, also new ones.
         self.is_listed = False
 
     def among(self, count: int) -> bytes:
@@ -79,16 +75,14 @@ class ChunkPicker(Generic[P]):
     ) -> None:
         """Start with the chunks in `have` verified; request `first` before others.
 
-        With `wanted`, only those are requested, the rarest first as well, and what
-        `add_wanted` adds.
+        With `wanted`, only those are requested, and what `add_wanted` adds.
         """
         self._have = have
         self._rng = rng
         self._peers: dict[P, _PeerChunks] = {}
         self._in_flight: dict[int, list[P]] = {}  # the oldest request first
         self._arrived: set[int] = set()
-        is_all = wanted is None
-        missing = Bitfield.full(have.size).without(have) if is_all else None
+        missing = Bitfield.full(have.size).without(have) if wanted is None else None
         self.free = Buckets(have.size, missing)
         """Wanted chunks requested from nobody; the level of each is its rarity."""
         self._first: deque[int] = deque()
@@ -118,10 +112,7 @@ class ChunkPicker(Generic[P]):
         return frozenset(state.requested) if state else frozenset()
 
     def add_wanted(self, indexes: Iterable[int], *, before: bool = False) -> None:
-        """Request these as well, in this order, because a reader reads them so.
-
-        With `before`, they come before all that was wanted until now.
-        """
+        """Request these as well, in this order; with `before`, before all others."""
         assert self.wanted is not None
         missing = [index for index in indexes if index not in self._have]
         fresh = [index for index in missing if index not in self.wanted]
@@ -242,22 +233,28 @@ class ChunkPicker(Generic[P]):
         return picked
 
     def next_run(
-        self, peer: P, limit: int, accepts: Callable[[int], bool], *, in_order: bool
+        self,
+        peer: P,
+        limit: int,
+        accepts: Callable[[int], bool],
+        *,
+        in_order: bool,
+        is_seen: bool = False,
     ) -> list[int]:
         """Return up to `limit` adjacent chunks to request from an origin now.
 
-        They are free, and no partial peer has them. The run begins at random or, with
-        `in_order`, at the first chunk that a reader waits for.
+        They are free and, without `is_seen`, no partial peer has them. The run begins
+        at random or, with `in_order`, at the first chunk that a reader waits for.
         """
         state = self._peers[peer]
 
         def fits(index: int) -> bool:
-            is_unseen = index in self.free and not self.free.level(index)
-            return is_unseen and state.offers(index) and accepts(index)
+            is_free = index in self.free and (is_seen or not self.free.level(index))
+            return is_free and state.offers(index) and accepts(index)
 
         first = next(filter(fits, self._first), None) if in_order else None
         if first is None:
-            first = self.free.find_unseen(self._rng, fits)
+            first = self.free.find(self._rng, fits, is_seen=is_seen)
         picked: list[int] = []
         if first is not None:
             for index in range(first, min(first + limit, self._have.size)):
@@ -266,6 +263,14 @@ class ChunkPicker(Generic[P]):
                 self._note_request(index, peer, state)
                 picked.append(index)
         return picked
+
+    def request_free(self, index: int, peer: P) -> bool:
+        """Request a free chunk from a peer; return False if it has refused it."""
+        state = self._peers[peer]
+        if index not in self.free or not state.offers(index):
+            return False
+        self._note_request(index, peer, state)
+        return True
 
     def on_chunk_arrived(self, index: int, peer: P) -> bool:
         """Note a chunk that arrived; return True if it is needed: then verify it.
@@ -297,17 +302,19 @@ class ChunkPicker(Generic[P]):
         self._arrived.discard(index)
         self._set_free(index)
 
-    def on_request_expired(
-        self, index: int, peer: P, *, is_missing: bool = False
-    ) -> None:
-        """Note that `peer` will not answer: the chunk may be requested from others.
-
-        With `is_missing`, it does not have the chunk and is never asked for it again.
-        """
-        if is_missing:
-            self._peers[peer].refused.add(index)
+    def on_request_expired(self, index: int, peer: P) -> None:
+        """Note that `peer` will not answer: the chunk may be requested from others."""
         self._drop_request(index, peer)
         self._set_free(index)
+
+    def refuse(self, peer: P, indexes: Iterable[int]) -> None:
+        """Never request these chunks from a peer again: it does not have them."""
+        self._peers[peer].refused.update(indexes)
+
+    def can_request(self, peer: P) -> bool:
+        """Return True if a peer has a free chunk; the search is limited."""
+        offers = self._peers[peer].offers
+        return self.free.find(self._rng, offers, is_seen=True) is not None
 
     def was_refused(self, index: int) -> bool:
         """Return True if a peer that should have a chunk has refused it."""

@@ -24,7 +24,7 @@ SPARE = 64  # chunks of a list that may have left its level
 SPARSE = 32  # chunks for each one of a level, above which the level is listed
 QUICK_LIST = 16_384  # chunks of a share, up to which a level is always listed
 TRIES = 4  # random chunks that are tried, before the next one of a level is searched
-MAX_LOOKS = 4096  # chunks searched for one of level 0
+MAX_LOOKS = 4096  # chunks of a level searched for one
 MAX_CANDIDATES = 256  # chunks returned by one search
 SLICE = 64 * 1024  # bytes of a bitfield that are added to levels at once
 _ORDER: Literal["little", "big"] = "little" if array("H", [1]).tobytes()[0] else "big"
@@ -204,14 +204,29 @@ class Buckets:
             listed = self._listed[level] = list(_indexes(self._at[level], 0))
         return listed
 
-    def find_unseen(self, rng: Random, accepts: Callable[[int], bool]) -> int | None:
+    def find(
+        self, rng: Random, accepts: Callable[[int], bool], *, is_seen: bool
+    ) -> int | None:
         """Return a chunk of level 0 that `accepts`, or None, after a limited search.
 
-        The search begins at a random chunk.
+        With `is_seen`, search the other levels too. The search of each level begins at
+        a random chunk.
         """
-        at = self._at[0]
-        found = _indexes(at, int(rng.random() * len(at)))
-        return next(filter(accepts, islice(found, MAX_LOOKS)), None)
+        start = int(rng.random() * len(self._bits))
+        for at in self._at if is_seen else self._at[:1]:
+            index = next(filter(accepts, islice(_indexes(at, start), MAX_LOOKS)), None)
+            if index is not None:
+                return index
+        return None
+
+    def has_any_in(self, indexes: range) -> bool:
+        """Return True if one of these adjacent chunks is in the set."""
+        first, end = -(-indexes.start // 8), indexes.stop // 8
+        if first >= end:
+            return any(index in self for index in indexes)
+        edges = (*range(indexes.start, first * 8), *range(end * 8, indexes.stop))
+        is_inside = _NOT_EMPTY.search(self._bits, first, end) is not None
+        return is_inside or any(index in self for index in edges)
 
     def has_any(self, chunks: Bitfield) -> bool:
         """Return True if one of these chunks is in the set."""

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from shoal.core.manifest.chunks import Bitfield, Chunks
 from shoal.core.report.stall import Unavailable
-from shoal.core.schedule.origin_requests import OriginFetches
+from shoal.core.schedule.origin_requests import OriginRequests
 from shoal.core.schedule.picker import ChunkPicker
 from shoal.core.schedule.window import (
     MAX_REQUESTS,
@@ -21,13 +21,11 @@ from shoal.core.schedule.window import (
     RequestWindow,
 )
 
-__all__ = ["LATE_TIME", "Scheduler"]
+__all__ = ["Scheduler"]
 
 MAX_WASTED = 3  # chunks of a source's choice that we had; then it chooses no more
 FEW_REQUESTS = 8  # outstanding in all, below which each source gets two
 CHOICE_PAUSE = 3.0  # seconds until a source that had nothing to choose is asked again
-LATE_TIME = 3.0  # seconds without a chunk
-LATE_DELAYS = 3  # the same in the time that a chunk takes, if that is longer
 
 S = TypeVar("S", bound=Hashable)
 
@@ -59,9 +57,10 @@ class Scheduler(Generic[S]):
         self._next_choice = -1
         self._late: set[int] = set()  # chunks that took long at the last tick
         self._is_due = False  # more than one source may have room for requests
-        self._origin_fetches: OriginFetches[S] = OriginFetches()
-        self._is_late = False  # a chunk was late, and no peer has sent one since
-        self._last_chunk: float | None = None  # None while we wait for none
+        self.for_origins: OriginRequests[S] = OriginRequests(
+            self.picker, self._windows, chunks.chunk_size
+        )
+        """Decides what to request from origins."""
         self._in_flight = InFlightLimit(chunks.chunk_size)
         self._is_read = False  # a reader waits for chunks in their order
 
@@ -94,7 +93,7 @@ class Scheduler(Generic[S]):
         """
         self._is_read = True
         if not self.picker.left:
-            self._last_chunk = None
+            self.for_origins.on_pause()
         self.picker.add_wanted(indexes, before=before)
         return self._ranked()
 
@@ -109,7 +108,7 @@ class Scheduler(Generic[S]):
             is_ready = not window.is_origin and window.room() > 0
             if is_ready and self.picker.want_from(index, source):
                 self._is_read = True
-                self._last_chunk = None
+                self.for_origins.on_pause()
                 window.on_sent((index,), now)
                 self._outstanding = 1
                 return source
@@ -164,7 +163,7 @@ class Scheduler(Generic[S]):
 
     def remove(self, source: S) -> bool:
         """Forget a source and its requests; return True if it was known."""
-        self._origin_fetches.remove(source)
+        self.for_origins.fetches.remove(source)
         window = self._windows.pop(source, None)
         if window is None:
             return False
@@ -176,7 +175,7 @@ class Scheduler(Generic[S]):
 
     def on_have(self, source: S, indexes: Collection[int] | Bitfield) -> bool:
         """Note new chunks of a peer; return True if it may get a request for one."""
-        self._origin_fetches.on_have(source, indexes)
+        self.for_origins.fetches.on_have(source, indexes)
         window = self._windows.get(source)
         if window is None or window.is_full:
             return False
@@ -187,12 +186,43 @@ class Scheduler(Generic[S]):
     def on_origin_fetch(self, source: S, indexes: Iterable[int], now: float) -> None:
         """Note the chunks that a peer announces to fetch from an origin."""
         if source in self._windows:
-            self._origin_fetches.add(source, indexes, now)
+            self.for_origins.fetches.add(source, indexes, now)
 
-    def origin_fetcher_of(self, index: int, origin: S, now: float) -> S | None:
-        """Return the peer that fetches a chunk from an origin and has it soon."""
-        delay = self._windows[origin].chunk_delay(now)
-        return self._origin_fetches.peer_of(index, now, delay)
+    # An origin that ignores ranges sends whole files.
+
+    def on_range(self, origin: S, *, is_ignored: bool) -> None:
+        """Note whether an origin ignored a range; it sends a whole file then."""
+        window = self._windows.get(origin)
+        if window is not None:
+            window.ignores_ranges = is_ignored
+
+    def set_streaming(self, origin: S, is_streaming: bool) -> None:
+        """Request nothing from an origin while it sends a whole file."""
+        window = self._windows.get(origin)
+        if window is not None:
+            window.is_streaming = is_streaming
+
+    def on_passed(self, origin: S, index: int, now: float) -> bool:
+        """Note that a chunk comes by in a whole file; return True to take it.
+
+        It counts as requested then.
+        """
+        window = self._windows.get(origin)
+        if window is None:
+            return False
+        window.on_passed(now)
+        # Also one that a peer fetches from an origin: it costs nothing more.
+        is_taken = self.picker.request_free(index, origin)
+        if is_taken:
+            window.on_sent((index,), now)
+            self._outstanding += 1
+        return is_taken
+
+    def refuse(self, source: S, indexes: Collection[int]) -> None:
+        """Never request these chunks from a source again, but others."""
+        self.picker.refuse(source, indexes)
+        self.take_back(source, indexes)
+        self._windows[source].is_verifying = False
 
     def take_back(self, source: S, indexes: Iterable[int]) -> None:
         """Note that a source will not get these requests; it is not to blame."""
@@ -221,8 +251,7 @@ class Scheduler(Generic[S]):
         is_wanted = not was_any or self.picker.wants(index)
         if is_wanted and self.picker.on_chunk_arrived(index, source):
             window.is_verifying = not window.is_proven
-            self._last_chunk = now
-            self._is_late &= window.is_origin
+            self.for_origins.on_chunk(now, is_origin=window.is_origin)
             return True
         if was_any:
             window.wasted_choices += 1
@@ -244,12 +273,13 @@ class Scheduler(Generic[S]):
             self._outstanding -= window.on_refused(index)
             if index in self.picker.requested_from(source):
                 # A source that refuses every chunk costs us one request for each.
-                self.picker.on_request_expired(index, source, is_missing=not is_busy)
                 if is_busy:
                     window.on_busy(now)
                 else:
+                    self.picker.refuse(source, (index,))
                     self._full -= window.is_full
                     window.is_full = False
+                self.picker.on_request_expired(index, source)
             return
         if window.choices:
             self._outstanding -= window.on_refused(window.choices.popleft())
@@ -283,6 +313,7 @@ class Scheduler(Generic[S]):
         Near the end, chunks that take longer than usual may be requested twice.
         """
         self._in_flight.on_tick()
+        self.for_origins.on_tick(now)
         stalled = []
         peers = [window for window in self._windows.values() if not window.is_origin]
         delays = sorted(window.delay for window in peers if window.delay)
@@ -298,10 +329,7 @@ class Scheduler(Generic[S]):
             elif not self.picker.free:
                 self._late.update(window.overdue(now, usual))
         # A pause may be over, too.
-        over = [
-            window.end_pause(now) or 0 < window.choices_from <= now
-            for window in self._windows.values()
-        ]
+        over = [window.end_pause(now) for window in self._windows.values()]
         self._is_due |= bool(stalled or self._late) or any(over)
         return stalled
 
@@ -347,37 +375,14 @@ class Scheduler(Generic[S]):
                     # Chunks requested by index might be those that it chose.
                     return number, []
         if window.is_origin:
-            indexes = self._next_from_origin(source, limit, now)
+            indexes = self.for_origins.next_requests(
+                source, limit, now, self._late, in_order=self._is_read
+            )
         else:
             indexes = self.picker.next_requests(source, limit, copies=self._late)
         window.on_sent(indexes, now)
         self._outstanding += len(indexes)
         return 0, indexes
-
-    def _next_from_origin(self, origin: S, limit: int, now: float) -> list[int]:
-        """Return what to request from an origin, which all nodes share.
-
-        Those are chunks that no peer has or fetches. Once no chunk has arrived for a
-        while, until a peer sends one, they may also be chunks that peers have.
-        """
-        windows = self._windows.values()
-        delays = [each.chunk_delay(now) for each in windows if len(each)]
-        longest = max(delays, default=self._windows[origin].delay)
-        if self._last_chunk is None:
-            self._last_chunk = now
-        if now - self._last_chunk >= max(LATE_TIME, LATE_DELAYS * longest):
-            self._is_late = True
-        if self._is_late:
-            return self.picker.next_requests(origin, limit, copies=self._late)
-        if any(each.is_full and not each.is_stalled for each in windows):
-            return []
-        delay = self._windows[origin].chunk_delay(now)
-        return self.picker.next_run(
-            origin,
-            limit,
-            lambda index: self._origin_fetches.peer_of(index, now, delay) is None,
-            in_order=self._is_read,
-        )
 
     def _request_choices(self, window: RequestWindow, limit: int, now: float) -> int:
         """Count requests for any chunk, while there are chunks that only one peer has.

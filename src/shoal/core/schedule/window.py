@@ -15,6 +15,7 @@ __all__ = [
     "BUSY_PAUSE",
     "MAX_REQUESTS",
     "ORIGIN_RUNS",
+    "ORIGIN_STALL_TIME",
     "InFlightLimit",
     "OriginWindow",
     "RequestWindow",
@@ -37,6 +38,9 @@ SMOOTHING = 0.125  # weight of a new delay in the average, as in RFC 6298 sectio
 ORIGIN_BYTES = 16 * 1024 * 1024  # outstanding at one origin
 ORIGIN_DELAY = 0.5  # seconds from request to answer that an origin's window aims at
 ORIGIN_RUNS = 4  # outstanding at one origin
+# A cache may read a whole file before it answers. Readers of origins give up sooner,
+# with the reason, unless bytes drip.
+ORIGIN_STALL_TIME = 75.0  # seconds without a byte
 
 IN_FLIGHT_LIMIT = 64 * 1024 * 1024  # bytes requested or waiting for verification
 # What waits longer has left the processor's cache, and then hashing and writing it
@@ -55,6 +59,7 @@ class RequestWindow:
     LEAST: ClassVar[int] = 2
     BYTES: ClassVar[int] = MAX_BYTES
     DELAY: ClassVar[float] = TARGET_DELAY
+    STALL: ClassVar[float] = STALL_TIME
 
     def __init__(
         self,
@@ -91,6 +96,10 @@ class RequestWindow:
         """When it may be asked to choose again."""
         self.wasted_choices = 0
         """How many chunks of its choice we already had."""
+        self.ignores_ranges = False
+        """Whether the source is an origin that last answered with a whole file."""
+        self.is_streaming = False
+        """Whether an origin is sending a whole file; nothing is requested then."""
 
     def __len__(self) -> int:
         """Return how many requests are outstanding."""
@@ -98,7 +107,9 @@ class RequestWindow:
 
     def room(self, least: int = 1) -> int:
         """Return how many more requests may be sent now; `least` in all, if proven."""
-        if self.is_stalled or self.is_verifying or self.busy_until:
+        if self.is_stalled or self.is_verifying or self.is_streaming:
+            return 0
+        if self.busy_until:
             return 0
         most = max(least, int(self._size)) if self.is_proven else UNPROVEN_REQUESTS
         return most - len(self._sent)
@@ -113,6 +124,10 @@ class RequestWindow:
     def on_heard(self, now: float) -> None:
         """Note that bytes of any kind arrived."""
         self._last_heard = now
+
+    def on_passed(self, now: float) -> None:
+        """Note the bytes of a chunk that was not requested, in a whole file."""
+        self._last_answer = self._last_heard = now
 
     def on_answer(self, index: int, now: float) -> bool:
         """Note an answer, late or not; return True if it was outstanding.
@@ -144,11 +159,11 @@ class RequestWindow:
         self.busy_until = now + BUSY_PAUSE
 
     def end_pause(self, now: float) -> bool:
-        """Return True if a pause of a busy source is over; it ends here."""
-        if not 0 < self.busy_until <= now:
+        """Return True if a pause is over; that of a busy source ends here."""
+        if self.busy_until > now:
             return False
-        self.busy_until = 0.0
-        return True
+        was_busy, self.busy_until = self.busy_until > 0, 0.0
+        return was_busy or 0 < self.choices_from <= now
 
     def on_refused(self, index: int) -> bool:
         """Note a refused request; return True if it was outstanding.
@@ -180,7 +195,7 @@ class RequestWindow:
         if not self._sent or self.is_stalled:
             return False
         # A peer that serves many may let each wait longer than `STALL_TIME`.
-        usual = max(STALL_TIME, STALL_DELAYS * max(self.delay, others_delay))
+        usual = max(self.STALL, STALL_DELAYS * max(self.delay, others_delay))
         # Bytes that drip postpone the deadline, but not beyond the time that others
         # take for a chunk or, if that is unknown, that a chunk takes at `MIN_RATE`.
         slowest = STALL_DELAYS * others_delay if others_delay else self._chunk_time
@@ -205,6 +220,7 @@ class OriginWindow(RequestWindow):
     LEAST = 1
     BYTES = ORIGIN_BYTES
     DELAY = ORIGIN_DELAY
+    STALL = ORIGIN_STALL_TIME
 
     def room(self, least: int = 1) -> int:
         """Return how many chunks the next run may have; 0 for no run now."""

@@ -20,7 +20,7 @@ from typing import Self
 from shoal.core.names.address import Address
 from shoal.core.names.address_scope import Scope, scope_of
 from shoal.core.report.units import format_count
-from shoal.discovery.base import TOPIC_SIZE, AddressQueue
+from shoal.discovery.base import TOPIC_SIZE
 from shoal.discovery.dht.bootstrap import (
     DEFAULT_BOOTSTRAP,
     Bootstrap,
@@ -28,30 +28,28 @@ from shoal.discovery.dht.bootstrap import (
     resolve_by_system,
 )
 from shoal.discovery.dht.krpc import ID_SIZE, DhtNode, parse_message
-from shoal.discovery.dht.lookup import QUERY_TIMEOUT, K, Lookup
+from shoal.discovery.dht.lookup import MAX_QUERIES, QUERY_TIMEOUT, K, Lookup
 from shoal.discovery.dht.nodes import KnownNodes
 from shoal.discovery.dht.pace import (
     INTERVAL,
     RETRY,
     LookupQueue,
-    LookupSchedule,
     Pace,
-    Priority,
     WaitRange,
 )
+from shoal.discovery.dht.search import SEEK, Search
 from shoal.discovery.udp import UdpClient
 from shoal.errors import ProtocolError, UsageError, option
 
-__all__ = ["DEFAULT_BOOTSTRAP", "MAX_WAITING", "DhtDiscovery"]
-
-MAX_WAITING = 1000  # addresses of one join; the next lookup finds the rest again
+__all__ = ["DEFAULT_BOOTSTRAP", "DhtDiscovery"]
 
 
 class DhtDiscovery:
     """Find and announce peers in the mainline DHT (BEP 5), as a read-only node.
 
-    `bind` is the local IPv4 address to send from. `interval`, `retry`, `timeout` (all
-    in seconds) and `rng` exist for tests, which cannot wait.
+    `bind` is the local IPv4 address to send from. `announced` returns the number by
+    which a port of ours is dialled from the internet. `interval`, `retry`, `seek`,
+    `timeout` (all in seconds) and `rng` exist for tests, which cannot wait.
     """
 
     name = "dht"
@@ -63,13 +61,17 @@ class DhtDiscovery:
         bind: str = "0.0.0.0",
         interval: tuple[float, float] = INTERVAL,
         retry: tuple[float, float] = RETRY,
+        seek: tuple[float, float] = SEEK,
         timeout: float = QUERY_TIMEOUT,
         resolver: Resolver = resolve_by_system,
+        announced: Callable[[int], int] = lambda port: port,
         rng: Random | None = None,
     ) -> None:
         self._bind = bind
         self._interval = WaitRange(*interval)
         self._retry = WaitRange(*retry)
+        self._announced = announced
+        self._seek = WaitRange(*seek)
         self._timeout = timeout
         self._rng = rng or SystemRandom()
         self._node_id = self._rng.randbytes(ID_SIZE)
@@ -82,8 +84,8 @@ class DhtDiscovery:
         self._pace = Pace()
         self._queue = LookupQueue()
         self._may_start: dict[int, asyncio.Event] = {}
-        self._searches: set[_Search] = set()
-        self._running: dict[_Search, Lookup] = {}
+        self._searches: set[Search] = set()
+        self._running: dict[Search, Lookup] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._answered = 0  # nodes, in the latest lookup
@@ -114,8 +116,11 @@ class DhtDiscovery:
             raise UsageError(f"A topic has {TOPIC_SIZE} bytes, not {len(topic)}.")
         if port is not None and not 1 <= port <= 65535:
             raise UsageError(f"Port {port} cannot be announced; use 1 to 65535.")
-        search = _Search(
-            topic, port, is_awaited, self._rng, self._interval, self._retry
+        search = Search(
+            *(topic, port, is_awaited, self._rng),
+            interval=self._interval,
+            retry=self._retry,
+            seek=self._seek,
         )
         return self._iterate(search)
 
@@ -145,7 +150,7 @@ class DhtDiscovery:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def _iterate(self, search: "_Search") -> AsyncGenerator[Address, None]:
+    async def _iterate(self, search: Search) -> AsyncGenerator[Address, None]:
         if self._is_closed:
             return
         self._searches.add(search)
@@ -164,7 +169,7 @@ class DhtDiscovery:
             if not task.cancelled():
                 task.result()
 
-    async def _run_search(self, search: "_Search") -> None:
+    async def _run_search(self, search: Search) -> None:
         """Look the topic up again and again until cancelled."""
         while True:
             is_failure = True
@@ -182,15 +187,35 @@ class DhtDiscovery:
                     search.port is not None and not lookup.announced
                 )
                 search.was_announced |= lookup.announced > 0
+                search.on_lookup(lookup.nearest())
             wait = search.schedule.next_wait(
                 is_failure=is_failure, is_awaited=search.is_awaited()
             )
+            await self._wait(search, wait)
+
+    async def _wait(self, search: Search, seconds: float) -> None:
+        """Wait until the next lookup, and ask for newcomers meanwhile."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while True:
+            topics = sum(each.port is not None for each in self._searches)
+            wait = search.seek_wait(topics)
+            seek_at = until if wait is None else loop.time() + wait
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout_at(min(until, seek_at)):
                     await search.is_due.wait()
+            if search.is_due.is_set() or seek_at >= until:
+                return
+            # An error of the socket shows in the next lookup.
+            with suppress(OSError):
+                await self._udp.open()
+                asked = search.next_asked()
+                await self._exchange(
+                    search, self._make_lookup(search, asked, max_queries=len(asked))
+                )
 
     @asynccontextmanager
-    async def _turn(self, search: "_Search") -> AsyncIterator[None]:
+    async def _turn(self, search: Search) -> AsyncIterator[None]:
         """Wait until a lookup may run, and keep its place meanwhile."""
         number = self._queue.add(search.priority)
         may_start = self._may_start[number] = asyncio.Event()
@@ -203,7 +228,7 @@ class DhtDiscovery:
             for started in self._queue.remove(number):
                 self._may_start[started].set()
 
-    async def _look_up(self, search: "_Search") -> Lookup:
+    async def _look_up(self, search: Search) -> Lookup:
         """Run one lookup, from the known nodes if they are enough and alive.
 
         After a lookup that found no peer, the next one also starts from the bootstrap
@@ -212,37 +237,48 @@ class DhtDiscovery:
         await self._udp.open()
         known = self._known.closest(search.topic, K)
         if len(known) == K and not search.schedule.was_alone:
-            lookup = await self._exchange(search, known, ())
+            lookup = self._make_lookup(search, known, port=search.port)
+            await self._exchange(search, lookup)
             if lookup.answered():
                 self.problem = None
+                self._answered = len(lookup.answered())
                 return lookup
             # All are silent: this machine has changed networks, or was asleep.
             self._known.clear()
             known = []
         first = await self._bootstrap.addresses()
-        lookup = await self._exchange(search, known, first)
+        lookup = self._make_lookup(search, known, bootstrap=first, port=search.port)
+        await self._exchange(search, lookup)
         self.problem = None if lookup.answered() else self._describe(first)
+        self._answered = len(lookup.answered())
         return lookup
 
-    async def _exchange(
+    def _make_lookup(
         self,
-        search: "_Search",
+        search: Search,
         nodes: Iterable[DhtNode],
-        bootstrap: Iterable[Address],
+        *,
+        bootstrap: Iterable[Address] = (),
+        port: int | None = None,
+        max_queries: int = MAX_QUERIES,
     ) -> Lookup:
-        """Send and receive the datagrams of one lookup until it is done."""
-        loop = asyncio.get_running_loop()
-        lookup = self._running[search] = Lookup(
+        return Lookup(
             search.topic,
             node_id=self._node_id,
             rng=self._rng,
             nodes=nodes,
             bootstrap=bootstrap,
-            port=search.port,
+            port=None if port is None else self._announced(port),
             pace=self._pace,
             is_awaited=search.is_awaited(),
             timeout=self._timeout,
+            max_queries=max_queries,
         )
+
+    async def _exchange(self, search: Search, lookup: Lookup) -> None:
+        """Send and receive the datagrams of one lookup until it is done."""
+        loop = asyncio.get_running_loop()
+        self._running[search] = lookup
         try:
             while True:
                 for address, data in lookup.next_queries(loop.time()):
@@ -256,9 +292,7 @@ class DhtDiscovery:
                 lookup.on_timeout(loop.time())
         finally:
             del self._running[search]
-        self._answered = len(lookup.answered())
         self._known.on_lookup(lookup.answered(), lookup.failed())
-        return lookup
 
     def _on_datagram(self, data: bytes, source: Address) -> None:
         """Pass a datagram to the lookups that await one from its source."""
@@ -294,37 +328,3 @@ class DhtDiscovery:
             f"{what}; check the network, or name another node with "
             f"{option('--dht-bootstrap', 'HOST:PORT')}. Trying again."
         )
-
-
-class _Search:
-    """Hold one join of a topic."""
-
-    def __init__(
-        self,
-        topic: bytes,
-        port: int | None,
-        is_awaited: Callable[[], bool],
-        rng: Random,
-        interval: WaitRange,
-        retry: WaitRange,
-    ) -> None:
-        self.topic = topic
-        self.port = port
-        self.is_awaited = is_awaited
-        self.was_announced = False
-        """Whether a node has confirmed an announcement."""
-        self.schedule = LookupSchedule(
-            rng=rng, port=port, interval=interval, retry=retry
-        )
-        self.queue = AddressQueue(MAX_WAITING)
-        self.is_due = asyncio.Event()
-        """Set to look the topic up again without waiting."""
-        self.has_changed = asyncio.Event()
-        """Set when a message for the current lookup has arrived."""
-
-    @property
-    def priority(self) -> Priority:
-        """Return when the next lookup's turn is, beside others."""
-        if self.is_awaited():
-            return Priority.AWAITED
-        return Priority.REPEATED if self.was_announced else Priority.FIRST

@@ -35,6 +35,7 @@ from shoal.discovery.dht.pace import Pace
 __all__ = [
     "ALPHA",
     "K",
+    "MAX_QUERIES",
     "QUERY_TIMEOUT",
     "Datagram",
     "Lookup",
@@ -144,6 +145,14 @@ class Lookup:
             DhtNode(each.id, each.address)
             for each in self._candidates
             if each.state is NodeState.ANSWERED and each.id is not None
+        ]
+
+    def nearest(self) -> list[DhtNode]:
+        """Return the k closest nodes that have responded, the closest first."""
+        return [
+            DhtNode(each.id, each.address)
+            for each in self._nearest()
+            if each.id is not None
         ]
 
     def failed(self) -> list[Address]:
@@ -282,9 +291,12 @@ class Lookup:
         """Return the closest nodes that have responded with a token (BEP 5)."""
         if self._port is None:
             return []
+        return [each for each in self._nearest() if each.token is not None]
+
+    def _nearest(self) -> list[Candidate]:
+        """Return the k closest nodes that have responded."""
         unusable = {NodeState.FRESH, NodeState.QUERIED, NodeState.SLOW}
-        closest = self._candidates.closest(K, without=unusable)
-        return [each for each in closest if each.token is not None]
+        return self._candidates.closest(K, without=unusable)
 
     def _announce(self, now: float) -> list[Datagram]:
         datagrams: list[Datagram] = []

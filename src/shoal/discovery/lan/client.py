@@ -142,7 +142,8 @@ class LanDiscovery:
 
     def _list_interfaces(self, *, must_exist: bool) -> list[Interface]:
         try:
-            return list_interfaces(self._allowed, must_exist=must_exist)
+            found = list_interfaces(self._allowed, must_exist=must_exist)
+            return [each for each in found if not each.is_ipv6]
         except OSError:
             return []  # `problem` reports that there is none, and the next scan comes
 

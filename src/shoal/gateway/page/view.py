@@ -17,7 +17,7 @@ from msgspec.structs import asdict
 
 from shoal.core.manifest.chunks import Bitfield
 from shoal.core.manifest.manifest import Manifest
-from shoal.core.report.status import PeerStatus, ShareStatus
+from shoal.core.report.status import PeerStatus, PortMapping, ShareStatus
 from shoal.core.report.units import format_size
 
 __all__ = [
@@ -44,7 +44,13 @@ STEP = 10  # units of the drawing per cell
 MAX_PEERS = 40  # rows in the table of peers, those with the highest rates first
 MAX_READ = 4  # chunks being read that the summary names
 
-PATH_NAMES = {"lan": "LAN", "direct": "direct", "hint": "hint", "origin": "origin"}
+PATH_NAMES = {
+    "lan": "LAN",
+    "direct": "direct",
+    "mapped": "port mapped by the router",
+    "hint": "hint",
+    "origin": "origin",
+}
 SOURCE_NAMES = {
     "lan": "found on the local network",
     "dht": "found by the DHT",
@@ -207,7 +213,7 @@ def known_view(
     down = round(sum(rates[p.key][0] for p in peers if p.key in rates))
     up = round(sum(rates[p.key][1] for p in peers if p.key in rates))
     progress = f"{verified:,} of {_number(count, 'chunk')} verified"
-    summary = _summary(coming, status.reading, len(peers))
+    summary = _summary(coming, status.reading, len(peers)) + _reach(status.mappings)
     return ShareView(
         number,
         True,
@@ -260,6 +266,12 @@ def _summary(coming: int, reading: Iterable[int], peers: int) -> str:
         activities.append(f"reading {word} {named}{more}")
     activity = ", ".join(activities or ["idle"]).capitalize()
     return f"{activity}. {_peers_title(peers)} connected."
+
+
+def _reach(mappings: Iterable[PortMapping]) -> str:
+    """Return the sentence that says where peers on the internet dial us, if known."""
+    where = next((str(each.outside) for each in mappings if each.is_global), None)
+    return "" if where is None else f" Reachable from the internet at {where}."
 
 
 def _rates(down: float, up: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from stat import S_ISGID
 
 from shoal.errors import ForbiddenError, StoreError, run_again
 from shoal.storage.disk.disk import Disk
@@ -202,16 +203,35 @@ def opened_own(disk: Disk, path: Path) -> Iterator[int | None]:
         disk.close(at)
 
 
-def make_directories(disk: Disk, path: Path, *, flush: bool = True) -> None:
-    """Create a folder and its missing parents for this user only.
+def make_directories(
+    disk: Disk, path: Path, *, flush: bool = True, is_private: bool = True
+) -> None:
+    """Create a folder and its missing parents, for this user only or as `mkdir` does.
 
     With `flush` they survive a power loss.
     """
     for each in (*reversed(path.parents), path):
         if disk.state_at(each, follow=True) is None:
             disk.make_directory(each)
+            if not is_private:
+                _permit(disk, each)
             if flush:
                 disk.fsync_directory(each.parent)
+
+
+def _permit(disk: Disk, path: Path) -> None:
+    """Give a new folder the permissions that `mkdir` gives it."""
+    above = disk.open_directory(path.parent, follow=True)
+    at = disk.open_directory(path)
+    try:
+        if above is not None and at is not None:
+            # mkdir(2) has inherited this from the folder above, with its group.
+            inherited = disk.state(at).mode & S_ISGID
+            disk.set_mode(at, 0o777 & disk.permitted(above) | inherited)
+    finally:
+        for fd in (above, at):
+            if fd is not None:
+                disk.close(fd)
 
 
 def is_prune_due(key: bytes, size: int, max_bytes: int) -> bool:

@@ -12,6 +12,7 @@ from errno import (
     EEXIST,
     EFBIG,
     EINVAL,
+    ELOOP,
     EMFILE,
     ENFILE,
     ENOSPC,
@@ -30,6 +31,7 @@ from shoal.errors import (
     ForbiddenError,
     StoreError,
     TargetExistsError,
+    UsageError,
     run_again,
 )
 from shoal.storage.disk.linux import rename_without_replacing
@@ -48,6 +50,7 @@ __all__ = [
     "NewFile",
     "NewFiles",
     "make_state",
+    "real_path",
     "rename_new",
     "translate",
     "translated",
@@ -254,6 +257,23 @@ class translated:
         if error.errno not in self._ignored:
             raise translate(error, self._path, self._verb) from error
         return True
+
+
+def real_path(path: str) -> str | None:
+    """Return where the links in a path lead; None if nothing is there.
+
+    Raises `UsageError` if a link leads back to itself.
+    """
+    try:
+        return os.path.realpath(path, strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == ELOOP:
+            raise UsageError(
+                f"{path} is a link that leads back to itself; remove or exclude it."
+            ) from None
+        raise translate(error, path, "follow") from error
 
 
 def rename_new(

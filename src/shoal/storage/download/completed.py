@@ -54,19 +54,21 @@ def open_verified_target(
     files: Sequence[File] | None = None,
     selected: Collection[int] | None = None,
     identity: bytes | None = None,
+    as_one: bool = False,
 ) -> VerifiedTargetStore:
     """Verify every chunk of an existing file, or of an existing folder of `files`.
 
     The folder may contain other files as well. If only the files with the numbers
     `selected` were downloaded, those must exist in their sizes; the store has the
-    chunks without bytes of other files, and only these can be verified. With
-    `identity`, the 32 bytes that name the download, also remove the staging folder of a
-    run that was killed just after it named the target.
+    chunks without bytes of other files, and only these can be verified. With `as_one`,
+    the target is the one selected file. With `identity`, the 32 bytes that name the
+    download, also remove the staging folder of a run that was killed just after it
+    named the target.
 
     Raises `TargetExistsError` if the target is anything but the share.
     """
     if files is not None and selected is not None:
-        store = _open_selected(target, chunks, files, selected, disk)
+        store = _open_selected(target, chunks, files, selected, disk, as_one)
     else:
         store = open_target(target, chunks, disk=disk, files=files)
     try:
@@ -86,15 +88,18 @@ def open_target(
     *,
     disk: Disk,
     files: Sequence[File] | None = None,
+    parts: Sequence[Path] = (),
+    follows_links: bool = False,
 ) -> VerifiedTargetStore:
     """Open an existing file, or folder of `files`, of which only the sizes are checked.
 
-    The caller must verify it. Raises `TargetExistsError` if the sizes are others.
+    `parts` and `follows_links` are those of `scan_folder`. The caller must verify it.
+    Raises `TargetExistsError` if the sizes are others.
     """
     if files is None:
         store = VerifiedTargetStore.open_file(target, chunks.chunk_size, disk=disk)
     else:
-        folder = _find(target, files, disk)
+        folder = _find(target, files, disk, parts, follows_links)
         store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
     if store.chunks != chunks:
         store.close()
@@ -108,15 +113,21 @@ def _open_selected(
     files: Sequence[File],
     selected: Collection[int],
     disk: Disk,
+    as_one: bool,
 ) -> VerifiedTargetStore:
     """Open the files of a share that were selected, with the chunks of no other."""
     chosen = flags_of(len(files), selected)
-    wanted = (file for number, file in enumerate(files) if chosen[number])
-    present = iter(_find(target, wanted, disk).files)
     found = ScannedFiles(os.path.abspath(target))
+    wanted = (file for number, file in enumerate(files) if chosen[number])
+    if as_one:
+        (one,) = wanted
+        found.place(one.path, os.path.abspath(target))
+        states = iter([_find_one(target, one, disk)])
+    else:
+        states = (each.state for each in _find(target, wanted, disk).files)
     for number, entry in enumerate(files):
         is_chosen = chosen[number]
-        state = next(present).state if is_chosen else _impossible_state(entry.size)
+        state = next(states) if is_chosen else _impossible_state(entry.size)
         found.add(entry.path, state)
     folder = ScannedFolder(target.name, found)
     store = VerifiedTargetStore.open_folder(folder, chunks.chunk_size, disk=disk)
@@ -124,13 +135,21 @@ def _open_selected(
     return store
 
 
-def _find(target: Path, files: Iterable[File], disk: Disk) -> ScannedFolder:
+def _find(
+    target: Path,
+    files: Iterable[File],
+    disk: Disk,
+    parts: Sequence[Path] = (),
+    follows_links: bool = False,
+) -> ScannedFolder:
     """Return the files of a share in a folder, which must contain all of them."""
     try:
-        scanned = scan_folder(target, disk=disk)
+        scanned = scan_folder(
+            target, disk=disk, parts=parts, follows_links=follows_links
+        )
     except UsageError as error:
         raise _not_the_same(target) from error
-    found = ScannedFiles(os.path.abspath(target))
+    found = scanned.files.without_files()
     others = iter(scanned.files)  # in the same order
     for file in files:
         other = next((each for each in others if each.path >= file.path), None)
@@ -138,6 +157,14 @@ def _find(target: Path, files: Iterable[File], disk: Disk) -> ScannedFolder:
             raise _not_the_same(target)
         found.add(other.path, other.state)
     return ScannedFolder(scanned.name, found)
+
+
+def _find_one(target: Path, file: File, disk: Disk) -> FileState:
+    """Return the state of the one file of a share that was downloaded."""
+    state = disk.state_at(target)
+    if state is None or not state.is_file or state.size != file.size:
+        raise _not_the_same(target)
+    return state
 
 
 def _verifies(store: SharedFiles, verify: Verify | None) -> bool:
@@ -162,8 +189,11 @@ def open_completed(
     disk: Disk,
     files: Sequence[File] | None = None,
     selected: Collection[int] | None = None,
+    as_one: bool = False,
 ) -> SharedFiles:
     """Open what was downloaded to `target`; of a folder of `files`, the `selected`.
+
+    With `as_one`, the target is the one selected file.
 
     Chunks that include bytes of other files, or of files that have been deleted since,
     are missing from it. Each chunk is verified once before it is uploaded, so the
@@ -178,11 +208,15 @@ def open_completed(
         return opened
     chosen = flags_of(len(files), selected)
     found = ScannedFiles(str(target))
+    if as_one:
+        (number,) = selected or ()
+        found.place(files[number].path, str(target))
     missing = array("Q")
     rest = enumerate(files)
     while some := list(islice(rest, _BATCH)):
         paths = [file.path for _, file in some]
-        names = [f"{target}/{file.path}" for number, file in some if chosen[number]]
+        wanted = [file.path for number, file in some if chosen[number]]
+        names = [found.location(path) for path in wanted]
         states = iter(disk.states_at(names))
         kept: list[FileState] = []
         for number, file in some:

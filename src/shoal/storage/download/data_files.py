@@ -25,7 +25,7 @@ from shoal.storage.disk.disk import Data, Disk, FileState
 from shoal.storage.disk.folders import Folders, remove_all
 from shoal.storage.disk.openfiles import OpenFiles
 from shoal.storage.disk.system import NewFile
-from shoal.storage.download.layout import FILE_MODE, SIDE, Layout
+from shoal.storage.download.layout import SIDE, Layout
 from shoal.storage.extents import FileRange, part_of
 
 __all__ = ["DataFiles"]
@@ -214,8 +214,10 @@ class DataFiles:
     def clear(self) -> None:
         """Remove all files of a folder; make a single file empty."""
         if not self.layout.is_folder:
-            with self._files.borrowed(0) as fd:
-                self._disk.truncate(fd, 0)
+            for number in (self.layout.selected[0], self.layout.side):
+                if self._exists[number] or number != self.layout.side:
+                    with self._files.borrowed(number) as fd:
+                        self._disk.truncate(fd, 0)
             return
         assert self._root is not None
         self._files.close()
@@ -241,8 +243,9 @@ class DataFiles:
         # Folders in it have inherited its default ACL.
         permitted = self._disk.permitted(self._root)
         if not self.layout.is_folder:
-            mode = FILE_MODE & permitted
-            with self._files.borrowed(0) as fd:
+            number = self.layout.selected[0]
+            mode = self.layout.final_mode(number) & permitted
+            with self._files.borrowed(number) as fd:
                 if replaced is not None:
                     mode = replaced.mode & 0o777
                     # Before the mode, because an ACL changes that.

@@ -97,13 +97,15 @@ class FileStore(DownloadStore):
         overwrite: bool = False,
         verify: Verify | None = None,
         staging: Staging | None = None,
+        as_one: bool = False,
     ) -> "FileStore":
         """Begin a download to `target`, or resume the download of an earlier run.
 
         With `files`, in the order of their bytes, the share is a folder; only the files
         whose numbers are `selected` are downloaded, by default all. If the selection
         differs from that of the earlier run, all stored chunks are verified or
-        downloaded again.
+        downloaded again. With `as_one`, a single file is selected, and the target is
+        that file in place of a folder.
 
         `identity` is the 32 bytes that name the share. On resume `verify` checks a
         sample of the stored chunks, and all of them if the sample or the journal is
@@ -120,7 +122,7 @@ class FileStore(DownloadStore):
             raise UsageError(
                 f"{chunks.count:,} chunks are too many; use larger chunks."
             )
-        layout = Layout(chunks, files, selected, keep_exec=keep_exec)
+        layout = Layout(chunks, files, selected, keep_exec=keep_exec, as_one=as_one)
         overwrite = overwrite and not layout.is_folder
         if staging is None:
             staging = Staging(target, identity, disk)

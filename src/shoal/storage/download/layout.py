@@ -1,10 +1,11 @@
 """The file and offset at which each byte of a download is stored.
 
-A single file is stored as `data` in the staging folder, a folder as a tree of files
-below `data`. If only some files of a folder are selected, only the chunks that cover
-them are wanted. Bytes of other files in those chunks are stored one after the other in
-the side file. So every stored chunk is complete, which allows it to be verified after
-a crash and uploaded, and no unselected file appears in the folder.
+A single file, or one file of a folder, is stored as `data` in the staging folder, a
+folder as a tree of files below `data`. If only some files of a folder are selected,
+only the chunks that cover them are wanted. Bytes of other files in those chunks are
+stored one after the other in the side file. So every stored chunk is complete, which
+allows it to be verified after a crash and uploaded, and no unselected file appears in
+the folder.
 
 This is arithmetic only; `data_files` reads and writes.
 """
@@ -20,15 +21,17 @@ from shoal.storage.disk.disk import Data
 from shoal.storage.download.places import Places, flags_of
 from shoal.storage.extents import Extents, FileRange
 
-__all__ = ["FILE_MODE", "LARGE", "SIDE", "Layout"]
+__all__ = ["DATA", "LARGE", "SIDE", "Layout"]
+
+DATA = "data"
+"""The name of the downloaded file or folder in the staging folder."""
 
 SIDE = "side"
 """The name of the side file in the staging folder."""
 LARGE = 4 * 1024 * 1024
 """A file of a folder that has this many bytes gets its full size at the start."""
 
-FILE_MODE = 0o666
-"""The permissions of a file that is not executable, before the umask."""
+_FILE_MODE = 0o666
 _EXECUTABLE_MODE = 0o777
 _PRIVATE_MODE = 0o600
 
@@ -45,21 +48,24 @@ class Layout:
         selected: Collection[int] | None = None,
         *,
         keep_exec: bool = False,
+        as_one: bool = False,
     ) -> None:
         """Lay out a folder of `files`, or a single file if None.
 
         `selected` are the numbers of the files to download, by default all; the paths
         of the others are not used. With `keep_exec` a file is executable if the shared
-        file is.
+        file is. With `as_one`, a single file is selected, whose path is `DATA`, and
+        the download is that file in place of a folder.
 
         Raises `UsageError` if no file is selected, and `ValueError` if the sizes of
         the files do not match the chunks or a path is not safe.
         """
         self.chunks = chunks
         """How the share is divided."""
-        self.is_folder = files is not None
-        """Whether the share is a folder."""
-        single = File("data", chunks.size)
+        self.is_folder = files is not None and not as_one
+        """Whether the download is a folder."""
+        self._is_all_one = files is None  # whether all bytes are those of one file
+        single = File(DATA, chunks.size)
         self.files: Sequence[File] = [single] if files is None else files
         """The files by number; the path of a single file is its name while it grows."""
         self.side = len(self.files)
@@ -126,7 +132,7 @@ class Layout:
     @property
     def disk_space(self) -> int:
         """Return how many bytes of disk space the download takes."""
-        if not self.is_folder:
+        if self._is_all_one:
             return self.chunks.size
         sizes = [self.extents.sizes[number] for number in self.selected]
         return sum(-(-size // _UNIT) for size in (*sizes, self.side_size)) * _UNIT
@@ -137,7 +143,8 @@ class Layout:
         `identity` names the share. Another selection stores chunks at other offsets,
         so the journal of one must not count for another.
         """
-        if len(self.selected) == len(self.files):
+        is_everything = len(self.selected) == len(self.files)
+        if is_everything and (self.is_folder or self._is_all_one):
             return identity
         name = sha256(identity)
         for number in self.selected:
@@ -181,8 +188,12 @@ class Layout:
         """
         if number == self.side or not self.is_folder:
             return _PRIVATE_MODE
+        return self.final_mode(number)
+
+    def final_mode(self, number: int) -> int:
+        """Return the permissions of a complete file, before the umask."""
         is_executable = self._keep_exec and self._places.executable[number]
-        return _EXECUTABLE_MODE if is_executable else FILE_MODE
+        return _EXECUTABLE_MODE if is_executable else _FILE_MODE
 
     @property
     def reserved(self) -> Sequence[int]:
@@ -205,7 +216,7 @@ class Layout:
 
     def file_ranges(self, index: int) -> Sequence[FileRange]:
         """Return the file ranges that store the bytes of chunk `index`, in order."""
-        if not self.is_folder:  # the usual case, so it is kept fast
+        if self._is_all_one:  # the usual case, so it is kept fast
             return ((0, self.chunks.length(index), self.chunks.offset(index)),)
         if index in self._side_starts:
             return tuple(self._ranges_with_side(index))

@@ -20,14 +20,14 @@ from shoal.errors import StoreError, TargetExistsError, UsageError, option, run_
 from shoal.storage.disk.disk import Disk, FileState
 from shoal.storage.disk.folders import is_own, remove_all
 from shoal.storage.download.journal import Header, Journal, JournalContents, decode
-from shoal.storage.download.layout import SIDE
+from shoal.storage.download.layout import DATA, SIDE
 from shoal.storage.download.manifest_file import MANIFEST, ManifestFile
 
-__all__ = ["Staging", "check_folder", "suffix_of"]
+__all__ = ["Staging", "check_new_folder", "suffix_of"]
 
 _LOCK_ATTEMPTS = 100
 _MAX_NAME = 200  # bytes of NAME in the folder's name; file systems allow 255 in all
-_DATA, _JOURNAL, _NEW_JOURNAL = "data", "journal", "journal.new"
+_JOURNAL, _NEW_JOURNAL = "journal", "journal.new"
 
 
 class Staging:
@@ -172,7 +172,7 @@ class Staging:
                 self.lock()
             except StoreError:
                 return  # another process or user owns it
-        found = self._disk.state_at(_DATA, at=self._at)
+        found = self._disk.state_at(DATA, at=self._at)
         if found is None or found.is_same_file(target):
             self.sync_target()  # as that run would have done
             self.remove()
@@ -196,7 +196,7 @@ class Staging:
             )
         # Whatever happens to the path from here on, this is the same folder.
         name = self.target.name
-        self._disk.rename(_DATA, name, at=self._at, to=self._parent, replace=replace)
+        self._disk.rename(DATA, name, at=self._at, to=self._parent, replace=replace)
 
     def sync_target(self) -> None:
         """Flush the name of the target, or of this folder, in the target's folder."""
@@ -207,7 +207,7 @@ class Staging:
         if self._at is None:
             return
         # The journal goes last: as long as there is data, it says which chunks count.
-        for name in (_DATA, SIDE, MANIFEST, _NEW_JOURNAL, _JOURNAL):
+        for name in (DATA, SIDE, MANIFEST, _NEW_JOURNAL, _JOURNAL):
             remove_all(self._disk, name, self._at)
         self._disk.remove_directory(self.directory.name, at=self._parent)
         self.sync_target()
@@ -247,18 +247,18 @@ class Staging:
         if self._lock is not None:
             contents, _ = self.read_journal()
             # Without a valid journal, the data may have chunks that verify.
-            is_empty = self._disk.state_at(_DATA, at=self._at) is None
+            is_empty = self._disk.state_at(DATA, at=self._at) is None
             if is_empty or (contents is not None and not contents.indexes):
                 self.remove()
         self.release()
 
     def open_data_folder(self) -> int:
         """Open the folder in which the files of a shared folder grow; create it."""
-        found = self._disk.state_at(_DATA, at=self._at)
+        found = self._disk.state_at(DATA, at=self._at)
         if found is not None and not found.is_directory:
-            remove_all(self._disk, _DATA, self.folder)
-        self._disk.make_directory(_DATA, at=self._at)
-        fd = self._disk.open_directory(_DATA, at=self._at)
+            remove_all(self._disk, DATA, self.folder)
+        self._disk.make_directory(DATA, at=self._at)
+        fd = self._disk.open_directory(DATA, at=self._at)
         if fd is None:
             raise StoreError(
                 f"Another program removed {self.directory}; {run_again()}."
@@ -310,6 +310,16 @@ def check_folder(folder: Path, disk: Disk) -> None:
     found = disk.state_at(folder, follow=True)
     if found is None or not found.is_directory:
         raise _no_folder(folder)
+
+
+def check_new_folder(folder: Path, disk: Disk) -> None:
+    """Raise `StoreError` unless `folder` is a folder or can become one."""
+    for each in (folder, *folder.parents):
+        found = disk.state_at(each, follow=True)
+        if found is not None:
+            if not found.is_directory:
+                raise StoreError(f"{each} is not a folder; choose another one.")
+            return
 
 
 def _no_folder(folder: Path) -> StoreError:

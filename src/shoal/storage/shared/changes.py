@@ -8,7 +8,7 @@ verifies each chunk anyway.
 from collections.abc import Iterable, Sequence
 
 from shoal.errors import StoreError
-from shoal.storage.disk.disk import FileState
+from shoal.storage.disk.system import FileState
 from shoal.storage.extents import FileRange
 from shoal.storage.shared.scanned import ScannedFile
 

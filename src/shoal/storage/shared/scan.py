@@ -1,9 +1,10 @@
 """List the files of a folder that the user shares.
 
-Links are not followed and only regular files are listed, so that a link cannot add
-files from outside of the folder, and a FIFO or device cannot block the share. Each
-folder is opened by its path and then compared with its state as listed in its parent,
-which detects a link that took its place since. Files are not opened here;
+Links are not followed, unless the user asks for it, and only regular files are listed,
+so that a link cannot add files from outside of the folder, and a FIFO or device cannot
+block the share. A link that is followed leads to a regular file, never to a folder.
+Each folder is opened by its path and then compared with its state as listed in its
+parent, which detects a link that took its place since. Files are not opened here;
 `SharedFiles` compares each file that it opens with the `state` recorded here.
 
 A share consists of files, so empty folders are left out.
@@ -15,12 +16,13 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from stat import S_IFDIR, S_IFMT, S_IFREG
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_ISREG
 from typing import TypeAlias
 
 from shoal.core.manifest.file_pages import MAX_FILES
 from shoal.errors import ShoalError, StoreError, UsageError, told
 from shoal.storage.disk.disk import Disk, FileState
+from shoal.storage.disk.system import real_path
 from shoal.storage.shared.globs import Selection
 from shoal.storage.shared.scanned import ScannedFiles, ScannedFolder
 
@@ -44,10 +46,15 @@ def scan_folder(
     warn: Callable[[str], None] = lambda message: None,
     find_problem: _FindProblem = lambda paths: None,
     max_files: int = MAX_FILES,
+    parts: Sequence[Path] = (),
+    follows_links: bool = False,
 ) -> ScannedFolder:
     """Return the files of a folder that the patterns select (see `globs`).
 
-    `warn` is called with a message for each link and special file that is skipped.
+    With `parts`, only these files and folders are listed, which may be anywhere, as if
+    they were in the folder. With `follows_links`, a link to a regular file counts as
+    that file. `warn` is called with a message for each link and special file that is
+    skipped, and with one that names links to files outside of the folder.
     `find_problem` is called with paths, many at a time, and returns one that a share
     may not have, with the reason. Raises `UsageError` if a name cannot be shared or
     there are no files or too many, `ForbiddenError` if a folder may not be read, and
@@ -57,9 +64,21 @@ def scan_folder(
     name = os.path.basename(top)
     if not name:
         raise UsageError(f"{path} has no name; share a folder in it instead.")
-    scan = _Scan(top, disk, Selection(include, exclude), warn, find_problem, max_files)
-    scan.run(top)
+    scan = _Scan(
+        top,
+        disk,
+        Selection(include, exclude),
+        warn,
+        find_problem,
+        max_files,
+        follows_links,
+    )
+    if parts:
+        scan.run_parts(parts)
+    else:
+        scan.run(top)
     scan.check_names()
+    scan.tell_outside()
     if not scan.files and (tuple(include) or tuple(exclude)):
         raise UsageError(
             f"No file in {top} is selected by the patterns; check "
@@ -82,6 +101,7 @@ class _Scan:
         warn: Callable[[str], None],
         find_problem: _FindProblem,
         max_files: int,
+        follows_links: bool,
     ) -> None:
         self.files = ScannedFiles(top)
         self.runs = array("Q")  # where files begin that are adjacent in the end, too
@@ -93,6 +113,10 @@ class _Scan:
         self._rest: list[tuple[str, FileState]] = []  # folders still to scan
         self._bad: list[str] = []  # what is wrong with names, `MAX_NAMED` at most
         self._bad_count = 0
+        self._top = top
+        self._follows_links = follows_links
+        self._outside: list[str] = []  # links to other places, `MAX_NAMED` at most
+        self._outside_count = 0
 
     def run(self, top: str) -> None:
         found = self._disk.state_at(top, follow=True)
@@ -101,9 +125,38 @@ class _Scan:
         if not found.is_directory:
             raise UsageError(f"{top} is not a folder; name one that is.")
         self._enter(top, "", found, follow=True)
+        self._enter_rest()
+
+    def run_parts(self, parts: Sequence[Path]) -> None:
+        """Scan files and folders as if they were in one folder.
+
+        Raises `ShoalError` if one is missing, `UsageError` if two have one name.
+        """
+        named: dict[str, str] = {}
+        for part in parts:
+            location = real_path(str(part))
+            if location is None:
+                raise ShoalError(f"There is no file {part}; check its name.")
+            if part.name in named:
+                raise UsageError(
+                    f"Two of the paths have the name {_show(part.name)}; share a "
+                    "folder with both of them."
+                )
+            named[part.name] = location
+            self.files.place(part.name, location)
+        names = sorted(named)
+        found = self._disk.states_at([named[name] for name in names])
+        states = dict(zip(names, found, strict=True))
+        for name, state in states.items():
+            if state is not None and not (state.is_file or state.is_directory):
+                raise UsageError(f"{named[name]} is not a regular file; leave it out.")
+        self._add_sorted("", names, lambda some: [states[name] for name in some])
+        self._enter_rest()
+
+    def _enter_rest(self) -> None:
         while self._rest:
             path, state = self._rest.pop()
-            self._enter(f"{top}/{path}", f"{path}/", state)
+            self._enter(self.files.location(path), f"{path}/", state)
 
     def _enter(
         self, location: str, prefix: str, state: FileState, *, follow: bool = False
@@ -116,13 +169,22 @@ class _Scan:
                 raise StoreError(
                     f"{location} was replaced during the scan; share it again."
                 )
-            self._list(location, prefix, fd)
+            self._list(prefix, fd)
         finally:
             self._disk.close(fd)
 
-    def _list(self, location: str, prefix: str, fd: int) -> None:
+    def _list(self, prefix: str, fd: int) -> None:
         """List the files in an open folder, and note the folders in it."""
         names = sorted(self._disk.list_directory(fd))
+        self._add_sorted(prefix, names, lambda some: self._disk.states_at(some, at=fd))
+
+    def _add_sorted(
+        self,
+        prefix: str,
+        names: Sequence[str],
+        states_of: Callable[[Sequence[str]], Sequence[FileState | None]],
+    ) -> None:
+        """Add the files with these names, and note the folders among them."""
         before, folders = len(self.files), len(self._rest)
         files: list[str] = []
         for start in range(0, len(names), _BATCH):
@@ -130,19 +192,14 @@ class _Scan:
             if not self._selection.is_everything:
                 excludes = self._selection.excludes
                 some = [name for name in some if not excludes(prefix + name)]
-            states = self._disk.states_at(some, at=fd)
-            files += self._add(location, prefix, some, states)
+            files += self._add(prefix, some, states_of(some))
         # What is in a folder comes between the files beside it.
         inside = (path[len(prefix) :] + "/" for path, _ in self._rest[folders:])
         cuts = {0, *(bisect_left(files, first) for first in inside)}
         self.runs.extend(before + cut for cut in sorted(cuts) if cut < len(files))
 
     def _add(
-        self,
-        location: str,
-        prefix: str,
-        names: Sequence[str],
-        states: Sequence[FileState | None],
+        self, prefix: str, names: Sequence[str], states: Sequence[FileState | None]
     ) -> list[str]:
         """Add the selected files among those of a folder; return their names."""
         files: list[str] = []
@@ -155,18 +212,22 @@ class _Scan:
                 self._rest.append((prefix + name, state))
             elif not self._selection.selects(prefix + name):
                 pass
-            elif kind == S_IFREG:
-                files.append(name)
-                found.append(state)
             else:
-                what = "a link" if state.is_link else "neither a file nor a folder"
-                self._warn(f"{_show(prefix + name)} is {what} and is not shared.")
+                if kind == S_IFLNK and self._follows_links:
+                    state = self._follow(prefix + name) or state
+                if S_ISREG(state.mode):
+                    files.append(name)
+                    found.append(state)
+                else:
+                    self._warn(f"{_show(prefix + name)} is {_kind(state)}.")
         paths = [prefix + name for name in files]
         if not self._are_valid(paths):
             return []  # an error follows once all names are known
         for name, state in zip(files, found, strict=True):
-            if not state.size and not is_empty(self._disk, f"{location}/{name}"):
-                raise UsageError(endless(f"{location}/{name}"))
+            if not state.size:
+                location = self.files.location(prefix + name)
+                if not is_empty(self._disk, location):
+                    raise UsageError(endless(location))
         self.files.extend(paths, found)
         if len(self.files) > self._max_files:
             raise UsageError(
@@ -190,6 +251,30 @@ class _Scan:
                     self._bad.append(f"{_show(path)} {problem}")
         return False
 
+    def _follow(self, path: str) -> FileState | None:
+        """Return the state of what a link leads to; None if nothing is there.
+
+        Of a file, note where it is, and whether that is outside of the folder.
+        """
+        location = real_path(self.files.location(path))
+        state = None if location is None else self._disk.state_at(location)
+        if location is not None and state is not None and state.is_file:
+            self.files.place(path, location)
+            if not location.startswith(os.path.realpath(self._top) + "/"):
+                self._outside_count += 1
+                if len(self._outside) < MAX_NAMED:
+                    self._outside.append(f"{_show(path)} ({_show(location)})")
+        return state
+
+    def tell_outside(self) -> None:
+        """Warn of links to files outside of the folder, which are shared."""
+        count, named = self._outside_count, "; ".join(self._outside)
+        if count > len(self._outside):
+            named += f"; and {count - len(self._outside):,} more"
+        if count:
+            what = "Link" if count == 1 else f"{count:,} links"
+            self._warn(f"{what} to files outside of {self._top}, shared: {named}.")
+
     def check_names(self) -> None:
         """Raise `UsageError` if a share cannot have the names of some files."""
         count, named = self._bad_count, "; ".join(self._bad)
@@ -203,6 +288,14 @@ class _Scan:
             raise UsageError(
                 f"{count:,} files cannot be shared: {named}. Rename or exclude them."
             )
+
+
+def _kind(state: FileState) -> str:
+    """Return what a file is that cannot be shared, as the end of a sentence."""
+    if state.is_directory:
+        return "a link to a folder and is not shared"
+    what = "a link" if state.is_link else "neither a file nor a folder"
+    return f"{what} and is not shared"
 
 
 def _are_readable(paths: Sequence[str]) -> bool:

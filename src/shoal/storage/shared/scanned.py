@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from typing import NamedTuple, overload
 
-from shoal.storage.disk.disk import FileState, WholeFile
+from shoal.storage.disk.many import WholeFile
+from shoal.storage.disk.system import FileState
 
 __all__ = ["ScannedFile", "ScannedFiles", "ScannedFolder"]
 
@@ -49,9 +50,30 @@ class ScannedFiles(Sequence[ScannedFile]):
     def __init__(self, top: str) -> None:
         """Start without a file; `top` is the absolute path of the folder."""
         self._top = top
+        self._placed: dict[str, str] = {}  # locations that are not below the top
         self._paths = bytearray()  # in UTF-8, one after the other
         self._ends = array("Q")  # of each path
         self._states = array("q")  # all fields of each file
+
+    def without_files(self) -> "ScannedFiles":
+        """Return an empty list with the same locations."""
+        empty = ScannedFiles(self._top)
+        empty._placed = self._placed
+        return empty
+
+    def place(self, path: str, location: str) -> None:
+        """Read a file, or all files in a folder at the top, from another location."""
+        self._placed[path] = location
+
+    def location(self, path: str) -> str:
+        """Return the absolute path of the file with this path."""
+        if not self._placed:
+            return f"{self._top}/{path}"
+        location = self._placed.get(path)
+        if location is not None:
+            return location
+        first, slash, rest = path.partition("/")
+        return self._placed.get(first, f"{self._top}/{first}") + slash + rest
 
     def add(self, path: str, state: FileState) -> None:
         """Add a file at the end."""
@@ -125,8 +147,7 @@ class ScannedFiles(Sequence[ScannedFile]):
 
     def locations(self, start: int, end: int) -> list[str]:
         """Return the absolute paths of some adjacent files."""
-        top = self._top
-        return [f"{top}/{path}" for path in self.paths(start, end)]
+        return [self.location(path) for path in self.paths(start, end)]
 
     def path_states(self) -> Iterator[tuple[str, FileState]]:
         """Yield the path and the state of each file."""
@@ -138,10 +159,10 @@ class ScannedFiles(Sequence[ScannedFile]):
         self, numbers: Iterable[int], *, are_compared: bool
     ) -> Iterator[WholeFile]:
         """Yield what reads these files, if they `are_compared` in these states only."""
-        top, paths, ends = self._top, self._paths, self._ends
+        paths, ends = self._paths, self._ends
         for number in numbers:
             first = ends[number - 1] if number else 0
-            location = f"{top}/{paths[first : ends[number]].decode()}"
+            location = self.location(paths[first : ends[number]].decode())
             fields = self._states[number * _FIELDS : (number + 1) * _FIELDS]
             state = _make_state(fields) if are_compared else None
             yield location, fields[_SIZE], state
@@ -159,7 +180,7 @@ class ScannedFiles(Sequence[ScannedFile]):
         place = range(len(self))[index]
         path = self._path(place).decode()
         fields = self._states[place * _FIELDS : (place + 1) * _FIELDS]
-        return ScannedFile(path, f"{self._top}/{path}", _make_state(fields))
+        return ScannedFile(path, self.location(path), _make_state(fields))
 
     def _path(self, place: int) -> bytes:
         start = self._ends[place - 1] if place else 0

@@ -28,6 +28,7 @@ from shoal.core.crypto.noise import Opened, Start, open_first
 from shoal.core.limits import HostLimit
 from shoal.core.names.address import Address
 from shoal.errors import PeerError, UsageError
+from shoal.net.socket_names import host_of
 from shoal.transport.listen import PortListener, file_limit
 from shoal.transport.sealed.half_open import MAX_HALF_OPEN, HalfOpen
 from shoal.transport.sealed.noise import NoiseConnection
@@ -255,8 +256,9 @@ class SealedListener(PortListener[_Stranger]):
         if confirmation is None:
             return
         greeted = handshake.finish(confirmation)
-        host, port = stranger.accepted.getpeername()[:2]
-        peer = ProvenPeer(Address(host, port), greeted.node_id, greeted.version)
+        name = stranger.accepted.getpeername()
+        address = Address(host_of(name), name[1])
+        peer = ProvenPeer(address, greeted.node_id, greeted.version)
 
         def begin() -> asyncio.BufferedProtocol:
             # The share may have been withdrawn during the handshake.

@@ -6,28 +6,36 @@ a node which dials itself notices.
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar, cast
 
+from shoal.core.crypto.crossing import DialHandshake
 from shoal.core.crypto.keys import Keys
 from shoal.core.crypto.knock import (
-    ANSWER_SIZE,
     NODE_ID_SIZE,
-    ClientHandshake,
+    Greeted,
+    KnockMemory,
     handshake_start,
 )
 from shoal.core.names.address import Address
+from shoal.core.names.address_scope import Scope, scope_of
 from shoal.errors import PeerError, PeerTimeoutError
+from shoal.net.socket_names import host_of
 from shoal.transport.dial import reaching
+from shoal.transport.sealed.bound import connect_from, share_port
 from shoal.transport.sealed.listen import SealedListener
 from shoal.transport.sealed.noise import NoiseConnection
 from shoal.transport.sealed.proven import Dial, Factory, ProvenPeer
 
-__all__ = ["DIAL_TIME", "Port", "dial_sealed"]
+__all__ = ["DIAL_TIME", "PUNCH_TIME", "Port", "dial_sealed"]
 
 # docs/protocol.md, "Sealed transport", allows 10 s up to the confirmation.
 DIAL_TIME = 10.0  # seconds
+# Longer than a sharer takes to look for us again ("DHT discovery"). The system sends a
+# SYN at once and after 1, 3, 7 and 15 s.
+PUNCH_TIME = 16.0  # seconds for a connection to a global address to be made
 
 P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
@@ -51,10 +59,20 @@ class Port(SealedListener):
 
         async def dial(address: Address, factory: Factory) -> None:
             await dial_sealed(
-                address, keys, self.node_id, factory, threads=self._threads
+                address,
+                keys,
+                self.node_id,
+                factory,
+                threads=self._threads,
+                knocks=self._knocks,
+                port=self.port,
             )
 
         return dial
+
+    def _accept_at(self, host: str, listening: socket.socket) -> None:
+        share_port(listening)
+        super()._accept_at(host, listening)
 
 
 async def dial_sealed(
@@ -65,13 +83,17 @@ async def dial_sealed(
     *,
     threads: Executor | None = None,
     within: float = DIAL_TIME,
+    knocks: KnockMemory | None = None,
+    port: int | None = None,
 ) -> P:
     """Connect to a peer that knows the id; return the protocol that `factory` makes.
 
-    This is the client's side of docs/protocol.md, "Sealed transport". The client
-    sends nothing but the knock until the server has proven that it knows the id.
-    `factory` is called then, and may raise `PeerError` to refuse the peer. Large
-    amounts of data are encrypted in `threads`.
+    This is the client's side of docs/protocol.md, "Sealed transport", and both sides of
+    "Simultaneous open", for which `knocks` are those that this node has received. The
+    client sends nothing but the knock until the server has proven that it knows the
+    id. `factory` is called then, and may raise `PeerError` to refuse the peer. Large
+    amounts of data are encrypted in `threads`. With a `port`, which this node listens
+    on, global addresses are dialled from it, for `PUNCH_TIME`.
 
     Raises `SelfConnectionError` if this node itself answered (forget the address),
     `NotAHolderError` if the peer does not know the id, `ProtocolError` if it does
@@ -81,9 +103,17 @@ async def dial_sealed(
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[P] = loop.create_future()
-    handshake = ClientHandshake(handshake_start(keys), node_id)
+    handshake = DialHandshake(
+        handshake_start(keys), node_id, KnockMemory() if knocks is None else knocks
+    )
     knocking = _Knocking(address, handshake, factory, outcome, threads)
     try:
+        if port is not None and scope_of(address.host) is Scope.GLOBAL:
+            async with reaching(address, PUNCH_TIME):
+                sock = await connect_from(port, address)
+                await loop.create_connection(lambda: knocking, sock=sock)
+            async with reaching(address, within):
+                return await outcome
         async with reaching(address, within):
             await loop.create_connection(lambda: knocking, address.host, address.port)
             return await outcome
@@ -97,12 +127,12 @@ async def dial_sealed(
 
 
 class _Knocking(asyncio.BufferedProtocol):
-    """Send the knock and read exactly the answer, then hand the connection over."""
+    """Run the handshake, read no byte after it, then hand the connection over."""
 
     def __init__(
         self,
         address: Address,
-        handshake: ClientHandshake,
+        handshake: DialHandshake,
         factory: Callable[[ProvenPeer], P],
         outcome: "asyncio.Future[P]",
         threads: Executor | None,
@@ -112,8 +142,7 @@ class _Knocking(asyncio.BufferedProtocol):
         self._factory = factory
         self._outcome = outcome
         self._threads = threads
-        self._answer = bytearray(ANSWER_SIZE)
-        self._received = 0  # bytes of it
+        self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
 
     def abort(self) -> None:
@@ -127,18 +156,22 @@ class _Knocking(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.write(self._handshake.knock)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return room for the rest of the answer and nothing after it."""
-        return memoryview(self._answer)[self._received :]
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Return room for the rest of the handshake and nothing after it."""
+        self._buffer = bytearray(self._handshake.awaited)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand the connection over once the answer is complete."""
-        self._received += nbytes
-        if self._received == ANSWER_SIZE:
-            try:
-                self._hand_over()
-            except PeerError as error:
-                self._fail(error)
+        """Go on with the handshake; hand the connection over once it is complete."""
+        assert self._transport is not None
+        try:
+            reply, greeted = self._handshake.receive(bytes(self._buffer[:nbytes]))
+            if greeted is None:
+                self._transport.write(reply)
+            else:
+                self._hand_over(self._transport, greeted, reply)
+        except PeerError as error:
+            self._fail(error)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Report that the connection ended before the answer was complete."""
@@ -151,13 +184,17 @@ class _Knocking(asyncio.BufferedProtocol):
         if not self._outcome.done():
             self._outcome.set_exception(error)
 
-    def _hand_over(self) -> None:
-        transport = self._transport
-        assert transport is not None
-        greeted, confirmation = self._handshake.finish(bytes(self._answer))
+    def _hand_over(
+        self, transport: asyncio.Transport, greeted: Greeted, confirmation: bytes
+    ) -> None:
         # No peername if the peer has gone already.
-        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
-        peer = ProvenPeer(Address(host, port), greeted.node_id, greeted.version)
+        name = transport.get_extra_info("peername") or ("", 0)
+        peer = ProvenPeer(
+            Address(host_of(name), name[1]),
+            greeted.node_id,
+            greeted.version,
+            is_server=not self._handshake.is_client,
+        )
         protocol = self._factory(peer)
         transport.write(confirmation)
         noise = NoiseConnection(greeted.ciphers, lambda: protocol, self._threads)

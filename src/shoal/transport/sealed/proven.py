@@ -18,6 +18,8 @@ class ProvenPeer(NamedTuple):
     """16 bytes: a claim that every holder can copy."""
     version: int
     """Protocol version that both ends speak."""
+    is_server: bool = False
+    """Whether both ends dialled, and this node has become the server."""
 
 
 Factory: TypeAlias = Callable[[ProvenPeer], asyncio.BufferedProtocol]

@@ -1,0 +1,167 @@
+"""`shoal get -i FILE`: download many links with one node, several at a time."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shoal.cli.download import facts_of, get_open, get_sealed
+from shoal.cli.output import Line, Output
+from shoal.cli.status import Status
+from shoal.cli.wanted import Wanted
+from shoal.core.report.units import format_count
+from shoal.errors import ShoalError, StoreError, UnfinishedError, UsageError
+
+if TYPE_CHECKING:
+    from shoal.channel.operations import OpenShare
+    from shoal.node.node import Node
+    from shoal.swarm.operations import SealedShare
+
+__all__ = ["get_many", "read_links"]
+
+AT_ONCE = 8  # downloads
+MAX_SIZE = 16 << 20  # bytes of the file with the links
+MAX_LINKS = 10_000  # as many as a node has shares
+
+
+def read_links(place: str) -> list[str]:
+    """Return the links and codes in a file, or on standard input if `place` is `-`.
+
+    Each has a line of its own; empty lines and those that begin with `#` are skipped.
+    Raises `StoreError`, or `UsageError` if there is no link or there are too many.
+    """
+    try:
+        with open(0 if place == "-" else place, "rb", closefd=place != "-") as file:
+            data = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise StoreError(
+            f"{place} cannot be read ({error.strerror}); name a file with links."
+        ) from None
+    lines = [line.strip() for line in data.decode(errors="replace").splitlines()]
+    links = list(dict.fromkeys(each for each in lines if each and each[0] != "#"))
+    if not links:
+        raise UsageError(f"There is no link in {place}; write one in each line.")
+    if len(data) > MAX_SIZE or len(links) > MAX_LINKS:
+        raise UsageError(f"{place} has more than {MAX_LINKS:,} links; split it.")
+    return links
+
+
+async def get_many(links: list[str], options: dict[str, Any]) -> None:
+    """Download all links, and report the failures of some when the others are done.
+
+    Raises `UnfinishedError` if any failed.
+    """
+    from shoal.cli.runner import open_node
+    from shoal.cli.serving import report_until_cancelled
+
+    wanted = {text: Wanted([text]) for text in links}  # all are checked first
+    stays = options["seed"] or options["seed_for"] is not None
+    async with open_node(options, has_line=True) as (node, output):
+        batch = _Batch(node, output, options, len(links), stays)
+        async with asyncio.TaskGroup() as tasks:
+            for text, each in wanted.items():
+                tasks.create_task(batch.get(text, each))
+        if batch.served:
+            what = format_count(len(batch.served), "share")
+            output.say(f"Sharing {what}; press Ctrl-C to stop.")
+            try:
+                async with asyncio.timeout(options["seed_for"]):
+                    await report_until_cancelled(node, output, batch.served, what)
+            except TimeoutError:
+                output.say("The time of --seed-for is over.")
+                await node.aclose()
+        batch.end()
+
+
+class _Batch:
+    """Download some links at a time with one node."""
+
+    def __init__(
+        self,
+        node: "Node",
+        output: Output,
+        options: dict[str, Any],
+        count: int,
+        stays: bool,
+    ) -> None:
+        self.served: list[OpenShare | SealedShare] = []
+        """What is shared from now on, if the downloads stay."""
+        self._node = node
+        self._output = output
+        # A target that exists is verified, so the command can be run again.
+        self._options = options | {"seed": True, "path": None}
+        self._count = count
+        self._stays = stays
+        self._done = 0
+        self._failed = 0
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def get(self, text: str, wanted: Wanted) -> None:
+        """Download one link; report an error and return."""
+        async with self._turns:
+            output = self._output.about(link=text)
+            output.line = _Part(self)
+            try:
+                target, served = await self._get(wanted, output)
+            except ShoalError as error:
+                self._failed += 1
+                self._output.warn(f"{text[:40]}: {error}")
+                output.event("failed", code=error.exit_code, message=str(error))
+                return
+            self._done += 1
+            facts = facts_of(target) if output.as_json else {}
+            output.result(str(target), event="downloaded", **facts)
+            if served is not None:
+                self.served.append(served)
+
+    async def _get(
+        self, wanted: Wanted, output: Output
+    ) -> "tuple[Path, OpenShare | SealedShare | None]":
+        from shoal.core.names.channel_id import Channel
+
+        share = await wanted.find(self._node, output)
+        if isinstance(share, Channel):
+            options = self._options | {"seed": self._stays}
+            return await get_open(self._node, share, output, options)
+        target, served = await get_sealed(self._node, share, output, self._options)
+        if served is not None and not self._stays:
+            await served.leave()
+            served = None
+        return target, served
+
+    @property
+    def line(self) -> Line:
+        """Return the line of the whole batch."""
+        return self._output.line
+
+    def show(self, status: Status) -> None:
+        """Show what one of the downloads is doing."""
+        title = f"{self._done} of {self._count} done: {status.title}"
+        self._output.line.show(status._replace(title=title))
+
+    def end(self) -> None:
+        """Write the last line; raise `UnfinishedError` if a link failed."""
+        if self._failed:
+            raise UnfinishedError(
+                f"Of {format_count(self._count, 'link')}, {self._failed:,} could not "
+                "be downloaded; run the same command again to resume."
+            )
+        self._output.event("complete", links=self._count)
+
+
+class _Part(Line):
+    """The line of one download, which is shown as that of the batch."""
+
+    def __init__(self, batch: _Batch) -> None:
+        self._batch = batch
+
+    def show(self, status: Status) -> None:
+        """Show what the download is doing."""
+        self._batch.show(status)
+
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Remove the line of the batch while something else is written."""
+        with self._batch.line.hidden():
+            yield

@@ -1,0 +1,124 @@
+"""The HTTP client of an origin: its limits, and what the user set for all programs.
+
+As with curl, that is a proxy (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`),
+the passwords in `~/.netrc` or the file that `NETRC` names, and `SSL_CERT_FILE`, which
+OpenSSL reads. Proxies and passwords are used only for hosts that the user has named: a
+proxy looks names up itself, so no filter would see the address of another host.
+"""
+
+import os
+from collections.abc import Mapping
+from netrc import NetrcParseError, netrc
+from typing import Any
+from urllib.request import (  # type: ignore[attr-defined]
+    getproxies_environment,
+    proxy_bypass_environment,
+)
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from shoal import __version__
+from shoal.core.schedule.window import ORIGIN_RUNS
+from shoal.errors import PeerError
+from shoal.origin.responses import limited
+
+__all__ = ["HttpSessions", "proxy_of", "user_of"]
+
+CONNECT_TIME = 10.0  # seconds
+READ_TIME = 60.0  # seconds between two reads; a cold cache reads a whole file first
+READ_SIZE = 256 * 1024  # bytes
+
+
+class HttpSessions:
+    """Open the connections to an origin: direct ones, and those through a proxy."""
+
+    def __init__(self, resolver: AbstractResolver) -> None:
+        """Connect directly only to what `resolver` allows; nothing is opened yet."""
+        self._resolver = resolver
+        self._direct: aiohttp.ClientSession | None = None
+        self._proxied: aiohttp.ClientSession | None = None
+
+    def get(self, url: URL, headers: Mapping[str, str], *, is_named: bool) -> Any:
+        """Request a URL without following redirects; return aiohttp's context manager.
+
+        `is_named` is True for a host that the user named. Raises `PeerError`.
+        """
+        proxy = proxy_of(url) if is_named else None
+        auth = user_of(url) if is_named else None
+        if proxy is None:
+            if self._direct is None:
+                self._direct = _session(self._resolver)
+            session = self._direct
+        else:
+            if self._proxied is None:
+                self._proxied = _session(None)
+            session = self._proxied
+        return session.get(
+            url, headers=headers, allow_redirects=False, proxy=proxy, auth=auth
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection; idempotent."""
+        sessions = (self._direct, self._proxied)
+        self._direct = self._proxied = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+
+def proxy_of(url: URL) -> URL | None:
+    """Return the proxy for a URL that the environment names; raises `PeerError`."""
+    proxies = getproxies_environment()
+    text = proxies.get(url.scheme, proxies.get("all"))
+    host = f"{url.raw_host}:{url.port}"
+    if not text or proxy_bypass_environment(host, proxies):
+        return None
+    try:
+        proxy = URL(text if "://" in text else f"http://{text}")
+    except ValueError:
+        proxy = URL()
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        raise PeerError(
+            "its proxy is not an HTTP proxy; set "
+            f"{url.scheme}_proxy to http://HOST:PORT, or no_proxy to {url.raw_host}"
+        )
+    return proxy
+
+
+def user_of(url: URL) -> aiohttp.BasicAuth | None:
+    """Return user and password from netrc; None if the URL or no file has them.
+
+    Raises `PeerError` for a file that cannot be read.
+    """
+    if url.user is not None or url.raw_host is None:
+        return None
+    path = os.environ.get("NETRC")
+    try:
+        found = netrc(path).authenticators(url.raw_host)
+    except FileNotFoundError:
+        return None
+    except (OSError, NetrcParseError, UnicodeDecodeError):
+        raise PeerError(f"{path or '~/.netrc'} cannot be read; correct it") from None
+    if found is None:
+        return None
+    login, _, password = found
+    return aiohttp.BasicAuth(login or "", password or "", "utf-8")
+
+
+def _session(resolver: AbstractResolver | None) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=ORIGIN_RUNS, resolver=resolver)
+    return aiohttp.ClientSession(
+        connector=limited(connector),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={
+            "Accept-Encoding": "identity",
+            "User-Agent": f"shoal/{__version__}",
+        },
+        read_bufsize=READ_SIZE,
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIME, sock_read=READ_TIME
+        ),
+    )

@@ -1,0 +1,165 @@
+"""A hostile router, or a neighbour in its place, gains nothing by port mapping."""
+
+import asyncio
+import os
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from shoal.core.report.status import PortMapping
+from shoal.errors import RouterError
+from shoal.mapping import exchange
+from shoal.mapping.http_answer import MAX_RESPONSE
+from shoal.mapping.keeper import Keeper
+from shoal.mapping.methods import find_natpmp, find_pcp, find_upnp
+from shoal.mapping.packets import NONCE_SIZE
+from tests.helpers.fake_router import FakeRouter, fake_router
+
+PORT = 4001
+NONCE = bytes(NONCE_SIZE)
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _give_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for answers that never come for a moment only."""
+    monkeypatch.setattr(exchange, "RESEND", (0.05, 0.05))
+    monkeypatch.setattr(exchange, "SEARCH_RESEND", (0.05, 0.05))
+
+
+async def problem_of(router: FakeRouter) -> str:
+    """Return what a keeper says of a router that is of no use."""
+    keeper = Keeper(
+        PORT, find=lambda: router.gateway, multicasts=False, on_change=lambda: None
+    )
+    task = asyncio.create_task(keeper.run())
+    await keeper.has_tried.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert keeper.mapping is None
+    assert keeper.problem is not None
+    return keeper.problem
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda request: None,
+        lambda request: os.urandom(40),
+        lambda request: request,
+        lambda request: bytes((2, 0x80 | request[1], 0, 0)) + bytes(56),
+        lambda request: b"HTTP/1.1 200 OK\r\nLOCATION: http://192.0.2.1/\r\n\r\n",
+    ],
+    ids=["nothing", "noise", "an echo", "another nonce", "another host"],
+)
+async def test_nonsense_maps_nothing(answer: Callable[[bytes], bytes | None]) -> None:
+    async with fake_router() as router:
+        router.answer_datagram = router.answer_search = answer
+        problem = await problem_of(router)
+        assert problem.startswith(f"The router at {router.gateway.address} maps no")
+        # Each packet was sent as often as planned, and no more.
+        assert len(router.asked) <= 3 * (len(exchange.RESEND) + 2)
+
+
+async def test_an_answer_from_another_address_is_not_read() -> None:
+    async with fake_router() as router, fake_router() as neighbour:
+        neighbour.answer_search = lambda request: neighbour.location()
+        # A search goes to the neighbour too, as it does by multicast.
+        with pytest.raises(RouterError, match="does not answer"):
+            await exchange.search(
+                router.gateway,
+                [b"M-SEARCH * HTTP/1.1\r\n\r\n"],
+                [(neighbour.gateway.address, 1900), (router.gateway.address, 1900)],
+                lambda data: data,
+            )
+        assert len(neighbour.asked) == 2
+
+
+async def test_no_other_host_is_connected_to() -> None:
+    async with fake_router() as router, fake_router() as victim:
+        router.answer_search = lambda request: victim.location()
+        with pytest.raises(RouterError, match="does not answer"):
+            await find_upnp(router.gateway, multicasts=False)
+        # Neither to one that the description names.
+        router.answer_search = lambda request: router.location()
+        router.answer_http = lambda request: (
+            OK
+            + (
+                b"<r><service><serviceType>urn:schemas-upnp-org:service:WANIPConnection:1"
+                b"</serviceType><controlURL>http://%s:%d/</controlURL></service></r>"
+                % (victim.gateway.address.encode(), victim.http_port)
+            )
+        )
+        with pytest.raises(RouterError, match="maps no ports"):
+            await find_upnp(router.gateway, multicasts=False)
+        assert not victim.asked
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        (b"<!DOCTYPE r [<!ENTITY a 'aaaa'>]><r>&a;</r>", "document type"),
+        (b"<r>" + 9000 * b"<a/>" + b"</r>", "too many elements"),
+        (200 * b"<a>", "too many elements"),
+        (MAX_RESPONSE * b"a", "too large"),
+        (b"\xff\xfe\x00", "other than XML"),
+        (b"<r/>", "maps no ports"),
+    ],
+    ids=["entities", "wide", "deep", "huge", "no XML", "empty"],
+)
+async def test_a_hostile_description_is_refused(page: bytes, said: str) -> None:
+    async with fake_router() as router:
+        router.answer_search = lambda request: router.location()
+        router.answer_http = lambda request: OK + page
+        with pytest.raises(RouterError, match=said):
+            await find_upnp(router.gateway, multicasts=False)
+
+
+async def test_a_response_that_never_ends_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "HTTP_TIME", 0.2)
+    async with fake_router() as router:
+        router.answer_search = lambda request: router.location()
+        router.holds_http = True
+        with pytest.raises(RouterError, match="does not respond"):
+            await find_upnp(router.gateway, multicasts=False)
+
+
+@pytest.mark.parametrize("address", [bytes(4), bytes((10, 0, 0, 1)), b"\x7f\0\0\1"])
+async def test_an_address_that_is_not_on_the_internet_is_not_called_reachable(
+    address: bytes,
+) -> None:
+    async with fake_router() as router:
+        router.answer_datagram = lambda request: (
+            bytes((0, 128)) + bytes(6) + address
+            if request == b"\0\0"
+            else bytes((0, 130)) + bytes(6) + struct.pack("!HHI", PORT, PORT, 60)
+        )
+        mapped = await (await find_natpmp(router.gateway)).map(PORT, PORT)
+        assert not PortMapping(PORT, mapped.outside, "NAT-PMP").is_global
+
+
+async def test_a_port_that_is_none_is_refused() -> None:
+    async with fake_router() as router:
+        router.answer_datagram = lambda request: (
+            bytes((0, 128)) + bytes(10)
+            if request == b"\0\0"
+            else bytes((0, 130)) + bytes(6) + struct.pack("!HHI", PORT, 0, 60)
+        )
+        with pytest.raises(RouterError, match="a port that is none"):
+            await (await find_natpmp(router.gateway)).map(PORT, PORT)
+
+
+async def test_a_mapping_with_the_nonce_of_another_is_not_believed() -> None:
+    async with fake_router() as router:
+        head = bytes((2, 0x81, 0, 0)) + bytes(20)
+        ports = struct.pack("!HH", PORT, PORT) + bytes(10) + b"\xff\xff\1\1\1\1"
+        router.answer_datagram = lambda request: (
+            head + os.urandom(NONCE_SIZE) + bytes((6, 0, 0, 0)) + ports
+            if request[1]
+            else bytes((2, 0x80)) + bytes(22)
+        )
+        with pytest.raises(RouterError, match="does not answer"):
+            await (await find_pcp(router.gateway, NONCE)).map(PORT, PORT)

@@ -1,0 +1,50 @@
+"""How often a joined topic is asked for, and which nodes are asked."""
+
+from random import Random
+
+from shoal.core.names.address import Address
+from shoal.discovery.dht.krpc import DhtNode
+from shoal.discovery.dht.pace import INTERVAL, RETRY
+from shoal.discovery.dht.search import SEEK, SEEK_NODES, SEEK_TOPICS, Search
+
+NODES = [DhtNode(bytes([n] * 20), Address("10.0.0.1", 2000 + n)) for n in range(8)]
+
+
+def search(port: int | None = 4001) -> Search:
+    return Search(
+        bytes(20), port, lambda: True, Random(1), interval=INTERVAL, retry=RETRY
+    )
+
+
+def test_the_nodes_are_asked_in_turn() -> None:
+    made = search()
+    made.on_lookup(NODES)
+    asked = [made.next_asked() for _ in range(8)]
+    assert {len(each) for each in asked} == {SEEK_NODES}
+    counts = [sum(node in each for each in asked) for node in NODES]
+    assert counts == [SEEK_NODES] * 8
+
+
+def test_fewer_nodes_are_each_asked_once() -> None:
+    made = search()
+    made.on_lookup(NODES[:2])
+    assert sorted(made.next_asked()) == NODES[:2]
+
+
+def test_nothing_is_asked_without_a_port_or_before_a_lookup() -> None:
+    silent, new = search(None), search()
+    silent.on_lookup(NODES)
+    assert silent.seek_wait(1) is None
+    assert new.seek_wait(1) is None
+
+
+def test_many_topics_are_asked_for_less_often() -> None:
+    made = search()
+    made.on_lookup(NODES)
+    for topics in (1, SEEK_TOPICS):
+        wait = made.seek_wait(topics)
+        assert wait is not None
+        assert SEEK.shortest <= wait <= SEEK.longest
+    wait = made.seek_wait(50 * SEEK_TOPICS)
+    assert wait is not None
+    assert wait >= 50 * SEEK.shortest
